@@ -1,0 +1,52 @@
+"""One family of user errors: each is one sentence that says what was wrong and the way out.
+
+The library raises them, the command prints them as ``probe: …`` and exits with status 2.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["BadInput", "CannotOpen", "ForwardFailed", "MissingExtra", "NotReached", "NotTrusted", "ProbeError", "Undescribed", "UnknownLayer"]
+
+
+class ProbeError(Exception):
+    """A mistake that the user can mend; ``str(error)`` is the sentence to show."""
+
+
+class CannotOpen(ProbeError):
+    """The file is missing, broken, or of a kind that cannot be opened."""
+
+
+class NotTrusted(ProbeError):
+    """The file would run code of its own and the user has not agreed to that."""
+
+
+class MissingExtra(ProbeError):
+    """The framework that the file needs is not installed."""
+
+
+class BadInput(ProbeError):
+    """An array, a shape or an option does not fit the model."""
+
+
+class ForwardFailed(ProbeError):
+    """The model's own forward pass raised."""
+
+
+class NotReached(ProbeError):
+    """The forward pass produced no call of the layer that was asked for."""
+
+
+class Undescribed(ProbeError):
+    """The layer has no description, or uses an option that its description does not cover."""
+
+
+class UnknownLayer(ProbeError):
+    """No layer of that name."""
+
+    def __init__(self, wanted: str, names: Iterable[str]):
+        names = list(names)
+        near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+        shown = ", ".join(repr(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
+        hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else f"it has {shown or 'no layers'}."
+        super().__init__(f"the model has no layer {wanted!r}; {hint}")

@@ -1,0 +1,94 @@
+"""What a layer is once its framework is left behind: steps of ops, and the weights they use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from probe.ops.base import Op
+
+__all__ = ["Description", "Layer", "Ref", "Step", "Weight", "weights_of"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line of ``probe MODEL``: a layer and whether it can be checked."""
+
+    name: str
+    kind: str
+    checkable: tuple[str, ...] = ()
+    """The parties beside the framework that will answer: ``("numpy", "onnx")``, or ``()``."""
+    why: str = ""
+    """Why it cannot be checked, or empty."""
+    output_shape: tuple[int | None, ...] | None = None
+    parameters: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A parameter as the framework stores it and as the layer uses it, both in the framework's layout.
+
+    ``stored`` is what ``get_weights()`` or ``state_dict()`` gives under ``name``, or None where the file
+    holds only ``parts`` of it. ``effective`` is what the layer multiplies by, in the stored dtype
+    (bfloat16 widened to float32, exactly). ``steps`` are the words and numbers between the two.
+    ``axes`` and then ``shape`` lead from the framework's layout to the op's.
+    """
+
+    name: str
+    stored: np.ndarray | None
+    effective: np.ndarray
+    steps: tuple[str, ...] = ()
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    axes: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def value(self) -> np.ndarray:
+        """The effective values in the op's layout (a view wherever NumPy can give one)."""
+        return self.to_op(self.effective)
+
+    def to_op(self, array: np.ndarray) -> np.ndarray:
+        """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
+        array = array if self.axes is None else array.transpose(self.axes)
+        return array if self.shape is None else array.reshape(self.shape)
+
+
+class Ref(NamedTuple):
+    """An input of a step: output ``index`` of step ``step``, or input ``index`` of the call where ``step`` is -1."""
+
+    step: int
+    index: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One op and what it is applied to; without ``inputs``, to the step before (the first: to the call's first input)."""
+
+    op: "Op"
+    inputs: tuple[Ref, ...] | None = None
+
+    def sources(self, position: int) -> tuple[Ref, ...]:
+        """The inputs, with the default spelled out for a step at ``position``."""
+        return (Ref(position - 1),) if self.inputs is None else self.inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """A layer as steps; its outputs are the outputs of the last one. Axis names are for the report."""
+
+    steps: tuple[Step, ...]
+    input_axes: tuple[str, ...] = ()
+    output_axes: tuple[str, ...] = ()
+
+
+def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:
+    """The weights that the steps use, by the framework's name for them, in the order of use."""
+    found: dict[str, Weight] = {}
+    for step in steps:
+        for part in fields(step.op):
+            value = getattr(step.op, part.name)
+            if isinstance(value, Weight):
+                found.setdefault(value.name, value)
+    return found

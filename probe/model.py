@@ -1,0 +1,85 @@
+"""What an adapter offers to the rest: a model that lists its layers and pushes their calls to a callback.
+
+A Protocol and not a base class: adapters share no code through it, and a test can offer one in ten lines.
+Everything framework-specific (opening, capture, effective weights, descriptions) stays behind it; what comes
+out is NumPy arrays, ``Description`` values and sentences.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from probe.layer import Description, Layer
+
+__all__ = ["Capture", "InputSpec", "Model", "OnCall"]
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """One call of a layer: copies of its inputs and outputs, and its description read while the call was on.
+
+    Arrays are in the framework's own layout; bfloat16 is widened to float32, which is exact.
+    """
+
+    layer: str
+    kind: str
+    call: int
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    dtype: str
+    """The precision the layer computes in: "float32", "bfloat16", …"""
+    description: Description | None = None
+    why: str = ""
+    """Why there is no description, or empty."""
+    training: bool = False
+    """Whether the layer ran in training mode."""
+    notes: tuple[str, ...] = ()
+    """Sentences about this call that the report must carry."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model as far as the model says: ``shape`` has None where a size is free; ``high`` bounds indices."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    high: int | None = None
+
+
+OnCall = Callable[[Capture], Sequence[np.ndarray] | None]
+"""Receives each call of a wanted layer; arrays that it returns take the place of the layer's outputs."""
+
+
+class Model(Protocol):
+    """What ``probe.open_model`` returns."""
+
+    source: str
+    """The path, or what kind of live object it is."""
+    framework: str
+    """Name and version of what runs it, such as "keras 3.15.1 on tensorflow 2.21.0"."""
+    notes: tuple[str, ...]
+    """Sentences about the opening, such as which key of a checkpoint was read."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The atomic layers, in the order of the model's own listing."""
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...] | None:
+        """What the model says about its inputs, or None where it says nothing (PyTorch)."""
+
+    def names(self) -> tuple[str, ...]:
+        """Every name that can be asked for, containers and inner layers included."""
+
+    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> None:
+        """One forward pass; each call of a wanted layer (None: of every atomic layer) goes to ``on_call`` in order.
+
+        Leaves the model as it was: modes, hooks, variables and states. Raises ForwardFailed where the model's own
+        forward pass raises, BadInput where an input does not fit.
+        """
+
+    def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
+        """The one layer called directly on ``inputs``, otherwise as ``run``."""

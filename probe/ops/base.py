@@ -1,0 +1,140 @@
+"""What an op is: one arithmetic operation with its weights, described once and read three ways.
+
+``run`` is the NumPy reading and ``emit`` the ONNX one. They are two opinions of the same description: they may share
+fields, never helpers. ``allowance`` says what rounding may do to the output. No file of this package imports onnx: the
+graph is handed in.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from probe.layer import Weight
+from probe.rounding import Precision, of_partial_sums, of_sums
+
+__all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
+
+Indices = tuple[np.ndarray, ...]
+"""Elements of an array as ``np.nonzero`` names them."""
+Slacks = Sequence[np.ndarray | None]
+"""How far each input of an op may already be off; None where it is exact."""
+
+
+class Graph(Protocol):
+    """What ``emit`` writes to."""
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Adds a node with one output, whose name is returned."""
+
+    def ops(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> tuple[str, ...]:
+        """Adds a node with several outputs."""
+
+    def const(self, value: Any) -> str:
+        """A constant: floats become float32, integers int64."""
+
+    def weight(self, weight: Weight) -> str:
+        """A weight in the op's layout, in float32."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an input of the step being emitted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """The base of all ops; a subclass gives ``run``, ``emit`` and, where the default does not fit, ``allowance``."""
+
+    products: ClassVar[Callable[..., np.ndarray] | None] = None
+    """For sums: ``products(inputs, where)`` gives the terms of those outputs as (elements, channels, taps)."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The outputs in NumPy, in the dtype of the inputs."""
+        raise NotImplementedError
+
+    def emit(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
+        """Adds ONNX nodes; returns the names of the outputs."""
+        raise NotImplementedError
+
+    def allowance(
+        self, inputs: Sequence[np.ndarray], slacks: Slacks, outputs: Sequence[np.ndarray], precision: Precision, where: Indices | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """How far each output may be off by rounding here, and by the slack that the inputs arrive with."""
+        raise NotImplementedError
+
+    def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
+        """Which elements of the first input those outputs came from, where each came from one."""
+        return None
+
+    def terms_of(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
+        """For sums: how many terms one output has."""
+        raise NotImplementedError
+
+
+def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps."""
+    with np.errstate(all="ignore"):
+        moved = np.maximum(np.abs(f(x + slack) - y), np.abs(f(x - slack) - y))
+    return np.where(np.isfinite(moved), moved, 0.0)
+
+
+class Elementwise(Op):
+    """One function of each element. ``roundings`` times u times ``scale`` is what its evaluation may be off by.
+
+    Libraries do not round functions correctly: ``roundings`` counts the operations and adds what the vectorised
+    kernels of PyTorch, TensorFlow and ONNX Runtime were measured to lose (tests/ops hold the figures).
+    """
+
+    roundings: ClassVar[float] = 4
+
+    def f(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The largest intermediate value, where that is more than the result."""
+        return np.abs(y)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        with np.errstate(all="ignore"):
+            return (self.f(x),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        if not self.roundings or not precision.unit:
+            own = np.zeros(y.shape)
+        else:
+            own = self.roundings * precision.unit * self.scale(x, y) + precision.tiny
+            own = np.where(np.isfinite(own), own, 0.0)
+        return (own if slack is None else own + spread(self.f, x, y, slack),)
+
+    def origin(self, where, inputs):
+        return where
+
+
+class Rearrangement(Op):
+    """Elements are moved or repeated, never changed: slack moves with them."""
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        if all(slack is None for slack in slacks):
+            return tuple(np.zeros(y.shape) for y in outputs)
+        return self.run(*(np.zeros(x.shape) if slack is None else slack for x, slack in zip(inputs, slacks, strict=True)))
+
+
+class Sum(Op):
+    """A sum of products, in an order that nobody knows."""
+
+    def squares(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """The op run on squares: the sum of the squared terms, the bias among them."""
+        raise NotImplementedError
+
+    def incoming(self, slack: np.ndarray) -> np.ndarray:
+        """What slack of the first input does to the output, as independent errors."""
+        raise NotImplementedError
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        own = of_sums(self.terms_of(inputs, outputs), outputs[0], self.squares(inputs), precision)
+        if where is not None:
+            assert self.products is not None
+            own[where] = np.maximum(own[where], of_partial_sums(self.products(inputs, where), precision))
+        return (own if slacks[0] is None else own + self.incoming(slacks[0]),)

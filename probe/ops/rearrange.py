@@ -1,0 +1,148 @@
+"""Ops that move or repeat elements and change none."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.ops.base import Rearrangement
+
+__all__ = ["Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]
+
+
+@dataclass(frozen=True, eq=False)
+class Transpose(Rearrangement):
+    """The axes in the order of ``perm``."""
+
+    perm: tuple[int, ...]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0].transpose(self.perm),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Transpose", inputs[0], perm=self.perm),)
+
+    def origin(self, where, inputs):
+        back = [np.empty(0, int)] * len(where)
+        for axis, at in zip(self.perm, where, strict=True):
+            back[axis] = at
+        return tuple(back)
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Rearrangement):
+    """The elements in row-major order in another shape; one size may be -1."""
+
+    shape: tuple[int, ...]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0].reshape(self.shape),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Reshape", inputs[0], graph.const(list(self.shape)), allowzero=int(0 in self.shape)),)
+
+    def origin(self, where, inputs):
+        size = inputs[0].size
+        known = math.prod(n for n in self.shape if n != -1)
+        shape = tuple(size // known if n == -1 else n for n in self.shape)
+        return np.unravel_index(np.ravel_multi_index(where, shape), inputs[0].shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Rearrangement):
+    """(before, after) elements added on every axis, by ``mode``: constant, reflect, edge, wrap or symmetric."""
+
+    pads: tuple[tuple[int, int], ...]
+    mode: str = "constant"
+    value: float = 0.0
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        if self.mode == "constant":
+            return (np.pad(inputs[0], self.pads, constant_values=self.value),)
+        return (np.pad(inputs[0], self.pads, mode=self.mode),)  # type: ignore[call-overload]
+
+    def emit(self, graph, *inputs):
+        x = inputs[0]
+        if self.mode == "constant":
+            amounts = graph.const([before for before, _ in self.pads] + [after for _, after in self.pads])
+            return (graph.op("Pad", x, amounts, graph.const(float(self.value)), mode="constant"),)
+        for axis, (size, (before, after)) in enumerate(zip(graph.shape(x), self.pads, strict=True)):
+            if before or after:
+                x = graph.op("Gather", x, graph.const([_source(i, size, self.mode) for i in range(-before, size + after)]), axis=axis)
+        return (x,)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        if slacks[0] is None:
+            return (np.zeros(outputs[0].shape),)
+        if self.mode == "constant":
+            return (np.pad(slacks[0], self.pads),)
+        return self.run(slacks[0])
+
+
+def _source(i: int, size: int, mode: str) -> int:
+    """The element that stands at position i of an axis continued beyond its ends."""
+    if mode == "edge":
+        return min(max(i, 0), size - 1)
+    if mode == "wrap":
+        return i % size
+    period = 2 * size if mode == "symmetric" else max(1, 2 * (size - 1))
+    i %= period
+    return i if i < size else period - i - (mode == "symmetric")
+
+
+@dataclass(frozen=True, eq=False)
+class Slice(Rearrangement):
+    """The elements from ``starts`` up to ``stops`` on every axis; None is the end."""
+
+    starts: tuple[int, ...]
+    stops: tuple[int | None, ...]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0][tuple(slice(start, stop) for start, stop in zip(self.starts, self.stops, strict=True))],)
+
+    def emit(self, graph, *inputs):
+        sizes = graph.shape(inputs[0])
+        stops = [size if stop is None else stop for size, stop in zip(sizes, self.stops, strict=True)]
+        return (graph.op("Slice", inputs[0], graph.const(list(self.starts)), graph.const(stops), graph.const(list(range(len(sizes))))),)
+
+    def origin(self, where, inputs):
+        starts = [start if start >= 0 else size + start for start, size in zip(self.starts, inputs[0].shape, strict=True)]
+        return tuple(at + start for at, start in zip(where, starts, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class ResizeNearest(Rearrangement):
+    """Each axis resized to ``sizes`` by repeating element floor(i / scale) (ONNX Resize: nearest, asymmetric, floor)."""
+
+    scales: tuple[float, ...]
+    sizes: tuple[int, ...]
+
+    def _sources(self, shape: Sequence[int]) -> list[np.ndarray]:
+        # The frameworks multiply by the reciprocal in float32 (PyTorch's ATen/native/UpSample.h, nearest_neighbor_compute_source_index).
+        return [
+            np.minimum(np.floor(np.arange(size, dtype=np.float32) * np.float32(1 / scale)).astype(int), have - 1)
+            for scale, size, have in zip(self.scales, self.sizes, shape, strict=True)
+        ]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x = inputs[0]
+        for axis, (scale, source) in enumerate(zip(self.scales, self._sources(x.shape), strict=True)):
+            if scale == int(scale) and source.size == x.shape[axis] * int(scale):
+                x = x if scale == 1 else np.repeat(x, int(scale), axis=axis)
+            else:
+                x = np.take(x, source, axis=axis)
+        return (x,)
+
+    def emit(self, graph, *inputs):
+        return (
+            graph.op(
+                "Resize",
+                inputs[0],
+                "",
+                graph.const([float(scale) for scale in self.scales]),
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            ),
+        )

@@ -1,0 +1,423 @@
+"""Convolution and pooling: everything that looks through a sliding window, in any number of spatial axes.
+
+Layouts are (batch, channel, *spatial) for data and (out channel, in channel / groups, *kernel) for kernels. Padding is
+always resolved to (before, after) pairs.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from probe.layer import Weight
+from probe.ops.base import Indices, Op, Sum
+from probe.rounding import of_sums
+
+__all__ = ["AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"]
+
+Pads = tuple[tuple[int, int], ...]
+_BLOCK = 1 << 19
+
+
+def _flat(pads: Pads) -> list[int]:
+    """(before, after) pairs as ONNX wants them: all the befores, then all the afters."""
+    return [before for before, _ in pads] + [after for _, after in pads]
+
+
+def _padded(x: np.ndarray, pads: Pads, value: float = 0.0) -> np.ndarray:
+    """x with its trailing axes padded; the array itself where there is nothing to pad."""
+    if not any(before or after for before, after in pads):
+        return x
+    return np.pad(x, [(0, 0)] * (x.ndim - len(pads)) + list(pads), constant_values=value)
+
+
+def _windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
+    """A view (*leading, *out, *kernel) of the windows over the trailing axes of a padded x."""
+    rank = len(kernel)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    axes = tuple(range(x.ndim - rank, x.ndim))
+    view = sliding_window_view(x, spans, axis=axes)
+    steps = [slice(None, None, s) for s in strides] + [slice(None, None, d) for d in dilations]
+    return view[(slice(None),) * (x.ndim - rank) + tuple(steps)]
+
+
+def _blocks(out: Sequence[int], per_position: int) -> Iterator[tuple[slice, ...]]:
+    """Cuts the output positions into boxes whose windows hold about ``_BLOCK`` numbers."""
+    room = max(1, _BLOCK // max(1, per_position))
+    sizes = list(out)
+    for axis in range(len(sizes)):
+        rest = math.prod(out[axis + 1 :])
+        sizes[axis] = min(out[axis], max(1, room // max(1, rest)))
+        if sizes[axis] > 1 or rest <= room:
+            break
+    starts = [range(0, size, step) for size, step in zip(out, sizes, strict=True)]
+    for corner in np.ndindex(*(len(start) for start in starts)):
+        yield tuple(slice(start[i], start[i] + step) for start, i, step in zip(starts, corner, sizes, strict=True))
+
+
+def _convolve(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> np.ndarray:
+    """Cross-correlation, a sample at a time, as matrix products over blocks of gathered windows (im2col)."""
+    kernel = w.shape[2:]
+    taps = math.prod(kernel)
+    width, deep = w.shape[1], w.shape[0] // groups
+    w = w.astype(x.dtype, copy=False)
+    out_shape = tuple(
+        (size + before + after - (k - 1) * d - 1) // s + 1
+        for size, (before, after), k, d, s in zip(x.shape[2:], pads, kernel, dilations, strides, strict=True)
+    )
+    out = np.empty((x.shape[0], w.shape[0], *out_shape), x.dtype)
+    one_tap = taps == 1
+    for sample, image in zip(out, x, strict=True):
+        windows = _windows(_padded(image, pads), kernel, strides, dilations)
+        if width == 1 and not one_tap:
+            _depthwise(windows, w, deep, sample)
+            continue
+        for box in _blocks(out_shape, width * taps):
+            for group in range(groups):
+                view = windows[(slice(group * width, (group + 1) * width), *box)]
+                shape = view.shape[1 : 1 + len(kernel)]
+                cols = np.ascontiguousarray(np.moveaxis(view, range(-len(kernel), 0), range(1, 1 + len(kernel))))
+                rows = slice(group * deep, (group + 1) * deep)
+                product = w[rows].reshape(deep, -1) @ cols.reshape(width * taps, -1)
+                sample[(rows, *box)] = product.reshape(deep, *shape)
+    return out
+
+
+def _depthwise(windows: np.ndarray, w: np.ndarray, deep: int, out: np.ndarray) -> None:
+    """Each channel with its own ``deep`` kernels, tap by tap, in blocks of channels that stay in cache."""
+    kernel = w.shape[2:]
+    channels, shape = windows.shape[0], out.shape[1:]
+    step = max(1, (1 << 16) // max(1, math.prod(shape)))
+    out.fill(0)
+    split = out.reshape(channels, deep, *shape)
+    taps = w.reshape(channels, deep, *kernel)
+    spread_out = (...,) + (None,) * len(shape)
+    for start in range(0, channels, step):
+        rows = slice(start, start + step)
+        for tap in np.ndindex(*kernel):
+            split[rows] += windows[(rows, ..., *tap)][:, None] * taps[(rows, slice(None), *tap)][spread_out]
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Sum):
+    """Cross-correlation (ONNX Conv). Input (batch, channel, *spatial), output (batch, out channel, *spatial).
+
+    The kernel is (out channel, in channel / groups, *kernel); where ``weight`` is None it is the second input.
+    """
+
+    weight: Weight | None
+    bias: Weight | None
+    strides: tuple[int, ...]
+    pads: Pads
+    dilations: tuple[int, ...]
+    groups: int = 1
+
+    def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return inputs[1] if self.weight is None else self.weight.value
+
+    def _conv(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return _convolve(x, w, self.strides, self.pads, self.dilations, self.groups)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x = inputs[0]
+        out = self._conv(x, self._kernel(inputs))
+        if self.bias is not None:
+            out += self.bias.value.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
+        return (out,)
+
+    def emit(self, graph, *inputs):
+        kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
+        bias = () if self.bias is None else (graph.weight(self.bias),)
+        return (
+            graph.op(
+                "Conv",
+                inputs[0],
+                kernel,
+                *bias,
+                strides=self.strides,
+                pads=_flat(self.pads),
+                dilations=self.dilations,
+                group=self.groups,
+            ),
+        )
+
+    def terms_of(self, inputs, outputs):
+        return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
+
+    def squares(self, inputs):
+        w = self._kernel(inputs).astype(np.float64)
+        out = self._conv(np.square(inputs[0]), np.square(w))
+        if self.bias is not None:
+            out += np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (inputs[0].ndim - 2))
+        return out
+
+    def incoming(self, slack):
+        if self.weight is None:
+            raise NotImplementedError("a kernel that is an input carries its own slack")
+        return np.sqrt(self._conv(np.square(slack), np.square(self.weight.value.astype(np.float64))))
+
+    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+        """The terms of the outputs at ``where``: (elements, channels, taps), the bias last where there is one."""
+        x, w = inputs[0], self._kernel(inputs).astype(np.float64)
+        width, deep = w.shape[1], w.shape[0] // self.groups
+        windows = _windows(_padded(x, self.pads), w.shape[2:], self.strides, self.dilations)
+        batch, channel, *position = where
+        members = (channel // deep)[:, None] * width + np.arange(width)
+        gathered = windows[(batch[:, None], members, *(at[:, None] for at in position))]
+        terms = (gathered * w[channel]).reshape(len(batch), width, -1)
+        if self.bias is not None:
+            last = np.zeros((len(batch), width, 1))
+            last[:, -1, 0] = self.bias.value[channel]
+            terms = np.concatenate([terms, last], axis=2)
+        return terms
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool(Op):
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: Pads
+
+    def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
+        """The pads with which a plain floor of the output size gives what ``ceil_mode`` asks for.
+
+        A window that would start in the padding after the input is dropped (PyTorch's ATen/native/Pool.h,
+        pooling_output_shape); the result may therefore lie below the declared padding.
+        """
+        if not ceil_mode:
+            return self.pads
+        reached = []
+        for size, k, s, d, (before, after) in zip(sizes, self.kernel, self.strides, dilations, self.pads, strict=True):
+            span = (k - 1) * d + 1
+            count = -(-(size + before + after - span) // s) + 1
+            if (count - 1) * s >= size + before:
+                count -= 1
+            reached.append((before, (count - 1) * s + span - size - before))
+        return tuple(reached)
+
+
+def _fitted(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:
+    """Pads x; a negative pad at the end leaves the surplus out."""
+    keep = tuple(slice(None, size + min(0, after)) for size, (_, after) in zip(x.shape[2:], pads, strict=True))
+    return _padded(x[(..., *keep)], tuple((before, max(0, after)) for before, after in pads), value)
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(_Pool):
+    """The largest value of each window; padding never wins (ONNX MaxPool)."""
+
+    dilations: tuple[int, ...]
+    ceil_mode: bool = False
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        x = _fitted(x, self._reach(x.shape[2:], self.ceil_mode, self.dilations), lowest)
+        for axis, (k, s, d) in enumerate(zip(self.kernel, self.strides, self.dilations, strict=True), start=2):
+            count = (x.shape[axis] - (k - 1) * d - 1) // s + 1
+            lead = (slice(None),) * axis
+            best = x[(*lead, slice(0, (count - 1) * s + 1, s))]
+            for tap in range(1, k):
+                best = np.maximum(best, x[(*lead, slice(tap * d, tap * d + (count - 1) * s + 1, s))])
+            x = best
+        return (np.ascontiguousarray(x),)
+
+    def emit(self, graph, *inputs):
+        pads = self._reach(graph.shape(inputs[0])[2:], self.ceil_mode, self.dilations)
+        x = inputs[0]
+        if any(after < 0 for _, after in pads):
+            axes = list(range(2, 2 + len(pads)))
+            stops = [size + min(0, after) for size, (_, after) in zip(graph.shape(x)[2:], pads, strict=True)]
+            x = graph.op("Slice", x, graph.const([0] * len(axes)), graph.const(stops), graph.const(axes))
+            pads = tuple((before, max(0, after)) for before, after in pads)
+        if all(max(pad) < k for pad, k in zip(pads, self.kernel, strict=True)):
+            settings = {"kernel_shape": self.kernel, "strides": self.strides, "dilations": self.dilations}
+            return (graph.op("MaxPool", x, pads=_flat(pads), **settings),)
+        amounts = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
+        x = graph.op("Pad", x, graph.const(amounts), graph.const(-np.inf))
+        return (graph.op("MaxPool", x, kernel_shape=self.kernel, strides=self.strides, dilations=self.dilations),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        if slacks[0] is None:
+            return (np.zeros(outputs[0].shape),)
+        return self.run(slacks[0])
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(_Pool):
+    """The mean of each window (ONNX AveragePool).
+
+    It divides by ``divisor_override``, or else by the cells of the window that lie in the input
+    (``count_include_pad`` False) or in the input and its declared padding (True; with ``ceil_mode`` a window may reach
+    further, and those cells never count: PyTorch's ATen/native/cpu/AvgPoolKernel.cpp).
+    """
+
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+    divisor_override: int | None = None
+
+    def _layout(self, sizes: Sequence[int]) -> tuple[Pads, np.ndarray]:
+        """The pads that fit the windows, and what each output divides by."""
+        ones = (1,) * len(self.kernel)
+        pads = self._reach(sizes, self.ceil_mode, ones)
+        divisor = np.ones(())
+        for size, k, s, (before, after), (_, declared) in zip(sizes, self.kernel, self.strides, pads, self.pads, strict=True):
+            start = np.arange((size + before + after - k) // s + 1) * s - before
+            stop = np.minimum(start + k, size + (declared if self.count_include_pad else 0))
+            if not self.count_include_pad:
+                start = np.maximum(start, 0)
+            divisor = divisor[..., None] * (stop - start)
+        if self.divisor_override is not None:
+            divisor = np.full(divisor.shape, float(self.divisor_override))
+        return pads, divisor
+
+    def _totals(self, x: np.ndarray, pads: Pads) -> np.ndarray:
+        x = _fitted(x, pads, 0.0)
+        for axis, (k, s) in enumerate(zip(self.kernel, self.strides, strict=True), start=2):
+            count = (x.shape[axis] - k) // s + 1
+            lead = (slice(None),) * axis
+            total = x[(*lead, slice(0, (count - 1) * s + 1, s))].copy()
+            for tap in range(1, k):
+                total += x[(*lead, slice(tap, tap + (count - 1) * s + 1, s))]
+            x = total
+        return x
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        pads, divisor = self._layout(x.shape[2:])
+        return (self._totals(x, pads) / divisor,)
+
+    def emit(self, graph, *inputs):
+        x, window = inputs[0], math.prod(self.kernel)
+        pads, divisor = self._layout(graph.shape(x)[2:])
+        flat = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
+        x = graph.op("Pad", x, graph.const(flat)) if any(flat) else x
+        mean = graph.op("AveragePool", x, kernel_shape=self.kernel, strides=self.strides)
+        return (mean,) if (divisor == window).all() else (graph.op("Mul", mean, graph.const(window / divisor)),)
+
+    def terms_of(self, inputs, outputs):
+        return math.prod(self.kernel)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (y,) = inputs, outputs
+        pads, divisor = self._layout(x.shape[2:])
+        own = _mean_allowance(self.terms_of(inputs, outputs), y, self._totals(np.square(x), pads), divisor, precision)
+        return (own if slacks[0] is None else own + np.sqrt(self._totals(np.square(slacks[0]), pads)) / divisor,)
+
+
+def _mean_allowance(count: int, mean: np.ndarray, squares: np.ndarray, divisor: np.ndarray | int, precision) -> np.ndarray:
+    """A sum of ``count`` values, divided once (two roundings: the reciprocal and the product)."""
+    from_sum = of_sums(count, mean * divisor, squares, precision) / divisor
+    return from_sum + 2 * precision.unit * np.abs(mean) + precision.tiny
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalAveragePool(Op):
+    """The mean over ``axes`` (ONNX ReduceMean)."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = True
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0].mean(axis=self.axes, keepdims=self.keepdims),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (y,) = inputs, outputs
+        count = math.prod(x.shape[axis] for axis in self.axes)
+        squares = np.square(x).sum(axis=self.axes, keepdims=self.keepdims)
+        own = _mean_allowance(count, y, squares, count, precision)
+        if slacks[0] is None:
+            return (own,)
+        return (own + np.sqrt(np.square(slacks[0]).sum(axis=self.axes, keepdims=self.keepdims)) / count,)
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalMaxPool(Op):
+    """The largest value over ``axes`` (ONNX ReduceMax)."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = True
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0].max(axis=self.axes, keepdims=self.keepdims),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("ReduceMax", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)
+
+
+@dataclass(frozen=True, eq=False)
+class _AdaptivePool(Op):
+    output_size: tuple[int, ...]
+
+    def _cells(self, sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
+        """Per axis the (start, stop) of every cell: floor(i * in / out) to ceil((i + 1) * in / out) (PyTorch's AdaptivePooling.h)."""
+        return [[(i * size // out, -(-(i + 1) * size // out)) for i in range(out)] for size, out in zip(sizes, self.output_size, strict=True)]
+
+    def _fold(self, x: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
+        first = x.ndim - len(self.output_size)
+        for axis, cells in enumerate(self._cells(x.shape[first:]), start=first):
+            lead = (slice(None),) * axis
+            x = np.stack([reduce(x[(*lead, slice(start, stop))], axis=axis) for start, stop in cells], axis=axis)
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveAveragePool(_AdaptivePool):
+    """The mean over cells that tile the trailing axes into ``output_size``."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._fold(inputs[0], np.mean),)
+
+    def emit(self, graph, *inputs):
+        x, shape = inputs[0], graph.shape(inputs[0])
+        rank, spatial = len(shape), len(self.output_size)
+        for axis, (size, out) in enumerate(zip(shape[rank - spatial :], self.output_size, strict=True), start=rank - spatial):
+            matrix = np.zeros((size, out))
+            for column in range(out):
+                start, stop = math.floor(column * size / out), math.ceil((column + 1) * size / out)
+                matrix[start:stop, column] = 1 / (stop - start)
+            order = [*range(axis), *range(axis + 1, rank), axis]
+            back = [*range(axis), rank - 1, *range(axis, rank - 1)]
+            x = graph.op("Transpose", graph.op("MatMul", graph.op("Transpose", x, perm=order), graph.const(matrix)), perm=back)
+        return (x,)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (y,) = inputs, outputs
+        cells = self._cells(x.shape[x.ndim - len(self.output_size) :])
+        counts = np.ones(())
+        for axis in cells:
+            counts = counts[..., None] * np.array([stop - start for start, stop in axis])
+        squares = self._fold(np.square(x), np.mean) * counts
+        # ONNX multiplies by rounded reciprocals axis by axis: each product is rounded, as in a weighted sum.
+        own = _mean_allowance(int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision)
+        return (own if slacks[0] is None else own + np.sqrt(self._fold(np.square(slacks[0]), np.mean) / counts),)
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveMaxPool(_AdaptivePool):
+    """The largest value of cells that tile the trailing axes into ``output_size``."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._fold(inputs[0], np.max),)
+
+    def emit(self, graph, *inputs):
+        x, shape = inputs[0], graph.shape(inputs[0])
+        rank, spatial = len(shape), len(self.output_size)
+        for axis, (size, out) in enumerate(zip(shape[rank - spatial :], self.output_size, strict=True), start=rank - spatial):
+            cells = []
+            for column in range(out):
+                bounds = [math.floor(column * size / out)], [math.ceil((column + 1) * size / out)], [axis]
+                cells.append(graph.op("ReduceMax", graph.op("Slice", x, *map(graph.const, bounds)), graph.const([axis]), keepdims=1))
+            x = graph.op("Concat", *cells, axis=axis)
+        return (x,)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)

@@ -1,0 +1,157 @@
+"""How far an honest evaluation of a layer, in the layer's own dtype, may lie from the float64 recomputation.
+
+No tolerance is set by hand. Each op says what rounding may do to its output (``Op.allowance``) and what becomes of
+the slack its inputs arrive with; the allowance of a layer is that of its last step.
+
+Sums of products have an unknown order of summation. Their rounding errors are a random walk along the partial
+sums, and for a random order the expected squared partial sums of K terms with sum y and sum of squares Q add up to
+K * (y**2 / 3 + Q / 6); each product is rounded too, which adds Q. With the unit roundoff u, whose error is uniform
+(variance u**2 / 3), the scale of the error is
+
+    u / sqrt(3) * sqrt(K * (y**2 / 3 + Q / 6) + Q)
+
+and six of these are allowed (the statistical view of Higham and Mary, "A new approach to probabilistic rounding
+error analysis", SIAM J. Sci. Comput. 41, 2019). Trained filters that follow the signal make real partial sums wander
+further: where an element exceeds six of these, ``settle`` gathers its true terms and lets its true partial sums decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.layer import Ref, Step
+
+__all__ = ["Precision", "allowances", "of_sums", "precision_of", "settle"]
+
+SIGMAS = 6.0
+_LOOK_TERMS = 1 << 24
+_LOOK_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The arithmetic of a party: unit roundoff, smallest normal number, and whether it first rounds its operands."""
+
+    name: str
+    unit: float
+    tiny: float
+    casts: bool = False
+
+
+_UNITS = {"float16": (2.0**-11, 2.0**-14), "bfloat16": (2.0**-8, 2.0**-126), "float32": (2.0**-24, 2.0**-126), "float64": (2.0**-53, 2.0**-1022)}
+
+
+def precision_of(dtype: str, casts: bool = False) -> Precision:
+    """The precision of a floating dtype; integers and booleans are exact (unit 0)."""
+    unit, tiny = _UNITS.get(dtype, (0.0, 0.0))
+    return Precision(dtype, unit, tiny, casts)
+
+
+def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Precision) -> np.ndarray:
+    """Six of the scale above, for sums of ``count`` terms; ``squares`` is the sum of the squared terms."""
+    variance = total * total
+    variance *= count / 3
+    variance += (count / 6 + (3 if precision.casts else 1)) * squares
+    np.sqrt(variance, out=variance)
+    variance *= SIGMAS * precision.unit / np.sqrt(3)
+    variance += count * precision.tiny
+    return variance
+
+
+def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
+    """The same from the true partial sums of ``terms`` (elements, channels, taps), the worse of two orders."""
+    squares = np.square(terms).sum(axis=(1, 2))
+    orders = (terms.reshape(len(terms), -1), terms.swapaxes(1, 2).reshape(len(terms), -1))
+    walks = [np.square(np.cumsum(order, axis=1)).sum(axis=1) for order in orders]
+    scale = np.sqrt(np.maximum(*walks) + (3 if precision.casts else 1) * squares)
+    return SIGMAS * precision.unit / np.sqrt(3) * scale + terms[0].size * precision.tiny
+
+
+Values = Sequence[tuple[np.ndarray, ...]]
+"""The outputs of every step, as ``recompute`` keeps them."""
+
+
+def allowances(
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precision: Precision,
+    look: tuple[int, tuple[np.ndarray, ...]] | None = None,
+) -> tuple[np.ndarray, ...]:
+    """What rounding may do to each output of the last step, carried from step to step.
+
+    ``look`` names a step and the indices of those of its elements whose true partial sums are to decide.
+    """
+    arrived: list[np.ndarray | None] = [precision.unit * np.abs(x) if precision.casts and x.dtype.kind == "f" else None for x in inputs]
+    carried: list[tuple[np.ndarray, ...]] = []
+    for position, step in enumerate(steps):
+        sources = step.sources(position)
+        given = [_pick(ref, inputs, values) for ref in sources]
+        slacks = [_pick(ref, arrived, carried) for ref in sources]
+        where = look[1] if look is not None and look[0] == position else None
+        with np.errstate(all="ignore"):
+            carried.append(step.op.allowance(given, slacks, values[position], precision, where))
+    return carried[-1]
+
+
+def settle(
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precision: Precision,
+    error: np.ndarray,
+    allowed: np.ndarray,
+    output: int = 0,
+) -> np.ndarray:
+    """The allowance of one output after a second look at its elements beyond ``allowed``, the worst first.
+
+    Looking stops where an element stays beyond (the verdict is then certain) or where the terms gathered would no longer
+    be few; the elements not reached are then given what the tightest looked-at element gained.
+    """
+    with np.errstate(invalid="ignore"):
+        beyond = np.flatnonzero((error > allowed) & np.isfinite(error))
+    if not beyond.size or output:
+        return allowed
+    ratio = (error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)).astype(float)
+    beyond = beyond[np.argsort(-ratio, kind="stable")]
+    refined = allowed.copy().ravel()
+    seen, gain, budget = 0, np.inf, _LOOK_TERMS
+    while seen < beyond.size and budget > 0:
+        block = beyond[seen : seen + _LOOK_BLOCK]
+        found = _trace(steps, inputs, values, np.unravel_index(block, allowed.shape))
+        if found is None:
+            return allowed
+        position, where, cost = found
+        looked = allowances(steps, inputs, values, precision, (position, where))[output].ravel()[block]
+        gain = min(gain, float(np.min(looked / np.maximum(refined[block], np.finfo(float).tiny))))
+        refined[block] = np.maximum(refined[block], looked)
+        seen += block.size
+        budget -= cost * block.size
+        if (error.ravel()[block] > refined[block]).any():
+            return refined.reshape(allowed.shape)
+    if seen < beyond.size:
+        refined[beyond[seen:]] *= max(gain, 1.0)
+    return refined.reshape(allowed.shape)
+
+
+def _pick(ref: Ref, inputs: Sequence, values: Sequence) -> np.ndarray:
+    return inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]
+
+
+def _trace(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, where: tuple[np.ndarray, ...]
+) -> tuple[int, tuple[np.ndarray, ...], int] | None:
+    """Follows elements of the last output back to the sum they came from: (step, indices there, terms a sum), or None."""
+    position = len(steps) - 1
+    while position >= 0:
+        step = steps[position]
+        sources = step.sources(position)
+        given = [_pick(ref, inputs, values) for ref in sources]
+        if step.op.products is not None:
+            return position, where, step.op.terms_of(given, values[position])
+        back = step.op.origin(where, given)
+        if back is None or sources[0].step < 0:
+            return None
+        where, position = back, sources[0].step
+    return None
