@@ -1,0 +1,653 @@
+"""Activations: functions of each element, and those that work along an axis (softmax and kin).
+
+Each class names its formula. ``f`` is the NumPy reading, written so that no intermediate overflows where the result does not.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from probe.layer import Weight
+from probe.ops.base import Elementwise, Op, Rearrangement, spread
+
+__all__ = [
+    "Abs",
+    "Celu",
+    "Clip",
+    "Elu",
+    "Exp",
+    "Gelu",
+    "Glu",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Mish",
+    "Neg",
+    "PRelu",
+    "Relu",
+    "Relu6",
+    "ScaledRelu",
+    "Selu",
+    "Shrink",
+    "Sigmoid",
+    "Softmax",
+    "Softmin",
+    "Softplus",
+    "Softsign",
+    "SparsePlus",
+    "SparseSigmoid",
+    "Sparsemax",
+    "Squareplus",
+    "Swish",
+    "Tanh",
+    "TanhShrink",
+    "ThresholdedRelu",
+]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, small) / (1.0 + small)
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+
+
+# erf by its Maclaurin series at the nearest node of a table, from math.erf there: the derivatives of erf are
+# Hermite polynomials times the Gaussian (DLMF 7.10), and at a distance of 1/128 six of them leave 3e-16.
+_NODES = np.arange(0, 6 + 1 / 64, 1 / 64)
+_ERF = np.array([math.erf(node) for node in _NODES])
+_GAUSS = 2 / math.sqrt(math.pi) * np.exp(-(_NODES**2))
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    size = np.minimum(np.abs(x), 6.0)
+    near = np.rint(np.nan_to_num(size) * 64).astype(np.intp)
+    t, h = _NODES[near], size - _NODES[near]
+    hermite = [np.ones_like(t), -2 * t, 4 * t**2 - 2, -8 * t**3 + 12 * t, 16 * t**4 - 48 * t**2 + 12, -32 * t**5 + 160 * t**3 - 120 * t]
+    series = np.zeros_like(h)
+    for order in range(len(hermite) - 1, -1, -1):
+        series = series * h + hermite[order] / math.factorial(order + 1)
+    return np.copysign(_ERF[near] + _GAUSS[near] * h * series, x)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(Rearrangement):
+    """x."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0],)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Identity", inputs[0]),)
+
+    def origin(self, where, inputs):
+        return where
+
+
+class _Plain(Elementwise):
+    """An activation that is one ONNX operator without attributes."""
+
+    onnx: ClassVar[str]
+
+    def emit(self, graph, *inputs):
+        return (graph.op(self.onnx, inputs[0]),)
+
+
+@dataclass(frozen=True, eq=False)
+class Relu(_Plain):
+    """max(x, 0)."""
+
+    roundings = 0
+    onnx = "Relu"
+
+    def f(self, x):
+        return np.maximum(x, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Abs(_Plain):
+    """|x|."""
+
+    roundings = 0
+    onnx = "Abs"
+
+    def f(self, x):
+        return np.abs(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Neg(_Plain):
+    """-x."""
+
+    roundings = 0
+    onnx = "Neg"
+
+    def f(self, x):
+        return np.negative(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Relu6(Elementwise):
+    """min(max(x, 0), 6)."""
+
+    roundings = 0
+
+    def f(self, x):
+        return np.clip(x, 0, 6)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Clip", inputs[0], graph.const(0.0), graph.const(6.0)),)
+
+
+@dataclass(frozen=True, eq=False)
+class LeakyRelu(Elementwise):
+    """x where x >= 0, else alpha * x."""
+
+    alpha: float
+    roundings = 2
+
+    def f(self, x):
+        return np.where(x >= 0, x, self.alpha * x)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("LeakyRelu", inputs[0], alpha=float(self.alpha)),)
+
+
+@dataclass(frozen=True, eq=False)
+class PRelu(Elementwise):
+    """x where x >= 0, else slope * x; the slope broadcasts against x."""
+
+    slope: Weight
+    roundings = 2
+
+    def f(self, x):
+        return np.where(x >= 0, x, self.slope.value.astype(x.dtype) * x)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("PRelu", inputs[0], graph.weight(self.slope)),)
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledRelu(Elementwise):
+    """The Keras ReLU layer: min(x, max_value) where x >= threshold, else negative_slope * (x - threshold)."""
+
+    max_value: float | None
+    negative_slope: float
+    threshold: float
+    roundings = 3
+
+    def f(self, x):
+        above = x if self.max_value is None else np.minimum(x, self.max_value)
+        return np.where(x >= self.threshold, above, self.negative_slope * (x - self.threshold))
+
+    def scale(self, x, y):
+        return np.where(x >= self.threshold, np.abs(y), abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)))
+
+    def emit(self, graph, *inputs):
+        x = inputs[0]
+        threshold = graph.const(float(self.threshold))
+        above = x if self.max_value is None else graph.op("Min", x, graph.const(float(self.max_value)))
+        below = graph.op("Mul", graph.op("Sub", x, threshold), graph.const(float(self.negative_slope)))
+        return (graph.op("Where", graph.op("GreaterOrEqual", x, threshold), above, below),)
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdedRelu(Elementwise):
+    """x where x > threshold, else value."""
+
+    threshold: float
+    value: float = 0.0
+    roundings = 1
+
+    def f(self, x):
+        return np.where(x > self.threshold, x, self.value)
+
+    def emit(self, graph, *inputs):
+        above = graph.op("Greater", inputs[0], graph.const(float(self.threshold)))
+        return (graph.op("Where", above, inputs[0], graph.const(float(self.value))),)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip(Elementwise):
+    """min(max(x, low), high); None is no bound."""
+
+    low: float | None
+    high: float | None
+    roundings = 1
+
+    def f(self, x):
+        return np.clip(x, self.low, self.high)
+
+    def emit(self, graph, *inputs):
+        bounds = ["" if bound is None else graph.const(float(bound)) for bound in (self.low, self.high)]
+        return (graph.op("Clip", inputs[0], *bounds),)
+
+
+@dataclass(frozen=True, eq=False)
+class Exp(_Plain):
+    """exp(x)."""
+
+    onnx = "Exp"
+
+    def f(self, x):
+        return np.exp(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Elu(Elementwise):
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+
+    alpha: float = 1.0
+
+    def f(self, x):
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
+
+    def scale(self, x, y):
+        return np.where(x > 0, np.abs(y), abs(self.alpha))
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Elu", inputs[0], alpha=float(self.alpha)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Selu(Elementwise):
+    """gamma * x where x > 0, else gamma * alpha * (exp(x) - 1), with the constants of Klambauer et al., 2017."""
+
+    ALPHA: ClassVar[float] = 1.6732632423543772848170429916717
+    GAMMA: ClassVar[float] = 1.0507009873554804934193349852946
+
+    def f(self, x):
+        return self.GAMMA * np.where(x > 0, x, self.ALPHA * np.expm1(np.minimum(x, 0)))
+
+    def scale(self, x, y):
+        return np.where(x > 0, np.abs(y), self.GAMMA * self.ALPHA)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Selu", inputs[0], alpha=self.ALPHA, gamma=self.GAMMA),)
+
+
+@dataclass(frozen=True, eq=False)
+class Celu(Elementwise):
+    """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))."""
+
+    alpha: float = 1.0
+
+    def f(self, x):
+        return np.maximum(x, 0) + np.minimum(0, self.alpha * np.expm1(np.minimum(x / self.alpha, 0)))
+
+    def scale(self, x, y):
+        return np.where(x > 0, np.abs(y), abs(self.alpha) + np.abs(x))
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Celu", inputs[0], alpha=float(self.alpha)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Sigmoid(_Plain):
+    """1 / (1 + exp(-x)). The kernels are exact to a few units of 1/2, not of a vanishing result."""
+
+    onnx = "Sigmoid"
+
+    def f(self, x):
+        return _sigmoid(x)
+
+    def scale(self, x, y):
+        return np.maximum(np.abs(y), 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class HardSigmoid(Elementwise):
+    """min(max(alpha * x + beta, 0), 1). Keras 3: alpha 1/6; Keras 2: alpha 0.2; both beta 0.5."""
+
+    alpha: float
+    beta: float
+
+    def f(self, x):
+        return np.clip(self.alpha * x + self.beta, 0, 1)
+
+    def scale(self, x, y):
+        return np.minimum(np.abs(self.alpha * x) + abs(self.beta), 2.0)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("HardSigmoid", inputs[0], alpha=float(self.alpha), beta=float(self.beta)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Tanh(_Plain):
+    """tanh(x)."""
+
+    roundings = 6
+    onnx = "Tanh"
+
+    def f(self, x):
+        return np.tanh(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Softplus(Elementwise):
+    """log(1 + exp(beta * x)) / beta, and x itself where beta * x is over the threshold (PyTorch's shortcut)."""
+
+    beta: float = 1.0
+    threshold: float | None = None
+
+    def f(self, x):
+        soft = _softplus(self.beta * x) / self.beta
+        return soft if self.threshold is None else np.where(self.beta * x > self.threshold, x, soft)
+
+    def scale(self, x, y):
+        return np.maximum(np.abs(y), 1 / abs(self.beta))
+
+    def emit(self, graph, *inputs):
+        x = inputs[0]
+        scaled = x if self.beta == 1 else graph.op("Mul", x, graph.const(float(self.beta)))
+        soft = graph.op("Softplus", scaled)
+        soft = soft if self.beta == 1 else graph.op("Div", soft, graph.const(float(self.beta)))
+        if self.threshold is None:
+            return (soft,)
+        return (graph.op("Where", graph.op("Greater", scaled, graph.const(float(self.threshold))), x, soft),)
+
+
+@dataclass(frozen=True, eq=False)
+class Softsign(_Plain):
+    """x / (1 + |x|)."""
+
+    onnx = "Softsign"
+
+    def f(self, x):
+        return x / (1 + np.abs(x))
+
+
+class _Gate(Elementwise):
+    """x times a gate between 0 and 1, whose kernels are exact to a few units of 1/2."""
+
+    def scale(self, x, y):
+        return np.abs(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Gelu(_Gate):
+    """x * (1 + erf(x / sqrt 2)) / 2, or its tanh form x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x**3))) / 2 (Hendrycks and Gimpel, 2016)."""
+
+    approximate: str = "none"
+
+    def f(self, x):
+        if self.approximate == "tanh":
+            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Gelu", inputs[0], approximate=self.approximate),)
+
+
+@dataclass(frozen=True, eq=False)
+class HardSwish(_Gate):
+    """x * min(max(x + 3, 0), 6) / 6."""
+
+    def f(self, x):
+        return x * np.clip(x + 3, 0, 6) / 6
+
+    def emit(self, graph, *inputs):
+        return (graph.op("HardSwish", inputs[0]),)
+
+
+@dataclass(frozen=True, eq=False)
+class Swish(_Gate):
+    """x * sigmoid(alpha * x)."""
+
+    alpha: float = 1.0
+
+    def f(self, x):
+        return x * _sigmoid(self.alpha * x)
+
+    def emit(self, graph, *inputs):
+        x = inputs[0]
+        scaled = x if self.alpha == 1 else graph.op("Mul", x, graph.const(float(self.alpha)))
+        return (graph.op("Mul", x, graph.op("Sigmoid", scaled)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Mish(_Gate):
+    """x * tanh(softplus(x))."""
+
+    roundings = 6
+
+    def f(self, x):
+        return x * np.tanh(_softplus(x))
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Mul", inputs[0], graph.op("Tanh", graph.op("Softplus", inputs[0]))),)
+
+
+@dataclass(frozen=True, eq=False)
+class LogSigmoid(Elementwise):
+    """log(sigmoid(x)) = -softplus(-x)."""
+
+    def f(self, x):
+        return -_softplus(-x)
+
+    def scale(self, x, y):
+        return np.maximum(np.abs(y), 1.0)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Neg", graph.op("Softplus", graph.op("Neg", inputs[0]))),)
+
+
+@dataclass(frozen=True, eq=False)
+class Shrink(Elementwise):
+    """x + bias where x < -lambd, x - bias where x > lambd, else 0 (ONNX Shrink; bias 0 is hard, bias lambd soft)."""
+
+    lambd: float
+    bias: float
+    roundings = 2
+
+    def f(self, x):
+        return np.where(x < -self.lambd, x + self.bias, np.where(x > self.lambd, x - self.bias, 0.0 * x))
+
+    def scale(self, x, y):
+        return np.where(np.abs(x) > self.lambd, np.abs(x) + abs(self.bias), 0.0)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Shrink", inputs[0], lambd=float(self.lambd), bias=float(self.bias)),)
+
+
+@dataclass(frozen=True, eq=False)
+class TanhShrink(Elementwise):
+    """x - tanh(x)."""
+
+    roundings = 6
+
+    def f(self, x):
+        return x - np.tanh(x)
+
+    def scale(self, x, y):
+        return np.abs(x)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Sub", inputs[0], graph.op("Tanh", inputs[0])),)
+
+
+@dataclass(frozen=True, eq=False)
+class Squareplus(Elementwise):
+    """(x + sqrt(x**2 + b)) / 2."""
+
+    b: float = 4.0
+
+    def f(self, x):
+        return (x + np.sqrt(x * x + self.b)) / 2
+
+    def scale(self, x, y):
+        return np.abs(x) + math.sqrt(self.b)
+
+    def emit(self, graph, *inputs):
+        x = inputs[0]
+        root = graph.op("Sqrt", graph.op("Add", graph.op("Mul", x, x), graph.const(float(self.b))))
+        return (graph.op("Div", graph.op("Add", x, root), graph.const(2.0)),)
+
+
+@dataclass(frozen=True, eq=False)
+class SparsePlus(Elementwise):
+    """0 where x <= -1, x where x >= 1, (x + 1)**2 / 4 between."""
+
+    def f(self, x):
+        return np.where(x <= -1, 0.0 * x, np.where(x >= 1, x, (x + 1) ** 2 / 4))
+
+    def emit(self, graph, *inputs):
+        x, one = inputs[0], graph.const(1.0)
+        up = graph.op("Add", graph.op("Clip", x, graph.const(-1.0), one), one)
+        between = graph.op("Div", graph.op("Mul", up, up), graph.const(4.0))
+        return (graph.op("Where", graph.op("GreaterOrEqual", x, one), x, between),)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseSigmoid(Elementwise):
+    """0 where x <= -1, 1 where x >= 1, (x + 1) / 2 between."""
+
+    def f(self, x):
+        return np.clip((x + 1) / 2, 0, 1)
+
+    def emit(self, graph, *inputs):
+        half = graph.op("Add", graph.op("Mul", inputs[0], graph.const(0.5)), graph.const(0.5))
+        return (graph.op("Clip", half, graph.const(0.0), graph.const(1.0)),)
+
+
+def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _distances(x: np.ndarray, axis: int) -> np.ndarray:
+    """How far each element lies below the largest along the axis."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(x - x.max(axis=axis, keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Op):
+    """exp(x) / sum exp(x) along ``axis``.
+
+    Each exponential is off by u times the distance of its argument from the largest, the positive sum by the walk of
+    its partial sums.
+    """
+
+    axis: int
+    sign: ClassVar[float] = 1.0
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (_softmax(self.sign * inputs[0], self.axis),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Softmax", inputs[0], axis=self.axis),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (y,) = inputs, outputs
+        distance = _distances(self.sign * x, self.axis)
+        each = precision.unit * (distance + 6)
+        shared = (y * each).sum(axis=self.axis, keepdims=True) + 2 * precision.unit * math.sqrt(x.shape[self.axis])
+        own = y * (each + shared) + precision.tiny
+        if slacks[0] is None:
+            return (own,)
+        return (own + y * (slacks[0] + (y * slacks[0]).sum(axis=self.axis, keepdims=True)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Softmin(Softmax):
+    """The softmax of -x."""
+
+    sign = -1.0
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Softmax", graph.op("Neg", inputs[0]), axis=self.axis),)
+
+
+@dataclass(frozen=True, eq=False)
+class LogSoftmax(Op):
+    """x - log(sum exp(x)) along ``axis``."""
+
+    axis: int
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        below = inputs[0] - inputs[0].max(axis=self.axis, keepdims=True)
+        return (below - np.log(np.exp(below).sum(axis=self.axis, keepdims=True)),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("LogSoftmax", inputs[0], axis=self.axis),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (y,) = inputs, outputs
+        soft, distance = np.exp(y), _distances(x, self.axis)
+        shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(x.shape[self.axis])
+        # Kernels that add the largest back first compute x - (max + log sum): one more rounding of max.
+        own = precision.unit * (2 * distance + 2 * np.abs(y) + np.abs(x) + np.abs(x - distance) + shared) + precision.tiny
+        own = np.where(np.isfinite(own), own, 0.0)
+        if slacks[0] is None:
+            return (own,)
+        return (own + slacks[0] + (soft * slacks[0]).sum(axis=self.axis, keepdims=True),)
+
+
+@dataclass(frozen=True, eq=False)
+class Sparsemax(Op):
+    """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo, 2016)."""
+
+    axis: int
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x = np.moveaxis(inputs[0], self.axis, -1)
+        ordered = np.sort(x, axis=-1)[..., ::-1]
+        sums = np.cumsum(ordered, axis=-1)
+        rank = np.arange(1, x.shape[-1] + 1)
+        support = (1 + rank * ordered > sums).sum(axis=-1, keepdims=True)
+        level = (np.take_along_axis(sums, support - 1, axis=-1) - 1) / support
+        return (np.moveaxis(np.maximum(x - level, 0), -1, self.axis),)
+
+    def emit(self, graph, *inputs):
+        size = graph.shape(inputs[0])[self.axis]
+        ordered, _ = graph.ops("TopK", inputs[0], graph.const([size]), axis=self.axis, outputs=2)
+        ranks = graph.const(np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0])))))
+        sums = graph.op("CumSum", ordered, graph.const(np.array(self.axis)))
+        inside = graph.op("Greater", graph.op("Add", graph.op("Mul", ranks, ordered), graph.const(1.0)), sums)
+        axes, zero = graph.const([self.axis]), graph.const(0.0)
+        total = graph.op("ReduceSum", graph.op("Where", inside, ordered, zero), axes)
+        count = graph.op("ReduceSum", graph.op("Where", inside, graph.const(1.0), zero), axes)
+        level = graph.op("Div", graph.op("Sub", total, graph.const(1.0)), count)
+        return (graph.op("Relu", graph.op("Sub", inputs[0], level)),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        # Members of the support lie within 1 of the largest, so the level is off by at most a few u of the largest plus 1.
+        x = inputs[0]
+        largest = np.abs(x).max(axis=self.axis, keepdims=True)
+        members = (outputs[0] > 0).sum(axis=self.axis, keepdims=True)
+        own = precision.unit * ((members + 4) * (largest + 1) + np.abs(x)) + precision.tiny
+        if slacks[0] is None:
+            return (own,)
+        return (own + slacks[0] + slacks[0].max(axis=self.axis, keepdims=True),)
+
+
+@dataclass(frozen=True, eq=False)
+class Glu(Op):
+    """The first half along ``axis`` times the sigmoid of the second (Dauphin et al., 2017)."""
+
+    axis: int
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        value, gate = np.split(inputs[0], 2, axis=self.axis)
+        return (value * _sigmoid(gate),)
+
+    def emit(self, graph, *inputs):
+        value, gate = graph.ops("Split", inputs[0], axis=self.axis, num_outputs=2, outputs=2)
+        return (graph.op("Mul", value, graph.op("Sigmoid", gate)),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        value, gate = np.split(inputs[0], 2, axis=self.axis)
+        own = 4 * precision.unit * np.abs(value) + precision.tiny
+        if slacks[0] is None:
+            return (own,)
+        of_value, of_gate = np.split(slacks[0], 2, axis=self.axis)
+        opened = _sigmoid(gate)
+        return (own + of_value * opened + (np.abs(value) + of_value) * spread(_sigmoid, gate, opened, of_gate),)

@@ -1,0 +1,198 @@
+"""Normalisations: (x - mean) / sqrt(variance + epsilon) * scale + bias, with statistics stored or taken from x."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.layer import Weight
+from probe.ops.base import Op
+from probe.rounding import Precision, of_sums
+
+__all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
+
+
+def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
+    """A parameter in float64 in a shape that broadcasts; its default where the layer has none."""
+    return np.full((1,) * len(shape), default) if weight is None else weight.value.astype(np.float64).reshape(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNormalization(Op):
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias with stored statistics, one of each per place on ``axis``.
+
+    A parameter that is None is left out (scale and variance 1, bias and mean 0). Ioffe and Szegedy, 2015.
+    """
+
+    scale: Weight | None
+    bias: Weight | None
+    mean: Weight | None
+    variance: Weight | None
+    epsilon: float
+    axis: int = 1
+
+    def _terms(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(gain, mean, bias), ready to broadcast."""
+        shape = [1] * x.ndim
+        shape[self.axis] = -1
+        variance = _along(self.variance, 1.0, shape)
+        with np.errstate(all="ignore"):
+            gain = _along(self.scale, 1.0, shape) / np.sqrt(variance + self.epsilon)
+        return gain, _along(self.mean, 0.0, shape), _along(self.bias, 0.0, shape)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        gain, mean, bias = self._terms(inputs[0])
+        return ((inputs[0] - mean) * gain + bias,)
+
+    def emit(self, graph, *inputs):
+        shape = graph.shape(inputs[0])
+        axis = self.axis % len(shape)
+        size = [shape[axis]]
+        parts = [
+            graph.const(np.full(size, default)) if weight is None else graph.weight(weight)
+            for weight, default in ((self.scale, 1.0), (self.bias, 0.0), (self.mean, 0.0), (self.variance, 1.0))
+        ]
+        if axis == 1:
+            return (graph.op("BatchNormalization", inputs[0], *parts, epsilon=float(self.epsilon)),)
+        swap = list(range(len(shape)))
+        swap[1], swap[axis] = axis, 1
+        if axis == 0:  # A batch of one, with the normalised axis brought to the channel's place.
+            swapped = graph.op("Transpose", graph.op("Unsqueeze", inputs[0], graph.const([0])), perm=list(range(len(shape) + 1)))
+            out = graph.op("BatchNormalization", swapped, *parts, epsilon=float(self.epsilon))
+            return (graph.op("Squeeze", out, graph.const([0])),)
+        out = graph.op("BatchNormalization", graph.op("Transpose", inputs[0], perm=swap), *parts, epsilon=float(self.epsilon))
+        return (graph.op("Transpose", out, perm=swap),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a sum, a reciprocal root of
+        # up to two units and a product; then two products and two sums. Ten roundings bound both.
+        gain, mean, bias = self._terms(inputs[0])
+        gain = np.abs(gain)
+        own = np.abs(inputs[0]) * gain
+        own += np.abs(mean) * gain + np.abs(bias)
+        own *= (14 if precision.casts else 10) * precision.unit
+        own += precision.tiny
+        return (own if slacks[0] is None else own + slacks[0] * gain,)
+
+    def origin(self, where, inputs):
+        return where
+
+
+def _statistics_slack(
+    x: np.ndarray, mean: np.ndarray, variance: np.ndarray, axes: tuple[int, ...], precision: Precision, slack: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far mean and variance taken from x may be off.
+
+    The variance may be had from squared deviations or as E[x²] - E[x]² (ONNX Runtime's kernels do): the second form is off
+    by a rounded sum of squares of x itself, which is what the allowance holds.
+    """
+    count = math.prod(x.shape[axis] for axis in axes)
+    squared = np.square(x)
+    sum_squares = squared.sum(axis=axes, keepdims=True)
+    of_mean = of_sums(count, mean * count, sum_squares, precision) / count + 2 * precision.unit * np.abs(mean)
+    fourth = np.square(squared).sum(axis=axes, keepdims=True)
+    of_square = of_sums(count, sum_squares, fourth, precision) / count + 2 * precision.unit * sum_squares / count
+    of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
+    if slack is not None:
+        of_mean = of_mean + np.sqrt(np.square(slack).sum(axis=axes, keepdims=True)) / count
+        deviation = np.square((x - mean) * slack).sum(axis=axes, keepdims=True)
+        of_variance = of_variance + 2 * np.sqrt(deviation) / count + np.square(slack).mean(axis=axes, keepdims=True)
+    return of_mean, of_variance
+
+
+def _normalised_allowance(x, mean, variance, epsilon, scale, bias, axes, precision, slack) -> np.ndarray:
+    of_mean, of_variance = _statistics_slack(x, mean, variance, axes, precision, slack)
+    root = 1 / np.sqrt(variance + epsilon)
+    gain = np.abs(scale) * root
+    # The gain at the smallest variance that rounding leaves possible; unbounded where that is none and epsilon is 0.
+    with np.errstate(divide="ignore"):
+        relative = 1 / np.sqrt(np.maximum(variance - of_variance, 0) + epsilon) / root - 1
+    own = gain * np.abs(x - mean) * relative + gain * of_mean
+    own += 10 * precision.unit * (gain * (np.abs(x) + np.abs(mean)) + np.abs(bias)) + precision.tiny
+    return own if slack is None else own + gain * slack
+
+
+def _moments(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    mean = x.mean(axis=axes, keepdims=True)
+    return mean, np.square(x - mean).mean(axis=axes, keepdims=True)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNormalization(Op):
+    """Mean and variance over ``axes``, one set per place on the others (Ba et al., 2016); scale and bias are shaped like ``axes``."""
+
+    scale: Weight | None
+    bias: Weight | None
+    epsilon: float
+    axes: tuple[int, ...]
+
+    def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
+        return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        mean, variance = _moments(x, self.axes)
+        scale, bias = self._parameters(x)
+        return ((x - mean) / np.sqrt(variance + self.epsilon) * scale + bias,)
+
+    def emit(self, graph, *inputs):
+        x, shape = inputs[0], graph.shape(inputs[0])
+        rank, count = len(shape), len(self.axes)
+        perm = [axis for axis in range(rank) if axis not in self.axes] + list(self.axes)
+        moved = perm != list(range(rank))
+        x = graph.op("Transpose", x, perm=perm) if moved else x
+        sizes = [shape[axis] for axis in self.axes]
+        scale = graph.const(np.ones(sizes)) if self.scale is None else graph.weight(self.scale)
+        bias = () if self.bias is None else (graph.weight(self.bias),)
+        out = graph.op("LayerNormalization", x, scale, *bias, axis=rank - count, epsilon=float(self.epsilon))
+        return (graph.op("Transpose", out, perm=[perm.index(axis) for axis in range(rank)]) if moved else out,)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,) = inputs
+        return (_normalised_allowance(x, *_moments(x, self.axes), self.epsilon, *self._parameters(x), self.axes, precision, slacks[0]),)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupNormalization(Op):
+    """Mean and variance over each of ``groups`` runs of neighbouring channels and all their positions (Wu and He, 2018).
+
+    Input (batch, channel, *spatial); scale and bias are per channel.
+    """
+
+    scale: Weight | None
+    bias: Weight | None
+    groups: int
+    epsilon: float
+
+    def _split(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, *x.shape[2:])
+
+    def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shape = (1, self.groups, x.shape[1] // self.groups) + (1,) * (x.ndim - 2)
+        if self.scale is None and self.bias is None:
+            return np.ones(()), np.zeros(())
+        return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        groups = self._split(x)
+        mean, variance = _moments(groups, tuple(range(2, groups.ndim)))
+        scale, bias = self._parameters(x)
+        return (((groups - mean) / np.sqrt(variance + self.epsilon) * scale + bias).reshape(x.shape),)
+
+    def emit(self, graph, *inputs):
+        channels = [graph.shape(inputs[0])[1]]
+        scale = graph.const(np.ones(channels)) if self.scale is None else graph.weight(self.scale)
+        bias = graph.const(np.zeros(channels)) if self.bias is None else graph.weight(self.bias)
+        return (graph.op("GroupNormalization", inputs[0], scale, bias, num_groups=self.groups, epsilon=float(self.epsilon)),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,) = inputs
+        groups = self._split(x)
+        axes = tuple(range(2, groups.ndim))
+        slack = None if slacks[0] is None else self._split(slacks[0])
+        parameters = self._parameters(x)
+        own = _normalised_allowance(groups, *_moments(groups, axes), self.epsilon, *parameters, axes, precision, slack)
+        return (own.reshape(x.shape),)
