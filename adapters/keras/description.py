@@ -1,0 +1,167 @@
+"""What a Keras layer computes, as steps of ops: the seam between a call that was watched and the families that describe it.
+
+The namespace (keras or tf_keras) is handed in with the call and no module here imports either, so that one set of
+descriptions serves both and nothing is imported that the model does not need. The families (conv.py, pooling.py, …)
+register a function per class name; ``describe`` finds it along the class's MRO and applies it only where the class that
+defines the arithmetic is the class described.
+"""
+
+import importlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from probe.errors import Undescribed
+from probe.layer import Description, Weight
+
+from .table import DESCRIBED, ROOTS
+
+__all__ = ["REGISTERED", "Call", "array_of", "cast", "describe", "described_class", "describes", "read_variable", "widened"]
+
+Describer = Callable[[Any, "Call"], Description]
+Reader = Callable[[str, Any, str | None], Weight]
+
+REGISTERED: dict[str, Describer] = {}
+"""Class name -> the function that describes it, as far as the families have been imported."""
+
+_HARMLESS = frozenset(
+    "build build_from_config compute_mask compute_output_shape compute_output_signature compute_output_spec count_params from_config "
+    "get_build_config get_config load_own_variables quantize save_own_variables".split()
+)
+"""What a subclass, or Keras itself on an instance, may replace without changing what ``call`` computes."""
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """bfloat16 as float32, which is exact; anything else as it is."""
+    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
+
+
+def array_of(variable: Any, namespace: Any) -> np.ndarray:
+    """A copy of a variable as it is stored, also inside a call, where Keras would cast it."""
+    if namespace.__name__ == "keras":
+        if not isinstance(variable, namespace.Variable):
+            raise Undescribed("one of its weights is not a variable but computed")
+        # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
+        return np.array(namespace.ops.convert_to_numpy(variable._value))
+    if not hasattr(variable, "assign"):
+        raise Undescribed("one of its weights is not a variable but computed")
+    return np.array(variable.numpy())
+
+
+def cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    """A float array rounded to ``dtype`` (bfloat16 comes back widened)."""
+    return widened(array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype))
+
+
+def read_variable(namespace: Any) -> Reader:
+    """The plain reader: what is stored, and the same cast to the dtype that the layer computes in (None: not cast)."""
+
+    def read(name: str, variable: Any, dtype: str | None) -> Weight:
+        array = array_of(variable, namespace)
+        stored = widened(array)
+        if dtype is None or array.dtype.name == dtype:
+            return Weight(name, stored, stored)
+        return Weight(name, stored, cast(array, dtype), (f"cast from {array.dtype.name} to {dtype}",))
+
+    return read
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer, as the description functions see it; ``inputs`` are as ``layer.call`` received them."""
+
+    layer: Any
+    namespace: Any
+    """The module keras or tf_keras."""
+    inputs: tuple[np.ndarray, ...]
+    dtype: str
+    """The layer's compute dtype: "float32", "bfloat16", …"""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What else ``layer.call`` received, by name: ``training``, ``mask``, …"""
+    watched: Collection[str] = ()
+    """Methods that the capture itself has replaced on the instance for as long as it watches."""
+    read: Reader | None = None
+    """How a variable becomes a weight; without it as ``read_variable`` does."""
+
+    @property
+    def legacy(self) -> bool:
+        """Whether this is Keras 2 (tf_keras, and QKeras on it)."""
+        return self.namespace.__name__ != "keras"
+
+    @property
+    def training(self) -> bool:
+        """Whether the layer was told that it is in training; Keras passes True, 1 or an eager tensor."""
+        return bool(self.arguments.get("training"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the (first) input."""
+        return self.inputs[0].shape
+
+    def weight(
+        self, name: str, variable: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None, cast: bool = True
+    ) -> Weight | None:
+        """The variable as a weight, or None for None. ``cast`` False where the layer uses it in the dtype it is stored in."""
+        if variable is None:
+            return None
+        read = self.read or read_variable(self.namespace)
+        return replace(read(name, variable, self.dtype if cast else None), axes=axes, shape=shape)
+
+
+def describes(*names: str) -> Callable[[Describer], Describer]:
+    """Registers a function for the classes of these names."""
+
+    def register(function: Describer) -> Describer:
+        REGISTERED.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def described_class(layer: Any, watched: Collection[str] = ()) -> type:
+    """The class along the layer's MRO whose description holds for it; Undescribed with the reason where there is none."""
+    kind = type(layer)
+    found = next((cls for cls in kind.__mro__ if cls.__name__ in DESCRIBED and _root(cls) in ROOTS), None)
+    if found is None:
+        raise Undescribed(f"{kind.__name__} has no description")
+    for cls in kind.__mro__[: kind.__mro__.index(found)]:
+        for name, value in vars(cls).items():
+            if _is_method(value) and name not in _HARMLESS and hasattr(found, name) and (name == "__call__" or not name.startswith("__")):
+                if _root(kind) in ROOTS:
+                    raise Undescribed(f"{kind.__name__} has no description")
+                raise Undescribed(f"{kind.__name__} has no description: it overrides `{name}` of {found.__name__}")
+    for name in vars(layer):
+        if name not in _HARMLESS and name not in watched and _is_method(getattr(found, name, None)):
+            raise Undescribed(f"`{name}` of this {kind.__name__} has been replaced on the layer itself")
+    return found
+
+
+def _root(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
+def _is_method(value: Any) -> bool:
+    return callable(value) or isinstance(value, property | staticmethod | classmethod)
+
+
+def describe(layer: Any, call: Call) -> Description:
+    """The steps of this call of a layer; raises Undescribed with the reason where they are not known."""
+    name = described_class(layer, call.watched).__name__
+    if name not in REGISTERED:
+        importlib.import_module(DESCRIBED[name], __package__)
+    if getattr(layer, "quantization_mode", None):
+        raise Undescribed(f"it is quantised by Keras ({layer.quantization_mode})")
+    if getattr(layer, "lora_enabled", False):
+        raise Undescribed("LoRA is enabled on it")
+    for argument, value in call.arguments.items():
+        if argument == "training" or value is None or (argument == "mask" and name in _IGNORES_MASK):
+            continue
+        raise Undescribed(f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it")
+    return REGISTERED[name](layer, call)
+
+
+_IGNORES_MASK = ("BatchNormalization", "QBatchNormalization")
+"""Classes whose ``call`` takes a mask and looks at it in training only."""
