@@ -5,5 +5,6 @@ from probe.ops.base import Elementwise, Graph, Op, Rearrangement, Sum
 from probe.ops.linear import *
 from probe.ops.merge import *
 from probe.ops.normalization import *
+from probe.ops.quantize import *
 from probe.ops.rearrange import *
 from probe.ops.windows import *

@@ -1,0 +1,280 @@
+"""The command: arguments, the road, what is printed, and the exit status. The only file that prints.
+
+Nothing heavy is imported before it is known to be needed: ``--help`` and listings start without NumPy.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from probe import __version__
+from probe.errors import BadInput, ProbeError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from probe.report import Report
+
+__all__ = ["main"]
+
+# ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
+
+
+def _numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 1,3,224,224") from None
+
+
+def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
+    shapes = [_numbers(None, None, value) for value in values]
+    return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model")
+@click.option("--layer", metavar="NAME", help="Check this layer.")
+@click.option("--all", "every", is_flag=True, help="Check every layer, a line each.")
+@click.option("--call", type=int, metavar="N", help="Which call of a layer that is called several times (from 0).")
+@click.option("--input", "input_", metavar="FILE", help="The model's input: .npy or .npz.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the drawn input.")
+@click.option("--shape", multiple=True, callback=_shapes, metavar="1,3,224,224", help="Shape of the drawn input; once per input.")
+@click.option("--expect", metavar="FILE", help="Your own values of the layer: .npy, .npz, .txt or .csv. With --all an .npz keyed by layer names.")
+@click.option("--expect-input", metavar="FILE", help="The layer's own input that your values were computed from.")
+@click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
+@click.option("--atol", type=float, help="Absolute tolerance instead of the derived allowance; needs --rtol.")
+@click.option("--factory", metavar="PKG.MOD:NET", help="What builds the module of a PyTorch state_dict: pkg.mod:Net or path/net.py:Net(10, wide=True).")
+@click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module to import first: your own layers.")
+@click.option("--trust", is_flag=True, help="Let the file run the code it holds.")
+@click.option("--json", "json_", metavar="FILE|-", help="The report as JSON.")
+@click.option("--save", metavar="FILE.npz", help="Inputs, stored and effective weights, every party's output.")
+@click.option("--strict", is_flag=True, help="With --all: exit 2 where any layer could not be checked.")
+@click.version_option(__version__, prog_name="probe")
+def _command(**options: Any) -> None:
+    """Who is right about a layer's output, where exactly, and why.
+
+    Without --layer or --all the layers of MODEL are listed. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), or a
+    PyTorch .pt, .pth or .safetensors file.
+
+    Exit status: 0 agree, 1 diverge, 2 could not check.
+    """
+    sys.exit(_run(**options))
+
+
+def main() -> None:
+    """The console script: user errors are one sentence on standard error, exit status 2."""
+    try:
+        _command(prog_name="probe", standalone_mode=False)
+    except ProbeError as error:
+        _complain(str(error))
+    except click.UsageError as error:
+        _complain(error.format_message())
+    except click.exceptions.Abort:
+        _complain("interrupted")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"probe: {sentence}", err=True)
+    sys.exit(2)
+
+
+def _run(model: str, layer: str | None, every: bool, **options: Any) -> int:
+    if layer is not None and every:
+        raise click.UsageError("--layer and --all exclude each other")
+    if layer is None and not every:
+        for option in ("input_", "expect", "expect_input", "json_", "save"):
+            if options[option] is not None:
+                raise click.UsageError(f"--{option.strip('_').replace('_', '-')} needs --layer NAME or --all")
+        return _list(model, options)
+    if every and (options["save"] or options["expect_input"] or options["call"] is not None):
+        raise click.UsageError("--save, --expect-input and --call go with --layer, not with --all")
+    if (options["rtol"] is None) != (options["atol"] is None):
+        raise click.UsageError("give --rtol and --atol both or neither: one alone means something else than it seems")
+    if options["expect_input"] is not None and options["input_"] is not None:
+        raise click.UsageError("--input is the model's input, --expect-input the layer's own: give one of them")
+    with _quiet():
+        return _sweep(model, options) if every else _check(model, str(layer), options)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The frameworks' chatter is switched off before they are imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _open(path: str, options: dict[str, Any]) -> Any:
+    from probe.road import open_model
+
+    return open_model(path, trust=options["trust"], factory=options["factory"], imports=options["imports"])
+
+
+def _list(path: str, options: dict[str, Any]) -> int:
+    from importlib import import_module
+
+    listing = import_module("probe.adapters").listing(path)
+    if listing is None:
+        with _quiet():
+            model = _open(path, options)
+            listing = model.layers
+    names = max([len(layer.name or "(root)") for layer in listing] + [5])
+    kinds = max([len(layer.kind) for layer in listing] + [5])
+    click.echo(f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  checked by")
+    for layer in listing:
+        shape = "" if layer.output_shape is None else "(" + ", ".join("?" if n is None else str(n) for n in layer.output_shape) + ")"
+        how = ", ".join({"numpy": "NumPy", "onnx": "ONNX Runtime"}[party] for party in layer.checkable) or f"not checked: {layer.why}"
+        click.echo(f"{layer.name or '(root)':<{names}}  {layer.kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}")
+    return 0
+
+
+def _array(path: str) -> "np.ndarray | dict[str, np.ndarray]":
+    """An array file; an .npz gives a dict of its arrays. Raises BadInput with the path and the reason."""
+    import numpy as np
+
+    if not Path(path).is_file():
+        raise BadInput(f"there is no file {path}")
+    try:
+        if path.endswith((".txt", ".csv")):
+            return np.loadtxt(path, delimiter="," if path.endswith(".csv") else None, ndmin=1)
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInput(f"{path} is not an array file that can be read (.npy, .npz, .txt, .csv): {error}") from None
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        return {name: loaded[name] for name in loaded.files}
+
+
+def _given(path: str | None) -> Any:
+    """An input file: an .npz with one array is that array, otherwise arrays by input name."""
+    if path is None:
+        return None
+    held = _array(path)
+    return next(iter(held.values())) if isinstance(held, dict) and len(held) == 1 else held
+
+
+def _expected(path: str | None, layer: str) -> Any:
+    """The user's values of one layer: of an .npz the array of that name, or its only one."""
+    if path is None:
+        return None
+    held = _array(path)
+    if not isinstance(held, dict):
+        return held
+    if layer in held:
+        return held[layer]
+    if len(held) == 1:
+        return next(iter(held.values()))
+    raise BadInput(f"{path} holds {', '.join(held)}; none of them is named {layer!r}")
+
+
+def _write(path: str, text: str) -> None:
+    if path == "-":
+        click.echo(text)
+        return
+    try:
+        Path(path).write_text(text + "\n")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}") from None
+
+
+def _check(path: str, layer: str, options: dict[str, Any]) -> int:
+    model = _open(path, options)
+    from probe.judge import Unshaped
+    from probe.road import check
+
+    expected = _expected(options["expect"], layer)
+    given = _given(options["expect_input"])
+    if isinstance(given, dict):
+        given = list(given.values())
+    if expected is not None and options["expect"].endswith((".txt", ".csv")):
+        expected = Unshaped(expected.ravel())
+    report = check(
+        model,
+        layer,
+        _given(options["input_"]),
+        expected=expected,
+        given=given,
+        call=options["call"],
+        shape=options["shape"],
+        seed=options["seed"],
+        rtol=options["rtol"],
+        atol=options["atol"],
+    )
+    if options["json_"] != "-":
+        click.echo(str(report))
+    if options["json_"]:
+        _write(options["json_"], report.to_json())
+    if options["save"]:
+        report.save(options["save"])
+        click.echo(f"\nwritten: {options['save']}", err=options["json_"] == "-")
+    return {"agree": 0, "diverge": 1}.get(report.verdict, 2)
+
+
+def _sweep(path: str, options: dict[str, Any]) -> int:
+    import json
+
+    model = _open(path, options)
+    from probe.report.forms import as_dict
+    from probe.report.text import line
+    from probe.road import sweep
+
+    expected = None if options["expect"] is None else _array(options["expect"])
+    if expected is not None and not isinstance(expected, dict):
+        raise BadInput("with --all, --expect takes an .npz keyed by layer names")
+    counts = {"agree": 0, "diverge": 0, "unchecked": 0}
+    first: Report | None = None
+    told = []
+    reports = sweep(model, _given(options["input_"]), expected=expected, shape=options["shape"], seed=options["seed"])
+    for report in _with_progress(reports, len(model.layers)):
+        counts[report.verdict] += 1
+        if report.verdict == "diverge" and first is None:
+            first = report
+        if options["json_"]:
+            told.append(as_dict(report))
+        if options["json_"] != "-":
+            click.echo(line(report))
+    summary = f"{counts['agree']} agree, {counts['diverge']} diverge, {counts['unchecked']} unchecked"
+    if options["json_"]:
+        _write(options["json_"], json.dumps({"source": path, "counts": counts, "reports": told}, indent=2, allow_nan=False))
+    if options["json_"] != "-":
+        click.echo("")
+        if first is not None:
+            click.echo(f"the first that diverges is {first.layer!r}: {first.sentence.partition(': ')[2]}")
+        click.echo(summary)
+    if counts["diverge"]:
+        return 1
+    if not counts["agree"]:
+        return 2
+    return 2 if options["strict"] and counts["unchecked"] else 0
+
+
+def _with_progress(reports: "Iterator[Report]", total: int) -> "Iterator[Report]":
+    """The reports, under a progress bar where standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield from reports
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("checking", total=total)
+        for report in reports:
+            progress.update(task, advance=1, description=report.layer)
+            yield report

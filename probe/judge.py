@@ -1,0 +1,267 @@
+"""One captured call, judged: every party's output, every pair against the allowance, and the verdict in a sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from probe.compare import Comparison, compare
+from probe.drift import Drift
+from probe.errors import BadInput
+from probe.layer import Step, weights_of
+from probe.model import Capture
+from probe.recompute import recompute, widened
+from probe.report import PARTIES, Outputs, Report
+from probe.rounding import Precision, Values, allowances, precision_of, settle
+
+__all__ = ["Unshaped", "judge"]
+
+Arrays = tuple[np.ndarray | None, ...]
+Pair = tuple[str, str]
+NAMES = {"framework": "the framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
+
+
+@dataclass(frozen=True, eq=False)
+class Unshaped:
+    """Numbers in row-major order out of a file that holds no shape (text)."""
+
+    values: np.ndarray
+
+
+@dataclass
+class _Evidence:
+    """What is gathered about one call on the way to its report."""
+
+    outputs: dict[str, Arrays] = field(default_factory=dict)
+    allowed: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    """For each party: how far it may lie from NumPy."""
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def judge(
+    capture: Capture,
+    expected: Any = None,
+    drift: Drift | None = None,
+    tolerance: tuple[float, float] | None = None,
+    own_inputs: Sequence[np.ndarray] | None = None,
+) -> Report:
+    """Recomputes a captured call, asks every party, and compares them.
+
+    ``drift`` widens the allowance of ``expected`` by what the user's own layers before may have done; with ``own_inputs``,
+    the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead.
+    """
+    evidence = _Evidence(notes=list(capture.notes))
+    evidence.outputs["framework"] = capture.outputs
+    if isinstance(expected, Unshaped) and expected.values.size == capture.outputs[0].size:
+        evidence.notes.append(f"your file holds no shape: its {expected.values.size} numbers are read in row-major order as {capture.outputs[0].shape}")
+        expected = expected.values.reshape(capture.outputs[0].shape)
+    mine = None if expected is None else _as_outputs(expected, len(capture.outputs))
+    steps = () if capture.description is None else capture.description.steps
+    on_own = None
+    if capture.description is None:
+        for party in ("numpy", "onnx"):
+            evidence.missing[party] = capture.why
+    else:
+        values = recompute(steps, capture.inputs)
+        _ask(evidence, capture, steps, values)
+        if mine is not None and own_inputs is not None:
+            on_own = recompute(steps, own_inputs)
+            evidence.notes.append("yours is held against NumPy on the inputs that yours was computed from: your values of the layers before")
+        if mine is not None:
+            reference = (values, capture.inputs) if on_own is None or own_inputs is None else (on_own, own_inputs)
+            _admit(evidence, capture, steps, reference, mine, drift)
+    if mine is not None:
+        evidence.outputs["expected"] = mine
+    comparisons = _pairs(evidence, tolerance, None if on_own is None else on_own[-1])
+    verdict, sentence = _verdict(capture, evidence, comparisons)
+    described = capture.description
+    return Report(
+        layer=capture.layer,
+        kind=capture.kind,
+        call=capture.call,
+        verdict=verdict,
+        sentence=sentence,
+        outputs={party: _single(evidence.outputs[party]) for party in PARTIES if party in evidence.outputs},
+        missing=evidence.missing,
+        comparisons=comparisons,
+        weights=weights_of(steps),
+        inputs=capture.inputs,
+        input_axes=() if described is None else described.input_axes,
+        output_axes=() if described is None else described.output_axes,
+        dtype=capture.dtype,
+        notes=tuple(evidence.notes),
+        ops=tuple(type(step.op).__name__ for step in steps),
+    )
+
+
+def _single(arrays: Arrays) -> Outputs:
+    return arrays[0] if len(arrays) == 1 and arrays[0] is not None else arrays
+
+
+def _as_outputs(expected: Any, count: int) -> Arrays:
+    """The user's values per output: an array stands for the first, a sequence (None to skip) for all."""
+    if isinstance(expected, Unshaped):
+        expected = expected.values
+    if isinstance(expected, (list, tuple)) and any(one is None or isinstance(one, np.ndarray) for one in expected):
+        if len(expected) != count:
+            raise BadInput(f"the layer has {count} outputs; you gave {len(expected)} (None skips one)")
+        return tuple(None if one is None else _numbers(one) for one in expected)
+    return (_numbers(expected), *[None] * (count - 1))
+
+
+def _numbers(values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise BadInput(f"expected values must be numbers; you gave an array of dtype {array.dtype}")
+    return array
+
+
+def _ask(evidence: _Evidence, capture: Capture, steps: Sequence[Step], values: Values) -> None:
+    """NumPy's and ONNX Runtime's outputs, and how far the framework and ONNX Runtime may lie from NumPy."""
+    from probe.crosscheck import crosscheck
+
+    evidence.outputs["numpy"] = tuple(values[-1])
+    evidence.allowed["framework"] = _allowed(steps, capture.inputs, values, precision_of(capture.dtype), capture.outputs)
+    if any(0 in np.shape(value) for value in (*capture.inputs, *values[-1])):
+        evidence.missing["onnx"] = "an empty array: there is nothing to compute"
+        return
+    answer = crosscheck(steps, capture.inputs, values)
+    precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
+    evidence.outputs["onnx"] = answer
+    evidence.allowed["onnx"] = _allowed(steps, capture.inputs, values, precision, answer)
+
+
+def _allowed(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, precision: Precision, outputs: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, ...]:
+    """The allowance of a party, after a second look at those of its elements that lie beyond."""
+    given = [widened(x) for x in inputs]
+    first = allowances(steps, given, values, precision)
+    looked = []
+    for output, (allowed, value) in enumerate(zip(first, values[-1], strict=True)):
+        theirs = outputs[output] if output < len(outputs) else None
+        if theirs is not None and theirs.shape == value.shape:
+            with np.errstate(invalid="ignore"):
+                error = np.abs(np.subtract(theirs, value, dtype=np.float64))
+            allowed = settle(steps, given, values, precision, error, allowed, output)
+        looked.append(allowed)
+    return tuple(looked)
+
+
+def _admit(
+    evidence: _Evidence,
+    capture: Capture,
+    steps: Sequence[Step],
+    reference: tuple[Values, Sequence[np.ndarray]],
+    mine: Arrays,
+    drift: Drift | None,
+) -> None:
+    """How far the user's values may lie from NumPy: the layer's own rounding, that of the layers before, and of storing them."""
+    values, inputs = reference
+    allowed = []
+    base = _allowed(steps, inputs, values, precision_of(capture.dtype), mine)
+    for output, slack in enumerate(base):
+        stored = mine[output]
+        if stored is not None and stored.dtype == np.float16 and capture.dtype != "float16":
+            slack = slack + precision_of("float16").unit * np.abs(values[-1][output]) + 2.0**-25
+            evidence.notes.append("your values are stored in float16: that rounding is allowed for")
+        allowed.append(slack if drift is None else slack + drift.slack[output])
+    evidence.allowed["expected"] = tuple(allowed)
+    if drift is not None and any(slack.any() for slack in drift.slack):
+        evidence.notes.append("the allowance for yours also holds what rounding in the layers before may do to this layer's input")
+
+
+def _pairs(evidence: _Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None) -> dict[Pair, Comparison]:
+    """Every pair of parties, in the order of PARTIES.
+
+    NumPy's own error is nothing beside a party's in float32, so a pair with NumPy has that party's allowance and any other
+    pair the sum of both. Where yours was computed from other inputs than the framework's, it is compared with NumPy alone.
+    """
+    present = [party for party in PARTIES if party in evidence.outputs]
+    found: dict[Pair, Comparison] = {}
+    for i, left in enumerate(present):
+        for right in present[i + 1 :]:
+            first, second = evidence.outputs[left], evidence.outputs[right]
+            if right == "expected" and on_own is not None:
+                if left != "numpy":
+                    continue
+                first = on_own
+            if tolerance is not None:
+                rtol, atol = tolerance
+                allowed = tuple(np.zeros(()) if one is None else atol + rtol * np.abs(np.asarray(one, np.float64)) for one in first)
+            elif "numpy" not in evidence.outputs:
+                continue
+            else:
+                parts = [evidence.allowed[party] for party in (left, right) if party != "numpy"]
+                allowed = tuple(sum(slacks, np.zeros(())) for slacks in zip(*parts, strict=True))
+            found[left, right] = compare(first, second, allowed)
+    return found
+
+
+def _unchecked(evidence: _Evidence, comparisons: Mapping[Pair, Comparison], capture: Capture) -> str:
+    """Why nothing can be said, or empty."""
+    if "numpy" not in evidence.outputs:
+        return evidence.missing.get("numpy") or "NumPy has no answer"
+    if not any(comparison.size for comparison in comparisons.values()):
+        return "the output is empty: shapes agree, and there is no value to compare"
+    for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
+        if value is None or not value.size or value.dtype.kind != "f":
+            continue
+        finite = value[np.isfinite(value)]
+        if not finite.size:
+            continue
+        extent = float(np.ptp(finite)) or float(np.abs(finite).max())
+        typical = float(np.median(allowed))
+        if typical > max(extent, 2.0**20 * precision_of(capture.dtype).tiny):
+            return f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: it cannot be judged in {capture.dtype}"
+    return ""
+
+
+def _verdict(capture: Capture, evidence: _Evidence, comparisons: Mapping[Pair, Comparison]) -> tuple[str, str]:
+    """The verdict and its reason, naming the odd one out."""
+    apart = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
+    present = [party for party in PARTIES if party in evidence.outputs]
+    if not apart:
+        reason = _unchecked(evidence, comparisons, capture)
+        if reason:
+            return "unchecked", f"unchecked: {reason}"
+        used = max(comparison.ratio for comparison in comparisons.values())
+        return "agree", f"agree: {_listed(present)} agree; the largest difference is {used:.2g} of what rounding allows"
+    if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
+        reason = evidence.missing.get("numpy", "")
+        return "diverge", f"diverge: {_listed(present)} differ ({reason})"
+    odd = [party for party in present if all(party in pair for pair in apart)]
+    if len(odd) == 1 and len(present) > 2:
+        others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
+        return "diverge", f"diverge: {NAMES[odd[0]]} is the odd one out: {_meaning(odd[0], others)}; {_extent(apart)}"
+    if len(apart) == 1:
+        left, right = next(iter(apart))
+        return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
+    pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
+    return "diverge", f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
+
+
+def _meaning(odd: str, others: Sequence[str]) -> str:
+    agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
+    return {
+        "framework": f"{agreed}, so the layer does not do what its configuration says",
+        "numpy": f"{agreed}, so the fault is ours: please report it",
+        "onnx": f"{agreed}, so ONNX Runtime computes this layer differently",
+        "expected": f"{agreed}, so your values are not this layer's output on this input",
+    }[odd]
+
+
+def _listed(parties: Sequence[str]) -> str:
+    names = [NAMES[party] for party in parties]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _extent(apart: Mapping[Pair, Comparison]) -> str:
+    worst = max(apart.values(), key=lambda comparison: comparison.ratio)
+    if worst.reason:
+        return worst.reason
+    return f"{worst.count} of {worst.size} elements lie beyond rounding, the worst by {worst.ratio:.3g} times its allowance"

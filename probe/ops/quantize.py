@@ -1,0 +1,317 @@
+"""Fixed-point quantisers as QKeras computes them: of weights (``run`` in float32, bit for bit) and of activations.
+
+``run`` repeats the operations of qkeras/quantizers.py (0.9.0) one by one, in their order: they end in the
+straight-through estimator ``x + (-x + q)``, which in float32 is not always q. Between two thresholds a quantiser is
+exact; at a threshold an input that is off by rounding may move the output by one level, and ``allowance`` allows that
+there and nowhere else.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from probe.ops.base import Elementwise, Op, spread
+
+__all__ = ["AutoQuantizedBits", "QuantizedBits", "QuantizedRelu", "Quantizer"]
+
+_TINY = float(np.finfo(np.float32).tiny)
+_EPSILON = 1e-7
+"""keras.backend.epsilon()"""
+
+
+def _flush(x: np.ndarray) -> np.ndarray:
+    """TensorFlow's kernels take float32 denormals for zero; ``sign`` can tell."""
+    return np.where(np.abs(x) < _TINY, x.dtype.type(0), x)
+
+
+def _like(x: np.ndarray, value: float | np.ndarray) -> np.ndarray:
+    """A constant as QKeras has it, in float32, to be used with x."""
+    return np.asarray(value, np.float32).astype(x.dtype)
+
+
+def _round(p: np.ndarray) -> np.ndarray:
+    """Half to even, passed straight through: inf becomes NaN."""
+    return p + (-p + np.rint(p))
+
+
+def _emit_round(graph, p: str) -> str:
+    return graph.op("Add", p, graph.op("Sub", graph.op("Round", p), p))
+
+
+def _emit_capped(graph, x: str, bound: float, otherwise: str) -> str:
+    """``bound`` where x is not below it, ``otherwise`` elsewhere."""
+    limit = graph.const(bound)
+    return graph.op("Where", graph.op("LessOrEqual", x, limit), otherwise, limit)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantizer(Op):
+    """What the quantisers share: evenly spaced levels, and how the result is mixed with what it stands for.
+
+    ``noise`` is QKeras' qnoise_factor, the share of the quantised value: 1 except in training schedules.
+    """
+
+    bits: int
+    integer: int = 0
+    noise: float = 1.0
+    straight_through: bool = True
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """The distance between two neighbouring levels for these values: one number, or one per channel."""
+        raise NotImplementedError
+
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest level, in steps."""
+        raise NotImplementedError
+
+    def _mix(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
+        noise = _like(x, self.noise)
+        return x + noise * (-x + q) if self.straight_through else _like(x, 1 - self.noise) * x + noise * q
+
+    def _emit_mix(self, graph, x: str, q: str) -> str:
+        noise = graph.const(float(self.noise))
+        if self.straight_through:
+            return graph.op("Add", x, graph.op("Mul", noise, graph.op("Sub", q, x)))
+        return graph.op("Add", graph.op("Mul", graph.const(float(1 - self.noise)), x), graph.op("Mul", noise, q))
+
+
+class _Fixed(Elementwise, Quantizer):
+    """A quantiser of each element alone. Mixing may lose as much as a rounding of the larger of what is mixed."""
+
+    def before(self) -> float:
+        """How far rounding before the threshold may move x, in roundings of 2**integer."""
+        return 0.0
+
+    def scale(self, x, y):
+        return np.maximum(np.abs(x), np.abs(y))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        moved = self.before() * precision.unit * 2.0**self.integer
+        slack = np.full(inputs[0].shape, moved) if slacks[0] is None else slacks[0] + moved
+        return super().allowance(inputs, (slack,), outputs, precision, where)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedBits(_Fixed):
+    """alpha * s * clip(round(x / s), low, high), s = 2**(integer - bits + keep_negative); only the sign where that leaves no bits."""
+
+    symmetric: bool = False
+    keep_negative: bool = True
+    alpha: float | np.ndarray = 1.0
+    """One number, or an array that broadcasts against x."""
+
+    @property
+    def _unsigned(self) -> int:
+        return self.bits - self.keep_negative
+
+    def limits(self):
+        m = 2.0**self._unsigned
+        if self._unsigned <= 0:
+            return (-1.0 if self.keep_negative else 0.0), 1.0
+        return (self.symmetric - m if self.keep_negative else 0.0), m - 1
+
+    def step(self, x):
+        return np.abs(self.alpha) * (2.0 ** (self.integer - self._unsigned) if self._unsigned > 0 else 1.0)
+
+    def f(self, x):
+        x = _flush(x)
+        if self._unsigned > 0:
+            m, m_i = _like(x, 2.0**self._unsigned), _like(x, 2.0**self.integer)
+            low, high = self.limits()
+            q = m_i * np.clip(_round(x * m / m_i), _like(x, low), _like(x, high)) / m
+        else:
+            q = np.sign(x)
+            q = q + (1 - np.abs(q))
+            q = q if self.keep_negative else (q + 1) / 2
+        return self._mix(x, _like(x, self.alpha) * q)
+
+    def emit(self, graph, *inputs):
+        (x,) = inputs
+        low, high = self.limits()
+        if self._unsigned > 0:
+            size = 2.0 ** (self.integer - self._unsigned)
+            code = graph.op("Clip", _emit_round(graph, graph.op("Div", x, graph.const(size))), graph.const(low), graph.const(high))
+        else:
+            size = 1.0
+            code = graph.op("Where", graph.op("LessOrEqual", x, graph.const(-_TINY)), graph.const(low), graph.const(high))
+        q = graph.op("Mul", code, graph.const(np.asarray(self.alpha, np.float32) * np.float32(size)))
+        return (self._emit_mix(graph, x, q),)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedRelu(_Fixed):
+    """s * clip(round(x / s), 0, 2**n - 1), s = 2**(integer - n); n is one less than ``bits`` where negative inputs keep a slope.
+
+    ``quantized_clip``: what is mixed in is bounded by the highest level, else by ``upper_bound`` (which then bounds the result too).
+    ``sigmoid``: the slope of the linear sigmoid that comes first, in 2 * sigmoid - 1; None without.
+    """
+
+    negative_slope: float = 0.0
+    upper_bound: float | None = None
+    quantized_clip: bool = True
+    sigmoid: float | None = None
+
+    def before(self):
+        return 0.0 if self.sigmoid is None else 2.0 / self.sigmoid
+
+    @property
+    def _n(self) -> int:
+        return self.bits - (self.negative_slope != 0.0)
+
+    def limits(self):
+        return (-(2.0**self._n) * self.negative_slope if self.negative_slope else 0.0), 2.0**self._n - 1
+
+    def step(self, x):
+        return np.float64(2.0 ** (self.integer - self._n)) * (1 if self.sigmoid is None else 2)
+
+    def _unquantized(self, x: np.ndarray) -> np.ndarray:
+        relu = np.where(x > 0, x, _like(x, self.negative_slope) * x) if self.negative_slope else np.maximum(x, 0)
+        bound = 2.0**self.integer - 2.0 ** (self.integer - self._n) if self.quantized_clip else self.upper_bound
+        return relu if bound is None else np.where(x <= _like(x, bound), relu, _like(x, bound))
+
+    def f(self, x):
+        x = _flush(x)
+        m, m_i, slope = _like(x, 2.0**self._n), _like(x, 2.0**self.integer), _like(x, self.negative_slope)
+        if self.sigmoid is None:
+            p, twice, less = x * m / m_i, _like(x, 1), _like(x, 0)
+        else:
+            p, twice, less = np.clip(_like(x, self.sigmoid) * (x / m_i) + _like(x, 0.5), 0, 1) * m, _like(x, 2), _like(x, 1)
+        q = m_i * np.clip(twice * (_round(p) / m) - less, 0, 1 - 1 / m)
+        if self.negative_slope:
+            q = q + m_i * slope * np.clip(twice * (_round(p * slope) * (1 / (slope * m))) - less, -1, 0)
+        if self.upper_bound and not self.quantized_clip:
+            q = np.where(q <= _like(x, self.upper_bound), q, _like(x, self.upper_bound))
+        return self._mix(self._unquantized(x), q)
+
+    def emit(self, graph, *inputs):
+        (x,) = inputs
+        m, m_i = 2.0**self._n, 2.0**self.integer
+        bound = m_i - m_i / m if self.quantized_clip else self.upper_bound
+        relu = graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x)
+        part = relu if bound is None else _emit_capped(graph, x, bound, relu)
+        p = graph.op("Mul", x, graph.const(m / m_i))
+        if self.sigmoid is not None:
+            line = graph.op("Add", graph.op("Mul", x, graph.const(self.sigmoid * m / m_i)), graph.const(m / 2))
+            p = graph.op("Clip", line, graph.const(0.0), graph.const(m))
+
+        def side(p: str, levels: float, low: float, high: float) -> str:
+            """The levels of one side of zero, in units of 2**integer."""
+            share = graph.op("Div", _emit_round(graph, p), graph.const(levels))
+            if self.sigmoid is not None:
+                share = graph.op("Sub", graph.op("Add", share, share), graph.const(1.0))
+            return graph.op("Clip", share, graph.const(low), graph.const(high))
+
+        q = graph.op("Mul", side(p, m, 0.0, 1 - 1 / m), graph.const(m_i))
+        if self.negative_slope:
+            slope = self.negative_slope
+            below = side(graph.op("Mul", p, graph.const(slope)), slope * m, -1.0, 0.0)
+            q = graph.op("Add", q, graph.op("Mul", below, graph.const(m_i * slope)))
+        if self.upper_bound and not self.quantized_clip:
+            q = _emit_capped(graph, q, self.upper_bound, q)
+        return (self._emit_mix(graph, part, q),)
+
+
+@dataclass(frozen=True, eq=False)
+class AutoQuantizedBits(Quantizer):
+    """scale * clip(round half up(|x| / scale)) * sign(x), where the scale is found from the values themselves.
+
+    It begins as the largest magnitude over ``axes``; with ``power_of_two`` five rounds of least squares follow, each
+    rounded to a power of two. Of a vector QKeras takes the magnitude of the whole, but fits each element alone.
+    """
+
+    power_of_two: bool = False
+    keep_negative: bool = True
+    axes: tuple[int, ...] = ()
+
+    def limits(self):
+        return 1 - 2.0 ** (self.bits - 1), 2.0 ** (self.bits - 1) - 1
+
+    def step(self, x):
+        with np.errstate(all="ignore"):
+            return self._scales(_flush(x))[1] * 2.0**self.integer
+
+    def _codes(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        half = _like(x, self.limits()[1])
+        steps = np.floor(np.abs(x) / scale + _like(x, 0.5))
+        return np.sign(x) * np.where(steps < half, steps, half)
+
+    def _scales(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The scale that the codes of x / 2**integer are found with, and the one they are multiplied by."""
+        x = _flush(x / _like(x, 2.0**self.integer))
+        epsilon, ln2 = _like(x, _EPSILON), _like(x, np.log(2.0))
+
+        def power(scale: np.ndarray) -> np.ndarray:
+            return np.exp2(np.rint(np.log(scale + epsilon) / ln2))
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            return values.mean(axis=self.axes, keepdims=True) if x.ndim > 1 else values
+
+        scale = _flush(np.abs(x).max(axis=self.axes, keepdims=True) * 2 / _like(x, 2 * self.limits()[1]))
+        if not self.power_of_two:
+            return scale, scale
+        before = scale = power(scale)
+        for _ in range(5):
+            before, codes = scale, self._codes(x, scale)
+            scale = power(mean(x * codes) / (mean(codes * codes) + epsilon))
+        return before, scale
+
+    def _f(self, x: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        m, m_i = _like(x, 2.0 ** (self.bits - self.keep_negative)), _like(x, 2.0**self.integer)
+        x = _flush(x / m_i)
+        q = m_i * self._codes(x, scales[0]) / m
+        return self._mix(m_i * x, scales[1] * m * q)
+
+    def run(self, *inputs):
+        x = _flush(inputs[0])
+        with np.errstate(all="ignore"):
+            return (self._f(x, self._scales(x)),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        terms = np.prod([x.shape[axis] for axis in self.axes]) if self.power_of_two else 0
+        share = (terms + 256 if self.power_of_two else 4) * precision.unit
+        if slack is not None:
+            size = np.abs(x).max(axis=self.axes, keepdims=True)
+            share = share + max(1, terms) * np.divide(
+                slack.max(axis=self.axes, keepdims=True), size, where=size > 0, out=np.zeros(size.shape)
+            )
+        moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
+        wander = np.zeros(y.shape)
+        own = 8 * precision.unit * np.maximum(np.abs(x), np.abs(y)) + precision.tiny
+        with np.errstate(all="ignore"):
+            for sign in (-1, 0, 1):
+                scales = self._scales(x * (1 + sign * share))
+                wander = np.maximum(wander, spread(partial(self._f, scales=scales), x, y, moved))
+        return (np.where(np.isfinite(own), own, 0) + wander,)
+
+    def emit(self, graph, *inputs):
+        (x,) = inputs
+        axes, half, unit = graph.const(list(self.axes)), graph.const(self.limits()[1]), graph.const(2.0**self.integer)
+        epsilon, ln2 = graph.const(_EPSILON), graph.const(float(np.log(2.0)))
+        vector = len(graph.shape(x)) == 1
+        inside = graph.op("Div", x, unit)
+        size, sign = graph.op("Abs", inside), graph.op("Sign", inside)
+
+        def power(scale: str) -> str:
+            return graph.op(
+                "Pow", graph.const(2.0), graph.op("Round", graph.op("Div", graph.op("Log", graph.op("Add", scale, epsilon)), ln2))
+            )
+
+        def codes(scale: str) -> str:
+            steps = graph.op("Floor", graph.op("Add", graph.op("Div", size, scale), graph.const(0.5)))
+            return graph.op("Mul", sign, graph.op("Where", graph.op("Less", steps, half), steps, half))
+
+        def mean(values: str) -> str:
+            return values if vector else graph.op("ReduceMean", values, axes, keepdims=1)
+
+        scale = graph.op("Div", graph.op("ReduceMax", size, axes, keepdims=1), half)
+        if not self.power_of_two:
+            found = codes(scale)
+        else:
+            scale = power(scale)
+            for _ in range(5):
+                found = codes(scale)
+                squares = graph.op("Add", mean(graph.op("Mul", found, found)), epsilon)
+                scale = power(graph.op("Div", mean(graph.op("Mul", inside, found)), squares))
+        return (self._emit_mix(graph, x, graph.op("Mul", graph.op("Mul", scale, unit), found)),)

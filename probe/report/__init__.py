@@ -1,0 +1,79 @@
+"""What a check found out, as a value; the other files of this package print it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probe.compare import Comparison
+from probe.layer import Weight
+
+__all__ = ["PARTIES", "Finding", "Outputs", "Report"]
+
+PARTIES = ("framework", "numpy", "onnx", "expected")
+
+Outputs = np.ndarray | tuple[np.ndarray | None, ...]
+"""One array for a layer with one output, otherwise a tuple of them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake whose predicted output reproduces the diverging party."""
+
+    slug: str
+    claim: str
+    left: float
+    """What it leaves unexplained, in units of the allowance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """One call of one layer: who computed what, who agrees with whom, and why.
+
+    ``str(report)`` is what the command prints; ``to_json()`` is the same for machines.
+    """
+
+    layer: str
+    kind: str
+    call: int
+    verdict: str
+    sentence: str
+    """The verdict and its reason in one sentence."""
+    outputs: Mapping[str, Outputs]
+    missing: Mapping[str, str]
+    comparisons: Mapping[tuple[str, str], Comparison]
+    weights: Mapping[str, Weight]
+    inputs: tuple[np.ndarray, ...]
+    input_axes: tuple[str, ...] = ()
+    output_axes: tuple[str, ...] = ()
+    dtype: str = "float32"
+    source: str = ""
+    framework: str = ""
+    how: str = ""
+    """How the input came about."""
+    notes: tuple[str, ...] = ()
+    ops: tuple[str, ...] = ()
+    """The steps by op name."""
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """True only for "agree"."""
+        return self.verdict == "agree"
+
+    def __str__(self) -> str:
+        from probe.report.text import render
+
+        return render(self)
+
+    def to_json(self) -> str:
+        """Everything but the arrays' values, which are given by shape, dtype and summary; NaN and inf are strings."""
+        from probe.report.forms import to_json
+
+        return to_json(self)
+
+    def save(self, path: str) -> None:
+        """Inputs, stored and effective weights and every party's output as an .npz."""
+        from probe.report.forms import save
+
+        save(self, path)

@@ -1,0 +1,141 @@
+"""The report as a person reads it, on a page of plain text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from probe.compare import Comparison
+from probe.layer import Weight
+from probe.report import PARTIES, Outputs, Report
+
+__all__ = ["line", "render"]
+
+LABELS = {"framework": "framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
+
+
+def number(value: float) -> str:
+    """A value with enough digits to tell float32 neighbours apart."""
+    return f"{value:.9g}"
+
+
+def _axes(shape: Sequence[int], names: Sequence[str]) -> str:
+    if len(names) != len(shape):
+        return f"({', '.join(map(str, shape))})"
+    return "(" + ", ".join(f"{name} {size}" for name, size in zip(names, shape, strict=True)) + ")"
+
+
+def arrays(output: Outputs) -> tuple[np.ndarray | None, ...]:
+    """The outputs as a tuple, also where there is one."""
+    return output if isinstance(output, tuple) else (output,)
+
+
+def _weight(weight: Weight) -> list[str]:
+    effective = weight.effective
+    lines = [f"  {weight.name:<18} {_axes(effective.shape, ())} {effective.dtype}"]
+    lines += [f"    -> {step}" for step in weight.steps]
+    if weight.stored is None:
+        lines.append(f"    not stored as such; made of {', '.join(weight.parts) or 'other parts'}")
+    elif weight.stored.shape != effective.shape:
+        lines.append(f"    stored as {weight.stored.shape}")
+    elif np.array_equal(weight.stored, effective, equal_nan=effective.dtype.kind == "f"):
+        if weight.steps:
+            lines.append("    stored and effective values are equal")
+    else:
+        difference = np.abs(weight.stored.astype(np.float64) - effective)
+        lines.append(
+            f"    stored and effective differ by up to {float(np.max(difference)):.3g}; distinct values: "
+            f"{np.unique(weight.stored).size} stored, {np.unique(effective).size} effective"
+        )
+    return lines
+
+
+def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
+    names = f"{LABELS[pair[0]]} and {LABELS[pair[1]]}"
+    if comparison.ok:
+        said = f"agree; the largest difference is {comparison.ratio:.2g} of what rounding allows" if comparison.size else "have the same shape, and no element"
+    elif comparison.reason:
+        said = f"DIFFER: {comparison.reason}"
+    else:
+        said = f"DIFFER at {comparison.count} of {comparison.size} elements, by up to {comparison.ratio:.3g} times what rounding allows"
+    return f"  {names:<28} {said}"
+
+
+def _worst(report: Report) -> list[str]:
+    """The worst element of the worst pair, with every party's value there."""
+    rated = [comparison for comparison in report.comparisons.values() if comparison.worst is not None]
+    if not rated:
+        return []
+    comparison = max(rated, key=lambda one: one.ratio)
+    worst = comparison.worst
+    assert worst is not None
+    where = f"output {worst.output}, " if any(isinstance(output, tuple) for output in report.outputs.values()) else ""
+    names = report.output_axes if len(report.output_axes) == len(worst.index) else ()
+    at = ", ".join(f"{name} {i}" for name, i in zip(names, worst.index, strict=True)) if names else ", ".join(map(str, worst.index))
+    lines = [f"worst element: {where}[{', '.join(map(str, worst.index))}]" + (f" ({at})" if names else "")]
+    for party in PARTIES:
+        values = arrays(report.outputs[party])[worst.output] if party in report.outputs else None
+        if values is not None and len(worst.index) == values.ndim and all(i < n for i, n in zip(worst.index, values.shape, strict=True)):
+            lines.append(f"  {LABELS[party]:<14} {number(float(values[worst.index]))}")
+    lines.append(f"  differs by {worst.error:.3g}; rounding allows {worst.allowance:.3g}")
+    return lines
+
+
+def _summary(values: np.ndarray) -> str:
+    if not values.size:
+        return "empty"
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not finite.size:
+        return "no finite value"
+    odd = f", {values.size - finite.size} NaN or inf" if finite.size < values.size else ""
+    return f"min {float(finite.min()):.6g}  mean {float(finite.mean()):.6g}  max {float(finite.max()):.6g}{odd}"
+
+
+def render(report: Report) -> str:
+    """The whole report."""
+    call = f", call {report.call}" if report.call else ""
+    lines = [f"{report.layer or '(root)'} ({report.kind}{call}) of {report.source}, {report.framework}", ""]
+    for i, x in enumerate(report.inputs):
+        label = "input" if len(report.inputs) == 1 else f"input {i}"
+        lines.append(f"{label:<10} {_axes(x.shape, report.input_axes)} {x.dtype}" + (f", {report.how}" if not i and report.how else ""))
+    shown = next(iter(report.outputs.values()))
+    for i, y in enumerate(arrays(shown)):
+        if y is not None:
+            label = "output" if not isinstance(shown, tuple) else f"output {i}"
+            lines.append(f"{label:<10} {_axes(y.shape, report.output_axes)} {report.dtype}")
+    if report.ops:
+        lines.append(f"{'computed':<10} {', then '.join(report.ops)}")
+    if report.weights:
+        lines += ["", f"weights, {sum(weight.effective.size for weight in report.weights.values())} parameters"]
+        for weight in report.weights.values():
+            lines += _weight(weight)
+    lines += ["", "parties"]
+    for party in PARTIES:
+        if party in report.outputs:
+            first = arrays(report.outputs[party])[0]
+            lines.append(f"  {LABELS[party]:<14} {'skipped' if first is None else _summary(first)}")
+        elif party in report.missing:
+            lines.append(f"  {LABELS[party]:<14} missing: {report.missing[party]}")
+    if report.comparisons:
+        lines += ["", *(_pair(pair, comparison) for pair, comparison in report.comparisons.items())]
+    worst = _worst(report)
+    if worst:
+        lines += ["", *worst]
+    for note in report.notes:
+        lines += ["", f"note: {note}"]
+    for finding in report.findings:
+        lines += ["", f"finding: {finding.slug}: {finding.claim} (leaves {finding.left:.2g} of the allowance)"]
+    lines += ["", report.sentence]
+    return "\n".join(lines)
+
+
+def line(report: Report) -> str:
+    """The report on one line, for a sweep."""
+    call = f":{report.call}" if report.call else ""
+    shown = arrays(next(iter(report.outputs.values())))[0]
+    shape = "" if shown is None else str(shown.shape)
+    ratios = [comparison.ratio for comparison in report.comparisons.values()]
+    if report.verdict == "agree":
+        told = f"{max(ratios):.2g} of what rounding allows"
+    else:
+        told = report.sentence.partition(": ")[2]
+    return f"{report.verdict:<9} {report.layer + call:<32} {report.kind:<22} {shape:<22} {told}"

@@ -1,0 +1,190 @@
+"""The whole road: run the model once, describe, recompute, cross-check, compare, report."""
+
+import queue
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from probe.drift import Drift, drifts
+from probe.errors import BadInput, NotReached, UnknownLayer
+from probe.inputs import bind
+from probe.judge import judge
+from probe.model import Capture, Model
+from probe.report import Report
+
+__all__ = ["assert_layer", "check", "open_model", "sweep"]
+
+
+def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> Model:
+    """Opens a saved model, or wraps a live one.
+
+    ``source`` is a path, a ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module`` or a single layer of these. ``factory``
+    builds the module that a PyTorch state_dict belongs to ("pkg.mod:Net", "net.py:Net(10)" or a callable), ``imports`` are
+    modules to import first (the user's own layers), ``trust`` lets a file run the code it holds.
+
+    Raises CannotOpen, NotTrusted or MissingExtra, each with one sentence.
+    """
+    from importlib import import_module
+
+    return import_module("probe.adapters").open_model(source, trust=trust, factory=factory, imports=tuple(imports))
+
+
+def check(
+    model: Any,
+    layer: str,
+    x: Any = None,
+    *,
+    expected: Any = None,
+    given: Any = None,
+    call: int | None = None,
+    shape: Any = None,
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> Report:
+    """Checks one layer on the model's input ``x`` (drawn from ``seed`` where None), or alone on its own input ``given``.
+
+    ``expected`` is the user's own output of that layer. A layer that is called several times is checked in every call and
+    the report is about the first that differs; ``call`` picks one.
+    """
+    if (rtol is None) != (atol is None):
+        raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
+    model = _opened(model)
+    if layer not in model.names():
+        raise UnknownLayer(layer, [one.name for one in model.layers])
+    tolerance = None if rtol is None or atol is None else (rtol, atol)
+    calls: list[Capture] = []
+    if given is not None:
+        arrays = tuple(np.asarray(one) for one in given) if isinstance(given, (list, tuple)) else (np.asarray(given),)
+        model.run_alone(layer, arrays, calls.append)
+        how = "the layer's own input, given"
+    else:
+        arrays, how = bind(model, x, shape, seed)
+        model.run(arrays, {layer}, calls.append)
+    calls = [one for one in calls if one.layer == layer]
+    if not calls:
+        raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
+    if call is not None and not 0 <= call < len(calls):
+        raise BadInput(f"{layer!r} is called {len(calls)} times; call {call} does not exist (they count from 0)")
+    chosen = calls if call is None else [calls[call]]
+    drift: Mapping[tuple[str, int], Drift] = {}
+    if expected is not None and given is None:
+        drift = drifts(model, arrays, {(one.layer, one.call) for one in chosen}, last=(layer, chosen[-1].call), seed=seed)
+    best: Report | None = None
+    for one in chosen:
+        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance)
+        report = replace(report, how=how, source=model.source, framework=model.framework, notes=(*model.notes, *report.notes))
+        if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
+            best = report
+    assert best is not None
+    if call is None and len(calls) > 1:
+        best = replace(best, notes=(*best.notes, f"called {len(calls)} times; this is call {best.call}"))
+    return best
+
+
+def sweep(
+    model: Any, x: Any = None, *, expected: Mapping[str, Any] | None = None, shape: Any = None, seed: int = 0, layers: Collection[str] | None = None
+) -> Iterator[Report]:
+    """Checks every call of every atomic layer in execution order, one forward pass in all, keeping nothing it has reported.
+
+    ``expected`` maps layer names to the user's own outputs. A layer whose inputs the user's values also hold is judged on
+    those: the first that diverges is then the first faulty one, not the first that inherited a fault.
+    """
+    model = _opened(model)
+    arrays, how = bind(model, x, shape, seed)
+    if expected is not None:
+        names = model.names()
+        for name in expected:
+            if name not in names:
+                raise UnknownLayer(name, [one.name for one in model.layers])
+    return _swept(model, arrays, how, expected, layers, seed)
+
+
+def _swept(
+    model: Model, arrays: tuple[np.ndarray, ...], how: str, expected: Mapping[str, Any] | None, layers: Collection[str] | None, seed: int
+) -> Iterator[Report]:
+    drift = {} if expected is None else drifts(model, arrays, None, names=set(expected), seed=seed)
+    theirs = _Theirs(arrays, expected or {})
+    for capture in _calls(model, arrays, layers):
+        mine = None if expected is None or capture.call else expected.get(capture.layer)
+        own = theirs.inputs_of(capture) if mine is not None else None
+        report = judge(capture, mine, None if own is not None else drift.get((capture.layer, capture.call)), None, own)
+        theirs.remember(capture)
+        yield replace(report, how=how, source=model.source, framework=model.framework)
+
+
+class _Stop(BaseException):
+    """Ends a forward pass whose consumer is gone; not an Exception, so that no model's own handler keeps it."""
+
+
+def _calls(model: Model, arrays: tuple[np.ndarray, ...], layers: Collection[str] | None) -> Iterator[Capture]:
+    """The calls of one forward pass as they happen; the pass waits while two are unread and ends where the reader stops."""
+    waiting: queue.Queue[Capture | BaseException | None] = queue.Queue(maxsize=2)
+    closed = threading.Event()
+
+    def put(item: Capture | BaseException | None) -> None:
+        while not closed.is_set():
+            with suppress(queue.Full):
+                waiting.put(item, timeout=0.1)
+                return
+        raise _Stop
+
+    def produce() -> None:
+        with suppress(_Stop):
+            try:
+                model.run(arrays, layers, put)
+            except Exception as error:
+                put(error)
+            else:
+                put(None)
+
+    producer = threading.Thread(target=produce, name="probe-forward", daemon=True)
+    producer.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+        producer.join()
+
+
+class _Theirs:
+    """Which of the user's own values a layer's inputs correspond to, found by the equality of the captured arrays."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], expected: Mapping[str, Any]):
+        self._expected = expected
+        self._known = {_key(array): np.asarray(array) for array in arrays} if expected else {}
+
+    def inputs_of(self, capture: Capture) -> tuple[np.ndarray, ...] | None:
+        found = [self._known.get(_key(array)) for array in capture.inputs]
+        if any(mine is None or mine.shape != array.shape for mine, array in zip(found, capture.inputs, strict=True)):
+            return None
+        return tuple(mine for mine in found if mine is not None)
+
+    def remember(self, capture: Capture) -> None:
+        mine = self._expected.get(capture.layer)
+        if mine is not None and len(capture.outputs) == 1 and not capture.call:
+            self._known[_key(capture.outputs[0])] = np.asarray(mine)
+
+
+def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    from hashlib import sha256
+
+    return array.shape, sha256(np.ascontiguousarray(array)).digest()
+
+
+def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any) -> None:
+    """For tests: AssertionError carrying the report where the layer does not agree ("unchecked" fails too)."""
+    report = check(model, layer, x, expected=expected, **options)
+    if not report.ok:
+        raise AssertionError(str(report))
+
+
+def _opened(model: Any) -> Model:
+    return model if hasattr(model, "run_alone") and hasattr(model, "layers") else open_model(model)
