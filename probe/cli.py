@@ -47,11 +47,17 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option("--input", "input_", metavar="FILE", help="The model's input: .npy or .npz.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the drawn input.")
 @click.option("--shape", multiple=True, callback=_shapes, metavar="1,3,224,224", help="Shape of the drawn input; once per input.")
-@click.option("--expect", metavar="FILE", help="Your own values of the layer: .npy, .npz, .txt or .csv. With --all an .npz keyed by layer names.")
+@click.option(
+    "--expect", metavar="FILE", help="Your own values of the layer: .npy, .npz, .txt or .csv. With --all an .npz keyed by layer names."
+)
 @click.option("--expect-input", metavar="FILE", help="The layer's own input that your values were computed from.")
 @click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
 @click.option("--atol", type=float, help="Absolute tolerance instead of the derived allowance; needs --rtol.")
-@click.option("--factory", metavar="PKG.MOD:NET", help="What builds the module of a PyTorch state_dict: pkg.mod:Net or path/net.py:Net(10, wide=True).")
+@click.option(
+    "--factory",
+    metavar="PKG.MOD:NET",
+    help="What builds the module of a PyTorch state_dict: pkg.mod:Net or path/net.py:Net(10, wide=True).",
+)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module to import first: your own layers.")
 @click.option("--trust", is_flag=True, help="Let the file run the code it holds.")
 @click.option("--json", "json_", metavar="FILE|-", help="The report as JSON.")

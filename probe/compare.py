@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Comparison", "Worst", "compare"]
+__all__ = ["PARTIES", "Comparison", "Worst", "compare"]
+
+PARTIES = ("framework", "numpy", "onnx", "expected")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,9 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray) 
         if apart.any():
             index = tuple(int(i) for i in np.argwhere(apart)[0])
             worst = Worst(output, index, (float(first[index]), float(second[index])), float(allowed[index]))
-            return Comparison(False, int(apart.sum()), left.size, math.inf, worst, f"NaN or inf stand at {int(apart.sum())} different places")
+            return Comparison(
+                False, int(apart.sum()), left.size, math.inf, worst, f"NaN or inf stand at {int(apart.sum())} different places"
+            )
         first, second = np.where(odd, 0.0, first), np.where(odd, 0.0, second)
     error = np.abs(first - second)
     ratio = _ratio(error, allowed)
@@ -87,5 +91,10 @@ def compare(left: Sequence[np.ndarray | None], right: Sequence[np.ndarray | None
         return Comparison(False, 0, 0, math.nan, None, "no output to compare")
     worst = max(parts, key=lambda part: part.ratio)
     return Comparison(
-        all(part.ok for part in parts), sum(part.count for part in parts), sum(part.size for part in parts), worst.ratio, worst.worst, worst.reason
+        all(part.ok for part in parts),
+        sum(part.count for part in parts),
+        sum(part.size for part in parts),
+        worst.ratio,
+        worst.worst,
+        worst.reason,
     )

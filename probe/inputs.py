@@ -89,10 +89,7 @@ def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
 def _candidates(specs: Sequence[InputSpec]) -> Iterator[list[tuple[int, ...]]]:
     """Shapes to try: the batch is 2, every other free size the same number."""
     for size in _SIZES:
-        yield [
-            tuple((2 if axis == 0 else size) if length is None else length for axis, length in enumerate(spec.shape))
-            for spec in specs
-        ]
+        yield [tuple((2 if axis == 0 else size) if length is None else length for axis, length in enumerate(spec.shape)) for spec in specs]
 
 
 def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:

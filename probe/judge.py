@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from probe.compare import Comparison, compare
+from probe.compare import PARTIES, Comparison, compare
+from probe.crosscheck import crosscheck
 from probe.drift import Drift
 from probe.errors import BadInput
 from probe.layer import Step, weights_of
 from probe.model import Capture
 from probe.recompute import recompute, widened
-from probe.report import PARTIES, Outputs, Report
+from probe.report import Outputs, Report
 from probe.rounding import Precision, Values, allowances, precision_of, settle
 
 __all__ = ["Unshaped", "judge"]
@@ -55,7 +56,9 @@ def judge(
     evidence = _Evidence(notes=list(capture.notes))
     evidence.outputs["framework"] = capture.outputs
     if isinstance(expected, Unshaped) and expected.values.size == capture.outputs[0].size:
-        evidence.notes.append(f"your file holds no shape: its {expected.values.size} numbers are read in row-major order as {capture.outputs[0].shape}")
+        evidence.notes.append(
+            f"your file holds no shape: its {expected.values.size} numbers are read in row-major order as {capture.outputs[0].shape}"
+        )
         expected = expected.values.reshape(capture.outputs[0].shape)
     mine = None if expected is None else _as_outputs(expected, len(capture.outputs))
     steps = () if capture.description is None else capture.description.steps
@@ -68,7 +71,9 @@ def judge(
         _ask(evidence, capture, steps, values)
         if mine is not None and own_inputs is not None:
             on_own = recompute(steps, own_inputs)
-            evidence.notes.append("yours is held against NumPy on the inputs that yours was computed from: your values of the layers before")
+            evidence.notes.append(
+                "yours is held against NumPy on the inputs that yours was computed from: your values of the layers before"
+            )
         if mine is not None:
             reference = (values, capture.inputs) if on_own is None or own_inputs is None else (on_own, own_inputs)
             _admit(evidence, capture, steps, reference, mine, drift)
@@ -122,8 +127,6 @@ def _numbers(values: Any) -> np.ndarray:
 
 def _ask(evidence: _Evidence, capture: Capture, steps: Sequence[Step], values: Values) -> None:
     """NumPy's and ONNX Runtime's outputs, and how far the framework and ONNX Runtime may lie from NumPy."""
-    from probe.crosscheck import crosscheck
-
     evidence.outputs["numpy"] = tuple(values[-1])
     evidence.allowed["framework"] = _allowed(steps, capture.inputs, values, precision_of(capture.dtype), capture.outputs)
     if any(0 in np.shape(value) for value in (*capture.inputs, *values[-1])):

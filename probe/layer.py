@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from probe.ops.base import Op
 
 __all__ = ["Description", "Layer", "Ref", "Step", "Weight", "weights_of"]
@@ -37,25 +37,26 @@ class Weight:
     """
 
     name: str
-    stored: np.ndarray | None
-    effective: np.ndarray
+    stored: "np.ndarray | None"
+    effective: "np.ndarray"
     steps: tuple[str, ...] = ()
-    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parts: "Mapping[str, np.ndarray]" = field(default_factory=dict)
     axes: tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None
 
     @property
-    def value(self) -> np.ndarray:
+    def value(self) -> "np.ndarray":
         """The effective values in the op's layout (a view wherever NumPy can give one)."""
         return self.to_op(self.effective)
 
-    def to_op(self, array: np.ndarray) -> np.ndarray:
+    def to_op(self, array: "np.ndarray") -> "np.ndarray":
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
         array = array if self.axes is None else array.transpose(self.axes)
         return array if self.shape is None else array.reshape(self.shape)
 
 
-class Ref(NamedTuple):
+@dataclass(frozen=True)
+class Ref:
     """An input of a step: output ``index`` of step ``step``, or input ``index`` of the call where ``step`` is -1."""
 
     step: int

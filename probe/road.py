@@ -5,6 +5,8 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,6 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
 
     Raises CannotOpen, NotTrusted or MissingExtra, each with one sentence.
     """
-    from importlib import import_module
-
     return import_module("probe.adapters").open_model(source, trust=trust, factory=factory, imports=tuple(imports))
 
 
@@ -87,7 +87,13 @@ def check(
 
 
 def sweep(
-    model: Any, x: Any = None, *, expected: Mapping[str, Any] | None = None, shape: Any = None, seed: int = 0, layers: Collection[str] | None = None
+    model: Any,
+    x: Any = None,
+    *,
+    expected: Mapping[str, Any] | None = None,
+    shape: Any = None,
+    seed: int = 0,
+    layers: Collection[str] | None = None,
 ) -> Iterator[Report]:
     """Checks every call of every atomic layer in execution order, one forward pass in all, keeping nothing it has reported.
 
@@ -174,9 +180,7 @@ class _Theirs:
 
 
 def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
-    from hashlib import sha256
-
-    return array.shape, sha256(np.ascontiguousarray(array)).digest()
+    return array.shape, sha256(np.ascontiguousarray(array).tobytes()).digest()
 
 
 def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any) -> None:

@@ -39,7 +39,12 @@ class Precision:
     casts: bool = False
 
 
-_UNITS = {"float16": (2.0**-11, 2.0**-14), "bfloat16": (2.0**-8, 2.0**-126), "float32": (2.0**-24, 2.0**-126), "float64": (2.0**-53, 2.0**-1022)}
+_UNITS = {
+    "float16": (2.0**-11, 2.0**-14),
+    "bfloat16": (2.0**-8, 2.0**-126),
+    "float32": (2.0**-24, 2.0**-126),
+    "float64": (2.0**-53, 2.0**-1022),
+}
 
 
 def precision_of(dtype: str, casts: bool = False) -> Precision:

@@ -57,7 +57,12 @@ class Op:
         raise NotImplementedError
 
     def allowance(
-        self, inputs: Sequence[np.ndarray], slacks: Slacks, outputs: Sequence[np.ndarray], precision: Precision, where: Indices | None = None
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        outputs: Sequence[np.ndarray],
+        precision: Precision,
+        where: Indices | None = None,
     ) -> tuple[np.ndarray, ...]:
         """How far each output may be off by rounding here, and by the slack that the inputs arrive with."""
         raise NotImplementedError

@@ -201,7 +201,7 @@ class _Pool(Op):
 def _fitted(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:
     """Pads x; a negative pad at the end leaves the surplus out."""
     keep = tuple(slice(None, size + min(0, after)) for size, (_, after) in zip(x.shape[2:], pads, strict=True))
-    return _padded(x[(..., *keep)], tuple((before, max(0, after)) for before, after in pads), value)
+    return _padded(x[(slice(None), slice(None), *keep)], tuple((before, max(0, after)) for before, after in pads), value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,7 +359,9 @@ class _AdaptivePool(Op):
 
     def _cells(self, sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
         """Per axis the (start, stop) of every cell: floor(i * in / out) to ceil((i + 1) * in / out) (PyTorch's AdaptivePooling.h)."""
-        return [[(i * size // out, -(-(i + 1) * size // out)) for i in range(out)] for size, out in zip(sizes, self.output_size, strict=True)]
+        return [
+            [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)] for size, out in zip(sizes, self.output_size, strict=True)
+        ]
 
     def _fold(self, x: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
         first = x.ndim - len(self.output_size)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.compare import Comparison
+from probe.compare import PARTIES, Comparison
 from probe.layer import Weight
+from probe.report.forms import save, to_json
+from probe.report.text import render
 
 __all__ = ["PARTIES", "Finding", "Outputs", "Report"]
-
-PARTIES = ("framework", "numpy", "onnx", "expected")
 
 Outputs = np.ndarray | tuple[np.ndarray | None, ...]
 """One array for a layer with one output, otherwise a tuple of them."""
@@ -62,18 +62,12 @@ class Report:
         return self.verdict == "agree"
 
     def __str__(self) -> str:
-        from probe.report.text import render
-
         return render(self)
 
     def to_json(self) -> str:
         """Everything but the arrays' values, which are given by shape, dtype and summary; NaN and inf are strings."""
-        from probe.report.forms import to_json
-
         return to_json(self)
 
     def save(self, path: str) -> None:
         """Inputs, stored and effective weights and every party's output as an .npz."""
-        from probe.report.forms import save
-
         save(self, path)

@@ -3,14 +3,17 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probe.compare import PARTIES
 from probe.errors import BadInput
 from probe.layer import Weight
-from probe.report import PARTIES, Report
 from probe.report.text import arrays
+
+if TYPE_CHECKING:
+    from probe.report import Report
 
 __all__ = ["as_dict", "save", "to_json"]
 
@@ -34,7 +37,7 @@ def _array(array: np.ndarray | None) -> dict[str, Any] | None:
 
 
 def _weight(weight: Weight) -> dict[str, Any]:
-    told = {"stored": _array(weight.stored), "effective": _array(weight.effective), "steps": list(weight.steps)}
+    told: dict[str, Any] = {"stored": _array(weight.stored), "effective": _array(weight.effective), "steps": list(weight.steps)}
     if weight.parts:
         told["parts"] = {name: _array(part) for name, part in weight.parts.items()}
     if weight.stored is not None and weight.stored.shape == weight.effective.shape and weight.stored.size:
@@ -44,7 +47,7 @@ def _weight(weight: Weight) -> dict[str, Any]:
     return told
 
 
-def as_dict(report: Report) -> dict[str, Any]:
+def as_dict(report: "Report") -> dict[str, Any]:
     """The report as plain lists, dicts, strings and numbers."""
     comparisons = []
     for (left, right), one in report.comparisons.items():
@@ -88,12 +91,12 @@ def as_dict(report: Report) -> dict[str, Any]:
     }
 
 
-def to_json(report: Report) -> str:
+def to_json(report: "Report") -> str:
     """The report as JSON (no NaN, no inf, no array values)."""
     return json.dumps(as_dict(report), indent=2, allow_nan=False)
 
 
-def save(report: Report, path: str | Path) -> None:
+def save(report: "Report", path: str | Path) -> None:
     """Writes ``input_0``, ``framework_0``, ``numpy_0``, … and ``stored:NAME`` and ``effective:NAME`` to an .npz, whole or not at all."""
     held: dict[str, np.ndarray] = {f"input_{i}": x for i, x in enumerate(report.inputs)}
     for party, output in report.outputs.items():

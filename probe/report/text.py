@@ -1,12 +1,15 @@
 """The report as a person reads it, on a page of plain text."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probe.compare import Comparison
+from probe.compare import PARTIES, Comparison
 from probe.layer import Weight
-from probe.report import PARTIES, Outputs, Report
+
+if TYPE_CHECKING:
+    from probe.report import Outputs, Report
 
 __all__ = ["line", "render"]
 
@@ -24,7 +27,7 @@ def _axes(shape: Sequence[int], names: Sequence[str]) -> str:
     return "(" + ", ".join(f"{name} {size}" for name, size in zip(names, shape, strict=True)) + ")"
 
 
-def arrays(output: Outputs) -> tuple[np.ndarray | None, ...]:
+def arrays(output: "Outputs") -> tuple[np.ndarray | None, ...]:
     """The outputs as a tuple, also where there is one."""
     return output if isinstance(output, tuple) else (output,)
 
@@ -52,7 +55,11 @@ def _weight(weight: Weight) -> list[str]:
 def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
     names = f"{LABELS[pair[0]]} and {LABELS[pair[1]]}"
     if comparison.ok:
-        said = f"agree; the largest difference is {comparison.ratio:.2g} of what rounding allows" if comparison.size else "have the same shape, and no element"
+        said = (
+            f"agree; the largest difference is {comparison.ratio:.2g} of what rounding allows"
+            if comparison.size
+            else "have the same shape, and no element"
+        )
     elif comparison.reason:
         said = f"DIFFER: {comparison.reason}"
     else:
@@ -60,7 +67,7 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
     return f"  {names:<28} {said}"
 
 
-def _worst(report: Report) -> list[str]:
+def _worst(report: "Report") -> list[str]:
     """The worst element of the worst pair, with every party's value there."""
     rated = [comparison for comparison in report.comparisons.values() if comparison.worst is not None]
     if not rated:
@@ -90,7 +97,7 @@ def _summary(values: np.ndarray) -> str:
     return f"min {float(finite.min()):.6g}  mean {float(finite.mean()):.6g}  max {float(finite.max()):.6g}{odd}"
 
 
-def render(report: Report) -> str:
+def render(report: "Report") -> str:
     """The whole report."""
     call = f", call {report.call}" if report.call else ""
     lines = [f"{report.layer or '(root)'} ({report.kind}{call}) of {report.source}, {report.framework}", ""]
@@ -128,7 +135,7 @@ def render(report: Report) -> str:
     return "\n".join(lines)
 
 
-def line(report: Report) -> str:
+def line(report: "Report") -> str:
     """The report on one line, for a sweep."""
     call = f":{report.call}" if report.call else ""
     shown = arrays(next(iter(report.outputs.values())))[0]
