@@ -6,7 +6,17 @@ The library raises them, the command prints them as ``probe: …`` and exits wit
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BadInput", "CannotOpen", "ForwardFailed", "MissingExtra", "NotReached", "NotTrusted", "ProbeError", "Undescribed", "UnknownLayer"]
+__all__ = [
+    "BadInput",
+    "CannotOpen",
+    "ForwardFailed",
+    "MissingExtra",
+    "NotReached",
+    "NotTrusted",
+    "ProbeError",
+    "Undescribed",
+    "UnknownLayer",
+]
 
 
 class ProbeError(Exception):

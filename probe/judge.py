@@ -97,8 +97,18 @@ def judge(
         output_axes=() if described is None else described.output_axes,
         dtype=capture.dtype,
         notes=tuple(evidence.notes),
-        ops=tuple(type(step.op).__name__ for step in steps),
+        ops=() if described is None else _told(steps, capture.inputs, values),
     )
+
+
+def _told(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> tuple[str, ...]:
+    """Each step by its op's name, and in words where there is more to say."""
+    told = []
+    for position, step in enumerate(steps):
+        given = [inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
+        words = step.op.says(given)
+        told.append(type(step.op).__name__ + (f": {words}" if words else ""))
+    return tuple(told)
 
 
 def _single(arrays: Arrays) -> Outputs:
@@ -220,7 +230,10 @@ def _unchecked(evidence: _Evidence, comparisons: Mapping[Pair, Comparison], capt
         extent = float(np.ptp(finite)) or float(np.abs(finite).max())
         typical = float(np.median(allowed))
         if typical > max(extent, 2.0**20 * precision_of(capture.dtype).tiny):
-            return f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: it cannot be judged in {capture.dtype}"
+            return (
+                f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
+                f"it cannot be judged in {capture.dtype}"
+            )
     return ""
 
 

@@ -1,7 +1,7 @@
 """The ops: one frozen dataclass per arithmetic operation, named as ONNX names it, in one file per family."""
 
 from probe.ops.activation import *
-from probe.ops.base import Elementwise, Graph, Op, Rearrangement, Sum
+from probe.ops.base import *
 from probe.ops.linear import *
 from probe.ops.merge import *
 from probe.ops.normalization import *

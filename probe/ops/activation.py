@@ -176,7 +176,10 @@ class PRelu(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class ScaledRelu(Elementwise):
-    """The Keras ReLU layer: min(x, max_value) where x >= threshold, else negative_slope * (x - threshold)."""
+    """The Keras ReLU layer: min(x, max_value) where x > threshold, else negative_slope * (x - threshold).
+
+    At x = threshold it is 0: Keras' code asks for "greater", though its documentation says otherwise.
+    """
 
     max_value: float | None
     negative_slope: float
@@ -185,33 +188,38 @@ class ScaledRelu(Elementwise):
 
     def f(self, x):
         above = x if self.max_value is None else np.minimum(x, self.max_value)
-        return np.where(x >= self.threshold, above, self.negative_slope * (x - self.threshold))
+        return np.where(x > self.threshold, above, self.negative_slope * (x - self.threshold) if self.negative_slope else 0.0)
 
     def scale(self, x, y):
-        return np.where(x >= self.threshold, np.abs(y), abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)))
+        return np.where(x > self.threshold, np.abs(y), abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)))
 
     def emit(self, graph, *inputs):
         x = inputs[0]
         threshold = graph.const(float(self.threshold))
         above = x if self.max_value is None else graph.op("Min", x, graph.const(float(self.max_value)))
-        below = graph.op("Mul", graph.op("Sub", x, threshold), graph.const(float(self.negative_slope)))
-        return (graph.op("Where", graph.op("GreaterOrEqual", x, threshold), above, below),)
+        below = graph.const(0.0)
+        if self.negative_slope:
+            below = graph.op("Mul", graph.op("Sub", x, threshold), graph.const(float(self.negative_slope)))
+        return (graph.op("Where", graph.op("Greater", x, threshold), above, below),)
 
 
 @dataclass(frozen=True, eq=False)
 class ThresholdedRelu(Elementwise):
-    """x where x > threshold, else value."""
+    """x where x > threshold, else value; a NaN stays (PyTorch) or not (Keras)."""
 
     threshold: float
     value: float = 0.0
+    keeps_nan: bool = True
     roundings = 1
 
     def f(self, x):
-        return np.where(x > self.threshold, x, self.value)
+        return np.where(x <= self.threshold, self.value, x) if self.keeps_nan else np.where(x > self.threshold, x, self.value)
 
     def emit(self, graph, *inputs):
-        above = graph.op("Greater", inputs[0], graph.const(float(self.threshold)))
-        return (graph.op("Where", above, inputs[0], graph.const(float(self.value))),)
+        threshold, value = graph.const(float(self.threshold)), graph.const(float(self.value))
+        if self.keeps_nan:
+            return (graph.op("Where", graph.op("LessOrEqual", inputs[0], threshold), value, inputs[0]),)
+        return (graph.op("Where", graph.op("Greater", inputs[0], threshold), inputs[0], value),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +234,9 @@ class Clip(Elementwise):
         return np.clip(x, self.low, self.high)
 
     def emit(self, graph, *inputs):
-        bounds = ["" if bound is None else graph.const(float(bound)) for bound in (self.low, self.high)]
-        return (graph.op("Clip", inputs[0], *bounds),)
+        # Without a bound ONNX Runtime clips at the largest float32, so that an infinity does not stay one.
+        low, high = -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+        return (graph.op("Clip", inputs[0], graph.const(float(low)), graph.const(float(high))),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +302,7 @@ class Celu(Elementwise):
 class Sigmoid(_Plain):
     """1 / (1 + exp(-x)). The kernels are exact to a few units of 1/2, not of a vanishing result."""
 
+    roundings = 6
     onnx = "Sigmoid"
 
     def f(self, x):
@@ -323,7 +333,7 @@ class HardSigmoid(Elementwise):
 class Tanh(_Plain):
     """tanh(x)."""
 
-    roundings = 6
+    roundings = 8
     onnx = "Tanh"
 
     def f(self, x):
@@ -336,6 +346,7 @@ class Softplus(Elementwise):
 
     beta: float = 1.0
     threshold: float | None = None
+    roundings = 6
 
     def f(self, x):
         soft = _softplus(self.beta * x) / self.beta
@@ -376,6 +387,7 @@ class Gelu(_Gate):
     """x * (1 + erf(x / sqrt 2)) / 2, or its tanh form x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x**3))) / 2 (Hendrycks and Gimpel, 2016)."""
 
     approximate: str = "none"
+    roundings = 8
 
     def f(self, x):
         if self.approximate == "tanh":
@@ -416,7 +428,7 @@ class Swish(_Gate):
 class Mish(_Gate):
     """x * tanh(softplus(x))."""
 
-    roundings = 6
+    roundings = 8
 
     def f(self, x):
         return x * np.tanh(_softplus(x))
@@ -428,6 +440,8 @@ class Mish(_Gate):
 @dataclass(frozen=True, eq=False)
 class LogSigmoid(Elementwise):
     """log(sigmoid(x)) = -softplus(-x)."""
+
+    roundings = 6
 
     def f(self, x):
         return -_softplus(-x)
@@ -441,27 +455,33 @@ class LogSigmoid(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class Shrink(Elementwise):
-    """x + bias where x < -lambd, x - bias where x > lambd, else 0 (ONNX Shrink; bias 0 is hard, bias lambd soft)."""
+    """x + bias where x < -lambd, x - bias where x > lambd, else 0 (ONNX Shrink; bias 0 is hard, bias lambd soft).
+
+    A NaN stays (PyTorch) or becomes 0 (Keras, ONNX Runtime).
+    """
 
     lambd: float
     bias: float
+    keeps_nan: bool = True
     roundings = 2
 
     def f(self, x):
-        return np.where(x < -self.lambd, x + self.bias, np.where(x > self.lambd, x - self.bias, 0.0 * x))
+        between = np.where(np.isnan(x), x, 0.0) if self.keeps_nan else 0.0
+        return np.where(x < -self.lambd, x + self.bias, np.where(x > self.lambd, x - self.bias, between))
 
     def scale(self, x, y):
         return np.where(np.abs(x) > self.lambd, np.abs(x) + abs(self.bias), 0.0)
 
     def emit(self, graph, *inputs):
-        return (graph.op("Shrink", inputs[0], lambd=float(self.lambd), bias=float(self.bias)),)
+        shrunk = graph.op("Shrink", inputs[0], lambd=float(self.lambd), bias=float(self.bias))
+        return (graph.op("Where", graph.op("IsNaN", inputs[0]), inputs[0], shrunk) if self.keeps_nan else shrunk,)
 
 
 @dataclass(frozen=True, eq=False)
 class TanhShrink(Elementwise):
     """x - tanh(x)."""
 
-    roundings = 6
+    roundings = 8
 
     def f(self, x):
         return x - np.tanh(x)
@@ -495,8 +515,10 @@ class Squareplus(Elementwise):
 class SparsePlus(Elementwise):
     """0 where x <= -1, x where x >= 1, (x + 1)**2 / 4 between."""
 
+    roundings = 6
+
     def f(self, x):
-        return np.where(x <= -1, 0.0 * x, np.where(x >= 1, x, (x + 1) ** 2 / 4))
+        return np.where(x <= -1, 0.0, np.where(x >= 1, x, (x + 1) ** 2 / 4))
 
     def emit(self, graph, *inputs):
         x, one = inputs[0], graph.const(1.0)
@@ -593,27 +615,36 @@ class LogSoftmax(Op):
 
 @dataclass(frozen=True, eq=False)
 class Sparsemax(Op):
-    """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo, 2016)."""
+    """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo, 2016).
+
+    ``summed`` is what Keras up to 3.15 computes instead: the threshold from the sum of all cumulative sums of the support,
+    in place of the last (https://github.com/keras-team/keras/issues/23425).
+    """
 
     axis: int
+    summed: bool = False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x = np.moveaxis(inputs[0], self.axis, -1)
         ordered = np.sort(x, axis=-1)[..., ::-1]
         sums = np.cumsum(ordered, axis=-1)
         rank = np.arange(1, x.shape[-1] + 1)
-        support = (1 + rank * ordered > sums).sum(axis=-1, keepdims=True)
-        level = (np.take_along_axis(sums, support - 1, axis=-1) - 1) / support
+        inside = 1 + rank * ordered > sums
+        support = inside.sum(axis=-1, keepdims=True)
+        total = np.where(inside, sums if self.summed else ordered, 0.0).sum(axis=-1, keepdims=True)
+        level = (total - 1) / support
         return (np.moveaxis(np.maximum(x - level, 0), -1, self.axis),)
 
     def emit(self, graph, *inputs):
         size = graph.shape(inputs[0])[self.axis]
         ordered, _ = graph.ops("TopK", inputs[0], graph.const([size]), axis=self.axis, outputs=2)
-        ranks = graph.const(np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0])))))
+        ranks = graph.const(
+            np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0]))))
+        )
         sums = graph.op("CumSum", ordered, graph.const(np.array(self.axis)))
         inside = graph.op("Greater", graph.op("Add", graph.op("Mul", ranks, ordered), graph.const(1.0)), sums)
         axes, zero = graph.const([self.axis]), graph.const(0.0)
-        total = graph.op("ReduceSum", graph.op("Where", inside, ordered, zero), axes)
+        total = graph.op("ReduceSum", graph.op("Where", inside, sums if self.summed else ordered, zero), axes)
         count = graph.op("ReduceSum", graph.op("Where", inside, graph.const(1.0), zero), axes)
         level = graph.op("Div", graph.op("Sub", total, graph.const(1.0)), count)
         return (graph.op("Relu", graph.op("Sub", inputs[0], level)),)

@@ -67,6 +67,10 @@ class Op:
         """How far each output may be off by rounding here, and by the slack that the inputs arrive with."""
         raise NotImplementedError
 
+    def says(self, inputs: Sequence[np.ndarray]) -> str:
+        """What one output is made of, in words for the report; empty where the op's name says it."""
+        return ""
+
     def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
         """Which elements of the first input those outputs came from, where each came from one."""
         return None

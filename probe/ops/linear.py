@@ -40,6 +40,9 @@ class MatMul(Sum):
         product = graph.op("MatMul", inputs[0], graph.weight(self.weight))
         return (product if self.bias is None else graph.op("Add", product, graph.weight(self.bias)),)
 
+    def says(self, inputs):
+        return f"each output is a sum over {self.weight.value.shape[0]} inputs" + (", plus the bias" if self.bias is not None else "")
+
     def terms_of(self, inputs, outputs):
         return self.weight.value.shape[0] + (self.bias is not None)
 

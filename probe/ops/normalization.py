@@ -41,6 +41,9 @@ class BatchNormalization(Op):
             gain = _along(self.scale, 1.0, shape) / np.sqrt(variance + self.epsilon)
         return gain, _along(self.mean, 0.0, shape), _along(self.bias, 0.0, shape)
 
+    def says(self, inputs):
+        return f"stored mean and variance, epsilon {self.epsilon:g}"
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         gain, mean, bias = self._terms(inputs[0])
         return ((inputs[0] - mean) * gain + bias,)
@@ -131,6 +134,10 @@ class LayerNormalization(Op):
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
 
+    def says(self, inputs):
+        shape = inputs[0].shape
+        return f"mean and variance of {math.prod(shape[axis] for axis in self.axes)} elements, epsilon {self.epsilon:g}"
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         mean, variance = _moments(x, self.axes)
@@ -174,6 +181,13 @@ class GroupNormalization(Op):
         if self.scale is None and self.bias is None:
             return np.ones(()), np.zeros(())
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
+
+    def says(self, inputs):
+        shape = inputs[0].shape
+        return (
+            f"{self.groups} groups of {shape[1] // self.groups} channels, mean and variance of "
+            f"{math.prod(shape[1:]) // self.groups} elements each, epsilon {self.epsilon:g}"
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs

@@ -238,7 +238,7 @@ class AutoQuantizedBits(Quantizer):
 
     def _scales(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The scale that the codes of x / 2**integer are found with, and the one they are multiplied by."""
-        x = _flush(x / _like(x, 2.0**self.integer))
+        x = x / _like(x, 2.0**self.integer)
         epsilon, ln2 = _like(x, _EPSILON), _like(x, np.log(2.0))
 
         def power(scale: np.ndarray) -> np.ndarray:
@@ -247,7 +247,7 @@ class AutoQuantizedBits(Quantizer):
         def mean(values: np.ndarray) -> np.ndarray:
             return values.mean(axis=self.axes, keepdims=True) if x.ndim > 1 else values
 
-        scale = _flush(np.abs(x).max(axis=self.axes, keepdims=True) * 2 / _like(x, 2 * self.limits()[1]))
+        scale = np.abs(x).max(axis=self.axes, keepdims=True) * 2 / _like(x, 2 * self.limits()[1])
         if not self.power_of_two:
             return scale, scale
         before = scale = power(scale)
@@ -258,7 +258,7 @@ class AutoQuantizedBits(Quantizer):
 
     def _f(self, x: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         m, m_i = _like(x, 2.0 ** (self.bits - self.keep_negative)), _like(x, 2.0**self.integer)
-        x = _flush(x / m_i)
+        x = x / m_i
         q = m_i * self._codes(x, scales[0]) / m
         return self._mix(m_i * x, scales[1] * m * q)
 

@@ -143,6 +143,12 @@ class Conv(Sum):
             ),
         )
 
+    def says(self, inputs):
+        channels, *kernel = self._kernel(inputs).shape[1:]
+        told = f"each output is a sum over {' x '.join(map(str, kernel))} positions and {channels} channel{'s' * (channels != 1)}"
+        told += f" of its group (of {self.groups})" if self.groups > 1 else ""
+        return told + (", plus the bias" if self.bias is not None else "")
+
     def terms_of(self, inputs, outputs):
         return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
 

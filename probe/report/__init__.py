@@ -53,7 +53,7 @@ class Report:
     """How the input came about."""
     notes: tuple[str, ...] = ()
     ops: tuple[str, ...] = ()
-    """The steps by op name."""
+    """The steps: each op by name, and in words."""
     findings: tuple[Finding, ...] = field(default=())
 
     @property

@@ -109,8 +109,7 @@ def render(report: "Report") -> str:
         if y is not None:
             label = "output" if not isinstance(shown, tuple) else f"output {i}"
             lines.append(f"{label:<10} {_axes(y.shape, report.output_axes)} {report.dtype}")
-    if report.ops:
-        lines.append(f"{'computed':<10} {', then '.join(report.ops)}")
+    lines += [f"{'' if i else 'computed':<10} {told}" for i, told in enumerate(told for told in report.ops if told != "Transpose")]
     if report.weights:
         lines += ["", f"weights, {sum(weight.effective.size for weight in report.weights.values())} parameters"]
         for weight in report.weights.values():

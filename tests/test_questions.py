@@ -1,0 +1,73 @@
+"""The questions that this tool grew from, each as it was asked."""
+
+import keras
+import numpy as np
+import pytest
+import qkeras
+import tf_keras
+import torch
+
+import probe
+
+
+def test_group_norm_over_the_output_of_a_dense_layer():
+    net = torch.nn.Sequential(torch.nn.Linear(64, 1024), torch.nn.GroupNorm(16, 1024), torch.nn.ReLU())
+    x = np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)
+    reports = list(probe.sweep(net, x))
+    assert [report.layer for report in reports] == ["0", "1", "2"]
+    assert all(report.ok for report in reports), [str(report) for report in reports if not report.ok]
+    assert reports[1].output_axes == ("batch", "channel")
+
+
+def test_qkeras_convolution_multiplies_by_quantised_weights(tmp_path):
+    image = tf_keras.Input((32, 32, 3))
+    quantizer = {"kernel_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1), "bias_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1)}
+    layer = qkeras.QConv2D(16, 3, padding="same", name="conv2d", **quantizer)
+    model = tf_keras.Model(image, layer(image))
+    kernel, bias = layer.get_weights()
+    bias = np.random.default_rng(1).normal(size=bias.shape).astype(np.float32) / 2
+    layer.set_weights([kernel, bias])
+    model.save(tmp_path / "model.h5")
+    x = np.random.default_rng(0).uniform(size=(1, 32, 32, 3)).astype(np.float32)
+
+    def by_hand(kernel, bias):
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+        return np.einsum("bhwcij,ijco->bhwo", windows, kernel) + bias
+
+    report = probe.check(str(tmp_path / "model.h5"), "conv2d", x)
+    assert report.ok, str(report)
+    assert np.array_equal(report.weights["kernel"].stored, kernel)
+    assert np.unique(report.weights["kernel"].effective).size <= 15
+    effective = [report.weights[name].effective for name in ("kernel", "bias")]
+    assert probe.check(str(tmp_path / "model.h5"), "conv2d", x, expected=by_hand(*effective)).ok
+    wrong = probe.check(str(tmp_path / "model.h5"), "conv2d", x, expected=by_hand(kernel, bias))
+    assert wrong.verdict == "diverge"
+    assert "yours is the odd one out" in wrong.sentence
+
+
+@pytest.mark.parametrize("shape", [(100,), (32, 100)])
+@pytest.mark.parametrize("namespace", [keras, tf_keras])
+def test_conv1d_wants_batch_steps_channels(namespace, shape):
+    model = namespace.Sequential([namespace.Input((100, 1)), namespace.layers.Conv1D(4, 3, name="conv1d")])
+    x = np.zeros(shape, np.float32)
+    for arguments in ({"x": x}, {"given": x}):
+        with pytest.raises(probe.ProbeError) as error:
+            probe.check(model, "conv1d", **arguments)
+        sentence = str(error.value)
+        assert "(batch, steps, channels)" in sentence
+        assert str(shape) in sentence
+        assert "x[..., None]" in sentence or "x[None" in sentence
+        assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("namespace", [keras, tf_keras])
+def test_the_sum_of_a_convolution_runs_over_the_channels(namespace):
+    layer = namespace.layers.Conv2D(1, 2, kernel_initializer="ones", bias_initializer="zeros", name="conv2d")
+    model = namespace.Sequential([namespace.Input((4, 4, 3)), layer])
+    x = np.ones((1, 4, 4, 3), np.float32) * np.array([1, 100, 10000], np.float32)
+    report = probe.check(model, "conv2d", x)
+    assert report.ok
+    assert (report.outputs["numpy"] == 40404).all()
+    assert "13 parameters" in str(report)
+    assert "sum over 2 x 2 positions and 3 channels" in str(report)
