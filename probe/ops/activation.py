@@ -617,23 +617,26 @@ class LogSoftmax(Op):
 class Sparsemax(Op):
     """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo, 2016).
 
-    ``summed`` is what Keras up to 3.15 computes instead: the threshold from the sum of all cumulative sums of the support,
-    in place of the last (https://github.com/keras-team/keras/issues/23425).
+    ``summed`` is what Keras up to 3.15 computes instead: the level from the sum of all cumulative sums of the support, in
+    place of the last of them (https://github.com/keras-team/keras/issues/23425).
     """
 
     axis: int
     summed: bool = False
 
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        x = np.moveaxis(inputs[0], self.axis, -1)
-        ordered = np.sort(x, axis=-1)[..., ::-1]
-        sums = np.cumsum(ordered, axis=-1)
-        rank = np.arange(1, x.shape[-1] + 1)
+    def _support(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The number of elements in the support, and the level that is subtracted."""
+        ordered = np.flip(np.sort(x, axis=self.axis), axis=self.axis)
+        sums = np.cumsum(ordered, axis=self.axis)
+        rank = np.moveaxis(np.arange(1, x.shape[self.axis] + 1).reshape(-1, *(1,) * (x.ndim - 1)), 0, self.axis)
         inside = 1 + rank * ordered > sums
-        support = inside.sum(axis=-1, keepdims=True)
-        total = np.where(inside, sums if self.summed else ordered, 0.0).sum(axis=-1, keepdims=True)
-        level = (total - 1) / support
-        return (np.moveaxis(np.maximum(x - level, 0), -1, self.axis),)
+        members = inside.sum(axis=self.axis, keepdims=True)
+        total = np.where(inside, sums if self.summed else ordered, 0.0).sum(axis=self.axis, keepdims=True)
+        return members, (total - 1) / members
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        _, level = self._support(inputs[0])
+        return (np.maximum(inputs[0] - level, 0),)
 
     def emit(self, graph, *inputs):
         size = graph.shape(inputs[0])[self.axis]
@@ -653,11 +656,12 @@ class Sparsemax(Op):
         # Members of the support lie within 1 of the largest, so the level is off by at most a few u of the largest plus 1.
         x = inputs[0]
         largest = np.abs(x).max(axis=self.axis, keepdims=True)
-        members = (outputs[0] > 0).sum(axis=self.axis, keepdims=True)
-        own = precision.unit * ((members + 4) * (largest + 1) + np.abs(x)) + precision.tiny
+        members, _ = self._support(x)
+        share = members if self.summed else 1
+        own = precision.unit * ((members + 4) * share * (largest + 1) + np.abs(x)) + precision.tiny
         if slacks[0] is None:
             return (own,)
-        return (own + slacks[0] + slacks[0].max(axis=self.axis, keepdims=True),)
+        return (own + slacks[0] + share * slacks[0].max(axis=self.axis, keepdims=True),)
 
 
 @dataclass(frozen=True, eq=False)
