@@ -1,0 +1,156 @@
+"""Keras' activations: as layers of their own and as the fused ``activation=`` of another layer.
+
+Functions are known by identity, never by name alone: a user's own ``relu`` is not Keras'. Keras 2 and Keras 3 mean
+different functions by ``hard_sigmoid``.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Description, Step
+
+from .description import Call, describe, described_class, describes
+from .table import DESCRIBED
+
+__all__ = ["activation_steps", "along_axes"]
+
+_FUNCTIONS: dict[str, Callable[[int], ops.Op]] = {
+    "celu": lambda ndim: ops.Celu(),
+    "elu": lambda ndim: ops.Elu(),
+    "exponential": lambda ndim: ops.Exp(),
+    "gelu": lambda ndim: ops.Gelu(approximate="none"),
+    "glu": lambda ndim: ops.Glu(axis=ndim - 1),
+    "hard_shrink": lambda ndim: ops.Shrink(lambd=0.5, bias=0.0),
+    "hard_sigmoid": lambda ndim: ops.HardSigmoid(alpha=1 / 6, beta=0.5),
+    "hard_silu": lambda ndim: ops.HardSwish(),
+    "hard_tanh": lambda ndim: ops.Clip(low=-1.0, high=1.0),
+    "leaky_relu": lambda ndim: ops.LeakyRelu(alpha=0.2),
+    "linear": lambda ndim: ops.Identity(),
+    "log_sigmoid": lambda ndim: ops.LogSigmoid(),
+    "log_softmax": lambda ndim: ops.LogSoftmax(axis=ndim - 1),
+    "mish": lambda ndim: ops.Mish(),
+    "relu": lambda ndim: ops.Relu(),
+    "relu6": lambda ndim: ops.Relu6(),
+    "selu": lambda ndim: ops.Selu(),
+    "sigmoid": lambda ndim: ops.Sigmoid(),
+    "silu": lambda ndim: ops.Swish(),
+    "soft_shrink": lambda ndim: ops.Shrink(lambd=0.5, bias=0.5),
+    "softmax": lambda ndim: ops.Softmax(axis=ndim - 1),
+    "softplus": lambda ndim: ops.Softplus(),
+    "softsign": lambda ndim: ops.Softsign(),
+    "sparse_plus": lambda ndim: ops.SparsePlus(),
+    "sparse_sigmoid": lambda ndim: ops.SparseSigmoid(),
+    "sparsemax": lambda ndim: ops.Sparsemax(axis=ndim - 1),
+    "squareplus": lambda ndim: ops.Squareplus(b=4.0),
+    "swish": lambda ndim: ops.Swish(),
+    "tanh": lambda ndim: ops.Tanh(),
+    "tanh_shrink": lambda ndim: ops.TanhShrink(),
+}
+"""What the functions of keras.activations, tf_keras.activations and tf.nn compute when called with x alone."""
+
+
+def _function_name(function: Any, namespace: Any) -> str | None:
+    """The name under which ``function`` itself stands in the namespace's activations, or in tf.nn."""
+    homes = [namespace.activations, getattr(sys.modules.get("tensorflow"), "nn", None)]
+    return next((name for name in _FUNCTIONS for home in homes if getattr(home, name, None) is function), None)
+
+
+def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
+    """The steps of a fused ``activation=`` on an output of rank ``ndim``; none for None and linear."""
+    if activation is None:
+        return ()
+    if isinstance(activation, call.namespace.layers.Layer):
+        if DESCRIBED[described_class(activation).__name__] != ".activation":
+            raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")
+        inner = Call(activation, call.namespace, (np.empty((0,) * ndim),), activation.compute_dtype)
+        return describe(activation, inner).steps
+    name = _function_name(activation, call.namespace)
+    if name is None:
+        raise Undescribed(f"its activation {getattr(activation, '__name__', type(activation).__name__)!r} has no description")
+    if name == "linear":
+        return ()
+    op = _FUNCTIONS[name](ndim)
+    if isinstance(op, ops.HardSigmoid) and call.legacy:
+        op = ops.HardSigmoid(alpha=0.2, beta=0.5)
+    if isinstance(op, ops.Sparsemax):
+        op = replace(op, summed=_sums_partial_sums(activation, call))
+    return (Step(op),)
+
+
+def _sums_partial_sums(sparsemax: Any, call: Call) -> bool:
+    """Whether this Keras has the wrong threshold of https://github.com/keras-team/keras/issues/23425: (1, 0.5, 0) becomes (0.25, 0, 0)."""
+    out = call.namespace.ops.convert_to_numpy(sparsemax(np.array([[1.0, 0.5, 0.0]], np.float32)))
+    return float(out.sum()) < 0.5
+
+
+@describes("Activation")
+def _activation(layer: Any, call: Call) -> Description:
+    return Description(activation_steps(layer.activation, call, len(call.shape)) or (Step(ops.Identity()),))
+
+
+@describes("ReLU")
+def _relu(layer: Any, call: Call) -> Description:
+    slope, threshold = float(layer.negative_slope), float(layer.threshold)
+    high = None if layer.max_value is None else float(layer.max_value)
+    return Description((Step(_relu_op(high, slope, threshold, call)),))
+
+
+def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> ops.Op:
+    if threshold:
+        if call.legacy and not np.isfinite(call.inputs[0]).all():
+            raise Undescribed("Keras 2 multiplies by a mask here, which makes NaN of an infinite input")
+        return ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=threshold)
+    if slope:
+        return ops.LeakyRelu(alpha=slope) if high is None else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
+    return ops.Relu() if high is None else ops.Clip(low=0.0, high=high)
+
+
+@describes("ThresholdedReLU")
+def _thresholded_relu(layer: Any, call: Call) -> Description:
+    return Description((Step(_relu_op(None, 0.0, float(layer.theta), call)),))
+
+
+@describes("LeakyReLU")
+def _leaky_relu(layer: Any, call: Call) -> Description:
+    slope = float(layer.alpha if call.legacy else layer.negative_slope)
+    return Description((Step(ops.LeakyRelu(alpha=slope) if slope else ops.Relu()),))
+
+
+@describes("ELU")
+def _elu(layer: Any, call: Call) -> Description:
+    return Description((Step(ops.Elu(alpha=float(layer.alpha))),))
+
+
+@describes("PReLU")
+def _prelu(layer: Any, call: Call) -> Description:
+    return Description((Step(ops.PRelu(slope=call.weight("alpha", layer.alpha))),))
+
+
+@describes("Softmax")
+def _softmax(layer: Any, call: Call) -> Description:
+    axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
+    return Description(along_axes(call.shape, axes, lambda axis: ops.Softmax(axis=axis)))
+
+
+def along_axes(shape: tuple[int, ...], axes: Any, op: Callable[[int], ops.Op]) -> tuple[Step, ...]:
+    """An op along one axis, applied along several at once: these are brought together at the end and flattened."""
+    ndim = len(shape)
+    wanted = sorted({int(axis) % ndim for axis in axes})
+    if len(wanted) == 1:
+        return (Step(op(wanted[0])),)
+    rest = [axis for axis in range(ndim) if axis not in wanted]
+    perm = (*rest, *wanted)
+    merged = (*(shape[axis] for axis in rest), int(np.prod([shape[axis] for axis in wanted])))
+    return (
+        Step(ops.Transpose(perm=perm)),
+        Step(ops.Reshape(shape=merged)),
+        Step(op(len(rest))),
+        Step(ops.Reshape(shape=tuple(shape[axis] for axis in perm))),
+        Step(ops.Transpose(perm=tuple(np.argsort(perm).tolist()))),
+    )
