@@ -1,0 +1,204 @@
+"""The command: what it prints, its exit status, and one sentence for every bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from probe.cli import _command, main
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+KERAS, QKERAS, TORCH = (str(EXAMPLES / name) for name in ("digits.keras", "digits_qkeras.h5", "digits.pt"))
+FACTORY = ("--factory", f"{EXAMPLES / 'digits_net.py'}:DigitsNet")
+DIGITS = str(EXAMPLES / "digits.npy")
+
+
+@pytest.fixture
+def probe(monkeypatch, capsys):
+    """Runs the command in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["probe", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+@pytest.mark.parametrize("model", [QKERAS, KERAS])
+def test_a_layer_agrees(probe, model):
+    status, out, err = probe(model, "--layer", "conv2d", "--input", DIGITS)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1].startswith("agree: the framework, NumPy and ONNX Runtime agree")
+    assert "channels" in out
+
+
+@pytest.mark.parametrize("model", [(QKERAS,), (KERAS,), (TORCH, *FACTORY, "--shape", "2,1,8,8")])
+def test_a_sweep_agrees(probe, model):
+    status, out, err = probe(*model, "--all", "--strict")
+    assert status == 0, out
+    assert err == ""
+    assert out.splitlines()[-1].endswith("0 diverge, 0 unchecked")
+
+
+def test_wrong_values_diverge_and_are_located(probe, tmp_path):
+    status, _, _ = probe(KERAS, "--layer", "conv2d", "--input", DIGITS, "--save", tmp_path / "right.npz")
+    assert status == 0
+    with np.load(tmp_path / "right.npz") as held:
+        right, x = held["framework_0"], held["input_0"]
+    wrong = right.copy()
+    wrong[1, 2, 3, 1] += 0.5
+    np.save(tmp_path / "wrong.npy", wrong)
+    status, out, _ = probe(KERAS, "--layer", "conv2d", "--input", DIGITS, "--expect", tmp_path / "wrong.npy")
+    assert status == 1
+    assert "worst element: [1, 2, 3, 1]" in out
+    assert "yours is the odd one out" in out
+    np.save(tmp_path / "x.npy", x)
+    np.savetxt(tmp_path / "right.txt", right.ravel(), fmt="%.9g")
+    status, out, _ = probe(KERAS, "--layer", "conv2d", "--expect-input", tmp_path / "x.npy", "--expect", tmp_path / "right.txt")
+    assert status == 0
+    assert "row-major order" in out
+
+
+def test_json_holds_the_report_and_no_arrays(probe, tmp_path):
+    status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--json", "-")
+    told = json.loads(out)
+    assert status == 0
+    assert (told["layer"], told["verdict"], told["ok"]) == ("conv2d", "agree", True)
+    assert told["weights"]["kernel"]["distinct_values"] > 1
+    status, out, _ = probe(QKERAS, "--all", "--input", DIGITS, "--json", tmp_path / "all.json")
+    told = json.loads((tmp_path / "all.json").read_text())
+    assert told["counts"]["agree"] == len(told["reports"])
+
+
+def test_listing(probe):
+    status, out, err = probe(KERAS)
+    assert (status, err) == (0, "")
+    assert any(line.startswith("conv2d ") and "Conv2D" in line and "NumPy, ONNX Runtime" in line for line in out.splitlines())
+
+
+def test_all_with_expected_names_the_first_layer_that_is_wrong_on_its_own_inputs(probe, tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 4)).eval()
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef net():\n    n = torch.nn\n    return n.Sequential(n.Linear(6, 5), n.ReLU(), n.Linear(5, 4))\n"
+    )
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+    weights = [net[0].weight.detach().numpy(), net[2].weight.detach().numpy()]
+    first = x @ weights[0].T + net[0].bias.detach().numpy()
+    second = np.where(first > 0, first, 0.1 * first)
+    third = second @ weights[1].T + net[2].bias.detach().numpy()
+    np.savez(tmp_path / "mine.npz", **{"0": first, "1": second, "2": third})
+    np.save(tmp_path / "x.npy", x)
+    factory = ("--factory", f"{tmp_path / 'net.py'}:net")
+    status, out, _ = probe(tmp_path / "net.pt", *factory, "--all", "--input", tmp_path / "x.npy", "--expect", tmp_path / "mine.npz")
+    assert status == 1
+    assert "the first that diverges is '1'" in out
+    assert "2 agree, 1 diverge, 0 unchecked" in out
+
+
+def _text(path):
+    path.write_text("not a model\n")
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+def _truncated(path):
+    path.write_bytes(Path(QKERAS).read_bytes()[:3000])
+
+
+def _missing(path):
+    pass
+
+
+@pytest.mark.parametrize("make", [_text, _empty, _truncated, _missing])
+@pytest.mark.parametrize("name", ["model.h5", "model.keras", "model.pt", "model.safetensors"])
+@pytest.mark.parametrize("options", [(), ("--layer", "conv2d")])
+def test_a_broken_file_is_one_sentence(probe, tmp_path, make, name, options):
+    make(tmp_path / name)
+    status, out, err = probe(tmp_path / name, *options)
+    assert (status, out) == (2, "")
+    assert err.startswith("probe: ")
+    assert err.count("\n") == 1
+    assert name in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((KERAS, "--layer", "conv2"), "did you mean 'conv2d'"),
+        ((KERAS, "--layer", "conv2d", "--input", "nowhere.npy"), "there is no file nowhere.npy"),
+        ((KERAS, "--layer", "conv2d", "--shape", "2,9,8,1"), "(2, 9, 8, 1)"),
+        ((KERAS, "--layer", "conv2d", "--shape", "2,8,8"), "(2, 8, 8)"),
+        ((KERAS, "--layer", "conv2d", "--shape", "2,x"), "whole numbers"),
+        ((KERAS, "--layer", "conv2d", "--rtol", "1e-3"), "both or neither"),
+        ((KERAS, "--layer", "conv2d", "--call", "7"), "call 7 does not exist"),
+        ((KERAS, "--layer", "conv2d", "--all"), "exclude each other"),
+        ((KERAS, "--expect", DIGITS), "needs --layer NAME or --all"),
+        ((KERAS, "--all", "--expect", DIGITS), "keyed by layer names"),
+        ((TORCH, "--layer", "conv"), "--factory"),
+        ((TORCH, *FACTORY, "--layer", "conv1"), "--shape"),
+        ((TORCH, "--factory", "nowhere.py:Net", "--layer", "conv1"), "nowhere.py"),
+    ],
+)
+def test_bad_input_is_one_sentence(probe, arguments, words):
+    status, out, err = probe(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("probe: ")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_an_empty_batch_is_unchecked(probe, tmp_path):
+    np.save(tmp_path / "none.npy", np.zeros((0, 8, 8, 1), np.float32))
+    status, out, _ = probe(KERAS, "--layer", "conv2d", "--input", tmp_path / "none.npy")
+    assert status == 2
+    assert "unchecked: the output is empty" in out
+
+
+def test_nan_and_inf_are_compared_by_place(probe, tmp_path):
+    x = np.load(DIGITS).astype(np.float32)
+    x[0, 3, 3, 0], x[1, 2, 2, 0] = np.nan, np.inf
+    np.save(tmp_path / "x.npy", x)
+    status, out, _ = probe(KERAS, "--layer", "conv2d", "--input", tmp_path / "x.npy")
+    assert status == 0, out
+
+
+def test_a_failing_forward_is_one_sentence(probe, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.fc = torch.nn.Linear(3, 2)\n"
+        "    def forward(self, x):\n        return self.fc(x)[0, 99, 99]\n"
+    )
+    torch.save(torch.nn.ModuleDict({"fc": torch.nn.Linear(3, 2)}).state_dict(), tmp_path / "net.pt")
+    status, out, err = probe(tmp_path / "net.pt", "--factory", f"{tmp_path / 'net.py'}:Net", "--layer", "fc", "--shape", "2,3")
+    assert (status, out) == (2, "")
+    assert "IndexError" in err
+    assert err.count("\n") == 1
+
+
+def test_help_names_every_option():
+    shown = CliRunner().invoke(_command, ["--help"]).output
+    for option in _command.params:
+        assert all(name in shown for name in option.opts if name.startswith("--"))
+
+
+def test_the_console_script_is_quiet(tmp_path):
+    script = Path(sys.executable).parent / "probe"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run(
+        [script, QKERAS, "--layer", "conv2d", "--input", DIGITS], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,161 @@
+"""The verdict on one captured call: who is the odd one out, and what is never forgiven."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from probe import Description, Step, Weight, ops
+from probe.judge import judge
+from probe.model import Capture
+
+
+def dense(rows=3, width=40, units=40, seed=0):
+    """A dense layer as PyTorch computes it in float32."""
+    rng = np.random.default_rng(seed)
+    x, w, b = (rng.normal(size=size).astype(np.float32) for size in ((rows, width), (width, units), (units,)))
+    y = torch.nn.functional.linear(torch.from_numpy(x), torch.from_numpy(w.T.copy()), torch.from_numpy(b)).numpy()
+    op = ops.MatMul(weight=Weight("kernel", w, w), bias=Weight("bias", b, b))
+    return Capture("fc", "Dense", 0, (x,), (y,), "float32", Description((Step(op),)))
+
+
+def convolution(channels=5, seed=0):
+    rng = np.random.default_rng(seed)
+    x, w = (rng.normal(size=size).astype(np.float32) for size in ((2, channels, 9, 9), (channels, channels, 3, 3)))
+    y = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(w), padding=1).numpy()
+    op = ops.Conv(weight=Weight("kernel", w, w), bias=None, strides=(1, 1), pads=((1, 1), (1, 1)), dilations=(1, 1))
+    return Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),)))
+
+
+@pytest.mark.parametrize("capture", [dense(), convolution()])
+def test_a_healthy_layer_agrees(capture):
+    report = judge(capture)
+    assert report.verdict == "agree"
+    assert list(report.comparisons) == [("framework", "numpy"), ("framework", "onnx"), ("numpy", "onnx")]
+    assert not report.missing
+
+
+def test_one_weight_off_by_a_thousandth_is_seen():
+    capture = dense()
+    weight = capture.description.steps[0].op.weight.effective.copy()
+    weight[np.unravel_index(np.argsort(np.abs(weight), axis=None)[weight.size // 2], weight.shape)] *= 1.001
+    step = capture.description.steps[0]
+    changed = Step(replace(step.op, weight=replace(step.op.weight, effective=weight)))
+    report = judge(replace(capture, description=Description((changed,))))
+    assert report.verdict == "diverge"
+    assert "the framework is the odd one out" in report.sentence
+
+
+def test_expected_in_the_tenth_digit_is_rounding_in_the_fifth_is_not():
+    capture = dense()
+    y = capture.outputs[0].astype(np.float64)
+    assert judge(capture, y * (1 + 1e-10)).ok
+    assert judge(capture, y * (1 + 1e-5)).verdict == "diverge"
+
+
+def test_a_transposed_array_of_equal_shape_diverges():
+    capture = dense(rows=40)
+    report = judge(capture, capture.outputs[0].T.copy())
+    assert report.verdict == "diverge"
+    assert "yours is the odd one out" in report.sentence
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda y: y[:1], lambda y: y[None], lambda y: y.sum(axis=1, keepdims=True), lambda y: y.ravel(), lambda y: y[0, 0]]
+)
+def test_nothing_is_broadcast(wrong):
+    capture = dense()
+    report = judge(capture, wrong(capture.outputs[0]))
+    assert report.verdict == "diverge"
+    assert "shapes differ" in report.sentence
+    assert report.comparisons["framework", "expected"].ratio == np.inf
+
+
+def test_nan_in_one_party_only_diverges_and_in_all_agrees():
+    capture = dense()
+    spoiled = capture.outputs[0].copy()
+    spoiled[1, 2] = np.nan
+    assert "NaN or inf stand at 1 different places" in judge(capture, spoiled).sentence
+    x = capture.inputs[0].copy()
+    x[0, 0] = np.nan
+    y = capture.outputs[0].copy()
+    y[0] = np.nan
+    assert judge(replace(capture, inputs=(x,), outputs=(y,))).ok
+    negative = np.where(np.isnan(y), -np.inf, y)
+    assert judge(replace(capture, inputs=(x,), outputs=(y,)), negative).verdict == "diverge"
+
+
+def test_no_description_is_unchecked_and_says_why():
+    capture = replace(dense(), description=None, why="MyLayer has no description")
+    report = judge(capture, capture.outputs[0])
+    assert report.verdict == "unchecked"
+    assert report.missing == {"numpy": "MyLayer has no description", "onnx": "MyLayer has no description"}
+    assert not report.ok
+
+
+@dataclass(frozen=True, eq=False)
+class _WrongNumPy(ops.Tanh):
+    def f(self, x):
+        return np.tanh(x) + 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _WrongOnnx(ops.Tanh):
+    onnx = "Sin"
+
+
+@pytest.mark.parametrize(
+    ("op", "y", "words"),
+    [
+        (_WrongNumPy(), np.tanh, "NumPy is the odd one out: the framework and ONNX Runtime agree, so the fault is ours"),
+        (_WrongOnnx(), np.tanh, "ONNX Runtime is the odd one out"),
+        (ops.Tanh(), np.sin, "the framework is the odd one out: NumPy and ONNX Runtime agree"),
+    ],
+)
+def test_the_sentence_names_the_odd_one_out(op, y, words):
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    report = judge(Capture("act", "Tanh", 0, (x,), (y(x),), "float32", Description((Step(op),))))
+    assert report.verdict == "diverge"
+    assert words in report.sentence
+
+
+def test_an_allowance_beyond_the_output_is_unchecked():
+    x = np.full((2, 64), 1e6, np.float32) + np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32) * 1e-3
+    op = ops.LayerNormalization(scale=None, bias=None, epsilon=1e-12, axes=(1,))
+    y = torch.nn.functional.layer_norm(torch.from_numpy(x), (64,), eps=1e-12).numpy()
+    report = judge(Capture("norm", "LayerNorm", 0, (x,), (y,), "float32", Description((Step(op),))))
+    assert report.verdict == "unchecked"
+    assert "more than its own range" in report.sentence
+
+
+def test_a_user_tolerance_replaces_the_allowance():
+    capture = dense()
+    off = capture.outputs[0] + np.float32(1e-3)
+    assert judge(capture, off).verdict == "diverge"
+    assert judge(capture, off, tolerance=(0.0, 1e-2)).ok
+
+
+def test_values_computed_from_the_users_own_inputs_are_judged_on_those():
+    capture = dense()
+    op = capture.description.steps[0].op
+    mine = capture.inputs[0] + np.float32(0.25)
+    y = mine @ op.weight.effective + op.bias.effective
+    assert judge(capture, y).verdict == "diverge"
+    assert judge(capture, y, own_inputs=(mine,)).ok
+
+
+@pytest.mark.parametrize("order", [lambda t: np.sort(t, axis=1), lambda t: t[:, np.argsort(np.sign(t[0]), kind="stable")]])
+def test_strictly_sequential_sums_of_sorted_terms_are_rounding(order):
+    """The walk of partial sums is far beyond a random order's: the second look at the true terms settles it."""
+    rng = np.random.default_rng(0)
+    terms = order(rng.normal(size=(64, 4096)).astype(np.float32))
+    x, w = terms, np.ones((4096, 1), np.float32)
+    y = np.zeros((64, 1), np.float32)
+    for column in range(4096):
+        y[:, 0] += terms[:, column]
+    op = ops.MatMul(weight=Weight("kernel", w, w), bias=None)
+    capture = Capture("sum", "Dense", 0, (x,), (y,), "float32", Description((Step(op), Step(ops.Relu()))))
+    capture = replace(capture, outputs=(np.maximum(y, 0),))
+    report = judge(capture)
+    assert report.ok, report.sentence
