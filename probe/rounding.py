@@ -31,7 +31,10 @@ _LOOK_BLOCK = 256
 
 @dataclass(frozen=True)
 class Precision:
-    """The arithmetic of a party: unit roundoff, smallest normal number, and whether it first rounds its operands."""
+    """The arithmetic of a party: unit roundoff, what may vanish, and whether it first rounds its operands.
+
+    ``tiny`` is four times the smallest normal number: subnormals may be flushed, and TensorFlow's exp is 0 from 2.35e-38 down.
+    """
 
     name: str
     unit: float
@@ -40,10 +43,10 @@ class Precision:
 
 
 _UNITS = {
-    "float16": (2.0**-11, 2.0**-14),
-    "bfloat16": (2.0**-8, 2.0**-126),
-    "float32": (2.0**-24, 2.0**-126),
-    "float64": (2.0**-53, 2.0**-1022),
+    "float16": (2.0**-11, 2.0**-12),
+    "bfloat16": (2.0**-8, 2.0**-124),
+    "float32": (2.0**-24, 2.0**-124),
+    "float64": (2.0**-53, 2.0**-1020),
 }
 
 

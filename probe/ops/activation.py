@@ -178,7 +178,8 @@ class PRelu(Elementwise):
 class ScaledRelu(Elementwise):
     """The Keras ReLU layer: min(x, max_value) where x > threshold, else negative_slope * (x - threshold).
 
-    At x = threshold it is 0: Keras' code asks for "greater", though its documentation says otherwise.
+    At x = threshold it is 0: Keras' code asks for "greater", though its documentation says otherwise. A NaN stays, but not
+    through a threshold other than 0 without a slope (keras/src/activations/activations.py, ReLU).
     """
 
     max_value: float | None
@@ -188,7 +189,8 @@ class ScaledRelu(Elementwise):
 
     def f(self, x):
         above = x if self.max_value is None else np.minimum(x, self.max_value)
-        return np.where(x > self.threshold, above, self.negative_slope * (x - self.threshold) if self.negative_slope else 0.0)
+        below = self.negative_slope * (x - self.threshold) if self.negative_slope else 0.0
+        return np.where(x > self.threshold, above, below) if self.threshold else np.where(x <= 0, below, above)
 
     def scale(self, x, y):
         return np.where(x > self.threshold, np.abs(y), abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)))
@@ -200,7 +202,8 @@ class ScaledRelu(Elementwise):
         below = graph.const(0.0)
         if self.negative_slope:
             below = graph.op("Mul", graph.op("Sub", x, threshold), graph.const(float(self.negative_slope)))
-        return (graph.op("Where", graph.op("Greater", x, threshold), above, below),)
+        passes = graph.op("Greater", x, threshold) if self.threshold else graph.op("Not", graph.op("LessOrEqual", x, threshold))
+        return (graph.op("Where", passes, above, below),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -641,9 +644,7 @@ class Sparsemax(Op):
     def emit(self, graph, *inputs):
         size = graph.shape(inputs[0])[self.axis]
         ordered, _ = graph.ops("TopK", inputs[0], graph.const([size]), axis=self.axis, outputs=2)
-        ranks = graph.const(
-            np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0]))))
-        )
+        ranks = graph.const(np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0])))))
         sums = graph.op("CumSum", ordered, graph.const(np.array(self.axis)))
         inside = graph.op("Greater", graph.op("Add", graph.op("Mul", ranks, ordered), graph.const(1.0)), sums)
         axes, zero = graph.const([self.axis]), graph.const(0.0)
