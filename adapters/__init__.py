@@ -1,0 +1,130 @@
+"""Which adapter opens what: the content of a file decides, or where a live object comes from.
+
+Standard library only. An adapter imports its framework, which may be absent, or slow, or fill the memory of a GPU: so adapters
+are named by string and imported when they are the one, and a live object is recognised without importing anything.
+"""
+
+import importlib
+import os
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from probe.errors import CannotOpen, MissingExtra
+
+__all__ = ["open_model"]
+
+_EXTRAS = {".keras": "keras", ".torch": "torch"}
+"""Adapter -> the extra that installs its framework."""
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_SAVE = "load it where it was made and save it with model.save('model.keras')"
+
+
+def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> Any:
+    """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra with one sentence."""
+    adapter = _adapter_of_file(Path(source)) if isinstance(source, str | os.PathLike) else _adapter_of_object(source)
+    return _imported(adapter).open_model(source, trust=trust, factory=factory, imports=imports)
+
+
+def _imported(adapter: str) -> Any:
+    try:
+        return importlib.import_module(adapter, __name__)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(__name__):
+            raise
+        raise MissingExtra(f"this needs {error.name}, which is not installed: pip install 'layerprobe[{_EXTRAS[adapter]}]'") from None
+
+
+def _adapter_of_object(source: Any) -> str:
+    if importlib.import_module(".keras", __name__).is_live(source):
+        return ".keras"
+    # A Keras 3 layer on the torch backend is a torch module too.
+    if any(cls.__module__.startswith("torch.nn.") and cls.__name__ == "Module" for cls in type(source).__mro__):
+        return ".torch"
+    kind = type(source)
+    raise CannotOpen(f"give a path, a Keras model or layer, or a torch.nn.Module; this is {kind.__module__}.{kind.__qualname__}")
+
+
+def _adapter_of_file(path: Path) -> str:
+    if path.is_dir():
+        raise CannotOpen(_folder(path))
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+            size = file.seek(0, os.SEEK_END)
+    except FileNotFoundError:
+        raise CannotOpen(f"there is no file {path}") from None
+    except OSError as error:
+        raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
+    if not size:
+        raise CannotOpen(f"{path} is empty")
+    if head.startswith(_ZIP):
+        return _adapter_of_archive(path)
+    for test, adapter in _CONTENTS:
+        if test(head, size):
+            return adapter
+    for test, sentence in _NOT_YET:
+        if test(head, size):
+            raise CannotOpen(f"{path} is {sentence}")
+    raise CannotOpen(f"{path} is neither a Keras nor a PyTorch file: {_words(head)}")
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    return len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= size - 8
+
+
+_CONTENTS: tuple[tuple[Callable[[bytes, int], bool], str], ...] = (
+    (lambda head, size: head.startswith(_HDF5), ".keras"),
+    (_is_safetensors, ".torch"),
+    # A pickle of protocol 2 to 5: what torch.save wrote before 1.6.
+    (lambda head, size: head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05", ".torch"),
+)
+
+_NOT_YET: tuple[tuple[Callable[[bytes, int], bool], str], ...] = (
+    (lambda head, size: head[4:8] == b"TFL3", f"a TensorFlow Lite model, which cannot be opened yet: give the Keras model it was made from ({_SAVE})"),
+    (
+        # ModelProto: field 1 is the IR version, a small number; then the producer's name, or another low field.
+        lambda head, size: len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 32 and head[2] in (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42),
+        "an ONNX model, which cannot be opened yet: give the Keras or PyTorch model it was exported from",
+    ),
+    (
+        lambda head, size: head.startswith(b"version https://git-lfs"),
+        "a pointer of Git LFS and not the file itself: fetch it with git lfs pull",
+    ),
+)
+
+
+def _adapter_of_archive(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        raise CannotOpen(f"{path} is a damaged or truncated zip archive, as .keras and .pt files are") from None
+    last = {name.rpartition("/")[2] for name in names}
+    if "config.json" in names:
+        return ".keras"
+    if "constants.pkl" in last and any("/code/" in name for name in names):
+        raise CannotOpen(f"{path} is a TorchScript archive, which cannot be opened yet: save the module's state_dict() and give --factory")
+    if any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names):
+        raise CannotOpen(f"{path} is an exported program (.pt2), which cannot be opened yet: save the module's state_dict() and give --factory")
+    if "data.pkl" in last:
+        return ".torch"
+    raise CannotOpen(f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds {', '.join(names[:3]) or 'nothing'}")
+
+
+def _folder(path: Path) -> str:
+    if any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        return f"{path} is a SavedModel folder, which cannot be opened yet: {_SAVE}"
+    return f"{path} is a folder, not a model file"
+
+
+def _words(head: bytes) -> str:
+    """What the beginning of an unknown file looks like."""
+    text = head[:40].decode("ascii", "replace").split("\n")[0]
+    if text.isprintable() and "\ufffd" not in text:
+        return f"it is text that begins {text!r}"
+    return f"it begins with the bytes {head[:8].hex(' ')}"

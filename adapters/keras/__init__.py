@@ -1,0 +1,125 @@
+"""Opens Keras models, from a file or live, and runs them with every call of the wanted layers pushed to a callback.
+
+Keras 3 (``keras``) and Keras 2 (``tf_keras``, and QKeras on it) are one adapter: the module that a model belongs to is handed
+from function to function. A file is read without either until the model has to run, so that listing it costs nothing; what
+needs NumPy or a framework is imported from here by name.
+"""
+
+import importlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probe.errors import BadInput, CannotOpen
+
+from .files import File, listing, read
+from .safety import refuse_code
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from probe.layer import Layer
+    from probe.model import InputSpec, OnCall
+
+    from .opened import Opened
+
+__all__ = ["Saved", "is_live", "open_model"]
+
+
+def is_live(source: Any) -> bool:
+    """Whether this is a Keras model or layer. Nothing is imported: what nobody has imported has no instances."""
+    return _namespace_of(source) is not None
+
+
+def _namespace_of(source: Any) -> Any:
+    for module in (sys.modules.get(name) for name in ("keras", "tf_keras")):
+        layer = getattr(getattr(module, "layers", None), "Layer", None)
+        if layer is not None and isinstance(source, layer):
+            return module
+    return None
+
+
+def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> "Saved | Opened":
+    """A ``.keras`` or ``.h5`` file, a live ``keras.Model`` or ``tf_keras.Model``, or a single layer of either."""
+    if factory is not None:
+        raise BadInput("factory= (--factory) builds the module of a PyTorch state_dict; a Keras model needs none")
+    keras = _namespace_of(source)
+    if keras is not None:
+        return _live(source, keras)
+    file = read(Path(source))
+    custom: Mapping[str, Any] = {}
+    if imports:
+        loading = importlib.import_module(".loading", __package__)
+        custom = loading.imported(imports, loading.framework(file.namespace, file.quantised))
+    if not trust:
+        refuse_code(str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()})
+    return Saved(file, custom, trust)
+
+
+def _live(source: Any, keras: Any) -> "Opened":
+    opened = importlib.import_module(".opened", __package__)
+    if keras.__name__ == "keras" and opened.uses_qkeras(source):
+        raise CannotOpen(
+            "this model's QKeras layers are built on Keras 3, but QKeras works on Keras 2: "
+            "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
+        )
+    return opened.Opened(f"a live {keras.__name__} {'model' if isinstance(source, keras.Model) else 'layer'}", source, keras, live=True)
+
+
+class Saved:
+    """``probe.model.Model`` for a file: what the file tells, until the model has to be loaded."""
+
+    def __init__(self, file: File, custom: Mapping[str, Any], trust: bool):
+        self.source = str(file.path)
+        self._file = file
+        self._custom = custom
+        self._trust = trust
+
+    @cached_property
+    def _opened(self) -> "Opened":
+        loading = importlib.import_module(".loading", __package__)
+        keras = loading.framework(self._file.namespace, self._file.quantised)
+        root = loading.load(self._file, keras, self._custom, self._trust)
+        return importlib.import_module(".opened", __package__).Opened(self.source, root, keras, live=False, notes=self._told_notes)
+
+    @property
+    def _is_loaded(self) -> bool:
+        return "_opened" in vars(self)
+
+    @property
+    def _told_notes(self) -> tuple[str, ...]:
+        if self._file.namespace == "keras":
+            return ()
+        return (f"written by Keras {self._file.writer or '1 or 2'}: opened with tf_keras" + (" and QKeras" if self._file.quantised else ""),)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._opened.notes if self._is_loaded else self._told_notes
+
+    @property
+    def framework(self) -> str:
+        return self._opened.framework if self._is_loaded else self._file.namespace
+
+    @property
+    def layers(self) -> "tuple[Layer, ...]":
+        told = None if self._is_loaded or self._custom else listing(self._file)
+        return self._opened.layers if told is None else told
+
+    @property
+    def inputs(self) -> "tuple[InputSpec, ...] | None":
+        return self._opened.inputs
+
+    @property
+    def first_layer_hint(self) -> str:
+        return self._opened.first_layer_hint
+
+    def names(self) -> tuple[str, ...]:
+        return self._opened.names()
+
+    def run(self, inputs: "Sequence[np.ndarray]", wanted: Collection[str] | None, on_call: "OnCall") -> None:
+        self._opened.run(inputs, wanted, on_call)
+
+    def run_alone(self, name: str, inputs: "Sequence[np.ndarray]", on_call: "OnCall") -> None:
+        self._opened.run_alone(name, inputs, on_call)

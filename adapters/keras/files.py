@@ -1,0 +1,221 @@
+"""What a Keras file says about its model without any framework: who wrote it, its config, and the list of its layers.
+
+Standard library only at the top, and h5py for an ``.h5`` alone: listing a file must not wait for a framework.
+"""
+
+import importlib
+import json
+import math
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from probe.errors import CannotOpen
+from probe.layer import Layer
+
+from .hdf5 import Unusual, shapes
+from .safety import QKERAS, objects
+from .table import DESCRIBED, ROOTS
+
+__all__ = ["OPERATION", "File", "listing", "read"]
+
+OPERATION = "it is an operation of keras.ops, not a layer, and has no description"
+
+_WEIGHTS = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class File:
+    """A saved model, read as far as it can be without its framework."""
+
+    path: Path
+    form: str
+    """"h5" or "keras", by content."""
+    writer: str
+    """The version of Keras that wrote it, such as "2.15.0", or "" where it does not say."""
+    config: Mapping[str, Any]
+    """The model's serialized config: ``class_name``, ``config``, …"""
+
+    @property
+    def namespace(self) -> str:
+        """Keras 3 refuses some files of Keras 2 and computes others differently: each opens with its own."""
+        return "keras" if self.writer.startswith("3") and not self.quantised else "tf_keras"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether it holds layers or quantizers of QKeras."""
+        return any(
+            found.value["class_name"] in QKERAS or str(found.value.get("module")).partition(".")[0] == "qkeras" for found in objects(self.config)
+        )
+
+
+def read(path: Path) -> File:
+    """Reads an ``.h5`` or ``.keras`` by its content; CannotOpen with a sentence where there is no whole model in it."""
+    with path.open("rb") as stream:
+        signature = stream.read(4)
+    try:
+        return _read_h5(path) if signature == b"\x89HDF" else _read_archive(path)
+    except (ValueError, RecursionError) as error:
+        raise CannotOpen(f"{path}: its model config is damaged ({error})") from None
+
+
+def _read_archive(path: Path) -> File:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+            return File(path, "keras", str(metadata.get("keras_version", "3")), _model(json.loads(archive.read("config.json"))))
+    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
+        raise CannotOpen(f"{path} is a damaged or truncated .keras file ({_first_line(error)})") from None
+
+
+def _read_h5(path: Path) -> File:
+    h5py = importlib.import_module("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            config = file.attrs.get("model_config")
+            if config is None:
+                raise CannotOpen(_without_config(path, set(file), set(file.attrs)))
+            writer = file.attrs.get("keras_version", "")
+            return File(path, "h5", writer.decode() if isinstance(writer, bytes) else str(writer), _model(json.loads(config)))
+    except (OSError, RuntimeError, KeyError) as error:
+        raise CannotOpen(f"{path} is a damaged or truncated HDF5 file ({_first_line(error)})") from None
+
+
+def _model(config: Any) -> Mapping[str, Any]:
+    if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
+        raise ValueError("it names no class")
+    return config
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _without_config(path: Path, groups: set[str], attributes: set[str]) -> str:
+    if "layer_names" in attributes or groups & {"layers", "vars", "_layer_checkpoint_dependencies", "model_weights"}:
+        return (
+            f"{path} holds weights only, not the model they belong to: build the model in Python, call "
+            "model.load_weights(path) and give probe that model, or save it whole with model.save('model.keras')"
+        )
+    return f"{path} is an HDF5 file, but there is no Keras model in it"
+
+
+def listing(file: File) -> tuple[Layer, ...] | None:
+    """The atomic layers as far as the file tells, or None where it does not list layers (a subclassed model)."""
+    if _inner_layers(file.config) is None:
+        return None
+    sizes = {name: math.prod(shape) for name, shape in _shapes(file).items() if "seed_generator" not in name}
+    return tuple(_layers(file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form))
+
+
+def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    inner = config.get("config")
+    layers = inner.get("layers") if isinstance(inner, Mapping) else inner
+    return layers if isinstance(layers, list) and all(isinstance(one, Mapping) and "class_name" in one for one in layers) else None
+
+
+def _layers(model: Mapping[str, Any], sizes: Mapping[str, int], prefix: str, group: str, form: str) -> Iterator[Layer]:
+    entries = _inner_layers(model) or ()
+    outputs = _output_shapes(entries, chained=model["class_name"].endswith("Sequential"))
+    groups = _groups(model, entries, group) if form == "keras" else {}
+    for entry in entries:
+        name, kind = _name(entry), entry["class_name"].rpartition(">")[2]
+        place = groups.get(name, "") if form == "keras" else f"{group}/{name}"
+        if kind == "InputLayer":
+            continue
+        if _inner_layers(entry):
+            yield from _layers(entry, sizes, f"{prefix}{name}/", place, form)
+            continue
+        why = _why(entry, kind)
+        parameters = sum(size for path, size in sizes.items() if _within(path, place, form))
+        yield Layer(prefix + name, kind, () if why else ("numpy", "onnx"), why, outputs.get(name), parameters)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name") or entry["config"].get("name", ""))
+
+
+def _why(entry: Mapping[str, Any], kind: str) -> str:
+    module = str(entry.get("module") or "keras")
+    if module.startswith("keras.src.ops."):
+        return OPERATION
+    own = entry["class_name"] != kind or module.partition(".")[0] not in ROOTS or entry.get("registered_name") not in (None, kind)
+    return f"{kind} has no description" if own or kind not in DESCRIBED else ""
+
+
+def _within(path: str, place: str, form: str) -> bool:
+    """Whether a dataset belongs to a layer. An ``.h5`` keeps nested weights flat below the outermost layer: outer/…/inner/kernel:0."""
+    if form == "keras":
+        return path.startswith(place + "/")
+    top, *nested = place.split("/")[1:]
+    parts = path.split("/")
+    return parts[:2] == ["model_weights", top] and all(name in parts[2:-1] for name in nested)
+
+
+def _groups(model: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], group: str) -> dict[str, str]:
+    """Where a ``.keras`` file keeps the weights of each layer: ``layers/conv2d_1``, counted by class and not by name."""
+    counts: dict[str, int] = {}
+    found = {}
+    for entry in entries:
+        kind = entry["class_name"].rpartition(">")[2]
+        operation = str(entry.get("module")).startswith("keras.src.ops.")
+        if operation or (kind == "InputLayer" and model["class_name"].endswith("Sequential")):
+            continue
+        snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+        count = counts[snake] = counts.get(snake, -1) + 1
+        found[_name(entry)] = f"{group}/layers/{snake}{f'_{count}' if count else ''}".lstrip("/")
+    return found
+
+
+def _output_shapes(entries: Sequence[Mapping[str, Any]], chained: bool) -> dict[str, tuple[int | None, ...]]:
+    """The output shapes that the file tells: those of which it tells the input shape of the layer that comes next."""
+    found: dict[str, tuple[int | None, ...]] = {}
+
+    def note(name: str, shape: Any) -> None:
+        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
+            found.setdefault(name, tuple(shape))
+
+    for position, entry in enumerate(entries):
+        told = (entry.get("build_config") or {}).get("input_shape")
+        if chained and position:
+            note(_name(entries[position - 1]), told)
+        for node in entry.get("inbound_nodes") or ():
+            if isinstance(node, list):
+                several = len(node) > 1 and isinstance(told, list) and len(told) == len(node)
+                for one, shape in zip(node, told if several else [told], strict=False):
+                    if one[1:3] == [0, 0]:
+                        note(one[0], shape)
+            for tensor in objects(node):
+                history = tensor.value["config"].get("keras_history") if tensor.value["class_name"] == "__keras_tensor__" else None
+                if history and history[1:] == [0, 0]:
+                    note(history[0], tensor.value["config"]["shape"])
+    return found
+
+
+def _shapes(file: File) -> dict[str, tuple[int, ...]]:
+    """The shape of every dataset that holds weights, by its path."""
+    if file.form == "h5":
+        with importlib.import_module("h5py").File(file.path, "r") as opened:
+            return _visited(opened)
+    with zipfile.ZipFile(file.path) as archive:
+        if _WEIGHTS not in archive.namelist():
+            return {}
+        with archive.open(_WEIGHTS) as stream:
+            try:
+                return shapes(lambda offset, size: _at(stream, offset, size))
+            except Unusual:
+                return _visited(importlib.import_module("h5py").File(stream, "r"))
+
+
+def _at(stream: IO[bytes], offset: int, size: int) -> bytes:
+    stream.seek(offset)
+    return stream.read(size)
+
+
+def _visited(file: Any) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    file.visititems(lambda name, item: found.update({name: item.shape}) if hasattr(item, "shape") else None)
+    return found

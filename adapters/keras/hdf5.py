@@ -1,0 +1,92 @@
+"""How large the arrays in an HDF5 file are, read without h5py.
+
+A ``.keras`` file keeps its weights as HDF5 inside a zip archive, and its listing must not wait for NumPy, which h5py imports.
+This reads the plainest form of HDF5, the one that h5py writes unless told otherwise: superblock 0, version 1 object headers,
+groups as symbol tables (HDF5 File Format Specification 3.0, sections II.A, III.A to III.D and IV.A). Anything else raises
+Unusual, and the caller takes h5py.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+
+__all__ = ["Unusual", "shapes"]
+
+Read = Callable[[int, int], bytes]
+"""Offset and size -> the bytes there."""
+
+_DATASPACE, _CONTINUATION, _SYMBOL_TABLE = 0x01, 0x10, 0x11
+
+
+class Unusual(Exception):
+    """The file uses a part of HDF5 that is not read here."""
+
+
+def shapes(read: Read) -> dict[str, tuple[int, ...]]:
+    """The shape of every dataset by its path, such as ``layers/conv2d/vars/0``."""
+    if read(0, 9) != b"\x89HDF\r\n\x1a\n\x00" or read(13, 2) != b"\x08\x08":
+        raise Unusual
+    (root,) = _unpack("Q", read, 64)
+    try:
+        return dict(_datasets(read, root, ""))
+    except (struct.error, RecursionError, UnicodeDecodeError):
+        raise Unusual from None
+
+
+def _unpack(form: str, read: Read, offset: int) -> tuple:
+    return struct.unpack("<" + form, read(offset, struct.calcsize("<" + form)))
+
+
+def _datasets(read: Read, header: int, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    messages = dict(_messages(read, header))
+    if _SYMBOL_TABLE in messages:
+        tree, heap = _unpack("QQ", read, messages[_SYMBOL_TABLE])
+        (names,) = _unpack("Q", read, heap + 24)
+        for name, child in _links(read, tree):
+            yield from _datasets(read, child, f"{path}/{_text(read, names + name)}".lstrip("/"))
+    elif _DATASPACE in messages:
+        start = messages[_DATASPACE]
+        version, rank = _unpack("BB", read, start)
+        yield path, _unpack(f"{rank}Q", read, start + (8 if version == 1 else 4))
+    else:
+        raise Unusual
+
+
+def _messages(read: Read, header: int) -> Iterator[tuple[int, int]]:
+    """The messages of an object header: type and where its data begins."""
+    version, _, count, _, size = _unpack("BBHII", read, header)
+    if version != 1:
+        raise Unusual
+    blocks = [(header + 16, size)]
+    while blocks:
+        start, size = blocks.pop(0)
+        end = start + size
+        while start + 8 <= end and count:
+            kind, length = _unpack("HH", read, start)
+            yield kind, start + 8
+            if kind == _CONTINUATION:
+                blocks.append(_unpack("QQ", read, start + 8))
+            start, count = start + 8 + length, count - 1
+
+
+def _links(read: Read, node: int) -> Iterator[tuple[int, int]]:
+    """The entries of a group: where its name stands in the heap, and its object header."""
+    if read(node, 4) == b"SNOD":
+        (count,) = _unpack("H", read, node + 6)
+        for entry in range(count):
+            yield _unpack("QQ", read, node + 8 + 40 * entry)
+    elif read(node, 4) == b"TREE":
+        (count,) = _unpack("H", read, node + 6)
+        for child in range(count):
+            yield from _links(read, *_unpack("Q", read, node + 32 + 16 * child))
+    else:
+        raise Unusual
+
+
+def _text(read: Read, offset: int) -> str:
+    text = b""
+    while b"\0" not in text:
+        more = read(offset + len(text), 32)
+        if not more:
+            raise Unusual
+        text += more
+    return text.partition(b"\0")[0].decode()

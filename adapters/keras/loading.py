@@ -1,0 +1,156 @@
+"""How a framework is imported and a file loaded: quietly, with the environment it needs, which is put back afterwards."""
+
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from probe.errors import CannotOpen, MissingExtra
+
+from .files import File
+
+__all__ = ["framework", "imported", "load", "qkeras", "quiet"]
+
+
+def framework(namespace: str, quantised: bool = False) -> Any:
+    """The module keras or tf_keras, imported without a word on standard error."""
+    extra = "qkeras" if quantised else "keras"
+    with quiet(), _environment(_settings(namespace, quantised)):
+        try:
+            if "tensorflow" not in sys.modules and _needs_tensorflow(namespace):
+                with _silent_descriptor():
+                    importlib.import_module("tensorflow")
+            module = importlib.import_module(namespace)
+            if quantised:
+                qkeras()
+        except ImportError as error:
+            raise MissingExtra(f"this model needs {error.name or namespace}, which cannot be imported ({error}): pip install 'layerprobe[{extra}]'") from None
+    if namespace == "keras" and not module.__version__.startswith("3"):
+        raise MissingExtra(f"this model needs Keras 3, and keras {module.__version__} is installed: pip install 'layerprobe[keras]'")
+    return module
+
+
+def qkeras() -> Any:
+    """Our adapter of QKeras; one sentence where QKeras has been built on the wrong Keras.
+
+    TensorFlow decides when it is imported which Keras ``tf.keras`` means, and QKeras builds on ``tf.keras`` without a check.
+    """
+    adapter = importlib.import_module("..qkeras", __package__)
+    module, keras = sys.modules["qkeras"], importlib.import_module("tf_keras")
+    if not issubclass(module.QDense, keras.layers.Layer):
+        raise CannotOpen(
+            "QKeras works on Keras 2, but TensorFlow was imported before the environment said so: "
+            "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
+        )
+    return adapter
+
+
+def _settings(namespace: str, quantised: bool) -> dict[str, str]:
+    settings = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    if namespace == "tf_keras" or quantised:
+        # For QKeras, and for a QKeras file opened later in this process. Keras 3 is left to the user's own `tf.keras`.
+        settings["TF_USE_LEGACY_KERAS"] = "1"
+    if not _installed("tensorflow") and _installed("torch"):
+        settings["KERAS_BACKEND"] = "torch"
+    return settings
+
+
+def _installed(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def _needs_tensorflow(namespace: str) -> bool:
+    return namespace == "tf_keras" or (_installed("tensorflow") and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow")
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables that are read when TensorFlow or Keras is imported; those that the user has set stay."""
+    own = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No Python warnings and no log lines below ERROR from the frameworks."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _silent_descriptor() -> Iterator[None]:
+    """Standard error itself turned off: TensorFlow 2.21 writes two lines from C++ as it is imported, whatever the log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def imported(names: Sequence[str], keras: Any) -> dict[str, Any]:
+    """The user's own layers and functions, by class name and by registered name, from modules named "my_layers" or "path/layers.py"."""
+    modules = {id(module): module for module in map(_import, names)}
+    own = {module.__name__ for module in modules.values()}
+    found = {name: value for module in modules.values() for name, value in vars(module).items() if getattr(value, "__module__", None) in own}
+    registered = {name: value for name, value in keras.saving.get_custom_objects().items() if getattr(value, "__module__", None) in own}
+    return {name: value for name, value in {**found, **registered}.items() if callable(value)}
+
+
+def _import(name: str) -> Any:
+    """A module by its dotted name, found in the working directory too, or by the path of its file."""
+    path = Path(name)
+    folder, module = (path.resolve().parent, path.stem) if path.suffix == ".py" else (Path.cwd(), name)
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError, SyntaxError) as error:
+        raise CannotOpen(f"--import {name}: {error}") from None
+    finally:
+        sys.path.remove(str(folder))
+
+
+def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
+    """The model in the file. It is not compiled: that would build losses and optimizers, which only training needs."""
+    if file.quantised:
+        custom = {**qkeras().custom_objects(), **custom}
+    suffix = ".keras" if file.form == "keras" else ".h5"
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        path = file.path
+        if path.suffix != suffix:
+            # The loader goes by the name; content decides here.
+            path = Path(folder, path.name + suffix)
+            path.symlink_to(file.path.resolve())
+        try:
+            return keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CannotOpen(f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({type(error).__name__}: {reason})") from None
+
+
+def _safe_mode(file: File, keras: Any, trust: bool) -> dict[str, bool]:
+    return {"safe_mode": not trust} if keras.__name__ == "keras" or file.form == "keras" else {}

@@ -1,0 +1,97 @@
+"""A Keras model that is there: what it consists of, what it wants for its input, and how it is run under watch."""
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from probe.errors import NotReached
+from probe.layer import Layer
+from probe.model import InputSpec, OnCall
+
+from .calls import arguments
+from .inputs import checked, checked_alone, hint, specs
+from .loading import quiet
+from .state import unchanged
+from .tensors import Tensors
+from .tree import Place, listed, places, root_of
+from .watch import watch
+
+__all__ = ["Opened", "uses_qkeras"]
+
+
+def uses_qkeras(root: Any) -> bool:
+    """Whether a layer anywhere in it comes from QKeras or derives from one that does."""
+    return any(root_of(cls) == "qkeras" for layer in root._flatten_layers() for cls in type(layer).__mro__)
+
+
+class Opened:
+    """``probe.model.Model`` for a model or a single layer of Keras. A live one is called without saying which mode."""
+
+    def __init__(self, source: str, root: Any, keras: Any, live: bool, notes: tuple[str, ...] = ()):
+        self.source = source
+        self.notes = notes
+        self._root = root
+        self._keras = keras
+        self._live = live
+        self._tensors = Tensors(keras)
+        self._called: set[int] = set()
+
+    @property
+    def framework(self) -> str:
+        backend = self._tensors.backend
+        text = f"{self._keras.__name__} {self._keras.__version__} on {backend} {sys.modules[backend].__version__}"
+        return text + (f" with qkeras {sys.modules['qkeras'].__version__}" if uses_qkeras(self._root) else "")
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return listed(self._places())
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...] | None:
+        return specs(self._root, self._keras)
+
+    @property
+    def first_layer_hint(self) -> str:
+        """What the first layer expects, for a model that does not say the shape of its input."""
+        return hint(self._root, self._keras)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(place.name for place in self._places())
+
+    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> None:
+        self._watch(self._root, checked(self._root, self._keras, inputs), wanted, on_call)
+
+    def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
+        layer = next(place.layer for place in self._places() if place.name == name)
+        self._watch(layer, checked_alone(layer, inputs), {name}, on_call)
+
+    def _places(self) -> tuple[Place, ...]:
+        return places(self._root, self._keras)
+
+    def _watch(self, called: Any, arrays: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> None:
+        with quiet():
+            self._build(called, arrays)
+            found = self._places()
+            for place in found:
+                if place.role == "input" and wanted is not None and place.name in wanted:
+                    raise NotReached(f"{place.name!r} is an input of the model: it computes nothing")
+            sought = {place.name for place in found if place.role == "atomic"} if wanted is None else wanted
+            with unchanged(self._root):
+                watch(self._forward(called, arrays, None if self._live else False), found, sought, on_call, self._tensors)
+
+    def _build(self, called: Any, arrays: Sequence[np.ndarray]) -> None:
+        """Calls what was never called once before it is guarded: the weights that this makes must stay."""
+        layers = [called, *(place.layer for place in self._places())]
+        if id(called) not in self._called and not all(getattr(layer, "built", True) for layer in layers):
+            self._called.add(id(called))
+            watch(self._forward(called, arrays, False), self._places(), (), lambda _: None, self._tensors)
+            self.notes = (*self.notes, "it was not built yet: the first call drew its weights")
+
+    def _forward(self, called: Any, arrays: Sequence[np.ndarray], training: bool | None) -> Callable[[], Any]:
+        args, kwargs = arguments(called, [self._tensors.tensor(array) for array in arrays], self._tensors)
+        if training is not None and "training" in inspect.signature(called.call).parameters:
+            kwargs["training"] = training
+        return lambda: called(*args, **kwargs)

@@ -1,0 +1,162 @@
+"""Which files may be loaded without trust: those that hold nothing but classes and functions known to run no code of the file's.
+
+Loading a Keras file runs code: a Lambda layer holds Python bytecode, a TFOpLambda any function of TensorFlow (one that writes
+files, say), tf_keras imports whatever module a class is said to live in, and QKeras evaluates the strings that name its
+quantizers. So names are allowed here, never forbidden, and the check reads the file's JSON before any loader sees the file.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from probe.errors import NotTrusted
+
+from .table import DESCRIBED, ROOTS
+
+__all__ = ["QKERAS", "objects", "refuse_code"]
+
+QKERAS = frozenset(
+    "QActivation QAdaptiveActivation QAveragePooling2D QBatchNormalization QBidirectional QConv1D QConv2D QConv2DBatchnorm "
+    "QConv2DTranspose QDense QDepthwiseConv2D QDepthwiseConv2DBatchnorm QGRU QGRUCell QGlobalAveragePooling2D QInitializer QLSTM "
+    "QLSTMCell QSeparableConv1D QSeparableConv2D QSimpleRNN QSimpleRNNCell Clip bernoulli binary quantized_bits quantized_hswish "
+    "quantized_po2 quantized_relu quantized_relu_po2 quantized_sigmoid quantized_tanh quantized_ulaw stochastic_binary "
+    "stochastic_ternary ternary".split()
+)
+"""Classes that only QKeras has: its layers, its quantizers, its constraint and its initializer."""
+
+_LAYERS = frozenset(
+    "Functional InputLayer Model Sequential "
+    "AdditiveAttention Attention Bidirectional CategoryEncoding CenterCrop Conv1DTranspose Conv2DTranspose Conv3DTranspose ConvLSTM1D "
+    "ConvLSTM2D ConvLSTM3D Discretization Dot EinsumDense Embedding GRU GRUCell GroupQueryAttention LSTM LSTMCell LocallyConnected1D "
+    "LocallyConnected2D Masking MultiHeadAttention Normalization RMSNormalization RNN RandomBrightness RandomContrast RandomCrop "
+    "RandomFlip RandomRotation RandomTranslation RandomZoom Rescaling Resizing ReversibleEmbedding SimpleRNN SimpleRNNCell "
+    "SpectralNormalization StackedRNNCells TimeDistributed UnitNormalization".split()
+)
+_PARTS = frozenset(
+    # initializers, regularizers, constraints, dtype policies
+    "Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal RandomNormal RandomUniform "
+    "TruncatedNormal VarianceScaling Zeros L1 L1L2 L2 OrthogonalRegularizer MaxNorm MinMaxNorm NonNeg RadialConstraint UnitNorm "
+    "DTypePolicy DTypePolicyMap FloatDTypePolicy Int4DTypePolicy Policy QuantizedDTypePolicy QuantizedFloat8DTypePolicy "
+    "AbsMaxQuantizer Int4QuantizationConfig Int8QuantizationConfig".split()
+)
+_DATA = frozenset("__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__ TensorShape".split())
+_CLASSES = frozenset(DESCRIBED) | QKERAS | _LAYERS | _PARTS
+
+_FUNCTIONS = frozenset(
+    "celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid log_softmax mish "
+    "relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh "
+    "tanh_shrink threshold binary_sigmoid binary_tanh hard_tanh smooth_sigmoid smooth_tanh".split()
+)
+"""What an activation may be called."""
+
+_OPERATIONS = frozenset(
+    "__operators__.add __operators__.getitem cast clip_by_value concat expand_dims identity image.resize linalg.l2_normalize linalg.matmul "
+    "math.abs math.add math.argmax math.divide math.exp math.l2_normalize math.log math.maximum math.minimum math.multiply math.negative "
+    "math.pow math.reduce_max math.reduce_mean math.reduce_min math.reduce_sum math.rsqrt math.sigmoid math.softplus math.sqrt math.square "
+    "math.subtract math.tanh math.truediv nn.depth_to_space nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.relu nn.relu6 nn.selu "
+    "nn.sigmoid nn.silu nn.softmax nn.softplus nn.space_to_depth nn.tanh ones_like pad reshape shape split squeeze stack tile transpose "
+    "unstack zeros_like".split()
+)
+"""Functions of TensorFlow that a TFOpLambda may call: they compute, and touch nothing outside the model."""
+
+_OPERATION_MODULES = frozenset(f"keras.src.ops.{name}" for name in ("core", "image", "linalg", "math", "nn", "numpy"))
+"""Keras 3 records ``x + y`` as a class of these; it accepts no other classes from them."""
+
+_TRAINING_MODULES = frozenset(f"{root}.{name}" for root in ("keras", "tf_keras") for name in ("losses", "metrics", "optimizers"))
+"""What a nested model was compiled with: built when it is loaded, and never called."""
+
+
+class Found(NamedTuple):
+    """A serialized object in a config: its dictionary, the layer it belongs to, and whether it stands in a compile_config."""
+
+    value: Mapping[str, Any]
+    layer: str
+    compiled: bool
+
+
+def objects(config: Any, layer: str = "", compiled: bool = False) -> Iterator[Found]:
+    """Every dictionary with a ``class_name`` anywhere in a config, the outer ones first."""
+    if isinstance(config, Mapping):
+        if "class_name" in config:
+            inner = config.get("config")
+            layer = str(config.get("name") or (inner.get("name") if isinstance(inner, Mapping) else None) or layer)
+            yield Found(config, layer, compiled)
+        for key, value in config.items():
+            yield from objects(value, layer, compiled or key == "compile_config")
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from objects(value, layer, compiled)
+
+
+def refuse_code(source: str, config: Mapping[str, Any], imported: Collection[str] = (), modules: Collection[str] = ()) -> None:
+    """Raises NotTrusted where loading this model config might run anything but Keras' own harmless classes.
+
+    ``imported`` are the names that the user's own ``modules`` define, to which importing them is consent.
+    """
+    # The model itself is loaded without compiling it, which leaves its own compile_config alone.
+    config = {key: value for key, value in config.items() if key != "compile_config"}
+    for found in objects(config):
+        what = _unknown(found, imported, modules)
+        if what:
+            raise NotTrusted(f"{source} holds {what}; {_advice(found)}")
+    for layer, name in _names_of_functions(config):
+        if name not in _FUNCTIONS and name not in _CLASSES and name not in imported:
+            raise NotTrusted(f"{source} names the function {name!r} in layer {layer!r}, which loading would look up; {_TRUST}")
+
+
+_TRUST = "give trust=True (--trust) if you trust where the file comes from"
+
+
+def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) -> str:
+    """What is not known to be harmless about an object, in words; empty where all of it is."""
+    value = found.value
+    kind, module, registered = value["class_name"], value.get("module"), value.get("registered_name")
+    if not isinstance(kind, str) or not isinstance(module, str | None) or not isinstance(registered, str | None):
+        return "an object whose class is not named by a string"
+    if registered in imported or (kind in imported and (module is None or module in modules)):
+        return ""
+    where = f" in layer {found.layer!r}" if found.layer else ""
+    if kind == "function":
+        name = value.get("config")
+        known = name in _FUNCTIONS and registered in (None, "function", name) and _root(module) in (None, "builtins", *ROOTS)
+        return "" if known else f"the function {name!r} of {module or 'no module'}{where}, which loading would look up"
+    if kind == "Lambda":
+        return f"the Lambda layer {found.layer!r}, whose Python code would run"
+    if kind == "__lambda__":
+        return f"a Python lambda{where}, whose code would run"
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        inner = value.get("config")
+        called = inner.get("function") if isinstance(inner, Mapping) else None
+        known = called in _OPERATIONS and registered in (None, kind) and _root(module) in (None, *ROOTS)
+        return "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
+    if registered in (None, kind) and (module in _OPERATION_MODULES or (found.compiled and module in _TRAINING_MODULES)):
+        return ""
+    if kind in _DATA or (kind in _CLASSES and registered in (None, kind) and _root(module) in (None, *ROOTS)):
+        return ""
+    named = f"{module}.{kind}" if module else repr(registered or kind)
+    return f"the class {named}{where}, which is not known to be harmless"
+
+
+def _advice(found: Found) -> str:
+    own = found.value["class_name"] not in ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "function")
+    module = found.value.get("module")
+    name = module if isinstance(module, str) and _root(module) not in ROOTS else "my_layers"
+    return f'if it is yours, name its module with imports=("{name}",) (--import {name}); else {_TRUST}' if own else _TRUST
+
+
+def _root(module: str | None) -> str | None:
+    return module.partition(".")[0] if module else None
+
+
+def _names_of_functions(config: Any, layer: str = "") -> Iterator[tuple[str, str]]:
+    """Strings that Keras looks up among its functions, or that QKeras evaluates as a call such as "quantized_relu(4)"."""
+    if isinstance(config, Mapping):
+        layer = str(config.get("name") or layer)
+        for key, value in config.items():
+            if str(key).endswith(("activation", "quantizer", "quantizers")):
+                for text in value if isinstance(value, list) else [value]:
+                    if isinstance(text, str):
+                        yield layer, text.partition("(")[0].strip()
+            yield from _names_of_functions(value, layer)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _names_of_functions(value, layer)

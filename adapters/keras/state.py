@@ -1,0 +1,125 @@
+"""Running a model leaves it as it was: attributes, variables and states are put back bit for bit.
+
+Even in inference a pass changes things: quantizers of QKeras keep the last scale, stateful RNNs their state, seed generators
+count, Keras notes input specs and losses. All of it hangs on objects of Keras' own, which are walked from the model.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from .table import ROOTS
+from .tree import root_of
+
+__all__ = ["unchanged"]
+
+_GRAPH = ("KerasTensor", "Node")
+"""What a functional model was drawn with: large, and not touched by running it."""
+
+
+@contextmanager
+def unchanged(root: Any) -> Iterator[None]:
+    """Puts back what the body changes on ``root`` and on whatever it holds."""
+    restores = [restore for item in _held(root) for restore in _restores(item)]
+    try:
+        yield
+    finally:
+        for restore in restores:
+            restore()
+
+
+def _held(root: Any) -> list[Any]:
+    """Everything reachable whose class comes from Keras or QKeras or derives from one that does, containers and variables."""
+    found: dict[int, Any] = {}
+    waiting = [root]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in found or not _matters(item):
+            continue
+        found[id(item)] = item
+        if isinstance(item, Mapping):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple | set):
+            waiting.extend(item)
+        if hasattr(item, "__wrapped__"):
+            waiting.append(item.__wrapped__)
+        if hasattr(item, "__dict__") and not isinstance(item, type):
+            waiting.extend(vars(item).values())
+    return list(found.values())
+
+
+def _matters(item: Any) -> bool:
+    if isinstance(item, dict | list | tuple | set | threading.local) or _is_variable(item):
+        return True
+    kind = type(item)
+    return hasattr(item, "__dict__") and kind.__name__ not in _GRAPH and not isinstance(item, type) and any(root_of(cls) in ROOTS for cls in kind.__mro__)
+
+
+def _is_variable(item: Any) -> bool:
+    return hasattr(type(item), "assign") and hasattr(type(item), "shape")
+
+
+def _restores(item: Any) -> Iterator[Callable[[], None]]:
+    if hasattr(item, "__dict__"):
+        yield _attributes(item)
+    # The containers that Keras tracks override these methods; the plain ones do not look at what they hold.
+    if isinstance(item, list):
+        yield _contents(item, list(item), list.clear, list.extend)
+    elif issubclass(type(item), dict):
+        yield _contents(item, dict(item), dict.clear, dict.update)
+    elif isinstance(item, set):
+        yield _contents(item, set(item), set.clear, set.update)
+    elif _is_variable(item) and hasattr(item, "read_value"):
+        yield _variable(item)
+    elif _is_variable(item) and hasattr(item, "_value") and not hasattr(item._value, "read_value"):
+        yield _keras_variable(item)
+
+
+def _attributes(item: Any) -> Callable[[], None]:
+    attributes = vars(item)
+    saved = dict(attributes)
+
+    def restore() -> None:
+        for name in attributes.keys() - saved.keys():
+            del attributes[name]
+        for name, value in saved.items():
+            if name not in attributes or attributes[name] is not value:
+                attributes[name] = value
+
+    return restore
+
+
+def _contents(item: Any, saved: Any, clear: Callable[[Any], None], fill: Callable[[Any, Any], None]) -> Callable[[], None]:
+    def restore() -> None:
+        if len(item) != len(saved) or any(left is not right for left, right in zip(_flat(item), _flat(saved), strict=True)):
+            clear(item)
+            fill(item, saved)
+
+    return restore
+
+
+def _flat(item: Any) -> list[Any]:
+    return [part for pair in item.items() for part in pair] if isinstance(item, dict) else list(item)
+
+
+def _variable(variable: Any) -> Callable[[], None]:
+    """A variable of TensorFlow. What was read shares the variable's memory until it is assigned to: nothing is copied."""
+    if not variable.shape.is_fully_defined():
+        return lambda: None
+    saved = variable.read_value()
+    return lambda: variable.assign(saved)
+
+
+def _keras_variable(variable: Any) -> Callable[[], None]:
+    """A variable of Keras 3 on torch, whose tensor is written in place, or on JAX, whose arrays never change."""
+    value = variable._value
+    if not hasattr(value, "copy_"):
+        return lambda: None
+    saved = value.detach().clone()
+
+    def restore() -> None:
+        if not (saved == value.detach()).all():
+            value.detach().copy_(saved)
+
+    return restore

@@ -1,0 +1,85 @@
+"""How the tensors, arrays and nested structures of either Keras are handled."""
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .description import widened
+
+__all__ = ["Tensors"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tensors:
+    """How the arrays and nested structures of one Keras are handled."""
+
+    keras: Any
+
+    @property
+    def legacy(self) -> bool:
+        return self.keras.__name__ == "tf_keras"
+
+    @property
+    def backend(self) -> str:
+        return "tensorflow" if self.legacy else self.keras.backend.backend()
+
+    @property
+    def _tree(self) -> Any:
+        return importlib.import_module("tensorflow").nest if self.legacy else self.keras.tree
+
+    @property
+    def _test(self) -> Callable[[Any], bool]:
+        return importlib.import_module("tensorflow").is_tensor if self.legacy else self.keras.ops.is_tensor
+
+    def flat(self, nested: Any) -> list[Any]:
+        return self._tree.flatten(nested)
+
+    def packed(self, structure: Any, flat: Sequence[Any]) -> Any:
+        return self._tree.pack_sequence_as(structure, list(flat))
+
+    def within(self, nested: Any) -> list[Any]:
+        """The tensors anywhere in arguments or a result, in order."""
+        return [leaf for leaf in self.flat(nested) if self._test(leaf)]
+
+    def symbolic(self, nested: Any) -> list[Any]:
+        """The symbolic tensors that a functional model was built on, anywhere in recorded arguments."""
+        test = self.keras.backend.is_keras_tensor
+        return [leaf for leaf in self.flat(nested) if test(leaf)]
+
+    def mapped(self, function: Callable[[Any], Any], nested: Any) -> Any:
+        return self._tree.map_structure(function, nested)
+
+    def visible(self, tensors: Sequence[Any]) -> bool:
+        """Whether they have values: those inside a graph of TensorFlow have none."""
+        return self.backend != "tensorflow" or all(hasattr(tensor, "numpy") for tensor in tensors)
+
+    def array(self, tensor: Any) -> np.ndarray:
+        """A copy of a tensor; bfloat16 comes widened."""
+        array = tensor.numpy() if self.legacy else self.keras.ops.convert_to_numpy(tensor)
+        return widened(array if array.flags.owndata else np.array(array))
+
+    def tensor(self, array: np.ndarray, dtype: Any = None) -> Any:
+        if self.legacy:
+            return importlib.import_module("tensorflow").cast(array, dtype or array.dtype)
+        return self.keras.ops.convert_to_tensor(array, dtype=dtype and self.keras.backend.standardize_dtype(dtype))
+
+    @contextlib.contextmanager
+    def eager(self) -> Iterator[None]:
+        """Every function runs eagerly, also one that the user has compiled: inside a graph there are no values to see."""
+        if self.backend == "tensorflow":
+            config = importlib.import_module("tensorflow").config
+            before = config.functions_run_eagerly()
+            config.run_functions_eagerly(True)
+            try:
+                yield
+            finally:
+                config.run_functions_eagerly(before)
+        elif self.backend == "torch":
+            with importlib.import_module("torch").no_grad():
+                yield
+        else:
+            yield

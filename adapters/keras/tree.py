@@ -1,0 +1,124 @@
+"""Which layers a model has, under which names, and which of them are listed: the live counterpart of ``files.listing``."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from probe.errors import Undescribed
+from probe.layer import Layer
+
+from .description import described_class
+from .files import OPERATION
+from .table import ROOTS
+
+__all__ = ["Place", "layer_of", "listed", "places", "root_of", "shape_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A layer under its name: "outer/inner" inside a nested model or a wrapper."""
+
+    name: str
+    layer: Any
+    role: str
+    """"atomic" (listed and swept), "container" (calls others), "inner" (inside an atomic layer) or "input"."""
+    why: str = ""
+    """Why an atomic layer cannot be checked, or empty."""
+
+    @property
+    def kind(self) -> str:
+        return type(self.layer).__name__
+
+
+def places(root: Any, keras: Any) -> tuple[Place, ...]:
+    """Every layer once, in the model's own order; one that is shared goes by the name it has first."""
+    if not isinstance(root, keras.Model):
+        return (*_place(root, root.name, False, keras, {id(root)}),)
+    return tuple(_below(root, "", False, keras, {id(root)}))
+
+
+def _below(parent: Any, prefix: str, inside: bool, keras: Any, seen: set[int]) -> Iterator[Place]:
+    names: dict[str, int] = {}
+    for child in _children(parent, keras):
+        if id(child) in seen:
+            continue
+        seen.add(id(child))
+        # Keras keeps names unique in a functional model only.
+        names[child.name] = names.get(child.name, 0) + 1
+        suffix = f"#{names[child.name]}" if names[child.name] > 1 else ""
+        yield from _place(child, f"{prefix}{child.name}{suffix}", inside, keras, seen)
+
+
+def _place(layer: Any, name: str, inside: bool, keras: Any, seen: set[int]) -> Iterator[Place]:
+    role, why = ("inner", "") if inside else _role(layer, keras)
+    yield Place(name, layer, role, why)
+    yield from _below(layer, f"{name}/", inside or role == "atomic", keras, seen)
+
+
+def _role(layer: Any, keras: Any) -> tuple[str, str]:
+    if isinstance(layer, keras.layers.InputLayer):
+        return "input", ""
+    if not isinstance(layer, keras.layers.Layer):
+        return "atomic", OPERATION
+    try:
+        described_class(layer)
+    except Undescribed as error:
+        own = root_of(type(layer)) not in ROOTS
+        if isinstance(layer, keras.Model) or (own and any(_children(layer, keras))):
+            return "container", ""
+        return "atomic", str(error)
+    return "atomic", ""
+
+
+def _children(layer: Any, keras: Any) -> list[Any]:
+    """What a layer holds directly: for a functional model of Keras 3 also its operations, such as the one of ``x + y``."""
+    if not isinstance(layer, keras.layers.Layer):
+        return []
+    if isinstance(layer, keras.Model):
+        return list(getattr(layer, "operations", None) or layer.layers)
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def root_of(kind: type) -> str:
+    """The package that a class comes from."""
+    return kind.__module__.partition(".")[0]
+
+
+def layer_of(place: Place) -> Layer:
+    """The line of the listing."""
+    weights = getattr(place.layer, "weights", ())
+    return Layer(
+        place.name,
+        place.kind,
+        () if place.why else ("numpy", "onnx"),
+        place.why,
+        _output_shape(place.layer),
+        sum(math.prod(shape_of(weight) or ()) for weight in weights),
+    )
+
+
+def listed(found: tuple[Place, ...]) -> tuple[Layer, ...]:
+    """The lines of ``probe MODEL``."""
+    return tuple(layer_of(place) for place in found if place.role == "atomic")
+
+
+def _output_shape(layer: Any) -> tuple[int | None, ...] | None:
+    """The shape of its only output in the first call that a model recorded."""
+    nodes = getattr(layer, "_inbound_nodes", None)
+    if not nodes:
+        return None
+    outputs = nodes[0].outputs
+    if isinstance(outputs, list | tuple):
+        if len(outputs) != 1:
+            return None
+        outputs = outputs[0]
+    return shape_of(outputs)
+
+
+def shape_of(tensor: Any) -> tuple[int | None, ...] | None:
+    """The shape of a tensor or variable of either Keras, None where its rank is unknown."""
+    shape = getattr(tensor, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None:
+        return None
+    return tuple(None if size is None else int(size) for size in shape)

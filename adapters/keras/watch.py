@@ -1,0 +1,172 @@
+"""One forward pass with each call of the wanted layers pushed to a callback, whatever kind of model makes the call.
+
+Functional, sequential and subclassed models all end in ``layer.call`` (``quantized_call`` where Keras 3 has quantised the layer),
+looked up on the instance: so that is what is replaced there, and put back. Outputs that the callback returns flow on.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from probe.errors import ForwardFailed, NotReached, Undescribed
+from probe.layer import Description
+from probe.model import Capture, OnCall
+
+from .description import Call, Reader, describe
+from .loading import qkeras
+from .tensors import Tensors
+from .tree import Place, root_of
+
+__all__ = ["watch"]
+
+_METHODS = ("call", "quantized_call")
+
+
+class _Stopped(BaseException):
+    """Carries what the callback raised past Keras, which rewrites the exceptions of a call."""
+
+
+@dataclass(eq=False)
+class _Pass:
+    """What one forward pass knows: how often each layer was called, which calls are on, and the first failure."""
+
+    tensors: Tensors
+    wanted: Collection[str]
+    on_call: OnCall
+    calls: dict[str, int] = field(default_factory=dict)
+    on: list[str] = field(default_factory=list)
+    compiled: set[str] = field(default_factory=set)
+    failure: str = ""
+
+
+def watch(
+    forward: Callable[[], Any], places: Sequence[Place], wanted: Collection[str], on_call: OnCall, tensors: Tensors
+) -> None:
+    """Runs ``forward`` once. ForwardFailed where the model's own code raises; what ``on_call`` raises comes through as it is."""
+    state = _Pass(tensors, wanted, on_call)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(tensors.eager())
+        for place in places:
+            stack.enter_context(_replaced(place, state))
+        try:
+            forward()
+        except _Stopped as stopped:
+            raise stopped.args[0] from None
+        except Exception as error:
+            raise ForwardFailed(f"the model's forward pass failed{state.failure or ': ' + _sentence(error)}") from None
+    for name in state.compiled - state.calls.keys():
+        raise NotReached(f"the forward pass reached {name!r} only inside a compiled graph, where there are no values to see")
+
+
+@contextlib.contextmanager
+def _replaced(place: Place, state: _Pass) -> Iterator[None]:
+    """``call`` of one layer replaced on the instance, past Keras' own ``__setattr__``, which would track it."""
+    attributes = vars(place.layer)
+    before = {method: attributes[method] for method in _METHODS if method in attributes}
+    methods = [method for method in _METHODS if callable(getattr(place.layer, method, None))]
+    watched = tuple(method for method in methods if method not in before)
+    originals = {method: getattr(place.layer, method) for method in methods}
+    for method, original in originals.items():
+        attributes[method] = _watched(place, original, watched, state)
+    try:
+        yield
+    finally:
+        for method in methods:
+            del attributes[method]
+        attributes.update(before)
+
+
+def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...], state: _Pass) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if place.name in state.on:
+            # `quantized_call` may go through `call`: that is still one call of the layer.
+            return original(*args, **kwargs)
+        tensors = state.tensors
+        given, arguments = _arguments(original, args, kwargs, tensors)
+        wanted = place.name in state.wanted
+        if wanted and not tensors.visible(given):
+            state.compiled.add(place.name)
+            wanted = False
+        inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
+        state.on.append(place.name)
+        try:
+            result = original(*args, **kwargs)
+        except Exception as error:
+            shapes = " and ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
+            state.failure = state.failure or f" in layer {place.name!r} ({place.kind}), called on {shapes}: {_sentence(error)}"
+            raise
+        finally:
+            state.on.remove(place.name)
+        return _pushed(place, inputs, arguments, result, watched, state) if wanted else result
+
+    return call
+
+
+def _pushed(place: Place, inputs: tuple[np.ndarray, ...], arguments: Mapping[str, Any], result: Any, watched: tuple[str, ...], state: _Pass) -> Any:
+    tensors, number = state.tensors, state.calls.get(place.name, 0)
+    state.calls[place.name] = number + 1
+    outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
+    dtype = str(getattr(place.layer, "compute_dtype", None) or (*outputs, *inputs, np.empty(0, "float32"))[0].dtype)
+    training = bool(arguments.get("training"))
+    try:
+        description, why = _description(place, Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer)))
+        replacement = state.on_call(
+            Capture(place.name, place.kind, number, inputs, outputs, dtype, description, why, training)
+        )
+    except Exception as error:
+        raise _Stopped(error) from None
+    if replacement is None:
+        return result
+    values = iter(replacement)
+    within = {id(tensor) for tensor in tensors.within(result)}
+    flat = [tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf for leaf in tensors.flat(result)]
+    return tensors.packed(result, flat)
+
+
+def _description(place: Place, call: Call) -> tuple[Description | None, str]:
+    if place.role == "container":
+        return None, f"{place.kind} is a container: its layers are checked one by one"
+    if place.why:
+        return None, place.why
+    try:
+        return describe(place.layer, call), ""
+    except Undescribed as error:
+        return None, str(error)
+
+
+def _reader(layer: Any) -> Reader | None:
+    return qkeras().reader(layer) if any(root_of(cls) == "qkeras" for cls in type(layer).__mro__) else None
+
+
+def _arguments(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], dict[str, Any]]:
+    """The tensors that a layer was called on, masks aside, and its other arguments by name."""
+    try:
+        bound = inspect.signature(original).bind(*args, **kwargs)
+    except TypeError:
+        return tensors.within((args, kwargs)), {}
+    named = dict(bound.arguments)
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(named.pop(name, {}))
+    given: list[Any] = []
+    other: dict[str, Any] = {}
+    for name, value in named.items():
+        found = [] if name in ("mask", "training") or name.endswith("_mask") else tensors.within(value)
+        given.extend(found)
+        if not found:
+            other[name] = value
+    return given, other
+
+
+def _sentence(error: BaseException) -> str:
+    """The first line of what a framework says, without the marks that TensorFlow puts around it."""
+    text = str(error).strip().partition("\n")[0]
+    text = text.rpartition("}} ")[2].partition(" [Op:")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
