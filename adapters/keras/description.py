@@ -19,7 +19,7 @@ from probe.layer import Description, Weight
 
 from .table import DESCRIBED, ROOTS
 
-__all__ = ["REGISTERED", "Call", "array_of", "cast", "describe", "described_class", "describes", "read_variable", "widened"]
+__all__ = ["REGISTERED", "Call", "array_of", "cast", "describe", "described_class", "describes", "named_axes", "read_variable", "widened"]
 
 Describer = Callable[[Any, "Call"], Description]
 Reader = Callable[[str, Any, str | None], Weight]
@@ -85,6 +85,8 @@ class Call:
     """Methods that the capture itself has replaced on the instance for as long as it watches."""
     read: Reader | None = None
     """How a variable becomes a weight; without it as ``read_variable`` does."""
+    masked: bool = False
+    """Whether an input carries a Keras mask: Keras 3 merging layers read it from the tensor, not from an argument."""
 
     @property
     def legacy(self) -> bool:
@@ -103,12 +105,20 @@ class Call:
 
     def weight(
         self, name: str, variable: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None, cast: bool = True
-    ) -> Weight | None:
-        """The variable as a weight, or None for None. ``cast`` False where the layer uses it in the dtype it is stored in."""
+    ) -> Any:
+        """The variable as a Weight, or None for None. ``cast`` False where the layer uses it in the dtype it is stored in."""
         if variable is None:
             return None
         read = self.read or read_variable(self.namespace)
         return replace(read(name, variable, self.dtype if cast else None), axes=axes, shape=shape)
+
+
+def named_axes(ndim: int, rank: int, channels_first: bool) -> tuple[str, ...]:
+    """The axes of a tensor with ``rank`` spatial axes, for the report; none where there is more than one batch axis."""
+    if ndim != rank + 2:
+        return ()
+    spatial = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}[rank]
+    return ("batch", "channels", *spatial) if channels_first else ("batch", *spatial, "channels")
 
 
 def describes(*names: str) -> Callable[[Describer], Describer]:

@@ -1,0 +1,69 @@
+"""Keras' normalisations, over any axes."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Description, Step
+
+from .activation import along_axes
+from .description import Call, describes, named_axes
+
+
+def _axes_of(layer: Any, ndim: int) -> tuple[int, ...]:
+    axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
+    return tuple(sorted(int(axis) % ndim for axis in axes))
+
+
+def _names(ndim: int, axes: tuple[int, ...]) -> tuple[str, ...]:
+    """The axes by name where the normalised one is where Keras' data formats put the channels."""
+    if ndim == 2 and axes == (1,):
+        return ("batch", "features")
+    return named_axes(ndim, ndim - 2, axes == (1,)) if 3 <= ndim <= 5 and axes in ((1,), (ndim - 1,)) else ()
+
+
+@describes("BatchNormalization")
+def _batch_normalization(layer: Any, call: Call) -> Description:
+    if call.training and layer.trainable:
+        raise Undescribed("it runs in training mode, on the statistics of the batch")
+    ndim = len(call.shape)
+    # Keras 2 counts an axis more where it splits the batch for `virtual_batch_size`, which it does in training only.
+    split = getattr(layer, "virtual_batch_size", None) is not None
+    axes = tuple(axis - 1 for axis in _axes_of(layer, ndim + 1)) if split else _axes_of(layer, ndim)
+    count = prod(call.shape[axis] for axis in axes)
+    names = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "variance": "moving_variance"}
+    # The parameters are float32 in every precision: the arithmetic is float32 too, only its result is rounded.
+    weights = {part: call.weight(name, getattr(layer, name), shape=(count,), cast=False) for part, name in names.items()}
+    steps = along_axes(call.shape, axes, lambda axis: ops.BatchNormalization(epsilon=float(layer.epsilon), axis=axis, **weights))
+    return Description(steps, _names(ndim, axes), _names(ndim, axes))
+
+
+@describes("LayerNormalization")
+def _layer_normalization(layer: Any, call: Call) -> Description:
+    if getattr(layer, "rms_scaling", False):
+        raise Undescribed("its rms_scaling is on")
+    ndim = len(call.shape)
+    axes = _axes_of(layer, ndim)
+    # Keras reshapes the parameters, so that axes given out of order do not mean transposed parameters.
+    sizes = tuple(call.shape[axis] for axis in axes)
+    scale, bias = (call.weight(name, getattr(layer, name), shape=sizes, cast=False) for name in ("gamma", "beta"))
+    op = ops.LayerNormalization(scale=scale, bias=bias, epsilon=float(layer.epsilon), axes=axes)
+    return Description((Step(op),), _names(ndim, axes), _names(ndim, axes))
+
+
+@describes("GroupNormalization")
+def _group_normalization(layer: Any, call: Call) -> Description:
+    ndim = len(call.shape)
+    axis = int(layer.axis) % ndim
+    # Only Keras 2 casts these two to the compute dtype.
+    scale, bias = (call.weight(name, getattr(layer, name), cast=call.legacy) for name in ("gamma", "beta"))
+    step = Step(ops.GroupNormalization(scale=scale, bias=bias, groups=layer.groups, epsilon=float(layer.epsilon)))
+    names = _names(ndim, (axis,))
+    if axis == 1:
+        return Description((step,), names, names)
+    perm = (0, axis, *(other for other in range(1, ndim) if other != axis))
+    back = tuple(np.argsort(perm).tolist())
+    return Description((Step(ops.Transpose(perm=perm)), step, Step(ops.Transpose(perm=back))), names, names)
