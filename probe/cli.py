@@ -127,19 +127,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _open(path: str, options: dict[str, Any]) -> Any:
-    from probe.road import open_model
+    from importlib import import_module
 
-    return open_model(path, trust=options["trust"], factory=options["factory"], imports=options["imports"])
+    return import_module("probe.adapters").open_model(path, trust=options["trust"], factory=options["factory"], imports=options["imports"])
 
 
 def _list(path: str, options: dict[str, Any]) -> int:
-    from importlib import import_module
-
-    listing = import_module("probe.adapters").listing(path)
-    if listing is None:
-        with _quiet():
-            model = _open(path, options)
-            listing = model.layers
+    with _quiet():
+        listing = _open(path, options).layers
     names = max([len(layer.name or "(root)") for layer in listing] + [5])
     kinds = max([len(layer.kind) for layer in listing] + [5])
     click.echo(f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  checked by")

@@ -246,7 +246,8 @@ def _verdict(capture: Capture, evidence: _Evidence, comparisons: Mapping[Pair, C
         if reason:
             return "unchecked", f"unchecked: {reason}"
         used = max(comparison.ratio for comparison in comparisons.values())
-        return "agree", f"agree: {_listed(present)} agree; the largest difference is {used:.2g} of what rounding allows"
+        told = f"the largest difference is {used:.2g} of what rounding allows" if used else "there is no difference at all"
+        return "agree", f"agree: {_listed(present)} agree; {told}"
     if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
         reason = evidence.missing.get("numpy", "")
         return "diverge", f"diverge: {_listed(present)} differ ({reason})"

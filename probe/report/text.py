@@ -54,12 +54,12 @@ def _weight(weight: Weight) -> list[str]:
 
 def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
     names = f"{LABELS[pair[0]]} and {LABELS[pair[1]]}"
-    if comparison.ok:
-        said = (
-            f"agree; the largest difference is {comparison.ratio:.2g} of what rounding allows"
-            if comparison.size
-            else "have the same shape, and no element"
-        )
+    if comparison.ok and not comparison.size:
+        said = "have the same shape, and no element"
+    elif comparison.ok and not comparison.ratio:
+        said = "are equal"
+    elif comparison.ok:
+        said = f"agree; the largest difference is {comparison.ratio:.2g} of what rounding allows"
     elif comparison.reason:
         said = f"DIFFER: {comparison.reason}"
     else:
@@ -69,7 +69,7 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
 
 def _worst(report: "Report") -> list[str]:
     """The worst element of the worst pair, with every party's value there."""
-    rated = [comparison for comparison in report.comparisons.values() if comparison.worst is not None]
+    rated = [comparison for comparison in report.comparisons.values() if comparison.worst is not None and comparison.ratio]
     if not rated:
         return []
     comparison = max(rated, key=lambda one: one.ratio)
@@ -141,7 +141,7 @@ def line(report: "Report") -> str:
     shape = "" if shown is None else str(shown.shape)
     ratios = [comparison.ratio for comparison in report.comparisons.values()]
     if report.verdict == "agree":
-        told = f"{max(ratios):.2g} of what rounding allows"
+        told = f"{max(ratios):.2g} of what rounding allows" if any(ratios) else "equal"
     else:
         told = report.sentence.partition(": ")[2]
     return f"{report.verdict:<9} {report.layer + call:<32} {report.kind:<22} {shape:<22} {told}"
