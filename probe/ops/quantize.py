@@ -47,7 +47,7 @@ def _emit_capped(graph, x: str, bound: float, otherwise: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Quantizer(Op):
-    """What the quantisers share: evenly spaced levels, and how the result is mixed with what it stands for.
+    """What the quantisers share: how the quantised value is mixed with the one it stands for.
 
     ``noise`` is QKeras' qnoise_factor, the share of the quantised value: 1 except in training schedules.
     """
@@ -56,14 +56,6 @@ class Quantizer(Op):
     integer: int = 0
     noise: float = 1.0
     straight_through: bool = True
-
-    def step(self, x: np.ndarray) -> np.ndarray:
-        """The distance between two neighbouring levels for these values: one number, or one per channel."""
-        raise NotImplementedError
-
-    def limits(self) -> tuple[float, float]:
-        """The lowest and the highest level, in steps."""
-        raise NotImplementedError
 
     def _mix(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
         noise = _like(x, self.noise)
@@ -105,14 +97,27 @@ class QuantizedBits(_Fixed):
     def _unsigned(self) -> int:
         return self.bits - self.keep_negative
 
-    def limits(self):
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest level, in steps."""
         m = 2.0**self._unsigned
         if self._unsigned <= 0:
             return (-1.0 if self.keep_negative else 0.0), 1.0
         return (self.symmetric - m if self.keep_negative else 0.0), m - 1
 
-    def step(self, x):
-        return np.abs(self.alpha) * (2.0 ** (self.integer - self._unsigned) if self._unsigned > 0 else 1.0)
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """The distance between two neighbouring levels: one number, or one per channel."""
+        return np.abs(np.asarray(self.alpha, np.float32)) * (2.0 ** (self.integer - self._unsigned) if self._unsigned > 0 else 1.0)
+
+    @property
+    def levels(self) -> int:
+        low, high = self.limits()
+        return int(high - low) + 1 if self._unsigned > 0 else 2
+
+    def clipped(self, x: np.ndarray) -> np.ndarray:
+        """Which of these values lie beyond the levels."""
+        low, high = self.limits()
+        codes = np.rint(x * 2.0 ** (self._unsigned - self.integer))
+        return (self._unsigned > 0) & ((codes < low) | (codes > high))
 
     def f(self, x):
         x = _flush(x)
@@ -158,12 +163,6 @@ class QuantizedRelu(_Fixed):
     @property
     def _n(self) -> int:
         return self.bits - (self.negative_slope != 0.0)
-
-    def limits(self):
-        return (-(2.0**self._n) * self.negative_slope if self.negative_slope else 0.0), 2.0**self._n - 1
-
-    def step(self, x):
-        return np.float64(2.0 ** (self.integer - self._n)) * (1 if self.sigmoid is None else 2)
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
         relu = np.where(x > 0, x, _like(x, self.negative_slope) * x) if self.negative_slope else np.maximum(x, 0)
@@ -224,12 +223,24 @@ class AutoQuantizedBits(Quantizer):
     keep_negative: bool = True
     axes: tuple[int, ...] = ()
 
-    def limits(self):
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest level, in steps."""
         return 1 - 2.0 ** (self.bits - 1), 2.0 ** (self.bits - 1) - 1
 
-    def step(self, x):
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """The distance between two neighbouring levels for these values: one number per channel."""
         with np.errstate(all="ignore"):
             return self._scales(_flush(x))[1] * 2.0**self.integer
+
+    @property
+    def levels(self) -> int:
+        low, high = self.limits()
+        return int(high - low) + 1
+
+    def clipped(self, x: np.ndarray) -> np.ndarray:
+        """Which of these values lie beyond the levels."""
+        with np.errstate(all="ignore"):
+            return np.rint(np.abs(x) / self.step(x)) > self.limits()[1]
 
     def _codes(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
         half = _like(x, self.limits()[1])
