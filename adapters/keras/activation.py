@@ -1,12 +1,12 @@
 """Keras' activations: as layers of their own and as the fused ``activation=`` of another layer.
 
 Functions are known by identity, never by name alone: a user's own ``relu`` is not Keras'. Keras 2 and Keras 3 mean
-different functions by ``hard_sigmoid``.
+different functions by ``hard_sigmoid``. Where a Keras has a bug, the description keeps to the definition and Keras diverges: up to
+3.15 its sparsemax is none (https://github.com/keras-team/keras/issues/23425).
 """
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,15 +78,7 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
     op = _FUNCTIONS[name](ndim)
     if isinstance(op, ops.HardSigmoid) and call.legacy:
         op = ops.HardSigmoid(alpha=0.2, beta=0.5)
-    if isinstance(op, ops.Sparsemax):
-        op = replace(op, summed=_sums_partial_sums(activation, call))
     return (Step(op),)
-
-
-def _sums_partial_sums(sparsemax: Any, call: Call) -> bool:
-    """Whether this Keras has the wrong threshold of https://github.com/keras-team/keras/issues/23425: (1, 0.5, 0) becomes (0.25, 0, 0)."""
-    out = call.namespace.ops.convert_to_numpy(sparsemax(np.array([[1.0, 0.5, 0.0]], np.float32)))
-    return float(out.sum()) < 0.5
 
 
 @describes("Activation")

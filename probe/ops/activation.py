@@ -618,14 +618,9 @@ class LogSoftmax(Op):
 
 @dataclass(frozen=True, eq=False)
 class Sparsemax(Op):
-    """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo, 2016).
-
-    ``summed`` is what Keras up to 3.15 computes instead: the level from the sum of all cumulative sums of the support, in
-    place of the last of them (https://github.com/keras-team/keras/issues/23425).
-    """
+    """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo, 2016)."""
 
     axis: int
-    summed: bool = False
 
     def _support(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The number of elements in the support, and the level that is subtracted."""
@@ -634,7 +629,7 @@ class Sparsemax(Op):
         rank = np.moveaxis(np.arange(1, x.shape[self.axis] + 1).reshape(-1, *(1,) * (x.ndim - 1)), 0, self.axis)
         inside = 1 + rank * ordered > sums
         members = inside.sum(axis=self.axis, keepdims=True)
-        total = np.where(inside, sums if self.summed else ordered, 0.0).sum(axis=self.axis, keepdims=True)
+        total = np.where(inside, ordered, 0.0).sum(axis=self.axis, keepdims=True)
         return members, (total - 1) / members
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -648,7 +643,7 @@ class Sparsemax(Op):
         sums = graph.op("CumSum", ordered, graph.const(np.array(self.axis)))
         inside = graph.op("Greater", graph.op("Add", graph.op("Mul", ranks, ordered), graph.const(1.0)), sums)
         axes, zero = graph.const([self.axis]), graph.const(0.0)
-        total = graph.op("ReduceSum", graph.op("Where", inside, sums if self.summed else ordered, zero), axes)
+        total = graph.op("ReduceSum", graph.op("Where", inside, ordered, zero), axes)
         count = graph.op("ReduceSum", graph.op("Where", inside, graph.const(1.0), zero), axes)
         level = graph.op("Div", graph.op("Sub", total, graph.const(1.0)), count)
         return (graph.op("Relu", graph.op("Sub", inputs[0], level)),)
@@ -658,11 +653,10 @@ class Sparsemax(Op):
         x = inputs[0]
         largest = np.abs(x).max(axis=self.axis, keepdims=True)
         members, _ = self._support(x)
-        share = members if self.summed else 1
-        own = precision.unit * ((members + 4) * share * (largest + 1) + np.abs(x)) + precision.tiny
+        own = precision.unit * ((members + 4) * (largest + 1) + np.abs(x)) + precision.tiny
         if slacks[0] is None:
             return (own,)
-        return (own + slacks[0] + share * slacks[0].max(axis=self.axis, keepdims=True),)
+        return (own + slacks[0] + slacks[0].max(axis=self.axis, keepdims=True),)
 
 
 @dataclass(frozen=True, eq=False)
