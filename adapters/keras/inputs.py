@@ -110,7 +110,8 @@ def _dtype(tensor: Any) -> str:
 
 def _consumers(root: Any, tensor: Any) -> list[Any]:
     """The layers that a symbolic tensor goes to."""
-    nodes = [(layer, node) for layer in root.layers for node in getattr(layer, "_inbound_nodes", ())]
+    layers = [layer for layer in root.layers if type(layer).__name__ != "InputLayer"]
+    nodes = [(layer, node) for layer in layers for node in getattr(layer, "_inbound_nodes", ())]
     return [layer for layer, node in nodes if any(one is tensor for one in _as_list(getattr(node, "input_tensors", ())))]
 
 

@@ -88,7 +88,7 @@ class Opened:
         if id(called) not in self._called and not all(getattr(layer, "built", True) for layer in layers):
             self._called.add(id(called))
             watch(self._forward(called, arrays, False), self._places(), (), lambda _: None, self._tensors)
-            self.notes = (*self.notes, "it was not built yet: the first call drew its weights")
+            self.notes = (*self.notes, "it was not built yet: its first call has drawn its weights")
 
     def _forward(self, called: Any, arrays: Sequence[np.ndarray], training: bool | None) -> Callable[[], Any]:
         args, kwargs = arguments(called, [self._tensors.tensor(array) for array in arrays], self._tensors)

@@ -47,8 +47,7 @@ class Tensors:
 
     def symbolic(self, nested: Any) -> list[Any]:
         """The symbolic tensors that a functional model was built on, anywhere in recorded arguments."""
-        test = self.keras.backend.is_keras_tensor
-        return [leaf for leaf in self.flat(nested) if test(leaf)]
+        return [leaf for leaf in self.flat(nested) if hasattr(leaf, "_keras_history")]
 
     def mapped(self, function: Callable[[Any], Any], nested: Any) -> Any:
         return self._tree.map_structure(function, nested)

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,7 +54,9 @@ def watch(
     with contextlib.ExitStack() as stack:
         stack.enter_context(tensors.eager())
         for place in places:
-            stack.enter_context(_replaced(place, state))
+            # Layers that are not wanted are watched too, so that a failure can be placed.
+            if place.role != "inner" or place.name in wanted:
+                stack.enter_context(_replaced(place, state))
         try:
             forward()
         except _Stopped as stopped:
@@ -166,7 +169,8 @@ def _arguments(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Te
 
 
 def _sentence(error: BaseException) -> str:
-    """The first line of what a framework says, without the marks that TensorFlow puts around it."""
-    text = str(error).strip().partition("\n")[0]
-    text = text.rpartition("}} ")[2].partition(" [Op:")[0]
+    """What a framework says in one line, without the frame that Keras and TensorFlow put around it."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith("Exception encountered when calling")]
+    text = re.sub(r"^\{\{[^}]*\}\} | \[Op:\w+\].*$", "", lines[0] if lines else "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
