@@ -240,10 +240,24 @@ class MaxPool(_Pool):
             pads = tuple((before, max(0, after)) for before, after in pads)
         if all(max(pad) < k for pad, k in zip(pads, self.kernel, strict=True)):
             settings = {"kernel_shape": self.kernel, "strides": self.strides, "dilations": self.dilations}
-            return (graph.op("MaxPool", x, pads=_flat(pads), **settings),)
-        amounts = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
-        x = graph.op("Pad", x, graph.const(amounts), graph.const(-np.inf))
-        return (graph.op("MaxPool", x, kernel_shape=self.kernel, strides=self.strides, dilations=self.dilations),)
+            out = graph.op("MaxPool", x, pads=_flat(pads), **settings)
+        else:
+            amounts = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
+            x = graph.op("Pad", x, graph.const(amounts), graph.const(-np.inf))
+            out = graph.op("MaxPool", x, kernel_shape=self.kernel, strides=self.strides, dilations=self.dilations)
+        blind = self._blind(graph.shape(inputs[0])[2:])
+        # ONNX Runtime starts its search at the lowest float and not at -inf, and gives that where a window sees padding alone.
+        return (graph.op("Where", graph.const(blind), graph.const(-np.inf), out) if blind.any() else out,)
+
+    def _blind(self, sizes: Sequence[int]) -> np.ndarray:
+        """Which output positions have a window that lies in the padding alone (dilated ones can step over the input)."""
+        blind = np.zeros((), bool)
+        pads = self._reach(sizes, self.ceil_mode, self.dilations)
+        for size, k, s, d, (before, after) in zip(sizes, self.kernel, self.strides, self.dilations, pads, strict=True):
+            starts = np.arange((size + before + after - (k - 1) * d - 1) // s + 1) * s - before
+            cells = starts[:, None] + np.arange(k) * d
+            blind = blind[..., None] | ~((cells >= 0) & (cells < size)).any(axis=1)
+        return blind
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
