@@ -1,0 +1,75 @@
+"""PyTorch tensors as NumPy arrays and back, and parameters as a module's own call sees them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils import parametrize
+
+from probe.errors import BadInput
+from probe.layer import Weight
+
+__all__ = ["array_of", "copied", "dtype_name", "tensors_for", "weight_of"]
+
+
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has no type for is widened to float32."""
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+        tensor = tensor.float()
+    return tensor.numpy(force=True)
+
+
+def copied(tensor: torch.Tensor) -> np.ndarray:
+    """The values in memory of their own, in row-major order."""
+    return np.array(array_of(tensor), order="C")
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """Such as "float32"."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module) -> list[torch.Tensor]:
+    """Copies of the inputs on the module's device; floating ones in its dtype, or in that of its ``home`` where it has none."""
+    guides = [tensor for owner in (module, home) for tensor in (*owner.parameters(), *owner.buffers())]
+    floating = next((tensor.dtype for tensor in guides if tensor.is_floating_point()), None)
+    tensors = []
+    for position, given in enumerate(inputs):
+        values = np.array(given, order="C")
+        if values.dtype.kind not in "biufc":
+            raise BadInput(f"input {position} holds {values.dtype} values; a PyTorch module takes numbers")
+        tensor = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
+        if floating is not None and tensor.is_floating_point():
+            tensor = tensor.to(floating)
+        tensors.append(tensor.to(guides[0].device) if guides else tensor)
+    return tensors
+
+
+def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
+    """A parameter or buffer: what ``state_dict()`` gives under its name, and what the attribute gives in this call."""
+    value = getattr(module, name)
+    if value is None:
+        return None
+    effective = array_of(value).view()
+    effective.flags.writeable = False
+    if name in module._parameters or name in module._buffers:
+        return Weight(name, effective, effective)
+    if parametrize.is_parametrized(module, name):
+        prefix = f"parametrizations.{name}."
+        makers: Sequence[Any] = list(module.parametrizations[name])  # type: ignore[index]
+        how = "computed from {} by {} at each access"
+    else:
+        prefix = f"{name}_"
+        makers = [hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")]
+        how = "computed from {} by {} before each call"
+    parts = {key: copied(tensor) for key, tensor in module.state_dict().items() if key.startswith(prefix)}
+    if not parts:
+        return Weight(name, None, effective, ("an attribute of the module that no state_dict holds",))
+    words = " and then ".join(type(maker).__name__.lstrip("_") for maker in makers) or "code of the module's own"
+    return Weight(name, None, effective, (how.format(", ".join(parts), words),), parts)

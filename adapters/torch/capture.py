@@ -1,0 +1,231 @@
+"""One forward pass of a PyTorch module, with every call of the wanted modules pushed to a callback.
+
+Watching leaves nothing behind: hooks go, and modes, attributes, buffers and the random state are put back, however
+the pass ends. Inputs are copied before the call, since in-place operations overwrite them.
+"""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+
+from probe.errors import BadInput, ForwardFailed, Undescribed
+from probe.layer import Description
+from probe.model import Capture, OnCall
+
+from .arrays import copied, dtype_name, weight_of
+from .description import Call, describe, framework_class
+from .expectation import mismatch
+
+__all__ = ["watch"]
+
+
+def watch(
+    root: torch.nn.Module, inputs: Sequence[torch.Tensor], watched: Mapping[str, torch.nn.Module], names: Mapping[int, str], on_call: OnCall
+) -> None:
+    """Calls ``root`` on the inputs once; ``names`` gives the name of every module by its id, for what is said on failure."""
+    _check_arguments(root, inputs)
+    watchers = [_Watcher(name, module, on_call) for name, module in watched.items()]
+    with ExitStack() as stack:
+        stack.enter_context(_unchanged(root))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module=r"torch\.")
+        stack.enter_context(torch.no_grad())
+        # What torch.compile made runs uncompiled: hooks inside it would not be called.
+        stack.enter_context(torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext())
+        for watcher in watchers:
+            stack.enter_context(watcher.hooked())
+        try:
+            root(*inputs)
+        except Exception as error:
+            if any(watcher.raised is error for watcher in watchers):
+                raise
+            raise _failure(error, root, inputs, names) from None
+
+
+@dataclass(eq=False)
+class _Watcher:
+    """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the model."""
+
+    name: str
+    module: torch.nn.Module
+    on_call: OnCall
+    calls: int = 0
+    raised: Exception | None = None
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], ExitStack]] = field(default_factory=list)
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        # Registered last: the inputs are those that the user's own hooks leave, the outputs those that go on.
+        handles = [
+            self.module.register_forward_pre_hook(self._enter, with_kwargs=True),
+            self.module.register_forward_hook(self._leave, with_kwargs=True),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for *_, cache in self.begun:
+                cache.close()
+
+    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        given = _tensors((args, kwargs))
+        cache = ExitStack()
+        if parametrize.is_parametrized(module):
+            # A parametrised weight is computed at each access: so what is read after the call is what the call used.
+            cache.enter_context(parametrize.cached())
+        self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], cache))
+
+    def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        inputs, given, cache = self.begun.pop()
+        try:
+            with cache:
+                capture = self._capture(inputs, given, _tensors(output))
+            replacement = self.on_call(capture)
+            return None if replacement is None else _replaced(output, replacement)
+        except Exception as error:
+            self.raised = error
+            raise
+
+    def _capture(self, inputs: list[np.ndarray], given: list[torch.Tensor], outputs: list[torch.Tensor]) -> Capture:
+        description, why = self._describe(inputs, given, outputs)
+        self.calls += 1
+        floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex()]
+        return Capture(
+            layer=self.name,
+            kind=type(self.module).__name__,
+            call=self.calls - 1,
+            inputs=tuple(inputs),
+            outputs=tuple(copied(tensor) for tensor in outputs),
+            dtype=dtype_name((floating or outputs or given)[0]) if outputs or given else "",
+            description=description,
+            why=why,
+            training=self.module.training,
+            notes=tuple(_notes(self.module)),
+        )
+
+    def _describe(self, inputs: list[np.ndarray], given: list[torch.Tensor], outputs: list[torch.Tensor]) -> tuple[Description | None, str]:
+        try:
+            if any(True for _ in self.module.children()) and not framework_class(self.module):
+                raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
+            description = describe(self.module, Call(_only(inputs), lambda name: weight_of(self.module, name)))
+            used = [*given, *outputs, *self.module.parameters(recurse=False)]
+            precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
+            if len(precisions) > 1:
+                raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
+            if any(tensor.is_complex() for tensor in used):
+                raise Undescribed("complex numbers have no description")
+        except Undescribed as error:
+            return None, str(error)
+        return description, ""
+
+
+def _only(inputs: list[np.ndarray]) -> np.ndarray:
+    if len(inputs) != 1:
+        raise Undescribed(f"called with {len(inputs)} tensors where one was expected")
+    return inputs[0]
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    """The tensors anywhere in arguments or a result, in order."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def _replaced(output: Any, replacement: Sequence[np.ndarray]) -> Any:
+    """The module's result with other values in place of its tensors."""
+    leaves, form = pytree.tree_flatten(output)
+    values = iter(replacement)
+    leaves = [torch.from_numpy(np.array(next(values))).to(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    return pytree.tree_unflatten(leaves, form)
+
+
+def _notes(module: torch.nn.Module) -> Iterator[str]:
+    """Names the hooks that are neither ours nor PyTorch's own re-parametrisations."""
+    for when, hooks in (("before", module._forward_pre_hooks), ("after", module._forward_hooks)):
+        for hook in hooks.values():
+            owner = inspect.getmodule(inspect.unwrap(hook) if callable(hook) else hook)
+            where = getattr(hook, "__module__", None) or (owner.__name__ if owner else "")
+            if not (where.startswith("torch.nn.utils") or type(hook).__module__.startswith("torch.nn.utils") or where == __name__):
+                called = getattr(hook, "__qualname__", type(hook).__name__)
+                yield f"it carries a forward hook of the user's own, {called}, which runs {when} it and may change what it computes"
+
+
+@contextmanager
+def _unchanged(root: torch.nn.Module) -> Iterator[None]:
+    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random state."""
+    saved = [_saved(module) for module in root.modules()]
+    devices = sorted({p.device.index for p in root.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            for restore in saved:
+                restore()
+
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+
+
+def _saved(module: torch.nn.Module) -> Callable[[], None]:
+    cls, attributes = type(module), dict(vars(module))
+    registries = {name: dict(attributes[name]) for name in _REGISTRIES}
+    states = [value for value in (*attributes.values(), *registries["_buffers"].values()) if isinstance(value, torch.Tensor)]
+    clones = [(state, state.detach().clone()) for state in states]
+
+    def restore() -> None:
+        if type(module) is not cls:
+            module.__class__ = cls
+        vars(module).clear()
+        vars(module).update(attributes)
+        for name, entries in registries.items():
+            attributes[name].clear()
+            attributes[name].update(entries)
+        for state, clone in clones:
+            if not _same_bits(state.detach(), clone):
+                state.detach().copy_(clone)
+
+    return restore
+
+
+def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether two tensors are the same bit for bit: writing back what did not change would break the user's backward pass."""
+    if left.layout != torch.strided or left.is_quantized or left.shape != right.shape:
+        return False
+    return torch.equal(left.contiguous().reshape(-1).view(torch.uint8), right.contiguous().reshape(-1).view(torch.uint8))
+
+
+def _check_arguments(root: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+    forward = inspect.signature(root.forward)
+    try:
+        forward.bind(*inputs)
+    except TypeError as error:
+        raise BadInput(f"{type(root).__name__} takes {forward}; you gave {len(inputs)} inputs ({error})") from None
+
+
+def _failure(error: Exception, root: torch.nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[int, str]) -> Exception:
+    """One sentence that names the innermost module that raised and what it was given."""
+    module, given = root, list(inputs)
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "_call_impl" and isinstance(frame.f_locals.get("self"), torch.nn.Module):
+            module = frame.f_locals["self"]
+            given = _tensors((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
+        trace = trace.tb_next
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
+    wrong = mismatch(module, tuple(given[0].shape)) if given else None
+    name, kind = names.get(id(module), ""), type(module).__name__
+    place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
+    if wrong and given[0].shape == inputs[0].shape and (module is root or given[0].data_ptr() == inputs[0].data_ptr()):
+        return BadInput(wrong if module is root else f"{wrong} ({place} is the first to see it)")
+    first = " ".join(str(error).split("\n")[0].split())
+    return ForwardFailed(f"the forward pass failed in {place}, called on {shapes}: {wrong or f'{type(error).__name__}: {first}'}")

@@ -1,0 +1,165 @@
+"""How a PyTorch module becomes steps of ops, and when it must not.
+
+The table holds class names of ``torch.nn.modules`` and is filled by the family modules beside this file. None of
+them imports torch: a description reads attributes of the module it is given. It applies only where the class that
+defines the arithmetic is the class described; a subclass or an instance with a ``forward`` of its own is refused by name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from probe.errors import Undescribed
+from probe.layer import Description, Step, Weight
+from probe.ops import Reshape
+
+__all__ = [
+    "SPATIAL",
+    "Call",
+    "batched",
+    "chain",
+    "describe",
+    "described",
+    "describes",
+    "framework_class",
+    "ntuple",
+    "public_name",
+    "refusal",
+]
+
+SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+"""What PyTorch's documentation calls the axes after (batch, channels)."""
+
+_FORWARD = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call_impl")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its only tensor, and how a parameter is read while the call is on."""
+
+    x: np.ndarray
+    read: Callable[[str], Weight | None]
+
+    def weight(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
+        """The parameter or buffer of that name, brought to the op's layout; None where the module has none."""
+        weight = self.read(name)
+        return None if weight is None else replace(weight, axes=axes, shape=shape)
+
+    def required(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight:
+        """The same for one that the layer cannot do without."""
+        weight = self.weight(name, axes, shape)
+        if weight is None:
+            raise Undescribed(f"its {name} is None")
+        return weight
+
+
+Describer = Callable[[Any, Call], Description]
+Refuser = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    describe: Describer
+    refuses: Refuser
+
+
+_TABLE: dict[str, _Entry] = {}
+
+
+def describes(*names: str, refuses: Refuser = lambda module: "") -> Callable[[Describer], Describer]:
+    """Registers a function for classes of torch.nn; ``refuses`` gives the reason why a module cannot be described, or ""."""
+
+    def register(function: Describer) -> Describer:
+        _TABLE.update(dict.fromkeys(names, _Entry(function, refuses)))
+        return function
+
+    return register
+
+
+def described() -> tuple[str, ...]:
+    """The names of the described classes, in alphabetical order."""
+    return tuple(sorted(_TABLE))
+
+
+def describe(module: Any, call: Call) -> Description:
+    """The steps of one call; raises Undescribed with the reason where there are none."""
+    reason = refusal(module)
+    if reason:
+        raise Undescribed(reason)
+    owner = _owner(module)
+    assert owner is not None
+    return _TABLE[owner.__name__].describe(module, call)
+
+
+def refusal(module: Any) -> str:
+    """Why the module has no description, or ""; the reasons that need no call, so that the listing has them too."""
+    owner = _owner(module)
+    if owner is None:
+        return f"{public_name(type(module))} has no description; one would go in adapters/torch"
+    return _overridden(module, owner) or _TABLE[owner.__name__].refuses(module)
+
+
+def framework_class(module: Any) -> bool:
+    """Whether the module's forward is PyTorch's own and computes something itself, rather than calling its children in turn."""
+    if "forward" in vars(module):
+        return False
+    owner = _definer(module, "forward")
+    if owner is None or owner.__module__ in ("torch.nn.modules.container", "torch.nn.modules.module"):
+        return False
+    return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn."))
+
+
+def public_name(cls: type) -> str:
+    """The name that a user would import the class by."""
+    where = "torch.nn" if cls.__module__.startswith("torch.nn.modules.") else cls.__module__
+    return f"{where}.{cls.__qualname__}"
+
+
+def _owner(module: Any) -> type | None:
+    """The described class that the module is an instance of."""
+    return next((cls for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.modules.") and cls.__name__ in _TABLE), None)
+
+
+def _definer(module: Any, method: str) -> type | None:
+    return next((cls for cls in type(module).__mro__ if method in vars(cls)), None)
+
+
+def _overridden(module: Any, owner: type) -> str:
+    """A sentence where other code than the described class's computes the output, or ""."""
+    order = type(module).__mro__
+    for method in _FORWARD:
+        if method in vars(module):
+            return f"this instance has a {method} of its own in place of {public_name(owner)}'s"
+        definer = _definer(module, method)
+        if definer is None:
+            continue
+        if order.index(definer) < order.index(owner):
+            return f"{public_name(definer)} overrides {method} of {public_name(owner)}"
+        origin = getattr(vars(definer)[method], "__module__", None) or ""
+        if not origin.startswith("torch."):
+            return f"{method} of {public_name(owner)} has been replaced by a function of {origin}"
+    return ""
+
+
+def chain(*ops: Any, input_axes: tuple[str, ...] = (), output_axes: tuple[str, ...] | None = None) -> Description:
+    """Ops applied one after the other; the axes keep their meaning unless ``output_axes`` says otherwise."""
+    return Description(tuple(Step(op) for op in ops), input_axes, input_axes if output_axes is None else output_axes)
+
+
+def batched(x: np.ndarray, rank: int, output: tuple[int, ...], *ops: Any) -> Description:
+    """Ops that want (batch, channels, *spatial), on that or on a single (channels, *spatial); ``output`` is the latter's output shape."""
+    axes = ("batch", "channels", *SPATIAL[rank])
+    if x.ndim == rank + 2:
+        return chain(*ops, input_axes=axes)
+    if x.ndim == rank + 1:
+        return chain(Reshape(shape=(1, *x.shape)), *ops, Reshape(shape=output), input_axes=axes[1:])
+    raise Undescribed(f"an input of {x.ndim} axes where {rank + 1} or {rank + 2} were expected")
+
+
+def ntuple(value: Any, rank: int) -> tuple[Any, ...]:
+    """An option that PyTorch takes as one value or as one for each spatial axis."""
+    if isinstance(value, tuple | list):
+        return tuple(value) if len(value) == rank else tuple(value) * rank
+    return (value,) * rank

@@ -1,0 +1,114 @@
+"""The module that a factory builds: "pkg.mod:name", "path/net.py:Net(10, wide=True)", or a callable."""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from probe.errors import BadInput
+
+__all__ = ["Factory", "build", "import_named"]
+
+Factory = str | Callable[[], torch.nn.Module]
+
+
+def build(factory: Factory) -> torch.nn.Module:
+    """Runs the factory; the random state is as it was, since the parameters drawn here are overwritten."""
+    told = repr(factory) if isinstance(factory, str) else getattr(factory, "__qualname__", repr(factory))
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(factory, str):
+            make, args, kwargs = _parsed(factory)
+        else:
+            make, args, kwargs = factory, [], {}
+        if isinstance(make, torch.nn.Module):
+            return make
+        if not callable(make):
+            raise BadInput(f"the factory {told} is a {type(make).__name__}, which cannot be called")
+        try:
+            made = make(*args, **kwargs)
+        except Exception as error:
+            raise BadInput(f"the factory {told} raised {type(error).__name__}: {error}") from error
+    if not isinstance(made, torch.nn.Module):
+        raise BadInput(f"the factory {told} gave a {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def import_named(name: str) -> ModuleType:
+    """A module by its dotted name, the working directory included, or by the path of its .py file."""
+    path = Path(name)
+    folder = path.resolve().parent if name.endswith(".py") else Path.cwd()
+    if name.endswith(".py") and not path.is_file():
+        raise BadInput(f"there is no file {name}")
+    try:
+        with _importable(folder):
+            return _from_file(path.resolve()) if name.endswith(".py") else importlib.import_module(name)
+    except Exception as error:
+        raise BadInput(f"importing {name} raised {type(error).__name__}: {error}") from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    name = path.stem if known is None else f"{path.stem} ({path})"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """The folder can be imported from, last of all."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The object that the text names and the literal arguments to call it with."""
+    at = factory.find(".py:") + 3 if ".py:" in factory else factory.find(":")
+    place, text = factory[:at], factory[at + 1 :]
+    if at <= 0 or not text:
+        raise BadInput(f"a factory reads 'package.module:Net' or 'path/net.py:Net(10, wide=True)', not {factory!r}")
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        args, kwargs = [], {}
+        if isinstance(node, ast.Call):
+            args = [ast.literal_eval(arg) for arg in node.args]
+            kwargs = {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in node.keywords}
+            node = node.func
+        names = _dotted(node)
+        if "**" in kwargs:
+            raise ValueError
+    except (SyntaxError, ValueError):
+        raise BadInput(f"in the factory {factory!r}, {text!r} is not a name that may be followed by literal arguments") from None
+    found: Any = import_named(place)
+    for name in names:
+        if not hasattr(found, name):
+            raise BadInput(f"the factory {factory!r} names {name!r}, which {place} does not have")
+        found = getattr(found, name)
+    return found, args, kwargs
+
+
+def _dotted(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute):
+        return [*_dotted(node.value), node.attr]
+    raise ValueError

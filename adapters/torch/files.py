@@ -1,0 +1,146 @@
+"""What a PyTorch file holds: a state_dict, alone or inside a checkpoint, or a whole pickled module.
+
+Unpickling a module runs code of the file's choosing. So the classes that a file names are read from its opcodes first,
+and without ``trust`` only PyTorch's restricted unpickler ever sees it.
+"""
+
+import re
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from probe.errors import BadInput, CannotOpen, NotTrusted
+
+from .factory import import_named
+
+__all__ = ["contents", "load"]
+
+_KEYS = ("state_dict", "model_state_dict", "model")
+_SCALARS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_)
+
+
+def load(path: Path, trust: bool, imports: Sequence[str]) -> Any:
+    """The object in the file, on the CPU."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
+    if _is_safetensors(head, path):
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise CannotOpen(f"{path} is a broken .safetensors file: {error}") from None
+    if head[:2] == b"PK":
+        _refuse_other_archives(path)
+    elif head[:1] != b"\x80":
+        raise CannotOpen(f"{path} is neither what torch.save writes nor a .safetensors file")
+    return _trusted(path, imports) if trust else _restricted(path)
+
+
+def _is_safetensors(head: bytes, path: Path) -> bool:
+    """Eight bytes of length and then a JSON object of that length."""
+    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size
+
+
+def _refuse_other_archives(path: Path) -> None:
+    """Raises for archives that torch.load does not open as a checkpoint, each with its own sentence."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()} | set(archive.namelist())
+    except zipfile.BadZipFile:
+        raise CannotOpen(f"{path} is a broken or truncated archive") from None
+    if any(name.startswith("code/") or name == "constants.pkl" for name in names):
+        raise CannotOpen(f"{path} is TorchScript, whose modules cannot be watched; save the state_dict() of the module it was made from")
+    if "archive_format" in names or "serialized_exported_program.json" in names:
+        raise CannotOpen(f"{path} is an exported program (.pt2), which cannot be opened yet; save the state_dict() of the module instead")
+    if "data.pkl" not in names:
+        raise CannotOpen(f"{path} is a zip archive, but not one that torch.save wrote")
+
+
+def _restricted(path: Path) -> Any:
+    """The file through the restricted unpickler; NumPy's scalars are allowed, since training loops save their best score so."""
+    scalar = np.float64(0).__reduce__()[0]
+    allowed: list[Any] = [np.dtype, *_SCALARS, *(type(np.dtype(kind)) for kind in _SCALARS)]
+    allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    with safe_globals(allowed):
+        if zipfile.is_zipfile(path):
+            named = get_unsafe_globals_in_checkpoint(path)
+            if named:
+                raise NotTrusted(_untrusted(path, named))
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            named = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
+            if named:
+                raise NotTrusted(_untrusted(path, named)) from None
+            raise CannotOpen(f"{path} cannot be loaded: {_first_line(error)}") from None
+
+
+def _untrusted(path: Path, named: Sequence[str]) -> str:
+    shown = ", ".join(sorted(named)[:4]) + (", …" if len(named) > 4 else "")
+    what = "holds a whole pickled module or other objects, not only tensors"
+    return (
+        f"{path} {what} ({shown}): loading it can run any code. Give --trust (trust=True) if you trust its author, "
+        "or save the module's state_dict() and open that with --factory"
+    )
+
+
+def _trusted(path: Path, imports: Sequence[str]) -> Any:
+    """The file through Python's own unpickler; a class that was pickled as a script's own is looked for in ``imports``."""
+    modules = [import_named(name) for name in imports]
+    main = __import__("__main__")
+    lent = {
+        name: value for module in modules for name, value in vars(module).items() if isinstance(value, type) and not hasattr(main, name)
+    }
+    try:
+        vars(main).update(lent)
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except (AttributeError, ImportError) as error:
+        raise BadInput(f"{path} needs code that is not here ({error}): name the module that defines it with --import (imports=)") from None
+    except Exception as error:
+        raise CannotOpen(f"{path} cannot be loaded: {_first_line(error)}") from None
+    finally:
+        for name in lent:
+            vars(main).pop(name, None)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+
+
+def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | dict[str, Any], tuple[str, ...]]:
+    """The module or the state_dict in what was loaded, and what there is to say about where it was found."""
+    if isinstance(loaded, torch.nn.Module) or _is_state(loaded):
+        return (loaded if isinstance(loaded, torch.nn.Module) else dict(loaded)), ()
+    if not isinstance(loaded, Mapping):
+        raise CannotOpen(f"{path} holds a {type(loaded).__name__}, not a module or a state_dict")
+    for key in _KEYS:
+        found: Any = loaded.get(key)
+        if isinstance(found, torch.nn.Module) or _is_state(found):
+            others = ", ".join(repr(other) for other in loaded if other != key) or "nothing else"
+            return (found if isinstance(found, torch.nn.Module) else dict(found)), (f"read {key!r} of the checkpoint (beside {others})",)
+    if "param_groups" in loaded or any("optim" in str(key) for key in loaded):
+        raise CannotOpen(
+            f"{path} holds the state of an optimiser ({', '.join(map(str, loaded))}) and no model's parameters: "
+            "give the file that the model's state_dict() was saved to"
+        )
+    keys = ", ".join(repr(key) for key in list(loaded)[:8]) or "nothing"
+    raise CannotOpen(f"{path} is a checkpoint without a state_dict: it holds {keys}, and none of {', '.join(_KEYS)}")
+
+
+def _is_state(value: Any) -> bool:
+    """Names to tensors; entries of other kinds (get_extra_state) may be among them, further mappings may not."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        return False
+    return any(isinstance(one, torch.Tensor) for one in value.values()) and not any(
+        isinstance(one, Mapping) and not key.endswith("_extra_state") for key, one in value.items()
+    )

@@ -1,0 +1,128 @@
+"""An opened PyTorch module: its layers, its names, and how it is run."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from probe.errors import UnknownLayer
+from probe.layer import Layer
+from probe.model import InputSpec, OnCall
+
+from .arrays import tensors_for
+from .capture import watch
+from .description import framework_class, refusal
+from .expectation import expectation
+
+__all__ = ["TorchModel", "mode_of", "unwrapped"]
+
+
+@dataclass(frozen=True, eq=False)
+class TorchModel:
+    """What ``probe.open_model`` returns for PyTorch (``probe.model.Model``)."""
+
+    module: torch.nn.Module
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def framework(self) -> str:
+        return f"torch {torch.__version__}"
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...] | None:
+        """PyTorch modules say nothing about their inputs."""
+        return None
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Modules that compute something themselves, in the order of registration; a shared one under its first name."""
+        return tuple(_layer(name, module) for name, module in self._atomic())
+
+    @property
+    def first_layer_hint(self) -> str:
+        """Such as "its first layer conv (Conv2d) expects (batch, 3, height, width)"; "" where no layer fixes a size."""
+        for name, module in self._atomic():
+            wanted = expectation(module)
+            if wanted is not None:
+                return f"its first layer {name} ({type(module).__name__}) expects {wanted.shape()}".replace("  ", " ")
+        return ""
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in _named(self.module, "", shared=True))
+
+    def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> None:
+        self._run(self.module, inputs, {name: self._find(name) for name in wanted} if wanted is not None else dict(self._atomic()), on_call)
+
+    def run_alone(self, name: str, inputs: Sequence[Any], on_call: OnCall) -> None:
+        module = self._find(name)
+        self._run(module, inputs, {name: module}, on_call)
+
+    def _run(self, root: torch.nn.Module, inputs: Sequence[Any], watched: dict[str, torch.nn.Module], on_call: OnCall) -> None:
+        names = {id(module): name for name, module in _named(self.module, "")}
+        watch(root, tensors_for(root, inputs, self.module), watched, names, on_call)
+
+    def _find(self, name: str) -> torch.nn.Module:
+        found = next((module for known, module in _named(self.module, "", shared=True) if known == name), None)
+        if found is None:
+            raise UnknownLayer(name, [known for known, _ in self._atomic()])
+        return found
+
+    def _atomic(self) -> Iterator[tuple[str, torch.nn.Module]]:
+        return _atomic(self.module, "", set())
+
+
+def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that torch.compile was given: hooks on its wrapper are not those of the layer."""
+    return module._modules.get("_orig_mod") or module
+
+
+def mode_of(module: torch.nn.Module) -> str:
+    """A note on the mode that a live module came in and keeps."""
+    training = [name for name, one in _named(module, "") if one.training]
+    total = sum(1 for _ in _named(module, ""))
+    if not training:
+        return "the module is in evaluation mode"
+    if len(training) == total:
+        return "the module is in training mode, as it was given; call eval() on it to check what it computes at inference"
+    return f"{len(training)} of its {total} modules are in training mode, as they were given"
+
+
+def _children(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    return ((name, unwrapped(child)) for name, child in module._modules.items() if child is not None)
+
+
+def _named(module: torch.nn.Module, name: str, shared: bool = False, seen: set[int] | None = None) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Every module with its dotted name; one that has several names under its first, or ``shared`` under all."""
+    seen = set() if seen is None else seen
+    if id(module) in seen and not shared:
+        return
+    seen.add(id(module))
+    yield name, module
+    for key, child in _children(module):
+        yield from _named(child, f"{name}.{key}" if name else key, shared, seen)
+
+
+def _atomic(module: torch.nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs, and modules without children."""
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    if framework_class(module) or not (_is_container(module) or any(True for _ in _children(module))):
+        yield name, module
+        return
+    for key, child in _children(module):
+        yield from _atomic(child, f"{name}.{key}" if name else key, seen)
+
+
+def _is_container(module: torch.nn.Module) -> bool:
+    """Sequential, ModuleList and their like, empty ones too."""
+    return any(cls.__module__ == "torch.nn.modules.container" for cls in type(module).__mro__)
+
+
+def _layer(name: str, module: torch.nn.Module) -> Layer:
+    why = refusal(module)
+    parameters = sum(parameter.numel() for parameter in module.parameters() if not is_lazy(parameter))
+    return Layer(name, type(module).__name__, () if why else ("numpy", "onnx"), why, None, parameters)

@@ -1,0 +1,51 @@
+"""Normalisation layers as steps, in inference mode."""
+
+import math
+from typing import Any
+
+from probe.layer import Description
+from probe.ops import BatchNormalization, GroupNormalization, LayerNormalization, Reshape, Transpose
+
+from .description import SPATIAL, Call, chain, describes
+
+__all__ = ["batch_norm", "group_norm", "layer_norm"]
+
+
+def _training(module: Any) -> str:
+    if module.training and module.running_mean is not None:
+        return "in training mode it normalises by the statistics of the batch and updates its own; call eval() on it first"
+    return ""
+
+
+@describes("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", refuses=_training)
+def batch_norm(module: Any, call: Call) -> Description:
+    """By the running statistics; by those of the batch where none are tracked (biased variance, over batch and space)."""
+    shape = call.x.shape
+    axes = ("batch", "channels", *SPATIAL.get(len(shape) - 2, ()))
+    scale, bias = call.weight("weight"), call.weight("bias")
+    if module.running_mean is not None:
+        mean, variance = call.weight("running_mean"), call.weight("running_var")
+        return chain(BatchNormalization(scale=scale, bias=bias, mean=mean, variance=variance, epsilon=module.eps, axis=1), input_axes=axes)
+    swap = (1, 0, *range(2, len(shape)))
+    return chain(
+        Transpose(perm=swap),
+        Reshape(shape=(1, shape[1], shape[0] * math.prod(shape[2:]))),
+        GroupNormalization(scale=scale, bias=bias, groups=shape[1], epsilon=module.eps),
+        Reshape(shape=(shape[1], shape[0], *shape[2:])),
+        Transpose(perm=swap),
+        input_axes=axes,
+    )
+
+
+@describes("LayerNorm")
+def layer_norm(module: Any, call: Call) -> Description:
+    """Over the trailing axes that ``normalized_shape`` names."""
+    axes = tuple(range(call.x.ndim - len(module.normalized_shape), call.x.ndim))
+    return chain(LayerNormalization(scale=call.weight("weight"), bias=call.weight("bias"), epsilon=module.eps, axes=axes))
+
+
+@describes("GroupNorm")
+def group_norm(module: Any, call: Call) -> Description:
+    """Over each group of channels and all of space."""
+    op = GroupNormalization(scale=call.weight("weight"), bias=call.weight("bias"), groups=module.num_groups, epsilon=module.eps)
+    return chain(op, input_axes=("batch", "channels", *SPATIAL.get(call.x.ndim - 2, ())))
