@@ -58,7 +58,7 @@ class MatMul(Sum):
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, in, 1), the bias last where there is one."""
         *rows, columns = where
-        terms = inputs[0][tuple(rows)].reshape(len(columns), -1) * self.weight.value[:, columns].T.astype(np.float64)
+        terms = inputs[0][tuple(rows)] * self.weight.value[:, columns].T.astype(np.float64)
         if self.bias is not None:
             terms = np.concatenate([terms, self.bias.value[columns].astype(np.float64)[:, None]], axis=1)
         return terms[:, :, None]
