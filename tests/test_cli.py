@@ -148,8 +148,8 @@ def test_a_broken_file_is_one_sentence(probe, tmp_path, make, name, options):
         ((KERAS, "--expect", DIGITS), "needs --layer NAME or --all"),
         ((KERAS, "--all", "--expect", DIGITS), "keyed by layer names"),
         ((TORCH, "--layer", "conv"), "--factory"),
-        ((TORCH, *FACTORY, "--layer", "conv1"), "--shape"),
-        ((TORCH, "--factory", "nowhere.py:Net", "--layer", "conv1"), "nowhere.py"),
+        ((TORCH, *FACTORY, "--layer", "conv"), "--shape"),
+        ((TORCH, "--factory", "nowhere.py:Net", "--layer", "conv"), "nowhere.py"),
     ],
 )
 def test_bad_input_is_one_sentence(probe, arguments, words):
@@ -160,9 +160,11 @@ def test_bad_input_is_one_sentence(probe, arguments, words):
     assert err.count("\n") == 1
 
 
-def test_an_empty_batch_is_unchecked(probe, tmp_path):
-    np.save(tmp_path / "none.npy", np.zeros((0, 8, 8, 1), np.float32))
-    status, out, _ = probe(KERAS, "--layer", "conv2d", "--input", tmp_path / "none.npy")
+@pytest.mark.parametrize(
+    "model", [(QKERAS, "--layer", "conv2d", "--shape", "0,8,8,1"), (TORCH, *FACTORY, "--layer", "conv", "--shape", "0,1,8,8")]
+)
+def test_an_empty_batch_is_unchecked(probe, model):
+    status, out, _ = probe(*model)
     assert status == 2
     assert "unchecked: the output is empty" in out
 

@@ -16,9 +16,10 @@ def test_group_norm_over_the_output_of_a_dense_layer():
     reports = list(probe.sweep(net, x))
     assert [report.layer for report in reports] == ["0", "1", "2"]
     assert all(report.ok for report in reports), [str(report) for report in reports if not report.ok]
-    assert reports[1].output_axes == ("batch", "channel")
+    assert reports[1].output_axes == ("batch", "channels")
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file", "ignore:The `keras.constraints.serialize")
 def test_qkeras_convolution_multiplies_by_quantised_weights(tmp_path):
     image = tf_keras.Input((32, 32, 3))
     quantizer = {"kernel_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1), "bias_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1)}

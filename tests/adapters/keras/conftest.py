@@ -1,0 +1,49 @@
+"""How the tests of the descriptions draw a Keras layer, run it alone and judge it."""
+
+import importlib
+import itertools
+
+import numpy as np
+import pytest
+
+import probe
+
+
+@pytest.fixture(scope="session", params=["keras", "tf_keras"])
+def keras(request):
+    """The two frameworks that the descriptions serve, by the name of their module."""
+    return importlib.import_module(request.param)
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """Builds a layer for inputs of these shapes and gives it weights that no initializer gives: signed, none of them equal."""
+
+    def draw(layer, *shapes, seed=0):
+        rng = np.random.default_rng(seed)
+        if not layer.built:
+            layer.build(shapes[0] if len(shapes) == 1 else list(shapes))
+        weights = [rng.uniform(0.05, 2.0, v.shape) if "variance" in v.name else rng.normal(size=v.shape) for v in layer.weights]
+        if weights:
+            layer.set_weights(weights)
+        return layer
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def agrees(drawn):
+    """Runs a layer alone on inputs of these shapes: framework, NumPy and ONNX Runtime must agree. Returns the report."""
+    seeds = itertools.count()
+
+    def check(layer, *shapes, scale=1.0, dtype="float32"):
+        seed = next(seeds)
+        rng = np.random.default_rng(seed)
+        drawn(layer, *shapes, seed=seed)
+        given = [(scale * rng.normal(size=shape)).astype(dtype) for shape in shapes]
+        report = probe.check(layer, layer.name, given=given)
+        assert report.verdict == "agree", f"{layer.get_config()} on {shapes}\n{report}"
+        assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
+        return report
+
+    return check

@@ -1,0 +1,147 @@
+"""Convolutions of every kind and Dense, over their constructors' options."""
+
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import probe
+
+KINDS = {
+    "Conv1D": 1,
+    "Conv2D": 2,
+    "Conv3D": 3,
+    "DepthwiseConv1D": 1,
+    "DepthwiseConv2D": 2,
+    "SeparableConv1D": 1,
+    "SeparableConv2D": 2,
+}
+
+
+def _sizes(draw, padding, spans):
+    """Spatial sizes: with "same" the kernel may be larger than the input."""
+    return [draw(st.integers(1, 7)) if padding != "valid" else span + draw(st.integers(0, 4)) for span in spans]
+
+
+@st.composite
+def convolutions(draw, kind, legacy):
+    """Options of a constructor and the shape of an input, as far as TensorFlow computes them on a CPU."""
+    rank = KINDS[kind]
+    per_axis = kind.startswith("Conv")
+    kernel = tuple(draw(st.integers(1, 4)) for _ in range(rank))
+    strides = tuple(draw(st.integers(1, 3)) for _ in range(rank)) if per_axis else (draw(st.integers(1, 3)),) * rank
+    dilated = max(strides) == 1 and draw(st.booleans())
+    dilation = tuple(draw(st.integers(1, 3)) for _ in range(rank)) if dilated else (1,) * rank
+    causal = rank == 1 and (per_axis or (legacy and kind == "SeparableConv1D"))
+    padding = draw(st.sampled_from(["valid", "same", *(["causal"] if causal else [])]))
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    sizes = _sizes(draw, padding, spans)
+    groups = draw(st.sampled_from([1, 2, 3])) if per_axis and rank < 3 else 1
+    channels = groups * draw(st.integers(1, 3))
+    options = {
+        "kernel_size": kernel,
+        "strides": strides,
+        "dilation_rate": dilation,
+        "padding": padding,
+        "data_format": draw(st.sampled_from(["channels_last", "channels_first"])),
+        "use_bias": draw(st.booleans()),
+        "activation": draw(st.sampled_from([None, "relu", "tanh", "softmax"])),
+    }
+    if per_axis:
+        options |= {"groups": groups, "filters": groups * draw(st.integers(1, 3))}
+    else:
+        options["depth_multiplier"] = draw(st.integers(1, 3))
+    if kind.startswith("Separable"):
+        options["filters"] = draw(st.integers(1, 5))
+    batch = draw(st.integers(1, 2))
+    first = options["data_format"] == "channels_first"
+    return options, (batch, channels, *sizes) if first else (batch, *sizes, channels)
+
+
+def _adds_bias_wrongly(keras, options, layer, shape):
+    """Keras 3 on TensorFlow adds a bias along the last axis where that is as long as the bias: see the test of it."""
+    out = layer.compute_output_shape(shape)
+    first = options["data_format"] == "channels_first"
+    return keras.__name__ == "keras" and first and options["use_bias"] and out[-1] == out[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_convolution(keras, agrees, kind, data):
+    options, shape = data.draw(convolutions(kind, keras.__name__ == "tf_keras"))
+    layer = getattr(keras.layers, kind)(**options)
+    if _adds_bias_wrongly(keras, options, layer, shape):
+        layer = getattr(keras.layers, kind)(**options | {"use_bias": False})
+    report = agrees(layer, shape)
+    names = [v.name.split("/")[-1].split(":")[0] for v in layer.weights]
+    assert list(report.weights) == names
+    for name, value in zip(names, layer.get_weights(), strict=True):
+        assert np.array_equal(report.weights[name].stored, value)
+        assert report.weights[name].effective is report.weights[name].stored
+
+
+@given(
+    units=st.integers(1, 6),
+    bias=st.booleans(),
+    activation=st.sampled_from([None, "gelu", "softmax"]),
+    shape=st.lists(st.integers(1, 6), min_size=2, max_size=5),
+)
+@settings(max_examples=30)
+def test_dense(keras, agrees, units, bias, activation, shape):
+    agrees(keras.layers.Dense(units, use_bias=bias, activation=activation), tuple(shape))
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_several_batch_axes(keras, data_format):
+    """A convolution takes any number of batch axes; with several the report has no names for them."""
+    rng = np.random.default_rng(0)
+    for kind, kernel, shape in (("Conv1D", 3, (3, 9, 5)), ("Conv2D", (3, 2), (3, 7, 9, 5))):
+        if keras.__name__ == "keras" and data_format == "channels_first":
+            continue  # Keras 3 transposes here as if there were one batch axis and fails.
+        layer = getattr(keras.layers, kind)(4, kernel, strides=2, padding="same", data_format=data_format, activation="softmax")
+        inputs = keras.Input(shape)
+        report = probe.check(keras.Model(inputs, layer(inputs)), layer.name, rng.normal(size=(2, *shape)).astype("float32"))
+        assert report.ok and "numpy" in report.outputs, str(report)
+
+
+def test_half_precision_uses_the_cast_weights(keras, agrees):
+    for policy, dtype in (("mixed_float16", "float16"), ("mixed_bfloat16", "bfloat16")):
+        layer = keras.layers.Conv2D(4, 3, padding="same", activation="relu", dtype=policy)
+        kernel = agrees(layer, (2, 7, 5, 3)).weights["kernel"]
+        assert kernel.steps == (f"cast from float32 to {dtype}",)
+        assert kernel.stored.dtype == np.float32 and np.array_equal(kernel.stored, layer.get_weights()[0])
+        assert 0 < np.abs(kernel.effective.astype(float) - kernel.stored).max() < 0.02
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("kind", ["Dense", "Conv1D", "Conv2D", "DepthwiseConv2D", "SeparableConv2D"])
+def test_other_dtypes(keras, agrees, kind, policy):
+    options = {"Dense": {"units": 6}, "DepthwiseConv2D": {"kernel_size": 3}}.get(kind, {"filters": 6, "kernel_size": 3})
+    layer = getattr(keras.layers, kind)(**options, activation="sigmoid", dtype=policy)
+    agrees(layer, (2, *{"Dense": (), "Conv1D": (8,)}.get(kind, (8, 9)), 5))
+
+
+def test_keras_3_adds_some_biases_along_the_wrong_axis(drawn):
+    """keras/src/backend/tensorflow/numpy.py, add: a channels-first output as wide as it is deep gets its bias along the width."""
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("a fault of the TensorFlow backend")
+    layer = drawn(keras.layers.Conv1D(3, 2, data_format="channels_first"), (2, 5, 4))
+    report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"))
+    differing = {pair for pair, comparison in report.comparisons.items() if not comparison.ok}
+    assert report.verdict == "diverge" and differing == {("framework", "numpy"), ("framework", "onnx")}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras' own quantizer
+def test_what_keras_3_rewrites_is_named(drawn):
+    keras = pytest.importorskip("keras")
+    x = np.ones((2, 4), np.float32)
+    adapted = drawn(keras.layers.Dense(3), (2, 4))
+    adapted.enable_lora(2)
+    assert probe.check(adapted, adapted.name, given=x).missing["numpy"] == "LoRA is enabled on it"
+    quantised = drawn(keras.layers.Dense(3), (2, 4))
+    quantised.quantize("int8")
+    report = probe.check(quantised, quantised.name, given=x)
+    assert report.verdict == "unchecked" and "int8" in report.missing["numpy"]

@@ -1,0 +1,122 @@
+"""Holds an op's NumPy reading against a framework in float64, and what rounding did to the float32 ones against its allowance.
+
+``agrees`` is the whole test of an op: float64 against PyTorch's float64 (a wrong formula cannot pass), then PyTorch,
+TensorFlow and ONNX Runtime in float32 against the float64 values. The largest error in units of the allowance is printed
+per op at the end of a run, and how loose the allowance is: in units of the last place of the output's largest value.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+
+from probe.crosscheck import crosscheck
+from probe.layer import Ref, Step, Weight, weights_of
+from probe.ops import Rearrangement
+from probe.recompute import recompute
+from probe.rounding import allowances, precision_of, settle
+
+FLOAT32, FLOAT64 = precision_of("float32"), precision_of("float64")
+_ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+
+def _steps(op, inputs):
+    return op if isinstance(op, tuple) else (Step(op, tuple(Ref(-1, index) for index in range(len(inputs)))),)
+
+
+def _tensors(steps, inputs, dtype):
+    """The inputs and weights, in the op's layout, as PyTorch wants them."""
+    given = [torch.from_numpy(np.ascontiguousarray(x.astype(dtype) if x.dtype.kind == "f" else x)) for x in inputs]
+    weights = {name: torch.from_numpy(np.ascontiguousarray(w.value.astype(dtype))) for name, w in weights_of(steps).items()}
+    return given, weights
+
+
+def _ratio(name, party, steps, inputs, values, observed):
+    """The largest error of a float32 party in units of the allowance, after the second look where one is needed."""
+    worst = 0.0
+    allowed = allowances(steps, inputs, values, FLOAT32)
+    for output, (exact, theirs, slack) in enumerate(zip(values[-1], observed, allowed, strict=True)):
+        assert theirs.shape == exact.shape == slack.shape, f"{party}: {theirs.shape}, NumPy {exact.shape}, allowance {slack.shape}"
+        assert np.isfinite(slack).all() and (slack >= 0).all(), "an allowance that is no number"
+        if not exact.size:
+            continue
+        with np.errstate(over="ignore"):
+            over = np.isinf(exact.astype(np.float32))
+        assert np.isinf(theirs[over]).all(), f"{party}: no overflow where the exact value has none in float32"
+        error = np.where(over, 0.0, np.abs(np.where(over, 0.0, theirs) - np.where(over, 0.0, exact)))
+        slack = settle(steps, inputs, values, FLOAT32, error, slack, output)
+        with np.errstate(all="ignore"):
+            ratio = np.where(error == 0, 0.0, error / slack)
+        worst = max(worst, float(ratio.max()))
+        if top := np.abs(exact[~over]).max(initial=0):
+            _ratios[name]["loose"].append(float(slack.max() / (FLOAT32.unit * top)))
+    _ratios[name][party].append(worst)
+    assert worst <= 1, f"{party} lies {worst:.3g} allowances from NumPy"
+
+
+@pytest.fixture(scope="session")
+def agrees():
+    """``agrees(op, inputs, torch_function, tensorflow=None)``: every party computes the same."""
+
+    def check(op, inputs, reference, tensorflow=None, name=None, onnx=True, exact=1e-11):
+        steps = _steps(op, inputs)
+        name = name or type(steps[-1].op).__name__
+        inputs = [np.asarray(x) for x in inputs]
+        given, weights = _tensors(steps, inputs, np.float64)
+        wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in inputs]
+        values = recompute(steps, wide)
+        _traces(steps[-1].op, [wide[0]] if len(steps) == 1 else None, values[-1])
+        if reference is not None:
+            top = max(float(np.abs(one).max(initial=0)) for one in (*wide, *values[-1]))
+            ours, theirs = values[-1][0], reference(*given, **weights)
+            assert ours.shape == tuple(theirs.shape)
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=exact, atol=exact * top)
+        given, weights = _tensors(steps, inputs, np.float32)
+        if reference is not None:
+            _ratio(name, "torch", steps, wide, values, [reference(*given, **weights).numpy()])
+        if onnx:
+            _ratio(name, "onnx", steps, wide, values, crosscheck(steps, inputs, values))
+        if tensorflow is not None:
+            weights = {name: one.numpy() for name, one in weights.items()}
+            _ratio(name, "tensorflow", steps, wide, values, [np.asarray(tensorflow(*(one.numpy() for one in given), **weights))])
+
+    return check
+
+
+def _traces(op, inputs, outputs):
+    """What an op says about where an element came from, and of what it is the sum, holds for some of its elements."""
+    (y,) = outputs[:1]
+    if inputs is None or not y.size:
+        return
+    where = np.unravel_index(np.random.default_rng(0).integers(0, y.size, 5), y.shape)
+    if op.products is not None and getattr(op, "weight", None) is not None:
+        terms = op.products(inputs, where)
+        assert terms[0].size >= op.terms_of(inputs, outputs)
+        np.testing.assert_allclose(terms.sum(axis=(1, 2)), y[where], rtol=1e-11, atol=1e-11 * np.abs(terms).max())
+    if isinstance(op, Rearrangement) and (back := op.origin(where, inputs)) is not None:
+        np.testing.assert_array_equal(inputs[0][back], y[where])
+
+
+@pytest.fixture(scope="session")
+def weight():
+    """A weight stored with its axes in another order than the op's, as frameworks do."""
+
+    def build(name, array, axes=None):
+        if axes is None:
+            axes = tuple(reversed(range(array.ndim)))
+        return Weight(name, stored := np.ascontiguousarray(array.transpose(np.argsort(axes))), stored, axes=axes)
+
+    return build
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not _ratios:
+        return
+    parties = ("torch", "onnx", "tensorflow")
+    terminalreporter.section("error / allowance, the largest and the median of the largest of each case")
+    terminalreporter.write_line(f"{'op':28}{'cases':>6}" + "".join(f"{party:>16}" for party in parties) + f"{'allowance/ulp':>16}")
+    for name, seen in sorted(_ratios.items()):
+        cells = [f"{max(seen[party]):.3f} {np.median(seen[party]):.3f}" if seen[party] else "-" for party in parties]
+        loose = f"{max(seen['loose']):.3g} {np.median(seen['loose']):.3g}" if seen["loose"] else "exact"
+        terminalreporter.write_line(f"{name:28}{len(seen['torch']):>6}" + "".join(f"{cell:>16}" for cell in cells) + f"{loose:>16}")

@@ -1,0 +1,59 @@
+"""Ops on several inputs against PyTorch, Keras and ONNX Runtime."""
+
+from functools import reduce
+
+import keras
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe import ops
+
+
+@st.composite
+def inputs(draw, broadcast=True):
+    """Two to four arrays; where they broadcast, some axes of some of them have size 1."""
+    shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    arrays = []
+    for _ in range(draw(st.integers(2, 4))):
+        own = [1 if broadcast and draw(st.integers(0, 5)) == 0 else size for size in shape]
+        arrays.append((rng.normal(draw(st.sampled_from([0, 5])), 1, size=own) * 2.0 ** draw(st.floats(-6, 6))).astype(np.float32))
+    return arrays
+
+
+MERGES = [
+    (ops.Add(), torch.add, keras.ops.add),
+    (ops.Sub(), torch.sub, keras.ops.subtract),
+    (ops.Mul(), torch.mul, keras.ops.multiply),
+    (ops.Max(), torch.maximum, keras.ops.maximum),
+    (ops.Min(), torch.minimum, keras.ops.minimum),
+]
+
+
+@pytest.mark.parametrize(("op", "reference", "tensorflow"), MERGES, ids=[type(op).__name__ for op, _, _ in MERGES])
+@given(inputs())
+def test_merge(agrees, op, reference, tensorflow, arrays):
+    agrees(op, arrays, lambda *x: reduce(reference, x), lambda *x: reduce(tensorflow, x))
+
+
+@given(inputs())
+def test_mean(agrees, arrays):
+    same = all(x.shape == arrays[0].shape for x in arrays)
+    agrees(ops.Mean(), arrays, lambda *x: sum(x) / len(x), (lambda *x: keras.layers.Average()(list(x))) if same else None)
+
+
+@given(inputs(broadcast=False), st.data())
+def test_concat(agrees, arrays, data):
+    axis = data.draw(st.integers(-arrays[0].ndim, arrays[0].ndim - 1))
+    arrays = [np.concatenate([x] * data.draw(st.integers(1, 2)), axis=axis) for x in arrays]
+    agrees(ops.Concat(axis=axis), arrays, lambda *x: torch.cat(x, axis), lambda *x: keras.ops.concatenate(x, axis))
+
+
+@given(inputs())
+def test_constants(agrees, weight, arrays):
+    x, value = arrays[0], weight("value", arrays[1])
+    agrees(ops.AddConstant(value=value), [x], lambda x, value: x + value, keras.ops.add)
+    agrees(ops.MulConstant(value=value), [x], lambda x, value: x * value, keras.ops.multiply)
