@@ -54,17 +54,15 @@ def surrounded(layer: Any, call: Call, rank: int, steps: Sequence[Step]) -> tupl
 
 
 def _convolution(layer: Any, call: Call, rank: int, convs: Sequence[ops.Conv], filters: int) -> Description:
-    """Convolutions in a row, the bias in the last, then the activation; several batch axes are flattened for the while."""
+    """Convolutions in a row, the bias in the last, then the activation."""
     ndim = len(call.shape)
     steps = surrounded(layer, call, rank, [Step(conv) for conv in convs])
     if ndim > rank + 2:
-        batch, inner = call.shape[: -(rank + 1)], call.shape[-(rank + 1) :]
-        first = convs[0]
-        sizes = spatial_sizes(layer, call, rank)
-        windows = zip(sizes, first.pads, layer.kernel_size, first.strides, first.dilations, strict=True)
+        # Only Keras 2 takes several batch axes, and only channels-last: they are one for the while.
+        batch, inner, first = call.shape[: -(rank + 1)], call.shape[-(rank + 1) :], convs[0]
+        windows = zip(inner, first.pads, layer.kernel_size, first.strides, first.dilations, strict=False)
         out = tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows)
-        last = (filters, *out) if channels_first(layer) else (*out, filters)
-        steps = (Step(ops.Reshape(shape=(prod(batch), *inner))), *steps, Step(ops.Reshape(shape=(*batch, *last))))
+        steps = (Step(ops.Reshape(shape=(prod(batch), *inner))), *steps, Step(ops.Reshape(shape=(*batch, *out, filters))))
     axes = named_axes(ndim, rank, channels_first(layer))
     return Description((*steps, *activation_steps(layer.activation, call, ndim)), axes, axes)
 
