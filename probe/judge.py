@@ -279,6 +279,9 @@ def _listed(parties: Sequence[str]) -> str:
 
 def _extent(apart: Mapping[Pair, Comparison]) -> str:
     worst = max(apart.values(), key=lambda comparison: comparison.ratio)
-    if worst.reason:
+    if worst.reason or worst.worst is None:
         return worst.reason
-    return f"{worst.count} of {worst.size} elements lie beyond rounding, the worst by {worst.ratio:.3g} times its allowance"
+    return (
+        f"{worst.count} of {worst.size} elements lie beyond rounding; the worst differs by {worst.worst.error:.3g} "
+        f"where rounding allows {worst.worst.allowance:.2g}"
+    )

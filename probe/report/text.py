@@ -52,6 +52,11 @@ def _weight(weight: Weight) -> list[str]:
     return lines
 
 
+def _times(ratio: float) -> str:
+    """A ratio in words; beyond a million its digits say nothing."""
+    return f"{ratio:.3g} times" if ratio < 1e6 else "over a million times"
+
+
 def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
     names = f"{LABELS[pair[0]]} and {LABELS[pair[1]]}"
     if comparison.ok and not comparison.size:
@@ -63,7 +68,7 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
     elif comparison.reason:
         said = f"DIFFER: {comparison.reason}"
     else:
-        said = f"DIFFER at {comparison.count} of {comparison.size} elements, by up to {comparison.ratio:.3g} times what rounding allows"
+        said = f"DIFFER at {comparison.count} of {comparison.size} elements, up to {_times(comparison.ratio)} what rounding allows"
     return f"  {names:<28} {said}"
 
 

@@ -1,0 +1,114 @@
+"""The parts of README.md that come from the code: real output of the examples, and the table of layers.
+
+``python tests/readme.py`` writes them; ``test_readme.py`` compares.
+"""
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+from unittest import mock
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import torch
+
+import probe
+from probe.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(*arguments: str) -> str:
+    """What the command prints, run in the repository's root."""
+    out, here = io.StringIO(), Path.cwd()
+    os.chdir(ROOT)
+    try:
+        with mock.patch.object(sys, "argv", ["probe", *arguments]), contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+            main()
+    finally:
+        os.chdir(here)
+    return out.getvalue()
+
+
+def first() -> str:
+    return command("examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy")
+
+
+def groupnorm() -> str:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(64, 1024), torch.nn.GroupNorm(16, 1024), torch.nn.ReLU())
+    return str(probe.check(net, "1", np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)))
+
+
+def stored() -> str:
+    model = probe.open_model(str(ROOT / "examples" / "digits_qkeras.h5"))
+    x = np.load(ROOT / "examples" / "digits.npy")
+    weights = probe.check(model, "conv2d", x).weights
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
+    mine = np.einsum("bhwcij,ijco->bhwo", windows, weights["kernel"].stored) + weights["bias"].stored
+    return probe.check(model, "conv2d", x, expected=mine).sentence
+
+
+def conv1d() -> str:
+    model = keras.Sequential([keras.Input((100, 1)), keras.layers.Conv1D(4, 3, name="conv1d")])
+    try:
+        probe.check(model, "conv1d", np.zeros((32, 100), np.float32))
+    except probe.ProbeError as error:
+        return f"probe: {error}"
+    raise AssertionError("no error")
+
+
+def channels() -> str:
+    layer = keras.layers.Conv2D(1, 2, kernel_initializer="ones", name="conv2d")
+    model = keras.Sequential([keras.Input((4, 4, 3)), layer])
+    return str(probe.check(model, "conv2d", np.ones((1, 4, 4, 3), np.float32) * np.array([1, 100, 10000], np.float32)))
+
+
+def layers() -> str:
+    """The described classes of each framework by the family module that describes them."""
+    keras_table = importlib.import_module("probe.adapters.keras.table").DESCRIBED
+    torch_table = importlib.import_module("probe.adapters.torch.description").described()
+    rows = ["| framework | classes |", "|---|---|"]
+    for title, names in (
+        ("Keras 3 and tf_keras", [name for name, module in keras_table.items() if module != "..qkeras"]),
+        ("QKeras (quantized_bits, quantized_relu)", [name for name, module in keras_table.items() if module == "..qkeras"]),
+        ("PyTorch (torch.nn)", torch_table),
+    ):
+        rows.append(f"| {title} | {', '.join(sorted(names))} |")
+    return "\n".join(rows)
+
+
+PARTS = {"first": first, "groupnorm": groupnorm, "stored": stored, "conv1d": conv1d, "channels": channels, "layers": layers}
+
+
+def section(name: str) -> str:
+    """A part as it stands in the README."""
+    body = PARTS[name]()
+    if name == "layers":
+        return body
+    width = 140
+    wrapped = [piece for line in body.splitlines() for piece in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])]
+    return "```\n" + "\n".join(wrapped).rstrip() + "\n```"
+
+
+def filled(text: str, name: str) -> str:
+    """The README with one part brought up to date."""
+    pattern = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
+    body = section(name)
+    return pattern.sub(lambda match: f"{match[1]}{body}\n{match[2]}", text)
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    for name in PARTS:
+        text = filled(text, name)
+    readme.write_text(text)

@@ -1,0 +1,24 @@
+"""README.md says what the code does: its generated parts are the code's own."""
+
+import re
+
+import pytest
+import readme
+
+TEXT = (readme.ROOT / "README.md").read_text()
+
+
+def comparable(text):
+    """Versions and the last digits of rounding errors differ between machines."""
+    text = re.sub(r"\d+\.\d+\.\d+", "VERSION", text)
+    return re.sub(
+        r"-?\d[\d.]*(e[+-]\d+)?",
+        lambda match: f"{float(match[0].rstrip('.')):.2g}" if float(match[0].rstrip(".")) > 1e-3 else "SMALL",
+        text,
+    )
+
+
+@pytest.mark.parametrize("name", readme.PARTS)
+def test_generated_parts_are_true(name):
+    assert f"<!-- begin: {name} -->" in TEXT
+    assert comparable(readme.filled(TEXT, name)) == comparable(TEXT), "run python tests/readme.py"
