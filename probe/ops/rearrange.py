@@ -66,7 +66,8 @@ class Pad(Rearrangement):
         x = inputs[0]
         if self.mode == "constant":
             amounts = graph.const([before for before, _ in self.pads] + [after for _, after in self.pads])
-            return (graph.op("Pad", x, amounts, graph.const(float(self.value)), mode="constant"),)
+            value = (graph.const(float(self.value)),) if self.value else ()  # the default is 0 in the dtype of x
+            return (graph.op("Pad", x, amounts, *value, mode="constant"),)
         for axis, (size, (before, after)) in enumerate(zip(graph.shape(x), self.pads, strict=True)):
             if before or after:
                 x = graph.op("Gather", x, graph.const([_source(i, size, self.mode) for i in range(-before, size + after)]), axis=axis)
@@ -135,14 +136,13 @@ class ResizeNearest(Rearrangement):
         return (x,)
 
     def emit(self, graph, *inputs):
-        return (
-            graph.op(
-                "Resize",
-                inputs[0],
-                "",
-                graph.const([float(scale) for scale in self.scales]),
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            ),
-        )
+        x = inputs[0]
+        if all(float(scale).is_integer() for scale in self.scales):
+            how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+            return (graph.op("Resize", x, "", graph.const([float(scale) for scale in self.scales]), **how),)
+        # ONNX Runtime divides by the scale where PyTorch multiplies, and copies the input where an axis keeps its size.
+        for axis, (have, scale, size) in enumerate(zip(graph.shape(x), self.scales, self.sizes, strict=True)):
+            if scale != 1:
+                step = np.float32(1 / scale)
+                x = graph.op("Gather", x, graph.const([min(int(np.float32(i) * step), have - 1) for i in range(size)]), axis=axis)
+        return (x,)
