@@ -84,8 +84,9 @@ def upsample(module: Any, call: Call) -> Description:
         sizes = tuple(math.floor(size * scale) for size, scale in zip(have, given, strict=True))
     scales = tuple(size / old for size, old in zip(sizes, have, strict=True))
     if module.size is None and not module.recompute_scale_factor:
-        # Where the size is kept or doubled PyTorch goes by the sizes all the same (ATen/native/UpSample.h, nearest_idx).
-        scales = tuple(by_size if by_size in (1, 2) else scale for by_size, scale in zip(scales, given, strict=True))
+        # In two dimensions, where the size is kept or doubled, PyTorch goes by the sizes all the same (ATen/native/UpSample.h, nearest_idx).
+        by_size = (1, 2) if rank == 2 else ()
+        scales = tuple(ratio if ratio in by_size else scale for ratio, scale in zip(scales, given, strict=True))
     return chain(ResizeNearest(scales=(1.0, 1.0, *scales), sizes=(*call.x.shape[:2], *sizes)))
 
 
