@@ -93,8 +93,13 @@ def test_resize_nearest_to_sizes(agrees, x, data):
 
 @given(arrays(least=3, most=5, longest=9), st.data())
 def test_resize_nearest_by_broken_scales(agrees, x, data):
-    """As ``Upsample(scale_factor=...)``: the given scale counts, not the ratio of the sizes."""
+    """As ``Upsample(scale_factor=...)``: the given scale counts, not the ratio of the sizes.
+
+    But in two dimensions PyTorch goes by the sizes where one is kept or doubled (ATen/native/UpSample.h, nearest_idx).
+    """
     factor = tuple(data.draw(st.floats(0.4, 3.7).filter(lambda f, size=size: size * f >= 1)) for size in x.shape[2:])
     sizes = (*x.shape[:2], *(math.floor(size * f) for size, f in zip(x.shape[2:], factor, strict=True)))
-    op = ops.ResizeNearest(scales=(1, 1, *factor), sizes=sizes)
+    ratios = [to / of for to, of in zip(sizes[2:], x.shape[2:], strict=True)]
+    scales = [ratio if x.ndim == 4 and ratio in (1, 2) else scale for ratio, scale in zip(ratios, factor, strict=True)]
+    op = ops.ResizeNearest(scales=(1, 1, *scales), sizes=sizes)
     agrees(op, [x.astype(np.float32)], lambda x: F.interpolate(x, scale_factor=factor, recompute_scale_factor=False))
