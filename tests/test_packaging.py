@@ -1,0 +1,119 @@
+"""What is shipped, and what each way in imports: nothing heavy before it is needed, never the other framework."""
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+
+import probe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tf_keras", "torch"]
+
+
+def python(code, *arguments):
+    """What a fresh Python prints, started outside the checkout and without this process' settings for TensorFlow."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))}
+    run = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT.parent, env=env)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_a_promised_framework_imports(name):
+    """A framework that does not load fails here, so that no green run hides a skip."""
+    import_module(name)
+
+
+def test_every_package_is_shipped():
+    """setuptools takes a literal list, because adapters/ is installed as probe.adapters; it must name every folder."""
+    folders = {path.parent.relative_to(ROOT) for top in ("probe", "adapters") for path in (ROOT / top).rglob("*.py")}
+    names = {".".join(folder.parts) for folder in folders}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {name if name.startswith("probe") else f"probe.{name}" for name in names}
+
+
+def test_extras():
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert set(extras) == {"keras", "qkeras", "torch", "all", "dev"}
+    assert extras["all"] == ["layerprobe[keras,qkeras,torch]"]
+    assert not [one for group in ("keras", "qkeras", "torch") for one in extras[group] if "==" in one], "a library takes ranges"
+
+
+def test_versions_agree():
+    assert probe.__version__ == PROJECT["project"]["version"] == version("layerprobe")
+    (command,) = entry_points(group="console_scripts", name="probe")
+    assert command.value == "probe.cli:main"
+
+
+def test_tests_hold_no_package():
+    """An __init__.py under tests/ would shadow the package that is tested."""
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+IMPORTED = """
+import sys
+before = set(sys.modules)
+{}
+new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+print(*sorted(new - set(sys.stdlib_module_names) - {{"probe"}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "imported"),
+    [
+        ("import probe", ""),
+        ("import probe; probe.ProbeError", ""),
+        ("import probe.cli", "click"),
+        ("import probe.adapters", ""),
+    ],
+)
+def test_what_a_module_imports(code, imported):
+    assert python(IMPORTED.format(code)).split() == imported.split()
+
+
+def test_the_core_imports_no_framework():
+    modules = sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "probe").rglob("*.py") if path.stem != "__init__"
+    )
+    code = IMPORTED.format(f"import {', '.join(modules)}")
+    assert not set(python(code).split()) & set(FRAMEWORKS)
+
+
+RUN = """
+import sys
+from probe.cli import main
+try:
+    main()
+except SystemExit as ended:
+    print("status", ended.code or 0)
+print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["digits.keras"], [*FRAMEWORKS, "numpy", "h5py", "onnx", "onnxruntime"]),
+        (["digits_qkeras.h5"], [*FRAMEWORKS, "onnx", "onnxruntime"]),
+        (["digits.keras", "--layer", "conv2d"], ["torch", "qkeras"]),
+        (["digits_qkeras.h5", "--layer", "conv2d"], ["torch"]),
+        (["digits.pt", "--layer", "conv", "--factory", "digits_net.py:DigitsNet", "--shape", "2,1,8,8"], [*FRAMEWORKS[:4], "h5py"]),
+    ],
+    ids=["list .keras", "list .h5", "Keras 3", "QKeras", "PyTorch"],
+)
+def test_probing_imports_one_framework(arguments, forbidden):
+    examples = ROOT / "examples"
+    out = python(RUN, *(f"{examples / one}" if "." in one else one for one in arguments)).splitlines()
+    assert out[-2:-1] == ["status 0"]
+    assert not set(out[-1].split()) & set(forbidden)

@@ -1,0 +1,59 @@
+"""The names that other programs rely on: add to them, do not change them."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import probe
+
+NAMES = [
+    "Description",
+    "ProbeError",
+    "Ref",
+    "Report",
+    "Step",
+    "Weight",
+    "__version__",
+    "assert_layer",
+    "check",
+    "open_model",
+    "sweep",
+]
+
+
+def test_public_names():
+    assert sorted(probe.__all__) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_loads_and_is_documented(name):
+    value = getattr(probe, name)
+    assert value is getattr(probe, name)
+    assert name == "__version__" or inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_none_shares_its_name_with_a_module(name):
+    """With names that load on first use, the second use would find the module instead."""
+    root = Path(probe.__file__).parent
+    assert not (root / f"{name}.py").exists() and not (root / name).exists()
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'chekc'"):
+        probe.chekc  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (probe.open_model, ["source", "trust", "factory", "imports"]),
+        (probe.check, ["model", "layer", "x", "expected", "given", "call", "shape", "seed", "rtol", "atol"]),
+        (probe.sweep, ["model", "x", "expected", "shape", "seed", "layers"]),
+        (probe.assert_layer, ["model", "layer", "x", "expected", "options"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_arguments(function, arguments):
+    assert list(inspect.signature(function).parameters) == arguments
