@@ -44,7 +44,16 @@ _QUANTIZER_OF = {
 
 def custom_objects() -> dict[str, Any]:
     """What Keras must be told to load a QKeras model, by name."""
-    return {name: vars(qkeras)[name] for name in QKERAS if name in vars(qkeras)}
+    return {**{name: vars(qkeras)[name] for name in QKERAS if name in vars(qkeras)}, "QActivation": _QActivation}
+
+
+class _QActivation(qkeras.QActivation):
+    """Reads its own config: QKeras' QActivation cannot, where its quantiser was given as an object and saved to a ``.keras``."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> qkeras.QActivation:
+        quantizer = config["activation"]
+        return qkeras.QActivation(**{**config, "activation": qkeras.get_quantizer(quantizer) if isinstance(quantizer, dict) else quantizer})
 
 
 def reader(layer: Any) -> Reader:
@@ -125,17 +134,26 @@ _LINEAR_SIGMOIDS = {qkeras.hard_sigmoid: 0.5, qkeras.smooth_sigmoid: 0.1875}
 """QKeras' own sigmoids -> the slope of clip(slope * x + 0.5, 0, 1). Its hard_sigmoid is neither that of Keras 2 nor of Keras 3."""
 
 
+_OPTIONS = {
+    "symmetric": 0,
+    "keep_negative": True,
+    "negative_slope": 0,
+    "use_sigmoid": 0,
+    "relu_upper_bound": None,
+    "is_quantized_clip": True,
+}
+"""The options of both quantisers and their defaults, which go without saying."""
+
+
 def _words(op: ops.Quantizer, quantizer: Any, stored: np.ndarray) -> str:
     """Such as "quantized_bits(4, 0, alpha=1): scale 0.125, 16 levels, 3 values clipped"."""
     options = [str(op.bits), str(op.integer)]
-    if isinstance(op, ops.QuantizedRelu):
-        shown = {"use_sigmoid": 0, "negative_slope": 0.0, "relu_upper_bound": None, "is_quantized_clip": True, "qnoise_factor": 1.0}
-    else:
-        shown = {"symmetric": 0, "keep_negative": True, "alpha": None, "qnoise_factor": 1.0}
-    for option, default in shown.items():
-        value = getattr(quantizer, option)
-        text = repr(value) if np.ndim(value) == 0 else "per channel"
-        options += [f"{option}={text}"] if isinstance(value, str) or np.ndim(value) or value != default else []
+    for option, default in _OPTIONS.items():
+        if getattr(quantizer, option, default) != default and not (option == "symmetric" and isinstance(op, ops.AutoQuantizedBits)):
+            options.append(f"{option}={getattr(quantizer, option)}")
+    alpha = getattr(quantizer, "alpha", None)
+    options += [] if alpha is None else [f"alpha={alpha!r}" if np.ndim(alpha) == 0 else "alpha per channel"]
+    options += [f"qnoise_factor={op.noise:g}"] if op.noise != 1 else []
     name = f"{type(quantizer).__name__}({', '.join(options)})"
     if not isinstance(op, ops.QuantizedBits | ops.AutoQuantizedBits):
         return name
@@ -148,7 +166,7 @@ def _activated(function: Any, call: Call, ndim: int) -> tuple[Step, ...]:
     """The steps of what QKeras takes for an activation: a quantiser, a function of its own, or one of Keras'."""
     if function in _LINEAR_SIGMOIDS:
         return (Step(ops.HardSigmoid(alpha=_LINEAR_SIGMOIDS[function], beta=0.5)),)
-    if getattr(function, "__module__", "").partition(".")[0] == "qkeras":
+    if str(getattr(function, "__module__", "")).partition(".")[0] == "qkeras":
         return (Step(quantizer_op(function, ndim, "its output goes through")),)
     return activation_steps(function, call, ndim)
 

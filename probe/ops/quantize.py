@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from probe.ops.base import Elementwise, Op, spread
+from probe.rounding import Precision
 
 __all__ = ["AutoQuantizedBits", "QuantizedBits", "QuantizedRelu", "Quantizer"]
 
@@ -61,6 +62,12 @@ class Quantizer(Op):
         noise = _like(x, self.noise)
         return x + noise * (-x + q) if self.straight_through else _like(x, 1 - self.noise) * x + noise * q
 
+    def _allowed(self, wander: np.ndarray, x: np.ndarray, y: np.ndarray, precision: Precision) -> np.ndarray:
+        """What moving the input does, and the rounding of the mixing, which is exact where q is 0 and stays so."""
+        with np.errstate(all="ignore"):
+            own = 4 * precision.unit * (np.abs(x - y) + np.abs(y)) + precision.tiny
+        return wander + np.where(np.isfinite(own) & ((y != 0) | (wander != 0) | (self.noise != 1)), own, 0.0)
+
     def _emit_mix(self, graph, x: str, q: str) -> str:
         noise = graph.const(float(self.noise))
         if self.straight_through:
@@ -69,19 +76,21 @@ class Quantizer(Op):
 
 
 class _Fixed(Elementwise, Quantizer):
-    """A quantiser of each element alone. Mixing may lose as much as a rounding of the larger of what is mixed."""
+    """A quantiser of each element alone."""
 
     def before(self) -> float:
         """How far rounding before the threshold may move x, in roundings of 2**integer."""
         return 0.0
 
-    def scale(self, x, y):
-        return np.maximum(np.abs(x), np.abs(y))
-
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        moved = self.before() * precision.unit * 2.0**self.integer
-        slack = np.full(inputs[0].shape, moved) if slacks[0] is None else slacks[0] + moved
-        return super().allowance(inputs, (slack,), outputs, precision, where)
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        moved = np.asarray(self.before() * precision.unit * 2.0**self.integer + (0 if slack is None else slack))
+        wander = spread(self.f, x, y, moved) if moved.any() else np.zeros(y.shape)
+        return (self._allowed(wander, self._unquantized(x), y, precision),)
+
+    def _unquantized(self, x: np.ndarray) -> np.ndarray:
+        """What the quantised value is mixed with."""
+        return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +127,13 @@ class QuantizedBits(_Fixed):
         low, high = self.limits()
         codes = np.rint(x * 2.0 ** (self._unsigned - self.integer))
         return (self._unsigned > 0) & ((codes < low) | (codes > high))
+
+    def says(self, inputs):
+        alpha, (low, high) = np.asarray(self.alpha, np.float32), self.limits()
+        size = 2.0 ** (self.integer - self._unsigned) * (float(alpha) if alpha.ndim == 0 else 1)
+        if self._unsigned <= 0:
+            return "the sign alone"
+        return f"to multiples of {size:g} from {low * size:g} to {high * size:g}" + (", times alpha" if alpha.ndim else "")
 
     def f(self, x):
         x = _flush(x)
@@ -163,6 +179,11 @@ class QuantizedRelu(_Fixed):
     @property
     def _n(self) -> int:
         return self.bits - (self.negative_slope != 0.0)
+
+    def says(self, inputs):
+        size, slope = 2.0 ** (self.integer - self._n), f", slope {self.negative_slope:g} below zero" if self.negative_slope else ""
+        top = f"to multiples of {size:g} up to {2.0**self.integer - size:g}"
+        return top + slope if self.sigmoid is None else f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
         relu = np.where(x > 0, x, _like(x, self.negative_slope) * x) if self.negative_slope else np.maximum(x, 0)
@@ -234,13 +255,15 @@ class AutoQuantizedBits(Quantizer):
 
     @property
     def levels(self) -> int:
-        low, high = self.limits()
-        return int(high - low) + 1
+        return 2**self.bits - 1
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """Which of these values lie beyond the levels."""
         with np.errstate(all="ignore"):
             return np.rint(np.abs(x) / self.step(x)) > self.limits()[1]
+
+    def says(self, inputs):
+        return f"to {self.levels} levels whose distance is found from the input itself"
 
     def _codes(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
         half = _like(x, self.limits()[1])
@@ -289,12 +312,11 @@ class AutoQuantizedBits(Quantizer):
             )
         moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
         wander = np.zeros(y.shape)
-        own = 8 * precision.unit * np.maximum(np.abs(x), np.abs(y)) + precision.tiny
         with np.errstate(all="ignore"):
             for sign in (-1, 0, 1):
                 scales = self._scales(x * (1 + sign * share))
                 wander = np.maximum(wander, spread(partial(self._f, scales=scales), x, y, moved))
-        return (np.where(np.isfinite(own), own, 0) + wander,)
+        return (self._allowed(wander, x, y, precision),)
 
     def emit(self, graph, *inputs):
         (x,) = inputs

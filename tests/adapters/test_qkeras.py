@@ -17,6 +17,7 @@ import probe
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
     pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),  # QKeras calls one twice
+    pytest.mark.filterwarnings("ignore:The `keras.constraints.serialize:UserWarning"),  # QKeras serialises quantizers as constraints
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
 ]
 
@@ -118,3 +119,176 @@ def test_all_parties_agree_on_a_layer_alone(case, seed):
         internal = getattr(layer, f"{attribute}_quantizer_internal")
         np.testing.assert_array_equal(weight.effective, weight.stored if internal is None else internal(getattr(layer, name)).numpy())
         assert bool(weight.steps) == (internal is not None)
+
+
+def by_four_bits(*names):
+    return {f"{name}_quantizer": quantized_bits(4, 1, alpha=1) for name in names}
+
+
+SAVED = {
+    "QDense": ({"units": 4, "activation": "quantized_relu(4, 2)", **by_four_bits("kernel", "bias")}, (9, 7)),
+    "QConv1D": ({"filters": 4, "kernel_size": 3, "padding": "causal", "activation": "tanh", **by_four_bits("kernel", "bias")}, (9, 7)),
+    "QConv2D": ({"filters": 4, "kernel_size": (3, 2), "strides": 2, "padding": "same", **by_four_bits("kernel", "bias")}, (9, 8, 3)),
+    "QDepthwiseConv2D": ({"kernel_size": 3, "depth_multiplier": 2, "padding": "same", **by_four_bits("depthwise", "bias")}, (9, 8, 3)),
+    "QBatchNormalization": ({**by_four_bits("beta", "gamma", "mean"), "variance_quantizer": quantized_relu(6, 3)}, (9, 8, 3)),
+}
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("kind", SAVED)
+def test_a_saved_layer_agrees_and_its_stored_weights_diverge(kind, suffix, tmp_path):
+    options, shape = SAVED[kind]
+    layer = getattr(qkeras, kind)(**options)
+    data = tf_keras.Input(shape)
+    model = tf_keras.Model(data, layer(data))
+    x = filled(layer, (2, *shape))
+    model.save(tmp_path / f"model{suffix}")
+    opened = probe.open_model(tmp_path / f"model{suffix}")
+    report = probe.check(opened, layer.name, x)
+    assert report.ok, str(report)
+    assert not report.missing
+    np.testing.assert_array_equal(report.outputs["framework"], model(x))
+    for stored, weight in zip(layer.get_weights(), report.weights.values(), strict=True):
+        np.testing.assert_array_equal(weight.stored, stored)
+        assert (weight.effective != weight.stored).any()
+        assert "quantized_" in weight.steps[0]
+    plain = {name: value for name, value in options.items() if not name.endswith(("quantizer", "activation"))}
+    raw = getattr(tf_keras.layers, kind[1:])(**plain)
+    raw.build((2, *shape))
+    raw.set_weights(layer.get_weights())
+    mine = np.asarray(raw(x) if getattr(layer, "activation", None) is None else layer.activation(raw(x)))
+    wrong = probe.check(opened, layer.name, x, expected=mine)
+    assert wrong.verdict == "diverge"
+    assert wrong.comparisons["framework", "numpy"].ok
+    assert not wrong.comparisons["framework", "expected"].ok
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_a_saved_network_of_activations(suffix, tmp_path):
+    """Quantisers given as objects, as strings and with options; QKeras' own functions; layers of tf_keras between them."""
+    data = tf_keras.Input((9, 8, 3))
+    x = QActivation(quantized_bits(6, 2, alpha="auto_po2"), name="auto")(data)
+    x = tf_keras.layers.Conv2D(5, 3, activation="relu", name="plain")(x)
+    x = QActivation("quantized_relu(4, 1, negative_slope=0.25)", name="leaky")(x)
+    x = QActivation("hard_sigmoid", name="hard")(x)
+    x = tf_keras.layers.Activation("hard_sigmoid", name="keras2")(x)
+    x = QActivation("quantized_bits(3, 0, keep_negative=False)", name="positive")(x)
+    x = tf_keras.layers.Flatten(name="flatten")(x)
+    tf_keras.Model(data, x).save(tmp_path / f"model{suffix}")
+    reports = list(probe.sweep(tmp_path / f"model{suffix}"))
+    assert [report.layer for report in reports] == ["auto", "plain", "leaky", "hard", "keras2", "positive", "flatten"]
+    assert all(report.ok for report in reports), [str(report) for report in reports if not report.ok]
+
+
+@pytest.mark.parametrize("left_out", ["scale", "center"])
+def test_parameters_are_paired_with_quantizers_by_name(left_out):
+    """By position, beta would go through gamma's quantizer, or mean through beta's."""
+    quantizers = {f"{name}_quantizer": quantized_bits(8, k, alpha=1) for k, name in enumerate(("gamma", "beta", "mean", "variance"))}
+    layer = QBatchNormalization(**{left_out: False}, **quantizers)
+    x = filled(layer, (2, 5, 3))
+    report = probe.check(layer, layer.name, x)
+    assert report.ok, str(report)
+    used = {name: weight.steps[0].partition(":")[0] for name, weight in report.weights.items()}
+    signatures = [f"quantized_bits(8, {k}, alpha=1)" for k in range(4)]
+    wanted = dict(zip(("gamma", "beta", "moving_mean", "moving_variance"), signatures, strict=True))
+    del wanted[{"scale": "gamma", "center": "beta"}[left_out]]
+    assert used == wanted
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "words"),
+    [
+        (quantized_bits(4, 0, alpha=1), "quantized_bits(4, 0, alpha=1): scale 0.125, 16 levels, 2 values clipped"),
+        (quantized_bits(4, 0, 1, alpha=1.0), "quantized_bits(4, 0, symmetric=1, alpha=1.0): scale 0.125, 15 levels, 3 values clipped"),
+        (quantized_bits(1, 0, alpha=0.5), "quantized_bits(1, 0, alpha=0.5): scale 0.5, 2 levels, 0 values clipped"),
+        (
+            quantized_bits(4, 0, keep_negative=False, alpha=1),
+            "quantized_bits(4, 0, keep_negative=False, alpha=1): scale 0.0625, 16 levels, 4 values clipped",
+        ),
+        (
+            quantized_bits(3, 0, alpha=np.array([1, 0.5], np.float32)),
+            "quantized_bits(3, 0, alpha per channel): scale 0.125 to 0.25 by channel, 8 levels, 2 values clipped",
+        ),
+        (
+            quantized_bits(3, 0, alpha="auto"),
+            "quantized_bits(3, 0, alpha='auto'): scale 0.333333 to 0.5 by channel, 7 levels, 0 values clipped",
+        ),
+        (
+            quantized_bits(3, 0, alpha="auto_po2"),
+            "quantized_bits(3, 0, alpha='auto_po2'): scale 0.25 to 0.5 by channel, 7 levels, 2 values clipped",
+        ),
+        (quantized_relu(3, 1), "quantized_relu(3, 1)"),
+    ],
+)
+def test_the_steps_in_words(quantizer, words):
+    layer = QDense(2, use_bias=False, kernel_quantizer=quantizer)
+    layer.build((2, 3))
+    layer.set_weights([np.array([[0.5, -1.5], [1.0, -0.25], [-1.0, 0.75]], np.float32)])
+    report = probe.check(layer, layer.name, np.ones((2, 3), np.float32))
+    assert report.weights["kernel"].steps == (words,)
+
+
+def test_per_channel_alpha_and_scale_axis():
+    rng = np.random.default_rng(0)
+    for quantizer in (quantized_bits(4, 0, alpha=rng.uniform(0.5, 2, 5).astype(np.float32)), quantized_bits(4, 0, alpha=[0.5, 1, 2, 3, 4])):
+        layer = QConv2D(5, 3, kernel_quantizer=quantizer)
+        x = filled(layer, (2, 9, 8, 3))
+        assert probe.check(layer, layer.name, x).ok
+    for axis in (0, 1, 2, -1):
+        layer = QConv2D(5, 3, kernel_quantizer=quantized_bits(4, 0, alpha="auto_po2", scale_axis=axis))
+        x = filled(layer, (2, 9, 8, 3))
+        report = probe.check(layer, layer.name, x)
+        assert report.ok
+        np.testing.assert_array_equal(report.weights["kernel"].effective, layer.kernel_quantizer_internal(layer.kernel))
+
+
+def test_the_noise_of_a_training_schedule_is_part_of_the_effective_weight():
+    quantizer = quantized_bits(4, 0, alpha=1, qnoise_factor=0.25, use_variables=True)
+    layer = QDense(4, kernel_quantizer=quantizer)
+    x = filled(layer, (2, 7))
+    report = probe.check(layer, layer.name, x)
+    assert report.ok
+    assert "qnoise_factor=0.25" in report.weights["kernel"].steps[0]
+
+
+def doubled(w):
+    return w * 2
+
+
+doubled.alpha = "auto"  # spares it what QKeras asks of quantizers when it initialises a kernel
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "why"),
+    [
+        (QDense, {"kernel_quantizer": "quantized_po2(4)"}, "its kernel goes through quantized_po2, a quantizer without a description"),
+        (QDense, {"kernel_quantizer": "quantized_bits(4)", "bias_quantizer": "ternary()"}, "its bias goes through ternary, "),
+        (QDense, {"kernel_quantizer": doubled}, "its kernel goes through doubled, a quantizer without a description"),
+        (QDense, {"activation": qkeras.quantized_hswish(4)}, "its output goes through quantized_hswish, "),
+        (QActivation, {"activation": "quantized_tanh(4)"}, "its output goes through quantized_tanh, a quantizer without a description"),
+        (QActivation, {"activation": "binary_sigmoid"}, "its output goes through binary_sigmoid, a quantizer without a description"),
+    ],
+)
+def test_what_has_no_description_says_so(kind, options, why):
+    layer = kind(4, **options) if kind is QDense else kind(**options)
+    x = filled(layer, (2, 7))
+    report = probe.check(layer, layer.name, x)
+    assert report.verdict == "unchecked"
+    assert why in report.missing["numpy"]
+
+
+def test_the_sigmoid_that_qkeras_was_told_to_use():
+    layer, x = QActivation(quantized_relu(4, 1, use_sigmoid=1)), np.linspace(-4, 4, 50, dtype=np.float32).reshape(2, 25)
+    try:
+        for mode, verdict in (("hard", "agree"), ("smooth", "agree"), ("real", "unchecked")):
+            qkeras.quantizers.set_internal_sigmoid(mode)
+            assert probe.check(layer, layer.name, x).verdict == verdict
+    finally:
+        qkeras.quantizers.set_internal_sigmoid("hard")
+
+
+def test_the_qkeras_of_hgq2_is_recognised(monkeypatch):
+    monkeypatch.setitem(sys.modules, "qkeras", types.ModuleType("qkeras"))
+    monkeypatch.delitem(sys.modules, "probe.adapters.qkeras", raising=False)
+    with pytest.raises(probe.ProbeError, match="hgq2, which overwrites it"):
+        importlib.import_module("probe.adapters.qkeras")

@@ -1,31 +1,30 @@
 """Our quantisers against QKeras' own: weights bit for bit, activations within the allowance and through ONNX Runtime."""
 
 import numpy as np
-import pytest
 import qkeras
 import tensorflow as tf
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from probe import ops
 from probe.crosscheck import crosscheck
 from probe.layer import Step
-from probe.rounding import allowances, precision_of
+from probe.rounding import precision_of
 
 BITS = st.integers(1, 12)
 INTEGER = st.integers(0, 4)
 NOISE = st.sampled_from([1.0, 1.0, 1.0, 0.25, 0.0, 0.3])
 
 
-def values(shape=None):
+def values():
     """Arrays of ties, limits, their neighbours, zeros, denormals and very large values, and of anything between."""
     grid = st.builds(lambda k, e: k / 2.0**e, st.integers(-70, 70), st.integers(0, 9))
     beside = st.builds(lambda v, up: np.nextafter(np.float32(v), np.float32(up * np.inf)), grid, st.sampled_from([-1, 1]))
     special = st.sampled_from([0.0, -0.0, 1e-40, -1e-40, 1e-30, -1e-30, 1e10, -1e10, 3e30, -3e30, 16777217.0])
     between = st.floats(-100, 100, width=32).filter(lambda v: not 0 < abs(v) < 1e-30)  # TensorFlow flushes what becomes denormal
     element = st.one_of(grid, beside, special, between, between.map(lambda v: v / 50))
-    return arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=4) if shape is None else shape, elements=element.map(np.float32))
+    return arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=4), elements=element.map(np.float32))
 
 
 def alphas(shape):
@@ -123,3 +122,25 @@ def test_numpy_onnx_and_qkeras_agree_within_the_allowance(case, shift):
         np.testing.assert_array_equal(np.isfinite(party), np.isfinite(y[0]))
         finite = np.isfinite(y[0])
         assert (np.abs(party - y[0]) <= allowed)[finite].all()
+
+
+def test_only_an_input_at_a_threshold_may_change_its_level():
+    op = ops.QuantizedRelu(4, 1)  # levels 1/8 apart, thresholds between them
+    x = np.array([0.3125, 0.3125 + 3e-7, 0.3125 + 5e-7, 0.25, 7.0, -1.0])
+    allowed = op.allowance((x,), (np.full(x.shape, 4e-7),), op.run(x), precision_of("float32"))[0]
+    np.testing.assert_allclose(allowed[:2], 0.125, rtol=1e-5)
+    assert (allowed[2:] < 1e-5).all()
+    assert allowed[-1] == 0
+
+
+def test_infinities_and_nan_are_where_qkeras_has_them():
+    x = np.array([np.inf, -np.inf, np.nan, 1.0], np.float32)
+    for op, quantizer in [
+        (ops.QuantizedBits(4, 1), qkeras.quantized_bits(4, 1)),
+        (ops.QuantizedRelu(4, 1), qkeras.quantized_relu(4, 1)),
+        (ops.QuantizedRelu(4, 1, quantized_clip=False), qkeras.quantized_relu(4, 1, is_quantized_clip=False)),
+    ]:
+        theirs = quantizer(tf.constant(x)).numpy()
+        y = op.run(x.astype(float))
+        np.testing.assert_array_equal(y[0], theirs)
+        np.testing.assert_array_equal(crosscheck([Step(op)], [x], [y])[0], theirs)
