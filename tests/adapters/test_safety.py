@@ -1,0 +1,285 @@
+"""A file that would run code is refused before any loader sees it; the attacks are real, and each is shown to work without the check."""
+
+import base64
+import copy
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tf_keras
+import torch
+from probe.adapters.keras.safety import objects, refuse_code
+from probe.adapters.keras.table import DESCRIBED
+
+import probe
+from probe.errors import NotTrusted
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),  # Keras 3.15 saving
+    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The `keras.constraints.serialize:UserWarning"),
+]
+
+
+@pytest.fixture
+def marker(tmp_path):
+    return tmp_path / "marker"
+
+
+def saved(model, path):
+    model.save(path)
+    return path
+
+
+def small(namespace):
+    data = namespace.Input((3,), name="data")
+    return namespace.Model(data, namespace.layers.Dense(2, activation="relu", name="dense")(data))
+
+
+def edited(path, change):
+    """The file with its model config changed in place."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            change(config)
+            file.attrs["model_config"] = json.dumps(config)
+        return path
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    change(config)
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def refused(path, marker, *words):
+    """Neither opening nor the command may leave the marker, and the sentence names what was found and the way out."""
+    marker.unlink(missing_ok=True)
+    with pytest.raises(NotTrusted) as error:
+        probe.open_model(path)
+    assert not marker.exists()
+    assert "\n" not in str(error.value)
+    for word in (str(path), "--trust", *words):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_lambda(tmp_path, marker, namespace, suffix, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = namespace.Input((3,))
+    layer = namespace.layers.Lambda(lambda x: [open("marker", "w").close(), x][1], output_shape=(3,), name="runs")  # noqa: PTH123
+    path = saved(namespace.Model(data, layer(data)), tmp_path / f"lambda{suffix}")
+    refused(path, marker, "Lambda layer 'runs'")
+    probe.open_model(path, trust=True).run([np.zeros((1, 3))], (), lambda _: None)
+    assert marker.exists(), "with trust the code runs, as it would have without the check"
+
+
+def test_lambda_inside_a_wrapper_and_a_nested_model(tmp_path, marker):
+    layers = tf_keras.layers
+    inner = tf_keras.Sequential([tf_keras.Input((4, 3)), layers.TimeDistributed(layers.Lambda(lambda x: x, name="hidden"))])
+    data = tf_keras.Input((4, 3))
+    refused(saved(tf_keras.Model(data, inner(data)), tmp_path / "nested.h5"), marker, "'hidden'")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_tensorflow_function_that_writes_a_file(tmp_path, marker, suffix):
+    def write(config):
+        layer = {
+            "class_name": "TFOpLambda",
+            "config": {"name": "write", "trainable": True, "dtype": "float32", "function": "io.write_file"},
+            "name": "write",
+            "inbound_nodes": [["_CONSTANT_VALUE", -1, str(marker), {"contents": "x"}]],
+        }
+        if suffix == ".keras":
+            layer |= {"module": "tf_keras.src.layers.core.tf_op_layer", "registered_name": "TFOpLambda"}
+        config["config"]["layers"].append(layer)
+
+    path = edited(saved(small(tf_keras), tmp_path / f"write{suffix}"), write)
+    refused(path, marker, "'io.write_file'")
+    with pytest.raises(AttributeError):
+        tf_keras.models.load_model(path, compile=False)
+    assert marker.exists(), "Keras runs it before it fails"
+
+
+def test_harmless_tensorflow_functions_open(tmp_path):
+    data = tf_keras.Input((4, 3))
+    path = saved(tf_keras.Model(data, tf_keras.activations.relu(data)[:, 1:] * 2.0 + 1.0), tmp_path / "ops.h5")
+    assert {layer.kind for layer in probe.open_model(path).layers} == {"TFOpLambda", "SlicingOpLambda"}
+
+
+def test_class_that_names_a_module_to_import(tmp_path, marker, monkeypatch):
+    (tmp_path / "evil_module.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def point(config):
+        config |= {"module": "evil_module", "class_name": "Evil", "registered_name": "Evil"}
+
+    path = edited(saved(small(tf_keras), tmp_path / "evil.keras"), point)
+    refused(path, marker, "evil_module.Evil", "--import evil_module")
+    with pytest.raises(TypeError, match="Could not locate class"):
+        tf_keras.models.load_model(path, compile=False)
+    assert marker.exists(), "Keras imports it before it fails"
+
+
+def test_torch_module_in_a_keras_file(tmp_path, marker):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    content = io.BytesIO()
+    torch.save(Bomb(), content)
+
+    def hide(config):
+        config["config"]["layers"][1] |= {
+            "class_name": "TorchModuleWrapper",
+            "config": {"name": "torch", "module": base64.b64encode(content.getvalue()).decode()},
+        }
+
+    path = edited(saved(small(keras), tmp_path / "torch.keras"), hide)
+    refused(path, marker, "TorchModuleWrapper")
+    torch.load(io.BytesIO(content.getvalue()), weights_only=False).close()
+    assert marker.exists()
+
+
+def test_pickled_module(tmp_path, marker):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    for name, write in (("zip.pt", torch.save), ("plain.pt", lambda value, path: path.write_bytes(pickle.dumps(value)))):
+        write(Bomb(), tmp_path / name)
+        with pytest.raises(probe.ProbeError) as error:
+            probe.open_model(tmp_path / name)
+        assert not marker.exists() and "\n" not in str(error.value)
+
+
+def test_activation_that_is_a_function_of_some_module(tmp_path, marker):
+    def call(config):
+        config["config"]["layers"][1]["config"]["activation"] = {
+            "class_name": "function",
+            "module": "os",
+            "config": "system",
+            "registered_name": "system",
+        }
+
+    refused(edited(saved(small(tf_keras), tmp_path / "os.keras"), call), marker, "'system'", "'dense'")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_strings_that_qkeras_would_evaluate(tmp_path, marker, suffix):
+    qkeras = pytest.importorskip("qkeras")
+    data = tf_keras.Input((3,))
+    layer = qkeras.QDense(2, kernel_quantizer="quantized_bits(4, 0, 1)", bias_quantizer="quantized_bits(4)", name="qdense")
+
+    def string(value):
+        def change(config):
+            config["config"]["layers"][1]["config"]["kernel_quantizer"] = value
+
+        return change
+
+    path = saved(tf_keras.Model(data, layer(data)), tmp_path / f"q{suffix}")
+    assert probe.open_model(edited(path, string("quantized_bits(3, 0, alpha=1)"))).layers[0].checkable
+    refused(edited(path, string("np.save('marker', 1)")), marker, "'np.save'", "'qdense'")
+    refused(edited(path, string("get_quantizer")), marker, "'get_quantizer'")
+
+
+def test_no_object_of_a_config_may_be_another_class(tmp_path):
+    """Every serialized object of real files in turn is renamed, moved to another module, registered as another."""
+    qkeras = pytest.importorskip("qkeras")
+    for namespace in (keras, tf_keras):
+        layers = namespace.layers
+        inner = namespace.Sequential([namespace.Input((4, 4, 3)), layers.Conv2D(2, 2, kernel_regularizer="l2", kernel_constraint="max_norm")])
+        inner.compile("adam", "mse")
+        data = namespace.Input((4, 4, 3))
+        x = layers.Bidirectional(layers.LSTM(3))(layers.Reshape((6, 3))(inner(data)))
+        if namespace is tf_keras:
+            x = qkeras.QDense(2, kernel_quantizer=qkeras.quantized_bits(4, 0, 1), activation="quantized_relu(4)")(x)
+        model = namespace.Model(data, x)
+        for suffix in (".keras", ".h5") if namespace is tf_keras else (".keras",):
+            path = saved(model, tmp_path / f"all{suffix}")
+            config = _config(path)
+            refuse_code("the file", config)
+            count = len([found for found in objects({**config, "compile_config": None}) if found.value["class_name"][:2] != "__"])
+            assert count > 20
+            for position in range(count):
+                for change in ({"class_name": "Evil"}, {"module": "evil.keras"}, {"registered_name": "package>Evil"}):
+                    other = copy.deepcopy({**config, "compile_config": None})
+                    known = [found for found in objects(other) if found.value["class_name"][:2] != "__"][position]
+                    if known.compiled and "class_name" in change:
+                        continue  # a class of keras.optimizers, whichever, only ever trains
+                    known.value.update(change)
+                    with pytest.raises(NotTrusted):
+                        refuse_code("the file", other)
+
+
+def _config(path: Path):
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["model_config"])
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+@pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_nothing_of_kerass_own_is_refused(namespace):
+    """Every activation, initializer, regularizer and constraint of both frameworks, and every class with a description."""
+    data = namespace.Input((4,))
+    model = {"class_name": "Functional", "config": namespace.Model(data, namespace.layers.Dense(2)(data)).get_config()}
+    dense = model["config"]["layers"][1]["config"]
+    for name in vars(namespace.activations):
+        if not name.startswith("_") and name not in ("get", "serialize", "deserialize"):
+            refuse_code("the file", {**model, "activation": name})
+    for module in (namespace.initializers, namespace.regularizers, namespace.constraints):
+        for cls in {value for value in vars(module).values() if isinstance(value, type)}:
+            if cls.__name__ not in ("Initializer", "Regularizer", "Constraint", "STFT"):
+                refuse_code("the file", {**dense, "value": {"class_name": cls.__name__, "config": {}, "module": module.__name__}})
+    for name in DESCRIBED:
+        refuse_code("the file", {"class_name": name, "config": {}})
+
+
+def test_importing_the_users_own_module_is_consent(tmp_path, monkeypatch):
+    for namespace, suffix in (("keras", ".keras"), ("tf_keras", ".keras"), ("tf_keras", ".h5")):
+        name = f"my_{namespace}_{suffix[1:]}"
+        (tmp_path / f"{name}.py").write_text(
+            f"import {namespace} as keras\n"
+            "class Twice(keras.layers.Layer):\n"
+            "    def call(self, x):\n"
+            "        return 2 * x\n"
+            "@keras.saving.register_keras_serializable('mine')\n"
+            "class Thrice(keras.layers.Layer):\n"
+            "    def call(self, x):\n"
+            "        return 3 * x\n"
+        )
+        with monkeypatch.context() as here:
+            here.chdir(tmp_path)
+            module = probe_import(name, here, tmp_path)
+            keras_module = module.keras
+            data = keras_module.Input((3,))
+            path = saved(keras_module.Model(data, module.Thrice(name="b")(module.Twice(name="a")(data))), tmp_path / f"own_{name}{suffix}")
+            with pytest.raises(NotTrusted, match="--import"):
+                probe.open_model(path)
+            model = probe.open_model(path, imports=(name,))
+            assert [(layer.name, layer.kind, layer.checkable) for layer in model.layers] == [("a", "Twice", ()), ("b", "Thrice", ())]
+            assert probe.open_model(path, imports=(str(tmp_path / f"{name}.py"),)).names()
+
+
+def probe_import(name, monkeypatch, folder):
+    monkeypatch.syspath_prepend(folder)
+    return __import__(name)
+
+
+def test_an_import_that_fails_is_one_sentence(tmp_path):
+    path = saved(small(keras), tmp_path / "plain.keras")
+    with pytest.raises(probe.ProbeError, match="--import no_such_module: No module named"):
+        probe.open_model(path, imports=("no_such_module",))
