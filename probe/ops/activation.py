@@ -295,7 +295,7 @@ class Celu(Elementwise):
         return np.maximum(x, 0) + np.minimum(0, self.alpha * np.expm1(np.minimum(x / self.alpha, 0)))
 
     def scale(self, x, y):
-        return np.where(x > 0, np.abs(y), abs(self.alpha) + np.abs(x))
+        return np.where(x > 0, np.abs(y), abs(self.alpha))
 
     def emit(self, graph, *inputs):
         return (graph.op("Celu", inputs[0], alpha=float(self.alpha)),)
@@ -639,7 +639,9 @@ class Sparsemax(Op):
     def emit(self, graph, *inputs):
         size = graph.shape(inputs[0])[self.axis]
         ordered, _ = graph.ops("TopK", inputs[0], graph.const([size]), axis=self.axis, outputs=2)
-        ranks = graph.const(np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0])))))
+        ranks = graph.const(
+            np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0]))))
+        )
         sums = graph.op("CumSum", ordered, graph.const(np.array(self.axis)))
         inside = graph.op("Greater", graph.op("Add", graph.op("Mul", ranks, ordered), graph.const(1.0)), sums)
         axes, zero = graph.const([self.axis]), graph.const(0.0)
