@@ -1,5 +1,6 @@
 """What is shipped, and what each way in imports: nothing heavy before it is needed, never the other framework."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -40,6 +41,17 @@ def test_every_package_is_shipped():
     folders = {path.parent.relative_to(ROOT) for top in ("probe", "adapters") for path in (ROOT / top).rglob("*.py")}
     names = {".".join(folder.parts) for folder in folders}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {name if name.startswith("probe") else f"probe.{name}" for name in names}
+
+
+@pytest.mark.parametrize("top", ["probe", "adapters", "examples", "benchmarks"])
+def test_adapters_are_named_by_string(top):
+    """The core imports no adapter, and adapters import each other relatively."""
+    for path in (ROOT / top).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+            assert not [name for name in names if f"{name}.".startswith(("adapters.", "probe.adapters."))], path
 
 
 def test_extras():
