@@ -84,7 +84,7 @@ def upsample(module: Any, call: Call) -> Description:
         sizes = tuple(math.floor(size * scale) for size, scale in zip(have, given, strict=True))
     scales = tuple(size / old for size, old in zip(sizes, have, strict=True))
     if module.size is None and not module.recompute_scale_factor:
-        # In two dimensions, where the size is kept or doubled, PyTorch goes by the sizes all the same (ATen/native/UpSample.h, nearest_idx).
+        # Where a size of two dimensions is kept or doubled, PyTorch goes by the sizes all the same (ATen/native/UpSample.h, nearest_idx).
         by_size = (1, 2) if rank == 2 else ()
         scales = tuple(ratio if ratio in by_size else scale for ratio, scale in zip(scales, given, strict=True))
     return chain(ResizeNearest(scales=(1.0, 1.0, *scales), sizes=(*call.x.shape[:2], *sizes)))
