@@ -41,6 +41,8 @@ class Comparison:
     worst: Worst | None
     reason: str = ""
     """Why, where the comparison is not one of values."""
+    certain: bool | None = None
+    """Where values differ: True beyond what any order of rounding could do, False where it is merely improbable."""
 
     def __bool__(self) -> bool:
         return self.ok

@@ -1,11 +1,12 @@
 """One captured call, judged: every party's output, every pair against the allowance, and the verdict in a sentence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from probe.blind import blind_spots
 from probe.compare import PARTIES, Comparison, compare
 from probe.crosscheck import crosscheck
 from probe.drift import Drift
@@ -14,7 +15,7 @@ from probe.layer import Step, weights_of
 from probe.model import Capture
 from probe.recompute import recompute, widened
 from probe.report import Outputs, Report
-from probe.rounding import Precision, Values, allowances, precision_of, settle
+from probe.rounding import Precision, Values, allowances, precision_of, settle, smallest_visible_change, worst_case
 
 __all__ = ["Unshaped", "judge"]
 
@@ -47,11 +48,13 @@ def judge(
     drift: Drift | None = None,
     tolerance: tuple[float, float] | None = None,
     own_inputs: Sequence[np.ndarray] | None = None,
+    detail: bool = False,
 ) -> Report:
     """Recomputes a captured call, asks every party, and compares them.
 
     ``drift`` widens the allowance of ``expected`` by what the user's own layers before may have done; with ``own_inputs``,
-    the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead.
+    the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead. ``detail`` adds what
+    the check could and could not have seen.
     """
     evidence = _Evidence(notes=list(capture.notes))
     evidence.outputs["framework"] = capture.outputs
@@ -80,8 +83,17 @@ def judge(
     if mine is not None:
         evidence.outputs["expected"] = mine
     comparisons = _pairs(evidence, tolerance, None if on_own is None else on_own[-1])
+    if capture.description is not None and tolerance is None:
+        of_mine = (values, capture.inputs) if on_own is None or own_inputs is None else (on_own, own_inputs)
+        comparisons = {pair: _rated(pair, one, capture, (values, capture.inputs), of_mine, evidence) for pair, one in comparisons.items()}
     verdict, sentence = _verdict(capture, evidence, comparisons)
     described = capture.description
+    blind: tuple[str, ...] = ()
+    visible = None
+    if detail and described is not None and verdict == "agree":
+        given = [widened(x) for x in capture.inputs]
+        blind = blind_spots(steps, given, values)
+        visible = smallest_visible_change(steps, given, values, precision_of(capture.dtype))
     return Report(
         layer=capture.layer,
         kind=capture.kind,
@@ -98,6 +110,8 @@ def judge(
         dtype=capture.dtype,
         notes=tuple(evidence.notes),
         ops=() if described is None else _told(steps, capture.inputs, values),
+        blind=blind,
+        visible=visible,
     )
 
 
@@ -109,6 +123,30 @@ def _told(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -
         words = step.op.says(given)
         told.append(type(step.op).__name__ + (f": {words}" if words else ""))
     return tuple(told)
+
+
+def _rated(
+    pair: Pair,
+    comparison: Comparison,
+    capture: Capture,
+    reference: tuple[Values, Sequence[np.ndarray]],
+    of_mine: tuple[Values, Sequence[np.ndarray]],
+    evidence: _Evidence,
+) -> Comparison:
+    """Says of a pair that differs from NumPy whether any order of rounding could do that at its worst element."""
+    worst = comparison.worst
+    if comparison.ok or comparison.reason or worst is None or "numpy" not in pair:
+        return comparison
+    party = pair[0] if pair[1] == "numpy" else pair[1]
+    values, inputs = of_mine if party == "expected" else reference
+    steps = capture.description.steps if capture.description is not None else ()
+    precision = precision_of("float32", casts=capture.dtype == "float64") if party == "onnx" else precision_of(capture.dtype)
+    given = [widened(x) for x in inputs]
+    usual = float(allowances(steps, given, values, precision)[worst.output][worst.index])
+    bound = worst_case(steps, given, values, precision, worst.index, worst.output)
+    # What else the pair was allowed (the layers before, storing) is allowed here too.
+    extra = max(0.0, worst.allowance - max(usual, 0.0))
+    return replace(comparison, certain=worst.error > max(bound, usual) + extra)
 
 
 def _single(arrays: Arrays) -> Outputs:
@@ -277,11 +315,24 @@ def _listed(parties: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
+def _tier(apart: Mapping[Pair, Comparison]) -> str:
+    """Which of the two tiers the difference lies in."""
+    rated = [comparison.certain for comparison in apart.values() if comparison.certain is not None]
+    if not rated:
+        return ""
+    if any(rated):
+        return ": certainly other arithmetic, no order of summation can do that"
+    return (
+        ": improbable as rounding, though a worst case could reach it; TF32, bfloat16 or float16 accumulation and weights of "
+        "12 to 16 bits look like this"
+    )
+
+
 def _extent(apart: Mapping[Pair, Comparison]) -> str:
     worst = max(apart.values(), key=lambda comparison: comparison.ratio)
     if worst.reason or worst.worst is None:
         return worst.reason
     return (
         f"{worst.count} of {worst.size} elements lie beyond rounding; the worst differs by {worst.worst.error:.3g} "
-        f"where rounding allows {worst.worst.allowance:.2g}"
+        f"where rounding allows {worst.worst.allowance:.2g}{_tier(apart)}"
     )

@@ -76,7 +76,7 @@ def check(
         drift = drifts(model, arrays, {(one.layer, one.call) for one in chosen}, last=(layer, chosen[-1].call), seed=seed)
     best: Report | None = None
     for one in chosen:
-        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance)
+        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True)
         report = replace(report, how=how, source=model.source, framework=model.framework, notes=(*model.notes, *report.notes))
         if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
             best = report

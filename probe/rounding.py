@@ -16,13 +16,13 @@ further: where an element exceeds six of these, ``settle`` gathers its true term
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from probe.layer import Ref, Step
 
-__all__ = ["Precision", "allowances", "of_sums", "precision_of", "settle"]
+__all__ = ["Precision", "allowances", "of_partial_sums", "of_sums", "precision_of", "settle", "smallest_visible_change", "worst_case"]
 
 SIGMAS = 6.0
 _LOOK_TERMS = 1 << 24
@@ -40,6 +40,8 @@ class Precision:
     unit: float
     tiny: float
     casts: bool = False
+    certain: bool = False
+    """Whether a second look asks what no order of summation can exceed, instead of what is probable."""
 
 
 _UNITS = {
@@ -68,7 +70,14 @@ def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Preci
 
 
 def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
-    """The same from the true partial sums of ``terms`` (elements, channels, taps), the worse of two orders."""
+    """The same from the true partial sums of ``terms`` (elements, channels, taps), the worse of two orders.
+
+    Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy and Stability of Numerical
+    Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
+    """
+    if precision.certain:
+        count = terms[0].size
+        return (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2)) + count * precision.tiny
     squares = np.square(terms).sum(axis=(1, 2))
     orders = (terms.reshape(len(terms), -1), terms.swapaxes(1, 2).reshape(len(terms), -1))
     walks = [np.square(np.cumsum(order, axis=1)).sum(axis=1) for order in orders]
@@ -141,6 +150,48 @@ def settle(
     if seen < beyond.size:
         refined[beyond[seen:]] *= max(gain, 1.0)
     return refined.reshape(allowed.shape)
+
+
+def worst_case(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, precision: Precision, index: tuple[int, ...], output: int = 0
+) -> float:
+    """What no order of summation can exceed at one element of an output.
+
+    Only sums have an allowance below their worst case; an element that comes from none of the last steps' sums is given the
+    allowance it has, which counts every rounding.
+    """
+    where = tuple(np.array([at]) for at in index)
+    found = None if output else _trace(steps, inputs, values, where)
+    look = None if found is None else found[:2]
+    return float(allowances(steps, inputs, values, replace(precision, certain=True), look)[output][index])
+
+
+def smallest_visible_change(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, precision: Precision, count: int = 64
+) -> float | None:
+    """The smallest relative change of one weight that would have left the allowance, seen from ``count`` of the largest outputs.
+
+    None where the outputs are not traced back to a sum, or see nothing.
+    """
+    last = values[-1][0]
+    if not last.size or last.dtype.kind != "f":
+        return None
+    spread = np.linspace(0, last.size - 1, min(last.size, 64 * count)).astype(np.intp)
+    sizes = np.abs(np.nan_to_num(last.ravel()[spread]))
+    where = np.unravel_index(spread[np.argsort(-sizes, kind="stable")[:count]], last.shape)
+    found = _trace(steps, inputs, values, where)
+    if found is None or found[2] * count > _LOOK_TERMS:
+        return None
+    position, where, _ = found
+    op = steps[position].op
+    given = [_pick(ref, inputs, values) for ref in steps[position].sources(position)]
+    assert op.products is not None
+    largest = np.abs(op.products(given, where)).max(axis=(1, 2))
+    allowed = op.allowance(given, [None] * len(given), values[position], precision)[0][where]
+    with np.errstate(all="ignore"):
+        seen = allowed / largest
+    seen = seen[np.isfinite(seen)]
+    return float(seen.min()) if seen.size else None
 
 
 def _pick(ref: Ref, inputs: Sequence, values: Sequence) -> np.ndarray:

@@ -159,3 +159,61 @@ def test_strictly_sequential_sums_of_sorted_terms_are_rounding(order):
     capture = replace(capture, outputs=(np.maximum(y, 0),))
     report = judge(capture)
     assert report.ok, report.sentence
+
+
+def rounded(w, name):
+    """Weights as a narrower format would hold them."""
+    tensor = torch.from_numpy(w)
+    if name == "tf32":
+        return ((w.view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32)
+    return tensor.to(getattr(torch, name)).float().numpy()
+
+
+@pytest.mark.parametrize(("name", "certain"), [("bfloat16", None), ("float16", False), ("tf32", False)])
+def test_narrow_weights_diverge_in_their_own_words(name, certain):
+    capture = dense(rows=8, width=2304, units=16)
+    op = capture.description.steps[0].op
+    y = capture.inputs[0] @ rounded(op.weight.effective, name) + op.bias.effective
+    report = judge(capture, y)
+    assert report.verdict == "diverge"
+    pair = report.comparisons["numpy", "expected"]
+    assert pair.ratio > 20
+    if certain is not None:
+        assert pair.certain is certain
+        assert "improbable as rounding" in report.sentence
+
+
+def test_a_missing_bias_is_certainly_other_arithmetic():
+    capture = dense()
+    report = judge(capture, capture.outputs[0] - capture.description.steps[0].op.bias.effective)
+    assert report.comparisons["numpy", "expected"].certain is True
+    assert "certainly other arithmetic" in report.sentence
+
+
+def test_the_smallest_visible_change_is_seen_and_a_tenth_of_it_is_not():
+    capture = dense(rows=1, width=64, units=1)
+    report = judge(capture, detail=True)
+    op, x = capture.description.steps[0].op, capture.inputs[0].astype(np.float64)
+    terms = x[0] * op.weight.effective[:, 0].astype(np.float64)
+    largest = np.argmax(np.abs(terms))
+    for factor, verdict in ((0.1, "agree"), (3.0, "diverge")):
+        exact = terms.sum() + op.bias.effective[0] + factor * report.visible * terms[largest]
+        assert judge(capture, np.array([[exact]])).verdict == verdict
+
+
+def test_what_the_input_could_not_have_revealed():
+    capture = convolution()
+    assert judge(capture, detail=True).blind == ()
+    weight = np.ones((5, 5, 3, 3), np.float32)
+    zeros = np.zeros(5, np.float32)
+    x = np.ones((1, 5, 6, 6), np.float32)
+    x[..., [0, -1]] = 0
+    x[..., [0, -1], :] = 0
+    op = ops.Conv(Weight("kernel", weight, weight), Weight("bias", zeros, zeros), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    steps = (Step(op), Step(ops.Relu()))
+    y = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(weight), padding=1).numpy()
+    report = judge(Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description(steps)), detail=True)
+    assert report.ok
+    told = " ".join(report.blind)
+    for words in ("bias is all zero", "symmetric", "border of the input is zero", "no input of the Relu is negative"):
+        assert words in told

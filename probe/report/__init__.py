@@ -54,6 +54,10 @@ class Report:
     notes: tuple[str, ...] = ()
     ops: tuple[str, ...] = ()
     """The steps: each op by name, and in words."""
+    blind: tuple[str, ...] = ()
+    """What this input could not have revealed, a sentence each."""
+    visible: float | None = None
+    """The smallest relative change of one weight that this check could have seen."""
     findings: tuple[Finding, ...] = field(default=())
 
     @property

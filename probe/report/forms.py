@@ -58,6 +58,7 @@ def as_dict(report: "Report") -> dict[str, Any]:
             "size": one.size,
             "ratio": _number(one.ratio),
             "reason": one.reason,
+            "certain": one.certain,
         }
         if one.worst is not None:
             told["worst"] = {
@@ -87,6 +88,8 @@ def as_dict(report: "Report") -> dict[str, Any]:
         "comparisons": comparisons,
         "weights": {name: _weight(weight) for name, weight in report.weights.items()},
         "findings": [{"slug": one.slug, "claim": one.claim, "left": _number(one.left)} for one in report.findings],
+        "blind": list(report.blind),
+        "smallest_visible_change": None if report.visible is None else _number(report.visible),
         "notes": list(report.notes),
     }
 

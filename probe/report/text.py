@@ -131,6 +131,9 @@ def render(report: "Report") -> str:
     worst = _worst(report)
     if worst:
         lines += ["", *worst]
+    if report.visible is not None:
+        lines += ["", f"this check would have seen one weight change by {report.visible:.1g} of itself"]
+    lines += [f"not visible on this input: {told}" for told in report.blind]
     for note in report.notes:
         lines += ["", f"note: {note}"]
     for finding in report.findings:
