@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
@@ -152,9 +153,7 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
     """Names the hooks that are neither ours nor PyTorch's own re-parametrisations."""
     for when, hooks in (("before", module._forward_pre_hooks), ("after", module._forward_hooks)):
         for hook in hooks.values():
-            owner = inspect.getmodule(inspect.unwrap(hook) if callable(hook) else hook)
-            where = getattr(hook, "__module__", None) or (owner.__name__ if owner else "")
-            if not (where.startswith("torch.nn.utils") or type(hook).__module__.startswith("torch.nn.utils") or where == __name__):
+            if not (str(hook.__module__).startswith("torch.") or hook.__module__ == __name__):
                 called = getattr(hook, "__qualname__", type(hook).__name__)
                 yield f"it carries a forward hook of the user's own, {called}, which runs {when} it and may change what it computes"
 
@@ -184,16 +183,20 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
     def restore() -> None:
         if type(module) is not cls:
             module.__class__ = cls
-        vars(module).clear()
-        vars(module).update(attributes)
+        _put_back(vars(module), attributes)
         for name, entries in registries.items():
-            attributes[name].clear()
-            attributes[name].update(entries)
+            _put_back(attributes[name], entries)
         for state, clone in clones:
             if not _same_bits(state.detach(), clone):
                 state.detach().copy_(clone)
 
     return restore
+
+
+def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
+    for name in current.keys() - before.keys():
+        del current[name]
+    current.update(before)
 
 
 def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -204,6 +207,8 @@ def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
 
 
 def _check_arguments(root: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+    if any(is_lazy(tensor) for tensor in (*root.parameters(), *root.buffers())):
+        raise BadInput(f"{type(root).__name__} holds lazy modules without parameters yet: call it once on an input first")
     forward = inspect.signature(root.forward)
     try:
         forward.bind(*inputs)

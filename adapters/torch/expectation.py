@@ -46,9 +46,11 @@ def mismatch(module: Any, shape: tuple[int, ...]) -> str | None:
     if wanted is None:
         return None
     rank, kind = len(wanted.axes), type(module).__name__
-    rigid = kind[-2:] in ("1d", "2d", "3d")
+    rigid = wanted.axes[-1] in ("length", "height", "width")
     if (len(shape) == rank or (not rigid and len(shape) > rank)) and shape[wanted.fixed] == wanted.size:
         return None
+    if len(shape) == rank - 1 and hasattr(module, "in_channels") and shape[0] == wanted.size:
+        return None  # A convolution takes a single sample too.
     what = wanted.axes[wanted.fixed]
     axes = f"({', '.join(wanted.axes)})" if rigid or wanted.fixed == 1 else f"(..., {what})"
     return f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: {_advice(wanted, shape, rigid)}"

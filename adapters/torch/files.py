@@ -71,18 +71,17 @@ def _restricted(path: Path) -> Any:
     scalar = np.float64(0).__reduce__()[0]
     allowed: list[Any] = [np.dtype, *_SCALARS, *(type(np.dtype(kind)) for kind in _SCALARS)]
     allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    with safe_globals(allowed):
-        if zipfile.is_zipfile(path):
-            named = get_unsafe_globals_in_checkpoint(path)
-            if named:
-                raise NotTrusted(_untrusted(path, named))
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            named = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
-            if named:
-                raise NotTrusted(_untrusted(path, named)) from None
+    try:
+        with safe_globals(allowed):
+            named = get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
+            if not named:
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Before version 1.6 torch.save wrote plain pickles: there the restricted unpickler itself stops at the first such name.
+        named = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
+        if not named:
             raise CannotOpen(f"{path} cannot be loaded: {_first_line(error)}") from None
+    raise NotTrusted(_untrusted(path, named))
 
 
 def _untrusted(path: Path, named: Sequence[str]) -> str:
@@ -117,17 +116,17 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
 
 
-def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | dict[str, Any], tuple[str, ...]]:
+def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | Mapping[str, Any], tuple[str, ...]]:
     """The module or the state_dict in what was loaded, and what there is to say about where it was found."""
     if isinstance(loaded, torch.nn.Module) or _is_state(loaded):
-        return (loaded if isinstance(loaded, torch.nn.Module) else dict(loaded)), ()
+        return loaded, ()
     if not isinstance(loaded, Mapping):
         raise CannotOpen(f"{path} holds a {type(loaded).__name__}, not a module or a state_dict")
     for key in _KEYS:
         found: Any = loaded.get(key)
         if isinstance(found, torch.nn.Module) or _is_state(found):
             others = ", ".join(repr(other) for other in loaded if other != key) or "nothing else"
-            return (found if isinstance(found, torch.nn.Module) else dict(found)), (f"read {key!r} of the checkpoint (beside {others})",)
+            return found, (f"read {key!r} of the checkpoint (beside {others})",)
     if "param_groups" in loaded or any("optim" in str(key) for key in loaded):
         raise CannotOpen(
             f"{path} holds the state of an optimiser ({', '.join(map(str, loaded))}) and no model's parameters: "

@@ -76,7 +76,8 @@ class TorchModel:
 
 def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
     """The module that torch.compile was given: hooks on its wrapper are not those of the layer."""
-    return module._modules.get("_orig_mod") or module
+    inner = module._modules.get("_orig_mod")
+    return module if inner is None else inner
 
 
 def mode_of(module: torch.nn.Module) -> str:

@@ -1,10 +1,12 @@
 """How a state_dict is brought into the module that a factory built, and what is said where it does not fit."""
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from probe.errors import CannotOpen
 
@@ -24,37 +26,38 @@ def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
     )
 
 
-def fill(module: torch.nn.Module, state: dict[str, Any], path: Path) -> tuple[str, ...]:
+def fill(module: torch.nn.Module, state: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     """Loads the state into the module; raises one sentence that names every kind of misfit. Returns what there is to say."""
-    state, notes = _without_prefix(state, module.state_dict().keys())
+    kept, notes = _without_prefix(state, module.state_dict().keys())
     try:
-        result = module.load_state_dict(state, strict=False)
+        result = module.load_state_dict(kept, strict=False)
     except RuntimeError as error:
         wanted = module.state_dict()
-        raise _misfit(path, module, set(wanted) - set(state), set(state) - set(wanted), _wrong_shapes(state, wanted), error) from None
+        raise _misfit(path, module, set(wanted) - set(kept), set(kept) - set(wanted), _wrong_shapes(kept, wanted), error) from None
     if result.missing_keys or result.unexpected_keys:
         raise _misfit(path, module, result.missing_keys, result.unexpected_keys, [], None)
-    given, used = _precisions(state.values()), _precisions(module.state_dict().values())
+    given, used = _precisions(kept.values()), _precisions(module.state_dict().values())
     if given != used and given and used:
         notes.append(f"the file holds {' and '.join(given)}, the factory's module computes in {' and '.join(used)}")
     return tuple(notes)
 
 
-def _without_prefix(state: dict[str, Any], wanted: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """The state without a first component that all names share ("module." of DataParallel), where the module has more names so."""
-    notes = []
-    while state:
-        prefix = next(iter(state)).partition(".")[0] + "."
-        if not all(name.startswith(prefix) and name != prefix for name in state):
+def _without_prefix(state: Mapping[str, Any], wanted: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+    """The state without a first component that all names share ("module." of DataParallel) and the module's names lack."""
+    kept, notes = OrderedDict(state), []
+    metadata = dict(getattr(state, "_metadata", None) or {})
+    if metadata:
+        kept._metadata = metadata  # type: ignore[attr-defined]
+    while kept:
+        prefix = next(iter(kept)).partition(".")[0] + "."
+        stripped = {name.removeprefix(prefix) for name in kept}
+        shared = all(name.startswith(prefix) and name != prefix for name in kept)
+        gain = len(stripped.intersection(wanted)) - len(kept.keys() & set(wanted))
+        if not shared or gain < 0 or (gain == 0 and prefix not in ("module.", "_orig_mod.")):
             break
-        stripped = {name.removeprefix(prefix): value for name, value in state.items()}
-        if prefix not in ("module.", "_orig_mod.") and not len(set(stripped) & set(wanted)) > len(set(state) & set(wanted)):
-            break
-        if len(set(stripped) & set(wanted)) < len(set(state) & set(wanted)):
-            break
-        state = stripped
+        consume_prefix_in_state_dict_if_present(kept, prefix)
         notes.append(f"dropped the prefix {prefix!r} from every name of the file")
-    return state, notes
+    return kept, notes
 
 
 def _wrong_shapes(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,341 @@
+"""Watching a PyTorch module: what is listed and captured, what is read as a weight, and that nothing is left behind."""
+
+import contextlib
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
+
+import probe
+from probe.errors import BadInput, ForwardFailed, NotReached, UnknownLayer
+
+X = np.random.default_rng(0).normal(size=(2, 3, 6, 5)).astype(np.float32)
+
+
+class Block(nn.Module):
+    """Convolution and attention, an in-place activation that is called twice, a function between, two results."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.act = nn.ReLU(inplace=True)
+        self.again = self.act
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.never = nn.Linear(2, 2)
+        self.own = nn.ModuleDict({"scale": Scale()})
+
+    def forward(self, x, *, power=1):
+        y = self.act(self.conv(input=x))
+        z = self.again(self.own["scale"](y - 0.5))
+        tokens = z.flatten(2).transpose(1, 2)
+        return {"y": y, "rest": (self.attention(tokens, tokens, tokens)[0], power)}
+
+
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen = x
+        return x * self.factor
+
+
+@pytest.fixture
+def block():
+    torch.manual_seed(0)
+    return Block().eval()
+
+
+def captured(model, wanted=None, x=X):
+    calls = []
+    model.run([x], wanted, calls.append)
+    return calls
+
+
+def test_the_listing(block):
+    layers = {layer.name: layer for layer in probe.open_model(block).layers}
+    assert list(layers) == ["conv", "act", "attention", "never", "own.scale"]
+    assert layers["conv"].checkable == ("numpy", "onnx") and layers["conv"].parameters == 112
+    assert layers["attention"].why.startswith("torch.nn.MultiheadAttention has no description") and not layers["attention"].checkable
+    assert layers["own.scale"].why.endswith("Scale has no description; one would go in adapters/torch")
+
+
+def test_every_module_has_a_name(block):
+    model = probe.open_model(block)
+    inner = ["", "conv", "act", "again", "attention", "attention.out_proj", "never", "own", "own.scale"]
+    assert list(model.names()) == inner
+    with pytest.raises(UnknownLayer, match="did you mean 'conv'"):
+        probe.check(model, "conf", X)
+
+
+def test_calls_in_order_with_their_number_and_copies(block):
+    calls = captured(probe.open_model(block))
+    assert [(one.layer, one.call) for one in calls] == [("conv", 0), ("act", 0), ("own.scale", 0), ("act", 1), ("attention", 0)]
+    conv, first, scale, second, attention = calls
+    assert (conv.outputs[0] < 0).any() and np.array_equal(first.inputs[0], conv.outputs[0]), "overwritten by the in-place ReLU"
+    assert (second.inputs[0] < 0).any() and np.array_equal(second.outputs[0], np.maximum(second.inputs[0], 0))
+    assert len(attention.inputs) == 3 and [one.shape for one in attention.outputs] == [(2, 30, 4), (2, 30, 30)]
+    assert conv.inputs[0].base is None and np.array_equal(conv.inputs[0], X) and conv.dtype == "float32"
+    assert scale.description is None and "Scale has no description" in scale.why
+
+
+def test_containers_aliases_and_layers_out_of_reach(block):
+    model = probe.open_model(block)
+    (root,) = captured(model, {""})
+    assert root.why == "Block is a container: its layers are checked one by one" and len(root.outputs) == 2
+    assert [(one.layer, one.call) for one in captured(model, {"again"})] == [("again", 0), ("again", 1)]
+    assert probe.check(model, "act", X, call=1).ok and probe.check(model, "act", X).ok
+    with pytest.raises(NotReached, match="'never'"):
+        probe.check(model, "never", X)
+
+
+def test_sweep(block):
+    assert [(one.layer, one.call, one.verdict) for one in probe.sweep(block, X)] == [
+        ("conv", 0, "agree"),
+        ("act", 0, "agree"),
+        ("own.scale", 0, "unchecked"),
+        ("act", 1, "agree"),
+        ("attention", 0, "unchecked"),
+    ]
+
+
+def test_replaced_outputs_flow_on(net):
+    seen = {}
+
+    def replace(call):
+        seen[call.layer] = call
+        return [np.full_like(call.outputs[0], -3.0)] if call.layer == "conv" else None
+
+    probe.open_model(net).run([X], None, replace)
+    assert (seen["bn"].inputs[0] == -3).all() and not np.array_equal(seen["conv"].outputs[0], seen["bn"].inputs[0])
+
+
+def snapshot(module):
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    attributes = {name: dict(vars(one)) for name, one in module.named_modules()}
+    hooks = [(len(one._forward_hooks), len(one._forward_pre_hooks)) for one in module.modules()]
+    return state, attributes, hooks
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_left_behind(block, fails):
+    module = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), block, nn.Flatten() if fails else nn.Identity()).train()
+    parametrizations.spectral_norm(block.conv)
+    module[0].running_mean[0] = float("nan")
+    random = torch.get_rng_state()
+    state, attributes, hooks = snapshot(module)
+    model = probe.open_model(module)
+    with pytest.raises(ForwardFailed, match="layer '3'") if fails else contextlib.nullcontext():
+        captured(model)
+    after = snapshot(module)
+    assert all(value.numpy(force=True).tobytes() == after[0][name].numpy(force=True).tobytes() for name, value in state.items())
+    assert attributes == after[1] and hooks == after[2] and torch.equal(random, torch.get_rng_state())
+    assert not parametrize._cache and not parametrize._cache_enabled
+
+
+def test_a_backward_pass_survives_probing(net):
+    loss = net(torch.from_numpy(X)).sum()
+    probe.check(net, "bn", X)
+    loss.backward()
+
+
+def test_errors_of_the_callback_are_its_own(net):
+    with pytest.raises(ZeroDivisionError):
+        probe.open_model(net).run([X], None, lambda call: 1 / 0)
+
+
+def test_training_mode_is_kept_and_said(net):
+    net.train()
+    calls = {one.layer: one for one in captured(probe.open_model(net))}
+    assert calls["bn"].training and "in training mode" in calls["bn"].why and calls["conv"].description is not None
+    assert "in training mode" in {one.name: one.why for one in probe.open_model(net).layers}["bn"]
+    assert "drops elements at random" in probe.check(nn.Dropout(0.2), "", given=X).missing["numpy"]
+    assert probe.check(nn.Dropout(0.0), "", given=X).ok
+
+
+def test_compiled_modules_are_watched_inside(net):
+    model = probe.open_model(torch.compile(nn.Sequential(torch.compile(net, backend="eager"), nn.Tanh()), backend="eager"))
+    assert [layer.name for layer in model.layers] == [
+        "0.conv",
+        "0.bn",
+        "0.act",
+        "1",
+    ] and "it was compiled; it runs uncompiled here" in model.notes
+    model.module(torch.from_numpy(X))
+    assert [one.verdict for one in probe.sweep(model, X)] == ["agree"] * 4
+    net.compile(backend="eager")
+    net(torch.from_numpy(X))
+    assert len(captured(probe.open_model(net))) == 3
+
+
+def test_the_users_own_hooks_are_named(net):
+    net.conv.register_forward_hook(lambda module, args, output: output * 2)
+    report = probe.check(net, "conv", X)
+    assert report.verdict == "diverge"
+    assert any("forward hook of the user's own, test_the_users_own_hooks_are_named" in note for note in report.notes)
+
+
+class Doubled(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Flipped(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight.flip(-1), bias)
+
+
+class Renamed(nn.Conv2d):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cls", "said"), [(Doubled, "Doubled overrides forward of torch.nn.Conv2d"), (Flipped, "Flipped overrides _conv_forward")]
+)
+def test_a_class_with_its_own_arithmetic_is_not_taken_for_its_base(cls, said):
+    report = probe.check(cls(3, 4, 3), "", given=X)
+    assert report.verdict == "unchecked" and said in report.missing["numpy"]
+
+
+def test_overrides_on_the_instance_and_in_the_class(monkeypatch):
+    assert probe.check(Renamed(3, 4, 3), "", given=X).ok
+    module = nn.Conv2d(3, 4, 3)
+    module.forward = lambda x: x
+    assert "this instance has a forward of its own" in probe.check(module, "", given=X).missing["numpy"]
+    monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x)
+    assert "forward of torch.nn.ReLU has been replaced by a function of" in probe.check(nn.ReLU(), "", given=X).missing["numpy"]
+
+
+def test_options_without_a_description_say_so():
+    for module, said in [
+        (nn.MaxPool2d(2, return_indices=True), "return_indices=True"),
+        (nn.Upsample(scale_factor=2, mode="bilinear"), "mode='bilinear'"),
+        (nn.ReplicationPad2d((-1, 0, 0, 0)), "a negative amount of edge padding"),
+    ]:
+        assert said in probe.check(module.eval(), "", given=X).missing["numpy"]
+
+
+def reparametrised(how):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3)
+    if how == "prune":
+        prune.l1_unstructured(conv, "weight", 0.5)
+    elif how.startswith("old "):
+        with pytest.warns(FutureWarning):
+            getattr(nn.utils, how[4:])(conv)
+    else:
+        getattr(parametrizations, how)(conv)
+    return conv
+
+
+@pytest.mark.parametrize(
+    ("how", "parts", "words"),
+    [
+        ("weight_norm", ["parametrizations.weight.original0", "parametrizations.weight.original1"], "WeightNorm at each access"),
+        (
+            "spectral_norm",
+            ["parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"],
+            "SpectralNorm",
+        ),
+        ("orthogonal", ["parametrizations.weight.original", "parametrizations.weight.0.base"], "Orthogonal"),
+        ("old weight_norm", ["weight_g", "weight_v"], "WeightNorm before each call"),
+        ("prune", ["weight_orig", "weight_mask"], "L1Unstructured before each call"),
+    ],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_reparametrised_weights_are_what_the_call_used(how, parts, words, training):
+    report = probe.check(reparametrised(how).train(training), "", given=X)
+    weight = report.weights["weight"]
+    assert report.ok, str(report)
+    assert weight.stored is None and sorted(weight.parts) == sorted(parts) and words in weight.steps[0]
+    assert report.weights["bias"].stored is not None
+
+
+@pytest.mark.parametrize(
+    ("numpy_dtype", "dtype"), [(np.float64, "float64"), (np.float16, "float16"), (np.float32, "bfloat16"), (np.float32, "float16")]
+)
+@pytest.mark.parametrize(
+    "module", [nn.Conv2d(3, 4, 3), nn.Linear(5, 7), nn.BatchNorm2d(3), nn.LayerNorm(5), nn.GELU(), nn.AvgPool2d(2)], ids=repr
+)
+def test_precisions_flow_through(module, numpy_dtype, dtype):
+    inner = nn.Sequential(copy.deepcopy(module), nn.PReLU()).to(getattr(torch, dtype)).eval()
+    report = probe.check(inner, "0", X.astype(numpy_dtype))
+    assert report.ok, str(report)
+    (call,) = captured(probe.open_model(inner), {"0"}, X.astype(numpy_dtype))
+    assert call.dtype == dtype and call.outputs[0].dtype == (np.float32 if dtype == "bfloat16" else dtype)
+
+
+def test_autocast_is_not_taken_for_float32(net):
+    class Cast(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return self.net(x)
+
+    assert "mixes bfloat16 and float32" in probe.check(Cast(), "net.conv", X).missing["numpy"]
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "said"),
+    [
+        (
+            nn.Conv1d(3, 4, 2),
+            (32, 100),
+            r"Conv1d expects \(batch, channels, length\) with 3 channels; you gave \(32, 100\): add a channel axis, x\[:, None, :\]",
+        ),
+        (nn.Conv1d(1, 4, 2), (32, 100), r"add a channel axis, x\[:, None, :\]$"),
+        (nn.Conv1d(1, 4, 2), (100,), r"you gave \(100,\): add a batch and a channel axis, x\[None, None, :\]$"),
+        (nn.Conv2d(3, 4, 2), (2, 6, 5, 3), r"np.moveaxis\(x, -1, 1\)"),
+        (nn.Conv2d(3, 4, 2), (6, 5, 3), r"np.moveaxis\(x, -1, 0\)\[None\]"),
+        (nn.BatchNorm2d(3), (3, 6, 5), r"add a batch axis, x\[None\]"),
+        (nn.Linear(30, 4), (2, 6, 5), r"Linear expects \(..., features\) with 30 features; you gave \(2, 6, 5\): flatten it"),
+        (nn.Linear(30, 4), (2, 31), r"axis 1 must have size 30"),
+        (nn.LSTM(4, 3), (2, 31, 5), r"LSTM expects \(..., features\) with 4 features"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 2)),
+            (2, 1, 4, 4),
+            r"its second axis must have size 3 \(layer '0' \(Conv2d\) is the first to see it\)",
+        ),
+    ],
+)
+def test_a_wrong_shape_is_one_sentence_with_the_way_out(module, shape, said):
+    with pytest.raises(BadInput, match=said) as caught:
+        probe.open_model(module).run([np.zeros(shape, np.float32)], (), lambda call: None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failing_forward_is_one_sentence():
+    deep = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 2)))
+    with pytest.raises(ForwardFailed, match=r"layer '0.2' \(Linear\), called on \(2, 48\): Linear expects \(..., features\) with 7"):
+        captured(probe.open_model(deep))
+    with pytest.raises(ForwardFailed, match=r"the module itself \(Conv2d\), called on \(3, 1, 1\): RuntimeError: "):
+        captured(probe.open_model(nn.Conv2d(3, 4, 3)), x=np.zeros((3, 1, 1), np.float32))
+    with pytest.raises(BadInput, match="you gave 2 inputs"):
+        probe.open_model(deep).run([X, X], None, lambda call: None)
+    with pytest.raises(BadInput, match="call it once on an input first"):
+        captured(probe.open_model(nn.LazyConv2d(4, 3)))
+    with pytest.raises(BadInput, match="takes numbers"):
+        probe.open_model(deep).run([np.array(["a"])], None, lambda call: None)
+
+
+def test_the_first_layer_says_what_it_expects(net):
+    assert probe.open_model(net).first_layer_hint == "its first layer conv (Conv2d) expects (batch, 3, height, width)"
+    assert probe.open_model(nn.Linear(4, 2)).first_layer_hint == "its first layer (Linear) expects (batch, 4)"
+    with pytest.raises(BadInput, match="its first layer conv"):
+        probe.check(net, "conv")
+
+
+def test_the_users_array_is_left_alone():
+    x = X.copy()
+    x.flags.writeable = False
+    captured(probe.open_model(nn.ReLU(inplace=True)), x=x)
+    assert np.array_equal(x, X)

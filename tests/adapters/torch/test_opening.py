@@ -1,0 +1,243 @@
+"""What opens as a PyTorch model, what is refused and before what, and the sentence that each refusal gives."""
+
+import argparse
+import pickle
+import re
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import probe
+from probe.errors import BadInput, CannotOpen, NotTrusted
+
+X = np.random.default_rng(0).normal(size=(2, 3, 6, 5)).astype(np.float32)
+NET = """
+import torch
+
+class Net(torch.nn.Sequential):
+    def __init__(self, width=4, *, act="relu"):
+        super().__init__()
+        self.add_module("conv", torch.nn.Conv2d(3, width, 3, padding=1))
+        self.add_module("bn", torch.nn.BatchNorm2d(width))
+        self.add_module("act", {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[act]())
+
+class Outer:
+    Inner = Net
+
+ready = Net()
+fails = lambda: 1 / 0
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory, with the user's code in it: net.py and pack/net.py."""
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "own_net.py").write_text(NET)
+    (tmp_path / "own_net.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def saved(folder, what, name="net.pt", **options):
+    torch.save(what, folder / name, **options)
+    return folder / name
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "pickle"])
+@pytest.mark.parametrize(
+    "factory",
+    ["own_net:Net", "own_net.py:Net", "own_net.py:Net(4, act='relu')", "pack/own_net.py:Outer.Inner(width=4)", "own_net.py:ready"],
+)
+def test_a_state_dict_opens_with_a_factory(folder, net, factory, legacy):
+    path = saved(folder, net.state_dict(), _use_new_zipfile_serialization=not legacy)
+    model = probe.open_model(str(path), factory=factory)
+    assert model.source == str(path) and "put in evaluation mode" in model.notes
+    assert [layer.name for layer in model.layers] == ["conv", "bn", "act"] and not model.module.training
+    report = probe.check(model, "conv", X)
+    assert report.ok and np.array_equal(report.weights["weight"].stored, net.conv.weight.detach().numpy())
+
+
+def test_safetensors_and_a_callable(folder, net):
+    save_file(net.state_dict(), folder / "net.bin")
+    model = probe.open_model(folder / "net.bin", factory=lambda: net)
+    assert probe.check(model, "conv", X).ok
+    (folder / "broken.safetensors").write_bytes((folder / "net.bin").read_bytes()[:200])
+    with pytest.raises(CannotOpen):
+        probe.open_model(folder / "broken.safetensors", factory="own_net:Net")
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_a_checkpoint_opens_and_says_so(folder, net, key):
+    best = {"epoch": 3, "best": np.float64(0.5), "lr": 0.1, "optimizer": torch.optim.SGD(net.parameters(), 0.1).state_dict()}
+    model = probe.open_model(saved(folder, {**best, key: net.state_dict()}), factory="own_net:Net")
+    assert f"read {key!r} of the checkpoint (beside 'epoch', 'best', 'lr', 'optimizer')" in model.notes
+    assert probe.check(model, "bn", X).ok
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net.", "module._orig_mod."])
+def test_a_prefix_is_dropped_and_said(folder, net, prefix):
+    state = {prefix + name: value for name, value in net.state_dict().items()}
+    model = probe.open_model(saved(folder, state), factory="own_net:Net")
+    assert all(f"dropped the prefix '{part}.' from every name of the file" in model.notes for part in prefix.split(".")[:-1])
+    assert probe.check(model, "conv", X).ok
+
+
+def test_a_prefix_that_the_module_has_too_stays(folder, net):
+    path = saved(folder, torch.nn.DataParallel(net).state_dict())
+    assert probe.open_model(path, factory=lambda: torch.nn.DataParallel(net)).notes == ("put in evaluation mode",)
+
+
+def test_a_state_dict_alone_says_what_to_give(folder, net):
+    with pytest.raises(CannotOpen, match=r"is a state_dict.*--factory.*It holds conv.weight \(4, 3, 3, 3\), conv.bias \(4,\), bn.weight"):
+        probe.open_model(saved(folder, net.state_dict()))
+
+
+def test_a_state_dict_that_does_not_fit_names_every_misfit(folder, net):
+    state = {**net.state_dict(), "head.weight": torch.zeros(2)}
+    del state["bn.bias"]
+    path = saved(folder, state)
+    with pytest.raises(CannotOpen, match=r"net.pt does not fit the factory's Net: missing bn.bias; unexpected head.weight$"):
+        probe.open_model(path, factory="own_net:Net")
+    with pytest.raises(CannotOpen, match=r"of another shape conv.weight \(file \(4, 3, 3, 3\), module \(9, 3, 3, 3\)\), conv.bias"):
+        probe.open_model(path, factory="own_net:Net(9)")
+
+
+def test_another_precision_is_said(folder, net):
+    path = saved(folder, {name: value.half() for name, value in net.state_dict().items()})
+    assert any("the file holds float16" in note for note in probe.open_model(path, factory="own_net:Net").notes)
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("own_net", "a factory reads"),
+        ("own_net:", "a factory reads"),
+        ("own_net:Nett", "names 'Nett', which own_net does not have"),
+        ("own_net:Net(width)", "literal arguments"),
+        ("own_net:Net(**{})", "literal arguments"),
+        ("own_net:Net(4", "literal arguments"),
+        ("own_net:number", "an int|a int"),
+        ("own_net:Outer", "gave a Outer, not a torch.nn.Module"),
+        ("own_net:fails", "ZeroDivisionError"),
+        ("own_net:Net(1, 2)", "TypeError"),
+        ("no_such_module:Net", "ModuleNotFoundError"),
+        ("no/such.py:Net", "there is no file no/such.py"),
+    ],
+)
+def test_a_bad_factory_is_one_sentence(folder, net, factory, said):
+    with pytest.raises(BadInput, match=said) as caught:
+        probe.open_model(saved(folder, net.state_dict()), factory=factory)
+    assert "\n" not in str(caught.value)
+
+
+def test_building_leaves_the_random_state_alone(folder, net):
+    path = saved(folder, net.state_dict())
+    before = torch.get_rng_state()
+    probe.open_model(path, factory="own_net:Net")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Marker:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (exec, (f"open({str(self.path)!r}, 'w').close()",))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "pickle"])
+def test_code_in_a_file_does_not_run_without_trust(folder, net, legacy):
+    marker = folder / "ran"
+    path = saved(folder, {"state_dict": net.state_dict(), "args": Marker(marker)}, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(NotTrusted, match=r"exec.*--trust"):
+        probe.open_model(path, factory="own_net:Net")
+    assert not marker.exists()
+    probe.open_model(path, factory="own_net:Net", trust=True)
+    assert marker.exists()
+
+
+def test_code_in_an_ordinary_pickle_does_not_run_either(folder):
+    path = folder / "net.pkl"
+    path.write_bytes(pickle.dumps(Marker(folder / "ran")))
+    with pytest.raises(CannotOpen):
+        probe.open_model(path)
+    assert not (folder / "ran").exists()
+
+
+def test_a_whole_module_opens_with_trust(folder, net):
+    net.train()
+    path = saved(folder, net)
+    with pytest.raises(NotTrusted, match=r"torch.nn.modules.*--trust"):
+        probe.open_model(path)
+    model = probe.open_model(path, trust=True)
+    assert probe.check(model, "bn", X).ok and not model.module.training
+    assert probe.check(probe.open_model(saved(folder, {"model": net, "epoch": 1}), trust=True), "bn", X).ok
+
+
+def test_a_module_of_a_script_needs_the_script(folder):
+    main = __import__("__main__")
+    exec(NET.replace("class Net", "class ScriptNet").replace("= Net", "= ScriptNet"), vars(main))
+    path = saved(folder, main.ScriptNet())
+    (folder / "my_train.py").write_text(NET.replace("class Net", "class ScriptNet").replace("= Net", "= ScriptNet"))
+    for name in ("ScriptNet", "Outer", "ready", "fails", "number"):
+        delattr(main, name)
+    with pytest.raises(BadInput, match=r"ScriptNet.*--import"):
+        probe.open_model(path, trust=True)
+    assert probe.check(probe.open_model(path, trust=True, imports=("my_train",)), "conv", X).ok
+    assert not hasattr(main, "ScriptNet")
+
+
+def test_other_contents_have_their_own_sentence(folder, net):
+    optimiser = torch.optim.Adam(net.parameters())
+    net(torch.from_numpy(X)).sum().backward()
+    optimiser.step()
+    for held, said in [
+        (optimiser.state_dict(), "the state of an optimiser"),
+        ({"optimizer": optimiser.state_dict(), "epoch": 1}, "the state of an optimiser"),
+        (torch.zeros(3), "holds a Tensor, not a module or a state_dict"),
+        ({"epoch": 3}, "a checkpoint without a state_dict: it holds 'epoch'"),
+        ({"args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
+    ]:
+        with pytest.raises((CannotOpen, NotTrusted), match=said):
+            probe.open_model(saved(folder, held), factory="own_net:Net")
+
+
+def traced(net):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(net.eval(), torch.from_numpy(X))
+
+
+def test_files_that_are_not_checkpoints(folder, net):
+    whole = saved(folder, net.state_dict()).read_bytes()
+    (folder / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.pt").write_bytes(b"")
+    (folder / "text.pt").write_text("weights")
+    with zipfile.ZipFile(folder / "other.pt", "w") as archive:
+        archive.writestr("readme.txt", "x")
+    traced(net).save(folder / "script.pt")
+    torch.export.save(torch.export.export(net, (torch.from_numpy(X),)), folder / "program.pt2")
+    (folder / "legacy.pt").write_bytes(saved(folder, net.state_dict(), _use_new_zipfile_serialization=False).read_bytes()[:900])
+    for name in ("cut.pt", "empty.pt", "text.pt", "other.pt", "script.pt", "program.pt2", "legacy.pt", "missing.pt"):
+        with pytest.raises(CannotOpen, match=re.escape(name)) as caught:
+            probe.open_model(folder / name, factory="own_net:Net")
+        assert "\n" not in str(caught.value)
+
+
+def test_live_modules_keep_their_mode(net):
+    model = probe.open_model(net)
+    assert model.source == "a live Sequential (torch.nn.Module)" and "the module is in evaluation mode" in model.notes
+    net.bn.train()
+    assert "1 of its 4 modules are in training mode, as they were given" in probe.open_model(net).notes
+    net.train()
+    assert any(note.startswith("the module is in training mode") for note in probe.open_model(net).notes) and net.training
+    with pytest.raises(CannotOpen, match="TorchScript"):
+        probe.open_model(traced(net))
