@@ -57,7 +57,9 @@ _FUNCTIONS: dict[str, Callable[[int], ops.Op]] = {
 
 def _function_name(function: Any, namespace: Any) -> str | None:
     """The name under which ``function`` itself stands in the namespace's activations, or in tf.nn."""
-    homes = [namespace.activations, getattr(sys.modules.get("tensorflow"), "nn", None)]
+    # By the name "log_softmax" Keras 2 finds a function that TensorFlow 2 shows nowhere but where it is defined.
+    tensorflow = [getattr(sys.modules.get("tensorflow"), "nn", None), sys.modules.get("tensorflow.python.ops.nn_ops")]
+    homes = [namespace.activations, *tensorflow]
     return next((name for name in _FUNCTIONS for home in homes if getattr(home, name, None) is function), None)
 
 
@@ -78,7 +80,16 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
     op = _FUNCTIONS[name](ndim)
     if isinstance(op, ops.HardSigmoid) and call.legacy:
         op = ops.HardSigmoid(alpha=0.2, beta=0.5)
+    if isinstance(op, ops.LeakyRelu):
+        op = _leaky_op(op.alpha, call)
+    if isinstance(op, ops.Gelu) and call.dtype == "float64" and call.on_tensorflow:
+        raise Undescribed("in float64 TensorFlow's gelu divides by the root of 2 as float32 holds it")
     return (Step(op),)
+
+
+def _leaky_op(slope: float, call: Call) -> ops.LeakyRelu:
+    """TensorFlow's kernel holds the slope in float32, also where it computes in float64."""
+    return ops.LeakyRelu(alpha=float(np.float32(slope)) if call.on_tensorflow else slope)
 
 
 @describes("Activation")
@@ -99,7 +110,7 @@ def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> 
             raise Undescribed("Keras 2 multiplies by a mask here, which makes NaN of an infinite input")
         return ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=threshold)
     if slope:
-        return ops.LeakyRelu(alpha=slope) if high is None else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
+        return _leaky_op(slope, call) if high is None else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
     return ops.Relu() if high is None else ops.Clip(low=0.0, high=high)
 
 
@@ -111,7 +122,7 @@ def _thresholded_relu(layer: Any, call: Call) -> Description:
 @describes("LeakyReLU")
 def _leaky_relu(layer: Any, call: Call) -> Description:
     slope = float(layer.alpha if call.legacy else layer.negative_slope)
-    return Description((Step(ops.LeakyRelu(alpha=slope) if slope else ops.Relu()),))
+    return Description((Step(_leaky_op(slope, call) if slope else ops.Relu()),))
 
 
 @describes("ELU")

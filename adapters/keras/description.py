@@ -94,6 +94,11 @@ class Call:
         return self.namespace.__name__ != "keras"
 
     @property
+    def on_tensorflow(self) -> bool:
+        """Whether TensorFlow computes it: Keras 3 may run on PyTorch or JAX."""
+        return self.legacy or self.namespace.backend.backend() == "tensorflow"
+
+    @property
     def training(self) -> bool:
         """Whether the layer was told that it is in training; Keras passes True, 1 or an eager tensor."""
         return bool(self.arguments.get("training"))

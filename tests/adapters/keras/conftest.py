@@ -33,14 +33,15 @@ def drawn():
 
 @pytest.fixture(scope="session")
 def agrees(drawn):
-    """Runs a layer alone on inputs of these shapes: framework, NumPy and ONNX Runtime must agree. Returns the report."""
+    """Runs a layer alone on arrays, or on inputs of these shapes: framework, NumPy and ONNX Runtime must agree. Returns the report."""
     seeds = itertools.count()
 
-    def check(layer, *shapes, scale=1.0, dtype="float32"):
+    def check(layer, *inputs):
         seed = next(seeds)
         rng = np.random.default_rng(seed)
+        given = [rng.normal(size=one).astype("float32") if isinstance(one, tuple) else one for one in inputs]
+        shapes = tuple(one.shape for one in given)
         drawn(layer, *shapes, seed=seed)
-        given = [(scale * rng.normal(size=shape)).astype(dtype) for shape in shapes]
         report = probe.check(layer, layer.name, given=given)
         assert report.verdict == "agree", f"{layer.get_config()} on {shapes}\n{report}"
         assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing

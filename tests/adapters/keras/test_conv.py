@@ -1,6 +1,5 @@
 """Convolutions of every kind and Dense, over their constructors' options."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,0 +1,152 @@
+"""To which layers a description applies, and every described class through a saved and reopened file."""
+
+import importlib
+from collections import Counter
+
+import numpy as np
+import pytest
+from probe.adapters.keras.description import REGISTERED, Call, describe, described_class
+from probe.adapters.keras.table import DESCRIBED
+
+import probe
+from probe.errors import Undescribed
+
+FAMILIES = (".activation", ".conv", ".merging", ".normalization", ".pooling", ".shape")
+ONLY_IN_KERAS_3 = {name for name in DESCRIBED if name.startswith("Adaptive")}
+ONLY_IN_KERAS_2 = {"ThresholdedReLU"}
+
+
+def test_the_table_is_what_the_families_register():
+    registered = {}
+    for family in FAMILIES:
+        module = importlib.import_module(f"probe.adapters.keras{family}")
+        registered |= {name: family for name, function in REGISTERED.items() if function.__module__ == module.__name__}
+    assert {name: module for name, module in DESCRIBED.items() if module in FAMILIES} == registered
+    assert set(DESCRIBED.values()) - set(FAMILIES) == {"..qkeras"}
+
+
+def test_every_described_class_is_keras(keras):
+    missing = ONLY_IN_KERAS_2 if keras.__name__ == "keras" else ONLY_IN_KERAS_3
+    names = [name for name, module in DESCRIBED.items() if module in FAMILIES and name not in missing]
+    assert all(getattr(keras.layers, name).__name__ == name for name in names)
+
+
+def why(layer):
+    return probe.check(layer, layer.name, given=np.ones((2, 5, 4), np.float32)).missing.get("numpy", "")
+
+
+def test_a_subclass_that_computes_otherwise_is_not_its_base(keras):
+    layers = keras.layers
+
+    class Own(layers.Dense):
+        def call(self, inputs):
+            return super().call(inputs) * 2
+
+    class Convolves(layers.Conv1D):
+        def convolution_op(self, inputs, kernel):
+            return super().convolution_op(inputs, kernel * 2)
+
+    class Configured(layers.Dense):
+        def __init__(self, **options):
+            super().__init__(3, activation="relu", **options)
+
+        def get_config(self):
+            return {"name": self.name}
+
+    class Adds(layers.Dense):
+        def helper(self):
+            return 1
+
+    assert why(Own(3)) == "Own has no description: it overrides `call` of Dense"
+    assert why(Convolves(3, 2)) == "Convolves has no description: it overrides `convolution_op` of Conv1D"
+    assert why(Configured()) == "" and why(Adds(3)) == ""
+
+
+def test_a_method_replaced_on_the_instance_is_seen(keras):
+    layer = keras.layers.Dense(3)
+    original = layer.call
+    layer.call = lambda inputs: original(inputs) * 2
+    assert why(layer) == "`call` of this Dense has been replaced on the layer itself"
+
+
+def test_another_class_of_the_same_name_is_another(keras):
+    class Dense(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs + 1
+
+    assert why(Dense()) == "Dense has no description"
+
+
+def test_a_class_of_keras_without_a_description_is_named(keras):
+    """Keras 2 derives it from Conv1D, whose description it must not get."""
+    assert why(keras.layers.Conv1DTranspose(3, 2)) == "Conv1DTranspose has no description"
+    with pytest.raises(Undescribed):
+        described_class(keras.layers.Embedding(3, 2))
+
+
+def test_what_a_call_adds_is_refused(keras):
+    layer = keras.layers.Softmax()
+    x = np.ones((2, 3), np.float32)
+    for arguments, reason in (({"mask": x > 0}, "a mask reaches it"), ({"other": 1}, "called with `other`")):
+        with pytest.raises(Undescribed, match=reason):
+            describe(layer, Call(layer, keras, (x,), "float32", arguments))
+    assert describe(layer, Call(layer, keras, (x,), "float32", {"mask": None, "training": True})).steps
+
+
+def _one_axis(keras, layers):
+    x = inputs = keras.Input((9, 4))
+    x = layers.BatchNormalization()(layers.Conv1D(6, 3, padding="causal", activation="relu")(x))
+    x = layers.LeakyReLU(0.2)(layers.DepthwiseConv1D(3, depth_multiplier=2)(x))
+    x = layers.ELU(0.5)(layers.SeparableConv1D(5, 2, activation="hard_sigmoid")(x))
+    x = layers.SpatialDropout1D(0.3)(layers.MaxPooling1D(2, 1, padding="same")(x))
+    x = layers.AveragePooling1D(2, 1)(layers.UpSampling1D(2)(layers.Cropping1D((1, 0))(layers.ZeroPadding1D((2, 1))(x))))
+    if keras.__name__ == "keras":
+        x = layers.AdaptiveMaxPooling1D(5)(layers.AdaptiveAveragePooling1D(7)(x))
+    pooled = [layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)]
+    merged = [getattr(layers, kind)()(pooled) for kind in ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract")]
+    x = layers.RepeatVector(3)(layers.Concatenate()(merged))
+    x = layers.Reshape((-1, 5))(layers.Permute((2, 1))(x))
+    x = layers.Dropout(0.5)(layers.GaussianNoise(0.1)(layers.GaussianDropout(0.2)(layers.AlphaDropout(0.1)(x))))
+    x = layers.PReLU(shared_axes=[1])(layers.LayerNormalization()(layers.ActivityRegularization(0.1)(layers.Identity()(x))))
+    x = layers.ReLU(max_value=1.5, negative_slope=0.1)(layers.GroupNormalization(5)(x))
+    if keras.__name__ == "tf_keras":
+        x = layers.ThresholdedReLU(0.1)(x)
+    x = layers.Softmax()(layers.Dense(4, activation="gelu")(layers.Flatten()(layers.Activation("swish")(x))))
+    return keras.Model(inputs, x)
+
+
+def _two_axes(keras, layers):
+    x = inputs = keras.Input((9, 8, 4))
+    x = layers.DepthwiseConv2D(3, padding="same")(layers.Conv2D(6, (3, 2), strides=2, padding="same", groups=2)(x))
+    x = layers.SpatialDropout2D(0.3)(layers.SeparableConv2D(5, 2, padding="same")(x))
+    x = layers.UpSampling2D((2, 3))(layers.Cropping2D(((1, 0), (0, 1)))(layers.ZeroPadding2D(((2, 1), (0, 1)))(x)))
+    x = layers.AveragePooling2D(2, 1)(layers.MaxPooling2D((3, 2), 2, padding="same")(x))
+    if keras.__name__ == "keras":
+        x = layers.AdaptiveMaxPooling2D((3, 2))(layers.AdaptiveAveragePooling2D((4, 3))(x))
+    return keras.Model(inputs, [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D(keepdims=True)(x)])
+
+
+def _three_axes(keras, layers):
+    x = inputs = keras.Input((5, 6, 4, 2))
+    x = layers.SpatialDropout3D(0.3)(layers.Conv3D(3, (2, 3, 2), padding="same", activation="tanh")(x))
+    x = layers.UpSampling3D((1, 2, 3))(layers.Cropping3D(((1, 0), (0, 1), (1, 1)))(layers.ZeroPadding3D(1)(x)))
+    x = layers.AveragePooling3D(2, 1)(layers.MaxPooling3D((3, 2, 2), 2, padding="same")(x))
+    if keras.__name__ == "keras":
+        x = layers.AdaptiveMaxPooling3D((3, 2, 2))(layers.AdaptiveAveragePooling3D((4, 3, 2))(x))
+    return keras.Model(inputs, [layers.GlobalAveragePooling3D()(x), layers.GlobalMaxPooling3D()(x)])
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3's own, as it saves
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")  # Keras 2's own, of the format under test
+def test_every_class_saved_and_reopened(keras, drawn, tmp_path, suffix):
+    kinds = Counter()
+    for build in (_one_axis, _two_axes, _three_axes):
+        model = drawn(build(keras, keras.layers))
+        model.save(tmp_path / f"net{suffix}")
+        for report in probe.sweep(probe.open_model(tmp_path / f"net{suffix}")):
+            assert report.verdict == "agree", str(report)
+            assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
+            kinds[report.kind] += 1
+    missing = ONLY_IN_KERAS_2 if keras.__name__ == "keras" else ONLY_IN_KERAS_3
+    assert set(kinds) == {name for name, module in DESCRIBED.items() if module in FAMILIES} - missing
