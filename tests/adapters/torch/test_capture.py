@@ -166,7 +166,8 @@ def test_compiled_modules_are_watched_inside(net):
         "0.bn",
         "0.act",
         "1",
-    ] and "it was compiled; it runs uncompiled here" in model.notes
+    ]
+    assert "it was compiled; it runs uncompiled here" in model.notes
     model.module(torch.from_numpy(X))
     assert [one.verdict for one in probe.sweep(model, X)] == ["agree"] * 4
     net.compile(backend="eager")
