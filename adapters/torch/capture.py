@@ -118,7 +118,7 @@ class _Watcher:
         try:
             if any(True for _ in self.module.children()) and not framework_class(self.module):
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
-            description = describe(self.module, Call(_only(inputs), lambda name: weight_of(self.module, name)))
+            description = describe(self.module, Call(tuple(inputs), lambda name: weight_of(self.module, name)))
             used = [*given, *outputs, *self.module.parameters(recurse=False)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
             if len(precisions) > 1:
@@ -128,12 +128,6 @@ class _Watcher:
         except Undescribed as error:
             return None, str(error)
         return description, ""
-
-
-def _only(inputs: list[np.ndarray]) -> np.ndarray:
-    if len(inputs) != 1:
-        raise Undescribed(f"called with {len(inputs)} tensors where one was expected")
-    return inputs[0]
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:

@@ -37,10 +37,15 @@ _FORWARD = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: its only tensor, and how a parameter is read while the call is on."""
+    """One call of a module: the tensors it was given, and how a parameter is read while the call is on."""
 
-    x: np.ndarray
+    inputs: tuple[np.ndarray, ...]
     read: Callable[[str], Weight | None]
+
+    @property
+    def x(self) -> np.ndarray:
+        """The only tensor: every layer described so far takes one."""
+        return self.inputs[0]
 
     def weight(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
         """The parameter or buffer of that name, brought to the op's layout; None where the module has none."""
@@ -88,6 +93,8 @@ def describe(module: Any, call: Call) -> Description:
     reason = refusal(module)
     if reason:
         raise Undescribed(reason)
+    if len(call.inputs) != 1:
+        raise Undescribed(f"it was called with {len(call.inputs)} tensors where one was expected")
     owner = _owner(module)
     assert owner is not None
     return _TABLE[owner.__name__].describe(module, call)

@@ -83,6 +83,7 @@ def test_calls_in_order_with_their_number_and_copies(block):
     assert len(attention.inputs) == 3 and [one.shape for one in attention.outputs] == [(2, 30, 4), (2, 30, 30)]
     assert conv.inputs[0].base is None and np.array_equal(conv.inputs[0], X) and conv.dtype == "float32"
     assert scale.description is None and "Scale has no description" in scale.why
+    assert "MultiheadAttention has no description" in attention.why
 
 
 def test_containers_aliases_and_layers_out_of_reach(block):
@@ -270,6 +271,20 @@ def test_precisions_flow_through(module, numpy_dtype, dtype):
     assert report.ok, str(report)
     (call,) = captured(probe.open_model(inner), {"0"}, X.astype(numpy_dtype))
     assert call.dtype == dtype and call.outputs[0].dtype == (np.float32 if dtype == "bfloat16" else dtype)
+
+
+def test_several_tensors_are_not_taken_for_one():
+    (call,) = captured(probe.open_model(Pair()), {"same"})
+    assert len(call.inputs) == len(call.outputs) == 2 and call.why == "it was called with 2 tensors where one was expected"
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.same = nn.Identity()
+
+    def forward(self, x):
+        return self.same((x, 2 * x))
 
 
 def test_autocast_is_not_taken_for_float32(net):
