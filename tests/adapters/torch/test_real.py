@@ -50,10 +50,11 @@ def test_every_layer_of_torchcrepe(crepe, sound):
     assert [one.verdict for one in reports] == ["agree"] * 13, "\n".join(str(one) for one in reports if not one.ok)
 
 
-def test_one_layer_of_torchcrepe(crepe, sound[:2]):
-    report = probe.check(crepe, "conv3", sound[:2])
+def test_one_layer_of_torchcrepe(crepe, sound):
+    frames = sound[:2]
+    report = probe.check(crepe, "conv3", frames)
     assert report.ok and report.outputs["numpy"].shape == (2, 16, 64, 1)
-    assert probe.check(crepe, "conv3", sound[:2], expected=report.outputs["framework"]).ok
+    assert probe.check(crepe, "conv3", frames, expected=report.outputs["framework"]).ok
     off = report.outputs["framework"].copy()
     off[1, 3, 40, 0] += 0.01
-    assert probe.check(crepe, "conv3", sound[:2], expected=off).verdict == "diverge"
+    assert probe.check(crepe, "conv3", frames, expected=off).verdict == "diverge"
