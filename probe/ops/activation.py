@@ -174,8 +174,24 @@ class PRelu(Elementwise):
         return (graph.op("PRelu", inputs[0], graph.weight(self.slope)),)
 
 
+class _Stepped(Elementwise):
+    """An activation that jumps at ``edge``; where the dtype cannot hold the edge, its rounding decides for an input that lies on it."""
+
+    def edge(self) -> float:
+        raise NotImplementedError
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().allowance(inputs, slacks, outputs, precision, where)
+        (x,), (y,), edge = inputs, outputs, abs(self.edge())
+        held = not precision.unit or (math.frexp(edge)[0] / precision.unit).is_integer()
+        if held:
+            return (own,)
+        reach = 2 * precision.unit * edge
+        return (own + np.where(np.abs(np.abs(x) - edge) <= reach, spread(self.f, x, y, np.full(x.shape, reach)), 0.0),)
+
+
 @dataclass(frozen=True, eq=False)
-class ScaledRelu(Elementwise):
+class ScaledRelu(_Stepped):
     """The Keras ReLU layer: min(x, max_value) where x > threshold, else negative_slope * (x - threshold).
 
     At x = threshold it is 0: Keras' code asks for "greater", though its documentation says otherwise. A NaN stays, but not
@@ -186,6 +202,9 @@ class ScaledRelu(Elementwise):
     negative_slope: float
     threshold: float
     roundings = 3
+
+    def edge(self):
+        return self.threshold
 
     def f(self, x):
         above = x if self.max_value is None else np.minimum(x, self.max_value)
@@ -207,13 +226,16 @@ class ScaledRelu(Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class ThresholdedRelu(Elementwise):
+class ThresholdedRelu(_Stepped):
     """x where x > threshold, else value; a NaN stays (PyTorch) or not (Keras)."""
 
     threshold: float
     value: float = 0.0
     keeps_nan: bool = True
     roundings = 1
+
+    def edge(self):
+        return self.threshold
 
     def f(self, x):
         return np.where(x <= self.threshold, self.value, x) if self.keeps_nan else np.where(x > self.threshold, x, self.value)
@@ -457,7 +479,7 @@ class LogSigmoid(Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class Shrink(Elementwise):
+class Shrink(_Stepped):
     """x + bias where x < -lambd, x - bias where x > lambd, else 0 (ONNX Shrink; bias 0 is hard, bias lambd soft).
 
     A NaN stays (PyTorch) or becomes 0 (Keras, ONNX Runtime).
@@ -467,6 +489,9 @@ class Shrink(Elementwise):
     bias: float
     keeps_nan: bool = True
     roundings = 2
+
+    def edge(self):
+        return self.lambd
 
     def f(self, x):
         between = np.where(np.isnan(x), x, 0.0) if self.keeps_nan else 0.0

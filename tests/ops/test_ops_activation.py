@@ -110,6 +110,16 @@ def test_elementwise(agrees, op, reference, tensorflow):
     agrees(op, [GRID.astype(np.float32)], reference, tensorflow)
 
 
+@pytest.mark.parametrize("edge", [0.7, 0.4, -0.1, 0.5])
+def test_the_rounding_of_an_edge_decides_on_it(agrees, edge):
+    """0.4 is more in float32 than in float64, 0.7 is less: frameworks compare with the rounded one. 0.5 is exact."""
+    x = np.float32(edge) + np.spacing(np.float32(edge)) * np.arange(-3, 4, dtype=np.float32)
+    agrees(ops.ThresholdedRelu(threshold=edge, value=9.0), [x], lambda x: F.threshold(x, edge, 9))
+    agrees(ops.Shrink(lambd=abs(edge), bias=0.0), [x], lambda x: F.hardshrink(x, abs(edge)))
+    op, _, by_keras = scaled_relu(None, 0.0, edge)
+    agrees(op, [x], None, by_keras)
+
+
 @pytest.mark.parametrize(("op", "reference", "tensorflow"), ELEMENTWISE, ids=IDS)
 def test_nan_and_inf_stand_at_the_same_places(op, reference, tensorflow):
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e18, -1e18, 1e-45], np.float32)
