@@ -8,6 +8,7 @@ as its input wanders.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def drifts(
 ) -> Mapping[tuple[str, int], Drift]:
     """The drift of the ``wanted`` calls (or of all calls of the layers ``names``); calls after ``last`` are not run.
 
-    Memory: two arrays per output of a wanted call.
+    Memory: two arrays per output of a wanted call, and two bytes per element that any layer puts out.
     """
 
     def asked(capture: Capture) -> bool:
@@ -50,26 +51,29 @@ def drifts(
 
     base: dict[tuple[str, int], tuple[np.ndarray, ...]] = {}
     total: dict[tuple[str, int], list[np.ndarray]] = {}
+    scales: dict[tuple[str, int], list[_Scale | None]] = {}
     rng = np.random.default_rng([seed, 1])
 
     def still(capture: Capture) -> None:
-        if asked(capture) and capture.description is not None:
-            key = (capture.layer, capture.call)
-            base[key] = recompute(capture.description.steps, capture.inputs)[-1]
+        key = (capture.layer, capture.call)
+        values = None if capture.description is None else recompute(capture.description.steps, capture.inputs)
+        if values is not None and asked(capture):
+            base[key] = values[-1]
             total[key] = [np.zeros(np.shape(output)) for output in base[key]]
-        if (capture.layer, capture.call) == last:
+        if key == last:
             raise _Enough
+        scales[key] = _scales(capture, values)
 
     def moved(capture: Capture) -> Sequence[np.ndarray] | None:
         key = (capture.layer, capture.call)
-        values = None if capture.description is None else recompute(capture.description.steps, capture.inputs)
-        if values is not None and key in base:
-            for sums, output, before in zip(total[key], values[-1], base[key], strict=True):
-                difference = np.subtract(output, before, dtype=np.float64)
+        if key in base and capture.description is not None:
+            output = recompute(capture.description.steps, capture.inputs)[-1]
+            for sums, now, before in zip(total[key], output, base[key], strict=True):
+                difference = np.subtract(now, before, dtype=np.float64)
                 sums += np.square(np.where(np.isfinite(difference), difference, 0.0))
         if key == last:
             raise _Enough
-        return _perturbed(capture, values, rng)
+        return [_moved(output, scale, rng) for output, scale in zip(capture.outputs, scales[key], strict=True)]
 
     def passed(on_call: Callable[[Capture], Sequence[np.ndarray] | None]) -> None:
         with suppress(_Enough):
@@ -90,21 +94,35 @@ def drifts(
     return found
 
 
-def _perturbed(capture: Capture, values: list[tuple[np.ndarray, ...]] | None, rng: np.random.Generator) -> list[np.ndarray] | None:
-    """The outputs moved by one scale of their rounding error; None where they are exact."""
+class _Scale(NamedTuple):
+    """One scale of the rounding error of every element, in two bytes each: largest times fractions."""
+
+    largest: float
+    fractions: np.ndarray
+
+
+def _scales(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> list[_Scale | None]:
+    """How far the outputs of a call may be off, None where they are exact."""
     precision = precision_of(capture.dtype)
     if not precision.unit:
-        return None
+        return [None] * len(capture.outputs)
     if values is None or capture.description is None:
-        scales = [precision.unit * np.abs(output).max(initial=0.0) for output in capture.outputs]
+        allowed: Sequence[np.ndarray] = [
+            np.asarray(SIGMAS * precision.unit * np.abs(output).max(initial=0.0)) for output in capture.outputs
+        ]
     else:
-        given = [widened(x) for x in capture.inputs]
-        scales = [slack / SIGMAS for slack in allowances(capture.description.steps, given, values, precision)]
-    out = []
-    for output, scale in zip(capture.outputs, scales, strict=True):
-        if output.dtype.kind != "f" or np.shape(scale) not in ((), output.shape):
-            out.append(output)
-            continue
-        noise = rng.standard_normal(output.shape) * np.where(np.isfinite(scale), scale, 0.0)
-        out.append((output + noise).astype(output.dtype))
-    return out
+        allowed = allowances(capture.description.steps, [widened(x) for x in capture.inputs], values, precision)
+    found: list[_Scale | None] = []
+    for output, slack in zip(capture.outputs, allowed, strict=True):
+        finite = np.where(np.isfinite(slack), slack, 0.0) / SIGMAS
+        largest = float(finite.max(initial=0.0))
+        fits = output.dtype.kind == "f" and finite.shape in ((), output.shape)
+        found.append(_Scale(largest, (finite / largest).astype(np.float16)) if largest and fits else None)
+    return found
+
+
+def _moved(output: np.ndarray, scale: _Scale | None, rng: np.random.Generator) -> np.ndarray:
+    if scale is None:
+        return output
+    noise = rng.standard_normal(output.shape, dtype=np.float32) * scale.fractions
+    return (output + scale.largest * noise.astype(np.float64)).astype(output.dtype)

@@ -74,8 +74,10 @@ class Model(Protocol):
     def names(self) -> tuple[str, ...]:
         """Every name that can be asked for, containers and inner layers included."""
 
-    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> None:
-        """One forward pass; each call of a wanted layer (None: of every atomic layer) goes to ``on_call`` in order.
+    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
+        """One forward pass, whose outputs are returned; each call of a wanted layer (None: of every atomic layer) goes to ``on_call`` in order.
+
+        With nothing wanted the pass is not watched at all.
 
         Leaves the model as it was: modes, hooks, variables and states. Raises ForwardFailed where the model's own
         forward pass raises, BadInput where an input does not fit.

@@ -13,8 +13,8 @@ import numpy as np
 
 from probe.drift import Drift, drifts
 from probe.errors import BadInput, NotReached, UnknownLayer
-from probe.inputs import bind
-from probe.judge import judge
+from probe.inputs import bind, part_of
+from probe.judge import Partial, judge
 from probe.model import Capture, Model
 from probe.report import Report
 
@@ -45,11 +45,16 @@ def check(
     seed: int = 0,
     rtol: float | None = None,
     atol: float | None = None,
+    expected_at: Any = None,
+    thorough: bool = False,
+    progress: Any = None,
 ) -> Report:
     """Checks one layer on the model's input ``x`` (drawn from ``seed`` where None), or alone on its own input ``given``.
 
     ``expected`` is the user's own output of that layer. A layer that is called several times is checked in every call and
-    the report is about the first that differs; ``call`` picks one.
+    the report is about the first that differs; ``call`` picks one. ``expected_at`` says which part of the output ``expected``
+    is, as a number or a slice for each axis (``"0,0:3,0:3,0"`` or such a tuple). Where parties diverge the mistake is looked
+    for, with ``thorough`` at length; ``progress`` is called with the slugs as they are tried.
     """
     if (rtol is None) != (atol is None):
         raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
@@ -58,13 +63,15 @@ def check(
         raise UnknownLayer(layer, [one.name for one in model.layers])
     tolerance = None if rtol is None or atol is None else (rtol, atol)
     calls: list[Capture] = []
+    said: tuple[str, ...]
     if given is not None:
         arrays = tuple(np.asarray(one) for one in given) if isinstance(given, (list, tuple)) else (np.asarray(given),)
         model.run_alone(layer, arrays, calls.append)
-        how = "the layer's own input, given"
+        how, said = "the layer's own input, given", ()
     else:
         arrays, how = bind(model, x, shape, seed)
-        model.run(arrays, {layer}, calls.append)
+        watched = model.run(arrays, {layer}, calls.append)
+        said = _faithful(model, arrays, watched)
     calls = [one for one in calls if one.layer == layer]
     if not calls:
         raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
@@ -76,14 +83,34 @@ def check(
         drift = drifts(model, arrays, {(one.layer, one.call) for one in chosen}, last=(layer, chosen[-1].call), seed=seed)
     best: Report | None = None
     for one in chosen:
-        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True)
-        report = replace(report, how=how, source=model.source, framework=model.framework, notes=(*model.notes, *report.notes))
+        search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
+        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True, search=search)
+        report = replace(report, how=how, source=model.source, framework=model.framework, notes=(*model.notes, *said, *report.notes))
         if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
             best = report
     assert best is not None
     if call is None and len(calls) > 1:
         best = replace(best, notes=(*best.notes, f"called {len(calls)} times; this is call {best.call}"))
     return best
+
+
+def _faithful(model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:
+    """Whether the model gives the same with nobody watching, and whether it repeats itself at all."""
+
+    def same(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> bool:
+        return len(left) == len(right) and all(
+            one.shape == other.shape and one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True)
+        )
+
+    def unwatched() -> tuple[np.ndarray, ...]:
+        return model.run(arrays, (), lambda _: None)
+
+    first = unwatched()
+    if same(first, watched):
+        return ()
+    if same(first, unwatched()):
+        return ("watching changes the result: with nobody watching, the model's output differs in its bits (a fast or compiled path)",)
+    return ("the model does not repeat itself: two passes on the same input differ (active dropout, random layers)",)
 
 
 def sweep(

@@ -130,7 +130,8 @@ def settle(
         beyond = np.flatnonzero((error > allowed) & np.isfinite(error))
     if not beyond.size or output:
         return allowed
-    ratio = (error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)).astype(float)
+    with np.errstate(over="ignore"):
+        ratio = error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)
     beyond = beyond[np.argsort(-ratio, kind="stable")]
     refined = allowed.copy().ravel()
     seen, gain, budget = 0, np.inf, _LOOK_TERMS

@@ -118,8 +118,8 @@ class Saved:
     def names(self) -> tuple[str, ...]:
         return self._opened.names()
 
-    def run(self, inputs: "Sequence[np.ndarray]", wanted: Collection[str] | None, on_call: "OnCall") -> None:
-        self._opened.run(inputs, wanted, on_call)
+    def run(self, inputs: "Sequence[np.ndarray]", wanted: Collection[str] | None, on_call: "OnCall") -> "tuple[np.ndarray, ...]":
+        return self._opened.run(inputs, wanted, on_call)
 
     def run_alone(self, name: str, inputs: "Sequence[np.ndarray]", on_call: "OnCall") -> None:
         self._opened.run_alone(name, inputs, on_call)

@@ -61,8 +61,8 @@ class Opened:
     def names(self) -> tuple[str, ...]:
         return tuple(place.name for place in self._places())
 
-    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> None:
-        self._watch(self._root, checked(self._root, self._keras, inputs), wanted, on_call)
+    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
+        return self._watch(self._root, checked(self._root, self._keras, inputs), wanted, on_call)
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         layer = next(place.layer for place in self._places() if place.name == name)
@@ -71,7 +71,7 @@ class Opened:
     def _places(self) -> tuple[Place, ...]:
         return places(self._root, self._keras)
 
-    def _watch(self, called: Any, arrays: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> None:
+    def _watch(self, called: Any, arrays: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
         with quiet():
             self._build(called, arrays)
             found = self._places()
@@ -80,7 +80,7 @@ class Opened:
                     raise NotReached(f"{place.name!r} is an input of the model: it computes nothing")
             sought = {place.name for place in found if place.role == "atomic"} if wanted is None else wanted
             with unchanged(self._root):
-                watch(self._forward(called, arrays, None if self._live else False), found, sought, on_call, self._tensors)
+                return watch(self._forward(called, arrays, None if self._live else False), found, sought, on_call, self._tensors)
 
     def _build(self, called: Any, arrays: Sequence[np.ndarray]) -> None:
         """Calls what was never called once before it is guarded: the weights that this makes must stay."""

@@ -48,23 +48,28 @@ class _Pass:
 
 def watch(
     forward: Callable[[], Any], places: Sequence[Place], wanted: Collection[str], on_call: OnCall, tensors: Tensors
-) -> None:
-    """Runs ``forward`` once. ForwardFailed where the model's own code raises; what ``on_call`` raises comes through as it is."""
+) -> tuple[np.ndarray, ...]:
+    """Runs ``forward`` once and returns its outputs; with nothing wanted, as it would run without us.
+
+    ForwardFailed where the model's own code raises; what ``on_call`` raises comes through as it is.
+    """
     state = _Pass(tensors, wanted, on_call)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(tensors.eager())
-        for place in places:
+        if wanted:
+            stack.enter_context(tensors.eager())
+        for place in places if wanted else ():
             # Layers that are not wanted are watched too, so that a failure can be placed.
             if place.role != "inner" or place.name in wanted:
                 stack.enter_context(_replaced(place, state))
         try:
-            forward()
+            result = forward()
         except _Stopped as stopped:
             raise stopped.args[0] from None
         except Exception as error:
             raise ForwardFailed(f"the model's forward pass failed{state.failure or ': ' + _sentence(error)}") from None
     for name in state.compiled - state.calls.keys():
         raise NotReached(f"the forward pass reached {name!r} only inside a compiled graph, where there are no values to see")
+    return tuple(tensors.array(tensor) for tensor in tensors.within(result))
 
 
 @contextlib.contextmanager

@@ -31,8 +31,11 @@ __all__ = ["watch"]
 
 def watch(
     root: torch.nn.Module, inputs: Sequence[torch.Tensor], watched: Mapping[str, torch.nn.Module], names: Mapping[int, str], on_call: OnCall
-) -> None:
-    """Calls ``root`` on the inputs once; ``names`` gives the name of every module by its id, for what is said on failure."""
+) -> tuple[np.ndarray, ...]:
+    """Calls ``root`` on the inputs once and returns its outputs.
+
+    ``names`` gives every module's name by its id, for what is said on failure.
+    """
     _check_arguments(root, inputs)
     watchers = [_Watcher(name, module, on_call) for name, module in watched.items()]
     with ExitStack() as stack:
@@ -45,7 +48,7 @@ def watch(
         for watcher in watchers:
             stack.enter_context(watcher.hooked())
         try:
-            root(*inputs)
+            return tuple(copied(tensor) for tensor in _tensors(root(*inputs)))
         except Exception as error:
             if any(watcher.raised is error for watcher in watchers):
                 raise

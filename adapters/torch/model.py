@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
@@ -53,16 +54,20 @@ class TorchModel:
     def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in _named(self.module, "", shared=True))
 
-    def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> None:
-        self._run(self.module, inputs, {name: self._find(name) for name in wanted} if wanted is not None else dict(self._atomic()), on_call)
+    def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
+        return self._run(
+            self.module, inputs, {name: self._find(name) for name in wanted} if wanted is not None else dict(self._atomic()), on_call
+        )
 
     def run_alone(self, name: str, inputs: Sequence[Any], on_call: OnCall) -> None:
         module = self._find(name)
         self._run(module, inputs, {name: module}, on_call)
 
-    def _run(self, root: torch.nn.Module, inputs: Sequence[Any], watched: dict[str, torch.nn.Module], on_call: OnCall) -> None:
+    def _run(
+        self, root: torch.nn.Module, inputs: Sequence[Any], watched: dict[str, torch.nn.Module], on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
         names = {id(module): name for name, module in _named(self.module, "")}
-        watch(root, tensors_for(root, inputs, self.module), watched, names, on_call)
+        return watch(root, tensors_for(root, inputs, self.module), watched, names, on_call)
 
     def _find(self, name: str) -> torch.nn.Module:
         found = next((module for known, module in _named(self.module, "", shared=True) if known == name), None)

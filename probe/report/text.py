@@ -99,7 +99,7 @@ def _summary(values: np.ndarray) -> str:
     if not finite.size:
         return "no finite value"
     odd = f", {values.size - finite.size} NaN or inf" if finite.size < values.size else ""
-    return f"min {float(finite.min()):.6g}  mean {float(finite.mean()):.6g}  max {float(finite.max()):.6g}{odd}"
+    return f"min {float(finite.min()):.6g}  mean {float(finite.mean(dtype=np.float64)):.6g}  max {float(finite.max()):.6g}{odd}"
 
 
 def render(report: "Report") -> str:

@@ -1,0 +1,96 @@
+"""The road itself: faithful capture, repeated calls, and sweeps that end early."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import probe
+
+X = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+
+
+class Shy(torch.nn.Module):
+    """Computes something else while anybody watches its layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(6, 4)
+
+    def forward(self, x):
+        y = self.fc(x)
+        return y * 2 if self.fc._forward_hooks else y
+
+
+class Moody(torch.nn.Module):
+    """Adds noise that no seed of PyTorch's governs."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(6, 4)
+        self.noise = np.random.default_rng(0)
+
+    def forward(self, x):
+        return self.fc(x) + float(self.noise.normal())
+
+
+class Twice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.fc(x)))
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [(Shy(), "watching changes the result"), (Moody(), "does not repeat itself"), (torch.nn.Sequential(torch.nn.Linear(6, 4)), None)],
+)
+def test_watched_and_unwatched_are_compared(net, words):
+    layer = "0" if words is None else "fc"
+    notes = " ".join(probe.check(net.eval(), layer, X).notes)
+    assert (words in notes) if words else ("watching" not in notes and "repeat" not in notes)
+
+
+def test_every_call_is_checked_and_one_can_be_picked():
+    net = Twice().eval()
+    assert [(report.layer, report.call) for report in probe.sweep(net, X)] == [("fc", 0), ("fc", 1)]
+    report = probe.check(net, "fc", X)
+    assert report.ok
+    assert any("called 2 times" in note for note in report.notes)
+    second = probe.check(net, "fc", X, call=1)
+    assert second.call == 1
+    assert probe.check(net, "fc", X, call=1, expected=second.outputs["framework"]).ok
+    assert probe.check(net, "fc", X, call=0, expected=second.outputs["framework"]).verdict == "diverge"
+
+
+def test_a_sweep_closed_early_leaves_no_thread_and_no_hook():
+    net = torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(20))).eval()
+    before = threading.active_count()
+    reports = probe.sweep(net, X)
+    assert next(reports).ok
+    reports.close()
+    assert threading.active_count() == before
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
+def test_a_mapping_and_a_sequence_are_bound_to_the_inputs():
+    net = torch.nn.Sequential(torch.nn.Linear(6, 4)).eval()
+    assert probe.check(net, "0", [X]).ok
+    assert probe.check(net, "0", {"x": X}).ok
+    with pytest.raises(probe.ProbeError, match="have no names"):
+        probe.check(net, "0", {"x": X, "y": X})
+
+
+def test_an_input_that_is_not_numbers_is_one_sentence():
+    with pytest.raises(probe.ProbeError, match="must hold numbers"):
+        probe.check(torch.nn.Linear(2, 2), "", np.array(["a", "b"]))
+
+
+def test_assert_layer_carries_the_report():
+    net = torch.nn.Linear(6, 4).eval()
+    probe.assert_layer(net, "", X)
+    with pytest.raises(AssertionError, match="yours is the odd one out"):
+        probe.assert_layer(net, "", X, expected=np.zeros((3, 4)))
