@@ -82,14 +82,14 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
         op = ops.HardSigmoid(alpha=0.2, beta=0.5)
     if isinstance(op, ops.LeakyRelu):
         op = _leaky_op(op.alpha, call)
-    if isinstance(op, ops.Gelu) and call.dtype == "float64" and call.on_tensorflow:
+    if isinstance(op, ops.Gelu) and call.dtype == "float64" and call.backend == "tensorflow":
         raise Undescribed("in float64 TensorFlow's gelu divides by the root of 2 as float32 holds it")
     return (Step(op),)
 
 
 def _leaky_op(slope: float, call: Call) -> ops.LeakyRelu:
     """TensorFlow's kernel holds the slope in float32, also where it computes in float64."""
-    return ops.LeakyRelu(alpha=float(np.float32(slope)) if call.on_tensorflow else slope)
+    return ops.LeakyRelu(alpha=float(np.float32(slope)) if call.backend == "tensorflow" else slope)
 
 
 @describes("Activation")

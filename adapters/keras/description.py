@@ -45,10 +45,14 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
         if not isinstance(variable, namespace.Variable):
             raise Undescribed("one of its weights is not a variable but computed")
         # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
-        return np.array(namespace.ops.convert_to_numpy(variable._value))
+        return _owned(namespace.ops.convert_to_numpy(variable._value))
     if not hasattr(variable, "assign"):
         raise Undescribed("one of its weights is not a variable but computed")
-    return np.array(variable.numpy())
+    return _owned(variable.numpy())
+
+
+def _owned(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.owndata else np.array(array)
 
 
 def cast(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -94,9 +98,9 @@ class Call:
         return self.namespace.__name__ != "keras"
 
     @property
-    def on_tensorflow(self) -> bool:
-        """Whether TensorFlow computes it: Keras 3 may run on PyTorch or JAX."""
-        return self.legacy or self.namespace.backend.backend() == "tensorflow"
+    def backend(self) -> str:
+        """What computes it: "tensorflow", and for Keras 3 also "torch", "jax", …"""
+        return "tensorflow" if self.legacy else self.namespace.backend.backend()
 
     @property
     def training(self) -> bool:

@@ -11,10 +11,10 @@ from .description import Call, describes, named_axes
 _RANKS = (1, 2, 3)
 
 
-def _described(layer: Any, call: Call, op: ops.Op) -> Description:
+def _described(layer: Any, call: Call, *operations: ops.Op) -> Description:
     rank = len(call.shape) - 2
     axes = named_axes(len(call.shape), rank, channels_first(layer))
-    return Description(surrounded(layer, call, rank, [Step(op)]), axes, axes)
+    return Description(surrounded(layer, call, rank, [Step(op) for op in operations]), axes, axes)
 
 
 def _window(layer: Any, call: Call) -> dict[str, Any]:
@@ -31,7 +31,13 @@ def _max_pooling(layer: Any, call: Call) -> Description:
 
 @describes(*(f"AveragePooling{rank}D" for rank in _RANKS))
 def _average_pooling(layer: Any, call: Call) -> Description:
-    return _described(layer, call, ops.AveragePool(count_include_pad=False, **_window(layer, call)))
+    window = _window(layer, call)
+    pads = window["pads"]
+    if call.backend == "torch" and any(before != after for before, after in pads):
+        # keras/src/backend/torch/nn.py, _apply_same_padding: what PyTorch cannot pad itself is padded with copies that count.
+        pool = ops.AveragePool(count_include_pad=False, **window | {"pads": ((0, 0),) * len(pads)})
+        return _described(layer, call, ops.Pad(pads=((0, 0), (0, 0), *pads), mode="edge"), pool)
+    return _described(layer, call, ops.AveragePool(count_include_pad=False, **window))
 
 
 def _global(layer: Any, call: Call, op: type[ops.GlobalAveragePool] | type[ops.GlobalMaxPool]) -> Description:
