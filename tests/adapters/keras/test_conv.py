@@ -48,7 +48,9 @@ def convolutions(draw, kind, legacy):
         "activation": draw(st.sampled_from([None, "relu", "tanh", "softmax"])),
     }
     if per_axis:
-        options |= {"groups": groups, "filters": groups * draw(st.integers(1, 3))}
+        # TensorFlow's oneDNN kernel leaves elements out of some 3-D convolutions of one channel to one (not with TF_ENABLE_ONEDNN_OPTS=0).
+        fewest = 2 if rank == 3 and channels == 1 else 1
+        options |= {"groups": groups, "filters": groups * draw(st.integers(fewest, 3))}
     else:
         options["depth_multiplier"] = draw(st.integers(1, 3))
     if kind.startswith("Separable"):
