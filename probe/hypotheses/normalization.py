@@ -1,0 +1,175 @@
+"""Mistakes of normalisation and dropout: epsilon, statistics, training mode."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.base import Case, Edit, hypothesis
+from probe.layer import Weight
+
+__all__: list[str] = []
+
+_NORMS = (ops.BatchNormalization, ops.LayerNormalization, ops.GroupNormalization)
+_USUAL = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8, 1e-4, 1e-2, 0.0, 1e-10, 1e-15, 1e-1)
+
+
+@hypothesis("other-epsilon")
+def other_epsilon(case: Case) -> Iterator[Edit]:
+    """Another epsilon than the layer's.
+
+    Keras' batch normalisation has 1e-3, PyTorch's 1e-5, transformers' layer normalisation 1e-12 or 1e-6. The error is a gain per
+    channel (or row), largest where the variance is small.
+    """
+    for position, op in case.having(*_NORMS):
+        for epsilon in _USUAL:
+            if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
+                yield case.edit(
+                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}", case.with_op(position, epsilon=epsilon), do=f"use {op.epsilon:g}"
+                )
+        fitted = _solved(case, position, op)
+        if fitted is not None:
+            steps = case.with_op(position, epsilon=fitted)
+            yield case.edit(f"eps = {fitted:.6g} (fitted), the layer has {op.epsilon:g}", steps, fitted=1, do=f"use {op.epsilon:g}")
+
+
+def _solved(case: Case, position: int, op: Any) -> float | None:
+    """The epsilon that leaves the least, by golden sections of its logarithm."""
+    if not case.comparable or position != len(case.steps) - 1 or case.observed.size > 1 << 18:
+        return None
+    low, high = math.log(1e-13), math.log(10.0)
+    golden = (math.sqrt(5) - 1) / 2
+
+    def left(exponent: float) -> float:
+        steps = case.with_op(position, epsilon=math.exp(exponent))
+        with np.errstate(all="ignore"):
+            predicted = steps[position].op.run(case.input_of(position))[0]
+            return float(np.square(case.pick(predicted) - case.seen).sum())
+
+    for _ in range(48):
+        first, second = high - golden * (high - low), low + golden * (high - low)
+        if left(first) < left(second):
+            high = second
+        else:
+            low = first
+    epsilon = math.exp((low + high) / 2)
+    digits = float(f"{epsilon:.2g}")
+    return digits if left(math.log(digits)) <= 1.01 * left(math.log(epsilon)) else epsilon
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer(ops.LayerNormalization):
+    """Layer normalisation with other statistics: ``ddof``, epsilon outside the root."""
+
+    ddof: int = 0
+    outside: bool = False
+
+    def run(self, *inputs):
+        (x,) = inputs
+        scale, bias = self._parameters(x)
+        return (_normalised(x, self.axes, self.ddof, self.outside, self.epsilon) * scale + bias,)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group(ops.GroupNormalization):
+    """The same for groups."""
+
+    ddof: int = 0
+    outside: bool = False
+
+    def run(self, *inputs):
+        groups = self._split(inputs[0])
+        scale, bias = self._parameters(inputs[0])
+        out = _normalised(groups, tuple(range(2, groups.ndim)), self.ddof, self.outside, self.epsilon)
+        return ((out * scale + bias).reshape(inputs[0].shape),)
+
+
+def _normalised(x: np.ndarray, axes: tuple[int, ...], ddof: int, outside: bool, epsilon: float) -> np.ndarray:
+    mean = x.mean(axis=axes, keepdims=True)
+    variance = x.var(axis=axes, keepdims=True, ddof=ddof)
+    return (x - mean) / (np.sqrt(variance) + epsilon if outside else np.sqrt(variance + epsilon))
+
+
+def _variant(op: Any, **changes: Any) -> Any:
+    kind = _Layer if isinstance(op, ops.LayerNormalization) else _Group
+    held = {part.name: getattr(op, part.name) for part in fields(op)}
+    return kind(**{**held, **changes})
+
+
+@hypothesis("epsilon-outside-sqrt")
+def epsilon_outside_sqrt(case: Case) -> Iterator[Edit]:
+    """sqrt(var) + eps for sqrt(var + eps)."""
+    do = "the root is taken of var + eps"
+    for position, op in case.having(*_NORMS):
+        if isinstance(op, ops.BatchNormalization):
+            if op.variance is not None:
+                variance = op.variance.effective.astype(np.float64)
+                moved = np.square(np.sqrt(variance) + op.epsilon) - op.epsilon
+                yield case.edit(f"sqrt(var) + {op.epsilon:g}", case.with_weights({op.variance.name: moved}), do=do)
+        else:
+            yield case.edit(f"sqrt(var) + {op.epsilon:g}", case.with_op(position, _variant(op, outside=True)), do=do)
+
+
+@hypothesis("unbiased-variance")
+def unbiased_variance(case: Case) -> Iterator[Edit]:
+    """The variance divided by n - 1 instead of n.
+
+    ``torch.var`` and MATLAB's ``var`` do that by default, ``np.var`` and the layers do not. A constant ratio sqrt(n / (n - 1)).
+    """
+    for position, op in case.having(ops.LayerNormalization, ops.GroupNormalization):
+        steps = case.with_op(position, _variant(op, ddof=1))
+        yield case.edit("the variance is divided by n - 1", steps, do="divide by n (ddof=0, unbiased=False)")
+
+
+@hypothesis("batch-statistics")
+def batch_statistics(case: Case) -> Iterator[Edit]:
+    """Batch normalisation in training mode: by the mean and variance of this batch.
+
+    Each channel of the output then has mean beta and standard deviation gamma. Call ``model.eval()``, or pass
+    ``training=False``.
+    """
+    for position, op in case.having(ops.BatchNormalization):
+        x = case.input_of(position)
+        axes = tuple(axis for axis in range(x.ndim) if axis != op.axis % x.ndim)
+        if math.prod(x.shape[axis] for axis in axes) < 2:
+            continue
+        mean = Weight("mean of the batch", None, x.mean(axis=axes))
+        for ddof in (0, 1):
+            variance = Weight("variance of the batch", None, x.var(axis=axes, ddof=ddof))
+            how = "" if not ddof else ", the variance divided by n - 1"
+            steps = case.with_op(position, mean=mean, variance=variance)
+            yield case.edit(
+                f"mean and variance of this batch instead of the stored ones{how}", steps, do="use the stored statistics: eval mode"
+            )
+
+
+@hypothesis("dropout-active")
+def dropout_active(case: Case) -> Iterator[Edit]:
+    """Dropout left on: zeros at random places, the rest times 1 / (1 - p).
+
+    Training mode; a second run gives other zeros. Call ``model.eval()``, or pass ``training=False``.
+    """
+    if not case.comparable or case.known is not None:
+        return
+    y, healthy = case.observed, case.healthy
+    dropped = (y == 0) & (healthy != 0)
+    kept = ~dropped & (healthy != 0)
+    if not 0 < dropped.sum() < y.size or kept.sum() < 8:
+        return
+    with np.errstate(all="ignore"):
+        scale = float(np.median(y[kept] / healthy[kept]))
+    share = dropped.sum() / (dropped.sum() + kept.sum())
+    rate = 1 - 1 / scale if scale > 0 else -1.0
+    if not 0 <= rate < 1 or abs(rate - share) > 0.02 + 5 * math.sqrt(max(rate * (1 - rate), 0.0) / y.size):
+        return
+    rate = round(rate, 3)
+    mask = Weight("mask", None, np.where(dropped, 0.0, 1 / (1 - rate)))
+    yield case.edit(
+        f"{share:.1%} of the values are zero and the others times {1 / (1 - rate):.4g}: dropout of p = {rate:g}",
+        case.appended(ops.MulConstant(mask)),
+        fitted=1,
+        do="switch training mode off",
+    )
