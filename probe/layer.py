@@ -1,6 +1,7 @@
 """What a layer is once its framework is left behind: steps of ops, and the weights they use."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,23 @@ class Weight:
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
         array = array if self.axes is None else array.transpose(self.axes)
         return array if self.shape is None else array.reshape(self.shape)
+
+    def index_of(self, where: tuple) -> tuple:
+        """The framework's indices of elements that are named in the op's layout: ``to_op`` the other way round."""
+        axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+        if self.shape is not None:
+            flat = sum(at * step for at, step in zip(where, _steps(self.value.shape), strict=True))
+            turned = [self.effective.shape[axis] for axis in axes]
+            where = tuple(flat // step % size for size, step in zip(turned, _steps(turned), strict=True))
+        back = list(where)
+        for axis, at in zip(axes, where, strict=True):
+            back[axis] = at
+        return tuple(back)
+
+
+def _steps(sizes: Sequence[int]) -> list[int]:
+    """How many elements lie between neighbours on each axis of a row-major array."""
+    return [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
 
 
 @dataclass(frozen=True)

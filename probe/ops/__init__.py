@@ -1,5 +1,6 @@
 """The ops: one frozen dataclass per arithmetic operation, named as ONNX names it, in one file per family."""
 
+from probe.ops.account import *
 from probe.ops.activation import *
 from probe.ops.base import *
 from probe.ops.linear import *

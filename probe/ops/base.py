@@ -6,12 +6,13 @@ graph is handed in.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from probe.layer import Weight
+from probe.ops.account import Account, Stage, Terms
 from probe.rounding import Precision, of_partial_sums, of_sums
 
 __all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
@@ -75,6 +76,20 @@ class Op:
         """Which elements of the first input those outputs came from, where each came from one."""
         return None
 
+    def account(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> Account:
+        """How one element of the first output came about; without terms where that is not said."""
+        return Account((), (Stage(self.title(inputs), float(outputs[0][at])),))
+
+    def title(self, inputs: Sequence[np.ndarray]) -> str:
+        """The op's name and what it computes, in one line."""
+        formula = self.says(inputs) or (type(self).__doc__ or "").partition("\n")[0].rstrip(".")
+        numbers = ", ".join(
+            f"{part.name} {getattr(self, part.name):g}"
+            for part in fields(self)
+            if part.name in formula and type(getattr(self, part.name)) in (int, float)
+        )
+        return f"{type(self).__name__}: {formula}" + (f" with {numbers}" if numbers and not self.says(inputs) else "")
+
     def terms_of(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
         """For sums: how many terms one output has."""
         raise NotImplementedError
@@ -120,9 +135,18 @@ class Elementwise(Op):
     def origin(self, where, inputs):
         return where
 
+    def account(self, inputs, outputs, at):
+        return Account((Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),))
+
 
 class Rearrangement(Op):
     """Elements are moved or repeated, never changed: slack moves with them."""
+
+    def follow(self, where: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Where the output's elements (a row each) stand in the inputs: which input, -1 for none, and the element there."""
+        back = self.origin(tuple(where.T), inputs)
+        assert back is not None
+        return np.zeros(len(where), int), np.stack(back, axis=1) if back else np.zeros((len(where), 0), int)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         if all(slack is None for slack in slacks):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.layer import Weight
+from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 
 __all__ = ["MatMul"]
@@ -62,3 +63,8 @@ class MatMul(Sum):
         if self.bias is not None:
             terms = np.concatenate([terms, self.bias.value[columns].astype(np.float64)[:, None]], axis=1)
         return terms[:, :, None]
+
+    def account(self, inputs, outputs, at):
+        count = self.weight.value.shape[0]
+        where = box([*at[:-1], range(count)])
+        return Account((Terms(where, factor=self.weight, factor_where=box([range(count), at[-1]])),), bias=self.bias, bias_where=at[-1:])

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from probe.layer import Weight
+from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Rearrangement
 
 __all__ = ["Add", "AddConstant", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
@@ -22,6 +23,15 @@ def _total(slacks, shape) -> np.ndarray:
     return total
 
 
+def _element(x: np.ndarray, at: tuple[int, ...], **how: Any) -> Terms:
+    """The element of an input, or of a constant, that stands at a place of the output it broadcasts to."""
+    return Terms(np.array([_place(x, at)], int).reshape(1, x.ndim), **how)
+
+
+def _place(x: np.ndarray, at: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - x.ndim :], x.shape, strict=True))
+
+
 class _Merge(Op):
     """A chain of one binary function over inputs that broadcast as in NumPy."""
 
@@ -34,6 +44,9 @@ class _Merge(Op):
 
     def emit(self, graph, *inputs):
         return (reduce(lambda left, right: graph.op(self.onnx, left, right), inputs),)
+
+    def account(self, inputs, outputs, at):
+        return Account(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         magnitude = sum(np.abs(x) for x in inputs)
@@ -56,6 +69,9 @@ class Sub(_Merge):
     function = np.subtract
     onnx = "Sub"
 
+    def account(self, inputs, outputs, at):
+        return Account(tuple(_element(x, at, input=k, sign=-1.0 if k else 1.0) for k, x in enumerate(inputs)))
+
 
 @dataclass(frozen=True, eq=False)
 class Mul(_Merge):
@@ -63,6 +79,18 @@ class Mul(_Merge):
 
     function = np.multiply
     onnx = "Mul"
+
+    def account(self, inputs, outputs, at):
+        places = [_place(x, at) for x in inputs]
+        factors = [float(x[place]) for x, place in zip(inputs, places, strict=True)]
+        if len(inputs) < 2:
+            return Account((_element(inputs[0], at),))
+        first = _element(inputs[0], at, factor=1, factor_where=np.array([places[1]], int).reshape(1, inputs[1].ndim))
+        stages, product = [], factors[0] * factors[1]
+        for k, (x, factor) in enumerate(zip(inputs[2:], factors[2:], strict=True), start=2):
+            product *= factor
+            stages.append(Stage(f"times {factor:.9g}, from input {k}", product, _element(x, at, input=k)))
+        return Account((first,), tuple(stages))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = len(inputs) * precision.unit * np.abs(outputs[0]) + precision.tiny
@@ -75,6 +103,14 @@ class Mul(_Merge):
 
 class _Choice(_Merge):
     """One of the inputs at each place."""
+
+    def account(self, inputs, outputs, at):
+        members = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
+        candidates = [float(x[_place(x, at)]) for x in inputs]
+        chosen = float(outputs[0][at])
+        winner = next(k for k, value in enumerate(candidates) if value == chosen or value != value)
+        listed = ", ".join(f"{value:.9g}" for value in candidates)
+        return Account((members[winner],), (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         return (reduce(np.maximum, [slack for slack in slacks if slack is not None], np.zeros(outputs[0].shape)),)
@@ -107,6 +143,10 @@ class Mean(Op):
         total = reduce(lambda left, right: graph.op("Add", left, right), inputs)
         return (graph.op("Div", total, graph.const(float(len(inputs)))),)
 
+    def account(self, inputs, outputs, at):
+        terms = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
+        return Account(terms, (Stage(f"divided by {len(inputs)}", float(outputs[0][at])),))
+
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         magnitude = sum(np.abs(x) for x in inputs)
         own = (len(inputs) + 1) * precision.unit * magnitude / len(inputs) + precision.tiny
@@ -125,6 +165,14 @@ class Concat(Rearrangement):
     def emit(self, graph, *inputs):
         return (graph.op("Concat", *inputs, axis=self.axis),)
 
+    def follow(self, where, inputs):
+        axis = self.axis % inputs[0].ndim
+        stops = np.cumsum([x.shape[axis] for x in inputs])
+        which = np.searchsorted(stops, where[:, axis], side="right")
+        back = where.copy()
+        back[:, axis] -= np.concatenate([[0], stops])[which]
+        return which, back
+
 
 @dataclass(frozen=True, eq=False)
 class AddConstant(Op):
@@ -137,6 +185,10 @@ class AddConstant(Op):
 
     def emit(self, graph, *inputs):
         return (graph.op("Add", inputs[0], graph.weight(self.value)),)
+
+    def account(self, inputs, outputs, at):
+        words = f"plus {named(self.value, _place(self.value.value, at))}"
+        return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = precision.unit * (np.abs(inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
@@ -157,6 +209,10 @@ class MulConstant(Op):
 
     def emit(self, graph, *inputs):
         return (graph.op("Mul", inputs[0], graph.weight(self.value)),)
+
+    def account(self, inputs, outputs, at):
+        words = f"times {named(self.value, _place(self.value.value, at))}"
+        return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = 2 * precision.unit * np.abs(outputs[0]) + precision.tiny

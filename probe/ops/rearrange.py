@@ -80,6 +80,15 @@ class Pad(Rearrangement):
             return (np.pad(slacks[0], self.pads),)
         return self.run(slacks[0])
 
+    def follow(self, where, inputs):
+        sizes = inputs[0].shape
+        back = where - np.array([before for before, _ in self.pads], int)
+        if self.mode != "constant":
+            continued = [[_source(int(i), size, self.mode) for i in row] for row, size in zip(back.T, sizes, strict=True)]
+            return np.zeros(len(where), int), np.array(continued, int).T
+        inside = ((back >= 0) & (back < sizes)).all(axis=1)
+        return np.where(inside, 0, -1), back
+
 
 def _source(i: int, size: int, mode: str) -> int:
     """The element that stands at position i of an axis continued beyond its ends."""
@@ -146,3 +155,6 @@ class ResizeNearest(Rearrangement):
                 step = np.float32(1 / scale)
                 x = graph.op("Gather", x, graph.const([min(int(np.float32(i) * step), have - 1) for i in range(size)]), axis=axis)
         return (x,)
+
+    def origin(self, where, inputs):
+        return tuple(source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True))
