@@ -5,7 +5,7 @@ always resolved to (before, after) pairs.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from probe.layer import Weight
 from probe.ops.base import Indices, Op, Sum
+from probe.ops.convolve import convolve, convolve_squares
 from probe.rounding import of_sums
 
 __all__ = ["AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"]
 
 Pads = tuple[tuple[int, int], ...]
-_BLOCK = 1 << 19
 
 
 def _flat(pads: Pads) -> list[int]:
@@ -43,63 +43,6 @@ def _windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilat
     return view[(slice(None),) * (x.ndim - rank) + tuple(steps)]
 
 
-def _blocks(out: Sequence[int], per_position: int) -> Iterator[tuple[slice, ...]]:
-    """Cuts the output positions into boxes whose windows hold about ``_BLOCK`` numbers."""
-    room = max(1, _BLOCK // max(1, per_position))
-    sizes = list(out)
-    for axis in range(len(sizes)):
-        rest = math.prod(out[axis + 1 :])
-        sizes[axis] = min(out[axis], max(1, room // max(1, rest)))
-        if sizes[axis] > 1 or rest <= room:
-            break
-    starts = [range(0, size, step) for size, step in zip(out, sizes, strict=True)]
-    for corner in np.ndindex(*(len(start) for start in starts)):
-        yield tuple(slice(start[i], start[i] + step) for start, i, step in zip(starts, corner, sizes, strict=True))
-
-
-def _convolve(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> np.ndarray:
-    """Cross-correlation, a sample at a time, as matrix products over blocks of gathered windows (im2col)."""
-    kernel = w.shape[2:]
-    taps = math.prod(kernel)
-    width, deep = w.shape[1], w.shape[0] // groups
-    w = w.astype(x.dtype, copy=False)
-    out_shape = tuple(
-        (size + before + after - (k - 1) * d - 1) // s + 1
-        for size, (before, after), k, d, s in zip(x.shape[2:], pads, kernel, dilations, strides, strict=True)
-    )
-    out = np.empty((x.shape[0], w.shape[0], *out_shape), x.dtype)
-    one_tap = taps == 1
-    for sample, image in zip(out, x, strict=True):
-        windows = _windows(_padded(image, pads), kernel, strides, dilations)
-        if width == 1 and not one_tap:
-            _depthwise(windows, w, deep, sample)
-            continue
-        for box in _blocks(out_shape, width * taps):
-            for group in range(groups):
-                view = windows[(slice(group * width, (group + 1) * width), *box)]
-                shape = view.shape[1 : 1 + len(kernel)]
-                cols = np.ascontiguousarray(np.moveaxis(view, range(-len(kernel), 0), range(1, 1 + len(kernel))))
-                rows = slice(group * deep, (group + 1) * deep)
-                product = w[rows].reshape(deep, -1) @ cols.reshape(width * taps, -1)
-                sample[(rows, *box)] = product.reshape(deep, *shape)
-    return out
-
-
-def _depthwise(windows: np.ndarray, w: np.ndarray, deep: int, out: np.ndarray) -> None:
-    """Each channel with its own ``deep`` kernels, tap by tap, in blocks of channels that stay in cache."""
-    kernel = w.shape[2:]
-    channels, shape = windows.shape[0], out.shape[1:]
-    step = max(1, (1 << 16) // max(1, math.prod(shape)))
-    out.fill(0)
-    split = out.reshape(channels, deep, *shape)
-    taps = w.reshape(channels, deep, *kernel)
-    spread_out = (...,) + (None,) * len(shape)
-    for start in range(0, channels, step):
-        rows = slice(start, start + step)
-        for tap in np.ndindex(*kernel):
-            split[rows] += windows[(rows, ..., *tap)][:, None] * taps[(rows, slice(None), *tap)][spread_out]
-
-
 @dataclass(frozen=True, eq=False)
 class Conv(Sum):
     """Cross-correlation (ONNX Conv). Input (batch, channel, *spatial), output (batch, out channel, *spatial).
@@ -118,7 +61,10 @@ class Conv(Sum):
         return inputs[1] if self.weight is None else self.weight.value
 
     def _conv(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        return _convolve(x, w, self.strides, self.pads, self.dilations, self.groups)
+        return convolve(x, w, self.strides, self.pads, self.dilations, self.groups)
+
+    def _squares(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return convolve_squares(x, w, self.strides, self.pads, self.dilations, self.groups)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x = inputs[0]
@@ -153,8 +99,7 @@ class Conv(Sum):
         return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
 
     def squares(self, inputs):
-        w = self._kernel(inputs).astype(np.float64)
-        out = self._conv(np.square(inputs[0]), np.square(w))
+        out = self._squares(inputs[0], self._kernel(inputs))
         if self.bias is not None:
             out += np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (inputs[0].ndim - 2))
         return out
@@ -162,7 +107,8 @@ class Conv(Sum):
     def incoming(self, slack):
         if self.weight is None:
             raise NotImplementedError("a kernel that is an input carries its own slack")
-        return np.sqrt(self._conv(np.square(slack), np.square(self.weight.value.astype(np.float64))))
+        out = self._squares(slack, self.weight.value)
+        return np.sqrt(out, out=out)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias last where there is one."""

@@ -1,0 +1,209 @@
+"""The arithmetic of a convolution: gathered windows times kernels, in blocks of a few MiB and in the layout the data arrives in.
+
+Data that arrives as a transposed view of channels-last memory stays there (a window's row is then one run), and the result
+is such a view too, so that the Transpose that follows costs nothing.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+__all__ = ["convolve", "convolve_squares"]
+
+Pads = Sequence[tuple[int, int]]
+_BLOCK = 1 << 20
+_CACHED = 1 << 14
+_KERNEL = 1 << 22
+
+
+def convolve(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> np.ndarray:
+    """Cross-correlation of (batch, channel, *spatial) with (out channel, channel / groups, *kernel), in the dtype of x."""
+    return _Window(x, w, strides, pads, dilations, groups).sums(x.dtype, 1, (1.0, 1.0))
+
+
+def convolve_squares(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> np.ndarray:
+    """The same of squares, for allowances: computed in float32 (within 1e-4) on data scaled to 1, and returned in float64.
+
+    Products below 2^-126 of the largest may vanish there; that much is added.
+    """
+    scales = []
+    for array in (x, w):
+        largest = float(max(-array.min(initial=0), array.max(initial=0)))
+        scales.append(math.ldexp(1.0, -math.frexp(largest)[1]) if math.isfinite(largest) and largest else math.nan)
+    window = _Window(x, w, strides, pads, dilations, groups)
+    by_x, by_w = scales
+    if not all(1e-15 < scale < 1e15 for scale in scales):
+        return window.sums(np.dtype(np.float64), 2, (1.0, 1.0))
+    narrow = window.sums(np.dtype(np.float32), 2, (by_x, by_w))
+    out = np.multiply(narrow, (by_x * by_w) ** -2, dtype=np.float64)
+    out += math.prod(w.shape[1:]) * 2.0**-126 * (by_x * by_w) ** -2
+    return out
+
+
+class _Window:
+    """A convolution's geometry over one x and one w."""
+
+    def __init__(self, x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int):
+        self.x, self.w, self.strides, self.dilations, self.groups = x, w, tuple(strides), tuple(dilations), groups
+        self.pads = tuple(pads)
+        self.kernel = w.shape[2:]
+        self.taps = math.prod(self.kernel)
+        self.width, self.deep = w.shape[1], w.shape[0] // groups
+        self.depthwise = self.width == 1 and groups > 1
+        self.direct = self.taps == 1 and not self.depthwise and not any(before or after for before, after in self.pads)
+        self.out = tuple(
+            (size + before + after - (k - 1) * d - 1) // s + 1
+            for size, (before, after), k, d, s in zip(x.shape[2:], pads, self.kernel, dilations, strides, strict=True)
+        )
+
+    def sums(self, dtype: np.dtype, power: int, scales: tuple[float, float]) -> np.ndarray:
+        batch, channels = self.x.shape[0], self.w.shape[0]
+        last = _channels_last(self.x) and (self.groups == 1 or self.depthwise)
+        if last:
+            out = np.moveaxis(np.empty((batch, *self.out, channels), dtype), -1, 1)
+        else:
+            out = np.empty((batch, channels, *self.out), dtype)
+        if not out.size:
+            return out
+        step = channels if self.depthwise or self.groups > 1 else max(1, _KERNEL // max(1, self.width * self.taps))
+        for start in range(0, channels, step):
+            rows = slice(start, start + step)
+            w = _powered(self.w[rows], dtype, power, scales[1])
+            for sample, image in zip(out, self.x, strict=True):
+                if self.depthwise:
+                    self._depthwise(image, w, sample, last, dtype, power, scales[0])
+                elif last:
+                    self._last(image, w, np.moveaxis(sample[rows], 0, -1), dtype, power, scales[0])
+                else:
+                    self._first(image, w, sample[rows], dtype, power, scales[0])
+        return out
+
+    def _first(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
+        """Channels first: columns (groups, channels * taps, positions) under the kernels' rows."""
+        count, total = self.width * self.taps, math.prod(self.out)
+        matrix = w.reshape(self.groups, -1, count)
+        flat = out.reshape(self.groups, -1, total)
+        for box, run in _blocks(self.out, len(image) * self.taps):
+            region = self._region(image, box, False, dtype, power, scale)
+            if not self.direct:
+                shape = tuple(part.stop - part.start for part in box)
+                columns = np.empty((len(image), *self.kernel, *shape), dtype)
+                for tap in np.ndindex(*self.kernel):
+                    columns[(slice(None), *tap)] = region[(slice(None), *self._under(tap, shape))]
+                region = columns
+            np.matmul(matrix, region.reshape(self.groups, count, -1), out=flat[:, :, run])
+
+    def _last(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
+        """Channels last: windows (positions, taps * channels) times the kernels (taps * channels, out channel)."""
+        matrix = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, w.shape[0])
+        flat = out.reshape(-1, w.shape[0])
+        channels, joined = len(image), self.dilations[-1] == 1
+        for box, run in _blocks(self.out, channels * self.taps):
+            region = self._region(image, box, True, dtype, power, scale)
+            if not self.direct:
+                shape = tuple(part.stop - part.start for part in box)
+                columns = np.empty((*shape, *self.kernel[:-1], self.kernel[-1] * channels), dtype)
+                for tap in np.ndindex(*self.kernel[:-1]):
+                    target = columns[(*(slice(None),) * len(shape), *tap)]
+                    if joined:
+                        rows = region[self._under((*tap, 0), (*shape[:-1], region.shape[-2]))[:-1]]
+                        runs = sliding_window_view(rows.reshape(*rows.shape[:-2], -1), self.kernel[-1] * channels, axis=-1)
+                        target[...] = runs[..., :: self.strides[-1] * channels, :][..., : shape[-1], :]
+                        continue
+                    for at in range(self.kernel[-1]):
+                        target[..., at * channels : (at + 1) * channels] = region[self._under((*tap, at), shape)]
+                region = columns
+            np.matmul(region.reshape(-1, matrix.shape[0]), matrix, out=flat[run])
+
+    def _depthwise(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, last: bool, dtype: np.dtype, power: int, scale: float) -> None:
+        """Each channel under its own ``deep`` kernels, tap by tap in blocks that stay in cache."""
+        deep, rank = self.deep, len(self.kernel)
+        step = max(1, _CACHED // max(1, math.prod(self.out))) if not last else len(image)
+        taps = w.reshape(len(image), deep, *self.kernel)
+        for start in range(0, len(image), step):
+            channels = slice(start, start + step)
+            part = out[start * deep : (start + step) * deep]
+            for box, _ in _blocks(self.out, min(step, len(image)) * deep, _CACHED):
+                region = self._region(image[channels], box, last, dtype, power, scale)
+                shape = tuple(piece.stop - piece.start for piece in box)
+                for kernel in range(deep):
+                    target = part[(slice(kernel, None, deep), *box)]
+                    if last:
+                        target = np.moveaxis(target, 0, -1)
+                    total: np.ndarray | None = None
+                    product = np.empty(target.shape, dtype)
+                    for tap in np.ndindex(*self.kernel):
+                        factor = taps[(channels, kernel, *tap)]
+                        factor = factor if last else factor.reshape(-1, *(1,) * rank)
+                        under = self._under(tap, shape)
+                        values = region[under] if last else region[(slice(None), *under)]
+                        if total is None:
+                            total = np.multiply(values, factor)
+                        else:
+                            total += np.multiply(values, factor, out=product)
+                    target[...] = total
+
+    def _under(self, tap: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+        """The cells of a region that lie under one tap, for ``shape`` output positions."""
+        return tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, self.dilations, shape, self.strides, strict=True))
+
+    def _region(self, image: np.ndarray, box: Sequence[slice], last: bool, dtype: np.dtype, power: int, scale: float) -> np.ndarray:
+        """What the windows of a box see of one sample: padded, in ``dtype``, scaled and squared where asked."""
+        if self.direct:
+            cells = tuple(slice(part.start * s, (part.stop - 1) * s + 1, s) for part, s in zip(box, self.strides, strict=True))
+            view = image[(slice(None), *cells)]
+            view = np.moveaxis(view, 0, -1) if last else view
+            return view if view.dtype == dtype and power == 1 else _powered(view, dtype, power, scale)
+        sizes, inside, cells = [], [], []
+        for part, size, (before, _), k, d, s in zip(
+            box, image.shape[1:], self.pads, self.kernel, self.dilations, self.strides, strict=True
+        ):
+            first, span = part.start * s - before, (part.stop - 1 - part.start) * s + (k - 1) * d + 1
+            low, high = min(max(first, 0), size), min(max(first + span, 0), size)
+            sizes.append(span)
+            cells.append(slice(low, high))
+            inside.append(slice(low - first, max(high, low) - first) if high > low else slice(0, 0))
+        whole = all(part.stop - part.start == span for part, span in zip(cells, sizes, strict=True))
+        view = image[(slice(None), *cells)]
+        view = np.moveaxis(view, 0, -1) if last else view
+        if whole:
+            return view if view.dtype == dtype and power == 1 else _powered(view, dtype, power, scale)
+        region = np.zeros((*sizes, len(image)) if last else (len(image), *sizes), dtype)
+        target = region[tuple(inside)] if last else region[(slice(None), *inside)]
+        if target.size:
+            _powered(view, dtype, power, scale, target)
+        return region
+
+
+def _channels_last(x: np.ndarray) -> bool:
+    """Whether x is a transposed view of (batch, *spatial, channel) memory with more than a few channels."""
+    return x.shape[1] > 4 and not x.flags.c_contiguous and np.moveaxis(x, 1, -1).flags.c_contiguous
+
+
+def _powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: np.ndarray | None = None) -> np.ndarray:
+    """scale * array in ``dtype``, squared where ``power`` is 2."""
+    if power == 1:
+        if out is None:
+            return array.astype(dtype, copy=False)
+        out[...] = array
+        return out
+    out = np.multiply(array, scale, out=out, dtype=dtype, casting="same_kind")
+    return np.square(out, out=out)
+
+
+def _blocks(out: Sequence[int], per_position: int, block: int = _BLOCK) -> Iterator[tuple[tuple[slice, ...], slice]]:
+    """Cuts the output positions into boxes whose windows hold about ``block`` numbers, each with its run of flat positions."""
+    room = max(1, block // max(1, per_position))
+    sizes = list(out)
+    for axis in range(len(sizes)):
+        rest = math.prod(out[axis + 1 :])
+        sizes[axis] = min(out[axis], max(1, room // max(1, rest)))
+        if sizes[axis] > 1 or rest <= room:
+            break
+    starts = [range(0, size, step) for size, step in zip(out, sizes, strict=True)]
+    for corner in np.ndindex(*(len(start) for start in starts)):
+        box = tuple(slice(start[i], min(start[i] + step, size)) for start, i, step, size in zip(starts, corner, sizes, out, strict=True))
+        first = int(np.ravel_multi_index([part.start for part in box], out))
+        yield box, slice(first, first + math.prod(part.stop - part.start for part in box))
