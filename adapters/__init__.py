@@ -21,6 +21,7 @@ _EXTRAS = {".keras": "keras", ".torch": "torch"}
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+_STATE = "save the module's state_dict() where it was made, and give factory= (--factory) to build the module"
 _SAVE = "load it where it was made and save it with model.save('model.keras')"
 
 
@@ -85,7 +86,7 @@ _CONTENTS: tuple[tuple[Callable[[bytes, int], bool], str], ...] = (
 )
 
 _NOT_YET: tuple[tuple[Callable[[bytes, int], bool], str], ...] = (
-    (lambda head, size: head[4:8] == b"TFL3", f"a TensorFlow Lite model, which cannot be opened yet: give the Keras model it was made from ({_SAVE})"),
+    (lambda head, size: head[4:8] == b"TFL3", "a TensorFlow Lite model, which cannot be opened yet: give the Keras model it was made from"),
     (
         # ModelProto: field 1 is the IR version, a small number; then the producer's name, or another low field.
         lambda head, size: len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 32 and head[2] in (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42),
@@ -102,15 +103,15 @@ def _adapter_of_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
         raise CannotOpen(f"{path} is a damaged or truncated zip archive, as .keras and .pt files are") from None
     last = {name.rpartition("/")[2] for name in names}
     if "config.json" in names:
         return ".keras"
     if "constants.pkl" in last and any("/code/" in name for name in names):
-        raise CannotOpen(f"{path} is a TorchScript archive, which cannot be opened yet: save the module's state_dict() and give --factory")
+        raise CannotOpen(f"{path} is a TorchScript archive, which cannot be opened yet: {_STATE}")
     if any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names):
-        raise CannotOpen(f"{path} is an exported program (.pt2), which cannot be opened yet: save the module's state_dict() and give --factory")
+        raise CannotOpen(f"{path} is an exported program (.pt2), which cannot be opened yet: {_STATE}")
     if "data.pkl" in last:
         return ".torch"
     raise CannotOpen(f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds {', '.join(names[:3]) or 'nothing'}")

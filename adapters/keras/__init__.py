@@ -92,7 +92,8 @@ class Saved:
     def _told_notes(self) -> tuple[str, ...]:
         if self._file.namespace == "keras":
             return ()
-        return (f"written by Keras {self._file.writer or '1 or 2'}: opened with tf_keras" + (" and QKeras" if self._file.quantised else ""),)
+        with_qkeras = " and QKeras" if self._file.quantised else ""
+        return (f"written by Keras {self._file.writer or '1 or 2'}: opened with tf_keras{with_qkeras}",)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -4,11 +4,15 @@ Standard library only at the top, and h5py for an ``.h5`` alone: listing a file 
 """
 
 import importlib
+import io
 import json
 import math
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +20,7 @@ from typing import IO, Any
 from probe.errors import CannotOpen
 from probe.layer import Layer
 
-from .hdf5 import Unusual, shapes
+from .hdf5 import Read, Unusual, shapes
 from .safety import QKERAS, objects
 from .table import DESCRIBED, ROOTS
 
@@ -25,6 +29,19 @@ __all__ = ["OPERATION", "File", "listing", "read"]
 OPERATION = "it is an operation of keras.ops, not a layer, and has no description"
 
 _WEIGHTS = "model.weights.h5"
+_BROKEN = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile, h5py and json raise, and what a config of another shape than a config's comes to."""
 
 
 @dataclass(frozen=True)
@@ -47,51 +64,50 @@ class File:
     @property
     def quantised(self) -> bool:
         """Whether it holds layers or quantizers of QKeras."""
-        return any(
-            found.value["class_name"] in QKERAS or str(found.value.get("module")).partition(".")[0] == "qkeras" for found in objects(self.config)
-        )
+        values = [found.value for found in objects(self.config)]
+        return any(value["class_name"] in QKERAS or str(value.get("module")).startswith("qkeras.") for value in values)
 
 
 def read(path: Path) -> File:
     """Reads an ``.h5`` or ``.keras`` by its content; CannotOpen with a sentence where there is no whole model in it."""
-    with path.open("rb") as stream:
-        signature = stream.read(4)
-    try:
+    with _damage(path):
+        with path.open("rb") as stream:
+            signature = stream.read(4)
         return _read_h5(path) if signature == b"\x89HDF" else _read_archive(path)
-    except (ValueError, RecursionError) as error:
-        raise CannotOpen(f"{path}: its model config is damaged ({error})") from None
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Whatever reading a broken file comes to, from the zip archive and HDF5 down to the config's JSON, in one sentence."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise CannotOpen(f"{path} is damaged or truncated ({_first_line(error)})") from None
 
 
 def _read_archive(path: Path) -> File:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
-            return File(path, "keras", str(metadata.get("keras_version", "3")), _model(json.loads(archive.read("config.json"))))
-    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
-        raise CannotOpen(f"{path} is a damaged or truncated .keras file ({_first_line(error)})") from None
+    with zipfile.ZipFile(path) as archive:
+        metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+        return File(path, "keras", str(metadata.get("keras_version", "3")), _model(json.loads(archive.read("config.json"))))
 
 
 def _read_h5(path: Path) -> File:
-    h5py = importlib.import_module("h5py")
-    try:
-        with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
-            if config is None:
-                raise CannotOpen(_without_config(path, set(file), set(file.attrs)))
-            writer = file.attrs.get("keras_version", "")
-            return File(path, "h5", writer.decode() if isinstance(writer, bytes) else str(writer), _model(json.loads(config)))
-    except (OSError, RuntimeError, KeyError) as error:
-        raise CannotOpen(f"{path} is a damaged or truncated HDF5 file ({_first_line(error)})") from None
+    with importlib.import_module("h5py").File(path, "r") as file:
+        config = file.attrs.get("model_config")
+        if config is None:
+            raise CannotOpen(_without_config(path, set(file), set(file.attrs)))
+        writer = file.attrs.get("keras_version", "")
+        return File(path, "h5", writer.decode() if isinstance(writer, bytes) else str(writer), _model(json.loads(config)))
 
 
 def _model(config: Any) -> Mapping[str, Any]:
     if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
-        raise ValueError("it names no class")
+        raise ValueError("its config names no class")
     return config
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return str(error).strip().partition("\n")[0][:120] or type(error).__name__
 
 
 def _without_config(path: Path, groups: set[str], attributes: set[str]) -> str:
@@ -107,8 +123,9 @@ def listing(file: File) -> tuple[Layer, ...] | None:
     """The atomic layers as far as the file tells, or None where it does not list layers (a subclassed model)."""
     if _inner_layers(file.config) is None:
         return None
-    sizes = {name: math.prod(shape) for name, shape in _shapes(file).items() if "seed_generator" not in name}
-    return tuple(_layers(file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form))
+    with _damage(file.path):
+        sizes = {name: math.prod(shape) for name, shape in _shapes(file).items() if "seed_generator" not in name}
+        return tuple(_layers(file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form))
 
 
 def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
@@ -184,9 +201,9 @@ def _output_shapes(entries: Sequence[Mapping[str, Any]], chained: bool) -> dict[
             note(_name(entries[position - 1]), told)
         for node in entry.get("inbound_nodes") or ():
             if isinstance(node, list):
-                several = len(node) > 1 and isinstance(told, list) and len(told) == len(node)
-                for one, shape in zip(node, told if several else [told], strict=False):
-                    if one[1:3] == [0, 0]:
+                shapes_told = told if len(node) > 1 and isinstance(told, list) else [told]
+                for one, shape in zip(node, shapes_told, strict=False):
+                    if isinstance(one, list) and one[1:3] == [0, 0]:
                         note(one[0], shape)
             for tensor in objects(node):
                 history = tensor.value["config"].get("keras_history") if tensor.value["class_name"] == "__keras_tensor__" else None
@@ -200,19 +217,29 @@ def _shapes(file: File) -> dict[str, tuple[int, ...]]:
     if file.form == "h5":
         with importlib.import_module("h5py").File(file.path, "r") as opened:
             return _visited(opened)
-    with zipfile.ZipFile(file.path) as archive:
+    with zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
         if _WEIGHTS not in archive.namelist():
             return {}
-        with archive.open(_WEIGHTS) as stream:
-            try:
-                return shapes(lambda offset, size: _at(stream, offset, size))
-            except Unusual:
-                return _visited(importlib.import_module("h5py").File(stream, "r"))
+        try:
+            return shapes(_reader(archive, stream))
+        except Unusual:
+            return _visited(importlib.import_module("h5py").File(io.BytesIO(archive.read(_WEIGHTS)), "r"))
 
 
-def _at(stream: IO[bytes], offset: int, size: int) -> bytes:
-    stream.seek(offset)
-    return stream.read(size)
+def _reader(archive: zipfile.ZipFile, stream: IO[bytes]) -> Read:
+    """Random access to the weights: past the archive where they are only stored, since zipfile reads through to wherever it seeks."""
+    info, start = archive.getinfo(_WEIGHTS), 0
+    if info.compress_type == zipfile.ZIP_STORED:
+        stream.seek(info.header_offset + 26)
+        start = info.header_offset + 30 + sum(struct.unpack("<HH", stream.read(4)))
+    else:
+        stream = io.BytesIO(archive.read(_WEIGHTS))
+
+    def read(offset: int, size: int) -> bytes:
+        stream.seek(start + offset)
+        return stream.read(size)
+
+    return read
 
 
 def _visited(file: Any) -> dict[str, tuple[int, ...]]:

@@ -9,7 +9,7 @@ Unusual, and the caller takes h5py.
 import struct
 from collections.abc import Callable, Iterator
 
-__all__ = ["Unusual", "shapes"]
+__all__ = ["Read", "Unusual", "shapes"]
 
 Read = Callable[[int, int], bytes]
 """Offset and size -> the bytes there."""

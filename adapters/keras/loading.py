@@ -31,7 +31,7 @@ def framework(namespace: str, quantised: bool = False) -> Any:
             if quantised:
                 qkeras()
         except ImportError as error:
-            raise MissingExtra(f"this model needs {error.name or namespace}, which cannot be imported ({error}): pip install 'layerprobe[{extra}]'") from None
+            raise MissingExtra(f"this model needs {error.name or namespace} ({error}): pip install 'layerprobe[{extra}]'") from None
     if namespace == "keras" and not module.__version__.startswith("3"):
         raise MissingExtra(f"this model needs Keras 3, and keras {module.__version__} is installed: pip install 'layerprobe[keras]'")
     return module
@@ -116,9 +116,9 @@ def imported(names: Sequence[str], keras: Any) -> dict[str, Any]:
     """The user's own layers and functions, by class name and by registered name, from modules named "my_layers" or "path/layers.py"."""
     modules = {id(module): module for module in map(_import, names)}
     own = {module.__name__ for module in modules.values()}
-    found = {name: value for module in modules.values() for name, value in vars(module).items() if getattr(value, "__module__", None) in own}
-    registered = {name: value for name, value in keras.saving.get_custom_objects().items() if getattr(value, "__module__", None) in own}
-    return {name: value for name, value in {**found, **registered}.items() if callable(value)}
+    found = {name: value for module in modules.values() for name, value in vars(module).items()}
+    found.update(keras.saving.get_custom_objects())
+    return {name: value for name, value in found.items() if callable(value) and getattr(value, "__module__", None) in own}
 
 
 def _import(name: str) -> Any:
@@ -148,8 +148,8 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
         try:
             return keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CannotOpen(f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({type(error).__name__}: {reason})") from None
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            raise CannotOpen(f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({reason})") from None
 
 
 def _safe_mode(file: File, keras: Any, trust: bool) -> dict[str, bool]:

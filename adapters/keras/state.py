@@ -52,8 +52,9 @@ def _held(root: Any) -> list[Any]:
 def _matters(item: Any) -> bool:
     if isinstance(item, dict | list | tuple | set | threading.local) or _is_variable(item):
         return True
-    kind = type(item)
-    return hasattr(item, "__dict__") and kind.__name__ not in _GRAPH and not isinstance(item, type) and any(root_of(cls) in ROOTS for cls in kind.__mro__)
+    if not hasattr(item, "__dict__") or isinstance(item, type) or type(item).__name__ in _GRAPH:
+        return False
+    return any(root_of(cls) in ROOTS for cls in type(item).__mro__)
 
 
 def _is_variable(item: Any) -> bool:

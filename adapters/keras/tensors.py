@@ -45,6 +45,10 @@ class Tensors:
         """The tensors anywhere in arguments or a result, in order."""
         return [leaf for leaf in self.flat(nested) if self._test(leaf)]
 
+    def dtype(self, nested: Any) -> str:
+        """The dtype of the first tensor in it, by name."""
+        return next((str(getattr(tensor.dtype, "name", tensor.dtype)) for tensor in self.within(nested)), "float32")
+
     def symbolic(self, nested: Any) -> list[Any]:
         """The symbolic tensors that a functional model was built on, anywhere in recorded arguments."""
         return [leaf for leaf in self.flat(nested) if hasattr(leaf, "_keras_history")]

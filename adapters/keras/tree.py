@@ -87,14 +87,14 @@ def root_of(kind: type) -> str:
 
 def layer_of(place: Place) -> Layer:
     """The line of the listing."""
-    weights = getattr(place.layer, "weights", ())
+    sizes = [shape_of(weight) or () for weight in getattr(place.layer, "weights", ())]
     return Layer(
         place.name,
         place.kind,
         () if place.why else ("numpy", "onnx"),
         place.why,
         _output_shape(place.layer),
-        sum(math.prod(shape_of(weight) or ()) for weight in weights),
+        sum(math.prod(size or 0 for size in shape) for shape in sizes),
     )
 
 

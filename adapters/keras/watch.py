@@ -6,10 +6,9 @@ looked up on the instance: so that is what is replaced there, and put back. Outp
 
 import contextlib
 import functools
-import importlib
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,22 +111,23 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
             raise
         finally:
             state.on.remove(place.name)
-        return _pushed(place, inputs, arguments, result, watched, state) if wanted else result
+        if not wanted:
+            return result
+        dtype = str(getattr(place.layer, "compute_dtype", None) or tensors.dtype((result, given)))
+        return _pushed(place, Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer)), result, state)
 
     return call
 
 
-def _pushed(place: Place, inputs: tuple[np.ndarray, ...], arguments: Mapping[str, Any], result: Any, watched: tuple[str, ...], state: _Pass) -> Any:
+def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
+    """The call handed to the callback; its result with the callback's values in place of its own, where it returns any."""
     tensors, number = state.tensors, state.calls.get(place.name, 0)
     state.calls[place.name] = number + 1
     outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
-    dtype = str(getattr(place.layer, "compute_dtype", None) or (*outputs, *inputs, np.empty(0, "float32"))[0].dtype)
-    training = bool(arguments.get("training"))
     try:
-        description, why = _description(place, Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer)))
-        replacement = state.on_call(
-            Capture(place.name, place.kind, number, inputs, outputs, dtype, description, why, training)
-        )
+        description, why = _description(place, call)
+        captured = Capture(place.name, place.kind, number, call.inputs, outputs, call.dtype, description, why, call.training)
+        replacement = state.on_call(captured)
     except Exception as error:
         raise _Stopped(error) from None
     if replacement is None:

@@ -199,7 +199,9 @@ def test_no_object_of_a_config_may_be_another_class(tmp_path):
     qkeras = pytest.importorskip("qkeras")
     for namespace in (keras, tf_keras):
         layers = namespace.layers
-        inner = namespace.Sequential([namespace.Input((4, 4, 3)), layers.Conv2D(2, 2, kernel_regularizer="l2", kernel_constraint="max_norm")])
+        inner = namespace.Sequential(
+            [namespace.Input((4, 4, 3)), layers.Conv2D(2, 2, kernel_regularizer="l2", kernel_constraint="max_norm")]
+        )
         inner.compile("adam", "mse")
         data = namespace.Input((4, 4, 3))
         x = layers.Bidirectional(layers.LSTM(3))(layers.Reshape((6, 3))(inner(data)))
