@@ -26,7 +26,8 @@ _KEPT = 64
 def _narrowed(array: np.ndarray) -> np.ndarray:
     """Floats in float32, integers in int64: what the graphs are made of."""
     if array.dtype.kind == "f":
-        return np.asarray(array, np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite there, as in the layer itself
+            return np.asarray(array, np.float32)
     return np.asarray(array, np.int64) if array.dtype.kind in "iu" else np.asarray(array)
 
 
