@@ -73,7 +73,6 @@ ACTIVATIONS = {
     "elu": (ops.Elu(), F.elu),
     "hard swish": (ops.HardSwish(), F.hardswish),
     "hard shrink": (ops.Shrink(lambd=0.5, bias=0.0), F.hardshrink),
-    "exp": (ops.Exp(), lambda x: torch.exp(x)),
 }
 
 
