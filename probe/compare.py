@@ -4,12 +4,14 @@ Nothing is broadcast, transposed, sorted or skipped: a shape that differs is a d
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["PARTIES", "Comparison", "Worst", "compare"]
+from probe.blocks import blocks
+
+__all__ = ["PARTIES", "Comparison", "Worst", "compare", "identical"]
 
 PARTIES = ("framework", "numpy", "onnx", "expected")
 
@@ -47,12 +49,36 @@ class Comparison:
     def __bool__(self) -> bool:
         return self.ok
 
+    def mirrored(self) -> "Comparison":
+        """The same with the two parties in the other order."""
+        worst = self.worst
+        return self if worst is None else replace(self, worst=replace(worst, values=(worst.values[1], worst.values[0])))
 
-def _ratio(error: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """error / allowed with 0 / 0 = 0."""
+
+_TINIEST = 1e-300
+
+
+def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> tuple[float, tuple[int, ...], int] | None:
+    """(the largest error / allowance with 0 / 0 = 0, its index, how many exceed 1); None where NaN or inf stand in a value."""
+    best, count = -1.0, 0
+    found: tuple[int, Callable[[int], tuple[int, ...]]] | None = None
     with np.errstate(all="ignore"):
-        ratio = error / allowed
-    return np.where(error == 0, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+        for (first, second, slack), locate in blocks(left, right, allowed):
+            error = np.subtract(first, second, dtype=np.float64)
+            np.abs(error, out=error)
+            error /= slack + _TINIEST
+            largest = float(error.max())
+            if not largest < math.inf and not (np.isfinite(first).all() and np.isfinite(second).all()):
+                return None
+            if math.isnan(largest):  # an allowance that is NaN allows nothing but equality
+                error = np.where(np.isnan(error), np.where(first == second, 0.0, math.inf), error)
+                largest = float(error.max())
+            if largest > 1:
+                count += int((error > 1).sum())
+            if largest > best:
+                best, found = largest, (int(np.argmax(error)), locate)
+    assert found is not None
+    return best, found[1](found[0]), count
 
 
 def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> Comparison:
@@ -60,9 +86,12 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray) 
         return Comparison(False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}")
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
-    first, second = np.asarray(left, np.float64), np.asarray(right, np.float64)
-    odd = ~(np.isfinite(first) & np.isfinite(second))
-    if odd.any():
+    if allowed.shape != left.shape:
+        allowed = np.array(np.broadcast_to(allowed, left.shape))
+    found = _largest(left, right, allowed)
+    if found is None:
+        first, second = np.asarray(left, np.float64), np.asarray(right, np.float64)
+        odd = ~(np.isfinite(first) & np.isfinite(second))
         same = (first == second) | (np.isnan(first) & np.isnan(second))
         apart = odd & ~same
         if apart.any():
@@ -71,13 +100,20 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray) 
             return Comparison(
                 False, int(apart.sum()), left.size, math.inf, worst, f"NaN or inf stand at {int(apart.sum())} different places"
             )
-        first, second = np.where(odd, 0.0, first), np.where(odd, 0.0, second)
-    error = np.abs(first - second)
-    ratio = _ratio(error, allowed)
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape))
-    count = int((ratio > 1).sum())
+        found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed)
+        assert found is not None
+    ratio, index, count = found
+    ratio = math.inf if ratio > 0 and not allowed[index] else ratio
     worst = Worst(output, index, (float(left[index]), float(right[index])), float(allowed[index]))
-    return Comparison(count == 0, count, left.size, float(ratio[index]), worst)
+    return Comparison(count == 0, count, left.size, ratio, worst)
+
+
+def identical(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Comparison:
+    """What ``compare`` gives for outputs that are equal bit for bit."""
+    first = next(value for value in values if value is not None)
+    index = (0,) * first.ndim
+    worst = Worst(0, index, (float(first[index]), float(first[index])), float(allowed[0][index]))
+    return Comparison(True, 0, sum(value.size for value in values if value is not None), 0.0, worst)
 
 
 def compare(left: Sequence[np.ndarray | None], right: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Comparison:

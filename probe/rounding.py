@@ -15,11 +15,13 @@ error analysis", SIAM J. Sci. Comput. 41, 2019). Trained filters that follow the
 further: where an element exceeds six of these, ``settle`` gathers its true terms and lets its true partial sums decide.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from probe.blocks import blocks
 from probe.layer import Ref, Step
 
 __all__ = ["Precision", "allowances", "of_partial_sums", "of_sums", "precision_of", "settle", "smallest_visible_change", "worst_case"]
@@ -58,15 +60,18 @@ def precision_of(dtype: str, casts: bool = False) -> Precision:
     return Precision(dtype, unit, tiny, casts)
 
 
-def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Precision) -> np.ndarray:
-    """Six of the scale above, for sums of ``count`` terms; ``squares`` is the sum of the squared terms."""
-    variance = total * total
-    variance *= count / 3
-    variance += (count / 6 + (3 if precision.casts else 1)) * squares
-    np.sqrt(variance, out=variance)
-    variance *= SIGMAS * precision.unit / np.sqrt(3)
-    variance += count * precision.tiny
-    return variance
+def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Precision, owned: bool = False) -> np.ndarray:
+    """Six of the scale above, for sums of ``count`` terms; ``squares`` is the sum of the squared terms (used up where ``owned``)."""
+    count = max(count, 1)
+    out = squares if owned else np.array(squares, np.float64)
+    factor = SIGMAS * precision.unit * math.sqrt(count) / 3
+    for (sums, part), _ in blocks(np.broadcast_to(total, out.shape), out):
+        part *= (count / 6 + (3 if precision.casts else 1)) * 3 / count
+        part += np.square(sums)
+        np.sqrt(part, out=part)
+        part *= factor
+        part += count * precision.tiny
+    return out
 
 
 def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:

@@ -128,8 +128,10 @@ class Elementwise(Op):
         if not self.roundings or not precision.unit:
             own = np.zeros(y.shape)
         else:
-            own = self.roundings * precision.unit * self.scale(x, y) + precision.tiny
-            own = np.where(np.isfinite(own), own, 0.0)
+            own = self.roundings * precision.unit * self.scale(x, y)
+            own += precision.tiny
+            if not np.isfinite(own.max(initial=0.0)):
+                own = np.where(np.isfinite(own), own, 0.0)
         return (own if slack is None else own + spread(self.f, x, y, slack),)
 
     def origin(self, where, inputs):
@@ -166,8 +168,10 @@ class Sum(Op):
         raise NotImplementedError
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        own = of_sums(self.terms_of(inputs, outputs), outputs[0], self.squares(inputs), precision)
+        own = of_sums(self.terms_of(inputs, outputs), outputs[0], self.squares(inputs), precision, owned=True)
         if where is not None:
             assert self.products is not None
             own[where] = np.maximum(own[where], of_partial_sums(self.products(inputs, where), precision))
-        return (own if slacks[0] is None else own + self.incoming(slacks[0]),)
+        if slacks[0] is not None:
+            own += self.incoming(slacks[0])
+        return (own,)

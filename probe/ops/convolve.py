@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["convolve", "convolve_squares"]
+__all__ = ["convolve", "convolve_squares", "holds", "powered", "scale_of"]
 
 Pads = Sequence[tuple[int, int]]
 _BLOCK = 1 << 20
@@ -28,18 +28,25 @@ def convolve_squares(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads:
 
     Products below 2^-126 of the largest may vanish there; that much is added.
     """
-    scales = []
-    for array in (x, w):
-        largest = float(max(-array.min(initial=0), array.max(initial=0)))
-        scales.append(math.ldexp(1.0, -math.frexp(largest)[1]) if math.isfinite(largest) and largest else math.nan)
+    by_x, by_w = scale_of(x), scale_of(w)
     window = _Window(x, w, strides, pads, dilations, groups)
-    by_x, by_w = scales
-    if not all(1e-15 < scale < 1e15 for scale in scales):
+    if not (holds(by_x) and holds(by_w)):
         return window.sums(np.dtype(np.float64), 2, (1.0, 1.0))
     narrow = window.sums(np.dtype(np.float32), 2, (by_x, by_w))
     out = np.multiply(narrow, (by_x * by_w) ** -2, dtype=np.float64)
     out += math.prod(w.shape[1:]) * 2.0**-126 * (by_x * by_w) ** -2
     return out
+
+
+def scale_of(array: np.ndarray) -> float:
+    """The power of two that brings the largest absolute value to between 1/2 and 1; NaN where there is none."""
+    largest = float(max(-array.min(initial=0), array.max(initial=0)))
+    return math.ldexp(1.0, -math.frexp(largest)[1]) if math.isfinite(largest) and largest else math.nan
+
+
+def holds(scale: float) -> bool:
+    """Whether float32 holds such data well enough to scale and square it there."""
+    return 1e-15 < scale < 1e15
 
 
 class _Window:
@@ -70,7 +77,7 @@ class _Window:
         step = channels if self.depthwise or self.groups > 1 else max(1, _KERNEL // max(1, self.width * self.taps))
         for start in range(0, channels, step):
             rows = slice(start, start + step)
-            w = _powered(self.w[rows], dtype, power, scales[1])
+            w = powered(self.w[rows], dtype, power, scales[1])
             for sample, image in zip(out, self.x, strict=True):
                 if self.depthwise:
                     self._depthwise(image, w, sample, last, dtype, power, scales[0])
@@ -155,25 +162,27 @@ class _Window:
             cells = tuple(slice(part.start * s, (part.stop - 1) * s + 1, s) for part, s in zip(box, self.strides, strict=True))
             view = image[(slice(None), *cells)]
             view = np.moveaxis(view, 0, -1) if last else view
-            return view if view.dtype == dtype and power == 1 else _powered(view, dtype, power, scale)
-        sizes, inside, cells = [], [], []
+            return view if view.dtype == dtype and power == 1 else powered(view, dtype, power, scale)
+        sizes: list[int] = []
+        inside: list[slice] = []
+        seen: list[slice] = []
         for part, size, (before, _), k, d, s in zip(
             box, image.shape[1:], self.pads, self.kernel, self.dilations, self.strides, strict=True
         ):
             first, span = part.start * s - before, (part.stop - 1 - part.start) * s + (k - 1) * d + 1
             low, high = min(max(first, 0), size), min(max(first + span, 0), size)
             sizes.append(span)
-            cells.append(slice(low, high))
+            seen.append(slice(low, high))
             inside.append(slice(low - first, max(high, low) - first) if high > low else slice(0, 0))
-        whole = all(part.stop - part.start == span for part, span in zip(cells, sizes, strict=True))
-        view = image[(slice(None), *cells)]
+        whole = all(part.stop - part.start == span for part, span in zip(seen, sizes, strict=True))
+        view = image[(slice(None), *seen)]
         view = np.moveaxis(view, 0, -1) if last else view
         if whole:
-            return view if view.dtype == dtype and power == 1 else _powered(view, dtype, power, scale)
+            return view if view.dtype == dtype and power == 1 else powered(view, dtype, power, scale)
         region = np.zeros((*sizes, len(image)) if last else (len(image), *sizes), dtype)
         target = region[tuple(inside)] if last else region[(slice(None), *inside)]
         if target.size:
-            _powered(view, dtype, power, scale, target)
+            powered(view, dtype, power, scale, target)
         return region
 
 
@@ -182,7 +191,7 @@ def _channels_last(x: np.ndarray) -> bool:
     return x.shape[1] > 4 and not x.flags.c_contiguous and np.moveaxis(x, 1, -1).flags.c_contiguous
 
 
-def _powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: np.ndarray | None = None) -> np.ndarray:
+def powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: np.ndarray | None = None) -> np.ndarray:
     """scale * array in ``dtype``, squared where ``power`` is 2."""
     if power == 1:
         if out is None:

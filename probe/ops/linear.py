@@ -1,6 +1,6 @@
 """Matrix products."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,20 +8,41 @@ import numpy as np
 from probe.layer import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
+from probe.ops.convolve import holds, powered, scale_of
 
 __all__ = ["MatMul"]
 
 _BLOCK = 1 << 20
 
 
-def _product(x: np.ndarray, w: np.ndarray, power: int = 1) -> np.ndarray:
-    """x @ w**power by blocks of columns, so that a wide w is never held twice in float64."""
-    out = np.empty((*x.shape[:-1], w.shape[1]), x.dtype)
+def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """x @ w by blocks of columns, so that a wide w is never held twice in float64."""
+    rows = x.reshape(-1, x.shape[-1]) if x.ndim > 2 else x
+    out = np.empty((*rows.shape[:-1], w.shape[1]), x.dtype)
+    for columns in _columns(w):
+        np.matmul(rows, w[:, columns].astype(x.dtype, copy=False), out=out[..., columns])
+    return out.reshape(*x.shape[:-1], w.shape[1])
+
+
+def _squared_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """x² @ w², for allowances: in float32 on data scaled to 1 where that holds it; float64 comes out."""
+    by_x, by_w = scale_of(x), scale_of(w)
+    rows = x.reshape(-1, x.shape[-1]) if x.ndim > 2 else x
+    narrow = holds(by_x) and holds(by_w)
+    dtype = np.dtype(np.float32 if narrow else np.float64)
+    by_x, by_w = (by_x, by_w) if narrow else (1.0, 1.0)
+    rows = powered(rows, dtype, 2, by_x)
+    out = np.empty((*rows.shape[:-1], w.shape[1]))
+    for columns in _columns(w):
+        np.multiply(rows @ powered(w[:, columns], dtype, 2, by_w), (by_x * by_w) ** -2, out=out[..., columns])
+    if narrow:
+        out += w.shape[0] * 2.0**-126 * (by_x * by_w) ** -2
+    return out.reshape(*x.shape[:-1], w.shape[1])
+
+
+def _columns(w: np.ndarray) -> Iterator[slice]:
     step = max(1, _BLOCK // max(1, w.shape[0]))
-    for start in range(0, w.shape[1], step):
-        columns = w[:, start : start + step].astype(x.dtype)
-        np.matmul(x, columns if power == 1 else np.square(columns), out=out[..., start : start + step])
-    return out
+    return (slice(start, start + step) for start in range(0, w.shape[1], step))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +69,13 @@ class MatMul(Sum):
         return self.weight.value.shape[0] + (self.bias is not None)
 
     def squares(self, inputs):
-        out = _product(np.square(inputs[0]), self.weight.value, 2)
+        out = _squared_product(inputs[0], self.weight.value)
         if self.bias is not None:
             out += np.square(self.bias.value.astype(np.float64))
         return out
 
     def incoming(self, slack):
-        return np.sqrt(_product(np.square(slack), self.weight.value, 2))
+        return np.sqrt(_squared_product(slack, self.weight.value))
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, in, 1), the bias last where there is one."""
