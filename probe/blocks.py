@@ -1,0 +1,59 @@
+"""Large arrays walked together in pieces that stay in cache."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+__all__ = ["blocks", "same_bits"]
+
+_SIZE = 1 << 15
+
+Locate = Callable[[int], tuple[int, ...]]
+
+
+def blocks(*arrays: np.ndarray) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
+    """Matching views of arrays of one shape, each with what leads from a place in its flattened piece to an index of the whole.
+
+    Where all lie in memory in one order, pieces are runs of that memory; otherwise they are cut along the outermost axis.
+    """
+    return _pieces(arrays, (0,) * arrays[0].ndim)
+
+
+def _pieces(arrays: tuple[np.ndarray, ...], corner: tuple[int, ...]) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
+    first = arrays[0]
+    if first.size <= _SIZE:
+        yield arrays, _within(first.shape, corner)
+        return
+    order = sorted(range(first.ndim), key=lambda axis: -first.strides[axis])
+    turned = [array.transpose(order) for array in arrays]
+    if all(array.flags.c_contiguous for array in turned):
+        shape, flat = turned[0].shape, [array.reshape(-1) for array in turned]
+        for start in range(0, first.size, _SIZE):
+            yield tuple(array[start : start + _SIZE] for array in flat), _along(shape, order, start, corner)
+        return
+    axis = next(axis for axis in order if first.shape[axis] > 1)
+    step = max(1, _SIZE * first.shape[axis] // first.size)
+    for start in range(0, first.shape[axis], step):
+        cut = (slice(None),) * axis + (slice(start, start + step),)
+        at = (*corner[:axis], corner[axis] + start, *corner[axis + 1 :])
+        yield from _pieces(tuple(array[cut] for array in arrays), at)
+
+
+def _within(shape: tuple[int, ...], corner: tuple[int, ...]) -> Locate:
+    return lambda place: tuple(int(at) + base for at, base in zip(np.unravel_index(place, shape), corner, strict=True))
+
+
+def _along(shape: tuple[int, ...], order: list[int], start: int, corner: tuple[int, ...]) -> Locate:
+    def locate(place: int) -> tuple[int, ...]:
+        at = np.unravel_index(start + place, shape)
+        return tuple(int(at[order.index(axis)]) + base for axis, base in enumerate(corner))
+
+    return locate
+
+
+def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether two arrays are the same bit for bit; the first piece that differs ends the search."""
+    if left.shape != right.shape or left.dtype != right.dtype or left.dtype.itemsize not in (1, 2, 4, 8):
+        return False
+    word = np.dtype(f"u{left.dtype.itemsize}")
+    return all(np.array_equal(one.view(word), other.view(word)) for (one, other), _ in blocks(left, right))
