@@ -5,7 +5,7 @@ Nothing heavy is imported before it is known to be needed: ``--help`` and listin
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option("--layer", metavar="NAME", help="Check this layer.")
 @click.option("--all", "every", is_flag=True, help="Check every layer, a line each.")
 @click.option("--call", type=int, metavar="N", help="Which call of a layer that is called several times (from 0).")
@@ -51,6 +51,11 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
     "--expect", metavar="FILE", help="Your own values of the layer: .npy, .npz, .txt or .csv. With --all an .npz keyed by layer names."
 )
 @click.option("--expect-input", metavar="FILE", help="The layer's own input that your values were computed from.")
+@click.option("--expect-at", metavar="0,0:3,0:3,0", help="Which part of the output --expect holds: a number or a slice per axis.")
+@click.option("--expect-value", type=float, metavar="X", help="Your own value of one element, the one that --at names.")
+@click.option("--at", metavar="0,1,1,0", help="One element of the layer's output.")
+@click.option("--thorough", is_flag=True, help="Look at length for the mistake where parties diverge.")
+@click.option("--causes", is_flag=False, flag_value="all", metavar="[SLUG]", help="The mistakes that are known, or one of them at length.")
 @click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
 @click.option("--atol", type=float, help="Absolute tolerance instead of the derived allowance; needs --rtol.")
 @click.option(
@@ -95,7 +100,30 @@ def _complain(sentence: str) -> None:
     sys.exit(2)
 
 
-def _run(model: str, layer: str | None, every: bool, **options: Any) -> int:
+def _causes(slug: str) -> int:
+    """Prints the mistakes that are known, a line each, or the whole text of one."""
+    from difflib import get_close_matches
+
+    from probe.hypotheses import REGISTERED
+
+    known = {one.slug: one for one in REGISTERED}
+    if slug == "all":
+        width = max(map(len, known))
+        for one in REGISTERED:
+            click.echo(f"{one.slug:<{width}}  {one.title}")
+        return 0
+    if slug not in known:
+        near = get_close_matches(slug, known, n=1)
+        raise BadInput(f"there is no cause {slug!r}" + (f"; did you mean {near[0]!r}?" if near else "; --causes lists them"))
+    click.echo(f"{slug}: {known[slug].text}")
+    return 0
+
+
+def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> int:
+    if options["causes"] is not None:
+        return _causes(options["causes"])
+    if model is None:
+        raise click.UsageError("Missing argument 'MODEL'.")
     if layer is not None and every:
         raise click.UsageError("--layer and --all exclude each other")
     if layer is None and not every:
@@ -109,6 +137,10 @@ def _run(model: str, layer: str | None, every: bool, **options: Any) -> int:
         raise click.UsageError("give --rtol and --atol both or neither: one alone means something else than it seems")
     if options["expect_input"] is not None and options["input_"] is not None:
         raise click.UsageError("--input is the model's input, --expect-input the layer's own: give one of them")
+    if options["expect_value"] is not None and (options["at"] is None or options["expect"] is not None):
+        raise click.UsageError("--expect-value is the value of one element: name it by --at, and leave --expect out")
+    if options["expect_at"] is not None and options["expect"] is None:
+        raise click.UsageError("--expect-at says which part of the output --expect holds: give --expect FILE too")
     with _quiet():
         return _sweep(model, options) if every else _check(model, str(layer), options)
 
@@ -204,7 +236,10 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
     given = _given(options["expect_input"])
     if isinstance(given, dict):
         given = list(given.values())
-    if expected is not None and options["expect"].endswith((".txt", ".csv")):
+    part = options["expect_at"]
+    if options["expect_value"] is not None:
+        expected, part = options["expect_value"], options["at"]
+    elif expected is not None and part is None and options["expect"].endswith((".txt", ".csv")):
         expected = Unshaped(expected.ravel())
     report = check(
         model,
@@ -217,6 +252,9 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
         seed=options["seed"],
         rtol=options["rtol"],
         atol=options["atol"],
+        expected_at=part,
+        thorough=options["thorough"],
+        progress=_told_on_terminal(),
     )
     if options["json_"] != "-":
         click.echo(str(report))
@@ -226,6 +264,21 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
         report.save(options["save"])
         click.echo(f"\nwritten: {options['save']}", err=options["json_"] == "-")
     return {"agree": 0, "diverge": 1}.get(report.verdict, 2)
+
+
+def _told_on_terminal() -> "Callable[[str], None] | None":
+    """What is being tried, on a line of its own that is written over, once a second has passed; nothing where no terminal sees it."""
+    if not sys.stderr.isatty():
+        return None
+    from time import monotonic
+
+    started = monotonic()
+
+    def told(slug: str) -> None:
+        if monotonic() - started > 1:
+            click.echo(f"\rlooking for the mistake: {slug:<30}\r", nl=False, err=True)
+
+    return told
 
 
 def _sweep(path: str, options: dict[str, Any]) -> int:

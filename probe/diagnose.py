@@ -102,8 +102,9 @@ def diagnose(
     exact = [one for one in scored if one.exact]
     if not exact and case.comparable:
         scored, exact = _second_mistakes(case, scored, search)
+    exact.sort(key=lambda one: (_freedom(one), one.order, one.left))
     findings = _exact(case, exact, party) if exact else _partial(scored, party)
-    words = list(_stopped(search))
+    words = [*_stopped(search), *_telling(case, exact)]
     if exact and not findings:
         names = ", ".join(dict.fromkeys(one.hypothesis.slug for one in exact))
         words.append(f"{case.seen.size} values cannot decide between mistakes with as many fitted numbers ({names})")
@@ -243,10 +244,9 @@ def _second_mistakes(case: Case, scored: list[_Scored], search: _Search) -> tupl
 
 def _exact(case: Case, exact: Sequence[_Scored], party: str) -> tuple[Finding, ...]:
     """The exact ones, those that fitted least first; one finding for each slug."""
-    ranked = sorted(exact, key=lambda one: (sum(part.edit.fitted for part in (one, *one.also)), one.order, one.left))
     best: dict[tuple[str, ...], _Scored] = {}
     others: dict[tuple[str, ...], list[str]] = {}
-    for one in ranked:
+    for one in exact:
         slugs = tuple(sorted({one.hypothesis.slug, *(part.hypothesis.slug for part in one.also)}))
         if slugs in best:
             others.setdefault(slugs, []).append(one.edit.claim)
@@ -257,6 +257,26 @@ def _exact(case: Case, exact: Sequence[_Scored], party: str) -> tuple[Finding, .
     if any(not _freedom(one) for one in best.values()):
         best = {slugs: one for slugs, one in best.items() if 2 * _freedom(one) < case.seen.size}
     return tuple(_finding(one, party, len(best) > 1, others.get(slugs, ())) for slugs, one in best.items())
+
+
+def _telling(case: Case, exact: Sequence[_Scored]) -> Iterator[str]:
+    """What would tell the first two of several exact explanations apart."""
+    first = next(iter(exact), None)
+    second = next((one for one in exact if first is not None and one.hypothesis.slug != first.hypothesis.slug), None)
+    if first is None or second is None:
+        return
+    pair = [everywhere(case, one.edit) for one in (first, second)]
+    if pair[0] is None or pair[1] is None or case.known is None:
+        yield "on this input they give the same values: another input would tell them apart"
+        return
+    left, right = (np.asarray(values[-1][0]) for values in pair if values is not None)
+    if left.shape != right.shape:
+        return
+    apart = np.abs(left - right)
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(apart)), apart.shape))
+    if apart[index] > 1e-4 * max(abs(left[index]), abs(right[index])):
+        names = f"{first.hypothesis.slug} gives {left[index]:.9g} there, {second.hypothesis.slug} {right[index]:.9g}"
+        yield f"your value at [{', '.join(map(str, index))}] would tell them apart: {names}"
 
 
 def _freedom(one: _Scored) -> int:

@@ -62,6 +62,8 @@ def check(
     if layer not in model.names():
         raise UnknownLayer(layer, [one.name for one in model.layers])
     tolerance = None if rtol is None or atol is None else (rtol, atol)
+    if expected is not None and expected_at is not None:
+        expected = Partial(np.asarray(expected), part_of(expected_at))
     calls: list[Capture] = []
     said: tuple[str, ...]
     if given is not None:

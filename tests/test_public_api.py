@@ -49,7 +49,10 @@ def test_an_unknown_name_is_an_attribute_error():
     ("function", "arguments"),
     [
         (probe.open_model, ["source", "trust", "factory", "imports"]),
-        (probe.check, ["model", "layer", "x", "expected", "given", "call", "shape", "seed", "rtol", "atol"]),
+        (
+            probe.check,
+            ["model", "layer", "x", "expected", "given", "call", "shape", "seed", "rtol", "atol", "expected_at", "thorough", "progress"],
+        ),
         (probe.sweep, ["model", "x", "expected", "shape", "seed", "layers"]),
         (probe.assert_layer, ["model", "layer", "x", "expected", "options"]),
     ],

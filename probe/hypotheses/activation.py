@@ -80,7 +80,7 @@ def gelu_approximation(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Gelu):
         other = "tanh" if op.approximate == "none" else "none"
         told = {"tanh": "the tanh form", "none": "the erf form"}
-        yield case.edit(f"{told[other]} instead of {told[op.approximate]}", case.with_op(position, approximate=other))
+        yield case.edit(f"{told[other]} instead of {told[op.approximate]}", case.changed(position, approximate=other))
         yield case.edit(f"x * sigmoid(1.702 x) instead of {told[op.approximate]}", case.with_op(position, ops.Swish(1.702)))
     for position, op in case.having(ops.Swish):
         if abs(op.alpha - 1.702) < 1e-3:
@@ -98,7 +98,7 @@ def hard_sigmoid_definition(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.HardSigmoid):
         for alpha, told in ((0.2, "clip(0.2 x + 0.5, 0, 1)"), (1 / 6, "relu6(x + 3) / 6"), (0.25, "clip(0.25 x + 0.5, 0, 1)")):
             if abs(alpha - op.alpha) > 1e-6:
-                yield case.edit(f"{told}, the layer is clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)", case.with_op(position, alpha=alpha))
+                yield case.edit(f"{told}, the layer is clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)", case.changed(position, alpha=alpha))
     for position, _ in case.having(ops.HardSwish):
         yield case.edit("x * clip(0.2 x + 0.5, 0, 1) instead of x * relu6(x + 3) / 6", case.with_op(position, _Gated(0.2)))
 
@@ -130,16 +130,16 @@ def other_slope(case: Case) -> Iterator[Edit]:
         for slope in (*_SLOPES, *fitted):
             if slope != have and not (slope == 0 and isinstance(op, ops.Celu)):
                 claim = f"slope {slope:.6g} below zero, the layer has {have:.6g}"
-                yield case.edit(claim, case.with_op(position, **{field: slope}), fitted=int(slope in fitted), do=f"use {have:.9g}")
+                yield case.edit(claim, case.changed(position, **{field: slope}), fitted=int(slope in fitted), do=f"use {have:.9g}")
     for position, op in case.having(ops.PRelu):
         mean = np.full_like(op.slope.effective, op.slope.effective.mean())
         yield case.edit(
             f"one slope {mean.flat[0]:.4g} for all instead of one each",
-            case.with_op(position, slope=Weight(op.slope.name, None, mean, axes=op.slope.axes, shape=op.slope.shape)),
+            case.changed(position, slope=Weight(op.slope.name, None, mean, axes=op.slope.axes, shape=op.slope.shape)),
         )
         for slope in (0.25, 0.01, 0.0):
             flat = Weight(op.slope.name, None, np.full_like(op.slope.effective, slope), axes=op.slope.axes, shape=op.slope.shape)
-            yield case.edit(f"slope {slope:g} for all instead of {op.slope.name}", case.with_op(position, slope=flat))
+            yield case.edit(f"slope {slope:g} for all instead of {op.slope.name}", case.changed(position, slope=flat))
 
 
 def _fitted_slope(case: Case, position: int, op: Op) -> tuple[float, ...]:

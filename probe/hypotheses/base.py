@@ -87,11 +87,13 @@ class Case:
     def edit(self, claim: str, steps: Steps | None = None, inputs: tuple[np.ndarray, ...] | None = None, **more: Any) -> Edit:
         return Edit(claim, self.steps if steps is None else steps, self.inputs if inputs is None else inputs, **more)
 
-    def with_op(self, position: int, op: Op | None = None, **changes: Any) -> Steps:
-        """The steps with one op exchanged, or with some of its fields changed."""
-        step = self.steps[position]
-        changed = replace(step.op, **changes) if op is None else op  # type: ignore[type-var]
-        return (*self.steps[:position], replace(step, op=changed), *self.steps[position + 1 :])
+    def with_op(self, position: int, op: Op) -> Steps:
+        """The steps with one op exchanged."""
+        return (*self.steps[:position], replace(self.steps[position], op=op), *self.steps[position + 1 :])
+
+    def changed(self, position: int, **fields: Any) -> Steps:
+        """The steps with some fields of one op changed."""
+        return self.with_op(position, replace(self.steps[position].op, **fields))
 
     def inserted(self, position: int, *before: Op) -> Steps:
         """The steps with ops put in front of the step at ``position``, on its first input."""
@@ -125,7 +127,7 @@ class Case:
         for step in self.steps:
             parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
             changed = {name: new[value.name] for name, value in parts.items() if isinstance(value, Weight) and value.name in new}
-            steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)  # type: ignore[type-var]
+            steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)
         return tuple(steps)
 
     def became_steps(self, steps: Steps) -> "Case":

@@ -141,18 +141,16 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
                 yield case.edit(f"{name} is rounded {mode} to multiples of {step:g}", case.with_weights({name: changed}), do="half to even")
 
 
-def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple[float | np.ndarray, float, float] | None:
+def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple[float, float, float] | None:
     """(step, low, high) of a quantised activation that is a plain one."""
-    if isinstance(op, QuantizedBits):
-        step = op.step(case.input_of(position))
-        if np.ndim(step) or op.levels < 3:
-            return None
-        low, high = op.limits()
-        return float(step), low * float(step), high * float(step)
-    if op.negative_slope or op.sigmoid is not None:
+    if isinstance(op, QuantizedRelu):
+        size = 2.0 ** (op.integer - op.bits)
+        return None if op.negative_slope or op.sigmoid is not None else (size, 0.0, 2.0**op.integer - size)
+    step = np.asarray(op.step(case.input_of(position)))
+    if step.ndim or op.levels < 3:
         return None
-    step = 2.0 ** (op.integer - op.bits)
-    return step, 0.0, 2.0**op.integer - step
+    low, high = op.limits()
+    return float(step), low * float(step), high * float(step)
 
 
 def _grid(weight: Weight) -> tuple[float, float, float] | None:
@@ -223,7 +221,10 @@ def fixed_point(case: Case) -> Iterator[Edit]:
     The fraction width of the output is read off the values; rounding mode, weights and inputs on the same or a finer grid are tried.
     """
     fraction = _fraction(case.seen)
-    if fraction is None or case.seen.size < 4 or (_fraction(case.pick(case.healthy)) or 99) <= fraction if case.comparable else True:
+    if not case.comparable or fraction is None or case.seen.size < 4:
+        return
+    usual = _fraction(case.pick(case.healthy))
+    if usual is not None and usual <= fraction:
         return
     step = 2.0**-fraction
     low, high = _bounds(case, step)
@@ -276,8 +277,12 @@ def saturation(case: Case) -> Iterator[Edit]:
     healthy, seen = case.pick(case.healthy), case.seen
     with np.errstate(all="ignore"):
         top, bottom = float(np.nanmax(seen)), float(np.nanmin(seen))
-        over, under = float(np.nanmax(healthy)) > top, float(np.nanmin(healthy)) < bottom
+        margin = 2.0**-16 * max(abs(top), abs(bottom))
+        # A bound shows by elements that lie beyond it and were brought to it; at 0 it is a ReLU.
+        over = int(((healthy > top + margin) & (seen == top)).sum()) > 0 and top != 0
+        under = int(((healthy < bottom - margin) & (seen == bottom)).sum()) > 0
     choices = [(low, high) for low in ((bottom, -np.inf) if under else (-np.inf,)) for high in ((top, np.inf) if over else (np.inf,))]
+    choices = [(low, high) for low, high in choices if low != 0 or np.isfinite(high)]
     for low, high in choices:
         if np.isfinite(low) or np.isfinite(high):
             count = int((healthy > high).sum() + (healthy < low).sum())

@@ -117,13 +117,13 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
         if "axis" in names and not isinstance(op, Reordered):
             for axis in range(rank):
                 if axis != op.axis % rank:
-                    yield case.edit(f"{type(op).__name__} over axis {axis} instead of {op.axis}", case.with_op(position, axis=axis))
+                    yield case.edit(f"{type(op).__name__} over axis {axis} instead of {op.axis}", case.changed(position, axis=axis))
         if "axes" in names and op.axes:
             parameters = [getattr(op, name) for name in names if isinstance(getattr(op, name), Weight)]
             for axes in _others(op.axes, rank):
                 if parameters and not _fits(case.input_of(position).shape, axes, parameters[0].value.size):
                     continue
-                yield case.edit(f"{type(op).__name__} over axes {axes} instead of {op.axes}", case.with_op(position, axes=axes))
+                yield case.edit(f"{type(op).__name__} over axes {axes} instead of {op.axes}", case.changed(position, axes=axes))
 
 
 def _others(axes: tuple[int, ...], rank: int) -> Iterator[tuple[int, ...]]:
@@ -153,7 +153,7 @@ def group_axis(case: Case) -> Iterator[Edit]:
         back = np.argsort(weave)
         if isinstance(op, GroupNormalization):
             parts = {name: Weight(one.name, None, one.value[weave]) for name in ("scale", "bias") if (one := getattr(op, name)) is not None}
-            changed = case.became_steps(case.with_op(position, **parts))
+            changed = case.became_steps(case.changed(position, **parts))
             steps = changed.appended(Reordered(1, back), at=position)
             steps = case.became_steps(steps).inserted(position, Reordered(1, weave))
             yield case.edit(f"the {groups} groups are interleaved", steps, do=do)

@@ -28,11 +28,11 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
         for epsilon in _USUAL:
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(
-                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}", case.with_op(position, epsilon=epsilon), do=f"use {op.epsilon:g}"
+                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}", case.changed(position, epsilon=epsilon), do=f"use {op.epsilon:g}"
                 )
         fitted = _solved(case, position, op)
         if fitted is not None:
-            steps = case.with_op(position, epsilon=fitted)
+            steps = case.changed(position, epsilon=fitted)
             yield case.edit(f"eps = {fitted:.6g} (fitted), the layer has {op.epsilon:g}", steps, fitted=1, do=f"use {op.epsilon:g}")
 
 
@@ -44,7 +44,7 @@ def _solved(case: Case, position: int, op: Any) -> float | None:
     golden = (math.sqrt(5) - 1) / 2
 
     def left(exponent: float) -> float:
-        steps = case.with_op(position, epsilon=math.exp(exponent))
+        steps = case.changed(position, epsilon=math.exp(exponent))
         with np.errstate(all="ignore"):
             predicted = steps[position].op.run(case.input_of(position))[0]
             return float(np.square(case.pick(predicted) - case.seen).sum())
@@ -140,7 +140,7 @@ def batch_statistics(case: Case) -> Iterator[Edit]:
         for ddof in (0, 1):
             variance = Weight("variance of the batch", None, x.var(axis=axes, ddof=ddof))
             how = "" if not ddof else ", the variance divided by n - 1"
-            steps = case.with_op(position, mean=mean, variance=variance)
+            steps = case.changed(position, mean=mean, variance=variance)
             yield case.edit(
                 f"mean and variance of this batch instead of the stored ones{how}", steps, do="use the stored statistics: eval mode"
             )

@@ -50,7 +50,7 @@ def missing_bias(case: Case) -> Iterator[Edit]:
     for position, op in case.having(Conv, MatMul):
         if op.bias is not None and op.bias.effective.any():
             name = op.bias.name
-            yield case.edit(f"{name} is not added", case.with_op(position, bias=None), do=f"add {name}, one number per output channel")
+            yield case.edit(f"{name} is not added", case.changed(position, bias=None), do=f"add {name}, one number per output channel")
             yield case.edit(f"{name} is added twice", case.with_weights({name: 2 * op.bias.effective}), do=f"add {name} once")
 
 
@@ -70,7 +70,7 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
             along = "every spatial axis" if axes == spatial else f"spatial axis {axes[0] - 2} alone"
             yield case.edit(
                 f"{op.weight.name} is flipped along {along}",
-                case.with_op(position, weight=flipped),
+                case.changed(position, weight=flipped),
                 do="the layer is a cross-correlation: scipy.signal.correlate2d, or flip the kernel before convolving",
             )
 
@@ -121,7 +121,7 @@ def _exchanged(case: Case, position: int, weight: Weight, function: Callable[[np
     same = stored is not None and stored.shape == weight.effective.shape
     before = function(stored) if stored is not None and same else None
     changed = replace(weight, stored=before, effective=function(weight.effective))
-    return case.edit(claim, case.with_op(position, weight=changed), do=f"{weight.name} is {weight.effective.shape} in the framework")
+    return case.edit(claim, case.changed(position, weight=changed), do=f"{weight.name} is {weight.effective.shape} in the framework")
 
 
 @hypothesis("swapped-parameters")
@@ -147,12 +147,12 @@ def missing_parameter(case: Case) -> Iterator[Edit]:
     As where ``scale``, ``center`` or ``affine`` is taken for off. A gain or an offset per channel.
     """
     for position, op in case.having(BatchNormalization, LayerNormalization, GroupNormalization):
-        held = {name: getattr(op, name, None) for name in ("scale", "bias", "variance")}
-        present = [name for name, weight in held.items() if weight is not None]
+        held = {name: weight for name in ("scale", "bias", "variance") if (weight := getattr(op, name, None)) is not None}
+        present = list(held)
         for names in (*((name,) for name in present), ("scale", "bias")):
             if all(name in present for name in names):
                 told = " and ".join(held[name].name for name in names)
-                yield case.edit(f"{told} left out", case.with_op(position, **dict.fromkeys(names)), do=f"apply {told}")
+                yield case.edit(f"{told} left out", case.changed(position, **dict.fromkeys(names)), do=f"apply {told}")
 
 
 @hypothesis("batchnorm-fold")
@@ -166,12 +166,12 @@ def batchnorm_fold(case: Case) -> Iterator[Edit]:
         if op.mean is not None:
             yield case.edit(
                 f"the mean is not subtracted: {op.mean.name} * gain is missing from the offset",
-                case.with_op(position, mean=None),
+                case.changed(position, mean=None),
                 do="the folded bias is (bias - mean) * gain + beta",
             )
             yield case.edit(f"{op.mean.name} is added instead of subtracted", case.with_weights({op.mean.name: -op.mean.effective}))
         for before, sums in case.having(Conv, MatMul):
             if before < position and sums.bias is not None:
                 yield case.edit(
-                    f"the fold lost {sums.bias.name}", case.with_op(before, bias=None), do="the folded bias is (bias - mean) * gain + beta"
+                    f"the fold lost {sums.bias.name}", case.changed(before, bias=None), do="the folded bias is (bias - mean) * gain + beta"
                 )

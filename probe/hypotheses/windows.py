@@ -24,7 +24,7 @@ def _padded(case: Case, position: int, pads: Pads) -> Steps:
     """The op with other pads; negative ones crop its input."""
     crops = [(min(0, before), min(0, after)) for before, after in pads]
     plain = tuple((max(0, before), max(0, after)) for before, after in pads)
-    steps = case.with_op(position, pads=plain)
+    steps = case.changed(position, pads=plain)
     if not any(before or after for before, after in crops):
         return steps
     starts = (0, 0, *(-before for before, _ in crops))
@@ -129,18 +129,18 @@ def padding_value(case: Case) -> Iterator[Edit]:
         nothing = ((0, 0),) * len(op.pads)
         usual = -np.inf if isinstance(op, ops.MaxPool) else 0.0
         for mode in ("edge", "reflect", "symmetric", "wrap"):
-            steps = case.became_steps(case.with_op(position, pads=nothing)).inserted(position, ops.Pad(((0, 0), (0, 0), *op.pads), mode))
+            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(position, ops.Pad(((0, 0), (0, 0), *op.pads), mode))
             yield case.edit(f"padded by {mode} instead of {usual:g}", steps, do=f"pad with {usual:g}")
         x = case.input_of(position)
         values = {0.0, 1.0, -1.0, 0.5, 128.0, 255.0, float(x.min(initial=0.0)), float(x.mean()) if x.size else 0.0} - {usual}
         for value in sorted(values, key=abs):
             padding = ops.Pad(((0, 0), (0, 0), *op.pads), value=value)
-            steps = case.became_steps(case.with_op(position, pads=nothing)).inserted(position, padding)
+            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(position, padding)
             yield case.edit(f"padded with {value:.6g} instead of {usual:g}", steps, do=f"pad with {usual:g}")
     for position, op in case.having(ops.Pad):
         for mode in ("constant", "edge", "reflect", "symmetric", "wrap"):
             if mode != op.mode:
-                yield case.edit(f"padded by {mode} instead of {op.mode}", case.with_op(position, mode=mode))
+                yield case.edit(f"padded by {mode} instead of {op.mode}", case.changed(position, mode=mode))
 
 
 def _cropped(case: Case, position: int, steps: Steps) -> Steps:
@@ -154,7 +154,7 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
     """The stride taken for 1: the map is larger, or its first windows fill it."""
     for position, op in case.having(*_WINDOWED):
         if any(stride > 1 for stride in op.strides):
-            steps = case.with_op(position, strides=(1,) * len(op.strides))
+            steps = case.changed(position, strides=(1,) * len(op.strides))
             do = f"move the window by {op.strides}"
             yield case.edit(f"stride 1 instead of {op.strides}", steps, do=do)
             yield case.edit(f"stride 1 instead of {op.strides}, the map cut to its size", _cropped(case, position, steps), do=do)
@@ -166,7 +166,7 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Conv, ops.MaxPool):
         if all(dilation == 1 for dilation in op.dilations):
             continue
-        steps = case.with_op(position, dilations=(1,) * len(op.dilations))
+        steps = case.changed(position, dilations=(1,) * len(op.dilations))
         do = f"the taps are {op.dilations} apart"
         yield case.edit(f"dilation 1 instead of {op.dilations}", steps, do=do)
         yield case.edit(f"dilation 1 instead of {op.dilations}, the map cut to its size", _cropped(case, position, steps), do=do)
@@ -187,14 +187,14 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
         x = case.input_of(position)
         width = op.weight.value.shape[1]
         cut = ops.Slice((0,) * x.ndim, (None, width, *(None,) * (x.ndim - 2)))
-        steps = case.became_steps(case.with_op(position, groups=1)).inserted(position, cut)
+        steps = case.became_steps(case.changed(position, groups=1)).inserted(position, cut)
         yield case.edit(f"every filter reads the first {width} of {x.shape[1]} channels", steps, do=f"there are {op.groups} groups")
         if width == 1:
             kernel = op.weight.value
             spread = np.repeat(kernel, x.shape[1], axis=1)
             full = Weight(op.weight.name, None, spread)
             yield case.edit(
-                "every filter reads all channels", case.with_op(position, groups=1, weight=full), do="each reads its own channel"
+                "every filter reads all channels", case.changed(position, groups=1, weight=full), do="each reads its own channel"
             )
 
 
@@ -209,16 +209,16 @@ def pool_counts_padding(case: Case) -> Iterator[Edit]:
         cells = int(np.prod(op.kernel))
         for include in (True, False):
             if include != op.count_include_pad or op.divisor_override is not None:
-                steps = case.with_op(position, count_include_pad=include, divisor_override=None)
+                steps = case.changed(position, count_include_pad=include, divisor_override=None)
                 yield case.edit(f"padding is {'counted' if include else 'not counted'} in the divisor", steps)
         if op.divisor_override != cells:
-            yield case.edit(f"always divided by {cells}", case.with_op(position, divisor_override=cells))
-        yield case.edit("summed and not divided", case.with_op(position, divisor_override=1))
+            yield case.edit(f"always divided by {cells}", case.changed(position, divisor_override=cells))
+        yield case.edit("summed and not divided", case.changed(position, divisor_override=1))
 
 
 @hypothesis("pool-ceil")
 def pool_ceil(case: Case) -> Iterator[Edit]:
     """The number of windows rounded the other way (``ceil_mode``): the last row and column come or go."""
     for position, op in case.having(ops.MaxPool, ops.AveragePool):
-        steps = case.with_op(position, ceil_mode=not op.ceil_mode)
+        steps = case.changed(position, ceil_mode=not op.ceil_mode)
         yield case.edit(f"the number of windows is rounded {'down' if op.ceil_mode else 'up'}", steps)

@@ -102,6 +102,29 @@ def _summary(values: np.ndarray) -> str:
     return f"min {float(finite.min()):.6g}  mean {float(finite.mean(dtype=np.float64)):.6g}  max {float(finite.max()):.6g}{odd}"
 
 
+def _findings(report: "Report") -> list[str]:
+    """The mistakes found, what they explain and what to do; then what else was seen of the difference."""
+    lines: list[str] = []
+    if len(report.findings) > 1:
+        lines += ["", f"why: {len(report.findings)} explanations that these values do not tell apart"]
+    for finding in report.findings:
+        slugs = " and ".join((finding.slug, *finding.also))
+        label = "why" if len(report.findings) == 1 else "  or"
+        whose = "" if finding.party == "expected" else f" (of {LABELS[finding.party]}'s values)"
+        lines += [*([""] if label == "why" else []), f"{label}: {slugs}{whose}: {finding.claim}"]
+        if finding.slug != "rounding" and finding.left <= 1:
+            lines.append(f"     this gives exactly those values: what is left is {finding.left:.2g} of what rounding allows")
+        elif finding.slug != "rounding":
+            lines.append(
+                f"     this explains {finding.explained:.3%} of the difference; up to {_times(finding.left)} what rounding allows is left"
+            )
+        if finding.do:
+            lines.append(f"     {finding.do}")
+    if report.diagnosis:
+        lines += ["", *(("why: " if not i and not report.findings else "     ") + told for i, told in enumerate(report.diagnosis))]
+    return lines
+
+
 def render(report: "Report") -> str:
     """The whole report."""
     call = f", call {report.call}" if report.call else ""
@@ -136,8 +159,7 @@ def render(report: "Report") -> str:
     lines += [f"not visible on this input: {told}" for told in report.blind]
     for note in report.notes:
         lines += ["", f"note: {note}"]
-    for finding in report.findings:
-        lines += ["", f"finding: {finding.slug}: {finding.claim} (leaves {finding.left:.2g} of the allowance)"]
+    lines += _findings(report)
     lines += ["", report.sentence]
     return "\n".join(lines)
 
