@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import import_module
 from typing import Any
@@ -58,12 +58,46 @@ def check(
     """
     if (rtol is None) != (atol is None):
         raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
-    model = _opened(model)
-    if layer not in model.names():
-        raise UnknownLayer(layer, [one.name for one in model.layers])
     tolerance = None if rtol is None or atol is None else (rtol, atol)
     if expected is not None and expected_at is not None:
         expected = Partial(np.asarray(expected), part_of(expected_at))
+    found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed)
+    model, chosen = found.model, found.calls
+    drift: Mapping[tuple[str, int], Drift] = {}
+    if expected is not None and given is None:
+        drift = drifts(model, found.arrays, {(one.layer, one.call) for one in chosen}, last=(layer, chosen[-1].call), seed=seed)
+    best: Report | None = None
+    for one in chosen:
+        search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
+        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True, search=search)
+        notes = (*model.notes, *found.notes, *report.notes)
+        report = replace(report, how=found.how, source=model.source, framework=model.framework, notes=notes)
+        if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
+            best = report
+    assert best is not None
+    if call is None and len(chosen) > 1:
+        best = replace(best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}"))
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """The calls of one layer in one forward pass, and how it was fed."""
+
+    model: Model
+    calls: list[Capture]
+    arrays: tuple[np.ndarray, ...]
+    how: str
+    notes: tuple[str, ...]
+
+
+def captured(
+    model: Any, layer: str, x: Any = None, *, given: Any = None, call: int | None = None, shape: Any = None, seed: int = 0
+) -> Captured:
+    """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the one that ``call`` picks."""
+    model = _opened(model)
+    if layer not in model.names():
+        raise UnknownLayer(layer, [one.name for one in model.layers])
     calls: list[Capture] = []
     said: tuple[str, ...]
     if given is not None:
@@ -79,21 +113,7 @@ def check(
         raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
     if call is not None and not 0 <= call < len(calls):
         raise BadInput(f"{layer!r} is called {len(calls)} times; call {call} does not exist (they count from 0)")
-    chosen = calls if call is None else [calls[call]]
-    drift: Mapping[tuple[str, int], Drift] = {}
-    if expected is not None and given is None:
-        drift = drifts(model, arrays, {(one.layer, one.call) for one in chosen}, last=(layer, chosen[-1].call), seed=seed)
-    best: Report | None = None
-    for one in chosen:
-        search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
-        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True, search=search)
-        report = replace(report, how=how, source=model.source, framework=model.framework, notes=(*model.notes, *said, *report.notes))
-        if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
-            best = report
-    assert best is not None
-    if call is None and len(calls) > 1:
-        best = replace(best, notes=(*best.notes, f"called {len(calls)} times; this is call {best.call}"))
-    return best
+    return Captured(model, calls if call is None else [calls[call]], arrays, how, said)
 
 
 def _faithful(model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:

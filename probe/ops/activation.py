@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from probe.layer import Weight
+from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Elementwise, Op, Rearrangement, spread
 
 __all__ = [
@@ -169,6 +170,12 @@ class PRelu(Elementwise):
 
     def f(self, x):
         return np.where(x >= 0, x, self.slope.value.astype(x.dtype) * x)
+
+    def account(self, inputs, outputs, at):
+        slope = self.slope.value
+        place = tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - slope.ndim :], slope.shape, strict=True))
+        words = f"PRelu: x where x >= 0, else {named(self.slope, place)} * x"
+        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def emit(self, graph, *inputs):
         return (graph.op("PRelu", inputs[0], graph.weight(self.slope)),)
@@ -578,6 +585,11 @@ def _distances(x: np.ndarray, axis: int) -> np.ndarray:
         return np.abs(x - x.max(axis=axis, keepdims=True))
 
 
+def _members(x: np.ndarray, at: tuple[int, ...], axis: int) -> np.ndarray:
+    """The elements along ``axis`` that stand in line with one."""
+    return box([range(size) if k == axis % x.ndim else i for k, (i, size) in enumerate(zip(at, x.shape, strict=True))])
+
+
 @dataclass(frozen=True, eq=False)
 class Softmax(Op):
     """exp(x) / sum exp(x) along ``axis``.
@@ -594,6 +606,17 @@ class Softmax(Op):
 
     def emit(self, graph, *inputs):
         return (graph.op("Softmax", inputs[0], axis=self.axis),)
+
+    def account(self, inputs, outputs, at):
+        members = _members(inputs[0], at, self.axis)
+        taken = self.sign * inputs[0][tuple(members.T)]
+        largest = float(taken.max())
+        with np.errstate(all="ignore"):
+            total = float(np.exp(taken - largest).sum())
+            mine = float(np.exp(self.sign * inputs[0][at] - largest))
+        words = f"exp({'' if self.sign > 0 else 'minus '}it less {largest:.9g}), the largest of {len(members)} elements"
+        divided = f"divided by the sum of these exponentials {total:.9g}"
+        return Account((Terms(np.array([at], int)),), (Stage(words, mine, Terms(members)), Stage(divided, float(outputs[0][at]))))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
@@ -628,6 +651,16 @@ class LogSoftmax(Op):
 
     def emit(self, graph, *inputs):
         return (graph.op("LogSoftmax", inputs[0], axis=self.axis),)
+
+    def account(self, inputs, outputs, at):
+        members = _members(inputs[0], at, self.axis)
+        taken = inputs[0][tuple(members.T)]
+        largest = float(taken.max())
+        with np.errstate(all="ignore"):
+            total = float(np.log(np.exp(taken - largest).sum()))
+        below = Stage(f"less {largest:.9g}, the largest of {len(members)} elements", float(inputs[0][at]) - largest, Terms(members))
+        last = Stage(f"less the log of the sum of their exponentials (each less the largest) {total:.9g}", float(outputs[0][at]))
+        return Account((Terms(np.array([at], int)),), (below, last))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
@@ -675,6 +708,14 @@ class Sparsemax(Op):
         level = graph.op("Div", graph.op("Sub", total, graph.const(1.0)), count)
         return (graph.op("Relu", graph.op("Sub", inputs[0], level)),)
 
+    def account(self, inputs, outputs, at):
+        members = _members(inputs[0], at, self.axis)
+        line = tuple(0 if k == self.axis % inputs[0].ndim else i for k, i in enumerate(at))
+        support, level = (float(part[line]) for part in self._support(inputs[0]))
+        words = f"less {level:.9g}, above which the {support:g} largest of {len(members)} elements add up to 1"
+        below = Stage(words, float(inputs[0][at]) - level, Terms(members))
+        return Account((Terms(np.array([at], int)),), (below, Stage("not below 0", float(outputs[0][at]))))
+
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         # Members of the support lie within 1 of the largest, so the level is off by at most a few u of the largest plus 1.
         x = inputs[0]
@@ -699,6 +740,15 @@ class Glu(Op):
     def emit(self, graph, *inputs):
         value, gate = graph.ops("Split", inputs[0], axis=self.axis, num_outputs=2, outputs=2)
         return (graph.op("Mul", value, graph.op("Sigmoid", gate)),)
+
+    def account(self, inputs, outputs, at):
+        axis = self.axis % inputs[0].ndim
+        half = inputs[0].shape[axis] // 2
+        place = (*at[:axis], at[axis] + half, *at[axis + 1 :])
+        gate = float(inputs[0][place])
+        opened = float(_sigmoid(np.array(gate)))
+        words = f"times {opened:.9g}, the sigmoid of the gate {gate:.9g}"
+        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at]), Terms(np.array([place], int))),))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         value, gate = np.split(inputs[0], 2, axis=self.axis)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.layer import Weight
+from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Op
 from probe.rounding import Precision, of_sums
 
@@ -16,6 +17,10 @@ __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
     """A parameter in float64 in a shape that broadcasts; its default where the layer has none."""
     return np.full((1,) * len(shape), default) if weight is None else weight.value.astype(np.float64).reshape(shape)
+
+
+def _parameter(weight: Weight | None, place: tuple[int, ...], default: float) -> float:
+    return default if weight is None else float(weight.value[place])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,19 @@ class BatchNormalization(Op):
             return (graph.op("Squeeze", out, graph.const([0])),)
         out = graph.op("BatchNormalization", graph.op("Transpose", inputs[0], perm=swap), *parts, epsilon=float(self.epsilon))
         return (graph.op("Transpose", out, perm=swap),)
+
+    def account(self, inputs, outputs, at):
+        place = (at[self.axis],)
+        x, mean = float(inputs[0][at]), _parameter(self.mean, place, 0.0)
+        variance, scale = _parameter(self.variance, place, 1.0), _parameter(self.scale, place, 1.0)
+        with np.errstate(all="ignore"):
+            gain = float(np.float64(scale) / np.sqrt(variance + self.epsilon))
+        stages = [] if self.mean is None else [Stage(f"less {named(self.mean, place)}", x - mean)]
+        over, under = ("1" if weight is None else named(weight, place) for weight in (self.scale, self.variance))
+        stages.append(Stage(f"times the gain {gain:.9g} = {over} / sqrt({under} + epsilon {self.epsilon:g})", (x - mean) * gain))
+        if self.bias is not None:
+            stages.append(Stage(f"plus {named(self.bias, place)}", float(outputs[0][at])))
+        return Account((Terms(np.array([at], int)),), tuple(stages))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a sum, a reciprocal root of
@@ -121,6 +139,28 @@ def _moments(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarr
     return mean, np.square(x - mean).mean(axis=axes, keepdims=True)
 
 
+def _normalised_account(
+    x: np.ndarray, at: tuple[int, ...], members: np.ndarray, epsilon: float, parameters: Sequence[Weight | None], place: tuple[int, ...]
+) -> Account:
+    """x less the mean of its members, divided by their deviation, scaled and shifted."""
+    taken = x[tuple(members.T)]
+    mean = float(taken.mean())
+    variance = float(np.square(taken - mean).mean())
+    value = float(x[at]) - mean
+    stages = [Stage(f"less the mean of {len(members)} elements {mean:.9g}", value, Terms(members))]
+    with np.errstate(all="ignore"):
+        value = float(np.float64(value) / np.sqrt(variance + epsilon))
+    stages.append(Stage(f"divided by sqrt(their variance {variance:.9g} + epsilon {epsilon:g})", value))
+    scale, bias = parameters
+    if scale is not None:
+        value *= float(scale.value[place])
+        stages.append(Stage(f"times {named(scale, place)}", value))
+    if bias is not None:
+        value += float(bias.value[place])
+        stages.append(Stage(f"plus {named(bias, place)}", value))
+    return Account((Terms(np.array([at], int)),), tuple(stages))
+
+
 @dataclass(frozen=True, eq=False)
 class LayerNormalization(Op):
     """Mean and variance over ``axes``, one set per place on the others (Ba et al., 2016); scale and bias are shaped like ``axes``."""
@@ -159,6 +199,12 @@ class LayerNormalization(Op):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,) = inputs
         return (_normalised_allowance(x, *_moments(x, self.axes), self.epsilon, *self._parameters(x), self.axes, precision, slacks[0]),)
+
+    def account(self, inputs, outputs, at):
+        (x,) = inputs
+        members = box([range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)])
+        place = tuple(at[axis] for axis in self.axes)
+        return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,3 +256,10 @@ class GroupNormalization(Op):
         parameters = self._parameters(x)
         own = _normalised_allowance(groups, *_moments(groups, axes), self.epsilon, *parameters, axes, precision, slack)
         return (own.reshape(x.shape),)
+
+    def account(self, inputs, outputs, at):
+        (x,) = inputs
+        width = x.shape[1] // self.groups
+        first = at[1] // width * width
+        members = box([at[0], range(first, first + width), *(range(size) for size in x.shape[2:])])
+        return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), at[1:2])

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Elementwise, Op, spread
 from probe.rounding import Precision
 
@@ -62,6 +63,18 @@ class Quantizer(Op):
         noise = _like(x, self.noise)
         return x + noise * (-x + q) if self.straight_through else _like(x, 1 - self.noise) * x + noise * q
 
+    def account(self, inputs, outputs, at):
+        value = float(outputs[0][at])
+        words = f"{type(self).__name__}: {self.says(inputs)}"
+        size = np.broadcast_to(self.step(inputs[0]), inputs[0].shape)[at] if self.noise == 1 else 0
+        if size and value / size == np.rint(value / size):
+            words += f"; level {value / size:.0f}"
+        return Account((Terms(np.array([at], int)),), (Stage(words, value),))
+
+    def step(self, x: np.ndarray) -> np.ndarray | float:
+        """The distance between two neighbouring levels."""
+        raise NotImplementedError
+
     def _allowed(self, wander: np.ndarray, x: np.ndarray, y: np.ndarray, precision: Precision) -> np.ndarray:
         """What moving the input does, and the rounding of the mixing, which is exact where q is 0 and stays so."""
         with np.errstate(all="ignore"):
@@ -77,6 +90,9 @@ class Quantizer(Op):
 
 class _Fixed(Elementwise, Quantizer):
     """A quantiser of each element alone."""
+
+    def account(self, inputs, outputs, at):
+        return Quantizer.account(self, inputs, outputs, at)
 
     def before(self) -> float:
         """How far rounding before the threshold may move x, in roundings of 2**integer."""
@@ -175,6 +191,9 @@ class QuantizedRelu(_Fixed):
 
     def before(self):
         return 0.0 if self.sigmoid is None else 2.0 / self.sigmoid
+
+    def step(self, x):
+        return 2.0 ** (self.integer - self._n)
 
     @property
     def _n(self) -> int:

@@ -7,11 +7,13 @@ always resolved to (before, after) pairs.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from probe.layer import Weight
+from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op, Sum
 from probe.ops.convolve import convolve, convolve_squares
 from probe.rounding import of_sums
@@ -125,6 +127,18 @@ class Conv(Sum):
             terms = np.concatenate([terms, last], axis=2)
         return terms
 
+    def account(self, inputs, outputs, at):
+        shape = self._kernel(inputs).shape
+        batch, channel, *position = at
+        taps = box([range(size) for size in shape[1:]])
+        first = [i * s - before for i, s, (before, _) in zip(position, self.strides, self.pads, strict=True)]
+        members = channel // (shape[0] // self.groups) * shape[1] + taps[:, 0]
+        where = np.column_stack([np.full(len(taps), batch), members, np.array(first, int) + taps[:, 1:] * np.array(self.dilations, int)])
+        factor = 1 if self.weight is None else self.weight
+        rows = np.column_stack([np.full(len(taps), channel), taps])
+        channels = members if shape[1] > 1 else None
+        return Account((Terms(where, factor=factor, factor_where=rows, channels=channels),), bias=self.bias, bias_where=(channel,))
+
 
 @dataclass(frozen=True, eq=False)
 class _Pool(Op):
@@ -148,6 +162,21 @@ class _Pool(Op):
                 count -= 1
             reached.append((before, (count - 1) * s + span - size - before))
         return tuple(reached)
+
+    def _cells(self, at: Sequence[int], shape: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
+        """The elements of the input that the window of one output holds."""
+        ranges: list[Any] = list(at[:2])
+        for i, size, k, s, d, (before, _) in zip(at[2:], shape[2:], self.kernel, self.strides, dilations, self.pads, strict=True):
+            ranges.append([cell for cell in range(i * s - before, i * s - before + k * d, d) if 0 <= cell < size])
+        return box(ranges)
+
+
+def _largest(x: np.ndarray, cells: np.ndarray, value: float) -> Account:
+    """The account of a maximum: the first of the cells that holds it."""
+    if not len(cells):
+        return Account((), (Stage("the window sees padding alone", value),))
+    winner = int(np.argmax(x[tuple(cells.T)]))
+    return Account((Terms(cells[winner : winner + 1]),), (Stage(f"the largest of {len(cells)} elements", value, Terms(cells)),))
 
 
 def _fitted(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:
@@ -204,6 +233,9 @@ class MaxPool(_Pool):
             cells = starts[:, None] + np.arange(k) * d
             blind = blind[..., None] | ~((cells >= 0) & (cells < size)).any(axis=1)
         return blind
+
+    def account(self, inputs, outputs, at):
+        return _largest(inputs[0], self._cells(at, inputs[0].shape, self.dilations), float(outputs[0][at]))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
@@ -263,6 +295,13 @@ class AveragePool(_Pool):
         mean = graph.op("AveragePool", x, kernel_shape=self.kernel, strides=self.strides)
         return (mean,) if (divisor == window).all() else (graph.op("Mul", mean, graph.const(window / divisor)),)
 
+    def account(self, inputs, outputs, at):
+        cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
+        divisor = int(self._layout(inputs[0].shape[2:])[1][at[2:]])
+        why = "its cells of padding counted" if self.count_include_pad else "the cells inside the input"
+        words = f"divided by {divisor}" + (f", {why}" if len(cells) < math.prod(self.kernel) and self.divisor_override is None else "")
+        return Account((Terms(cells),), (Stage(words, float(outputs[0][at])),))
+
     def terms_of(self, inputs, outputs):
         return math.prod(self.kernel)
 
@@ -279,6 +318,26 @@ def _mean_allowance(count: int, mean: np.ndarray, squares: np.ndarray, divisor: 
     return from_sum + 2 * precision.unit * np.abs(mean) + precision.tiny
 
 
+def _mean(cells: np.ndarray, value: float) -> Account:
+    """The account of a plain mean."""
+    return Account((Terms(cells),), (Stage(f"divided by {len(cells)}", value),))
+
+
+def _reduced(at: Sequence[int], shape: Sequence[int], axes: Sequence[int], keepdims: bool) -> np.ndarray:
+    """The elements that a reduction over ``axes`` puts into one."""
+    kept = iter(at)
+    reduced = {axis % len(shape) for axis in axes}
+    ranges: list[Any] = []
+    for axis, size in enumerate(shape):
+        if axis in reduced:
+            ranges.append(range(size))
+            if keepdims:
+                next(kept)
+        else:
+            ranges.append(next(kept))
+    return box(ranges)
+
+
 @dataclass(frozen=True, eq=False)
 class GlobalAveragePool(Op):
     """The mean over ``axes`` (ONNX ReduceMean)."""
@@ -291,6 +350,10 @@ class GlobalAveragePool(Op):
 
     def emit(self, graph, *inputs):
         return (graph.op("ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
+
+    def account(self, inputs, outputs, at):
+        cells = _reduced(at, inputs[0].shape, self.axes, self.keepdims)
+        return _mean(cells, float(outputs[0][at]))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
@@ -315,6 +378,10 @@ class GlobalMaxPool(Op):
     def emit(self, graph, *inputs):
         return (graph.op("ReduceMax", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
 
+    def account(self, inputs, outputs, at):
+        cells = _reduced(at, inputs[0].shape, self.axes, self.keepdims)
+        return _largest(inputs[0], cells, float(outputs[0][at]))
+
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)
 
@@ -328,6 +395,12 @@ class _AdaptivePool(Op):
         return [
             [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)] for size, out in zip(sizes, self.output_size, strict=True)
         ]
+
+    def _cell(self, at: tuple[int, ...], shape: Sequence[int]) -> np.ndarray:
+        """The elements of the input that one output is made of."""
+        lead = len(shape) - len(self.output_size)
+        cells = self._cells(shape[lead:])
+        return box([*at[:lead], *(range(*axis[i]) for axis, i in zip(cells, at[lead:], strict=True))])
 
     def _fold(self, x: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
         first = x.ndim - len(self.output_size)
@@ -343,6 +416,9 @@ class AdaptiveAveragePool(_AdaptivePool):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.mean),)
+
+    def account(self, inputs, outputs, at):
+        return _mean(self._cell(at, inputs[0].shape), float(outputs[0][at]))
 
     def emit(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])
@@ -375,6 +451,9 @@ class AdaptiveMaxPool(_AdaptivePool):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.max),)
+
+    def account(self, inputs, outputs, at):
+        return _largest(inputs[0], self._cell(at, inputs[0].shape), float(outputs[0][at]))
 
     def emit(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])
