@@ -1,7 +1,7 @@
 """How the tests of the descriptions draw a Keras layer, run it alone and judge it."""
 
 import importlib
-import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -34,17 +34,18 @@ def drawn():
 @pytest.fixture(scope="session")
 def agrees(drawn):
     """Runs a layer alone on arrays, or on inputs of these shapes: framework, NumPy and ONNX Runtime must agree. Returns the report."""
-    seeds = itertools.count()
 
     def check(layer, *inputs):
-        seed = next(seeds)
+        seed = zlib.crc32(f"{type(layer).__name__} {inputs}".encode())
         rng = np.random.default_rng(seed)
         given = [rng.normal(size=one).astype("float32") if isinstance(one, tuple) else one for one in inputs]
         shapes = tuple(one.shape for one in given)
         drawn(layer, *shapes, seed=seed)
         report = probe.check(layer, layer.name, given=given)
-        assert report.verdict == "agree", f"{layer.get_config()} on {shapes}\n{report}"
         assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
+        # An output that is all but constant, such as a saturated tanh, is not judged; its parties must lie within rounding all the same.
+        judged = report.verdict == "agree" or ("own range" in report.sentence and all(one.ok for one in report.comparisons.values()))
+        assert judged, f"{layer.get_config()} on {shapes}\n{report}"
         return report
 
     return check
