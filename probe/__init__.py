@@ -11,8 +11,22 @@ if TYPE_CHECKING:
     from probe.layer import Description, Ref, Step, Weight
     from probe.report import Report
     from probe.road import assert_layer, check, open_model, sweep
+    from probe.terms import explain
 
-__all__ = ["Description", "ProbeError", "Ref", "Report", "Step", "Weight", "__version__", "assert_layer", "check", "open_model", "sweep"]
+__all__ = [
+    "Description",
+    "ProbeError",
+    "Ref",
+    "Report",
+    "Step",
+    "Weight",
+    "__version__",
+    "assert_layer",
+    "check",
+    "explain",
+    "open_model",
+    "sweep",
+]
 
 __version__ = "0.1.0"
 
@@ -25,6 +39,7 @@ _HOMES = {
     "Weight": "layer",
     "assert_layer": "road",
     "check": "road",
+    "explain": "terms",
     "open_model": "road",
     "sweep": "road",
 }

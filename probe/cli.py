@@ -53,7 +53,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option("--expect-input", metavar="FILE", help="The layer's own input that your values were computed from.")
 @click.option("--expect-at", metavar="0,0:3,0:3,0", help="Which part of the output --expect holds: a number or a slice per axis.")
 @click.option("--expect-value", type=float, metavar="X", help="Your own value of one element, the one that --at names.")
-@click.option("--at", metavar="0,1,1,0", help="One element of the layer's output.")
+@click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
 @click.option("--thorough", is_flag=True, help="Look at length for the mistake where parties diverge.")
 @click.option("--causes", is_flag=False, flag_value="all", metavar="[SLUG]", help="The mistakes that are known, or one of them at length.")
 @click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
@@ -127,12 +127,12 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
     if layer is not None and every:
         raise click.UsageError("--layer and --all exclude each other")
     if layer is None and not every:
-        for option in ("input_", "expect", "expect_input", "json_", "save"):
+        for option in ("input_", "expect", "expect_input", "at", "json_", "save"):
             if options[option] is not None:
                 raise click.UsageError(f"--{option.strip('_').replace('_', '-')} needs --layer NAME or --all")
         return _list(model, options)
-    if every and (options["save"] or options["expect_input"] or options["call"] is not None):
-        raise click.UsageError("--save, --expect-input and --call go with --layer, not with --all")
+    if every and (options["save"] or options["expect_input"] or options["at"] or options["call"] is not None):
+        raise click.UsageError("--save, --expect-input, --at and --call go with --layer, not with --all")
     if (options["rtol"] is None) != (options["atol"] is None):
         raise click.UsageError("give --rtol and --atol both or neither: one alone means something else than it seems")
     if options["expect_input"] is not None and options["input_"] is not None:
@@ -228,6 +228,8 @@ def _write(path: str, text: str) -> None:
 
 
 def _check(path: str, layer: str, options: dict[str, Any]) -> int:
+    if options["at"] is not None and options["expect_value"] is None:
+        return _explain(path, layer, options)
     model = _open(path, options)
     from probe.judge import Unshaped
     from probe.road import check
@@ -264,6 +266,33 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
         report.save(options["save"])
         click.echo(f"\nwritten: {options['save']}", err=options["json_"] == "-")
     return {"agree": 0, "diverge": 1}.get(report.verdict, 2)
+
+
+def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
+    for option in ("save", "expect_at", "rtol"):
+        if options[option] is not None:
+            raise click.UsageError(f"--{option.replace('_', '-')} goes with the check of a whole layer, not with --at alone")
+    at = _numbers(None, None, options["at"])
+    model = _open(path, options)
+    from probe.terms import explain
+
+    given = _given(options["expect_input"])
+    story = explain(
+        model,
+        layer,
+        _given(options["input_"]),
+        at=at or (),
+        expected=_expected(options["expect"], layer),
+        given=list(given.values()) if isinstance(given, dict) else given,
+        call=options["call"] or 0,
+        shape=options["shape"],
+        seed=options["seed"],
+    )
+    if options["json_"] != "-":
+        click.echo(str(story))
+    if options["json_"]:
+        _write(options["json_"], story.to_json())
+    return {"agree": 0, "diverge": 1}.get(story.verdict, 2)
 
 
 def _told_on_terminal() -> "Callable[[str], None] | None":

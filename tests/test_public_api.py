@@ -17,6 +17,7 @@ NAMES = [
     "__version__",
     "assert_layer",
     "check",
+    "explain",
     "open_model",
     "sweep",
 ]
