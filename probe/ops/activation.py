@@ -167,6 +167,7 @@ class PRelu(Elementwise):
 
     slope: Weight
     roundings = 2
+    pointwise = False
 
     def f(self, x):
         return np.where(x >= 0, x, self.slope.value.astype(x.dtype) * x)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from probe.blocks import blocks
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms
 from probe.rounding import Precision, of_partial_sums, of_sums
@@ -110,6 +111,8 @@ class Elementwise(Op):
     """
 
     roundings: ClassVar[float] = 4
+    pointwise: ClassVar[bool] = True
+    """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
 
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -121,18 +124,30 @@ class Elementwise(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         with np.errstate(all="ignore"):
-            return (self.f(x),)
+            if not self.pointwise or x.dtype != np.float64 or not x.ndim:
+                return (self.f(x),)
+            out = np.empty_like(x)
+            for (part, target), _ in blocks(x, out):
+                target[...] = self.f(part)
+        return (out,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
-        if not self.roundings or not precision.unit:
-            own = np.zeros(y.shape)
-        else:
-            own = self.roundings * precision.unit * self.scale(x, y)
-            own += precision.tiny
-            if not np.isfinite(own.max(initial=0.0)):
-                own = np.where(np.isfinite(own), own, 0.0)
-        return (own if slack is None else own + spread(self.f, x, y, slack),)
+        if slack is None and not (self.roundings and precision.unit):
+            return (np.full(y.shape, precision.tiny),)  # TensorFlow takes subnormal numbers for zero.
+        if not self.pointwise or not y.ndim:
+            return (self._moved(x, y, slack, precision),)
+        out = np.empty_like(y, np.float64)
+        for parts, _ in blocks(out, x, y) if slack is None else blocks(out, x, y, slack):
+            parts[0][...] = self._moved(parts[1], parts[2], None if slack is None else parts[3], precision)
+        return (out,)
+
+    def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray | None, precision: Precision) -> np.ndarray:
+        own = np.full(y.shape, precision.tiny)
+        if self.roundings and precision.unit:
+            own = self.roundings * precision.unit * self.scale(x, y) + precision.tiny
+            own = np.where(np.isfinite(own), own, 0.0)
+        return own if slack is None else own + spread(self.f, x, y, slack)
 
     def origin(self, where, inputs):
         return where

@@ -1,5 +1,6 @@
 """Matrix products."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ _BLOCK = 1 << 20
 
 def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w by blocks of columns, so that a wide w is never held twice in float64."""
-    rows = x.reshape(-1, x.shape[-1]) if x.ndim > 2 else x
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
     out = np.empty((*rows.shape[:-1], w.shape[1]), x.dtype)
     for columns in _columns(w):
         np.matmul(rows, w[:, columns].astype(x.dtype, copy=False), out=out[..., columns])
@@ -27,7 +28,7 @@ def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 def _squared_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x² @ w², for allowances: in float32 on data scaled to 1 where that holds it; float64 comes out."""
     by_x, by_w = scale_of(x), scale_of(w)
-    rows = x.reshape(-1, x.shape[-1]) if x.ndim > 2 else x
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
     narrow = holds(by_x) and holds(by_w)
     dtype = np.dtype(np.float32 if narrow else np.float64)
     by_x, by_w = (by_x, by_w) if narrow else (1.0, 1.0)

@@ -51,7 +51,10 @@ class BatchNormalization(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         gain, mean, bias = self._terms(inputs[0])
-        return ((inputs[0] - mean) * gain + bias,)
+        out = np.asarray(inputs[0] - mean)
+        out *= gain
+        out += bias
+        return (out,)
 
     def emit(self, graph, *inputs):
         shape = graph.shape(inputs[0])
@@ -90,11 +93,13 @@ class BatchNormalization(Op):
         # up to two units and a product; then two products and two sums. Ten roundings bound both.
         gain, mean, bias = self._terms(inputs[0])
         gain = np.abs(gain)
-        own = np.abs(inputs[0]) * gain
-        own += np.abs(mean) * gain + np.abs(bias)
-        own *= (14 if precision.casts else 10) * precision.unit
-        own += precision.tiny
-        return (own if slacks[0] is None else own + slacks[0] * gain,)
+        each = (14 if precision.casts else 10) * precision.unit
+        own = np.abs(inputs[0])
+        own *= each * gain
+        own += each * (np.abs(mean) * gain + np.abs(bias)) + precision.tiny
+        if slacks[0] is not None:
+            own += slacks[0] * gain
+        return (own,)
 
     def origin(self, where, inputs):
         return where
