@@ -1,0 +1,340 @@
+"""How one number came about: in the framework's own indices, and adding up, for every class that is described."""
+
+import importlib
+import json
+import math
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import qkeras
+import tf_keras
+import torch
+
+import probe
+from probe.layer import Weight, weights_of
+from probe.ops import Concat, Identity, Mul
+from probe.recompute import recompute, widened
+from probe.report.story import number
+from probe.road import captured
+from probe.terms import origin_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
+    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),  # QKeras calls one twice
+]
+ELEMENTS = 10
+"""Of each layer; with more than a hundred layers, over a thousand in all."""
+UNIT = 2.0**-53
+SPACE = (7, 6, 5)
+
+
+def torch_layers():
+    """Class -> (module, shape of its input), every option that changes the indexing in use."""
+    n = torch.nn
+    cases = {}
+    for r in (1, 2, 3):
+        space = SPACE[:r]
+        cases[f"Conv{r}d"] = (
+            getattr(n, f"Conv{r}d")(4, 6, (3, 2, 2)[:r], 2, 1, (1, 2, 1)[:r], 2),
+            (2, 4, *space),
+        )
+        cases[f"BatchNorm{r}d"] = getattr(n, f"BatchNorm{r}d")(4), (2, 4, *space)
+        cases[f"MaxPool{r}d"] = getattr(n, f"MaxPool{r}d")(3, 2, 1, ceil_mode=True), (2, 4, *space)
+        cases[f"AvgPool{r}d"] = getattr(n, f"AvgPool{r}d")(3, 2, 1, ceil_mode=True), (2, 4, *space)
+        for kind in ("Avg", "Max"):
+            cases[f"Adaptive{kind}Pool{r}d"] = getattr(n, f"Adaptive{kind}Pool{r}d")((3, 2, 4)[:r]), (2, 4, *space)
+        for kind in ("Reflection", "Replication", "Circular", "Zero"):
+            cases[f"{kind}Pad{r}d"] = getattr(n, f"{kind}Pad{r}d")((1, 2, 3, 1, 2, 2)[: 2 * r]), (2, 4, *space)
+        cases[f"ConstantPad{r}d"] = getattr(n, f"ConstantPad{r}d")((1, -2, 2, 1, 0, 1)[: 2 * r], 1.5), (2, 4, *space)
+        cases[f"Dropout{r}d"] = getattr(n, f"Dropout{r}d")(), (2, 4, *space)
+    for name in (
+        "AlphaDropout CELU ELU FeatureAlphaDropout GELU Hardshrink Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid Mish RReLU "
+        "ReLU ReLU6 SELU SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink"
+    ).split():
+        cases[name] = getattr(n, name)(), (3, 4, 5)
+    return cases | {
+        "ChannelShuffle": (n.ChannelShuffle(3), (2, 6, 4, 5)),
+        "Flatten": (n.Flatten(), (3, 4, 5)),
+        "GLU": (n.GLU(1), (3, 4, 5)),
+        "GroupNorm": (n.GroupNorm(3, 6), (2, 6, 4, 5)),
+        "LayerNorm": (n.LayerNorm((4, 5)), (3, 4, 5)),
+        "Linear": (n.Linear(7, 5), (2, 3, 7)),
+        "LogSoftmax": (n.LogSoftmax(1), (3, 4, 5)),
+        "PReLU": (n.PReLU(4), (3, 4, 5)),
+        "PixelShuffle": (n.PixelShuffle(2), (2, 8, 3, 4)),
+        "PixelUnshuffle": (n.PixelUnshuffle(2), (2, 3, 4, 6)),
+        "Softmax": (n.Softmax(1), (3, 4, 5)),
+        "Softmax2d": (n.Softmax2d(), (2, 3, 4, 5)),
+        "Softmin": (n.Softmin(2), (3, 4, 5)),
+        "Threshold": (n.Threshold(0.3, 2.0), (3, 4, 5)),
+        "Unflatten": (n.Unflatten(1, (2, 3)), (4, 6)),
+        "Upsample": (n.Upsample(scale_factor=(2, 1.5)), (2, 3, 4, 5)),
+        "UpsamplingNearest2d": (n.UpsamplingNearest2d((7, 9)), (2, 3, 4, 5)),
+    }
+
+
+def keras_layers(namespace):
+    """Class -> (layer, shapes of its inputs)."""
+    layer = namespace.layers
+    same, three = ((2, 3, 4), (2, 3, 4)), ((2, 3, 4),) * 3
+    cases = {}
+    for r in (1, 2, 3):
+        space, rank = SPACE[:r], f"{r}D"
+        shape = ((2, *space, 4),)
+        cases[f"Conv{rank}"] = getattr(layer, f"Conv{rank}")(6, (3, 2, 2)[:r], strides=2, padding="same", activation="relu"), shape
+        cases[f"Cropping{rank}"] = getattr(layer, f"Cropping{rank}")(((1, 2), (2, 1), (1, 1))[:r] if r > 1 else (1, 2)), shape
+        cases[f"ZeroPadding{rank}"] = getattr(layer, f"ZeroPadding{rank}")(((1, 2), (2, 1), (1, 0))[:r] if r > 1 else (1, 2)), shape
+        cases[f"UpSampling{rank}"] = getattr(layer, f"UpSampling{rank}")((2, 3, 2)[:r] if r > 1 else 2), shape
+        cases[f"SpatialDropout{rank}"] = getattr(layer, f"SpatialDropout{rank}")(0.5), shape
+        for kind in ("Max", "Average"):
+            cases[f"{kind}Pooling{rank}"] = getattr(layer, f"{kind}Pooling{rank}")(3, strides=2, padding="same"), shape
+            cases[f"Global{kind}Pooling{rank}"] = getattr(layer, f"Global{kind}Pooling{rank}")(), shape
+            if hasattr(layer, f"Adaptive{kind}Pooling{rank}"):
+                cases[f"Adaptive{kind}Pooling{rank}"] = getattr(layer, f"Adaptive{kind}Pooling{rank}")((3, 2, 4)[:r] if r > 1 else 3), shape
+    for r in (1, 2):
+        space = ((2, *SPACE[:r], 4),)
+        for kind, filters in (("Depthwise", ()), ("Separable", (5,))):
+            made = getattr(layer, f"{kind}Conv{r}D")(*filters, 3, strides=2, padding="same", depth_multiplier=2)
+            cases[f"{kind}Conv{r}D"] = made, space
+    for name in ("Add", "Average", "Maximum", "Minimum", "Multiply"):
+        cases[name] = getattr(layer, name)(), three
+    for name in ("ELU", "Flatten", "LeakyReLU", "PReLU", "ReLU", "Softmax"):
+        cases[name] = getattr(layer, name)(), same[:1]
+    for name in ("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"):
+        cases[name] = getattr(layer, name)(0.5), same[:1]
+    if hasattr(layer, "Identity"):
+        cases["Identity"] = layer.Identity(), same[:1]
+    if namespace is tf_keras:
+        cases["ThresholdedReLU"] = layer.ThresholdedReLU(0.4), same[:1]
+    return cases | {
+        "Activation": (layer.Activation("log_softmax" if namespace is keras else "softplus"), same[:1]),
+        "ActivityRegularization": (layer.ActivityRegularization(), same[:1]),
+        "BatchNormalization": (layer.BatchNormalization(), ((2, 3, 5, 4),)),
+        "Concatenate": (layer.Concatenate(axis=1), ((2, 3, 4), (2, 5, 4))),
+        "Dense": (layer.Dense(6, activation="softmax"), ((2, 7),)),
+        "GroupNormalization": (layer.GroupNormalization(2), ((2, 3, 5, 4),)),
+        "LayerNormalization": (layer.LayerNormalization(), ((2, 3, 4),)),
+        "Permute": (layer.Permute((2, 1)), same[:1]),
+        "RepeatVector": (layer.RepeatVector(3), ((2, 4),)),
+        "Reshape": (layer.Reshape((2, 6)), same[:1]),
+        "Subtract": (layer.Subtract(), same),
+    }
+
+
+def qkeras_layers():
+    bits, relu = qkeras.quantized_bits(4, 0, 1, alpha=1), qkeras.quantized_relu(4, 1)
+    quantised = {"kernel_quantizer": bits, "bias_quantizer": bits, "activation": relu}
+    normalised = {f"{name}_quantizer": bits for name in ("gamma", "beta", "mean")} | {"variance_quantizer": relu}
+    return {
+        "QActivation": (qkeras.QActivation("quantized_bits(4, 1, alpha='auto')"), ((2, 3, 4),)),
+        "QBatchNormalization": (qkeras.QBatchNormalization(**normalised), ((2, 3, 5, 4),)),
+        "QConv1D": (qkeras.QConv1D(5, 3, **quantised), ((2, 7, 4),)),
+        "QConv2D": (qkeras.QConv2D(5, (3, 2), strides=2, padding="same", **quantised), ((2, 7, 6, 3),)),
+        "QDense": (qkeras.QDense(6, **quantised), ((2, 7),)),
+        "QDepthwiseConv2D": (qkeras.QDepthwiseConv2D((3, 2), depthwise_quantizer=bits, bias_quantizer=bits), ((2, 7, 6, 3),)),
+    }
+
+
+def every_layer():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, (module, shape) in torch_layers().items():
+            yield pytest.param(name, module, (shape,), id=f"torch-{name}")
+        for namespace in (keras, tf_keras):
+            for name, (layer, shapes) in keras_layers(namespace).items():
+                yield pytest.param(name, layer, shapes, id=f"{namespace.__name__}-{name}")
+        for name, (layer, shapes) in qkeras_layers().items():
+            yield pytest.param(name, layer, shapes, id=f"qkeras-{name}")
+
+
+LAYERS = list(every_layer())
+
+
+def drawn(layer, shapes, seed=0):
+    """The layer with weights that no initializer gives, and its inputs."""
+    rng = np.random.default_rng(seed)
+    if isinstance(layer, torch.nn.Module):
+        with torch.no_grad():
+            for name, tensor in layer.state_dict().items():
+                if tensor.is_floating_point():
+                    values = rng.uniform(0.05, 2.0, tensor.shape) if "var" in name else rng.normal(size=tensor.shape)
+                    tensor.copy_(torch.from_numpy(values))
+        layer.eval()
+    else:
+        layer.build(shapes[0] if len(shapes) == 1 else list(shapes))
+        weights = [rng.uniform(0.05, 2.0, v.shape) if "variance" in v.name else rng.normal(size=v.shape) for v in layer.weights]
+        if weights:
+            layer.set_weights(weights)
+    return tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
+
+
+def call_of(layer, shapes):
+    given = drawn(layer, shapes)
+    name = "" if isinstance(layer, torch.nn.Module) else layer.name
+    (capture,) = captured(layer, name, given=list(given)).calls
+    assert capture.description is not None, capture.why
+    return capture
+
+
+def holds(term, inputs, weights, intermediate):
+    """A term says what stands at the places that it names."""
+    if term.padding:
+        assert term.input_value == 0 and term.input_index is None
+    elif not term.input.startswith("input"):
+        assert (
+            intermediate
+            and term.inner is not None
+            and math.isclose(term.inner.steps[-1].value, term.input_value, rel_tol=1e-12, abs_tol=1e-12)
+        )
+        assert not any(inner.inner for inner in term.inner.terms)
+        for inner in term.inner.terms:
+            holds(inner, inputs, weights, False)
+    else:
+        assert inputs[int(term.input[5:] or 0)][term.input_index] == term.input_value
+    if term.weight in weights:
+        assert weights[term.weight][term.weight_index] == term.weight_value
+    elif term.weight is not None:
+        assert inputs[int(term.weight[5:])][term.weight_index] == term.weight_value
+    assert abs(term.product) == abs(term.input_value * (1.0 if term.weight is None else term.weight_value))
+
+
+@pytest.mark.parametrize(("name", "layer", "shapes"), LAYERS)
+def test_terms_add_up_and_stand_where_they_say(name, layer, shapes):
+    capture = call_of(layer, shapes)
+    steps = capture.description.steps
+    values = recompute(steps, capture.inputs)
+    inputs = [widened(x) for x in capture.inputs]
+    weights = {name: weight.effective.astype(np.float64) for name, weight in weights_of(steps).items()}
+    rng = np.random.default_rng(1)
+    for _ in range(ELEMENTS):
+        at = tuple(int(rng.integers(size)) for size in values[-1][0].shape)
+        origin = origin_of(steps, inputs, values, at)
+        for term in origin.terms:
+            holds(term, inputs, weights, True)
+        for change in origin.steps:
+            for member in change.members:
+                if member.input.startswith("input"):
+                    assert inputs[int(member.input[5:] or 0)][member.input_index] == member.value
+        parts = [*(term.product for term in origin.terms), *([] if origin.bias is None else [origin.bias])]
+        if parts:
+            assert origin.total == math.fsum(parts)
+        if origin.computed is not None:
+            bound = max(1, len(parts)) * UNIT * math.fsum(map(abs, parts or [origin.total]))
+            assert abs(origin.total - origin.computed) <= bound
+            assert number(origin.total) == number(origin.computed) or abs(origin.total) < bound * 2**23
+        value = float(values[-1][0][at])
+        assert math.isclose(origin.steps[-1].value, value, rel_tol=1e-12, abs_tol=1e-12)
+        assert origin.terms or "ConstantPad" in name or "ZeroPad" in name
+
+
+def test_every_described_class_is_told():
+    told = {case.values[0] for case in LAYERS}
+    described = {*importlib.import_module("probe.adapters.torch.description").described()}
+    described |= {*importlib.import_module("probe.adapters.keras.table").DESCRIBED}
+    assert described <= told
+    assert len(LAYERS) * ELEMENTS >= 1000
+
+
+def test_the_image_of_ones_hundreds_and_ten_thousands():
+    layer = keras.layers.Conv2D(1, 2, kernel_initializer="ones", name="conv2d")
+    model = keras.Sequential([keras.Input((4, 4, 3)), layer])
+    x = np.ones((1, 4, 4, 3), np.float32) * np.array([1, 100, 10000], np.float32)
+    story = probe.explain(model, "conv2d", x, at=(0, 1, 1, 0))
+    assert story.subtotals == {0: 4.0, 1: 400.0, 2: 40000.0}
+    assert "4 + 400 + 40000" in str(story)
+    assert story.value == 40404 and set(story.parties.values()) == {40404.0}
+
+
+def test_padding_terms_are_terms_and_name_their_weight():
+    x = np.random.default_rng(0).normal(size=(2, 3, 6, 5)).astype(np.float32)
+    conv = torch.nn.Conv2d(3, 4, 3, padding=1).eval()
+    story = probe.explain(conv, "", given=x, at=(1, 2, 0, -1))
+    assert story.at == (1, 2, 0, 4)
+    assert len(story.terms) == 27 and sum(term.padding for term in story.terms) == 15
+    kept = [term for term in story.terms if not term.padding]
+    assert {term.input_index for term in kept} == {(1, c, row, column) for c in range(3) for row in (0, 1) for column in (3, 4)}
+    assert all(term.weight_index[0] == 2 and term.weight_index[1] == term.channel for term in story.terms)
+    assert story.steps[1].words.startswith("plus bias[2] ")
+    assert "15 terms of padding: 0" in str(story)
+
+
+def test_the_largest_come_first_and_the_rest_is_summed_up():
+    dense = torch.nn.Linear(100, 2).eval()
+    story = probe.explain(dense, "", given=np.random.default_rng(0).normal(size=(1, 100)).astype(np.float32), at=(0, 1))
+    text = str(story)
+    products = sorted((term.product for term in story.terms), key=lambda product: -abs(product))
+    assert f"88 smaller terms add up to {number(math.fsum(products[12:]))}" in text
+    assert number(products[0]) in text and number(products[20]) not in text
+    told = json.loads(story.to_json())
+    assert len(told["terms"]) == 100 and told["parties"].keys() == {"framework", "numpy", "onnx"}
+
+
+def test_pooling_names_the_winner_and_the_divisor():
+    x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    story = probe.explain(torch.nn.MaxPool2d(2), "", given=x, at=(0, 0, 1, 0))
+    assert [term.input_index for term in story.terms] == [(0, 0, 3, 1)]
+    assert {member.input_index for member in story.steps[-1].members} == {(0, 0, i, j) for i in (2, 3) for j in (0, 1)}
+    assert "divided by 4, the cells inside the input" in str(
+        probe.explain(torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False), "", given=x, at=(0, 0, 0, 0))
+    )
+    assert "divided by 9, its cells of padding counted" in str(probe.explain(torch.nn.AvgPool2d(3, 2, 1), "", given=x, at=(0, 0, 0, 0)))
+
+
+def test_what_follows_the_sum():
+    x = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
+    bits = qkeras.quantized_bits(4, 0, 1, alpha=1)
+    layer = qkeras.QDense(3, kernel_quantizer=bits, bias_quantizer=bits, activation=qkeras.quantized_relu(4, 1), name="q")
+    (given,) = drawn(layer, ((1, 4),))
+    story = probe.explain(layer, "q", given=given, at=(0, 2))
+    assert "QuantizedRelu: to multiples of 0.125 up to 1.875; level " in str(story)
+    norm = torch.nn.LayerNorm(4).eval()
+    words = [change.words for change in probe.explain(norm, "", given=x, at=(0, 1)).steps]
+    assert words[1].startswith("less the mean of 4 elements ") and "variance" in words[2]
+    assert [word.partition("]")[0] for word in words[3:]] == ["times weight[1", "plus bias[1"]
+
+
+def test_yours_stands_beside_the_others():
+    x = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
+    dense = torch.nn.Linear(4, 3).eval()
+    mine = dense(torch.from_numpy(x)).detach().numpy() + np.float32(0.5)
+    story = probe.explain(dense, "", given=x, at=(0, 1), expected=mine)
+    assert story.parties["expected"] == mine[0, 1] and story.verdict == "diverge"
+    assert abs(story.parties["framework"] - story.value) <= story.allowance
+
+
+@pytest.mark.parametrize(("at", "words"), [((0,), "give 2 indices"), ((0, 3), "out of range"), ((-2, 0), "out of range")])
+def test_an_element_that_is_not_there(at, words):
+    with pytest.raises(probe.ProbeError, match=words):
+        probe.explain(torch.nn.Linear(4, 3).eval(), "", given=np.zeros((1, 4), np.float32), at=at)
+
+
+def test_a_layer_without_a_description_is_a_sentence():
+    with pytest.raises(probe.ProbeError, match="cannot be told: .*Bilinear"):
+        probe.explain(torch.nn.Bilinear(4, 4, 2).eval(), "", given=[np.zeros((1, 4), np.float32)] * 2, at=(0, 0))
+
+
+def test_not_a_number_and_infinity_are_told():
+    x = np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)
+    story = probe.explain(torch.nn.Linear(4, 3).eval(), "", given=x, at=(0, 1))
+    assert math.isnan(story.origin.total) and "nan" in str(story)
+    assert json.loads(story.to_json())["value"] == "nan"
+
+
+def test_weights_are_named_in_the_frameworks_layout():
+    rng = np.random.default_rng(0)
+    for axes, shape in [(None, None), ((2, 0, 1), None), ((1, 2, 0), (15, 2)), (None, (2, 15)), ((2, 1, 0), (5, 1, 6))]:
+        effective = rng.normal(size=(2, 3, 5))
+        weight = Weight("w", effective, effective, axes=axes, shape=shape)
+        where = np.unravel_index(np.arange(weight.value.size), weight.value.shape)
+        np.testing.assert_array_equal(effective[weight.index_of(where)], weight.value[where])
+
+
+def test_elements_that_are_only_moved_are_followed():
+    x, y = np.arange(6.0).reshape(2, 3), 10 + np.arange(4.0).reshape(2, 2)
+    which, back = Concat(axis=-1).follow(np.array([[0, 2], [1, 3]]), [x, y])
+    assert which.tolist() == [0, 1] and back.tolist() == [[0, 2], [1, 0]]
+    assert Identity().follow(np.array([[1, 1]]), [x])[1].tolist() == [[1, 1]]
+    account = Mul().account([x, np.array([2.0, 3.0, 4.0]), np.array(5.0)], [x * [2.0, 3.0, 4.0] * 5], (1, 2))
+    assert [stage.value for stage in account.stages] == [100.0]
