@@ -63,7 +63,7 @@ def _settings(namespace: str, quantised: bool) -> dict[str, str]:
 
 
 def _installed(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
+    return importlib.util.find_spec(name) is not None
 
 
 def _needs_tensorflow(namespace: str) -> bool:

@@ -84,10 +84,12 @@ class Opened:
 
     def _build(self, called: Any, arrays: Sequence[np.ndarray]) -> None:
         """Calls what was never called once before it is guarded: the weights that this makes must stay."""
-        layers = [called, *(place.layer for place in self._places())]
+        found = self._places()
+        layers = [called, *(place.layer for place in found)]
         if id(called) not in self._called and not all(getattr(layer, "built", True) for layer in layers):
             self._called.add(id(called))
-            watch(self._forward(called, arrays, False), self._places(), (), lambda _: None, self._tensors)
+            # Watched, so that a failure names the layer.
+            watch(self._forward(called, arrays, False), found, {place.name for place in found}, lambda _: None, self._tensors)
             self.notes = (*self.notes, "it was not built yet: its first call has drawn its weights")
 
     def _forward(self, called: Any, arrays: Sequence[np.ndarray], training: bool | None) -> Callable[[], Any]:
