@@ -5,6 +5,7 @@ inputs, so that equal graphs can share one session. Graph optimisations are off 
 what was emitted.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +14,19 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+from probe.errors import Undescribed
 from probe.layer import Step, Weight
 
 __all__ = ["crosscheck"]
 
+_REFUSALS = (state.NotImplemented, state.InvalidGraph, state.Fail, state.RuntimeException)
+"""What ONNX Runtime raises where it has no kernel for a dtype."""
+
 _OPSET = 22
-_SESSIONS: "OrderedDict[bytes, onnxruntime.InferenceSession]" = OrderedDict()
+_SESSIONS: "OrderedDict[tuple[bytes, int], onnxruntime.InferenceSession]" = OrderedDict()
+_LOCK = threading.Lock()
 _KEPT = 64
 
 
@@ -74,7 +81,7 @@ class _Graph:
         return self.shapes[name]
 
     def model(self, outputs: Sequence[str], values: Sequence[np.ndarray]) -> bytes:
-        """The serialised, checked model; ranks are declared, sizes left free."""
+        """The serialised model; ranks are declared, sizes left free."""
 
         def declared(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
             kind = helper.np_dtype_to_tensor_dtype(_narrowed(array).dtype)
@@ -88,29 +95,35 @@ class _Graph:
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
-        onnx.checker.check_model(model)
         return model.SerializeToString()
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
-    """A session for the model, kept for the next equal one."""
-    if model in _SESSIONS:
-        _SESSIONS.move_to_end(model)
-        return _SESSIONS[model]
+def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """A session for the model, checked once and kept for the next equal one."""
+    key = (model, threads)
+    with _LOCK:
+        if key in _SESSIONS:
+            _SESSIONS.move_to_end(key)
+            return _SESSIONS[key]
+    onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_cpu_mem_arena = False
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    _SESSIONS[model] = session
-    if len(_SESSIONS) > _KEPT:
-        _SESSIONS.popitem(last=False)
+    with _LOCK:
+        _SESSIONS[key] = session
+        if len(_SESSIONS) > _KEPT:
+            _SESSIONS.popitem(last=False)
     return session
 
 
-def crosscheck(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-    """The outputs of the last step in ONNX Runtime.
+def crosscheck(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]], threads: int = 0
+) -> tuple[np.ndarray, ...]:
+    """The outputs of the last step in ONNX Runtime, on so many ``threads`` (0: its own choice).
 
     ``values`` are NumPy's results of every step; only their shapes are used (emission needs them, and the checker wants
     the outputs declared). float64 inputs and weights are rounded to float32 first.
@@ -123,5 +136,8 @@ def crosscheck(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequ
         names.append(step.op.emit(graph, *chosen))
         for name, value in zip(names[-1], values[position], strict=True):
             graph.shapes[name] = value.shape
-    session = _session(graph.model(names[-1], values[-1]))
-    return tuple(session.run(list(names[-1]), graph.feeds))
+    try:
+        session = _session(graph.model(names[-1], values[-1]), threads)
+        return tuple(session.run(list(names[-1]), graph.feeds))
+    except _REFUSALS as error:
+        raise Undescribed(f"ONNX Runtime does not run it: {str(error).splitlines()[0]}") from None

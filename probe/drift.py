@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.model import Capture, Model
-from probe.recompute import recompute, widened
+from probe.recompute import in_floats, recompute, widened
 from probe.rounding import SIGMAS, allowances, precision_of
 
 __all__ = ["Drift", "drifts"]
@@ -56,7 +56,7 @@ def drifts(
 
     def still(capture: Capture) -> None:
         key = (capture.layer, capture.call)
-        values = None if capture.description is None else recompute(capture.description.steps, capture.inputs)
+        values = None if capture.description is None else recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))
         if values is not None and asked(capture):
             base[key] = values[-1]
             total[key] = [np.zeros(np.shape(output)) for output in base[key]]
@@ -67,7 +67,7 @@ def drifts(
     def moved(capture: Capture) -> Sequence[np.ndarray] | None:
         key = (capture.layer, capture.call)
         if key in base and capture.description is not None:
-            output = recompute(capture.description.steps, capture.inputs)[-1]
+            output = recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
                 difference = np.subtract(now, before, dtype=np.float64)
                 sums += np.square(np.where(np.isfinite(difference), difference, 0.0))
@@ -111,7 +111,7 @@ def _scales(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> li
             np.asarray(SIGMAS * precision.unit * np.abs(output).max(initial=0.0)) for output in capture.outputs
         ]
     else:
-        allowed = allowances(capture.description.steps, [widened(x) for x in capture.inputs], values, precision)
+        allowed = allowances(capture.description.steps, [widened(x) for x in in_floats(capture.inputs, capture.outputs)], values, precision)
     found: list[_Scale | None] = []
     for output, slack in zip(capture.outputs, allowed, strict=True):
         finite = np.where(np.isfinite(slack), slack, 0.0) / SIGMAS

@@ -13,10 +13,10 @@ from probe.blocks import same_bits
 from probe.compare import PARTIES, Comparison, compare, identical
 from probe.crosscheck import crosscheck
 from probe.drift import Drift
-from probe.errors import BadInput
+from probe.errors import BadInput, Undescribed
 from probe.layer import Step, weights_of
 from probe.model import Capture
-from probe.recompute import recompute, widened
+from probe.recompute import in_floats, overflown, recompute, widened
 from probe.report import Outputs, Report
 from probe.rounding import Precision, Values, allowances, precision_of, settle, smallest_visible_change, worst_case
 
@@ -68,6 +68,7 @@ class _Evidence:
     """For each party: how far it may lie from NumPy."""
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    threads: int = 0
     near: dict[Pair, Comparison] = field(default_factory=dict)
     """Comparisons already made on the way to the allowances."""
     known: np.ndarray | None = None
@@ -82,15 +83,17 @@ def judge(
     own_inputs: Sequence[np.ndarray] | None = None,
     detail: bool = False,
     search: Mapping[str, Any] | None = None,
+    threads: int = 0,
 ) -> Report:
     """Recomputes a captured call, asks every party, and compares them.
 
     ``drift`` widens the allowance of ``expected`` by what the user's own layers before may have done; with ``own_inputs``,
     the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead. ``detail`` adds what
     the check could and could not have seen; with ``search`` (options of ``probe.diagnose.diagnose``) the mistake is looked for
-    where parties diverge.
+    where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice).
     """
-    evidence = _Evidence(notes=list(capture.notes))
+    evidence = _Evidence(notes=list(capture.notes), threads=threads)
+    seen, capture = capture.inputs, replace(capture, inputs=in_floats(capture.inputs, capture.outputs))
     evidence.outputs["framework"] = capture.outputs
     if isinstance(expected, Unshaped) and expected.values.size == capture.outputs[0].size:
         evidence.notes.append(
@@ -109,6 +112,7 @@ def judge(
     else:
         given = [widened(x) for x in capture.inputs]
         values = recompute(steps, given)
+        values[-1] = overflown(values[-1], capture.dtype)
         _ask(evidence, capture, steps, given, values)
         if mine is not None and own_inputs is not None:
             on_own = recompute(steps, own_inputs)
@@ -148,7 +152,7 @@ def judge(
         missing=evidence.missing,
         comparisons=comparisons,
         weights=weights_of(steps),
-        inputs=capture.inputs,
+        inputs=seen,
         input_axes=() if described is None else described.input_axes,
         output_axes=() if described is None else described.output_axes,
         dtype=capture.dtype,
@@ -236,7 +240,11 @@ def _ask(evidence: _Evidence, capture: Capture, steps: Sequence[Step], given: Se
     if any(0 in np.shape(value) for value in (*capture.inputs, *values[-1])):
         evidence.missing["onnx"] = "an empty array: there is nothing to compute"
         return
-    answer = crosscheck(steps, capture.inputs, values)
+    try:
+        answer = overflown(crosscheck(steps, capture.inputs, values, evidence.threads), capture.dtype)
+    except Undescribed as error:
+        evidence.missing["onnx"] = str(error)
+        return
     evidence.outputs["onnx"] = answer
     precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
     if precision == usual and _same(capture.outputs, answer):
@@ -344,6 +352,8 @@ def _unchecked(evidence: _Evidence, comparisons: Mapping[Pair, Comparison], capt
         return evidence.missing.get("numpy") or "NumPy has no answer"
     if not any(comparison.size for comparison in comparisons.values()):
         return "the output is empty: shapes agree, and there is no value to compare"
+    if not any(comparison.ratio for comparison in comparisons.values()):
+        return ""  # Equal to the last bit: no allowance was needed.
     for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
         if value is None or not value.size or value.dtype.kind != "f":
             continue

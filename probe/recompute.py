@@ -6,7 +6,34 @@ import numpy as np
 
 from probe.layer import Step
 
-__all__ = ["recompute", "widened"]
+__all__ = ["in_floats", "overflown", "recompute", "widened"]
+
+_LARGEST = {
+    "float16": 65504.0 * (1 + 2.0**-11),
+    "bfloat16": (2 - 2.0**-7) * 2.0**127 * (1 + 2.0**-8),
+    "float32": (2 - 2.0**-23) * 2.0**127 * (1 + 2.0**-24),
+}
+"""The largest number of a dtype and half a unit of its last place: what lies beyond is rounded to infinity."""
+
+
+def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ...]:
+    """The outputs with infinities where they lie beyond the range of the layer's dtype."""
+    limit = _LARGEST.get(dtype)
+    if limit is None:
+        return tuple(outputs)
+    found = []
+    for output in outputs:
+        if output.dtype.kind == "f" and output.size and max(float(output.max()), -float(output.min())) >= limit:
+            output = np.where(np.abs(output.astype(np.float64)) >= limit, np.copysign(np.inf, output), output)
+        found.append(output)
+    return tuple(found)
+
+
+def in_floats(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Integers and booleans in float64 where a layer gives floats alone: it promotes them before it computes."""
+    if not outputs or any(output.dtype.kind != "f" for output in outputs):
+        return tuple(inputs)
+    return tuple(x if x.dtype.kind == "f" else x.astype(np.float64) for x in inputs)
 
 
 def widened(x: np.ndarray) -> np.ndarray:

@@ -114,7 +114,12 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         if not wanted:
             return result
         dtype = str(getattr(place.layer, "compute_dtype", None) or tensors.dtype((result, given)))
-        return _pushed(place, Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer)), result, state)
+        if dtype == "float64" and any(array.dtype == np.float32 for array in inputs):
+            dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
+        # Keras 3's merging layers read the mask from the tensor.
+        masked = any(getattr(tensor, "_keras_mask", None) is not None for tensor in given)
+        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer), masked)
+        return _pushed(place, seen, result, state)
 
     return call
 

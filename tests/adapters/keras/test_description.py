@@ -20,7 +20,11 @@ def test_the_table_is_what_the_families_register():
     registered = {}
     for family in FAMILIES:
         module = importlib.import_module(f"probe.adapters.keras{family}")
-        registered |= {name: family for name, function in REGISTERED.items() if function.__module__ == module.__name__}
+        registered |= {
+            name: family
+            for name, function in REGISTERED.items()
+            if function.__module__ == module.__name__ and DESCRIBED.get(name) != "..qkeras"
+        }
     assert {name: module for name, module in DESCRIBED.items() if module in FAMILIES} == registered
     assert set(DESCRIBED.values()) - set(FAMILIES) == {"..qkeras"}
 
