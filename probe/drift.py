@@ -18,7 +18,7 @@ from probe.rounding import SIGMAS, allowances, precision_of
 
 __all__ = ["Drift", "drifts"]
 
-_RUNS = 4
+_RUNS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +83,24 @@ def drifts(
     if base:
         for _ in range(_RUNS):
             passed(moved)
-    found = {}
-    for key, sums in total.items():
-        slacks = []
-        for squares in sums:
-            each = np.sqrt(squares / _RUNS)
-            overall = np.sqrt(np.square(each).mean()) if each.size else 0.0
-            slacks.append(SIGMAS * np.maximum(each, overall))
-        found[key] = Drift(tuple(slacks))
-    return found
+    return {
+        key: Drift(tuple(_slack(squares / _RUNS, output) for squares, output in zip(sums, base[key], strict=True)))
+        for key, sums in total.items()
+    }
+
+
+def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Six of the scale at which each element wandered.
+
+    A few runs say little about one element, so it is given no less than the others had, in absolute and in relative terms
+    (rounding errors grow with what is rounded).
+    """
+    if not variance.size:
+        return variance
+    finite = np.abs(np.where(np.isfinite(output), output, 0.0)).astype(np.float64)
+    overall, size = variance.mean(), np.square(finite).mean()
+    relative = np.square(finite) * (overall / size) if size else 0.0
+    return SIGMAS * np.sqrt(np.maximum(variance, np.maximum(overall, relative)))
 
 
 class _Scale(NamedTuple):
