@@ -75,7 +75,7 @@ class Model(Protocol):
         """Every name that can be asked for, containers and inner layers included."""
 
     def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
-        """One forward pass, whose outputs are returned; each call of a wanted layer (None: of every atomic layer) goes to ``on_call`` in order.
+        """One forward pass, whose outputs are returned; each call of a wanted layer (None: of every atomic one) goes to ``on_call``.
 
         With nothing wanted the pass is not watched at all.
 
