@@ -62,14 +62,14 @@ class _Search:
 
     rounding: Rounding
     thorough: bool
-    deadline: float
+    limit: float
     progress: Progress | None
     started: float = field(default_factory=time.monotonic)
     tried: int = 0
     stopped: bool = False
 
     def over(self) -> bool:
-        self.stopped = self.stopped or time.monotonic() > self.deadline
+        self.stopped = self.stopped or time.monotonic() > self.started + self.limit
         return self.stopped
 
 
@@ -88,7 +88,7 @@ def diagnose(
     ``certain`` False: the difference is improbable as rounding, but a worst case could reach it.
     """
     limit = seconds if seconds is not None else 120.0 if thorough else _SECONDS
-    search = _Search(rounding, thorough, time.monotonic() + limit, progress)
+    search = _Search(rounding, thorough, limit, progress)
     healthy = case.edit("")
     values = everywhere(case, healthy)
     assert values is not None
@@ -103,7 +103,7 @@ def diagnose(
     if not exact and case.comparable:
         scored, exact = _second_mistakes(case, scored, search)
     exact.sort(key=lambda one: (_freedom(one), one.order, one.left))
-    findings = _exact(case, exact, party) if exact else _partial(scored, party)
+    findings = _exact(case, exact, party) if exact else _partial(case, scored, party)
     words = [*_stopped(search), *_telling(case, exact)]
     if exact and not findings:
         names = ", ".join(dict.fromkeys(one.hypothesis.slug for one in exact))
@@ -148,9 +148,8 @@ def of_parties(
 
 def _stopped(search: _Search) -> Iterator[str]:
     if search.stopped:
-        spent = search.deadline - search.started
         more = "" if search.thorough else "; --thorough looks further"
-        yield f"looking stopped after {spent:.0f} s and {search.tried} predictions{more}"
+        yield f"looking stopped after {search.limit:.3g} s and {search.tried} predictions{more}"
 
 
 def _try_all(case: Case, allowed: np.ndarray, search: _Search, few: bool = False) -> list[_Scored]:
@@ -283,9 +282,10 @@ def _freedom(one: _Scored) -> int:
     return sum(part.edit.fitted for part in (one, *one.also))
 
 
-def _partial(scored: Sequence[_Scored], party: str) -> tuple[Finding, ...]:
-    """The one that leaves clearly less than any other, where there is one."""
-    ranked = sorted((one for one in scored if np.isfinite(one.share)), key=lambda one: one.share)
+def _partial(case: Case, scored: Sequence[_Scored], party: str) -> tuple[Finding, ...]:
+    """The one that leaves clearly less than any other, where there is one and enough values to say so."""
+    enough = [one for one in scored if np.isfinite(one.left) and case.seen.size >= 8 * (1 + one.edit.fitted)]
+    ranked = sorted(enough, key=lambda one: one.share)
     if not ranked or ranked[0].share > _CLEARLY:
         return ()
     best = ranked[0]

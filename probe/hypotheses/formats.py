@@ -15,18 +15,23 @@ __all__: list[str] = []
 
 _BITS = {"TF32": 13, "bfloat16": 16}
 """How many bits of a float32 are dropped."""
+_WAYS = {"TF32": ("ties away", "ties to even", "cut off"), "bfloat16": ("ties to even", "cut off"), "float16": ("ties to even",)}
+"""NVIDIA's conversion to TF32 rounds ties away from zero (PTX, cvt.rna.tf32.f32); cheap conversions cut the bits off."""
 
 
-def _narrowed(x: np.ndarray, name: str, cut: bool = False) -> np.ndarray:
-    """x as a narrower format holds it, to nearest even (or cut off), in float64."""
+def _narrowed(x: np.ndarray, name: str, way: str = "ties to even") -> np.ndarray:
+    """x as a narrower format holds it, in float64."""
     with np.errstate(all="ignore"):
         if name == "float16":
             return np.asarray(x, np.float16).astype(np.float64)
         bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-        drop = _BITS[name]
-        if not cut:
-            bits = bits + ((bits >> np.uint32(drop)) & np.uint32(1)) + np.uint32((1 << (drop - 1)) - 1)
-        kept = bits & np.uint32(0xFFFFFFFF ^ ((1 << drop) - 1))
+        drop = np.uint32(_BITS[name])
+        half = np.uint32(1 << (_BITS[name] - 1))
+        if way == "ties away":
+            bits = bits + half
+        elif way == "ties to even":
+            bits = bits + ((bits >> drop) & np.uint32(1)) + (half - np.uint32(1))
+        kept = bits & np.uint32(0xFFFFFFFF ^ ((1 << _BITS[name]) - 1))
         return kept.view(np.float32).astype(np.float64).reshape(np.shape(x))
 
 
@@ -45,13 +50,43 @@ def _summing(case: Case) -> list[tuple[int, Sum]]:
     return [(position, op) for position, op in case.having(Sum) if getattr(op, "weight", None) is not None]
 
 
-def _narrow_weights(case: Case, name: str, bias: bool, cut: bool = False) -> Steps:
+def _narrow_weights(case: Case, name: str, way: str, bias: bool) -> Steps:
     arrays = {}
     for _, op in _summing(case):
         for weight in (op.weight, op.bias if bias else None):  # type: ignore[attr-defined]
             if weight is not None:
-                arrays[weight.name] = _narrowed(weight.effective, name, cut).reshape(weight.effective.shape)
+                arrays[weight.name] = _narrowed(weight.effective, name, way)
     return case.with_weights(arrays)
+
+
+@hypothesis("boundary-flip")
+def boundary_flip(case: Case) -> Iterator[Edit]:
+    """A quantiser that flips a level because its input moved within rounding.
+
+    Few elements, each off by one step, where the quantiser's input lies at a threshold. Not a mistake of arithmetic: compare the
+    layers before it.
+    """
+    for position, op in case.having(QuantizedBits, QuantizedRelu):
+        if not case.comparable or case.known is not None or case.observed.shape != case.values[position][0].shape:
+            continue
+        x = case.input_of(position)
+        size = _size(case, position, op)
+        if size is None or position != len(case.steps) - 1:
+            continue
+        step = float(size[0])
+        near = 2.0**-16 * np.maximum(np.abs(x), step)
+        moved = [op.run(x + sign * near)[0] for sign in (-1, 1)]
+        predicted = case.healthy
+        for one in moved:
+            predicted = np.where(np.abs(one - case.observed) < np.abs(predicted - case.observed), one, predicted)
+        flipped = int((predicted != case.healthy).sum())
+        if 0 < flipped <= max(3, case.observed.size // 20):
+            shift = Weight("flips", None, predicted - case.healthy)
+            yield case.edit(
+                f"{flipped} of {predicted.size} elements flip by one step of {step:g}: their inputs lie within 2^-16 of a threshold",
+                case.appended(ops.AddConstant(shift)),
+                do="compare the layer before: its rounding decides here",
+            )
 
 
 @hypothesis("reduced-precision")
@@ -61,28 +96,25 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
     GPUs may use TF32 for float32 products, exporters store weights in 16 bits. The relative error is near 2^-11 (TF32, float16) or
     2^-8 (bfloat16) and grows like the square root of the number of terms.
     """
-    summing = _summing(case)
     floats = tuple(x.dtype.kind == "f" for x in case.inputs)
-    for name in ("TF32", "bfloat16", "float16"):
+    summing = bool(_summing(case))
+    for name, ways in _WAYS.items():
         do = f"compute in float32: {name} was used" + ("; torch.backends.cuda.matmul.allow_tf32 = False" if name == "TF32" else "")
-        narrow = tuple(_narrowed(x, name) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
-        if summing:
-            weights = _narrow_weights(case, name, bias=False)
-            whole = _narrow_weights(case, name, bias=True)
-            yield case.edit(f"{name} inputs and weights", weights, narrow, do=do)
-            yield case.edit(f"{name} weights", weights, do=do)
-            yield case.edit(f"{name} weights, the bias too", whole, do=do)
-            yield case.edit(f"{name} inputs and weights, the bias too", whole, narrow, do=do)
-            if name != "TF32":
-                stored = case.became_steps(whole).appended(_Stored(name))
-                yield case.edit(f"{name} inputs, weights, bias and output", stored, narrow, do=do)
-                yield case.edit(f"{name} weights and output", case.became_steps(weights).appended(_Stored(name)), do=do)
-            if name == "bfloat16":
-                cut = tuple(_narrowed(x, name, True) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
-                yield case.edit(f"{name} inputs and weights, cut off", _narrow_weights(case, name, False, True), cut, do=do)
-                yield case.edit(f"{name} weights, cut off", _narrow_weights(case, name, False, True), do=do)
-        if any(floats):
-            yield case.edit(f"{name} inputs", inputs=narrow, do=do)
+        for way in ways:
+            told = "" if way == ways[0] else f" ({way})"
+            narrow = tuple(_narrowed(x, name, way) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
+            if summing:
+                weights, whole = (_narrow_weights(case, name, way, bias) for bias in (False, True))
+                yield case.edit(f"{name} inputs and weights{told}", weights, narrow, do=do)
+                yield case.edit(f"{name} weights{told}", weights, do=do)
+                yield case.edit(f"{name} weights{told}, the bias too", whole, do=do)
+                yield case.edit(f"{name} inputs and weights{told}, the bias too", whole, narrow, do=do)
+                if name != "TF32" and way == "ties to even":
+                    stored = case.became_steps(whole).appended(_Stored(name))
+                    yield case.edit(f"{name} inputs, weights, bias and output", stored, narrow, do=do)
+                    yield case.edit(f"{name} weights and output", case.became_steps(weights).appended(_Stored(name)), do=do)
+            if any(floats):
+                yield case.edit(f"{name} inputs{told}", inputs=narrow, do=do)
         if name != "TF32":
             yield case.edit(f"the output stored in {name}", case.appended(_Stored(name)), do=do)
 
@@ -133,9 +165,9 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
             fixed = _FixedPoint(step, mode, low, high)
             yield case.edit(f"the quantised activation is rounded {mode}", case.with_op(position, fixed), do="round halves to even")
     for name, weight in case.weights.items():
-        size = _grid(weight)
-        if size is not None and weight.stored is not None:
-            step, low, high = size
+        if weight.stored is None:
+            continue
+        for step, low, high in _grids(weight):
             for mode in _MODES:
                 changed = _FixedPoint(step, mode, low, high).f(weight.stored.astype(np.float64))
                 yield case.edit(f"{name} is rounded {mode} to multiples of {step:g}", case.with_weights({name: changed}), do="half to even")
@@ -153,53 +185,19 @@ def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple
     return float(step), low * float(step), high * float(step)
 
 
-def _grid(weight: Weight) -> tuple[float, float, float] | None:
-    """(step, low, high) of effective values that lie on a grid where the stored ones do not."""
+def _grids(weight: Weight) -> Iterator[tuple[float, float, float]]:
+    """(step, low, high) of effective values that lie on a grid where the stored ones do not; first with the ends that they have."""
     stored, effective = weight.stored, weight.effective
     if stored is None or stored.shape != effective.shape or np.array_equal(stored, effective) or effective.size < 2:
-        return None
+        return
     levels = np.unique(effective.astype(np.float64))
     if levels.size > 1 << 12 or levels.size < 2:
-        return None
+        return
     step = float(np.diff(levels).min())
-    if not step or not np.allclose(levels / step, np.rint(levels / step), atol=1e-3):
-        return None
-    low, high = float(levels[0]), float(levels[-1])
-    inside = stored[(effective > low) & (effective < high)]
-    clipped_low = low if (stored < low - step).any() else -np.inf
-    clipped_high = high if (stored > high + step).any() else np.inf
-    return (step, clipped_low, clipped_high) if inside.size else None
-
-
-@hypothesis("boundary-flip")
-def boundary_flip(case: Case) -> Iterator[Edit]:
-    """A quantiser that flips a level because its input moved within rounding.
-
-    Few elements, each off by one step, where the quantiser's input lies at a threshold. Not a mistake of arithmetic: compare the
-    layers before it.
-    """
-    for position, op in case.having(QuantizedBits, QuantizedRelu):
-        if not case.comparable or case.known is not None or case.observed.shape != case.values[position][0].shape:
-            continue
-        x = case.input_of(position)
-        size = _size(case, position, op)
-        if size is None or position != len(case.steps) - 1:
-            continue
-        step = float(size[0])
-        near = 2.0**-16 * np.maximum(np.abs(x), step)
-        moved = [op.run(x + sign * near)[0] for sign in (-1, 1)]
-        predicted = case.healthy
-        for one in moved:
-            predicted = np.where(np.abs(one - case.observed) < np.abs(predicted - case.observed), one, predicted)
-        flipped = int((predicted != case.healthy).sum())
-        if 0 < flipped <= max(3, case.observed.size // 20):
-            shift = Weight("flips", None, predicted - case.healthy)
-            yield case.edit(
-                f"{flipped} of {predicted.size} elements flip by one step of {step:g}: their inputs lie within 2^-16 of a threshold",
-                case.appended(ops.AddConstant(shift)),
-                fitted=flipped,
-                do="compare the layer before: its rounding decides here",
-            )
+    if step and np.allclose(levels / step, np.rint(levels / step), atol=1e-3):
+        for low in (float(levels[0]), -np.inf):
+            for high in (float(levels[-1]), np.inf):
+                yield step, low, high
 
 
 def _fraction(values: np.ndarray) -> int | None:

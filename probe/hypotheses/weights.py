@@ -36,6 +36,12 @@ def raw_weights(case: Case) -> Iterator[Edit]:
             do="use the effective weights: " + ", ".join(f"report.weights[{name!r}].effective" for name in names) + ", or --save FILE.npz",
         )
 
+    for name, one in case.weights.items():
+        for part, array in one.parts.items():
+            if array.shape == one.effective.shape and not np.array_equal(array, one.effective):
+                claim = f"{part} is used as it is stored, for {name} that is made of {_listed(tuple(one.parts))}"
+                yield case.edit(claim, case.with_weights({name: array}), do=f"use report.weights[{name!r}].effective")
+
 
 def _listed(names: tuple[str, ...]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
@@ -105,14 +111,20 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
             continue
         for perm in permutations(range(have.ndim)):
             shape = tuple(have.shape[axis] for axis in perm)
-            if perm == tuple(range(have.ndim)):
+            if shape == have.shape:
                 continue
             claim = f"the numbers of {weight.name} {have.shape} are read as an array of {shape}"
             yield _exchanged(case, position, weight, partial(_read_as, shape=shape, perm=perm), claim)
+            claim = f"{weight.name} is written as {shape} and its numbers read as {have.shape}"
+            yield _exchanged(case, position, weight, partial(_written_as, perm=perm), claim)
 
 
 def _read_as(array: np.ndarray, shape: tuple[int, ...], perm: tuple[int, ...]) -> np.ndarray:
     return array.reshape(shape).transpose(np.argsort(perm))
+
+
+def _written_as(array: np.ndarray, perm: tuple[int, ...]) -> np.ndarray:
+    return array.transpose(perm).reshape(array.shape)
 
 
 def _exchanged(case: Case, position: int, weight: Weight, function: Callable[[np.ndarray], np.ndarray], claim: str) -> Edit:

@@ -1,0 +1,22 @@
+"""Number formats in arithmetic of the test's own: levels that flip, integers with a shift."""
+
+import numpy as np
+import qkeras
+
+import probe
+
+
+def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
+    """The user's own layer before gives inputs that lie on the other side of a threshold by less than rounding."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 40)).astype(np.float32)
+    x[2, 3], x[5, 7] = np.float32(0.1875), np.float32(0.4375) * (1 - 2**-22)
+    mine = x.copy()
+    mine[2, 3] *= 1 + 2**-20
+    mine[5, 7] *= 1 + 2**-20
+    layer = qkeras.QActivation(qkeras.quantized_bits(4, 0, alpha=1))
+    wrong = np.clip(np.rint(mine * 8), -8, 7) / 8
+    report = probe.check(layer, layer.name, given=x, expected=wrong)
+    assert report.findings, report
+    assert report.findings[0].slug == "boundary-flip"
+    assert "flip by one step of 0.125" in report.findings[0].claim

@@ -1,0 +1,43 @@
+"""Every planted mistake is named first, or in a declared tie; every cause has its text and its planted mistake."""
+
+import faults
+import pytest
+
+import probe
+from probe.hypotheses import REGISTERED
+
+ONLY_IN_NETS = {"boundary-flip"}
+"""Planted in test_formats.py: it needs an input within rounding of a threshold."""
+
+
+@pytest.mark.parametrize("row", faults.ROWS, ids=[f"{slug} in {family} ({i})" for i, (slug, family, _) in enumerate(faults.ROWS)])
+def test_the_planted_mistake_is_named(row):
+    slug, _, make = row
+    layer, x, wrong = make()
+    report = probe.check(layer, probe.open_model(layer).layers[0].name, given=x, expected=wrong)
+    named = [finding.slug for finding in report.findings]
+    assert named, report
+    assert named[0] == slug or (slug in named and report.findings[0].tie), report
+    assert report.findings[0].left <= 1
+    assert slug in str(report)
+
+
+def test_every_cause_is_planted_and_explained():
+    slugs = [one.slug for one in REGISTERED]
+    assert len(slugs) == len(set(slugs))
+    assert set(slugs) == {slug for slug, _, _ in faults.ROWS} | ONLY_IN_NETS
+    for one in REGISTERED:
+        assert one.title.endswith("."), one.slug
+        assert one.text
+
+
+@pytest.mark.parametrize("family", sorted({family for _, family, _ in faults.ROWS}))
+def test_healthy_values_give_no_finding(family):
+    _, _, make = next(row for row in faults.ROWS if row[1] == family)
+    layer, x, _ = make()
+    name = probe.open_model(layer).layers[0].name
+    right = probe.check(layer, name, given=x).outputs["framework"]
+    report = probe.check(layer, name, given=x, expected=right)
+    assert report.ok, report
+    assert not report.findings
+    assert not report.diagnosis

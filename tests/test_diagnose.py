@@ -1,0 +1,218 @@
+"""The engine: nothing where nothing is wrong, two mistakes at once, a part of the values, ties, and what is said where none fits."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import probe
+from probe import Description, Step, Weight, ops
+from probe.diagnose import diagnose
+from probe.hypotheses import REGISTERED, Case
+from probe.judge import judge
+from probe.model import Capture
+from probe.predict import Rounding, at, everywhere
+from probe.recompute import recompute
+from probe.rounding import precision_of
+
+F = torch.nn.functional
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def conv():
+    torch.manual_seed(0)
+    return torch.nn.Conv2d(3, 5, 3, padding=1, stride=2).eval()
+
+
+@pytest.fixture
+def x():
+    return drawn(2, 3, 8, 10)
+
+
+def parts(layer):
+    return layer.weight.detach(), layer.bias.detach()
+
+
+def asked(layer, x, wrong, **options):
+    return probe.check(layer, "", given=x, expected=np.asarray(wrong), **options)
+
+
+def test_noise_of_the_same_size_gives_no_finding(conv, x):
+    w, b = parts(conv)
+    right = F.conv2d(torch.from_numpy(x), w, b, stride=2, padding=1).numpy()
+    for seed, size in enumerate((1e-5, 1e-3, 1e-1, 1.0)):
+        report = asked(conv, x, right + size * drawn(*right.shape, seed=seed))
+        assert report.findings == (), report
+        assert report.diagnosis[0] == "no known mistake explains it"
+    shuffled = np.random.default_rng(0).permutation(right.ravel()).reshape(right.shape)
+    assert asked(conv, x, shuffled).findings == ()
+
+
+TWO = {
+    ("missing-bias", "flipped-kernel"): lambda x, w, b: F.conv2d(x, w.flip(2, 3), None, stride=2, padding=1),
+    ("missing-bias", "reversed-channels"): lambda x, w, b: F.conv2d(x.flip(1), w, None, stride=2, padding=1),
+    ("symmetric-padding", "missing-bias"): lambda x, w, b: F.conv2d(F.pad(x, (0, 1, 0, 1)), w, None, stride=2),
+    ("symmetric-padding", "extra-activation"): lambda x, w, b: F.conv2d(F.pad(x, (0, 1, 0, 1)), w, b, stride=2).tanh(),
+    ("scaled-input", "missing-bias"): lambda x, w, b: F.conv2d(x / 255, w, None, stride=2, padding=1),
+}
+
+
+@pytest.mark.parametrize("slugs", TWO, ids=" and ".join)
+def test_two_mistakes_at_once(conv, x, slugs):
+    report = asked(conv, x, TWO[slugs](torch.from_numpy(x), *parts(conv)).numpy())
+    assert report.findings, report
+    assert set(slugs) in [{finding.slug, *finding.also} for finding in report.findings]
+    assert report.findings[0].left <= 1
+
+
+def test_part_of_the_values(conv, x):
+    w, _ = parts(conv)
+    wrong = F.conv2d(torch.from_numpy(x), w, None, stride=2, padding=1).numpy()
+    for told, part in (("1,2", wrong[1, 2]), ("0,:,1:3,2", wrong[0, :, 1:3, 2]), ("0", wrong[0])):
+        report = asked(conv, x, part, expected_at=told)
+        assert report.verdict == "diverge"
+        assert report.comparisons["numpy", "expected"].size == part.size
+        assert report.findings[0].slug == "missing-bias", report
+        assert report.comparisons["numpy", "expected"].worst.index in set(np.ndindex(wrong.shape))
+    right = F.conv2d(torch.from_numpy(x), *parts(conv), stride=2, padding=1).numpy()
+    assert asked(conv, x, right[1, 2], expected_at=(1, 2)).ok
+
+
+def test_a_part_that_does_not_fit_is_one_sentence(conv, x):
+    with pytest.raises(probe.ProbeError, match=r"0,0 of an output of .* is an array of \(4, 5\); you gave \(3,\)"):
+        asked(conv, x, np.zeros(3), expected_at="0,0")
+    with pytest.raises(probe.ProbeError, match="is not a part of an array"):
+        asked(conv, x, np.zeros(3), expected_at="zero")
+    with pytest.raises(probe.ProbeError, match="there is no element 9 in an output"):
+        asked(conv, x, np.zeros(3), expected_at="9")
+
+
+def test_one_value_gives_what_reproduces_it_and_no_fit_of_it(conv, x):
+    w, _ = parts(conv)
+    wrong = F.conv2d(torch.from_numpy(x), w, None, stride=2, padding=1).numpy()[0, 1, 2, 3]
+    report = asked(conv, x, wrong, expected_at="0,1,2,3")
+    assert report.findings[0].slug == "missing-bias"
+    assert asked(conv, x, np.float32(wrong + 0.4321), expected_at="0,1,2,3").findings == ()
+
+
+def test_a_tie_is_named_as_one():
+    """Two channels with equal biases and kernels: reversing the output's channels or leaving it is the same; padding modes too."""
+    layer = torch.nn.ReLU()
+    x = np.abs(drawn(4, 30)) - 0.5
+    x = np.clip(x, -0.5, 2)
+    report = asked(layer, x, x)
+    assert "missing-activation" in [finding.slug for finding in report.findings]
+    relu = drawn(4, 30) + 1
+    wrong = np.clip(relu, 0, 6)
+    ties = asked(torch.nn.Identity(), relu, wrong).findings
+    assert ties[0].slug == "extra-activation"
+    assert "just as well" in ties[0].claim
+
+
+def test_the_framework_itself_is_diagnosed():
+    x, w = drawn(2, 3, 9, 9), drawn(4, 3, 3, 3, seed=1)
+    op = ops.Conv(weight=Weight("kernel", w, w), bias=None, strides=(1, 1), pads=((1, 1), (1, 1)), dilations=(1, 1))
+    y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), padding=1).numpy()
+    report = judge(Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), search={})
+    assert (report.findings[0].slug, report.findings[0].party) == ("flipped-kernel", "framework")
+    assert "of framework's values" in str(report)
+
+
+def test_within_rounding_says_so_where_the_users_tolerances_are_tighter(conv, x):
+    right = F.conv2d(torch.from_numpy(x), *parts(conv), stride=2, padding=1).double().numpy()
+    report = asked(conv, x, right * (1 + 3e-8), rtol=0.0, atol=1e-12)
+    assert report.verdict == "diverge"
+    assert [finding.slug for finding in report.findings] == ["rounding"]
+    assert "your tolerances are tighter" in report.findings[0].claim
+
+
+def test_words_about_where_the_error_sits(conv, x):
+    right = F.conv2d(torch.from_numpy(x), *parts(conv), stride=2, padding=1).numpy()
+    spoiled = right.copy()
+    spoiled[:, 2] += np.abs(drawn(*right[:, 2].shape))
+    told = "; ".join(asked(conv, x, spoiled).diagnosis)
+    assert "channels: only at 2 of 0..4" in told
+    assert "larger everywhere" in told
+    wide = torch.nn.Conv2d(3, 5, 3, padding=1).eval()
+    border = F.conv2d(torch.from_numpy(x), *parts(wide), padding=1).numpy()
+    border[..., 0] += drawn(*border.shape[:-1])
+    assert "width: only at the border (0 of 0..9)" in "; ".join(asked(wide, x, border).diagnosis)
+
+
+def test_looking_stops_and_says_so(conv, x):
+    op = ops.Conv(Weight("w", None, parts(conv)[0].numpy()), None, (2, 2), ((1, 1), (1, 1)), (1, 1))
+    steps = (Step(op),)
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, values[-1][0] + drawn(*values[-1][0].shape))
+    found = diagnose(case, Rounding(precision_of("float32")), seconds=0.0)
+    assert "looking stopped after 0 s" in found.words[0]
+    assert "--thorough looks further" in found.words[0]
+    assert "looking stopped" not in " ".join(diagnose(case, Rounding(precision_of("float32")), thorough=True).words)
+
+
+def test_elements_computed_alone_are_those_of_the_whole():
+    """What a sample of the output is predicted to be, against the whole output, for edits of every kind."""
+    torch.manual_seed(0)
+    w = drawn(3, 3, 3, 4, seed=1)
+    kernel = Weight("kernel", w, w, axes=(3, 2, 0, 1))
+    steps = (
+        Step(ops.Transpose((0, 3, 1, 2))),
+        Step(ops.Conv(kernel, Weight("bias", None, drawn(4)), (2, 2), ((0, 1), (0, 1)), (1, 1))),
+        Step(ops.Transpose((0, 2, 3, 1))),
+        Step(ops.Relu()),
+    )
+    x = drawn(2, 8, 10, 3)
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, values[-1][0])
+    where = tuple(np.random.default_rng(0).integers(0, size, 50) for size in values[-1][0].shape)
+    compared = 0
+    for one in REGISTERED:
+        for edit in one.function(case):
+            alone, whole = at(case, edit, where), everywhere(case, edit)
+            if alone is not None and whole is not None and whole[-1][0].shape == values[-1][0].shape:
+                np.testing.assert_allclose(alone, whole[-1][0][where], rtol=1e-9, atol=1e-9, err_msg=f"{one.slug}: {edit.claim}")
+                compared += 1
+    assert compared > 60
+
+
+@pytest.mark.parametrize(
+    ("channels", "out", "kernel", "stride", "size"), [(3, 64, 7, 2, 224), (64, 64, 3, 1, 56), (512, 512, 3, 1, 7), (1024, 256, 1, 1, 14)]
+)
+def test_a_layer_of_resnet_takes_under_two_seconds(channels, out, kernel, stride, size):
+    rng = np.random.default_rng(0)
+    x, w = drawn(1, channels, size, size), drawn(out, channels, kernel, kernel, seed=1) / np.float32(np.sqrt(channels * kernel**2))
+    pad = kernel // 2
+    op = ops.Conv(Weight("kernel", w, w), Weight("bias", None, drawn(out)), (stride, stride), ((pad, pad), (pad, pad)), (1, 1))
+    y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), None, stride, pad).numpy()
+    y += np.float32(0.1) * rng.normal(size=y.shape).astype(np.float32)
+    capture = Capture("conv", "Conv2d", 0, (x,), (y,), "float32", Description((Step(op),)))
+    plain = time.perf_counter()
+    judge(capture)
+    plain = time.perf_counter() - plain
+    begun = time.perf_counter()
+    judge(capture, search={})
+    assert time.perf_counter() - begun - plain < (3.0 if os.environ.get("CI") else 2.5)
+
+
+def test_the_healthy_path_does_not_import_the_diagnosis():
+    program = "import sys, torch, numpy as np, probe; r = probe.check(torch.nn.ReLU(), '', given=np.ones((2, 3), np.float32)); "
+    program += "assert r.ok, r; assert 'probe.diagnose' not in sys.modules and 'probe.hypotheses' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_json_has_the_findings(conv, x):
+    wrong = F.conv2d(torch.from_numpy(x), parts(conv)[0], None, stride=2, padding=1).numpy()
+    told = json.loads(asked(conv, x, wrong).to_json())
+    assert told["findings"][0]["slug"] == "missing-bias"
+    assert told["findings"][0]["do"]
+    assert replace(asked(conv, x, wrong), findings=()).findings == ()
