@@ -274,15 +274,19 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
             raise click.UsageError(f"--{option.replace('_', '-')} goes with the check of a whole layer, not with --at alone")
     at = _numbers(None, None, options["at"])
     model = _open(path, options)
+    from probe.judge import Unshaped
     from probe.terms import explain
 
+    expected = _expected(options["expect"], layer)
+    if expected is not None and options["expect"].endswith((".txt", ".csv")):
+        expected = Unshaped(expected.ravel())
     given = _given(options["expect_input"])
     story = explain(
         model,
         layer,
         _given(options["input_"]),
         at=at or (),
-        expected=_expected(options["expect"], layer),
+        expected=expected,
         given=list(given.values()) if isinstance(given, dict) else given,
         call=options["call"] or 0,
         shape=options["shape"],

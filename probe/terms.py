@@ -5,8 +5,8 @@ the steps, and through whatever only moves elements, to the call's own inputs an
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from probe.judge import judge
 from probe.layer import Ref, Step, Weight
 from probe.model import Capture
 from probe.ops import Account, Rearrangement, Reshape, Stage, Terms, Transpose, named
-from probe.recompute import recompute, widened
+from probe.recompute import in_floats, overflown, recompute, widened
 from probe.report.story import Change, Member, Origin, Story, Term, total
 from probe.report.text import arrays
 from probe.road import captured
@@ -51,13 +51,14 @@ def explain(
     if expected is not None and given is None:
         drift = drifts(found.model, found.arrays, {(layer, capture.call)}, last=(layer, capture.call), seed=seed).get((layer, capture.call))
     report = judge(capture, expected, drift)
-    steps = capture.description.steps
+    steps, axes = capture.description.steps, capture.description.output_axes
+    capture = replace(capture, inputs=in_floats(capture.inputs, capture.outputs))
     values = recompute(steps, capture.inputs)
+    values[-1] = overflown(values[-1], capture.dtype)
     if not 0 <= output < len(values[-1]):
         raise BadInput(f"{layer!r} has {len(values[-1])} outputs; output {output} does not exist (they count from 0)")
     place = _place(at, values[-1][output].shape, layer)
     told = {party: arrays(one)[output] for party, one in report.outputs.items()}
-    axes = capture.description.output_axes
     return Story(
         layer=layer,
         kind=capture.kind,
@@ -110,6 +111,15 @@ def origin_of(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Value
 
 Layout = tuple[int, ...] | None
 """Which axis of an array in between each axis of the output is; None where they no longer correspond."""
+
+
+class _Factor(NamedTuple):
+    """The four fields of a Term that are about its weight."""
+
+    name: str | None
+    place: tuple[int, ...] | None
+    value: float | None
+    stored: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,35 +180,32 @@ class _Road:
         labels: list[Any] = [("padding", None, None, ())] * len(taken)
         for row, label in zip(np.flatnonzero(inside).tolist(), self.labels(sources[group.input], group.where[inside], layout), strict=True):
             labels[row] = label
-        factors, names = self._factors(position, group, layout)
-        products = group.sign * taken if factors is None else group.sign * taken * factors
+        factors = self._factors(position, group, layout)
         for row, (name, index, home, at) in enumerate(labels):
-            intermediate = home is not None and home.step >= 0 and not nested
-            yield Term(
-                input=name,
-                input_index=index,
-                input_value=float(taken[row]),
-                weight=None if factors is None else names[row][0],
-                weight_index=None if factors is None else names[row][1],
-                weight_value=None if factors is None else float(factors[row]),
-                product=float(products[row]),
-                padding=index is None,
-                channel=None if group.channels is None else int(group.channels[row]),
-                inner=self.trace(home, at, layout if layout is not None and len(layout) == len(at) else None, True)
-                if intermediate
-                else None,
-            )
+            weight = factors[row] if factors else _Factor(None, None, None, None)
+            product = group.sign * taken[row] if weight.value is None else group.sign * taken[row] * weight.value
+            inner = self.trace(home, at, _kept(layout, len(at)), True) if home is not None and home.step >= 0 and not nested else None
+            channel = None if group.channels is None else int(group.channels[row])
+            yield Term(name, index, float(taken[row]), *weight, float(product), padding=index is None, channel=channel, inner=inner)
 
-    def _factors(self, position: int, group: Terms, layout: Layout) -> tuple[np.ndarray | None, list[tuple[str, tuple[int, ...] | None]]]:
-        """What the terms are multiplied by, and the framework's names for it."""
+    def _factors(self, position: int, group: Terms, layout: Layout) -> list[_Factor]:
+        """What each term is multiplied by, named as the framework names it; nothing where they are added as they are."""
         if group.factor is None or group.factor_where is None:
-            return None, []
+            return []
         places = tuple(group.factor_where.T)
-        if isinstance(group.factor, Weight):
-            index = np.stack(group.factor.index_of(places), axis=1).tolist()
-            return group.factor.value[places].astype(np.float64), [(group.factor.name, tuple(one)) for one in index]
-        ref = self.steps[position].sources(position)[group.factor]
-        return self.array(ref)[places].astype(np.float64), [label[:2] for label in self.labels(ref, group.factor_where, layout)]
+        if not isinstance(group.factor, Weight):
+            ref = self.steps[position].sources(position)[group.factor]
+            named_as = self.labels(ref, group.factor_where, layout)
+            return [_Factor(label[0], label[1], float(one), None) for label, one in zip(named_as, self.array(ref)[places], strict=True)]
+        weight = group.factor
+        indices = weight.index_of(places)
+        used = weight.value[places].astype(np.float64)
+        told = (
+            np.full(len(used), np.nan) if weight.stored is None or weight.stored.shape != weight.effective.shape else weight.stored[indices]
+        )
+        held = [None if other == mine or np.isnan(other) else float(other) for mine, other in zip(used, told, strict=True)]
+        rows = np.stack(indices, axis=1).tolist()
+        return [_Factor(weight.name, tuple(row), float(one), stored) for row, one, stored in zip(rows, used, held, strict=True)]
 
     def changes(self, position: int, stages: Sequence[Stage], layout: Layout) -> list[Change]:
         """What an op does after its sum, with the elements it takes besides."""
@@ -231,14 +238,14 @@ class _Road:
             group = account.terms[0] if len(account.terms) == 1 else None
             if group is not None and len(group.where) == 1 and group.factor is None and group.sign == 1 and account.bias is None:
                 ref, at = sources[group.input], tuple(group.where[0].tolist())
-                layout = layout if layout is not None and len(layout) == len(at) else None
+                layout = _kept(layout, len(at))
                 continue
             if not account.terms:
                 return Origin((), None, value, value, tuple(later))
             return self._summed(ref, at, account, layout, nested, later)
         value = float(self.array(ref)[at])
         name = f"{self.name(ref)}[{', '.join(map(str, at))}]"
-        return Origin((Term(self.name(ref), at, value, None, None, None, value),), None, value, value, (Change(name, value), *later))
+        return Origin((Term(self.name(ref), at, value, None, None, None, None, value),), None, value, value, (Change(name, value), *later))
 
     def _summed(self, ref: Ref, at: tuple[int, ...], account: Account, layout: Layout, nested: bool, later: list[Change]) -> Origin:
         terms = tuple(term for group in account.terms for term in self.terms(ref.step, group, layout, nested))
@@ -250,6 +257,11 @@ class _Road:
             first.append(Change(f"plus {named(account.bias, account.bias_where)}", total([*products, bias])))
         computed = float(self.array(ref)[at]) if not account.stages else None
         return Origin(terms, bias, first[-1].value, computed, (*first, *later))
+
+
+def _kept(layout: Layout, rank: int) -> Layout:
+    """The layout where it still fits."""
+    return layout if layout is not None and len(layout) == rank else None
 
 
 def _turned(layout: Layout, op: Rearrangement, rank: int, before: int) -> Layout:

@@ -57,6 +57,10 @@ def stored() -> str:
     return probe.check(model, "conv2d", x, expected=mine).sentence
 
 
+def at() -> str:
+    return command("examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy", "--at", "3,4,3,5")
+
+
 def conv1d() -> str:
     model = keras.Sequential([keras.Input((100, 1)), keras.layers.Conv1D(4, 3, name="conv1d")])
     try:
@@ -69,7 +73,8 @@ def conv1d() -> str:
 def channels() -> str:
     layer = keras.layers.Conv2D(1, 2, kernel_initializer="ones", name="conv2d")
     model = keras.Sequential([keras.Input((4, 4, 3)), layer])
-    return str(probe.check(model, "conv2d", np.ones((1, 4, 4, 3), np.float32) * np.array([1, 100, 10000], np.float32)))
+    x = np.ones((1, 4, 4, 3), np.float32) * np.array([1, 100, 10000], np.float32)
+    return str(probe.explain(model, "conv2d", x, at=(0, 1, 1, 0)))
 
 
 def layers() -> str:
@@ -86,7 +91,7 @@ def layers() -> str:
     return "\n".join(rows)
 
 
-PARTS = {"first": first, "groupnorm": groupnorm, "stored": stored, "conv1d": conv1d, "channels": channels, "layers": layers}
+PARTS = {"first": first, "groupnorm": groupnorm, "stored": stored, "at": at, "conv1d": conv1d, "channels": channels, "layers": layers}
 
 
 def section(name: str) -> str:

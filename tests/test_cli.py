@@ -68,6 +68,28 @@ def test_wrong_values_diverge_and_are_located(probe, tmp_path):
     assert "row-major order" in out
 
 
+def test_one_element_is_explained(probe, tmp_path):
+    status, out, err = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "3,4,3,5")
+    assert (status, err) == (0, "")
+    assert "output[3, 4, 3, 5] (batch 3, height 4, width 3, channels 5)" in out and "(stored " in out
+    assert out.splitlines()[-1].startswith("the whole layer: agree")
+    status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "0,0,0,0", "--json", "-")
+    told = json.loads(out)
+    assert status == 0 and len(told["terms"]) == 9 and sum(term["padding"] for term in told["terms"]) == 5
+    np.savetxt(tmp_path / "mine.txt", np.zeros(10 * 8 * 8 * 16))
+    status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "3,4,3,5", "--expect", tmp_path / "mine.txt")
+    assert status == 1 and "  yours          0" in out
+    for arguments, words in (
+        (("--layer", "conv2d", "--at", "3,4,3"), "give 4 indices"),
+        (("--layer", "conv2d", "--at", "3,4,3,5", "--save", "out.npz"), "--save"),
+        (("--layer", "conv2d", "--at", "here"), "whole numbers"),
+        (("--at", "3,4,3,5"), "--at needs --layer"),
+        (("--all", "--at", "3,4,3,5"), "--at"),
+    ):
+        status, _, err = probe(QKERAS, *arguments)
+        assert status == 2 and words in err and err.count("\n") == 1
+
+
 def test_json_holds_the_report_and_no_arrays(probe, tmp_path):
     status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--json", "-")
     told = json.loads(out)

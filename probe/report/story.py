@@ -39,6 +39,8 @@ class Term:
     weight: str | None
     weight_index: tuple[int, ...] | None
     weight_value: float | None
+    weight_stored: float | None
+    """What the model stores in place of ``weight_value``, where that is another number (quantised weights)."""
     product: float
     padding: bool = False
     channel: int | None = None
@@ -157,6 +159,7 @@ def _row(term: Term) -> tuple[str, ...]:
         return (_named(term.input, term.input_index), "", "", "", number(term.product))
     weight = f"×  {_named(term.weight, term.weight_index)}"
     value = "" if term.weight_value is None else number(term.weight_value)
+    value += "" if term.weight_stored is None else f" (stored {term.weight_stored:.6g})"
     return (_named(term.input, term.input_index), number(term.input_value), weight, value, f"=  {number(term.product)}")
 
 
@@ -205,7 +208,7 @@ def _heading(story: Story) -> list[str]:
     lines = [f"{story.layer or '(root)'} ({story.kind}{call}) of {story.source}, {story.framework}"]
     return [
         *lines,
-        *([f"input {story.how}"] if story.how else []),
+        *([f"input: {story.how}"] if story.how else []),
         "",
         f"{output}[{', '.join(map(str, story.at))}]{where} = {number(story.value)}",
     ]
