@@ -311,7 +311,7 @@ def test_an_element_that_is_not_there(at, words):
 
 
 def test_a_layer_without_a_description_is_a_sentence():
-    with pytest.raises(probe.ProbeError, match="cannot be told: .*Bilinear"):
+    with pytest.raises(probe.ProbeError, match=r"cannot be told: .*Bilinear"):
         probe.explain(torch.nn.Bilinear(4, 4, 2).eval(), "", given=[np.zeros((1, 4), np.float32)] * 2, at=(0, 0))
 
 
