@@ -6,9 +6,10 @@ are named by string and imported when they are the one, and a live object is rec
 
 import importlib
 import os
+import re
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ __all__ = ["open_model"]
 _EXTRAS = {".keras": "keras", ".torch": "torch"}
 """Adapter -> the extra that installs its framework."""
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _STATE = "save the module's state_dict() where it was made, and give factory= (--factory) to build the module"
 _SAVE = "load it where it was made and save it with model.save('model.keras')"
@@ -65,38 +65,36 @@ def _adapter_of_file(path: Path) -> str:
         raise CannotOpen(f"{path} is empty")
     if head.startswith(_ZIP):
         return _adapter_of_archive(path)
-    for test, adapter in _CONTENTS:
-        if test(head, size):
-            return adapter
-    for test, sentence in _NOT_YET:
-        if test(head, size):
-            raise CannotOpen(f"{path} is {sentence}")
+    if _is_safetensors(head, size):
+        return ".torch"
+    for beginning, kind in _KINDS:
+        if re.match(beginning, head, re.DOTALL):
+            if kind in _EXTRAS:
+                return kind
+            raise CannotOpen(f"{path} is {kind}")
     raise CannotOpen(f"{path} is neither a Keras nor a PyTorch file: {_words(head)}")
 
 
-def _is_safetensors(head: bytes, size: int) -> bool:
-    return len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= size - 8
-
-
-_CONTENTS: tuple[tuple[Callable[[bytes, int], bool], str], ...] = (
-    (lambda head, size: head.startswith(_HDF5), ".keras"),
-    (_is_safetensors, ".torch"),
+_KINDS: tuple[tuple[bytes, str], ...] = (
+    (rb"\x89HDF\r\n\x1a\n", ".keras"),
     # A pickle of protocol 2 to 5: what torch.save wrote before 1.6.
-    (lambda head, size: head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05", ".torch"),
-)
-
-_NOT_YET: tuple[tuple[Callable[[bytes, int], bool], str], ...] = (
-    (lambda head, size: head[4:8] == b"TFL3", "a TensorFlow Lite model, which cannot be opened yet: give the Keras model it was made from"),
+    (rb"\x80[\x02-\x05]", ".torch"),
+    (rb".{4}TFL3", "a TensorFlow Lite model, which cannot be opened yet: give the Keras model it was made from"),
+    # ModelProto: field 1 is the IR version, 3 or more; then the producer's name, or another low field.
     (
-        # ModelProto: field 1 is the IR version, a small number; then the producer's name, or another low field.
-        lambda head, size: len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 32 and head[2] in (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42),
+        rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]",
         "an ONNX model, which cannot be opened yet: give the Keras or PyTorch model it was exported from",
     ),
-    (
-        lambda head, size: head.startswith(b"version https://git-lfs"),
-        "a pointer of Git LFS and not the file itself: fetch it with git lfs pull",
-    ),
+    # SavedModel: field 1 is the schema version, 1; then the graphs.
+    (rb"\x08\x01\x12", f"the graph of a SavedModel, which cannot be opened yet: {_SAVE}"),
+    (rb"version https://git-lfs", "a pointer of Git LFS and not the file itself: fetch it with git lfs pull"),
 )
+"""How a file begins -> its adapter, or what it is and why it cannot be opened."""
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Eight bytes of length, and then a JSON object of that length."""
+    return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= size - 8
 
 
 def _adapter_of_archive(path: Path) -> str:

@@ -147,6 +147,7 @@ def test_hdf5_of_something_else(tmp_path):
 def test_saved_model_folder(tmp_path):
     tensorflow.saved_model.save(tensorflow.Module(), str(tmp_path / "saved"))
     sentence(tmp_path / "saved", "SavedModel folder", "model.save('model.keras')")
+    sentence(tmp_path / "saved" / "saved_model.pb", "SavedModel", "model.save('model.keras')")
 
 
 def test_onnx(tmp_path):
