@@ -1,10 +1,8 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
-import queue
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from typing import Any
@@ -16,6 +14,8 @@ from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.inputs import bind, part_of
 from probe.judge import Partial, judge
 from probe.model import Capture, Model
+from probe.piecewise import judged_in_pieces
+from probe.pipeline import judged_in_order
 from probe.report import Report
 
 __all__ = ["assert_layer", "check", "open_model", "sweep"]
@@ -164,49 +164,21 @@ def _swept(
 ) -> Iterator[Report]:
     drift = {} if expected is None else drifts(model, arrays, None, names=set(expected), seed=seed)
     theirs = _Theirs(arrays, expected or {})
-    for capture in _calls(model, arrays, layers):
+
+    def prepare(capture: Capture) -> Callable[[], Report]:
         mine = None if expected is None or capture.call else expected.get(capture.layer)
         own = theirs.inputs_of(capture) if mine is not None else None
-        report = judge(capture, mine, None if own is not None else drift.get((capture.layer, capture.call)), None, own)
         theirs.remember(capture)
-        yield replace(report, how=how, source=model.source, framework=model.framework)
+        moved = None if own is not None else drift.get((capture.layer, capture.call))
 
+        def done() -> Report:
+            one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1)
+            report = one(capture) if mine is not None else judged_in_pieces(capture, one)
+            return replace(report, how=how, source=model.source, framework=model.framework)
 
-class _Stop(BaseException):
-    """Ends a forward pass whose consumer is gone; not an Exception, so that no model's own handler keeps it."""
+        return done
 
-
-def _calls(model: Model, arrays: tuple[np.ndarray, ...], layers: Collection[str] | None) -> Iterator[Capture]:
-    """The calls of one forward pass as they happen; the pass waits while two are unread and ends where the reader stops."""
-    waiting: queue.Queue[Capture | BaseException | None] = queue.Queue(maxsize=2)
-    closed = threading.Event()
-
-    def put(item: Capture | BaseException | None) -> None:
-        while not closed.is_set():
-            with suppress(queue.Full):
-                waiting.put(item, timeout=0.1)
-                return
-        raise _Stop
-
-    def produce() -> None:
-        with suppress(_Stop):
-            try:
-                model.run(arrays, layers, put)
-            except Exception as error:
-                put(error)
-            else:
-                put(None)
-
-    producer = threading.Thread(target=produce, name="probe-forward", daemon=True)
-    producer.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        closed.set()
-        producer.join()
+    yield from judged_in_order(lambda push: model.run(arrays, layers, push), prepare)
 
 
 class _Theirs:

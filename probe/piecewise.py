@@ -1,0 +1,109 @@
+"""A large call of a sweep judged a sample at a time, so that memory does not grow with the batch.
+
+Only where every step treats samples apart, and only for calls in which all agree: any other is judged as a whole.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from probe.compare import Comparison
+from probe.layer import Step
+from probe.model import Capture
+from probe.ops import (
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
+    AveragePool,
+    BatchNormalization,
+    Conv,
+    Elementwise,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    GroupNormalization,
+    MatMul,
+    MaxPool,
+    Transpose,
+)
+from probe.report import Outputs, Report
+
+__all__ = ["judged_in_pieces"]
+
+_LARGE = 1 << 22
+_APART = (AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GroupNormalization, MatMul, MaxPool)
+
+
+def judged_in_pieces(capture: Capture, judge: Callable[[Capture], Report]) -> Report:
+    """What ``judge`` says of a call; NumPy's and ONNX Runtime's outputs of one in pieces are computed again when asked for."""
+    arrays = (*capture.inputs, *capture.outputs)
+    count = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
+    if count < 2 or max(array.size for array in arrays) < _LARGE or not _apart(capture, count):
+        return judge(capture)
+    reports = []
+    for at in range(count):
+        one = replace(
+            capture,
+            inputs=tuple(array[at : at + 1] for array in capture.inputs),
+            outputs=tuple(array[at : at + 1] for array in capture.outputs),
+        )
+        report = judge(one)
+        if report.verdict != "agree":
+            return judge(capture)
+        reports.append(replace(report, outputs={}, inputs=()))
+    worst = max(reports, key=lambda report: max(comparison.ratio for comparison in report.comparisons.values()))
+    comparisons = {pair: _joined([report.comparisons[pair] for report in reports]) for pair in worst.comparisons}
+    outputs = _Outputs(capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair)))
+    return replace(worst, outputs=outputs, inputs=capture.inputs, comparisons=comparisons)
+
+
+def _apart(capture: Capture, count: int) -> bool:
+    """Whether the call has one batch axis, the first, which no step looks across."""
+    if capture.description is None or any(array.ndim < 2 or array.shape[0] != count for array in (*capture.inputs, *capture.outputs)):
+        return False
+    return all(_by_sample(step) for step in capture.description.steps)
+
+
+def _by_sample(step: Step) -> bool:
+    match step.op:
+        case Conv():
+            return step.op.weight is not None
+        case Transpose():
+            return step.op.perm[0] == 0
+        case BatchNormalization():
+            return step.op.axis != 0
+        case GlobalAveragePool() | GlobalMaxPool():
+            return step.op.keepdims and all(axis > 0 for axis in step.op.axes)
+        case Elementwise():
+            return step.op.pointwise
+        case _:
+            return isinstance(step.op, _APART)
+
+
+def _joined(parts: Sequence[Comparison]) -> Comparison:
+    """The comparison of a batch from those of its samples, all of which agree."""
+    at = max(range(len(parts)), key=lambda position: parts[position].ratio)
+    worst = parts[at].worst
+    if worst is not None:
+        worst = replace(worst, index=(at, *worst.index[1:]))
+    return replace(parts[at], size=sum(part.size for part in parts), worst=worst)
+
+
+class _Outputs(Mapping[str, Outputs]):
+    """The parties' outputs, of which only the framework's are kept."""
+
+    def __init__(self, capture: Capture, judge: Callable[[Capture], Report], parties: tuple[str, ...]):
+        self._capture, self._judge, self._parties = capture, judge, parties
+
+    def __getitem__(self, party: str) -> np.ndarray | tuple[np.ndarray | None, ...]:
+        if party not in self._parties:
+            raise KeyError(party)
+        if party == "framework":
+            outputs = self._capture.outputs
+            return outputs[0] if len(outputs) == 1 else outputs
+        return self._judge(self._capture).outputs[party]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parties)
+
+    def __len__(self) -> int:
+        return len(self._parties)

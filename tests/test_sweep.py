@@ -1,0 +1,128 @@
+"""The sweep: calls in order, bounded, and nothing left behind where it is stopped half-way."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import probe
+from probe.judge import judge
+from probe.model import Capture
+from probe.piecewise import _LARGE, judged_in_pieces
+from probe.pipeline import _Gate, _Stop, judged_in_order
+
+
+def net() -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    blocks = [torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU()) for _ in range(12)]
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), *blocks)
+
+
+def threads() -> set[str]:
+    return {thread.name.rpartition("_")[0] or thread.name for thread in threading.enumerate() if thread.name.startswith("probe-")}
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+
+
+def test_reports_come_in_execution_order(x):
+    model = net()
+    wanted = [name for name, module in model.named_modules() if not list(module.children())]
+    assert [report.layer for report in probe.sweep(model, x)] == wanted
+    assert not threads()
+
+
+def test_a_closed_sweep_leaves_nothing_behind(x):
+    model = net().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    attributes = {name: set(vars(module)) for name, module in model.named_modules()}
+    reports = probe.sweep(model, x)
+    next(reports)
+    next(reports)
+    assert threads()
+    reports.close()
+    assert not threads()
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+    assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_forward_pass_goes_no_further_than_a_few_calls(x):
+    reached = []
+    model = net()
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda *_, name=name: reached.append(name))
+    reports = probe.sweep(model, x)
+    next(reports)
+    for _ in range(20):
+        threading.Event().wait(0.01)
+    assert len(reached) < 15
+    reports.close()
+    assert len(reached) < 20
+
+
+def test_what_the_model_raises_comes_through(x):
+    model = net()
+    model.append(torch.nn.Linear(3, 3))
+    reports = probe.sweep(model, x)
+    with pytest.raises(probe.ProbeError, match="Linear"):
+        list(reports)
+    assert not threads()
+
+
+def test_what_a_worker_raises_comes_through():
+    def forward(push):
+        for number in range(100):
+            push(Capture("layer", "Kind", number, (), (), "float32"))
+
+    def prepare(capture):
+        return lambda: 1 // (5 - capture.call)
+
+    found = []
+    with pytest.raises(ZeroDivisionError):
+        for one in judged_in_order(forward, prepare):
+            found.append(one)
+    assert len(found) == 5
+    assert not threads()
+
+
+def test_a_gate_counts_bytes_as_well_as_calls():
+    gate = _Gate(10)
+    gate.enter(1 << 40)
+    waiting = threading.Thread(target=gate.wait)
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    gate.leave()
+    waiting.join(1)
+    assert not waiting.is_alive()
+    gate.close()
+    with pytest.raises(_Stop):
+        gate.wait()
+
+
+def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
+    layer = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3, padding=1))
+    size = int((_LARGE / 32 / 2) ** 0.5) + 2
+    x = np.random.default_rng(1).normal(size=(2, 3, size, size)).astype(np.float32)
+    captures: list[Capture] = []
+    probe.open_model(layer).run((x,), None, captures.append)
+    (capture,) = captures
+    whole, parts = judge(capture), judged_in_pieces(capture, judge)
+    assert parts.verdict == whole.verdict == "agree"
+    assert parts.comparisons.keys() == whole.comparisons.keys()
+    for pair, comparison in whole.comparisons.items():
+        assert parts.comparisons[pair].size == comparison.size
+        assert parts.comparisons[pair].ratio == pytest.approx(comparison.ratio, rel=0.5)
+    assert list(parts.outputs) == list(whole.outputs)
+    np.testing.assert_allclose(parts.outputs["numpy"], whole.outputs["numpy"], rtol=1e-12, atol=1e-12)
+    wrong = capture.outputs[0].copy()
+    wrong[1, 2, 3, 4] += 1
+    faulty = judged_in_pieces(replace(capture, outputs=(wrong,)), judge)
+    assert faulty.verdict == "diverge"
+    assert faulty.comparisons["framework", "numpy"].worst.index == (1, 2, 3, 4)
