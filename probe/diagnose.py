@@ -29,7 +29,7 @@ _CLEARLY = 0.2
 """A mistake that does not explain all is named where it leaves no more than this share of the difference."""
 _HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
-_SECONDS = 2.0
+_SECONDS = 1.5
 
 
 @dataclass(frozen=True)

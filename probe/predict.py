@@ -10,15 +10,15 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from probe.hypotheses.base import Case, Edit
-from probe.layer import Weight
-from probe.ops import AddConstant, Conv, MatMul, MulConstant
+from probe.layer import Step, Weight
+from probe.ops import AddConstant, BatchNormalization, Conv, MatMul, MulConstant
 from probe.ops.base import Elementwise, Indices, Rearrangement
 from probe.recompute import recompute, widened
 from probe.rounding import Precision, Values, allowances, settle
 
 __all__ = ["Rounding", "Sample", "at", "everywhere", "sample"]
 
-_TERMS = 1 << 18
+_TERMS = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +94,13 @@ def _rms(error: np.ndarray) -> float:
 
 def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
     """Elements to try edits on; None where the layer has no sum whose terms can be had one by one, or is small."""
-    traced = _trace(case.steps)
-    if traced is None or not case.comparable:
+    base = _trace(case.steps)
+    if base is None or not case.comparable:
         return None
-    position = traced
-    given = [case.input_of(position, i) for i in range(len(case.steps[position].sources(position)))]
-    count = int(np.clip(_TERMS // max(1, case.steps[position].op.terms_of(given, case.values[position])), 48, 512))
+    count = 512
+    if base >= 0:
+        given = [case.input_of(base, i) for i in range(len(case.steps[base].sources(base)))]
+        count = int(np.clip(_TERMS // max(1, case.steps[base].op.terms_of(given, case.values[base])), 48, 512))
     known = np.arange(case.observed.size) if case.known is None else np.flatnonzero(case.known)
     observed, healthy, slack = case.observed.ravel(), case.healthy.ravel(), np.broadcast_to(allowed, case.observed.shape).ravel()
     rng = np.random.default_rng(seed)
@@ -113,40 +114,47 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
 
 def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
     """The edited layer's output at some elements; None where only the whole can be computed."""
-    position = _trace(edit.steps)
-    if position is None:
+    base = _trace(edit.steps)
+    if base is None:
         return None
     try:
-        values = _upto(case, edit, position)
+        values = _upto(case, edit, max(0, base))
         given = [widened(x) for x in edit.inputs]
-        shapes = _shapes(edit, values, position, given)
+        shapes = _shapes(edit, values, base, given)
         back = [where]
-        for i in range(len(edit.steps) - 1, position, -1):
-            origin = edit.steps[i].op.origin(back[-1], [np.broadcast_to(0.0, shapes[i - 1 - position])])
+        for i in range(len(edit.steps) - 1, base, -1):
+            origin = edit.steps[i].op.origin(back[-1], [np.broadcast_to(0.0, shapes[i - 1 - base])])
             if origin is None:
                 return None
             back.append(origin)
         if shapes[-1] != case.observed.shape:
             return None
-        step = edit.steps[position]
-        chosen = [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
-        assert step.op.products is not None
         with np.errstate(all="ignore"):
-            out = step.op.products(chosen, back[-1]).sum(axis=(1, 2))
-            for i in range(position + 1, len(edit.steps)):
+            if base < 0:
+                out = given[edit.steps[0].sources(0)[0].index][back[-1]]
+            else:
+                products = edit.steps[base].op.products
+                assert products is not None
+                out = products(_chosen(edit, values, base, given), back[-1]).sum(axis=(1, 2))
+            for i in range(base + 1, len(edit.steps)):
                 back.pop()
-                out = _forward(edit.steps[i].op, out, back[-1], shapes[i - position])
+                out = _forward(edit.steps[i].op, out, back[-1], shapes[i - base])
         return out
     except (ValueError, IndexError, TypeError):
         return None
 
 
-def _shapes(edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
-    """The output shapes of the step at ``position`` and of those behind it, found on arrays that hold nothing."""
-    step = edit.steps[position]
-    chosen = [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
-    shapes = [_shape_of(step.op, chosen)]
-    for later in edit.steps[position + 1 :]:
+def _chosen(edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in edit.steps[position].sources(position)]
+
+
+def _shapes(edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
+    """The output shapes of the step at ``base`` (-1: the input's) and of those behind it, found on arrays that hold nothing."""
+    if base < 0:
+        shapes = [given[edit.steps[0].sources(0)[0].index].shape]
+    else:
+        shapes = [_shape_of(edit.steps[base].op, _chosen(edit, values, base, given))]
+    for later in edit.steps[base + 1 :]:
         shapes.append(later.op.run(np.broadcast_to(0.0, shapes[-1]))[0].shape if isinstance(later.op, Rearrangement) else shapes[-1])
     return shapes
 
@@ -164,26 +172,32 @@ def _shape_of(op: object, inputs: Sequence[np.ndarray]) -> tuple[int, ...]:
 
 
 def _forward(op: object, x: np.ndarray, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
-    if isinstance(op, Rearrangement):
-        return x
-    if isinstance(op, AddConstant | MulConstant):
-        constant = np.broadcast_to(op.value.value, shape)[where]
-        return x + constant if isinstance(op, AddConstant) else x * constant
-    assert isinstance(op, Elementwise)
-    return op.f(x)
+    """One step on elements that are at ``where`` in an output of ``shape``."""
+    match op:
+        case Rearrangement():
+            return x
+        case AddConstant() | MulConstant():
+            constant = np.broadcast_to(op.value.value, shape)[where]
+            return x + constant if isinstance(op, AddConstant) else x * constant
+        case BatchNormalization():
+            gain, mean, bias = (np.broadcast_to(part, shape)[where] for part in op._terms(np.broadcast_to(0.0, shape)))
+            return (x - mean) * gain + bias
+        case Elementwise():
+            return op.f(x)
+    raise TypeError(f"{type(op).__name__} is not computed element by element")
 
 
-def _trace(steps: Sequence) -> int | None:
-    """The last sum of products, where all behind it acts on each element alone."""
+def _trace(steps: Sequence[Step]) -> int | None:
+    """The last sum of products where all behind it acts on each element alone; -1 where the whole layer does; else None."""
     for position in range(len(steps) - 1, -1, -1):
         op = steps[position].op
         if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0].step != position:
             return None
         if op.products is not None:
             return position
-        if isinstance(op, Rearrangement | AddConstant | MulConstant):
+        if isinstance(op, Rearrangement | AddConstant | MulConstant | BatchNormalization):
             continue
         held = [getattr(op, part.name) for part in fields(op)]
         if not isinstance(op, Elementwise) or any(isinstance(one, Weight | np.ndarray) for one in held):
             return None
-    return None
+    return -1 if steps and steps[0].sources(0)[0].step < 0 else None

@@ -606,7 +606,7 @@ def floored_kernel():
     x = draw(7, 20)
     layer = _quantised(qkeras.QDense, x, 6)
     w, b = layer.get_weights()
-    low = np.clip(np.floor(w * 8), -8, 7) / 8
+    low = np.clip(np.floor(w * 8), -7, 7) / 8
     return layer, x, x @ low.astype(np.float32) + np.array(layer.bias_quantizer_internal(b))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.hypotheses.base import Case, Edit, Reordered, hypothesis
 from probe.layer import Weight
-from probe.ops import Conv, GroupNormalization, MatMul, Reshape, Transpose
+from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Transpose
 
 __all__: list[str] = []
 
@@ -113,15 +113,18 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
     """
     for position, op in case.having(object):
         names = {part.name for part in fields(op)}
-        rank = case.input_of(position).ndim
+        shape = case.input_of(position).shape
+        rank = len(shape)
         if "axis" in names and not isinstance(op, Reordered):
             for axis in range(rank):
-                if axis != op.axis % rank:
+                # Parameters go along another axis only where it is as long; NumPy would broadcast them along one of length 1.
+                fits = shape[axis] == shape[op.axis % rank] or not isinstance(op, BatchNormalization)
+                if axis != op.axis % rank and fits:
                     yield case.edit(f"{type(op).__name__} over axis {axis} instead of {op.axis}", case.changed(position, axis=axis))
         if "axes" in names and op.axes:
             parameters = [getattr(op, name) for name in names if isinstance(getattr(op, name), Weight)]
             for axes in _others(op.axes, rank):
-                if parameters and not _fits(case.input_of(position).shape, axes, parameters[0].value.size):
+                if parameters and not _fits(shape, axes, parameters[0].value.size):
                     continue
                 yield case.edit(f"{type(op).__name__} over axes {axes} instead of {op.axes}", case.changed(position, axes=axes))
 

@@ -107,9 +107,8 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
             if shape == have.shape:
                 claim = f"{weight.name} {have.shape} is used with its axes in the order {perm}"
                 yield _exchanged(case, position, weight, partial(np.transpose, axes=perm), claim)
-        if have.size > 1 << 22:
-            continue
-        for perm in permutations(range(have.ndim)):
+        usual = _usual_orders(have.ndim)
+        for perm in usual if have.size > 1 << 18 else dict.fromkeys((*usual, *permutations(range(have.ndim)))):
             shape = tuple(have.shape[axis] for axis in perm)
             if shape == have.shape:
                 continue
@@ -117,6 +116,15 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
             yield _exchanged(case, position, weight, partial(_read_as, shape=shape, perm=perm), claim)
             claim = f"{weight.name} is written as {shape} and its numbers read as {have.shape}"
             yield _exchanged(case, position, weight, partial(_written_as, perm=perm), claim)
+
+
+def _usual_orders(rank: int) -> tuple[tuple[int, ...], ...]:
+    """(out, in, *k) to (*k, in, out) and back, all reversed, the second axis to the end and the last to the second place."""
+    if rank < 3:
+        return tuple(permutations(range(rank)))
+    spatial = tuple(range(rank - 2))
+    there, back = (*range(2, rank), 1, 0), (rank - 1, rank - 2, *spatial)
+    return there, back, tuple(reversed(range(rank))), (0, *range(2, rank), 1), (0, rank - 1, *range(1, rank - 1))
 
 
 def _read_as(array: np.ndarray, shape: tuple[int, ...], perm: tuple[int, ...]) -> np.ndarray:

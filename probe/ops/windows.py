@@ -114,7 +114,7 @@ class Conv(Sum):
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias last where there is one."""
-        x, w = inputs[0], self._kernel(inputs).astype(np.float64)
+        x, w = inputs[0], self._kernel(inputs)
         width, deep = w.shape[1], w.shape[0] // self.groups
         windows = _windows(_padded(x, self.pads), w.shape[2:], self.strides, self.dilations)
         batch, channel, *position = where
@@ -144,6 +144,13 @@ class Conv(Sum):
 class _Pool(Op):
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
+    def reach(self, mask, inputs):
+        x, kernel = inputs[0], self._kernel(inputs)
+        groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
+        seen = _seen(groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations)
+        found = np.repeat(seen, kernel.shape[1], axis=1)
+        return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
+
     pads: Pads
 
     def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
