@@ -120,7 +120,7 @@ class Conv(Sum):
         batch, channel, *position = where
         members = (channel // deep)[:, None] * width + np.arange(width)
         gathered = windows[(batch[:, None], members, *(at[:, None] for at in position))]
-        terms = (gathered * w[channel]).reshape(len(batch), width, -1)
+        terms = (gathered * w[channel].astype(np.float64)).reshape(len(batch), width, -1)
         if self.bias is not None:
             last = np.zeros((len(batch), width, 1))
             last[:, -1, 0] = self.bias.value[channel]
@@ -144,13 +144,6 @@ class Conv(Sum):
 class _Pool(Op):
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
-    def reach(self, mask, inputs):
-        x, kernel = inputs[0], self._kernel(inputs)
-        groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
-        seen = _seen(groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations)
-        found = np.repeat(seen, kernel.shape[1], axis=1)
-        return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
-
     pads: Pads
 
     def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
