@@ -54,6 +54,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option("--expect-at", metavar="0,0:3,0:3,0", help="Which part of the output --expect holds: a number or a slice per axis.")
 @click.option("--expect-value", type=float, metavar="X", help="Your own value of one element, the one that --at names.")
 @click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
+@click.option("--sees", is_flag=True, help="With --at: which elements of the model's input can influence it at all.")
 @click.option("--thorough", is_flag=True, help="Look at length for the mistake where parties diverge.")
 @click.option("--causes", is_flag=False, flag_value="all", metavar="[SLUG]", help="The mistakes that are known, or one of them at length.")
 @click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
@@ -139,6 +140,8 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
         raise click.UsageError("--input is the model's input, --expect-input the layer's own: give one of them")
     if options["expect_value"] is not None and (options["at"] is None or options["expect"] is not None):
         raise click.UsageError("--expect-value is the value of one element: name it by --at, and leave --expect out")
+    if options["sees"] and (options["at"] is None or options["expect_value"] is not None):
+        raise click.UsageError("--sees is about one element: give --at, without --expect-value")
     if options["expect_at"] is not None and options["expect"] is None:
         raise click.UsageError("--expect-at says which part of the output --expect holds: give --expect FILE too")
     with _quiet():
@@ -291,6 +294,7 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
         call=options["call"] or 0,
         shape=options["shape"],
         seed=options["seed"],
+        sees=options["sees"],
     )
     if options["json_"] != "-":
         click.echo(str(story))

@@ -89,6 +89,8 @@ class Captured:
     arrays: tuple[np.ndarray, ...]
     how: str
     notes: tuple[str, ...]
+    alone: bool = False
+    """Whether the layer alone was run, on ``arrays``."""
 
 
 def captured(
@@ -113,7 +115,7 @@ def captured(
         raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
     if call is not None and not 0 <= call < len(calls):
         raise BadInput(f"{layer!r} is called {len(calls)} times; call {call} does not exist (they count from 0)")
-    return Captured(model, calls if call is None else [calls[call]], arrays, how, said)
+    return Captured(model, calls if call is None else [calls[call]], arrays, how, said, given is not None)
 
 
 def _faithful(model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:

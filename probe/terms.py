@@ -17,10 +17,11 @@ from probe.layer import Ref, Step, Weight
 from probe.model import Capture
 from probe.ops import Account, Rearrangement, Reshape, Stage, Terms, Transpose, named
 from probe.recompute import in_floats, overflown, recompute, widened
-from probe.report.story import Change, Member, Origin, Story, Term, total
+from probe.report.story import Change, Field, Member, Origin, Story, Term, total
 from probe.report.text import arrays
-from probe.road import captured
+from probe.road import Captured, captured
 from probe.rounding import Values, allowances, precision_of, settle
+from probe.sees import seen
 
 __all__ = ["explain", "origin_of"]
 
@@ -37,10 +38,12 @@ def explain(
     call: int = 0,
     shape: Any = None,
     seed: int = 0,
+    sees: bool = False,
 ) -> Story:
     """How the element ``at`` of a layer's output came about; the other arguments are those of ``probe.check``.
 
     ``at`` indexes the framework's own output. Of a layer that is called several times it is the first call, or ``call``.
+    ``sees`` also tells which elements of the model's input can influence it at all.
     Raises Undescribed where the layer has no description.
     """
     found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed)
@@ -58,6 +61,7 @@ def explain(
     if not 0 <= output < len(values[-1]):
         raise BadInput(f"{layer!r} has {len(values[-1])} outputs; output {output} does not exist (they count from 0)")
     place = _place(at, values[-1][output].shape, layer)
+    fields = _fields(found, capture, values[-1][output].shape, place, output) if sees else ()
     told = {party: arrays(one)[output] for party, one in report.outputs.items()}
     return Story(
         layer=layer,
@@ -71,6 +75,7 @@ def explain(
         verdict=report.verdict,
         sentence=report.sentence,
         output=output,
+        sees=fields,
         axes=axes if len(axes) == len(place) else (),
         missing=report.missing,
         source=found.model.source,
@@ -78,6 +83,17 @@ def explain(
         how=found.how,
         notes=(*found.model.notes, *found.notes, *report.notes),
     )
+
+
+def _fields(found: Captured, capture: Capture, shape: tuple[int, ...], place: tuple[int, ...], output: int) -> tuple[Field, ...]:
+    if found.alone:
+        raise BadInput("what an element sees of the model's input needs a run of the model, not of the layer alone")
+    mask = np.zeros(shape, bool)
+    mask[place] = True
+    specs = found.model.inputs
+    names = [f"input {k}" for k in range(len(found.arrays))] if specs is None else [spec.name for spec in specs]
+    masks = seen(found.model, found.arrays, capture.layer, capture.call, mask, output)
+    return tuple(Field(name, one) for name, one in zip(names, masks, strict=True))
 
 
 def _place(at: Sequence[int], shape: tuple[int, ...], layer: str) -> tuple[int, ...]:

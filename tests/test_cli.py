@@ -76,6 +76,8 @@ def test_one_element_is_explained(probe, tmp_path):
     status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "0,0,0,0", "--json", "-")
     told = json.loads(out)
     assert status == 0 and len(told["terms"]) == 9 and sum(term["padding"] for term in told["terms"]) == 5
+    status, out, _ = probe(QKERAS, "--layer", "conv2d_1", "--input", DIGITS, "--at", "3,2,2,5", "--sees")
+    assert status == 0 and "image[3, 3:8, 3:8, 0]: 25 of 640 elements" in out, out
     np.savetxt(tmp_path / "mine.txt", np.zeros(10 * 8 * 8 * 16))
     status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "3,4,3,5", "--expect", tmp_path / "mine.txt")
     assert status == 1 and "  yours          0" in out
@@ -83,6 +85,7 @@ def test_one_element_is_explained(probe, tmp_path):
         (("--layer", "conv2d", "--at", "3,4,3"), "give 4 indices"),
         (("--layer", "conv2d", "--at", "3,4,3,5", "--save", "out.npz"), "--save"),
         (("--layer", "conv2d", "--at", "here"), "whole numbers"),
+        (("--layer", "conv2d", "--sees"), "--at"),
         (("--at", "3,4,3,5"), "--at needs --layer"),
         (("--all", "--at", "3,4,3,5"), "--at"),
     ):

@@ -608,6 +608,9 @@ class Softmax(Op):
     def emit(self, graph, *inputs):
         return (graph.op("Softmax", inputs[0], axis=self.axis),)
 
+    def reach(self, mask, inputs):
+        return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
+
     def account(self, inputs, outputs, at):
         members = _members(inputs[0], at, self.axis)
         taken = self.sign * inputs[0][tuple(members.T)]
@@ -652,6 +655,9 @@ class LogSoftmax(Op):
 
     def emit(self, graph, *inputs):
         return (graph.op("LogSoftmax", inputs[0], axis=self.axis),)
+
+    def reach(self, mask, inputs):
+        return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
 
     def account(self, inputs, outputs, at):
         members = _members(inputs[0], at, self.axis)
@@ -709,6 +715,9 @@ class Sparsemax(Op):
         level = graph.op("Div", graph.op("Sub", total, graph.const(1.0)), count)
         return (graph.op("Relu", graph.op("Sub", inputs[0], level)),)
 
+    def reach(self, mask, inputs):
+        return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
+
     def account(self, inputs, outputs, at):
         members = _members(inputs[0], at, self.axis)
         line = tuple(0 if k == self.axis % inputs[0].ndim else i for k, i in enumerate(at))
@@ -741,6 +750,9 @@ class Glu(Op):
     def emit(self, graph, *inputs):
         value, gate = graph.ops("Split", inputs[0], axis=self.axis, num_outputs=2, outputs=2)
         return (graph.op("Mul", value, graph.op("Sigmoid", gate)),)
+
+    def reach(self, mask, inputs):
+        return (np.concatenate([mask, mask], axis=self.axis),)
 
     def account(self, inputs, outputs, at):
         axis = self.axis % inputs[0].ndim

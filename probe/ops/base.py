@@ -81,6 +81,10 @@ class Op:
         """How one element of the first output came about; without terms where that is not said."""
         return Account((), (Stage(self.title(inputs), float(outputs[0][at])),))
 
+    def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Which elements of each input can influence the masked ones of the first output at all; all of them where that is not said."""
+        return tuple(np.full(x.shape, mask.any()) for x in inputs)
+
     def title(self, inputs: Sequence[np.ndarray]) -> str:
         """The op's name and what it computes, in one line."""
         formula = self.says(inputs) or (type(self).__doc__ or "").partition("\n")[0].rstrip(".")
@@ -155,6 +159,9 @@ class Elementwise(Op):
     def account(self, inputs, outputs, at):
         return Account((Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),))
 
+    def reach(self, mask, inputs):
+        return (mask,)
+
 
 class Rearrangement(Op):
     """Elements are moved or repeated, never changed: slack moves with them."""
@@ -164,6 +171,13 @@ class Rearrangement(Op):
         back = self.origin(tuple(where.T), inputs)
         assert back is not None
         return np.zeros(len(where), int), np.stack(back, axis=1) if back else np.zeros((len(where), 0), int)
+
+    def reach(self, mask, inputs):
+        reached = tuple(np.zeros(x.shape, bool) for x in inputs)
+        which, back = self.follow(np.argwhere(mask), inputs)
+        for k, one in enumerate(reached):
+            one[tuple(back[which == k].T)] = True
+        return reached
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         if all(slack is None for slack in slacks):

@@ -90,3 +90,6 @@ class MatMul(Sum):
         count = self.weight.value.shape[0]
         where = box([*at[:-1], range(count)])
         return Account((Terms(where, factor=self.weight, factor_where=box([range(count), at[-1]])),), bias=self.bias, bias_where=at[-1:])
+
+    def reach(self, mask, inputs):
+        return (np.broadcast_to(mask.any(axis=-1, keepdims=True), inputs[0].shape),)

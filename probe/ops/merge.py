@@ -32,6 +32,13 @@ def _place(x: np.ndarray, at: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - x.ndim :], x.shape, strict=True))
 
 
+def _narrowed(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of what was broadcast to the mask's shape."""
+    lead = mask.ndim - len(shape)
+    repeated = tuple(lead + axis for axis, size in enumerate(shape) if size == 1)
+    return np.asarray(mask.any(axis=(*range(lead), *repeated), keepdims=True)).reshape(shape)
+
+
 class _Merge(Op):
     """A chain of one binary function over inputs that broadcast as in NumPy."""
 
@@ -47,6 +54,9 @@ class _Merge(Op):
 
     def account(self, inputs, outputs, at):
         return Account(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
+
+    def reach(self, mask, inputs):
+        return tuple(_narrowed(mask, x.shape) for x in inputs)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         magnitude = sum(np.abs(x) for x in inputs)
@@ -147,6 +157,9 @@ class Mean(Op):
         terms = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
         return Account(terms, (Stage(f"divided by {len(inputs)}", float(outputs[0][at])),))
 
+    def reach(self, mask, inputs):
+        return tuple(_narrowed(mask, x.shape) for x in inputs)
+
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         magnitude = sum(np.abs(x) for x in inputs)
         own = (len(inputs) + 1) * precision.unit * magnitude / len(inputs) + precision.tiny
@@ -190,6 +203,9 @@ class AddConstant(Op):
         words = f"plus {named(self.value, _place(self.value.value, at))}"
         return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
+    def reach(self, mask, inputs):
+        return (_narrowed(mask, inputs[0].shape),)
+
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = precision.unit * (np.abs(inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
         return (own + _total(slacks, outputs[0].shape),)
@@ -213,6 +229,9 @@ class MulConstant(Op):
     def account(self, inputs, outputs, at):
         words = f"times {named(self.value, _place(self.value.value, at))}"
         return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
+
+    def reach(self, mask, inputs):
+        return (_narrowed(mask, inputs[0].shape),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = 2 * precision.unit * np.abs(outputs[0]) + precision.tiny

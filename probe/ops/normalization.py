@@ -88,6 +88,9 @@ class BatchNormalization(Op):
             stages.append(Stage(f"plus {named(self.bias, place)}", float(outputs[0][at])))
         return Account((Terms(np.array([at], int)),), tuple(stages))
 
+    def reach(self, mask, inputs):
+        return (mask,)
+
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a sum, a reciprocal root of
         # up to two units and a product; then two products and two sums. Ten roundings bound both.
@@ -211,6 +214,9 @@ class LayerNormalization(Op):
         place = tuple(at[axis] for axis in self.axes)
         return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), place)
 
+    def reach(self, mask, inputs):
+        return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
+
 
 @dataclass(frozen=True, eq=False)
 class GroupNormalization(Op):
@@ -268,3 +274,8 @@ class GroupNormalization(Op):
         first = at[1] // width * width
         members = box([at[0], range(first, first + width), *(range(size) for size in x.shape[2:])])
         return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), at[1:2])
+
+    def reach(self, mask, inputs):
+        groups = self._split(mask)
+        whole = groups.any(axis=tuple(range(2, groups.ndim)), keepdims=True)
+        return (np.broadcast_to(whole, groups.shape).reshape(mask.shape),)

@@ -263,6 +263,9 @@ class AutoQuantizedBits(Quantizer):
     keep_negative: bool = True
     axes: tuple[int, ...] = ()
 
+    def reach(self, mask, inputs):
+        return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
+
     def limits(self) -> tuple[float, float]:
         """The lowest and the highest level, in steps."""
         return 1 - 2.0 ** (self.bits - 1), 2.0 ** (self.bits - 1) - 1

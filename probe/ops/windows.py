@@ -45,6 +45,23 @@ def _windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilat
     return view[(slice(None),) * (x.ndim - rank) + tuple(steps)]
 
 
+def _seen(
+    mask: np.ndarray, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Pads, dilations: Sequence[int]
+) -> np.ndarray:
+    """Which elements of (batch, channel, *sizes) lie in the window of a masked output."""
+    spans = [
+        max(size + before + after, (count - 1) * s + (k - 1) * d + 1)
+        for size, (before, after), count, k, s, d in zip(sizes, pads, mask.shape[2:], kernel, strides, dilations, strict=True)
+    ]
+    whole = np.zeros((*mask.shape[:2], *spans), bool)
+    for tap in np.ndindex(*kernel):
+        places = [
+            slice(t * d, t * d + (count - 1) * s + 1, s) for t, d, s, count in zip(tap, dilations, strides, mask.shape[2:], strict=True)
+        ]
+        whole[(slice(None), slice(None), *places)] |= mask
+    return whole[(slice(None), slice(None), *(slice(before, before + size) for size, (before, _) in zip(sizes, pads, strict=True)))]
+
+
 @dataclass(frozen=True, eq=False)
 class Conv(Sum):
     """Cross-correlation (ONNX Conv). Input (batch, channel, *spatial), output (batch, out channel, *spatial).
@@ -126,6 +143,13 @@ class Conv(Sum):
             last[:, -1, 0] = self.bias.value[channel]
             terms = np.concatenate([terms, last], axis=2)
         return terms
+
+    def reach(self, mask, inputs):
+        x, kernel = inputs[0], self._kernel(inputs)
+        groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
+        seen = _seen(groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations)
+        found = np.repeat(seen, kernel.shape[1], axis=1)
+        return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
 
     def account(self, inputs, outputs, at):
         shape = self._kernel(inputs).shape
@@ -234,6 +258,9 @@ class MaxPool(_Pool):
             blind = blind[..., None] | ~((cells >= 0) & (cells < size)).any(axis=1)
         return blind
 
+    def reach(self, mask, inputs):
+        return (_seen(mask, inputs[0].shape[2:], self.kernel, self.strides, self.pads, self.dilations),)
+
     def account(self, inputs, outputs, at):
         return _largest(inputs[0], self._cells(at, inputs[0].shape, self.dilations), float(outputs[0][at]))
 
@@ -295,6 +322,9 @@ class AveragePool(_Pool):
         mean = graph.op("AveragePool", x, kernel_shape=self.kernel, strides=self.strides)
         return (mean,) if (divisor == window).all() else (graph.op("Mul", mean, graph.const(window / divisor)),)
 
+    def reach(self, mask, inputs):
+        return (_seen(mask, inputs[0].shape[2:], self.kernel, self.strides, self.pads, (1,) * len(self.kernel)),)
+
     def account(self, inputs, outputs, at):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         divisor = int(self._layout(inputs[0].shape[2:])[1][at[2:]])
@@ -351,6 +381,10 @@ class GlobalAveragePool(Op):
     def emit(self, graph, *inputs):
         return (graph.op("ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
 
+    def reach(self, mask, inputs):
+        shape = [1 if axis in {k % inputs[0].ndim for k in self.axes} else size for axis, size in enumerate(inputs[0].shape)]
+        return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
+
     def account(self, inputs, outputs, at):
         cells = _reduced(at, inputs[0].shape, self.axes, self.keepdims)
         return _mean(cells, float(outputs[0][at]))
@@ -378,6 +412,10 @@ class GlobalMaxPool(Op):
     def emit(self, graph, *inputs):
         return (graph.op("ReduceMax", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
 
+    def reach(self, mask, inputs):
+        shape = [1 if axis in {k % inputs[0].ndim for k in self.axes} else size for axis, size in enumerate(inputs[0].shape)]
+        return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
+
     def account(self, inputs, outputs, at):
         cells = _reduced(at, inputs[0].shape, self.axes, self.keepdims)
         return _largest(inputs[0], cells, float(outputs[0][at]))
@@ -401,6 +439,16 @@ class _AdaptivePool(Op):
         lead = len(shape) - len(self.output_size)
         cells = self._cells(shape[lead:])
         return box([*at[:lead], *(range(*axis[i]) for axis, i in zip(cells, at[lead:], strict=True))])
+
+    def reach(self, mask, inputs):
+        first = inputs[0].ndim - len(self.output_size)
+        for axis, cells in enumerate(self._cells(inputs[0].shape[first:]), start=first):
+            lead = (slice(None),) * axis
+            wider = np.zeros((*mask.shape[:axis], inputs[0].shape[axis], *mask.shape[axis + 1 :]), bool)
+            for i, (start, stop) in enumerate(cells):
+                wider[(*lead, slice(start, stop))] |= mask[(*lead, slice(i, i + 1))]
+            mask = wider
+        return (mask,)
 
     def _fold(self, x: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
         first = x.ndim - len(self.output_size)

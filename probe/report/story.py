@@ -4,13 +4,16 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probe.compare import PARTIES
 from probe.report.text import LABELS
 from probe.report.text import number as _number
 
-__all__ = ["Change", "Member", "Origin", "Story", "Term", "total"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Change", "Field", "Member", "Origin", "Story", "Term", "total"]
 
 SHOWN, SHOWN_INSIDE, OPENED = 12, 5, 3
 """Terms listed one by one, of a sum and of a sum inside it, and how many of the latter."""
@@ -86,6 +89,37 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
+class Field:
+    """What of one input of the model can influence an element at all."""
+
+    name: str
+    mask: "np.ndarray"
+
+    @property
+    def box(self) -> tuple[tuple[int, int], ...] | None:
+        """The (start, stop) on each axis that hold it, or None where it is nothing."""
+        places = self.mask.nonzero()
+        return tuple((int(at.min()), int(at.max()) + 1) for at in places) if self.mask.any() else None
+
+    @property
+    def count(self) -> int:
+        return int(self.mask.sum())
+
+    def as_dict(self) -> dict[str, Any]:
+        """With every index where these are not simply all that the box holds."""
+        told: dict[str, Any] = {"input": self.name, "shape": self.mask.shape, "count": self.count, "box": self.box}
+        whole = math.prod(stop - start for start, stop in self.box or ())
+        return told if self.box is None or whole == self.count else told | {"indices": [at.tolist() for at in self.mask.nonzero()]}
+
+    def __str__(self) -> str:
+        if self.box is None:
+            return f"  {self.name}: nothing of {self.mask.shape}"
+        ranges = ", ".join(str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in self.box)
+        among = "" if math.prod(stop - start for start, stop in self.box) == self.count else ", not all of them"
+        return f"  {self.name}[{ranges}]{among}: {self.count} of {self.mask.size} elements"
+
+
+@dataclass(frozen=True, eq=False)
 class Story:
     """How one element of a layer's output came about; ``str(story)`` is what the command prints."""
 
@@ -109,6 +143,8 @@ class Story:
     framework: str = ""
     how: str = ""
     notes: tuple[str, ...] = ()
+    sees: tuple[Field, ...] = ()
+    """What can influence the element at all, for each input of the model, where that was asked for."""
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -130,7 +166,8 @@ class Story:
 
     def to_json(self) -> str:
         """All terms; NaN and inf are strings."""
-        told = {name: value for name, value in vars(self).items() if name != "origin"}
+        told = {name: value for name, value in vars(self).items() if name not in ("origin", "sees")}
+        told["sees"] = [one.as_dict() for one in self.sees]
         told |= {**asdict(self.origin), "subtotals": {str(channel): value for channel, value in self.subtotals.items()}}
         return json.dumps(_plain(told), indent=2, allow_nan=False)
 
@@ -239,6 +276,8 @@ def _render(story: Story) -> str:
         elif party in story.missing:
             lines.append(f"  {LABELS[party]:<14} missing: {story.missing[party]}")
     lines.append(f"  rounding allows {story.allowance:.3g} here")
+    if story.sees:
+        lines += ["", "of the model's input, this element can be influenced by", *map(str, story.sees)]
     for note in story.notes:
         lines += ["", f"note: {note}"]
     return "\n".join([*lines, "", f"the whole layer: {story.sentence}"])
