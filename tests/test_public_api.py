@@ -54,6 +54,7 @@ def test_an_unknown_name_is_an_attribute_error():
             probe.check,
             ["model", "layer", "x", "expected", "given", "call", "shape", "seed", "rtol", "atol", "expected_at", "thorough", "progress"],
         ),
+        (probe.explain, ["model", "layer", "x", "at", "output", "expected", "given", "call", "shape", "seed"]),
         (probe.sweep, ["model", "x", "expected", "shape", "seed", "layers"]),
         (probe.assert_layer, ["model", "layer", "x", "expected"]),
     ],
