@@ -22,6 +22,7 @@ import torch
 
 import probe
 from probe.cli import main
+from probe.hypotheses import REGISTERED
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,13 +49,23 @@ def groupnorm() -> str:
     return str(probe.check(net, "1", np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)))
 
 
-def stored() -> str:
+def _raw() -> probe.Report:
+    """The first layer of the QKeras net by hand, with the weights that get_weights() gives."""
     model = probe.open_model(str(ROOT / "examples" / "digits_qkeras.h5"))
     x = np.load(ROOT / "examples" / "digits.npy")
     weights = probe.check(model, "conv2d", x).weights
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
     mine = np.einsum("bhwcij,ijco->bhwo", windows, weights["kernel"].stored) + weights["bias"].stored
-    return probe.check(model, "conv2d", x, expected=mine).sentence
+    return probe.check(model, "conv2d", x, expected=mine)
+
+
+def stored() -> str:
+    return _raw().sentence
+
+
+def why() -> str:
+    """What the report says of the mistake."""
+    return "\n".join(line for line in str(_raw()).split("\n\n") if line.startswith("why: "))
 
 
 def at() -> str:
@@ -91,13 +102,28 @@ def layers() -> str:
     return "\n".join(rows)
 
 
-PARTS = {"first": first, "groupnorm": groupnorm, "stored": stored, "at": at, "conv1d": conv1d, "channels": channels, "layers": layers}
+def causes() -> str:
+    rows = ["| slug | the mistake |", "|---|---|"]
+    return "\n".join([*rows, *(f"| `{one.slug}` | {one.title} |" for one in REGISTERED)])
+
+
+PARTS = {
+    "why": why,
+    "causes": causes,
+    "first": first,
+    "groupnorm": groupnorm,
+    "stored": stored,
+    "at": at,
+    "conv1d": conv1d,
+    "channels": channels,
+    "layers": layers,
+}
 
 
 def section(name: str) -> str:
     """A part as it stands in the README."""
     body = PARTS[name]()
-    if name == "layers":
+    if name in ("layers", "causes"):
         return body
     width = 140
     wrapped = [piece for line in body.splitlines() for piece in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])]

@@ -41,3 +41,13 @@ def test_healthy_values_give_no_finding(family):
     assert report.ok, report
     assert not report.findings
     assert not report.diagnosis
+
+
+def test_the_page_of_causes_is_the_codes_own():
+    """Run ``python tests/faults.py`` after a change; what was named is what the tests above hold."""
+    text = (faults.ROOT / "docs" / "causes.md").read_text()
+    for one in REGISTERED:
+        assert f"### `{one.slug}`\n\n{one.text}\n" in text, "run python tests/faults.py"
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| ")][1:]
+    assert rows == [[f"| {slug}", family] for slug, family, _ in faults.ROWS], "run python tests/faults.py"
+    assert "(wrong)" not in text
