@@ -246,7 +246,7 @@ def _exact(case: Case, exact: Sequence[_Scored], party: str) -> tuple[Finding, .
     best: dict[tuple[str, ...], _Scored] = {}
     others: dict[tuple[str, ...], list[str]] = {}
     for one in exact:
-        slugs = tuple(sorted({one.hypothesis.slug, *(part.hypothesis.slug for part in one.also)}))
+        slugs = tuple(sorted(_slugs(one)))
         if slugs in best:
             others.setdefault(slugs, []).append(one.edit.claim)
         else:
@@ -305,5 +305,10 @@ def _finding(one: _Scored, party: str, tie: bool, others: Sequence[str]) -> Find
         claim += f" ({', or '.join(shown)}: just as well)"
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
     explained = 1.0 if one.exact else max(0.0, 1 - one.share)
-    also = tuple(part.hypothesis.slug for part in parts[1:])
-    return Finding(parts[0].hypothesis.slug, claim, one.left, explained, do, tie, also, party)
+    first, *also = _slugs(one)
+    return Finding(first, claim, one.left, explained, do, tie, tuple(also), party)
+
+
+def _slugs(one: _Scored) -> tuple[str, ...]:
+    """All mistakes of a prediction, the first one first."""
+    return tuple(dict.fromkeys(slug for part in (*one.also, one) for slug in (part.hypothesis.slug, *part.edit.also)))

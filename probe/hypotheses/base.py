@@ -34,6 +34,8 @@ class Edit:
     """What to do about it."""
     fitted: int = 0
     """How many numbers were fitted to the observation."""
+    also: tuple[str, ...] = ()
+    """Other mistakes, by their slugs, that this edit contains."""
 
 
 @dataclass(frozen=True, eq=False)

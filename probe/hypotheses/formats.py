@@ -225,46 +225,62 @@ def fixed_point(case: Case) -> Iterator[Edit]:
     if usual is not None and usual <= fraction:
         return
     step = 2.0**-fraction
-    low, high = _bounds(case, step)
-    limits = "" if not np.isfinite(high) else f", clipped to {low:g} .. {high:g}"
-    for mode in _MODES:
-        fixed = _FixedPoint(step, mode, low, high)
-        yield case.edit(
-            f"the output has {fraction} fraction bits, rounded {mode}{limits}", case.appended(fixed), fitted=1, do="use a wider type"
-        )
+    ends = _ends(case, step)
+    for last in _ROUNDED:
+        for end in ends:
+            claim = f"the output has {fraction} fraction bits, rounded {last}{end.told}"
+            yield case.edit(claim, case.appended(end.op(step, last)), fitted=1, do="use a wider type", also=end.also)
     summing = _summing(case)
     floats = [x.dtype.kind == "f" for x in case.inputs]
-    for finer in range(0, 9) if summing else ():
+    for finer in (0, 1, 2, 3, 4, 5, 6, 7, 8, -1, -2, -3, -4) if summing else ():
         size = 2.0 ** -(fraction + finer)
-        for mode in ("half up", "half to even", "down (floor)", "towards zero"):
+        for mode in _ROUNDED:
             quantise = _FixedPoint(size, mode).f
-            arrays = {
-                weight.name: quantise(weight.effective.astype(np.float64))
-                for _, op in summing
-                for weight in (op.weight, op.bias)  # type: ignore[attr-defined]
-                if weight is not None
-            }
-            weights = case.with_weights(arrays)
+            held = [weight for _, op in summing for weight in (op.weight, op.bias) if weight is not None]  # type: ignore[attr-defined]
+            weights = case.with_weights({weight.name: quantise(weight.effective.astype(np.float64)) for weight in held})
             inputs = tuple(quantise(x.astype(np.float64)) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
             for given, told in ((inputs, "inputs and weights"), (case.inputs, "weights")):
-                for last in ("down (floor)", "half up", "half to even", "towards zero"):
-                    yield case.edit(
-                        f"{told} have {fraction + finer} fraction bits (rounded {mode}), the output {fraction} (rounded {last}){limits}",
-                        case.became_steps(weights).appended(_FixedPoint(step, last, low, high)),
-                        given,
-                        fitted=2,
-                        do="use a wider type",
-                    )
+                sides = f"{told} have {fraction + finer} fraction bits (rounded {mode})"
+                for last in _ROUNDED:
+                    for end in ends:
+                        claim = f"{sides}, the output {fraction} (rounded {last}){end.told}"
+                        steps = case.became_steps(weights).appended(end.op(step, last))
+                        yield case.edit(claim, steps, given, fitted=2, do="use wider types", also=end.also)
 
 
-def _bounds(case: Case, step: float) -> tuple[float, float]:
-    """The range of a signed type, where the values end at one and the healthy ones go on; else none."""
+_ROUNDED = ("down (floor)", "half up", "half to even", "towards zero")
+
+
+@dataclass(frozen=True)
+class _End:
+    """What happens to values beyond the type."""
+
+    low: float = -np.inf
+    high: float = np.inf
+    wrap: bool = False
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        return () if not np.isfinite(self.low) else ("wrap-around",) if self.wrap else ("saturation",)
+
+    @property
+    def told(self) -> str:
+        return "" if not np.isfinite(self.low) else f", {'wrapped' if self.wrap else 'clipped'} to {self.low:g} .. {self.high:g}"
+
+    def op(self, step: float, mode: str) -> _FixedPoint:
+        return _FixedPoint(step, mode, self.low, self.high + step if self.wrap else self.high, self.wrap)
+
+
+def _ends(case: Case, step: float) -> list[_End]:
+    """What the type may do beyond its ends, where the healthy values go beyond those seen."""
     top, bottom = float(np.nanmax(case.seen)), float(np.nanmin(case.seen))
+    healthy = case.pick(case.healthy)
     for integer in range(-4, 24):
         high, low = 2.0**integer - step, -(2.0**integer)
-        if low <= bottom and top <= high and (top == high or bottom == low):
-            return low, high
-    return -np.inf, np.inf
+        if low <= bottom and top <= high:
+            beyond = ((healthy > high + step) | (healthy < low - step)).any()
+            return [_End(low, high), _End(low, high, wrap=True)] if beyond else [_End()]
+    return [_End()]
 
 
 @hypothesis("saturation")
