@@ -1,0 +1,117 @@
+"""Convolution. Layouts are (batch, channel, *spatial) for data and (out channel, in channel / groups, *kernel) for kernels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.layer import Weight
+from probe.ops.account import Account, Terms, box
+from probe.ops.base import Indices, Sum
+from probe.ops.convolve import convolve, convolve_squares
+from probe.ops.windows import Pads, flat, padded, seen, windows
+
+__all__ = ["Conv"]
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Sum):
+    """Cross-correlation (ONNX Conv). Input (batch, channel, *spatial), output (batch, out channel, *spatial).
+
+    The kernel is (out channel, in channel / groups, *kernel); where ``weight`` is None it is the second input.
+    """
+
+    weight: Weight | None
+    bias: Weight | None
+    strides: tuple[int, ...]
+    pads: Pads
+    dilations: tuple[int, ...]
+    groups: int = 1
+
+    def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return inputs[1] if self.weight is None else self.weight.value
+
+    def _conv(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return convolve(x, w, self.strides, self.pads, self.dilations, self.groups)
+
+    def _squares(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return convolve_squares(x, w, self.strides, self.pads, self.dilations, self.groups)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x = inputs[0]
+        out = self._conv(x, self._kernel(inputs))
+        if self.bias is not None:
+            out += self.bias.value.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
+        return (out,)
+
+    def emit(self, graph, *inputs):
+        kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
+        bias = () if self.bias is None else (graph.weight(self.bias),)
+        return (
+            graph.op(
+                "Conv",
+                inputs[0],
+                kernel,
+                *bias,
+                strides=self.strides,
+                pads=flat(self.pads),
+                dilations=self.dilations,
+                group=self.groups,
+            ),
+        )
+
+    def says(self, inputs):
+        channels, *kernel = self._kernel(inputs).shape[1:]
+        told = f"each output is a sum over {' x '.join(map(str, kernel))} positions and {channels} channel{'s' * (channels != 1)}"
+        told += f" of its group (of {self.groups})" if self.groups > 1 else ""
+        return told + (", plus the bias" if self.bias is not None else "")
+
+    def terms_of(self, inputs, outputs):
+        return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
+
+    def squares(self, inputs):
+        out = self._squares(inputs[0], self._kernel(inputs))
+        if self.bias is not None:
+            out += np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (inputs[0].ndim - 2))
+        return out
+
+    def incoming(self, slack):
+        if self.weight is None:
+            raise NotImplementedError("a kernel that is an input carries its own slack")
+        out = self._squares(slack, self.weight.value)
+        return np.sqrt(out, out=out)
+
+    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+        """The terms of the outputs at ``where``: (elements, channels, taps), the bias last where there is one."""
+        x, w = inputs[0], self._kernel(inputs)
+        width, deep = w.shape[1], w.shape[0] // self.groups
+        view = windows(padded(x, self.pads), w.shape[2:], self.strides, self.dilations)
+        batch, channel, *position = where
+        members = (channel // deep)[:, None] * width + np.arange(width)
+        gathered = view[(batch[:, None], members, *(at[:, None] for at in position))]
+        terms = (gathered * w[channel].astype(np.float64)).reshape(len(batch), width, -1)
+        if self.bias is not None:
+            last = np.zeros((len(batch), width, 1))
+            last[:, -1, 0] = self.bias.value[channel]
+            terms = np.concatenate([terms, last], axis=2)
+        return terms
+
+    def reach(self, mask, inputs):
+        x, kernel = inputs[0], self._kernel(inputs)
+        groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
+        members = seen(groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations)
+        found = np.repeat(members, kernel.shape[1], axis=1)
+        return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
+
+    def account(self, inputs, outputs, at):
+        shape = self._kernel(inputs).shape
+        batch, channel, *position = at
+        taps = box([range(size) for size in shape[1:]])
+        first = [i * s - before for i, s, (before, _) in zip(position, self.strides, self.pads, strict=True)]
+        members = channel // (shape[0] // self.groups) * shape[1] + taps[:, 0]
+        where = np.column_stack([np.full(len(taps), batch), members, np.array(first, int) + taps[:, 1:] * np.array(self.dilations, int)])
+        factor = 1 if self.weight is None else self.weight
+        rows = np.column_stack([np.full(len(taps), channel), taps])
+        channels = members if shape[1] > 1 else None
+        return Account((Terms(where, factor=factor, factor_where=rows, channels=channels),), bias=self.bias, bias_where=(channel,))
