@@ -58,37 +58,39 @@ class Comparison:
 _TINIEST = 1e-300
 
 
-def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> tuple[float, tuple[int, ...], int] | None:
+def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> tuple[float, tuple[int, ...], int] | None:
     """(the largest error / allowance with 0 / 0 = 0, its index, how many exceed 1); None where NaN or inf stand in a value."""
     best, count = -1.0, 0
     found: tuple[int, Callable[[int], tuple[int, ...]]] | None = None
     with np.errstate(all="ignore"):
         for (first, second, slack), locate in blocks(left, right, allowed):
-            error = np.subtract(first, second, dtype=np.float64)
-            np.abs(error, out=error)
-            error /= slack + _TINIEST
-            largest = float(error.max())
-            if not largest < math.inf and not (np.isfinite(first).all() and np.isfinite(second).all()):
-                return None
-            if math.isnan(largest):  # an allowance that is NaN allows nothing but equality
-                error = np.where(np.isnan(error), np.where(first == second, 0.0, math.inf), error)
-                largest = float(error.max())
+            narrow = first.dtype == second.dtype == np.float32
+            ratio = (first - second).astype(np.float64) if narrow else np.subtract(first, second, dtype=np.float64)
+            ratio /= slack if slack.flat[0] else slack + _TINIEST
+            largest = max(float(ratio.max()), -float(ratio.min())) / times
+            if not largest < math.inf:
+                if not (np.isfinite(first).all() and np.isfinite(second).all()):
+                    return None
+                # An allowance of 0, or one that is NaN, allows nothing but equality.
+                ratio = np.where(first == second, 0.0, ratio)
+                ratio[np.isnan(ratio)] = math.inf
+                largest = max(float(ratio.max()), -float(ratio.min())) / times
             if largest > 1:
-                count += int((error > 1).sum())
+                count += int((np.abs(ratio) > times).sum())
             if largest > best:
-                best, found = largest, (int(np.argmax(error)), locate)
+                best, found = largest, (int(np.argmax(np.abs(ratio))), locate)
     assert found is not None
     return best, found[1](found[0]), count
 
 
-def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> Comparison:
+def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> Comparison:
     if left.shape != right.shape:
         return Comparison(False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}")
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
     if allowed.shape != left.shape:
         allowed = np.array(np.broadcast_to(allowed, left.shape))
-    found = _largest(left, right, allowed)
+    found = _largest(left, right, allowed, times)
     if found is None:
         first, second = np.asarray(left, np.float64), np.asarray(right, np.float64)
         odd = ~(np.isfinite(first) & np.isfinite(second))
@@ -96,15 +98,15 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray) 
         apart = odd & ~same
         if apart.any():
             index = tuple(int(i) for i in np.argwhere(apart)[0])
-            worst = Worst(output, index, (float(first[index]), float(second[index])), float(allowed[index]))
+            worst = Worst(output, index, (float(first[index]), float(second[index])), times * float(allowed[index]))
             return Comparison(
                 False, int(apart.sum()), left.size, math.inf, worst, f"NaN or inf stand at {int(apart.sum())} different places"
             )
-        found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed)
+        found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
         assert found is not None
     ratio, index, count = found
     ratio = math.inf if ratio > 0 and not allowed[index] else ratio
-    worst = Worst(output, index, (float(left[index]), float(right[index])), float(allowed[index]))
+    worst = Worst(output, index, (float(left[index]), float(right[index])), times * float(allowed[index]))
     return Comparison(count == 0, count, left.size, ratio, worst)
 
 
@@ -116,12 +118,14 @@ def identical(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]
     return Comparison(True, 0, sum(value.size for value in values if value is not None), 0.0, worst)
 
 
-def compare(left: Sequence[np.ndarray | None], right: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Comparison:
-    """Compares output by output against ``allowed``; an output that is None on one side was left out by the user."""
+def compare(
+    left: Sequence[np.ndarray | None], right: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray], times: float = 1.0
+) -> Comparison:
+    """Compares output by output against so many ``times`` of ``allowed``; an output that is None on one side was left out by the user."""
     if len(left) != len(right):
         return Comparison(False, 0, 0, math.inf, None, f"{len(left)} outputs against {len(right)}")
     parts = [
-        _one(output, one, other, slack)
+        _one(output, one, other, slack, times)
         for output, (one, other, slack) in enumerate(zip(left, right, allowed, strict=True))
         if one is not None and other is not None
     ]

@@ -40,6 +40,8 @@ class Partial:
 
     values: np.ndarray
     at: tuple[int | slice, ...]
+    slack: float = 0.0
+    """How far they may be off by the digits that were left out."""
 
     def spread(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """(the whole output, NaN where no value was given; where one was given)."""
@@ -95,12 +97,14 @@ def judge(
     evidence = _Evidence(notes=list(capture.notes), threads=threads)
     seen, capture = capture.inputs, replace(capture, inputs=in_floats(capture.inputs, capture.outputs))
     evidence.outputs["framework"] = capture.outputs
+    digits = 0.0
     if isinstance(expected, Unshaped) and expected.values.size == capture.outputs[0].size:
         evidence.notes.append(
             f"your file holds no shape: its {expected.values.size} numbers are read in row-major order as {capture.outputs[0].shape}"
         )
         expected = expected.values.reshape(capture.outputs[0].shape)
     if isinstance(expected, Partial):
+        digits = expected.slack
         expected, evidence.known = expected.spread(capture.outputs[0].shape)
         evidence.notes.append(f"you gave {int(evidence.known.sum())} of {evidence.known.size} values; the others are not compared")
     mine = None if expected is None else _as_outputs(expected, len(capture.outputs))
@@ -122,6 +126,8 @@ def judge(
         if mine is not None:
             reference = (values, capture.inputs) if on_own is None or own_inputs is None else (on_own, own_inputs)
             _admit(evidence, capture, steps, reference, mine, drift)
+            if digits:
+                evidence.allowed["expected"] = tuple(slack + digits for slack in evidence.allowed["expected"])
     if mine is not None:
         evidence.outputs["expected"] = mine
     comparisons = _pairs(evidence, tolerance, None if on_own is None else on_own[-1])
@@ -319,7 +325,7 @@ def _pairs(evidence: _Evidence, tolerance: tuple[float, float] | None, on_own: t
     found: dict[Pair, Comparison] = {}
     for i, left in enumerate(present):
         for right in present[i + 1 :]:
-            first, second = evidence.outputs[left], evidence.outputs[right]
+            first, second, times = evidence.outputs[left], evidence.outputs[right], 1.0
             if right == "expected" and on_own is not None:
                 if left != "numpy":
                     continue
@@ -337,10 +343,13 @@ def _pairs(evidence: _Evidence, tolerance: tuple[float, float] | None, on_own: t
                 if right != "expected" and _same(first, second):
                     found[left, right] = identical(first, parts[0])
                     continue
-                allowed = tuple(reduce(np.add, slacks) for slacks in zip(*parts, strict=True))
+                if len(parts) == 2 and parts[0] is parts[1]:
+                    allowed, times = parts[0], 2.0
+                else:
+                    allowed = tuple(reduce(np.add, slacks) for slacks in zip(*parts, strict=True))
             if right == "expected" and evidence.known is not None:
                 first, second = ((np.where(evidence.known, np.asarray(part[0]), 0.0), *part[1:]) for part in (first, second))
-            found[left, right] = compare(first, second, allowed)
+            found[left, right] = compare(first, second, allowed, times)
             if right == "expected" and evidence.known is not None:
                 found[left, right] = replace(found[left, right], size=int(evidence.known.sum()))
     return found
