@@ -52,7 +52,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 )
 @click.option("--expect-input", metavar="FILE", help="The layer's own input that your values were computed from.")
 @click.option("--expect-at", metavar="0,0:3,0:3,0", help="Which part of the output --expect holds: a number or a slice per axis.")
-@click.option("--expect-value", type=float, metavar="X", help="Your own value of one element, the one that --at names.")
+@click.option("--expect-value", metavar="X", help="Your own value of one element, the one that --at names.")
 @click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
 @click.option("--sees", is_flag=True, help="With --at: which elements of the model's input can influence it at all.")
 @click.option("--thorough", is_flag=True, help="Look at length for the mistake where parties diverge.")
@@ -220,6 +220,22 @@ def _expected(path: str | None, layer: str) -> Any:
     raise BadInput(f"{path} holds {', '.join(held)}; none of them is named {layer!r}")
 
 
+def _typed(value: str, at: str) -> Any:
+    """One value as it was typed; its last digit may have been rounded."""
+    from decimal import Decimal, InvalidOperation
+
+    import numpy as np
+
+    from probe.inputs import part_of
+    from probe.judge import Partial
+
+    try:
+        digits = Decimal(value).as_tuple().exponent
+        return Partial(np.asarray(float(value)), part_of(at), 0.5 * 10.0**digits if isinstance(digits, int) else 0.0)
+    except InvalidOperation:
+        raise BadInput(f"--expect-value takes a number; you gave {value!r}") from None
+
+
 def _write(path: str, text: str) -> None:
     if path == "-":
         click.echo(text)
@@ -243,7 +259,7 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
         given = list(given.values())
     part = options["expect_at"]
     if options["expect_value"] is not None:
-        expected, part = options["expect_value"], options["at"]
+        expected = _typed(options["expect_value"], options["at"])
     elif expected is not None and part is None and options["expect"].endswith((".txt", ".csv")):
         expected = Unshaped(expected.ravel())
     report = check(
@@ -364,7 +380,8 @@ def _with_progress(reports: "Iterator[Report]", total: int) -> "Iterator[Report]
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    # Lines pass above the bar where both share the terminal; a file or a pipe keeps its own.
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         task = progress.add_task("checking", total=total)
         for report in reports:
             progress.update(task, advance=1, description=report.layer)

@@ -80,7 +80,10 @@ def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
         return specs
     shapes = [tuple(one) for one in shape] if shape and not isinstance(shape[0], int) else [tuple(shape)]
     if specs is None:
-        return tuple(InputSpec(f"input_{i}", one) for i, one in enumerate(shapes))
+        high = getattr(model, "first_index_bound", None)
+        return tuple(
+            InputSpec(f"input_{i}", one, "int64" if high and not i else "float32", None if i else high) for i, one in enumerate(shapes)
+        )
     if len(shapes) != len(specs):
         raise BadInput(f"the model takes {len(specs)} inputs ({', '.join(spec.name for spec in specs)}); you gave {len(shapes)} shapes")
     return tuple(InputSpec(spec.name, one, spec.dtype, spec.high) for spec, one in zip(specs, shapes, strict=True))

@@ -94,3 +94,11 @@ def test_assert_layer_carries_the_report():
     probe.assert_layer(net, "", X)
     with pytest.raises(AssertionError, match="yours is the odd one out"):
         probe.assert_layer(net, "", X, expected=np.zeros((3, 4)))
+
+
+def test_drawn_indices_fit_the_embedding():
+    n = torch.nn
+    net = n.Sequential(n.Embedding(7, 4), n.Flatten(), n.Linear(20, 3)).eval()
+    report = probe.check(net, "2", shape=(2, 5))
+    assert report.ok
+    assert "drawn from seed 0" in report.how

@@ -51,6 +51,12 @@ class TorchModel:
                 return f"its first layer {name} ({type(module).__name__}) expects {wanted.shape()}".replace("  ", " ")
         return ""
 
+    @property
+    def first_index_bound(self) -> int | None:
+        """How many rows the first layer looks up in, where it takes indices."""
+        first = next((module for _, module in self._atomic()), None)
+        return first.num_embeddings if isinstance(first, torch.nn.Embedding | torch.nn.EmbeddingBag) else None
+
     def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in _named(self.module, "", shared=True))
 
