@@ -161,11 +161,16 @@ def sweep(
     return _swept(model, arrays, how, expected, layers, seed)
 
 
+_LOOKED_INTO = 5
+"""In how many diverging layers of a sweep the mistake is looked for."""
+
+
 def _swept(
     model: Model, arrays: tuple[np.ndarray, ...], how: str, expected: Mapping[str, Any] | None, layers: Collection[str] | None, seed: int
 ) -> Iterator[Report]:
     drift = {} if expected is None else drifts(model, arrays, None, names=set(expected), seed=seed)
     theirs = _Theirs(arrays, expected or {})
+    looked: list[str] = []
 
     def prepare(capture: Capture) -> Callable[[], Report]:
         mine = None if expected is None or capture.call else expected.get(capture.layer)
@@ -176,6 +181,9 @@ def _swept(
         def done() -> Report:
             one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1)
             report = one(capture) if mine is not None else judged_in_pieces(capture, one)
+            if mine is not None and report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
+                looked.append(capture.layer)
+                report = one(capture, search={})
             return replace(report, how=how, source=model.source, framework=model.framework)
 
         return done

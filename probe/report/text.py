@@ -174,4 +174,5 @@ def line(report: "Report") -> str:
         told = f"{max(ratios):.2g} of what rounding allows" if any(ratios) else "equal"
     else:
         told = report.sentence.partition(": ")[2]
+        told += "".join(f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1])
     return f"{report.verdict:<9} {report.layer + call:<32} {report.kind:<22} {shape:<22} {told}"
