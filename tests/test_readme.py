@@ -12,8 +12,8 @@ def comparable(text):
     """Versions and the last digits of rounding errors differ between machines."""
     text = re.sub(r"\d+\.\d+\.\d+", "VERSION", text)
     return re.sub(
-        r"-?\d[\d.]*(e[+-]\d+)?",
-        lambda match: f"{float(match[0].rstrip('.')):.2g}" if float(match[0].rstrip(".")) > 1e-3 else "SMALL",
+        r"-?\d+(\.\d+)?(e[+-]\d+)?",
+        lambda match: f"{float(match[0]):.2g}" if float(match[0]) > 1e-3 else "SMALL",
         text,
     )
 
