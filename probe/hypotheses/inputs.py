@@ -32,7 +32,7 @@ _CAFFE = np.array([103.939, 116.779, 123.68])
 
 @hypothesis("scaled-input")
 def scaled_input(case: Case) -> Iterator[Edit]:
-    """The input on another scale: 0..255 for 0..1, mean and standard deviation not applied.
+    """The input on another scale: 0 to 255 for 0 to 1, mean and standard deviation not applied.
 
     The usual maps are tried, then a factor and an offset are fitted where the layer is linear.
     """
