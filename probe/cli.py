@@ -262,6 +262,7 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
         expected = _typed(options["expect_value"], options["at"])
     elif expected is not None and part is None and options["expect"].endswith((".txt", ".csv")):
         expected = Unshaped(expected.ravel())
+    progress = _told_on_terminal()
     report = check(
         model,
         layer,
@@ -275,8 +276,10 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
         atol=options["atol"],
         expected_at=part,
         thorough=options["thorough"],
-        progress=_told_on_terminal(),
+        progress=progress,
     )
+    if progress is not None:
+        click.echo(f"\r{'':<60}\r", nl=False, err=True)
     if options["json_"] != "-":
         click.echo(str(report))
     if options["json_"]:
