@@ -21,7 +21,7 @@ __all__ = ["judged_in_order"]
 
 _WORKERS = 4
 _WAITING = 2
-_BYTES = 64 << 20
+_BYTES = 32 << 20
 
 T = TypeVar("T")
 

@@ -40,15 +40,25 @@ def widened(array: np.ndarray) -> np.ndarray:
 
 
 def array_of(variable: Any, namespace: Any) -> np.ndarray:
-    """A copy of a variable as it is stored, also inside a call, where Keras would cast it."""
+    """A variable as it is stored, also inside a call, where Keras would cast it."""
     if namespace.__name__ == "keras":
         if not isinstance(variable, namespace.Variable):
             raise Undescribed("one of its weights is not a variable but computed")
         # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
-        return _owned(namespace.ops.convert_to_numpy(variable._value))
+        value = variable._value
+        return shared(value.read_value()) if hasattr(value, "read_value") else _owned(namespace.ops.convert_to_numpy(value))
     if not hasattr(variable, "assign"):
         raise Undescribed("one of its weights is not a variable but computed")
     return _owned(variable.numpy())
+
+
+def shared(tensor: Any) -> np.ndarray:
+    """The memory of an eager TensorFlow tensor, which nobody writes to: a variable that is assigned to takes new memory."""
+    if getattr(tensor.dtype, "name", "") == "bfloat16" or not tensor.shape.rank:
+        return _owned(tensor.numpy())
+    array = np.asarray(memoryview(tensor))
+    array.flags.writeable = False
+    return array
 
 
 def _owned(array: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .description import widened
+from .description import shared, widened
 
 __all__ = ["Tensors"]
 
@@ -61,7 +61,9 @@ class Tensors:
         return self.backend != "tensorflow" or all(hasattr(tensor, "numpy") for tensor in tensors)
 
     def array(self, tensor: Any) -> np.ndarray:
-        """A copy of a tensor; bfloat16 comes widened."""
+        """A tensor's values, for as long as one likes; bfloat16 comes widened."""
+        if self.backend == "tensorflow" and hasattr(tensor, "numpy") and not hasattr(tensor, "assign"):
+            return widened(shared(tensor))
         array = tensor.numpy() if self.legacy else self.keras.ops.convert_to_numpy(tensor)
         return widened(array if array.flags.owndata else np.array(array))
 
