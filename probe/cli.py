@@ -226,8 +226,8 @@ def _typed(value: str, at: str) -> Any:
 
     import numpy as np
 
+    from probe.expected import Partial
     from probe.inputs import part_of
-    from probe.judge import Partial
 
     try:
         digits = Decimal(value).as_tuple().exponent
@@ -250,7 +250,7 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
     if options["at"] is not None and options["expect_value"] is None:
         return _explain(path, layer, options)
     model = _open(path, options)
-    from probe.judge import Unshaped
+    from probe.expected import Unshaped
     from probe.road import check
 
     expected = _expected(options["expect"], layer)
@@ -296,7 +296,7 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
             raise click.UsageError(f"--{option.replace('_', '-')} goes with the check of a whole layer, not with --at alone")
     at = _numbers(None, None, options["at"])
     model = _open(path, options)
-    from probe.judge import Unshaped
+    from probe.expected import Unshaped
     from probe.terms import explain
 
     expected = _expected(options["expect"], layer)

@@ -1,7 +1,7 @@
 """One captured call, judged: every party's output, every pair against the allowance, and the verdict in a sentence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 from importlib import import_module
 from typing import Any
@@ -13,68 +13,16 @@ from probe.blocks import same_bits
 from probe.compare import PARTIES, Comparison, compare, identical
 from probe.crosscheck import crosscheck
 from probe.drift import Drift
-from probe.errors import BadInput, Undescribed
+from probe.errors import Undescribed
+from probe.expected import Partial, Unshaped, as_outputs
 from probe.layer import Step, weights_of
 from probe.model import Capture
 from probe.recompute import in_floats, overflown, recompute, widened
 from probe.report import Outputs, Report
 from probe.rounding import Precision, Values, allowances, precision_of, settle, smallest_visible_change, worst_case
+from probe.verdict import Arrays, Evidence, Pair, verdict_on
 
-__all__ = ["Partial", "Unshaped", "judge"]
-
-Arrays = tuple[np.ndarray | None, ...]
-Pair = tuple[str, str]
-NAMES = {"framework": "the framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
-
-
-@dataclass(frozen=True, eq=False)
-class Unshaped:
-    """Numbers in row-major order out of a file that holds no shape (text)."""
-
-    values: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Partial:
-    """Values of a part of an output: ``at`` has a number or a slice for each axis."""
-
-    values: np.ndarray
-    at: tuple[int | slice, ...]
-    slack: float = 0.0
-    """How far they may be off by the digits that were left out."""
-
-    def spread(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """(the whole output, NaN where no value was given; where one was given)."""
-        whole, known = np.full(shape, np.nan), np.zeros(shape, bool)
-        told = ",".join(str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}" for one in self.at)
-        try:
-            part = whole[self.at]
-        except IndexError:
-            raise BadInput(f"there is no element {told} in an output of {shape}") from None
-        if [n for n in part.shape if n != 1] != [n for n in self.values.shape if n != 1]:
-            raise BadInput(f"{told} of an output of {shape} is an array of {part.shape}; you gave {self.values.shape}")
-        whole[self.at], known[self.at] = self.values.reshape(part.shape), True
-        return whole, known
-
-
-def _end(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-@dataclass
-class _Evidence:
-    """What is gathered about one call on the way to its report."""
-
-    outputs: dict[str, Arrays] = field(default_factory=dict)
-    allowed: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
-    """For each party: how far it may lie from NumPy."""
-    missing: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    threads: int = 0
-    near: dict[Pair, Comparison] = field(default_factory=dict)
-    """Comparisons already made on the way to the allowances."""
-    known: np.ndarray | None = None
-    """Where the user gave values, where not everywhere."""
+__all__ = ["judge"]
 
 
 def judge(
@@ -94,7 +42,7 @@ def judge(
     the check could and could not have seen; with ``search`` (options of ``probe.diagnose.diagnose``) the mistake is looked for
     where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice).
     """
-    evidence = _Evidence(notes=list(capture.notes), threads=threads)
+    evidence = Evidence(notes=list(capture.notes), threads=threads)
     seen, capture = capture.inputs, replace(capture, inputs=in_floats(capture.inputs, capture.outputs))
     evidence.outputs["framework"] = capture.outputs
     digits = 0.0
@@ -107,7 +55,7 @@ def judge(
         digits = expected.slack
         expected, evidence.known = expected.spread(capture.outputs[0].shape)
         evidence.notes.append(f"you gave {int(evidence.known.sum())} of {evidence.known.size} values; the others are not compared")
-    mine = None if expected is None else _as_outputs(expected, len(capture.outputs))
+    mine = None if expected is None else as_outputs(expected, len(capture.outputs))
     steps = () if capture.description is None else capture.description.steps
     on_own = None
     if capture.description is None:
@@ -135,7 +83,7 @@ def judge(
         of_mine = (values, capture.inputs) if on_own is None or own_inputs is None else (on_own, own_inputs)
     if capture.description is not None and tolerance is None:
         comparisons = {pair: _rated(pair, one, capture, (values, capture.inputs), of_mine, evidence) for pair, one in comparisons.items()}
-    verdict, sentence = _verdict(capture, evidence, comparisons)
+    verdict, sentence = verdict_on(capture, evidence, comparisons)
     described = capture.description
     diagnosis = None
     if search is not None and verdict == "diverge" and described is not None:
@@ -187,7 +135,7 @@ def _rated(
     capture: Capture,
     reference: tuple[Values, Sequence[np.ndarray]],
     of_mine: tuple[Values, Sequence[np.ndarray]],
-    evidence: _Evidence,
+    evidence: Evidence,
 ) -> Comparison:
     """Says of a pair that differs from NumPy whether any order of rounding could do that at its worst element."""
     worst = comparison.worst
@@ -209,27 +157,7 @@ def _single(arrays: Arrays) -> Outputs:
     return arrays[0] if len(arrays) == 1 and arrays[0] is not None else arrays
 
 
-def _as_outputs(expected: Any, count: int) -> Arrays:
-    """The user's values per output: an array stands for the first, a sequence (None to skip) for all."""
-    if isinstance(expected, Unshaped):
-        expected = expected.values
-    if isinstance(expected, (list, tuple)) and any(one is None or isinstance(one, np.ndarray) for one in expected):
-        if len(expected) != count:
-            raise BadInput(f"the layer has {count} outputs; you gave {len(expected)} (None skips one)")
-        return tuple(None if one is None else _numbers(one) for one in expected)
-    return (_numbers(expected), *[None] * (count - 1))
-
-
-def _numbers(values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.name == "bfloat16":
-        return array.astype(np.float32)
-    if array.dtype.kind not in "fiub":
-        raise BadInput(f"expected values must be numbers; you gave an array of dtype {array.dtype}")
-    return array
-
-
-def _ask(evidence: _Evidence, capture: Capture, steps: Sequence[Step], given: Sequence[np.ndarray], values: Values) -> None:
+def _ask(evidence: Evidence, capture: Capture, steps: Sequence[Step], given: Sequence[np.ndarray], values: Values) -> None:
     """NumPy's and ONNX Runtime's outputs, and how far the framework and ONNX Runtime may lie from NumPy.
 
     Where ONNX Runtime gives what the framework gave, bit for bit, and may err as much, it needs no look of its own.
@@ -293,7 +221,7 @@ def _allowed(
 
 
 def _admit(
-    evidence: _Evidence,
+    evidence: Evidence,
     capture: Capture,
     steps: Sequence[Step],
     reference: tuple[Values, Sequence[np.ndarray]],
@@ -315,7 +243,7 @@ def _admit(
         evidence.notes.append("the allowance for yours also holds what rounding in the layers before may do to this layer's input")
 
 
-def _pairs(evidence: _Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None) -> dict[Pair, Comparison]:
+def _pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None) -> dict[Pair, Comparison]:
     """Every pair of parties, in the order of PARTIES.
 
     NumPy's own error is nothing beside a party's in float32, so a pair with NumPy has that party's allowance and any other
@@ -353,92 +281,3 @@ def _pairs(evidence: _Evidence, tolerance: tuple[float, float] | None, on_own: t
             if right == "expected" and evidence.known is not None:
                 found[left, right] = replace(found[left, right], size=int(evidence.known.sum()))
     return found
-
-
-def _unchecked(evidence: _Evidence, comparisons: Mapping[Pair, Comparison], capture: Capture) -> str:
-    """Why nothing can be said, or empty."""
-    if "numpy" not in evidence.outputs:
-        return evidence.missing.get("numpy") or "NumPy has no answer"
-    if not any(comparison.size for comparison in comparisons.values()):
-        return "the output is empty: shapes agree, and there is no value to compare"
-    if not any(comparison.ratio for comparison in comparisons.values()):
-        return ""  # Equal to the last bit: no allowance was needed.
-    for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
-        if value is None or not value.size or value.dtype.kind != "f":
-            continue
-        if float(allowed.max()) <= np.ptp(value) < np.inf:
-            continue
-        finite = value[np.isfinite(value)]
-        if not finite.size:
-            continue
-        extent = float(np.ptp(finite)) or float(np.abs(finite).max())
-        typical = float(np.median(allowed))
-        if typical > max(extent, 2.0**20 * precision_of(capture.dtype).tiny):
-            return (
-                f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
-                f"it cannot be judged in {capture.dtype}"
-            )
-    return ""
-
-
-def _verdict(capture: Capture, evidence: _Evidence, comparisons: Mapping[Pair, Comparison]) -> tuple[str, str]:
-    """The verdict and its reason, naming the odd one out."""
-    apart = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
-    present = [party for party in PARTIES if party in evidence.outputs]
-    if not apart:
-        reason = _unchecked(evidence, comparisons, capture)
-        if reason:
-            return "unchecked", f"unchecked: {reason}"
-        used = max(comparison.ratio for comparison in comparisons.values())
-        told = f"the largest difference is {used:.2g} of what rounding allows" if used else "there is no difference at all"
-        return "agree", f"agree: {_listed(present)} agree; {told}"
-    if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
-        reason = evidence.missing.get("numpy", "")
-        return "diverge", f"diverge: {_listed(present)} differ ({reason})"
-    odd = [party for party in present if all(party in pair for pair in apart)]
-    if len(odd) == 1 and len(present) > 2:
-        others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
-        return "diverge", f"diverge: {NAMES[odd[0]]} is the odd one out: {_meaning(odd[0], others)}; {_extent(apart)}"
-    if len(apart) == 1:
-        left, right = next(iter(apart))
-        return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
-    pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
-    return "diverge", f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
-
-
-def _meaning(odd: str, others: Sequence[str]) -> str:
-    agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
-    return {
-        "framework": f"{agreed}, so the layer does not do what its configuration says",
-        "numpy": f"{agreed}, so the fault is ours: please report it",
-        "onnx": f"{agreed}, so ONNX Runtime computes this layer differently",
-        "expected": f"{agreed}, so your values are not this layer's output on this input",
-    }[odd]
-
-
-def _listed(parties: Sequence[str]) -> str:
-    names = [NAMES[party] for party in parties]
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-
-
-def _tier(apart: Mapping[Pair, Comparison]) -> str:
-    """Which of the two tiers the difference lies in."""
-    rated = [comparison.certain for comparison in apart.values() if comparison.certain is not None]
-    if not rated:
-        return ""
-    if any(rated):
-        return ": certainly other arithmetic, no order of summation can do that"
-    return (
-        ": improbable as rounding, though a worst case could reach it; TF32, bfloat16 or float16 accumulation and weights of "
-        "12 to 16 bits look like this"
-    )
-
-
-def _extent(apart: Mapping[Pair, Comparison]) -> str:
-    worst = max(apart.values(), key=lambda comparison: comparison.ratio)
-    if worst.reason or worst.worst is None:
-        return worst.reason
-    return (
-        f"{worst.count} of {worst.size} elements lie beyond rounding; the worst differs by {worst.worst.error:.3g} "
-        f"where rounding allows {worst.worst.allowance:.2g}{_tier(apart)}"
-    )

@@ -11,8 +11,9 @@ import numpy as np
 
 from probe.drift import Drift, drifts
 from probe.errors import BadInput, NotReached, UnknownLayer
+from probe.expected import Partial
 from probe.inputs import bind, part_of
-from probe.judge import Partial, judge
+from probe.judge import judge
 from probe.model import Capture, Model
 from probe.piecewise import judged_in_pieces
 from probe.pipeline import judged_in_order

@@ -1,0 +1,64 @@
+"""The user's own values, in the forms that they come in: whole, without a shape, or a part of an output."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probe.errors import BadInput
+
+__all__ = ["Partial", "Unshaped", "as_outputs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Unshaped:
+    """Numbers in row-major order out of a file that holds no shape (text)."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """Values of a part of an output: ``at`` has a number or a slice for each axis."""
+
+    values: np.ndarray
+    at: tuple[int | slice, ...]
+    slack: float = 0.0
+    """How far they may be off by the digits that were left out."""
+
+    def spread(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """(the whole output, NaN where no value was given; where one was given)."""
+        whole, known = np.full(shape, np.nan), np.zeros(shape, bool)
+        told = ",".join(str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}" for one in self.at)
+        try:
+            part = whole[self.at]
+        except IndexError:
+            raise BadInput(f"there is no element {told} in an output of {shape}") from None
+        if [n for n in part.shape if n != 1] != [n for n in self.values.shape if n != 1]:
+            raise BadInput(f"{told} of an output of {shape} is an array of {part.shape}; you gave {self.values.shape}")
+        whole[self.at], known[self.at] = self.values.reshape(part.shape), True
+        return whole, known
+
+
+def _end(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
+    """The user's values per output: an array stands for the first, a sequence (None to skip) for all."""
+    if isinstance(expected, Unshaped):
+        expected = expected.values
+    if isinstance(expected, (list, tuple)) and any(one is None or isinstance(one, np.ndarray) for one in expected):
+        if len(expected) != count:
+            raise BadInput(f"the layer has {count} outputs; you gave {len(expected)} (None skips one)")
+        return tuple(None if one is None else _numbers(one) for one in expected)
+    return (_numbers(expected), *[None] * (count - 1))
+
+
+def _numbers(values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise BadInput(f"expected values must be numbers; you gave an array of dtype {array.dtype}")
+    return array

@@ -1,0 +1,121 @@
+"""The verdict on one call in a sentence: what was found out, who is the odd one out, and what that means."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probe.compare import PARTIES, Comparison
+from probe.model import Capture
+from probe.rounding import precision_of
+
+__all__ = ["Arrays", "Evidence", "Pair", "verdict_on"]
+
+Arrays = tuple[np.ndarray | None, ...]
+Pair = tuple[str, str]
+NAMES = {"framework": "the framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
+
+
+@dataclass
+class Evidence:
+    """What is gathered about one call on the way to its report."""
+
+    outputs: dict[str, Arrays] = field(default_factory=dict)
+    allowed: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    """For each party: how far it may lie from NumPy."""
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    threads: int = 0
+    near: dict[Pair, Comparison] = field(default_factory=dict)
+    """Comparisons already made on the way to the allowances."""
+    known: np.ndarray | None = None
+    """Where the user gave values, where not everywhere."""
+
+
+def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], capture: Capture) -> str:
+    """Why nothing can be said, or empty."""
+    if "numpy" not in evidence.outputs:
+        return evidence.missing.get("numpy") or "NumPy has no answer"
+    if not any(comparison.size for comparison in comparisons.values()):
+        return "the output is empty: shapes agree, and there is no value to compare"
+    if not any(comparison.ratio for comparison in comparisons.values()):
+        return ""  # Equal to the last bit: no allowance was needed.
+    for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
+        if value is None or not value.size or value.dtype.kind != "f":
+            continue
+        if float(allowed.max()) <= np.ptp(value) < np.inf:
+            continue
+        finite = value[np.isfinite(value)]
+        if not finite.size:
+            continue
+        extent = float(np.ptp(finite)) or float(np.abs(finite).max())
+        typical = float(np.median(allowed))
+        if typical > max(extent, 2.0**20 * precision_of(capture.dtype).tiny):
+            return (
+                f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
+                f"it cannot be judged in {capture.dtype}"
+            )
+    return ""
+
+
+def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Comparison]) -> tuple[str, str]:
+    """The verdict and its reason, naming the odd one out."""
+    apart = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
+    present = [party for party in PARTIES if party in evidence.outputs]
+    if not apart:
+        reason = _unchecked(evidence, comparisons, capture)
+        if reason:
+            return "unchecked", f"unchecked: {reason}"
+        used = max(comparison.ratio for comparison in comparisons.values())
+        told = f"the largest difference is {used:.2g} of what rounding allows" if used else "there is no difference at all"
+        return "agree", f"agree: {_listed(present)} agree; {told}"
+    if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
+        reason = evidence.missing.get("numpy", "")
+        return "diverge", f"diverge: {_listed(present)} differ ({reason})"
+    odd = [party for party in present if all(party in pair for pair in apart)]
+    if len(odd) == 1 and len(present) > 2:
+        others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
+        return "diverge", f"diverge: {NAMES[odd[0]]} is the odd one out: {_meaning(odd[0], others)}; {_extent(apart)}"
+    if len(apart) == 1:
+        left, right = next(iter(apart))
+        return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
+    pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
+    return "diverge", f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
+
+
+def _meaning(odd: str, others: Sequence[str]) -> str:
+    agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
+    return {
+        "framework": f"{agreed}, so the layer does not do what its configuration says",
+        "numpy": f"{agreed}, so the fault is ours: please report it",
+        "onnx": f"{agreed}, so ONNX Runtime computes this layer differently",
+        "expected": f"{agreed}, so your values are not this layer's output on this input",
+    }[odd]
+
+
+def _listed(parties: Sequence[str]) -> str:
+    names = [NAMES[party] for party in parties]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _tier(apart: Mapping[Pair, Comparison]) -> str:
+    """Which of the two tiers the difference lies in."""
+    rated = [comparison.certain for comparison in apart.values() if comparison.certain is not None]
+    if not rated:
+        return ""
+    if any(rated):
+        return ": certainly other arithmetic, no order of summation can do that"
+    return (
+        ": improbable as rounding, though a worst case could reach it; TF32, bfloat16 or float16 accumulation and weights of "
+        "12 to 16 bits look like this"
+    )
+
+
+def _extent(apart: Mapping[Pair, Comparison]) -> str:
+    worst = max(apart.values(), key=lambda comparison: comparison.ratio)
+    if worst.reason or worst.worst is None:
+        return worst.reason
+    return (
+        f"{worst.count} of {worst.size} elements lie beyond rounding; the worst differs by {worst.worst.error:.3g} "
+        f"where rounding allows {worst.worst.allowance:.2g}{_tier(apart)}"
+    )
