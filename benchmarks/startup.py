@@ -8,10 +8,11 @@ this file, and exits with 1 where a ratio exceeds its bar.
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+
+from results import keep, machine
 
 HERE = Path(__file__).parent
 ROUNDS = 5
@@ -83,14 +84,9 @@ def main() -> int:
         for name, command in COMMANDS.items():
             taken[name].append(seconds(command))
     rows, fine = table(taken)
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("numpy", "tensorflow", "keras", "tf_keras", "qkeras", "torch", "onnxruntime")
-    )
-    head = (
-        f"# Start-up\n\nWritten by `python benchmarks/startup.py`: {os.cpu_count()} cores, Python {sys.version.split()[0]}, {packages}.\n"
-    )
-    how = f"Whole processes, interleaved; the ratio is the median of {ROUNDS} rounds.\n"
-    (HERE / "RESULTS.md").write_text(f"{head}{how}\n{rows}\n")
+    on = machine("numpy", "tensorflow", "keras", "tf_keras", "qkeras", "torch", "onnxruntime")
+    how = f"Whole processes, interleaved; the ratio is the median of {ROUNDS} rounds."
+    keep("Start-up", f"Written by `python benchmarks/startup.py`: {on}.\n{how}\n\n{rows}")
     print(rows)
     return 0 if fine else 1
 

@@ -15,7 +15,7 @@ from probe.crosscheck import crosscheck
 from probe.drift import Drift
 from probe.errors import Undescribed
 from probe.expected import Partial, Unshaped, as_outputs
-from probe.layer import Step, weights_of
+from probe.layer import Step, Weight, weights_of
 from probe.model import Capture
 from probe.recompute import in_floats, overflown, recompute, widened
 from probe.report import Outputs, Report
@@ -105,7 +105,7 @@ def judge(
         outputs={party: _single(evidence.outputs[party]) for party in PARTIES if party in evidence.outputs},
         missing=evidence.missing,
         comparisons=comparisons,
-        weights=weights_of(steps),
+        weights={name: _kept(weight) if detail else weight for name, weight in weights_of(steps).items()},
         inputs=seen,
         input_axes=() if described is None else described.input_axes,
         output_axes=() if described is None else described.output_axes,
@@ -117,6 +117,13 @@ def judge(
         findings=() if diagnosis is None else diagnosis.findings,
         diagnosis=() if diagnosis is None else diagnosis.words,
     )
+
+
+def _kept(weight: Weight) -> Weight:
+    """A weight that stays as it was when the model goes on to be trained: adapters hand out views."""
+    effective = weight.effective.copy()
+    stored = effective if weight.stored is weight.effective else None if weight.stored is None else weight.stored.copy()
+    return replace(weight, stored=stored, effective=effective, parts={name: part.copy() for name, part in weight.parts.items()})
 
 
 def _told(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> tuple[str, ...]:

@@ -102,3 +102,13 @@ def test_drawn_indices_fit_the_embedding():
     report = probe.check(net, "2", shape=(2, 5))
     assert report.ok
     assert "drawn from seed 0" in report.how
+
+
+def test_a_kept_report_does_not_change_with_the_model():
+    net = torch.nn.Linear(6, 4).eval()
+    report = probe.check(net, "", X)
+    before = net.weight.detach().numpy().copy()
+    with torch.no_grad():
+        net.weight.zero_()
+    assert np.array_equal(report.weights["weight"].effective, before)
+    assert np.array_equal(report.weights["weight"].stored, before)
