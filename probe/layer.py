@@ -95,11 +95,15 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """A layer as steps; its outputs are the outputs of the last one. Axis names are for the report."""
+    """A layer as steps; its outputs are the outputs of the last one (``ops.Outputs`` gathers those of several).
+
+    Axis names are for the report, and so are the names of the outputs where there are several, such as ("output", "h_n", "c_n").
+    """
 
     steps: tuple[Step, ...]
     input_axes: tuple[str, ...] = ()
     output_axes: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
 
 def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:

@@ -133,7 +133,7 @@ def settle(
     """
     with np.errstate(invalid="ignore"):
         beyond = np.flatnonzero((error > allowed) & np.isfinite(error))
-    if not beyond.size or output:
+    if not beyond.size:
         return allowed
     with np.errstate(over="ignore"):
         ratio = error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)
@@ -142,7 +142,7 @@ def settle(
     seen, gain, budget = 0, np.inf, _LOOK_TERMS
     while seen < beyond.size and budget > 0:
         block = beyond[seen : seen + _LOOK_BLOCK]
-        found = _trace(steps, inputs, values, np.unravel_index(block, allowed.shape))
+        found = _trace(steps, inputs, values, np.unravel_index(block, allowed.shape), output)
         if found is None:
             return allowed
         position, where, cost = found
@@ -167,7 +167,7 @@ def worst_case(
     allowance it has, which counts every rounding.
     """
     where = tuple(np.array([at]) for at in index)
-    found = None if output else _trace(steps, inputs, values, where)
+    found = _trace(steps, inputs, values, where, output)
     look = None if found is None else found[:2]
     return float(allowances(steps, inputs, values, replace(precision, certain=True), look)[output][index])
 
@@ -205,18 +205,19 @@ def _pick(ref: Ref, inputs: Sequence, values: Sequence) -> np.ndarray:
 
 
 def _trace(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, where: tuple[np.ndarray, ...]
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, where: tuple[np.ndarray, ...], output: int = 0
 ) -> tuple[int, tuple[np.ndarray, ...], int] | None:
-    """Follows elements of the last output back to the sum they came from: (step, indices there, terms a sum), or None."""
+    """Follows elements of an output of the last step back to the sum they came from: (step, indices there, terms a sum), or None."""
     position = len(steps) - 1
     while position >= 0:
         step = steps[position]
         sources = step.sources(position)
         given = [_pick(ref, inputs, values) for ref in sources]
-        if step.op.products is not None:
+        if step.op.products is not None and not output:
             return position, where, step.op.terms_of(given, values[position])
-        back = step.op.origin(where, given)
-        if back is None or sources[0].step < 0:
+        source = step.op.source(output)
+        back = None if source is None else step.op.origin(where, given)
+        if source is None or back is None or sources[source].step < 0:
             return None
-        where, position = back, sources[0].step
+        where, position, output = back, sources[source].step, sources[source].index
     return None

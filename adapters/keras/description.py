@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from probe.errors import Undescribed
-from probe.layer import Description, Weight
+from probe.layer import Description, Ref, Weight
 
 from .table import DESCRIBED, ROOTS
 
@@ -94,13 +94,15 @@ class Call:
     dtype: str
     """The layer's compute dtype: "float32", "bfloat16", …"""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What else ``layer.call`` received, by name: ``training``, ``mask``, …"""
+    """What ``layer.call`` received, by name; a tensor anywhere in it is the ``Ref`` of that input, a mask's of one after the inputs."""
     watched: Collection[str] = ()
     """Methods that the capture itself has replaced on the instance for as long as it watches."""
     read: Reader | None = None
     """How a variable becomes a weight; without it as ``read_variable`` does."""
     masked: bool = False
     """Whether an input carries a Keras mask: Keras 3 merging layers read it from the tensor, not from an argument."""
+    masks: tuple[np.ndarray, ...] = ()
+    """The masks among the arguments, which Refs count after the inputs."""
 
     @property
     def legacy(self) -> bool:
@@ -140,11 +142,12 @@ def named_axes(ndim: int, rank: int, channels_first: bool) -> tuple[str, ...]:
     return ("batch", "channels", *spatial) if channels_first else ("batch", *spatial, "channels")
 
 
-def describes(*names: str) -> Callable[[Describer], Describer]:
-    """Registers a function for the classes of these names."""
+def describes(*names: str, arguments: Collection[str] = ()) -> Callable[[Describer], Describer]:
+    """Registers a function for the classes of these names; ``arguments`` of ``call`` are those it looks at beside the first."""
 
     def register(function: Describer) -> Describer:
         REGISTERED.update(dict.fromkeys(names, function))
+        _UNDERSTOOD.update(dict.fromkeys(names, frozenset(arguments)))
         return function
 
     return register
@@ -186,11 +189,23 @@ def describe(layer: Any, call: Call) -> Description:
     if getattr(layer, "lora_enabled", False):
         raise Undescribed("LoRA is enabled on it")
     for argument, value in call.arguments.items():
-        if argument == "training" or value is None or (argument == "mask" and name in _IGNORES_MASK):
+        if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
+            continue
+        if argument == "mask" and name in _IGNORES_MASK:
             continue
         raise Undescribed(f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it")
     return REGISTERED[name](layer, call)
 
+
+def _holds_first(value: Any) -> bool:
+    """Whether an argument is the one that holds the first input."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return any(_holds_first(one) for one in value) if isinstance(value, list | tuple) else isinstance(value, Ref) and value == Ref(-1)
+
+
+_UNDERSTOOD: dict[str, frozenset[str]] = {}
+"""Class name -> the arguments of ``call`` beside the first that its function looks at."""
 
 _IGNORES_MASK = ("BatchNormalization", "QBatchNormalization")
 """Classes whose ``call`` takes a mask and looks at it in training only."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import ForwardFailed, NotReached, Undescribed
-from probe.layer import Description
+from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
 
 from .description import Call, Reader, describe
@@ -96,12 +96,13 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
             # `quantized_call` may go through `call`: that is still one call of the layer.
             return original(*args, **kwargs)
         tensors = state.tensors
-        given, arguments = _arguments(original, args, kwargs, tensors)
+        given, masks, arguments = _arguments(original, args, kwargs, tensors)
         wanted = place.name in state.wanted
         if wanted and not tensors.visible(given):
             state.compiled.add(place.name)
             wanted = False
         inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
+        masked = tuple(tensors.array(mask) for mask in masks) if wanted else ()
         state.on.append(place.name)
         try:
             result = original(*args, **kwargs)
@@ -117,8 +118,8 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         if dtype == "float64" and any(array.dtype == np.float32 for array in inputs):
             dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
         # Keras 3's merging layers read the mask from the tensor.
-        masked = any(getattr(tensor, "_keras_mask", None) is not None for tensor in given)
-        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer), masked)
+        carried = any(getattr(tensor, "_keras_mask", None) is not None for tensor in given)
+        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer), carried, masked)
         return _pushed(place, seen, result, state)
 
     return call
@@ -131,7 +132,8 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
     outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
     try:
         description, why = _description(place, call)
-        captured = Capture(place.name, place.kind, number, call.inputs, outputs, call.dtype, description, why, call.training)
+        inputs = (*call.inputs, *call.masks) if description is not None and _uses_masks(description, call) else call.inputs
+        captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training)
         replacement = state.on_call(captured)
     except Exception as error:
         raise _Stopped(error) from None
@@ -154,28 +156,40 @@ def _description(place: Place, call: Call) -> tuple[Description | None, str]:
         return None, str(error)
 
 
+def _uses_masks(description: Description, call: Call) -> bool:
+    sources = (ref for position, step in enumerate(description.steps) for ref in step.sources(position))
+    return any(ref.step < 0 and ref.index >= len(call.inputs) for ref in sources)
+
+
 def _reader(layer: Any) -> Reader | None:
     return qkeras().reader(layer) if any(root_of(cls) == "qkeras" for cls in type(layer).__mro__) else None
 
 
-def _arguments(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], dict[str, Any]]:
-    """The tensors that a layer was called on, masks aside, and its other arguments by name."""
+def _arguments(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """The tensors that a layer was called on, the masks, and all its arguments by name with the ``Ref`` of a tensor for the tensor.
+
+    Refs count the tensors first and then the masks.
+    """
     try:
         bound = inspect.signature(original).bind(*args, **kwargs)
     except TypeError:
-        return tensors.within((args, kwargs)), {}
+        return tensors.within((args, kwargs)), [], {}
     named = dict(bound.arguments)
     for name, parameter in bound.signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             named.update(named.pop(name, {}))
-    given: list[Any] = []
-    other: dict[str, Any] = {}
-    for name, value in named.items():
-        found = [] if name in ("mask", "training") or name.endswith("_mask") else tensors.within(value)
-        given.extend(found)
-        if not found:
-            other[name] = value
-    return given, other
+    given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
+    masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
+    places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
+    referred = {
+        name: value if name == "training" or not tensors.within(value) else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
+        for name, value in named.items()
+    }
+    return given, masks, referred
+
+
+def _is_mask(name: str) -> bool:
+    return name == "mask" or name.endswith("_mask")
 
 
 def _sentence(error: BaseException) -> str:

@@ -5,6 +5,7 @@ the pass ends. Inputs are copied before the call, since in-place operations over
 """
 
 import inspect
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from probe.errors import BadInput, ForwardFailed, Undescribed
-from probe.layer import Description
+from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
 
 from .arrays import copied, dtype_name, weight_of
@@ -64,7 +65,7 @@ class _Watcher:
     on_call: OnCall
     calls: int = 0
     raised: Exception | None = None
-    begun: list[tuple[list[np.ndarray], list[torch.Tensor], ExitStack]] = field(default_factory=list)
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], Mapping[str, Any], ExitStack]] = field(default_factory=list)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -87,21 +88,24 @@ class _Watcher:
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is what the call used.
             cache.enter_context(parametrize.cached())
-        self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], cache))
+        arguments = _named(module, args, kwargs)
+        self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], arguments, cache))
 
     def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        inputs, given, cache = self.begun.pop()
+        inputs, given, arguments, cache = self.begun.pop()
         try:
             with cache:
-                capture = self._capture(inputs, given, _tensors(output))
+                capture = self._capture(inputs, given, arguments, _tensors(output))
             replacement = self.on_call(capture)
             return None if replacement is None else _replaced(output, replacement)
         except Exception as error:
             self.raised = error
             raise
 
-    def _capture(self, inputs: list[np.ndarray], given: list[torch.Tensor], outputs: list[torch.Tensor]) -> Capture:
-        description, why = self._describe(inputs, given, outputs)
+    def _capture(
+        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any], outputs: list[torch.Tensor]
+    ) -> Capture:
+        description, why = self._describe(inputs, given, arguments, outputs)
         self.calls += 1
         floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex()]
         return Capture(
@@ -117,11 +121,13 @@ class _Watcher:
             notes=tuple(_notes(self.module)),
         )
 
-    def _describe(self, inputs: list[np.ndarray], given: list[torch.Tensor], outputs: list[torch.Tensor]) -> tuple[Description | None, str]:
+    def _describe(
+        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any], outputs: list[torch.Tensor]
+    ) -> tuple[Description | None, str]:
         try:
             if any(True for _ in self.module.children()) and not framework_class(self.module):
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
-            description = describe(self.module, Call(tuple(inputs), lambda name: weight_of(self.module, name)))
+            description = describe(self.module, Call(tuple(inputs), lambda name: weight_of(self.module, name), arguments))
             used = [*given, *outputs, *self.module.parameters(recurse=False)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
             if len(precisions) > 1:
@@ -136,6 +142,16 @@ class _Watcher:
 def _tensors(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
+    """The arguments by the names of forward's parameters, each tensor as the Ref of its place among ``_tensors``."""
+    number = itertools.count()
+    args, kwargs = pytree.tree_map(lambda leaf: Ref(-1, next(number)) if isinstance(leaf, torch.Tensor) else leaf, (args, kwargs))
+    try:
+        return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    except TypeError:
+        return kwargs  # forward itself says what is wrong
 
 
 def _replaced(output: Any, replacement: Sequence[np.ndarray]) -> Any:

@@ -5,8 +5,8 @@ them imports torch: a description reads attributes of the module it is given. It
 defines the arithmetic is the class described; a subclass or an instance with a ``forward`` of its own is refused by name.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,10 +41,12 @@ class Call:
 
     inputs: tuple[np.ndarray, ...]
     read: Callable[[str], Weight | None]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the ``Ref`` of that input."""
 
     @property
     def x(self) -> np.ndarray:
-        """The only tensor: every layer described so far takes one."""
+        """The first tensor, and for most layers the only one."""
         return self.inputs[0]
 
     def weight(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
@@ -68,16 +70,20 @@ Refuser = Callable[[Any], str]
 class _Entry:
     describe: Describer
     refuses: Refuser
+    several: bool
 
 
 _TABLE: dict[str, _Entry] = {}
 
 
-def describes(*names: str, refuses: Refuser = lambda module: "") -> Callable[[Describer], Describer]:
-    """Registers a function for classes of torch.nn; ``refuses`` gives the reason why a module cannot be described, or ""."""
+def describes(*names: str, refuses: Refuser = lambda module: "", several: bool = False) -> Callable[[Describer], Describer]:
+    """Registers a function for classes of torch.nn; ``refuses`` gives the reason why a module cannot be described, or "".
+
+    ``several`` where the function looks at all that the call was given (``call.arguments``), and not at one tensor alone.
+    """
 
     def register(function: Describer) -> Describer:
-        _TABLE.update(dict.fromkeys(names, _Entry(function, refuses)))
+        _TABLE.update(dict.fromkeys(names, _Entry(function, refuses, several)))
         return function
 
     return register
@@ -93,11 +99,12 @@ def describe(module: Any, call: Call) -> Description:
     reason = refusal(module)
     if reason:
         raise Undescribed(reason)
-    if len(call.inputs) != 1:
-        raise Undescribed(f"it was called with {len(call.inputs)} tensors where one was expected")
     owner = _owner(module)
     assert owner is not None
-    return _TABLE[owner.__name__].describe(module, call)
+    entry = _TABLE[owner.__name__]
+    if len(call.inputs) != 1 and not entry.several:
+        raise Undescribed(f"it was called with {len(call.inputs)} tensors where one was expected")
+    return entry.describe(module, call)
 
 
 def refusal(module: Any) -> str:

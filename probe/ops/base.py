@@ -73,8 +73,12 @@ class Op:
         """What one output is made of, in words for the report; empty where the op's name says it."""
         return ""
 
+    def source(self, output: int) -> int | None:
+        """Which input an output's elements come from one by one, as far as ``origin`` can follow them."""
+        return None if output else 0
+
     def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
-        """Which elements of the first input those outputs came from, where each came from one."""
+        """Which elements of that input the output's came from, where each came from one."""
         return None
 
     def account(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> Account:

@@ -8,7 +8,27 @@ import numpy as np
 
 from probe.ops.base import Rearrangement
 
-__all__ = ["Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]
+__all__ = ["Outputs", "Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs(Rearrangement):
+    """Its inputs as they are: the last step of a layer whose outputs come from several steps."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return inputs
+
+    def emit(self, graph, *inputs):
+        return tuple(graph.op("Identity", x) for x in inputs)
+
+    def source(self, output):
+        return output
+
+    def origin(self, where, inputs):
+        return where
+
+    def reach(self, mask, inputs):
+        return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
 
 @dataclass(frozen=True, eq=False)
