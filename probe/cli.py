@@ -105,12 +105,11 @@ def _causes(slug: str) -> int:
     """Prints the mistakes that are known, a line each, or the whole text of one."""
     from difflib import get_close_matches
 
-    from probe.hypotheses import REGISTERED
+    from probe.hypotheses import CAUSES as known
 
-    known = {one.slug: one for one in REGISTERED}
     if slug == "all":
         width = max(map(len, known))
-        for one in REGISTERED:
+        for one in known.values():
             click.echo(f"{one.slug:<{width}}  {one.title}")
         return 0
     if slug not in known:

@@ -22,7 +22,7 @@ import torch
 
 import probe
 from probe.cli import main
-from probe.hypotheses import REGISTERED
+from probe.hypotheses import CAUSES
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,7 +104,7 @@ def layers() -> str:
 
 def causes() -> str:
     rows = ["| slug | the mistake |", "|---|---|"]
-    return "\n".join([*rows, *(f"| `{one.slug}` | {one.title} |" for one in REGISTERED)])
+    return "\n".join([*rows, *(f"| `{one.slug}` | {one.title} |" for one in CAUSES.values())])
 
 
 PARTS = {

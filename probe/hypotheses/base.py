@@ -17,7 +17,7 @@ from probe.ops.base import Op, Rearrangement
 from probe.recompute import recompute, widened
 from probe.rounding import Values
 
-__all__ = ["REGISTERED", "Case", "Edit", "Hypothesis", "Reordered", "hypothesis"]
+__all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "Reordered", "hypothesis", "more"]
 
 Steps = tuple[Step, ...]
 
@@ -164,10 +164,24 @@ class Hypothesis:
 
 
 REGISTERED: list[Hypothesis] = []
+"""In the order in which they are tried."""
+CAUSES: dict[str, Hypothesis] = {}
+"""The one of each slug whose text explains it."""
 
 
 def hypothesis(slug: str, *, thorough: bool = False) -> Callable[[Function], Function]:
     """Registers a function under its slug; it is tried in the order of registration."""
+
+    def register(function: Function) -> Function:
+        CAUSES[slug] = Hypothesis(slug, function, function.__module__.rpartition(".")[2], thorough)
+        REGISTERED.append(CAUSES[slug])
+        return function
+
+    return register
+
+
+def more(slug: str, *, thorough: bool = False) -> Callable[[Function], Function]:
+    """Registers a function that makes further edits of a mistake which another function explains."""
 
     def register(function: Function) -> Function:
         REGISTERED.append(Hypothesis(slug, function, function.__module__.rpartition(".")[2], thorough))

@@ -1,0 +1,130 @@
+"""Mistakes planted in number formats: narrower floats, quantisers, integers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import qkeras
+import tf_keras
+import torch
+from planting import F, Rows, draw, kernel_bias, last, nn, parameters, planter, same_pad, t, torch_layer
+
+ROWS: Rows = []
+plant = planter(ROWS)
+
+
+@plant("reduced-precision", "Linear")
+def tf32():
+    layer, x = torch_layer(nn.Linear, 200, 30), draw(9, 200)
+    w, b = (part.numpy() for part in parameters(layer))
+
+    def narrow(values):
+        return ((values.view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32)
+
+    return layer, x, narrow(x) @ narrow(w).T + b
+
+
+@plant("reduced-precision", "Linear")
+def half_output():
+    layer, x = torch_layer(nn.Linear, 200, 30), draw(9, 200)
+    return layer, x, F.linear(t(x), *parameters(layer)).half().float().numpy()
+
+
+@plant("reduced-precision", "Linear")
+def brain_output():
+    layer, x = torch_layer(nn.Linear, 200, 30), draw(9, 200)
+    return layer, x, F.linear(t(x), *parameters(layer)).numpy().astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+def _quantised(kind: Any, x: np.ndarray, *args: Any, **options: Any) -> Any:
+    tf_keras.utils.set_random_seed(0)
+    quantizers = {"kernel_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1), "bias_quantizer": qkeras.quantized_bits(6, 1, 1, alpha=1)}
+    layer = kind(*args, **quantizers, **options)
+    layer(x)
+    layer.set_weights([draw(*w.shape, seed=i + 1, scale=0.4) for i, w in enumerate(layer.get_weights())])
+    return layer
+
+
+@plant("raw-weights", "QConv2D")
+def raw_convolution():
+    x = draw(2, 8, 9, 3)
+    layer = _quantised(qkeras.QConv2D, x, 5, 3, padding="same")
+    return layer, x, last(F.conv2d(same_pad(x, 3, 1), *kernel_bias(layer)))
+
+
+@plant("raw-weights", "QConv2D")
+def raw_kernel_alone():
+    x = draw(2, 8, 9, 3)
+    layer = _quantised(qkeras.QConv2D, x, 5, 3, padding="same")
+    w, b = kernel_bias(layer)
+    return layer, x, last(F.conv2d(same_pad(x, 3, 1), w, t(np.array(layer.bias_quantizer_internal(b.numpy())))))
+
+
+@plant("raw-weights", "QDense")
+def raw_dense():
+    x = draw(7, 20)
+    layer = _quantised(qkeras.QDense, x, 6)
+    w, b = layer.get_weights()
+    return layer, x, x @ w + b
+
+
+@plant("rounding-mode", "QDense")
+def floored_kernel():
+    x = draw(7, 20)
+    layer = _quantised(qkeras.QDense, x, 6)
+    w, b = layer.get_weights()
+    low = np.clip(np.floor(w * 8), -7, 7) / 8
+    return layer, x, x @ low.astype(np.float32) + np.array(layer.bias_quantizer_internal(b))
+
+
+@plant("rounding-mode", "QActivation")
+def floored_activation():
+    x = draw(7, 40, scale=2)
+    return qkeras.QActivation(qkeras.quantized_bits(5, 1, alpha=1)), x, np.clip(np.floor(x * 8), -16, 15) / 8
+
+
+@plant("rounding-mode", "QActivation")
+def half_away():
+    x = np.round(draw(7, 40, scale=2) * 16).astype(np.float32) / 16
+    return qkeras.QActivation(qkeras.quantized_bits(5, 1, alpha=1)), x, np.clip(np.copysign(np.floor(np.abs(x) * 8 + 0.5), x), -16, 15) / 8
+
+
+@plant("missing-activation", "QActivation")
+def unquantised():
+    x = draw(7, 40, scale=2)
+    return qkeras.QActivation(qkeras.quantized_bits(5, 1, alpha=1)), x, x
+
+
+@plant("raw-weights", "weight_norm")
+def spectral_raw():
+    torch.manual_seed(0)
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(12, 7))
+    layer.parametrizations.weight.original0.data.mul_(1.7)
+    x = draw(5, 12)
+    return layer.eval(), x, F.linear(t(x), layer.parametrizations.weight.original1.detach(), layer.bias.detach()).numpy()
+
+
+def _fixed(layer: Any, x: np.ndarray, fraction: int, shift: Callable[[np.ndarray], np.ndarray], low: int, high: int) -> np.ndarray:
+    """A dense layer in 64-bit integers: values of ``fraction`` bits, products of twice that, one shift back."""
+    w, b = (np.rint(part.numpy().astype(np.float64) * 2**fraction).astype(np.int64) for part in parameters(layer))
+    codes = np.rint(x.astype(np.float64) * 2**fraction).astype(np.int64)
+    return np.clip(shift(codes @ w.T + (b << fraction)), low, high) / 2**fraction
+
+
+@plant("fixed-point", "Linear")
+def integer_floor():
+    layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
+    return layer, x, _fixed(layer, x, 8, lambda acc: acc >> 8, -(1 << 15), (1 << 15) - 1)
+
+
+@plant("fixed-point", "Linear")
+def integer_half_up():
+    layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
+    return layer, x, _fixed(layer, x, 6, lambda acc: (acc + 32) >> 6, -(1 << 15), (1 << 15) - 1)
+
+
+@plant("fixed-point", "Linear")
+def integer_saturating():
+    layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
+    return layer, x, _fixed(layer, x, 7, lambda acc: acc >> 7, -128, 127)
