@@ -2,12 +2,13 @@
 
 Each op writes its own nodes (``Op.emit``); this file only holds the graph they write to and runs it. Weights are graph
 inputs, so that equal graphs can share one session. Graph optimisations are off and the CPU provider is named: what runs is
-what was emitted.
+what was emitted. A graph is kept by all that emission can see (``Op.emit``), and not built again for an equal call.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ _REFUSALS = (state.NotImplemented, state.InvalidGraph, state.Fail, state.Runtime
 
 _OPSET = 22
 _SESSIONS: "OrderedDict[tuple[bytes, int], onnxruntime.InferenceSession]" = OrderedDict()
+_PLANS: "OrderedDict[Hashable, _Plan | None]" = OrderedDict()
 _LOCK = threading.Lock()
-_KEPT = 64
+_KEPT, _KEPT_PLANS, _KEPT_BYTES = 64, 1024, 1 << 16
 
 
 def _narrowed(array: np.ndarray) -> np.ndarray:
@@ -38,6 +40,19 @@ def _narrowed(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, np.int64) if array.dtype.kind in "iu" else np.asarray(array)
 
 
+def _fed(array: np.ndarray) -> np.ndarray:
+    return np.asarray(_narrowed(array), order="C")
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A serialised graph, the names of its outputs, and what each of its inputs is fed: a place among ``_sources``."""
+
+    model: bytes
+    outputs: list[str]
+    feeds: dict[str, int]
+
+
 class _Graph:
     """The graph under construction: nodes, constants, and the weights to feed."""
 
@@ -45,7 +60,11 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.feeds: dict[str, np.ndarray] = {}
+        self.fed: dict[str, Weight | int] = {}
+        """What stands behind each of ``feeds``: a weight, or the place of an input of the call."""
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.asked = False
+        """Whether emission asked for a shape."""
         self._names = 0
 
     def _name(self) -> str:
@@ -69,15 +88,16 @@ class _Graph:
         return name
 
     def weight(self, weight: Weight) -> str:
-        return self.feed(weight.value)
+        return self.feed(weight.value, weight)
 
-    def feed(self, array: np.ndarray) -> str:
+    def feed(self, array: np.ndarray, source: Weight | int) -> str:
         name = self._name()
-        self.feeds[name] = np.ascontiguousarray(_narrowed(array))
+        self.feeds[name], self.fed[name] = _fed(array), source
         self.shapes[name] = array.shape
         return name
 
     def shape(self, name: str) -> tuple[int, ...]:
+        self.asked = True
         return self.shapes[name]
 
     def model(self, outputs: Sequence[str], values: Sequence[np.ndarray]) -> bytes:
@@ -120,6 +140,96 @@ def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     return session
 
 
+def _emitted(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]) -> tuple[_Graph, list[str]]:
+    """The graph of the steps, and the names of its outputs."""
+    graph = _Graph()
+    given = [graph.feed(x, place) for place, x in enumerate(inputs)]
+    names: list[tuple[str, ...]] = []
+    for position, step in enumerate(steps):
+        chosen = [given[ref.index] if ref.step < 0 else names[ref.step][ref.index] for ref in step.sources(position)]
+        names.append(step.op.emit(graph, *chosen))
+        for name, value in zip(names[-1], values[position], strict=True):
+            graph.shapes[name] = value.shape
+    return graph, list(names[-1])
+
+
+def _weights(part: Any) -> Iterator[Weight]:
+    """The weights anywhere in an op, in the order of its fields."""
+    if isinstance(part, Weight):
+        yield part
+    elif isinstance(part, tuple | list):
+        for one in part:
+            yield from _weights(one)
+    elif is_dataclass(part):
+        for one in fields(part):
+            yield from _weights(getattr(part, one.name))
+
+
+def _told(part: Any) -> Hashable:
+    """All that emission can see of an op or of one of its fields: of a weight its shape and dtype. TypeError where that is not known."""
+    if isinstance(part, Weight):
+        return Weight, part.value.shape, part.effective.dtype.str
+    if isinstance(part, np.ndarray | np.generic):
+        if part.nbytes > _KEPT_BYTES or part.dtype.hasobject:
+            raise TypeError
+        return part.dtype.str, part.shape, part.tobytes()
+    if isinstance(part, float):
+        return part.hex()  # 0.0 and -0.0 are equal
+    if isinstance(part, tuple | list):
+        return tuple(_told(one) for one in part)
+    if is_dataclass(part):
+        return type(part), tuple(_told(getattr(part, one.name)) for one in fields(part))
+    if part is None or isinstance(part, bool | int | str):
+        return type(part), part
+    raise TypeError
+
+
+def _keys(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]
+) -> tuple[Hashable, Hashable] | None:
+    """What graphs are kept by: without the shapes, which few emissions ask for, and with them. None where that is not known."""
+    arrays = [*inputs, *(output for value in values for output in value)]
+    try:
+        ops = tuple((_told(step.op), step.sources(position)) for position, step in enumerate(steps))
+    except TypeError:
+        return None
+    plain = len(inputs), ops, tuple((array.ndim, array.dtype.str) for array in arrays)
+    return plain, (plain, tuple(array.shape for array in arrays))
+
+
+def _planned(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]
+) -> tuple[bytes, list[str], dict[str, np.ndarray]]:
+    """The model of the steps, its outputs and what to feed it; emitted only where no equal call came before."""
+    keys = _keys(steps, inputs, values)
+    plan = None if keys is None else _kept(keys)
+    weights = [weight for step in steps for weight in _weights(step.op)]
+    if plan is not None:
+        sources = [*inputs, *(weight.value for weight in weights)]
+        return plan.model, plan.outputs, {name: _fed(sources[place]) for name, place in plan.feeds.items()}
+    graph, outputs = _emitted(steps, inputs, values)
+    model = graph.model(outputs, values[-1])
+    places: dict[int, int] = {id(weight): place for place, weight in enumerate(weights, start=len(inputs))}
+    feeds = {name: source if isinstance(source, int) else places.get(id(source), -1) for name, source in graph.fed.items()}
+    if keys is not None and -1 not in feeds.values() and len(model) <= _KEPT_BYTES:
+        plan = _Plan(model, outputs, feeds)
+        with _LOCK:
+            _PLANS.update({keys[0]: None, keys[1]: plan} if graph.asked else {keys[0]: plan})
+            while len(_PLANS) > _KEPT_PLANS:
+                _PLANS.popitem(last=False)
+    return model, outputs, graph.feeds
+
+
+def _kept(keys: tuple[Hashable, Hashable]) -> _Plan | None:
+    with _LOCK:
+        for key in keys:
+            if key in _PLANS:
+                _PLANS.move_to_end(key)
+                if (plan := _PLANS[key]) is not None:
+                    return plan
+    return None
+
+
 def crosscheck(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]], threads: int = 0
 ) -> tuple[np.ndarray, ...]:
@@ -128,16 +238,8 @@ def crosscheck(
     ``values`` are NumPy's results of every step; only their shapes are used (emission needs them, and the checker wants
     the outputs declared). float64 inputs and weights are rounded to float32 first.
     """
-    graph = _Graph()
-    given = [graph.feed(x) for x in inputs]
-    names: list[tuple[str, ...]] = []
-    for position, step in enumerate(steps):
-        chosen = [given[ref.index] if ref.step < 0 else names[ref.step][ref.index] for ref in step.sources(position)]
-        names.append(step.op.emit(graph, *chosen))
-        for name, value in zip(names[-1], values[position], strict=True):
-            graph.shapes[name] = value.shape
+    model, outputs, feeds = _planned(steps, inputs, values)
     try:
-        session = _session(graph.model(names[-1], values[-1]), threads)
-        return tuple(session.run(list(names[-1]), graph.feeds))
+        return tuple(_session(model, threads).run(outputs, feeds))
     except _REFUSALS as error:
         raise Undescribed(f"ONNX Runtime does not run it: {str(error).splitlines()[0]}") from None

@@ -55,7 +55,11 @@ class Op:
         raise NotImplementedError
 
     def emit(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        """Adds ONNX nodes; returns the names of the outputs."""
+        """Adds ONNX nodes; returns the names of the outputs.
+
+        They may depend on the fields, on the ranks and dtypes of the inputs, on shapes asked of ``graph``, and of a weight on
+        its shape and dtype, never on its values: the graph is used again for an op that differs in those alone.
+        """
         raise NotImplementedError
 
     def allowance(
