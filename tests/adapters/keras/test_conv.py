@@ -37,8 +37,10 @@ def convolutions(draw, kind, legacy):
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     sizes = _sizes(draw, padding, spans)
     groups = draw(st.sampled_from([1, 2, 3])) if per_axis and rank < 3 else 1
-    # TensorFlow's oneDNN kernel leaves elements out of some strided 3-D convolutions of one channel (not with TF_ENABLE_ONEDNN_OPTS=0).
-    channels = groups * draw(st.integers(2 if rank == 3 else 1, 3))
+    # TensorFlow's oneDNN kernel leaves elements out of some strided convolutions of one channel (not with TF_ENABLE_ONEDNN_OPTS=0): in
+    # three dimensions, and in two where one column comes out. What stands there is whatever memory held, so no test asks for it.
+    narrow = strides[-1] > 1 and (sizes[-1] - (spans[-1] if padding == "valid" else 1)) // strides[-1] == 0
+    channels = groups * draw(st.integers(2 if rank == 3 or (rank == 2 and narrow) else 1, 3))
     options = {
         "kernel_size": kernel,
         "strides": strides,
