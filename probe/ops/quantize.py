@@ -13,38 +13,10 @@ import numpy as np
 
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Elementwise, Op, spread
+from probe.ops.through import EPSILON, TINY, emit_capped, emit_round, flush, like, round_through
 from probe.rounding import Precision
 
 __all__ = ["AutoQuantizedBits", "QuantizedBits", "QuantizedRelu", "Quantizer"]
-
-_TINY = float(np.finfo(np.float32).tiny)
-_EPSILON = 1e-7
-"""keras.backend.epsilon()"""
-
-
-def _flush(x: np.ndarray) -> np.ndarray:
-    """TensorFlow's kernels take float32 denormals for zero; ``sign`` can tell."""
-    return np.where(np.abs(x) < _TINY, x.dtype.type(0), x)
-
-
-def _like(x: np.ndarray, value: float | np.ndarray) -> np.ndarray:
-    """A constant as QKeras has it, in float32, to be used with x."""
-    return np.asarray(value, np.float32).astype(x.dtype)
-
-
-def _round(p: np.ndarray) -> np.ndarray:
-    """Half to even, passed straight through: inf becomes NaN."""
-    return p + (-p + np.rint(p))
-
-
-def _emit_round(graph, p: str) -> str:
-    return graph.op("Add", p, graph.op("Sub", graph.op("Round", p), p))
-
-
-def _emit_capped(graph, x: str, bound: float, otherwise: str) -> str:
-    """``bound`` where x is not below it, ``otherwise`` elsewhere."""
-    limit = graph.const(bound)
-    return graph.op("Where", graph.op("LessOrEqual", x, limit), otherwise, limit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +32,8 @@ class Quantizer(Op):
     straight_through: bool = True
 
     def _mix(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
-        noise = _like(x, self.noise)
-        return x + noise * (-x + q) if self.straight_through else _like(x, 1 - self.noise) * x + noise * q
+        noise = like(x, self.noise)
+        return x + noise * (-x + q) if self.straight_through else like(x, 1 - self.noise) * x + noise * q
 
     def account(self, inputs, outputs, at):
         value = float(outputs[0][at])
@@ -152,26 +124,26 @@ class QuantizedBits(_Fixed):
         return f"to multiples of {size:g} from {low * size:g} to {high * size:g}" + (", times alpha" if alpha.ndim else "")
 
     def f(self, x):
-        x = _flush(x)
+        x = flush(x)
         if self._unsigned > 0:
-            m, m_i = _like(x, 2.0**self._unsigned), _like(x, 2.0**self.integer)
+            m, m_i = like(x, 2.0**self._unsigned), like(x, 2.0**self.integer)
             low, high = self.limits()
-            q = m_i * np.clip(_round(x * m / m_i), _like(x, low), _like(x, high)) / m
+            q = m_i * np.clip(round_through(x * m / m_i), like(x, low), like(x, high)) / m
         else:
             q = np.sign(x)
             q = q + (1 - np.abs(q))
             q = q if self.keep_negative else (q + 1) / 2
-        return self._mix(x, _like(x, self.alpha) * q)
+        return self._mix(x, like(x, self.alpha) * q)
 
     def emit(self, graph, *inputs):
         (x,) = inputs
         low, high = self.limits()
         if self._unsigned > 0:
             size = 2.0 ** (self.integer - self._unsigned)
-            code = graph.op("Clip", _emit_round(graph, graph.op("Div", x, graph.const(size))), graph.const(low), graph.const(high))
+            code = graph.op("Clip", emit_round(graph, graph.op("Div", x, graph.const(size))), graph.const(low), graph.const(high))
         else:
             size = 1.0
-            code = graph.op("Where", graph.op("LessOrEqual", x, graph.const(-_TINY)), graph.const(low), graph.const(high))
+            code = graph.op("Where", graph.op("LessOrEqual", x, graph.const(-TINY)), graph.const(low), graph.const(high))
         q = graph.op("Mul", code, graph.const(np.asarray(self.alpha, np.float32) * np.float32(size)))
         return (self._emit_mix(graph, x, q),)
 
@@ -205,22 +177,22 @@ class QuantizedRelu(_Fixed):
         return top + slope if self.sigmoid is None else f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
-        relu = np.where(x > 0, x, _like(x, self.negative_slope) * x) if self.negative_slope else np.maximum(x, 0)
+        relu = np.where(x > 0, x, like(x, self.negative_slope) * x) if self.negative_slope else np.maximum(x, 0)
         bound = 2.0**self.integer - 2.0 ** (self.integer - self._n) if self.quantized_clip else self.upper_bound
-        return relu if bound is None else np.where(x <= _like(x, bound), relu, _like(x, bound))
+        return relu if bound is None else np.where(x <= like(x, bound), relu, like(x, bound))
 
     def f(self, x):
-        x = _flush(x)
-        m, m_i, slope = _like(x, 2.0**self._n), _like(x, 2.0**self.integer), _like(x, self.negative_slope)
+        x = flush(x)
+        m, m_i, slope = like(x, 2.0**self._n), like(x, 2.0**self.integer), like(x, self.negative_slope)
         if self.sigmoid is None:
-            p, twice, less = x * m / m_i, _like(x, 1), _like(x, 0)
+            p, twice, less = x * m / m_i, like(x, 1), like(x, 0)
         else:
-            p, twice, less = np.clip(_like(x, self.sigmoid) * (x / m_i) + _like(x, 0.5), 0, 1) * m, _like(x, 2), _like(x, 1)
-        q = m_i * np.clip(twice * (_round(p) / m) - less, 0, 1 - 1 / m)
+            p, twice, less = np.clip(like(x, self.sigmoid) * (x / m_i) + like(x, 0.5), 0, 1) * m, like(x, 2), like(x, 1)
+        q = m_i * np.clip(twice * (round_through(p) / m) - less, 0, 1 - 1 / m)
         if self.negative_slope:
-            q = q + m_i * slope * np.clip(twice * (_round(p * slope) * (1 / (slope * m))) - less, -1, 0)
+            q = q + m_i * slope * np.clip(twice * (round_through(p * slope) * (1 / (slope * m))) - less, -1, 0)
         if self.upper_bound and not self.quantized_clip:
-            q = np.where(q <= _like(x, self.upper_bound), q, _like(x, self.upper_bound))
+            q = np.where(q <= like(x, self.upper_bound), q, like(x, self.upper_bound))
         return self._mix(self._unquantized(x), q)
 
     def emit(self, graph, *inputs):
@@ -228,7 +200,7 @@ class QuantizedRelu(_Fixed):
         m, m_i = 2.0**self._n, 2.0**self.integer
         bound = m_i - m_i / m if self.quantized_clip else self.upper_bound
         relu = graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x)
-        part = relu if bound is None else _emit_capped(graph, x, bound, relu)
+        part = relu if bound is None else emit_capped(graph, x, bound, relu)
         p = graph.op("Mul", x, graph.const(m / m_i))
         if self.sigmoid is not None:
             line = graph.op("Add", graph.op("Mul", x, graph.const(self.sigmoid * m / m_i)), graph.const(m / 2))
@@ -236,7 +208,7 @@ class QuantizedRelu(_Fixed):
 
         def side(p: str, levels: float, low: float, high: float) -> str:
             """The levels of one side of zero, in units of 2**integer."""
-            share = graph.op("Div", _emit_round(graph, p), graph.const(levels))
+            share = graph.op("Div", emit_round(graph, p), graph.const(levels))
             if self.sigmoid is not None:
                 share = graph.op("Sub", graph.op("Add", share, share), graph.const(1.0))
             return graph.op("Clip", share, graph.const(low), graph.const(high))
@@ -247,7 +219,7 @@ class QuantizedRelu(_Fixed):
             below = side(graph.op("Mul", p, graph.const(slope)), slope * m, -1.0, 0.0)
             q = graph.op("Add", q, graph.op("Mul", below, graph.const(m_i * slope)))
         if self.upper_bound and not self.quantized_clip:
-            q = _emit_capped(graph, q, self.upper_bound, q)
+            q = emit_capped(graph, q, self.upper_bound, q)
         return (self._emit_mix(graph, part, q),)
 
 
@@ -273,7 +245,7 @@ class AutoQuantizedBits(Quantizer):
     def step(self, x: np.ndarray) -> np.ndarray:
         """The distance between two neighbouring levels for these values: one number per channel."""
         with np.errstate(all="ignore"):
-            return self._scales(_flush(x))[1] * 2.0**self.integer
+            return self._scales(flush(x))[1] * 2.0**self.integer
 
     @property
     def levels(self) -> int:
@@ -288,14 +260,14 @@ class AutoQuantizedBits(Quantizer):
         return f"to {self.levels} levels whose distance is found from the input itself"
 
     def _codes(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        half = _like(x, self.limits()[1])
-        steps = np.floor(np.abs(x) / scale + _like(x, 0.5))
+        half = like(x, self.limits()[1])
+        steps = np.floor(np.abs(x) / scale + like(x, 0.5))
         return np.sign(x) * np.where(steps < half, steps, half)
 
     def _scales(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The scale that the codes of x / 2**integer are found with, and the one they are multiplied by."""
-        x = x / _like(x, 2.0**self.integer)
-        epsilon, ln2 = _like(x, _EPSILON), _like(x, np.log(2.0))
+        x = x / like(x, 2.0**self.integer)
+        epsilon, ln2 = like(x, EPSILON), like(x, np.log(2.0))
 
         def power(scale: np.ndarray) -> np.ndarray:
             return np.exp2(np.rint(np.log(scale + epsilon) / ln2))
@@ -303,7 +275,7 @@ class AutoQuantizedBits(Quantizer):
         def mean(values: np.ndarray) -> np.ndarray:
             return values.mean(axis=self.axes, keepdims=True) if x.ndim > 1 else values
 
-        scale = np.abs(x).max(axis=self.axes, keepdims=True) * 2 / _like(x, 2 * self.limits()[1])
+        scale = np.abs(x).max(axis=self.axes, keepdims=True) * 2 / like(x, 2 * self.limits()[1])
         if not self.power_of_two:
             return scale, scale
         before = scale = power(scale)
@@ -313,13 +285,13 @@ class AutoQuantizedBits(Quantizer):
         return before, scale
 
     def _f(self, x: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        m, m_i = _like(x, 2.0 ** (self.bits - self.keep_negative)), _like(x, 2.0**self.integer)
+        m, m_i = like(x, 2.0 ** (self.bits - self.keep_negative)), like(x, 2.0**self.integer)
         x = x / m_i
         q = m_i * self._codes(x, scales[0]) / m
         return self._mix(m_i * x, scales[1] * m * q)
 
     def run(self, *inputs):
-        x = _flush(inputs[0])
+        x = flush(inputs[0])
         with np.errstate(all="ignore"):
             return (self._f(x, self._scales(x)),)
 
@@ -343,7 +315,7 @@ class AutoQuantizedBits(Quantizer):
     def emit(self, graph, *inputs):
         (x,) = inputs
         axes, half, unit = graph.const(list(self.axes)), graph.const(self.limits()[1]), graph.const(2.0**self.integer)
-        epsilon, ln2 = graph.const(_EPSILON), graph.const(float(np.log(2.0)))
+        epsilon, ln2 = graph.const(EPSILON), graph.const(float(np.log(2.0)))
         vector = len(graph.shape(x)) == 1
         inside = graph.op("Div", x, unit)
         size, sign = graph.op("Abs", inside), graph.op("Sign", inside)
