@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.blocks import blocks
-from probe.layer import Ref, Step
+from probe.layer import Ref, Step, weights_of
 
 __all__ = ["Precision", "allowances", "of_partial_sums", "of_sums", "precision_of", "settle", "smallest_visible_change", "worst_case"]
 
@@ -44,6 +44,8 @@ class Precision:
     casts: bool = False
     certain: bool = False
     """Whether a second look asks what no order of summation can exceed, instead of what is probable."""
+    cancels: bool = False
+    """Whether the party may take a variance as E[x²] - E[x]²."""
 
 
 _UNITS = {
@@ -77,17 +79,31 @@ def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Preci
 def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
     """The same from the true partial sums of ``terms`` (elements, channels, taps), the worse of two orders.
 
-    Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy and Stability of Numerical
-    Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
+    Adding 0 is exact, and adding the same term again errs the same way again: in a run of equal terms (a constant image) the
+    errors add up as they are. Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy
+    and Stability of Numerical Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
     """
     if precision.certain:
         count = terms[0].size
         return (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2)) + count * precision.tiny
     squares = np.square(terms).sum(axis=(1, 2))
     orders = (terms.reshape(len(terms), -1), terms.swapaxes(1, 2).reshape(len(terms), -1))
-    walks = [np.square(np.cumsum(order, axis=1)).sum(axis=1) for order in orders]
+    walks = [_walk(order) for order in orders]
     scale = np.sqrt(np.maximum(*walks) + (3 if precision.casts else 1) * squares)
     return SIGMAS * precision.unit / np.sqrt(3) * scale + terms[0].size * precision.tiny
+
+
+def _walk(terms: np.ndarray) -> np.ndarray:
+    """The sum over each row of the squared partial sums, those in a run of equal terms added up before they are squared."""
+    sums = np.cumsum(terms, axis=1)
+    again = terms[:, 1:] == terms[:, :-1]
+    if not again.any():
+        return np.square(sums).sum(axis=1)
+    first = np.ones(terms.shape, bool)
+    first[:, 1:] = ~again
+    starts = np.flatnonzero(first)
+    runs = np.add.reduceat(np.where(terms == 0, 0.0, np.abs(sums)).ravel(), starts)
+    return np.bincount(starts // terms.shape[1], np.square(runs), len(terms))
 
 
 Values = Sequence[tuple[np.ndarray, ...]]
@@ -190,6 +206,8 @@ def smallest_visible_change(
         return None
     position, where, _ = found
     op = steps[position].op
+    if not weights_of((steps[position],)):
+        return None
     given = [_pick(ref, inputs, values) for ref in steps[position].sources(position)]
     assert op.products is not None
     largest = np.abs(op.products(given, where)).max(axis=(1, 2))

@@ -2,6 +2,7 @@
 
 from probe.ops.account import *
 from probe.ops.activation import *
+from probe.ops.averaging import *
 from probe.ops.base import *
 from probe.ops.conv import *
 from probe.ops.linear import *

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -113,16 +113,23 @@ def _statistics_slack(
 ) -> tuple[np.ndarray, np.ndarray]:
     """How far mean and variance taken from x may be off.
 
-    The variance may be had from squared deviations or as E[x²] - E[x]² (ONNX Runtime's kernels do): the second form is off
-    by a rounded sum of squares of x itself, which is what the allowance holds.
+    The variance comes from squared deviations, in two passes or as Welford's running update (each deviation is then off by the
+    mean's own error), or, where the precision ``cancels``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
     """
     count = math.prod(x.shape[axis] for axis in axes)
     squared = np.square(x)
     sum_squares = squared.sum(axis=axes, keepdims=True)
     of_mean = of_sums(count, mean * count, sum_squares, precision) / count + 2 * precision.unit * np.abs(mean)
-    fourth = np.square(squared).sum(axis=axes, keepdims=True)
-    of_square = of_sums(count, sum_squares, fourth, precision) / count + 2 * precision.unit * sum_squares / count
-    of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
+    # Adding the same value again errs the same way again.
+    of_mean = np.maximum(of_mean, np.where(variance == 0, count * precision.unit * np.abs(mean), 0))
+    if precision.cancels:
+        fourth = np.square(squared).sum(axis=axes, keepdims=True)
+        of_square = of_sums(count, sum_squares, fourth, precision) / count + 2 * precision.unit * sum_squares / count
+        of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
+    else:
+        fourth = np.square(np.square(x - mean)).sum(axis=axes, keepdims=True)
+        of_variance = of_sums(count, variance * count, fourth, precision) / count + 4 * precision.unit * variance
+        of_variance += 2 * np.sqrt(variance) * of_mean + np.square(of_mean)
     if slack is not None:
         of_mean = of_mean + np.sqrt(np.square(slack).sum(axis=axes, keepdims=True)) / count
         deviation = np.square((x - mean) * slack).sum(axis=axes, keepdims=True)
@@ -140,6 +147,14 @@ def _normalised_allowance(x, mean, variance, epsilon, scale, bias, axes, precisi
     own = gain * np.abs(x - mean) * relative + gain * of_mean
     own += 10 * precision.unit * (gain * (np.abs(x) + np.abs(mean)) + np.abs(bias)) + precision.tiny
     return own if slack is None else own + gain * slack
+
+
+def _emit_normalised(graph, x: str, axes: Sequence[int], epsilon: float) -> str:
+    """(x - mean) / sqrt(variance + epsilon) in two passes: kernels of ONNX Runtime that take E[x²] - E[x]² are no opinion to rely on."""
+    places = graph.const(list(axes))
+    below = graph.op("Sub", x, graph.op("ReduceMean", x, places))
+    variance = graph.op("ReduceMean", graph.op("Mul", below, below), places)
+    return graph.op("Div", below, graph.op("Sqrt", graph.op("Add", variance, graph.const(float(epsilon)))))
 
 
 def _moments(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -177,6 +192,8 @@ class LayerNormalization(Op):
     bias: Weight | None
     epsilon: float
     axes: tuple[int, ...]
+    cancels: bool = False
+    """Whether the framework takes the variance as E[x²] - E[x]²."""
 
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
@@ -193,19 +210,18 @@ class LayerNormalization(Op):
         return ((x - mean) / np.sqrt(variance + self.epsilon) * scale + bias,)
 
     def emit(self, graph, *inputs):
-        x, shape = inputs[0], graph.shape(inputs[0])
-        rank, count = len(shape), len(self.axes)
-        perm = [axis for axis in range(rank) if axis not in self.axes] + list(self.axes)
-        moved = perm != list(range(rank))
-        x = graph.op("Transpose", x, perm=perm) if moved else x
-        sizes = [shape[axis] for axis in self.axes]
-        scale = graph.const(np.ones(sizes)) if self.scale is None else graph.weight(self.scale)
-        bias = () if self.bias is None else (graph.weight(self.bias),)
-        out = graph.op("LayerNormalization", x, scale, *bias, axis=rank - count, epsilon=float(self.epsilon))
-        return (graph.op("Transpose", out, perm=[perm.index(axis) for axis in range(rank)]) if moved else out,)
+        shape = graph.shape(inputs[0])
+        axes = sorted(axis % len(shape) for axis in self.axes)
+        sizes = [size if axis in axes else 1 for axis, size in enumerate(shape)]
+        out = _emit_normalised(graph, inputs[0], axes, self.epsilon)
+        for kind, weight in (("Mul", self.scale), ("Add", self.bias)):
+            if weight is not None:
+                out = graph.op(kind, out, graph.op("Reshape", graph.weight(weight), graph.const(sizes)))
+        return (out,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,) = inputs
+        precision = replace(precision, cancels=True) if self.cancels else precision
         return (_normalised_allowance(x, *_moments(x, self.axes), self.epsilon, *self._parameters(x), self.axes, precision, slacks[0]),)
 
     def account(self, inputs, outputs, at):
@@ -229,6 +245,8 @@ class GroupNormalization(Op):
     bias: Weight | None
     groups: int
     epsilon: float
+    cancels: bool = False
+    """Whether the framework takes the variance as E[x²] - E[x]²."""
 
     def _split(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, *x.shape[2:])
@@ -254,16 +272,21 @@ class GroupNormalization(Op):
         return (((groups - mean) / np.sqrt(variance + self.epsilon) * scale + bias).reshape(x.shape),)
 
     def emit(self, graph, *inputs):
-        channels = [graph.shape(inputs[0])[1]]
-        scale = graph.const(np.ones(channels)) if self.scale is None else graph.weight(self.scale)
-        bias = graph.const(np.zeros(channels)) if self.bias is None else graph.weight(self.bias)
-        return (graph.op("GroupNormalization", inputs[0], scale, bias, num_groups=self.groups, epsilon=float(self.epsilon)),)
+        batch, channels, *spatial = shape = graph.shape(inputs[0])
+        grouped = [batch, self.groups, channels // self.groups, *spatial]
+        out = _emit_normalised(graph, graph.op("Reshape", inputs[0], graph.const(grouped)), range(2, len(grouped)), self.epsilon)
+        out = graph.op("Reshape", out, graph.const(list(shape)))
+        for kind, weight in (("Mul", self.scale), ("Add", self.bias)):
+            if weight is not None:
+                out = graph.op(kind, out, graph.op("Reshape", graph.weight(weight), graph.const([channels] + [1] * len(spatial))))
+        return (out,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,) = inputs
         groups = self._split(x)
         axes = tuple(range(2, groups.ndim))
         slack = None if slacks[0] is None else self._split(slacks[0])
+        precision = replace(precision, cancels=True) if self.cancels else precision
         parameters = self._parameters(x)
         own = _normalised_allowance(groups, *_moments(groups, axes), self.epsilon, *parameters, axes, precision, slack)
         return (own.reshape(x.shape),)
