@@ -4,39 +4,39 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-__all__ = ["blocks", "same_bits"]
+__all__ = ["blocks", "places", "same_bits"]
 
 _SIZE = 1 << 15
 
 Locate = Callable[[int], tuple[int, ...]]
 
 
-def blocks(*arrays: np.ndarray) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
+def blocks(*arrays: np.ndarray, size: int = _SIZE) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
     """Matching views of arrays of one shape, each with what leads from a place in its flattened piece to an index of the whole.
 
     Where all lie in memory in one order, pieces are runs of that memory; otherwise they are cut along the outermost axis.
     """
-    return _pieces(arrays, (0,) * arrays[0].ndim)
+    return _pieces(arrays, (0,) * arrays[0].ndim, size)
 
 
-def _pieces(arrays: tuple[np.ndarray, ...], corner: tuple[int, ...]) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
+def _pieces(arrays: tuple[np.ndarray, ...], corner: tuple[int, ...], size: int) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
     first = arrays[0]
-    if first.size <= _SIZE:
+    if first.size <= size:
         yield arrays, _within(first.shape, corner)
         return
     order = sorted(range(first.ndim), key=lambda axis: -first.strides[axis])
     turned = [array.transpose(order) for array in arrays]
     if all(array.flags.c_contiguous for array in turned):
         shape, flat = turned[0].shape, [array.reshape(-1) for array in turned]
-        for start in range(0, first.size, _SIZE):
-            yield tuple(array[start : start + _SIZE] for array in flat), _along(shape, order, start, corner)
+        for start in range(0, first.size, size):
+            yield tuple(array[start : start + size] for array in flat), _along(shape, order, start, corner)
         return
     axis = next(axis for axis in order if first.shape[axis] > 1)
-    step = max(1, _SIZE * first.shape[axis] // first.size)
+    step = max(1, size * first.shape[axis] // first.size)
     for start in range(0, first.shape[axis], step):
         cut = (slice(None),) * axis + (slice(start, start + step),)
         at = (*corner[:axis], corner[axis] + start, *corner[axis + 1 :])
-        yield from _pieces(tuple(array[cut] for array in arrays), at)
+        yield from _pieces(tuple(array[cut] for array in arrays), at, size)
 
 
 def _within(shape: tuple[int, ...], corner: tuple[int, ...]) -> Locate:
@@ -57,3 +57,8 @@ def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
         return False
     word = np.dtype(f"u{left.dtype.itemsize}")
     return all(np.array_equal(one.view(word), other.view(word)) for (one, other), _ in blocks(left, right))
+
+
+def places(flat: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """The indices of elements that are numbered in row-major order, also of an array without axes."""
+    return np.unravel_index(flat, shape) if shape else ()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probe.blocks import blocks
+from probe.blocks import blocks, places
 from probe.layer import Ref, Step, weights_of
 
 __all__ = ["Precision", "allowances", "of_partial_sums", "of_sums", "precision_of", "settle", "smallest_visible_change", "worst_case"]
@@ -158,7 +158,7 @@ def settle(
     seen, gain, budget = 0, np.inf, _LOOK_TERMS
     while seen < beyond.size and budget > 0:
         block = beyond[seen : seen + _LOOK_BLOCK]
-        found = _trace(steps, inputs, values, np.unravel_index(block, allowed.shape), output)
+        found = _trace(steps, inputs, values, places(block, allowed.shape), output)
         if found is None:
             return allowed
         position, where, cost = found
@@ -200,7 +200,7 @@ def smallest_visible_change(
         return None
     spread = np.linspace(0, last.size - 1, min(last.size, 64 * count)).astype(np.intp)
     sizes = np.abs(np.nan_to_num(last.ravel()[spread]))
-    where = np.unravel_index(spread[np.argsort(-sizes, kind="stable")[:count]], last.shape)
+    where = places(spread[np.argsort(-sizes, kind="stable")[:count]], last.shape)
     found = _trace(steps, inputs, values, where)
     if found is None or found[2] * count > _LOOK_TERMS:
         return None

@@ -67,7 +67,7 @@ def agrees():
         given, weights = _tensors(steps, inputs, np.float64)
         wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in inputs]
         values = recompute(steps, wide)
-        _traces(steps[-1].op, [wide[0]] if len(steps) == 1 else None, values[-1])
+        _traces(steps[-1].op, wide if len(steps) == 1 else None, values[-1])
         if reference is not None:
             top = max(float(np.abs(one).max(initial=0)) for one in (*wide, *values[-1]))
             ours, theirs = values[-1][0], reference(*given, **weights)
@@ -104,8 +104,8 @@ def _traces(op, inputs, outputs):
     (y,) = outputs[:1]
     if inputs is None or not y.size:
         return
-    where = np.unravel_index(np.random.default_rng(0).integers(0, y.size, 5), y.shape)
-    if op.products is not None and getattr(op, "weight", None) is not None:
+    where = tuple(np.random.default_rng(0).integers(0, size, 5) for size in y.shape)
+    if op.products is not None and (getattr(op, "weight", None) is not None or len(inputs) > 1):
         terms = op.products(inputs, where)
         assert terms[0].size >= op.terms_of(inputs, outputs)
         np.testing.assert_allclose(terms.sum(axis=(1, 2)), y[where], rtol=1e-11, atol=1e-11 * np.abs(terms).max())
