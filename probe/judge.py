@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.blind import blind_spots
 from probe.blocks import same_bits
-from probe.compare import PARTIES, Comparison, compare, identical
+from probe.compare import PARTIES, Comparison, compare, compare_three, identical
 from probe.crosscheck import crosscheck
 from probe.drift import Drift
 from probe.errors import Undescribed
@@ -88,7 +88,7 @@ def judge(
     diagnosis = None
     if search is not None and verdict == "diverge" and described is not None:
         references = {"framework": (values, capture.inputs), "expected": of_mine}
-        find = import_module("probe.diagnose").of_parties  # only now: a healthy check pays nothing for it
+        find = import_module("probe.why").of_parties  # only now: a healthy check pays nothing for it
         diagnosis = find(described, evidence, comparisons, references, precision_of(capture.dtype), tolerance, search)
     blind: tuple[str, ...] = ()
     visible = None
@@ -172,35 +172,48 @@ def _ask(evidence: Evidence, capture: Capture, steps: Sequence[Step], given: Seq
     evidence.outputs["numpy"] = tuple(values[-1])
     usual = precision_of(capture.dtype)
     first = allowances(steps, given, values, usual)
-    near = compare(capture.outputs, values[-1], first)
-    evidence.near["framework", "numpy"] = near
-    evidence.allowed["framework"] = first
-    if not near.ok and not near.reason:
-        evidence.allowed["framework"] = _allowed(steps, given, values, usual, capture.outputs)
-        del evidence.near["framework", "numpy"]
+    answer = _answered(evidence, capture, steps, values)
+    precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
+    evidence.allowed["framework"] = evidence.allowed["onnx"] = first
+    if answer is not None and precision == usual and len(answer) == len(capture.outputs) == len(first) == 1:
+        near = compare_three(capture.outputs[0], values[-1][0], answer[0], first[0])
+        if near is not None and all(near):
+            evidence.near.update(zip((("framework", "numpy"), ("numpy", "onnx"), ("framework", "onnx")), near, strict=True))
+            return
+    close = compare(capture.outputs, values[-1], first)
+    if close.ok or close.reason:
+        evidence.near["framework", "numpy"] = close
+    else:
+        evidence.allowed["framework"] = _allowed(steps, given, values, usual, capture.outputs, first)
+    if answer is None:
+        return
+    if precision == usual and _same(capture.outputs, answer):
+        evidence.allowed["onnx"] = evidence.allowed["framework"]
+        if close.ok:
+            evidence.near["numpy", "onnx"] = close.mirrored()
+        return
+    if precision != usual:
+        first = allowances(steps, given, values, precision)
+    close = compare(values[-1], answer, first)
+    evidence.allowed["onnx"] = first
+    if close.ok or close.reason:
+        evidence.near["numpy", "onnx"] = close
+    else:
+        evidence.allowed["onnx"] = _allowed(steps, given, values, precision, answer, first)
+
+
+def _answered(evidence: Evidence, capture: Capture, steps: Sequence[Step], values: Values) -> tuple[np.ndarray, ...] | None:
+    """ONNX Runtime's outputs, or None with the reason noted."""
     if any(0 in np.shape(value) for value in (*capture.inputs, *values[-1])):
         evidence.missing["onnx"] = "an empty array: there is nothing to compute"
-        return
+        return None
     try:
         answer = overflown(crosscheck(steps, capture.inputs, values, evidence.threads), capture.dtype)
     except Undescribed as error:
         evidence.missing["onnx"] = str(error)
-        return
+        return None
     evidence.outputs["onnx"] = answer
-    precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
-    if precision == usual and _same(capture.outputs, answer):
-        evidence.allowed["onnx"] = evidence.allowed["framework"]
-        if near.ok:
-            evidence.near["numpy", "onnx"] = near.mirrored()
-        return
-    if precision != usual:
-        first = allowances(steps, given, values, precision)
-    near = compare(values[-1], answer, first)
-    evidence.near["numpy", "onnx"] = near
-    evidence.allowed["onnx"] = first
-    if not near.ok and not near.reason:
-        evidence.allowed["onnx"] = _allowed(steps, given, values, precision, answer)
-        del evidence.near["numpy", "onnx"]
+    return answer
 
 
 def _same(left: Arrays, right: Arrays) -> bool:
@@ -211,11 +224,16 @@ def _same(left: Arrays, right: Arrays) -> bool:
 
 
 def _allowed(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, precision: Precision, outputs: Sequence[np.ndarray | None]
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precision: Precision,
+    outputs: Sequence[np.ndarray | None],
+    first: tuple[np.ndarray, ...] | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """The allowance of a party, after a second look at those of its elements that lie beyond."""
+    """The allowance of a party, ``first`` where that is known, after a second look at those of its elements that lie beyond."""
     given = [widened(x) for x in inputs]
-    first = allowances(steps, given, values, precision)
+    first = allowances(steps, given, values, precision) if first is None else first
     looked = []
     for output, (allowed, value) in enumerate(zip(first, values[-1], strict=True)):
         theirs = outputs[output] if output < len(outputs) else None

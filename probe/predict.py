@@ -4,19 +4,20 @@ Most mistakes can be told apart from a sample of the output, so the last sum of 
 elements alone, and everything is computed only for the few mistakes that survive.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
 
 import numpy as np
 
 from probe.hypotheses.base import Case, Edit
-from probe.layer import Step, Weight
+from probe.layer import Ref, Step, Weight
 from probe.ops import AddConstant, BatchNormalization, Conv, MatMul, MulConstant
 from probe.ops.base import Elementwise, Indices, Rearrangement
 from probe.recompute import recompute, widened
 from probe.rounding import Precision, Values, allowances, settle
 
-__all__ = ["Rounding", "Sample", "at", "everywhere", "sample"]
+__all__ = ["Rounding", "Sample", "at", "everywhere", "rms", "sample"]
 
 _TERMS = 1 << 17
 
@@ -26,10 +27,21 @@ class Rounding:
     """How far an honest evaluation of the (edited) layer may lie from its prediction."""
 
     precision: Precision
-    extra: np.ndarray | float = 0.0
+    extra: Callable[[], np.ndarray] | None = None
     """What else is allowed: the layers before, storing."""
     tolerance: tuple[float, float] | None = None
     """The user's own rtol and atol instead of all that."""
+
+    def beside(self, case: Case, allowed: np.ndarray) -> "Rounding":
+        """The same with all that the healthy layer was ``allowed`` beyond its own rounding."""
+        if self.tolerance is not None:
+            return self
+
+        @cache
+        def extra() -> np.ndarray:
+            return np.maximum(allowed - replace(self, extra=None).of(case.edit(""), case.values), 0.0)
+
+        return replace(self, extra=extra)
 
     def of(self, edit: Edit, values: Values, observed: np.ndarray | None = None) -> np.ndarray:
         """The allowance; where ``observed`` is given, after a second look at the elements beyond."""
@@ -43,7 +55,9 @@ class Rounding:
                 error = np.abs(observed - predicted)
             if np.nanmax(error / np.maximum(allowed, 1e-300), initial=0.0) < 50:
                 allowed = settle(edit.steps, given, values, self.precision, error, allowed)
-        extra = np.asarray(self.extra)
+        if self.extra is None:
+            return allowed
+        extra = self.extra()
         return allowed + (extra if extra.shape == allowed.shape else extra.max(initial=0.0))
 
 
@@ -84,12 +98,17 @@ class Sample:
     @property
     def error(self) -> float:
         """The root mean square of what is to be explained."""
-        return _rms(self.observed - self.healthy)
+        return rms(self.observed - self.healthy)
 
 
-def _rms(error: np.ndarray) -> float:
+def rms(error: np.ndarray) -> float:
+    """The root mean square of what is finite."""
     with np.errstate(all="ignore"):
-        return float(np.sqrt(np.square(error).mean())) if error.size else 0.0
+        square = float(np.vdot(error, error))
+        if np.isfinite(square):
+            return float(np.sqrt(square / error.size)) if error.size else 0.0
+        finite = error[np.isfinite(error)]
+        return float(np.sqrt(np.square(finite).mean())) if finite.size else 0.0
 
 
 def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
@@ -191,7 +210,7 @@ def _trace(steps: Sequence[Step]) -> int | None:
     """The last sum of products where all behind it acts on each element alone; -1 where the whole layer does; else None."""
     for position in range(len(steps) - 1, -1, -1):
         op = steps[position].op
-        if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0].step != position:
+        if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0] != Ref(position):
             return None
         if op.products is not None:
             return position

@@ -14,6 +14,7 @@ import numpy as np
 
 from probe.layer import Ref, Step, Weight, weights_of
 from probe.ops.base import Op, Rearrangement
+from probe.ops.rearrange import Outputs
 from probe.recompute import recompute, widened
 from probe.rounding import Values
 
@@ -51,6 +52,8 @@ class Case:
     known: np.ndarray | None = None
     """Where the party gave a value; None: everywhere."""
     output_axes: tuple[str, ...] = ()
+    thorough: bool = False
+    """Whether there is time for edits that are many or slow."""
 
     @property
     def healthy(self) -> np.ndarray:
@@ -140,6 +143,32 @@ class Case:
         """The case in which the edited layer is taken for the healthy one."""
         return replace(self, steps=edit.steps, inputs=edit.inputs, values=recompute(edit.steps, edit.inputs))
 
+    def sample(self, index: int) -> "Case | None":
+        """The case of one sample of the batch; None where the layer does not work sample by sample."""
+        count = self.healthy.shape[:1]
+        if not self.comparable or any(x.shape[:1] != count for x in self.inputs):
+            return None
+        part = slice(index, index + 1)
+        inputs = tuple(x[part] for x in self.inputs)
+        try:
+            values = recompute(self.steps, inputs)
+        except (ValueError, IndexError, TypeError):
+            return None
+        alone, among = np.asarray(values[-1][0]), self.healthy[part]
+        if alone.shape != among.shape or not np.allclose(alone, among, rtol=1e-9, atol=1e-12, equal_nan=True):
+            return None
+        known = None if self.known is None else self.known[part]
+        return replace(self, inputs=inputs, values=values, observed=self.observed[part], known=known)
+
+
+def of_output(
+    steps: Steps, inputs: tuple[np.ndarray, ...], values: Values, output: int, observed: np.ndarray, known: np.ndarray | None = None
+) -> Case:
+    """The case of one output; of a layer with several, its steps end in one more that takes that output alone."""
+    if len(values[-1]) > 1:
+        steps, values = (*steps, Step(Outputs(), (Ref(len(steps) - 1, output),))), [*values, (values[-1][output],)]
+    return Case(steps, inputs, values, observed, known)
+
 
 Function = Callable[[Case], Iterator[Edit]]
 
@@ -151,8 +180,8 @@ class Hypothesis:
     slug: str
     function: Function
     family: str
-    thorough: bool = False
-    """Whether it is only tried when there is time for everything."""
+    whole: bool = False
+    """Whether it needs the whole batch to show."""
 
     @property
     def text(self) -> str:
@@ -169,22 +198,22 @@ CAUSES: dict[str, Hypothesis] = {}
 """The one of each slug whose text explains it."""
 
 
-def hypothesis(slug: str, *, thorough: bool = False) -> Callable[[Function], Function]:
+def hypothesis(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
     """Registers a function under its slug; it is tried in the order of registration."""
 
     def register(function: Function) -> Function:
-        CAUSES[slug] = Hypothesis(slug, function, function.__module__.rpartition(".")[2], thorough)
+        CAUSES[slug] = Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole)
         REGISTERED.append(CAUSES[slug])
         return function
 
     return register
 
 
-def more(slug: str, *, thorough: bool = False) -> Callable[[Function], Function]:
+def more(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
     """Registers a function that makes further edits of a mistake which another function explains."""
 
     def register(function: Function) -> Function:
-        REGISTERED.append(Hypothesis(slug, function, function.__module__.rpartition(".")[2], thorough))
+        REGISTERED.append(Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole))
         return function
 
     return register

@@ -271,9 +271,15 @@ class _End:
         return _FixedPoint(step, mode, self.low, self.high + step if self.wrap else self.high, self.wrap)
 
 
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    """(the largest, the smallest) of the finite values, 0 where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.max()), float(finite.min())) if finite.size else (0.0, 0.0)
+
+
 def _ends(case: Case, step: float) -> list[_End]:
     """What the type may do beyond its ends, where the healthy values go beyond those seen."""
-    top, bottom = float(np.nanmax(case.seen)), float(np.nanmin(case.seen))
+    top, bottom = _extremes(case.seen)
     healthy = case.pick(case.healthy)
     for integer in range(-4, 24):
         high, low = 2.0**integer - step, -(2.0**integer)
@@ -290,7 +296,7 @@ def saturation(case: Case) -> Iterator[Edit]:
         return
     healthy, seen = case.pick(case.healthy), case.seen
     with np.errstate(all="ignore"):
-        top, bottom = float(np.nanmax(seen)), float(np.nanmin(seen))
+        top, bottom = _extremes(seen)
         margin = 2.0**-16 * max(abs(top), abs(bottom))
         # A bound shows by elements that lie beyond it and were brought to it; at 0 it is a ReLU.
         over = int(((healthy > top + margin) & (seen == top)).sum()) > 0 and top != 0
@@ -326,7 +332,7 @@ def wrap_around(case: Case) -> Iterator[Edit]:
     if not case.comparable:
         return
     with np.errstate(all="ignore"):
-        largest = float(np.nanmax(np.abs(case.pick(case.healthy)), initial=0.0))
+        largest = float(np.abs(_extremes(case.pick(case.healthy))).max())
     for integer in range(-4, 32):
         size = 2.0**integer
         if size > 2 * largest:

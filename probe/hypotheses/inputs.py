@@ -88,7 +88,7 @@ def _run(case: Case, x: np.ndarray) -> np.ndarray:
     return case.became(case.edit("", inputs=(x, *case.inputs[1:]))).healthy
 
 
-@hypothesis("different-input")
+@hypothesis("different-input", whole=True)
 def different_input(case: Case) -> Iterator[Edit]:
     """Another sample of the batch, samples in another order, or the batch axis missing."""
     y, mine = case.healthy, case.observed

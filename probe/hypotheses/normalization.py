@@ -138,7 +138,7 @@ def unbiased_variance(case: Case) -> Iterator[Edit]:
         yield case.edit("the variance is divided by n - 1", steps, do="divide by n (ddof=0, unbiased=False)")
 
 
-@hypothesis("batch-statistics")
+@hypothesis("batch-statistics", whole=True)
 def batch_statistics(case: Case) -> Iterator[Edit]:
     """Batch normalisation in training mode: by the mean and variance of this batch.
 

@@ -1,0 +1,247 @@
+"""The search itself: every edit of every hypothesis predicted and scored, pairs of them after, until the time is up.
+
+Cheap looks come first: a sample of the output, and of a large batch one sample of it, whose mistakes the whole batch confirms.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+
+from probe.hypotheses import REGISTERED, Hypothesis
+from probe.hypotheses.base import Case, Edit
+from probe.predict import Rounding, Sample, at, everywhere, rms, sample
+
+__all__ = [
+    "CLEARLY",
+    "Progress",
+    "Scored",
+    "Search",
+    "View",
+    "confirmed",
+    "freedom",
+    "left",
+    "on_the_whole",
+    "second_mistakes",
+    "slugs_of",
+    "try_all",
+]
+
+Progress = Callable[[str], None]
+
+CLEARLY = 0.2
+"""A mistake that does not explain all is named where it leaves no more than this share of the difference."""
+_HELPS = 0.97
+"""What one of two mistakes may leave to be worth looking at."""
+_FIRSTS, _MORE_FIRSTS = 12, 200
+"""How many mistakes are tried together with every other one."""
+_LARGE = 1 << 18
+"""Elements of an array from which on one sample of the batch is searched and the whole only asked to confirm."""
+_CONFIRMED = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """An edit and what it leaves unexplained."""
+
+    hypothesis: Hypothesis
+    edit: Edit
+    order: int
+    index: int
+    """Which edit of its hypothesis it is."""
+    share: float = np.inf
+    """What remains of the difference, as a share of its root mean square."""
+    left: float = np.inf
+    """The largest remaining error in units of the allowance."""
+    also: tuple["Scored", ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        return self.left <= 1
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A case, and what the healthy layer is allowed: the whole batch, or one sample of it."""
+
+    case: Case
+    rounding: Rounding
+    allowed: np.ndarray
+    tolerated: Rounding
+    """The rounding without what the healthy layer is allowed beside it."""
+
+    def of_sample(self) -> "View":
+        """The sample that differs at most places, where the layer is large and works sample by sample."""
+        case = self.case
+        count = case.observed.shape[0] if case.observed.ndim else 0
+        if count < 2 or not case.comparable or max(np.size(one) for value in case.values for one in value) < _LARGE:
+            return self
+        beyond = ~(np.abs(case.observed - case.healthy) <= self.allowed)
+        if case.known is not None:
+            beyond &= case.known
+        index = int(np.argmax(beyond.reshape(count, -1).sum(axis=1)))
+        one = case.sample(index)
+        if one is None:
+            return self
+        allowed = np.broadcast_to(self.allowed, case.observed.shape)[index : index + 1]
+        return View(one, self.tolerated.beside(one, allowed), allowed, self.tolerated)
+
+    def became(self, edit: Edit) -> "View | None":
+        """The view in which the edited layer is taken for the healthy one."""
+        values = everywhere(self.case, edit)
+        if values is None or np.shape(values[-1][0]) != self.case.observed.shape:
+            return None
+        return replace(self, case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values))
+
+
+@dataclass
+class Search:
+    """One search: where to look, and until when."""
+
+    whole: View
+    part: View
+    thorough: bool
+    limit: float
+    progress: Progress | None
+    started: float = field(default_factory=time.monotonic)
+    tried: int = 0
+    stopped: bool = False
+
+    def over(self) -> bool:
+        self.stopped = self.stopped or time.monotonic() > self.started + self.limit
+        return self.stopped
+
+
+def try_all(view: View, search: Search, few: bool = False) -> list[Scored]:
+    """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample shows to be exact goes on."""
+    found: list[Scored] = []
+    prepared: dict[int, tuple[Sample | None, float]] = {}
+    for order, one in enumerate(REGISTERED):
+        if one.whole and view is not search.whole and few:
+            continue
+        where = search.whole if one.whole and not few else view
+        if id(where) not in prepared:
+            prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
+        for index, edit in enumerate(one.function(where.case)):
+            if search.over():
+                return found
+            search.tried += 1
+            if search.progress is not None:
+                search.progress(one.slug)
+            scored = _score(where, edit, Scored(one, edit, order, index), *prepared[id(where)], few)
+            if scored is not None:
+                found.append(scored)
+    return found
+
+
+def _score(view: View, edit: Edit, scored: Scored, some: Sample | None, difference: float, few: bool = False) -> Scored | None:
+    """None where the edit changes nothing or cannot be run."""
+    case = view.case
+    guess = None if some is None else at(case, edit, some.where)
+    if some is not None and guess is not None:
+        with np.errstate(all="ignore"):
+            if not (np.abs(guess - some.healthy) > some.allowed).any():
+                return None
+            apart = np.abs(guess - some.observed)
+            share = rms(apart) / some.error if some.error else np.inf
+            worst = float(np.max(apart / np.maximum(some.allowed, 1e-300)))
+        if not (worst < 100 or share < (CLEARLY / 2 if few else CLEARLY)):
+            return replace(scored, share=share)
+    values = everywhere(case, edit)
+    if values is None or np.shape(values[-1][0]) != case.observed.shape:
+        return None
+    predicted = np.asarray(values[-1][0])
+    if not case.comparable:
+        most = left(case, predicted, view.rounding.of(edit, values, case.observed))
+        return replace(scored, share=0.0 if most <= 1 else 1.0, left=most)
+    share = rms(case.pick(case.observed - predicted)) / difference if difference else np.inf
+    if not share < _HELPS and np.isfinite(difference):
+        return replace(scored, share=share)
+    allowed = view.rounding.of(edit, values, case.observed if share < CLEARLY else None)
+    with np.errstate(all="ignore"):
+        if not (np.abs(case.pick(predicted - case.healthy)) > case.pick(np.broadcast_to(allowed, predicted.shape))).any():
+            return None
+    return replace(scored, share=share, left=left(case, predicted, allowed))
+
+
+def _difference(case: Case) -> float:
+    return rms(case.pick(case.observed - case.healthy)) if case.comparable else np.inf
+
+
+def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
+    """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
+    observed, values = case.seen, case.pick(predicted)
+    slack = case.pick(np.broadcast_to(allowed, predicted.shape))
+    with np.errstate(all="ignore"):
+        same = (observed == values) | (np.isnan(observed) & np.isnan(values))
+        ratio = np.where(same, 0.0, np.abs(observed - values) / slack)
+    return float(np.nan_to_num(ratio, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
+    """Pairs of mistakes that reproduce the observation, the first one among those that reduce the difference.
+
+    The best two of each slug come first. At length, mistakes that reduce nothing alone are tried too.
+    """
+    firsts = sorted((one for one in scored if one.share < (np.inf if search.thorough else _HELPS)), key=lambda one: one.share)
+    unlike: dict[tuple[str, float], Scored] = {}
+    for one in firsts:
+        unlike.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
+    seen: dict[str, int] = {}
+    best: list[Scored] = []
+    rest: list[Scored] = []
+    for one in unlike.values():
+        seen[one.hypothesis.slug] = seen.get(one.hypothesis.slug, 0) + 1
+        (best if seen[one.hypothesis.slug] <= 2 else rest).append(one)
+    for first in [*best, *rest][: _MORE_FIRSTS if search.thorough else _FIRSTS]:
+        if search.over():
+            break
+        changed = search.part.became(first.edit) if not first.hypothesis.whole else None
+        if changed is None:
+            continue
+        found = [one for one in try_all(changed, search, few=True) if one.exact and one.hypothesis.slug != first.hypothesis.slug]
+        if found:
+            return [replace(one, also=(first,)) for one in found]
+    return []
+
+
+def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
+    """Those that reproduce the whole batch too, the likeliest first; of a search in the whole batch all of them."""
+    ranked = sorted(exact, key=lambda one: (freedom(one), one.order, one.left))
+    if search.part is search.whole:
+        return ranked
+    asked: list[Scored] = []
+    slugs: set[tuple[str, ...]] = set()
+    for one in ranked:
+        if len(asked) == _CONFIRMED:
+            break
+        again = None if slugs_of(one) in slugs else on_the_whole(one, search.whole)
+        if again is not None and again.exact:
+            slugs.add(slugs_of(one))
+            asked.append(again)
+    return asked
+
+
+def on_the_whole(one: Scored, view: View) -> Scored | None:
+    """The same mistake, made again and scored on the whole batch."""
+    if one.hypothesis.whole:
+        return one
+    for first in one.also:
+        again = next(islice(first.hypothesis.function(view.case), first.index, None), None)
+        changed = None if again is None else view.became(again)
+        if changed is None:
+            return None
+        view = changed
+    edit = next(islice(one.hypothesis.function(view.case), one.index, None), None)
+    return None if edit is None else _score(view, edit, replace(one, edit=edit), None, _difference(view.case))
+
+
+def freedom(one: Scored) -> int:
+    return sum(part.edit.fitted for part in (one, *one.also))
+
+
+def slugs_of(one: Scored) -> tuple[str, ...]:
+    """All mistakes of a prediction, the first one first."""
+    return tuple(dict.fromkeys(slug for part in (*one.also, one) for slug in (part.hypothesis.slug, *part.edit.also)))
