@@ -11,7 +11,7 @@ import numpy as np
 
 from probe.blocks import blocks
 
-__all__ = ["PARTIES", "Comparison", "Worst", "compare", "identical"]
+__all__ = ["PARTIES", "Comparison", "Worst", "compare", "compare_three", "identical"]
 
 PARTIES = ("framework", "numpy", "onnx", "expected")
 
@@ -56,31 +56,74 @@ class Comparison:
 
 
 _TINIEST = 1e-300
+_BLOCK = 1 << 17
+
+_Found = tuple[float, tuple[int, ...], int]
+"""The largest error / allowance with 0 / 0 = 0, its index, and how many exceed what is allowed."""
 
 
-def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> tuple[float, tuple[int, ...], int] | None:
-    """(the largest error / allowance with 0 / 0 = 0, its index, how many exceed 1); None where NaN or inf stand in a value."""
-    best, count = -1.0, 0
-    found: tuple[int, Callable[[int], tuple[int, ...]]] | None = None
+def _largest(arrays: Sequence[np.ndarray], allowed: np.ndarray, pairs: Sequence[tuple[int, int, float]]) -> list[_Found] | None:
+    """For each pair (of two of the arrays, and how many times ``allowed``); None where NaN or inf stand in a value.
+
+    One pass over all: what lies in cache serves every pair.
+    """
+    best, counts = [-1.0] * len(pairs), [0] * len(pairs)
+    places: list[tuple[int, Callable[[int], tuple[int, ...]]] | None] = [None] * len(pairs)
+    single = not any(allowed.strides)
+    room = min(arrays[0].size, _BLOCK)
+    wide, narrow = np.empty(room), np.empty(room, np.float32)
     with np.errstate(all="ignore"):
-        for (first, second, slack), locate in blocks(left, right, allowed):
-            narrow = first.dtype == second.dtype == np.float32
-            ratio = (first - second).astype(np.float64) if narrow else np.subtract(first, second, dtype=np.float64)
-            ratio /= slack if slack.flat[0] else slack + _TINIEST
-            largest = max(float(ratio.max()), -float(ratio.min())) / times
-            if not largest < math.inf:
-                if not (np.isfinite(first).all() and np.isfinite(second).all()):
-                    return None
-                # An allowance of 0, or one that is NaN, allows nothing but equality.
-                ratio = np.where(first == second, 0.0, ratio)
-                ratio[np.isnan(ratio)] = math.inf
-                largest = max(float(ratio.max()), -float(ratio.min())) / times
-            if largest > 1:
-                count += int((np.abs(ratio) > times).sum())
-            if largest > best:
-                best, found = largest, (int(np.argmax(np.abs(ratio))), locate)
-    assert found is not None
-    return best, found[1](found[0]), count
+        for parts, locate in blocks(*arrays, size=_BLOCK) if single else blocks(*arrays, allowed, size=_BLOCK):
+            slack = allowed.reshape(-1)[:1] if single else parts[-1]
+            # Where the first and the third are equal, so are their distances from the second, and theirs is 0.
+            twins = len(pairs) == 3 and np.array_equal(parts[0], parts[2])
+            ratio, largest = np.zeros(1), 0.0
+            for number, (left, right, times) in enumerate(pairs):
+                if not (twins and number):
+                    found = _ratio(parts[left], parts[right], slack, wide, narrow)
+                    if found is None:
+                        return None
+                    ratio, largest = found
+                elif number == 2:
+                    ratio, largest = np.zeros(1), 0.0
+                if largest > times:
+                    counts[number] += int((np.abs(ratio) > times).sum())
+                if largest / times > best[number]:
+                    best[number], places[number] = largest / times, (int(np.argmax(np.abs(ratio))), locate)
+    return [(ratio, place[1](place[0]), count) for ratio, place, count in zip(best, places, counts, strict=True) if place is not None]
+
+
+def _ratio(
+    first: np.ndarray, second: np.ndarray, slack: np.ndarray, wide: np.ndarray, narrow: np.ndarray
+) -> tuple[np.ndarray, float] | None:
+    """Signed errors in units of the allowance and the largest of their sizes; None where NaN or inf stand in a value.
+
+    ``wide`` and ``narrow`` are room to compute in. Errors are exact to float64; only their ratio may be float32.
+    """
+    shape, both = first.shape, first.dtype == second.dtype == np.float32
+    ratio = (narrow if both else wide)[: first.size].reshape(shape)
+    if both:
+        np.subtract(first, second, out=ratio)
+    else:
+        np.copyto(ratio, first)
+        np.subtract(ratio, second, out=ratio, dtype=np.float64)
+    if slack.dtype == np.float32 and not both:
+        error, ratio = ratio, narrow[: first.size].reshape(shape)
+        np.copyto(ratio, error, casting="same_kind")
+    if slack.dtype == ratio.dtype and slack.flat[0]:
+        ratio /= slack
+    else:
+        ratio = np.divide(ratio, slack if slack.flat[0] else slack + np.float64(_TINIEST), dtype=np.float64)
+    largest = max(float(ratio.max()), -float(ratio.min()))
+    if largest < math.inf:
+        return ratio, largest
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    # An allowance of 0, or one that is NaN, allows nothing but equality.
+    ratio = np.subtract(first, second, dtype=np.float64) / np.asarray(slack, np.float64)
+    ratio = np.where(first == second, 0.0, ratio)
+    ratio[np.isnan(ratio)] = math.inf
+    return ratio, max(float(ratio.max()), -float(ratio.min()))
 
 
 def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> Comparison:
@@ -88,9 +131,9 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, 
         return Comparison(False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}")
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
-    if allowed.shape != left.shape:
-        allowed = np.array(np.broadcast_to(allowed, left.shape))
-    found = _largest(left, right, allowed, times)
+    allowed = np.broadcast_to(allowed, left.shape)
+    pair = [(0, 1, times)]
+    found = _largest([left, right], allowed, pair)
     if found is None:
         first, second = np.asarray(left, np.float64), np.asarray(right, np.float64)
         odd = ~(np.isfinite(first) & np.isfinite(second))
@@ -102,12 +145,36 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, 
             return Comparison(
                 False, int(apart.sum()), left.size, math.inf, worst, f"NaN or inf stand at {int(apart.sum())} different places"
             )
-        found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
+        found = _largest([np.where(odd, 0.0, first), np.where(odd, 0.0, second)], allowed, pair)
         assert found is not None
+    return _told(output, left, right, allowed, times, found[0])
+
+
+def _told(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float, found: _Found) -> Comparison:
     ratio, index, count = found
     ratio = math.inf if ratio > 0 and not allowed[index] else ratio
     worst = Worst(output, index, (float(left[index]), float(right[index])), times * float(allowed[index]))
     return Comparison(count == 0, count, left.size, ratio, worst)
+
+
+def compare_three(
+    first: np.ndarray, second: np.ndarray, third: np.ndarray, allowed: np.ndarray
+) -> tuple[Comparison, Comparison, Comparison] | None:
+    """What ``compare`` gives of first and second, of second and third, and of first and third against twice ``allowed``, in one pass.
+
+    None where the three are not of one shape, or NaN or inf stand in one: ``compare`` then says what of a pair.
+    """
+    if not (first.shape == second.shape == third.shape == allowed.shape) or not first.size:
+        return None
+    pairs = [(0, 1, 1.0), (1, 2, 1.0), (0, 2, 2.0)]
+    arrays = (first, second, third)
+    found = _largest(arrays, allowed, pairs)
+    if found is None:
+        return None
+    one, two, three = (
+        _told(0, arrays[left], arrays[right], allowed, times, each) for (left, right, times), each in zip(pairs, found, strict=True)
+    )
+    return one, two, three
 
 
 def identical(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Comparison:

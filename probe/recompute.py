@@ -23,10 +23,19 @@ def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ..
         return tuple(outputs)
     found = []
     for output in outputs:
-        if output.dtype.kind == "f" and output.size and max(float(output.max()), -float(output.min())) >= limit:
+        if output.dtype.kind == "f" and output.size and float(np.finfo(output.dtype).max) >= limit and _reaches(output, limit):
             output = np.where(np.abs(output.astype(np.float64)) >= limit, np.copysign(np.inf, output), output)
         found.append(output)
     return tuple(found)
+
+
+def _reaches(array: np.ndarray, limit: float) -> bool:
+    """Whether some value lies at ``limit`` or beyond, infinities included; a sum of squares below its square settles most arrays."""
+    if array.dtype == np.float64 and array.flags.c_contiguous:
+        flat = array.reshape(-1)
+        if float(np.dot(flat, flat)) < limit**2:
+            return False
+    return max(float(array.max()), -float(array.min())) >= limit
 
 
 def in_floats(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
