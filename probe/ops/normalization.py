@@ -117,18 +117,23 @@ def _statistics_slack(
     mean's own error), or, where the precision ``cancels``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
     """
     count = math.prod(x.shape[axis] for axis in axes)
+
+    def off(total: np.ndarray, squares: np.ndarray) -> np.ndarray:
+        """The error of a sum; where the precision asks for certainty K * u * sum |terms| at most."""
+        return count * precision.unit * np.sqrt(count * squares) if precision.certain else of_sums(count, total, squares, precision)
+
     squared = np.square(x)
     sum_squares = squared.sum(axis=axes, keepdims=True)
-    of_mean = of_sums(count, mean * count, sum_squares, precision) / count + 2 * precision.unit * np.abs(mean)
+    of_mean = off(mean * count, sum_squares) / count + 2 * precision.unit * np.abs(mean)
     # Adding the same value again errs the same way again.
     of_mean = np.maximum(of_mean, np.where(variance == 0, count * precision.unit * np.abs(mean), 0))
     if precision.cancels:
         fourth = np.square(squared).sum(axis=axes, keepdims=True)
-        of_square = of_sums(count, sum_squares, fourth, precision) / count + 2 * precision.unit * sum_squares / count
+        of_square = off(sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
         of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
     else:
         fourth = np.square(np.square(x - mean)).sum(axis=axes, keepdims=True)
-        of_variance = of_sums(count, variance * count, fourth, precision) / count + 4 * precision.unit * variance
+        of_variance = off(variance * count, fourth) / count + 4 * precision.unit * variance
         of_variance += 2 * np.sqrt(variance) * of_mean + np.square(of_mean)
     if slack is not None:
         of_mean = of_mean + np.sqrt(np.square(slack).sum(axis=axes, keepdims=True)) / count

@@ -1,0 +1,191 @@
+"""What each party gave for a captured call, how far it may lie from NumPy, and every pair of them compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+
+from probe.blocks import same_bits
+from probe.compare import PARTIES, Comparison, compare, compare_three, identical
+from probe.crosscheck import crosscheck
+from probe.drift import Drift
+from probe.errors import Undescribed
+from probe.layer import Step
+from probe.model import Capture
+from probe.recompute import overflown, recompute, widened
+from probe.rounding import Precision, Values, allowances, precision_of, settle, worst_case
+from probe.verdict import Arrays, Evidence, Pair
+
+__all__ = ["Reference", "admit", "ask", "certainty", "pairs", "recomputed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A layer in NumPy on one set of inputs."""
+
+    steps: Sequence[Step]
+    given: Sequence[np.ndarray]
+    """The inputs as they came."""
+    inputs: Sequence[np.ndarray]
+    """The inputs in float64."""
+    values: Values
+    """The outputs of every step."""
+
+    def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
+        return allowances(self.steps, self.inputs, self.values, precision)
+
+
+def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray], dtype: str) -> Reference:
+    """The steps in NumPy; what lies beyond the range of the layer's dtype is infinite."""
+    inputs = [widened(x) for x in given]
+    values = recompute(steps, inputs)
+    values[-1] = overflown(values[-1], dtype)
+    return Reference(steps, given, inputs, values)
+
+
+def certainty(pair: Pair, comparison: Comparison, capture: Capture, ours: Reference, theirs: Reference) -> Comparison:
+    """Says of a pair that differs from NumPy whether any order of rounding could do that at its worst element."""
+    worst = comparison.worst
+    if comparison.ok or comparison.reason or worst is None or "numpy" not in pair:
+        return comparison
+    reference = theirs if "expected" in pair else ours
+    precision = precision_of("float32", casts=capture.dtype == "float64") if "onnx" in pair else precision_of(capture.dtype)
+    usual = float(reference.allowances(precision)[worst.output][worst.index])
+    bound = worst_case(reference.steps, reference.inputs, reference.values, precision, worst.index, worst.output)
+    # What else the pair was allowed (the layers before, storing) is allowed here too.
+    extra = max(0.0, worst.allowance - max(usual, 0.0))
+    return replace(comparison, certain=worst.error > max(bound, usual) + extra)
+
+
+def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
+    """NumPy's and ONNX Runtime's outputs, and how far the framework and ONNX Runtime may lie from NumPy.
+
+    Where ONNX Runtime gives what the framework gave, bit for bit, and may err as much, it needs no look of its own.
+    """
+    values = ours.values
+    evidence.outputs["numpy"] = tuple(values[-1])
+    usual = precision_of(capture.dtype)
+    first = ours.allowances(usual)
+    answer = _answered(evidence, capture, ours)
+    precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
+    evidence.allowed["framework"] = evidence.allowed["onnx"] = first
+    if answer is not None and precision == usual and len(answer) == len(capture.outputs) == len(first) == 1:
+        near = compare_three(capture.outputs[0], values[-1][0], answer[0], first[0])
+        if near is not None and all(near):
+            evidence.near.update(zip((("framework", "numpy"), ("numpy", "onnx"), ("framework", "onnx")), near, strict=True))
+            return
+    close = compare(capture.outputs, values[-1], first)
+    if close.ok or close.reason:
+        evidence.near["framework", "numpy"] = close
+    else:
+        evidence.allowed["framework"] = _allowed(ours, usual, capture.outputs, first)
+    if answer is None:
+        return
+    if precision == usual and _same(capture.outputs, answer):
+        evidence.allowed["onnx"] = evidence.allowed["framework"]
+        if close.ok:
+            evidence.near["numpy", "onnx"] = close.mirrored()
+        return
+    if precision != usual:
+        first = ours.allowances(precision)
+    close = compare(values[-1], answer, first)
+    evidence.allowed["onnx"] = first
+    if close.ok or close.reason:
+        evidence.near["numpy", "onnx"] = close
+    else:
+        evidence.allowed["onnx"] = _allowed(ours, precision, answer, first)
+
+
+def _answered(evidence: Evidence, capture: Capture, ours: Reference) -> tuple[np.ndarray, ...] | None:
+    """ONNX Runtime's outputs, or None with the reason noted."""
+    if any(0 in np.shape(value) for value in (*capture.inputs, *ours.values[-1])):
+        evidence.missing["onnx"] = "an empty array: there is nothing to compute"
+        return None
+    try:
+        answer = overflown(crosscheck(ours.steps, capture.inputs, ours.values, evidence.threads), capture.dtype)
+    except Undescribed as error:
+        evidence.missing["onnx"] = str(error)
+        return None
+    evidence.outputs["onnx"] = answer
+    return answer
+
+
+def _same(left: Arrays, right: Arrays) -> bool:
+    """Whether all outputs of two parties are there and equal bit for bit."""
+    return len(left) == len(right) and all(
+        one is not None and other is not None and one.size > 0 and same_bits(one, other) for one, other in zip(left, right, strict=True)
+    )
+
+
+def _allowed(
+    ours: Reference, precision: Precision, outputs: Sequence[np.ndarray | None], first: tuple[np.ndarray, ...] | None = None
+) -> tuple[np.ndarray, ...]:
+    """The allowance of a party, ``first`` where that is known, after a second look at those of its elements that lie beyond."""
+    looked = []
+    for output, (allowed, value) in enumerate(zip(ours.allowances(precision) if first is None else first, ours.values[-1], strict=True)):
+        theirs = outputs[output] if output < len(outputs) else None
+        if theirs is not None and theirs.shape == value.shape:
+            with np.errstate(invalid="ignore"):
+                error = np.abs(np.subtract(theirs, value, dtype=np.float64))
+            allowed = settle(ours.steps, ours.inputs, ours.values, precision, error, allowed, output)
+        looked.append(allowed)
+    return tuple(looked)
+
+
+def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, drift: Drift | None, digits: float) -> None:
+    """How far the user's values may lie from NumPy: the layer's own rounding, that of the layers before, and of storing or typing them."""
+    evidence.outputs["expected"] = mine
+    values = ours.values
+    allowed = []
+    base = _allowed(ours, precision_of(capture.dtype), mine)
+    for output, slack in enumerate(base):
+        stored = mine[output]
+        if stored is not None and stored.dtype == np.float16 and capture.dtype != "float16":
+            slack = slack + precision_of("float16").unit * np.abs(values[-1][output]) + 2.0**-25
+            evidence.notes.append("your values are stored in float16: that rounding is allowed for")
+        slack = slack + digits if digits else slack
+        allowed.append(slack if drift is None else slack + drift.slack[output])
+    evidence.allowed["expected"] = tuple(allowed)
+    if drift is not None and any(slack.any() for slack in drift.slack):
+        evidence.notes.append("the allowance for yours also holds what rounding in the layers before may do to this layer's input")
+
+
+def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None) -> dict[Pair, Comparison]:
+    """Every pair of parties, in the order of PARTIES.
+
+    NumPy's own error is nothing beside a party's in float32, so a pair with NumPy has that party's allowance and any other
+    pair the sum of both. Where yours was computed from other inputs than the framework's, it is compared with NumPy alone.
+    """
+    present = [party for party in PARTIES if party in evidence.outputs]
+    found: dict[Pair, Comparison] = {}
+    for i, left in enumerate(present):
+        for right in present[i + 1 :]:
+            first, second, times = evidence.outputs[left], evidence.outputs[right], 1.0
+            if right == "expected" and on_own is not None:
+                if left != "numpy":
+                    continue
+                first = on_own
+            if tolerance is not None:
+                rtol, atol = tolerance
+                allowed = tuple(np.zeros(()) if one is None else atol + rtol * np.abs(np.asarray(one, np.float64)) for one in first)
+            elif "numpy" not in evidence.outputs:
+                continue
+            else:
+                parts = [evidence.allowed[party] for party in (left, right) if party != "numpy"]
+                if (left, right) in evidence.near:
+                    found[left, right] = evidence.near[left, right]
+                    continue
+                if right != "expected" and _same(first, second):
+                    found[left, right] = identical(first, parts[0])
+                    continue
+                if len(parts) == 2 and parts[0] is parts[1]:
+                    allowed, times = parts[0], 2.0
+                else:
+                    allowed = tuple(reduce(np.add, slacks) for slacks in zip(*parts, strict=True))
+            if right == "expected" and evidence.known is not None:
+                first, second = ((np.where(evidence.known, np.asarray(part[0]), 0.0), *part[1:]) for part in (first, second))
+            found[left, right] = compare(first, second, allowed, times)
+            if right == "expected" and evidence.known is not None:
+                found[left, right] = replace(found[left, right], size=int(evidence.known.sum()))
+    return found
