@@ -63,13 +63,19 @@ def precision_of(dtype: str, casts: bool = False) -> Precision:
 
 
 def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Precision, owned: bool = False) -> np.ndarray:
-    """Six of the scale above, for sums of ``count`` terms; ``squares`` is the sum of the squared terms (used up where ``owned``)."""
+    """Six of the scale above, for sums of ``count`` terms; ``squares`` is the sum of the squared terms (used up where ``owned``).
+
+    Squares that are owned and float32 give an allowance in float32, where that holds what the precision adds for tiny numbers.
+    """
     count = max(count, 1)
-    out = squares if owned else np.array(squares, np.float64)
+    narrow = owned and squares.dtype == np.float32 and precision.tiny >= 2.0**-126
+    out = squares if narrow or (owned and squares.dtype == np.float64) else np.array(squares, np.float64)
     factor = SIGMAS * precision.unit * math.sqrt(count) / 3
     for (sums, part), _ in blocks(np.broadcast_to(total, out.shape), out):
         part *= (count / 6 + (3 if precision.casts else 1)) * 3 / count
-        part += np.square(sums)
+        sums = sums.astype(out.dtype)
+        sums *= sums
+        part += sums
         np.sqrt(part, out=part)
         part *= factor
         part += count * precision.tiny
@@ -126,7 +132,8 @@ def allowances(
     for position, step in enumerate(steps):
         sources = step.sources(position)
         given = [_pick(ref, inputs, values) for ref in sources]
-        slacks = [_pick(ref, arrived, carried) for ref in sources]
+        came = [_pick(ref, arrived, carried) for ref in sources]
+        slacks = [slack if slack is None else slack.astype(np.float64, copy=False) for slack in came]
         where = look[1] if look is not None and look[0] == position else None
         with np.errstate(all="ignore"):
             carried.append(step.op.allowance(given, slacks, values[position], precision, where))
@@ -153,7 +160,7 @@ def settle(
         return allowed
     with np.errstate(over="ignore"):
         ratio = error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)
-    beyond = beyond[np.argsort(-ratio, kind="stable")]
+    beyond = beyond[_largest_first(ratio)]
     refined = allowed.copy().ravel()
     seen, gain, budget = 0, np.inf, _LOOK_TERMS
     while seen < beyond.size and budget > 0:
@@ -172,6 +179,16 @@ def settle(
     if seen < beyond.size:
         refined[beyond[seen:]] *= max(gain, 1.0)
     return refined.reshape(allowed.shape)
+
+
+def _largest_first(ratio: np.ndarray, count: int = 1 << 14) -> np.ndarray:
+    """An order in which the largest ``count`` come first, sorted; looking seldom gets further."""
+    if ratio.size <= count:
+        return np.argsort(-ratio, kind="stable")
+    order = np.argpartition(-ratio, count)
+    first = np.sort(order[:count])
+    order[:count] = first[np.argsort(-ratio[first], kind="stable")]
+    return order
 
 
 def worst_case(

@@ -235,7 +235,14 @@ def on_the_whole(one: Scored, view: View) -> Scored | None:
             return None
         view = changed
     edit = next(islice(one.hypothesis.function(view.case), one.index, None), None)
-    return None if edit is None else _score(view, edit, replace(one, edit=edit), None, _difference(view.case))
+    if edit is None:
+        return None
+    values = everywhere(view.case, edit)
+    if values is not None and np.shape(values[-1][0]) == view.case.observed.shape:
+        rest = left(view.case, np.asarray(values[-1][0]), view.allowed)
+        if rest <= 1:  # What the edited layer is allowed itself costs as much as running it.
+            return replace(one, edit=edit, share=0.0, left=rest)
+    return _score(view, edit, replace(one, edit=edit), None, _difference(view.case))
 
 
 def freedom(one: Scored) -> int:
