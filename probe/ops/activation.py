@@ -62,7 +62,7 @@ _ERF = np.array([math.erf(node) for node in _NODES])
 _GAUSS = 2 / math.sqrt(math.pi) * np.exp(-(_NODES**2))
 
 
-def _erf(x: np.ndarray) -> np.ndarray:
+def erf(x: np.ndarray) -> np.ndarray:
     size = np.minimum(np.abs(x), 6.0)
     near = np.rint(np.nan_to_num(size) * 64).astype(np.intp)
     t, h = _NODES[near], size - _NODES[near]
@@ -420,7 +420,7 @@ class Gelu(_Gate):
     def f(self, x):
         if self.approximate == "tanh":
             return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-        return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+        return 0.5 * x * (1 + erf(x / math.sqrt(2)))
 
     def emit(self, graph, *inputs):
         return (graph.op("Gelu", inputs[0], approximate=self.approximate),)

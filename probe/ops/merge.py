@@ -25,14 +25,14 @@ def _total(slacks, shape) -> np.ndarray:
 
 def _element(x: np.ndarray, at: tuple[int, ...], **how: Any) -> Terms:
     """The element of an input, or of a constant, that stands at a place of the output it broadcasts to."""
-    return Terms(np.array([_place(x, at)], int).reshape(1, x.ndim), **how)
+    return Terms(np.array([place(x, at)], int).reshape(1, x.ndim), **how)
 
 
-def _place(x: np.ndarray, at: tuple[int, ...]) -> tuple[int, ...]:
+def place(x: np.ndarray, at: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - x.ndim :], x.shape, strict=True))
 
 
-def _narrowed(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def narrowed(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The mask of what was broadcast to the mask's shape."""
     lead = mask.ndim - len(shape)
     repeated = tuple(lead + axis for axis, size in enumerate(shape) if size == 1)
@@ -56,7 +56,7 @@ class _Merge(Op):
         return Account(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
 
     def reach(self, mask, inputs):
-        return tuple(_narrowed(mask, x.shape) for x in inputs)
+        return tuple(narrowed(mask, x.shape) for x in inputs)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         magnitude = sum(np.abs(x) for x in inputs)
@@ -91,7 +91,7 @@ class Mul(_Merge):
     onnx = "Mul"
 
     def account(self, inputs, outputs, at):
-        places = [_place(x, at) for x in inputs]
+        places = [place(x, at) for x in inputs]
         factors = [float(x[place]) for x, place in zip(inputs, places, strict=True)]
         if len(inputs) < 2:
             return Account((_element(inputs[0], at),))
@@ -116,7 +116,7 @@ class _Choice(_Merge):
 
     def account(self, inputs, outputs, at):
         members = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
-        candidates = [float(x[_place(x, at)]) for x in inputs]
+        candidates = [float(x[place(x, at)]) for x in inputs]
         chosen = float(outputs[0][at])
         winner = next(k for k, value in enumerate(candidates) if value == chosen or value != value)
         listed = ", ".join(f"{value:.9g}" for value in candidates)
@@ -158,7 +158,7 @@ class Mean(Op):
         return Account(terms, (Stage(f"divided by {len(inputs)}", float(outputs[0][at])),))
 
     def reach(self, mask, inputs):
-        return tuple(_narrowed(mask, x.shape) for x in inputs)
+        return tuple(narrowed(mask, x.shape) for x in inputs)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         magnitude = sum(np.abs(x) for x in inputs)
@@ -200,11 +200,11 @@ class AddConstant(Op):
         return (graph.op("Add", inputs[0], graph.weight(self.value)),)
 
     def account(self, inputs, outputs, at):
-        words = f"plus {named(self.value, _place(self.value.value, at))}"
+        words = f"plus {named(self.value, place(self.value.value, at))}"
         return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
     def reach(self, mask, inputs):
-        return (_narrowed(mask, inputs[0].shape),)
+        return (narrowed(mask, inputs[0].shape),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = precision.unit * (np.abs(inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
@@ -227,11 +227,11 @@ class MulConstant(Op):
         return (graph.op("Mul", inputs[0], graph.weight(self.value)),)
 
     def account(self, inputs, outputs, at):
-        words = f"times {named(self.value, _place(self.value.value, at))}"
+        words = f"times {named(self.value, place(self.value.value, at))}"
         return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
     def reach(self, mask, inputs):
-        return (_narrowed(mask, inputs[0].shape),)
+        return (narrowed(mask, inputs[0].shape),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = 2 * precision.unit * np.abs(outputs[0]) + precision.tiny
