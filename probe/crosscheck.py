@@ -7,7 +7,7 @@ what was emitted. A graph is kept by all that emission can see (``Op.emit``), an
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -78,6 +78,36 @@ class _Graph:
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         return self.ops(kind, *inputs, outputs=1, **attributes)[0]
+
+    def scan(
+        self, body: Callable[..., tuple[Sequence[str], ...]], states: Sequence[str], sequences: Sequence[str], reverse: bool = False
+    ) -> tuple[str, ...]:
+        outer, self.nodes = self.nodes, []
+        try:
+            before, parts = ([self._name() for _ in group] for group in (states, sequences))
+            after, shown = body(self, tuple(before), tuple(parts))
+        finally:
+            inner, self.nodes = self.nodes, outer
+        kinds = [onnx.TensorProto.BOOL if kind == "bool" else onnx.TensorProto.FLOAT for kind in self._kinds(sequences)]
+        given = [*([onnx.TensorProto.FLOAT] * len(before)), *kinds]
+        takes = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip((*before, *parts), given, strict=True)]
+        gives = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in (*after, *shown)]
+        step, way = helper.make_graph(inner, f"step_{self._name()}", takes, gives), int(reverse)
+        return self.ops(
+            "Scan",
+            *states,
+            *sequences,
+            outputs=len(gives),
+            body=step,
+            num_scan_inputs=len(parts),
+            scan_input_directions=[way] * len(parts),
+            scan_output_directions=[way] * len(shown),
+        )
+
+    def _kinds(self, names: Sequence[str]) -> list[str]:
+        """ "bool" for what a Cast made of a mask, else "float"."""
+        casts = {node.output[0] for node in self.nodes if node.op_type == "Cast"}
+        return ["bool" if name in casts else "float" for name in names]
 
     def const(self, value: Any) -> str:
         array = np.asarray(value)

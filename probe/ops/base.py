@@ -33,6 +33,15 @@ class Graph(Protocol):
     def ops(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> tuple[str, ...]:
         """Adds a node with several outputs."""
 
+    def scan(
+        self, body: Callable[..., tuple[Sequence[str], ...]], states: Sequence[str], sequences: Sequence[str], reverse: bool = False
+    ) -> tuple[str, ...]:
+        """ONNX's Scan along the first axis; ``body(graph, states, parts)`` gives (states after, outputs of the step).
+
+        The last states come first among the names returned, then the outputs of all steps, stacked. What the body uses besides must
+        have been made before.
+        """
+
     def const(self, value: Any) -> str:
         """A constant: floats become float32, integers int64."""
 

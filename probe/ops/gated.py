@@ -1,0 +1,141 @@
+"""Recurrences whose products are with matrices: their blocks in either order, and how they become ONNX's RNN, LSTM and GRU, or its Scan."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.ops.activation import HardSigmoid, Relu, Sigmoid, Tanh
+from probe.ops.base import Op
+from probe.ops.recurrence import Recurrence
+
+__all__ = ["Gated"]
+
+_KNOWN = {Sigmoid: "Sigmoid", Tanh: "Tanh", Relu: "Relu", HardSigmoid: "HardSigmoid"}
+"""The activations of ONNX's recurrent operators that are used there."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gated(Recurrence):
+    """A recurrence whose products are with matrices."""
+
+    onnx_gates = "h"
+
+    # NumPy.
+
+    def columns(self, letters: str, halved: str, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+        """(kernel, recurrent kernel, bias, recurrent bias) with the blocks in the order of ``letters``, some of them halved."""
+        parts = (
+            self.kernel.value,
+            self.recurrent.value,
+            *(np.zeros(self.kernel.value.shape[1]) if b is None else b for b in self.biases()),
+        )
+        return tuple(
+            np.concatenate([part[..., self.block(one)].astype(dtype) * (0.5 if one in halved else 1.0) for one in letters], axis=-1)
+            for part in parts
+        )
+
+    def fused(self) -> bool:
+        """Whether one tanh serves all gates."""
+        return isinstance(getattr(self, "recurrent_activation", None), Sigmoid) and isinstance(self.activation, Tanh)
+
+    # ONNX.
+
+    def emit(self, graph, *inputs):
+        functions = [getattr(self, "recurrent_activation", None), self.activation]
+        if self.has_mask or any(one is not None and type(one) not in _KNOWN for one in functions) or not self.fits():
+            return self.emit_scan(graph, *inputs)
+        return self.emit_node(graph, inputs, [one for one in functions if one is not None])
+
+    def fits(self) -> bool:
+        """Whether ONNX's operator has everything that this one has."""
+        return True
+
+    def node_functions(self, functions: Sequence[Op]) -> list[Op]:
+        return list(functions)
+
+    def emit_node(self, graph, inputs: Sequence[str], functions: Sequence[Op]):
+        gates, n = len(self.gates), self.width
+        kernels = []
+        for weight in (self.kernel, self.recurrent):
+            turned = graph.op("Transpose", graph.weight(weight), perm=(1, 0))
+            kernels.append(graph.op("Unsqueeze", self.emit_ordered(graph, turned), graph.const([0])))
+        bias = graph.const(np.zeros((1, 2 * gates * n)))
+        if self.bias is not None or self.recurrent_bias is not None:
+            both = [self.emit_ordered(graph, part) if part else graph.const(np.zeros(gates * n)) for part in self.emit_biases(graph)]
+            bias = graph.op("Unsqueeze", graph.op("Concat", *both, axis=0), graph.const([0]))
+        begun = [graph.op("Unsqueeze", state, graph.const([0])) for state in inputs[1:]]
+        named = self.node_functions(functions)
+        slopes = [one for one in named if isinstance(one, HardSigmoid)]
+        attributes = {"activation_alpha": [one.alpha for one in slopes], "activation_beta": [one.beta for one in slopes]} if slopes else {}
+        sequence, *last = graph.ops(
+            type(self).__name__,
+            inputs[0],
+            *kernels,
+            bias,
+            "",
+            *begun,
+            outputs=1 + self.state_count,
+            hidden_size=n,
+            direction="reverse" if self.reverse else "forward",
+            activations=[_KNOWN[type(one)] for one in named],
+            **attributes,
+            **self.node_attributes(),
+        )
+        squeezed = graph.op("Squeeze", sequence, graph.const([1]))
+        return (squeezed, *(graph.op("Squeeze", state, graph.const([0])) for state in last))
+
+    def node_attributes(self) -> dict[str, int]:
+        return {}
+
+    def emit_ordered(self, graph, name: str) -> str:
+        """The blocks along the first axis in ONNX's order."""
+        if self.gates == self.onnx_gates:
+            return name
+        parts = graph.ops("Split", name, outputs=len(self.gates), axis=0, num_outputs=len(self.gates))
+        return graph.op("Concat", *(parts[self.gates.index(one)] for one in self.onnx_gates), axis=0)
+
+    def emit_biases(self, graph) -> tuple[str, str]:
+        """The names of the input's bias and the state's; empty where there is none."""
+        if self.bias is not None and self.bias.value.ndim == 2:
+            both = graph.ops("Split", graph.weight(self.bias), outputs=2, axis=0, num_outputs=2)
+            first, second = (graph.op("Squeeze", one, graph.const([0])) for one in both)
+            return first, second
+        return tuple("" if weight is None else graph.weight(weight) for weight in (self.bias, self.recurrent_bias))  # type: ignore[return-value]
+
+    def emit_scan(self, graph, *inputs):
+        """The steps one by one, as ONNX's Scan."""
+        x, *rest = inputs
+        mask = [graph.op("Cast", rest.pop(0), to=9)] if self.has_mask else []
+        batch = graph.shape(x)[1]
+        states = rest or [graph.const(np.zeros((batch, self.recurrent.value.shape[0]))) for _ in range(self.state_count)]
+        held = [graph.const(np.zeros((batch, self.recurrent.value.shape[0])))] if self.has_mask else []
+        step = self.emit_step(graph)
+        share = self.emit_share(graph, x)
+
+        def body(inner, before, parts):
+            old, kept = before[: self.state_count], before[self.state_count :]
+            after = step(inner, parts[0], old)
+            if not self.has_mask:
+                return after, (inner.op("Identity", after[0]),)
+            keep = inner.op("Unsqueeze", parts[1], inner.const([1]))
+            after = tuple(inner.op("Where", keep, new, one) for new, one in zip(after, old, strict=True))
+            shown = inner.op("Where", keep, after[0], held[0] if self.zero_masked else kept[0])
+            return (*after, shown), (inner.op("Identity", shown),)
+
+        *last, sequence = graph.scan(body, (*states, *held), (share, *mask), reverse=self.reverse)
+        return (sequence, *last[: self.state_count])
+
+    def emit_share(self, graph, x: str) -> str:
+        share = graph.op("MatMul", x, graph.weight(self.kernel))
+        first = self.emit_biases(graph)[0]
+        return graph.op("Add", share, first) if first else share
+
+    def emit_step(self, graph) -> Callable:
+        """(inner graph, share, states) -> the states after; what all steps share is emitted now."""
+        raise NotImplementedError
+
+    def emit_gates(self, graph, name: str) -> dict[str, str]:
+        if len(self.gates) == 1:
+            return {self.gates: name}
+        return dict(zip(self.gates, graph.ops("Split", name, outputs=len(self.gates), axis=-1, num_outputs=len(self.gates)), strict=True))

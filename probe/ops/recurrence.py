@@ -1,0 +1,342 @@
+"""What recurrences have in common: the walk over the steps, masks, states, and how far rounding may lead them astray.
+
+Bounds carried from step to step grow without end, and would pass every fault. So a party whose sequence is seen is judged step
+by step, each from the state that the party itself had before it (``followed``); and what only shows at the end may lie as far off
+as a few runs do in which every step is moved at random by what rounding may do to that one step (``allowance``).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from probe.layer import Weight
+from probe.ops.account import Account, Stage, Terms, box
+from probe.ops.activation import Tanh
+from probe.ops.base import Op, Slacks, Sum
+from probe.ops.linear import MatMul
+from probe.ops.near import Near, Rounded
+from probe.rounding import SIGMAS, Precision, of_sums
+
+__all__ = ["Recurrence"]
+
+States = tuple[np.ndarray, ...]
+Stepper = Callable[[np.ndarray, States], States]
+
+_WALKED = 1 << 22
+_JUDGED = 1 << 18
+_SEEN = 64
+"""How many numbers at least tell how far the states of one step wander."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recurrence(Op):
+    """x (steps, batch, in) read step by step -> the sequence (steps, batch, units) and the last state(s) (batch, units).
+
+    Inputs: x; with ``has_mask`` a mask (steps, batch), where a step that is 0 is skipped and the states stay; with ``has_states``
+    the initial states, which are zero otherwise. ``kernel`` (in, gates * units) and ``recurrent`` (units, gates * units) hold a block
+    of columns for each letter of ``gates``, in that order; so do ``bias`` and ``recurrent_bias``, of which ``bias`` may hold both
+    as (2, gates * units). ``reverse`` reads from the last step to the first; the sequence stays in the order of x. At a skipped
+    step it repeats what stands before (0 at first), or is 0 with ``zero_masked``.
+    """
+
+    kernel: Weight
+    recurrent: Weight
+    bias: Weight | None = None
+    recurrent_bias: Weight | None = None
+    activation: Op = field(default_factory=Tanh)
+    gates: str = "h"
+    reverse: bool = False
+    has_mask: bool = False
+    has_states: bool = False
+    zero_masked: bool = False
+
+    state_count: ClassVar[int] = 1
+
+    @property
+    def width(self) -> int:
+        """The units of one gate."""
+        return self.recurrent.value.shape[1] // len(self.gates)
+
+    def block(self, letter: str) -> slice:
+        """The columns of a gate."""
+        at = self.gates.index(letter)
+        return slice(at * self.width, (at + 1) * self.width)
+
+    def biases(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The bias of the input's product, and that of the state's, in float64."""
+        both = None if self.bias is None else self.bias.value.astype(np.float64)
+        if both is not None and both.ndim == 2:
+            return both[0], both[1]
+        return both, None if self.recurrent_bias is None else self.recurrent_bias.value.astype(np.float64)
+
+    def given(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None, States]:
+        """(x, mask, initial states) of the op's inputs."""
+        x, *rest = inputs
+        mask = rest.pop(0) != 0 if self.has_mask else None
+        return x, mask, tuple(rest) if self.has_states else tuple(np.zeros(shape, x.dtype) for shape in self.state_shapes(x))
+
+    def state_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
+        return [(x.shape[1], self.recurrent.value.shape[0])] * self.state_count
+
+    # What a cell gives.
+
+    def arranged(self, dtype: np.dtype, batch: int) -> tuple[Callable[[np.ndarray], np.ndarray], Stepper]:
+        """(x of some steps -> the input's share, share and states -> the next states), for so many samples."""
+        raise NotImplementedError
+
+    def cell(self, a: Rounded, x: Near, before: Near, rest: tuple[Near, ...], keep: np.ndarray | None, carries: bool) -> tuple[Near, ...]:
+        """The states after each of several steps, whose states before are known (``rest``: the other states before the first one)."""
+        raise NotImplementedError
+
+    # The walk.
+
+    def _times(self, count: int) -> range:
+        return range(count - 1, -1, -1) if self.reverse else range(count)
+
+    def _shares(self, x: np.ndarray, share: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """(step, the input's share) in the order in which they are read, a few steps' shares at a time."""
+        size = max(1, int(np.prod(self.state_shapes(x)[0])) * len(self.gates))
+        times, many = self._times(len(x)), max(1, _WALKED // size)
+        for start in range(0, len(times), many):
+            some = times[start : start + many]
+            low = min(some[0], some[-1])
+            shares = share(x[low : low + len(some)])
+            for t in some:
+                yield t, shares[t - low]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x, mask, states = self.given(inputs)
+        share, step = self.arranged(x.dtype, x.shape[1])
+        out = np.empty((len(x), *states[0].shape), x.dtype)
+        held = np.zeros_like(states[0])
+        for t, part in self._shares(x, share):
+            after = step(part, states)
+            if mask is None:
+                out[t] = after[0]
+            else:
+                keep = _like(mask[t], after[0])
+                after = tuple(np.where(keep, new, old) for new, old in zip(after, states, strict=True))
+                held = np.where(keep, after[0], 0.0 if self.zero_masked else held)
+                out[t] = held
+            states = after
+        return (out, *states)
+
+    # What rounding may do.
+
+    def followed(
+        self, inputs: Sequence[np.ndarray], slacks: Slacks, theirs: np.ndarray, precision: Precision, carries: bool = True
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """The outputs and how far each may be off, where each step starts from the state that a party's sequence ``theirs`` shows."""
+        return self._ended(inputs, theirs, *self._judged(inputs, slacks, theirs, precision, carries)[0])
+
+    def _ended(
+        self, inputs: Sequence[np.ndarray], theirs: np.ndarray, states: list[Near], mask: np.ndarray | None, kept: np.ndarray
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """The outputs of the states after each step in the order of reading."""
+        sequence = states[0]
+        if mask is not None:
+            at = (np.maximum(kept, 0), np.arange(mask.shape[1]))
+            held = 0.0 if self.zero_masked else np.where(_like(kept >= 0, sequence.value), theirs[self._order()][at], 0.0)
+            sequence = sequence.where(_like(mask, sequence.value), Near.exactly(np.broadcast_to(held, sequence.value.shape)))
+        turned = sequence[self._order()]
+        last = [state[-1] if len(state.value) else state for state in states]
+        if mask is not None:
+            last = [self._last(state, kept[-1], first) for state, first in zip(states, self.given(inputs)[2], strict=True)]
+        if not len(turned.value):
+            last = [Near.exactly(first) for first in self.given(inputs)[2]]
+        return (turned.value, *(one.value for one in last)), (turned.slack, *(one.slack for one in last))
+
+    def _order(self) -> slice:
+        return slice(None, None, -1 if self.reverse else 1)
+
+    def _last(self, state: Near, at: np.ndarray, first: np.ndarray) -> Near:
+        """The state after the last step that was not skipped."""
+        last = state[np.maximum(at, 0), np.arange(len(at))]
+        return last.where(_like(at >= 0, first), Near.exactly(first))
+
+    def _judged(self, inputs: Sequence[np.ndarray], slacks: Slacks, theirs: np.ndarray, precision: Precision, carries: bool):
+        """The states after each step in the order of reading, the mask, and the last step up to each that was not skipped (-1: none)."""
+        x, mask, first = self.given(inputs)
+        moved = Near(x, np.zeros(x.shape) if slacks[0] is None else slacks[0])[self._order()]
+        offs = slacks[len(slacks) - self.state_count :] if self.has_states else [None] * self.state_count
+        begun = [Near(state, np.zeros(state.shape) if slack is None else slack) for state, slack in zip(first, offs, strict=True)]
+        theirs, kept = np.asarray(theirs, np.float64)[self._order()], np.zeros((0, 0), int)
+        before = np.concatenate([first[0][None], theirs[:-1]])[: len(x)]
+        if mask is not None:
+            mask = mask[self._order()]
+            kept = np.maximum.accumulate(np.where(mask, np.arange(len(x))[:, None], -1), axis=0)
+            last = np.concatenate([np.full((1, mask.shape[1]), -1), kept[:-1]])[: len(x)]
+            before = np.where(_like(last >= 0, theirs), theirs[np.maximum(last, 0), np.arange(mask.shape[1])], first[0])
+        states = Near.exactly(before)
+        if len(x):
+            states.slack[0] = begun[0].slack
+        a, rest, parts = Rounded(precision), tuple(begun[1:]), list[tuple[Near, ...]]()
+        many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
+        for start in range(0, len(x), many):
+            some = slice(start, start + many)
+            keep = None if mask is None else mask[some]
+            parts.append(self.cell(a, moved[some], states[some], rest, keep, carries))
+            rest = tuple(state[-1] for state in parts[-1][1:])
+        if not parts:
+            return ([Near(np.zeros((0, *state.value.shape)), np.zeros((0, *state.value.shape))) for state in begun], mask, kept), begun
+        return ([Near.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        judged, begun = self._judged(inputs, slacks, outputs[0], precision, carries=False)
+        own = self._ended(inputs, outputs[0], *judged)[1]
+        if not precision.unit and not any(one.slack.any() for one in judged[0]):
+            return own
+        wandered = self._wandered(inputs, outputs, [one.slack for one in judged[0]], begun)
+        return tuple(np.maximum(one, other) for one, other in zip(own, wandered, strict=True))
+
+    def _wandered(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], noise: Sequence[np.ndarray], begun: Sequence[Near]
+    ) -> list[np.ndarray]:
+        """Six of the scale at which the outputs wander when every step is moved by a sixth of its slack, at random and steadily."""
+        x, mask, first = self.given(inputs)
+        rng = np.random.default_rng(0)
+        copies = int(np.clip(-(-_SEEN // max(1, first[0].size)), 4, _SEEN))
+        share, step = self.arranged(x.dtype, copies * x.shape[1])
+
+        def tiled(one: np.ndarray) -> np.ndarray:
+            return np.tile(one, (copies, *(1,) * (one.ndim - 1)))
+
+        def drawn(scale: np.ndarray) -> np.ndarray:
+            return rng.standard_normal((copies * len(scale), *scale.shape[1:])) * tiled(scale / SIGMAS)
+
+        steady = [rng.standard_normal((copies * len(state), *state.shape[1:])) for state in first]
+        states = tuple(tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True))
+        sequence = np.zeros(outputs[0].shape)
+        for order, (t, part) in enumerate(self._shares(x, share)):
+            after = tuple(
+                new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
+                for new, scale, always in zip(step(tiled(part), states), noise, steady, strict=True)
+            )
+            if mask is not None:
+                keep = _like(tiled(mask[t]), after[0])
+                after = tuple(np.where(keep, new, old) for new, old in zip(after, states, strict=True))
+                sequence[t] = np.where(_like(mask[t], outputs[0][t]), self._spread(after[0], outputs[0][t], copies), sequence[t])
+            else:
+                sequence[t] = self._spread(after[0], outputs[0][t], copies)
+            states = after
+        if mask is not None and not self.zero_masked:
+            self._hold(sequence, mask)
+        return [sequence, *(self._spread(state, last, copies) for state, last in zip(states, outputs[1:], strict=True))]
+
+    def _hold(self, sequence: np.ndarray, mask: np.ndarray) -> None:
+        before = np.zeros(sequence.shape[1:])
+        for t in self._times(len(sequence)):
+            before = np.where(_like(mask[t], before), sequence[t], before)
+            sequence[t] = before
+
+    @staticmethod
+    def _spread(moved: np.ndarray, still: np.ndarray, copies: int) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            apart = np.square(moved.reshape(copies, *still.shape) - still).mean(axis=0)
+        apart = np.where(np.isfinite(apart), apart, 0.0)
+        return SIGMAS * np.sqrt(np.maximum(apart, apart.mean() if apart.size else 0.0))
+
+    # Sums of products.
+
+    def inward(self) -> Sum:
+        """The product with the input."""
+        return MatMul(self.kernel, None)
+
+    def onward(self) -> Sum:
+        """The product with the state."""
+        return MatMul(self.recurrent, None)
+
+    def through(self, method: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+        """A product's ``method`` on a whole sequence (steps, batch, ...)."""
+        return method(x)
+
+    def summed(self, a: Rounded, parts: Sequence[tuple[Sum, Near]], biases: Sequence[np.ndarray | None]) -> Near:
+        """Products added up, and the biases (gates * units,), in an order that nobody knows."""
+        held = [bias.reshape(-1, *(1,) * (parts[0][1].value.ndim - 3)) for bias in biases if bias is not None]
+        sharp = a.precision.certain
+        total, sizes = np.zeros(()), np.zeros(())
+        for bias in held:
+            total, sizes = total + bias, sizes + (np.abs(bias) if sharp else np.square(bias))
+        count, incoming = len(held), np.zeros(())
+        for op, x in parts:
+            total = total + self.through(_plainly(op), x.value)
+            sizes = sizes + (self.through(_plainly(_absolute(op)), np.abs(x.value)) if sharp else self.through(_squared(op), x.value))
+            count += op.terms_of([x.value], [])
+            if x.slack.any():
+                incoming = incoming + self.through(op.incoming, x.slack)
+        if sharp:
+            own = (count + 2 * a.precision.casts) * a.precision.unit * sizes + count * a.precision.tiny
+        else:
+            own = of_sums(count, total, sizes, a.precision, owned=True)
+        return Near(total, np.where(np.isfinite(own), own, 0.0) + incoming)
+
+    # What else an op says.
+
+    def reach(self, mask, inputs):
+        x, keep, states = self.given(inputs)
+        wanted = mask.any(axis=tuple(range(2, mask.ndim)))
+        order = self._order()
+        seen = np.maximum.accumulate(wanted[order][::-1], axis=0)[::-1][order]
+        if keep is not None:
+            seen = seen & keep
+        found = [np.broadcast_to(_like(seen, x), x.shape)]
+        if keep is not None:
+            found.append(np.broadcast_to(wanted.any(axis=0), keep.shape))
+        if self.has_states:
+            found += [np.broadcast_to(_like(wanted.any(axis=0), state), state.shape) for state in states]
+        return tuple(found)
+
+    def says(self, inputs):
+        x = inputs[0]
+        count = "1 step" if len(x) == 1 else f"{len(x)} steps"
+        way = ", from the last to the first" if self.reverse else ""
+        return f"{self.recurrent.value.shape[0]} units over {count}{way}" + (", masked steps skipped" if self.has_mask else "")
+
+    def before(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> tuple[int | None, States]:
+        """The step read before that of an element (None: the initial state), and all states there, of the element's sample."""
+        x, mask, states = self.given(inputs)
+        times = [t for t in self._times(len(x)) if mask is None or mask[t, at[1]]]
+        earlier = times[: times.index(at[0])] if at[0] in times else times
+        one = slice(at[1], at[1] + 1)
+        states = tuple(state[one] for state in states)
+        share, step = self.arranged(x.dtype, 1)
+        for t in earlier:
+            states = step(share(x[t : t + 1, one])[0], states)
+        return (earlier[-1] if earlier else None), states
+
+    def account(self, inputs, outputs, at):
+        x, mask, _ = self.given(inputs)
+        if mask is not None and not mask[at[0], at[1]]:
+            told = "0" if self.zero_masked else "what stood before is repeated"
+            return Account((), (Stage(f"this step is masked: {told}", float(outputs[0][at])),))
+        before, states = self.before(inputs, outputs, at)
+        return self.told(x[at[0], at[1]], before, states, at, float(outputs[0][at]))
+
+    def told(self, x: np.ndarray, before: int | None, states: States, at: tuple[int, ...], value: float) -> Account:
+        """How one element came about; ``x`` is the input of its step and sample, ``states`` what they were before, of that sample."""
+        return Account((), (Stage(type(self).__name__, value),))
+
+    def terms_from(self, at: tuple[int, ...], letter: str, count: int) -> Terms:
+        """The products with the input that go into one gate of an element."""
+        column = self.block(letter).start + at[2]
+        return Terms(box([at[0], at[1], range(count)]), factor=self.kernel, factor_where=box([range(count), column]))
+
+
+def _like(flags: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Flags of the first axes, to be used with an array of more."""
+    return flags.reshape(*flags.shape, *(1,) * (array.ndim - flags.ndim))
+
+
+def _plainly(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: op.run(x)[0]
+
+
+def _squared(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: op.squares([x])
+
+
+def _absolute(op: Any) -> Any:
+    """The same sum with the absolute values of its weight."""
+    return replace(op, weight=replace(op.weight, effective=np.abs(op.weight.effective)))
