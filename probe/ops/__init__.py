@@ -2,7 +2,9 @@
 
 from probe.ops.account import *
 from probe.ops.activation import *
+from probe.ops.additive import *
 from probe.ops.arithmetic import *
+from probe.ops.attention import *
 from probe.ops.averaging import *
 from probe.ops.base import *
 from probe.ops.binary import *

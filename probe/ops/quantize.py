@@ -16,18 +16,15 @@ from probe.ops.base import Elementwise, Op, spread
 from probe.ops.through import EPSILON, TINY, emit_capped, emit_round, flush, like, round_through
 from probe.rounding import Precision
 
-__all__ = ["AutoQuantizedBits", "QuantizedBits", "QuantizedRelu", "Quantizer"]
+__all__ = ["AutoQuantizedBits", "Mixing", "QuantizedBits", "QuantizedRelu", "Quantizer"]
 
 
-@dataclass(frozen=True, eq=False)
-class Quantizer(Op):
-    """What the quantisers share: how the quantised value is mixed with the one it stands for.
+class Mixing(Op):
+    """What every quantiser of QKeras ends in: the quantised value mixed with the one it stands for.
 
     ``noise`` is QKeras' qnoise_factor, the share of the quantised value: 1 except in training schedules.
     """
 
-    bits: int
-    integer: int = 0
     noise: float = 1.0
     straight_through: bool = True
 
@@ -44,7 +41,7 @@ class Quantizer(Op):
         return Account((Terms(np.array([at], int)),), (Stage(words, value),))
 
     def step(self, x: np.ndarray) -> np.ndarray | float:
-        """The distance between two neighbouring levels."""
+        """The distance between two neighbouring levels; 0 where they are not equally far apart."""
         raise NotImplementedError
 
     def _allowed(self, wander: np.ndarray, x: np.ndarray, y: np.ndarray, precision: Precision) -> np.ndarray:
@@ -58,6 +55,16 @@ class Quantizer(Op):
         if self.straight_through:
             return graph.op("Add", x, graph.op("Mul", noise, graph.op("Sub", q, x)))
         return graph.op("Add", graph.op("Mul", graph.const(float(1 - self.noise)), x), graph.op("Mul", noise, q))
+
+
+@dataclass(frozen=True, eq=False)
+class Quantizer(Mixing):
+    """A quantiser to equally spaced levels."""
+
+    bits: int
+    integer: int = 0
+    noise: float = 1.0
+    straight_through: bool = True
 
 
 class _Fixed(Elementwise, Quantizer):
@@ -153,7 +160,7 @@ class QuantizedRelu(_Fixed):
     """s * clip(round(x / s), 0, 2**n - 1), s = 2**(integer - n); n is one less than ``bits`` where negative inputs keep a slope.
 
     ``quantized_clip``: what is mixed in is bounded by the highest level, else by ``upper_bound`` (which then bounds the result too).
-    ``sigmoid``: the slope of the linear sigmoid that comes first, in 2 * sigmoid - 1; None without.
+    ``sigmoid``: the slope of the linear sigmoid that comes first, in 2 * sigmoid - 1; 0 for the real sigmoid, None without.
     """
 
     negative_slope: float = 0.0
@@ -162,6 +169,9 @@ class QuantizedRelu(_Fixed):
     sigmoid: float | None = None
 
     def before(self):
+        if self.sigmoid == 0:
+            # The last threshold lies where 1 - sigmoid is half a step, and its slope as small.
+            return 32 * 2.0**self._n
         return 0.0 if self.sigmoid is None else 2.0 / self.sigmoid
 
     def step(self, x):
@@ -174,6 +184,8 @@ class QuantizedRelu(_Fixed):
     def says(self, inputs):
         size, slope = 2.0 ** (self.integer - self._n), f", slope {self.negative_slope:g} below zero" if self.negative_slope else ""
         top = f"to multiples of {size:g} up to {2.0**self.integer - size:g}"
+        if self.sigmoid == 0:
+            return f"2 * sigmoid(x) - 1, {top}{slope}"
         return top + slope if self.sigmoid is None else f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
@@ -187,7 +199,12 @@ class QuantizedRelu(_Fixed):
         if self.sigmoid is None:
             p, twice, less = x * m / m_i, like(x, 1), like(x, 0)
         else:
-            p, twice, less = np.clip(like(x, self.sigmoid) * (x / m_i) + like(x, 0.5), 0, 1) * m, like(x, 2), like(x, 1)
+            inside = x / m_i
+            if self.sigmoid:
+                share = np.clip(like(x, self.sigmoid) * inside + like(x, 0.5), 0, 1)
+            else:
+                share = (1 / (1 + np.exp(-inside.astype(np.float64)))).astype(x.dtype)
+            p, twice, less = share * m, like(x, 2), like(x, 1)
         q = m_i * np.clip(twice * (round_through(p) / m) - less, 0, 1 - 1 / m)
         if self.negative_slope:
             q = q + m_i * slope * np.clip(twice * (round_through(p * slope) * (1 / (slope * m))) - less, -1, 0)
@@ -202,7 +219,9 @@ class QuantizedRelu(_Fixed):
         relu = graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x)
         part = relu if bound is None else emit_capped(graph, x, bound, relu)
         p = graph.op("Mul", x, graph.const(m / m_i))
-        if self.sigmoid is not None:
+        if self.sigmoid == 0:
+            p = graph.op("Mul", graph.op("Sigmoid", graph.op("Mul", x, graph.const(1 / m_i))), graph.const(m))
+        elif self.sigmoid is not None:
             line = graph.op("Add", graph.op("Mul", x, graph.const(self.sigmoid * m / m_i)), graph.const(m / 2))
             p = graph.op("Clip", line, graph.const(0.0), graph.const(m))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["EPSILON", "TINY", "emit_capped", "emit_round", "flush", "like", "round_through"]
+__all__ = ["EPSILON", "TINY", "emit_capped", "emit_flush", "emit_round", "flush", "like", "round_through"]
 
 TINY = float(np.finfo(np.float32).tiny)
 EPSILON = 1e-7
@@ -22,6 +22,10 @@ def like(x: np.ndarray, value: float | np.ndarray) -> np.ndarray:
 def round_through(p: np.ndarray) -> np.ndarray:
     """Half to even, passed straight through: inf becomes NaN."""
     return p + (-p + np.rint(p))
+
+
+def emit_flush(graph, x: str) -> str:
+    return graph.op("Where", graph.op("Less", graph.op("Abs", x), graph.const(TINY)), graph.const(0.0), x)
 
 
 def emit_round(graph, p: str) -> str:

@@ -5,7 +5,8 @@ import qkeras
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis.extra.numpy import arrays
+from quantized import NOISE, values
 
 from probe import ops
 from probe.crosscheck import crosscheck
@@ -14,17 +15,6 @@ from probe.rounding import precision_of
 
 BITS = st.integers(1, 12)
 INTEGER = st.integers(0, 4)
-NOISE = st.sampled_from([1.0, 1.0, 1.0, 0.25, 0.0, 0.3])
-
-
-def values():
-    """Arrays of ties, limits, their neighbours, zeros, denormals and very large values, and of anything between."""
-    grid = st.builds(lambda k, e: k / 2.0**e, st.integers(-70, 70), st.integers(0, 9))
-    beside = st.builds(lambda v, up: np.nextafter(np.float32(v), np.float32(up * np.inf)), grid, st.sampled_from([-1, 1]))
-    special = st.sampled_from([0.0, -0.0, 1e-40, -1e-40, 1e-30, -1e-30, 1e10, -1e10, 3e30, -3e30, 16777217.0])
-    between = st.floats(-100, 100, width=32).filter(lambda v: not 0 < abs(v) < 1e-30)  # TensorFlow flushes what becomes denormal
-    element = st.one_of(grid, beside, special, between, between.map(lambda v: v / 50))
-    return arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=4), elements=element.map(np.float32))
 
 
 def alphas(shape):
