@@ -43,7 +43,8 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
     for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
         if value is None or not value.size or value.dtype.kind != "f":
             continue
-        if float(allowed.max()) <= np.ptp(value) < np.inf:
+        some = value[tuple(slice(None, None, 1 + size // 8) for size in value.shape)]
+        if float(allowed.max()) <= np.ptp(some) < np.inf or float(allowed.max()) <= np.ptp(value) < np.inf:
             continue
         finite = value[np.isfinite(value)]
         if not finite.size:

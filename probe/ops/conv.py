@@ -73,13 +73,15 @@ class Conv(Sum):
     def squares(self, inputs):
         out = self._squares(inputs[0], self._kernel(inputs))
         if self.bias is not None:
-            out += np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (inputs[0].ndim - 2))
+            squared = np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (inputs[0].ndim - 2))
+            out = out.astype(np.float64, copy=False) if squared.max(initial=0) > 1e30 else out
+            np.add(out, squared, out=out, casting="same_kind")
         return out
 
     def incoming(self, slack):
         if self.weight is None:
             raise NotImplementedError("a kernel that is an input carries its own slack")
-        out = self._squares(slack, self.weight.value)
+        out = self._squares(slack, self.weight.value).astype(np.float64, copy=False)
         return np.sqrt(out, out=out)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["convolve", "convolve_squares", "holds", "powered", "scale_of"]
+from probe.blocks import blocks
+
+__all__ = ["convolve", "convolve_squares", "holds", "narrows", "powered", "scale_of"]
 
 Pads = Sequence[tuple[int, int]]
 _BLOCK = 1 << 20
@@ -24,18 +26,36 @@ def convolve(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, d
 
 
 def convolve_squares(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> np.ndarray:
-    """The same of squares, for allowances: computed in float32 (within 1e-4) on data scaled to 1, and returned in float64.
+    """The same of squares, for allowances: in float32 (within 1e-4) where that holds them, else on data scaled to 1, in float64.
 
-    Products below 2^-126 of the largest may vanish there; that much is added.
+    Products below 2^-126 of what is largest may vanish there; that much is added.
     """
-    by_x, by_w = scale_of(x), scale_of(w)
     window = _Window(x, w, strides, pads, dilations, groups)
+    count = math.prod(w.shape[1:])
+    plain, floor = narrows(x, w, count)
+    if plain:
+        out = window.sums(np.dtype(np.float32), 2, (1.0, 1.0))
+        out += np.float32(floor)
+        return out
+    by_x, by_w = scale_of(x), scale_of(w)
     if not (holds(by_x) and holds(by_w)):
         return window.sums(np.dtype(np.float64), 2, (1.0, 1.0))
     narrow = window.sums(np.dtype(np.float32), 2, (by_x, by_w))
     out = np.multiply(narrow, (by_x * by_w) ** -2, dtype=np.float64)
-    out += math.prod(w.shape[1:]) * 2.0**-126 * (by_x * by_w) ** -2
+    out += count * 2.0**-126 * (by_x * by_w) ** -2
     return out
+
+
+def narrows(x: np.ndarray, w: np.ndarray, count: int) -> tuple[bool, float]:
+    """Whether float32 holds sums of ``count`` products of their squares as they are, and how much may vanish there."""
+    norms = (_norm(x), _norm(w))
+    return all(1e-4 < norm < 1e7 for norm in norms), count * 2.0**-126 * max(1.0, *norms) ** 2
+
+
+def _norm(array: np.ndarray) -> float:
+    """The Euclidean norm of all elements; inf or NaN where that is not finite."""
+    with np.errstate(all="ignore"):
+        return math.sqrt(sum(float(np.vdot(part, part)) for (part,), _ in blocks(array, size=_BLOCK)))
 
 
 def scale_of(array: np.ndarray) -> float:
@@ -198,7 +218,12 @@ def powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: n
             return array.astype(dtype, copy=False)
         out[...] = array
         return out
-    out = np.multiply(array, scale, out=out, dtype=dtype, casting="same_kind")
+    if scale == 1.0 and array.dtype == dtype:
+        return np.square(array, out=out)
+    if out is None and scale == 1.0:
+        out = array.astype(dtype)
+    else:
+        out = np.multiply(array, scale, out=out, dtype=dtype, casting="same_kind")
     return np.square(out, out=out)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from probe.layer import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
-from probe.ops.convolve import holds, powered, scale_of
+from probe.ops.convolve import holds, narrows, powered, scale_of
 
 __all__ = ["MatMul"]
 
@@ -26,18 +26,22 @@ def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _squared_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """x² @ w², for allowances: in float32 on data scaled to 1 where that holds it; float64 comes out."""
-    by_x, by_w = scale_of(x), scale_of(w)
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
-    narrow = holds(by_x) and holds(by_w)
+    """x² @ w², for allowances: in float32 where that holds it, else on data scaled to 1 or in float64, and then in float64."""
+    plain, floor = narrows(x, w, w.shape[0])
+    by_x, by_w = (1.0, 1.0) if plain else (scale_of(x), scale_of(w))
+    narrow = plain or (holds(by_x) and holds(by_w))
     dtype = np.dtype(np.float32 if narrow else np.float64)
     by_x, by_w = (by_x, by_w) if narrow else (1.0, 1.0)
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
     rows = powered(rows, dtype, 2, by_x)
-    out = np.empty((*rows.shape[:-1], w.shape[1]))
+    out = np.empty((*rows.shape[:-1], w.shape[1]), np.float32 if plain else np.float64)
     for columns in _columns(w):
-        np.multiply(rows @ powered(w[:, columns], dtype, 2, by_w), (by_x * by_w) ** -2, out=out[..., columns])
-    if narrow:
-        out += w.shape[0] * 2.0**-126 * (by_x * by_w) ** -2
+        out[..., columns] = rows @ powered(w[:, columns], dtype, 2, by_w)
+    if plain:
+        out += np.float32(floor)
+    elif narrow:
+        out += w.shape[0] * 2.0**-126
+        out *= (by_x * by_w) ** -2
     return out.reshape(*x.shape[:-1], w.shape[1])
 
 
@@ -72,11 +76,13 @@ class MatMul(Sum):
     def squares(self, inputs):
         out = _squared_product(inputs[0], self.weight.value)
         if self.bias is not None:
-            out += np.square(self.bias.value.astype(np.float64))
+            squared = np.square(self.bias.value.astype(np.float64))
+            out = out.astype(np.float64, copy=False) if squared.max(initial=0) > 1e30 else out
+            np.add(out, squared, out=out, casting="same_kind")
         return out
 
     def incoming(self, slack):
-        return np.sqrt(_squared_product(slack, self.weight.value))
+        return np.sqrt(_squared_product(slack, self.weight.value), dtype=np.float64)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, in, 1), the bias last where there is one."""

@@ -1,0 +1,20 @@
+"""Sums of squares, which allowances are made of, next to plain float64."""
+
+import numpy as np
+import pytest
+
+from probe.ops.convolve import convolve, convolve_squares
+from probe.ops.linear import _squared_product
+
+
+@pytest.mark.parametrize("by_x", [1e-30, 1e-12, 1e-6, 1e-3, 1.0, 1e6, 1e20])
+@pytest.mark.parametrize("by_w", [1e-30, 1e-12, 1e-3, 1.0, 1e20])
+def test_sums_of_squares_keep_to_float64_whatever_the_scale(by_x, by_w):
+    """Allowances compute them in float32 where that holds them: neither overflow nor underflow may show."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 9, 9)) * by_x * 10.0 ** rng.integers(-4, 1, (2, 3, 9, 9))
+    w = rng.normal(size=(4, 3, 3, 3)) * by_w
+    geometry = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    np.testing.assert_allclose(convolve_squares(x, w, *geometry), convolve(x**2, w**2, *geometry), rtol=1e-4)
+    flat, matrix = x[:, :, 0, 0], w[0, :, :, 0]
+    np.testing.assert_allclose(_squared_product(flat, matrix), flat**2 @ matrix**2, rtol=1e-4)
