@@ -34,7 +34,8 @@ class Weight:
     ``stored`` is what ``get_weights()`` or ``state_dict()`` gives under ``name``, or None where the file
     holds only ``parts`` of it. ``effective`` is what the layer multiplies by, in the stored dtype
     (bfloat16 widened to float32, exactly). ``steps`` are the words and numbers between the two.
-    ``axes`` and then ``shape`` lead from the framework's layout to the op's.
+    ``rows`` is the part of the first axis that the op uses, where one parameter holds those of several; ``axes`` and then
+    ``shape`` lead from the framework's layout to the op's.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Weight:
     parts: "Mapping[str, np.ndarray]" = field(default_factory=dict)
     axes: tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None
+    rows: tuple[int, int] | None = None
 
     @property
     def value(self) -> "np.ndarray":
@@ -52,6 +54,7 @@ class Weight:
 
     def to_op(self, array: "np.ndarray") -> "np.ndarray":
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
+        array = array if self.rows is None else array[slice(*self.rows)]
         array = array if self.axes is None else array.transpose(self.axes)
         return array if self.shape is None else array.reshape(self.shape)
 
@@ -60,11 +63,14 @@ class Weight:
         axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
         if self.shape is not None:
             flat = sum(at * step for at, step in zip(where, _steps(self.value.shape), strict=True))
-            turned = [self.effective.shape[axis] for axis in axes]
+            sizes = self.effective.shape if self.rows is None else (self.rows[1] - self.rows[0], *self.effective.shape[1:])
+            turned = [sizes[axis] for axis in axes]
             where = tuple(flat // step % size for size, step in zip(turned, _steps(turned), strict=True))
         back = list(where)
         for axis, at in zip(axes, where, strict=True):
             back[axis] = at
+        if self.rows is not None:
+            back[0] = back[0] + self.rows[0]
         return tuple(back)
 
 

@@ -127,11 +127,11 @@ class Case:
 
     def with_weights(self, arrays: Mapping[str, np.ndarray]) -> Steps:
         """The steps with other effective values, in the framework's layout, for the weights of these names."""
-        new = {name: replace(self.weights[name], effective=array) for name, array in arrays.items()}
         steps = []
         for step in self.steps:
             parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
-            changed = {name: new[value.name] for name, value in parts.items() if isinstance(value, Weight) and value.name in new}
+            held = {name: value for name, value in parts.items() if isinstance(value, Weight) and value.name in arrays}
+            changed = {name: replace(value, effective=arrays[value.name]) for name, value in held.items()}
             steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)
         return tuple(steps)
 
