@@ -218,7 +218,18 @@ def pool_counts_padding(case: Case) -> Iterator[Edit]:
 
 @hypothesis("pool-ceil")
 def pool_ceil(case: Case) -> Iterator[Edit]:
-    """The number of windows rounded the other way (``ceil_mode``): the last row and column come or go."""
+    """The number of windows rounded the other way (``ceil_mode``): the last row and column come or go.
+
+    Rounded up, PyTorch leaves out a window that would start behind the input; older ONNX Runtimes keep it (pytorch#71549).
+    """
     for position, op in case.having(ops.MaxPool, ops.AveragePool):
         steps = case.changed(position, ceil_mode=not op.ceil_mode)
         yield case.edit(f"the number of windows is rounded {'down' if op.ceil_mode else 'up'}", steps)
+        sizes = case.input_of(position).shape[2:]
+        reach = []
+        for size, k, s, (before, after) in zip(sizes, op.kernel, op.strides, op.pads, strict=True):
+            windows = -(-(size + before + after - k) // s) + 1
+            reach.append((before, max(after, (windows - 1) * s + k - size - before)))
+        if tuple(reach) != op.pads:
+            steps = case.changed(position, ceil_mode=False, pads=tuple(reach))
+            yield case.edit("the number of windows is rounded up, windows behind the input among them", steps)
