@@ -1,0 +1,92 @@
+"""Resizing by repeating or leaving out elements."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.ops.base import Rearrangement
+
+__all__ = ["ResizeNearest"]
+
+
+@dataclass(frozen=True, eq=False)
+class ResizeNearest(Rearrangement):
+    """Each axis resized to ``sizes`` by repeating the element at a rounded coordinate (ONNX Resize, nearest).
+
+    ``scales`` are output / input per axis. ``rounding`` is floor, ceil, round_prefer_floor or round_prefer_ceil (halves).
+    """
+
+    scales: tuple[float, ...]
+    sizes: tuple[int, ...]
+    coordinates: str = "asymmetric"
+    rounding: str = "floor"
+
+    def _sources(self, shape: Sequence[int]) -> list[np.ndarray]:
+        return [self._source(*axis) for axis in zip(self.scales, self.sizes, shape, strict=True)]
+
+    def _source(self, scale: float, size: int, have: int) -> np.ndarray:
+        # The frameworks multiply by the reciprocal in float32 (PyTorch's ATen/native/UpSample.h, nearest_neighbor_compute_source_index).
+        at, step = np.arange(size, dtype=np.float32), np.float32(1 / scale)
+        if self.coordinates == "align_corners":
+            at = at * np.float32((have - 1) / (size - 1) if size > 1 else 0)
+        elif self.coordinates == "half_pixel":
+            half = np.float32(0.5)
+            if self.rounding == "round_prefer_ceil":
+                return np.clip(np.floor((at + half) * step).astype(int), 0, have - 1)
+            at = (at + half) * step - half
+        else:
+            at = at * step
+        match self.rounding:
+            case "floor":
+                at = np.floor(at)
+            case "ceil":
+                at = np.ceil(at)
+            case "round_prefer_floor":
+                at = np.ceil(at - np.float32(0.5))
+            case "round_prefer_ceil":
+                at = np.floor(at + np.float32(0.5))
+        return np.clip(at.astype(int), 0, have - 1)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x = inputs[0]
+        for axis, (scale, source) in enumerate(zip(self.scales, self._sources(x.shape), strict=True)):
+            whole = scale == int(scale) and source.size == x.shape[axis] * int(scale)
+            if whole and (self.coordinates, self.rounding) in (("asymmetric", "floor"), ("half_pixel", "round_prefer_ceil")):
+                x = x if scale == 1 else np.repeat(x, int(scale), axis=axis)
+            else:
+                x = np.take(x, source, axis=axis)
+        return (x,)
+
+    def emit(self, graph, *inputs):
+        x = inputs[0]
+        if self.coordinates != "align_corners" and all(float(scale).is_integer() for scale in self.scales):
+            how = {"mode": "nearest", "coordinate_transformation_mode": self.coordinates, "nearest_mode": self.rounding}
+            return (graph.op("Resize", x, "", graph.const([float(scale) for scale in self.scales]), **how),)
+        # ONNX Runtime divides by the scale where the frameworks multiply, and copies the input where an axis keeps its size.
+        for axis, (have, scale, size) in enumerate(zip(graph.shape(x), self.scales, self.sizes, strict=True)):
+            if scale != 1 or size != have:
+                x = graph.op("Gather", x, graph.const([self._place(i, scale, size, have) for i in range(size)]), axis=axis)
+        return (x,)
+
+    def _place(self, i: int, scale: float, size: int, have: int) -> int:
+        step, half = np.float32(1 / scale), np.float32(0.5)
+        if self.coordinates == "half_pixel" and self.rounding == "round_prefer_ceil":
+            return min(int((np.float32(i) + half) * step), have - 1)
+        if self.coordinates == "half_pixel":
+            at = float((np.float32(i) + half) * step - half)
+        elif self.coordinates == "align_corners":
+            at = float(np.float32(i) * np.float32((have - 1) / max(1, size - 1)))
+        else:
+            at = float(np.float32(i) * step)
+        rounded = {
+            "floor": math.floor(at),
+            "ceil": math.ceil(at),
+            "round_prefer_floor": math.ceil(at - 0.5),
+            "round_prefer_ceil": math.floor(at + 0.5),
+        }[self.rounding]
+        return min(max(rounded, 0), have - 1)
+
+    def origin(self, where, inputs):
+        return tuple(source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True))

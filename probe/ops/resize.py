@@ -1,0 +1,315 @@
+"""Resizing: which source elements an output element is made of, and with which weights.
+
+Every mode works on one spatial axis after the other. Output i of an axis stands at a coordinate of the input:
+
+    half_pixel     (i + 0.5) / scale - 0.5
+    align_corners  i * (in - 1) / (out - 1)
+    asymmetric     i / scale
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probe.layer import Weight
+from probe.ops.account import Account, Terms, box
+from probe.ops.base import Op
+
+__all__ = ["Resize"]
+
+_BLOCK = 1 << 20
+_FULL = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """What the outputs along one axis are made of: rows of source places and weights, one tap a column (0: none)."""
+
+    places: np.ndarray
+    weights: np.ndarray
+    reach: np.ndarray
+    """How far the coordinate of each output may be off, in unit roundoffs, times the slope of the weights."""
+
+    def matrix(self, have: int) -> np.ndarray:
+        """The weights as (out, in)."""
+        whole = np.zeros((len(self.places), have))
+        np.add.at(whole, (np.arange(len(self.places))[:, None], self.places), self.weights)
+        return whole
+
+
+@dataclass(frozen=True, eq=False)
+class Resize(Op):
+    """Weighted means of neighbouring elements (ONNX Resize). The last axes of the input are resized to ``sizes``.
+
+    ``scales`` are output / input per resized axis. ``mode`` is the kernel around the coordinate: linear, cubic (Keys, 1981,
+    with the coefficient ``a``), lanczos3, lanczos5, gaussian, mitchell, or area (means of the input under each output cell).
+    ``antialias`` widens the kernel by what is shrunk. ``outside`` is "edge" where elements beyond the input are those of its edge,
+    "excluded" where they are left out and the weights of the others add up to 1. ``table``: the coordinate's fraction is rounded
+    to that many steps (TensorFlow's bicubic). ``single``: evaluated in float32 in every dtype (TensorFlow).
+    """
+
+    sizes: tuple[int, ...]
+    scales: tuple[float, ...]
+    mode: str = "linear"
+    coordinates: str = "half_pixel"
+    a: float = -0.75
+    antialias: bool = False
+    outside: str = "edge"
+    table: int = 0
+    single: bool = False
+
+    def says(self, inputs):
+        have = inputs[0].shape[-len(self.sizes) :]
+        told = f"{' x '.join(map(str, have))} to {' x '.join(map(str, self.sizes))}, {self.mode}"
+        told += f" (a = {self.a:g})" if self.mode == "cubic" else ""
+        told += "" if self.mode == "area" else f", {self.coordinates} coordinates"
+        return told + (", antialiased" if self.antialias else "")
+
+    def taps(self, have: Sequence[int]) -> list[Taps]:
+        """Per resized axis what its outputs are made of."""
+        return [self._taps(*axis) for axis in zip(have, self.sizes, self.scales, strict=True)]
+
+    def _taps(self, have: int, size: int, scale: float) -> Taps:
+        if self.mode == "area":
+            return self._area(have, size)
+        centre = self._centres(have, size, scale)
+        shrunk = self._shrunk(have, size, scale)
+        radius = _RADIUS[self.mode] * shrunk
+        first = np.floor(centre - radius).astype(int) + 1
+        places = first[:, None] + np.arange(math.ceil(2 * radius) + 1)
+        weights = self._kernel((places - centre[:, None]) / shrunk)
+        if self.outside == "excluded" or self.antialias:
+            weights = np.where((places >= 0) & (places < have), weights, 0.0)
+            total = weights.sum(axis=1, keepdims=True)
+            weights = np.divide(weights, total, out=np.zeros_like(weights), where=np.abs(total) > 1e-30)
+        slack = (np.abs(centre) + 2) * _SLOPE[self.mode] / shrunk
+        return Taps(np.clip(places, 0, have - 1), weights, slack)
+
+    def _centres(self, have: int, size: int, scale: float) -> np.ndarray:
+        if self.table:
+            at = _single_half_pixel(have, size)
+            whole = np.floor(at)
+            fraction = np.rint((at - whole) * np.float32(self.table)).astype(np.float64) / self.table
+            return whole.astype(np.float64) + fraction
+        at = np.arange(size, dtype=np.float64)
+        match self.coordinates:
+            case "half_pixel":
+                at = (at + 0.5) / scale - 0.5
+            case "align_corners":
+                at = at * ((have - 1) / (size - 1) if size > 1 else 0.0)
+            case "asymmetric":
+                at = at / scale
+        return np.clip(at, 0, have - 1) if self.mode == "linear" and self.outside == "edge" and not self.antialias else at
+
+    def _shrunk(self, have: int, size: int, scale: float) -> float:
+        """How much wider the kernel is than 1 element."""
+        if not self.antialias:
+            return 1.0
+        step = (have - 1) / (size - 1) if self.coordinates == "align_corners" and size > 1 else 1 / scale
+        return max(1.0, step)
+
+    def _kernel(self, distance: np.ndarray) -> np.ndarray:
+        far = np.abs(distance)
+        match self.mode:
+            case "linear":
+                return np.maximum(0.0, 1 - far)
+            case "cubic":
+                near = ((self.a + 2) * far - (self.a + 3)) * far * far + 1
+                tail = ((far - 5) * far + 8) * far * self.a - 4 * self.a
+                return np.where(far <= 1, near, np.where(far < 2, tail, 0.0))
+            case "mitchell":
+                near = ((7 * far - 12) * far * far + 16 / 3) / 6
+                tail = (((-7 / 3 * far + 12) * far - 20) * far + 32 / 3) / 6
+                return np.where(far < 1, near, np.where(far < 2, tail, 0.0))
+            case "gaussian":
+                return np.where(far < 1.5, np.exp(-2 * np.square(far)), 0.0)
+        radius = _RADIUS[self.mode]
+        return np.where(far < radius, np.sinc(far) * np.sinc(far / radius), 0.0)
+
+    def _area(self, have: int, size: int) -> Taps:
+        """The share of every input element under each output cell."""
+        edges = np.arange(size + 1) * have / size
+        first = np.floor(edges[:-1]).astype(int)
+        places = first[:, None] + np.arange(math.ceil(have / size) + 1)
+        covered = np.minimum(places + 1, edges[1:, None]) - np.maximum(places, edges[:-1, None])
+        return Taps(np.clip(places, 0, have - 1), np.maximum(covered, 0) * size / have, (edges[1:] + 2) * size / have)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        lead, have = x.shape[: -len(self.sizes)], x.shape[-len(self.sizes) :]
+        out = np.empty((*lead, *self.sizes), x.dtype)
+        tables = [
+            (taps, taps.matrix(size) if taps.weights.shape[1] > _FULL else None) for taps, size in zip(self.taps(have), have, strict=True)
+        ]
+        for part, target in self._parts(x, out):
+            for axis, (taps, matrix) in enumerate(tables, start=1):
+                part = _along(part, axis, taps, matrix)
+            target[...] = part
+        return (out,)
+
+    def _parts(self, *arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+        """Blocks (planes, *spatial) of arrays with the same leading axes."""
+        rank = len(self.sizes)
+        lead = arrays[0].shape[:-rank]
+        largest = max(math.prod(array.shape[-rank:]) for array in arrays)
+        step = max(1, _BLOCK // max(1, largest))
+        for index in np.ndindex(*lead[:-1]):
+            for start in range(0, lead[-1], step):
+                yield [array[index][start : start + step] for array in arrays]
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (y,) = inputs, outputs
+        unit = max(precision.unit, 2.0**-24) if self.single else precision.unit
+        tables = self.taps(x.shape[-len(self.sizes) :])
+        own = np.empty(y.shape)
+        slack = np.zeros((1,) * x.ndim) if slacks[0] is None else slacks[0]
+        for part, moved, target in self._parts(x, np.broadcast_to(slack, x.shape), own):
+            for axis, taps in enumerate(tables, start=1):
+                moved = self._rounded(part, moved, axis, taps, unit)
+                part = _along(part, axis, taps, None)
+            target[...] = moved
+        own += precision.unit * np.abs(y) + precision.tiny
+        return (own,)
+
+    def _rounded(self, x: np.ndarray, slack: np.ndarray, axis: int, taps: Taps, unit: float) -> np.ndarray:
+        """What rounding does to one axis: the sum, its weights, and the coordinate that they are computed from."""
+        shape = (*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :])
+        # A coordinate that is off takes weight from one element and gives it to another; the shares of areas need not add up to 1.
+        given = 0.0 if self.mode == "area" else np.take(x, taps.places[:, taps.places.shape[1] // 2], axis=axis)
+        sizes, moved, shifted = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        column = (-1, *(1,) * (x.ndim - 1 - axis))
+        for places, weights in zip(taps.places.T, taps.weights.T, strict=True):
+            if not weights.any():
+                continue
+            weight = np.abs(weights).reshape(column)
+            element = np.take(x, places, axis=axis)
+            sizes += weight * np.abs(element)
+            moved += weight * np.take(slack, places, axis=axis)
+            shifted += np.abs(element - given) * (weight > 0)
+        count = taps.weights.shape[1]
+        roundings = math.sqrt(count) + 4 if count > 4 else count + 2
+        return moved + unit * (roundings * sizes + 2 * taps.reach.reshape(column) * shifted)
+
+    def emit(self, graph, *inputs):
+        x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
+        have = shape[-rank:]
+        plain = not self.table and not self.antialias and self.outside == "edge"
+        by_node = plain and (self.mode == "linear" or (self.mode == "cubic" and rank == 2))
+        if by_node and all(math.floor(np.float32(s) * n) == size for s, n, size in zip(self.scales, have, self.sizes, strict=True)):
+            return (self._by_node(graph, x, shape),)
+        lead = math.prod(shape[:-rank])
+        x = graph.op("Reshape", x, graph.const([lead, *have]))
+        for axis, (n, size, scale) in enumerate(zip(have, self.sizes, self.scales, strict=True), start=1):
+            rows = np.zeros((size, n))
+            for i in range(size):
+                for place, weight in self._shares(i, n, size, scale):
+                    rows[i, place] += weight
+            perm = [*(k for k in range(rank + 1) if k != axis), axis]
+            x = graph.op("MatMul", graph.op("Transpose", x, perm=perm), graph.const(rows.T))
+            x = graph.op("Transpose", x, perm=[perm.index(k) for k in range(rank + 1)])
+        return (graph.op("Reshape", x, graph.const([*shape[:-rank], *self.sizes])),)
+
+    def _by_node(self, graph, x: str, shape: Sequence[int]) -> str:
+        """ONNX Runtime's own Resize, which wants two or three spatial axes."""
+        rank = len(self.sizes)
+        ones = (1,) * (2 - rank)
+        lead = (math.prod(shape[:-rank]), 1)
+        x = graph.op("Reshape", x, graph.const([*lead, *ones, *shape[-rank:]]))
+        how = {"mode": self.mode, "coordinate_transformation_mode": self.coordinates, "cubic_coeff_a": self.a}
+        x = graph.op(
+            "Resize", x, "", graph.const([1.0, 1.0, *map(float, ones), *map(float, self.scales)]), **how, antialias=int(self.antialias)
+        )
+        return graph.op("Reshape", x, graph.const([*shape[:-rank], *self.sizes]))
+
+    def _shares(self, i: int, have: int, size: int, scale: float) -> list[tuple[int, float]]:
+        """Which elements output i of an axis is made of and with which weights, one by one."""
+        if self.mode == "area":
+            low, high = i * have / size, (i + 1) * have / size
+            cells = range(math.floor(low), min(have, math.ceil(high)))
+            return [(k, (min(k + 1, high) - max(k, low)) / (high - low)) for k in cells]
+        step = 1 / scale
+        if self.table:
+            narrow = np.float32
+            at = (narrow(i) + narrow(0.5)) * (narrow(have) / narrow(size)) - narrow(0.5)
+            centre = math.floor(at) + float(np.rint((at - np.floor(at)) * narrow(self.table))) / self.table
+        elif self.coordinates == "align_corners":
+            step = (have - 1) / (size - 1) if size > 1 else 0.0
+            centre = i * step
+        else:
+            centre = i * step if self.coordinates == "asymmetric" else (i + 0.5) * step - 0.5
+        wide = max(1.0, step) if self.antialias else 1.0
+        span = math.ceil(_RADIUS[self.mode] * wide) + 1
+        shares = []
+        for place in range(math.floor(centre) - span, math.floor(centre) + span + 1):
+            weight = self._weigh(abs(place - centre) / wide)
+            if weight and (self.outside == "edge" and not self.antialias):
+                shares.append((min(max(place, 0), have - 1), weight))
+            elif weight and 0 <= place < have:
+                shares.append((place, weight))
+        if self.outside == "edge" and not self.antialias:
+            return shares
+        total = math.fsum(weight for _, weight in shares)
+        return [(place, weight / total) for place, weight in shares] if abs(total) > 1e-30 else []
+
+    def _weigh(self, t: float) -> float:
+        """The kernel at a distance, in the textbooks' form."""
+        if t >= _RADIUS[self.mode]:
+            return 0.0
+        if self.mode == "linear":
+            return 1 - t
+        if self.mode == "cubic":
+            a = self.a
+            return (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+        if self.mode == "mitchell":
+            return (7 * t**3 - 12 * t**2 + 16 / 3) / 6 if t < 1 else (-7 / 3 * t**3 + 12 * t**2 - 20 * t + 32 / 3) / 6
+        if self.mode == "gaussian":
+            return math.exp(-(t**2) / (2 * 0.5**2))
+        radius = _RADIUS[self.mode]
+        return 1.0 if t == 0 else radius * math.sin(math.pi * t) * math.sin(math.pi * t / radius) / (math.pi * t) ** 2
+
+    def reach(self, mask, inputs):
+        lead = inputs[0].ndim - len(self.sizes)
+        for axis, (taps, have) in enumerate(zip(self.taps(inputs[0].shape[lead:]), inputs[0].shape[lead:], strict=True), start=lead):
+            front = (slice(None),) * axis
+            wider = np.zeros((*mask.shape[:axis], have, *mask.shape[axis + 1 :]), bool)
+            for i, (places, weights) in enumerate(zip(taps.places, taps.weights, strict=True)):
+                used: Any = np.unique(places[weights != 0])
+                wider[(*front, used)] |= mask[(*front, slice(i, i + 1))]
+            mask = wider
+        return (mask,)
+
+    def account(self, inputs, outputs, at):
+        lead = inputs[0].ndim - len(self.sizes)
+        places, shares = [], np.ones(())
+        for taps, i in zip(self.taps(inputs[0].shape[lead:]), at[lead:], strict=True):
+            used = taps.weights[i] != 0
+            places.append(taps.places[i][used])
+            shares = np.multiply.outer(shares, taps.weights[i][used])
+        share = Weight("share", shares, shares)
+        return Account((Terms(box([*at[:lead], *places]), factor=share, factor_where=np.argwhere(np.ones(shares.shape))),))
+
+
+_RADIUS = {"linear": 1.0, "cubic": 2.0, "mitchell": 2.0, "gaussian": 1.5, "lanczos3": 3.0, "lanczos5": 5.0}
+_SLOPE = {"linear": 1.0, "cubic": 2.0, "mitchell": 1.0, "gaussian": 1.3, "lanczos3": 1.6, "lanczos5": 1.8}
+
+
+def _single_half_pixel(have: int, size: int) -> np.ndarray:
+    """The half-pixel coordinates in float32, operation by operation as TensorFlow's kernels have them."""
+    return (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (np.float32(have) / np.float32(size)) - np.float32(0.5)
+
+
+def _along(x: np.ndarray, axis: int, taps: Taps, matrix: np.ndarray | None) -> np.ndarray:
+    """One axis resized."""
+    if matrix is not None:
+        return np.moveaxis(np.moveaxis(x, axis, -1) @ matrix.T.astype(x.dtype), -1, axis)
+    column = (-1, *(1,) * (x.ndim - 1 - axis))
+    total = None
+    for places, weights in zip(taps.places.T, taps.weights.T, strict=True):
+        if weights.any():
+            term = np.take(x, places, axis=axis)
+            term *= weights.astype(x.dtype).reshape(column)
+            total = term if total is None else np.add(total, term, out=total)
+    return np.zeros((*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :]), x.dtype) if total is None else total
