@@ -12,6 +12,9 @@ from probe.layer import Description, Step
 from .activation import along_axes
 from .description import Call, describes, named_axes
 
+_CANCELS = ("torch", "numpy")
+"""Backends of Keras 3 whose moments are E[x²] - E[x]² (keras/src/backend/torch/nn.py, moments)."""
+
 
 def _axes_of(layer: Any, ndim: int) -> tuple[int, ...]:
     axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
@@ -50,7 +53,8 @@ def _layer_normalization(layer: Any, call: Call) -> Description:
     # Keras reshapes the parameters, so that axes given out of order do not mean transposed parameters.
     sizes = tuple(call.shape[axis] for axis in axes)
     scale, bias = (call.weight(name, getattr(layer, name), shape=sizes, cast=False) for name in ("gamma", "beta"))
-    op = ops.LayerNormalization(scale=scale, bias=bias, epsilon=float(layer.epsilon), axes=axes)
+    cancels = call.backend in _CANCELS
+    op = ops.LayerNormalization(scale=scale, bias=bias, epsilon=float(layer.epsilon), axes=axes, cancels=cancels)
     return Description((Step(op),), _names(ndim, axes), _names(ndim, axes))
 
 
@@ -60,7 +64,8 @@ def _group_normalization(layer: Any, call: Call) -> Description:
     axis = int(layer.axis) % ndim
     # Only Keras 2 casts these two to the compute dtype.
     scale, bias = (call.weight(name, getattr(layer, name), cast=call.legacy) for name in ("gamma", "beta"))
-    step = Step(ops.GroupNormalization(scale=scale, bias=bias, groups=layer.groups, epsilon=float(layer.epsilon)))
+    cancels = call.backend in _CANCELS
+    step = Step(ops.GroupNormalization(scale=scale, bias=bias, groups=layer.groups, epsilon=float(layer.epsilon), cancels=cancels))
     names = _names(ndim, (axis,))
     if axis == 1:
         return Description((step,), names, names)

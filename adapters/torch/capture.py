@@ -127,7 +127,8 @@ class _Watcher:
         try:
             if any(True for _ in self.module.children()) and not framework_class(self.module):
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
-            description = describe(self.module, Call(tuple(inputs), lambda name: weight_of(self.module, name), arguments))
+            contiguous = all(tensor.layout != torch.strided or tensor.is_contiguous() for tensor in given)
+            description = describe(self.module, Call(tuple(inputs), lambda name: weight_of(self.module, name), arguments, contiguous))
             used = [*given, *outputs, *self.module.parameters(recurse=False)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
             if len(precisions) > 1:

@@ -43,6 +43,8 @@ class Call:
     read: Callable[[str], Weight | None]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the ``Ref`` of that input."""
+    contiguous: bool = True
+    """Whether the tensors lie in memory as their shapes say (not so in the memory format channels_last)."""
 
     @property
     def x(self) -> np.ndarray:

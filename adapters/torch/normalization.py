@@ -47,5 +47,7 @@ def layer_norm(module: Any, call: Call) -> Description:
 @describes("GroupNorm")
 def group_norm(module: Any, call: Call) -> Description:
     """Over each group of channels and all of space."""
-    op = GroupNormalization(scale=call.weight("weight"), bias=call.weight("bias"), groups=module.num_groups, epsilon=module.eps)
+    scale, bias = call.weight("weight"), call.weight("bias")
+    # ATen/native/cpu/group_norm_kernel.cpp: in channels_last the variance is E[x²] - E[x]².
+    op = GroupNormalization(scale=scale, bias=bias, groups=module.num_groups, epsilon=module.eps, cancels=not call.contiguous)
     return chain(op, input_axes=("batch", "channels", *SPATIAL.get(call.x.ndim - 2, ())))
