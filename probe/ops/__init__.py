@@ -20,6 +20,7 @@ from probe.ops.merge import *
 from probe.ops.nearest import *
 from probe.ops.normalization import *
 from probe.ops.norms import *
+from probe.ops.order import *
 from probe.ops.pooling import *
 from probe.ops.power_of_two import *
 from probe.ops.product import *
@@ -27,6 +28,7 @@ from probe.ops.quantize import *
 from probe.ops.rearrange import *
 from probe.ops.recurrence import *
 from probe.ops.recurrent import *
+from probe.ops.reduce import *
 from probe.ops.resize import *
 from probe.ops.softmax import *
 from probe.ops.standardize import *

@@ -1,6 +1,7 @@
 """The elementary functions of each element: roots, logarithms, trigonometry and rounding to whole numbers."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,9 +43,13 @@ __all__ = [
 class _Function(Elementwise):
     """A function of one ONNX operator, defined where x lies between ``low`` and ``high``."""
 
+    function: ClassVar[Callable[..., np.ndarray]]
     onnx: ClassVar[str]
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
+
+    def f(self, x):
+        return type(self).function(x)
 
     def emit(self, graph, *inputs):
         return (graph.op(self.onnx, inputs[0]),)
@@ -69,9 +74,7 @@ class Sqrt(_Function):
 
     onnx = "Sqrt"
     low = 0.0
-
-    def f(self, x):
-        return np.sqrt(x)
+    function = np.sqrt
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +106,7 @@ class Square(_Function):
     """x * x."""
 
     roundings = 2
-
-    def f(self, x):
-        return np.square(x)
+    function = np.square
 
     def emit(self, graph, *inputs):
         return (graph.op("Mul", inputs[0], inputs[0]),)
@@ -117,9 +118,7 @@ class Log(_Function):
 
     onnx = "Log"
     low = 0.0
-
-    def f(self, x):
-        return np.log(x)
+    function = np.log
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +127,7 @@ class Log2(_Function):
 
     roundings = 6
     low = 0.0
-
-    def f(self, x):
-        return np.log2(x)
+    function = np.log2
 
     def emit(self, graph, *inputs):
         return (graph.op("Mul", graph.op("Log", inputs[0]), graph.const(1 / math.log(2))),)
@@ -142,9 +139,7 @@ class Log10(_Function):
 
     roundings = 6
     low = 0.0
-
-    def f(self, x):
-        return np.log10(x)
+    function = np.log10
 
     def emit(self, graph, *inputs):
         return (graph.op("Mul", graph.op("Log", inputs[0]), graph.const(1 / math.log(10))),)
@@ -156,9 +151,7 @@ class Log1p(_Function):
 
     roundings = 8
     low = -1.0
-
-    def f(self, x):
-        return np.log1p(x)
+    function = np.log1p
 
     def emit(self, graph, *inputs):
         # log(w) * x / (w - 1) with w = 1 + x, whose rounding errors cancel (Goldberg, ACM Computing Surveys 23, 1991, theorem 4).
@@ -178,9 +171,7 @@ class Expm1(_Function):
     """exp(x) - 1."""
 
     roundings = 8
-
-    def f(self, x):
-        return np.expm1(x)
+    function = np.expm1
 
     def emit(self, graph, *inputs):
         # tanh(x / 2) * (exp(x) + 1), but exp(x) - 1 itself where that is large.
@@ -195,9 +186,7 @@ class Sin(_Function):
     """sin(x)."""
 
     onnx = "Sin"
-
-    def f(self, x):
-        return np.sin(x)
+    function = np.sin
 
     def scale(self, x, y):
         return np.maximum(np.abs(y), np.minimum(np.abs(x), 1.0))
@@ -208,9 +197,7 @@ class Cos(_Function):
     """cos(x)."""
 
     onnx = "Cos"
-
-    def f(self, x):
-        return np.cos(x)
+    function = np.cos
 
     def scale(self, x, y):
         return np.ones_like(y)
@@ -222,9 +209,7 @@ class Tan(_Function):
 
     onnx = "Tan"
     roundings = 6
-
-    def f(self, x):
-        return np.tan(x)
+    function = np.tan
 
     def scale(self, x, y):
         return np.maximum(np.abs(y), np.minimum(np.abs(x), 1.0)) * np.maximum(1.0, np.abs(y))
@@ -237,9 +222,7 @@ class Asin(_Function):
     onnx = "Asin"
     roundings = 8
     low, high = -1.0, 1.0
-
-    def f(self, x):
-        return np.arcsin(x)
+    function = np.arcsin
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,9 +232,7 @@ class Acos(_Function):
     onnx = "Acos"
     roundings = 8
     low, high = -1.0, 1.0
-
-    def f(self, x):
-        return np.arccos(x)
+    function = np.arccos
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,9 +241,7 @@ class Atan(_Function):
 
     onnx = "Atan"
     roundings = 8
-
-    def f(self, x):
-        return np.arctan(x)
+    function = np.arctan
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,9 +250,7 @@ class Sinh(_Function):
 
     onnx = "Sinh"
     roundings = 6
-
-    def f(self, x):
-        return np.sinh(x)
+    function = np.sinh
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,9 +259,7 @@ class Cosh(_Function):
 
     onnx = "Cosh"
     roundings = 6
-
-    def f(self, x):
-        return np.cosh(x)
+    function = np.cosh
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,9 +268,7 @@ class Asinh(_Function):
 
     onnx = "Asinh"
     roundings = 6
-
-    def f(self, x):
-        return np.arcsinh(x)
+    function = np.arcsinh
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,9 +278,7 @@ class Acosh(_Function):
     onnx = "Acosh"
     roundings = 6
     low = 1.0
-
-    def f(self, x):
-        return np.arccosh(x)
+    function = np.arccosh
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,9 +288,7 @@ class Atanh(_Function):
     onnx = "Atanh"
     roundings = 6
     low, high = -1.0, 1.0
-
-    def f(self, x):
-        return np.arctanh(x)
+    function = np.arctanh
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,9 +308,7 @@ class Sign(_Function):
 
     onnx = "Sign"
     roundings = 0
-
-    def f(self, x):
-        return np.sign(x)
+    function = np.sign
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,9 +316,7 @@ class Floor(_Whole):
     """The largest whole number that is no larger than x."""
 
     onnx = "Floor"
-
-    def f(self, x):
-        return np.floor(x)
+    function = np.floor
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,9 +324,7 @@ class Ceil(_Whole):
     """The smallest whole number that is no smaller than x."""
 
     onnx = "Ceil"
-
-    def f(self, x):
-        return np.ceil(x)
+    function = np.ceil
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,17 +332,14 @@ class Round(_Whole):
     """The nearest whole number, of two as near the even one."""
 
     onnx = "Round"
-
-    def f(self, x):
-        return np.rint(x)
+    function = np.rint
 
 
 @dataclass(frozen=True, eq=False)
 class Trunc(_Whole):
     """x without what follows the point."""
 
-    def f(self, x):
-        return np.trunc(x)
+    function = np.trunc
 
     def emit(self, graph, *inputs):
         return (graph.op("Mul", graph.op("Sign", inputs[0]), graph.op("Floor", graph.op("Abs", inputs[0]))),)

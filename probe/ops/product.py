@@ -98,7 +98,7 @@ class _Product(Sum):
         kept = [letter for letter in out if letter in labels]
         part = np.asarray(mask.any(axis=tuple(axis for axis, letter in enumerate(out) if letter not in labels)))
         at = np.indices(shape, sparse=True)
-        same = np.ones(shape, bool)
+        same: np.ndarray = np.ones(shape, bool)
         for axis, letter in enumerate(labels):
             same = same & (at[axis] == at[labels.index(letter)])  # a letter twice on one input is its diagonal
         narrow = tuple(axis for axis, letter in enumerate(kept) if shape[labels.index(letter)] == 1)
