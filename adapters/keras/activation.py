@@ -13,7 +13,7 @@ import numpy as np
 
 from probe import ops
 from probe.errors import Undescribed
-from probe.layer import Description, Step
+from probe.layer import Description, Ref, Step
 
 from .description import Call, describe, described_class, describes
 from .table import DESCRIBED
@@ -135,10 +135,18 @@ def _prelu(layer: Any, call: Call) -> Description:
     return Description((Step(ops.PRelu(slope=call.weight("alpha", layer.alpha))),))
 
 
-@describes("Softmax")
+@describes("Softmax", arguments=("mask",))
 def _softmax(layer: Any, call: Call) -> Description:
     axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
-    return Description(along_axes(call.shape, axes, lambda axis: ops.Softmax(axis=axis)))
+    steps = along_axes(call.shape, axes, lambda axis: ops.Softmax(axis=axis))
+    mask = call.arguments.get("mask")
+    if mask is None:
+        return Description(steps)
+    low = float(np.finfo(np.float16).min) if call.dtype == "float16" and call.legacy else -3e4 if call.dtype == "float16" else -1e9
+    first = Step(ops.Fill(value=low) if not call.legacy or layer.robust_masking else ops.Lower(value=low), (Ref(-1), mask))
+    # Keras 3 also leaves nothing of a row that is masked as a whole.
+    last = () if call.legacy else (Step(ops.Fill(value=0.0), (Ref(len(steps)), mask)),)
+    return Description((first, *steps, *last))
 
 
 def along_axes(shape: tuple[int, ...], axes: Any, op: Callable[[int], ops.Op]) -> tuple[Step, ...]:

@@ -29,7 +29,7 @@ REGISTERED: dict[str, Describer] = {}
 
 _HARMLESS = frozenset(
     "build build_from_config compute_mask compute_output_shape compute_output_signature compute_output_spec count_params from_config "
-    "get_build_config get_config load_own_variables quantize save_own_variables".split()
+    "get_build_config get_config load_own_variables quantize reset_state save_own_variables".split()
 )
 """What a subclass, or Keras itself on an instance, may replace without changing what ``call`` computes."""
 
@@ -99,10 +99,10 @@ class Call:
     """Methods that the capture itself has replaced on the instance for as long as it watches."""
     read: Reader | None = None
     """How a variable becomes a weight; without it as ``read_variable`` does."""
-    masked: bool = False
-    """Whether an input carries a Keras mask: Keras 3 merging layers read it from the tensor, not from an argument."""
+    carried: tuple[Ref | None, ...] = ()
+    """The mask that each input carries, where any does: Keras 3's merging layers read them from the tensors, not from an argument."""
     masks: tuple[np.ndarray, ...] = ()
-    """The masks among the arguments, which Refs count after the inputs."""
+    """The masks among the arguments and then those that inputs carry, which Refs count after the inputs."""
 
     @property
     def legacy(self) -> bool:

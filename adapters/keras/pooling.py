@@ -3,7 +3,7 @@
 from typing import Any
 
 from probe import ops
-from probe.layer import Description, Step
+from probe.layer import Description, Ref, Step
 
 from .conv import channels_first, padding_pairs, spatial_sizes, surrounded
 from .description import Call, describes, named_axes
@@ -48,7 +48,18 @@ def _global(layer: Any, call: Call, op: type[ops.GlobalAveragePool] | type[ops.G
     return Description((step,), axes, axes if layer.keepdims else ("batch", "channels"))
 
 
-@describes(*(f"GlobalAveragePooling{rank}D" for rank in _RANKS))
+@describes("GlobalAveragePooling1D", arguments=("mask",))
+def _global_average_1d(layer: Any, call: Call) -> Description:
+    mask = call.arguments.get("mask")
+    if mask is None:
+        return _global(layer, call, ops.GlobalAveragePool)
+    first = channels_first(layer)
+    axes = named_axes(3, 1, first)
+    step = Step(ops.MaskedMean(axis=2 if first else 1, keepdims=bool(layer.keepdims)), (Ref(-1), mask))
+    return Description((step,), axes, axes if layer.keepdims else ("batch", "channels"))
+
+
+@describes("GlobalAveragePooling2D", "GlobalAveragePooling3D")
 def _global_average(layer: Any, call: Call) -> Description:
     return _global(layer, call, ops.GlobalAveragePool)
 

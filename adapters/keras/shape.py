@@ -3,11 +3,13 @@
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Step
 
-from .description import Call, describes, named_axes
+from .description import Call, cast, describes, named_axes
 
 _RANKS = (1, 2, 3)
 
@@ -22,6 +24,27 @@ def _dropout(layer: Any, call: Call) -> Description:
     if call.training and (layer.stddev if hasattr(layer, "stddev") else layer.rate):
         raise Undescribed("it runs in training mode, where it draws at random")
     return _identity(layer, call)
+
+
+@describes("StochasticDepth")
+def _stochastic_depth(layer: Any, call: Call) -> Description:
+    """Of keras.applications: a path of the network that training drops at random."""
+    if call.training:
+        raise Undescribed("it runs in training mode, where it draws at random")
+    return _identity(layer, call)
+
+
+@describes("Masking")
+def _masking(layer: Any, call: Call) -> Description:
+    """The mask itself goes on with the output, unseen; what it does is in the layers that look at it."""
+    value = float(np.asarray(layer.mask_value))
+    return Description((Step(ops.MaskSteps(value=float(cast(np.asarray(value), call.dtype)))),))
+
+
+@describes("LayerScale")
+def _layer_scale(layer: Any, call: Call) -> Description:
+    """Of keras.applications: a factor for each channel."""
+    return Description((Step(ops.MulConstant(value=call.weight("gamma", layer.gamma))),))
 
 
 @describes("Flatten")

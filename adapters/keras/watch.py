@@ -102,7 +102,12 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
             state.compiled.add(place.name)
             wanted = False
         inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
-        masked = tuple(tensors.array(mask) for mask in masks) if wanted else ()
+        # Keras 3's merging layers read the masks from the tensors.
+        own = [None if tensors.legacy else getattr(tensor, "_keras_mask", None) for tensor in given] if wanted else []
+        places = {
+            index: Ref(-1, len(given) + len(masks) + count) for count, index in enumerate(i for i, m in enumerate(own) if m is not None)
+        }
+        masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
         state.on.append(place.name)
         try:
             result = original(*args, **kwargs)
@@ -117,8 +122,7 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         dtype = str(getattr(place.layer, "compute_dtype", None) or tensors.dtype((result, given)))
         if dtype == "float64" and any(array.dtype == np.float32 for array in inputs):
             dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
-        # Keras 3's merging layers read the mask from the tensor.
-        carried = any(getattr(tensor, "_keras_mask", None) is not None for tensor in given)
+        carried = tuple(places.get(index) for index in range(len(given))) if places else ()
         seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer), carried, masked)
         return _pushed(place, seen, result, state)
 

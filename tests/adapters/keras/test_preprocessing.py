@@ -1,0 +1,148 @@
+"""Preprocessing of numbers, and augmentation, which does nothing outside training."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probe.adapters.keras.augmentation import RANDOM
+from probe.adapters.keras.opened import Opened
+
+import probe
+
+
+@given(
+    scale=st.floats(-3, 3), offset=st.sampled_from([0.0, -1.0, [0.5, -2.0, 3.0]]), policy=st.sampled_from(["float32", "float64", "float16"])
+)
+@settings(max_examples=15)
+def test_rescaling(keras, agrees, scale, offset, policy):
+    report = agrees(keras.layers.Rescaling(scale, offset, dtype=policy), (2, 4, 3))
+    assert report.weights["scale"].stored is None
+
+
+def adapted(keras, data, **options):
+    layer = keras.layers.Normalization(**options)
+    layer.adapt(data)
+    return layer
+
+
+@given(
+    axis=st.sampled_from([-1, 1, None, (1, 2), (-2, -1)]),
+    invert=st.booleans(),
+    policy=st.sampled_from(["float32", "float64", "mixed_float16"]),
+)
+@settings(max_examples=20)
+def test_normalization_adapted(keras, axis, invert, policy):
+    rng = np.random.default_rng(0)
+    layer = adapted(keras, rng.normal(3, 2, size=(20, 4, 3)).astype("float32"), axis=axis, invert=invert, dtype=policy)
+    report = probe.check(layer, layer.name, given=rng.normal(3, 2, size=(2, 4, 3)).astype("float32"))
+    assert report.ok and len(report.outputs) == 3, str(report)
+    assert set(report.weights) == {"mean", "variance"}
+    np.testing.assert_array_equal(report.weights["mean"].stored, np.asarray(layer.adapt_mean))
+
+
+@given(axis=st.sampled_from([-1, 1, None]), invert=st.booleans(), several=st.booleans())
+@settings(max_examples=10)
+def test_normalization_given(keras, axis, invert, several):
+    size = {-1: 3, 1: 4, None: None}[axis]
+    if several and size is not None:
+        mean, variance = np.arange(size, dtype="float32") - 1, np.arange(size, dtype="float32")
+    else:
+        mean, variance = 0.5, 2.25
+    layer = keras.layers.Normalization(axis=axis, mean=mean, variance=variance, invert=invert)
+    report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32"))
+    assert all(one.ok for one in report.comparisons.values()) and len(report.outputs) == 3, str(report)
+
+
+def test_a_stale_normalization_is_told(keras):
+    layer = adapted(keras, np.random.default_rng(0).normal(3, 2, size=(20, 3)).astype("float32"))
+    layer.adapt_mean.assign([1.0, 2.0, 3.0])
+    report = probe.check(layer, layer.name, given=np.ones((2, 3), np.float32))
+    assert report.ok and "finalize_state() was not called" in str(report)
+
+
+SHAPES = st.sampled_from([(4,), (4, 3), (4, 1), (2, 3, 2)])
+MODES = ["int", "one_hot", "multi_hot", "count"]
+
+
+def runs(call):
+    """Keras 2 refuses some ranks."""
+    try:
+        return call()
+    except (ValueError, probe.ProbeError) as error:
+        assert "maximum supported output rank" in str(error) or "no more than one index" in str(error)
+        return None
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(shape=SHAPES, boundaries=st.lists(st.floats(-2, 2, width=16), min_size=1, max_size=5, unique=True).map(sorted))
+@settings(max_examples=12)
+def test_discretization(keras, mode, shape, boundaries):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    x.flat[0] = boundaries[0]
+    layer = keras.layers.Discretization(boundaries, output_mode=mode)
+    report = runs(lambda: probe.check(layer, layer.name, given=x))
+    assert report is None or ([one.ok for one in report.comparisons.values()] == [True] * 3), str(report)
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@given(shape=SHAPES, tokens=st.integers(1, 6), weighted=st.booleans())
+@settings(max_examples=12)
+def test_category_encoding(keras, mode, shape, tokens, weighted):
+    x = np.random.default_rng(1).integers(0, tokens, shape)
+    layer = keras.layers.CategoryEncoding(tokens, output_mode=mode)
+    report = runs(lambda: probe.check(layer, layer.name, given=x))
+    assert report is None or ([one.ok for one in report.comparisons.values()] == [True] * 3), str(report)
+    if mode == "count" and len(shape) == 2 and weighted:
+        inputs, weights = keras.Input(shape[1:], dtype="int32"), keras.Input(shape[1:])
+        model = keras.Model([inputs, weights], layer(inputs, count_weights=weights))
+        given = np.random.default_rng(2).normal(size=shape).astype("float32")
+        report = probe.check(model, layer.name, [x, given])
+        assert [one.ok for one in report.comparisons.values()] == [True] * 3, str(report)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(mask=st.booleans(), oov=st.integers(1, 3), invert=st.booleans(), padded=st.booleans())
+@settings(max_examples=12)
+def test_integer_lookup(keras, mode, mask, oov, invert, padded):
+    options = {"invert": True} if invert and mode == "int" else {"num_oov_indices": oov}
+    if padded:
+        options |= {"max_tokens": 12, "pad_to_max_tokens": True}
+    layer = keras.layers.IntegerLookup(vocabulary=[12, 36, 1138, 42], output_mode=mode, mask_token=-5 if mask else None, **options)
+    x = np.array([[2, 4, 0], [3, 1, 9]] if invert and mode == "int" else [[12, -5, 42], [1138, 7, 100]])
+    if mode == "one_hot":
+        x = x[:, :1]
+    report = probe.check(layer, layer.name, given=x)
+    assert [one.ok for one in report.comparisons.values()] == [True] * 3, str(report)
+
+
+def test_auto_contrast(agrees, keras):
+    if keras.__name__ != "keras":
+        return
+    rng = np.random.default_rng(0)
+    for shape in ((2, 5, 6, 3), (5, 6, 3)):
+        for value_range in ((0, 255), (-1.0, 1.0)):
+            x = rng.uniform(*value_range, size=shape).astype("float32")
+            x[..., 0] = 0.25
+            agrees(keras.layers.AutoContrast(value_range=value_range), x)
+
+
+OPTIONS = {"height": 4, "width": 5, "factor": 0.3, "max_number": 3, "height_factor": 0.2, "width_factor": 0.2}
+
+
+def test_augmentation_passes_images_through(keras):
+    x = np.random.default_rng(0).uniform(0, 255, size=(2, 6, 7, 3)).astype("float32")
+    for name in RANDOM:
+        kind = getattr(keras.layers, name, None)
+        if kind is None or (name == "RandomCrop" and keras.__name__ == "tf_keras"):
+            continue
+        wanted = [
+            one.name for one in inspect.signature(kind.__init__).parameters.values() if one.default is one.empty and one.name in OPTIONS
+        ]
+        layer = kind(**{one: 2 if name == "RandomPosterization" else OPTIONS[one] for one in wanted})
+        report = probe.check(Opened("a layer of a file", layer, keras, live=False), layer.name, given=x)
+        assert report.verdict == "agree" and len(report.outputs) == 3, f"{name}\n{report}"
+        if name != "MaxNumBoundingBoxes":
+            report = probe.check(layer, layer.name, given=x)
+            assert report.verdict == "unchecked" and "draws at random" in report.missing["numpy"]
