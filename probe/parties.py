@@ -15,6 +15,7 @@ from probe.layer import Step
 from probe.model import Capture
 from probe.recompute import overflown, recompute, widened
 from probe.rounding import Precision, Values, allowances, precision_of, settle, worst_case
+from probe.stepwise import follow, remembers
 from probe.verdict import Arrays, Evidence, Pair
 
 __all__ = ["Reference", "admit", "ask", "certainty", "pairs", "recomputed"]
@@ -66,9 +67,13 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
     values = ours.values
     evidence.outputs["numpy"] = tuple(values[-1])
     usual = precision_of(capture.dtype)
+    precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
+    if remembers(ours.steps):
+        _followed(evidence, "framework", ours, usual, capture.outputs)
+        _followed(evidence, "onnx", ours, precision, _answered(evidence, capture, ours))
+        return
     first = ours.allowances(usual)
     answer = _answered(evidence, capture, ours)
-    precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
     evidence.allowed["framework"] = evidence.allowed["onnx"] = first
     if answer is not None and precision == usual and len(answer) == len(capture.outputs) == len(first) == 1:
         near = compare_three(capture.outputs[0], values[-1][0], answer[0], first[0])
@@ -95,6 +100,17 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         evidence.near["numpy", "onnx"] = close
     else:
         evidence.allowed["onnx"] = _allowed(ours, precision, answer, first)
+
+
+def _followed(evidence: Evidence, party: str, ours: Reference, precision: Precision, outputs: Arrays | None) -> None:
+    """Judges a party that has recurrences from its own states; says so where NumPy by itself ends elsewhere."""
+    if outputs is None:
+        return
+    path, allowed = follow(ours.steps, ours.inputs, ours.values, precision, outputs)
+    evidence.paths[party], evidence.allowed[party] = path, allowed
+    if not compare(path, ours.values[-1], allowed).ok:
+        told = "each step is judged from the state that the party itself had before it; run on its own, NumPy has gone elsewhere by the end"
+        evidence.notes += [] if told in evidence.notes else [told]
 
 
 def _answered(evidence: Evidence, capture: Capture, ours: Reference) -> tuple[np.ndarray, ...] | None:
@@ -147,11 +163,13 @@ def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, d
         evidence.notes.append("the allowance for yours also holds what rounding in the layers before may do to this layer's input")
 
     def allowed(precision: Precision) -> tuple[np.ndarray, ...]:
-        own = _allowed(ours, precision, mine)
+        if remembers(ours.steps) and evidence.known is None:
+            _followed(evidence, "expected", ours, precision, mine)
+        own = evidence.allowed["expected"] if "expected" in evidence.paths else _allowed(ours, precision, mine)
         return tuple(slack + extra if extra.any() else slack for slack, extra in zip(own, more, strict=True))
 
     evidence.allowed["expected"] = allowed(precision)
-    if not compare(mine, ours.values[-1], evidence.allowed["expected"]).ok:
+    if "expected" not in evidence.paths and not compare(mine, ours.values[-1], evidence.allowed["expected"]).ok:
         loose = allowed(replace(precision, cancels=True))
         if compare(mine, ours.values[-1], loose).ok:
             evidence.allowed["expected"] = loose
@@ -190,9 +208,23 @@ def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tup
                     allowed, times = parts[0], 2.0
                 else:
                     allowed = tuple(reduce(np.add, slacks) for slacks in zip(*parts, strict=True))
+            if tolerance is None and evidence.paths:
+                first, second, allowed = _along(evidence, left, right, first, second, allowed)
             if right == "expected" and evidence.known is not None:
                 first, second = ((np.where(evidence.known, np.asarray(part[0]), 0.0), *part[1:]) for part in (first, second))
             found[left, right] = compare(first, second, allowed, times)
             if right == "expected" and evidence.known is not None:
                 found[left, right] = replace(found[left, right], size=int(evidence.known.sum()))
     return found
+
+
+def _along(
+    evidence: Evidence, left: str, right: str, first: Arrays, second: Arrays, allowed: tuple[np.ndarray, ...]
+) -> tuple[Arrays, Arrays, tuple[np.ndarray, ...]]:
+    """A pair of parties that have recurrences: NumPy goes along with the other, and of two others each may lie off its own path."""
+    if left == "numpy":
+        return evidence.paths.get(right, first), second, allowed
+    if right == "numpy":
+        return first, evidence.paths.get(left, second), allowed
+    paths = zip(evidence.paths.get(left, ()), evidence.paths.get(right, ()), allowed, strict=False)
+    return first, second, tuple(slack + np.abs(np.subtract(one, other, dtype=np.float64)) for one, other, slack in paths) or allowed

@@ -30,6 +30,8 @@ class Evidence:
     """Comparisons already made on the way to the allowances."""
     known: np.ndarray | None = None
     """Where the user gave values, where not everywhere."""
+    paths: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    """For recurrences: what NumPy gives for each party, from the states that the party itself had before each step."""
 
 
 def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], capture: Capture) -> str:

@@ -3,6 +3,7 @@
 from probe.ops.account import *
 from probe.ops.activation import *
 from probe.ops.additive import *
+from probe.ops.append import *
 from probe.ops.arithmetic import *
 from probe.ops.attention import *
 from probe.ops.averaging import *
@@ -12,7 +13,9 @@ from probe.ops.conv import *
 from probe.ops.curves import *
 from probe.ops.elementary import *
 from probe.ops.encoding import *
+from probe.ops.flip import *
 from probe.ops.fold import *
+from probe.ops.index import *
 from probe.ops.linear import *
 from probe.ops.logic import *
 from probe.ops.masking import *
