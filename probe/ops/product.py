@@ -96,13 +96,13 @@ class _Product(Sum):
     @staticmethod
     def _reached(mask: np.ndarray, out: Sequence[str], labels: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
         kept = [letter for letter in out if letter in labels]
-        part = np.asarray(mask.any(axis=tuple(axis for axis, letter in enumerate(out) if letter not in labels)))
+        part: np.ndarray = np.asarray(mask.any(axis=tuple(axis for axis, letter in enumerate(out) if letter not in labels)))
         at = np.indices(shape, sparse=True)
         same: np.ndarray = np.ones(shape, bool)
         for axis, letter in enumerate(labels):
             same = same & (at[axis] == at[labels.index(letter)])  # a letter twice on one input is its diagonal
         narrow = tuple(axis for axis, letter in enumerate(kept) if shape[labels.index(letter)] == 1)
-        part = part.any(axis=narrow, keepdims=True)
+        part = np.asarray(part.any(axis=narrow, keepdims=True))
         return same & part[tuple(at[labels.index(letter)] for letter in kept)]
 
 

@@ -1,14 +1,13 @@
 """Ops that move or repeat elements and change none."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from probe.ops.base import Rearrangement
 
-__all__ = ["Outputs", "Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]
+__all__ = ["Outputs", "Pad", "Reshape", "Slice", "Transpose"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,58 +122,27 @@ def _source(i: int, size: int, mode: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Slice(Rearrangement):
-    """The elements from ``starts`` up to ``stops`` on every axis; None is the end."""
+    """The elements from ``starts`` up to ``stops`` on every axis, every one or each of ``steps``.
+
+    A stop of None is the end, or backwards the beginning.
+    """
 
     starts: tuple[int, ...]
     stops: tuple[int | None, ...]
+    steps: tuple[int, ...] = ()
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (inputs[0][tuple(slice(start, stop) for start, stop in zip(self.starts, self.stops, strict=True))],)
+        steps = self.steps or (1,) * len(self.starts)
+        return (inputs[0][tuple(slice(*part) for part in zip(self.starts, self.stops, steps, strict=True))],)
 
     def emit(self, graph, *inputs):
         sizes = graph.shape(inputs[0])
-        stops = [size if stop is None else stop for size, stop in zip(sizes, self.stops, strict=True)]
-        return (graph.op("Slice", inputs[0], graph.const(list(self.starts)), graph.const(stops), graph.const(list(range(len(sizes))))),)
+        steps = self.steps or (1,) * len(sizes)
+        ends = [size if step > 0 else -size - 1 for size, step in zip(sizes, steps, strict=True)]
+        stops = [end if stop is None else stop for end, stop in zip(ends, self.stops, strict=True)]
+        axes = graph.const(list(range(len(sizes))))
+        return (graph.op("Slice", inputs[0], graph.const(list(self.starts)), graph.const(stops), axes, graph.const(list(steps))),)
 
     def origin(self, where, inputs):
         starts = [start if start >= 0 else size + start for start, size in zip(self.starts, inputs[0].shape, strict=True)]
-        return tuple(at + start for at, start in zip(where, starts, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class ResizeNearest(Rearrangement):
-    """Each axis resized to ``sizes`` by repeating element floor(i / scale) (ONNX Resize: nearest, asymmetric, floor)."""
-
-    scales: tuple[float, ...]
-    sizes: tuple[int, ...]
-
-    def _sources(self, shape: Sequence[int]) -> list[np.ndarray]:
-        # The frameworks multiply by the reciprocal in float32 (PyTorch's ATen/native/UpSample.h, nearest_neighbor_compute_source_index).
-        return [
-            np.minimum(np.floor(np.arange(size, dtype=np.float32) * np.float32(1 / scale)).astype(int), have - 1)
-            for scale, size, have in zip(self.scales, self.sizes, shape, strict=True)
-        ]
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        x = inputs[0]
-        for axis, (scale, source) in enumerate(zip(self.scales, self._sources(x.shape), strict=True)):
-            if scale == int(scale) and source.size == x.shape[axis] * int(scale):
-                x = x if scale == 1 else np.repeat(x, int(scale), axis=axis)
-            else:
-                x = np.take(x, source, axis=axis)
-        return (x,)
-
-    def emit(self, graph, *inputs):
-        x = inputs[0]
-        if all(float(scale).is_integer() for scale in self.scales):
-            how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-            return (graph.op("Resize", x, "", graph.const([float(scale) for scale in self.scales]), **how),)
-        # ONNX Runtime divides by the scale where PyTorch multiplies, and copies the input where an axis keeps its size.
-        for axis, (have, scale, size) in enumerate(zip(graph.shape(x), self.scales, self.sizes, strict=True)):
-            if scale != 1:
-                step = np.float32(1 / scale)
-                x = graph.op("Gather", x, graph.const([min(int(np.float32(i) * step), have - 1) for i in range(size)]), axis=axis)
-        return (x,)
-
-    def origin(self, where, inputs):
-        return tuple(source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True))
+        return tuple(at * step + start for at, start, step in zip(where, starts, self.steps or (1,) * len(starts), strict=True))
