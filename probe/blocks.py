@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-__all__ = ["blocks", "places", "same_bits"]
+__all__ = ["Locate", "blocks", "places", "same_bits"]
 
 _SIZE = 1 << 15
 

@@ -155,7 +155,7 @@ class Elementwise(Op):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None and not (self.roundings and precision.unit):
-            return (np.full(y.shape, precision.tiny),)  # TensorFlow takes subnormal numbers for zero.
+            return (np.broadcast_to(precision.tiny, y.shape),)  # TensorFlow takes subnormal numbers for zero.
         if not self.pointwise or not y.ndim:
             return (self._moved(x, y, slack, precision),)
         out = np.empty_like(y, np.float64)
@@ -198,7 +198,7 @@ class Rearrangement(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         if all(slack is None for slack in slacks):
-            return tuple(np.zeros(y.shape) for y in outputs)
+            return tuple(np.broadcast_to(0.0, y.shape) for y in outputs)
         return self.run(*(np.zeros(x.shape) if slack is None else slack for x, slack in zip(inputs, slacks, strict=True)))
 
 
