@@ -97,7 +97,8 @@ class AutoContrast(Op):
     def account(self, inputs, outputs, at):
         within = tuple(slice(None) if axis in self.axes else i for axis, i in enumerate(at))
         cells = inputs[0][within]
-        words = f"stretched: the smallest of {cells.size} elements {cells.min():.9g} becomes {self.low:g}, the largest {cells.max():.9g} {self.high:g}"
+        ends = f"the smallest {cells.min():.9g} becomes {self.low:g}, the largest {cells.max():.9g} becomes {self.high:g}"
+        words = f"stretched among {cells.size} elements: {ends}"
         return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def reach(self, mask, inputs):
