@@ -32,6 +32,8 @@ class Taps:
     weights: np.ndarray
     reach: np.ndarray
     """How far the coordinate of each output may be off, in unit roundoffs, times the slope of the weights."""
+    near: np.ndarray
+    """Which taps have a weight, or would have one if the coordinate were a little off."""
 
     def matrix(self, have: int) -> np.ndarray:
         """The weights as (out, in)."""
@@ -78,15 +80,21 @@ class Resize(Op):
         centre = self._centres(have, size, scale)
         shrunk = self._shrunk(have, size, scale)
         radius = _RADIUS[self.mode] * shrunk
-        first = np.floor(centre - radius).astype(int) + 1
-        places = first[:, None] + np.arange(math.ceil(2 * radius) + 1)
-        weights = self._kernel((places - centre[:, None]) / shrunk)
+        first = np.ceil(centre - radius - 2.0**-20 * (np.abs(centre) + 2)).astype(int)
+        places = first[:, None] + np.arange(math.floor(2 * radius) + 2)
+        distance = (places - centre[:, None]) / shrunk
+        weights, near = self._kernel(distance), np.abs(distance) <= _RADIUS[self.mode] + 2.0**-20 * (np.abs(centre[:, None]) + 2)
         if self.outside == "excluded" or self.antialias:
-            weights = np.where((places >= 0) & (places < have), weights, 0.0)
+            near &= (places >= 0) & (places < have)
+            weights = np.where(near, weights, 0.0)
             total = weights.sum(axis=1, keepdims=True)
             weights = np.divide(weights, total, out=np.zeros_like(weights), where=np.abs(total) > 1e-30)
         slack = (np.abs(centre) + 2) * _SLOPE[self.mode] / shrunk
-        return Taps(np.clip(places, 0, have - 1), weights, slack)
+        if self.mode == "gaussian":  # The kernel ends at exp(-4.5): whether an element there still counts is decided by rounding.
+            edge = np.abs(np.abs(places - centre[:, None]) - radius) < 2.0**-20 * (np.abs(centre[:, None]) + 2)
+            if np.float32(1 / scale) != 1 / scale:
+                slack = slack + edge.any(axis=1) * 2.0**24 * math.exp(-4.5)
+        return Taps(np.clip(places, 0, have - 1), weights, slack, near)
 
     def _centres(self, have: int, size: int, scale: float) -> np.ndarray:
         if self.table:
@@ -135,7 +143,8 @@ class Resize(Op):
         first = np.floor(edges[:-1]).astype(int)
         places = first[:, None] + np.arange(math.ceil(have / size) + 1)
         covered = np.minimum(places + 1, edges[1:, None]) - np.maximum(places, edges[:-1, None])
-        return Taps(np.clip(places, 0, have - 1), np.maximum(covered, 0) * size / have, (edges[1:] + 2) * size / have)
+        weights = np.maximum(covered, 0) * size / have
+        return Taps(np.clip(places, 0, have - 1), weights, (edges[1:] + 2) * size / have, covered > -(2.0**-20))
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
@@ -181,17 +190,19 @@ class Resize(Op):
         given = 0.0 if self.mode == "area" else np.take(x, taps.places[:, taps.places.shape[1] // 2], axis=axis)
         sizes, moved, shifted = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         column = (-1, *(1,) * (x.ndim - 1 - axis))
-        for places, weights in zip(taps.places.T, taps.weights.T, strict=True):
-            if not weights.any():
+        evaluated = np.zeros(shape)
+        for places, weights, near in zip(taps.places.T, taps.weights.T, taps.near.T, strict=True):
+            if not near.any():
                 continue
             weight = np.abs(weights).reshape(column)
             element = np.take(x, places, axis=axis)
             sizes += weight * np.abs(element)
             moved += weight * np.take(slack, places, axis=axis)
-            shifted += np.abs(element - given) * (weight > 0)
+            shifted += np.abs(element - given) * near.reshape(column)
+            evaluated += np.abs(element) * near.reshape(column)
         count = taps.weights.shape[1]
         roundings = math.sqrt(count) + 4 if count > 4 else count + 2
-        return moved + unit * (roundings * sizes + 2 * taps.reach.reshape(column) * shifted)
+        return moved + unit * (roundings * sizes + _EVALUATION[self.mode] * evaluated + 2 * taps.reach.reshape(column) * shifted)
 
     def emit(self, graph, *inputs):
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
@@ -293,6 +304,8 @@ class Resize(Op):
 
 
 _RADIUS = {"linear": 1.0, "cubic": 2.0, "mitchell": 2.0, "gaussian": 1.5, "lanczos3": 3.0, "lanczos5": 5.0}
+_EVALUATION = {"area": 0.0, "linear": 0.0, "cubic": 3.0, "mitchell": 3.0, "gaussian": 2.0, "lanczos3": 2.0, "lanczos5": 2.0}
+"""What the evaluation of one weight may be off by, in unit roundoffs."""
 _SLOPE = {"linear": 1.0, "cubic": 2.0, "mitchell": 1.0, "gaussian": 1.3, "lanczos3": 1.6, "lanczos5": 1.8}
 
 
