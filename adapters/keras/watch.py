@@ -108,6 +108,8 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
             index: Ref(-1, len(given) + len(masks) + count) for count, index in enumerate(i for i, m in enumerate(own) if m is not None)
         }
         masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
+        # Before the call, which may change what the layer quantises with.
+        reader = _reader(place.layer) if wanted else None
         state.on.append(place.name)
         try:
             result = original(*args, **kwargs)
@@ -123,7 +125,7 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         if dtype == "float64" and any(array.dtype == np.float32 for array in inputs):
             dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
         carried = tuple(places.get(index) for index in range(len(given))) if places else ()
-        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, _reader(place.layer), carried, masked)
+        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked)
         return _pushed(place, seen, result, state)
 
     return call

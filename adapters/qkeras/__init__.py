@@ -7,25 +7,30 @@ quantisers are paired by name; QKeras' own helper pairs them by position and is 
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import Any
 
+import numpy as np
 import qkeras
 import tf_keras
 
 from probe import ops
+from probe.errors import Undescribed
 from probe.layer import Description, Step, Weight
 
-from ..keras import conv, normalization  # noqa: F401 (they register what the layers here extend)
-from ..keras.activation import activation_steps
+from ..keras import conv, normalization, pooling  # noqa: F401 (they register what the layers here extend)
 from ..keras.description import REGISTERED, Call, Reader, array_of, describes, read_variable
 from ..keras.safety import QKERAS
-from .quantizers import effective, function_ops, quantizer_ops
+from . import folded  # noqa: F401 (it registers its layers)
+from .activations import activated, without_activation
+from .quantizers import effective, quantizer_ops
 
 __all__ = ["custom_objects", "reader"]
 
 _QUANTIZER_OF = {
     "kernel": "kernel",
     "depthwise_kernel": "depthwise",
+    "pointwise_kernel": "pointwise",
     "bias": "bias",
     "gamma": "gamma",
     "beta": "beta",
@@ -52,9 +57,13 @@ class _QActivation(qkeras.QActivation):
 def reader(layer: Any) -> Reader:
     """How the variables of a QKeras layer become weights: through the quantiser of that name, in the stored dtype."""
     plain = read_variable(tf_keras)
+    # Made before the call, which may set the integer bits for the next one.
+    before = np.asarray(layer.quantizer.integer) if isinstance(layer, qkeras.QAdaptiveActivation) else None
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:
         attribute = f"{_QUANTIZER_OF.get(name, name)}_quantizer"
+        if name == "integer" and before is not None:
+            return Weight(name, before, before)
         # QKeras looks at the one attribute and calls the other.
         if not getattr(layer, attribute, None):
             return plain(name, variable, dtype)
@@ -67,36 +76,17 @@ def reader(layer: Any) -> Reader:
     return read
 
 
-def _activated(function: Any, call: Call, ndim: int) -> tuple[Step, ...]:
-    """The steps of what QKeras takes for an activation: a quantizer, a function of its own, or one of Keras'."""
-    if function is not None and (
-        function_ops(function) is not None or str(getattr(function, "__module__", "")).partition(".")[0] == "qkeras"
-    ):
-        return tuple(Step(op) for op in quantizer_ops(function, ndim, "its output goes through"))
-    return activation_steps(function, call, ndim)
-
-
-class _Linear:
-    """A layer as it would be without its fused activation."""
-
-    def __init__(self, layer: Any) -> None:
-        self._layer = layer
-
-    def __getattr__(self, name: str) -> Any:
-        return None if name == "activation" else getattr(self._layer, name)
-
-
 def _extends(name: str) -> Callable[[Any, Call], Description]:
-    """A layer that computes what the Keras layer of that name does, on quantised weights, and may end in a quantiser."""
+    """A layer that computes what the Keras layer of that name does, on quantised weights, and may end in a quantizer."""
 
     def description(layer: Any, call: Call) -> Description:
-        plain = REGISTERED[name](_Linear(layer), call)
-        return replace(plain, steps=plain.steps + _activated(layer.activation, call, len(call.shape)))
+        plain = REGISTERED[name](without_activation(layer), call)
+        return replace(plain, steps=plain.steps + activated(layer.activation, call, len(call.shape)))
 
     return description
 
 
-for _name in ("Conv1D", "Conv2D", "Dense", "DepthwiseConv2D"):
+for _name in ("Conv1D", "Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"):
     describes(f"Q{_name}")(_extends(_name))
 
 
@@ -105,4 +95,37 @@ describes("QBatchNormalization")(REGISTERED["BatchNormalization"])
 
 @describes("QActivation")
 def _activation(layer: Any, call: Call) -> Description:
-    return Description(_activated(layer.quantizer, call, len(call.shape)) or (Step(ops.Identity()),))
+    return Description(activated(layer.quantizer, call, len(call.shape)) or (Step(ops.Identity()),))
+
+
+@describes("QAdaptiveActivation")
+def _adaptive(layer: Any, call: Call) -> Description:
+    """Its integer bits follow a moving average: those that were there before the call are used in it."""
+    if call.training:
+        raise Undescribed("its quantizer adapts in training mode")
+    integer = call.weight("integer", layer.quantizer.integer, cast=False).effective
+    return Description(tuple(Step(op) for op in quantizer_ops(layer.quantizer, len(call.shape), "it goes through", integer)))
+
+
+def _averaged(layer: Any, call: Call, name: str, area: int) -> Description:
+    """The mean, times the number of cells again, times their quantised inverse (qkeras/qpooling.py)."""
+    plain = REGISTERED[name](layer, call)
+    ndim = len(plain.output_axes) or len(call.shape)
+    steps = plain.steps
+    if layer.average_quantizer:
+        inverse = np.array([1 / area], np.float32)
+        for op in quantizer_ops(layer.average_quantizer_internal, 1, "its inverse area goes through"):
+            (inverse,) = op.run(inverse)
+        steps += (Step(ops.Affine(gain=float(np.float32(area) * inverse[0]), offset=0.0)),)
+    return replace(plain, steps=steps + activated(layer.activation, call, ndim))
+
+
+@describes("QAveragePooling2D")
+def _average_pooling(layer: Any, call: Call) -> Description:
+    return _averaged(layer, call, "AveragePooling2D", prod(layer.pool_size))
+
+
+@describes("QGlobalAveragePooling2D")
+def _global_average_pooling(layer: Any, call: Call) -> Description:
+    spatial = call.shape[2:] if layer.data_format == "channels_first" else call.shape[1:-1]
+    return _averaged(layer, call, "GlobalAveragePooling2D", prod(spatial))

@@ -5,6 +5,7 @@ random at inference too, so that nothing can be recomputed of it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import tf_keras
 from probe import ops
 from probe.errors import MissingExtra, Undescribed
 
-__all__ = ["effective", "function_ops", "quantizer_ops"]
+__all__ = ["effective", "function_ops", "quantizer_ops", "settled"]
 
 if not hasattr(qkeras, "QDense"):
     raise MissingExtra(
@@ -41,8 +42,11 @@ def function_ops(function: Any) -> tuple[ops.Op, ...] | None:
     return None if found is None else found()
 
 
-def quantizer_ops(quantizer: Any, ndim: int, where: str) -> tuple[ops.Op, ...]:
-    """What a quantizer of QKeras does to an array of that rank; ``where`` begins the sentence if it cannot be told."""
+def quantizer_ops(quantizer: Any, ndim: int, where: str, integer: np.ndarray | None = None) -> tuple[ops.Op, ...]:
+    """What a quantizer of QKeras does to an array of that rank; ``where`` begins the sentence if it cannot be told.
+
+    ``integer`` are other integer bits than those that it holds now.
+    """
     kind = type(quantizer)
     name = getattr(quantizer, "__name__", kind.__name__)
     plain = function_ops(quantizer)
@@ -54,9 +58,12 @@ def quantizer_ops(quantizer: Any, ndim: int, where: str) -> tuple[ops.Op, ...]:
     stochastic = getattr(quantizer, "use_stochastic_rounding", False) or kind in (qkeras.stochastic_binary, qkeras.stochastic_ternary)
     if stochastic and tf_keras.backend.learning_phase():
         raise Undescribed(f"{where} {name}, which rounds at random while Keras' learning phase is on")
-    if np.asarray(getattr(quantizer, "integer", 0)).size != 1:
-        raise Undescribed(f"{where} {name} with integer bits per channel")
-    return _DESCRIBERS[kind](quantizer, ndim)
+    chain = _DESCRIBERS[kind](quantizer, ndim)
+    return chain if integer is None else tuple(_with_integer(op, integer) for op in chain)
+
+
+def _with_integer(op: ops.Op, integer: np.ndarray) -> ops.Op:
+    return replace(op, integer=_integer(integer)) if isinstance(op, ops.Quantizer) else op
 
 
 def effective(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> tuple[np.ndarray, str]:
@@ -80,10 +87,29 @@ def effective(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> tu
 def _fixed(quantizer: Any) -> dict[str, Any]:
     return {
         "bits": int(quantizer.bits),
-        "integer": int(np.asarray(quantizer.integer).item()),
+        "integer": _integer(quantizer.integer),
         "noise": float(np.asarray(quantizer.qnoise_factor)),
         "straight_through": bool(quantizer.use_ste),
     }
+
+
+def _integer(bits: Any) -> int | np.ndarray:
+    """Integer bits: one number, or one per channel of the last axis."""
+    array = np.asarray(bits)
+    return int(array.item()) if array.size == 1 else array.astype(np.int64)
+
+
+def settled(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray, theirs: Callable[[], Any]) -> tuple[np.ndarray, str]:
+    """As ``effective``, of values that were computed and may be off by rounding.
+
+    ``theirs`` gives the framework's own: it decides at a threshold.
+    """
+    value, words = effective(chain, quantizer, stored)
+    around = [effective(chain, quantizer, stored * np.float32(1 + sign * 2.0**-21))[0] for sign in (-1, 1)]
+    undecided = np.abs(around[1] - around[0]) > 2.0**-16 * np.abs(value)
+    if undecided.any():
+        value = np.where(undecided, np.asarray(quantizer(theirs())), value)
+    return value, words
 
 
 def _bits(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
@@ -214,7 +240,7 @@ _OPTIONS = {
 def _words(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> str:
     """Such as "quantized_bits(4, 0, alpha=1): scale 0.125, 16 levels, 3 values clipped"."""
     op = chain[-1]
-    options = [str(int(np.asarray(getattr(quantizer, name)).item())) for name in ("bits", "integer") if hasattr(quantizer, name)]
+    options = [str(_integer(getattr(quantizer, name))) for name in ("bits", "integer") if hasattr(quantizer, name)]
     if isinstance(op, ops.Binary | ops.Ternary):
         options = []
     for option, default in _OPTIONS.items():

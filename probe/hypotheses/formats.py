@@ -1,17 +1,18 @@
 """Mistakes of number formats: narrower floats, fixed point, rounding modes, saturation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from probe import ops
 from probe.hypotheses.base import Case, Edit, Steps, hypothesis
+from probe.hypotheses.rounded import MODES, FixedPoint
 from probe.layer import Weight
 from probe.ops.base import Elementwise, Sum
 from probe.ops.quantize import QuantizedBits, QuantizedRelu
 
-__all__: list[str] = []
+__all__ = ["narrow_weights", "narrowed", "summing"]
 
 _BITS = {"TF32": 13, "bfloat16": 16}
 """How many bits of a float32 are dropped."""
@@ -19,7 +20,7 @@ _WAYS = {"TF32": ("ties away", "ties to even", "cut off"), "bfloat16": ("ties to
 """NVIDIA's conversion to TF32 rounds ties away from zero (PTX, cvt.rna.tf32.f32); cheap conversions cut the bits off."""
 
 
-def _narrowed(x: np.ndarray, name: str, way: str = "ties to even") -> np.ndarray:
+def narrowed(x: np.ndarray, name: str, way: str = "ties to even") -> np.ndarray:
     """x as a narrower format holds it, in float64."""
     with np.errstate(all="ignore"):
         if name == "float16":
@@ -43,19 +44,19 @@ class _Stored(Elementwise):
     format: str
 
     def f(self, x):
-        return _narrowed(x, self.format)
+        return narrowed(x, self.format)
 
 
-def _summing(case: Case) -> list[tuple[int, Sum]]:
+def summing(case: Case) -> list[tuple[int, Sum]]:
     return [(position, op) for position, op in case.having(Sum) if getattr(op, "weight", None) is not None]
 
 
-def _narrow_weights(case: Case, name: str, way: str, bias: bool) -> Steps:
+def narrow_weights(case: Case, name: str, way: str, bias: bool) -> Steps:
     arrays = {}
-    for _, op in _summing(case):
+    for _, op in summing(case):
         for weight in (op.weight, op.bias if bias else None):  # type: ignore[attr-defined]
             if weight is not None:
-                arrays[weight.name] = _narrowed(weight.effective, name, way)
+                arrays[weight.name] = narrowed(weight.effective, name, way)
     return case.with_weights(arrays)
 
 
@@ -97,14 +98,14 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
     2^-8 (bfloat16) and grows like the square root of the number of terms.
     """
     floats = tuple(x.dtype.kind == "f" for x in case.inputs)
-    summing = bool(_summing(case))
+    sums = bool(summing(case))
     for name, ways in _WAYS.items():
         do = f"compute in float32: {name} was used" + ("; torch.backends.cuda.matmul.allow_tf32 = False" if name == "TF32" else "")
         for way in ways:
             told = "" if way == ways[0] else f" ({way})"
-            narrow = tuple(_narrowed(x, name, way) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
-            if summing:
-                weights, whole = (_narrow_weights(case, name, way, bias) for bias in (False, True))
+            narrow = tuple(narrowed(x, name, way) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
+            if sums:
+                weights, whole = (narrow_weights(case, name, way, bias) for bias in (False, True))
                 yield case.edit(f"{name} inputs and weights{told}", weights, narrow, do=do)
                 yield case.edit(f"{name} weights{told}", weights, do=do)
                 yield case.edit(f"{name} weights{told}, the bias too", whole, do=do)
@@ -119,36 +120,6 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
             yield case.edit(f"the output stored in {name}", case.appended(_Stored(name)), do=do)
 
 
-_MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "half to even": np.rint,
-    "half away from zero": lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x),
-    "half up": lambda x: np.floor(x + 0.5),
-    "down (floor)": np.floor,
-    "towards zero": np.trunc,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class _FixedPoint(Elementwise):
-    """Multiples of ``step`` between ``low`` and ``high``, rounded by ``mode``; beyond them clipped or wrapped."""
-
-    roundings = 0
-    step: float | np.ndarray
-    mode: str
-    low: float = -np.inf
-    high: float = np.inf
-    wrap: bool = False
-
-    def f(self, x):
-        with np.errstate(all="ignore"):
-            codes = _MODES[self.mode](x / self.step) if np.all(self.step) else x
-            value = codes * self.step if np.all(self.step) else codes
-            if self.wrap:
-                span = self.high - self.low
-                return self.low + np.mod(value - self.low, span)
-            return np.clip(value, self.low, self.high)
-
-
 @hypothesis("rounding-mode")
 def rounding_mode(case: Case) -> Iterator[Edit]:
     """A quantiser that rounds ties, or everything, in another way.
@@ -161,23 +132,26 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
         if size is None:
             continue
         step, low, high = size
-        for mode in _MODES:
-            fixed = _FixedPoint(step, mode, low, high)
+        for mode in MODES:
+            fixed = FixedPoint(step, mode, low, high)
             yield case.edit(f"the quantised activation is rounded {mode}", case.with_op(position, fixed), do="round halves to even")
     for name, weight in case.weights.items():
         if weight.stored is None:
             continue
         for step, low, high in _grids(weight):
-            for mode in _MODES:
-                changed = _FixedPoint(step, mode, low, high).f(weight.stored.astype(np.float64))
+            for mode in MODES:
+                changed = FixedPoint(step, mode, low, high).f(weight.stored.astype(np.float64))
                 yield case.edit(f"{name} is rounded {mode} to multiples of {step:g}", case.with_weights({name: changed}), do="half to even")
 
 
 def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple[float, float, float] | None:
     """(step, low, high) of a quantised activation that is a plain one."""
     if isinstance(op, QuantizedRelu):
-        size = 2.0 ** (op.integer - op.bits)
-        return None if op.negative_slope or op.sigmoid is not None else (size, 0.0, 2.0**op.integer - size)
+        size = np.asarray(2.0 ** (op.integer - op.bits))
+        if size.ndim:
+            return None
+        size = float(size)
+        return None if op.negative_slope or op.sigmoid is not None else (size, 0.0, float(2.0**op.integer) - size)
     step = np.asarray(op.step(case.input_of(position)))
     if step.ndim or op.levels < 3:
         return None
@@ -198,149 +172,3 @@ def _grids(weight: Weight) -> Iterator[tuple[float, float, float]]:
         for low in (float(levels[0]), -np.inf):
             for high in (float(levels[-1]), np.inf):
                 yield step, low, high
-
-
-def _fraction(values: np.ndarray) -> int | None:
-    """The number of fraction bits of the coarsest binary grid that holds all values; None beyond 2^-24."""
-    finite = values[np.isfinite(values)]
-    if not finite.size or not finite.any():
-        return None
-    for bits in range(-8, 25):
-        scaled = finite * 2.0**bits
-        if (scaled == np.rint(scaled)).all():
-            return bits
-    return None
-
-
-@hypothesis("fixed-point")
-def fixed_point(case: Case) -> Iterator[Edit]:
-    """Fixed-point arithmetic: values, weights or inputs on a grid of 2^-f.
-
-    The fraction width of the output is read off the values; rounding mode, weights and inputs on the same or a finer grid are tried.
-    """
-    fraction = _fraction(case.seen)
-    if not case.comparable or fraction is None or case.seen.size < 4:
-        return
-    usual = _fraction(case.pick(case.healthy))
-    if usual is not None and usual <= fraction:
-        return
-    step = 2.0**-fraction
-    ends = _ends(case, step)
-    for last in _ROUNDED:
-        for end in ends:
-            claim = f"the output has {fraction} fraction bits, rounded {last}{end.told}"
-            yield case.edit(claim, case.appended(end.op(step, last)), fitted=1, do="use a wider type", also=end.also)
-    summing = _summing(case)
-    floats = [x.dtype.kind == "f" for x in case.inputs]
-    for finer in (0, 1, 2, 3, 4, 5, 6, 7, 8, -1, -2, -3, -4) if summing else ():
-        size = 2.0 ** -(fraction + finer)
-        for mode in _ROUNDED:
-            quantise = _FixedPoint(size, mode).f
-            held = [weight for _, op in summing for weight in (op.weight, op.bias) if weight is not None]  # type: ignore[attr-defined]
-            weights = case.with_weights({weight.name: quantise(weight.effective.astype(np.float64)) for weight in held})
-            inputs = tuple(quantise(x.astype(np.float64)) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
-            for given, told in ((inputs, "inputs and weights"), (case.inputs, "weights")):
-                sides = f"{told} have {fraction + finer} fraction bits (rounded {mode})"
-                for last in _ROUNDED:
-                    for end in ends:
-                        claim = f"{sides}, the output {fraction} (rounded {last}){end.told}"
-                        steps = case.became_steps(weights).appended(end.op(step, last))
-                        yield case.edit(claim, steps, given, fitted=2, do="use wider types", also=end.also)
-
-
-_ROUNDED = ("down (floor)", "half up", "half to even", "towards zero")
-
-
-@dataclass(frozen=True)
-class _End:
-    """What happens to values beyond the type."""
-
-    low: float = -np.inf
-    high: float = np.inf
-    wrap: bool = False
-
-    @property
-    def also(self) -> tuple[str, ...]:
-        return () if not np.isfinite(self.low) else ("wrap-around",) if self.wrap else ("saturation",)
-
-    @property
-    def told(self) -> str:
-        return "" if not np.isfinite(self.low) else f", {'wrapped' if self.wrap else 'clipped'} to {self.low:g} .. {self.high:g}"
-
-    def op(self, step: float, mode: str) -> _FixedPoint:
-        return _FixedPoint(step, mode, self.low, self.high + step if self.wrap else self.high, self.wrap)
-
-
-def _extremes(values: np.ndarray) -> tuple[float, float]:
-    """(the largest, the smallest) of the finite values, 0 where there is none."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.max()), float(finite.min())) if finite.size else (0.0, 0.0)
-
-
-def _ends(case: Case, step: float) -> list[_End]:
-    """What the type may do beyond its ends, where the healthy values go beyond those seen."""
-    top, bottom = _extremes(case.seen)
-    healthy = case.pick(case.healthy)
-    for integer in range(-4, 24):
-        high, low = 2.0**integer - step, -(2.0**integer)
-        if low <= bottom and top <= high:
-            beyond = ((healthy > high + step) | (healthy < low - step)).any()
-            return [_End(low, high), _End(low, high, wrap=True)] if beyond else [_End()]
-    return [_End()]
-
-
-@hypothesis("saturation")
-def saturation(case: Case) -> Iterator[Edit]:
-    """A type too narrow that clips: large values stay at its largest one. The width is read off the values."""
-    if not case.comparable or case.seen.size < 2:
-        return
-    healthy, seen = case.pick(case.healthy), case.seen
-    with np.errstate(all="ignore"):
-        top, bottom = _extremes(seen)
-        margin = 2.0**-16 * max(abs(top), abs(bottom))
-        # A bound shows by elements that lie beyond it and were brought to it; at 0 it is a ReLU.
-        over = int(((healthy > top + margin) & (seen == top)).sum()) > 0 and top != 0
-        under = int(((healthy < bottom - margin) & (seen == bottom)).sum()) > 0
-    choices = [(low, high) for low in ((bottom, -np.inf) if under else (-np.inf,)) for high in ((top, np.inf) if over else (np.inf,))]
-    choices = [(low, high) for low, high in choices if low != 0 or np.isfinite(high)]
-    for low, high in choices:
-        if np.isfinite(low) or np.isfinite(high):
-            count = int((healthy > high).sum() + (healthy < low).sum())
-            edges = " and ".join(f"{end:.9g}" for end in (low, high) if np.isfinite(end))
-            yield case.edit(
-                f"clipped at {edges}{_width(low, high)}: {count} of {seen.size} values",
-                case.appended(_FixedPoint(0.0, "down (floor)", low, high)),
-                fitted=int(np.isfinite(low)) + int(np.isfinite(high)),
-                do="use a type with more integer bits",
-            )
-
-
-def _width(low: float, high: float) -> str:
-    """A type that has these ends, in words."""
-    end = high if np.isfinite(high) else -low
-    integer = int(np.ceil(np.log2(end))) if end > 0 else 0
-    fraction = None if not np.isfinite(high) or high <= 0 else _fraction(np.array([2.0**integer - high]))
-    if high == 2.0**integer:
-        fraction = None
-    more = "" if fraction is None else f" and {fraction} fraction bits"
-    return f" ({integer} integer bits{more})"
-
-
-@hypothesis("wrap-around")
-def wrap_around(case: Case) -> Iterator[Edit]:
-    """A type too narrow that wraps: large values come back at the other end, off by a power of two."""
-    if not case.comparable:
-        return
-    with np.errstate(all="ignore"):
-        largest = float(np.abs(_extremes(case.pick(case.healthy))).max())
-    for integer in range(-4, 32):
-        size = 2.0**integer
-        if size > 2 * largest:
-            break
-        for low, told in ((-size, "signed"), (0.0, "unsigned")):
-            high = low + (2 * size if low else size)
-            yield case.edit(
-                f"wrapped into {low:g} .. {high:g} (a {told} type with {integer} integer bits)",
-                case.appended(_FixedPoint(0.0, "down (floor)", low, high, wrap=True)),
-                do="use a type with more integer bits",
-            )

@@ -62,13 +62,18 @@ class Quantizer(Mixing):
     """A quantiser to equally spaced levels."""
 
     bits: int
-    integer: int = 0
+    integer: int | np.ndarray = 0
+    """One number, or one per channel of the last axis."""
     noise: float = 1.0
     straight_through: bool = True
 
 
 class _Fixed(Elementwise, Quantizer):
     """A quantiser of each element alone."""
+
+    @property
+    def pointwise(self) -> bool:  # type: ignore[override]
+        return np.ndim(self.integer) == 0 and np.ndim(getattr(self, "alpha", 1.0)) == 0
 
     def account(self, inputs, outputs, at):
         return Quantizer.account(self, inputs, outputs, at)
@@ -124,6 +129,8 @@ class QuantizedBits(_Fixed):
         return (self._unsigned > 0) & ((codes < low) | (codes > high))
 
     def says(self, inputs):
+        if np.ndim(self.integer):
+            return f"to {self.levels} levels, their distance by channel"
         alpha, (low, high) = np.asarray(self.alpha, np.float32), self.limits()
         size = 2.0 ** (self.integer - self._unsigned) * (float(alpha) if alpha.ndim == 0 else 1)
         if self._unsigned <= 0:
@@ -182,6 +189,8 @@ class QuantizedRelu(_Fixed):
         return self.bits - (self.negative_slope != 0.0)
 
     def says(self, inputs):
+        if np.ndim(self.integer):
+            return f"to {2**self._n} levels, their distance by channel"
         size, slope = 2.0 ** (self.integer - self._n), f", slope {self.negative_slope:g} below zero" if self.negative_slope else ""
         top = f"to multiples of {size:g} up to {2.0**self.integer - size:g}"
         if self.sigmoid == 0:

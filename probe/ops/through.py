@@ -32,7 +32,7 @@ def emit_round(graph, p: str) -> str:
     return graph.op("Add", p, graph.op("Sub", graph.op("Round", p), p))
 
 
-def emit_capped(graph, x: str, bound: float, otherwise: str) -> str:
+def emit_capped(graph, x: str, bound: float | np.ndarray, otherwise: str) -> str:
     """``bound`` where x is not below it, ``otherwise`` elsewhere."""
     limit = graph.const(bound)
     return graph.op("Where", graph.op("LessOrEqual", x, limit), otherwise, limit)

@@ -130,6 +130,8 @@ SAVED = {
     "QConv1D": ({"filters": 4, "kernel_size": 3, "padding": "causal", "activation": "tanh", **by_four_bits("kernel", "bias")}, (9, 7)),
     "QConv2D": ({"filters": 4, "kernel_size": (3, 2), "strides": 2, "padding": "same", **by_four_bits("kernel", "bias")}, (9, 8, 3)),
     "QDepthwiseConv2D": ({"kernel_size": 3, "depth_multiplier": 2, "padding": "same", **by_four_bits("depthwise", "bias")}, (9, 8, 3)),
+    "QSeparableConv1D": ({"filters": 4, "kernel_size": 3, **by_four_bits("depthwise", "pointwise", "bias")}, (9, 7)),
+    "QSeparableConv2D": ({"filters": 4, "kernel_size": 3, "strides": 2, **by_four_bits("depthwise", "pointwise", "bias")}, (9, 8, 3)),
     "QBatchNormalization": ({**by_four_bits("beta", "gamma", "mean"), "variance_quantizer": quantized_relu(6, 3)}, (9, 8, 3)),
 }
 
@@ -161,6 +163,7 @@ def test_a_saved_layer_agrees_and_its_stored_weights_diverge(kind, suffix, tmp_p
     assert wrong.verdict == "diverge"
     assert wrong.comparisons["framework", "numpy"].ok
     assert not wrong.comparisons["framework", "expected"].ok
+    assert wrong.findings[0].slug == "raw-weights", str(wrong)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
