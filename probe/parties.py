@@ -143,7 +143,8 @@ def _allowed(
         theirs = outputs[output] if output < len(outputs) else None
         if theirs is not None and theirs.shape == value.shape:
             with np.errstate(invalid="ignore"):
-                error = np.abs(np.subtract(theirs, value, dtype=np.float64))
+                error = np.subtract(theirs, value, dtype=np.float64)
+                np.abs(error, out=error)
             allowed = settle(ours.steps, ours.inputs, ours.values, precision, error, allowed, output)
         looked.append(allowed)
     return tuple(looked)

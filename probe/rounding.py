@@ -132,8 +132,9 @@ def allowances(
     for position, step in enumerate(steps):
         sources = step.sources(position)
         given = [_pick(ref, inputs, values) for ref in sources]
-        came = [_pick(ref, arrived, carried) for ref in sources]
-        slacks = [slack if slack is None else slack.astype(np.float64, copy=False) for slack in came]
+        slacks = [_pick(ref, arrived, carried) for ref in sources]
+        if not step.op.moves:
+            slacks = [slack if slack is None else slack.astype(np.float64, copy=False) for slack in slacks]
         where = look[1] if look is not None and look[0] == position else None
         with np.errstate(all="ignore"):
             carried.append(step.op.allowance(given, slacks, values[position], precision, where))

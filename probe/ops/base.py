@@ -59,6 +59,9 @@ class Op:
     products: ClassVar[Callable[..., np.ndarray] | None] = None
     """For sums: ``products(inputs, where)`` gives the terms of those outputs as (elements, channels, taps)."""
 
+    moves: ClassVar[bool] = False
+    """Whether ``allowance`` takes each element's slack as it comes, in float32 too, and never squares it."""
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs in NumPy, in the dtype of the inputs."""
         raise NotImplementedError
@@ -132,6 +135,7 @@ class Elementwise(Op):
     """
 
     roundings: ClassVar[float] = 4
+    moves = True
     pointwise: ClassVar[bool] = True
     """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
 
@@ -158,7 +162,7 @@ class Elementwise(Op):
             return (np.broadcast_to(precision.tiny, y.shape),)  # TensorFlow takes subnormal numbers for zero.
         if not self.pointwise or not y.ndim:
             return (self._moved(x, y, slack, precision),)
-        out = np.empty_like(y, np.float64)
+        out = np.empty_like(y, np.float64 if slack is None else slack.dtype)
         for parts, _ in blocks(out, x, y) if slack is None else blocks(out, x, y, slack):
             parts[0][...] = self._moved(parts[1], parts[2], None if slack is None else parts[3], precision)
         return (out,)
@@ -182,6 +186,8 @@ class Elementwise(Op):
 
 class Rearrangement(Op):
     """Elements are moved or repeated, never changed: slack moves with them."""
+
+    moves = True
 
     def follow(self, where: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Where the output's elements (a row each) stand in the inputs: which input, -1 for none, and the element there."""
