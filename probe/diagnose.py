@@ -75,7 +75,7 @@ def diagnose(
     findings = tuple(_finding(one, party, len(chosen) > 1, others) for one, others in chosen)
     words = [*_stopped(search), *_telling(case, exact)]
     if exact and not findings:
-        names = ", ".join(dict.fromkeys(one.hypothesis.slug for one in exact))
+        names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in exact))
         words.append(f"{case.seen.size} values cannot decide between mistakes with as many fitted numbers ({names})")
     if not exact:
         findings = _partial(case, scored, party, search)
@@ -116,7 +116,7 @@ def _exact(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[
 def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
     """What would tell the first two of several exact explanations apart."""
     first = next(iter(exact), None)
-    second = next((one for one in exact if first is not None and one.hypothesis.slug != first.hypothesis.slug), None)
+    second = next((one for one in exact if first is not None and slugs_of(one) != slugs_of(first)), None)
     if first is None or second is None:
         return
     pair = [everywhere(case, one.edit) for one in (first, second)]
@@ -129,7 +129,7 @@ def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
     apart = np.abs(left - right)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(apart)), apart.shape))
     if apart[index] > 1e-4 * max(abs(left[index]), abs(right[index])):
-        names = f"{first.hypothesis.slug} gives {left[index]:.9g} there, {second.hypothesis.slug} {right[index]:.9g}"
+        names = f"{slugs_of(first)[0]} gives {left[index]:.9g} there, {slugs_of(second)[0]} {right[index]:.9g}"
         yield f"your value at [{', '.join(map(str, index))}] would tell them apart: {names}"
 
 

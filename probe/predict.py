@@ -139,7 +139,7 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
     try:
         values = _upto(case, edit, max(0, base))
         given = [widened(x) for x in edit.inputs]
-        shapes = _shapes(edit, values, base, given)
+        shapes = _shapes(case, edit, values, base, given)
         back = [where]
         for i in range(len(edit.steps) - 1, base, -1):
             origin = edit.steps[i].op.origin(back[-1], [np.broadcast_to(0.0, shapes[i - 1 - base])])
@@ -167,15 +167,34 @@ def _chosen(edit: Edit, values: Values, position: int, given: Sequence[np.ndarra
     return [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in edit.steps[position].sources(position)]
 
 
-def _shapes(edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
+def _shapes(case: Case, edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
     """The output shapes of the step at ``base`` (-1: the input's) and of those behind it, found on arrays that hold nothing."""
     if base < 0:
         shapes = [given[edit.steps[0].sources(0)[0].index].shape]
     else:
-        shapes = [_shape_of(edit.steps[base].op, _chosen(edit, values, base, given))]
+        chosen = _chosen(edit, values, base, given)
+        alike = _alike(case, edit.steps, base, chosen)
+        shapes = [case.values[base][0].shape if alike else _shape_of(edit.steps[base].op, chosen)]
     for later in edit.steps[base + 1 :]:
         shapes.append(later.op.run(np.broadcast_to(0.0, shapes[-1]))[0].shape if isinstance(later.op, Rearrangement) else shapes[-1])
     return shapes
+
+
+def _alike(case: Case, steps: Sequence[Step], position: int, inputs: Sequence[np.ndarray]) -> bool:
+    """Whether a step differs from the healthy one by nothing but the numbers in its weights."""
+    if position >= len(case.steps):
+        return False
+    mine, theirs = steps[position].op, case.steps[position].op
+    if type(mine) is not type(theirs):
+        return False
+    for part in fields(mine):
+        left, right = getattr(mine, part.name), getattr(theirs, part.name)
+        if isinstance(left, Weight) and isinstance(right, Weight):
+            if left.value.shape != right.value.shape:
+                return False
+        elif isinstance(left, np.ndarray) or isinstance(right, np.ndarray) or left != right:
+            return False
+    return all(one.shape == case.input_of(position, i).shape for i, one in enumerate(inputs))
 
 
 def _shape_of(op: object, inputs: Sequence[np.ndarray]) -> tuple[int, ...]:
@@ -187,7 +206,10 @@ def _shape_of(op: object, inputs: Sequence[np.ndarray]) -> tuple[int, ...]:
             kernel = (inputs[1] if op.weight is None else op.weight.value).shape
             windows = zip(shape[2:], op.pads, kernel[2:], op.dilations, op.strides, strict=True)
             return (shape[0], kernel[0], *((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows))
-    raise TypeError(f"no shape of {type(op).__name__}")
+    inner = getattr(op, "inner", None)
+    if inner is None:
+        raise TypeError(f"no shape of {type(op).__name__}")
+    return _shape_of(inner, inputs)
 
 
 def _forward(op: object, x: np.ndarray, where: Indices, shape: tuple[int, ...]) -> np.ndarray:

@@ -251,4 +251,5 @@ def freedom(one: Scored) -> int:
 
 def slugs_of(one: Scored) -> tuple[str, ...]:
     """All mistakes of a prediction, the first one first."""
-    return tuple(dict.fromkeys(slug for part in (*one.also, one) for slug in (part.hypothesis.slug, *part.edit.also)))
+    parts = [(part.edit.main or part.hypothesis.slug, *part.edit.also) for part in (*one.also, one)]
+    return tuple(dict.fromkeys(slug for slugs in parts for slug in slugs))

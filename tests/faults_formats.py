@@ -124,7 +124,52 @@ def integer_half_up():
     return layer, x, _fixed(layer, x, 6, lambda acc: (acc + 32) >> 6, -(1 << 15), (1 << 15) - 1)
 
 
-@plant("fixed-point", "Linear")
+@plant("saturation", "Linear")
 def integer_saturating():
     layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
     return layer, x, _fixed(layer, x, 7, lambda acc: acc >> 7, -128, 127)
+
+
+@plant("wrap-around", "Linear")
+def integer_wrapping():
+    layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
+    codes = _fixed(layer, x, 7, lambda acc: acc >> 7, -(1 << 15), (1 << 15) - 1) * 2**7
+    return layer, x, ((codes.astype(np.int64) + 128) % 256 - 128) / 2**7
+
+
+@plant("saturation", "Conv2d")
+def rounded_and_clipped():
+    layer, x = torch_layer(nn.Conv2d, 3, 5, 3, padding=1), draw(2, 3, 9, 8)
+    codes = torch.floor(F.conv2d(t(x), *parameters(layer), padding=1).double() * 32 + 0.5)
+    return layer, x, (codes.clamp(-32, 31) / 32).numpy()
+
+
+@plant("wrap-around", "Conv2d")
+def truncated_and_wrapped():
+    layer, x = torch_layer(nn.Conv2d, 3, 5, 3, padding=1), draw(2, 3, 9, 8)
+    codes = torch.floor(F.conv2d(t(x), *parameters(layer), padding=1).double() * 64)
+    return layer, x, ((codes + 32).remainder(64) / 64 - 0.5).numpy()
+
+
+@plant("reduced-precision", "Linear")
+def half_accumulator():
+    """One float16 product after another, as a C loop over _Float16 does."""
+    layer, x = torch_layer(nn.Linear, 60, 9), draw(8, 60)
+    w, b = (part.numpy().astype(np.float16) for part in parameters(layer))
+    total = np.zeros((8, 9), np.float16)
+    for i in range(60):
+        total = total + x.astype(np.float16)[:, i, None] * w[None, :, i]
+    return layer, x, (total + b).astype(np.float32)
+
+
+@plant("reduced-precision", "Conv2d")
+def brain_accumulator():
+    """Taps one after another for each channel, in PyTorch's bfloat16."""
+    layer, x = torch_layer(nn.Conv2d, 3, 5, 3), draw(2, 3, 7, 6)
+    w, b = (part.bfloat16() for part in parameters(layer))
+    total = torch.zeros(2, 5, 5, 4, dtype=torch.bfloat16)
+    for channel in range(3):
+        for i in range(3):
+            for j in range(3):
+                total += t(x).bfloat16()[:, channel, None, i : i + 5, j : j + 4] * w[None, :, channel, i, j, None, None]
+    return layer, x, (total + b[:, None, None]).float().numpy()

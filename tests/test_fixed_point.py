@@ -64,21 +64,21 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
 
 
 @pytest.mark.parametrize(
-    ("options", "words", "also"),
+    ("options", "slug", "words", "also"),
     [
-        ({"fraction": 8}, ["inputs and weights have 8 fraction bits", "the output 8 (rounded half up)"], ()),
-        ({"fraction": 12, "half": False}, ["have 12 fraction bits", "rounded down (floor)"], ()),
-        ({"fraction": 8, "bits": 12}, ["8 fraction bits", "clipped to -8 .. 7.99609"], ("saturation",)),
-        ({"fraction": 8, "bits": 12, "wrap": True}, ["8 fraction bits", "wrapped to -8 .. 7.99609"], ("wrap-around",)),
+        ({"fraction": 8}, "fixed-point", ["inputs and weights have 8 fraction bits", "the output 8 (rounded half up)"], ()),
+        ({"fraction": 12, "half": False}, "fixed-point", ["have 12 fraction bits", "rounded down (floor)"], ("rounding-mode",)),
+        ({"fraction": 8, "bits": 12}, "saturation", ["8 fraction bits", "clipped to -8 .. 7.99609", "a word of 12 bits"], ("fixed-point",)),
+        ({"fraction": 8, "bits": 12, "wrap": True}, "wrap-around", ["8 fraction bits", "wrapped to -8 .. 7.99609"], ("fixed-point",)),
     ],
     ids=["precision", "rounding", "saturation", "wrap-around"],
 )
-def test_what_the_c_code_does_is_named(compiled, trained, options, words, also):
+def test_what_the_c_code_does_is_named(compiled, trained, options, slug, words, also):
     model, images, healthy = trained
     report = probe.check(model, "dense", images, expected=in_c(compiled, healthy, **options))
     assert report.findings, report
     finding = report.findings[0]
-    assert (finding.slug, finding.also) == ("fixed-point", also), report
+    assert (finding.slug, finding.also) == (slug, also), report
     assert finding.left <= 1
     for word in words:
         assert word in finding.claim

@@ -12,7 +12,9 @@ from probe.hypotheses import windows
 from probe.hypotheses import normalization
 from probe.hypotheses import inputs
 from probe.hypotheses import formats
+from probe.hypotheses import accumulation
+from probe.hypotheses import fixed
 from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hypothesis, more
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
-__all__ += ["activation", "formats", "inputs", "layout", "normalization", "weights", "windows"]
+__all__ += ["accumulation", "activation", "fixed", "formats", "inputs", "layout", "normalization", "weights", "windows"]

@@ -37,6 +37,8 @@ class Edit:
     """How many numbers were fitted to the observation."""
     also: tuple[str, ...] = ()
     """Other mistakes, by their slugs, that this edit contains."""
+    main: str = ""
+    """The slug to name first where that is not the hypothesis' own."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -147,16 +147,13 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
 def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple[float, float, float] | None:
     """(step, low, high) of a quantised activation that is a plain one."""
     if isinstance(op, QuantizedRelu):
-        size = np.asarray(2.0 ** (op.integer - op.bits))
-        if size.ndim:
-            return None
-        size = float(size)
+        size = float(2.0 ** (op.integer - op.bits))
         return None if op.negative_slope or op.sigmoid is not None else (size, 0.0, float(2.0**op.integer) - size)
     step = np.asarray(op.step(case.input_of(position)))
     if step.ndim or op.levels < 3:
         return None
     low, high = op.limits()
-    return float(step), low * float(step), high * float(step)
+    return float(step), float(low * float(step)), float(high * float(step))
 
 
 def _grids(weight: Weight) -> Iterator[tuple[float, float, float]]:

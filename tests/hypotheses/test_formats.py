@@ -1,6 +1,9 @@
 """Number formats in arithmetic of the test's own: levels that flip, integers with a shift."""
 
+import faults
+import faults_formats
 import numpy as np
+import pytest
 import qkeras
 
 import probe
@@ -20,3 +23,18 @@ def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
     assert report.findings, report
     assert report.findings[0].slug == "boundary-flip"
     assert "flip by one step of 0.125" in report.findings[0].claim
+
+
+@pytest.mark.parametrize(
+    ("planted", "words"),
+    [
+        (faults_formats.half_accumulator, "float16 accumulation with inputs and weights"),
+        (faults_formats.brain_accumulator, "bfloat16 accumulation with inputs and weights (taps by channel"),
+        (faults_formats.brain_output, "the output stored in bfloat16"),
+        (faults_formats.tf32, "TF32 inputs and weights"),
+    ],
+)
+def test_what_was_narrow_is_said(planted, words):
+    (finding, *_) = faults.asked(planted).findings
+    assert finding.slug == "reduced-precision"
+    assert words in finding.claim
