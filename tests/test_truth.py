@@ -1,0 +1,19 @@
+"""A sample of benchmarks/truth.py: no right layer is called different, no planted fault is passed."""
+
+import pytest
+from healthy import FAMILIES
+from truth import healthy, planted
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_right_layers_do_not_diverge(family):
+    for framework in (0, 1):
+        tally = healthy(family, framework, 20)
+        assert tally.cases == 20
+        assert not tally.sentences
+
+
+def test_every_planted_fault_diverges():
+    found = planted()
+    assert len(found) == 13
+    assert {fault: tally.cases - tally.said["diverge"] for fault, tally in found.items()} == dict.fromkeys(found, 0)
