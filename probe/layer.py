@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from probe.ops.base import Op
 
-__all__ = ["Description", "Layer", "Ref", "Step", "Weight", "weights_of"]
+__all__ = ["Description", "Layer", "Recipe", "Ref", "Step", "Weight", "weights_of"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,17 @@ class Step:
     def sources(self, position: int) -> tuple[Ref, ...]:
         """The inputs, with the default spelled out for a step at ``position``."""
         return (Ref(position - 1),) if self.inputs is None else self.inputs
+
+
+class Recipe:
+    """Steps being put together; ``put`` adds one and gives the Ref of its output."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def put(self, op: "Op", *inputs: Ref) -> Ref:
+        self.steps.append(Step(op, inputs))
+        return Ref(len(self.steps) - 1)
 
 
 @dataclass(frozen=True, eq=False)

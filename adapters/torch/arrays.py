@@ -1,6 +1,7 @@
 """PyTorch tensors as NumPy arrays and back, and parameters as a module's own call sees them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,15 @@ def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.M
 
 
 def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
-    """A parameter or buffer: what ``state_dict()`` gives under its name, and what the attribute gives in this call."""
+    """A parameter or buffer: what ``state_dict()`` gives under its name, and what the attribute gives in this call.
+
+    A dotted name is that of a module inside.
+    """
+    inside, _, last = name.rpartition(".")
+    if inside:
+        found = weight_of(module.get_submodule(inside), last)
+        parts = {} if found is None else {f"{inside}.{key}": part for key, part in found.parts.items()}
+        return None if found is None else replace(found, name=name, parts=parts)
     value = getattr(module, name)
     if value is None:
         return None
