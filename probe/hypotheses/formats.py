@@ -146,6 +146,8 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
 
 def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple[float, float, float] | None:
     """(step, low, high) of a quantised activation that is a plain one."""
+    if np.ndim(op.integer):
+        return None
     if isinstance(op, QuantizedRelu):
         size = float(2.0 ** (op.integer - op.bits))
         return None if op.negative_slope or op.sigmoid is not None else (size, 0.0, float(2.0**op.integer) - size)
