@@ -16,7 +16,9 @@ def blind_spots(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Val
     """A sentence for each mistake that this check cannot see; empty where the input and the weights leave none."""
     told = []
     for position, step in enumerate(steps):
-        ref = step.sources(position)[0]
+        ref = next(iter(step.sources(position)), None)
+        if ref is None:
+            continue
         given = inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]
         if not given.size:
             continue

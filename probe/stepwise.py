@@ -30,7 +30,7 @@ def follow(
 
     ``values`` are NumPy's own, of every step; of recurrences whose sequence is not seen they stay.
     """
-    shown = _shown(steps, values, theirs)
+    shown = _shown(steps, inputs, values, theirs)
     arrived: list[np.ndarray | None] = [precision.unit * np.abs(x) if precision.casts and x.dtype.kind == "f" else None for x in inputs]
     path: list[Arrays] = []
     slacks: list[tuple[np.ndarray | None, ...]] = []
@@ -53,7 +53,9 @@ def follow(
     return path[-1], tuple(np.zeros(y.shape) if one is None else one for y, one in zip(path[-1], slacks[-1], strict=True))
 
 
-def _shown(steps: Sequence[Step], values: Values, theirs: Sequence[np.ndarray | None]) -> dict[int, np.ndarray]:
+def _shown(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, theirs: Sequence[np.ndarray | None]
+) -> dict[int, np.ndarray]:
     """For each recurrence whose whole sequence stands in a party's outputs: that sequence."""
     places: list[tuple[np.ndarray | None, ...]] = []
     starts: dict[int, int] = {}
@@ -79,6 +81,10 @@ def _shown(steps: Sequence[Step], values: Values, theirs: Sequence[np.ndarray | 
     for position, start in starts.items():
         sequence = values[position][0]
         part = slice(start, start + sequence.size)
-        if covered[part].all():
+        seen, op = covered[part].reshape(sequence.shape), steps[position].op
+        if isinstance(op, Recurrence) and op.has_mask:  # What is skipped need not be seen.
+            mask = steps[position].sources(position)[1]
+            seen = seen[(inputs[mask.index] if mask.step < 0 else values[mask.step][mask.index]) != 0]
+        if seen.all():
             shown[position] = found[part].reshape(sequence.shape)
     return shown

@@ -8,7 +8,7 @@ import torch
 
 from probe.errors import CannotOpen
 
-from . import activation, attention, conv, normalization, pooling, recurrent, shape
+from . import activation, attention, conv, normalization, pooling, recurrent, shape, transformer
 from .factory import Factory, build
 from .files import contents, load
 from .model import TorchModel, mode_of, unwrapped
@@ -16,7 +16,7 @@ from .state import fill, without_factory
 
 __all__ = ["FAMILIES", "open_model"]
 
-FAMILIES = (activation, attention, conv, normalization, pooling, recurrent, shape)
+FAMILIES = (activation, attention, conv, normalization, pooling, recurrent, shape, transformer)
 """The modules whose import fills the table of descriptions."""
 
 

@@ -11,12 +11,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from probe.errors import BadInput, ForwardFailed, Undescribed
@@ -48,6 +49,8 @@ def watch(
         stack.enter_context(torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext())
         for watcher in watchers:
             stack.enter_context(watcher.hooked())
+        if watchers:
+            _plain(root)
         try:
             return tuple(copied(tensor) for tensor in _tensors(root(*inputs)))
         except Exception as error:
@@ -127,8 +130,8 @@ class _Watcher:
         try:
             if any(True for _ in self.module.children()) and not framework_class(self.module):
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
-            contiguous = all(tensor.layout != torch.strided or tensor.is_contiguous() for tensor in given)
-            description = describe(self.module, Call(tuple(inputs), lambda name: weight_of(self.module, name), arguments, contiguous))
+            call = Call(tuple(inputs), lambda name: weight_of(self.module, name), arguments, _shortcuts(given))
+            description = describe(self.module, call)
             used = [*given, *outputs, *self.module.parameters(recurse=False)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
             if len(precisions) > 1:
@@ -140,19 +143,48 @@ class _Watcher:
         return description, ""
 
 
+def _plain(root: torch.nn.Module) -> None:
+    """Keeps TransformerEncoders from nested tensors, which NumPy has no arrays for; what they do to padded positions is then told
+    from the unwatched pass. ``_unchanged`` puts the attribute back."""
+    for module in root.modules():
+        if isinstance(module, torch.nn.TransformerEncoder):
+            module.use_nested_tensor = False
+
+
 def _tensors(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
+class _Packed(NamedTuple):
+    """The parts of a PackedSequence."""
+
+    data: Any
+    batch_sizes: Any
+    sorted_indices: Any
+    unsorted_indices: Any
+
+
 def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
     """The arguments by the names of forward's parameters, each tensor as the Ref of its place among ``_tensors``."""
     number = itertools.count()
-    args, kwargs = pytree.tree_map(lambda leaf: Ref(-1, next(number)) if isinstance(leaf, torch.Tensor) else leaf, (args, kwargs))
+
+    def referred(leaf: Any) -> Any:
+        if isinstance(leaf, PackedSequence):  # It refuses to hold anything but tensors.
+            return _Packed(*map(referred, leaf))
+        return Ref(-1, next(number)) if isinstance(leaf, torch.Tensor) else leaf
+
+    args, kwargs = pytree.tree_map(referred, (args, kwargs), is_leaf=lambda part: isinstance(part, PackedSequence))
     try:
         return inspect.signature(module.forward).bind(*args, **kwargs).arguments
     except TypeError:
         return kwargs  # forward itself says what is wrong
+
+
+def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
+    """Whether kernels may be chosen that take a shortcut: in channels_last, on another device (cuDNN), or NNPACK's without oneDNN."""
+    plain = all(tensor.layout != torch.strided or (tensor.is_contiguous() and tensor.device.type == "cpu") for tensor in given)
+    return not (plain and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 
 def _replaced(output: Any, replacement: Sequence[np.ndarray]) -> Any:

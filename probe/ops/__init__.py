@@ -24,6 +24,7 @@ from probe.ops.nearest import *
 from probe.ops.normalization import *
 from probe.ops.norms import *
 from probe.ops.order import *
+from probe.ops.packed import *
 from probe.ops.pooling import *
 from probe.ops.power_of_two import *
 from probe.ops.product import *

@@ -107,9 +107,9 @@ class Gated(Recurrence):
         """The steps one by one, as ONNX's Scan."""
         x, *rest = inputs
         mask = [graph.op("Cast", rest.pop(0), to=9)] if self.has_mask else []
-        batch = graph.shape(x)[1]
-        states = rest or [graph.const(np.zeros((batch, self.recurrent.value.shape[0]))) for _ in range(self.state_count)]
-        held = [graph.const(np.zeros((batch, self.recurrent.value.shape[0])))] if self.has_mask else []
+        batch, widths = graph.shape(x)[1], (self.recurrent.value.shape[0], self.width)[: self.state_count]
+        states = rest or [graph.const(np.zeros((batch, width))) for width in widths]
+        held = [graph.const(np.zeros((batch, widths[0])))] if self.has_mask else []
         step = self.emit_step(graph)
         share = self.emit_share(graph, x)
 

@@ -208,7 +208,7 @@ class Recurrence(Op):
 
         steady = [rng.standard_normal((copies * len(state), *state.shape[1:])) for state in first]
         states = tuple(tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True))
-        sequence = np.zeros(outputs[0].shape)
+        sequence, still = np.zeros(outputs[0].shape), first[0]
         for order, (t, part) in enumerate(self._shares(x, share)):
             after = tuple(
                 new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
@@ -217,7 +217,9 @@ class Recurrence(Op):
             if mask is not None:
                 keep = _like(tiled(mask[t]), after[0])
                 after = tuple(np.where(keep, new, old) for new, old in zip(after, states, strict=True))
-                sequence[t] = np.where(_like(mask[t], outputs[0][t]), self._spread(after[0], outputs[0][t], copies), sequence[t])
+                kept = _like(mask[t], still)
+                still = np.where(kept, outputs[0][t], still)
+                sequence[t] = np.where(kept, self._spread(after[0], still, copies), 0.0)
             else:
                 sequence[t] = self._spread(after[0], outputs[0][t], copies)
             states = after

@@ -1,0 +1,172 @@
+"""RNN, LSTM, GRU and their cells: one op for each layer and direction, with what PyTorch does about their sequences around it."""
+
+from typing import Any
+
+import numpy as np
+
+from probe.building import Steps
+from probe.errors import Undescribed
+from probe.layer import Description, Ref
+from probe.ops import GRU, LSTM, RNN, Concat, Constant, Op, Packed, Relu, Reshape, Slice, Take, Tanh, Transpose, Unpacked
+
+from .description import Call, describes
+
+__all__ = ["cell", "recurrence"]
+
+_STATES = {"LSTM": ("h_n", "c_n"), "GRU": ("h_n",), "RNN": ("h_n",)}
+_FUNCTIONS = {"tanh": Tanh, "relu": Relu}
+
+
+@describes("RNN", "LSTM", "GRU", several=True)
+def recurrence(module: Any, call: Call) -> Description:
+    """Each layer in each direction, from the first to the last; the directions stand side by side."""
+    if module.dropout and module.training and module.num_layers > 1:
+        raise Undescribed("dropout is active between its layers")
+    given: Any = call.arguments["input"]
+    steps, names = Steps(), _STATES[_kind(module)]
+    if isinstance(given, Ref):
+        packed, batched = None, call.inputs[given.index].ndim == 3
+        x = _steps_first(steps, given, call.inputs[given.index].shape, module.batch_first)
+        mask = None
+    else:
+        packed = _Sizes(given, call)
+        batched, mask = True, steps.add(Constant(packed.mask))
+        x = steps.add(Unpacked(packed.sizes), given.data)
+    begun = _initial(module, call, steps, batched, packed)
+    ways = 2 if module.bidirectional else 1
+    last: list[Ref] = []
+    for layer in range(module.num_layers):
+        outputs = []
+        for way in range(ways):
+            op = _op(module, call, f"_l{layer}" + "_reverse" * way, bool(way), mask is not None, begun is not None)
+            states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
+            outputs.append(steps.add(op, x, *(() if mask is None else (mask,)), *states))
+        last += outputs
+        x = outputs[0] if ways == 1 else steps.add(Concat(axis=2), *outputs)
+    if packed is not None:
+        batch = max(packed.sizes)
+    else:
+        batch = call.inputs[given.index].shape[0 if module.batch_first else 1] if batched else 1
+    ended = [_stacked(steps, last, index, batch, batched, packed) for index in range(1, 1 + len(names))]
+    if packed is not None:
+        told = tuple(f"output.{name}" for name, part in zip(given._fields, given, strict=True) if part is not None)
+        x = steps.add(Packed(packed.sizes), x)
+        return Description(steps.ended(x, *packed.rest, *ended), output_names=(*told, *names))
+    axes: tuple[str, ...] = ("batch", "steps") if module.batch_first else ("steps", "batch")
+    if not batched:
+        axes, x = ("steps",), _squeezed(steps, x, call.inputs[given.index].shape[0])
+    elif module.batch_first:
+        x = steps.add(Transpose(perm=(1, 0, 2)), x)
+    return Description(steps.ended(x, *ended), (*axes, "features"), (*axes, "units"), ("output", *names))
+
+
+class _Sizes:
+    """What a PackedSequence says of its rows."""
+
+    def __init__(self, given: Any, call: Call):
+        self.sizes = tuple(int(size) for size in call.inputs[given.batch_sizes.index])
+        self.mask = np.arange(max(self.sizes))[None] < np.asarray(self.sizes)[:, None]
+        self.rest = tuple(one for one in given[1:] if one is not None)
+        self.sorted, self.unsorted = (
+            None if one is None else tuple(int(at) for at in call.inputs[one.index])
+            for one in (given.sorted_indices, given.unsorted_indices)
+        )
+
+
+def _kind(module: Any) -> str:
+    return next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in _STATES)
+
+
+def _steps_first(steps: Steps, x: Ref, shape: tuple[int, ...], batch_first: bool) -> Ref:
+    """The input as (steps, batch, features)."""
+    if len(shape) == 2:
+        return steps.add(Reshape(shape=(shape[0], 1, shape[1])), x)
+    return steps.add(Transpose(perm=(1, 0, 2)), x) if batch_first else x
+
+
+def _squeezed(steps: Steps, x: Ref, count: int) -> Ref:
+    return steps.add(Reshape(shape=(count, -1)), x)
+
+
+def _initial(module: Any, call: Call, steps: Steps, batched: bool, packed: _Sizes | None) -> list[list[Ref]] | None:
+    """For h and, in an LSTM, c: the initial state of each layer and direction; None where they are zero."""
+    given = call.arguments.get("hx")
+    if given is None:
+        return None
+    found = []
+    for ref in given if isinstance(given, tuple | list) else (given,):
+        shape = call.inputs[ref.index].shape
+        whole = ref if batched else steps.add(Reshape(shape=(shape[0], 1, shape[1])), ref)
+        if packed is not None and packed.sorted is not None:
+            whole = steps.add(Take(axis=1, order=packed.sorted), whole)
+        parts = []
+        for at in range(shape[0]):
+            part = steps.add(Slice(starts=(at, 0, 0), stops=(at + 1, None, None)), whole)
+            parts.append(steps.add(Reshape(shape=(-1, shape[-1])), part))
+        found.append(parts)
+    return found
+
+
+def _stacked(steps: Steps, last: list[Ref], index: int, batch: int, batched: bool, packed: _Sizes | None) -> Ref:
+    """The last states of all layers and directions as one tensor."""
+    whole = steps.add(Concat(axis=0), *(Ref(ref.step, index) for ref in last)) if len(last) > 1 else Ref(last[0].step, index)
+    if not batched:
+        return whole
+    whole = steps.add(Reshape(shape=(len(last), batch, -1)), whole)
+    return whole if packed is None or packed.unsorted is None else steps.add(Take(axis=1, order=packed.unsorted), whole)
+
+
+def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool) -> Op:
+    def weight(name: str, required: bool = True, axes: tuple[int, ...] | None = None) -> Any:
+        return call.required(name + suffix, axes=axes) if required else call.weight(name + suffix, axes=axes)
+
+    shared: dict[str, Any] = {
+        "kernel": weight("weight_ih", axes=(1, 0)),
+        "recurrent": weight("weight_hh", axes=(1, 0)),
+        "bias": weight("bias_ih") if module.bias else None,
+        "recurrent_bias": weight("bias_hh") if module.bias else None,
+        "reverse": reverse,
+        "has_mask": has_mask,
+        "has_states": has_states,
+    }
+    match _kind(module):
+        case "LSTM":
+            return LSTM(**shared, projection=weight("weight_hr", axes=(1, 0)) if module.proj_size else None)
+        case "GRU":
+            return GRU(**shared, gates="rzh")
+    return RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
+
+
+@describes("RNNCell", "LSTMCell", "GRUCell", several=True)
+def cell(module: Any, call: Call) -> Description:
+    """One step, as a sequence of one."""
+    steps, given = Steps(), call.arguments["input"]
+    shape = call.inputs[given.index].shape
+    batch = shape[0] if len(shape) == 2 else 1
+    x = steps.add(Reshape(shape=(1, batch, shape[-1])), given)
+    hx = call.arguments.get("hx")
+    states = () if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+    if len(shape) == 1:
+        states = tuple(steps.add(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states)
+    shared: dict[str, Any] = {
+        "kernel": call.required("weight_ih", axes=(1, 0)),
+        "recurrent": call.required("weight_hh", axes=(1, 0)),
+        "bias": call.weight("bias_ih"),
+        "recurrent_bias": call.weight("bias_hh"),
+        "has_states": bool(states),
+    }
+    kind = next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in ("RNNCell", "LSTMCell", "GRUCell"))
+    op: Op
+    match kind:
+        case "LSTMCell":
+            op = LSTM(**shared)
+        case "GRUCell":
+            op = GRU(**shared, gates="rzh")
+        case _:
+            op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
+    made = steps.add(op, x, *states)
+    count = 2 if kind == "LSTMCell" else 1
+    axes = ("batch",) if len(shape) == 2 else ()
+    out = shape[:-1]
+    ended = [steps.add(Reshape(shape=(*out, -1)), Ref(made.step, index)) for index in range(1, 1 + count)]
+    return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c")[:count] if count > 1 else ())
