@@ -1,6 +1,6 @@
 """What each party gave for a captured call, how far it may lie from NumPy, and every pair of them compared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -85,9 +85,10 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         evidence.near["framework", "numpy"] = close
     else:
         evidence.allowed["framework"] = _allowed(ours, usual, capture.outputs, first)
+        _shorten(evidence, "framework", ours, usual, capture.outputs, lambda precision: _allowed(ours, precision, capture.outputs))
     if answer is None:
         return
-    if precision == usual and _same(capture.outputs, answer):
+    if precision == usual and _same(capture.outputs, answer) and "framework" not in evidence.shortcuts:
         evidence.allowed["onnx"] = evidence.allowed["framework"]
         if close.ok:
             evidence.near["numpy", "onnx"] = close.mirrored()
@@ -150,6 +151,20 @@ def _allowed(
     return tuple(looked)
 
 
+Allowed = Callable[[Precision], tuple[np.ndarray, ...]]
+
+
+def _shorten(evidence: Evidence, party: str, ours: Reference, precision: Precision, outputs: Arrays, allowed: Allowed) -> None:
+    """Allows a party that lies beyond its allowance the shortcuts of the ops, where these explain it; yours may take all of them."""
+    words = [step.op.shortcut for step in ours.steps if step.op.shortcut and (party == "expected" or getattr(step.op, "shortcuts", False))]
+    if not words or compare(outputs, ours.values[-1], evidence.allowed[party]).ok:
+        return
+    loose = allowed(replace(precision, shortcuts=True))
+    if compare(outputs, ours.values[-1], loose).ok:
+        evidence.allowed[party] = loose
+        evidence.shortcuts[party] = " and ".join(dict.fromkeys(words))
+
+
 def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, drift: Drift | None, digits: float) -> None:
     """How far the user's values may lie from NumPy: the layer's own rounding, that of the layers before, and of storing or typing them."""
     evidence.outputs["expected"] = mine
@@ -170,11 +185,8 @@ def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, d
         return tuple(slack + extra if extra.any() else slack for slack, extra in zip(own, more, strict=True))
 
     evidence.allowed["expected"] = allowed(precision)
-    if "expected" not in evidence.paths and not compare(mine, ours.values[-1], evidence.allowed["expected"]).ok:
-        loose = allowed(replace(precision, cancels=True))
-        if compare(mine, ours.values[-1], loose).ok:
-            evidence.allowed["expected"] = loose
-            evidence.notes.append("yours is within rounding if the variance was taken as E[x²] - E[x]², which loses digits far from zero")
+    if "expected" not in evidence.paths:
+        _shorten(evidence, "expected", ours, precision, mine, allowed)
 
 
 def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None) -> dict[Pair, Comparison]:

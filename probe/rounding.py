@@ -24,7 +24,17 @@ import numpy as np
 from probe.blocks import blocks, places
 from probe.layer import Ref, Step, weights_of
 
-__all__ = ["Precision", "allowances", "of_partial_sums", "of_sums", "precision_of", "settle", "smallest_visible_change", "worst_case"]
+__all__ = [
+    "SIGMAS",
+    "Precision",
+    "allowances",
+    "of_partial_sums",
+    "of_sums",
+    "precision_of",
+    "settle",
+    "smallest_visible_change",
+    "worst_case",
+]
 
 SIGMAS = 6.0
 _LOOK_TERMS = 1 << 24
@@ -44,8 +54,8 @@ class Precision:
     casts: bool = False
     certain: bool = False
     """Whether a second look asks what no order of summation can exceed, instead of what is probable."""
-    cancels: bool = False
-    """Whether the party may take a variance as E[x²] - E[x]²."""
+    shortcuts: bool = False
+    """Whether the party may take the shortcuts that lose digits (``Op.shortcut``)."""
 
 
 _UNITS = {

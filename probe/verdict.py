@@ -28,6 +28,8 @@ class Evidence:
     threads: int = 0
     near: dict[Pair, Comparison] = field(default_factory=dict)
     """Comparisons already made on the way to the allowances."""
+    shortcuts: dict[str, str] = field(default_factory=dict)
+    """What a party does that loses digits, where its values are within rounding for no other reason."""
     known: np.ndarray | None = None
     """Where the user gave values, where not everywhere."""
     paths: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
@@ -71,6 +73,7 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
             return "unchecked", f"unchecked: {reason}"
         used = max(comparison.ratio for comparison in comparisons.values())
         told = f"the largest difference is {used:.2g} of what rounding allows" if used else "there is no difference at all"
+        told += "".join(f", given that {NAMES[party]} {words}" for party, words in evidence.shortcuts.items())
         return "agree", f"agree: {_listed(present)} agree; {told}"
     if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
         reason = evidence.missing.get("numpy", "")

@@ -53,8 +53,8 @@ def _layer_normalization(layer: Any, call: Call) -> Description:
     # Keras reshapes the parameters, so that axes given out of order do not mean transposed parameters.
     sizes = tuple(call.shape[axis] for axis in axes)
     scale, bias = (call.weight(name, getattr(layer, name), shape=sizes, cast=False) for name in ("gamma", "beta"))
-    cancels = call.backend in _CANCELS
-    op = ops.LayerNormalization(scale=scale, bias=bias, epsilon=float(layer.epsilon), axes=axes, cancels=cancels)
+    shortcuts = call.backend in _CANCELS
+    op = ops.LayerNormalization(scale=scale, bias=bias, epsilon=float(layer.epsilon), axes=axes, shortcuts=shortcuts)
     return Description((Step(op),), _names(ndim, axes), _names(ndim, axes))
 
 
@@ -64,8 +64,8 @@ def _group_normalization(layer: Any, call: Call) -> Description:
     axis = int(layer.axis) % ndim
     # Only Keras 2 casts these two to the compute dtype.
     scale, bias = (call.weight(name, getattr(layer, name), cast=call.legacy) for name in ("gamma", "beta"))
-    cancels = call.backend in _CANCELS
-    step = Step(ops.GroupNormalization(scale=scale, bias=bias, groups=layer.groups, epsilon=float(layer.epsilon), cancels=cancels))
+    shortcuts = call.backend in _CANCELS
+    step = Step(ops.GroupNormalization(scale=scale, bias=bias, groups=layer.groups, epsilon=float(layer.epsilon), shortcuts=shortcuts))
     names = _names(ndim, (axis,))
     if axis == 1:
         return Description((step,), names, names)

@@ -23,7 +23,7 @@ def convolution(module: Any, call: Call) -> Description:
         inner = ((0, 0),) * rank
         before = [Pad(pads=((0, 0), (0, 0), *pads), mode=_MODES[module.padding_mode])]
     strides, dilations = ntuple(module.stride, rank), ntuple(module.dilation, rank)
-    conv = Conv(weight=weight, bias=bias, strides=strides, pads=inner, dilations=dilations, groups=module.groups)
+    conv = Conv(weight=weight, bias=bias, strides=strides, pads=inner, dilations=dilations, groups=module.groups, shortcuts=call.shortcuts)
     sizes = [
         (size + sum(pad) - (k - 1) * d - 1) // s + 1
         for size, pad, k, d, s in zip(call.x.shape[-rank:], pads, module.kernel_size, dilations, strides, strict=True)

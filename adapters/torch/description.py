@@ -20,8 +20,10 @@ __all__ = [
     "Call",
     "batched",
     "chain",
+    "composed",
     "describe",
     "described",
+    "described_by_name",
     "describes",
     "framework_class",
     "ntuple",
@@ -43,8 +45,8 @@ class Call:
     read: Callable[[str], Weight | None]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the ``Ref`` of that input."""
-    contiguous: bool = True
-    """Whether the tensors lie in memory as their shapes say (not so in the memory format channels_last)."""
+    shortcuts: bool = False
+    """Whether PyTorch may choose kernels that lose digits here (``Op.shortcut``)."""
 
     @property
     def x(self) -> np.ndarray:
@@ -109,6 +111,18 @@ def describe(module: Any, call: Call) -> Description:
     return entry.describe(module, call)
 
 
+def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> Description:
+    """The steps of what a module of that class with these attributes computes, for a function that does the same."""
+    entry = _TABLE.get(name)
+    if entry is None:
+        raise Undescribed(f"torch.nn.{name} has no description; one would go in adapters/torch")
+    module = type(name, (), dict(attributes))()
+    reason = entry.refuses(module)
+    if reason:
+        raise Undescribed(reason)
+    return entry.describe(module, call)
+
+
 def refusal(module: Any) -> str:
     """Why the module has no description, or ""; the reasons that need no call, so that the listing has them too."""
     owner = _owner(module)
@@ -125,6 +139,15 @@ def framework_class(module: Any) -> bool:
     if owner is None or owner.__module__ in ("torch.nn.modules.container", "torch.nn.modules.module"):
         return False
     return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn."))
+
+
+_COMPOSED = ("Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer")
+
+
+def composed(module: Any) -> bool:
+    """Whether it is one of PyTorch's modules that are described as a whole where they are asked for, and swept as their parts."""
+    owner = _definer(module, "forward")
+    return "forward" not in vars(module) and owner is not None and owner.__name__ in _COMPOSED and framework_class(module)
 
 
 def public_name(cls: type) -> str:

@@ -49,5 +49,5 @@ def group_norm(module: Any, call: Call) -> Description:
     """Over each group of channels and all of space."""
     scale, bias = call.weight("weight"), call.weight("bias")
     # ATen/native/cpu/group_norm_kernel.cpp: in channels_last the variance is E[x²] - E[x]².
-    op = GroupNormalization(scale=scale, bias=bias, groups=module.num_groups, epsilon=module.eps, cancels=not call.contiguous)
+    op = GroupNormalization(scale=scale, bias=bias, groups=module.num_groups, epsilon=module.eps, shortcuts=call.shortcuts)
     return chain(op, input_axes=("batch", "channels", *SPATIAL.get(call.x.ndim - 2, ())))

@@ -59,6 +59,9 @@ class Op:
     products: ClassVar[Callable[..., np.ndarray] | None] = None
     """For sums: ``products(inputs, where)`` gives the terms of those outputs as (elements, channels, taps)."""
 
+    shortcut: ClassVar[str] = ""
+    """A way of computing this that loses more digits and is in use, as what a party does ("takes …"); ``allowance`` holds it where
+    the precision has ``shortcuts``. An op's field ``shortcuts`` says that the framework may take it."""
     moves: ClassVar[bool] = False
     """Whether ``allowance`` takes each element's slack as it comes, in float32 too, and never squares it."""
 

@@ -10,7 +10,9 @@ from probe.layer import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import convolve, convolve_squares
+from probe.ops.transforms import of_fourier, of_winograd
 from probe.ops.windows import Pads, flat, padded, seen, windows
+from probe.rounding import SIGMAS
 
 __all__ = ["Conv"]
 
@@ -28,6 +30,8 @@ class Conv(Sum):
     pads: Pads
     dilations: tuple[int, ...]
     groups: int = 1
+    shortcuts: bool = False
+    shortcut = "goes through transforms (Winograd, Fourier), which lose more than sums of products"
 
     def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         return inputs[1] if self.weight is None else self.weight.value
@@ -79,10 +83,23 @@ class Conv(Sum):
         return out
 
     def incoming(self, slack):
-        if self.weight is None:
-            raise NotImplementedError("a kernel that is an input carries its own slack")
+        assert self.weight is not None
         out = self._squares(slack, self.weight.value).astype(np.float64, copy=False)
         return np.sqrt(out, out=out)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().allowance(inputs, slacks if self.weight is not None else (None,), outputs, precision, where)
+        if self.weight is None:
+            for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
+                if not any(one is None for one in moved):
+                    own = own + np.sqrt(self._squares(*(np.asarray(one, np.float64) for one in moved)))
+        if precision.shortcuts and precision.unit and self.groups == 1 and math.prod(self._kernel(inputs).shape[2:]) > 1:
+            x, w = padded(inputs[0], self.pads), self._kernel(inputs).astype(np.float64)
+            variance = of_fourier(x, w)
+            if w.shape[2:] == (3, 3) and {*self.strides, *self.dilations} == {1}:
+                variance = np.maximum(variance, of_winograd(x, w))
+            own = np.maximum(own, SIGMAS * precision.unit / math.sqrt(3) * np.sqrt(variance))
+        return (own,)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias last where there is one."""

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from probe.blocks import apart
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Op
 from probe.rounding import Precision, of_sums
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
+
+_BLOCK = 1 << 20
 
 
 def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
@@ -108,13 +111,16 @@ class BatchNormalization(Op):
         return where
 
 
+_SHORTCUT = "takes the variance as E[x²] - E[x]², which loses digits far from zero"
+
+
 def _statistics_slack(
     x: np.ndarray, mean: np.ndarray, variance: np.ndarray, axes: tuple[int, ...], precision: Precision, slack: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """How far mean and variance taken from x may be off.
 
     The variance comes from squared deviations, in two passes or as Welford's running update (each deviation is then off by the
-    mean's own error), or, where the precision ``cancels``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
+    mean's own error), or, where the precision has ``shortcuts``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
     """
     count = math.prod(x.shape[axis] for axis in axes)
 
@@ -127,7 +133,7 @@ def _statistics_slack(
     of_mean = off(mean * count, sum_squares) / count + 2 * precision.unit * np.abs(mean)
     # Adding the same value again errs the same way again.
     of_mean = np.maximum(of_mean, np.where(variance == 0, count * precision.unit * np.abs(mean), 0))
-    if precision.cancels:
+    if precision.shortcuts:
         fourth = np.square(squared).sum(axis=axes, keepdims=True)
         of_square = off(sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
         of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
@@ -164,7 +170,22 @@ def _emit_normalised(graph, x: str, axes: Sequence[int], epsilon: float) -> str:
 
 def _moments(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     mean = x.mean(axis=axes, keepdims=True)
-    return mean, np.square(x - mean).mean(axis=axes, keepdims=True)
+    axis = max(axes, key=lambda one: x.shape[one])
+    step = max(1, _BLOCK * x.shape[axis] // max(1, x.size))
+    total = np.zeros(mean.shape)
+    for start in range(0, x.shape[axis], step):
+        cut = (slice(None),) * (axis % x.ndim) + (slice(start, start + step),)
+        total += np.square(x[cut] - mean).sum(axis=axes, keepdims=True)
+    return mean, total / math.prod(x.shape[axis] for axis in axes)
+
+
+def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    mean, variance = _moments(x, axes)
+    out = x - mean
+    out /= np.sqrt(variance + epsilon)
+    out *= scale
+    out += bias
+    return out
 
 
 def _normalised_account(
@@ -197,8 +218,8 @@ class LayerNormalization(Op):
     bias: Weight | None
     epsilon: float
     axes: tuple[int, ...]
-    cancels: bool = False
-    """Whether the framework takes the variance as E[x²] - E[x]²."""
+    shortcuts: bool = False
+    shortcut = _SHORTCUT
 
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
@@ -210,9 +231,8 @@ class LayerNormalization(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
-        mean, variance = _moments(x, self.axes)
-        scale, bias = self._parameters(x)
-        return ((x - mean) / np.sqrt(variance + self.epsilon) * scale + bias,)
+        parameters = self._parameters(x)
+        return (apart(lambda part: _normalised(part, self.axes, self.epsilon, *parameters), x, self.axes),)
 
     def emit(self, graph, *inputs):
         shape = graph.shape(inputs[0])
@@ -226,7 +246,6 @@ class LayerNormalization(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,) = inputs
-        precision = replace(precision, cancels=True) if self.cancels else precision
         return (_normalised_allowance(x, *_moments(x, self.axes), self.epsilon, *self._parameters(x), self.axes, precision, slacks[0]),)
 
     def account(self, inputs, outputs, at):
@@ -250,8 +269,8 @@ class GroupNormalization(Op):
     bias: Weight | None
     groups: int
     epsilon: float
-    cancels: bool = False
-    """Whether the framework takes the variance as E[x²] - E[x]²."""
+    shortcuts: bool = False
+    shortcut = _SHORTCUT
 
     def _split(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, *x.shape[2:])
@@ -271,10 +290,9 @@ class GroupNormalization(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
-        groups = self._split(x)
-        mean, variance = _moments(groups, tuple(range(2, groups.ndim)))
-        scale, bias = self._parameters(x)
-        return (((groups - mean) / np.sqrt(variance + self.epsilon) * scale + bias).reshape(x.shape),)
+        groups, parameters = self._split(x), self._parameters(x)
+        axes = tuple(range(2, groups.ndim))
+        return (apart(lambda part: _normalised(part, axes, self.epsilon, *parameters), groups, range(1, groups.ndim)).reshape(x.shape),)
 
     def emit(self, graph, *inputs):
         batch, channels, *spatial = shape = graph.shape(inputs[0])
@@ -291,7 +309,6 @@ class GroupNormalization(Op):
         groups = self._split(x)
         axes = tuple(range(2, groups.ndim))
         slack = None if slacks[0] is None else self._split(slacks[0])
-        precision = replace(precision, cancels=True) if self.cancels else precision
         parameters = self._parameters(x)
         own = _normalised_allowance(groups, *_moments(groups, axes), self.epsilon, *parameters, axes, precision, slack)
         return (own.reshape(x.shape),)
