@@ -1,10 +1,10 @@
 """Large arrays walked together in pieces that stay in cache."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-__all__ = ["Locate", "blocks", "places", "same_bits"]
+__all__ = ["Locate", "apart", "blocks", "places", "same_bits"]
 
 _SIZE = 1 << 15
 
@@ -49,6 +49,25 @@ def _along(shape: tuple[int, ...], order: list[int], start: int, corner: tuple[i
         return tuple(int(at[order.index(axis)]) + base for axis, base in enumerate(corner))
 
     return locate
+
+
+def apart(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, together: Iterable[int], size: int = 1 << 20) -> np.ndarray:
+    """f(x) for an f that looks along the axes ``together`` alone, in pieces cut along the others; those keep their sizes."""
+    kept = {axis % x.ndim for axis in together}
+    free = [axis for axis in range(x.ndim) if axis not in kept and x.shape[axis] > 1]
+    if x.size <= size or not free:
+        return f(x)
+    axis = max(free, key=lambda one: abs(x.strides[one]))
+    step = max(1, size * x.shape[axis] // x.size)
+    out: np.ndarray | None = None
+    for start in range(0, x.shape[axis], step):
+        cut = (slice(None),) * axis + (slice(start, start + step),)
+        part = apart(f, x[cut], kept, size)
+        if out is None:
+            out = np.empty((*part.shape[:axis], x.shape[axis], *part.shape[axis + 1 :]), part.dtype)
+        out[cut] = part
+    assert out is not None
+    return out
 
 
 def same_bits(left: np.ndarray, right: np.ndarray) -> bool:

@@ -165,7 +165,9 @@ class PRelu(Elementwise):
     pointwise = False
 
     def f(self, x):
-        return np.where(x >= 0, x, self.slope.value.astype(x.dtype) * x)
+        out = np.asarray(self.slope.value.astype(x.dtype) * x)
+        np.copyto(out, x, where=x >= 0)
+        return out
 
     def account(self, inputs, outputs, at):
         slope = self.slope.value

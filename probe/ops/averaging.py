@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.blocks import apart
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Indices, Op
 from probe.ops.pooling import AdaptivePool, Pool, fitted, reduced
@@ -84,7 +85,7 @@ class AveragePool(Pool):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         pads, divisor = self._layout(x.shape[2:])
-        return (self._totals(x, pads) / divisor,)
+        return (apart(lambda part: self._totals(part, pads) / divisor, x, range(2, x.ndim)),)
 
     def emit(self, graph, *inputs):
         x, window = inputs[0], math.prod(self.kernel)

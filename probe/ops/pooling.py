@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from probe.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op
 from probe.ops.windows import Pads, flat, padded, seen
@@ -67,7 +68,9 @@ class MaxPool(Pool):
     ceil_mode: bool = False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        (x,) = inputs
+        return (apart(self._pooled, inputs[0], range(2, inputs[0].ndim)),)
+
+    def _pooled(self, x: np.ndarray) -> np.ndarray:
         lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
         x = fitted(x, self._reach(x.shape[2:], self.ceil_mode, self.dilations), lowest)
         for axis, (k, s, d) in enumerate(zip(self.kernel, self.strides, self.dilations, strict=True), start=2):
@@ -77,7 +80,7 @@ class MaxPool(Pool):
             for tap in range(1, k):
                 best = np.maximum(best, x[(*lead, slice(tap * d, tap * d + (count - 1) * s + 1, s))])
             x = best
-        return (np.ascontiguousarray(x),)
+        return np.ascontiguousarray(x)
 
     def emit(self, graph, *inputs):
         pads = self._reach(graph.shape(inputs[0])[2:], self.ceil_mode, self.dilations)

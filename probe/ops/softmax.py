@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from probe.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.activation import sigmoid
 from probe.ops.base import Op, spread
@@ -41,7 +42,7 @@ class Softmax(Op):
     sign: ClassVar[float] = 1.0
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (_softmax(self.sign * inputs[0], self.axis),)
+        return (apart(lambda x: _softmax(self.sign * x, self.axis), inputs[0], (self.axis,)),)
 
     def emit(self, graph, *inputs):
         return (graph.op("Softmax", inputs[0], axis=self.axis),)
@@ -88,8 +89,11 @@ class LogSoftmax(Op):
     axis: int
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        below = inputs[0] - inputs[0].max(axis=self.axis, keepdims=True)
-        return (below - np.log(np.exp(below).sum(axis=self.axis, keepdims=True)),)
+        def one(x: np.ndarray) -> np.ndarray:
+            below = x - x.max(axis=self.axis, keepdims=True)
+            return below - np.log(np.exp(below).sum(axis=self.axis, keepdims=True))
+
+        return (apart(one, inputs[0], (self.axis,)),)
 
     def emit(self, graph, *inputs):
         return (graph.op("LogSoftmax", inputs[0], axis=self.axis),)
@@ -136,8 +140,7 @@ class Sparsemax(Op):
         return members, (total - 1) / members
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        _, level = self._support(inputs[0])
-        return (np.maximum(inputs[0] - level, 0),)
+        return (apart(lambda x: np.maximum(x - self._support(x)[1], 0), inputs[0], (self.axis,)),)
 
     def emit(self, graph, *inputs):
         size = graph.shape(inputs[0])[self.axis]
@@ -182,8 +185,11 @@ class Glu(Op):
     axis: int
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        value, gate = np.split(inputs[0], 2, axis=self.axis)
-        return (value * sigmoid(gate),)
+        def one(x: np.ndarray) -> np.ndarray:
+            value, gate = np.split(x, 2, axis=self.axis)
+            return value * sigmoid(gate)
+
+        return (apart(one, inputs[0], (self.axis,)),)
 
     def emit(self, graph, *inputs):
         value, gate = graph.ops("Split", inputs[0], axis=self.axis, num_outputs=2, outputs=2)
