@@ -67,7 +67,11 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module to import first: your own layers.")
 @click.option("--trust", is_flag=True, help="Let the file run the code it holds.")
 @click.option("--json", "json_", metavar="FILE|-", help="The report as JSON.")
-@click.option("--save", metavar="FILE.npz", help="Inputs, stored and effective weights, every party's output.")
+@click.option(
+    "--save",
+    metavar="FILE",
+    help="Inputs, stored and effective weights, every party's output: .npz; or for a test bench a C header (.h) or plain numbers (.txt).",
+)
 @click.option("--strict", is_flag=True, help="With --all: exit 2 where any layer could not be checked.")
 @click.version_option(__version__, prog_name="probe")
 def _command(**options: Any) -> None:

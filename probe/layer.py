@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from probe.ops.base import Op
 
-__all__ = ["Description", "Layer", "Recipe", "Ref", "Step", "Weight", "weights_of"]
+__all__ = ["Description", "Grid", "Layer", "Recipe", "Ref", "Step", "Weight", "weights_of"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,23 @@ class Layer:
     """Why it cannot be checked, or empty."""
     output_shape: tuple[int | None, ...] | None = None
     parameters: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The integers behind quantised values: ``effective = scale * (integer - zero_point)``.
+
+    ``scale`` and ``zero_point`` broadcast against the values in the framework's layout.
+    """
+
+    scale: "np.ndarray"
+    bits: int
+    signed: bool = True
+    zero_point: "np.ndarray | int" = 0
+
+    def integers(self, effective: "np.ndarray") -> "np.ndarray":
+        """The int64 that stands for each value."""
+        return ((effective / self.scale).round() + self.zero_point).astype("int64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +63,8 @@ class Weight:
     axes: tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None
     rows: tuple[int, int] | None = None
+    grid: Grid | None = None
+    """The integers that the effective values stand for, where they are multiples of a scale."""
 
     @property
     def value(self) -> "np.ndarray":

@@ -23,7 +23,7 @@ from ..keras.description import REGISTERED, Call, Reader, array_of, describes, r
 from ..keras.safety import QKERAS
 from . import folded  # noqa: F401 (it registers its layers)
 from .activations import activated, without_activation
-from .quantizers import effective, quantizer_ops
+from .quantizers import effective, grid_of, quantizer_ops
 
 __all__ = ["custom_objects", "reader"]
 
@@ -71,7 +71,7 @@ def reader(layer: Any) -> Reader:
         quantizer = getattr(layer, f"{attribute}_internal")
         chain = quantizer_ops(quantizer, stored.ndim, f"its {name} goes through")
         value, words = effective(chain, quantizer, stored)
-        return Weight(name, stored, value, (words,))
+        return Weight(name, stored, value, (words,), grid=grid_of(chain, stored, value))
 
     return read
 

@@ -18,7 +18,7 @@ from probe.layer import Description, Weight
 
 from ..keras.description import REGISTERED, Call, array_of, describes
 from .activations import activated, without_activation
-from .quantizers import quantizer_ops, settled
+from .quantizers import grid_of, quantizer_ops, settled
 
 _KERNELS = {"Conv2D": ("kernel", "kernel_quantizer"), "DepthwiseConv2D": ("depthwise_kernel", "depthwise_quantizer")}
 
@@ -69,7 +69,7 @@ def _quantized(
         return Weight(name, stored, folded, (words,), parts)
     chain = quantizer_ops(quantizer, folded.ndim, f"its folded {name} goes through")
     value, more = settled(chain, quantizer, folded, lambda: layer.get_folded_weights()[place])
-    return Weight(name, stored, value, (words, more), parts)
+    return Weight(name, stored, value, (words, more), parts, grid=grid_of(chain, folded, value))
 
 
 @describes("QConv2DBatchnorm")

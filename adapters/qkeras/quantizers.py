@@ -14,8 +14,9 @@ import tf_keras
 
 from probe import ops
 from probe.errors import MissingExtra, Undescribed
+from probe.layer import Grid
 
-__all__ = ["effective", "function_ops", "quantizer_ops", "settled"]
+__all__ = ["effective", "function_ops", "grid_of", "quantizer_ops", "settled"]
 
 if not hasattr(qkeras, "QDense"):
     raise MissingExtra(
@@ -64,6 +65,21 @@ def quantizer_ops(quantizer: Any, ndim: int, where: str, integer: np.ndarray | N
 
 def _with_integer(op: ops.Op, integer: np.ndarray) -> ops.Op:
     return replace(op, integer=_integer(integer)) if isinstance(op, ops.Quantizer) else op
+
+
+def grid_of(chain: Sequence[ops.Op], stored: np.ndarray, value: np.ndarray) -> Grid | None:
+    """The integers behind values that the quantizer's ops gave, where they are equally far apart."""
+    op = chain[-1]
+    if not isinstance(op, ops.Quantizer | ops.Binary | ops.Ternary) or op.noise != 1 or len(chain) > 1:
+        return None
+    scale = np.asarray(op.step(stored), np.float32)
+    if not scale.all():
+        return None
+    bits, signed = (op.bits, getattr(op, "keep_negative", False)) if isinstance(op, ops.Quantizer) else (op.levels - 1, True)
+    grid = Grid(scale, bits, signed)
+    # The straight-through estimator may leave a value a rounding away from its level.
+    near = np.abs(grid.integers(value) * scale - value) <= 2.0**-20 * scale + 2.0**-22 * np.abs(stored)
+    return grid if near.all() else None
 
 
 def effective(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> tuple[np.ndarray, str]:

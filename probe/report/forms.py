@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from probe.compare import PARTIES
 from probe.errors import BadInput
 from probe.layer import Weight
+from probe.report.bench import header, listing
 from probe.report.text import arrays
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def _weight(weight: Weight) -> dict[str, Any]:
     told: dict[str, Any] = {"stored": _array(weight.stored), "effective": _array(weight.effective), "steps": list(weight.steps)}
     if weight.parts:
         told["parts"] = {name: _array(part) for name, part in weight.parts.items()}
+    if weight.grid is not None:
+        told["bits"], told["signed"] = weight.grid.bits, weight.grid.signed
     if weight.stored is not None and weight.stored.shape == weight.effective.shape and weight.stored.size:
         difference = np.abs(weight.stored.astype(np.float64) - weight.effective)
         told["largest_difference"] = _number(float(difference.max()))
@@ -101,7 +105,16 @@ def to_json(report: "Report") -> str:
 
 
 def save(report: "Report", path: str | Path) -> None:
-    """Writes ``input_0``, ``framework_0``, ``numpy_0``, … and ``stored:NAME`` and ``effective:NAME`` to an .npz, whole or not at all."""
+    """Writes what a test bench needs, whole or not at all: a C header (.h), numbers a line each (.txt), or an .npz.
+
+    The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and ``effective:NAME``, and for quantised weights
+    ``integer:NAME``, ``scale:NAME``, ``zero_point:NAME`` and ``bits:NAME``.
+    """
+    target = Path(path)
+    if target.suffix in (".h", ".txt"):
+        text = header(report) if target.suffix == ".h" else listing(report)
+        _replace(target, lambda file: file.write(text.encode()))
+        return
     held: dict[str, np.ndarray] = {f"input_{i}": x for i, x in enumerate(report.inputs)}
     for party, output in report.outputs.items():
         held |= {f"{party}_{i}": one for i, one in enumerate(arrays(output)) if one is not None}
@@ -110,11 +123,19 @@ def save(report: "Report", path: str | Path) -> None:
         if weight.stored is not None:
             held[f"stored:{name}"] = weight.stored
         held |= {f"part:{name}:{part}": array for part, array in weight.parts.items()}
-    target = Path(path)
+        if weight.grid is not None:
+            held[f"integer:{name}"] = weight.grid.integers(weight.effective)
+            held[f"scale:{name}"] = np.asarray(weight.grid.scale)
+            held[f"zero_point:{name}"] = np.asarray(weight.grid.zero_point)
+            held[f"bits:{name}"] = np.asarray(weight.grid.bits)
+    _replace(target, lambda file: np.savez(file, **held))  # type: ignore[arg-type]
+
+
+def _replace(target: Path, write: Callable[[Any], Any]) -> None:
     partial = target.with_name(target.name + ".part")
     try:
         with partial.open("wb") as file:
-            np.savez(file, **held)  # type: ignore[arg-type]
+            write(file)
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
