@@ -80,7 +80,12 @@ class _Graph:
         return self.ops(kind, *inputs, outputs=1, **attributes)[0]
 
     def scan(
-        self, body: Callable[..., tuple[Sequence[str], ...]], states: Sequence[str], sequences: Sequence[str], reverse: bool = False
+        self,
+        body: Callable[..., tuple[Sequence[str], ...]],
+        states: Sequence[str],
+        sequences: Sequence[str],
+        rank: int,
+        reverse: bool = False,
     ) -> tuple[str, ...]:
         outer, self.nodes = self.nodes, []
         try:
@@ -91,7 +96,7 @@ class _Graph:
         kinds = [onnx.TensorProto.BOOL if kind == "bool" else onnx.TensorProto.FLOAT for kind in self._kinds(sequences)]
         given = [*([onnx.TensorProto.FLOAT] * len(before)), *kinds]
         takes = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip((*before, *parts), given, strict=True)]
-        gives = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in (*after, *shown)]
+        gives = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * rank) for name in (*after, *shown)]
         step, way = helper.make_graph(inner, f"step_{self._name()}", takes, gives), int(reverse)
         return self.ops(
             "Scan",

@@ -103,6 +103,8 @@ class Call:
     """The mask that each input carries, where any does: Keras 3's merging layers read them from the tensors, not from an argument."""
     masks: tuple[np.ndarray, ...] = ()
     """The masks among the arguments and then those that inputs carry, which Refs count after the inputs."""
+    states: Mapping[int, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    """What the stateful recurrences in it held before the call, by the layers' ids."""
 
     @property
     def legacy(self) -> bool:

@@ -18,7 +18,7 @@ from probe.errors import ForwardFailed, NotReached, Undescribed
 from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
 
-from .description import Call, Reader, describe
+from .description import Call, Reader, array_of, describe, widened
 from .loading import qkeras
 from .tensors import Tensors
 from .tree import Place, root_of
@@ -110,6 +110,7 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
         # Before the call, which may change what the layer quantises with.
         reader = _reader(place.layer) if wanted else None
+        held = _states(place.layer, tensors) if wanted else {}
         state.on.append(place.name)
         try:
             result = original(*args, **kwargs)
@@ -125,7 +126,7 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         if dtype == "float64" and any(array.dtype == np.float32 for array in inputs):
             dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
         carried = tuple(places.get(index) for index in range(len(given))) if places else ()
-        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked)
+        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
         return _pushed(place, seen, result, state)
 
     return call
@@ -165,6 +166,15 @@ def _description(place: Place, call: Call) -> tuple[Description | None, str]:
 def _uses_masks(description: Description, call: Call) -> bool:
     sources = (ref for position, step in enumerate(description.steps) for ref in step.sources(position))
     return any(ref.step < 0 and ref.index >= len(call.inputs) for ref in sources)
+
+
+def _states(layer: Any, tensors: Tensors) -> dict[int, tuple[np.ndarray, ...]]:
+    """What stateful recurrences hold: the layer itself or those in it."""
+    if not hasattr(layer, "_flatten_layers"):
+        return {}
+    stateful = [one for one in layer._flatten_layers() if getattr(one, "stateful", False) and getattr(one, "states", None) is not None]
+    held = {id(one): [state for state in tensors.flat(one.states) if state is not None] for one in stateful}
+    return {key: tuple(widened(array_of(state, tensors.keras)) for state in states) for key, states in held.items() if states}
 
 
 def _reader(layer: Any) -> Reader | None:

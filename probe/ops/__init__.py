@@ -10,8 +10,10 @@ from probe.ops.averaging import *
 from probe.ops.base import *
 from probe.ops.binary import *
 from probe.ops.conv import *
+from probe.ops.convlstm import *
 from probe.ops.curves import *
 from probe.ops.elementary import *
+from probe.ops.embedding import *
 from probe.ops.encoding import *
 from probe.ops.flip import *
 from probe.ops.fold import *

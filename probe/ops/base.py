@@ -34,12 +34,17 @@ class Graph(Protocol):
         """Adds a node with several outputs."""
 
     def scan(
-        self, body: Callable[..., tuple[Sequence[str], ...]], states: Sequence[str], sequences: Sequence[str], reverse: bool = False
+        self,
+        body: Callable[..., tuple[Sequence[str], ...]],
+        states: Sequence[str],
+        sequences: Sequence[str],
+        rank: int,
+        reverse: bool = False,
     ) -> tuple[str, ...]:
         """ONNX's Scan along the first axis; ``body(graph, states, parts)`` gives (states after, outputs of the step).
 
-        The last states come first among the names returned, then the outputs of all steps, stacked. What the body uses besides must
-        have been made before.
+        States and outputs have ``rank`` axes each. The last states come first among the names returned, then the outputs of all
+        steps, stacked. What the body uses besides must have been made before.
         """
 
     def const(self, value: Any) -> str:

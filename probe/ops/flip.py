@@ -1,4 +1,4 @@
-"""An axis read from its end."""
+"""An axis read from its end, and axes of one place."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.ops.base import Rearrangement
 
-__all__ = ["Flip"]
+__all__ = ["Flip", "Squeeze", "Unsqueeze"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,3 +25,38 @@ class Flip(Rearrangement):
     def origin(self, where, inputs):
         axis = self.axis % len(where)
         return tuple(inputs[0].shape[axis] - 1 - at if i == axis else at for i, at in enumerate(where))
+
+
+@dataclass(frozen=True, eq=False)
+class Squeeze(Rearrangement):
+    """Without the axes ``axes``, which have one place each."""
+
+    axes: tuple[int, ...]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.squeeze(inputs[0], self.axes),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Squeeze", inputs[0], graph.const(list(self.axes))),)
+
+    def origin(self, where, inputs):
+        rank = inputs[0].ndim
+        gone, rest = {axis % rank for axis in self.axes}, iter(where)
+        return tuple(np.zeros(where[0].shape if where else (), int) if axis in gone else next(rest) for axis in range(rank))
+
+
+@dataclass(frozen=True, eq=False)
+class Unsqueeze(Rearrangement):
+    """With axes of one place at ``axes`` of the output."""
+
+    axes: tuple[int, ...]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.expand_dims(inputs[0], self.axes),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Unsqueeze", inputs[0], graph.const(list(self.axes))),)
+
+    def origin(self, where, inputs):
+        gone = {axis % len(where) for axis in self.axes}
+        return tuple(at for axis, at in enumerate(where) if axis not in gone)

@@ -107,9 +107,8 @@ class Gated(Recurrence):
         """The steps one by one, as ONNX's Scan."""
         x, *rest = inputs
         mask = [graph.op("Cast", rest.pop(0), to=9)] if self.has_mask else []
-        batch, widths = graph.shape(x)[1], (self.recurrent.value.shape[0], self.width)[: self.state_count]
-        states = rest or [graph.const(np.zeros((batch, width))) for width in widths]
-        held = [graph.const(np.zeros((batch, widths[0])))] if self.has_mask else []
+        states = rest or self.emit_zeros(graph, x)
+        held = self.emit_zeros(graph, x)[:1] if self.has_mask else []
         step = self.emit_step(graph)
         share = self.emit_share(graph, x)
 
@@ -118,13 +117,18 @@ class Gated(Recurrence):
             after = step(inner, parts[0], old)
             if not self.has_mask:
                 return after, (inner.op("Identity", after[0]),)
-            keep = inner.op("Unsqueeze", parts[1], inner.const([1]))
+            keep = inner.op("Unsqueeze", parts[1], inner.const(list(range(1, self.rank))))
             after = tuple(inner.op("Where", keep, new, one) for new, one in zip(after, old, strict=True))
             shown = inner.op("Where", keep, after[0], held[0] if self.zero_masked else kept[0])
             return (*after, shown), (inner.op("Identity", shown),)
 
-        *last, sequence = graph.scan(body, (*states, *held), (share, *mask), reverse=self.reverse)
+        *last, sequence = graph.scan(body, (*states, *held), (share, *mask), self.rank, self.reverse)
         return (sequence, *last[: self.state_count])
+
+    def emit_zeros(self, graph, x: str) -> list[str]:
+        """States of zeros."""
+        widths = (self.recurrent.value.shape[0], self.width)[: self.state_count]
+        return [graph.const(np.zeros((graph.shape(x)[1], width))) for width in widths]
 
     def emit_share(self, graph, x: str) -> str:
         share = graph.op("MatMul", x, graph.weight(self.kernel))
@@ -135,7 +139,13 @@ class Gated(Recurrence):
         """(inner graph, share, states) -> the states after; what all steps share is emitted now."""
         raise NotImplementedError
 
-    def emit_gates(self, graph, name: str) -> dict[str, str]:
+    @property
+    def rank(self) -> int:
+        """The axes of a state."""
+        return self.recurrent.value.ndim
+
+    def emit_gates(self, graph, name: str, axis: int = 1) -> dict[str, str]:
+        """The blocks along an axis by their letters."""
         if len(self.gates) == 1:
             return {self.gates: name}
-        return dict(zip(self.gates, graph.ops("Split", name, outputs=len(self.gates), axis=-1, num_outputs=len(self.gates)), strict=True))
+        return dict(zip(self.gates, graph.ops("Split", name, outputs=len(self.gates), axis=axis, num_outputs=len(self.gates)), strict=True))

@@ -226,7 +226,7 @@ class GRU(Gated):
         block = self.emit_gates(graph, weight)["h"]
 
         def step(inner, share, states):
-            shares, rest = self.emit_gates(inner, share), self.emit_gates(inner, second) if second else {}
+            shares, rest = self.emit_gates(inner, share), self.emit_gates(inner, second, 0) if second else {}
             products = self.emit_gates(inner, inner.op("MatMul", states[0], weight))
             z, r = (self.recurrent_activation.emit(inner, _added(inner, shares[one], products[one], rest.get(one, "")))[0] for one in "zr")
             if self.reset_after:

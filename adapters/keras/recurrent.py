@@ -1,0 +1,219 @@
+"""Keras' recurrent layers and their cells: an op for each cell, and around it what RNN does about masks, states and direction.
+
+``go_backwards`` reads from the end and gives the sequence in the order of reading; a mask skips steps, whose output repeats the one
+before. Stacked cells are layers one after the other: where a step is skipped, all of them skip it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.building import Steps
+from probe.errors import Undescribed
+from probe.layer import Description, Ref, weights_of
+
+from .activation import activation_steps
+from .conv import padding_pairs
+from .description import Call, described_class, describes
+
+__all__ = ["Read", "recurrence"]
+
+_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell")
+_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What a recurrent layer gives: the sequence in the order of reading, its last step, and the last states, batch first."""
+
+    sequence: Ref
+    last: Ref
+    states: tuple[Ref, ...]
+
+
+@describes(*_LAYERS, arguments=("mask", "initial_state", "constants"))
+def _recurrent(layer: Any, call: Call) -> Description:
+    steps = Steps()
+    x, *states = _flat(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
+    states = [*states, *_flat(call.arguments.get("initial_state"))]
+    if call.arguments.get("constants") is not None:
+        raise Undescribed("it was called with `constants`")
+    read = recurrence(layer, call, steps, x, call.inputs[x.index].shape, call.arguments.get("mask"), states)
+    outputs = (read.sequence if layer.return_sequences else read.last, *(read.states if layer.return_state else ()))
+    time = ("time", "batch") if getattr(layer, "time_major", False) else ("batch", "time")
+    rank = len(call.inputs[x.index].shape)
+    spatial = _spatial(layer, rank - 3)
+    axes = (*(time if layer.return_sequences else ("batch",)), *spatial("filters" if rank > 3 else "units"))
+    names = ("output", *(f"state {index}" for index in range(len(read.states)))) if layer.return_state else ()
+    if layer.return_state and len(read.states) == 2 and not _stacked(layer.cell):
+        names = ("output", "state h", "state c")
+    return Description(steps.ended(*outputs), (*time, *spatial("channels" if rank > 3 else "features")), axes, names)
+
+
+def _spatial(layer: Any, rank: int) -> Any:
+    places = {0: (), 1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}[rank]
+    first = rank and layer.cell.data_format == "channels_first"
+    return lambda name: (name, *places) if first else (*places, name)
+
+
+def recurrence(
+    layer: Any, call: Call, steps: Steps, x: Ref, shape: tuple[int, ...], mask: Ref | None, states: Sequence[Ref], prefix: str = ""
+) -> Read:
+    """Adds a recurrent layer to the steps, on x (batch, time, ...), with its weights' names after ``prefix``.
+
+    Raises Undescribed where the layer or its cell is not Keras' own.
+    """
+    _known(layer, _LAYERS, call)
+    if _dropping(layer.cell) and call.training:
+        raise Undescribed("dropout is active in it")
+    if getattr(layer, "stateful", False) and states and call.legacy:
+        raise Undescribed("it is stateful and was called with initial states")
+    begun = list(states) or [steps.add(ops.Constant(state)) for state in call.states.get(id(layer), ())]
+    major = getattr(layer, "time_major", False)
+    first = getattr(layer.cell, "data_format", None) == "channels_first"
+    into, back = _orders(len(shape), first)
+    count = shape[0] if major else shape[1]
+    x = x if major and len(shape) == 3 else steps.add(ops.Transpose(perm=into), x)
+    if mask is not None and not major:
+        mask = steps.add(ops.Transpose(perm=(1, 0)), mask)
+    cells = layer.cell.cells if _stacked(layer.cell) else (layer.cell,)
+    spatial = tuple(shape[axis] for axis in into[3:])
+    begun = [_turned(steps, state, len(shape) - 1, first) for state in begun]
+    ended: list[Ref] = []
+    for index, cell in enumerate(cells):
+        given, begun = begun[: _count(cell)], begun[_count(cell) :]
+        options: dict[str, Any] = {
+            "reverse": bool(layer.go_backwards),
+            "has_mask": mask is not None,
+            "has_states": bool(given),
+            "zero_masked": index == len(cells) - 1 and bool(getattr(layer, "zero_output_for_mask", False)),
+        }
+        named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
+        op = replace(_op(cell, call, named, spatial), **options)
+        x = steps.add(op, x, *(() if mask is None else (mask,)), *given)
+        ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+    rank = len(shape)
+    at = (0 if layer.go_backwards else count - 1,)
+    last = steps.add(ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x)
+    last = steps.add(ops.Squeeze(axes=(0,)), last)
+    last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
+    sequence = steps.add(ops.Flip(axis=0), x) if layer.go_backwards else x
+    return Read(sequence if major and rank == 3 else steps.add(ops.Transpose(perm=back), sequence), last, tuple(ended))
+
+
+def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(batch, time, ...) as (time, batch, channels, ...) and the other way round."""
+    inner = tuple(range(2, rank)) if channels_first or rank == 3 else (rank - 1, *range(2, rank - 1))
+    into = (1, 0, *inner)
+    return into, tuple(np.argsort(into).tolist())
+
+
+def _turned(steps: Steps, state: Ref, rank: int, channels_first: bool, out: bool = False) -> Ref:
+    """A state with its channels after the batch axis; ``out``: where Keras has them."""
+    if rank == 2 or channels_first:
+        return state
+    perm = (0, *range(2, rank), 1) if out else (0, rank - 1, *range(1, rank - 1))
+    return steps.add(ops.Transpose(perm=perm), state)
+
+
+def _flat(value: Any) -> list[Ref]:
+    """The Refs anywhere in an argument, in order."""
+    if isinstance(value, Ref):
+        return [value]
+    return [] if value is None else [ref for one in value for ref in _flat(one)]
+
+
+def _stacked(cell: Any) -> bool:
+    return type(cell).__name__ == "StackedRNNCells"
+
+
+def _known(layer: Any, names: Sequence[str], call: Call) -> str:
+    name = described_class(layer, call.watched).__name__
+    if name not in names:
+        raise Undescribed(f"the {type(layer).__name__} inside it is none of {', '.join(names)}")
+    return name
+
+
+def _dropping(cell: Any) -> bool:
+    if _stacked(cell):
+        return any(_dropping(one) for one in cell.cells)
+    return bool(getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0))
+
+
+def _count(cell: Any) -> int:
+    return 2 if "LSTM" in type(cell).__name__ else 1
+
+
+def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
+    """The activation of a state of ``rank`` axes; the last of ``ndim`` of them is Keras' last one."""
+    made = activation_steps(activation, call, ndim)
+    if not made:
+        return ops.Identity()
+    if len(made) > 1 or weights_of(made) or not isinstance(made[0].op, ops.Elementwise | ops.Softmax | ops.LogSoftmax):
+        raise Undescribed(f"its activation {getattr(activation, '__name__', activation)!r} has no description inside a recurrence")
+    op = made[0].op
+    return op if isinstance(op, ops.Elementwise) else replace(op, axis=op.axis - rank)
+
+
+def _op(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> ops.Recurrence:
+    """The op of a cell; its direction, mask and states are those of the layer around it."""
+    if type(cell).__name__ not in _CELLS and not any(one.__name__ in _CELLS for one in type(cell).__mro__):
+        raise Undescribed(f"its cell {type(cell).__name__} has no description")
+    kind = _known(cell, _CELLS, call)
+    rank, ndim = 2 + len(spatial), 2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0)
+    shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
+    if kind != "SimpleRNNCell":
+        shared["recurrent_activation"] = _function(cell.recurrent_activation, call, rank, ndim)
+    if kind == "ConvLSTMCell":
+        return _convolving(cell, call, prefix, spatial, shared)
+    shared["kernel"] = call.weight(f"{prefix}kernel", cell.kernel)
+    shared["recurrent"] = call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel)
+    shared["bias"] = call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None)
+    match kind:
+        case "SimpleRNNCell":
+            return ops.RNN(**shared)
+        case "LSTMCell":
+            return ops.LSTM(**shared, gates="ifgo")
+    return ops.GRU(**shared, gates="zrh", reset_after=bool(cell.reset_after))
+
+
+def _convolving(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]) -> ops.ConvLSTM:
+    rank = len(spatial)
+    axes = (rank + 1, rank, *range(rank))
+    kernel = tuple(cell.kernel_size)
+    strides, dilations = tuple(cell.strides), tuple(cell.dilation_rate)
+    ones = (1,) * rank
+    pads = padding_pairs(cell.padding, spatial, kernel, strides, dilations)
+    sizes = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in zip(spatial, pads, kernel, dilations, strides, strict=True)]
+    return ops.ConvLSTM(
+        **shared,
+        kernel=call.weight(f"{prefix}kernel", cell.kernel, axes=axes),
+        recurrent=call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel, axes=axes),
+        bias=call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None),
+        gates="ifgo",
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        state_pads=padding_pairs("same", sizes, kernel, ones, ones),
+    )
+
+
+@describes("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", arguments=("states",))
+def _cell(layer: Any, call: Call) -> Description:
+    """One step: a sequence of one."""
+    x, *states = (*_flat(call.arguments["inputs"]), *_flat(call.arguments["states"]))
+    if call.training and _dropping(layer):
+        raise Undescribed("dropout is active in it")
+    steps, ended = Steps(), list[Ref]()
+    x = steps.add(ops.Unsqueeze(axes=(0,)), x)
+    for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):
+        given, states = states[: _count(cell)], states[_count(cell) :]
+        op = replace(_op(cell, call, f"cells.{index}." if _stacked(layer) else ""), has_states=True)
+        x = steps.add(op, x, *given)
+        ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+    output = steps.add(ops.Squeeze(axes=(0,)), x)
+    names = ("output", *(f"state {index}" for index in range(len(ended))))
+    return Description(steps.ended(output, *ended), ("batch", "features"), ("batch", "units"), names)
