@@ -163,11 +163,10 @@ def masked(
 def _fast(module: Any, call: Call, given: Mapping[str, Any]) -> bool:
     """Whether PyTorch takes its fused kernel (torch/nn/modules/activation.py, MultiheadAttention.forward), which treats a query
     that may attend to nothing in another way, and goes by the mask where ``is_causal`` only hints at it."""
-    arrays = [call.inputs[given[name].index] for name in ("query", "key", "value")]
     masks = [call.inputs[ref.index] for name in ("attn_mask", "key_padding_mask") if (ref := given.get(name)) is not None]
     return (
-        arrays[0].ndim == 3
-        and all(one.shape == arrays[0].shape and np.array_equal(one, arrays[0], equal_nan=True) for one in arrays[1:])
+        call.fused
+        and call.x.ndim == 3
         and all(mask.dtype == bool for mask in masks)
         and module.in_proj_weight is not None
         and module.in_proj_bias is not None

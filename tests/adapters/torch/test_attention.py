@@ -1,6 +1,7 @@
 """MultiheadAttention in all its arguments, and the modules made of it."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -13,13 +14,18 @@ BOTH = [False, True]
 
 
 class Called(nn.Module):
-    """A module called with keyword arguments: the tensors among them are inputs of this one, in order."""
+    """A module called with keyword arguments: the tensors among them are inputs of this one, in order.
+
+    ``together`` calls it on its first input as query, key and value.
+    """
 
     def __init__(self, inner, names=(), **options):
         super().__init__()
+        self.together = options.pop("together", False)
         self.inner, self.names, self.options = inner, names, options
 
     def forward(self, *given):
+        given = (given[0],) * 3 + given[1:] if self.together else given
         count = len(given) - len(self.names)
         return self.inner(*given[:count], **dict(zip(self.names, given[count:], strict=True)), **self.options)
 
@@ -84,8 +90,88 @@ def test_multihead_attention(options, dims, heads, call, masks, sizes, together,
         return rng.normal(size=shape).astype(np.float32)
 
     query = tensor(queries, 6)
-    given = [query] * 3 if together else [query, tensor(positions, kdim or 6), tensor(positions, vdim or 6)]
+    given = [query] if together else [query, tensor(positions, kdim or 6), tensor(positions, vdim or 6)]
     extra = masks_of(rng, batch, heads, queries, positions, *masks)
-    report = checked(module, [*given, *extra.values()], tuple(extra), dtype, **call)
+    report = checked(module, [*given, *extra.values()], tuple(extra), dtype, together=together, **call)
     assert len(report.outputs["numpy"]) == 2 if call["need_weights"] else isinstance(report.outputs["numpy"], np.ndarray)
     assert all(np.array_equal(report.weights[name].stored, one.float()) for name, one in module.state_dict().items())
+
+
+def named(masks, word):
+    """The masks by the names that Transformer layers give them."""
+    return {name.replace("attn", word) if "attn" in name else f"{word}_{name}": one for name, one in masks.items()}
+
+
+LAYERS = {
+    "TransformerEncoderLayer": {"dim_feedforward": [7, 12], "activation": ["relu", "gelu", nn.SiLU()]},
+    "TransformerDecoderLayer": {"dim_feedforward": [7, 12], "activation": ["relu", "gelu", nn.Tanh()]},
+}
+
+
+@pytest.mark.parametrize("batch_first", BOTH)
+@pytest.mark.parametrize("norm_first", BOTH)
+@pytest.mark.parametrize("masks", ["", "attn", "both"])
+def test_transformer_layers(batch_first, norm_first, masks):
+    rng = np.random.default_rng(0)
+    lengths = (4, 6)
+
+    def tensor(length):
+        return rng.normal(size=(2, length, 8) if batch_first else (length, 2, 8)).astype(np.float32)
+
+    for number, (name, options) in enumerate(LAYERS.items()):
+        kind, decodes = getattr(nn, name), "Decoder" in name
+        for at, activation in enumerate(options["activation"]):
+            wide = options["dim_feedforward"][at % 2]
+            layer = drawn(kind(8, 2, wide, activation=activation, bias=at != 1, batch_first=batch_first, norm_first=norm_first), at)
+            extra = named(masks_of(rng, 2, 2, 4, 4, "bool", masks), "tgt" if decodes else "src")
+            if decodes:
+                extra |= named(masks_of(rng, 2, 2, *lengths, "bool", masks), "memory")
+            inputs = [tensor(4), tensor(6)] if decodes else [tensor(4)]
+            checked(layer, [*inputs, *extra.values()], tuple(extra), torch.float64 if number == at else torch.float32)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+@pytest.mark.parametrize("batch_first", BOTH)
+def test_whole_transformers(batch_first):
+    rng = np.random.default_rng(0)
+    model = drawn(nn.Transformer(8, 2, 2, 1, 12, batch_first=batch_first))
+    source, target = (rng.normal(size=(2, n, 8) if batch_first else (n, 2, 8)).astype(np.float32) for n in (5, 3))
+    causal = np.triu(np.ones((3, 3), bool), 1)
+    padding = np.zeros((2, 5), bool)
+    padding[1, 3:] = True
+    checked(model, [source, target, causal, padding], ("tgt_mask", "memory_key_padding_mask"), tgt_is_causal=True)
+    checked(model.encoder, [source, padding], ("src_key_padding_mask",))
+    checked(model.decoder, [target, source, causal], ("tgt_mask",))
+    reports = list(probe.sweep(open_model(model), [source, target]))
+    kinds = {report.kind for report in reports}
+    assert {"MultiheadAttention", "Linear", "LayerNorm"} <= kinds and "TransformerEncoderLayer" not in kinds
+    assert all(report.ok for report in reports if report.kind in ("MultiheadAttention", "Linear", "LayerNorm"))
+    found = probe.check(open_model(model), "encoder.layers.1", [source, target])
+    assert found.ok and found.kind == "TransformerEncoderLayer" and "self_attn.in_proj_weight" in found.weights
+
+
+def test_padded_positions_of_an_encoder_are_left_as_they_are():
+    """PyTorch's nested tensors write zeros there; nothing of the module is changed by watching."""
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    model = drawn(nn.TransformerEncoder(layer, 2))
+    x = np.random.default_rng(0).normal(size=(2, 4, 8)).astype(np.float32)
+    padding = np.zeros((2, 4), bool)
+    padding[0, 2:] = True
+    report = probe.check(open_model(Called(model, ("src_key_padding_mask",))), "inner.layers.1.self_attn", [x, padding])
+    assert report.ok and any("watching changes the result" in note for note in report.notes)
+    assert model.use_nested_tensor
+
+
+def test_a_query_that_may_attend_to_nothing():
+    """NaN with weights and in the fused kernel, 0 for the heads without; a Transformer layer is left unchecked."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+    padding = np.zeros((2, 3), bool)
+    padding[0] = True
+    for heads, need_weights, gives_nan in ((2, True, True), (2, False, True), (1, False, False)):
+        module = drawn(nn.MultiheadAttention(8, heads, batch_first=True))
+        report = checked(module, [x, padding], ("key_padding_mask",), together=True, need_weights=need_weights)
+        first = report.outputs["numpy"][0] if need_weights else report.outputs["numpy"]
+        assert np.isnan(first[0]).all() == gives_nan
+    layer = drawn(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True))
+    report = probe.check(open_model(Called(layer, ("src_key_padding_mask",))), "inner", [x, padding])
+    assert report.verdict == "unchecked" and "attend to nothing" in report.sentence
