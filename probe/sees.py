@@ -15,6 +15,7 @@ import numpy as np
 from probe.errors import BadInput
 from probe.layer import Ref, Step
 from probe.model import Capture, Model
+from probe.ops import Outputs
 from probe.recompute import in_floats, recompute
 
 __all__ = ["reach_of", "seen"]
@@ -35,7 +36,10 @@ def reach_of(steps: Sequence[Step], inputs: Sequence[np.ndarray], mask: np.ndarr
         for index, one in masks:
             if one is None:
                 continue
-            reached = steps[position].op.reach(one, given) if not index else tuple(np.full(x.shape, one.any()) for x in given)
+            if isinstance(steps[position].op, Outputs):
+                reached = tuple(one if k == index else np.zeros(x.shape, bool) for k, x in enumerate(given))
+            else:
+                reached = steps[position].op.reach(one, given) if not index else tuple(np.full(x.shape, one.any()) for x in given)
             for ref, part in zip(sources, reached, strict=True):
                 if ref.step < 0:
                     found[ref.index] = found[ref.index] | part

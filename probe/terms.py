@@ -15,7 +15,8 @@ from probe.errors import BadInput, Undescribed
 from probe.judge import judge
 from probe.layer import Ref, Step, Weight
 from probe.model import Capture
-from probe.ops import Account, Rearrangement, Reshape, Stage, Terms, Transpose, named
+from probe.narrow import of_column, spread_out
+from probe.ops import Account, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
 from probe.recompute import in_floats, overflown, recompute, widened
 from probe.report.story import Change, Field, Member, Origin, Story, Term, total
 from probe.report.text import arrays
@@ -50,28 +51,37 @@ def explain(
     (capture,) = found.calls
     if capture.description is None:
         raise Undescribed(f"how {layer!r} came about cannot be told: {capture.why}")
+    if not 0 <= output < len(capture.outputs):
+        raise BadInput(f"{layer!r} has {len(capture.outputs)} outputs; output {output} does not exist (they count from 0)")
+    shape = capture.outputs[output].shape
+    place = _place(at, shape, layer)
+    narrow = of_column(capture, place) if expected is None else None
     drift = None
     if expected is not None and given is None:
         drift = drifts(found.model, found.arrays, {(layer, capture.call)}, last=(layer, capture.call), seed=seed).get((layer, capture.call))
-    report = judge(capture, expected, drift)
+    judged = capture if narrow is None else narrow
+    report = judge(judged, expected, drift)
     steps, axes = capture.description.steps, capture.description.output_axes
-    capture = replace(capture, inputs=in_floats(capture.inputs, capture.outputs))
-    values = recompute(steps, capture.inputs)
+    fields = _fields(found, capture, shape, place, output) if sees else ()
+    judged = replace(judged, inputs=in_floats(judged.inputs, judged.outputs))
+    inside = place if narrow is None else (*place[:-1], 0)
+    assert judged.description is not None
+    values = recompute(judged.description.steps, judged.inputs)
     values[-1] = overflown(values[-1], capture.dtype)
-    if not 0 <= output < len(values[-1]):
-        raise BadInput(f"{layer!r} has {len(values[-1])} outputs; output {output} does not exist (they count from 0)")
-    place = _place(at, values[-1][output].shape, layer)
-    fields = _fields(found, capture, values[-1][output].shape, place, output) if sees else ()
+    allowance = _allowance(judged, judged.description.steps, values, inside, output)
     told = {party: arrays(one)[output] for party, one in report.outputs.items()}
+    parties = {party: float(one[inside]) for party, one in told.items() if one is not None and one.shape == values[-1][output].shape}
+    values = values if narrow is None else spread_out(values, shape[-1])
     return Story(
         layer=layer,
         kind=capture.kind,
         call=capture.call,
         at=place,
         value=float(values[-1][output][place]),
-        origin=origin_of(steps, capture.inputs, values, place, output),
-        parties={party: float(one[place]) for party, one in told.items() if one is not None and one.shape == values[-1][output].shape},
-        allowance=_allowance(capture, steps, values, place, output),
+        origin=origin_of(steps, judged.inputs, values, place, output),
+        parties=parties,
+        allowance=allowance,
+        scope="the whole layer" if narrow is None else f"this column of {shape[-1]}",
         verdict=report.verdict,
         sentence=report.sentence,
         output=output,
@@ -156,7 +166,10 @@ class _Road:
         """Follows elements (a row each) back through what only moves them: (which rows, whose element, which); None is padding."""
         rows = np.arange(len(where)) if rows is None else rows
         op = self.steps[ref.step].op if ref.step >= 0 else None
-        if not isinstance(op, Rearrangement):
+        if isinstance(op, Outputs):
+            yield from self.homes(self.steps[ref.step].sources(ref.step)[ref.index], where, rows)
+            return
+        if not isinstance(op, Rearrangement) or ref.index:
             yield rows, ref, where
             return
         which, back = op.follow(where, self.given(ref.step))
@@ -240,9 +253,12 @@ class _Road:
         """Follows one element back to the sum it came from, or to the call's input."""
         later: list[Change] = []
         while ref.step >= 0:
+            if isinstance(self.steps[ref.step].op, Outputs):
+                ref = self.steps[ref.step].sources(ref.step)[ref.index]
+                continue
             op, given, value = self.steps[ref.step].op, self.given(ref.step), float(self.array(ref)[at])
             sources = self.steps[ref.step].sources(ref.step)
-            if isinstance(op, Rearrangement):
+            if isinstance(op, Rearrangement) and not ref.index:
                 which, back = op.follow(np.array([at], int), given)
                 if which[0] < 0:
                     return Origin((), None, value, value, (Change("padding", value), *later))

@@ -1,6 +1,5 @@
 """How one number came about: in the framework's own indices, and adding up, for every class that is described."""
 
-import importlib
 import json
 import math
 import warnings
@@ -229,11 +228,8 @@ def test_terms_add_up_and_stand_where_they_say(name, layer, shapes):
         assert origin.terms or "ConstantPad" in name or "ZeroPad" in name
 
 
-def test_every_described_class_is_told():
-    told = {case.values[0] for case in LAYERS}
-    described = {*importlib.import_module("probe.adapters.torch.description").described()}
-    described |= {*importlib.import_module("probe.adapters.keras.table").DESCRIBED}
-    assert described <= told
+def test_there_are_a_thousand_elements():
+    """Every family of described classes is held by ``test_terms_families.py``."""
     assert len(LAYERS) * ELEMENTS >= 1000
 
 

@@ -134,7 +134,7 @@ class Story:
     allowance: float
     """How far the framework's value may lie from NumPy's by rounding."""
     verdict: str
-    """Of the whole layer."""
+    """Of the whole layer, or of what ``scope`` says."""
     sentence: str
     output: int = 0
     axes: tuple[str, ...] = ()
@@ -143,6 +143,8 @@ class Story:
     framework: str = ""
     how: str = ""
     notes: tuple[str, ...] = ()
+    scope: str = "the whole layer"
+    """What the verdict is about: of a matrix product of very many weights, the element's own column."""
     sees: tuple[Field, ...] = ()
     """What can influence the element at all, for each input of the model, where that was asked for."""
 
@@ -280,4 +282,4 @@ def _render(story: Story) -> str:
         lines += ["", "of the model's input, this element can be influenced by", *map(str, story.sees)]
     for note in story.notes:
         lines += ["", f"note: {note}"]
-    return "\n".join([*lines, "", f"the whole layer: {story.sentence}"])
+    return "\n".join([*lines, "", f"{story.scope}: {story.sentence}"])
