@@ -16,7 +16,7 @@ __all__ = ["convolve", "convolve_squares", "holds", "narrows", "powered", "scale
 
 Pads = Sequence[tuple[int, int]]
 _BLOCK = 1 << 20
-_CACHED = 1 << 14
+_CACHED = 1 << 16
 _KERNEL = 1 << 22
 
 
@@ -145,32 +145,60 @@ class _Window:
             np.matmul(region.reshape(-1, matrix.shape[0]), matrix, out=flat[run])
 
     def _depthwise(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, last: bool, dtype: np.dtype, power: int, scale: float) -> None:
-        """Each channel under its own ``deep`` kernels, tap by tap in blocks that stay in cache."""
-        deep, rank = self.deep, len(self.kernel)
-        step = max(1, _CACHED // max(1, math.prod(self.out))) if not last else len(image)
-        taps = w.reshape(len(image), deep, *self.kernel)
+        """Each channel under its own ``deep`` kernels, in blocks that stay in cache."""
+        step = len(image) if last else max(1, _CACHED // max(1, math.prod(self.out)))
         for start in range(0, len(image), step):
-            channels = slice(start, start + step)
-            part = out[start * deep : (start + step) * deep]
-            for box, _ in _blocks(self.out, min(step, len(image)) * deep, _CACHED):
-                region = self._region(image[channels], box, last, dtype, power, scale)
+            part = image[start : start + step]
+            kernels = w[start * self.deep : (start + step) * self.deep].reshape(len(part), self.deep, self.taps)
+            target = out[start * self.deep : (start + step) * self.deep]
+            for box, _ in _blocks(self.out, len(part) * self.deep, _CACHED):
+                region = self._region(part, box, last, dtype, power, scale)
                 shape = tuple(piece.stop - piece.start for piece in box)
-                for kernel in range(deep):
-                    target = part[(slice(kernel, None, deep), *box)]
-                    if last:
-                        target = np.moveaxis(target, 0, -1)
-                    total: np.ndarray | None = None
-                    product = np.empty(target.shape, dtype)
-                    for tap in np.ndindex(*self.kernel):
-                        factor = taps[(channels, kernel, *tap)]
-                        factor = factor if last else factor.reshape(-1, *(1,) * rank)
-                        under = self._under(tap, shape)
-                        values = region[under] if last else region[(slice(None), *under)]
-                        if total is None:
-                            total = np.multiply(values, factor)
-                        else:
-                            total += np.multiply(values, factor, out=product)
-                    target[...] = total
+                if last:
+                    self._rows(region, kernels, np.moveaxis(target[(slice(None), *box)], 0, -1), shape)
+                else:
+                    target[(slice(None), *box)] = self._runs(region, kernels, shape)
+
+    def _rows(self, region: np.ndarray, kernels: np.ndarray, out: np.ndarray, shape: Sequence[int]) -> None:
+        """Channels last, tap by tap. Without strides kernels are repeated over a few columns: loops over channels alone would be short."""
+        channels, several = len(kernels), 1
+        if self.strides[-1] == 1:
+            several = next(n for n in range(1, shape[-1] + 1) if not shape[-1] % n and (n * channels >= 256 or n == shape[-1]))
+        form = (*shape[:-1], shape[-1] // several, several * channels)
+        total, product = np.empty(form, region.dtype), np.empty(form, region.dtype)
+        for kernel in range(self.deep):
+            for number, tap in enumerate(np.ndindex(*self.kernel)):
+                factor = np.tile(kernels[:, kernel, number], several)
+                values = region[self._under(tap, shape)].reshape(form)
+                if number:
+                    total += np.multiply(values, factor, out=product)
+                else:
+                    np.multiply(values, factor, out=total)
+            out[..., kernel :: self.deep] = total.reshape(*shape, channels)
+
+    def _runs(self, region: np.ndarray, kernels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Channels first: cells one stride apart are brought together, so that every tap is one run of memory, and all are one product.
+
+        The runs go over the ends of rows; what they find there is left out at last.
+        """
+        channels = len(region)
+        sizes = [-(-size // step) for size, step in zip(region.shape[1:], self.strides, strict=True)]
+        grid = np.zeros((channels, *(part for size, step in zip(sizes, self.strides, strict=True) for part in (size, step))), region.dtype)
+        rounded = grid.reshape(channels, *(size * step for size, step in zip(sizes, self.strides, strict=True)))
+        rounded[(slice(None), *(slice(size) for size in region.shape[1:]))] = region
+        rank = len(sizes)
+        phases = grid.transpose(0, *range(2, 2 * rank + 1, 2), *range(1, 2 * rank, 2)).reshape(channels, *self.strides, -1)
+        length = int(np.ravel_multi_index([size - 1 for size in shape], sizes)) + 1
+        columns = np.empty((channels, self.taps, length), region.dtype)
+        for number, tap in enumerate(np.ndindex(*self.kernel)):
+            cells = [t * d for t, d in zip(tap, self.dilations, strict=True)]
+            phase = tuple(cell % step for cell, step in zip(cells, self.strides, strict=True))
+            first = int(np.ravel_multi_index([cell // step for cell, step in zip(cells, self.strides, strict=True)], sizes))
+            columns[:, number] = phases[(slice(None), *phase, slice(first, first + length))]
+        whole = np.empty((channels, self.deep, shape[0] * math.prod(sizes[1:])), region.dtype)
+        np.matmul(kernels, columns, out=whole[..., :length])
+        found = whole.reshape(channels * self.deep, shape[0], *sizes[1:])
+        return found[(slice(None), slice(None), *(slice(size) for size in shape[1:]))]
 
     def _under(self, tap: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
         """The cells of a region that lie under one tap, for ``shape`` output positions."""
