@@ -11,6 +11,7 @@ from probe.blind import blind_spots
 from probe.compare import PARTIES, Comparison
 from probe.drift import Drift
 from probe.expected import Partial, Unshaped, as_outputs
+from probe.known import known_differences
 from probe.layer import Weight, weights_of
 from probe.model import Capture
 from probe.parties import Reference, admit, ask, certainty, pairs, recomputed
@@ -62,6 +63,8 @@ def judge(
     comparisons = pairs(evidence, tolerance, theirs.values[-1] if apart else None)
     if tolerance is None:
         comparisons = {pair: certainty(pair, one, capture, ours, theirs) for pair, one in comparisons.items()}
+    if not all(comparisons.values()):
+        evidence.differences = known_differences(ours.steps, ours.inputs, ours.values)
     verdict, sentence = verdict_on(capture, evidence, comparisons)
     found: dict[str, Any] = {}
     if search is not None and verdict == "diverge":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probe.compare import PARTIES, Comparison
+from probe.known import Known
 from probe.model import Capture
 from probe.rounding import precision_of
 
@@ -30,6 +31,8 @@ class Evidence:
     """Comparisons already made on the way to the allowances."""
     shortcuts: dict[str, str] = field(default_factory=dict)
     """What a party does that loses digits, where its values are within rounding for no other reason."""
+    differences: tuple[Known, ...] = ()
+    """What engines are known to differ in, as far as this call may show it."""
     known: np.ndarray | None = None
     """Where the user gave values, where not everywhere."""
     paths: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
@@ -79,9 +82,12 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
         reason = evidence.missing.get("numpy", "")
         return "diverge", f"diverge: {_listed(present)} differ ({reason})"
     odd = [party for party in present if all(party in pair for pair in apart)]
+    undefined = [one.undefined for one in evidence.differences if one.undefined]
+    if undefined and all(comparison.reason for comparison in apart.values()) and odd not in (["onnx"], ["expected"]):
+        return "diverge", f"diverge: {undefined[0]}; {_extent(apart)}"
     if len(odd) == 1 and len(present) > 2:
         others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
-        return "diverge", f"diverge: {NAMES[odd[0]]} is the odd one out: {_meaning(odd[0], others)}; {_extent(apart)}"
+        return "diverge", f"diverge: {NAMES[odd[0]]} is the odd one out: {_meaning(odd[0], others, evidence)}; {_extent(apart)}"
     if len(apart) == 1:
         left, right = next(iter(apart))
         return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
@@ -89,12 +95,13 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
     return "diverge", f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
 
 
-def _meaning(odd: str, others: Sequence[str]) -> str:
+def _meaning(odd: str, others: Sequence[str], evidence: Evidence) -> str:
     agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
+    known = f"known of it, {evidence.differences[0].says}" if evidence.differences else "none of its differences that are known"
     return {
         "framework": f"{agreed}, so the layer does not do what its configuration says",
         "numpy": f"{agreed}, so the fault is ours: please report it",
-        "onnx": f"{agreed}, so ONNX Runtime computes this layer differently",
+        "onnx": f"{agreed}, so ONNX Runtime computes this layer differently: {known}",
         "expected": f"{agreed}, so your values are not this layer's output on this input",
     }[odd]
 

@@ -20,9 +20,10 @@ def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
 
 
 def _distances(x: np.ndarray, axis: int) -> np.ndarray:
-    """How far each element lies below the largest along the axis."""
+    """How far each element lies below the largest along the axis; 0 for one at -inf, whose exponential is exact."""
     with np.errstate(invalid="ignore"):
-        return np.abs(x - x.max(axis=axis, keepdims=True))
+        distance = np.abs(x - x.max(axis=axis, keepdims=True))
+    return np.where(np.isfinite(distance), distance, 0.0)
 
 
 def _members(x: np.ndarray, at: tuple[int, ...], axis: int) -> np.ndarray:
