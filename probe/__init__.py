@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probe.errors import ProbeError
+    from probe.folding import fold
     from probe.layer import Description, Ref, Step, Weight
     from probe.report import Report
     from probe.road import assert_layer, check, open_model, sweep
@@ -24,6 +25,7 @@ __all__ = [
     "assert_layer",
     "check",
     "explain",
+    "fold",
     "open_model",
     "sweep",
 ]
@@ -40,6 +42,7 @@ _HOMES = {
     "assert_layer": "road",
     "check": "road",
     "explain": "terms",
+    "fold": "folding",
     "open_model": "road",
     "sweep": "road",
 }

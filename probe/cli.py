@@ -55,6 +55,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option("--expect-value", metavar="X", help="Your own value of one element, the one that --at names.")
 @click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
 @click.option("--sees", is_flag=True, help="With --at: which elements of the model's input can influence it at all.")
+@click.option("--fold", is_flag=True, help="The layer's kernel and bias with the batch normalisation after it folded in, proven.")
 @click.option("--thorough", is_flag=True, help="Look at length for the mistake where parties diverge.")
 @click.option("--causes", is_flag=False, flag_value="all", metavar="[SLUG]", help="The mistakes that are known, or one of them at length.")
 @click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
@@ -147,7 +148,11 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
         raise click.UsageError("--sees is about one element: give --at, without --expect-value")
     if options["expect_at"] is not None and options["expect"] is None:
         raise click.UsageError("--expect-at says which part of the output --expect holds: give --expect FILE too")
+    if options["fold"] and (every or any(options[name] is not None for name in ("expect", "expect_input", "expect_value", "at", "call"))):
+        raise click.UsageError("--fold goes with --layer NAME, without --expect, --expect-input, --at and --call")
     with _quiet():
+        if options["fold"]:
+            return _fold(model, str(layer), options)
         return _sweep(model, options) if every else _check(model, str(layer), options)
 
 
@@ -283,6 +288,18 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
     )
     if progress is not None:
         click.echo(f"\r{'':<60}\r", nl=False, err=True)
+    return _told(report, options)
+
+
+def _fold(path: str, layer: str, options: dict[str, Any]) -> int:
+    model = _open(path, options)
+    from probe.folding import fold
+
+    return _told(fold(model, layer, _given(options["input_"]), shape=options["shape"], seed=options["seed"]), options)
+
+
+def _told(report: "Report", options: dict[str, Any]) -> int:
+    """Prints and writes a report as the options say; the exit status."""
     if options["json_"] != "-":
         click.echo(str(report))
     if options["json_"]:

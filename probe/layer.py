@@ -77,6 +77,12 @@ class Weight:
         array = array if self.axes is None else array.transpose(self.axes)
         return array if self.shape is None else array.reshape(self.shape)
 
+    def from_op(self, array: "np.ndarray") -> "np.ndarray":
+        """The other way round: an array in the op's layout brought to the framework's, where all rows are used."""
+        axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+        turned = array.reshape([self.effective.shape[axis] for axis in axes])
+        return turned.transpose([axes.index(axis) for axis in range(len(axes))])
+
     def index_of(self, where: tuple) -> tuple:
         """The framework's indices of elements that are named in the op's layout: ``to_op`` the other way round."""
         axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
