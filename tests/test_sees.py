@@ -108,18 +108,52 @@ def test_a_functional_keras_model_with_two_inputs():
     assert '"indices"' not in story.to_json()
 
 
-def test_values_from_between_the_layers_are_named():
-    class Between(torch.nn.Module):
+class Between(torch.nn.Module):
+    """Functions that are no layers: a sine, a product with a mean over channels, and a join."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(3, 3, 1)
+        self.third, self.fourth, self.last = torch.nn.Conv2d(3, 2, 1), torch.nn.Conv2d(5, 2, 1), torch.nn.Conv2d(2, 2, 3)
+
+    def forward(self, x):
+        y = self.first(x)
+        z = self.second(torch.sin(y))
+        w = self.third(z * y)
+        v = self.fourth(torch.cat([w, y], 1))
+        return self.last(v * v.mean((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize(("layer", "at"), [("second", (1, 2, 0, 3)), ("third", (0, 1, 2, 2)), ("fourth", (1, 0, 4, 4))])
+def test_functions_between_the_layers_are_followed_place_by_place(layer, at):
+    torch.manual_seed(0)
+    net = Between().eval()
+    x = np.random.default_rng(0).normal(size=(2, 2, 6, 5)).astype(np.float32)
+    (field,) = probe.explain(net, layer, x, at=at, sees=True).sees
+    np.testing.assert_array_equal(gradient(net, layer, x, at), field.mask)
+
+
+def test_what_cannot_be_told_place_by_place_is_told_by_sample():
+    torch.manual_seed(0)
+    net = Between().eval()
+    x = np.random.default_rng(0).normal(size=(2, 2, 6, 5)).astype(np.float32)
+    (field,) = probe.explain(net, "last", x, at=(1, 0, 1, 1), sees=True).sees
+    assert (gradient(net, "last", x, (1, 0, 1, 1)) <= field.mask).all()
+    assert not field.mask[0].any()
+
+
+def test_a_layer_that_follows_nothing_is_named():
+    class Alone(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.first, self.second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 3)
 
         def forward(self, x):
-            return self.second(torch.sin(self.first(x)))
+            return self.second(torch.ones(2, 4)) + self.first(x)[:, :3]
 
     x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
-    with pytest.raises(probe.ProbeError, match="'second' takes values that no layer before it gave"):
-        probe.explain(Between().eval(), "second", x, at=(0, 1), sees=True)
+    with pytest.raises(probe.ProbeError, match="'second' takes values that follow nothing before it"):
+        probe.explain(Alone().eval(), "second", x, at=(0, 1), sees=True)
 
 
 def test_the_layer_alone_sees_no_model():
