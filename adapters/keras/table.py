@@ -117,6 +117,7 @@ _FAMILIES = {
         "ZeroPadding2D",
         "ZeroPadding3D",
     ),
+    ".wrappers": ("Bidirectional", "TimeDistributed"),
     "..qkeras": (
         "QActivation",
         "QAdaptiveActivation",

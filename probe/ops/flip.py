@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.ops.base import Rearrangement
 
-__all__ = ["Flip", "Squeeze", "Unsqueeze"]
+__all__ = ["Flip", "Grouped", "Squeeze", "Unsqueeze"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +60,21 @@ class Unsqueeze(Rearrangement):
     def origin(self, where, inputs):
         gone = {axis % len(where) for axis in self.axes}
         return tuple(at for axis, at in enumerate(where) if axis not in gone)
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped(Rearrangement):
+    """The first axis as (..., ``count``): batch and time, which were one, apart again."""
+
+    count: int
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        size, *rest = inputs[0].shape
+        return (inputs[0].reshape(size // self.count, self.count, *rest),)
+
+    def emit(self, graph, *inputs):
+        size, *rest = graph.shape(inputs[0])
+        return (graph.op("Reshape", inputs[0], graph.const([size // self.count, self.count, *rest])),)
+
+    def origin(self, where, inputs):
+        return where[0] * self.count + where[1], *where[2:]
