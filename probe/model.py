@@ -37,6 +37,8 @@ class Capture:
     """Whether the layer ran in training mode."""
     notes: tuple[str, ...] = ()
     """Sentences about this call that the report must carry."""
+    fixed: tuple[int, ...] = ()
+    """Which inputs are known not to follow from the model's input, such as a mask that the model makes itself."""
 
 
 @dataclass(frozen=True)

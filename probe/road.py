@@ -99,7 +99,7 @@ def captured(
 ) -> Captured:
     """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the one that ``call`` picks."""
     model = _opened(model)
-    if layer not in model.names():
+    if layer not in model.names() and not getattr(model, "between", _never)(layer):
         raise UnknownLayer(layer, [one.name for one in model.layers])
     calls: list[Capture] = []
     said: tuple[str, ...]
@@ -220,6 +220,10 @@ def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **
     report = check(model, layer, x, expected=expected, **options)
     if not report.ok:
         raise AssertionError(str(report))
+
+
+def _never(name: str) -> bool:
+    return False
 
 
 def _opened(model: Any) -> Model:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
 
 from probe.errors import BadInput
 from probe.layer import Weight
 
-__all__ = ["array_of", "copied", "dtype_name", "tensors_for", "weight_of"]
+__all__ = ["array_of", "copied", "dtype_name", "tensors_for", "tensors_in", "weight_of", "with_values"]
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
@@ -34,6 +35,19 @@ def copied(tensor: torch.Tensor) -> np.ndarray:
 def dtype_name(tensor: torch.Tensor) -> str:
     """Such as "float32"."""
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def tensors_in(tree: Any) -> list[torch.Tensor]:
+    """The tensors anywhere in arguments or a result, in order."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def with_values(output: Any, replacement: Sequence[np.ndarray]) -> Any:
+    """A call's result with other values in place of its tensors."""
+    leaves, form = pytree.tree_flatten(output)
+    values = iter(replacement)
+    leaves = [torch.from_numpy(np.array(next(values))).to(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    return pytree.tree_unflatten(leaves, form)
 
 
 def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module) -> list[torch.Tensor]:

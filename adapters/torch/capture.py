@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +21,11 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from probe.errors import BadInput, ForwardFailed, Undescribed
-from probe.layer import Description, Ref
+from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
-from .arrays import copied, dtype_name, weight_of
+from .arrays import copied, dtype_name, tensors_in, weight_of, with_values
+from .between import Between
 from .description import Call, describe, framework_class
 from .expectation import mismatch
 
@@ -32,11 +33,16 @@ __all__ = ["watch"]
 
 
 def watch(
-    root: torch.nn.Module, inputs: Sequence[torch.Tensor], watched: Mapping[str, torch.nn.Module], names: Mapping[int, str], on_call: OnCall
+    root: torch.nn.Module,
+    inputs: Sequence[torch.Tensor],
+    watched: Mapping[str, torch.nn.Module],
+    names: Mapping[int, str],
+    on_call: OnCall,
+    between: Between | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Calls ``root`` on the inputs once and returns its outputs.
 
-    ``names`` gives every module's name by its id, for what is said on failure.
+    ``names`` gives every module's name by its id, for what is said on failure. ``between`` watches the function calls.
     """
     _check_arguments(root, inputs)
     watchers = [_Watcher(name, module, on_call) for name, module in watched.items()]
@@ -49,12 +55,14 @@ def watch(
         stack.enter_context(torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext())
         for watcher in watchers:
             stack.enter_context(watcher.hooked())
-        if watchers:
+        if watchers or between is not None:
             _plain(root)
+        if between is not None:
+            stack.enter_context(between.watching(inputs))
         try:
-            return tuple(copied(tensor) for tensor in _tensors(root(*inputs)))
+            return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
         except Exception as error:
-            if any(watcher.raised is error for watcher in watchers):
+            if any(watcher.raised is error for watcher in (*watchers, *(() if between is None else (between,)))):
                 raise
             raise _failure(error, root, inputs, names) from None
 
@@ -67,6 +75,8 @@ class _Watcher:
     module: torch.nn.Module
     on_call: OnCall
     calls: int = 0
+    before: dict[str, np.ndarray] = field(default_factory=dict)
+    """Parameters that the call itself changes, as they were."""
     raised: Exception | None = None
     begun: list[tuple[list[np.ndarray], list[torch.Tensor], Mapping[str, Any], ExitStack]] = field(default_factory=list)
 
@@ -86,21 +96,31 @@ class _Watcher:
                 cache.close()
 
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        given = _tensors((args, kwargs))
+        with torch._C.DisableTorchFunction():  # what is done here is no call of the model's
+            self._begin(module, args, kwargs)
+
+    def _begin(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        given = tensors_in((args, kwargs))
         cache = ExitStack()
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is what the call used.
             cache.enter_context(parametrize.cached())
         arguments = _named(module, args, kwargs)
+        if getattr(module, "max_norm", None) is not None:
+            self.before = {"weight": copied(module.get_parameter("weight"))}  # An embedding with it scales its rows in place.
         self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], arguments, cache))
 
     def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            return self._end(output)
+
+    def _end(self, output: Any) -> Any:
         inputs, given, arguments, cache = self.begun.pop()
         try:
             with cache:
-                capture = self._capture(inputs, given, arguments, _tensors(output))
+                capture = self._capture(inputs, given, arguments, tensors_in(output))
             replacement = self.on_call(capture)
-            return None if replacement is None else _replaced(output, replacement)
+            return None if replacement is None else with_values(output, replacement)
         except Exception as error:
             self.raised = error
             raise
@@ -124,13 +144,17 @@ class _Watcher:
             notes=tuple(_notes(self.module)),
         )
 
+    def _read(self, name: str) -> Weight | None:
+        found, before = weight_of(self.module, name), self.before.get(name)
+        return found if found is None or before is None else replace(found, stored=before, effective=before)
+
     def _describe(
         self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any], outputs: list[torch.Tensor]
     ) -> tuple[Description | None, str]:
         try:
             if any(True for _ in self.module.children()) and not framework_class(self.module):
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
-            call = Call(tuple(inputs), lambda name: weight_of(self.module, name), arguments, _shortcuts(given))
+            call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), _fused(given))
             description = describe(self.module, call)
             used = [*given, *outputs, *self.module.parameters(recurse=False)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
@@ -151,11 +175,6 @@ def _plain(root: torch.nn.Module) -> None:
             module.use_nested_tensor = False
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    """The tensors anywhere in arguments or a result, in order."""
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
-
-
 class _Packed(NamedTuple):
     """The parts of a PackedSequence."""
 
@@ -166,7 +185,7 @@ class _Packed(NamedTuple):
 
 
 def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
-    """The arguments by the names of forward's parameters, each tensor as the Ref of its place among ``_tensors``."""
+    """The arguments by the names of forward's parameters, each tensor as the Ref of its place among ``tensors_in``."""
     number = itertools.count()
 
     def referred(leaf: Any) -> Any:
@@ -181,25 +200,23 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
         return kwargs  # forward itself says what is wrong
 
 
+def _fused(given: Sequence[torch.Tensor]) -> bool:
+    """Whether a MultiheadAttention called on these may take its fused kernel, as far as its parameters do not say."""
+    first = {(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in given[:3]}
+    return len(first) == 1 < len(given) and torch.backends.mha.get_fastpath_enabled() and torch._C._len_torch_function_stack() == 0
+
+
 def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
     """Whether kernels may be chosen that take a shortcut: in channels_last, on another device (cuDNN), or NNPACK's without oneDNN."""
     plain = all(tensor.layout != torch.strided or (tensor.is_contiguous() and tensor.device.type == "cpu") for tensor in given)
     return not (plain and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 
-def _replaced(output: Any, replacement: Sequence[np.ndarray]) -> Any:
-    """The module's result with other values in place of its tensors."""
-    leaves, form = pytree.tree_flatten(output)
-    values = iter(replacement)
-    leaves = [torch.from_numpy(np.array(next(values))).to(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-    return pytree.tree_unflatten(leaves, form)
-
-
 def _notes(module: torch.nn.Module) -> Iterator[str]:
     """Names the hooks that are neither ours nor PyTorch's own re-parametrisations."""
     for when, hooks in (("before", module._forward_pre_hooks), ("after", module._forward_hooks)):
         for hook in hooks.values():
-            if not (str(hook.__module__).startswith("torch.") or hook.__module__ == __name__):
+            if not str(hook.__module__).startswith(("torch.", str(__package__))):
                 called = getattr(hook, "__qualname__", type(hook).__name__)
                 yield f"it carries a forward hook of the user's own, {called}, which runs {when} it and may change what it computes"
 
@@ -223,7 +240,9 @@ _REGISTRIES = ("_parameters", "_buffers", "_modules")
 def _saved(module: torch.nn.Module) -> Callable[[], None]:
     cls, attributes = type(module), dict(vars(module))
     registries = {name: dict(attributes[name]) for name in _REGISTRIES}
-    states = [value for value in (*attributes.values(), *registries["_buffers"].values()) if isinstance(value, torch.Tensor)]
+    # An embedding with max_norm changes its weight in its forward.
+    changing = registries["_parameters"].values() if attributes.get("max_norm") is not None else ()
+    states = [value for value in (*attributes.values(), *registries["_buffers"].values(), *changing) if isinstance(value, torch.Tensor)]
     clones = [(state, state.detach().clone()) for state in states]
 
     def restore() -> None:
@@ -270,7 +289,7 @@ def _failure(error: Exception, root: torch.nn.Module, inputs: Sequence[torch.Ten
         frame = trace.tb_frame
         if frame.f_code.co_name == "_call_impl" and isinstance(frame.f_locals.get("self"), torch.nn.Module):
             module = frame.f_locals["self"]
-            given = _tensors((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
+            given = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
         trace = trace.tb_next
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
     wrong = mismatch(module, tuple(given[0].shape)) if given else None

@@ -27,6 +27,7 @@ __all__ = [
     "describes",
     "framework_class",
     "ntuple",
+    "opaque",
     "public_name",
     "refusal",
 ]
@@ -47,6 +48,8 @@ class Call:
     """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the ``Ref`` of that input."""
     shortcuts: bool = False
     """Whether PyTorch may choose kernels that lose digits here (``Op.shortcut``)."""
+    fused: bool = False
+    """Whether its first three tensors are one, and nothing is on that keeps PyTorch from its fused attention."""
 
     @property
     def x(self) -> np.ndarray:
@@ -126,8 +129,10 @@ def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> D
 def refusal(module: Any) -> str:
     """Why the module has no description, or ""; the reasons that need no call, so that the listing has them too."""
     owner = _owner(module)
-    if owner is None:
+    if owner is None and opaque(module):
         return f"{public_name(type(module))} has no description; one would go in adapters/torch"
+    if owner is None:
+        return f"{public_name(type(module))} has a forward of its own: the modules and functions that it calls are checked one by one"
     return _overridden(module, owner) or _TABLE[owner.__name__].refuses(module)
 
 
@@ -139,6 +144,11 @@ def framework_class(module: Any) -> bool:
     if owner is None or owner.__module__ in ("torch.nn.modules.container", "torch.nn.modules.module"):
         return False
     return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn."))
+
+
+def opaque(module: Any) -> bool:
+    """Whether the module is a layer of its own, rather than broken down into the modules and functions that its forward calls."""
+    return framework_class(module)
 
 
 _COMPOSED = ("Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer")

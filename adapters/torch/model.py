@@ -1,21 +1,23 @@
 """An opened PyTorch module: its layers, its names, and how it is run."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from probe.errors import UnknownLayer
+from probe.errors import BadInput, UnknownLayer
 from probe.layer import Layer
 from probe.model import InputSpec, OnCall
 
 from .arrays import tensors_for
+from .between import Between
 from .capture import watch
-from .description import framework_class, refusal
+from .description import composed, framework_class, opaque, refusal
 from .expectation import expectation
+from .functions import functions
 
 __all__ = ["TorchModel", "mode_of", "unwrapped"]
 
@@ -27,6 +29,8 @@ class TorchModel:
     module: torch.nn.Module
     source: str
     notes: tuple[str, ...] = ()
+    _met: dict[str, str] = field(default_factory=dict, repr=False)
+    """The function calls that passes so far have made, and of which functions: no module says them beforehand."""
 
     @property
     def framework(self) -> str:
@@ -39,8 +43,12 @@ class TorchModel:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Modules that compute something themselves, in the order of registration; a shared one under its first name."""
-        return tuple(_layer(name, module) for name, module in self._atomic())
+        """Modules that compute something themselves, in the order of registration; a shared one under its first name.
+
+        After them the function calls between them, as far as a pass has met them.
+        """
+        modules = (_layer(name, module) for name, module in self._atomic())
+        return (*modules, *(_function(name, kind) for name, kind in self._met.items()))
 
     @property
     def first_layer_hint(self) -> str:
@@ -58,22 +66,46 @@ class TorchModel:
         return first.num_embeddings if isinstance(first, torch.nn.Embedding | torch.nn.EmbeddingBag) else None
 
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in _named(self.module, "", shared=True))
+        return (*(name for name, _ in _named(self.module, "", shared=True)), *self._met)
+
+    def between(self, name: str) -> bool:
+        """Whether the name may be that of a function call, ``place/op``, which only a pass can tell."""
+        place, slash, _ = name.rpartition("/")
+        modules = [known for known, _ in _named(self.module, "", shared=True)]
+        return bool(slash) and name not in modules and place in modules
 
     def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
-        return self._run(
-            self.module, inputs, {name: self._find(name) for name in wanted} if wanted is not None else dict(self._atomic()), on_call
-        )
+        if wanted is None:
+            modules = {name: module for name, module in self._atomic() if opaque(module)}
+            return self._run(self.module, inputs, modules, None, on_call)
+        functions = {name for name in wanted if self.between(name)}
+        outputs = self._run(self.module, inputs, {name: self._find(name) for name in wanted if name not in functions}, functions, on_call)
+        for name in sorted(functions - self._met.keys()):
+            raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
+        return outputs
 
     def run_alone(self, name: str, inputs: Sequence[Any], on_call: OnCall) -> None:
+        if self.between(name):
+            raise BadInput(f"{name!r} is a function call between modules, which runs only inside its module: give the model's own input")
         module = self._find(name)
-        self._run(module, inputs, {name: module}, on_call)
+        self._run(module, inputs, {name: module}, (), on_call)
 
     def _run(
-        self, root: torch.nn.Module, inputs: Sequence[Any], watched: dict[str, torch.nn.Module], on_call: OnCall
+        self,
+        root: torch.nn.Module,
+        inputs: Sequence[Any],
+        watched: dict[str, torch.nn.Module],
+        functions: Collection[str] | None,
+        on_call: OnCall,
     ) -> tuple[np.ndarray, ...]:
         names = {id(module): name for name, module in _named(self.module, "")}
-        return watch(root, tensors_for(root, inputs, self.module), watched, names, on_call)
+        between = None
+        if functions is None or functions:
+            between = Between(root, functions, names, lambda module: opaque(module) and not composed(module), on_call)
+        try:
+            return watch(root, tensors_for(root, inputs, self.module), watched, names, on_call, between)
+        finally:
+            self._met.update({} if between is None else between.met)
 
     def _find(self, name: str) -> torch.nn.Module:
         found = next((module for known, module in _named(self.module, "", shared=True) if known == name), None)
@@ -118,11 +150,11 @@ def _named(module: torch.nn.Module, name: str, shared: bool = False, seen: set[i
 
 
 def _atomic(module: torch.nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs, and modules without children."""
+    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs (but of ``composed`` ones), and childless modules."""
     if id(module) in seen:
         return
     seen.add(id(module))
-    if framework_class(module) or not (_is_container(module) or any(True for _ in _children(module))):
+    if (framework_class(module) and not composed(module)) or not (_is_container(module) or any(True for _ in _children(module))):
         yield name, module
         return
     for key, child in _children(module):
@@ -138,3 +170,9 @@ def _layer(name: str, module: torch.nn.Module) -> Layer:
     why = refusal(module)
     parameters = sum(parameter.numel() for parameter in module.parameters() if not is_lazy(parameter))
     return Layer(name, type(module).__name__, () if why else ("numpy", "onnx"), why, None, parameters)
+
+
+def _function(name: str, kind: str) -> Layer:
+    known = kind.rpartition(".")[2].strip("_") in functions() or kind.rpartition(".")[2] in functions()
+    why = "" if known else f"{kind} has no description; one would go in adapters/torch/functions"
+    return Layer(name, kind, ("numpy", "onnx") if known else (), why)

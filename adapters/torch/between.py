@@ -1,0 +1,257 @@
+"""The function calls that a forward makes between its atomic modules, pushed to a callback like calls of layers.
+
+A call is a layer where it returns a tensor that follows from the model's input. It is named after the module whose forward
+makes it and the ONNX op it is: ``layer1.0/add``, and ``layer1.0/add:1`` the second time in the same call of that module.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from probe.errors import Undescribed
+from probe.layer import Description, Ref, Weight
+from probe.model import Capture, OnCall
+
+from .arrays import array_of, copied, dtype_name, tensors_in, with_values
+from .functions import Function, describe_function, named
+
+__all__ = ["Between"]
+
+_CONSTRUCTORS = frozenset(
+    f"{kind}{suffix}" for kind in ("zeros", "ones", "empty", "full", "rand", "randn", "randint") for suffix in ("_like",)
+) | frozenset(f"new_{kind}" for kind in ("zeros", "ones", "empty", "full", "tensor", "empty_strided"))
+"""What takes no more than shape and type from its argument."""
+_NO_LAYERS = frozenset({"requires_grad_", "retain_grad", "grad", "is_complex", "set_", "resize_", "share_memory_", "pin_memory"})
+_CASTS = frozenset("to type type_as _to_copy float double half bfloat16 bool byte int long short char".split())
+_WRITES = frozenset(f"__{name}__" for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split())
+_SHARED = 4
+"""How many of the latest copies are looked through before a tensor is copied again."""
+
+
+@cache
+def _known(function: Callable[..., Any]) -> tuple[str, str]:
+    """The name in the table of functions, and the one to show."""
+    if isinstance(function, torch._ops.OpOverload):
+        return function._schema.name.rpartition("::")[2], str(function)
+    name = function.__name__
+    if name == "__get__":
+        name = function.__self__.__name__  # type: ignore[attr-defined]
+    shown = resolve_name(function) or name
+    return name, shown.removesuffix(".__get__").removeprefix("torch.").removeprefix("nn.")
+
+
+@dataclass
+class _Frame:
+    """A module whose forward is running."""
+
+    name: str
+    module: torch.nn.Module
+    atomic: bool
+    follows: bool
+    counts: Counter = field(default_factory=Counter)
+
+
+class Between(TorchFunctionMode):
+    """Enter it around a forward pass of ``root``; ``wanted`` names the function layers to push, None is all of them.
+
+    ``names`` gives every module's name by its id, ``atomic`` says of a module that its inside is its own. ``met`` maps the
+    layers of the pass to their kinds, ``raised`` is what the callback raised.
+    """
+
+    def __init__(
+        self,
+        root: torch.nn.Module,
+        wanted: Collection[str] | None,
+        names: Mapping[int, str],
+        atomic: Callable[[torch.nn.Module], bool],
+        on_call: OnCall,
+    ) -> None:
+        super().__init__()
+        self.met: dict[str, str] = {}
+        self.raised: Exception | None = None
+        self._root, self._wanted, self._names, self._atomic, self._on_call = root, wanted, names, atomic, on_call
+        self._frames: list[_Frame] = []
+        self._inside = 0
+        self._calls: Counter = Counter()
+        self._following: dict[int, ref[torch.Tensor]] = {}
+        self._copies: OrderedDict[int, tuple[ref[torch.Tensor], int, np.ndarray]] = OrderedDict()
+        self._parameters = {
+            id(tensor): f"{names.get(id(module), '')}.{key}".lstrip(".")
+            for module in root.modules()
+            for key, tensor in (*module._parameters.items(), *module._buffers.items())
+            if tensor is not None
+        }
+
+    @contextmanager
+    def watching(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
+        self.mark(inputs)
+        handles = []
+        for module in self._root.modules():
+            handles.append(module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True))
+            handles.append(module.register_forward_hook(self._leave))
+        try:
+            with self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def mark(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Says of tensors that they follow from the model's input."""
+        for tensor in tensors:
+            self._following[id(tensor)] = ref(tensor)
+
+    def follows(self, tensor: torch.Tensor) -> bool:
+        known = self._following.get(id(tensor))
+        return known is not None and known() is tensor
+
+    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        atomic = self._atomic(module)
+        follows = not self._inside and atomic and any(self.follows(tensor) for tensor in tensors_in((args, kwargs)))
+        self._frames.append(_Frame(self._names.get(id(module), ""), module, atomic, follows))
+        self._inside += atomic
+
+    def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        frame = self._frames.pop()
+        self._inside -= frame.atomic
+        if frame.follows:
+            self.mark(tensors_in(output))
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self._inside or not self._frames:
+            return func(*args, **kwargs)
+        tensors = tensors_in((args, kwargs))
+        if not any(self.follows(tensor) for tensor in tensors):
+            return func(*args, **kwargs)
+        name, shown = _known(func)
+        if name in _CONSTRUCTORS or name in _NO_LAYERS:
+            return func(*args, **kwargs)
+        writes = name in _WRITES or "out" in kwargs or (name.endswith("_") and not name.endswith("__"))
+        before = {id(tensor): self._copy(tensor) for tensor in tensors} if writes else {}
+        output = func(*args, **kwargs)
+        results = [args[0]] if name == "__setitem__" else tensors_in(output)
+        if not results or (not writes and all(any(one is other for other in tensors) for one in results)):
+            return output  # such as contiguous() of what is contiguous
+        self.mark([one for result in results for one in (result, result._base if writes else None) if one is not None])
+        layer = self._named(name)
+        self.met[layer] = shown
+        if self._wanted is not None and layer not in self._wanted:
+            return output
+        return self._pushed(layer, name, shown, (args, kwargs), output, results, before)
+
+    def _named(self, name: str) -> str:
+        frame, base = self._frames[-1], named(name)
+        frame.counts[base] += 1
+        count = frame.counts[base] - 1
+        return f"{frame.name}/{base}" + (f":{count}" if count else "")
+
+    def _copy(self, tensor: torch.Tensor) -> np.ndarray:
+        """A copy of the values, the same one as long as the tensor is not written to."""
+        if tensor.is_inference():
+            return copied(tensor)
+        known = self._copies.get(id(tensor))
+        if known is None or known[0]() is not tensor or known[1] != tensor._version:
+            known = (ref(tensor), tensor._version, copied(tensor))
+            self._copies[id(tensor)] = known
+            if len(self._copies) > _SHARED:
+                self._copies.popitem(last=False)
+        return known[2]
+
+    def _pushed(
+        self, layer: str, name: str, shown: str, given: Any, output: Any, results: list[torch.Tensor], before: Mapping[int, np.ndarray]
+    ) -> Any:
+        inputs: list[np.ndarray] = []
+        fixed: list[int] = []
+        seen: dict[int, Ref | Weight] = {}
+        used = tensors_in(given)
+        for tensor in used:
+            if id(tensor) in seen:
+                continue
+            parameter = self._parameters.get(id(tensor))
+            if parameter is not None and not self.follows(tensor):
+                seen[id(tensor)] = _weight(parameter, self._frames[-1].name, tensor)
+                continue
+            seen[id(tensor)] = Ref(-1, len(inputs))
+            if not self.follows(tensor) and id(tensor) not in before:
+                fixed.append(len(inputs))
+            inputs.append(before[id(tensor)] if id(tensor) in before else self._copy(tensor))
+        outputs = tuple(self._copy(one) for one in results)
+        kinds = [dtype_name(one) for one in results]
+        recipe = Function(inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed)
+        args, kwargs = _replaced(given, seen)
+        description, why = _described(name, shown, recipe, args, kwargs, [*used, *results])
+        floating = [one for one in (*results, *used) if one.is_floating_point() or one.is_complex()]
+        capture = Capture(
+            layer=layer,
+            kind=shown,
+            call=self._calls[layer],
+            inputs=tuple(inputs),
+            outputs=outputs,
+            dtype=dtype_name((floating or results)[0]),
+            description=description,
+            why=why,
+            training=self._frames[-1].module.training,
+            notes=_notes(results[0]),
+            fixed=tuple(fixed),
+        )
+        self._calls[layer] += 1
+        try:
+            replacement = self._on_call(capture)
+        except Exception as error:
+            self.raised = error
+            raise
+        if replacement is None:
+            return output
+        if before:
+            results[0].copy_(torch.from_numpy(np.array(replacement[0])))
+            return output
+        output = with_values(output, replacement)
+        self.mark(tensors_in(output))
+        return output
+
+
+def _weight(name: str, place: str, tensor: torch.Tensor) -> Weight:
+    """A parameter or buffer as a weight, named from the module that uses it."""
+    array = array_of(tensor).view()
+    array.flags.writeable = False
+    return Weight(name.removeprefix(f"{place}.") if place else name, array, array)
+
+
+def _replaced(tree: Any, values: Mapping[int, Any]) -> Any:
+    """The arguments with what stands for each tensor in its place."""
+    if isinstance(tree, torch.Tensor):
+        return values[id(tree)]
+    if isinstance(tree, list | tuple) and not isinstance(tree, torch.Size):
+        parts = [_replaced(one, values) for one in tree]
+        return tuple(parts) if isinstance(tree, tuple) else parts
+    return {key: _replaced(one, values) for key, one in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _described(
+    name: str, shown: str, recipe: Function, args: Sequence[Any], kwargs: Mapping[str, Any], used: Sequence[torch.Tensor]
+) -> tuple[Description | None, str]:
+    try:
+        precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
+        if len(precisions) > 1 and name not in _CASTS:
+            raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
+        if any(tensor.is_complex() for tensor in used):
+            raise Undescribed("complex numbers have no description")
+        return describe_function(name, shown, recipe, args, kwargs), ""
+    except Undescribed as error:
+        return None, str(error)
+
+
+def _notes(tensor: torch.Tensor) -> tuple[str, ...]:
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return ()
+    return (f"computed under torch.autocast in {str(torch.get_autocast_dtype(device)).removeprefix('torch.')}",)

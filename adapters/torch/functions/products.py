@@ -1,0 +1,179 @@
+"""Matrix products, convolutions and attention as functions."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Ref, Weight
+
+from ..description import ntuple
+from .table import Function, Value, function
+
+__all__ = ["attention", "convolution", "linear", "matmul"]
+
+
+@function("matmul", "bmm", "mm", "mv", "dot", "inner", "vdot", "__matmul__", "linalg_matmul", onnx="matmul")
+def matmul(recipe: Function, input: Value, other: Value) -> Ref:
+    return recipe.put(ops.Product(), input, other)
+
+
+@function("__rmatmul__", onnx="matmul")
+def rmatmul(recipe: Function, input: Value, other: Value) -> Ref:
+    return recipe.put(ops.Product(), other, input)
+
+
+@function("addmm", "addbmm", "baddbmm", "addmv", onnx="gemm")
+def addmm(recipe: Function, input: Value, mat1: Value, mat2: Value, *, beta: float = 1, alpha: float = 1) -> Ref:
+    product = recipe.put(ops.Product(), mat1, mat2)
+    if recipe.rank(mat1) == 3 and len(recipe.outputs[0].shape) == 2:
+        raise Undescribed("a sum over the batch has no description")
+    product = product if alpha == 1 else recipe.put(ops.Mul(), product, alpha)
+    return recipe.put(ops.Add(), product, input if beta == 1 else recipe.put(ops.Mul(), input, beta))
+
+
+@function("outer", "ger", onnx="einsum")
+def outer(recipe: Function, input: Value, vec2: Value) -> Ref:
+    return recipe.put(ops.Einsum(equation="i,j->ij"), input, vec2)
+
+
+@function("einsum", onnx="einsum")
+def einsum(recipe: Function, equation: str, *operands: Any) -> Ref:
+    if not isinstance(equation, str):
+        raise Undescribed("einsum by sublists has no description")
+    given: Sequence[Value] = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
+    return recipe.put(ops.Einsum(equation=equation), *given)
+
+
+@function("linear", onnx="gemm")
+def linear(recipe: Function, input: Value, weight: Value, bias: Value | None = None) -> Ref:
+    """x times the transposed weight; a weight of one axis is a vector."""
+    if isinstance(weight, Weight) and weight.value.ndim == 2 and (bias is None or isinstance(bias, Weight)):
+        return recipe.module("Linear", input, {"weight": weight, "bias": bias})
+    rank = recipe.rank(weight)
+    turned = recipe.put(ops.Transpose(perm=(1, 0)), weight) if rank == 2 else weight
+    product = recipe.put(ops.Product(), input, turned)
+    return product if bias is None else recipe.put(ops.Add(), product, bias)
+
+
+def _register_convolution(rank: int) -> None:
+    @function(f"conv{rank}d", onnx="conv")
+    def call(
+        recipe: Function,
+        input: Value,
+        weight: Value,
+        bias: Value | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Ref:
+        return convolution(recipe, rank, input, weight, bias, stride, padding, dilation, groups)
+
+
+for _rank in (1, 2, 3):
+    _register_convolution(_rank)
+
+
+@function("convolution", "_convolution", onnx="conv")
+def any_convolution(
+    recipe: Function,
+    input: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    *rest: Any,
+) -> Ref:
+    if transposed:
+        raise Undescribed("aten.convolution with transposed=True has no description")
+    return convolution(recipe, recipe.rank(weight) - 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def convolution(
+    recipe: Function, rank: int, input: Value, weight: Value, bias: Value | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Ref:
+    """By a parameter as its module does; or by a kernel that is itself an input, for which the bias is added apart."""
+    kernel = recipe.shape(weight)
+    if isinstance(weight, Weight) and (bias is None or isinstance(bias, Weight)):
+        attributes = {"kernel_size": kernel[2:], "out_channels": kernel[0], "padding_mode": "zeros", "groups": groups}
+        attributes |= {"stride": ntuple(stride, rank), "padding": padding, "dilation": ntuple(dilation, rank)}
+        return recipe.module(f"Conv{rank}d", input, {"weight": weight, "bias": bias}, **attributes)
+    dilations = ntuple(dilation, rank)
+    pads: tuple[tuple[int, int], ...] = tuple((p, p) for p in ntuple(0 if isinstance(padding, str) else padding, rank))
+    if padding == "same":
+        totals = [d * (k - 1) for k, d in zip(kernel[2:], dilations, strict=True)]
+        pads = tuple((total // 2, total - total // 2) for total in totals)
+    op = ops.Conv(weight=None, bias=None, strides=ntuple(stride, rank), pads=pads, dilations=dilations, groups=groups)
+    x, alone = recipe.ref(input), recipe.rank(input) == rank + 1
+    if alone:
+        x = recipe.put(ops.Reshape(shape=(1, *recipe.shape(input))), x)
+    found = recipe.put(op, x, weight)
+    if bias is not None:
+        found = recipe.put(ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * rank)), bias))
+    return recipe.reshaped(found) if alone else found
+
+
+def _register_transposed(rank: int) -> None:
+    @function(f"conv_transpose{rank}d", onnx="convtranspose")
+    def call(
+        recipe: Function,
+        input: Value,
+        weight: Value,
+        bias: Value | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Ref:
+        if not isinstance(weight, Weight) or not (bias is None or isinstance(bias, Weight)):
+            raise Undescribed("a transposed convolution whose kernel is computed has no description")
+        kernel = weight.value.shape
+        attributes = {"kernel_size": kernel[2:], "in_channels": kernel[0], "out_channels": kernel[1] * groups, "padding_mode": "zeros"}
+        attributes |= {"groups": groups, "stride": ntuple(stride, rank), "padding": ntuple(padding, rank)}
+        attributes |= {"output_padding": ntuple(output_padding, rank), "dilation": ntuple(dilation, rank)}
+        return recipe.module(f"ConvTranspose{rank}d", input, {"weight": weight, "bias": bias}, **attributes)
+
+
+for _rank in (1, 2, 3):
+    _register_transposed(_rank)
+
+
+@function("scaled_dot_product_attention", onnx="attention")
+def attention(
+    recipe: Function,
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Value | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Ref:
+    """softmax(query · keyᵀ · scale + mask) · value over the last two axes (torch.nn.functional, its reference implementation)."""
+    if dropout_p:
+        raise Undescribed("dropout_p drops attention weights at random")
+    if enable_gqa:
+        raise Undescribed("enable_gqa has no description")
+    (*_, length, deep), (*_, positions, _) = recipe.shape(query), recipe.shape(key)
+    order = (*range(recipe.rank(key) - 2), recipe.rank(key) - 1, recipe.rank(key) - 2)
+    scores = recipe.put(ops.Product(), query, recipe.put(ops.Transpose(perm=order), key))
+    scores = recipe.put(ops.Mul(), scores, 1 / math.sqrt(deep) if scale is None else float(scale))
+    if is_causal:
+        seen = np.tril(np.ones((length, positions), bool))
+        scores = recipe.put(ops.Where(fixed=True), seen, scores, np.float64(-np.inf))
+    elif attn_mask is not None and recipe.array(attn_mask).dtype.kind == "b":
+        scores = recipe.put(ops.Where(fixed=recipe.fixed(attn_mask)), attn_mask, scores, np.float64(-np.inf))
+    elif attn_mask is not None:
+        scores = recipe.put(ops.Add(), scores, attn_mask)
+    return recipe.put(ops.Product(), recipe.put(ops.Softmax(axis=-1), scores), value)

@@ -1,0 +1,158 @@
+"""Reductions, norms, and what goes along an axis in order."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Ref
+
+from .table import Function, Value, function
+
+__all__ = ["norm", "normalize", "topk"]
+
+Dims = int | tuple[int, ...] | list[int] | None
+
+
+def _axes(recipe: Function, input: Value, dim: Dims) -> tuple[int, ...]:
+    rank = recipe.rank(input)
+    if dim is None or (not isinstance(dim, int) and not len(dim)):
+        return tuple(range(rank))
+    return tuple(axis % max(1, rank) for axis in ((dim,) if isinstance(dim, int) else dim))
+
+
+def _reduced(recipe: Function, op: Callable[..., Any], input: Value, dim: Dims, keepdim: bool, **more: Any) -> Ref:
+    if not recipe.rank(input):
+        return recipe.put(ops.Identity(), input)
+    return recipe.put(op(axes=_axes(recipe, input, dim), keepdims=bool(keepdim), **more), input)
+
+
+def _register(names: str, op: Callable[..., Any]) -> None:
+    @function(*names.split(), onnx=op.__name__.lower())
+    def reduction(recipe: Function, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+        return _reduced(recipe, op, input, dim, keepdim)
+
+
+for _names, _op in {
+    "sum": ops.ReduceSum,
+    "mean": ops.ReduceMean,
+    "prod": ops.ReduceProd,
+    "amax": ops.ReduceMax,
+    "amin": ops.ReduceMin,
+    "logsumexp special_logsumexp": ops.ReduceLogSumExp,
+    "all": ops.ReduceAll,
+    "any": ops.ReduceAny,
+}.items():
+    _register(_names, _op)
+
+
+def _register_extreme(name: str, op: Callable[..., Any], place: Callable[..., Any], merge: Callable[[], Any]) -> None:
+    @function(name, onnx=op.__name__.lower())
+    def extreme(recipe: Function, input: Value, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+        """Of all elements, along an axis with the places, or of two tensors."""
+        second = other if other is not None else dim if isinstance(dim, Ref) or hasattr(dim, "effective") else None
+        if second is not None:
+            return recipe.put(merge(), input, second)
+        if dim is None:
+            return _reduced(recipe, op, input, None, False)
+        if not recipe.rank(input):
+            return recipe.put(ops.Identity(), input), recipe.ref(0)
+        values = _reduced(recipe, op, input, dim, keepdim)
+        return values, recipe.put(place(axis=dim % recipe.rank(input), keepdims=bool(keepdim)), input)
+
+
+_register_extreme("max", ops.ReduceMax, ops.ArgMax, ops.Max)
+_register_extreme("min", ops.ReduceMin, ops.ArgMin, ops.Min)
+
+
+def _register_place(name: str, op: Callable[..., Any]) -> None:
+    @function(name, onnx=name)
+    def place(recipe: Function, input: Value, dim: int | None = None, keepdim: bool = False) -> Ref:
+        rank = recipe.rank(input)
+        if dim is not None and rank:
+            return recipe.put(op(axis=dim % rank, keepdims=bool(keepdim)), input)
+        found = recipe.put(op(axis=0), recipe.put(ops.Reshape(shape=(-1,)), input))
+        return recipe.reshaped(found)
+
+
+_register_place("argmax", ops.ArgMax)
+_register_place("argmin", ops.ArgMin)
+
+
+def _spread(name: str, op: Callable[..., Any], with_mean: bool) -> None:
+    @function(name, onnx="reducevar" if op is ops.ReduceVar else "reducestd")
+    def spread(
+        recipe: Function, input: Value, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
+    ) -> Any:
+        """``var(x, False)`` is over all axes: a boolean in the place of ``dim`` says whether it is unbiased."""
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        ddof = correction if correction is not None else int(unbiased)
+        if int(ddof) != ddof:
+            raise Undescribed(f"correction={correction!r}")
+        found = _reduced(recipe, op, input, dim, keepdim, ddof=int(ddof))
+        return (found, _reduced(recipe, ops.ReduceMean, input, dim, keepdim)) if with_mean else found
+
+
+for _name, _op, _both in (
+    ("var", ops.ReduceVar, False),
+    ("std", ops.ReduceStd, False),
+    ("var_mean", ops.ReduceVar, True),
+    ("std_mean", ops.ReduceStd, True),
+):
+    _spread(_name, _op, _both)
+
+
+@function("norm", "linalg_norm", "linalg_vector_norm", onnx="reducel2")
+def norm(
+    recipe: Function, input: Value, p: Any = None, dim: Dims = None, keepdim: bool = False, *, ord: Any = None, dtype: Any = None
+) -> Ref:
+    """The norm of vectors; of matrices the Frobenius one, which is that of their elements."""
+    order = p if ord is None else ord
+    if order in ("fro", None):
+        order = 2
+    elif not isinstance(dim, int) and recipe.rank(input) > 1 and order != 2 and dim is not None and len(dim) == 2:
+        raise Undescribed(f"a matrix norm of order {order!r} has no description")
+    if order == 2:
+        return _reduced(recipe, ops.ReduceL2, input, dim, keepdim)
+    if order == 1:
+        return _reduced(recipe, ops.ReduceL1, input, dim, keepdim)
+    if order in (math.inf, "inf", -math.inf):
+        op = ops.ReduceMin if order == -math.inf else ops.ReduceMax
+        return _reduced_again(recipe, op, recipe.put(ops.Abs(), input), input, dim, keepdim)
+    if order == 0:
+        raise Undescribed("a norm of order 0 has no description")
+    powers = recipe.put(ops.Pow(), recipe.put(ops.Abs(), input), float(order))
+    total = _reduced_again(recipe, ops.ReduceSum, powers, input, dim, keepdim)
+    return recipe.put(ops.Pow(), total, 1.0 / float(order))
+
+
+def _reduced_again(recipe: Function, op: Callable[..., Any], value: Ref, like: Value, dim: Dims, keepdim: bool) -> Ref:
+    """A reduction of a value in the shape of an argument."""
+    return recipe.put(op(axes=_axes(recipe, like, dim), keepdims=bool(keepdim)), value) if recipe.rank(like) else value
+
+
+@function("normalize", onnx="lpnormalization")
+def normalize(recipe: Function, input: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Ref:
+    length = norm(recipe, input, p, dim, True)
+    return recipe.put(ops.Div(), input, recipe.put(ops.Clip(low=eps, high=None), length))
+
+
+@function("topk", onnx="topk")
+def topk(recipe: Function, input: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    if not sorted:
+        raise Undescribed("sorted=False: the order is not said")
+    found = recipe.put(ops.TopK(k=k, axis=dim % max(1, recipe.rank(input)), largest=largest), input)
+    return found, Ref(found.step, 1)
+
+
+@function("sort", onnx="topk")
+def sort(recipe: Function, input: Value, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
+    axis = dim % max(1, recipe.rank(input))
+    return topk(recipe, input, recipe.shape(input)[axis], axis, descending)
+
+
+@function("argsort", onnx="topk")
+def argsort(recipe: Function, input: Value, dim: int = -1, descending: bool = False, stable: bool = False) -> Ref:
+    return sort(recipe, input, dim, descending)[1]

@@ -1,0 +1,313 @@
+"""Functions that move, pick, repeat and overwrite elements."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Ref, Weight
+
+from .table import Function, Value, function
+
+__all__ = ["concat", "getitem", "setitem"]
+
+
+@function(
+    *("view", "reshape", "flatten", "unflatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_", "view_as", "reshape_as", "ravel"),
+    *("_unsafe_view", "_reshape_alias", "atleast_1d", "atleast_2d", "atleast_3d"),
+    onnx="reshape",
+)
+def reshape(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
+    """The elements in row-major order in the shape that the call gave them."""
+    return recipe.reshaped(input)
+
+
+@function("permute", onnx="transpose")
+def permute(recipe: Function, input: Value, *dims: Any) -> Ref:
+    order = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return recipe.put(ops.Transpose(perm=tuple(axis % recipe.rank(input) for axis in order)), input)
+
+
+@function("transpose", "transpose_", "swapaxes", "swapdims", onnx="transpose")
+def transpose(recipe: Function, input: Value, dim0: int, dim1: int) -> Ref:
+    order = list(range(recipe.rank(input)))
+    order[dim0], order[dim1] = order[dim1], order[dim0]
+    return recipe.put(ops.Transpose(perm=tuple(order)), input)
+
+
+@function("t", "T", "H", "numpy_T", onnx="transpose")
+def turned(recipe: Function, input: Value) -> Ref:
+    return recipe.put(ops.Transpose(perm=tuple(reversed(range(recipe.rank(input))))), input)
+
+
+@function("mT", "mH", "adjoint", onnx="transpose")
+def matrix_turned(recipe: Function, input: Value) -> Ref:
+    return transpose(recipe, input, -1, -2)
+
+
+@function("data", "real", onnx="identity")
+def same(recipe: Function, input: Value) -> Ref:
+    return recipe.put(ops.Identity(), input)
+
+
+@function("movedim", "moveaxis", onnx="transpose")
+def movedim(recipe: Function, input: Value, source: Any, destination: Any) -> Ref:
+    rank = recipe.rank(input)
+    pairs = zip(*(((one,) if isinstance(one, int) else one) for one in (destination, source)), strict=True)
+    fixed = {to % rank: of % rank for to, of in pairs}
+    rest = iter(axis for axis in range(rank) if axis not in fixed.values())
+    return recipe.put(ops.Transpose(perm=tuple(fixed[axis] if axis in fixed else next(rest) for axis in range(rank))), input)
+
+
+@function("expand", "expand_as", "broadcast_to", onnx="expand")
+def expand(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
+    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), input)
+
+
+@function("repeat", "tile", onnx="tile")
+def repeat(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
+    shape, wanted = recipe.shape(input), recipe.outputs[0].shape
+    full = (1,) * (len(wanted) - len(shape)) + shape
+    repeats = tuple(to // of if of else 1 for to, of in zip(wanted, full, strict=True))
+    return recipe.put(ops.Tile(repeats=repeats), input if full == shape else recipe.put(ops.Reshape(shape=full), input))
+
+
+@function("repeat_interleave", onnx="gather")
+def repeat_interleave(recipe: Function, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Ref:
+    counts = recipe.array(repeats) if not isinstance(repeats, int) else repeats
+    axis, x = (0, recipe.put(ops.Reshape(shape=(-1,)), input)) if dim is None else (dim, recipe.ref(input))
+    size = recipe.array(input).size if dim is None else recipe.shape(input)[dim]
+    return recipe.put(ops.Gather(axis=axis), x, np.repeat(np.arange(size), counts))
+
+
+@function("cat", "concat", "concatenate", onnx="concat")
+def concat(recipe: Function, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None) -> Ref:
+    """An empty tensor of one axis is left out, as PyTorch does."""
+    kept = [one for one in tensors if recipe.shape(one) != (0,)] or list(tensors)[:1]
+    return recipe.put(ops.Concat(axis=dim if axis is None else axis), *kept)
+
+
+@function("stack", onnx="concat")
+def stack(recipe: Function, tensors: Sequence[Value], dim: int = 0) -> Ref:
+    at = dim % (recipe.rank(tensors[0]) + 1)
+    shape = recipe.shape(tensors[0])
+    lifted = [recipe.put(ops.Reshape(shape=(*shape[:at], 1, *shape[at:])), one) for one in tensors]
+    return recipe.put(ops.Concat(axis=at), *lifted)
+
+
+def _part(recipe: Function, input: Value, axis: int, start: int, stop: int) -> Ref:
+    shape = recipe.shape(input)
+    bounds = [(start, stop) if k == axis % len(shape) else (0, size) for k, size in enumerate(shape)]
+    return recipe.put(ops.Slice(starts=tuple(low for low, _ in bounds), stops=tuple(high for _, high in bounds)), input)
+
+
+@function("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_chunk", "unsafe_split", onnx="split")
+def split(recipe: Function, input: Value, *sizes: Any, dim: int = 0, **kwargs: Any) -> Any:
+    """Where the pieces end is told by their sizes."""
+    axis = sizes[1] if len(sizes) > 1 else dim
+    ends = np.cumsum([0, *(piece.shape[axis] for piece in recipe.outputs)]).tolist()
+    return tuple(_part(recipe, input, axis, low, high) for low, high in pairwise(ends))
+
+
+@function("unbind", "__iter__", onnx="split")
+def unbind(recipe: Function, input: Value, dim: int = 0) -> Any:
+    pieces = (_part(recipe, input, dim, at, at + 1) for at in range(len(recipe.outputs)))
+    return tuple(recipe.put(ops.Reshape(shape=out.shape), piece) for piece, out in zip(pieces, recipe.outputs, strict=True))
+
+
+@function("narrow", "narrow_copy", onnx="slice")
+def narrow(recipe: Function, input: Value, dim: int, start: Any, length: int) -> Ref:
+    first = int(recipe.array(start)) if not isinstance(start, int) else start
+    first += recipe.shape(input)[dim] if first < 0 else 0
+    return _part(recipe, input, dim, first, first + length)
+
+
+@function("select", onnx="slice")
+def select(recipe: Function, input: Value, dim: int, index: int) -> Ref:
+    at = index % recipe.shape(input)[dim]
+    return recipe.reshaped(_part(recipe, input, dim, at, at + 1))
+
+
+@function("slice", onnx="slice")
+def sliced(recipe: Function, input: Value, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Ref:
+    key = [slice(None)] * recipe.rank(input)
+    key[dim] = slice(start, end, step)
+    return getitem(recipe, input, tuple(key))
+
+
+@function("index_select", onnx="gather")
+def index_select(recipe: Function, input: Value, dim: int, index: Value) -> Ref:
+    return recipe.put(ops.Gather(axis=dim), input, index)
+
+
+@function("gather", "take_along_dim", onnx="gatherelements")
+def gather(recipe: Function, input: Value, dim: int, index: Value, *, sparse_grad: bool = False) -> Ref:
+    return recipe.put(ops.GatherElements(axis=dim), input, index)
+
+
+@function("take", onnx="gather")
+def take(recipe: Function, input: Value, index: Value) -> Ref:
+    return recipe.put(ops.Gather(axis=0), recipe.put(ops.Reshape(shape=(-1,)), input), index)
+
+
+@function("roll", onnx="gather")
+def roll(recipe: Function, input: Value, shifts: Any, dims: Any = None) -> Ref:
+    if dims is None or dims == ():
+        flat = recipe.put(ops.Reshape(shape=(-1,)), input)
+        size = recipe.array(input).size
+        return recipe.reshaped(recipe.put(ops.Gather(axis=0), flat, np.roll(np.arange(size), shifts)))
+    found = recipe.ref(input)
+    pairs = zip(*(((one,) if isinstance(one, int) else one) for one in (shifts, dims)), strict=True)
+    for shift, axis in pairs:
+        found = recipe.put(ops.Gather(axis=axis), found, np.roll(np.arange(recipe.shape(input)[axis]), shift))
+    return found
+
+
+@function("flip", "fliplr", "flipud", onnx="slice")
+def flip(recipe: Function, input: Value, *dims: Any) -> Ref:
+    rank = recipe.rank(input)
+    axes = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    turned = {axis % rank for axis in axes}
+    starts = tuple(-1 if axis in turned else 0 for axis in range(rank))
+    return recipe.put(ops.Slice(starts, (None,) * rank, tuple(-1 if axis in turned else 1 for axis in range(rank))), input)
+
+
+@function("tril", "tril_", onnx="trilu")
+def tril(recipe: Function, input: Value, diagonal: int = 0) -> Ref:
+    return recipe.put(ops.Trilu(upper=False, k=diagonal), input)
+
+
+@function("triu", "triu_", onnx="trilu")
+def triu(recipe: Function, input: Value, diagonal: int = 0) -> Ref:
+    return recipe.put(ops.Trilu(upper=True, k=diagonal), input)
+
+
+@function("unfold", onnx="gather")
+def unfold(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
+    """``Tensor.unfold(dimension, size, step)``: windows of one axis, side by side along a new last one; or ``F.unfold``."""
+    if kwargs or len(args) != 3 or not all(isinstance(one, int) for one in args) or len(recipe.outputs[0].shape) <= recipe.rank(input):
+        names = ("kernel_size", "dilation", "padding", "stride")
+        given = {"dilation": 1, "padding": 0, "stride": 1} | dict(zip(names, args, strict=False)) | kwargs
+        return recipe.module("Unfold", input, **given)
+    axis, size, step = args[0] % recipe.rank(input), args[1], args[2]
+    count = (recipe.shape(input)[axis] - size) // step + 1
+    picked = recipe.put(ops.Gather(axis=axis), input, np.arange(count)[:, None] * step + np.arange(size))
+    order = [k for k in range(recipe.rank(input) + 1) if k != axis + 1]
+    return recipe.put(ops.Transpose(perm=(*order, axis + 1)), picked)
+
+
+def _positions(recipe: Function, input: Value, key: Any) -> np.ndarray:
+    """The number of each element that an index picks."""
+    shape = recipe.shape(input)
+    parts = key if isinstance(key, tuple) else (key,)
+    plain = tuple(_indices(recipe, part) for part in parts)
+    return np.arange(math.prod(shape)).reshape(shape)[plain]
+
+
+def _indices(recipe: Function, part: Any) -> Any:
+    if isinstance(part, Ref | Weight):
+        array = recipe.array(part)
+        return array if array.dtype.kind == "b" else array.astype(np.intp)
+    if isinstance(part, slice):
+        return slice(*(int(recipe.array(one)) if isinstance(one, Ref | Weight) else one for one in (part.start, part.stop, part.step)))
+    return np.asarray(part) if isinstance(part, list | tuple) else part
+
+
+def _basic(parts: Sequence[Any]) -> bool:
+    return all(
+        part is None or part is Ellipsis or isinstance(part, slice) or (isinstance(part, int) and not isinstance(part, bool))
+        for part in parts
+    )
+
+
+@function("__getitem__", "index", onnx="slice")
+def getitem(recipe: Function, input: Value, key: Any) -> Ref:
+    """Slices and numbers: Slice. One tensor of indices among full slices: Gather. Anything else: the elements by their numbers."""
+    parts = list(key) if isinstance(key, tuple | list) and not (isinstance(key, list) and all(isinstance(k, int) for k in key)) else [key]
+    shape = recipe.shape(input)
+    if _basic(parts):
+        named = sum(part is not None and part is not Ellipsis for part in parts)
+        spelled: list[Any] = []
+        for part in parts:
+            spelled += [slice(None)] * (len(shape) - named) if part is Ellipsis else [] if part is None else [part]
+        spelled += [slice(None)] * (len(shape) - len(spelled))
+        bounds = [
+            (part % size, part % size + 1, 1) if isinstance(part, int) else part.indices(size)
+            for part, size in zip(spelled, shape, strict=True)
+        ]
+        whole = all(bound == (0, size, 1) for bound, size in zip(bounds, shape, strict=True))
+        found = recipe.ref(input)
+        if not whole:
+            starts, stops, steps = zip(*bounds, strict=True)
+            found = recipe.put(ops.Slice(starts, tuple(max(0, stop) for stop in stops), () if set(steps) == {1} else steps), found)
+        return recipe.reshaped(found)
+    tensors = [at for at, part in enumerate(parts) if isinstance(part, Ref | Weight)]
+    full = all(isinstance(part, slice) and part == slice(None) for at, part in enumerate(parts) if at not in tensors)
+    if len(tensors) == 1 and full and recipe.array(parts[tensors[0]]).dtype.kind in "iu":
+        return recipe.put(ops.Gather(axis=tensors[0]), input, parts[tensors[0]])
+    numbers = _positions(recipe, input, tuple(parts))
+    return recipe.put(ops.Gather(axis=0), recipe.put(ops.Reshape(shape=(-1,)), input), numbers)
+
+
+def _written(recipe: Function, input: Value, key: Any, value: Value, reduction: str = "none") -> Ref:
+    numbers = _positions(recipe, input, key)
+    array = recipe.array(value)
+    updates = recipe.ref(value)
+    while array.ndim > numbers.ndim:  # axes of size 1 in front that the place lacks
+        array = array[0]
+        updates = recipe.put(ops.Reshape(shape=array.shape), updates)
+    if array.shape != numbers.shape:
+        updates = recipe.put(ops.Expand(shape=numbers.shape), updates)
+    flat = [recipe.put(ops.Reshape(shape=(-1,)), one) for one in (input, updates)]
+    return recipe.reshaped(recipe.put(ops.ScatterND(reduction=reduction), flat[0], numbers.reshape(-1, 1), flat[1]))
+
+
+@function("__setitem__", onnx="scatternd")
+def setitem(recipe: Function, input: Value, key: Any, value: Value) -> Ref:
+    return _written(recipe, input, tuple(key) if isinstance(key, tuple) else key, value)
+
+
+@function("index_put", "index_put_", "_index_put_impl_", onnx="scatternd")
+def index_put(recipe: Function, input: Value, indices: Sequence[Any], values: Value, accumulate: bool = False, **kwargs: Any) -> Ref:
+    key = tuple(slice(None) if part is None else part for part in indices)
+    return _written(recipe, input, key, values, "add" if accumulate else "none")
+
+
+@function("copy_", "copy", onnx="identity")
+def copy(recipe: Function, input: Value, src: Value, non_blocking: bool = False) -> Ref:
+    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), src)
+
+
+@function("fill_", "fill", onnx="expand")
+def fill(recipe: Function, input: Value, value: Value) -> Ref:
+    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), value)
+
+
+@function("scatter", "scatter_", onnx="scatterelements")
+def scatter(recipe: Function, input: Value, dim: int, index: Value, src: Value, *, reduce: str | None = None) -> Ref:
+    if reduce not in (None, "add"):
+        raise Undescribed(f"reduce={reduce!r} has no description")
+    shape = recipe.shape(index)
+    updates = recipe.ref(src)
+    if isinstance(src, int | float):
+        updates = recipe.put(ops.Expand(shape=shape), updates)
+    elif recipe.shape(src) != shape:
+        updates = recipe.put(ops.Slice(starts=(0,) * len(shape), stops=shape), updates)
+    return recipe.put(ops.ScatterElements(axis=dim, reduction=reduce or "none"), input, index, updates)
+
+
+@function("scatter_add", "scatter_add_", onnx="scatterelements")
+def scatter_add(recipe: Function, input: Value, dim: int, index: Value, src: Value) -> Ref:
+    return scatter(recipe, input, dim, index, src, reduce="add")
+
+
+@function("index_add", "index_add_", onnx="scatternd")
+def index_add(recipe: Function, input: Value, dim: int, index: Value, source: Value, *, alpha: float = 1) -> Ref:
+    key = (*(slice(None),) * (dim % recipe.rank(input)), index)
+    if alpha != 1:
+        raise Undescribed(f"alpha={alpha!r} has no description")
+    return _written(recipe, input, key, source, "add")

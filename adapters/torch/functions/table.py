@@ -1,0 +1,145 @@
+"""How a PyTorch function call becomes steps of ops.
+
+The table holds names of functions and methods (``torch.add``, ``Tensor.__add__`` and ``aten.add.Tensor`` are all "add" here)
+and is filled by the family modules beside this file. None of them imports torch: a describer has the signature of the
+PyTorch function, behind the recipe that it adds steps to, and receives a ``Ref`` for each tensor that follows the model's
+input and a ``Weight`` for each parameter.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Description, Recipe, Ref, Step, Weight
+
+from ..description import Call, described_by_name
+
+__all__ = ["Function", "Value", "describe_function", "function", "functions", "named"]
+
+Value = Ref | Weight | np.ndarray | float | int | bool
+
+
+class Function(Recipe):
+    """The steps of one call being put together; ``put`` takes weights and numbers where it takes Refs."""
+
+    def __init__(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        kinds: Sequence[str],
+        training: bool = False,
+        fixed: Collection[int] = (),
+    ) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.training = tuple(inputs), tuple(outputs), training
+        self.kinds = tuple(kinds)
+        """The types of the outputs: "float32", "bfloat16", …"""
+        self._fixed = frozenset(fixed)
+        self._floating = any(array.dtype.kind == "f" for array in (*inputs, *outputs))
+
+    def put(self, op: Any, *inputs: Value) -> Ref:
+        return super().put(op, *(self.ref(value) for value in inputs))
+
+    def ref(self, value: Value) -> Ref:
+        """The Ref of a value; numbers beside floats become floats."""
+        if isinstance(value, Ref):
+            return value
+        if isinstance(value, Weight):
+            return super().put(ops.Parameter(weight=value))
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise Undescribed(f"an argument of type {type(value).__name__} has no description")
+        floating = not isinstance(value, np.ndarray) and array.dtype.kind in "iu" and self._floating
+        return super().put(ops.Constant(value=array.astype(np.float64) if floating else array))
+
+    def fixed(self, value: Value) -> bool:
+        """Whether a value does not follow from the model's input."""
+        return not isinstance(value, Ref) or (value.step < 0 and value.index in self._fixed)
+
+    def array(self, value: Value) -> np.ndarray:
+        """The values of a tensor of the call, a weight or a number."""
+        if isinstance(value, Ref):
+            if value.step >= 0:
+                raise Undescribed("a value that is not an argument")
+            return self.inputs[value.index]
+        return value.value if isinstance(value, Weight) else np.asarray(value)
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        return self.array(value).shape
+
+    def rank(self, value: Value) -> int:
+        return self.array(value).ndim
+
+    def reshaped(self, value: Value) -> Ref:
+        """The elements in the shape of the call's output."""
+        return self.put(ops.Reshape(shape=self.outputs[0].shape), value)
+
+    def module(self, kind: str, x: Value, weights: Mapping[str, Weight | None] | None = None, **attributes: Any) -> Ref:
+        """What the module of torch.nn with these attributes would do to x."""
+        held = dict(weights or {})
+        found = described_by_name(kind, {"training": self.training, **attributes}, Call((self.array(x),), held.get))
+        start, ref = len(self.steps), self.ref(x)
+        start = len(self.steps)
+        for position, step in enumerate(found.steps):
+            sources = [ref if one.step < 0 else replace(one, step=one.step + start) for one in step.sources(position)]
+            self.steps.append(Step(step.op, tuple(sources)))
+        return Ref(len(self.steps) - 1)
+
+
+Describer = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    describe: Describer
+    onnx: str
+    signature: inspect.Signature
+
+
+_TABLE: dict[str, _Entry] = {}
+
+
+def function(*names: str, onnx: str) -> Callable[[Describer], Describer]:
+    """Registers a describer for functions of these names; ``onnx`` names the layers that their calls become."""
+
+    def register(describer: Describer) -> Describer:
+        entry = _Entry(describer, onnx, inspect.signature(describer))
+        _TABLE.update(dict.fromkeys(names, entry))
+        return describer
+
+    return register
+
+
+def functions() -> tuple[str, ...]:
+    """The names of the described functions, in alphabetical order."""
+    return tuple(sorted(_TABLE))
+
+
+def named(name: str) -> str:
+    """What layers of calls of this function are named: the ONNX op in lower case, or the function's own name."""
+    return _TABLE[name].onnx if name in _TABLE else name.strip("_")
+
+
+def describe_function(name: str, shown: str, recipe: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Description:
+    """The steps of one call; raises Undescribed with the reason where there are none."""
+    entry = _TABLE.get(name)
+    if entry is None:
+        raise Undescribed(f"{shown} has no description; one would go in adapters/torch/functions")
+    try:
+        bound = entry.signature.bind(recipe, *args, **kwargs)
+    except TypeError as error:
+        raise Undescribed(f"{shown} was called in a way that has no description ({error})") from None
+    found = entry.describe(*bound.args, **bound.kwargs)
+    refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+    if len(refs) != len(recipe.outputs):
+        raise Undescribed(f"{shown} gave {len(recipe.outputs)} tensors where {len(refs)} are described")
+    if len(refs) > 1:
+        Recipe.put(recipe, ops.Outputs(), *refs)
+    elif refs[0] != Ref(len(recipe.steps) - 1):
+        Recipe.put(recipe, ops.Identity(), refs[0])
+    return Description(tuple(recipe.steps))
