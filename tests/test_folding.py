@@ -10,9 +10,7 @@ from click.testing import CliRunner
 import probe
 from probe.cli import _command
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)  # Keras 3.15 saving
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3.15 saving
 
 nn = torch.nn
 
