@@ -17,9 +17,21 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 
-from .table import DESCRIBED, ROOTS
+from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS
 
-__all__ = ["REGISTERED", "Call", "array_of", "cast", "describe", "described_class", "describes", "named_axes", "read_variable", "widened"]
+__all__ = [
+    "REGISTERED",
+    "Call",
+    "array_of",
+    "cast",
+    "describe",
+    "described_class",
+    "described_name",
+    "describes",
+    "named_axes",
+    "read_variable",
+    "widened",
+]
 
 Describer = Callable[[Any, "Call"], Description]
 Reader = Callable[[str, Any, str | None], Weight]
@@ -173,6 +185,25 @@ def described_class(layer: Any, watched: Collection[str] = ()) -> type:
     return found
 
 
+def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]:
+    """What the layer's description is registered under, and the module that registers it.
+
+    That is its class, of an operation of keras.ops "ops." and its class, and of a function of TensorFlow "tf." and its name.
+    """
+    kind = type(layer)
+    if _root(kind) == "tf_keras" and kind.__name__ in ("TFOpLambda", "SlicingOpLambda"):
+        symbol = layer.symbol or getattr(layer.function, "__name__", "")
+        if symbol not in FUNCTIONS:
+            raise Undescribed(f"the function {symbol} of TensorFlow has no description")
+        return f"tf.{symbol}", FUNCTIONS[symbol]
+    if not kind.__module__.startswith("keras.src.ops."):
+        name = described_class(layer, watched).__name__
+        return name, DESCRIBED[name]
+    if kind.__name__ not in OPERATIONS:
+        raise Undescribed(f"{kind.__name__} of keras.ops has no description")
+    return f"ops.{kind.__name__}", OPERATIONS[kind.__name__]
+
+
 def _root(cls: type) -> str:
     return cls.__module__.partition(".")[0]
 
@@ -183,14 +214,14 @@ def _is_method(value: Any) -> bool:
 
 def describe(layer: Any, call: Call) -> Description:
     """The steps of this call of a layer; raises Undescribed with the reason where they are not known."""
-    name = described_class(layer, call.watched).__name__
+    name, module = described_name(layer, call.watched)
     if name not in REGISTERED:
-        importlib.import_module(DESCRIBED[name], __package__)
+        importlib.import_module(module, __package__)
     if getattr(layer, "quantization_mode", None):
         raise Undescribed(f"it is quantised by Keras ({layer.quantization_mode})")
     if getattr(layer, "lora_enabled", False):
         raise Undescribed("LoRA is enabled on it")
-    for argument, value in call.arguments.items():
+    for argument, value in () if "." in name else call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue
         if argument == "mask" and name in _IGNORES_MASK:

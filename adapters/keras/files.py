@@ -22,11 +22,9 @@ from probe.layer import Layer
 
 from .hdf5 import Read, Unusual, shapes
 from .safety import QKERAS, objects
-from .table import DESCRIBED, ROOTS
+from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS
 
-__all__ = ["OPERATION", "File", "listing", "read"]
-
-OPERATION = "it is an operation of keras.ops, not a layer, and has no description"
+__all__ = ["File", "listing", "read"]
 
 _WEIGHTS = "model.weights.h5"
 _BROKEN = (
@@ -65,7 +63,12 @@ class File:
     def quantised(self) -> bool:
         """Whether it holds layers or quantizers of QKeras."""
         values = [found.value for found in objects(self.config)]
-        return any(value["class_name"] in QKERAS or str(value.get("module")).startswith("qkeras.") for value in values)
+        # keras.ops has operations of the same names, such as Clip.
+        return any(
+            (value["class_name"] in QKERAS and not str(value.get("module")).startswith("keras.src.ops."))
+            or str(value.get("module")).startswith("qkeras.")
+            for value in values
+        )
 
 
 def read(path: Path) -> File:
@@ -158,7 +161,10 @@ def _name(entry: Mapping[str, Any]) -> str:
 def _why(entry: Mapping[str, Any], kind: str) -> str:
     module = str(entry.get("module") or "keras")
     if module.startswith("keras.src.ops."):
-        return OPERATION
+        return "" if kind in OPERATIONS else f"{kind} of keras.ops has no description"
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        called = entry["config"].get("function")
+        return "" if called in FUNCTIONS else f"the function {called} of TensorFlow has no description"
     own = entry["class_name"] != kind or module.partition(".")[0] not in ROOTS or entry.get("registered_name") not in (None, kind)
     return f"{kind} has no description" if own or kind not in DESCRIBED else ""
 

@@ -148,7 +148,7 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
         try:
             return keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
             raise CannotOpen(f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({reason})") from None
 
 

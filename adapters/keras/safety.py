@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from probe.errors import NotTrusted
 
-from .table import DESCRIBED, ROOTS
+from .table import DESCRIBED, FUNCTIONS, ROOTS
 
 __all__ = ["QKERAS", "objects", "refuse_code"]
 
@@ -48,14 +48,7 @@ _FUNCTIONS = frozenset(
 )
 """What an activation may be called."""
 
-_OPERATIONS = frozenset(
-    "__operators__.add __operators__.getitem cast clip_by_value concat expand_dims identity image.resize linalg.l2_normalize linalg.matmul "
-    "math.abs math.add math.argmax math.divide math.exp math.l2_normalize math.log math.maximum math.minimum math.multiply math.negative "
-    "math.pow math.reduce_max math.reduce_mean math.reduce_min math.reduce_sum math.rsqrt math.sigmoid math.softplus math.sqrt math.square "
-    "math.subtract math.tanh math.truediv nn.depth_to_space nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.relu nn.relu6 nn.selu "
-    "nn.sigmoid nn.silu nn.softmax nn.softplus nn.space_to_depth nn.tanh ones_like pad reshape shape split squeeze stack tile transpose "
-    "unstack zeros_like".split()
-)
+_HARMLESS = frozenset(FUNCTIONS) | {"image.resize"}
 """Functions of TensorFlow that a TFOpLambda may call: they compute, and touch nothing outside the model."""
 
 _OPERATION_MODULES = frozenset(f"keras.src.ops.{name}" for name in ("core", "image", "linalg", "math", "nn", "numpy"))
@@ -126,7 +119,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         inner = value.get("config")
         called = inner.get("function") if isinstance(inner, Mapping) else None
-        known = called in _OPERATIONS and registered in (None, kind) and _root(module) in (None, *ROOTS)
+        known = called in _HARMLESS and registered in (None, kind) and _root(module) in (None, *ROOTS)
         return "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
     if registered in (None, kind) and (module in _OPERATION_MODULES or (found.compiled and module in _TRAINING_MODULES)):
         return ""

@@ -4,7 +4,7 @@ The listing of a file and the allow list for untrusted files read this table; ``
 with what the modules register. Modules are named relatively to ``adapters.keras``.
 """
 
-__all__ = ["DESCRIBED", "ROOTS"]
+__all__ = ["DESCRIBED", "FUNCTIONS", "OPERATIONS", "ROOTS"]
 
 ROOTS = ("keras", "tf_keras", "qkeras")
 """The packages whose classes the names below mean; a class of the same name elsewhere is another class."""
@@ -137,3 +137,48 @@ _FAMILIES = {
 
 DESCRIBED: dict[str, str] = {name: module for module, names in _FAMILIES.items() for name in names}
 """Class name -> the module that describes it."""
+
+_OPERATIONS = {
+    ".operations": (
+        "Abs Absolute Add All Amax Amin Any Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Argmax Argmin Ceil Celu Clip Copy Cos "
+        "Cosh Cumprod Cumsum Divide DivideNoNan Elu Equal Erf Exp Expm1 Floor FloorDivide Gelu Glu Greater GreaterEqual "
+        "HardShrink HardSigmoid HardSilu HardTanh Hypot Isinf Isnan LeakyRelu Less LessEqual Log Log10 Log1p Log2 LogSigmoid "
+        "LogSoftmax LogicalAnd LogicalNot LogicalOr LogicalXor Logsumexp Max Maximum Mean Min Minimum Mod Moments Multiply "
+        "Negative Norm Normalize NotEqual Power Prod Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid Sign Silu Sin Sinh SoftShrink "
+        "Softmax Softplus Softsign SparsePlus SparseSigmoid Sparsemax Sqrt Square Squareplus Std StopGradient Subtract Sum Tan "
+        "Tanh TanhShrink Threshold TrueDivide Trunc Var"
+    ),
+    ".operations_shape": (
+        "BroadcastTo Cast Concatenate Conv DepthwiseConv Diff Dot Einsum ExpandDims Flip GetItem Matmul Moveaxis OneHot OnesLike "
+        "Pad Ravel Repeat Reshape Roll Slice Split Squeeze Stack Swapaxes Take TakeAlongAxis Tensordot Tile TopK Transpose Tril "
+        "Triu Unstack Where ZerosLike"
+    ),
+}
+
+OPERATIONS: dict[str, str] = {name: module for module, names in _OPERATIONS.items() for name in names.split()}
+"""Class of an operation of keras.ops, which a functional model of Keras 3 records -> the module that describes it."""
+
+_FUNCTIONS = {
+    ".functions": (
+        "__operators__.add clip_by_value compat.v1.floor_div compat.v1.math.log_sigmoid compat.v1.nn.conv2d compat.v1.norm einsum "
+        "grad_pass_through identity linalg.l2_normalize linalg.matmul linalg.norm math.abs math.acos math.acosh math.add "
+        "math.asin math.asinh math.atan math.atanh math.ceil math.cos math.cosh math.divide math.divide_no_nan math.equal "
+        "math.erf math.exp math.expm1 math.floor math.floordiv math.floormod math.greater math.greater_equal math.is_inf "
+        "math.is_nan math.l2_normalize math.less math.less_equal math.log math.log1p math.log_sigmoid math.logical_and "
+        "math.logical_not math.logical_or math.logical_xor math.maximum math.minimum math.multiply math.negative math.not_equal "
+        "math.pow math.reciprocal math.reduce_all math.reduce_any math.reduce_euclidean_norm math.reduce_logsumexp "
+        "math.reduce_max math.reduce_mean math.reduce_min math.reduce_prod math.reduce_std math.reduce_sum math.reduce_variance "
+        "math.round math.rsqrt math.sigmoid math.sign math.sin math.sinh math.softplus math.softsign math.sqrt math.square "
+        "math.squared_difference math.subtract math.tan math.tanh math.truediv nn.conv2d nn.elu nn.gelu nn.leaky_relu "
+        "nn.log_softmax nn.relu nn.relu6 nn.selu nn.sigmoid nn.softplus nn.silu nn.softmax nn.softsign nn.tanh norm stop_gradient"
+    ),
+    ".functions_shape": (
+        "__operators__.getitem broadcast_to cast compat.v1.argmax compat.v1.argmin compat.v1.expand_dims compat.v1.gather "
+        "compat.v1.ones_like compat.v1.pad compat.v1.shape compat.v1.squeeze compat.v1.tile compat.v1.transpose compat.v1.where "
+        "compat.v1.zeros_like concat expand_dims gather math.argmax math.argmin math.cumsum math.top_k nn.depth_to_space nn.space_to_depth "
+        "one_hot ones_like pad repeat reshape reverse shape slice split squeeze stack tile transpose unstack where zeros_like"
+    ),
+}
+
+FUNCTIONS: dict[str, str] = {name: module for module, names in _FUNCTIONS.items() for name in names.split()}
+"""TensorFlow's function behind a TFOpLambda of Keras 2, by its exported name -> the module that describes it."""

@@ -8,8 +8,7 @@ from typing import Any
 from probe.errors import Undescribed
 from probe.layer import Layer
 
-from .description import described_class
-from .files import OPERATION
+from .description import described_name
 from .table import ROOTS
 
 __all__ = ["Place", "layer_of", "listed", "places", "root_of", "shape_of"]
@@ -59,10 +58,8 @@ def _place(layer: Any, name: str, inside: bool, keras: Any, seen: set[int]) -> I
 def _role(layer: Any, keras: Any) -> tuple[str, str]:
     if isinstance(layer, keras.layers.InputLayer):
         return "input", ""
-    if not isinstance(layer, keras.layers.Layer):
-        return "atomic", OPERATION
     try:
-        described_class(layer)
+        described_name(layer)
     except Undescribed as error:
         own = root_of(type(layer)) not in ROOTS
         if isinstance(layer, keras.Model) or (own and any(_children(layer, keras))):

@@ -432,7 +432,7 @@ def test_keras_files_open_where_only_torch_is_installed(saved):
         "print(model.framework, [report.verdict for report in reports])"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert " on torch " in done.stdout and done.stdout.count("'agree'") == 9
+    assert " on torch " in done.stdout and done.stdout.count("'agree'") == 10
 
 
 def test_qkeras_on_the_wrong_keras_is_said(saved):

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probe.adapters.keras.description import Call, describe
 
 import probe
-from probe.errors import Undescribed
 
 KINDS = ["Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"]
 
@@ -54,15 +52,21 @@ def test_other_dtypes(keras, agrees, kind, policy):
     agrees(getattr(keras.layers, kind)(dtype=policy), (2, 3, 5), (2, 3, 5))
 
 
-@pytest.mark.parametrize("kind", ["Multiply", "Maximum", "Minimum"])
-def test_keras_3_reads_the_mask_of_these(keras, kind):
-    layer = getattr(keras.layers, kind)()
-    call = Call(layer, keras, (np.ones((2, 3)), np.ones((2, 3))), "float32", masked=True)
-    if keras.__name__ == "keras":
-        with pytest.raises(Undescribed, match="a mask reaches it"):
-            describe(layer, call)
-    else:
-        assert describe(layer, call).steps
+@pytest.mark.parametrize("kind", [*KINDS, "Concatenate"])
+@pytest.mark.parametrize("masked", [(True, True), (True, False), (False, True)])
+def test_masks_that_inputs_carry(keras, kind, masked):
+    """Keras 3 leaves masked steps out of products, largest and smallest; Keras 2 and the other kinds do not look at masks."""
+    layers = keras.layers
+    inputs = [keras.Input((4, 3)), keras.Input((4, 3))]
+    given = [layers.Masking()(x) if here else x for x, here in zip(inputs, masked, strict=True)]
+    layer = getattr(layers, kind)()
+    arrays = [np.random.default_rng(seed).normal(size=(2, 4, 3)).astype("float32") for seed in (0, 1)]
+    arrays[0][0, 2:] = arrays[1][:, 1] = arrays[1][0, 3] = 0
+    report = probe.check(keras.Model(inputs, layer(given)), layer.name, arrays)
+    assert report.ok and len(report.outputs) == 3, str(report)
+    plain = {"Multiply": np.multiply, "Maximum": np.maximum, "Minimum": np.minimum}
+    if kind in plain and keras.__name__ == "keras":
+        assert not np.array_equal(report.outputs["framework"], plain[kind](*arrays))
 
 
 @pytest.mark.parametrize("kind", ["Add", "Average"])
