@@ -11,14 +11,15 @@ from probe.blind import blind_spots
 from probe.compare import PARTIES, Comparison
 from probe.drift import Drift
 from probe.expected import Partial, Unshaped, as_outputs
+from probe.flips import flipped
 from probe.known import known_differences
 from probe.layer import Weight, weights_of
 from probe.model import Capture
 from probe.parties import Reference, admit, ask, certainty, pairs, recomputed
 from probe.recompute import in_floats
 from probe.report import Outputs, Report
-from probe.rounding import precision_of, smallest_visible_change
-from probe.verdict import Arrays, Evidence, Pair, verdict_on
+from probe.rounding import Precision, precision_of, smallest_visible_change
+from probe.verdict import NAMES, Arrays, Evidence, Pair, verdict_on
 
 __all__ = ["judge"]
 
@@ -63,6 +64,7 @@ def judge(
     comparisons = pairs(evidence, tolerance, theirs.values[-1] if apart else None)
     if tolerance is None:
         comparisons = {pair: certainty(pair, one, capture, ours, theirs) for pair, one in comparisons.items()}
+    _count_flips(evidence, ours, theirs, precision_of(capture.dtype))
     if not all(comparisons.values()):
         evidence.differences = known_differences(ours.steps, ours.inputs, ours.values)
     verdict, sentence = verdict_on(capture, evidence, comparisons)
@@ -92,6 +94,18 @@ def _yours(expected: Any, capture: Capture, evidence: Evidence) -> tuple[Arrays 
         expected, evidence.known = expected.spread(shape)
         evidence.notes.append(f"you gave {int(evidence.known.sum())} of {evidence.known.size} values; the others are not compared")
     return None if expected is None else as_outputs(expected, len(capture.outputs)), digits
+
+
+def _count_flips(evidence: Evidence, ours: Reference, theirs: Reference, precision: Precision) -> None:
+    for party, reference in (("framework", ours), ("onnx", ours), ("expected", theirs)):
+        if party not in evidence.outputs or (party == "expected" and evidence.known is not None):
+            continue
+        count = flipped(reference.steps, reference.values[-1], evidence.outputs[party], evidence.allowed[party], precision)
+        if count:
+            evidence.notes.append(
+                f"boundary-flip: {count} of {sum(one.size for one in reference.values[-1])} values of {NAMES[party]} lie another level "
+                "than NumPy's, where the quantiser's input is within rounding of a threshold: no divergence by itself"
+            )
 
 
 def _report(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Comparison], **found: Any) -> Report:

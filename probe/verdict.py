@@ -10,7 +10,7 @@ from probe.known import Known
 from probe.model import Capture
 from probe.rounding import precision_of
 
-__all__ = ["Arrays", "Evidence", "Pair", "verdict_on"]
+__all__ = ["NAMES", "Arrays", "Evidence", "Pair", "verdict_on"]
 
 Arrays = tuple[np.ndarray | None, ...]
 Pair = tuple[str, str]
