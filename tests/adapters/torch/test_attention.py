@@ -175,3 +175,31 @@ def test_a_query_that_may_attend_to_nothing():
     layer = drawn(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True))
     report = probe.check(open_model(Called(layer, ("src_key_padding_mask",))), "inner", [x, padding])
     assert report.verdict == "unchecked" and "attend to nothing" in report.sentence
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    limit=st.sampled_from([None, None, 1.0]),
+    padding=st.sampled_from([None, 0, -2]),
+    norm=st.sampled_from([1.0, 2.0]),
+    mode=st.sampled_from(["rows", "sum", "mean", "max"]),
+    flat=st.booleans(),
+    closed=st.booleans(),
+    weighted=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_embeddings(limit, padding, norm, mode, flat, closed, weighted, seed):
+    rng = np.random.default_rng(seed)
+    options = {"padding_idx": padding, "max_norm": limit, "norm_type": norm}
+    indices = rng.integers(0, 7, size=9 if flat else (3, 4))
+    if mode == "rows":
+        module, given, extra = nn.Embedding(7, 5, **options), [indices], {}
+    else:
+        module, given = nn.EmbeddingBag(7, 5, mode=mode, include_last_offset=closed and flat, **options), [indices]
+        extra = {"offsets": np.array([0, 2, 2, 9] if closed else [0, 2, 2])} if flat else {}
+        if weighted and mode == "sum":
+            extra["per_sample_weights"] = rng.normal(size=indices.shape).astype(np.float32)
+    drawn(module, seed)
+    before = module.weight.detach().clone()
+    report = checked(module, [*given, *extra.values()], tuple(extra))
+    assert torch.equal(before, module.weight) and np.array_equal(report.weights["weight"].stored, before)
