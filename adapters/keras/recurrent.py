@@ -204,7 +204,7 @@ def _convolving(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...], sh
 @describes("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", arguments=("states",))
 def _cell(layer: Any, call: Call) -> Description:
     """One step: a sequence of one."""
-    x, *states = (*_flat(call.arguments["inputs"]), *_flat(call.arguments["states"]))
+    x, *states = (*_flat(next(iter(call.arguments.values()))), *_flat(call.arguments["states"]))
     if call.training and _dropping(layer):
         raise Undescribed("dropout is active in it")
     steps, ended = Steps(), list[Ref]()
