@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from probe.layer import Step, Weight
-from probe.ops import BatchNormalization, Conv, MatMul, Relu, Relu6, Transpose
+from probe.ops import AveragePool, BatchNormalization, Conv, MatMul, MaxPool, Op, Relu, Relu6, Transpose
 from probe.rounding import Values
 
-__all__ = ["blind_spots"]
+__all__ = ["blind_spots", "misses_asymmetry"]
 
 
 def blind_spots(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> tuple[str, ...]:
@@ -24,7 +24,9 @@ def blind_spots(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Val
             continue
         match step.op:
             case Conv():
-                told += _convolution(step.op, given)
+                told += _convolution(step.op, given) + _stride(step.op, given)
+            case MaxPool() | AveragePool():
+                told += _stride(step.op, given)
             case MatMul():
                 told += _zero_bias(step.op.bias)
             case BatchNormalization():
@@ -49,6 +51,35 @@ def _convolution(op: Conv, x: np.ndarray) -> list[str]:
     if padded and not any(np.take(x, [0, -1], axis=axis).any() for axis in range(2, x.ndim)):
         told.append("the border of the input is zero: how it is padded would not show")
     return told
+
+
+def _stride(op: Op, x: np.ndarray) -> list[str]:
+    if not misses_asymmetry(op, x.shape):
+        return []
+    size = " x ".join(map(str, x.shape[2:]))
+    return [f"with its stride an input of {size} is padded alike on both sides: that Keras pads an odd cell at the end would not show"]
+
+
+def misses_asymmetry(op: Op, shape: Sequence[int]) -> bool:
+    """Whether padding as Keras' "same" does is symmetric on every strided axis of this size, and would not be on another size."""
+    if not isinstance(op, (AveragePool, Conv, MaxPool)) or len(shape) != len(op.strides) + 2:
+        return False
+    kernel = op.kernel if not isinstance(op, Conv) else op.weight.value.shape[2:] if op.weight is not None else (1,) * len(op.strides)
+    dilations = getattr(op, "dilations", (1,) * len(op.strides))
+    elsewhere = False
+    for size, k, d, stride, pad in zip(shape[2:], kernel, dilations, op.strides, op.pads, strict=True):
+        if stride == 1:
+            continue
+        here, *others = (_same(size + more, (k - 1) * d + 1, stride) for more in range(stride))
+        if here % 2 or pad != (here // 2, here // 2) or not here:
+            return False
+        elsewhere = elsewhere or any(other % 2 for other in others)
+    return elsewhere
+
+
+def _same(size: int, span: int, stride: int) -> int:
+    """How many cells "same" adds to an axis."""
+    return max(0, (-(-size // stride) - 1) * stride + span - size)
 
 
 def _zero_bias(bias: Weight | None) -> list[str]:

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from probe.blind import misses_asymmetry
 from probe.errors import BadInput, ForwardFailed
-from probe.model import InputSpec, Model
+from probe.model import Capture, InputSpec, Model
+from probe.ops import Transpose
 
 __all__ = ["bind", "draw", "part_of"]
 
@@ -50,20 +52,59 @@ def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarr
     Raises BadInput where neither the model nor ``shape`` says what to draw.
     """
     specs = _shaped(model, shape)
+    free = any(None in spec.shape[1:] for spec in specs)
     rng = np.random.default_rng(seed)
     failure: Exception | None = None
     for sizes in _candidates(specs):
         arrays = tuple(_drawn(rng, spec, size) for spec, size in zip(specs, sizes, strict=True))
-        words = f"drawn from seed {seed}, shape {' and '.join(str(size) for size in sizes)}"
-        if all(None not in spec.shape[1:] for spec in specs):
-            return arrays, words
+        if not free:
+            return arrays, _words(seed, arrays)
         try:
-            model.run(arrays, (), lambda _: None)
+            unmet = _unmet(model, arrays)
         except (ForwardFailed, BadInput) as error:
             failure = error
             continue
-        return arrays, words + " (free sizes chosen by trying)"
+        larger = tuple(_drawn(rng, spec, size) for spec, size in zip(specs, _grown(specs, sizes), strict=True))
+        if unmet and _unmet(model, larger, unmet) < unmet:
+            arrays = larger
+        return arrays, _words(seed, arrays) + " (free sizes chosen by trying)"
     raise BadInput(f"no input size tried is accepted by the model; give shape= (--shape). The last attempt said: {failure}")
+
+
+def _words(seed: int, arrays: Sequence[np.ndarray]) -> str:
+    return f"drawn from seed {seed}, shape {' and '.join(str(array.shape) for array in arrays)}"
+
+
+def _unmet(model: Model, arrays: tuple[np.ndarray, ...], otherwise: int | None = None) -> int:
+    """How many convolutions and poolings see a size on which asymmetric padding does not show; ``otherwise`` where the model refuses it."""
+    missed: list[bool] = []
+    try:
+        model.run(arrays, None, lambda capture: missed.append(_misses(capture)))
+    except (ForwardFailed, BadInput):
+        if otherwise is None:
+            raise
+        return otherwise
+    return sum(missed)
+
+
+def _misses(capture: Capture) -> bool:
+    """Whether the call's first step, but for a change of layout, is such a one."""
+    if capture.description is None or not capture.inputs:
+        return False
+    shape = capture.inputs[0].shape
+    for step in capture.description.steps:
+        if not isinstance(step.op, Transpose):
+            return misses_asymmetry(step.op, shape)
+        shape = tuple(shape[axis] for axis in step.op.perm)
+    return False
+
+
+def _grown(specs: Sequence[InputSpec], sizes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The sizes with every free one but the batch's larger by one."""
+    return [
+        tuple(size + (free is None and axis > 0) for axis, (free, size) in enumerate(zip(spec.shape, one, strict=True)))
+        for spec, one in zip(specs, sizes, strict=True)
+    ]
 
 
 def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
@@ -98,10 +139,13 @@ def _candidates(specs: Sequence[InputSpec]) -> Iterator[list[tuple[int, ...]]]:
 def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:
     if spec.high is not None or spec.dtype.startswith(("int", "uint")):
         dtype = spec.dtype if spec.dtype.startswith(("int", "uint", "float")) else "int64"
-        return rng.integers(0, spec.high or 2, size=shape).astype(dtype)
+        return rng.integers(0, spec.high or (256 if spec.dtype == "uint8" else 2), size=shape).astype(dtype)
     if spec.dtype == "bool":
         return rng.integers(0, 2, size=shape).astype(bool)
-    return rng.normal(size=shape).astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+    x = rng.normal(size=shape)
+    if x.size > 1 and (x.min() >= 0 or x.max() <= 0):
+        x.flat[0] *= -1
+    return x.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
 
 
 def part_of(at: Any) -> tuple[int | slice, ...]:
