@@ -76,8 +76,11 @@ class Case:
         return self.pick(self.observed)
 
     def input_of(self, position: int, index: int = 0) -> np.ndarray:
-        """What the step at ``position`` is applied to."""
-        ref = self.steps[position].sources(position)[index]
+        """What the step at ``position`` is applied to; a single 0 for one that takes nothing."""
+        sources = self.steps[position].sources(position)
+        if not sources:
+            return np.zeros(())
+        ref = sources[index]
         return widened(self.inputs[ref.index]) if ref.step < 0 else self.values[ref.step][ref.index]
 
     def having(self, *kinds: type) -> Iterator[tuple[int, Any]]:
