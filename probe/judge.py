@@ -80,6 +80,7 @@ def judge(
         found["visible"] = smallest_visible_change(ours.steps, ours.inputs, ours.values, precision_of(capture.dtype))
     weights = {name: _kept(weight) if detail else weight for name, weight in weights_of(described.steps).items()}
     found |= {"weights": weights, "ops": _told(ours), "input_axes": described.input_axes, "output_axes": described.output_axes}
+    found["output_names"] = described.output_names
     return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **found)
 
 

@@ -56,6 +56,9 @@ class Report:
     inputs: tuple[np.ndarray, ...]
     input_axes: tuple[str, ...] = ()
     output_axes: tuple[str, ...] = ()
+    """Of the first output."""
+    output_names: tuple[str, ...] = ()
+    """What the framework calls the outputs, where there are several."""
     dtype: str = "float32"
     source: str = ""
     framework: str = ""
@@ -71,6 +74,10 @@ class Report:
     findings: tuple[Finding, ...] = field(default=())
     diagnosis: tuple[str, ...] = ()
     """What is to be said beside the findings: that none fits, where the error sits, that looking stopped."""
+
+    def output_name(self, output: int) -> str:
+        """What the framework calls an output, or its number."""
+        return self.output_names[output] if output < len(self.output_names) else f"output {output}"
 
     @property
     def ok(self) -> bool:

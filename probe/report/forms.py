@@ -86,6 +86,7 @@ def as_dict(report: "Report") -> dict[str, Any]:
         "inputs": [_array(x) for x in report.inputs],
         "input_axes": list(report.input_axes),
         "output_axes": list(report.output_axes),
+        "output_names": list(report.output_names),
         "ops": list(report.ops),
         "outputs": {party: [_array(one) for one in arrays(report.outputs[party])] for party in PARTIES if party in report.outputs},
         "missing": dict(report.missing),

@@ -80,8 +80,8 @@ def _worst(report: "Report") -> list[str]:
     comparison = max(rated, key=lambda one: one.ratio)
     worst = comparison.worst
     assert worst is not None
-    where = f"output {worst.output}, " if any(isinstance(output, tuple) for output in report.outputs.values()) else ""
-    names = report.output_axes if len(report.output_axes) == len(worst.index) else ()
+    where = f"{report.output_name(worst.output)}, " if any(isinstance(output, tuple) for output in report.outputs.values()) else ""
+    names = report.output_axes if len(report.output_axes) == len(worst.index) and not worst.output else ()
     at = ", ".join(f"{name} {i}" for name, i in zip(names, worst.index, strict=True)) if names else ", ".join(map(str, worst.index))
     lines = [f"worst element: {where}[{', '.join(map(str, worst.index))}]" + (f" ({at})" if names else "")]
     for party in PARTIES:
@@ -131,12 +131,15 @@ def render(report: "Report") -> str:
     lines = [f"{report.layer or '(root)'} ({report.kind}{call}) of {report.source}, {report.framework}", ""]
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
-        lines.append(f"{label:<10} {_axes(x.shape, report.input_axes)} {x.dtype}" + (f", {report.how}" if not i and report.how else ""))
+        lines.append(
+            f"{label:<10} {_axes(x.shape, () if i else report.input_axes)} {x.dtype}" + (f", {report.how}" if not i and report.how else "")
+        )
     shown = next(iter(report.outputs.values()))
     for i, y in enumerate(arrays(shown)):
         if y is not None:
-            label = "output" if not isinstance(shown, tuple) else f"output {i}"
-            lines.append(f"{label:<10} {_axes(y.shape, report.output_axes)} {report.dtype}")
+            label = "output" if not isinstance(shown, tuple) else report.output_name(i)
+            kind = report.dtype if y.dtype.kind == "f" else y.dtype
+            lines.append(f"{label:<10} {_axes(y.shape, () if i else report.output_axes)} {kind}")
     lines += [f"{'' if i else 'computed':<10} {told}" for i, told in enumerate(told for told in report.ops if told != "Transpose")]
     if report.weights:
         lines += ["", f"weights, {sum(weight.effective.size for weight in report.weights.values())} parameters"]
@@ -145,8 +148,9 @@ def render(report: "Report") -> str:
     lines += ["", "parties"]
     for party in PARTIES:
         if party in report.outputs:
-            first = arrays(report.outputs[party])[0]
-            lines.append(f"  {LABELS[party]:<14} {'skipped' if first is None else _summary(first)}")
+            for i, one in enumerate(arrays(report.outputs[party])):
+                name = f"{report.output_name(i)}: " if isinstance(report.outputs[party], tuple) else ""
+                lines.append(f"  {'' if i else LABELS[party]:<14} {name}{'skipped' if one is None else _summary(one)}")
         elif party in report.missing:
             lines.append(f"  {LABELS[party]:<14} missing: {report.missing[party]}")
     if report.comparisons:
