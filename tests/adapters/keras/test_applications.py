@@ -1,0 +1,51 @@
+"""Networks of keras.applications swept whole: no layer and no operation between them diverges or stays unchecked."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import probe
+
+SLOW = ["ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121"]
+
+
+def network(keras, name):
+    """Random weights, and statistics of batch normalisation as training leaves them."""
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(weights=None, input_shape=(64, 64, 3), classes=10)
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        path = getattr(variable, "path", variable.name)
+        if "moving_variance" in path:
+            variable.assign(rng.uniform(0.5, 2.0, variable.shape))
+        elif "moving_mean" in path or "beta" in path:
+            variable.assign(rng.normal(0, 0.1, variable.shape))
+        elif "gamma" in path:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return model
+
+
+def swept(model):
+    x = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    found = Counter()
+    for report in probe.sweep(model, x):
+        assert report.verdict == "agree" and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+        found[report.layer] += 1
+    assert set(found) == {layer.name for layer in probe.open_model(model).layers}
+    return found
+
+
+def test_the_smallest():
+    assert len(swept(network(pytest.importorskip("keras"), "MobileNetV3Small"))) > 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_the_larger(keras, name):
+    assert len(swept(network(keras, name))) > 100
+
+
+@pytest.mark.slow
+def test_the_smallest_in_keras_2():
+    assert len(swept(network(pytest.importorskip("tf_keras"), "MobileNetV3Small"))) > 150
