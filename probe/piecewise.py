@@ -1,4 +1,4 @@
-"""A large call of a sweep judged a sample at a time, so that memory does not grow with the batch.
+"""A large call of a sweep judged a few samples at a time, so that memory does not grow with the batch.
 
 Only where every step treats samples apart, and only for calls in which all agree: any other is judged as a whole.
 """
@@ -42,20 +42,23 @@ def judged_in_pieces(capture: Capture, judge: Callable[[Capture], Report]) -> Re
     if count < 2 or max(array.size for array in arrays) < _LARGE or not _apart(capture, count):
         return judge(capture)
     reports = []
-    for at in range(count):
+    size = max(array.size for array in arrays) // count
+    step = max(1, _LARGE // size)
+    for at in range(0, count, step):
         one = replace(
             capture,
-            inputs=tuple(array[at : at + 1] for array in capture.inputs),
-            outputs=tuple(array[at : at + 1] for array in capture.outputs),
+            inputs=tuple(array[at : at + step] for array in capture.inputs),
+            outputs=tuple(array[at : at + step] for array in capture.outputs),
         )
         report = judge(one)
         if report.verdict != "agree":
             return judge(capture)
         reports.append(replace(report, outputs={}, inputs=()))
         del report
-        _give_back()
+        if size > _LARGE // 4:
+            _give_back()
     worst = max(reports, key=lambda report: max(comparison.ratio for comparison in report.comparisons.values()))
-    comparisons = {pair: _joined([report.comparisons[pair] for report in reports]) for pair in worst.comparisons}
+    comparisons = {pair: _joined([report.comparisons[pair] for report in reports], step) for pair in worst.comparisons}
     outputs = _Outputs(capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair)))
     return replace(worst, outputs=outputs, inputs=capture.inputs, comparisons=comparisons)
 
@@ -89,12 +92,12 @@ def _by_sample(step: Step) -> bool:
             return isinstance(step.op, _APART)
 
 
-def _joined(parts: Sequence[Comparison]) -> Comparison:
-    """The comparison of a batch from those of its samples, all of which agree."""
+def _joined(parts: Sequence[Comparison], step: int) -> Comparison:
+    """The comparison of a batch from those of ``step`` samples each, all of which agree."""
     at = max(range(len(parts)), key=lambda position: parts[position].ratio)
     worst = parts[at].worst
     if worst is not None:
-        worst = replace(worst, index=(at, *worst.index[1:]))
+        worst = replace(worst, index=(at * step + worst.index[0], *worst.index[1:]))
     return replace(parts[at], size=sum(part.size for part in parts), worst=worst)
 
 
