@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from types import FunctionType
 from typing import Any
 from weakref import ref
 
@@ -135,7 +136,7 @@ class Between(TorchFunctionMode):
         name, shown = _known(func)
         if name in _CONSTRUCTORS or name in _NO_LAYERS:
             return func(*args, **kwargs)
-        writes = name in _WRITES or "out" in kwargs or (name.endswith("_") and not name.endswith("__"))
+        writes = _writes(func, name, args, kwargs)
         before = {id(tensor): self._copy(tensor) for tensor in tensors} if writes else {}
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
@@ -217,6 +218,23 @@ class Between(TorchFunctionMode):
         output = with_values(output, replacement)
         self.mark(tensors_in(output))
         return output
+
+
+@cache
+def _inplace_at(function: Callable[..., Any]) -> int | None:
+    """Which argument of a function of torch.nn.functional is called ``inplace``."""
+    if not isinstance(function, FunctionType):
+        return None
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return names.index("inplace") if "inplace" in names else None
+
+
+def _writes(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the call writes to a tensor that it is given."""
+    if name in _WRITES or "out" in kwargs or (name.endswith("_") and not name.endswith("__")):
+        return True
+    at = _inplace_at(function)
+    return at is not None and bool(kwargs.get("inplace", at < len(args) and args[at]))
 
 
 def _weight(name: str, place: str, tensor: torch.Tensor) -> Weight:

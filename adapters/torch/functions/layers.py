@@ -88,16 +88,13 @@ for _name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout",
     _register_dropout(_name)
 
 
-def _weights(**weights: Value | None) -> dict[str, Weight | None]:
-    for name, value in weights.items():
-        if value is not None and not isinstance(value, Weight):
-            raise Undescribed(f"its {name} is computed, and not a parameter")
-    return weights  # type: ignore[return-value]
+def _weights(recipe: Function, **values: Value | None) -> dict[str, Weight | None]:
+    return {name: recipe.weight(name, value) for name, value in values.items()}
 
 
 @function("prelu", "_prelu_kernel", onnx="prelu")
 def prelu(recipe: Function, input: Value, weight: Value) -> Ref:
-    return recipe.module("PReLU", input, _weights(weight=weight))
+    return recipe.module("PReLU", input, _weights(recipe, weight=weight))
 
 
 @function("rrelu", "rrelu_", onnx="leakyrelu")
@@ -117,19 +114,19 @@ def layer_norm(
     eps: float = 1e-5,
     *rest: Any,
 ) -> Ref:
-    return recipe.module("LayerNorm", input, _weights(weight=weight, bias=bias), normalized_shape=tuple(normalized_shape), eps=eps)
+    return recipe.module("LayerNorm", input, _weights(recipe, weight=weight, bias=bias), normalized_shape=tuple(normalized_shape), eps=eps)
 
 
 @function("rms_norm", onnx="rmsnormalization")
 def rms_norm(recipe: Function, input: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: float | None = None) -> Ref:
-    return recipe.module("RMSNorm", input, _weights(weight=weight), normalized_shape=tuple(normalized_shape), eps=eps)
+    return recipe.module("RMSNorm", input, _weights(recipe, weight=weight), normalized_shape=tuple(normalized_shape), eps=eps)
 
 
 @function("group_norm", onnx="groupnormalization")
 def group_norm(
     recipe: Function, input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, *rest: Any
 ) -> Ref:
-    return recipe.module("GroupNorm", input, _weights(weight=weight, bias=bias), num_groups=num_groups, eps=eps)
+    return recipe.module("GroupNorm", input, _weights(recipe, weight=weight, bias=bias), num_groups=num_groups, eps=eps)
 
 
 @function("batch_norm", onnx="batchnormalization")
@@ -146,7 +143,7 @@ def batch_norm(
 ) -> Ref:
     if training:
         raise Undescribed("in training mode it normalises by the statistics of the batch and updates its own")
-    held = _weights(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    held = _weights(recipe, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     return recipe.module("BatchNorm2d", input, held, running_mean=running_mean, eps=eps)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe import ops
 from probe.errors import Undescribed
-from probe.layer import Ref, Weight
+from probe.layer import Ref
 
 from ..description import ntuple
 from .table import Function, Value, function
@@ -51,8 +51,8 @@ def einsum(recipe: Function, equation: str, *operands: Any) -> Ref:
 @function("linear", onnx="gemm")
 def linear(recipe: Function, input: Value, weight: Value, bias: Value | None = None) -> Ref:
     """x times the transposed weight; a weight of one axis is a vector."""
-    if isinstance(weight, Weight) and weight.value.ndim == 2 and (bias is None or isinstance(bias, Weight)):
-        return recipe.module("Linear", input, {"weight": weight, "bias": bias})
+    if recipe.fixed(weight) and recipe.rank(weight) == 2 and (bias is None or recipe.fixed(bias)):
+        return recipe.module("Linear", input, {"weight": recipe.weight("weight", weight), "bias": recipe.weight("bias", bias)})
     rank = recipe.rank(weight)
     turned = recipe.put(ops.Transpose(perm=(1, 0)), weight) if rank == 2 else weight
     product = recipe.put(ops.Product(), input, turned)
@@ -102,10 +102,11 @@ def convolution(
 ) -> Ref:
     """By a parameter as its module does; or by a kernel that is itself an input, for which the bias is added apart."""
     kernel = recipe.shape(weight)
-    if isinstance(weight, Weight) and (bias is None or isinstance(bias, Weight)):
+    if recipe.fixed(weight) and (bias is None or recipe.fixed(bias)):
         attributes = {"kernel_size": kernel[2:], "out_channels": kernel[0], "padding_mode": "zeros", "groups": groups}
         attributes |= {"stride": ntuple(stride, rank), "padding": padding, "dilation": ntuple(dilation, rank)}
-        return recipe.module(f"Conv{rank}d", input, {"weight": weight, "bias": bias}, **attributes)
+        held = {"weight": recipe.weight("weight", weight), "bias": recipe.weight("bias", bias)}
+        return recipe.module(f"Conv{rank}d", input, held, **attributes)
     dilations = ntuple(dilation, rank)
     pads: tuple[tuple[int, int], ...] = tuple((p, p) for p in ntuple(0 if isinstance(padding, str) else padding, rank))
     if padding == "same":
@@ -134,13 +135,12 @@ def _register_transposed(rank: int) -> None:
         groups: int = 1,
         dilation: Any = 1,
     ) -> Ref:
-        if not isinstance(weight, Weight) or not (bias is None or isinstance(bias, Weight)):
-            raise Undescribed("a transposed convolution whose kernel is computed has no description")
-        kernel = weight.value.shape
+        kernel = recipe.shape(weight)
         attributes = {"kernel_size": kernel[2:], "in_channels": kernel[0], "out_channels": kernel[1] * groups, "padding_mode": "zeros"}
         attributes |= {"groups": groups, "stride": ntuple(stride, rank), "padding": ntuple(padding, rank)}
         attributes |= {"output_padding": ntuple(output_padding, rank), "dilation": ntuple(dilation, rank)}
-        return recipe.module(f"ConvTranspose{rank}d", input, {"weight": weight, "bias": bias}, **attributes)
+        held = {"weight": recipe.weight("weight", weight), "bias": recipe.weight("bias", bias)}
+        return recipe.module(f"ConvTranspose{rank}d", input, held, **attributes)
 
 
 for _rank in (1, 2, 3):

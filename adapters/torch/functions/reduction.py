@@ -104,7 +104,7 @@ for _name, _op, _both in (
     _spread(_name, _op, _both)
 
 
-@function("norm", "linalg_norm", "linalg_vector_norm", onnx="reducel2")
+@function("norm", "linalg_norm", onnx="reducel2")
 def norm(
     recipe: Function, input: Value, p: Any = None, dim: Dims = None, keepdim: bool = False, *, ord: Any = None, dtype: Any = None
 ) -> Ref:
@@ -114,6 +114,15 @@ def norm(
         order = 2
     elif not isinstance(dim, int) and recipe.rank(input) > 1 and order != 2 and dim is not None and len(dim) == 2:
         raise Undescribed(f"a matrix norm of order {order!r} has no description")
+    return _vector_norm(recipe, input, order, dim, keepdim)
+
+
+@function("linalg_vector_norm", onnx="reducel2")
+def vector_norm(recipe: Function, input: Value, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+    return _vector_norm(recipe, input, ord, dim, keepdim)
+
+
+def _vector_norm(recipe: Function, input: Value, order: Any, dim: Dims, keepdim: bool) -> Ref:
     if order == 2:
         return _reduced(recipe, ops.ReduceL2, input, dim, keepdim)
     if order == 1:

@@ -61,6 +61,14 @@ class Function(Recipe):
         """Whether a value does not follow from the model's input."""
         return not isinstance(value, Ref) or (value.step < 0 and value.index in self._fixed)
 
+    def weight(self, name: str, value: Value | None) -> Weight | None:
+        """A parameter, or what the model computes from parameters alone, as a weight; Undescribed where it follows from the input."""
+        if value is None or isinstance(value, Weight):
+            return value
+        if not self.fixed(value):
+            raise Undescribed(f"its {name} is computed from the model's input")
+        return Weight(name, None, self.array(value), ("computed by the model, and not held under a name",))
+
     def array(self, value: Value) -> np.ndarray:
         """The values of a tensor of the call, a weight or a number."""
         if isinstance(value, Ref):

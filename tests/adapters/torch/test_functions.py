@@ -1,0 +1,325 @@
+"""Function calls between modules: each described function against PyTorch, and what is a layer and what is not."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import probe
+from probe.errors import BadInput, UnknownLayer
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(2, 3, 4, 6)).astype(np.float32)
+Y = torch.from_numpy(RNG.normal(size=(2, 3, 4, 6)).astype(np.float32))
+ROWS = torch.from_numpy(RNG.normal(size=(6, 5)).astype(np.float32))
+AT = torch.tensor([2, 0, 1, 2])
+MASK = Y > 0
+KERNEL = torch.from_numpy(RNG.normal(size=(5, 3, 2, 3)).astype(np.float32))
+CASES = {
+    "add": [
+        lambda x: x + Y,
+        lambda x: 2.5 + x,
+        lambda x: torch.add(x, Y, alpha=0.3),
+        lambda x: x.clone().add_(1),
+        lambda x: torch.lerp(x, Y, 0.7),
+    ],
+    "sub": [lambda x: x - 0.1, lambda x: 0.1 - x, lambda x: torch.rsub(x, Y), lambda x: torch.sub(x, Y, alpha=2)],
+    "mul": [lambda x: x * x, lambda x: 0.1 * x, lambda x: x * Y[:, :1]],
+    "div": [
+        lambda x: x / Y,
+        lambda x: 1 / x,
+        lambda x: torch.div(x, 0.3, rounding_mode="trunc"),
+        lambda x: torch.div(x, 0.3, rounding_mode="floor"),
+    ],
+    "floordiv": [lambda x: x // 0.3],
+    "mod": [lambda x: x % 0.7, lambda x: torch.fmod(x, 0.7)],
+    "pow": [lambda x: x**2, lambda x: 2**x, lambda x: x.abs() ** 0.5, lambda x: torch.pow(x, 3)],
+    "max": [lambda x: torch.maximum(x, Y), lambda x: torch.fmax(x, Y)],
+    "reducemax": [lambda x: x.max(), lambda x: x.max(1)[0], lambda x: torch.max(x, dim=2, keepdim=True)[1], lambda x: x.amax((1, 2))],
+    "reducemin": [lambda x: x.min(1).values, lambda x: x.amin()],
+    "reducesum": [lambda x: x.sum(), lambda x: x.sum(1), lambda x: torch.sum(x, (0, 2), keepdim=True)],
+    "reducemean": [lambda x: x.mean((2, 3)), lambda x: torch.mean(x, dim=-1, keepdim=True)],
+    "reduceprod": [lambda x: x.prod(), lambda x: x.prod(1)],
+    "reducevar": [lambda x: x.var(1), lambda x: torch.var(x, (1, 2), unbiased=False), lambda x: torch.var_mean(x, 3)[1]],
+    "reducestd": [lambda x: x.std(), lambda x: x.std(1, keepdim=True)],
+    "reducelogsumexp": [lambda x: x.logsumexp(1)],
+    "reducel2": [
+        lambda x: x.norm(dim=1),
+        lambda x: torch.linalg.norm(x, 1, 2),
+        lambda x: torch.linalg.vector_norm(x, float("inf"), (1, 2)),
+    ],
+    "lpnormalization": [lambda x: F.normalize(x, dim=1), lambda x: F.normalize(x, p=3.0, dim=2)],
+    "reduceall": [lambda x: (x > -9).all(1)],
+    "reduceany": [lambda x: (x > 1).any(2)],
+    "argmax": [lambda x: x.argmax(1), lambda x: x.argmax()],
+    "argmin": [lambda x: torch.argmin(x, 2, keepdim=True)],
+    "topk": [lambda x: x.topk(2, 1)[0], lambda x: x.sort(2, descending=True)[1], lambda x: torch.argsort(x, 3)],
+    "cumsum": [lambda x: x.cumsum(3)],
+    "cumprod": [lambda x: x.cumprod(1)],
+    "clip": [
+        lambda x: x.clamp(-0.1, 0.3),
+        lambda x: x.clamp(min=0.2),
+        lambda x: torch.clamp(x, max=Y),
+        lambda x: F.hardtanh(x),
+        lambda x: F.relu6(x),
+    ],
+    "greater": [lambda x: x > Y, lambda x: x.gt(0)],
+    "where": [
+        lambda x: torch.where(x > 0, x, 0.1 * x),
+        lambda x: x.masked_fill(MASK, -1e9),
+        lambda x: x.masked_fill(MASK, float("-inf")),
+    ],
+    "not": [lambda x: ~(x > 0), lambda x: torch.logical_not(x > 1)],
+    "and": [lambda x: (x > 0) & MASK],
+    "or": [lambda x: torch.logical_or(x > 1, x < -1)],
+    "cast": [lambda x: (x > 0).float(), lambda x: x.long(), lambda x: x.to(torch.float16), lambda x: x.bfloat16()],
+    "abs": [lambda x: x.abs(), abs],
+    "neg": [lambda x: -x],
+    "exp": [torch.exp],
+    "log": [lambda x: x.abs().log()],
+    "sqrt": [lambda x: (x * x).sqrt()],
+    "rsqrt": [lambda x: (x * x).rsqrt()],
+    "erf": [torch.erf],
+    "sin": [torch.sin],
+    "tanh": [torch.tanh, F.tanh, lambda x: x.tanh()],
+    "sigmoid": [torch.sigmoid, lambda x: x.sigmoid()],
+    "relu": [F.relu, torch.relu, lambda x: F.relu(x.clone(), inplace=True), lambda x: x.clone().relu_()],
+    "gelu": [F.gelu, lambda x: F.gelu(x, approximate="tanh")],
+    "silu": [F.silu],
+    "hardswish": [F.hardswish],
+    "hardsigmoid": [F.hardsigmoid],
+    "leakyrelu": [F.leaky_relu, lambda x: F.leaky_relu(x, 0.2)],
+    "softplus": [F.softplus],
+    "softmax": [lambda x: F.softmax(x, -1), lambda x: torch.softmax(x, 1), lambda x: x.softmax(dim=2)],
+    "logsoftmax": [lambda x: F.log_softmax(x, 1)],
+    "glu": [F.glu],
+    "layernormalization": [lambda x: F.layer_norm(x, (6,))],
+    "groupnormalization": [lambda x: F.group_norm(x, 3)],
+    "batchnormalization": [lambda x: F.batch_norm(x, Y.mean((0, 2, 3)), Y.var((0, 2, 3)))],
+    "maxpool": [lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)],
+    "averagepool": [lambda x: F.avg_pool2d(x, 2), lambda x: F.avg_pool2d(x, (3, 2), 1, (1, 0), False, False)],
+    "globalaveragepool": [lambda x: F.adaptive_avg_pool2d(x, (2, 3))],
+    "globalmaxpool": [lambda x: F.adaptive_max_pool2d(x, 1)],
+    "pad": [lambda x: F.pad(x, (1, 2)), lambda x: F.pad(x, (1, 1, 2, 0), mode="reflect"), lambda x: F.pad(x, (0, -1, 1, 0), value=3.0)],
+    "resize": [lambda x: F.interpolate(x, scale_factor=2), lambda x: F.interpolate(x, size=(3, 9), mode="bilinear", align_corners=False)],
+    "depthtospace": [lambda x: F.pixel_shuffle(x.reshape(1, 12, 2, 6), 2)],
+    "reshape": [
+        *(lambda x: x.view(2, -1), lambda x: torch.flatten(x, 1), lambda x: x[:, :, :1].squeeze(2), lambda x: x.unsqueeze(1)),
+        *(lambda x: x.unflatten(1, (3, 1)), lambda x: x.transpose(1, 3).reshape(-1)),
+    ],
+    "transpose": [
+        lambda x: x.permute(0, 2, 3, 1),
+        lambda x: x.transpose(1, -1),
+        lambda x: x.mT,
+        lambda x: x[0, 0].T,
+        lambda x: x.movedim(1, 3),
+    ],
+    "expand": [lambda x: x[:, :1].expand(-1, 5, -1, -1), lambda x: x.expand(4, *x.shape)],
+    "tile": [lambda x: x.repeat(2, 1, 3, 1), lambda x: x[0].repeat(2, 1, 1, 2)],
+    "concat": [lambda x: torch.cat([x, Y], 1), lambda x: torch.stack([x, x], 1)],
+    "split": [
+        lambda x: x.chunk(2, 3)[1],
+        lambda x: torch.split(x, [1, 2], dim=1)[1],
+        lambda x: x.unbind(1)[2],
+        lambda x: x.split(4, -1)[0],
+    ],
+    "slice": [
+        *(lambda x: x[:, 1], lambda x: x[..., ::2], lambda x: x[0, -1, None, 1:3], lambda x: x.narrow(3, 1, 4), lambda x: x.select(1, -1)),
+        *(lambda x: x.flip(1), lambda x: x[:, AT], lambda x: x[MASK], lambda x: x[:, [0, 2], :, [1, 3]], lambda x: x[AT[:2] * 0, AT[:2]]),
+    ],
+    "gather": [
+        *(
+            lambda x: x.index_select(1, AT),
+            lambda x: torch.roll(x, 2, 3),
+            lambda x: x.roll((1, -1), (2, 3)),
+            lambda x: x.repeat_interleave(2, 1),
+        ),
+        lambda x: x.unfold(3, 3, 2),
+    ],
+    "gatherelements": [lambda x: x.gather(1, torch.zeros(2, 2, 4, 6, dtype=torch.long))],
+    "trilu": [torch.tril, lambda x: x.triu(1)],
+    "scatterelements": [
+        lambda x: x.scatter(1, torch.zeros(2, 1, 4, 6, dtype=torch.long), Y),
+        lambda x: x.scatter_add(2, AT.reshape(1, 1, 4, 1), Y),
+    ],
+    "scatternd": [lambda x: x.index_add(1, AT[:3], Y)],
+    "matmul": [lambda x: x @ ROWS, lambda x: torch.bmm(x[0], x[0].mT), lambda x: x.matmul(Y.mT), lambda x: x[0, 0, 0] @ x[0, 0, 1]],
+    "einsum": [lambda x: torch.einsum("bchw,bcw->bch", x, x[:, :, 0]), lambda x: torch.einsum("bchw->bwc", x)],
+    "gemm": [lambda x: F.linear(x, ROWS.T), lambda x: torch.addmm(ROWS[0], x[0, 0], ROWS)],
+    "conv": [lambda x: F.conv2d(x, KERNEL, padding=1), lambda x: F.conv2d(x, KERNEL, KERNEL[:, 0, 0, 0], 2, "valid")],
+    "attention": [
+        *(lambda x: F.scaled_dot_product_attention(x, Y, x), lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True)),
+        lambda x: F.scaled_dot_product_attention(x, x, Y, attn_mask=torch.eye(4) > -1, scale=0.3),
+    ],
+}
+ALL = [pytest.param(f, name, id=f"{name}-{k}") for name, functions in CASES.items() for k, f in enumerate(functions)]
+
+
+class Net(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(("function", "name"), ALL)
+def test_described_function(function, name):
+    """All parties agree on every call; the last one is the function's."""
+    model = probe.open_model(Net(function).eval())
+    reports = list(probe.sweep(model, X))
+    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+    assert reports[-1].layer.split(":")[0] == f"/{name}"
+    assert not any(one.missing for one in reports if not any(0 in x.shape for x in one.inputs))
+
+
+@pytest.mark.parametrize(("function", "name"), [case for case in ALL if case.values[1] not in ("cast", "conv", "gemm", "gelu")])
+def test_in_float64_to_near_machine_precision(function, name):
+    """A wrong formula cannot pass."""
+    doubles = {id(one): one.double() for one in (Y, ROWS, KERNEL)}
+    spaces = {key: value for key, value in function.__globals__.items()} if hasattr(function, "__globals__") else None
+    if spaces is not None:
+        spaces.update(Y=doubles[id(Y)], ROWS=doubles[id(ROWS)], KERNEL=doubles[id(KERNEL)])
+        function = type(function)(function.__code__, spaces, None, function.__defaults__, function.__closure__)
+    net = Net(function).eval()
+    net.register_buffer("kind", torch.zeros(1, dtype=torch.float64))
+    for one in probe.sweep(net, X.astype(np.float64)):
+        ours, theirs = one.outputs["numpy"], one.outputs["framework"]
+        for left, right in zip(*(part if isinstance(part, tuple) else (part,) for part in (ours, theirs)), strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)
+
+
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.rand(3, 1, 1))
+        self.register_buffer("order", torch.tensor([2, 0, 1]))
+
+    def forward(self, x):
+        return x[:, self.order] * self.factor
+
+
+class Block(nn.Module):
+    """A user's own layer, called twice, shapes asked for, constants made, results written into them."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.conv = Scale(), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        batch, channels, *_ = x.shape
+        ramp = torch.arange(channels, dtype=x.dtype).reshape(1, -1, 1, 1) + 1
+        y = self.scale(self.conv(x)) + ramp
+        y += self.scale(x)
+        out = torch.zeros_like(y)
+        out[:, 1:] = y[:, :2]
+        assert x.size(0) == batch and not torch.isnan(out).any().item()
+        return out.contiguous() + y
+
+
+@pytest.fixture
+def block():
+    torch.manual_seed(0)
+    return Block().eval()
+
+
+def test_names_and_order(block):
+    """No layers: shapes, constants, sums of constants, what returns its own argument. A second one in a call is numbered."""
+    reports = list(probe.sweep(block, X))
+    assert [(one.layer, one.call) for one in reports] == [
+        *(("conv", 0), ("scale/slice", 0), ("scale/mul", 0), ("/add", 0), ("scale/slice", 1), ("scale/mul", 1), ("/add:1", 0)),
+        *(("/slice", 0), ("/scatternd", 0), ("/isnan", 0), ("/reduceany", 0), ("/add:2", 0)),
+    ]
+    assert all(one.ok for one in reports), "\n".join(str(one) for one in reports if not one.ok)
+
+
+def test_a_function_layer_is_checked_by_name(block):
+    report = probe.check(block, "scale/mul", X)
+    assert report.ok and report.kind == "Tensor.mul" and any("called 2 times" in note for note in report.notes)
+    factor = block.scale.factor.detach().numpy()
+    np.testing.assert_array_equal(report.weights["factor"].effective, factor)
+    mutated = probe.check(block, "/scatternd", X).outputs["framework"]
+    assert not mutated[:, 0].any() and mutated[:, 1:].any()
+    before = probe.check(block, "/add:1", X)
+    assert not np.array_equal(before.inputs[0], before.outputs["framework"]), "copied before the call wrote to it"
+
+
+def test_a_wrong_name_is_corrected(block):
+    with pytest.raises(UnknownLayer, match="did you mean 'scale/mul'"):
+        probe.check(block, "scale/mull", X)
+    with pytest.raises(UnknownLayer, match="no layer 'scala/mul'"):
+        probe.check(block, "scala/mul", X)
+    with pytest.raises(BadInput, match="runs only inside its module"):
+        probe.check(block, "scale/mul", given=X)
+
+
+def test_function_layers_are_listed_once_they_are_known(block):
+    model = probe.open_model(block)
+    assert [one.name for one in model.layers] == ["scale", "conv"]
+    list(probe.sweep(model, X))
+    assert {"/add:2", "scale/mul"} <= {one.name for one in model.layers} and "scale/mul" in model.names()
+
+
+def test_nothing_is_left_behind(block):
+    before = [
+        (name, list(module._forward_hooks), list(module._forward_pre_hooks), set(vars(module))) for name, module in block.named_modules()
+    ]
+    list(probe.sweep(block, X))
+    assert before == [
+        (name, list(module._forward_hooks), list(module._forward_pre_hooks), set(vars(module))) for name, module in block.named_modules()
+    ]
+    assert not torch.overrides._get_current_function_mode_stack()
+
+
+def test_a_function_without_description_says_so():
+    (report,) = probe.sweep(Net(lambda x: torch.special.i0(x)).eval(), X)
+    assert report.verdict == "unchecked" and "special.i0 has no description" in report.sentence
+    (report,) = probe.sweep(Net(lambda x: F.dropout(x, 0.5, training=True)).eval(), X)
+    assert report.verdict == "unchecked" and "at random" in report.sentence
+
+
+def test_autocast_is_reported():
+    class Mixed(nn.Module):
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return x.reshape(-1, 6) @ ROWS
+
+    *_, report = probe.sweep(Mixed().eval(), X)
+    assert report.verdict == "unchecked" and "mixes bfloat16 and float32" in report.sentence
+    assert any("under torch.autocast in bfloat16" in note for note in report.notes)
+
+
+def test_an_expected_of_a_function_layer(block):
+    right = probe.check(block, "/add", X).outputs["framework"]
+    assert probe.check(block, "/add", X, expected=right).ok
+    assert probe.check(block, "/add", X, expected=right + np.float32(0.01)).verdict == "diverge"
+
+
+class KernelsOfTheirOwn(nn.Module):
+    """Each sample is convolved with a kernel of its own, which the net computes from that sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernels = nn.Linear(12, 15)
+
+    def forward(self, x):
+        batch = x.shape[0]
+        kernels = self.kernels(x.flatten(1)).reshape(batch * 3, 1, 5)
+        return F.conv1d(x.reshape(1, batch * 3, -1), kernels, padding=2, groups=batch * 3).reshape(x.shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_convolution_whose_kernel_is_another_tensor_of_the_sample(dtype):
+    x = RNG.normal(size=(2, 3, 4)).astype(dtype)
+    net = KernelsOfTheirOwn().eval().to(torch.float32 if dtype == np.float32 else torch.float64)
+    report = probe.check(net, "/conv", x)
+    assert report.ok and len(report.inputs) == 2 and report.inputs[1].shape == (6, 1, 5)
+    kernels = net.kernels(torch.from_numpy(x).flatten(1)).detach().numpy().reshape(2, 3, 5)
+    by_hand = [
+        [np.correlate(np.pad(row, 2), kernel, "valid") for row, kernel in zip(*pair, strict=True)] for pair in zip(x, kernels, strict=True)
+    ]
+    np.testing.assert_allclose(report.outputs["numpy"].reshape(2, 3, 4), by_hand, rtol=1e-5, atol=1e-5)
+    swapped = probe.check(net, "/conv", x, expected=report.outputs["framework"][:, ::-1])
+    assert swapped.verdict == "diverge"
