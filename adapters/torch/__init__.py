@@ -8,7 +8,21 @@ import torch
 
 from probe.errors import CannotOpen
 
-from . import activation, attention, conv, normalization, pooling, recurrent, shape, transformer
+from . import (
+    activation,
+    attention,
+    conv,
+    distance,
+    embedding,
+    normalization,
+    norms,
+    pooling,
+    recurrent,
+    resize,
+    shape,
+    transformer,
+    windows,
+)
 from .factory import Factory, build
 from .files import contents, load
 from .model import TorchModel, mode_of, unwrapped
@@ -16,7 +30,7 @@ from .state import fill, without_factory
 
 __all__ = ["FAMILIES", "open_model"]
 
-FAMILIES = (activation, attention, conv, normalization, pooling, recurrent, shape, transformer)
+FAMILIES = (activation, attention, conv, distance, embedding, normalization, norms, pooling, recurrent, resize, shape, transformer, windows)
 """The modules whose import fills the table of descriptions."""
 
 

@@ -17,7 +17,7 @@ def _training(module: Any) -> str:
     return ""
 
 
-@describes("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", refuses=_training)
+@describes("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", refuses=_training)
 def batch_norm(module: Any, call: Call) -> Description:
     """By the running statistics; by those of the batch where none are tracked (biased variance, over batch and space)."""
     shape = call.x.shape

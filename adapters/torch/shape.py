@@ -1,15 +1,18 @@
 """Layers that move elements, pad, or pass them on: as steps."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from probe.errors import Undescribed
 from probe.layer import Description
-from probe.ops import Identity, Pad, Reshape, ResizeNearest, Slice, Transpose
+from probe.ops import Identity, Pad, Reshape, Slice, Transpose
 
-from .description import Call, chain, describes, ntuple
+from .description import Call, chain, describes
 
-__all__ = ["flatten", "padding", "unflatten", "upsample"]
+__all__ = ["depth_to_space", "flatten", "padded", "padding", "shuffled", "space_to_depth", "unflatten"]
 
 _MODES = {"Constant": "constant", "Zero": "constant", "Reflection": "reflect", "Replication": "edge", "Circular": "wrap"}
 
@@ -57,11 +60,14 @@ def _paddings() -> tuple[str, ...]:
 def padding(module: Any, call: Call) -> Description:
     """Pairs of amounts, the last axis first; negative ones crop."""
     kind = next(name for cls in type(module).__mro__ if cls.__name__ in _paddings() for name in [cls.__name__])
-    mode = _MODES[kind[: kind.index("Pad")]]
-    amounts = module.padding
-    pairs = tuple((amounts[at], amounts[at + 1]) for at in range(len(amounts) - 2, -2, -2))
-    pairs = ((0, 0),) * (call.x.ndim - len(pairs)) + pairs
-    steps: list[Any] = [Pad(pads=tuple((max(0, b), max(0, a)) for b, a in pairs), mode=mode, value=float(getattr(module, "value", 0.0)))]
+    return padded(call.x, module.padding, _MODES[kind[: kind.index("Pad")]], float(getattr(module, "value", 0.0)))
+
+
+def padded(x: np.ndarray, amounts: Sequence[int], mode: str = "constant", value: float = 0.0) -> Description:
+    """``F.pad``, with NumPy's word for the mode."""
+    pairs = tuple((int(amounts[at]), int(amounts[at + 1])) for at in range(len(amounts) - 2, -2, -2))
+    pairs = ((0, 0),) * (x.ndim - len(pairs)) + pairs
+    steps: list[Any] = [Pad(pads=tuple((max(0, b), max(0, a)) for b, a in pairs), mode=mode, value=value)]
     if any(amount < 0 for pair in pairs for amount in pair):
         if mode != "constant":
             raise Undescribed(f"a negative amount of {mode} padding")
@@ -69,40 +75,27 @@ def padding(module: Any, call: Call) -> Description:
     return chain(*steps)
 
 
-def _interpolates(module: Any) -> str:
-    return "" if module.mode == "nearest" else f"mode={module.mode!r} has no description; only 'nearest' has"
-
-
-@describes("Upsample", "UpsamplingNearest2d", refuses=_interpolates)
-def upsample(module: Any, call: Call) -> Description:
-    """Repeats the element at floor(i / scale); the scale is the given one, or that of the sizes."""
-    have, rank = call.x.shape[2:], call.x.ndim - 2
-    if module.size is not None:
-        sizes = ntuple(module.size, rank)
-    else:
-        given = tuple(float(scale) for scale in ntuple(module.scale_factor, rank))
-        sizes = tuple(math.floor(size * scale) for size, scale in zip(have, given, strict=True))
-    scales = tuple(size / old for size, old in zip(sizes, have, strict=True))
-    if module.size is None and not module.recompute_scale_factor:
-        # Where a size of two dimensions is kept or doubled, PyTorch goes by the sizes all the same (ATen/native/UpSample.h, nearest_idx).
-        by_size = (1, 2) if rank == 2 else ()
-        scales = tuple(ratio if ratio in by_size else scale for ratio, scale in zip(scales, given, strict=True))
-    return chain(ResizeNearest(scales=(1.0, 1.0, *scales), sizes=(*call.x.shape[:2], *sizes)))
-
-
 @describes("ChannelShuffle")
 def channel_shuffle(module: Any, call: Call) -> Description:
-    """(groups, channels / groups) read the other way round."""
-    batch, channels, *space = call.x.shape
-    split = Reshape(shape=(batch, module.groups, channels // module.groups, *space))
-    return chain(split, Transpose(perm=(0, 2, 1, *range(3, 3 + len(space)))), Reshape(shape=call.x.shape))
+    return shuffled(call.x, module.groups)
+
+
+def shuffled(x: np.ndarray, groups: int) -> Description:
+    """``F.channel_shuffle``: (groups, channels / groups) read the other way round."""
+    batch, channels, *space = x.shape
+    split = Reshape(shape=(batch, groups, channels // groups, *space))
+    return chain(split, Transpose(perm=(0, 2, 1, *range(3, 3 + len(space)))), Reshape(shape=x.shape))
 
 
 @describes("PixelShuffle")
 def pixel_shuffle(module: Any, call: Call) -> Description:
-    """Channels (c, r, r) become c channels of r times the height and width."""
-    r, (*lead, channels, height, width) = module.upscale_factor, call.x.shape
-    n, deep = len(lead), channels // module.upscale_factor**2
+    return depth_to_space(call.x, module.upscale_factor)
+
+
+def depth_to_space(x: np.ndarray, r: int) -> Description:
+    """``F.pixel_shuffle``: channels (c, r, r) become c channels of r times the height and width."""
+    *lead, channels, height, width = x.shape
+    n, deep = len(lead), channels // r**2
     split = Reshape(shape=(*lead, deep, r, r, height, width))
     weave = Transpose(perm=(*range(n), n, n + 3, n + 1, n + 4, n + 2))
     return chain(split, weave, Reshape(shape=(*lead, deep, height * r, width * r)))
@@ -110,8 +103,12 @@ def pixel_shuffle(module: Any, call: Call) -> Description:
 
 @describes("PixelUnshuffle")
 def pixel_unshuffle(module: Any, call: Call) -> Description:
-    """The other way round."""
-    r, (*lead, channels, height, width) = module.downscale_factor, call.x.shape
+    return space_to_depth(call.x, module.downscale_factor)
+
+
+def space_to_depth(x: np.ndarray, r: int) -> Description:
+    """``F.pixel_unshuffle``: the other way round."""
+    *lead, channels, height, width = x.shape
     n = len(lead)
     split = Reshape(shape=(*lead, channels, height // r, r, width // r, r))
     weave = Transpose(perm=(*range(n), n, n + 2, n + 4, n + 1, n + 3))

@@ -1,7 +1,6 @@
 """Normalisations by a power mean or a norm of neighbours: root mean squares, p-norms, and neighbouring channels."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,7 +168,8 @@ class LpNormalization(Op):
 class LRN(Op):
     """x / (bias + alpha / size * sum of x² of the neighbouring channels)^beta (ONNX LRN; Krizhevsky et al., 2012).
 
-    The neighbours of channel c on axis 1 are c - ``before`` to c + ``after``, as far as they exist.
+    The neighbours of channel c on axis 1 are c - ``before`` to c + ``after``, as far as they exist; with ``first`` channel 0 is
+    one of them everywhere (PyTorch's CrossMapLRN2d never takes it off: torch/nn/modules/_functions.py).
     """
 
     size: int
@@ -178,6 +178,7 @@ class LRN(Op):
     bias: float
     before: int
     after: int
+    first: bool = False
 
     def _sums(self, x: np.ndarray) -> np.ndarray:
         """Of the neighbours of every channel."""
@@ -187,6 +188,8 @@ class LRN(Op):
             low, high = max(0, -shift), min(channels, channels - shift)
             if high > low:
                 out[:, low:high] += x[:, low + shift : high + shift]
+        if self.first:
+            out[:, self.before + 1 :] += x[:, :1]
         return out
 
     def says(self, inputs):
@@ -208,6 +211,7 @@ class LRN(Op):
         taps = np.zeros((channels, channels, 1))
         for channel in range(channels):
             taps[channel, max(0, channel - self.before) : channel + self.after + 1] = 1
+            taps[channel, 0] += self.first and channel > self.before
         flat = graph.op("Reshape", graph.op("Mul", x, x), graph.const([shape[0], channels, math.prod(shape[2:])]))
         total = graph.op("Reshape", graph.op("Conv", flat, graph.const(taps)), graph.const(list(shape)))
         base = graph.op("Add", graph.op("Mul", total, graph.const(self.alpha / self.size)), graph.const(float(self.bias)))
@@ -233,17 +237,16 @@ class LRN(Op):
             low, high = max(0, -shift), min(mask.shape[1], mask.shape[1] - shift)
             if high > low:
                 found[:, low + shift : high + shift] |= mask[:, low:high]
+        if self.first:
+            found[:, :1] |= mask.any(axis=1, keepdims=True)
         return (found,)
 
     def account(self, inputs, outputs, at):
         (x,) = inputs
-        members = _neighbours(at, x.shape, self.before, self.after)
+        near = [*range(max(0, at[1] - self.before), min(x.shape[1], at[1] + self.after + 1))]
+        members = box([at[0], [0, *near] if self.first and near[0] else near, *at[2:]])
         total = float(np.square(x[tuple(members.T)]).sum())
         words = (
             f"divided by ({self.bias:g} + {self.alpha:g} / {self.size} * the squares of {len(members)} channels {total:.9g})^{self.beta:g}"
         )
         return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at]), Terms(members)),))
-
-
-def _neighbours(at: tuple[int, ...], shape: Sequence[int], before: int, after: int) -> np.ndarray:
-    return box([at[0], range(max(0, at[1] - before), min(shape[1], at[1] + after + 1)), *at[2:]])

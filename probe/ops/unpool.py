@@ -13,7 +13,7 @@ from probe.ops.pooling import AdaptiveMaxPool, MaxPool, Pool, fitted
 from probe.ops.windows import windows
 from probe.rounding import of_sums
 
-__all__ = ["AdaptiveMaxPoolIndices", "LpPool", "MaxPoolIndices", "MaxUnpool"]
+__all__ = ["AdaptiveMaxPoolIndices", "FractionalMaxPool", "LpPool", "MaxPoolIndices", "MaxUnpool"]
 
 
 def _winners(cells: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,6 +37,10 @@ def _undecided(low: np.ndarray, high: np.ndarray, plane: int) -> np.ndarray:
 @dataclass(frozen=True, eq=False)
 class MaxPoolIndices(MaxPool):
     """The largest value of each window, and which element of its plane it is, counted row by row (ONNX MaxPool, Indices)."""
+
+    def placeless(self, sizes: Sequence[int]) -> bool:
+        """Whether some window sees padding alone: its maximum has no place."""
+        return bool(self._blind(sizes).any())
 
     def _cells_of(self, x: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
         """(every window's cells on the last axis, their places in the plane)."""
@@ -239,3 +243,64 @@ class LpPool(Pool):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         stage = Stage(f"the {self.p:g}-norm of {len(cells)} elements", float(outputs[0][at]), Terms(cells))
         return Account((Terms(cells[np.argmax(np.abs(inputs[0][tuple(cells.T)]))][None]),), (stage,))
+
+
+@dataclass(frozen=True, eq=False)
+class FractionalMaxPool(Op):
+    """The largest value of windows that start anywhere, and which element of its plane it is (Graham, 2014).
+
+    ``starts`` has (batch, channel, out) for each spatial axis.
+    """
+
+    kernel: tuple[int, ...]
+    starts: tuple[np.ndarray, ...]
+
+    def _places(self, sizes: Sequence[int]) -> np.ndarray:
+        """(batch, channel, *out, taps): the elements of every window, counted row by row in their plane."""
+        rank = len(sizes)
+        total: np.ndarray = np.zeros((), np.int64)
+        for axis, (start, k) in enumerate(zip(self.starts, self.kernel, strict=True)):
+            cells = start[..., None] + np.arange(k)
+            shape = [
+                *cells.shape[:2],
+                *(cells.shape[2] if i == axis else 1 for i in range(rank)),
+                *(k if i == axis else 1 for i in range(rank)),
+            ]
+            total = total + cells.reshape(shape) * math.prod(sizes[axis + 1 :])
+        return total.reshape(*total.shape[: 2 + rank], -1)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        places = self._places(x.shape[2:])
+        flat = x.reshape(*x.shape[:2], -1)
+        cells = np.take_along_axis(flat, places.reshape(*places.shape[:2], -1), axis=2).reshape(places.shape)
+        return _winners(cells, places)
+
+    def source(self, output):
+        return None
+
+    def emit(self, graph, *inputs):
+        batch, channels, *sizes = graph.shape(inputs[0])
+        places = self._places(sizes)
+        flat = graph.op("Reshape", inputs[0], graph.const([batch, channels, math.prod(sizes)]))
+        cells = graph.op("GatherElements", flat, graph.const(places.reshape(batch, channels, -1)), axis=2)
+        cells = graph.op("Reshape", cells, graph.const(list(places.shape)))
+        winner = graph.op("ArgMax", cells, axis=-1, keepdims=1)
+        found = graph.op("GatherElements", graph.const(places), winner, axis=-1)
+        last = graph.const([-1])
+        return graph.op("ReduceMax", cells, last, keepdims=0), graph.op("Squeeze", found, last)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        if slacks[0] is None:
+            return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
+        moved = np.full(outputs[0].shape, slacks[0].max(initial=0.0))
+        return moved, np.full(outputs[1].shape, float(math.prod(inputs[0].shape[2:])))
+
+    def account(self, inputs, outputs, at):
+        cells = self._places(inputs[0].shape[2:])[at]
+        spots = np.stack(np.unravel_index(cells, inputs[0].shape[2:]), axis=1)
+        where = np.column_stack([np.full((len(cells), 2), at[:2]), spots])
+        winner = int(np.argmax(cells == outputs[1][at]))
+        return Account(
+            (Terms(where[winner : winner + 1]),), (Stage(f"the largest of {len(cells)} elements", float(outputs[0][at]), Terms(where)),)
+        )
