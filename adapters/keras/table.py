@@ -11,6 +11,7 @@ ROOTS = ("keras", "tf_keras", "qkeras")
 
 _FAMILIES = {
     ".activation": ("Activation", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU"),
+    ".attention": ("AdditiveAttention", "Attention", "GroupedQueryAttention", "MultiHeadAttention"),
     ".augmentation": (
         "AugMix",
         "AutoContrast",
@@ -53,6 +54,8 @@ _FAMILIES = {
         "SeparableConv1D",
         "SeparableConv2D",
     ),
+    ".einsum": ("Dot", "EinsumDense"),
+    ".embedding": ("Embedding", "ReversibleEmbedding"),
     ".merging": ("Add", "Average", "Concatenate", "CustomScaleLayer", "Maximum", "Minimum", "Multiply", "Subtract"),
     ".normalization": ("BatchNormalization", "GroupNormalization", "LayerNormalization"),
     ".pooling": (

@@ -1,0 +1,38 @@
+"""Keras' embeddings, which also run backwards."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Description, Recipe, Ref, Step
+
+from .description import Call, describes
+
+__all__: list[str] = []
+
+
+@describes("Embedding")
+def _embedding(layer: Any, call: Call) -> Description:
+    """The row of each index; ``mask_zero`` makes a mask and changes no number."""
+    if getattr(layer, "sparse", False):
+        raise Undescribed("it gives a sparse tensor")
+    # The indices say nothing of the precision of what they take.
+    own = replace(call, dtype=str(layer.compute_dtype))
+    return Description((Step(ops.Embedding(table=own.weight("embeddings", layer.embeddings))),))
+
+
+@describes("ReversibleEmbedding", arguments=("reverse",))
+def _reversible(layer: Any, call: Call) -> Description:
+    if not call.arguments.get("reverse"):
+        return _embedding(layer, call)
+    tied = layer.tie_weights
+    name, variable = ("embeddings", layer.embeddings) if tied else ("reverse_embeddings", layer.reverse_embeddings)
+    recipe = Recipe()
+    logits = recipe.put(ops.MatMul(weight=call.weight(name, variable, axes=(1, 0) if tied else None), bias=None), Ref(-1))
+    if layer.logit_soft_cap is not None:
+        cap = recipe.put(ops.Constant(value=np.asarray(float(layer.logit_soft_cap))))
+        recipe.put(ops.Mul(), recipe.put(ops.Tanh(), recipe.put(ops.Div(), logits, cap)), cap)
+    return Description(tuple(recipe.steps))
