@@ -60,7 +60,8 @@ def judged_in_pieces(capture: Capture, judge: Callable[[Capture], Report]) -> Re
     worst = max(reports, key=lambda report: max(comparison.ratio for comparison in report.comparisons.values()))
     comparisons = {pair: _joined([report.comparisons[pair] for report in reports], step) for pair in worst.comparisons}
     outputs = _Outputs(capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair)))
-    return replace(worst, outputs=outputs, inputs=capture.inputs, comparisons=comparisons)
+    notes = tuple(dict.fromkeys(note for report in reports for note in report.notes))
+    return replace(worst, outputs=outputs, inputs=capture.inputs, comparisons=comparisons, notes=notes)
 
 
 def _give_back() -> None:
