@@ -55,6 +55,8 @@ def seen(model: Model, arrays: Sequence[np.ndarray], layer: str, call: int, mask
     def keep(capture: Capture) -> None:
         calls.append(capture)
 
+    if hasattr(model, "between"):
+        model.run(arrays, None, lambda _: None)  # only a pass tells which functions a PyTorch module calls
     names = frozenset({one.name for one in model.layers} | {layer})
     model.run(arrays, names, keep)
     last = next(position for position, one in enumerate(calls) if one.layer == layer and one.call == call)
@@ -72,7 +74,7 @@ def seen(model: Model, arrays: Sequence[np.ndarray], layer: str, call: int, mask
             if target is None or not target.any():
                 continue
             for k, (taken, part) in enumerate(zip(calls[position].inputs, _through(calls[position], target, index), strict=True)):
-                if not part.any():
+                if not part.any() or k in calls[position].fixed:
                     continue
                 same = [one for one in known.get(_key(taken), []) if one.call < position]
                 sources = [(one, part.reshape(one.array.shape)) for one in same] or watched.sources(position, taken, part, k)

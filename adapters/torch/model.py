@@ -45,9 +45,10 @@ class TorchModel:
     def layers(self) -> tuple[Layer, ...]:
         """Modules that compute something themselves, in the order of registration; a shared one under its first name.
 
-        After them the function calls between them, as far as a pass has met them.
+        After them the function calls between them, as far as a pass has met them: in place of the modules that make them.
         """
-        modules = (_layer(name, module) for name, module in self._atomic())
+        places = {name.rpartition("/")[0] for name in self._met}
+        modules = (_layer(name, module) for name, module in self._atomic() if opaque(module) or name not in places)
         return (*modules, *(_function(name, kind) for name, kind in self._met.items()))
 
     @property

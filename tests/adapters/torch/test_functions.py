@@ -259,6 +259,7 @@ def test_function_layers_are_listed_once_they_are_known(block):
     model = probe.open_model(block)
     assert [one.name for one in model.layers] == ["scale", "conv"]
     list(probe.sweep(model, X))
+    assert "scale" not in {one.name for one in model.layers}, "its calls stand in its place"
     assert {"/add:2", "scale/mul"} <= {one.name for one in model.layers} and "scale/mul" in model.names()
 
 
@@ -323,3 +324,24 @@ def test_a_convolution_whose_kernel_is_another_tensor_of_the_sample(dtype):
     np.testing.assert_allclose(report.outputs["numpy"].reshape(2, 3, 4), by_hand, rtol=1e-5, atol=1e-5)
     swapped = probe.check(net, "/conv", x, expected=report.outputs["framework"][:, ::-1])
     assert swapped.verdict == "diverge"
+
+
+def test_what_an_element_sees_is_followed_through_functions():
+    class Mixing(nn.Module):
+        """Two channels shifted by one row and scaled, plus a mean over the last axis; then each row attends to those before."""
+
+        def forward(self, x):
+            y = torch.roll(x[:, :2] * 3, 1, 2) + x.mean(3, keepdim=True)[:, 1:]
+            past = torch.tril(torch.ones(4, 4)) > 0
+            scores = (y @ y.mT).masked_fill(~past, float("-inf"))
+            return torch.stack([y, y.flip(1)], 1), scores.softmax(-1)
+
+    story = probe.explain(Mixing().eval(), "/concat", X, at=(0, 1, 0, 2, 4), sees=True)
+    seen = np.zeros(X.shape, bool)
+    seen[0, 1, 1, 4] = True  # flipped: channel 1 of y, which is rolled by one row
+    seen[0, 2, 2] = True  # the mean of channel 2
+    np.testing.assert_array_equal(story.sees[0].mask, seen)
+    story = probe.explain(Mixing().eval(), "/softmax", X, at=(0, 0, 1, 0), sees=True)
+    mask = story.sees[0].mask
+    assert not mask[1].any() and not mask[0, 2].any() and mask[0, 1, :2].all() and not mask[0, 1, 2:].any()
+    assert mask[0, 0].all(axis=1).tolist() == [True, False, False, True]
