@@ -4,6 +4,7 @@ Watching leaves nothing behind: hooks go, and modes, attributes, buffers and the
 the pass ends. Inputs are copied before the call, since in-place operations overwrite them.
 """
 
+import functools
 import inspect
 import itertools
 import sys
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,8 +186,19 @@ class _Packed(NamedTuple):
     unsorted_indices: Any
 
 
+@functools.lru_cache(maxsize=512)
+def _places(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters that ``forward`` takes by position, self left out."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(one.name for one in list(inspect.signature(forward).parameters.values())[1:] if one.kind in kinds)
+
+
 def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
     """The arguments by the names of forward's parameters, each tensor as the Ref of its place among ``tensors_in``."""
+    forward = type(module).forward
+    names = _places(forward) if "forward" not in vars(module) and isinstance(forward, FunctionType) else ()
+    if not kwargs and len(args) <= len(names) and all(isinstance(arg, torch.Tensor) for arg in args):
+        return {name: Ref(-1, place) for place, name in enumerate(names[: len(args)])}
     number = itertools.count()
 
     def referred(leaf: Any) -> Any:

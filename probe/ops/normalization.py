@@ -1,7 +1,7 @@
 """Normalisations: (x - mean) / sqrt(variance + epsilon) * scale + bias, with statistics stored or taken from x."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from probe.rounding import Precision, of_sums
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 
 _BLOCK = 1 << 20
+_CACHED = 1 << 16
 
 
 def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
@@ -53,10 +54,12 @@ class BatchNormalization(Op):
         return f"stored mean and variance, epsilon {self.epsilon:g}"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        gain, mean, bias = self._terms(inputs[0])
-        out = np.asarray(inputs[0] - mean)
-        out *= gain
-        out += bias
+        (x,) = inputs
+        out = np.empty_like(x, np.float64)
+        for part, target, gain, mean, bias in _lines(x, out, self.axis, self._terms(x)):
+            np.subtract(part, mean, out=target)
+            target *= gain
+            target += bias
         return (out,)
 
     def emit(self, graph, *inputs):
@@ -100,9 +103,16 @@ class BatchNormalization(Op):
         gain, mean, bias = self._terms(inputs[0])
         gain = np.abs(gain)
         each = (14 if precision.casts else 10) * precision.unit
-        own = np.abs(inputs[0])
-        own *= each * gain
-        own += each * (np.abs(mean) * gain + np.abs(bias)) + precision.tiny
+        factors, constants = each * gain, each * (np.abs(mean) * gain + np.abs(bias)) + precision.tiny
+        # float32 is enough where it holds what is added for tiny numbers, and the factors.
+        narrow = slacks[0] is None and precision.tiny >= 2.0**-126 and bool(np.all((factors > 1e-30) & (factors < 1e30)))
+        own: np.ndarray = np.empty_like(inputs[0], np.float32 if narrow else np.float64)
+        terms = [term.astype(own.dtype) for term in (factors, constants)]
+        for part, target, factor, constant in _lines(inputs[0], own, self.axis, terms):
+            target[...] = part
+            np.abs(target, out=target)
+            target *= factor
+            target += constant
         if slacks[0] is not None:
             own += slacks[0] * gain
         return (own,)
@@ -112,6 +122,28 @@ class BatchNormalization(Op):
 
 
 _SHORTCUT = "takes the variance as E[x²] - E[x]², which loses digits far from zero"
+
+
+def _lines(x: np.ndarray, out: np.ndarray, axis: int, terms: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Matching pieces of x, out and of ``terms`` with one number for each place on ``axis``, small enough to stay in cache.
+
+    Where the axis is the last, several of its lines are joined and their terms repeated: loops over few channels would be short.
+    """
+    if not (x.flags.c_contiguous and out.flags.c_contiguous and x.size):
+        yield (x, out, *terms)
+        return
+    axis %= x.ndim
+    before, places, after = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+    lines = [np.broadcast_to(term.ravel(), places) for term in terms]
+    if after == 1:
+        several = next(count for count in range(max(1, 512 // places), 0, -1) if not before % count)
+        form, lines = (before // several, several * places), [np.tile(line, several)[None] for line in lines]
+    else:
+        form, lines = (before * places, after), [np.tile(line, before)[:, None] for line in lines]
+    step = max(1, _CACHED // form[1])
+    for start in range(0, form[0], step):
+        rows = slice(start, start + step)
+        yield (x.reshape(form)[rows], out.reshape(form)[rows], *(line if len(line) == 1 else line[rows] for line in lines))
 
 
 def _statistics_slack(
