@@ -1,7 +1,7 @@
 """Keras' attention layers: with heads and their projections, or of inputs as they are.
 
-Keras 3 puts a large negative number in place of a masked score, so that a query with every position masked takes the mean of all
-values; Keras 2 and the layers without heads subtract it, which leaves such a query its scores, rounded to hardly any digits.
+A query with every position masked gives the mean of all values or nothing in Keras 3, which puts a large negative number in place of
+a masked score; in Keras 2 and in the layers without heads, which subtract it, its scores remain, rounded to hardly any digits.
 """
 
 from collections.abc import Sequence
@@ -130,13 +130,15 @@ def with_heads(layer: Any, call: Call, heads: Heads, groups: int, scale: float, 
     refs = _masks(recipe, call, heads, lengths)
     low = 65504.0 / 2 if call.dtype == "float16" else 1e9
     adds = call.legacy and not getattr(layer, "_softmax_robust_masking", False)
+    # The Softmax layer gives such a query 0; the fused function (not where it would drop, or has to give the scores) the mean of all.
+    unfused = weights or heads.rank != 4 or getattr(layer, "_dropout", getattr(layer, "dropout", 0.0)) > 0 or call.backend == "torch"
     op = ops.Attention(
         scale,
         ("keep",) * len(refs),
         causal,
         window,
         groups,
-        empty="raw" if adds else "zero" if call.backend == "torch" and not weights else "mean",
+        empty="raw" if adds else "zero" if unfused else "mean",
         shift=low if adds else 0.0,
         weights="each" if weights else "",
     )

@@ -1,6 +1,5 @@
 """Keras' embeddings, which also run backwards."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,7 @@ def _embedding(layer: Any, call: Call) -> Description:
     """The row of each index; ``mask_zero`` makes a mask and changes no number."""
     if getattr(layer, "sparse", False):
         raise Undescribed("it gives a sparse tensor")
-    # The indices say nothing of the precision of what they take.
-    own = replace(call, dtype=str(layer.compute_dtype))
-    return Description((Step(ops.Embedding(table=own.weight("embeddings", layer.embeddings))),))
+    return Description((Step(ops.Embedding(table=call.weight("embeddings", layer.embeddings))),))
 
 
 @describes("ReversibleEmbedding", arguments=("reverse",))

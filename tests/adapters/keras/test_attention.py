@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import probe
 
-QUICK = settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+QUICK = settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
 SEED = st.integers(0, 999)
 
 

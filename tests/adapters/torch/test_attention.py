@@ -65,7 +65,7 @@ def masks_of(rng, batch, heads, queries, positions, kind, which):
     return found
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     options=st.fixed_dictionaries({name: st.booleans() for name in ("bias", "add_bias_kv", "add_zero_attn", "batch_first")}),
     dims=st.sampled_from([(None, None), (5, None), (None, 3), (6, 10)]),
@@ -177,7 +177,7 @@ def test_a_query_that_may_attend_to_nothing():
     assert report.verdict == "unchecked" and "attend to nothing" in report.sentence
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     limit=st.sampled_from([None, None, 1.0]),
     padding=st.sampled_from([None, 0, -2]),
