@@ -19,6 +19,8 @@ ROWS: Rows = [row for path in sorted(Path(__file__).parent.glob("faults_*.py")) 
 def asked(row: Callable[[], tuple]) -> probe.Report:
     """What is said of a planted mistake."""
     layer, x, wrong, *options = row()
+    if options and "at" in options[0]:
+        return probe.check(layer, options[0]["at"], x, expected=wrong)
     return probe.check(layer, probe.open_model(layer).layers[0].name, given=x, expected=wrong, **(options[0] if options else {}))
 
 

@@ -1,8 +1,9 @@
 """What the modules faults_*.py plant mistakes with: layers with drawn weights, arrays, and the list that a row joins.
 
 Such a module has ROWS, a list of (slug, layer family, function); the function gives (layer, the layer's input, wrong output),
-or a fourth value, options for ``probe.check``. The wrong output comes from a framework used another way, or from arithmetic of
-the test's own, never from the edit of a hypothesis. ``faults.py`` gathers the modules by their names.
+or a fourth value, options for ``probe.check``; with ``at`` among them the first is a model, and ``at`` the layer's name in it.
+The wrong output comes from a framework used another way, or from arithmetic of the test's own, never from the edit of a
+hypothesis. ``faults.py`` gathers the modules by their names.
 """
 
 import os

@@ -6,6 +6,7 @@ A family of ops brings its own in a file of its own: one more line here, before 
 # ruff: noqa: I001 - this is the order in which they are tried.
 
 from probe.hypotheses import weights
+from probe.hypotheses import recurrent
 from probe.hypotheses import layout
 from probe.hypotheses import activation
 from probe.hypotheses import windows
@@ -17,4 +18,4 @@ from probe.hypotheses import fixed
 from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hypothesis, more
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
-__all__ += ["accumulation", "activation", "fixed", "formats", "inputs", "layout", "normalization", "weights", "windows"]
+__all__ += ["accumulation", "activation", "fixed", "formats", "inputs", "layout", "normalization", "recurrent", "weights", "windows"]
