@@ -217,16 +217,14 @@ def describe(layer: Any, call: Call) -> Description:
     name, module = described_name(layer, call.watched)
     if name not in REGISTERED:
         importlib.import_module(module, __package__)
-    if getattr(layer, "quantization_mode", None):
-        raise Undescribed(f"it is quantised by Keras ({layer.quantization_mode})")
-    if getattr(layer, "lora_enabled", False):
-        raise Undescribed("LoRA is enabled on it")
     for argument, value in () if "." in name else call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue
         if argument == "mask" and name in _IGNORES_MASK:
             continue
         raise Undescribed(f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it")
+    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+        return importlib.import_module(".quantized", __package__).describe_quantized(layer, call, REGISTERED[name])
     return REGISTERED[name](layer, call)
 
 

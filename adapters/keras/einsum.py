@@ -1,6 +1,7 @@
 """Keras' layers that are sums of products by Einstein's convention: EinsumDense and Dot."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -39,14 +40,10 @@ def product_with(
         if len(count) != 1:
             x = recipe.put(ops.Reshape(shape=(*lead, prod(count))), x)
         axes = tuple(weight.index(letter) for letter in (*summed, *made))
-        matrix = Weight(kernel.name, kernel.stored, kernel.effective, kernel.steps, kernel.parts, axes, (prod(count), prod(wide)))
+        matrix = replace(kernel, axes=axes, shape=(prod(count), prod(wide)))
         behind = out[len(out) - len(made) :] == tuple(made)
         whole = bias is not None and behind and tuple(bias.effective.shape) == wide
-        own = (
-            None
-            if bias is None or not whole
-            else Weight(bias.name, bias.stored, bias.effective, bias.steps, bias.parts, None, (prod(wide),))
-        )
+        own = None if bias is None or not whole else replace(bias, axes=None, shape=(prod(wide),))
         y = recipe.put(ops.MatMul(weight=matrix, bias=own), x)
         bias = None if whole else bias
         if len(wide) != 1:

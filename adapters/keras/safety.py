@@ -36,7 +36,7 @@ _PARTS = frozenset(
     "Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal RandomNormal RandomUniform "
     "TruncatedNormal VarianceScaling Zeros L1 L1L2 L2 OrthogonalRegularizer MaxNorm MinMaxNorm NonNeg RadialConstraint UnitNorm "
     "DTypePolicy DTypePolicyMap FloatDTypePolicy Int4DTypePolicy Policy QuantizedDTypePolicy QuantizedFloat8DTypePolicy "
-    "AbsMaxQuantizer Int4QuantizationConfig Int8QuantizationConfig".split()
+    "AbsMaxQuantizer AWQConfig Float8QuantizationConfig GPTQConfig Int4QuantizationConfig Int8QuantizationConfig".split()
 )
 _DATA = frozenset("__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__ TensorShape".split())
 _CLASSES = frozenset(DESCRIBED) | QKERAS | _LAYERS | _PARTS

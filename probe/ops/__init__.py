@@ -12,6 +12,7 @@ from probe.ops.binary import *
 from probe.ops.conv import *
 from probe.ops.convlstm import *
 from probe.ops.curves import *
+from probe.ops.dynamic import *
 from probe.ops.elementary import *
 from probe.ops.embedding import *
 from probe.ops.encoding import *
@@ -32,6 +33,7 @@ from probe.ops.power_of_two import *
 from probe.ops.product import *
 from probe.ops.quantize import *
 from probe.ops.rearrange import *
+from probe.ops.recomputed import *
 from probe.ops.recurrence import *
 from probe.ops.recurrent import *
 from probe.ops.reduce import *
@@ -40,3 +42,4 @@ from probe.ops.softmax import *
 from probe.ops.standardize import *
 from probe.ops.transpose_conv import *
 from probe.ops.unpool import *
+from probe.ops.weighted import *

@@ -55,7 +55,8 @@ def narrows(x: np.ndarray, w: np.ndarray, count: int) -> tuple[bool, float]:
 def _norm(array: np.ndarray) -> float:
     """The Euclidean norm of all elements; inf or NaN where that is not finite."""
     with np.errstate(all="ignore"):
-        return math.sqrt(sum(float(np.vdot(part, part)) for (part,), _ in blocks(array, size=_BLOCK)))
+        floats = array if array.dtype.kind == "f" else array.astype(np.float64)
+        return math.sqrt(sum(float(np.vdot(part, part)) for (part,), _ in blocks(floats, size=_BLOCK)))
 
 
 def scale_of(array: np.ndarray) -> float:

@@ -1,0 +1,137 @@
+"""Keras 3's own quantised layers and LoRA: every party agrees with the effective weights, out of a file too, none with the stored ones."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+import probe
+from probe import ops
+from probe.crosscheck import crosscheck
+from probe.layer import Step
+from probe.rounding import precision_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3.15 saving
+
+
+def built(kind):
+    """A model of one layer named "l", its weights drawn, and an input."""
+    rng = np.random.default_rng(0)
+    layers = keras.layers
+    layer, data = {
+        "dense": (layers.Dense(5, activation="relu", name="l"), keras.Input((6, 8))),
+        "einsum": (layers.EinsumDense("abc,cde->abde", (None, 3, 4), bias_axes="de", name="l"), keras.Input((6, 8))),
+        "embedding": (layers.Embedding(11, 8, name="l"), keras.Input((6,), dtype="int32")),
+        "conv": (layers.Conv2D(4, 3, name="l"), keras.Input((6, 8, 3))),
+    }[kind]
+    model = keras.Model(data, layer(data))
+    model.set_weights([rng.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()])
+    x = rng.integers(0, 11, (2, 6)) if kind == "embedding" else rng.normal(size=(2, *data.shape[1:])).astype(np.float32)
+    return model, layer, x
+
+
+def with_lora(layer):
+    layer.enable_lora(3)
+    rng = np.random.default_rng(1)
+    for variable in layer.trainable_variables:
+        if "lora" in variable.name:
+            variable.assign(rng.normal(size=variable.shape).astype(np.float32))
+
+
+MODES = {
+    "int8": lambda layer: layer.quantize("int8"),
+    "int8 weights alone": lambda layer: layer.quantize("int8", config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)),
+    "int4": lambda layer: layer.quantize("int4", config=keras.quantizers.Int4QuantizationConfig(block_size=None)),
+    "int4 in groups": lambda layer: layer.quantize("int4", config=keras.quantizers.Int4QuantizationConfig(block_size=4)),
+    "float8": lambda layer: layer.quantize("float8"),
+    "lora": with_lora,
+    "lora on int8": lambda layer: (layer.quantize("int8"), with_lora(layer)),
+}
+CASES = [
+    *(("dense", mode) for mode in MODES),
+    *(("einsum", mode) for mode in MODES if mode != "lora on int8"),
+    *(("embedding", mode) for mode in ("int8", "int4", "int4 in groups", "lora")),
+    ("conv", "lora"),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode"), CASES)
+def test_every_party_agrees_out_of_a_file_and_nothing_is_written(kind, mode, tmp_path):
+    model, layer, x = built(kind)
+    MODES[mode](layer)
+    before = [np.array(variable) for variable in model.variables]
+    model.save(tmp_path / "model.keras")
+    for source in (model, tmp_path / "model.keras"):
+        report = probe.check(source, "l", x)
+        assert report.ok, str(report)
+        assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
+        if mode != "lora on int8" or source is model:  # Keras merges and quantises anew when it saves
+            np.testing.assert_array_equal(report.outputs["framework"], np.asarray(model(x)))
+        weight = next(iter(report.weights.values()))
+        assert weight.steps
+        assert weight.parts or mode == "float8"
+    for variable, one in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(np.array(variable), one)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "lora on int8"])
+def test_stored_weights_diverge_and_are_named(mode):
+    """The integers, the float8's source, or the kernel without its low-rank part, taken for the kernel."""
+    model, layer, x = built("dense")
+    bias = np.asarray(layer.bias)
+    MODES[mode](layer)
+    report = probe.check(model, "l", x)
+    kernel = report.weights["kernel"]
+    stored = kernel.stored if kernel.stored.shape == kernel.effective.shape else kernel.grid.integers(kernel.effective)
+    mine = np.maximum(x @ stored.astype(np.float32) + bias, 0)
+    wrong = probe.check(model, "l", x, expected=mine)
+    assert wrong.verdict == "diverge"
+    assert wrong.comparisons["framework", "numpy"].ok
+    if kernel.stored.shape == kernel.effective.shape:
+        assert wrong.findings[0].slug == "raw-weights", str(wrong)
+        assert "kernel" in wrong.findings[0].claim
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, mode in CASES if mode.startswith("int")])
+def test_integers_and_scale_give_the_effective_weights(kind, mode):
+    model, layer, x = built(kind)
+    MODES[mode](layer)
+    weight = next(iter(probe.check(model, "l", x).weights.values()))
+    grid = weight.grid
+    integers = grid.integers(weight.effective)
+    limit = 2 ** (grid.bits - 1)
+    assert integers.min() >= -limit
+    assert integers.max() <= 2 * limit - 1
+    np.testing.assert_allclose((integers - grid.zero_point) * grid.scale, weight.effective, rtol=1e-6)
+    if weight.stored.shape == weight.effective.shape:
+        np.testing.assert_array_equal(integers, weight.stored)
+
+
+@given(
+    arrays(np.float32, array_shapes(min_dims=2, max_dims=3, max_side=6), elements=st.floats(-50, 50, width=32)),
+    st.sampled_from([(-127, 127), (-8, 7)]),
+    st.integers(0, 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_largest_magnitude_sets_the_scale(x, limits, axis):
+    op = ops.AbsMaxQuantize(axes=(axis,), low=limits[0], high=limits[1])
+    integers, scale = keras.quantizers.abs_max_quantize(x, axis=axis, value_range=limits)
+    theirs = np.asarray(integers, np.float32) / np.asarray(scale)
+    y = op.run(x.astype(float))
+    allowed = op.allowance((x.astype(float),), (None,), y, precision_of("float32"))[0]
+    assert (np.abs(theirs - y[0]) <= allowed).all()
+    assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
+    np.testing.assert_allclose(op.run(x)[0], theirs, rtol=1e-6)
+
+
+@given(arrays(np.float32, 20, elements=st.floats(-600, 600, width=32)), st.sampled_from([1.0, 0.25, 3.0]))
+@settings(max_examples=100, deadline=None)
+def test_float8_is_keras_bit_for_bit(x, size):
+    op = ops.Float8(size=size)
+    convert = keras.ops.convert_to_tensor
+    quantizers = keras.src.quantizers.quantizers
+    theirs = np.asarray(quantizers.quantize_and_dequantize(convert(x), convert(np.float32(size)), "float8_e4m3fn", "float32"))
+    np.testing.assert_array_equal(op.run(x)[0], theirs)
+    np.testing.assert_array_equal(crosscheck([Step(op)], [x], [op.run(x)])[0], theirs)
