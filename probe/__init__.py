@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from probe.errors import ProbeError
     from probe.folding import fold
     from probe.layer import Description, Ref, Step, Weight
+    from probe.registered import describes, recomputes
     from probe.report import Report
     from probe.road import assert_layer, check, open_model, sweep
     from probe.terms import explain
@@ -24,9 +25,11 @@ __all__ = [
     "__version__",
     "assert_layer",
     "check",
+    "describes",
     "explain",
     "fold",
     "open_model",
+    "recomputes",
     "sweep",
 ]
 
@@ -41,9 +44,11 @@ _HOMES = {
     "Weight": "layer",
     "assert_layer": "road",
     "check": "road",
+    "describes": "registered",
     "explain": "terms",
     "fold": "folding",
     "open_model": "road",
+    "recomputes": "registered",
     "sweep": "road",
 }
 

@@ -17,8 +17,10 @@ NAMES = [
     "__version__",
     "assert_layer",
     "check",
+    "describes",
     "explain",
     "open_model",
+    "recomputes",
     "sweep",
 ]
 

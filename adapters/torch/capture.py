@@ -28,7 +28,7 @@ from probe.model import Capture, OnCall
 
 from .arrays import copied, dtype_name, tensors_in, weight_of, with_values
 from .between import Between
-from .description import Call, describe, framework_class
+from .description import Call, describe, opaque
 from .expectation import mismatch
 
 __all__ = ["watch"]
@@ -154,7 +154,7 @@ class _Watcher:
         self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any], outputs: list[torch.Tensor]
     ) -> tuple[Description | None, str]:
         try:
-            if any(True for _ in self.module.children()) and not framework_class(self.module):
+            if any(True for _ in self.module.children()) and not opaque(self.module):
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
             call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), _fused(given))
             description = describe(self.module, call)

@@ -14,6 +14,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.layer import Description, Step, Weight
 from probe.ops import Reshape
+from probe.registered import describe_registered, registered
 
 __all__ = [
     "SPATIAL",
@@ -103,6 +104,8 @@ def described() -> tuple[str, ...]:
 
 def describe(module: Any, call: Call) -> Description:
     """The steps of one call; raises Undescribed with the reason where there are none."""
+    if registered(module):
+        return describe_registered(module, call)
     reason = refusal(module)
     if reason:
         raise Undescribed(reason)
@@ -128,6 +131,8 @@ def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> D
 
 def refusal(module: Any) -> str:
     """Why the module has no description, or ""; the reasons that need no call, so that the listing has them too."""
+    if registered(module):
+        return ""
     owner = _owner(module)
     if owner is None and opaque(module):
         return f"{public_name(type(module))} has no description; one would go in adapters/torch"
@@ -148,7 +153,7 @@ def framework_class(module: Any) -> bool:
 
 def opaque(module: Any) -> bool:
     """Whether the module is a layer of its own, rather than broken down into the modules and functions that its forward calls."""
-    return framework_class(module)
+    return framework_class(module) or registered(module)
 
 
 _COMPOSED = ("Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer")

@@ -15,7 +15,7 @@ from probe.model import InputSpec, OnCall
 from .arrays import tensors_for
 from .between import Between
 from .capture import watch
-from .description import composed, framework_class, opaque, refusal
+from .description import composed, opaque, refusal
 from .expectation import expectation
 from .functions import functions
 
@@ -155,7 +155,7 @@ def _atomic(module: torch.nn.Module, name: str, seen: set[int]) -> Iterator[tupl
     if id(module) in seen:
         return
     seen.add(id(module))
-    if (framework_class(module) and not composed(module)) or not (_is_container(module) or any(True for _ in _children(module))):
+    if (opaque(module) and not composed(module)) or not (_is_container(module) or any(True for _ in _children(module))):
         yield name, module
         return
     for key, child in _children(module):
