@@ -7,6 +7,7 @@ A family of ops brings its own in a file of its own: one more line here, before 
 
 from probe.hypotheses import weights
 from probe.hypotheses import recurrent
+from probe.hypotheses import attention
 from probe.hypotheses import layout
 from probe.hypotheses import activation
 from probe.hypotheses import windows
@@ -18,4 +19,4 @@ from probe.hypotheses import fixed
 from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hypothesis, more
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
-__all__ += ["accumulation", "activation", "fixed", "formats", "inputs", "layout", "normalization", "recurrent", "weights", "windows"]
+__all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "normalization", "recurrent", "weights", "windows"]
