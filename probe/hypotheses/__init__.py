@@ -19,4 +19,5 @@ from probe.hypotheses import fixed
 from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hypothesis, more
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
-__all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "normalization", "recurrent", "weights", "windows"]
+__all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "normalization", "recurrent"]
+__all__ += ["weights", "windows"]
