@@ -57,6 +57,9 @@ class Precision:
     shortcuts: bool = False
     """Whether the party may take the shortcuts that lose digits (``Op.shortcut``)."""
 
+    walks: bool = False
+    """Whether recurrences look at the true partial sums of every step."""
+
 
 _UNITS = {
     "float16": (2.0**-11, 2.0**-12),

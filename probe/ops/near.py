@@ -1,14 +1,20 @@
 """Numbers that are near other numbers: arithmetic on values and on how far each may be off, for ops that are formulas of several parts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from probe.ops.base import Op
-from probe.rounding import Precision
+from probe.ops.base import Op, Sum
+from probe.ops.linear import MatMul
+from probe.rounding import Precision, of_partial_sums, of_sums
 
-__all__ = ["Near", "Rounded"]
+__all__ = ["Near", "Rounded", "summed"]
+
+_WALKS = 1 << 26
+
+Method = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +65,59 @@ class Rounded:
         """An op of one input."""
         (y,) = op.run(x.value)
         return Near(y, op.allowance((x.value,), (x.slack,), (y,), self.precision)[0])
+
+
+def summed(
+    a: Rounded, parts: Sequence[tuple[Sum, Near]], biases: Sequence[np.ndarray | None], through: Callable[[Method, np.ndarray], np.ndarray]
+) -> Near:
+    """Products of sequences (steps, batch, ...) added up, and biases (columns,), in an order that nobody knows.
+
+    ``through`` applies a product to a whole sequence.
+    """
+    held = [bias.reshape(-1, *(1,) * (parts[0][1].value.ndim - 3)) for bias in biases if bias is not None]
+    sharp = a.precision.certain
+    total, sizes = np.zeros(()), np.zeros(())
+    for bias in held:
+        total, sizes = total + bias, sizes + (np.abs(bias) if sharp else np.square(bias))
+    count, incoming = len(held), np.zeros(())
+    for op, x in parts:
+        total = total + through(_plainly(op), x.value)
+        sizes = sizes + (through(_plainly(_absolute(op)), np.abs(x.value)) if sharp else through(_squared(op), x.value))
+        count += op.terms_of([x.value], [])
+        if x.slack.any():
+            incoming = incoming + through(op.incoming, x.slack)
+    if sharp:
+        own = (count + 2 * a.precision.casts) * a.precision.unit * sizes + count * a.precision.tiny
+    else:
+        own = of_sums(count, total, sizes, a.precision, owned=True)
+        if a.precision.walks and all(isinstance(op, MatMul) for op, _ in parts):
+            own = np.maximum(own, _walked(parts, held, a.precision))
+    return Near(total, np.where(np.isfinite(own), own, 0.0) + incoming)
+
+
+def _walked(parts: Sequence[tuple[Any, Near]], biases: Sequence[np.ndarray], precision: Precision) -> np.ndarray:
+    """The allowance of sums by their true partial sums, column by column of the products; 0 where that would be too much."""
+    lead, columns = parts[0][1].value.shape[:-1], parts[0][0].weight.value.shape[1]
+    rows = [x.value.reshape(-1, x.value.shape[-1]) for _, x in parts]
+    if sum(part.size for part in rows) * columns > _WALKS:
+        return np.zeros((*lead, columns))
+    weights = [op.weight.value.astype(np.float64) for op, _ in parts]
+    found = np.zeros((len(rows[0]), columns))
+    for at in range(columns):
+        terms = [row * weight[:, at] for row, weight in zip(rows, weights, strict=True)]
+        terms += [np.full((len(rows[0]), 1), bias[at]) for bias in biases]
+        found[:, at] = of_partial_sums(np.concatenate(terms, axis=1)[:, :, None], precision)
+    return found.reshape(*lead, columns)
+
+
+def _plainly(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: op.run(x)[0]
+
+
+def _squared(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: op.squares([x])
+
+
+def _absolute(op: Any) -> Any:
+    """The same sum with the absolute values of its weight."""
+    return replace(op, weight=replace(op.weight, effective=np.abs(op.weight.effective)))

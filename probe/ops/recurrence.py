@@ -6,8 +6,8 @@ as a few runs do in which every step is moved at random by what rounding may do 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.activation import Tanh
 from probe.ops.base import Op, Slacks, Sum
 from probe.ops.linear import MatMul
-from probe.ops.near import Near, Rounded
-from probe.rounding import SIGMAS, Precision, of_sums
+from probe.ops.near import Near, Rounded, summed
+from probe.rounding import SIGMAS, Precision
 
 __all__ = ["Recurrence"]
 
@@ -255,24 +255,8 @@ class Recurrence(Op):
         return method(x)
 
     def summed(self, a: Rounded, parts: Sequence[tuple[Sum, Near]], biases: Sequence[np.ndarray | None]) -> Near:
-        """Products added up, and the biases (gates * units,), in an order that nobody knows."""
-        held = [bias.reshape(-1, *(1,) * (parts[0][1].value.ndim - 3)) for bias in biases if bias is not None]
-        sharp = a.precision.certain
-        total, sizes = np.zeros(()), np.zeros(())
-        for bias in held:
-            total, sizes = total + bias, sizes + (np.abs(bias) if sharp else np.square(bias))
-        count, incoming = len(held), np.zeros(())
-        for op, x in parts:
-            total = total + self.through(_plainly(op), x.value)
-            sizes = sizes + (self.through(_plainly(_absolute(op)), np.abs(x.value)) if sharp else self.through(_squared(op), x.value))
-            count += op.terms_of([x.value], [])
-            if x.slack.any():
-                incoming = incoming + self.through(op.incoming, x.slack)
-        if sharp:
-            own = (count + 2 * a.precision.casts) * a.precision.unit * sizes + count * a.precision.tiny
-        else:
-            own = of_sums(count, total, sizes, a.precision, owned=True)
-        return Near(total, np.where(np.isfinite(own), own, 0.0) + incoming)
+        """Products added up, and the biases (gates * units,)."""
+        return summed(a, parts, biases, self.through)
 
     # What else an op says.
 
@@ -329,16 +313,3 @@ class Recurrence(Op):
 def _like(flags: np.ndarray, array: np.ndarray) -> np.ndarray:
     """Flags of the first axes, to be used with an array of more."""
     return flags.reshape(*flags.shape, *(1,) * (array.ndim - flags.ndim))
-
-
-def _plainly(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda x: op.run(x)[0]
-
-
-def _squared(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda x: op.squares([x])
-
-
-def _absolute(op: Any) -> Any:
-    """The same sum with the absolute values of its weight."""
-    return replace(op, weight=replace(op.weight, effective=np.abs(op.weight.effective)))
