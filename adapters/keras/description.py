@@ -28,6 +28,7 @@ __all__ = [
     "described_class",
     "described_name",
     "describes",
+    "is_own",
     "named_axes",
     "read_variable",
     "widened",
@@ -179,10 +180,17 @@ def described_class(layer: Any, watched: Collection[str] = ()) -> type:
                 if _root(kind) in ROOTS:
                     raise Undescribed(f"{kind.__name__} has no description")
                 raise Undescribed(f"{kind.__name__} has no description: it overrides `{name}` of {found.__name__}")
-    for name in vars(layer):
+    for name, value in vars(layer).items():
+        if is_own(value, layer, name):
+            continue
         if name not in _HARMLESS and name not in watched and _is_method(getattr(found, name, None)):
             raise Undescribed(f"`{name}` of this {kind.__name__} has been replaced on the layer itself")
     return found
+
+
+def is_own(value: Any, layer: Any, method: str) -> bool:
+    """Whether an attribute of the instance is the class's own method, as Keras leaves it behind where it looked on for a while (GPTQ)."""
+    return getattr(value, "__self__", None) is layer and getattr(value, "__func__", None) is getattr(type(layer), method, None)
 
 
 def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from probe.errors import ForwardFailed, NotReached, Undescribed
 from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
 
-from .description import Call, Reader, array_of, describe, widened
+from .description import Call, Reader, array_of, describe, is_own, widened
 from .loading import qkeras
 from .tensors import Tensors
 from .tree import Place, root_of
@@ -77,7 +77,7 @@ def _replaced(place: Place, state: _Pass) -> Iterator[None]:
     attributes = vars(place.layer)
     before = {method: attributes[method] for method in _METHODS if method in attributes}
     methods = [method for method in _METHODS if callable(getattr(place.layer, method, None))]
-    watched = tuple(method for method in methods if method not in before)
+    watched = tuple(method for method in methods if method not in before or is_own(before[method], place.layer, method))
     originals = {method: getattr(place.layer, method) for method in methods}
     for method, original in originals.items():
         attributes[method] = _watched(place, original, watched, state)

@@ -135,3 +135,33 @@ def test_float8_is_keras_bit_for_bit(x, size):
     theirs = np.asarray(quantizers.quantize_and_dequantize(convert(x), convert(np.float32(size)), "float8_e4m3fn", "float32"))
     np.testing.assert_array_equal(op.run(x)[0], theirs)
     np.testing.assert_array_equal(crosscheck([Step(op)], [x], [op.run(x)])[0], theirs)
+
+
+class _Tokenizer:
+    def tokenize(self, text):
+        return [ord(letter) % 11 for letter in text * 20]
+
+
+@pytest.mark.parametrize("mode", ["gptq", "awq"])
+def test_calibrated_layers(mode, capsys):
+    """Keras leaves `call` behind on each layer that it looked at, which is the layer's own."""
+    rng = np.random.default_rng(0)
+    data = keras.Input((6,), dtype="int32")
+    embedding = keras.layers.Embedding(11, 8)
+    block = keras.Sequential([keras.layers.Dense(16, activation="relu", name="inner"), keras.layers.Dense(8)], name="block")
+    block.build((None, 6, 8))
+    model = keras.Model(data, keras.layers.Dense(11)(block(embedding(data))))
+    config = {"gptq": keras.quantizers.GPTQConfig, "awq": keras.quantizers.AWQConfig}[mode](
+        dataset=["abcdefgh"] * 4,
+        tokenizer=_Tokenizer(),
+        num_samples=4,
+        sequence_length=6,
+        group_size=4,
+        quantization_layer_structure={"pre_block_layers": [embedding], "sequential_blocks": [block]},
+    )
+    model.quantize(mode, config=config)
+    report = probe.check(model, "block/inner", rng.integers(0, 11, (2, 6)))
+    assert report.ok, str(report)
+    kernel = report.weights["kernel"]
+    assert kernel.steps[0].startswith("int4 less kernel_zero, times kernel_scale, in groups")
+    assert {"quantized_kernel", "kernel_scale", "kernel_zero"} <= kernel.parts.keys()
