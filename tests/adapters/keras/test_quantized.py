@@ -142,6 +142,7 @@ class _Tokenizer:
         return [ord(letter) % 11 for letter in text * 20]
 
 
+@pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")  # of the layers that Keras passes over
 @pytest.mark.parametrize("mode", ["gptq", "awq"])
 def test_calibrated_layers(mode, capsys):
     """Keras leaves `call` behind on each layer that it looked at, which is the layer's own."""
