@@ -1,5 +1,7 @@
 """Keras' normalisations, over any axes."""
 
+import inspect
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -7,10 +9,10 @@ import numpy as np
 
 from probe import ops
 from probe.errors import Undescribed
-from probe.layer import Description, Step
+from probe.layer import Description, Ref, Step
 
 from .activation import along_axes
-from .description import Call, describes, named_axes
+from .description import Call, describe, describes, named_axes
 
 _CANCELS = ("torch", "numpy")
 """Backends of Keras 3 whose moments are E[x²] - E[x]² (keras/src/backend/torch/nn.py, moments)."""
@@ -46,13 +48,14 @@ def _batch_normalization(layer: Any, call: Call) -> Description:
 
 @describes("LayerNormalization")
 def _layer_normalization(layer: Any, call: Call) -> Description:
-    if getattr(layer, "rms_scaling", False):
-        raise Undescribed("its rms_scaling is on")
     ndim = len(call.shape)
     axes = _axes_of(layer, ndim)
     # Keras reshapes the parameters, so that axes given out of order do not mean transposed parameters.
     sizes = tuple(call.shape[axis] for axis in axes)
     scale, bias = (call.weight(name, getattr(layer, name), shape=sizes, cast=False) for name in ("gamma", "beta"))
+    if getattr(layer, "rms_scaling", False):  # Keras divides by the deviation what it does not centre, and leaves beta out.
+        rms = ops.RMSNormalization(scale=scale, epsilon=float(layer.epsilon), axes=axes, centred=True)
+        return Description((Step(rms),), _names(ndim, axes), _names(ndim, axes))
     shortcuts = call.backend in _CANCELS
     op = ops.LayerNormalization(scale=scale, bias=bias, epsilon=float(layer.epsilon), axes=axes, shortcuts=shortcuts)
     return Description((Step(op),), _names(ndim, axes), _names(ndim, axes))
@@ -72,3 +75,34 @@ def _group_normalization(layer: Any, call: Call) -> Description:
     perm = (0, axis, *(other for other in range(1, ndim) if other != axis))
     back = tuple(np.argsort(perm).tolist())
     return Description((Step(ops.Transpose(perm=perm)), step, Step(ops.Transpose(perm=back))), names, names)
+
+
+@describes("RMSNormalization")
+def _rms_normalization(layer: Any, call: Call) -> Description:
+    """The scale broadcasts as it is: behind the last axes it belongs to them, whichever were normalised (keras/src/ops/nn.py)."""
+    ndim = len(call.shape)
+    axes = _axes_of(layer, ndim)
+    scale, names = call.weight("scale", layer.scale), _names(ndim, axes)
+    if axes == tuple(range(ndim - len(axes), ndim)):
+        return Description((Step(ops.RMSNormalization(scale=scale, epsilon=float(layer.epsilon), axes=axes)),), names, names)
+    rms = Step(ops.RMSNormalization(scale=None, epsilon=float(layer.epsilon), axes=axes))
+    return Description((rms, Step(ops.MulConstant(value=scale))), names, names)
+
+
+@describes("UnitNormalization")
+def _unit_normalization(layer: Any, call: Call) -> Description:
+    """By the root of the sum of squares: Keras 3 keeps the root from 0, Keras 2 the sum."""
+    ndim = len(call.shape)
+    axes = _axes_of(layer, ndim)
+    return Description((Step(ops.LpNormalization(axes=axes, epsilon=1e-12, squared=call.legacy)),), _names(ndim, axes), _names(ndim, axes))
+
+
+@describes("SpectralNormalization")
+def _spectral_normalization(layer: Any, call: Call) -> Description:
+    """At inference the layer inside, whose kernel training has divided by its largest singular value."""
+    if call.training:
+        raise Undescribed("in training mode it divides the kernel by its largest singular value and keeps that")
+    inner = layer.layer
+    arguments = {next(iter(inspect.signature(inner.call).parameters), "inputs"): Ref(-1)}
+    dtype = str(getattr(inner, "compute_dtype", None) or call.dtype)
+    return describe(inner, replace(call, layer=inner, dtype=dtype, arguments=arguments, carried=(), masks=()))

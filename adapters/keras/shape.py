@@ -106,10 +106,8 @@ def _cropping(layer: Any, call: Call) -> Description:
     return Description((Step(ops.Slice(starts=starts, stops=stops)),), axes, axes)
 
 
-@describes(*(f"UpSampling{rank}D" for rank in _RANKS))
+@describes("UpSampling1D", "UpSampling3D")
 def _up_sampling(layer: Any, call: Call) -> Description:
-    if getattr(layer, "interpolation", "nearest") != "nearest":
-        raise Undescribed(f"its interpolation is {layer.interpolation!r}")
     size = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
     factors, axes = _on_spatial(layer, call, size, 1)
     return Description((_repeated(call.shape, factors),), axes, axes)

@@ -57,7 +57,14 @@ _FAMILIES = {
     ".einsum": ("Dot", "EinsumDense"),
     ".embedding": ("Embedding", "ReversibleEmbedding"),
     ".merging": ("Add", "Average", "Concatenate", "CustomScaleLayer", "Maximum", "Minimum", "Multiply", "Subtract"),
-    ".normalization": ("BatchNormalization", "GroupNormalization", "LayerNormalization"),
+    ".normalization": (
+        "BatchNormalization",
+        "GroupNormalization",
+        "LayerNormalization",
+        "RMSNormalization",
+        "SpectralNormalization",
+        "UnitNormalization",
+    ),
     ".pooling": (
         "AdaptiveAveragePooling1D",
         "AdaptiveAveragePooling2D",
@@ -93,6 +100,7 @@ _FAMILIES = {
         "SimpleRNNCell",
         "StackedRNNCells",
     ),
+    ".resize": ("Resizing", "UpSampling2D"),
     ".shape": (
         "ActivityRegularization",
         "AlphaDropout",
@@ -114,12 +122,12 @@ _FAMILIES = {
         "SpatialDropout3D",
         "StochasticDepth",
         "UpSampling1D",
-        "UpSampling2D",
         "UpSampling3D",
         "ZeroPadding1D",
         "ZeroPadding2D",
         "ZeroPadding3D",
     ),
+    ".transpose_conv": ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
     ".wrappers": ("Bidirectional", "TimeDistributed"),
     "..qkeras": (
         "QActivation",
@@ -163,23 +171,25 @@ OPERATIONS: dict[str, str] = {name: module for module, names in _OPERATIONS.item
 
 _FUNCTIONS = {
     ".functions": (
-        "__operators__.add clip_by_value compat.v1.floor_div compat.v1.math.log_sigmoid compat.v1.nn.conv2d compat.v1.norm einsum "
-        "grad_pass_through identity linalg.l2_normalize linalg.matmul linalg.norm math.abs math.acos math.acosh math.add "
-        "math.asin math.asinh math.atan math.atanh math.ceil math.cos math.cosh math.divide math.divide_no_nan math.equal "
-        "math.erf math.exp math.expm1 math.floor math.floordiv math.floormod math.greater math.greater_equal math.is_inf "
-        "math.is_nan math.l2_normalize math.less math.less_equal math.log math.log1p math.log_sigmoid math.logical_and "
-        "math.logical_not math.logical_or math.logical_xor math.maximum math.minimum math.multiply math.negative math.not_equal "
-        "math.pow math.reciprocal math.reduce_all math.reduce_any math.reduce_euclidean_norm math.reduce_logsumexp "
-        "math.reduce_max math.reduce_mean math.reduce_min math.reduce_prod math.reduce_std math.reduce_sum math.reduce_variance "
-        "math.round math.rsqrt math.sigmoid math.sign math.sin math.sinh math.softplus math.softsign math.sqrt math.square "
-        "math.squared_difference math.subtract math.tan math.tanh math.truediv nn.conv2d nn.elu nn.gelu nn.leaky_relu "
-        "nn.log_softmax nn.relu nn.relu6 nn.selu nn.sigmoid nn.softplus nn.silu nn.softmax nn.softsign nn.tanh norm stop_gradient"
+        "__operators__.add clip_by_value compat.v1.floor_div compat.v1.math.log_sigmoid compat.v1.nn.conv1d compat.v1.nn.conv2d "
+        "compat.v1.nn.convolution compat.v1.norm einsum grad_pass_through identity linalg.l2_normalize linalg.matmul "
+        "linalg.norm math.abs math.acos math.acosh math.add math.asin math.asinh math.atan math.atanh math.ceil math.cos "
+        "math.cosh math.divide math.divide_no_nan math.equal math.erf math.exp math.expm1 math.floor math.floordiv "
+        "math.floormod math.greater math.greater_equal math.is_inf math.is_nan math.l2_normalize math.less math.less_equal "
+        "math.log math.log1p math.log_sigmoid math.logical_and math.logical_not math.logical_or math.logical_xor math.maximum "
+        "math.minimum math.multiply math.negative math.not_equal math.pow math.reciprocal math.reduce_all math.reduce_any "
+        "math.reduce_euclidean_norm math.reduce_logsumexp math.reduce_max math.reduce_mean math.reduce_min math.reduce_prod "
+        "math.reduce_std math.reduce_sum math.reduce_variance math.round math.rsqrt math.sigmoid math.sign math.sin math.sinh "
+        "math.softplus math.softsign math.sqrt math.square math.squared_difference math.subtract math.tan math.tanh "
+        "math.truediv nn.bias_add nn.conv1d nn.conv2d nn.convolution nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.relu "
+        "nn.relu6 nn.selu nn.sigmoid nn.silu nn.softmax nn.softplus nn.softsign nn.tanh norm stop_gradient tensordot"
     ),
     ".functions_shape": (
         "__operators__.getitem broadcast_to cast compat.v1.argmax compat.v1.argmin compat.v1.expand_dims compat.v1.gather "
         "compat.v1.ones_like compat.v1.pad compat.v1.shape compat.v1.squeeze compat.v1.tile compat.v1.transpose compat.v1.where "
-        "compat.v1.zeros_like concat expand_dims gather math.argmax math.argmin math.cumsum math.top_k nn.depth_to_space nn.space_to_depth "
-        "one_hot ones_like pad repeat reshape reverse shape slice split squeeze stack tile transpose unstack where zeros_like"
+        "compat.v1.zeros_like concat expand_dims gather math.argmax math.argmin math.cumsum math.top_k nn.depth_to_space "
+        "nn.space_to_depth one_hot ones_like pad repeat reshape reverse shape slice split squeeze stack tile transpose unstack "
+        "where zeros_like"
     ),
 }
 

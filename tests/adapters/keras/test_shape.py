@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,12 +67,6 @@ def test_up_sampling(keras, agrees, rank, data, data_format):
     size = tuple(data.draw(st.integers(1, 3)) for _ in range(rank))
     layer = getattr(keras.layers, f"UpSampling{rank}D")(size[0] if rank == 1 else size, **_options(rank, data_format))
     agrees(layer, _shape(rank, [2, 3, 4][:rank], data_format))
-
-
-def test_other_interpolation_is_named(keras):
-    layer = keras.layers.UpSampling2D(interpolation="bilinear")
-    report = probe.check(layer, layer.name, given=np.ones((1, 2, 3, 1), np.float32))
-    assert report.verdict == "unchecked" and report.missing["numpy"] == "its interpolation is 'bilinear'"
 
 
 IDLE = {
