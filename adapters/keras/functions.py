@@ -235,24 +235,42 @@ def _einsum(chain, argument):
     return chain.add(ops.Einsum(equation=equation), *given, shape=shape)
 
 
-@function("compat.v1.nn.conv2d", "nn.conv2d")
-def _conv2d(chain, argument):
-    x, kernel = argument("input"), chain.shaped(argument("filter", "filters"))
-    if argument("data_format", default="NHWC") != "NHWC" or not isinstance(argument("padding"), str):
+@function("compat.v1.nn.conv1d", "compat.v1.nn.conv2d", "compat.v1.nn.convolution", "nn.conv1d", "nn.conv2d", "nn.convolution")
+def _convolution(chain, argument):
+    x, kernel = argument("input", "value"), chain.shaped(argument("filter", "filters"))
+    if not str(argument("data_format", default="C")).endswith("C") or not isinstance(argument("padding"), str):
         raise Undescribed("it is no plain channels-last convolution")
+    batch, *sizes, channels = chain.shape(x)
+    rank = len(sizes)
+    *window, inner, filters = chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
 
     def spatial(value: Any) -> tuple[int, ...]:
-        sizes = chain.ints(1 if value is None else value)
-        return tuple((sizes * 2)[:2] if len(sizes) < 3 else sizes[1:3])
+        given = chain.ints(1 if value is None else value)
+        return tuple(given * rank if len(given) == 1 else given if len(given) == rank else given[1:-1])
 
-    strides, dilations = spatial(argument("strides")), spatial(argument("dilations"))
-    batch, *sizes, channels = chain.shape(x)
-    *window, inner, filters = chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
+    strides, dilations = spatial(argument("strides", "stride")), spatial(argument("dilations", "dilation_rate"))
     pads = padding_pairs(argument("padding"), sizes, window, strides, dilations)
-    weight = None if isinstance(kernel, Ref) else chain.weight(kernel, (3, 2, 0, 1))
-    computed = () if weight is not None else (chain.transpose(chain.ref(kernel), (3, 2, 0, 1)),)
+    turned = (rank + 1, rank, *range(rank))
+    weight = None if isinstance(kernel, Ref) else chain.weight(kernel, turned)
+    computed = () if weight is not None else (chain.transpose(chain.ref(kernel), turned),)
     windows = zip(sizes, pads, window, strides, dilations, strict=True)
     out = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
     op = ops.Conv(weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=channels // inner)
-    y = chain.add(op, chain.transpose(x, (0, 3, 1, 2)), *computed, shape=(batch, filters, *out))
-    return chain.transpose(y, (0, 2, 3, 1))
+    y = chain.add(op, chain.transpose(x, (0, rank + 1, *range(1, rank + 1))), *computed, shape=(batch, filters, *out))
+    return chain.transpose(y, (0, *range(2, rank + 2), 1))
+
+
+@function("nn.bias_add")
+def _bias_add(chain, argument):
+    if str(argument("data_format", default="C")).startswith("NC"):
+        raise Undescribed("its channels come first")
+    return chain.add(ops.Add(), argument("value"), chain.ref(argument("bias")))
+
+
+@function("tensordot")
+def _tensordot(chain, argument):
+    left, axes = chain.ref(argument("a")), argument("axes")
+    pairs = [1] if axes == 1 else [chain.ints(one) for one in axes]
+    if pairs not in ([1], [[len(chain.shape(left)) - 1], [0]]):
+        raise Undescribed("it sums over other axes than the last and the first")
+    return chain.product(left, chain.ref(argument("b")))

@@ -7,6 +7,7 @@ from typing import Any
 
 from probe.errors import Undescribed
 from probe.layer import Layer
+from probe.registered import registered
 
 from .description import described_name
 from .table import ROOTS
@@ -24,6 +25,8 @@ class Place:
     """"atomic" (listed and swept), "container" (calls others), "inner" (inside an atomic layer) or "input"."""
     why: str = ""
     """Why an atomic layer cannot be checked, or empty."""
+    own: bool = False
+    """Whether it is a layer of the user's own, which is followed through the operations of its ``call``."""
 
     @property
     def kind(self) -> str:
@@ -50,22 +53,24 @@ def _below(parent: Any, prefix: str, inside: bool, keras: Any, seen: set[int]) -
 
 
 def _place(layer: Any, name: str, inside: bool, keras: Any, seen: set[int]) -> Iterator[Place]:
-    role, why = ("inner", "") if inside else _role(layer, keras)
-    yield Place(name, layer, role, why)
-    yield from _below(layer, f"{name}/", inside or role == "atomic", keras, seen)
+    role, why, own = ("inner", "", False) if inside else _role(layer, keras)
+    yield Place(name, layer, role, why, own)
+    yield from _below(layer, f"{name}/", inside or (role == "atomic" and not own), keras, seen)
 
 
-def _role(layer: Any, keras: Any) -> tuple[str, str]:
+def _role(layer: Any, keras: Any) -> tuple[str, str, bool]:
     if isinstance(layer, keras.layers.InputLayer):
-        return "input", ""
+        return "input", "", False
+    if registered(layer):
+        return "atomic", "", False
     try:
         described_name(layer)
     except Undescribed as error:
+        if isinstance(layer, keras.Model):
+            return "container", "", False
         own = root_of(type(layer)) not in ROOTS
-        if isinstance(layer, keras.Model) or (own and any(_children(layer, keras))):
-            return "container", ""
-        return "atomic", str(error)
-    return "atomic", ""
+        return "atomic", "" if own else str(error), own
+    return "atomic", "", False
 
 
 def _children(layer: Any, keras: Any) -> list[Any]:

@@ -6,6 +6,7 @@ looked up on the instance: so that is what is replaced there, and put back. Outp
 
 import contextlib
 import functools
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,13 +18,14 @@ import numpy as np
 from probe.errors import ForwardFailed, NotReached, Undescribed
 from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
+from probe.registered import describe_registered, registered
 
 from .description import Call, Reader, array_of, describe, is_own, widened
 from .loading import qkeras
 from .tensors import Tensors
 from .tree import Place, root_of
 
-__all__ = ["watch"]
+__all__ = ["received", "watch"]
 
 _METHODS = ("call", "quantized_call")
 
@@ -43,6 +45,8 @@ class _Pass:
     on: list[str] = field(default_factory=list)
     compiled: set[str] = field(default_factory=set)
     failure: str = ""
+    muted: bool = False
+    """Whether calls are not counted for now: those that following a layer of the user's own makes."""
 
 
 def watch(
@@ -92,18 +96,19 @@ def _replaced(place: Place, state: _Pass) -> Iterator[None]:
 def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...], state: _Pass) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if place.name in state.on:
+        if state.muted or place.name in state.on:
             # `quantized_call` may go through `call`: that is still one call of the layer.
             return original(*args, **kwargs)
         tensors = state.tensors
-        given, masks, arguments = _arguments(original, args, kwargs, tensors)
+        given, masks, arguments = received(original, args, kwargs, tensors)
         wanted = place.name in state.wanted
         if wanted and not tensors.visible(given):
             state.compiled.add(place.name)
             wanted = False
         inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
-        # Keras 3's merging layers read the masks from the tensors.
-        own = [None if tensors.legacy else getattr(tensor, "_keras_mask", None) for tensor in given] if wanted else []
+        # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
+        reads = not tensors.legacy or place.kind == "MultiHeadAttention"
+        own = [getattr(tensor, "_keras_mask", None) if reads else None for tensor in given] if wanted else []
         places = {
             index: Ref(-1, len(given) + len(masks) + count) for count, index in enumerate(i for i, m in enumerate(own) if m is not None)
         }
@@ -123,7 +128,7 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         if not wanted:
             return result
         dtype = str(getattr(place.layer, "compute_dtype", None) or tensors.dtype((result, given)))
-        if dtype == "float64" and any(array.dtype == np.float32 for array in inputs):
+        if dtype == "float64" and "Embedding" not in place.kind and any(array.dtype == np.float32 for array in inputs):
             dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
         carried = tuple(places.get(index) for index in range(len(given))) if places else ()
         seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
@@ -138,7 +143,7 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
     state.calls[place.name] = number + 1
     outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
     try:
-        description, why = _description(place, call)
+        description, why = _description(place, call, state)
         inputs = (*call.inputs, *call.masks) if description is not None and _uses_masks(description, call) else call.inputs
         captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training)
         replacement = state.on_call(captured)
@@ -152,15 +157,27 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
     return tensors.packed(result, flat)
 
 
-def _description(place: Place, call: Call) -> tuple[Description | None, str]:
-    if place.role == "container":
+def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | None, str]:
+    known = registered(place.layer)
+    if place.role == "container" and not known:
         return None, f"{place.kind} is a container: its layers are checked one by one"
-    if place.why:
+    if place.why and not place.own and not known:
         return None, place.why
     try:
-        return describe(place.layer, call), ""
+        if known:
+            return describe_registered(place.layer, call), ""
+        return _followed(place.layer, call, state) if place.own else describe(place.layer, call), ""
     except Undescribed as error:
         return None, str(error)
+
+
+def _followed(layer: Any, call: Call, state: _Pass) -> Description:
+    state.muted = True
+    try:
+        found: Description = importlib.import_module(".own", __package__).followed(layer, call, state.tensors)
+    finally:
+        state.muted = False
+    return found
 
 
 def _uses_masks(description: Description, call: Call) -> bool:
@@ -181,7 +198,7 @@ def _reader(layer: Any) -> Reader | None:
     return qkeras().reader(layer) if any(root_of(cls) == "qkeras" for cls in type(layer).__mro__) else None
 
 
-def _arguments(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
+def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
     """The tensors that a layer was called on, the masks, and all its arguments by name with the ``Ref`` of a tensor for the tensor.
 
     Refs count the tensors first and then the masks.
@@ -195,6 +212,8 @@ def _arguments(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Te
         if parameter.kind is parameter.VAR_KEYWORD:
             named.update(named.pop(name, {}))
     given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
+    # Operations are also called on variables, which are weights and no inputs.
+    given = [tensor for tensor in given if not hasattr(tensor, "assign")] or given
     masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
     places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
     referred = {

@@ -1,0 +1,170 @@
+"""A layer of the user's own, followed through the operations that its ``call`` makes.
+
+The call is made once more on symbolic tensors, which is how a functional model is built: every operation of keras.ops (every
+function of TensorFlow in Keras 2) and every layer inside leaves a node. The nodes are then run on the values that the layer was
+given, and described one by one; together they are the steps of the layer.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from probe.building import Steps
+from probe.errors import Undescribed
+from probe.layer import Description, Ref, Weight
+from probe.ops import Constant
+from probe.registered import describe_registered, registered
+
+from .description import Call, describe, described_name, read_variable
+from .table import ROOTS
+from .tensors import Tensors
+from .tree import root_of
+from .watch import received
+
+__all__ = ["followed"]
+
+
+def followed(layer: Any, call: Call, tensors: Tensors) -> Description:
+    """The steps of a call; Undescribed where something in it leaves no node, or has no description."""
+    with _names_kept(call):
+        return _followed(layer, call, tensors)
+
+
+@contextmanager
+def _names_kept(call: Call) -> Iterator[None]:
+    """Keras counts the names it gives, to nodes too: what the user builds later must not be named otherwise."""
+    if call.legacy:
+        counts = importlib.import_module("tf_keras.src.backend").get_default_graph_uid_map()
+    else:
+        counts = importlib.import_module("keras.src.backend.common.global_state").get_global_attribute("object_name_uids", {}) or {}
+    before = dict(counts)
+    try:
+        yield
+    finally:
+        counts.clear()
+        counts.update(before)
+
+
+def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
+    symbols, values = _inputs(layer, call, tensors)
+    result = _symbolic(layer, call, tensors, symbols)
+    leaves = tensors.flat(result)
+    if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
+        raise Undescribed(_advice(layer, "it gives a tensor that does not come from its inputs"))
+    steps = Steps()
+    held: dict[int, tuple[Any, Ref]] = {id(value): (value, Ref(-1, index)) for index, value in enumerate(values)}
+
+    def run(operation: Any, args: Any, kwargs: Any) -> Any:
+        return _ran(operation, args, kwargs, call, tensors, steps, held)
+
+    try:
+        outputs = _run_nodes(call, symbols, result, values, run)
+    except Undescribed:
+        raise
+    except Exception as error:
+        raise Undescribed(_advice(layer, f"running its operations one by one failed ({type(error).__name__})")) from None
+    return Description(steps.ended(*(held[id(one)][1] for one in outputs)))
+
+
+def _advice(layer: Any, why: str) -> str:
+    return f"{type(layer).__name__} has no description, and its `call` cannot be followed: {why}"
+
+
+def _inputs(layer: Any, call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
+    """A symbolic tensor and one with values for each tensor that the layer was given."""
+    symbols, values = [], []
+    for array in (*call.inputs, *call.masks):
+        dtype = call.dtype if array.dtype.kind == "f" else array.dtype.name
+        values.append(tensors.tensor(array, dtype))
+        if call.legacy:
+            symbols.append(call.namespace.Input(batch_size=array.shape[0], shape=array.shape[1:], dtype=dtype))
+        else:
+            symbols.append(call.namespace.KerasTensor(array.shape, dtype=dtype))
+    return symbols, values
+
+
+def _symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
+    method = type(layer).call
+    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(method).parameters.values()):
+        raise Undescribed(_advice(layer, "it takes any number of arguments"))
+    named = {
+        name: tensors.mapped(lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value)
+        for name, value in call.arguments.items()
+    }
+    try:
+        return method(layer, **named)
+    except Exception as error:
+        line = str(error).strip().partition("\n")[0]
+        raise Undescribed(_advice(layer, f"on symbolic tensors it fails ({type(error).__name__}: {line[:200]})")) from None
+
+
+def _run_nodes(call: Call, symbols: list[Any], result: Any, values: list[Any], run: Callable[..., Any]) -> list[Any]:
+    """Runs every node between the symbols and the result with ``run``; the result's tensors, flat."""
+    if not call.legacy:
+        function = call.namespace.Function(symbols, result)
+        outputs = function._run_through_graph(values, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
+        return list(call.namespace.tree.flatten(outputs))
+    model = call.namespace.Model(symbols, result)
+    known = {str(id(symbol)): [value] for symbol, value in zip(symbols, values, strict=True)}
+    for node in _in_order(model):
+        args, kwargs = node.map_arguments({key: list(one) for key, one in known.items()})
+        outputs = run(node.layer, args, kwargs)
+        flat = outputs if isinstance(outputs, list | tuple) else [outputs]
+        for key, output in zip(node.flat_output_ids, flat, strict=True):
+            known[str(key)] = [output] * 99
+    return [known[str(id(symbol))][0] for symbol in model.outputs]
+
+
+def _in_order(model: Any) -> Iterator[Any]:
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
+
+
+def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, steps: Steps, held: dict[int, tuple[Any, Ref]]) -> Any:
+    """One operation or layer, run and described; its steps follow those before."""
+    given, masks, arguments = received(operation.call, args, kwargs, tensors)
+    inputs = [tensors.array(one) for one in given]
+    for one in (*given, *masks):
+        if id(one) not in held:
+            # A tensor that does not follow the inputs: Python made it while the call was on.
+            held[id(one)] = (one, steps.add(Constant(value=tensors.array(one))))
+    sources = [held[id(one)][1] for one in (*given, *masks)]
+    result = operation(*args, **kwargs)
+    dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
+    read = _named(f"{operation.name}.", call) if getattr(operation, "weights", None) else call.read
+    inner = replace(
+        call,
+        layer=operation,
+        inputs=tuple(inputs),
+        dtype=dtype,
+        arguments=arguments,
+        watched=("call", "quantized_call"),
+        read=read,
+        carried=(),
+        masks=tuple(tensors.array(mask) for mask in masks),
+    )
+    described = _described(operation, inner, tensors)
+    for output, ref in zip(tensors.within(result), steps.include(described.steps, *sources), strict=True):
+        held[id(output)] = (output, ref)
+    return result
+
+
+def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
+    if registered(operation):
+        return describe_registered(operation, call)
+    try:
+        described_name(operation, call.watched)
+    except Undescribed:
+        if root_of(type(operation)) in ROOTS:
+            raise
+        return _followed(operation, call, tensors)
+    return describe(operation, call)
+
+
+def _named(prefix: str, call: Call) -> Callable[[str, Any, str | None], Weight]:
+    """Reads the weights of a layer inside under its name."""
+    read = call.read or read_variable(call.namespace)
+    return lambda name, variable, dtype: read(f"{prefix}{name}", variable, dtype)
