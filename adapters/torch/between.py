@@ -22,6 +22,7 @@ from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
 from .arrays import array_of, copied, dtype_name, tensors_in, with_values
+from .export import Called, alone
 from .functions import Function, describe_function, named
 
 __all__ = ["Between"]
@@ -147,7 +148,7 @@ class Between(TorchFunctionMode):
         self.met[layer] = shown
         if self._wanted is not None and layer not in self._wanted:
             return output
-        return self._pushed(layer, name, shown, (args, kwargs), output, results, before)
+        return self._pushed(layer, func, (args, kwargs), output, results, before)
 
     def _named(self, name: str) -> str:
         frame, base = self._frames[-1], named(name)
@@ -168,8 +169,15 @@ class Between(TorchFunctionMode):
         return known[2]
 
     def _pushed(
-        self, layer: str, name: str, shown: str, given: Any, output: Any, results: list[torch.Tensor], before: Mapping[int, np.ndarray]
+        self,
+        layer: str,
+        func: Callable[..., Any],
+        given: Any,
+        output: Any,
+        results: list[torch.Tensor],
+        before: Mapping[int, np.ndarray],
     ) -> Any:
+        name, shown = _known(func)
         inputs: list[np.ndarray] = []
         fixed: list[int] = []
         seen: dict[int, Ref | Weight] = {}
@@ -190,6 +198,9 @@ class Between(TorchFunctionMode):
         recipe = Function(inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed)
         args, kwargs = _replaced(given, seen)
         description, why = _described(name, shown, recipe, args, kwargs, [*used, *results])
+        kept = {id(tensor): tensor.detach() if isinstance(seen[id(tensor)], Weight) else seen[id(tensor)] for tensor in used}
+        kind = {place.index: tensor.dtype for tensor in used if isinstance(place := seen[id(tensor)], Ref)}
+        called = (func, *_replaced(given, kept)) if description is None and not before else None
         floating = [one for one in (*results, *used) if one.is_floating_point() or one.is_complex()]
         capture = Capture(
             layer=layer,
@@ -203,6 +214,7 @@ class Between(TorchFunctionMode):
             training=self._frames[-1].module.training,
             notes=_notes(results[0]),
             fixed=tuple(fixed),
+            alone=None if called is None else lambda: alone(Called(*called), inputs, [kind[place] for place in range(len(inputs))]),
         )
         self._calls[layer] += 1
         try:

@@ -30,6 +30,7 @@ from .arrays import copied, dtype_name, tensors_in, weight_of, with_values
 from .between import Between
 from .description import Call, describe, opaque
 from .expectation import mismatch
+from .export import Called, alone
 
 __all__ = ["watch"]
 
@@ -144,7 +145,18 @@ class _Watcher:
             why=why,
             training=self.module.training,
             notes=tuple(_notes(self.module)),
+            alone=None if description is not None or not self._single() else self._alone(inputs, given, arguments),
         )
+
+    def _single(self) -> bool:
+        """Whether it is a layer and no container of others."""
+        return opaque(self.module) or not any(True for _ in self.module.children())
+
+    def _alone(
+        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any]
+    ) -> Callable[[], tuple[np.ndarray, ...]]:
+        kinds = [tensor.dtype for tensor in given]
+        return lambda: alone(Called(self.module, (), arguments), inputs, kinds)
 
     def _read(self, name: str) -> Weight | None:
         found, before = weight_of(self.module, name), self.before.get(name)
@@ -154,7 +166,7 @@ class _Watcher:
         self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any], outputs: list[torch.Tensor]
     ) -> tuple[Description | None, str]:
         try:
-            if any(True for _ in self.module.children()) and not opaque(self.module):
+            if not self._single():
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
             call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), _fused(given))
             description = describe(self.module, call)

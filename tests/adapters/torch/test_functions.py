@@ -345,3 +345,20 @@ def test_what_an_element_sees_is_followed_through_functions():
     mask = story.sees[0].mask
     assert not mask[1].any() and not mask[0, 2].any() and mask[0, 1, :2].all() and not mask[0, 1, 2:].any()
     assert mask[0, 0].all(axis=1).tolist() == [True, False, False, True]
+
+
+def test_without_a_description_the_layer_alone_is_exported():
+    """torch.onnx and ONNX Runtime give a second value, which is told and judges nothing; what cannot be exported either says so."""
+
+    class Angles(nn.Module):
+        def forward(self, x):
+            return torch.special.i0(torch.atan2(x, x + 1))
+
+    net = Angles().eval()
+    report = probe.check(net, "/atan2", X)
+    assert report.verdict == "unchecked" and list(report.outputs) == ["framework", "onnx"] and not report.comparisons
+    np.testing.assert_allclose(report.outputs["onnx"], np.arctan2(X, X + 1), rtol=1e-5)
+    assert any("exported alone by the framework" in note and "differs by" in note for note in report.notes)
+    report = probe.check(net, "/special_i0", X)
+    assert list(report.outputs) == ["framework"] and any("cannot be exported alone either" in note for note in report.notes)
+    assert not any("exported" in note for one in probe.sweep(net, X) for note in one.notes), "a sweep does not wait for exporters"

@@ -1,0 +1,59 @@
+"""A module, or a function call, exported alone by torch.onnx and run in ONNX Runtime, for what has no description."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from probe.errors import Undescribed
+from probe.exported import run_exported
+from probe.layer import Ref
+
+__all__ = ["Called", "alone"]
+
+
+class Called(torch.nn.Module):
+    """A call of ``function`` whose tensors are this module's inputs: each Ref in its arguments stands for one."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._module = function if isinstance(function, torch.nn.Module) else None
+        self._call = (function, args, kwargs)
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        function, args, kwargs = self._call
+        args, kwargs = pytree.tree_map(lambda leaf: tensors[leaf.index] if isinstance(leaf, Ref) else leaf, (args, dict(kwargs)))
+        return function(*args, **kwargs)
+
+
+def alone(module: torch.nn.Module, inputs: Sequence[np.ndarray], dtypes: Sequence[torch.dtype]) -> tuple[np.ndarray, ...]:
+    """What the exported module gives on these inputs in ONNX Runtime; Undescribed with the reason where it cannot be exported."""
+    tensors = tuple(torch.from_numpy(np.array(x)).to(dtype) for x, dtype in zip(inputs, dtypes, strict=True))
+    training = [one for one in module.modules() if one.training]
+    level = logging.getLogger("torch.onnx").level
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            torch.no_grad(),
+        ):
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.CRITICAL)
+            program = torch.onnx.export(module, tensors, dynamo=True, verbose=False)
+            model = program.model_proto.SerializeToString()  # type: ignore[union-attr]
+    except ImportError as error:
+        raise Undescribed(f"torch.onnx needs {error.name}, which is not installed") from None
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
+        raise Undescribed(f"torch.onnx does not export it ({type(error).__name__})") from None
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+        for one in training:
+            one.training = True
+    return run_exported(model, inputs)
