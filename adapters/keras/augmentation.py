@@ -8,6 +8,8 @@ from probe.layer import Description, Step
 
 from .description import Call, describes, named_axes
 
+__all__ = ["RANDOM", "images_alone"]
+
 RANDOM = (
     "AugMix",
     "CutMix",
@@ -19,7 +21,6 @@ RANDOM = (
     "RandomColorDegeneration",
     "RandomColorJitter",
     "RandomContrast",
-    "RandomCrop",
     "RandomElasticTransform",
     "RandomErasing",
     "RandomFlip",
@@ -52,8 +53,6 @@ def _augmentation(layer: Any, call: Call) -> Description:
     # Called without a word about the mode, these layers are in training.
     if call.arguments.get("training", True) and type(layer).__name__ != "MaxNumBoundingBoxes":
         raise Undescribed("it runs in training mode, where it draws at random")
-    if call.legacy and type(layer).__name__ == "RandomCrop":
-        raise Undescribed("Keras 2 resizes the image here")
     axes = named_axes(len(call.shape), 2, getattr(layer, "data_format", "channels_last") == "channels_first")
     return Description((Step(ops.Identity()),), axes, axes)
 

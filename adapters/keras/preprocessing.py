@@ -8,7 +8,10 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step, Weight
 
+from .augmentation import images_alone
+from .chain import Chain
 from .description import Call, array_of, cast, describes, widened
+from .resize import resized
 
 _FROM_CONFIG = "given in the layer's configuration: no get_weights() holds it"
 
@@ -54,6 +57,41 @@ def _statistic(name: str, layer: Any, call: Call) -> Weight:
     else:
         words = ("the layer still uses what it was last adapted or loaded with: its finalize_state() was not called since",)
     return Weight(name, stored, effective, words, shape=shape)
+
+
+@describes("CenterCrop")
+def _center_crop(layer: Any, call: Call) -> Description:
+    """The middle of the image; one that is too small is cropped to the wanted ratio and resized."""
+    images_alone(call)
+    return _cropped(layer, call)
+
+
+@describes("RandomCrop")
+def _random_crop(layer: Any, call: Call) -> Description:
+    """Outside training Keras 3 leaves the image as it is; Keras 2 resizes it."""
+    images_alone(call)
+    if call.arguments.get("training", True):
+        raise Undescribed("it runs in training mode, where it draws at random")
+    return _cropped(layer, call, resizes=True) if call.legacy else Description((Step(ops.Identity()),))
+
+
+def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
+    chain, first = Chain(call), getattr(layer, "data_format", "") == "channels_first"
+    x = Ref(-1) if len(call.shape) == 4 else chain.reshape(Ref(-1), (1, *call.shape))
+    x = x if first else chain.transpose(x, (0, 3, 1, 2))
+    have, wanted = chain.shape(x)[2:], (int(layer.height), int(layer.width))
+    spare = [n - size for n, size in zip(have, wanted, strict=True)]
+    if min(spare) >= 0 and not resizes:
+        window = [(n // 2, n // 2 + size) for n, size in zip(spare, wanted, strict=True)]
+    else:
+        lengths = [min(have[axis], max(1, int(have[1 - axis] * wanted[axis] / wanted[1 - axis]))) for axis in (0, 1)]
+        starts = [int((n - length) / 2) for n, length in zip(have, lengths, strict=True)]
+        window = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+    x = chain.sliced(x, [slice(None), slice(None), *(slice(*one) for one in window)])
+    if chain.shape(x)[2:] != wanted:
+        x = chain.add(resized(call.backend, "bilinear", chain.shape(x), wanted), x, shape=(*chain.shape(x)[:2], *wanted))
+    x = x if first else chain.transpose(x, (0, 2, 3, 1))
+    return chain.done(x if len(call.shape) == 4 else chain.reshape(x, chain.shape(x)[1:]))
 
 
 @describes("Discretization")

@@ -135,7 +135,7 @@ def test_augmentation_passes_images_through(keras):
     x = np.random.default_rng(0).uniform(0, 255, size=(2, 6, 7, 3)).astype("float32")
     for name in RANDOM:
         kind = getattr(keras.layers, name, None)
-        if kind is None or (name == "RandomCrop" and keras.__name__ == "tf_keras"):
+        if kind is None:
             continue
         wanted = [
             one.name for one in inspect.signature(kind.__init__).parameters.values() if one.default is one.empty and one.name in OPTIONS
@@ -146,3 +146,62 @@ def test_augmentation_passes_images_through(keras):
         if name != "MaxNumBoundingBoxes":
             report = probe.check(layer, layer.name, given=x)
             assert report.verdict == "unchecked" and "draws at random" in report.missing["numpy"]
+
+
+@pytest.mark.parametrize("kind", ["CenterCrop", "RandomCrop"])
+@given(height=st.integers(3, 9), width=st.integers(3, 9), size=st.tuples(st.integers(3, 9), st.integers(3, 9)), single=st.booleans())
+@settings(max_examples=15)
+def test_crops(keras, kind, height, width, size, single):
+    layer = getattr(keras.layers, kind)(height, width)
+    x = np.random.default_rng(0).uniform(0, 255, size=(*(() if single else (2,)), *size, 3)).astype("float32")
+    report = probe.check(Opened("a layer of a file", layer, keras, live=False), layer.name, given=x)
+    assert [one.ok for one in report.comparisons.values()] == [True] * 3, str(report)
+
+
+@pytest.mark.parametrize("mode", ["log", "magnitude", "psd", "real", "imag", "stft"])
+@given(channels=st.integers(1, 3), padding=st.sampled_from(["valid", "same"]), expand=st.booleans(), step=st.sampled_from([None, 5, 16]))
+@settings(max_examples=6)
+def test_short_time_fourier_transform(mode, channels, padding, expand, step):
+    keras = pytest.importorskip("keras")
+    layer = keras.layers.STFTSpectrogram(mode, frame_length=16, frame_step=step, padding=padding, expand_dims=expand)
+    x = np.random.default_rng(0).normal(size=(2, 50, channels)).astype("float32")
+    report = probe.check(layer, layer.name, given=x)
+    assert report.ok and len(report.outputs) == 3, str(report)
+
+
+@given(db=st.booleans(), window=st.sampled_from(["hann", "hamming"]), exponent=st.sampled_from([1.0, 2.0]), single=st.booleans())
+@settings(max_examples=8)
+def test_mel_spectrogram(db, window, exponent, single):
+    keras = pytest.importorskip("keras")
+    layer = keras.layers.MelSpectrogram(
+        fft_length=64, sequence_stride=16, sequence_length=48, num_mel_bins=8, power_to_db=db, window=window, mag_exp=exponent
+    )
+    x = np.random.default_rng(0).normal(size=(200,) if single else (2, 200)).astype("float32")
+    report = probe.check(layer, layer.name, given=x)
+    assert report.ok and len(report.outputs) == 3, str(report)
+
+
+@pytest.mark.parametrize("axis", [-1, (1, 2)])
+def test_softmax_under_a_mask(keras, axis):
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    mask = np.random.default_rng(1).random((2, 4, 3)) < 0.6
+    inputs, masks = keras.Input((4, 3)), keras.Input((4, 3), dtype="bool")
+    layer = keras.layers.Softmax(axis=axis)
+    report = probe.check(keras.Model([inputs, masks], layer(inputs, mask=masks)), layer.name, [x, mask])
+    assert report.ok and len(report.outputs) == 3 and not report.outputs["numpy"][~mask].any(), str(report)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_mean_of_what_a_mask_keeps(keras, data_format, keepdims):
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    mask = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1]], bool)
+    steps = (3, 5) if data_format == "channels_first" else (5, 3)
+    inputs, masks = keras.Input(steps), keras.Input((5,), dtype="bool")
+    layer = keras.layers.GlobalAveragePooling1D(data_format=data_format, keepdims=keepdims)
+    model = keras.Model([inputs, masks], layer(inputs, mask=masks))
+    x = x.transpose(0, 2, 1) if data_format == "channels_first" else x
+    report = probe.check(model, layer.name, [x, mask])
+    assert report.ok and len(report.outputs) == 3, str(report)
+    story = probe.explain(model, layer.name, [x, mask], at=(0,) * report.outputs["numpy"].ndim)
+    assert len(story.terms) == 3
