@@ -1,4 +1,4 @@
-"""The arrays of an attention in one form, (outer, head, query or position, features), walked in blocks of 2^17 scores."""
+"""The arrays of an attention in one form, (outer, head, query or position, features), walked in blocks of 2^18 scores."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Frame", "finite", "gathered"]
 
-_SCORES = 1 << 17
+_SCORES = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
