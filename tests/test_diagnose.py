@@ -1,7 +1,6 @@
 """The engine: nothing where nothing is wrong, two mistakes at once, a part of the values, ties, and what is said where none fits."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -196,12 +195,12 @@ def test_a_layer_of_resnet_takes_under_two_seconds(channels, out, kernel, stride
     y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), None, stride, pad).numpy()
     y += np.float32(0.1) * rng.normal(size=y.shape).astype(np.float32)
     capture = Capture("conv", "Conv2d", 0, (x,), (y,), "float32", Description((Step(op),)))
-    plain = time.perf_counter()
+    plain = time.thread_time()
     judge(capture)
-    plain = time.perf_counter() - plain
-    begun = time.perf_counter()
+    plain = time.thread_time() - plain
+    begun = time.thread_time()
     judge(capture, search={})
-    assert time.perf_counter() - begun - plain < (3.0 if os.environ.get("CI") else 2.5)
+    assert time.thread_time() - begun - plain < 2.0
 
 
 def test_the_healthy_path_does_not_import_the_diagnosis():
