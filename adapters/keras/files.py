@@ -21,6 +21,7 @@ from probe.errors import CannotOpen
 from probe.layer import Layer
 
 from .hdf5 import Read, Unusual, shapes
+from .left_out import FOLLOWED
 from .safety import QKERAS, objects
 from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS
 
@@ -162,6 +163,8 @@ def _why(entry: Mapping[str, Any], kind: str) -> str:
     module = str(entry.get("module") or "keras")
     if module.startswith("keras.src.ops."):
         return "" if kind in OPERATIONS else f"{kind} of keras.ops has no description"
+    if kind in FOLLOWED and module.partition(".")[0] in ROOTS:
+        return ""
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         called = entry["config"].get("function")
         return "" if called in FUNCTIONS else f"the function {called} of TensorFlow has no description"

@@ -19,6 +19,7 @@ from probe.ops import Constant
 from probe.registered import describe_registered, registered
 
 from .description import Call, describe, described_name, read_variable
+from .left_out import FOLLOWED
 from .table import ROOTS
 from .tensors import Tensors
 from .tree import root_of
@@ -158,7 +159,7 @@ def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
     try:
         described_name(operation, call.watched)
     except Undescribed:
-        if root_of(type(operation)) in ROOTS:
+        if root_of(type(operation)) in ROOTS and type(operation).__name__ not in FOLLOWED:
             raise
         return _followed(operation, call, tensors)
     return describe(operation, call)

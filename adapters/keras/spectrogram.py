@@ -10,7 +10,7 @@ from probe.layer import Description, Ref, Weight
 
 from .chain import Chain
 from .conv import padding_pairs
-from .description import Call, cast, describes
+from .description import Call, describes
 
 _COMPUTED = "computed by the layer, not stored"
 

@@ -55,6 +55,7 @@ _FAMILIES = {
     ),
     ".einsum": ("Dot", "EinsumDense"),
     ".embedding": ("Embedding", "ReversibleEmbedding"),
+    ".local": ("LocallyConnected1D", "LocallyConnected2D"),
     ".merging": ("Add", "Average", "Concatenate", "CustomScaleLayer", "Maximum", "Minimum", "Multiply", "Subtract"),
     ".normalization": (
         "BatchNormalization",

@@ -10,6 +10,7 @@ from probe.layer import Layer
 from probe.registered import registered
 
 from .description import described_name
+from .left_out import FOLLOWED
 from .table import ROOTS
 
 __all__ = ["Place", "layer_of", "listed", "places", "root_of", "shape_of"]
@@ -66,9 +67,9 @@ def _role(layer: Any, keras: Any) -> tuple[str, str, bool]:
     try:
         described_name(layer)
     except Undescribed as error:
-        if isinstance(layer, keras.Model):
+        if isinstance(layer, keras.Model) or type(layer).__name__ == "Pipeline":
             return "container", "", False
-        own = root_of(type(layer)) not in ROOTS
+        own = root_of(type(layer)) not in ROOTS or type(layer).__name__ in FOLLOWED
         return "atomic", "" if own else str(error), own
     return "atomic", "", False
 

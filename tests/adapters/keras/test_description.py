@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from probe.adapters.keras.description import REGISTERED, Call, describe, described_class
+from probe.adapters.keras.left_out import FOLLOWED, LEFT_OUT
 from probe.adapters.keras.table import DESCRIBED, FUNCTIONS, OPERATIONS
 
 import probe
@@ -171,3 +172,16 @@ def test_every_class_saved_and_reopened(keras, drawn, tmp_path, suffix):
             kinds[report.kind] += 1
     missing = ONLY_IN_KERAS_2 if keras.__name__ == "keras" else ONLY_IN_KERAS_3
     assert set(kinds) == {name for name, module in DESCRIBED.items() if module in HERE} - missing - APPLICATIONS
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras", "qkeras"])
+def test_every_exported_class_is_described_or_left_out(package):
+    module = importlib.import_module(package)
+    base = importlib.import_module("keras" if package == "keras" else "tf_keras").layers.Layer
+    exported = getattr(module, "layers", module) if package != "qkeras" else module
+    names = {value.__name__ for value in vars(exported).values() if isinstance(value, type) and issubclass(value, base)}
+    if package == "qkeras":
+        names = {name for name in names if name.startswith("Q")}
+    left = LEFT_OUT[package]
+    assert names - set(DESCRIBED) - set(FOLLOWED) == set(left)
+    assert all(left.values()) and not set(left) & set(DESCRIBED)

@@ -107,3 +107,32 @@ def test_what_cannot_be_followed_says_why():
     layer = Outside(name="mine")
     report = probe.check(layer, "mine", given=X)
     assert report.verdict == "unchecked" and "its `call` cannot be followed: on symbolic tensors it fails" in report.missing["numpy"]
+
+
+@pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_a_lambda_is_followed_where_it_is_trusted(namespace, tmp_path):
+    exp = keras.ops.exp if namespace is keras else tf.exp
+    layer = namespace.layers.Lambda(lambda x: exp(x) * 2 + x[:, :1], name="mine", output_shape=(4,))
+    report = probe.check(model_of(layer, namespace), "mine", X)
+    assert report.ok and report.ops[0] == "Exp" and len(report.outputs) == 3, str(report)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("implementation", [1, 2])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_locally_connected(rank, implementation, strides):
+    layer = getattr(tf_keras.layers, f"LocallyConnected{rank}D")(
+        5, (3, 2)[:rank], strides=strides, implementation=implementation, activation="tanh", bias_initializer="random_normal"
+    )
+    report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, *(7, 6)[:rank], 3)).astype("float32"))
+    assert report.ok and len(report.outputs) == 3, str(report)
+
+
+def test_layers_of_a_pipeline_are_checked_one_by_one():
+    pipeline = keras.layers.Pipeline(
+        [keras.layers.Rescaling(1 / 255, name="scale"), keras.layers.CenterCrop(4, 4, name="crop")], name="pre"
+    )
+    inputs = keras.Input((6, 7, 3))
+    x = np.random.default_rng(0).uniform(0, 255, size=(2, 6, 7, 3)).astype("float32")
+    reports = list(probe.sweep(keras.Model(inputs, pipeline(inputs)), x))
+    assert [report.layer for report in reports] == ["pre/scale", "pre/crop"] and all(report.ok for report in reports)
