@@ -11,6 +11,9 @@ from probe.hypotheses import attention
 from probe.hypotheses import layout
 from probe.hypotheses import activation
 from probe.hypotheses import windows
+from probe.hypotheses import transposed
+from probe.hypotheses import resize
+from probe.hypotheses import rearranged
 from probe.hypotheses import normalization
 from probe.hypotheses import inputs
 from probe.hypotheses import formats
@@ -20,4 +23,4 @@ from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hy
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
 __all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "normalization", "recurrent"]
-__all__ += ["weights", "windows"]
+__all__ += ["rearranged", "resize", "transposed", "weights", "windows"]
