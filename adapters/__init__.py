@@ -21,7 +21,6 @@ _EXTRAS = {".keras": "keras", ".torch": "torch"}
 """Adapter -> the extra that installs its framework."""
 
 _ZIP = b"PK\x03\x04"
-_STATE = "save the module's state_dict() where it was made, and give factory= (--factory) to build the module"
 _SAVE = "load it where it was made and save it with model.save('model.keras')"
 
 
@@ -45,6 +44,8 @@ def _adapter_of_object(source: Any) -> str:
         return ".keras"
     # A Keras 3 layer on the torch backend is a torch module too.
     if any(cls.__module__.startswith("torch.nn.") and cls.__name__ == "Module" for cls in type(source).__mro__):
+        return ".torch"
+    if type(source).__module__.startswith("torch.export.") and type(source).__name__ == "ExportedProgram":
         return ".torch"
     kind = type(source)
     raise CannotOpen(f"give a path, a Keras model or layer, or a torch.nn.Module; this is {kind.__module__}.{kind.__qualname__}")
@@ -106,11 +107,8 @@ def _adapter_of_archive(path: Path) -> str:
     last = {name.rpartition("/")[2] for name in names}
     if "config.json" in names:
         return ".keras"
-    if "constants.pkl" in last and any("/code/" in name for name in names):
-        raise CannotOpen(f"{path} is a TorchScript archive, which cannot be opened yet: {_STATE}")
-    if any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names):
-        raise CannotOpen(f"{path} is an exported program (.pt2), which cannot be opened yet: {_STATE}")
-    if "data.pkl" in last:
+    exported = any(name.endswith("models/model.json") for name in names)
+    if exported or last & {"constants.pkl", "data.pkl", "serialized_exported_program.json"}:
         return ".torch"
     raise CannotOpen(f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds {', '.join(names[:3]) or 'nothing'}")
 

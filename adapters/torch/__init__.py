@@ -23,9 +23,11 @@ from . import (
     transformer,
     windows,
 )
+from .between import calls_of
 from .factory import Factory, build
 from .files import contents, load
 from .model import TorchModel, mode_of, unwrapped
+from .program import Program, is_program, specs_of
 from .state import fill, without_factory
 
 __all__ = ["FAMILIES", "open_model"]
@@ -35,13 +37,18 @@ FAMILIES = (activation, attention, conv, distance, embedding, normalization, nor
 
 
 def open_model(source: Any, *, trust: bool = False, factory: Factory | None = None, imports: Sequence[str] = ()) -> TorchModel:
-    """A path to what torch.save or safetensors wrote, or a live module, which keeps its mode."""
+    """A path to what torch.save, torch.export.save or safetensors wrote, or a live module, which keeps its mode, or exported program."""
+    if is_program(source):
+        return _program(source, "a live ExportedProgram (torch.export)", factory)
     if isinstance(source, torch.jit.ScriptModule):
         raise CannotOpen("this is a TorchScript module, whose layers cannot be watched; give the module that it was made from")
     if isinstance(source, torch.nn.Module):
         return _live(source)
     path = Path(source)
-    found, notes = contents(path, load(path, trust, imports))
+    loaded = load(path, trust, imports, factory is not None)
+    if is_program(loaded):
+        return _program(loaded, str(path), factory)
+    found, notes = contents(path, loaded)
     if isinstance(found, torch.nn.Module):
         if factory is not None:
             notes = (*notes, "the file holds a whole module, so the factory was not used")
@@ -53,6 +60,13 @@ def open_model(source: Any, *, trust: bool = False, factory: Factory | None = No
         notes = (*notes, *fill(module, found, path))
     module.eval()
     return TorchModel(module, str(path), (*notes, "put in evaluation mode"))
+
+
+def _program(program: Any, source: str, factory: Factory | None) -> TorchModel:
+    notes = ("an exported program: each of its nodes is a layer, named after the module it came from",)
+    unused = () if factory is None else ("it holds the whole computation, so the factory was not used",)
+    module = Program(program)
+    return TorchModel(module, source, (*notes, *unused), specs_of(program), calls_of(module))
 
 
 def _live(module: torch.nn.Module) -> TorchModel:

@@ -23,9 +23,10 @@ from probe.model import Capture, OnCall
 
 from .arrays import array_of, copied, dtype_name, tensors_in, with_values
 from .export import Called, alone
-from .functions import Function, describe_function, named
+from .functions import Function, describe_function, functions, named
+from .program import Program, place_of
 
-__all__ = ["Between"]
+__all__ = ["Between", "calls_of"]
 
 _CONSTRUCTORS = frozenset(
     f"{kind}{suffix}" for kind in ("zeros", "ones", "empty", "full", "rand", "randn", "randint") for suffix in ("_like",)
@@ -42,7 +43,8 @@ _SHARED = 4
 def _known(function: Callable[..., Any]) -> tuple[str, str]:
     """The name in the table of functions, and the one to show."""
     if isinstance(function, torch._ops.OpOverload):
-        return function._schema.name.rpartition("::")[2], str(function)
+        name = function._schema.name.rpartition("::")[2]
+        return (f"aten.{name}" if f"aten.{name}" in functions() else name), str(function)
     name = function.__name__
     if name == "__get__":
         name = function.__self__.__name__  # type: ignore[attr-defined]
@@ -59,6 +61,11 @@ class _Frame:
     atomic: bool
     follows: bool
     counts: Counter = field(default_factory=Counter)
+
+    @property
+    def place(self) -> str:
+        """The path that its calls are named after; an exported program says of every node where it came from."""
+        return self.module.place if isinstance(self.module, Program) else self.name
 
 
 class Between(TorchFunctionMode):
@@ -151,10 +158,10 @@ class Between(TorchFunctionMode):
         return self._pushed(layer, func, (args, kwargs), output, results, before)
 
     def _named(self, name: str) -> str:
-        frame, base = self._frames[-1], named(name)
-        frame.counts[base] += 1
-        count = frame.counts[base] - 1
-        return f"{frame.name}/{base}" + (f":{count}" if count else "")
+        layer = f"{self._frames[-1].place}/{named(name)}"
+        counts = self._frames[-1].counts
+        counts[layer] += 1
+        return layer + (f":{counts[layer] - 1}" if counts[layer] > 1 else "")
 
     def _copy(self, tensor: torch.Tensor) -> np.ndarray:
         """A copy of the values, the same one as long as the tensor is not written to."""
@@ -187,7 +194,7 @@ class Between(TorchFunctionMode):
                 continue
             parameter = self._parameters.get(id(tensor))
             if parameter is not None and not self.follows(tensor):
-                seen[id(tensor)] = _weight(parameter, self._frames[-1].name, tensor)
+                seen[id(tensor)] = _weight(parameter, self._frames[-1].place, tensor)
                 continue
             seen[id(tensor)] = Ref(-1, len(inputs))
             if not self.follows(tensor) and id(tensor) not in before:
@@ -247,6 +254,26 @@ def _writes(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs
         return True
     at = _inplace_at(function)
     return at is not None and bool(kwargs.get("inplace", at < len(args) and args[at]))
+
+
+def calls_of(program: Program) -> dict[str, str]:
+    """The layers of an exported program, known without a pass: its function nodes that follow from its inputs, and their kinds."""
+    counts: Counter = Counter()
+    found: dict[str, str] = {}
+    following: set[Any] = set()
+    for node in program.nodes():
+        if node.op == "placeholder" or any(one in following for one in node.all_input_nodes):
+            following.add(node)
+        values = tensors_in(node.meta.get("val"))
+        if node.op != "call_function" or node not in following or not values or not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        name, shown = _known(node.target)
+        if name in _CONSTRUCTORS or name in _NO_LAYERS:
+            continue
+        layer = f"{place_of(node)}/{named(name)}"
+        counts[layer] += 1
+        found[layer + (f":{counts[layer] - 1}" if counts[layer] > 1 else "")] = shown
+    return found
 
 
 def _weight(name: str, place: str, tensor: torch.Tensor) -> Weight:

@@ -6,6 +6,7 @@ and without ``trust`` only PyTorch's restricted unpickler ever sees it.
 
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from probe.errors import BadInput, CannotOpen, NotTrusted
 
 from .factory import import_named
+from .program import load_program
 
 __all__ = ["contents", "load"]
 
@@ -27,8 +29,8 @@ _KEYS = ("state_dict", "model_state_dict", "model")
 _SCALARS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_)
 
 
-def load(path: Path, trust: bool, imports: Sequence[str]) -> Any:
-    """The object in the file, on the CPU."""
+def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -> Any:
+    """The object in the file, on the CPU; of TorchScript its state_dict, where a factory builds the module (``built``)."""
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -39,10 +41,13 @@ def load(path: Path, trust: bool, imports: Sequence[str]) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise CannotOpen(f"{path} is a broken .safetensors file: {error}") from None
-    if head[:2] == b"PK":
-        _refuse_other_archives(path)
-    elif head[:1] != b"\x80":
+    kind = _archive(path) if head[:2] == b"PK" else "pickle" if head[:1] == b"\x80" else ""
+    if not kind:
         raise CannotOpen(f"{path} is neither what torch.save writes nor a .safetensors file")
+    if kind == "program":
+        return load_program(path, trust)
+    if kind == "script":
+        return _scripted(path, built)
     return _trusted(path, imports) if trust else _restricted(path)
 
 
@@ -51,19 +56,39 @@ def _is_safetensors(head: bytes, path: Path) -> bool:
     return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size
 
 
-def _refuse_other_archives(path: Path) -> None:
-    """Raises for archives that torch.load does not open as a checkpoint, each with its own sentence."""
+def _archive(path: Path) -> str:
+    """What an archive holds: a "checkpoint", TorchScript ("script") or an exported "program"."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()} | set(archive.namelist())
     except zipfile.BadZipFile:
         raise CannotOpen(f"{path} is a broken or truncated archive") from None
+    if (
+        "archive_format" in names
+        or "serialized_exported_program.json" in names
+        or any(name.endswith("models/model.json") for name in names)
+    ):
+        return "program"
     if any(name.startswith("code/") or name == "constants.pkl" for name in names):
-        raise CannotOpen(f"{path} is TorchScript, whose modules cannot be watched; save the state_dict() of the module it was made from")
-    if "archive_format" in names or "serialized_exported_program.json" in names:
-        raise CannotOpen(f"{path} is an exported program (.pt2), which cannot be opened yet; save the state_dict() of the module instead")
+        return "script"
     if "data.pkl" not in names:
         raise CannotOpen(f"{path} is a zip archive, but not one that torch.save wrote")
+    return "checkpoint"
+
+
+def _scripted(path: Path, built: bool) -> Any:
+    """The parameters of a TorchScript archive: its modules run compiled, and no hook sees their calls."""
+    if not built:
+        raise CannotOpen(
+            f"{path} is TorchScript, whose modules run compiled and cannot be watched: give what builds the module that it was made "
+            "from, --factory 'package.module:Net' (factory= in Python), and the file's parameters are put into it"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`torch.jit.load`", category=DeprecationWarning)
+            return torch.jit.load(path, map_location="cpu").state_dict()
+    except (RuntimeError, ValueError) as error:
+        raise CannotOpen(f"{path} cannot be loaded as TorchScript: {_first_line(error)}") from None
 
 
 def _restricted(path: Path) -> Any:

@@ -29,6 +29,8 @@ class TorchModel:
     module: torch.nn.Module
     source: str
     notes: tuple[str, ...] = ()
+    specs: tuple[InputSpec, ...] | None = None
+    """What is known about its inputs: an exported program says it."""
     _met: dict[str, str] = field(default_factory=dict, repr=False)
     """The function calls that passes so far have made, and of which functions: no module says them beforehand."""
 
@@ -38,8 +40,8 @@ class TorchModel:
 
     @property
     def inputs(self) -> tuple[InputSpec, ...] | None:
-        """PyTorch modules say nothing about their inputs."""
-        return None
+        """PyTorch modules say nothing about their inputs, exported programs do."""
+        return self.specs
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -155,6 +157,8 @@ def _atomic(module: torch.nn.Module, name: str, seen: set[int]) -> Iterator[tupl
     if id(module) in seen:
         return
     seen.add(id(module))
+    if type(module) is torch.nn.Module and not module._modules:
+        return  # holds parameters for an exported program, and computes nothing
     if (opaque(module) and not composed(module)) or not (_is_container(module) or any(True for _ in _children(module))):
         yield name, module
         return
@@ -174,6 +178,7 @@ def _layer(name: str, module: torch.nn.Module) -> Layer:
 
 
 def _function(name: str, kind: str) -> Layer:
-    known = kind.rpartition(".")[2].strip("_") in functions() or kind.rpartition(".")[2] in functions()
+    described = functions()
+    known = any(part in described or f"aten.{part}" in described for part in kind.split(".")[-2:])
     why = "" if known else f"{kind} has no description; one would go in adapters/torch/functions"
     return Layer(name, kind, ("numpy", "onnx") if known else (), why)

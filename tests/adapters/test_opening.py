@@ -17,7 +17,7 @@ import tf_keras
 import torch
 
 import probe
-from probe.errors import BadInput, CannotOpen
+from probe.errors import BadInput, CannotOpen, NotTrusted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
@@ -164,7 +164,7 @@ def test_torchscript_and_exported_program(tmp_path):
         torch.jit.script(Net()).save(tmp_path / "script.pt")
     sentence(tmp_path / "script.pt", "TorchScript", "--factory")
     torch.export.save(torch.export.export(Net(), (torch.ones(1, 3),)), tmp_path / "net.pt2")
-    sentence(tmp_path / "net.pt2", "exported program", "--factory")
+    sentence(tmp_path / "net.pt2", "exported program", "--trust", kind=NotTrusted)
 
 
 def test_optimizer_state(tmp_path):

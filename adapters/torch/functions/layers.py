@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Ref, Weight
@@ -145,6 +147,34 @@ def batch_norm(
         raise Undescribed("in training mode it normalises by the statistics of the batch and updates its own")
     held = _weights(recipe, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     return recipe.module("BatchNorm2d", input, held, running_mean=running_mean, eps=eps)
+
+
+@function("aten.batch_norm", "aten._native_batch_norm_legit_no_training", onnx="batchnormalization")
+def aten_batch_norm(
+    recipe: Function, input: Value, weight: Value, bias: Value, running_mean: Value, running_var: Value, *rest: Any
+) -> Ref | tuple[Ref, ...]:
+    """In ATen the statistics come last, and then (training, momentum, eps, cudnn), or (momentum, eps) where it is decomposed."""
+    training, (_, eps, *_) = (rest[0], rest[1:]) if isinstance(rest[0], bool) else (False, rest)
+    found = batch_norm(recipe, input, running_mean, running_var, weight, bias, training, 0.1, eps)
+    if len(recipe.outputs) == 1:
+        return found
+    empty = [recipe.ref(np.zeros(out.shape)) for out in recipe.outputs[1:]]
+    return (found, *empty)
+
+
+@function("aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", onnx="resize")
+def aten_nearest(recipe: Function, input: Value, output_size: Any, scale_factors: Any = None) -> Ref:
+    return interpolate(recipe, input, output_size, None if output_size else tuple(scale_factors))
+
+
+def _register_upsampling(name: str, mode: str) -> None:
+    @function(f"aten.{name}", onnx="resize")
+    def call(recipe: Function, input: Value, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Ref:
+        return interpolate(recipe, input, output_size, None if output_size else tuple(scale_factors), mode, align_corners)
+
+
+for _name, _kind in {"upsample_linear1d": "linear", "upsample_bilinear2d": "bilinear", "upsample_trilinear3d": "trilinear"}.items():
+    _register_upsampling(_name, _kind)
 
 
 @function("embedding", onnx="gather")
