@@ -70,7 +70,7 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
     precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
     if remembers(ours.steps):
         _followed(evidence, "framework", ours, usual, capture.outputs)
-        _followed(evidence, "onnx", ours, precision, _answered(evidence, capture, ours))
+        _followed(evidence, "onnx", ours, replace(precision, sketches=True), _answered(evidence, capture, ours))
         return
     first = ours.allowances(usual)
     answer = _answered(evidence, capture, ours)

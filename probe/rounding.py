@@ -59,6 +59,8 @@ class Precision:
 
     walks: bool = False
     """Whether recurrences look at the true partial sums of every step."""
+    sketches: bool = False
+    """Whether the party's recurrences have a sigmoid and tanh of their own, good to a few units of 1: ONNX Runtime's."""
 
 
 _UNITS = {

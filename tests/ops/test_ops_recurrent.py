@@ -17,6 +17,7 @@ from probe.rounding import precision_of
 from probe.stepwise import follow
 
 FLOAT32 = precision_of("float32")
+ONNX = replace(FLOAT32, sketches=True)
 KINDS = {"RNN": (ops.RNN, "h"), "LSTM": (ops.LSTM, "ifgo"), "GRU": (ops.GRU, "rzh")}
 
 
@@ -71,8 +72,8 @@ def _within(op, inputs):
     values = recompute(steps, given)
     answer = crosscheck(steps, [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs], values)
     worst = 0.0
-    loose = op.allowance(given, [None] * len(given), values[-1], FLOAT32)
-    path, sharp = follow(steps, given, values, FLOAT32, answer)
+    loose = op.allowance(given, [None] * len(given), values[-1], ONNX)
+    path, sharp = follow(steps, given, values, ONNX, answer)
     for theirs, ours, allowed in (*zip(answer, values[-1], loose, strict=True), *zip(answer, path, sharp, strict=True)):
         assert theirs.shape == ours.shape == allowed.shape
         error = np.abs(theirs - ours)
