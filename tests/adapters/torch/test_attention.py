@@ -203,3 +203,14 @@ def test_embeddings(limit, padding, norm, mode, flat, closed, weighted, seed):
     before = module.weight.detach().clone()
     report = checked(module, [*given, *extra.values()], tuple(extra))
     assert torch.equal(before, module.weight) and np.array_equal(report.weights["weight"].stored, before)
+
+
+def test_an_element_tells_where_its_query_looked():
+    x = np.random.default_rng(0).normal(size=(1, 5, 8)).astype(np.float32)
+    story = probe.explain(drawn(nn.MultiheadAttention(8, 2, batch_first=True)), "", given=[x, x, x], at=(0, 2, 3))
+    inner = story.terms[0].inner
+    shares = [term.weight_value for term in inner.terms]
+    assert len(shares) == 5 and abs(sum(shares) - 1) < 1e-12 and inner.terms[0].weight == "attention"
+    assert "of 5 positions the query gives" in inner.steps[-1].words
+    weights = probe.explain(drawn(nn.Embedding(7, 4)), "", given=np.array([[3, 5]]), at=(0, 1, 2))
+    assert "index 5 takes weight[5, 2]" in str(weights)
