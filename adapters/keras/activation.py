@@ -5,6 +5,7 @@ different functions by ``hard_sigmoid``. Where a Keras has a bug, the descriptio
 3.15 its sparsemax is none (https://github.com/keras-team/keras/issues/23425).
 """
 
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,8 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
     """The steps of a fused ``activation=`` on an output of rank ``ndim``; none for None and linear."""
     if activation is None:
         return ()
+    if str(getattr(activation, "__module__", "")).partition(".")[0] == "qkeras":
+        return importlib.import_module("..qkeras.activations", __package__).quantizer_steps(activation, ndim)
     if isinstance(activation, call.namespace.layers.Layer):
         if DESCRIBED[described_class(activation).__name__] != ".activation":
             raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")

@@ -21,8 +21,8 @@ from .description import Call, described_class, describes
 
 __all__ = ["Read", "recurrence"]
 
-_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell")
-_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell", "QSimpleRNNCell", "QLSTMCell", "QGRUCell")
+_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "QSimpleRNN", "QLSTM", "QGRU")
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +152,11 @@ def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
     made = activation_steps(activation, call, ndim)
     if not made:
         return ops.Identity()
-    if len(made) > 1 or weights_of(made) or not isinstance(made[0].op, ops.Elementwise | ops.Softmax | ops.LogSoftmax):
+    fit = (ops.Elementwise, ops.Softmax, ops.LogSoftmax, ops.AutoQuantizedBits)
+    if weights_of(made) or not all(isinstance(step.op, fit) for step in made):
         raise Undescribed(f"its activation {getattr(activation, '__name__', activation)!r} has no description inside a recurrence")
-    op = made[0].op
-    return op if isinstance(op, ops.Elementwise) else replace(op, axis=op.axis - rank)
+    parts = [replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op for step in made]
+    return parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
 
 
 def _op(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> ops.Recurrence:
@@ -165,14 +166,16 @@ def _op(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> op
     kind = _known(cell, _CELLS, call)
     rank, ndim = 2 + len(spatial), 2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0)
     shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
-    if kind != "SimpleRNNCell":
+    if kind.removeprefix("Q") != "SimpleRNNCell":
         shared["recurrent_activation"] = _function(cell.recurrent_activation, call, rank, ndim)
     if kind == "ConvLSTMCell":
         return _convolving(cell, call, prefix, spatial, shared)
     shared["kernel"] = call.weight(f"{prefix}kernel", cell.kernel)
     shared["recurrent"] = call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel)
     shared["bias"] = call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None)
-    match kind:
+    if getattr(cell, "state_quantizer", None):
+        shared["state_quantizer"] = _function(cell.state_quantizer_internal, call, rank, ndim)
+    match kind.removeprefix("Q"):
         case "SimpleRNNCell":
             return ops.RNN(**shared)
         case "LSTMCell":

@@ -195,7 +195,11 @@ def _states(layer: Any, tensors: Tensors) -> dict[int, tuple[np.ndarray, ...]]:
 
 
 def _reader(layer: Any) -> Reader | None:
-    return qkeras().reader(layer) if any(root_of(cls) == "qkeras" for cls in type(layer).__mro__) else None
+    """A reader of QKeras' where the layer, or one inside it, is QKeras'."""
+    if not hasattr(layer, "_flatten_layers"):
+        return None
+    quantised = any(root_of(cls) == "qkeras" for one in layer._flatten_layers() for cls in type(one).__mro__)
+    return qkeras().reader(layer) if quantised else None
 
 
 def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:

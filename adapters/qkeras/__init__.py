@@ -5,7 +5,7 @@ activation. The quantisers are arithmetic of our own (``probe.ops``): QKeras' ar
 quantisers are paired by name; QKeras' own helper pairs them by position and is wrong where a layer lacks one of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -18,11 +18,11 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Step, Weight
 
-from ..keras import conv, normalization, pooling  # noqa: F401 (they register what the layers here extend)
+from ..keras import conv, normalization, pooling, recurrent, wrappers  # noqa: F401 (they register what the layers here extend)
+from ..keras.activation import activation_steps
 from ..keras.description import REGISTERED, Call, Reader, array_of, describes, read_variable
 from ..keras.safety import QKERAS
 from . import folded  # noqa: F401 (it registers its layers)
-from .activations import activated, without_activation
 from .quantizers import effective, grid_of, quantizer_ops
 
 __all__ = ["custom_objects", "reader"]
@@ -31,6 +31,7 @@ _QUANTIZER_OF = {
     "kernel": "kernel",
     "depthwise_kernel": "depthwise",
     "pointwise_kernel": "pointwise",
+    "recurrent_kernel": "recurrent",
     "bias": "bias",
     "gamma": "gamma",
     "beta": "beta",
@@ -55,20 +56,18 @@ class _QActivation(qkeras.QActivation):
 
 
 def reader(layer: Any) -> Reader:
-    """How the variables of a QKeras layer become weights: through the quantiser of that name, in the stored dtype."""
+    """How the variables of a QKeras layer, and of those inside it, become weights: through the quantiser of that name."""
     plain = read_variable(tf_keras)
     # Made before the call, which may set the integer bits for the next one.
     before = np.asarray(layer.quantizer.integer) if isinstance(layer, qkeras.QAdaptiveActivation) else None
+    owners = {id(variable): pair for owner in _inside(layer) for variable, pair in _quantised(owner)}
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:
-        attribute = f"{_QUANTIZER_OF.get(name, name)}_quantizer"
         if name == "integer" and before is not None:
             return Weight(name, before, before)
-        # QKeras looks at the one attribute and calls the other.
-        if not getattr(layer, attribute, None):
+        if id(variable) not in owners:
             return plain(name, variable, dtype)
-        stored = array_of(variable, tf_keras)
-        quantizer = getattr(layer, f"{attribute}_internal")
+        stored, quantizer = array_of(variable, tf_keras), owners[id(variable)]
         chain = quantizer_ops(quantizer, stored.ndim, f"its {name} goes through")
         value, words = effective(chain, quantizer, stored)
         return Weight(name, stored, value, (words,), grid=grid_of(chain, stored, value))
@@ -76,18 +75,27 @@ def reader(layer: Any) -> Reader:
     return read
 
 
-def _extends(name: str) -> Callable[[Any, Call], Description]:
-    """A layer that computes what the Keras layer of that name does, on quantised weights, and may end in a quantizer."""
+def _inside(layer: Any) -> Iterator[Any]:
+    """The layer and all layers inside it, cells and what wrappers wrap among them."""
+    return iter(layer._flatten_layers())
 
-    def description(layer: Any, call: Call) -> Description:
-        plain = REGISTERED[name](without_activation(layer), call)
-        return replace(plain, steps=plain.steps + activated(layer.activation, call, len(call.shape)))
 
-    return description
+def _quantised(layer: Any) -> Iterator[tuple[Any, Any]]:
+    """(variable, its quantiser) of a layer; QKeras looks at ``mean_quantizer`` and calls ``mean_quantizer_internal``."""
+    for name, quantizer in _QUANTIZER_OF.items():
+        variable = getattr(layer, name, None)
+        if variable is not None and getattr(layer, f"{quantizer}_quantizer", None):
+            yield variable, getattr(layer, f"{quantizer}_quantizer_internal")
 
 
 for _name in ("Conv1D", "Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"):
-    describes(f"Q{_name}")(_extends(_name))
+    describes(f"Q{_name}")(REGISTERED[_name])
+
+for _name in ("SimpleRNN", "LSTM", "GRU"):
+    describes(f"Q{_name}", arguments=("mask", "initial_state", "constants"))(REGISTERED[_name])
+    describes(f"Q{_name}Cell", arguments=("states",))(REGISTERED[f"{_name}Cell"])
+
+describes("QBidirectional", arguments=("mask", "initial_state"))(REGISTERED["Bidirectional"])
 
 
 describes("QBatchNormalization")(REGISTERED["BatchNormalization"])
@@ -95,7 +103,7 @@ describes("QBatchNormalization")(REGISTERED["BatchNormalization"])
 
 @describes("QActivation")
 def _activation(layer: Any, call: Call) -> Description:
-    return Description(activated(layer.quantizer, call, len(call.shape)) or (Step(ops.Identity()),))
+    return Description(activation_steps(layer.quantizer, call, len(call.shape)) or (Step(ops.Identity()),))
 
 
 @describes("QAdaptiveActivation")
@@ -117,7 +125,7 @@ def _averaged(layer: Any, call: Call, name: str, area: int) -> Description:
         for op in quantizer_ops(layer.average_quantizer_internal, 1, "its inverse area goes through"):
             (inverse,) = op.run(inverse)
         steps += (Step(ops.Affine(gain=float(np.float32(area) * inverse[0]), offset=0.0)),)
-    return replace(plain, steps=steps + activated(layer.activation, call, ndim))
+    return replace(plain, steps=steps + activation_steps(layer.activation, call, ndim))
 
 
 @describes("QAveragePooling2D")

@@ -5,20 +5,14 @@ from typing import Any
 
 from probe.layer import Step
 
-from ..keras.activation import activation_steps
-from ..keras.description import Call
-from .quantizers import function_ops, quantizer_ops
+from .quantizers import quantizer_ops
 
-__all__ = ["activated", "without_activation"]
+__all__ = ["quantizer_steps", "without_activation"]
 
 
-def activated(function: Any, call: Call, ndim: int) -> tuple[Step, ...]:
-    """The steps of a quantizer, of a function of QKeras' own, or of one of Keras', on a tensor of ``ndim`` axes."""
-    if function is not None and (
-        function_ops(function) is not None or str(getattr(function, "__module__", "")).partition(".")[0] == "qkeras"
-    ):
-        return tuple(Step(op) for op in quantizer_ops(function, ndim, "its output goes through"))
-    return activation_steps(function, call, ndim)
+def quantizer_steps(function: Any, ndim: int) -> tuple[Step, ...]:
+    """The steps of a quantizer, or of a function of QKeras' own, on a tensor of ``ndim`` axes."""
+    return tuple(Step(op) for op in quantizer_ops(function, ndim, "its output goes through"))
 
 
 class _Changed:

@@ -16,8 +16,9 @@ import tf_keras
 from probe.errors import Undescribed
 from probe.layer import Description, Weight
 
+from ..keras.activation import activation_steps
 from ..keras.description import REGISTERED, Call, array_of, describes
-from .activations import activated, without_activation
+from .activations import without_activation
 from .quantizers import grid_of, quantizer_ops, settled
 
 _KERNELS = {"Conv2D": ("kernel", "kernel_quantizer"), "DepthwiseConv2D": ("depthwise_kernel", "depthwise_quantizer")}
@@ -30,7 +31,7 @@ def _folded(name: str, layer: Any, call: Call) -> Description:
     weights = {kernel: _kernel(layer, kernel, quantizer), "bias": _bias(layer)}
     reading = replace(call, read=lambda weight, variable, dtype: weights[weight])
     plain = REGISTERED[name](without_activation(layer, bias=layer.batchnorm.moving_mean), reading)
-    return replace(plain, steps=plain.steps + activated(layer.activation, call, len(call.shape)))
+    return replace(plain, steps=plain.steps + activation_steps(layer.activation, call, len(call.shape)))
 
 
 def _inside(layer: Any) -> tuple[Mapping[str, np.ndarray], np.ndarray]:

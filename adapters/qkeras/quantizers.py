@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import qkeras
 import tf_keras
+from tensorflow.python.ops import array_ops, array_ops_stack
+from tensorflow.python.util import nest
 
 from probe import ops
 from probe.errors import MissingExtra, Undescribed
@@ -23,6 +25,15 @@ if not hasattr(qkeras, "QDense"):
         "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which overwrites it: "
         "in an environment without hgq2, pip install 'layerprobe[qkeras]'"
     )
+
+# QKeras 0.9.0 calls names that TensorFlow has moved; with them its recurrent and transposed layers run as they are.
+for _module, _name, _moved in (
+    (nest, "is_sequence", nest.is_nested),
+    (array_ops, "stack", array_ops_stack.stack),
+    (array_ops, "unstack", array_ops_stack.unstack),
+):
+    if not hasattr(_module, _name):
+        setattr(_module, _name, _moved)
 
 _SIGMOIDS = {qkeras.quantizers.hard_sigmoid: 0.5, qkeras.quantizers.smooth_sigmoid: 0.1875}
 """QKeras' own sigmoids -> the slope of clip(slope * x + 0.5, 0, 1). Its hard_sigmoid is neither that of Keras 2 nor of Keras 3."""

@@ -9,6 +9,7 @@ from probe.ops.attention import *
 from probe.ops.averaging import *
 from probe.ops.base import *
 from probe.ops.binary import *
+from probe.ops.chain import *
 from probe.ops.conv import *
 from probe.ops.convlstm import *
 from probe.ops.curves import *

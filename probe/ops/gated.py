@@ -43,7 +43,8 @@ class Gated(Recurrence):
 
     def emit(self, graph, *inputs):
         functions = [getattr(self, "recurrent_activation", None), self.activation]
-        if self.has_mask or any(one is not None and type(one) not in _KNOWN for one in functions) or not self.fits():
+        known = all(one is None or type(one) in _KNOWN for one in functions)
+        if self.has_mask or self.state_quantizer is not None or not known or not self.fits():
             return self.emit_scan(graph, *inputs)
         return self.emit_node(graph, inputs, [one for one in functions if one is not None])
 
@@ -114,7 +115,7 @@ class Gated(Recurrence):
 
         def body(inner, before, parts):
             old, kept = before[: self.state_count], before[self.state_count :]
-            after = step(inner, parts[0], old)
+            after = step(inner, parts[0], self.emit_taken(inner, old))
             if not self.has_mask:
                 return after, (inner.op("Identity", after[0]),)
             keep = inner.op("Unsqueeze", parts[1], inner.const(list(range(1, self.rank))))
@@ -124,6 +125,10 @@ class Gated(Recurrence):
 
         *last, sequence = graph.scan(body, (*states, *held), (share, *mask), self.rank, self.reverse)
         return (sequence, *last[: self.state_count])
+
+    def emit_taken(self, inner, states):
+        """The states as a step takes them."""
+        return states if self.state_quantizer is None else tuple(self.state_quantizer.emit(inner, state)[0] for state in states)
 
     def emit_zeros(self, graph, x: str) -> list[str]:
         """States of zeros."""

@@ -46,6 +46,8 @@ class Recurrence(Op):
     bias: Weight | None = None
     recurrent_bias: Weight | None = None
     activation: Op = field(default_factory=Tanh)
+    state_quantizer: Op | None = None
+    """What the states go through before each step, where they do (QKeras)."""
     gates: str = "h"
     reverse: bool = False
     has_mask: bool = False
@@ -90,6 +92,10 @@ class Recurrence(Op):
         """The states after each of several steps, whose states before are known (``rest``: the other states before the first one)."""
         raise NotImplementedError
 
+    def taken(self, states: States) -> States:
+        """The states as a step takes them."""
+        return states if self.state_quantizer is None else tuple(self.state_quantizer.run(state)[0] for state in states)
+
     # The walk.
 
     def _times(self, count: int) -> range:
@@ -112,7 +118,7 @@ class Recurrence(Op):
         out = np.empty((len(x), *states[0].shape), x.dtype)
         held = np.zeros_like(states[0])
         for t, part in self._shares(x, share):
-            after = step(part, states)
+            after = step(part, self.taken(states))
             if mask is None:
                 out[t] = after[0]
             else:
@@ -173,6 +179,7 @@ class Recurrence(Op):
         if len(x):
             states.slack[0] = begun[0].slack
         a, rest, parts = Rounded(precision), tuple(begun[1:]), list[tuple[Near, ...]]()
+        states = self.near(a, states)
         many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
         for start in range(0, len(x), many):
             some = slice(start, start + many)
@@ -212,7 +219,7 @@ class Recurrence(Op):
         for order, (t, part) in enumerate(self._shares(x, share)):
             after = tuple(
                 new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
-                for new, scale, always in zip(step(tiled(part), states), noise, steady, strict=True)
+                for new, scale, always in zip(step(tiled(part), self.taken(states)), noise, steady, strict=True)
             )
             if mask is not None:
                 keep = _like(tiled(mask[t]), after[0])
@@ -239,6 +246,10 @@ class Recurrence(Op):
             apart = np.square(moved.reshape(copies, *still.shape) - still).mean(axis=0)
         apart = np.where(np.isfinite(apart), apart, 0.0)
         return SIGMAS * np.sqrt(np.maximum(apart, apart.mean() if apart.size else 0.0))
+
+    def near(self, a: Rounded, state: Near) -> Near:
+        """A state as a step takes it, and how far it may be off."""
+        return state if self.state_quantizer is None else a.apply(self.state_quantizer, state)
 
     # Sums of products.
 
@@ -289,8 +300,8 @@ class Recurrence(Op):
         states = tuple(state[one] for state in states)
         share, step = self.arranged(x.dtype, 1)
         for t in earlier:
-            states = step(share(x[t : t + 1, one])[0], states)
-        return (earlier[-1] if earlier else None), states
+            states = step(share(x[t : t + 1, one])[0], self.taken(states))
+        return (earlier[-1] if earlier else None), self.taken(states)
 
     def account(self, inputs, outputs, at):
         x, mask, _ = self.given(inputs)

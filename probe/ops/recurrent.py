@@ -113,7 +113,7 @@ class LSTM(Gated):
         new = a.mul(i, a.apply(self.activation, z[:, :, self.block("g")]))
         c, cells = rest[0], []
         for t in range(len(x.value)):
-            after = a.add(a.mul(f[t], c), new[t])
+            after = a.add(a.mul(f[t], self.near(a, c)), new[t])
             c = after if keep is None else after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
             cells.append(c)
             c = c if carries else Near.exactly(c.value)
