@@ -88,7 +88,7 @@ def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: fl
 
 def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> Comparison:
     if left.shape != right.shape:
-        return Comparison(False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}")
+        return Comparison(False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}")
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
     allowed = np.broadcast_to(allowed, left.shape)
@@ -186,6 +186,15 @@ def _extreme(error: np.ndarray, slack: np.ndarray, single: float | None, best: f
         largest = largest / single if single else 0.0 if largest == 0 else math.inf
     place = int(error.argmax() if high >= -low else error.argmin()) if largest > best else 0
     return largest, place
+
+
+def _stretched(left: np.ndarray, right: np.ndarray) -> str:
+    """What would have hidden the difference, where something would."""
+    try:
+        shape = np.broadcast_shapes(left.shape, right.shape)
+    except ValueError:
+        return ""
+    return f"; NumPy, and a loss of Keras, would have broadcast both to {shape} without a word"
 
 
 def identical(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Comparison:

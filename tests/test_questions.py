@@ -72,3 +72,39 @@ def test_the_sum_of_a_convolution_runs_over_the_channels(namespace):
     assert (report.outputs["numpy"] == 40404).all()
     assert "13 parameters" in str(report)
     assert "sum over 2 x 2 positions and 3 channels" in str(report)
+
+
+@pytest.mark.parametrize("namespace", [keras, tf_keras])
+def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
+    layers = namespace.layers
+
+    def network(outputs):
+        namespace.utils.set_random_seed(0)
+        x = inputs = namespace.Input((96, 3))
+        x = layers.SimpleRNN(10, return_sequences=True, name="first")(x)
+        x = layers.SimpleRNN(10, return_sequences=True, name="second")(x)
+        x = layers.Conv1D(16, 3, padding="same", name="conv")(x)
+        return namespace.Model(inputs, layers.TimeDistributed(layers.Dense(outputs), name="dense")(x))
+
+    x = np.random.default_rng(0).normal(size=(4, 96, 3)).astype(np.float32)
+    model = network(1)
+    reports = {report.layer: report for report in probe.sweep(model, x)}
+    assert list(reports) == ["first", "second", "conv", "dense"]
+    for report in reports.values():
+        assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+        if report.layer != "conv":
+            assert report.input_axes == ("batch", "time", "features")
+    assert reports["first"].output_axes == reports["second"].output_axes == ("batch", "time", "units")
+    assert max(float(one.worst.allowance) for one in reports["second"].comparisons.values()) < 1e-5
+
+    story = probe.explain(model, "dense", x, at=(0, 0, 0), sees=True)
+    assert story.sees[0].box == ((0, 1), (0, 2), (0, 3))
+    assert "[0, 0:2, 0:3]: 6 of 1152 elements" in str(story)
+    (late,) = probe.explain(model, "second", x, at=(2, 50, 7), sees=True).sees
+    assert late.mask[2, :51].all() and not late.mask[2, 51:].any()
+
+    wide = network(5)
+    report = probe.check(wide, "dense", x, expected=np.asarray(model(x)))
+    assert report.verdict == "diverge"
+    assert "shapes differ: (4, 96, 5) and (4, 96, 1)" in report.sentence
+    assert "NumPy, and a loss of Keras, would have broadcast both to (4, 96, 5) without a word" in report.sentence
