@@ -147,6 +147,7 @@ _FAMILIES = {
         "QConv1D",
         "QConv2D",
         "QConv2DBatchnorm",
+        "QConv2DTranspose",
         "QDense",
         "QDepthwiseConv2D",
         "QDepthwiseConv2DBatchnorm",

@@ -18,7 +18,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Step, Weight
 
-from ..keras import conv, normalization, pooling, recurrent, wrappers  # noqa: F401 (they register what the layers here extend)
+from ..keras import conv, normalization, pooling, recurrent, transpose_conv, wrappers  # noqa: F401 (they register what the layers here extend)
 from ..keras.activation import activation_steps
 from ..keras.description import REGISTERED, Call, Reader, array_of, describes, read_variable
 from ..keras.safety import QKERAS
@@ -88,7 +88,7 @@ def _quantised(layer: Any) -> Iterator[tuple[Any, Any]]:
             yield variable, getattr(layer, f"{quantizer}_quantizer_internal")
 
 
-for _name in ("Conv1D", "Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"):
+for _name in ("Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"):
     describes(f"Q{_name}")(REGISTERED[_name])
 
 for _name in ("SimpleRNN", "LSTM", "GRU"):

@@ -129,6 +129,7 @@ SAVED = {
     "QDense": ({"units": 4, "activation": "quantized_relu(4, 2)", **by_four_bits("kernel", "bias")}, (9, 7)),
     "QConv1D": ({"filters": 4, "kernel_size": 3, "padding": "causal", "activation": "tanh", **by_four_bits("kernel", "bias")}, (9, 7)),
     "QConv2D": ({"filters": 4, "kernel_size": (3, 2), "strides": 2, "padding": "same", **by_four_bits("kernel", "bias")}, (9, 8, 3)),
+    "QConv2DTranspose": ({"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same", **by_four_bits("kernel", "bias")}, (5, 4, 3)),
     "QDepthwiseConv2D": ({"kernel_size": 3, "depth_multiplier": 2, "padding": "same", **by_four_bits("depthwise", "bias")}, (9, 8, 3)),
     "QSeparableConv1D": ({"filters": 4, "kernel_size": 3, **by_four_bits("depthwise", "pointwise", "bias")}, (9, 7)),
     "QSeparableConv2D": ({"filters": 4, "kernel_size": 3, "strides": 2, **by_four_bits("depthwise", "pointwise", "bias")}, (9, 8, 3)),
