@@ -23,6 +23,7 @@ import torch
 import probe
 from probe.cli import main
 from probe.hypotheses import CAUSES
+from probe.report.text import line
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,6 +89,23 @@ def channels() -> str:
     return str(probe.explain(model, "conv2d", x, at=(0, 1, 1, 0)))
 
 
+def recurrent() -> str:
+    keras.utils.set_random_seed(0)
+
+    def network(outputs: int) -> keras.Model:
+        x = inputs = keras.Input((96, 3), name="series")
+        x = keras.layers.SimpleRNN(10, return_sequences=True, name="first")(x)
+        x = keras.layers.SimpleRNN(10, return_sequences=True, name="second")(x)
+        x = keras.layers.Conv1D(16, 3, padding="same", name="conv")(x)
+        return keras.Model(inputs, keras.layers.TimeDistributed(keras.layers.Dense(outputs), name="dense")(x))
+
+    model, x = network(1), np.random.default_rng(0).normal(size=(4, 96, 3)).astype(np.float32)
+    lines = [line(report) for report in probe.sweep(model, x)]
+    seen = str(probe.explain(model, "dense", x, at=(0, 0, 0), sees=True)).split("\n\n")
+    lines += ["", next(part for part in seen if part.startswith("of the model's input"))]
+    return "\n".join([*lines, "", probe.check(network(5), "dense", x, expected=np.asarray(model(x))).sentence])
+
+
 def layers() -> str:
     """The described classes of each framework by the family module that describes them."""
     keras_table = importlib.import_module("probe.adapters.keras.table").DESCRIBED
@@ -116,6 +134,7 @@ PARTS = {
     "at": at,
     "conv1d": conv1d,
     "channels": channels,
+    "recurrent": recurrent,
     "layers": layers,
 }
 
