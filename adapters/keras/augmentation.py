@@ -54,7 +54,9 @@ def _augmentation(layer: Any, call: Call) -> Description:
     if call.arguments.get("training", True) and type(layer).__name__ != "MaxNumBoundingBoxes":
         raise Undescribed("it runs in training mode, where it draws at random")
     axes = named_axes(len(call.shape), 2, getattr(layer, "data_format", "channels_last") == "channels_first")
-    return Description((Step(ops.Identity()),), axes, axes)
+    # RandomFlip alone brings the images to its own precision, whatever the mode.
+    flip = type(layer).__name__ == "RandomFlip" and not call.legacy
+    return Description((Step(ops.Cast(to=call.dtype) if flip else ops.Identity()),), axes, axes)
 
 
 @describes("AutoContrast")

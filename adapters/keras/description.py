@@ -225,6 +225,8 @@ def describe(layer: Any, call: Call) -> Description:
     name, module = described_name(layer, call.watched)
     if name not in REGISTERED:
         importlib.import_module(module, __package__)
+    if name not in REGISTERED:
+        raise Undescribed(f"{name} is described as a part of the layer around it")
     for argument, value in () if "." in name else call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue

@@ -30,6 +30,11 @@ def _names(ndim: int, axes: tuple[int, ...]) -> tuple[str, ...]:
     return named_axes(ndim, ndim - 2, axes == (1,)) if 3 <= ndim <= 5 and axes in ((1,), (ndim - 1,)) else ()
 
 
+def _of_floats(call: Call) -> None:
+    if not call.legacy and any(x.dtype.kind != "f" for x in call.inputs):
+        raise Undescribed("Keras 3 computes with integers here, rounding its parameters and results")
+
+
 @describes("BatchNormalization")
 def _batch_normalization(layer: Any, call: Call) -> Description:
     if call.training and layer.trainable:
@@ -48,6 +53,7 @@ def _batch_normalization(layer: Any, call: Call) -> Description:
 
 @describes("LayerNormalization")
 def _layer_normalization(layer: Any, call: Call) -> Description:
+    _of_floats(call)
     ndim = len(call.shape)
     axes = _axes_of(layer, ndim)
     # Keras reshapes the parameters, so that axes given out of order do not mean transposed parameters.
@@ -63,6 +69,7 @@ def _layer_normalization(layer: Any, call: Call) -> Description:
 
 @describes("GroupNormalization")
 def _group_normalization(layer: Any, call: Call) -> Description:
+    _of_floats(call)
     ndim = len(call.shape)
     axis = int(layer.axis) % ndim
     # Only Keras 2 casts these two to the compute dtype.
@@ -80,6 +87,7 @@ def _group_normalization(layer: Any, call: Call) -> Description:
 @describes("RMSNormalization")
 def _rms_normalization(layer: Any, call: Call) -> Description:
     """The scale broadcasts as it is: behind the last axes it belongs to them, whichever were normalised (keras/src/ops/nn.py)."""
+    _of_floats(call)
     ndim = len(call.shape)
     axes = _axes_of(layer, ndim)
     scale, names = call.weight("scale", layer.scale), _names(ndim, axes)
@@ -100,6 +108,7 @@ def _unit_normalization(layer: Any, call: Call) -> Description:
 @describes("SpectralNormalization")
 def _spectral_normalization(layer: Any, call: Call) -> Description:
     """At inference the layer inside, whose kernel training has divided by its largest singular value."""
+    _of_floats(call)
     if call.training:
         raise Undescribed("in training mode it divides the kernel by its largest singular value and keeps that")
     inner = layer.layer

@@ -3,6 +3,7 @@
 from typing import Any
 
 from probe import ops
+from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step
 
 from .conv import channels_first, padding_pairs, spatial_sizes, surrounded
@@ -41,6 +42,8 @@ def _average_pooling(layer: Any, call: Call) -> Description:
 
 
 def _global(layer: Any, call: Call, op: type[ops.GlobalAveragePool] | type[ops.GlobalMaxPool]) -> Description:
+    if op is ops.GlobalAveragePool and call.legacy and call.inputs[0].dtype.kind != "f":
+        raise Undescribed("Keras 2 takes the mean of integers as an integer")
     rank = len(call.shape) - 2
     first = channels_first(layer)
     axes = named_axes(len(call.shape), rank, first)

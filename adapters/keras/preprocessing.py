@@ -77,7 +77,8 @@ def _random_crop(layer: Any, call: Call) -> Description:
 
 def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
     chain, first = Chain(call), getattr(layer, "data_format", "") == "channels_first"
-    x = Ref(-1) if len(call.shape) == 4 else chain.reshape(Ref(-1), (1, *call.shape))
+    x = chain.add(ops.Cast(to=call.dtype), Ref(-1)) if call.dtype in ("float16", "bfloat16") else Ref(-1)
+    x = x if len(call.shape) == 4 else chain.reshape(x, (1, *call.shape))
     x = x if first else chain.transpose(x, (0, 3, 1, 2))
     have, wanted = chain.shape(x)[2:], (int(layer.height), int(layer.width))
     spare = [n - size for n, size in zip(have, wanted, strict=True)]

@@ -94,8 +94,6 @@ def _banks(layer: Any) -> tuple[Weight, Weight]:
 
 @describes("MelSpectrogram")
 def _mel(layer: Any, call: Call) -> Description:
-    if call.dtype not in ("float32", "float64"):
-        raise Undescribed(f"it computes in float32 and gives {call.dtype}")
     chain = Chain(call)
     single = len(call.shape) == 1
     batch, time = (1, *call.shape) if single else call.shape
@@ -119,4 +117,6 @@ def _mel(layer: Any, call: Call) -> Description:
         floor = chain.add(ops.Sub(), chain.reduce(ops.ReduceMax, made, None, True), chain.ref(float(layer.top_db)))
         made = chain.add(ops.Max(), made, floor)
     made = chain.transpose(made, (0, 2, 1))
+    if call.dtype not in ("float32", "float64"):
+        made = chain.add(ops.Cast(to=call.dtype), made)
     return chain.done(chain.reshape(made, chain.shape(made)[1:]) if single else made)
