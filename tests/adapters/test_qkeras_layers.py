@@ -37,8 +37,8 @@ def test_a_model_made_by_octave_convolution():
     options = {"kernel_size": (3, 3), "padding": "same", "use_separable": False, **bits}
     data = tf_keras.Input((8, 8, 4))
     with pytest.raises(TypeError, match="quantizer"):
-        qkeras.QOctaveConv2D(4, alpha=0.5, **options)([data, None])
-    high, _ = qkeras.QOctaveConv2D(4, alpha=0.0, **options)([data, None])
+        qkeras.QOctaveConv2D(4, alpha=0.5, name="two", **options)([data, None])
+    high, _ = qkeras.QOctaveConv2D(4, alpha=0.0, name="octave", **options)([data, None])
     model = tf_keras.Model(data, high)
     reports = list(probe.sweep(model))
     assert reports
