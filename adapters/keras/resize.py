@@ -35,8 +35,6 @@ def resized(backend: str, interpolation: str, shape: Sequence[int], sizes: Seque
     if interpolation == "nearest" and backend in ("tensorflow", "torch"):
         return ops.ResizeNearest((1.0, 1.0, *scales), (*lead, *wanted), "half_pixel", "round_prefer_ceil")
     if backend == "tensorflow" and interpolation in _TENSORFLOW:
-        if have == wanted:  # tf.image.resize gives the images back as they are
-            return ops.Identity()
         how = dict(_TENSORFLOW[interpolation])
         if interpolation == "area":
             antialias = False

@@ -57,7 +57,7 @@ def test_conv_transpose(keras, agrees, rank, data):
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos3", "lanczos5", "nearest", "area", "gaussian", "mitchellcubic"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_resizing_and_upsampling(keras, agrees, interpolation, data):
     draw = data.draw
