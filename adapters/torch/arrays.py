@@ -12,7 +12,9 @@ from torch.utils import _pytree as pytree
 from probe.errors import BadInput
 from probe.layer import Weight
 
-__all__ = ["array_of", "copied", "dtype_name", "tensors_for", "tensors_in", "weight_of", "with_values"]
+from .sources import told
+
+__all__ = ["array_of", "copied", "dtype_name", "grid_of", "tensors_for", "tensors_in", "weight_of", "with_values"]
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
@@ -33,8 +35,8 @@ def copied(tensor: torch.Tensor) -> np.ndarray:
 
 
 def dtype_name(tensor: torch.Tensor) -> str:
-    """Such as "float32"."""
-    return str(tensor.dtype).removeprefix("torch.")
+    """Such as "float32"; a quantised tensor is one whose values are float32."""
+    return "float32" if tensor.is_quantized else str(tensor.dtype).removeprefix("torch.")
 
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:
@@ -46,14 +48,30 @@ def with_values(output: Any, replacement: Sequence[np.ndarray]) -> Any:
     """A call's result with other values in place of its tensors."""
     leaves, form = pytree.tree_flatten(output)
     values = iter(replacement)
-    leaves = [torch.from_numpy(np.array(next(values))).to(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    leaves = [_like(leaf, next(values)) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
     return pytree.tree_unflatten(leaves, form)
+
+
+def _like(leaf: torch.Tensor, values: np.ndarray) -> torch.Tensor:
+    tensor = torch.from_numpy(np.array(values))
+    if not leaf.is_quantized:
+        return tensor.to(leaf)
+    return torch.quantize_per_tensor(tensor.float(), leaf.q_scale(), leaf.q_zero_point(), leaf.dtype)
+
+
+def grid_of(tensor: torch.Tensor) -> tuple[float, int] | None:
+    """Scale and zero point of a tensor that is quantised as a whole."""
+    if not tensor.is_quantized or tensor.qscheme() not in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return None
+    return tensor.q_scale(), tensor.q_zero_point()
 
 
 def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module) -> list[torch.Tensor]:
     """Copies of the inputs on the module's device; floating ones in its dtype, or in that of its ``home`` where it has none."""
     guides = [tensor for owner in (module, home) for tensor in (*owner.parameters(), *owner.buffers())]
     floating = next((tensor.dtype for tensor in guides if tensor.is_floating_point()), None)
+    if floating is None and any(".quantized." in type(one).__module__ for one in home.modules()):
+        floating = torch.float32  # what is quantised is quantised from that
     tensors = []
     for position, given in enumerate(inputs):
         values = np.array(given, order="C")
@@ -86,13 +104,12 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     if parametrize.is_parametrized(module, name):
         prefix = f"parametrizations.{name}."
         makers: Sequence[Any] = list(module.parametrizations[name])  # type: ignore[index]
-        how = "computed from {} by {} at each access"
+        when = "at each access"
     else:
         prefix = f"{name}_"
         makers = [hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")]
-        how = "computed from {} by {} before each call"
+        when = "before each call"
     parts = {key: copied(tensor) for key, tensor in module.state_dict().items() if key.startswith(prefix)}
     if not parts:
         return Weight(name, None, effective, ("an attribute of the module that no state_dict holds",))
-    words = " and then ".join(type(maker).__name__.lstrip("_") for maker in makers) or "code of the module's own"
-    return Weight(name, None, effective, (how.format(", ".join(parts), words),), parts)
+    return Weight(name, None, effective, told(name, makers, parts, when), parts)

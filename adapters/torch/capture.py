@@ -26,7 +26,7 @@ from probe.errors import BadInput, ForwardFailed, Undescribed
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
-from .arrays import copied, dtype_name, tensors_in, weight_of, with_values
+from .arrays import copied, dtype_name, grid_of, tensors_in, weight_of, with_values
 from .between import Between
 from .description import Call, describe, opaque
 from .expectation import mismatch
@@ -133,7 +133,7 @@ class _Watcher:
     ) -> Capture:
         description, why = self._describe(inputs, given, arguments, outputs)
         self.calls += 1
-        floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex()]
+        floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized]
         return Capture(
             layer=self.name,
             kind=type(self.module).__name__,
@@ -168,7 +168,8 @@ class _Watcher:
         try:
             if not self._single():
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
-            call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), _fused(given))
+            grids = tuple(grid_of(tensor) for tensor in given)
+            call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), grids, _fused(given))
             description = describe(self.module, call)
             used = [*given, *outputs, *self.module.parameters(recurse=False)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
@@ -277,6 +278,8 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
         for name, entries in registries.items():
             _put_back(attributes[name], entries)
         for state, clone in clones:
+            if state.shape != clone.shape:
+                state.detach().resize_(clone.shape)  # observers make room for the channels that they meet
             if not _same_bits(state.detach(), clone):
                 state.detach().copy_(clone)
 

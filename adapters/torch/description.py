@@ -1,8 +1,9 @@
 """How a PyTorch module becomes steps of ops, and when it must not.
 
-The table holds class names of ``torch.nn.modules`` and is filled by the family modules beside this file. None of
-them imports torch: a description reads attributes of the module it is given. It applies only where the class that
-defines the arithmetic is the class described; a subclass or an instance with a ``forward`` of its own is refused by name.
+The table holds class names of ``torch.nn.modules``, and those of other packages with the package before them (``key_of``). It
+is filled by the family modules beside this file, none of which imports torch: a description reads attributes of the module
+it is given. It applies only where the class that defines the arithmetic is the class described; a subclass or an instance
+with a ``forward`` of its own is refused by name.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,12 +22,14 @@ __all__ = [
     "Call",
     "batched",
     "chain",
+    "completes",
     "composed",
     "describe",
     "described",
     "described_by_name",
     "describes",
     "framework_class",
+    "key_of",
     "ntuple",
     "opaque",
     "public_name",
@@ -49,6 +52,8 @@ class Call:
     """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the ``Ref`` of that input."""
     shortcuts: bool = False
     """Whether PyTorch may choose kernels that lose digits here (``Op.shortcut``)."""
+    grids: tuple[tuple[float, int] | None, ...] = ()
+    """Scale and zero point of the inputs that are quantised tensors, of which ``inputs`` has the dequantised values."""
     fused: bool = False
     """Whether its first three tensors are one, and nothing is on that keeps PyTorch from its fused attention."""
 
@@ -82,10 +87,11 @@ class _Entry:
 
 
 _TABLE: dict[str, _Entry] = {}
+_COMPLETIONS: list[Callable[[Any, Description], Description]] = []
 
 
 def describes(*names: str, refuses: Refuser = lambda module: "", several: bool = False) -> Callable[[Describer], Describer]:
-    """Registers a function for classes of torch.nn; ``refuses`` gives the reason why a module cannot be described, or "".
+    """Registers a function for classes, named as by ``key_of``; ``refuses`` gives the reason why a module cannot be described, or "".
 
     ``several`` where the function looks at all that the call was given (``call.arguments``), and not at one tensor alone.
     """
@@ -97,9 +103,25 @@ def describes(*names: str, refuses: Refuser = lambda module: "", several: bool =
     return register
 
 
-def described() -> tuple[str, ...]:
-    """The names of the described classes, in alphabetical order."""
-    return tuple(sorted(_TABLE))
+def completes(function: Callable[[Any, Description], Description]) -> Callable[[Any, Description], Description]:
+    """Registers what adds to a description the steps that a library's own hooks put before and behind a module."""
+    _COMPLETIONS.append(function)
+    return function
+
+
+def described(elsewhere: bool = False) -> tuple[str, ...]:
+    """The names of the described classes of torch.nn, in alphabetical order; with ``elsewhere`` those of other packages."""
+    return tuple(sorted(name for name in _TABLE if ("." in name) == elsewhere))
+
+
+def key_of(cls: type) -> str:
+    """What a class is registered by: its name in torch.nn, else also the package it is imported from."""
+    where = cls.__module__
+    if where.startswith("torch.nn.modules."):
+        return cls.__name__
+    if where.startswith("torch.ao.quantization."):
+        return f"torch.ao.quantization.{cls.__name__}"
+    return f"{where.partition('.modules')[0] if where.startswith('torch.ao.') else where}.{cls.__name__}"
 
 
 def describe(module: Any, call: Call) -> Description:
@@ -111,10 +133,13 @@ def describe(module: Any, call: Call) -> Description:
         raise Undescribed(reason)
     owner = _owner(module)
     assert owner is not None
-    entry = _TABLE[owner.__name__]
+    entry = _TABLE[key_of(owner)]
     if len(call.inputs) != 1 and not entry.several:
         raise Undescribed(f"it was called with {len(call.inputs)} tensors where one was expected")
-    return entry.describe(module, call)
+    description = entry.describe(module, call)
+    for complete in _COMPLETIONS:
+        description = complete(module, description)
+    return description
 
 
 def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> Description:
@@ -138,7 +163,7 @@ def refusal(module: Any) -> str:
         return f"{public_name(type(module))} has no description; one would go in adapters/torch"
     if owner is None:
         return f"{public_name(type(module))} has a forward of its own: the modules and functions that it calls are checked one by one"
-    return _overridden(module, owner) or _TABLE[owner.__name__].refuses(module)
+    return _overridden(module, owner) or _TABLE[key_of(owner)].refuses(module)
 
 
 def framework_class(module: Any) -> bool:
@@ -148,7 +173,9 @@ def framework_class(module: Any) -> bool:
     owner = _definer(module, "forward")
     if owner is None or owner.__module__ in ("torch.nn.modules.container", "torch.nn.modules.module"):
         return False
-    return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn."))
+    if owner.__module__.startswith("torch.ao.nn.quantizable.") or owner.__module__.endswith(".functional_modules"):
+        return False  # made of modules and functions that are checked one by one
+    return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn.")) or key_of(owner) in _TABLE
 
 
 def opaque(module: Any) -> bool:
@@ -167,13 +194,14 @@ def composed(module: Any) -> bool:
 
 def public_name(cls: type) -> str:
     """The name that a user would import the class by."""
-    where = "torch.nn" if cls.__module__.startswith("torch.nn.modules.") else cls.__module__
-    return f"{where}.{cls.__qualname__}"
+    if cls.__module__.startswith("torch.nn.modules."):
+        return f"torch.nn.{cls.__qualname__}"
+    return key_of(cls) if cls.__module__.startswith("torch.ao.") else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _owner(module: Any) -> type | None:
     """The described class that the module is an instance of."""
-    return next((cls for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.modules.") and cls.__name__ in _TABLE), None)
+    return next((cls for cls in type(module).__mro__ if key_of(cls) in _TABLE), None)
 
 
 def _definer(module: Any, method: str) -> type | None:
@@ -192,7 +220,7 @@ def _overridden(module: Any, owner: type) -> str:
         if order.index(definer) < order.index(owner):
             return f"{public_name(definer)} overrides {method} of {public_name(owner)}"
         origin = getattr(vars(definer)[method], "__module__", None) or ""
-        if not origin.startswith("torch."):
+        if not origin.startswith(("torch.", owner.__module__.partition(".")[0] + ".")):
             return f"{method} of {public_name(owner)} has been replaced by a function of {origin}"
     return ""
 

@@ -17,6 +17,7 @@ from probe.ops.dynamic import *
 from probe.ops.elementary import *
 from probe.ops.embedding import *
 from probe.ops.encoding import *
+from probe.ops.fake_quant import *
 from probe.ops.flip import *
 from probe.ops.fold import *
 from probe.ops.index import *
@@ -27,6 +28,7 @@ from probe.ops.merge import *
 from probe.ops.nearest import *
 from probe.ops.normalization import *
 from probe.ops.norms import *
+from probe.ops.nudged import *
 from probe.ops.order import *
 from probe.ops.packed import *
 from probe.ops.pooling import *
