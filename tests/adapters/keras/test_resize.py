@@ -129,6 +129,7 @@ def test_spectral_normalization(keras, inner):
     assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"} and list(report.weights) == ["kernel", "bias"], str(report)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3's own, as it saves
 @pytest.mark.parametrize("name", ["Conv2DTranspose", "UpSampling2D", "Resizing", "RMSNormalization", "SpectralNormalization"])
 def test_saved_and_reopened(name, tmp_path):
     keras = pytest.importorskip("keras")
