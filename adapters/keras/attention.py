@@ -131,7 +131,7 @@ def with_heads(layer: Any, call: Call, heads: Heads, groups: int, scale: float, 
     low = 65504.0 / 2 if call.dtype == "float16" else 1e9
     adds = call.legacy and not getattr(layer, "_softmax_robust_masking", False)
     # The Softmax layer gives such a query 0; the fused function (not where it would drop, or has to give the scores) the mean of all.
-    unfused = weights or heads.rank != 4 or getattr(layer, "_dropout", getattr(layer, "dropout", 0.0)) > 0 or call.backend == "torch"
+    unfused = weights or heads.rank != 4 or getattr(layer, "_dropout", getattr(layer, "dropout", 0.0)) > 0
     op = ops.Attention(
         scale,
         ("keep",) * len(refs),

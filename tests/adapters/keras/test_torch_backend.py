@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+import probe
 
 SCRIPT = """
 import sys
@@ -58,6 +61,22 @@ agrees(layers.LayerNormalization(axis=[1, 3]), (2, 5, 6, 4))
 agrees(layers.PReLU(shared_axes=[1]), (2, 5, 4))
 agrees(layers.Softmax(axis=[1, 2]), (2, 5, 4))
 agrees(layers.Concatenate(), (2, 5, 4), (2, 5, 3))
+for scale in (False, True):
+    agrees(layers.Attention(use_scale=scale), (2, 4, 6), (2, 5, 6))
+    agrees(layers.AdditiveAttention(use_scale=scale), (2, 4, 6), (2, 5, 6))
+agrees(layers.EinsumDense("abc,bcd->abd", (4, 3), bias_axes="d"), (2, 4, 5))
+agrees(layers.EinsumDense("...x,xy->...y", 3, activation="relu"), (2, 4, 5))
+agrees(layers.Dot((1, 2), normalize=True), (2, 3, 5), (2, 4, 3))
+tokens = np.array([[3, 1, 2, 0, 0], [0, 0, 0, 0, 0]])
+embedding = layers.Embedding(6, 8, mask_zero=True)
+for attention in (layers.MultiHeadAttention(2, 3), layers.MultiHeadAttention(2, 3, dropout=0.1), layers.GroupQueryAttention(3, 4, 2)):
+    for options in ({}, {"use_causal_mask": True}, {"return_attention_scores": True}):
+        inputs = keras.Input((5,), dtype="int64")
+        given = attention(embedding(inputs), embedding(inputs), **options)
+        model = keras.Model(inputs, given[0] if isinstance(given, tuple) else given)
+        for name in (attention.name, embedding.name):
+            report = probe.check(model, name, tokens)
+            assert report.verdict == "agree", f"{attention.get_config()} {options} {report}"
 agrees(layers.Add(), (2, 5, 4), (2, 4), (2, 5, 1))
 for name in dir(keras.activations):
     if name not in ("deserialize", "get", "serialize", "sparsemax", "threshold") and not name.startswith("_"):
@@ -70,4 +89,68 @@ def test_keras_3_on_pytorch():
     pytest.importorskip("torch")
     environment = os.environ | {"KERAS_BACKEND": "torch"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def net(keras):
+    """Many kinds of layers, and operations between them."""
+    layers, ops = keras.layers, keras.ops
+    image, words = keras.Input((12, 11, 3), name="image"), keras.Input((6,), dtype="int32", name="words")
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(layers.Rescaling(1 / 127.5, -1.0)(image))
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x))
+    y = layers.SeparableConv2D(8, 3, padding="same", activation="swish")(x)
+    x = layers.GroupNormalization(4)(layers.Add()([x, y]) * 0.5 + y)
+    x = layers.MaxPooling2D(2)(layers.Conv2DTranspose(6, 3, strides=2)(x))
+    x = layers.UpSampling2D(2)(layers.ZeroPadding2D(1)(layers.Activation("gelu")(x)))
+    x = layers.AveragePooling2D(2)(layers.Cropping2D(1)(layers.PReLU(shared_axes=[1, 2])(x)))
+    x = layers.LayerNormalization()(layers.GlobalAveragePooling2D()(layers.SpatialDropout2D(0.3)(x)))
+    z = layers.Embedding(20, 6)(words)
+    z = layers.LSTM(5, return_sequences=True)(layers.Bidirectional(layers.GRU(3, return_sequences=True))(z))
+    z = layers.MultiHeadAttention(2, 3)(z, z) + z[:, ::-1]
+    z = layers.TimeDistributed(layers.Dense(6, "tanh"))(layers.EinsumDense("abc,cd->abd", (None, 4))(z))
+    z = layers.RMSNormalization()(ops.mean(ops.square(z), axis=1))
+    merged = layers.Concatenate()([x, layers.Dropout(0.2)(z)])
+    return keras.Model([image, words], layers.Softmax()(layers.Dense(5)(layers.Reshape((3, -1))(layers.RepeatVector(3)(merged)))))
+
+
+AGAIN = """
+import sys
+
+sys.modules["tensorflow"] = None
+import numpy as np
+
+import probe
+
+folder = sys.argv[1]
+model = probe.open_model(folder + "/net.keras")
+saved = np.load(folder + "/calls.npz")
+for name in sorted({key.split("|")[0] for key in saved}):
+    given = [saved[key] for key in sorted(saved) if key.startswith(name + "|input")]
+    report = probe.check(model, name, given=given)
+    assert report.verdict == "agree" or "own range" in report.sentence, str(report)
+    for party in ("numpy", "onnx"):
+        theirs, ours = report.outputs[party], saved[f"{name}|{party}"]
+        assert theirs.tobytes() == ours.tobytes(), f"{name}: {party} differs by {abs(theirs - ours).max()}"
+assert " on torch " in model.framework
+"""
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")  # Keras 3 as it saves
+def test_the_same_file_gives_the_same_on_pytorch(tmp_path):
+    """What NumPy and ONNX Runtime compute from the same inputs does not depend on who runs the model."""
+    pytest.importorskip("torch")
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(1)
+    net(keras).save(tmp_path / "net.keras")
+    rng = np.random.default_rng(0)
+    given = [rng.uniform(0, 255, (2, 12, 11, 3)).astype("float32"), rng.integers(0, 20, (2, 6))]
+    calls = {}
+    for report in probe.sweep(probe.open_model(tmp_path / "net.keras"), given):
+        assert report.verdict == "agree" and len(report.outputs) == 3, str(report)
+        calls |= {f"{report.layer}|input{index}": array for index, array in enumerate(report.inputs)}
+        calls |= {f"{report.layer}|{party}": report.outputs[party] for party in ("numpy", "onnx")}
+    np.savez(tmp_path / "calls.npz", **calls)
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    command = [sys.executable, "-c", AGAIN, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
