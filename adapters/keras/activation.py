@@ -17,7 +17,7 @@ from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step
 
 from .description import Call, describe, described_class, describes
-from .table import DESCRIBED
+from .table import ADAPTERS, DESCRIBED
 
 __all__ = ["activation_steps", "along_axes"]
 
@@ -70,6 +70,9 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
         return ()
     if str(getattr(activation, "__module__", "")).partition(".")[0] == "qkeras":
         return importlib.import_module("..qkeras.activations", __package__).quantizer_steps(activation, ndim)
+    if type(activation).__module__.partition(".")[0] in ADAPTERS:
+        adapter = importlib.import_module(ADAPTERS[type(activation).__module__.partition(".")[0]], __package__)
+        return adapter.quantized_activation_steps(activation, call, ndim)
     if isinstance(activation, call.namespace.layers.Layer):
         if DESCRIBED[described_class(activation).__name__] != ".activation":
             raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")

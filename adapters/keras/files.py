@@ -22,8 +22,8 @@ from probe.layer import Layer
 
 from .hdf5 import Read, Unusual, shapes
 from .left_out import FOLLOWED
-from .safety import QKERAS, objects
-from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS
+from .safety import QKERAS, TFMOT, objects
+from .table import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS
 
 __all__ = ["File", "listing", "read"]
 
@@ -70,6 +70,15 @@ class File:
             or str(value.get("module")).startswith("qkeras.")
             for value in values
         )
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """The packages with an adapter of their own that it holds classes of; an ``.h5`` names classes without their module."""
+        values = [found.value for found in objects(self.config)]
+        roots = {str(value.get("module")).partition(".")[0] for value in values}
+        if any(value["class_name"] in TFMOT and not value.get("module") for value in values):
+            roots.add("tensorflow_model_optimization")
+        return frozenset(roots & ADAPTERS.keys())
 
 
 def read(path: Path) -> File:

@@ -15,8 +15,9 @@ from typing import Any
 from probe.errors import CannotOpen, MissingExtra
 
 from .files import File
+from .table import ADAPTERS
 
-__all__ = ["framework", "imported", "load", "qkeras", "quiet"]
+__all__ = ["framework", "imported", "load", "package", "qkeras", "quiet"]
 
 
 def framework(namespace: str, quantised: bool = False) -> Any:
@@ -50,6 +51,19 @@ def qkeras() -> Any:
             "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
         )
     return adapter
+
+
+_EXTRAS = {"tensorflow_model_optimization": "tfmot"}
+"""Package -> the extra that installs it."""
+
+
+def package(name: str) -> Any:
+    """Our adapter of a package of layers."""
+    with quiet():
+        try:
+            return importlib.import_module(ADAPTERS[name], __package__)
+        except ImportError as error:
+            raise MissingExtra(f"this model needs {name} ({error}): pip install 'layerprobe[{_EXTRAS[name]}]'") from None
 
 
 def _settings(namespace: str, quantised: bool) -> dict[str, str]:
@@ -138,6 +152,8 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
     """The model in the file. It is not compiled: that would build losses and optimizers, which only training needs."""
     if file.quantised:
         custom = {**qkeras().custom_objects(), **custom}
+    for name in file.packages:
+        custom = {**package(name).custom_objects(), **custom}
     suffix = ".keras" if file.form == "keras" else ".h5"
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = file.path

@@ -12,7 +12,7 @@ from probe.errors import NotTrusted
 
 from .table import DESCRIBED, FUNCTIONS, ROOTS
 
-__all__ = ["QKERAS", "objects", "refuse_code"]
+__all__ = ["QKERAS", "TFMOT", "objects", "refuse_code"]
 
 QKERAS = frozenset(
     "QActivation QAdaptiveActivation QAveragePooling2D QBatchNormalization QBidirectional QConv1D QConv2D QConv2DBatchnorm "
@@ -22,6 +22,17 @@ QKERAS = frozenset(
     "stochastic_ternary ternary".split()
 )
 """Classes that only QKeras has: its layers, its quantizers, its constraint and its initializer."""
+
+TFMOT = frozenset(
+    "ClusterWeights ClusterWeightsMHA ClusterWeightsRNN PruneLowMagnitude QuantizeLayer QuantizeWrapper QuantizeWrapperV2 "
+    "AllValuesQuantizer ConstantSparsity Default8BitActivationQuantizeConfig Default8BitConvQuantizeConfig "
+    "Default8BitConvTransposeQuantizeConfig Default8BitConvTransposeWeightsQuantizer Default8BitConvWeightsQuantizer "
+    "Default8BitOutputQuantizeConfig Default8BitQuantizeConfig Default8BitQuantizeConfigRNN DefaultNBitActivationQuantizeConfig "
+    "DefaultNBitConvQuantizeConfig DefaultNBitConvTransposeQuantizeConfig DefaultNBitOutputQuantizeConfig DefaultNBitQuantizeConfig "
+    "DefaultNBitQuantizeConfigRNN FixedQuantizeConfig FixedQuantizer LastValueQuantizer MovingAverageQuantizer NoOpActivation "
+    "NoOpQuantizeConfig NoQuantizer OutputOnlyConfig PolynomialDecay QuantizeAwareActivation".split()
+)
+"""Classes of TensorFlow Model Optimization: its wrappers, how they quantise, and when they prune."""
 
 _LAYERS = frozenset(
     "Functional InputLayer Model Sequential "
@@ -39,7 +50,7 @@ _PARTS = frozenset(
     "AbsMaxQuantizer AWQConfig Float8QuantizationConfig GPTQConfig Int4QuantizationConfig Int8QuantizationConfig".split()
 )
 _DATA = frozenset("__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__ TensorShape".split())
-_CLASSES = frozenset(DESCRIBED) | QKERAS | _LAYERS | _PARTS
+_CLASSES = frozenset(DESCRIBED) | QKERAS | TFMOT | _LAYERS | _PARTS
 
 _FUNCTIONS = frozenset(
     "celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid log_softmax mish "

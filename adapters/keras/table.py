@@ -4,9 +4,12 @@ The listing of a file and the allow list for untrusted files read this table; ``
 with what the modules register. Modules are named relatively to ``adapters.keras``.
 """
 
-__all__ = ["DESCRIBED", "FUNCTIONS", "OPERATIONS", "ROOTS"]
+__all__ = ["ADAPTERS", "DESCRIBED", "FUNCTIONS", "OPERATIONS", "ROOTS"]
 
-ROOTS = ("keras", "tf_keras", "qkeras")
+ADAPTERS = {"tensorflow_model_optimization": "..tfmot"}
+"""Packages of layers -> their adapter, which is imported for a model that has any of them (QKeras' has a place of its own)."""
+
+ROOTS = ("keras", "tf_keras", "qkeras", *ADAPTERS)
 """The packages whose classes the names below mean; a class of the same name elsewhere is another class."""
 
 _FAMILIES = {
@@ -138,6 +141,15 @@ _FAMILIES = {
     ".spectrogram": ("MelSpectrogram", "STFTSpectrogram"),
     ".transpose_conv": ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
     ".wrappers": ("Bidirectional", "TimeDistributed"),
+    "..tfmot": (
+        "ClusterWeights",
+        "ClusterWeightsMHA",
+        "ClusterWeightsRNN",
+        "PruneLowMagnitude",
+        "QuantizeLayer",
+        "QuantizeWrapper",
+        "QuantizeWrapperV2",
+    ),
     "..qkeras": (
         "QActivation",
         "QAdaptiveActivation",

@@ -21,7 +21,8 @@ from probe.model import Capture, OnCall
 from probe.registered import describe_registered, registered
 
 from .description import Call, Reader, array_of, describe, is_own, widened
-from .loading import qkeras
+from .loading import package, qkeras
+from .table import ADAPTERS
 from .tensors import Tensors
 from .tree import Place, root_of
 
@@ -195,11 +196,14 @@ def _states(layer: Any, tensors: Tensors) -> dict[int, tuple[np.ndarray, ...]]:
 
 
 def _reader(layer: Any) -> Reader | None:
-    """A reader of QKeras' where the layer, or one inside it, is QKeras'."""
+    """A reader of the package's own where the layer, or one inside it, is QKeras' or of another package with an adapter."""
     if not hasattr(layer, "_flatten_layers"):
         return None
-    quantised = any(root_of(cls) == "qkeras" for one in layer._flatten_layers() for cls in type(one).__mro__)
-    return qkeras().reader(layer) if quantised else None
+    roots = {root_of(cls) for one in layer._flatten_layers() for cls in type(one).__mro__}
+    if "qkeras" in roots:
+        return qkeras().reader(layer)
+    name = next((name for name in ADAPTERS if name in roots), None)
+    return None if name is None else package(name).reader(layer)
 
 
 def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
