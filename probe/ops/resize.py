@@ -20,7 +20,7 @@ from probe.ops.base import Op
 
 __all__ = ["Resize"]
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 17
 _FULL = 24
 
 
@@ -154,7 +154,7 @@ class Resize(Op):
             (taps, taps.matrix(size) if taps.weights.shape[1] > _FULL else None) for taps, size in zip(self.taps(have), have, strict=True)
         ]
         for part, target in self._parts(x, out):
-            for axis, (taps, matrix) in enumerate(tables, start=1):
+            for axis, (taps, matrix) in reversed(list(enumerate(tables, start=1))):
                 part = _along(part, axis, taps, matrix)
             target[...] = part
         return (out,)
@@ -173,36 +173,40 @@ class Resize(Op):
         (x,), (y,) = inputs, outputs
         unit = max(precision.unit, 2.0**-24) if self.single else precision.unit
         tables = self.taps(x.shape[-len(self.sizes) :])
+        rounded = [self._rounded(taps, unit) for taps in tables]
         own = np.empty(y.shape)
         slack = np.zeros((1,) * x.ndim) if slacks[0] is None else slacks[0]
+        arrived = slacks[0] is not None
         for part, moved, target in self._parts(x, np.broadcast_to(slack, x.shape), own):
-            for axis, taps in enumerate(tables, start=1):
-                moved = self._rounded(part, moved, axis, taps, unit)
-                part = _along(part, axis, taps, None)
+            for axis, taps, (values, steps, passed) in reversed(list(zip(range(1, 1 + len(tables)), tables, rounded, strict=True))):
+                error = _along(np.abs(part), axis, values, None)
+                if steps is not None:
+                    error += _along(_steps(part, axis), axis, steps, None)
+                if arrived or axis < len(tables):
+                    error += _along(moved, axis, passed, None)
+                moved, part = error, _along(part, axis, taps, None) if axis > 1 else part
             target[...] = moved
         own += precision.unit * np.abs(y) + precision.tiny
         return (own,)
 
-    def _rounded(self, x: np.ndarray, slack: np.ndarray, axis: int, taps: Taps, unit: float) -> np.ndarray:
-        """What rounding does to one axis: the sum, its weights, and the coordinate that they are computed from."""
-        shape = (*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :])
-        # A coordinate that is off takes weight from one element and gives it to another; the shares of areas need not add up to 1.
-        given = 0.0 if self.mode == "area" else np.take(x, taps.places[:, taps.places.shape[1] // 2], axis=axis)
-        sizes, moved, shifted = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        column = (-1, *(1,) * (x.ndim - 1 - axis))
-        evaluated = np.zeros(shape)
-        for places, weights, near in zip(taps.places.T, taps.weights.T, taps.near.T, strict=True):
-            if not near.any():
-                continue
-            weight = np.abs(weights).reshape(column)
-            element = np.take(x, places, axis=axis)
-            sizes += weight * np.abs(element)
-            moved += weight * np.take(slack, places, axis=axis)
-            shifted += np.abs(element - given) * near.reshape(column)
-            evaluated += np.abs(element) * near.reshape(column)
+    def _rounded(self, taps: Taps, unit: float) -> tuple[Taps, Taps | None, Taps]:
+        """What rounding does to one axis, as taps on |x|, on the steps between neighbours, and on the slack that arrives.
+
+        The sum and its weights are rounded, and so is the coordinate that they are computed from: that takes weight from one
+        element and gives it to another. The shares of areas need not even add up to 1.
+        """
         count = taps.weights.shape[1]
         roundings = math.sqrt(count) + 4 if count > 4 else count + 2
-        return moved + unit * (roundings * sizes + _EVALUATION[self.mode] * evaluated + 2 * taps.reach.reshape(column) * shifted)
+        size, near, off = np.abs(taps.weights), taps.near.astype(float), 2 * unit * taps.reach[:, None]
+        values = unit * (roundings * size + _EVALUATION[self.mode] * near) + (off * near if self.mode == "area" else 0.0)
+        passed = Taps(taps.places, size, taps.reach, taps.near)
+        if self.mode == "area":
+            return Taps(taps.places, values, taps.reach, taps.near), None, passed
+        # Two neighbouring taps that both may count are a step apart, over which the weight of those behind them moves.
+        both = near[:, :-1] * near[:, 1:] * (taps.places[:, :-1] != taps.places[:, 1:])
+        behind = np.minimum(np.cumsum(near, axis=1), np.cumsum(near[:, ::-1], axis=1)[:, ::-1])[:, :-1]
+        steps = Taps(taps.places[:, :-1], off * both * np.maximum(behind, 1.0), taps.reach, taps.near)
+        return Taps(taps.places, values, taps.reach, taps.near), steps, passed
 
     def emit(self, graph, *inputs):
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
@@ -326,3 +330,11 @@ def _along(x: np.ndarray, axis: int, taps: Taps, matrix: np.ndarray | None) -> n
             term *= weights.astype(x.dtype).reshape(column)
             total = term if total is None else np.add(total, term, out=total)
     return np.zeros((*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :]), x.dtype) if total is None else total
+
+
+def _steps(x: np.ndarray, axis: int) -> np.ndarray:
+    """How far every element lies from the next one; nothing for the last."""
+    out = np.zeros(x.shape)
+    front = (slice(None),) * axis
+    np.subtract(x[(*front, slice(1, None))], x[(*front, slice(None, -1))], out=out[(*front, slice(None, -1))])
+    return np.abs(out, out=out)
