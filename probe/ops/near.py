@@ -67,8 +67,13 @@ class Rounded:
     def apply(self, op: Op, x: Near) -> Near:
         """An op of one input."""
         (y,) = op.run(x.value)
-        (slack,) = op.allowance((x.value,), (x.slack,), (y,), self.precision)
-        return Near(y, slack + _SKETCHED * self.precision.unit if self.precision.sketches and isinstance(op, Sigmoid | Tanh) else slack)
+        if not isinstance(op, Sigmoid | Tanh):
+            return Near(y, op.allowance((x.value,), (x.slack,), (y,), self.precision)[0])
+        # By Taylor's theorem, with the largest second derivative: cheaper than to evaluate the function on either side.
+        steep, bend = (y * (1.0 - y), 0.049) if isinstance(op, Sigmoid) else (1.0 - y * y, 0.385)
+        units = op.roundings * op.scale(x.value, y) + (_SKETCHED if self.precision.sketches else 0.0)
+        slack = np.minimum(x.slack * (steep + bend * x.slack), 2.0) + self.precision.unit * units + self.precision.tiny
+        return Near(y, np.where(np.isfinite(slack), slack, 0.0))
 
 
 def summed(
