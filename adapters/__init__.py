@@ -48,7 +48,11 @@ def _adapter_of_object(source: Any) -> str:
     if type(source).__module__.startswith("torch.export.") and type(source).__name__ == "ExportedProgram":
         return ".torch"
     kind = type(source)
-    raise CannotOpen(f"give a path, a Keras model or layer, or a torch.nn.Module; this is {kind.__module__}.{kind.__qualname__}")
+    if kind.__module__.startswith("onnx.") and kind.__name__ == "ModelProto":
+        return ".onnx"
+    raise CannotOpen(
+        f"give a path, a Keras model or layer, a torch.nn.Module or an onnx.ModelProto; this is {kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def _adapter_of_file(path: Path) -> str:
@@ -70,7 +74,7 @@ def _adapter_of_file(path: Path) -> str:
         return ".torch"
     for beginning, kind in _KINDS:
         if re.match(beginning, head, re.DOTALL):
-            if kind in _EXTRAS:
+            if kind.startswith("."):
                 return kind
             raise CannotOpen(f"{path} is {kind}")
     raise CannotOpen(f"{path} is neither a Keras nor a PyTorch file: {_words(head)}")
@@ -82,10 +86,7 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"\x80[\x02-\x05]", ".torch"),
     (rb".{4}TFL3", "a TensorFlow Lite model, which cannot be opened yet: give the Keras model it was made from"),
     # ModelProto: field 1 is the IR version, 3 or more; then the producer's name, or another low field.
-    (
-        rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]",
-        "an ONNX model, which cannot be opened yet: give the Keras or PyTorch model it was exported from",
-    ),
+    (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),
     # SavedModel: field 1 is the schema version, 1; then the graphs.
     (rb"\x08\x01\x12", f"the graph of a SavedModel, which cannot be opened yet: {_SAVE}"),
     (rb"version https://git-lfs", "a pointer of Git LFS and not the file itself: fetch it with git lfs pull"),

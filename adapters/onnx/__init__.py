@@ -1,0 +1,32 @@
+"""ONNX files and models: each node that follows from the model's input is a layer, run by ONNX Runtime."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from probe.errors import CannotOpen
+
+from . import elementwise, shape, windows
+from .model import OnnxModel
+from .table import described
+
+__all__ = ["FAMILIES", "described", "open_model"]
+
+FAMILIES = (elementwise, shape, windows)
+"""The modules whose import fills the table of descriptions."""
+
+
+def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> OnnxModel:
+    """A path to an .onnx file, external data beside it, or a live ModelProto."""
+    notes = () if factory is None else ("it holds the whole computation, so the factory was not used",)
+    if isinstance(source, onnx.ModelProto):
+        return OnnxModel(source, "a live ModelProto (onnx)", notes)
+    path = Path(source)
+    try:
+        proto = onnx.load(path)
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise CannotOpen(f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}") from None
+    return OnnxModel(proto, str(path), notes)

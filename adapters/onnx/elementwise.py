@@ -1,0 +1,140 @@
+"""Operators of each element: activations, arithmetic, comparisons, casts."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Ref, Weight
+
+from .table import Node, Value, node
+
+__all__ = ["cast", "clip"]
+
+_PLAIN = (
+    *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "HardSwish", "Identity"),
+    *("IsNaN", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign"),
+    *("Sqrt", "Tan", "Tanh"),
+)
+"""Operators without attributes that are ops of the same name."""
+_UNARY: dict[str, Callable[[Node], Any]] = {
+    "Celu": lambda recipe: ops.Celu(alpha=recipe.get("alpha", 1.0)),
+    "Elu": lambda recipe: ops.Elu(alpha=recipe.get("alpha", 1.0)),
+    "Gelu": lambda recipe: ops.Gelu(approximate=recipe.get("approximate", "none")),
+    "HardSigmoid": lambda recipe: ops.HardSigmoid(alpha=recipe.get("alpha", 0.2), beta=recipe.get("beta", 0.5)),
+    "LeakyRelu": lambda recipe: ops.LeakyRelu(alpha=recipe.get("alpha", 0.01)),
+    "Shrink": lambda recipe: ops.Shrink(lambd=recipe.get("lambd", 0.5), bias=recipe.get("bias", 0.0), keeps_nan=False),
+    "Swish": lambda recipe: ops.Swish(alpha=recipe.get("alpha", 1.0)),
+    "ThresholdedRelu": lambda recipe: ops.ThresholdedRelu(threshold=recipe.get("alpha", 1.0), keeps_nan=False),
+}
+_SEVERAL: dict[str, Callable[[], Any]] = {
+    "Add": ops.Add,
+    "And": ops.And,
+    "Equal": ops.Equal,
+    "Greater": ops.Greater,
+    "GreaterOrEqual": ops.GreaterOrEqual,
+    "Less": ops.Less,
+    "LessOrEqual": ops.LessOrEqual,
+    "Max": ops.Max,
+    "Mean": ops.Mean,
+    "Min": ops.Min,
+    "Mul": ops.Mul,
+    "Or": ops.Or,
+    "Pow": ops.Pow,
+    "Sub": ops.Sub,
+    "Sum": ops.Add,
+    "Xor": ops.Xor,
+}
+
+
+def _register(name: str, op: Callable[[Node], Any]) -> None:
+    @node(name)
+    def unary(recipe: Node, x: Value) -> Ref:
+        return recipe.put(op(recipe), x)
+
+
+def _register_several(name: str, op: Callable[[], Any]) -> None:
+    @node(name)
+    def several(recipe: Node, *values: Value) -> Ref:
+        return recipe.put(op(), *values)
+
+
+for _name in _PLAIN:
+    _register_several(_name, getattr(ops, _name))
+for _name, _op in _UNARY.items():
+    _register(_name, _op)
+for _name, _several in _SEVERAL.items():
+    _register_several(_name, _several)
+
+
+@node("Selu")
+def selu(recipe: Node, x: Value) -> Ref:
+    if not math.isclose(recipe.get("alpha", ops.Selu.ALPHA), ops.Selu.ALPHA, rel_tol=1e-6):
+        raise Undescribed("a Selu of another alpha has no description")
+    return recipe.put(ops.Selu(), x)
+
+
+@node("PRelu")
+def prelu(recipe: Node, x: Value, slope: Value) -> Ref:
+    held = recipe.weight("slope", slope)
+    assert held is not None
+    return recipe.put(ops.PRelu(slope=held), x)
+
+
+@node("Dropout")
+def dropout(recipe: Node, x: Value, ratio: Value | None = None, training: Value | None = None) -> Ref:
+    if training is not None and recipe.array(training).any():
+        raise Undescribed("in training mode it drops elements at random")
+    return recipe.put(ops.Identity(), x)
+
+
+@node("Clip")
+def clip(recipe: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Ref:
+    bounds = [recipe.get(name) if value is None else float(recipe.array(value)) for name, value in (("min", low), ("max", high))]
+    return recipe.put(ops.Clip(low=bounds[0], high=bounds[1]), x)
+
+
+@node("Div")
+def div(recipe: Node, x: Value, y: Value) -> Ref:
+    """Of integers without what follows the point."""
+    quotient = recipe.put(ops.Div(), x, y)
+    kind = recipe.outputs[0].dtype
+    return quotient if kind.kind == "f" else recipe.put(ops.Cast(to=kind.name), quotient)
+
+
+@node("Mod")
+def mod(recipe: Node, x: Value, y: Value) -> Ref:
+    return recipe.put(ops.Mod(fmod=bool(recipe.get("fmod", 0))), x, y)
+
+
+@node("Where")
+def where(recipe: Node, condition: Value, x: Value, y: Value) -> Ref:
+    return recipe.put(ops.Where(fixed=isinstance(condition, Weight)), condition, x, y)
+
+
+_TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
+
+
+@node("Cast")
+def cast(recipe: Node, x: Value) -> Ref:
+    kind = _TYPES.get(recipe.get("to"))
+    if kind is None:
+        raise Undescribed(f"a cast to type {recipe.get('to')} has no description")
+    return recipe.put(ops.Cast(to=kind), x)
+
+
+@node("IsInf")
+def isinf(recipe: Node, x: Value) -> Ref:
+    if not (recipe.get("detect_negative", 1) and recipe.get("detect_positive", 1)):
+        raise Undescribed("one sign of infinity alone has no description")
+    return recipe.put(ops.IsInf(), x)
+
+
+@node("CumSum")
+def cumsum(recipe: Node, x: Value, axis: Value) -> Ref:
+    if recipe.get("exclusive", 0) or recipe.get("reverse", 0):
+        raise Undescribed("an exclusive or reversed CumSum has no description")
+    return recipe.put(ops.CumSum(axis=int(np.ravel(recipe.array(axis))[0])), x)

@@ -1,0 +1,210 @@
+"""An opened ONNX model: its layers are its nodes, and ONNX Runtime, which runs it with every tensor an output, is the framework."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer
+from probe.layer import Description, Layer, Ref, Weight
+from probe.model import Capture, InputSpec, OnCall
+
+from .table import Node, Value, describe_node, described
+
+__all__ = ["OnnxModel"]
+
+_REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException, state.InvalidProtobuf)
+_SHAPES = ("Shape", "Size")
+"""What takes no more than the shape from its input."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxModel:
+    """What ``probe.open_model`` returns for ONNX (``probe.model.Model``)."""
+
+    proto: onnx.ModelProto
+    source: str
+    notes: tuple[str, ...] = ()
+    _sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = field(default_factory=dict, repr=False)
+
+    @property
+    def framework(self) -> str:
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    @cached_property
+    def initializers(self) -> Mapping[str, np.ndarray]:
+        """The numbers that the model holds: initializers, and what its Constant nodes give."""
+        found = {one.name: numpy_helper.to_array(one) for one in self.proto.graph.initializer}
+        for node in self.proto.graph.node:
+            value = next((one for one in node.attribute if one.name == "value"), None)
+            if node.op_type == "Constant" and value is not None:
+                found[node.output[0]] = numpy_helper.to_array(value.t)
+        return found
+
+    @cached_property
+    def following(self) -> frozenset[str]:
+        """The tensors that follow from the model's inputs, shapes of them left out."""
+        found = {one.name for one in self.proto.graph.input} - self.initializers.keys()
+        for node in self.proto.graph.node:
+            inner = [name for one in node.attribute for graph in (one.g, *one.graphs) for inside in graph.node for name in inside.input]
+            if node.op_type not in _SHAPES and found.intersection([*node.input, *inner]):
+                found.update(node.output)
+        return frozenset(found - {""})
+
+    @cached_property
+    def nodes(self) -> Mapping[str, onnx.NodeProto]:
+        """The nodes that are layers, by name: the node's own, or that of its operator and its number."""
+        found: dict[str, onnx.NodeProto] = {}
+        for number, node in enumerate(self.proto.graph.node):
+            if self.following.intersection(node.output):
+                name = node.name if node.name and node.name not in found else f"{node.name or node.op_type}_{number}"
+                found[name] = node
+        return found
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        specs = []
+        for one in self.proto.graph.input:
+            if one.name not in self.initializers:
+                kind = one.type.tensor_type
+                sizes = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
+                specs.append(InputSpec(one.name, sizes, np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name))
+        return tuple(specs)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The nodes in the order of the file, which is one of execution."""
+        return tuple(self._layer(name, node) for name, node in self.nodes.items())
+
+    def _layer(self, name: str, node: onnx.NodeProto) -> Layer:
+        why = "" if _known(node) else f"the operator {_kind(node)} has no description; one would go in adapters/onnx"
+        count = sum(self.initializers[one].size for one in node.input if one in self.initializers)
+        return Layer(name, _kind(node), () if why else ("numpy", "onnx"), why, None, count)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.nodes)
+
+    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
+        """With every tensor that a wanted node takes or gives an output; after a replacement the rest is run node by node."""
+        names = list(self.nodes) if wanted is None else list(wanted)
+        for name in names:
+            if name not in self.nodes:
+                raise UnknownLayer(name, self.nodes)
+        chosen = {name: self.nodes[name] for name in self.nodes if name in set(names)}
+        results = [one.name for one in self.proto.graph.output]
+        tensors = {one for node in chosen.values() for one in (*node.input, *node.output) if one and one not in self.initializers}
+        feeds = self._feeds(inputs)
+        every = tuple(dict.fromkeys([*results, *sorted(tensors - feeds.keys())]))
+        values = {**feeds, **dict(zip(every, self._run(every, feeds), strict=True))}
+        moved = False
+        for name, node in self.nodes.items():
+            if moved:
+                values.update(zip(node.output, self._run_node(node, values), strict=False))
+            if name in chosen:
+                replacement = on_call(self._capture(name, node, values))
+                if replacement is not None:
+                    values.update({one: np.asarray(new, values[one].dtype) for one, new in zip(node.output, replacement, strict=False)})
+                    moved = moved or wanted is None
+        return tuple(values[name] for name in results)
+
+    def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
+        if name not in self.nodes:
+            raise UnknownLayer(name, self.nodes)
+        node = self.nodes[name]
+        wanted = [one for one in dict.fromkeys(node.input) if one in self.following]
+        if any(one and one not in self.following and one not in self.initializers for one in node.input):
+            raise BadInput(f"{name!r} takes what the model computes from what it holds, so it does not run alone: give the model's input")
+        if len(wanted) != len(inputs):
+            raise BadInput(f"{name!r} takes {len(wanted)} inputs ({', '.join(wanted)}); you gave {len(inputs)}")
+        values = dict(zip(wanted, (np.asarray(x) for x in inputs), strict=True))
+        values.update(zip(node.output, self._run_node(node, values), strict=False))
+        on_call(self._capture(name, node, values))
+
+    def _feeds(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        return {spec.name: np.asarray(x, spec.dtype) for spec, x in zip(self.inputs, inputs, strict=True)}
+
+    def _run(self, outputs: tuple[str, ...], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        if outputs not in self._sessions:
+            model = onnx.ModelProto()
+            model.CopyFrom(self.proto)
+            known = {one.name for one in model.graph.output}
+            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+            self._sessions[outputs] = _session(model, self.source)
+        return _answer(self._sessions[outputs], list(outputs), feeds, "the forward pass failed")
+
+    def _run_node(self, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        key = ("", *node.output)
+        given = {one: values[one] for one in node.input if one in values}
+        if key not in self._sessions:
+            declared = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None) for k, v in given.items()]
+            outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+            held = [numpy_helper.from_array(self.initializers[one], one) for one in dict.fromkeys(node.input) if one in self.initializers]
+            graph = helper.make_graph([node], "node", declared, outputs, held)
+            model = helper.make_model(graph, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version)
+            self._sessions[key] = _session(model, self.source)
+        return _answer(self._sessions[key], [name for name in node.output if name], given, f"the node {node.name or node.op_type} failed")
+
+    def _capture(self, name: str, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> Capture:
+        inputs: list[np.ndarray] = []
+        refs: dict[str, Value] = {}
+        for one in node.input:
+            if one in self.initializers:
+                array = self.initializers[one]
+                refs[one] = Weight(one, array, array)
+            elif one and one not in self.following:
+                refs[one] = Weight(one, None, values[one], ("computed by the model from what it holds",))
+            elif one and one not in refs:
+                refs[one] = Ref(-1, len(inputs))
+                inputs.append(values[one])
+        outputs = tuple(values[one] for one in node.output if one in values)
+        description, why = self._described(node, inputs, outputs, [refs.get(one) for one in node.input])
+        floating = [array for array in (*outputs, *inputs) if array.dtype.kind == "f"]
+        dtype = (floating or [*outputs])[0].dtype.name
+        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why)
+
+    def _described(
+        self, node: onnx.NodeProto, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[Value | None]
+    ) -> tuple[Description | None, str]:
+        opset = next((one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1)
+        attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        attributes = {key: value.decode() if isinstance(value, bytes) else value for key, value in attributes.items()}
+        try:
+            return describe_node(_kind(node), Node(inputs, outputs, attributes, opset), values), ""
+        except Undescribed as error:
+            return None, str(error)
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _known(node: onnx.NodeProto) -> bool:
+    return _kind(node) in described()
+
+
+def _session(model: onnx.ModelProto, source: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except _REFUSALS as error:
+        raise CannotOpen(f"ONNX Runtime does not take {source}: {_first(error)}") from None
+
+
+def _answer(session: onnxruntime.InferenceSession, outputs: list[str], feeds: Mapping[str, np.ndarray], failure: str) -> list[np.ndarray]:
+    try:
+        return [np.asarray(one) for one in session.run(outputs, dict(feeds))]
+    except _REFUSALS as error:
+        shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
+        raise ForwardFailed(f"{failure} on {shapes}: {_first(error)}") from None
+
+
+def _first(error: BaseException) -> str:
+    return " ".join(str(error).split())[:240]

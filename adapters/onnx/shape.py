@@ -1,0 +1,149 @@
+"""Operators that move, pick, repeat and overwrite elements."""
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Ref
+
+from .table import Node, Value, node
+
+__all__ = ["pad", "sliced"]
+
+
+@node("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def reshape(recipe: Node, x: Value, *rest: Value | None) -> Ref:
+    """The elements in row-major order in the shape that the run gave them."""
+    return recipe.reshaped(x)
+
+
+@node("Transpose")
+def transpose(recipe: Node, x: Value) -> Ref:
+    return recipe.put(ops.Transpose(perm=tuple(recipe.get("perm", reversed(range(recipe.rank(x)))))), x)
+
+
+@node("Concat")
+def concat(recipe: Node, *values: Value) -> Ref:
+    return recipe.put(ops.Concat(axis=recipe.get("axis", 1)), *values)
+
+
+@node("Split")
+def split(recipe: Node, x: Value, sizes: Value | None = None) -> tuple[Ref, ...]:
+    shape, axis, parts, start = recipe.shape(x), recipe.get("axis", 0) % recipe.rank(x), [], 0
+    for piece in recipe.outputs:
+        stop = start + piece.shape[axis]
+        starts = tuple(start if k == axis else 0 for k in range(len(shape)))
+        parts.append(recipe.put(ops.Slice(starts=starts, stops=tuple(stop if k == axis else n for k, n in enumerate(shape))), x))
+        start = stop
+    return tuple(parts)
+
+
+@node("Slice")
+def sliced(
+    recipe: Node,
+    x: Value,
+    starts: Value | None = None,
+    ends: Value | None = None,
+    axes: Value | None = None,
+    steps: Value | None = None,
+) -> Ref:
+    """Bounds are inputs, before version 10 attributes; beyond the ends they are cut."""
+    first, last = recipe.ints(starts, "starts"), recipe.ints(ends, "ends")
+    assert first is not None and last is not None
+    along = recipe.ints(axes, "axes") or tuple(range(len(first)))
+    strides = recipe.ints(steps) or (1,) * len(first)
+    bounds = [(0, size, 1) for size in recipe.shape(x)]
+    for axis, start, stop, step in zip(along, first, last, strides, strict=True):
+        bounds[axis] = slice(start, stop, step).indices(recipe.shape(x)[axis])
+    low, high, by = zip(*bounds, strict=True)
+    return recipe.put(ops.Slice(low, tuple(None if stop < 0 else stop for stop in high), by), x)
+
+
+@node("Pad")
+def pad(recipe: Node, x: Value, pads: Value | None = None, value: Value | None = None, axes: Value | None = None) -> Ref:
+    amounts = recipe.ints(pads, "pads")
+    assert amounts is not None
+    rank = recipe.rank(x)
+    along = [axis % rank for axis in recipe.ints(axes) or range(rank)]
+    pairs = [(0, 0)] * rank
+    for axis, pair in zip(along, zip(amounts[: len(along)], amounts[len(along) :], strict=True), strict=True):
+        pairs[axis] = pair
+    if min(map(min, pairs)) < 0:
+        raise Undescribed("a negative amount of padding has no description")
+    number = recipe.get("value", 0.0) if value is None else float(recipe.array(value).reshape(()))
+    return recipe.put(ops.Pad(pads=tuple(pairs), mode=recipe.get("mode", "constant"), value=number), x)
+
+
+@node("Expand")
+def expand(recipe: Node, x: Value, shape: Value) -> Ref:
+    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), x)
+
+
+@node("Tile")
+def tile(recipe: Node, x: Value, repeats: Value) -> Ref:
+    return recipe.put(ops.Tile(repeats=tuple(int(one) for one in recipe.array(repeats))), x)
+
+
+@node("Gather")
+def gather(recipe: Node, x: Value, indices: Value) -> Ref:
+    return recipe.put(ops.Gather(axis=recipe.get("axis", 0)), x, indices)
+
+
+@node("GatherElements")
+def gather_elements(recipe: Node, x: Value, indices: Value) -> Ref:
+    return recipe.put(ops.GatherElements(axis=recipe.get("axis", 0)), x, indices)
+
+
+@node("GatherND")
+def gather_nd(recipe: Node, x: Value, indices: Value) -> Ref:
+    if recipe.get("batch_dims", 0):
+        raise Undescribed("batch_dims has no description")
+    return recipe.put(ops.GatherND(), x, indices)
+
+
+@node("ScatterND")
+def scatter_nd(recipe: Node, x: Value, indices: Value, updates: Value) -> Ref:
+    return recipe.put(ops.ScatterND(reduction=_reduction(recipe)), x, indices, updates)
+
+
+@node("ScatterElements")
+def scatter_elements(recipe: Node, x: Value, indices: Value, updates: Value) -> Ref:
+    return recipe.put(ops.ScatterElements(axis=recipe.get("axis", 0), reduction=_reduction(recipe)), x, indices, updates)
+
+
+def _reduction(recipe: Node) -> str:
+    how = recipe.get("reduction", "none")
+    if how not in ("none", "add"):
+        raise Undescribed(f"reduction {how!r} has no description")
+    return how
+
+
+@node("Trilu")
+def trilu(recipe: Node, x: Value, k: Value | None = None) -> Ref:
+    return recipe.put(ops.Trilu(upper=bool(recipe.get("upper", 1)), k=0 if k is None else int(recipe.array(k).reshape(()))), x)
+
+
+@node("DepthToSpace")
+def depth_to_space(recipe: Node, x: Value) -> Ref:
+    batch, channels, height, width = recipe.shape(x)
+    b, deep = recipe.get("blocksize"), channels // recipe.get("blocksize") ** 2
+    if recipe.get("mode", "DCR") == "DCR":
+        apart, perm = (batch, b, b, deep, height, width), (0, 3, 4, 1, 5, 2)
+    else:
+        apart, perm = (batch, deep, b, b, height, width), (0, 1, 4, 2, 5, 3)
+    return recipe.reshaped(recipe.put(ops.Transpose(perm=perm), recipe.put(ops.Reshape(shape=apart), x)))
+
+
+@node("SpaceToDepth")
+def space_to_depth(recipe: Node, x: Value) -> Ref:
+    batch, channels, height, width = recipe.shape(x)
+    b = recipe.get("blocksize")
+    apart = recipe.put(ops.Reshape(shape=(batch, channels, height // b, b, width // b, b)), x)
+    return recipe.reshaped(recipe.put(ops.Transpose(perm=(0, 3, 5, 1, 2, 4)), apart))
+
+
+@node("OneHot")
+def one_hot(recipe: Node, indices: Value, depth: Value, values: Value) -> Ref:
+    if recipe.get("axis", -1) not in (-1, recipe.rank(indices)) or not np.array_equal(recipe.array(values), [0, 1]):
+        raise Undescribed("only 0 and 1 along a new last axis have a description")
+    return recipe.put(ops.OneHot(depth=int(recipe.array(depth).reshape(()))), indices)

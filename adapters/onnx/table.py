@@ -1,0 +1,104 @@
+"""How an ONNX node becomes steps of ops.
+
+The table holds operator names and is filled by the families beside this file. A describer receives the recipe that it adds steps
+to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a ``Weight`` for an initializer, None where one is left out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Description, Recipe, Ref, Weight
+
+__all__ = ["Node", "Value", "describe_node", "described", "node"]
+
+Value = Ref | Weight | np.ndarray | float
+
+
+class Node(Recipe):
+    """The steps of one node being put together; ``put`` takes weights and numbers where it takes Refs."""
+
+    def __init__(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attributes: Mapping[str, Any], opset: int) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
+
+    def put(self, op: Any, *inputs: Value) -> Ref:
+        return super().put(op, *(self.ref(value) for value in inputs))
+
+    def ref(self, value: Value) -> Ref:
+        if isinstance(value, Ref):
+            return value
+        if isinstance(value, Weight):
+            return super().put(ops.Parameter(weight=value))
+        return super().put(ops.Constant(value=np.asarray(value)))
+
+    def array(self, value: Value) -> np.ndarray:
+        """The values of an input of the node."""
+        if isinstance(value, Ref):
+            return self.inputs[value.index]
+        return value.value if isinstance(value, Weight) else np.asarray(value)
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        return self.array(value).shape
+
+    def rank(self, value: Value) -> int:
+        return self.array(value).ndim
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute of the node."""
+        return self.attributes.get(name, default)
+
+    def ints(self, value: Value | None, name: str = "") -> tuple[int, ...] | None:
+        """Numbers that an input holds, or in older versions of the operator an attribute; None where neither does."""
+        if value is not None:
+            return tuple(int(one) for one in self.array(value).reshape(-1))
+        given = self.get(name) if name else None
+        return None if given is None else tuple(given)
+
+    def weight(self, name: str, value: Value | None) -> Weight | None:
+        """An input that must be an initializer."""
+        if value is not None and not isinstance(value, Weight):
+            raise Undescribed(f"its {name} is computed, and not an initializer")
+        return value
+
+    def reshaped(self, value: Value) -> Ref:
+        """The elements in the shape of the node's output."""
+        return self.put(ops.Reshape(shape=self.outputs[0].shape), value)
+
+
+Describer = Callable[..., Any]
+_TABLE: dict[str, Describer] = {}
+
+
+def node(*names: str) -> Callable[[Describer], Describer]:
+    """Registers a describer for operators of the default domain."""
+
+    def register(describer: Describer) -> Describer:
+        _TABLE.update(dict.fromkeys(names, describer))
+        return describer
+
+    return register
+
+
+def described() -> tuple[str, ...]:
+    """The names of the described operators, in alphabetical order."""
+    return tuple(sorted(_TABLE))
+
+
+def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> Description:
+    """The steps of one run of a node; raises Undescribed with the reason where there are none."""
+    if kind not in _TABLE:
+        raise Undescribed(f"the operator {kind} has no description; one would go in adapters/onnx")
+    found = _TABLE[kind](recipe, *values)
+    refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+    if len(refs) < len(recipe.outputs):
+        raise Undescribed(f"only the first of the {len(recipe.outputs)} outputs of {kind} has a description")
+    refs = refs[: len(recipe.outputs)]
+    if len(refs) > 1:
+        Recipe.put(recipe, ops.Outputs(), *refs)
+    elif refs[0] != Ref(len(recipe.steps) - 1):
+        Recipe.put(recipe, ops.Identity(), refs[0])
+    return Description(tuple(recipe.steps))

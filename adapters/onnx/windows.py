@@ -1,0 +1,187 @@
+"""Operators that sum, average and normalise: products, convolutions, pools, reductions."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Ref, Weight
+
+from .table import Node, Value, node
+
+__all__ = ["conv", "gemm", "pads"]
+
+Pads = tuple[tuple[int, int], ...]
+
+
+@node("MatMul")
+def matmul(recipe: Node, x: Value, y: Value) -> Ref:
+    if isinstance(y, Weight) and y.value.ndim == 2 and recipe.rank(x) > 0:
+        return recipe.put(ops.MatMul(weight=y, bias=None), x)
+    return recipe.put(ops.Product(), x, y)
+
+
+@node("Gemm")
+def gemm(recipe: Node, x: Value, y: Value, bias: Value | None = None) -> Ref:
+    """alpha * x * y + beta * bias, x and y turned where transA and transB say so."""
+    left = recipe.put(ops.Transpose(perm=(1, 0)), x) if recipe.get("transA", 0) else x
+    alpha, beta = recipe.get("alpha", 1.0), recipe.get("beta", 1.0)
+    columns = recipe.outputs[0].shape[-1:]
+    if isinstance(y, Weight) and alpha == 1 and (bias is None or (isinstance(bias, Weight) and bias.value.shape == columns and beta == 1)):
+        return recipe.put(ops.MatMul(weight=replace(y, axes=(1, 0)) if recipe.get("transB", 0) else y, bias=bias), left)
+    right = recipe.put(ops.Transpose(perm=(1, 0)), y) if recipe.get("transB", 0) else y
+    product = recipe.put(ops.Product(), left, right)
+    product = product if alpha == 1 else recipe.put(ops.Mul(), product, alpha)
+    if bias is None:
+        return product
+    return recipe.put(ops.Add(), product, bias if beta == 1 else recipe.put(ops.Mul(), bias, beta))
+
+
+@node("Einsum")
+def einsum(recipe: Node, *values: Value) -> Ref:
+    return recipe.put(ops.Einsum(equation=recipe.get("equation")), *values)
+
+
+def pads(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> Pads:
+    """(before, after) on each spatial axis; SAME_UPPER puts an odd cell after, SAME_LOWER before."""
+    auto = recipe.get("auto_pad", "NOTSET")
+    if auto == "NOTSET":
+        flat = recipe.get("pads", (0,) * 2 * len(kernel))
+        return tuple(zip(flat[: len(kernel)], flat[len(kernel) :], strict=True))
+    if auto == "VALID":
+        return ((0, 0),) * len(kernel)
+    found = []
+    for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
+        total = max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
+        less, more = total // 2, total - total // 2
+        found.append((less, more) if auto == "SAME_UPPER" else (more, less))
+    return tuple(found)
+
+
+@node("Conv")
+def conv(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
+    size, sizes = recipe.shape(kernel)[2:], recipe.shape(x)[2:]
+    strides, dilations = (tuple(recipe.get(name, (1,) * len(size))) for name in ("strides", "dilations"))
+    given: dict[str, Any] = {"strides": strides, "dilations": dilations, "pads": pads(recipe, sizes, size, strides, dilations)}
+    if isinstance(kernel, Weight) and (bias is None or isinstance(bias, Weight)):
+        return recipe.put(ops.Conv(weight=kernel, bias=bias, groups=recipe.get("group", 1), **given), x)
+    found = recipe.put(ops.Conv(weight=None, bias=None, groups=recipe.get("group", 1), **given), x, kernel)
+    if bias is None:
+        return found
+    return recipe.put(ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
+
+
+def _pooled(recipe: Node, x: Value) -> dict[str, Any]:
+    kernel = tuple(recipe.get("kernel_shape"))
+    strides = tuple(recipe.get("strides", (1,) * len(kernel)))
+    dilations = tuple(recipe.get("dilations", (1,) * len(kernel)))
+    around = pads(recipe, recipe.shape(x)[2:], kernel, strides, dilations)
+    return {"kernel": kernel, "strides": strides, "pads": around, "ceil_mode": bool(recipe.get("ceil_mode", 0)), "dilations": dilations}
+
+
+@node("MaxPool")
+def max_pool(recipe: Node, x: Value) -> Ref:
+    return recipe.put(ops.MaxPool(**_pooled(recipe, x)), x)
+
+
+@node("AveragePool")
+def average_pool(recipe: Node, x: Value) -> Ref:
+    given = _pooled(recipe, x)
+    if {*given.pop("dilations")} != {1}:
+        raise Undescribed("a dilated average has no description")
+    return recipe.put(ops.AveragePool(**given, count_include_pad=bool(recipe.get("count_include_pad", 0))), x)
+
+
+@node("GlobalAveragePool")
+def global_average_pool(recipe: Node, x: Value) -> Ref:
+    return recipe.put(ops.GlobalAveragePool(axes=tuple(range(2, recipe.rank(x)))), x)
+
+
+@node("GlobalMaxPool")
+def global_max_pool(recipe: Node, x: Value) -> Ref:
+    return recipe.put(ops.GlobalMaxPool(axes=tuple(range(2, recipe.rank(x)))), x)
+
+
+@node("BatchNormalization")
+def batch_normalization(recipe: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Ref:
+    if recipe.get("training_mode", 0):
+        raise Undescribed("in training mode it normalises by the statistics of the batch")
+    parts = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
+    held: dict[str, Any] = {name: recipe.weight(name, value) for name, value in parts.items()}
+    return recipe.put(ops.BatchNormalization(**held, epsilon=recipe.get("epsilon", 1e-5)), x)
+
+
+@node("LayerNormalization")
+def layer_normalization(recipe: Node, x: Value, scale: Value, bias: Value | None = None) -> Ref:
+    rank = recipe.rank(x)
+    axes = tuple(range(recipe.get("axis", -1) % rank, rank))
+    shape = tuple(recipe.shape(x)[axis] for axis in axes)
+    if any(one is not None and recipe.shape(one) != shape for one in (scale, bias)):
+        raise Undescribed("a scale of another shape than the axes has no description")
+    held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
+    return recipe.put(ops.LayerNormalization(**held, epsilon=recipe.get("epsilon", 1e-5), axes=axes), x)
+
+
+@node("InstanceNormalization")
+def instance_normalization(recipe: Node, x: Value, scale: Value, bias: Value) -> Ref:
+    held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
+    return recipe.put(ops.GroupNormalization(**held, groups=recipe.shape(x)[1], epsilon=recipe.get("epsilon", 1e-5)), x)
+
+
+@node("GroupNormalization")
+def group_normalization(recipe: Node, x: Value, scale: Value, bias: Value) -> Ref:
+    if recipe.opset < 21:
+        raise Undescribed("before version 21 its scale is one number for each group, which has no description")
+    held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
+    return recipe.put(ops.GroupNormalization(**held, groups=recipe.get("num_groups"), epsilon=recipe.get("epsilon", 1e-5)), x)
+
+
+def _register_softmax(name: str, op: Callable[..., Any]) -> None:
+    @node(name)
+    def softmax(recipe: Node, x: Value) -> Ref:
+        """Before version 13 over the axes from ``axis`` (1) on, taken as one."""
+        axis = recipe.get("axis", -1 if recipe.opset >= 13 else 1) % recipe.rank(x)
+        if recipe.opset >= 13 or axis == recipe.rank(x) - 1:
+            return recipe.put(op(axis=axis), x)
+        flat = recipe.put(ops.Reshape(shape=(math.prod(recipe.shape(x)[:axis]), -1)), x)
+        return recipe.reshaped(recipe.put(op(axis=1), flat))
+
+
+for _name, _op in {"Softmax": ops.Softmax, "LogSoftmax": ops.LogSoftmax}.items():
+    _register_softmax(_name, _op)
+
+
+def _register_reduction(name: str, op: Callable[..., Any]) -> None:
+    @node(name)
+    def reduction(recipe: Node, x: Value, axes: Value | None = None) -> Ref:
+        over = recipe.ints(axes, "axes")
+        if not over and recipe.get("noop_with_empty_axes", 0):
+            return recipe.put(ops.Identity(), x)
+        return recipe.put(op(axes=over or tuple(range(recipe.rank(x))), keepdims=bool(recipe.get("keepdims", 1))), x)
+
+
+for _kind in ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"):
+    _register_reduction(f"Reduce{_kind}", getattr(ops, f"Reduce{_kind}"))
+
+
+def _register_place(name: str, op: Callable[..., Any]) -> None:
+    @node(name)
+    def place(recipe: Node, x: Value) -> Ref:
+        if recipe.get("select_last_index", 0):
+            raise Undescribed("select_last_index has no description")
+        return recipe.put(op(axis=recipe.get("axis", 0), keepdims=bool(recipe.get("keepdims", 1))), x)
+
+
+for _kind in ("ArgMax", "ArgMin"):
+    _register_place(_kind, getattr(ops, _kind))
+
+
+@node("TopK")
+def top_k(recipe: Node, x: Value, k: Value) -> tuple[Ref, Ref]:
+    if not recipe.get("sorted", 1):
+        raise Undescribed("sorted=0: the order is not said")
+    op = ops.TopK(k=int(recipe.array(k).reshape(())), axis=recipe.get("axis", -1), largest=bool(recipe.get("largest", 1)))
+    found = recipe.put(op, x)
+    return found, Ref(found.step, 1)
