@@ -9,10 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probe import ops
+from probe.layer import Step
 from probe.recompute import recompute
 from probe.sees import reach_of
 from probe.terms import origin_of
-from probe.layer import Step
 
 TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 few = settings(max_examples=40, deadline=None)
