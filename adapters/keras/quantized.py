@@ -18,22 +18,10 @@ from probe.errors import Undescribed
 from probe.layer import Description, Grid, Ref, Weight
 
 from .activation import activation_steps
+from .changed import changed
 from .description import Call, array_of, cast, read_variable, widened
 
-__all__ = ["changed", "describe_quantized"]
-
-
-class _Changed:
-    def __init__(self, layer: Any, values: Mapping[str, Any]) -> None:
-        self._changed_layer, self._changed_values = layer, values
-
-    def __getattr__(self, name: str) -> Any:
-        return self._changed_values[name] if name in self._changed_values else getattr(self._changed_layer, name)
-
-
-def changed(layer: Any, **values: Any) -> Any:
-    """The layer with these values in place of its attributes, for a description to read."""
-    return _Changed(layer, {"quantization_mode": None, "lora_enabled": False, **values})
+__all__ = ["describe_quantized"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +48,17 @@ def describe_quantized(layer: Any, call: Call, plain: Callable[[Any, Call], Desc
         used = _Used(_with_lora(layer, call, name, used.weight))
     elif layer.lora_enabled:
         return _beside(layer, call, name, used, plain)
-    described = plain(changed(layer, **{name: _MARK}), _reading(call, used))
+    described = plain(_bare(layer, **{name: _MARK}), _reading(call, used))
     if used.before is None:
         return described
     steps = Steps()
     x = steps.add(used.before, Ref(-1))
     return replace(described, steps=steps.ended(*steps.include(described.steps, x)))
+
+
+def _bare(layer: Any, **values: Any) -> Any:
+    """The layer as if it were neither quantised nor had LoRA, with these attributes."""
+    return changed(layer, quantization_mode=None, lora_enabled=False, **values)
 
 
 def _reading(call: Call, used: _Used) -> Call:
@@ -82,7 +75,7 @@ def _beside(layer: Any, call: Call, name: str, used: _Used, plain: Callable[[Any
     """LoRA beside integers: its two products take the input as it is, and are added before the bias."""
     read = read_variable(call.namespace)
     first, second = (read(f"lora_{name}_{part}", getattr(layer, f"lora_{name}_{part}"), call.dtype) for part in "ab")
-    bare = changed(layer, **{name: _MARK, "bias": None, "activation": None})
+    bare = _bare(layer, **{name: _MARK, "bias": None, "activation": None})
     main = plain(bare, _reading(call, used))
     steps = Steps()
     x = Ref(-1) if used.before is None else steps.add(used.before, Ref(-1))

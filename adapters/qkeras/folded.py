@@ -17,8 +17,8 @@ from probe.errors import Undescribed
 from probe.layer import Description, Weight
 
 from ..keras.activation import activation_steps
+from ..keras.changed import changed
 from ..keras.description import REGISTERED, Call, array_of, describes
-from .activations import without_activation
 from .quantizers import grid_of, quantizer_ops, settled
 
 _KERNELS = {"Conv2D": ("kernel", "kernel_quantizer"), "DepthwiseConv2D": ("depthwise_kernel", "depthwise_quantizer")}
@@ -30,7 +30,7 @@ def _folded(name: str, layer: Any, call: Call) -> Description:
     kernel, quantizer = _KERNELS[name]
     weights = {kernel: _kernel(layer, kernel, quantizer), "bias": _bias(layer)}
     reading = replace(call, read=lambda weight, variable, dtype: weights[weight])
-    plain = REGISTERED[name](without_activation(layer, bias=layer.batchnorm.moving_mean), reading)
+    plain = REGISTERED[name](changed(layer, activation=None, bias=layer.batchnorm.moving_mean), reading)
     return replace(plain, steps=plain.steps + activation_steps(layer.activation, call, len(call.shape)))
 
 
