@@ -25,8 +25,8 @@ def measured(kind: str, batch: int) -> tuple[list[float], list[float], float]:
     """Seconds of NumPy and of PyTorch in each round, and of judging the result; 256 units over 2,000 steps of 256 features."""
     import numpy as np
     import torch
-    from probe.adapters.torch import open_model
 
+    import probe
     from probe.judge import judge
     from probe.model import Capture
     from probe.recompute import recompute
@@ -35,7 +35,7 @@ def measured(kind: str, batch: int) -> tuple[list[float], list[float], float]:
     torch.manual_seed(0)
     layer, calls = getattr(torch.nn, kind)(256, 256).eval(), list[Capture]()
     x = np.random.default_rng(0).normal(size=(2000, batch, 256)).astype(np.float32)
-    open_model(layer).run((x,), {""}, calls.append)
+    probe.open_model(layer).run((x,), {""}, calls.append)
     described = calls[0].description
     assert described is not None
     given, ours, theirs = torch.from_numpy(x), list[float](), list[float]()
