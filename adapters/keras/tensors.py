@@ -47,7 +47,7 @@ class Tensors:
 
     def dtype(self, nested: Any) -> str:
         """The dtype of the first tensor in it, by name."""
-        return next((str(getattr(tensor.dtype, "name", tensor.dtype)) for tensor in self.within(nested)), "float32")
+        return next((str(getattr(tensor.dtype, "name", tensor.dtype)).rpartition(".")[2] for tensor in self.within(nested)), "float32")
 
     def symbolic(self, nested: Any) -> list[Any]:
         """The symbolic tensors that a functional model was built on, anywhere in recorded arguments."""

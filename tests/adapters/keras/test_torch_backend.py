@@ -106,7 +106,7 @@ def net(keras):
     x = layers.LayerNormalization()(layers.GlobalAveragePooling2D()(layers.SpatialDropout2D(0.3)(x)))
     z = layers.Embedding(20, 6)(words)
     z = layers.LSTM(5, return_sequences=True)(layers.Bidirectional(layers.GRU(3, return_sequences=True))(z))
-    z = layers.MultiHeadAttention(2, 3)(z, z) + z[:, ::-1]
+    z = layers.MultiHeadAttention(2, 3)(z, z) + ops.flip(z, axis=1)
     z = layers.TimeDistributed(layers.Dense(6, "tanh"))(layers.EinsumDense("abc,cd->abd", (None, 4))(z))
     z = layers.RMSNormalization()(ops.mean(ops.square(z), axis=1))
     merged = layers.Concatenate()([x, layers.Dropout(0.2)(z)])
@@ -130,7 +130,10 @@ for name in sorted({key.split("|")[0] for key in saved}):
     assert report.verdict == "agree" or "own range" in report.sentence, str(report)
     for party in ("numpy", "onnx"):
         theirs, ours = report.outputs[party], saved[f"{name}|{party}"]
-        assert theirs.tobytes() == ours.tobytes(), f"{name}: {party} differs by {abs(theirs - ours).max()}"
+        # In a sweep ONNX Runtime has one thread, here it splits its sums.
+        exact = party == "numpy" and theirs.tobytes() == ours.tobytes()
+        near = party == "onnx" and np.allclose(theirs, ours, rtol=1e-5, atol=1e-6 * abs(ours).max())
+        assert exact or near, f"{name}: {party} differs by {abs(theirs - ours).max()}"
 assert " on torch " in model.framework
 """
 
