@@ -17,6 +17,7 @@ from . import (
     normalization,
     norms,
     pooling,
+    qat,
     recurrent,
     resize,
     shape,
@@ -32,7 +33,22 @@ from .state import fill, without_factory
 
 __all__ = ["FAMILIES", "open_model"]
 
-FAMILIES = (activation, attention, conv, distance, embedding, normalization, norms, pooling, recurrent, resize, shape, transformer, windows)
+FAMILIES = (
+    activation,
+    attention,
+    conv,
+    distance,
+    embedding,
+    normalization,
+    norms,
+    pooling,
+    qat,
+    recurrent,
+    resize,
+    shape,
+    transformer,
+    windows,
+)
 """The modules whose import fills the table of descriptions."""
 
 

@@ -279,7 +279,7 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
             _put_back(attributes[name], entries)
         for state, clone in clones:
             if state.shape != clone.shape:
-                state.detach().resize_(clone.shape)  # observers make room for the channels that they meet
+                state.resize_(clone.shape)  # observers make room for the channels that they meet
             if not _same_bits(state.detach(), clone):
                 state.detach().copy_(clone)
 

@@ -1,0 +1,100 @@
+"""FakeQuantize bit for bit against PyTorch's own functions, and in ONNX Runtime."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probe import ops
+from probe.crosscheck import crosscheck
+from probe.layer import Step
+from probe.rounding import precision_of
+
+SCALES = st.floats(2.0**-60, 2.0**60, width=32) | st.sampled_from([2.0**-7, 0.1, 1.0, 1e-3])
+RANGES = st.sampled_from([(-128, 127), (0, 255), (-127, 127), (0, 127), (-8, 7), (0, 15), (-32768, 32767), (-1, 1)])
+
+
+def values(draw, scale, high, count=64):
+    """Ties, levels, values at and beyond the ends, zeros, denormals and huge ones."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = (rng.normal(size=count) * scale * high).astype(np.float32)
+    x[:16] = ((rng.integers(-high - 2, high + 2, 16) + 0.5) * np.float64(scale)).astype(np.float32)
+    x[16:24] = (rng.integers(-high - 2, high + 2, 8) * np.float64(scale)).astype(np.float32)
+    x[24:32] = [0, -0.0, 1e-40, -1e-45, 3e38, -3e38, np.inf, -np.inf]
+    return x
+
+
+@st.composite
+def cases(draw):
+    low, high = draw(RANGES)
+    scale = float(np.float32(draw(SCALES)))
+    return values(draw, scale, max(high, -low)), scale, draw(st.integers(low, high)), low, high
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases(), nan=st.booleans())
+def test_of_a_whole_tensor(case, nan):
+    x, scale, zero, low, high = case
+    x[-1] = np.nan if nan else x[-1]
+    op = ops.FakeQuantize(size=np.float32(scale), zero_point=np.asarray(zero), low=low, high=high)
+    theirs = torch.fake_quantize_per_tensor_affine(torch.from_numpy(x), scale, zero, low, high).numpy()
+    np.testing.assert_array_equal(op.run(x)[0], theirs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), axis=st.integers(0, 2), floating=st.booleans())
+def test_by_channel(data, axis, floating):
+    low, high = data.draw(RANGES)
+    scales = np.array([data.draw(st.floats(2.0**-20, 2.0**20, width=32)) for _ in range(3)], np.float32)
+    kind = st.floats(max(low, -2), min(high, 15), width=32) if floating else st.integers(low, high)
+    zeros = np.array([data.draw(kind) for _ in range(3)], np.float32 if floating else np.int32)
+    rows = np.stack([values(data.draw, float(scale), max(high, -low)) for scale in scales])
+    x = np.moveaxis(rows.reshape(3, 8, 8), 0, axis)
+    around = [-1 if at == axis else 1 for at in range(3)]
+    op = ops.FakeQuantize(scales.reshape(around), zeros.reshape(around), low, high, zero_first=floating, wraps=True)
+    given_ = [torch.from_numpy(np.ascontiguousarray(one)) for one in (x, scales, zeros)]
+    theirs = torch.fake_quantize_per_channel_affine(*given_, axis, low, high).numpy()
+    np.testing.assert_array_equal(op.run(x)[0], theirs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(case=cases())
+def test_quantising_a_tensor_adds_the_zero_point_first(case):
+    x, scale, zero, low, high = case
+    if (low, high) not in ((-128, 127), (0, 255)) or not 1e-10 < scale < 1e10:
+        return
+    op = ops.FakeQuantize(np.float32(scale), np.asarray(zero), low, high, zero_first=True)
+    x = x[np.abs(x) < 2.0**30 * scale]  # beyond 32 bits the kernels disagree among themselves
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated; the quantised modules call it all the same
+        made = torch.quantize_per_tensor(torch.from_numpy(x), scale, zero, torch.qint8 if low else torch.quint8)
+    np.testing.assert_array_equal(op.codes(x), made.int_repr().numpy())
+    np.testing.assert_array_equal(op.run(x)[0], made.dequantize().numpy())
+
+
+@settings(max_examples=25, deadline=None)
+@given(case=cases(), zero_first=st.booleans(), wraps=st.booleans())
+def test_onnx_runtime_and_float64_within_the_allowance(case, zero_first, wraps):
+    x, scale, zero, low, high = case
+    x = x[np.abs(x) < 2.0**30 * scale][:40]
+    op = ops.FakeQuantize(np.float32(scale), np.asarray(zero), low, high, zero_first, wraps)
+    ours = op.run(x.astype(np.float64))
+    allowed = op.allowance([x.astype(np.float64)], [None], ours, precision_of("float32"))[0]
+    (theirs,) = crosscheck([Step(op)], [x], [ours])
+    assert (np.abs(theirs - ours[0]) <= allowed).all()
+    assert (np.abs(op.run(x)[0] - ours[0]) <= allowed).all()
+    inner = np.abs(x / np.float32(scale) % 1 - 0.5) > 1e-2
+    assert (allowed[inner] <= 2**-20 * np.abs(ours[0][inner]) + 1e-45).all(), "only at a tie may a level be another"
+
+
+@pytest.mark.parametrize("scale", [0.1, 3e-5, 7.0])
+def test_snapping_gives_exact_multiples(scale):
+    codes = np.arange(-300, 300)
+    x = codes.astype(np.float32) * np.float32(scale)
+    (exact,) = ops.Snap(scale).run(x.astype(np.float64))
+    np.testing.assert_array_equal(exact, codes * np.float64(np.float32(scale)))
+    (theirs,) = crosscheck([Step(ops.Snap(scale))], [x], [(exact,)])
+    assert (np.abs(theirs - exact) <= ops.Snap(scale).allowance([x], [None], (exact,), precision_of("float32"))[0]).all()
