@@ -1,15 +1,13 @@
 """Matrix products, convolutions and attention as functions."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Ref
 
+from ..attention import dot_product_attention
 from ..description import ntuple
 from .table import Function, Value, function
 
@@ -160,20 +158,8 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Ref:
-    """softmax(query · keyᵀ · scale + mask) · value over the last two axes (torch.nn.functional, its reference implementation)."""
-    if dropout_p:
-        raise Undescribed("dropout_p drops attention weights at random")
-    if enable_gqa:
-        raise Undescribed("enable_gqa has no description")
-    (*_, length, deep), (*_, positions, _) = recipe.shape(query), recipe.shape(key)
-    order = (*range(recipe.rank(key) - 2), recipe.rank(key) - 1, recipe.rank(key) - 2)
-    scores = recipe.put(ops.Product(), query, recipe.put(ops.Transpose(perm=order), key))
-    scores = recipe.put(ops.Mul(), scores, 1 / math.sqrt(deep) if scale is None else float(scale))
-    if is_causal:
-        seen = np.tril(np.ones((length, positions), bool))
-        scores = recipe.put(ops.Where(fixed=True), seen, scores, np.float64(-np.inf))
-    elif attn_mask is not None and recipe.array(attn_mask).dtype.kind == "b":
-        scores = recipe.put(ops.Where(fixed=recipe.fixed(attn_mask)), attn_mask, scores, np.float64(-np.inf))
-    elif attn_mask is not None:
-        scores = recipe.put(ops.Add(), scores, attn_mask)
-    return recipe.put(ops.Product(), recipe.put(ops.Softmax(axis=-1), scores), value)
+    """softmax(query · keyᵀ · scale + mask) · value over the last two axes, as one op (``dot_product_attention``)."""
+    q, k, v = (recipe.array(one) for one in (query, key, value))
+    mask = None if attn_mask is None else recipe.array(attn_mask)
+    op = dot_product_attention(q, k, v, mask, dropout=dropout_p, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa)
+    return recipe.put(op, query, key, value, *(() if attn_mask is None else (attn_mask,)))

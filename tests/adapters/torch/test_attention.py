@@ -214,3 +214,38 @@ def test_an_element_tells_where_its_query_looked():
     assert "of 5 positions the query gives" in inner.steps[-1].words
     weights = probe.explain(drawn(nn.Embedding(7, 4)), "", given=np.array([[3, 5]]), at=(0, 1, 2))
     assert "index 5 takes weight[5, 2]" in str(weights)
+
+
+@pytest.mark.parametrize("batch_first", BOTH)
+def test_a_hint_that_the_mask_is_causal(batch_first):
+    rng = np.random.default_rng(0)
+    module = drawn(nn.MultiheadAttention(8, 2, batch_first=batch_first))
+    x = rng.normal(size=(2, 5, 8) if batch_first else (5, 2, 8)).astype(np.float32)
+    for together in BOTH:
+        for need_weights in BOTH:
+            given = [x, np.triu(np.ones((5, 5), bool), 1)] if together else [x, x, x, np.triu(np.ones((5, 5), bool), 1)]
+            checked(module, given, ("attn_mask",), together=together, need_weights=need_weights, is_causal=True)
+
+
+class Heads(nn.Module):
+    """Grouped-query attention by the function."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
+        self.qkv = nn.Linear(8, 16)
+
+    def forward(self, x, *mask):
+        q, k, v = self.qkv(x).unflatten(-1, (4, 4)).transpose(1, 2).split([2, 1, 1], 1)
+        return nn.functional.scaled_dot_product_attention(q, k, v, *mask, enable_gqa=True, **self.options)
+
+
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.3}])
+def test_the_function(tmp_path, options):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, 8)).astype(np.float32)
+    mask = rng.random((5, 5)) < 0.6
+    for masks in ([], [mask]) if "is_causal" not in options else ([],):
+        reports = list(probe.sweep(open_model(drawn(Heads(**options))), [x, *masks]))
+        attention = [report for report in reports if "attention" in report.layer]
+        assert len(attention) == 1 and all(report.ok for report in reports), [str(report) for report in reports if not report.ok]
