@@ -200,3 +200,24 @@ def test_reversible_embedding(options):
         for call in (0, 1):
             report = probe.check(model, layer.name, [tokens, normal(rng, (2, 4, 5))], call=call)
             assert report.ok, report
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not support masking", "ignore:You are saving your model as an HDF5")
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")  # Keras 3.15 saving
+def test_a_file_with_all_of_them(keras, tmp_path):
+    """Saved, reopened and swept: every layer has its description there too."""
+    layers = keras.layers
+    tokens = keras.Input((5,), dtype="int32", name="tokens")
+    x = layers.Embedding(9, 8, mask_zero=True)(tokens)
+    y = layers.MultiHeadAttention(2, 4, output_shape=8)(x, x, use_causal_mask=True)
+    y = layers.GroupQueryAttention(4, 4, 2)(y, x) if keras.__name__ == "keras" else y
+    y = layers.EinsumDense("abc,cd->abd", (None, 8), bias_axes="d", activation="tanh")(y)
+    y = layers.Attention(use_scale=True)([y, x])
+    z = layers.AdditiveAttention()([y, x])
+    outputs = layers.Dot(2)([z, y])
+    path = tmp_path / ("net.keras" if keras.__name__ == "keras" else "net.h5")
+    keras.Model(tokens, outputs).save(path)
+    reports = list(probe.sweep(str(path), np.array([[3, 1, 2, 0, 0], [5, 7, 8, 2, 1]], "int32")))
+    assert len(reports) >= 6
+    for report in reports:
+        assert report.ok and "numpy" in report.outputs, report
