@@ -61,6 +61,12 @@ agrees(layers.LayerNormalization(axis=[1, 3]), (2, 5, 6, 4))
 agrees(layers.PReLU(shared_axes=[1]), (2, 5, 4))
 agrees(layers.Softmax(axis=[1, 2]), (2, 5, 4))
 agrees(layers.Concatenate(), (2, 5, 4), (2, 5, 3))
+for kind in ("SimpleRNN", "LSTM", "GRU"):
+    agrees(getattr(layers, kind)(3, return_sequences=True, return_state=True, go_backwards=True), (2, 5, 4))
+    agrees(layers.Bidirectional(getattr(layers, kind)(3), merge_mode="mul"), (2, 5, 4))
+agrees(layers.RNN(layers.StackedRNNCells([layers.GRUCell(3, reset_after=False), layers.LSTMCell(2)])), (2, 5, 4))
+agrees(layers.ConvLSTM2D(2, 3, padding="same", return_sequences=True), (2, 3, 6, 5, 4))
+agrees(layers.TimeDistributed(layers.Conv1D(3, 2)), (2, 5, 6, 4))
 for scale in (False, True):
     agrees(layers.Attention(use_scale=scale), (2, 4, 6), (2, 5, 6))
     agrees(layers.AdditiveAttention(use_scale=scale), (2, 4, 6), (2, 5, 6))
