@@ -235,3 +235,17 @@ def reflected_for_replicated():
 def zeros_for_circular():
     x = draw(2, 3, 6, 7)
     return nn.CircularPad2d((1, 2, 2, 0)), x, F.pad(t(x), (1, 2, 2, 0)).numpy()
+
+
+@plant("place-counting", "MaxPool2d, places")
+def argmax_by_tensorflow():
+    x = draw(2, 3, 6, 8)
+    _, places = tf.nn.max_pool_with_argmax(np.moveaxis(x, 1, -1), 2, 2, "VALID")
+    return nn.MaxPool2d(2, return_indices=True), x, [None, np.moveaxis(places.numpy(), -1, 1)]
+
+
+@plant("place-counting", "MaxPool2d, places")
+def places_by_onnx():
+    x = draw(2, 3, 6, 8)
+    _, places = F.max_pool2d(t(x), 2, return_indices=True)
+    return nn.MaxPool2d(2, return_indices=True), x, [None, places.numpy() + np.arange(6).reshape(2, 3, 1, 1) * 48]

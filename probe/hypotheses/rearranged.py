@@ -1,7 +1,7 @@
 """Mistakes of layers that split channels and weave them again, of columns, and of norms over neighbours."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -136,3 +136,48 @@ def missing_scale(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.RMSNormalization):
         if op.scale is not None:
             yield case.edit("the scale is ignored", case.changed(position, scale=None))
+
+
+@dataclass(frozen=True, eq=False)
+class _Recounted(ops.Op):
+    """A pooling whose places are counted otherwise: in the whole tensor, or with the channels fastest."""
+
+    op: ops.Op
+    way: str
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        values, places = self.op.run(*inputs)
+        shape = inputs[0].shape
+        rank = values.ndim - 2
+        batch, channel = (np.arange(n).reshape(-1, *(1,) * (rank + 1 - axis)) for axis, n in enumerate(shape[:2]))
+        plane = int(np.prod(shape[2:]))
+        match self.way:
+            case "counted in the whole tensor":
+                return values, places + (batch * shape[1] + channel) * plane
+            case "counted in the sample":
+                return values, places + channel * plane
+            case "counted in the sample, the channels last":
+                return values, places * shape[1] + channel
+            case "counted column by column":
+                where = np.unravel_index(places, shape[2:])
+                return values, np.ravel_multi_index(where[::-1], shape[:1:-1])
+        return values, places + 1
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        return self.op.allowance(inputs, slacks, outputs, precision)
+
+
+@hypothesis("place-counting")
+def place_counting(case: Case) -> Iterator[Edit]:
+    """The places of maxima counted in another order or from another start.
+
+    PyTorch counts them in their plane, row by row; ONNX in the whole tensor, batch and channels included; TensorFlow's
+    max_pool_with_argmax in the sample, channels last. Matlab and Fortran count columns first, and from 1.
+    """
+    ways = ("counted in the whole tensor", "counted in the sample", "counted in the sample, the channels last")
+    for position, op in case.having(ops.MaxPoolIndices, ops.AdaptiveMaxPoolIndices):
+        if case.input_of(position).ndim < 3:
+            continue
+        for way in (*ways, "counted column by column", "counted from 1"):
+            steps = case.with_op(position, _Recounted(op, way))
+            yield case.edit(f"the places are {way}", steps, do="count them in their plane, row by row")
