@@ -173,7 +173,8 @@ def _fake_quantised(used: Any, variable: Any, quantizer: Any, variables: Mapping
     step = np.atleast_1d(op.step())
     scale = f"{step.min():g}" if step.min() == step.max() else f"{step.min():g} to {step.max():g} by channel"
     options = f"{op.bits} bits" + (", narrow" if op.narrow else "")
-    words = f"{type(quantizer).__name__}({options}): scale {scale}, {op.levels + 1} levels, {clipped} value{'' if clipped == 1 else 's'} clipped"
+    counted = f"{clipped} value{'' if clipped == 1 else 's'} clipped"
+    words = f"{type(quantizer).__name__}({options}): scale {scale}, {op.levels + 1} levels, {counted}"
     grid = Grid(op.step(), op.bits, zero_point=op.zero_point().astype(np.int64) - 2 ** (op.bits - 1))
     parts = {"{}_" + key.removesuffix("_var"): array_of(one, tf_keras) for key, one in (variables or {}).items()}
     return Weight("{}", stored, value, (words,), parts, grid=grid)
