@@ -153,7 +153,7 @@ def _allowed(
         theirs = outputs[output] if output < len(outputs) else None
         if theirs is not None and theirs.shape == value.shape:
             with np.errstate(invalid="ignore"):
-                error = np.subtract(theirs, value, dtype=np.float64)
+                error = np.asarray(np.subtract(theirs, value, dtype=np.float64))  # without axes it is no array
                 np.abs(error, out=error)
             allowed = settle(ours.steps, ours.inputs, ours.values, precision, error, allowed, output)
         looked.append(allowed)

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from probe.blocks import places
 from probe.hypotheses.base import Case, Edit
 from probe.layer import Ref, Step, Weight
 from probe.ops import AddConstant, BatchNormalization, Conv, MatMul, MulConstant
@@ -128,7 +129,7 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
             wrong = known[~(np.abs(observed[known] - healthy[known]) <= slack[known])]
         chosen = [rng.choice(part, min(part.size, count // 2), replace=False) for part in (wrong, known)]
         known = np.unique(np.concatenate(chosen))
-    return Sample(np.unravel_index(known, case.observed.shape), observed[known], healthy[known], slack[known])
+    return Sample(places(known, case.observed.shape), observed[known], healthy[known], slack[known])
 
 
 def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:

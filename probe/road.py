@@ -157,7 +157,7 @@ def sweep(
     if expected is not None:
         names = model.names()
         for name in expected:
-            if name not in names:
+            if name not in names and not getattr(model, "between", _never)(name):
                 raise UnknownLayer(name, [one.name for one in model.layers])
     return _swept(model, arrays, how, expected, layers, seed)
 

@@ -225,7 +225,8 @@ class _Road:
         if not isinstance(group.factor, Weight):
             ref = self.steps[position].sources(position)[group.factor]
             named_as = self.labels(ref, group.factor_where, layout)
-            return [_Factor(label[0], label[1], float(one), None) for label, one in zip(named_as, self.array(ref)[places], strict=True)]
+            values = np.broadcast_to(self.array(ref)[places], len(named_as))  # an array without axes has one element for all
+            return [_Factor(label[0], label[1], float(one), None) for label, one in zip(named_as, values, strict=True)]
         weight = group.factor
         indices = weight.index_of(places)
         used = weight.value[places].astype(np.float64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.blocks import places
 from probe.hypotheses.base import Case, Edit, more
 from probe.hypotheses.formats import narrow_weights, narrowed, summing
 from probe.ops.base import Indices, Sum
@@ -54,7 +55,7 @@ class Accumulated(Sum):
             raise ValueError(f"{shaped.size * count} products are too many to add up one after another")
         out, step = np.empty(shaped.size), max(1, _BLOCK // count)
         for start in range(0, shaped.size, step):
-            where = np.unravel_index(np.arange(start, min(start + step, shaped.size)), shaped.shape)
+            where = places(np.arange(start, min(start + step, shaped.size)), shaped.shape)
             out[start : start + step] = self.products(inputs, where)[:, 0, 0]
         return (out.reshape(shaped.shape),)
 

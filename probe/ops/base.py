@@ -201,7 +201,8 @@ class Rearrangement(Op):
         """Where the output's elements (a row each) stand in the inputs: which input, -1 for none, and the element there."""
         back = self.origin(tuple(where.T), inputs)
         assert back is not None
-        return np.zeros(len(where), int), np.stack(back, axis=1) if back else np.zeros((len(where), 0), int)
+        rows = [np.broadcast_to(one, len(where)) for one in back]  # an output without axes names one element
+        return np.zeros(len(where), int), np.stack(rows, axis=1) if rows else np.zeros((len(where), 0), int)
 
     def reach(self, mask, inputs):
         reached = tuple(np.zeros(x.shape, bool) for x in inputs)
