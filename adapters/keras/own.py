@@ -63,15 +63,16 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
 
     try:
         outputs = _run_nodes(call, symbols, result, values, run)
-    except Undescribed:
-        raise
+    except Undescribed as error:
+        raise Undescribed(_advice(layer, str(error))) from None
     except Exception as error:
         raise Undescribed(_advice(layer, f"running its operations one by one failed ({type(error).__name__})")) from None
     return Description(steps.ended(*(held[id(one)][1] for one in outputs)))
 
 
 def _advice(layer: Any, why: str) -> str:
-    return f"{type(layer).__name__} has no description, and its `call` cannot be followed: {why}"
+    told = f"{type(layer).__name__} has no description, and its `call` cannot be followed"
+    return why if why.startswith(told) else f"{told}: {why} (@probe.describes tells what it computes)"
 
 
 def _inputs(layer: Any, call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:

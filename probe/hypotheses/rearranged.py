@@ -8,7 +8,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.base import Case, Edit, Reordered, hypothesis, more
-from probe.layer import Step
+from probe.layer import Ref, Step
 
 __all__: list[str] = []
 
@@ -17,7 +17,8 @@ def _woven(case: Case) -> Iterator[tuple[int, ops.Reshape, ops.Transpose, ops.Re
     """A Reshape, a Transpose and a Reshape in a row: pixel and channel shuffles."""
     for position in range(len(case.steps) - 2):
         first, middle, last = (step.op for step in case.steps[position : position + 3])
-        if isinstance(first, ops.Reshape) and isinstance(middle, ops.Transpose) and isinstance(last, ops.Reshape):
+        row = all(case.steps[at].sources(at) == (Ref(at - 1),) for at in (position + 1, position + 2))
+        if row and isinstance(first, ops.Reshape) and isinstance(middle, ops.Transpose) and isinstance(last, ops.Reshape):
             yield position, first, middle, last
 
 
