@@ -71,14 +71,14 @@ def recurrence(
         raise Undescribed("dropout is active in it")
     if getattr(layer, "stateful", False) and states and call.legacy:
         raise Undescribed("it is stateful and was called with initial states")
-    begun = list(states) or [steps.add(ops.Constant(state)) for state in call.states.get(id(layer), ())]
+    begun = list(states) or [steps.put(ops.Constant(state)) for state in call.states.get(id(layer), ())]
     major = getattr(layer, "time_major", False)
     first = getattr(layer.cell, "data_format", None) == "channels_first"
     into, back = _orders(len(shape), first)
     count = shape[0] if major else shape[1]
-    x = x if major and len(shape) == 3 else steps.add(ops.Transpose(perm=into), x)
+    x = x if major and len(shape) == 3 else steps.put(ops.Transpose(perm=into), x)
     if mask is not None and not major:
-        mask = steps.add(ops.Transpose(perm=(1, 0)), mask)
+        mask = steps.put(ops.Transpose(perm=(1, 0)), mask)
     cells = layer.cell.cells if _stacked(layer.cell) else (layer.cell,)
     spatial = tuple(shape[axis] for axis in into[3:])
     begun = [_turned(steps, state, len(shape) - 1, first) for state in begun]
@@ -93,15 +93,15 @@ def recurrence(
         }
         named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
         op = replace(_op(cell, call, named, spatial), **options)
-        x = steps.add(op, x, *(() if mask is None else (mask,)), *given)
+        x = steps.put(op, x, *(() if mask is None else (mask,)), *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
     rank = len(shape)
     at = (0 if layer.go_backwards else count - 1,)
-    last = steps.add(ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x)
-    last = steps.add(ops.Squeeze(axes=(0,)), last)
+    last = steps.put(ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x)
+    last = steps.put(ops.Squeeze(axes=(0,)), last)
     last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
-    sequence = steps.add(ops.Flip(axis=0), x) if layer.go_backwards else x
-    return Read(sequence if major and rank == 3 else steps.add(ops.Transpose(perm=back), sequence), last, tuple(ended))
+    sequence = steps.put(ops.Flip(axis=0), x) if layer.go_backwards else x
+    return Read(sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence), last, tuple(ended))
 
 
 def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -116,7 +116,7 @@ def _turned(steps: Steps, state: Ref, rank: int, channels_first: bool, out: bool
     if rank == 2 or channels_first:
         return state
     perm = (0, *range(2, rank), 1) if out else (0, rank - 1, *range(1, rank - 1))
-    return steps.add(ops.Transpose(perm=perm), state)
+    return steps.put(ops.Transpose(perm=perm), state)
 
 
 def _flat(value: Any) -> list[Ref]:
@@ -211,12 +211,12 @@ def _cell(layer: Any, call: Call) -> Description:
     if call.training and _dropping(layer):
         raise Undescribed("dropout is active in it")
     steps, ended = Steps(), list[Ref]()
-    x = steps.add(ops.Unsqueeze(axes=(0,)), x)
+    x = steps.put(ops.Unsqueeze(axes=(0,)), x)
     for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):
         given, states = states[: _count(cell)], states[_count(cell) :]
         op = replace(_op(cell, call, f"cells.{index}." if _stacked(layer) else ""), has_states=True)
-        x = steps.add(op, x, *given)
+        x = steps.put(op, x, *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
-    output = steps.add(ops.Squeeze(axes=(0,)), x)
+    output = steps.put(ops.Squeeze(axes=(0,)), x)
     names = ("output", *(f"state {index}" for index in range(len(ended))))
     return Description(steps.ended(output, *ended), ("batch", "features"), ("batch", "units"), names)

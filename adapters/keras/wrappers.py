@@ -38,13 +38,13 @@ def _bidirectional(layer: Any, call: Call) -> Description:
     major = bool(getattr(layer.forward_layer, "time_major", False))
     time = ("time", "batch") if major else ("batch", "time")
     whole = bool(layer.forward_layer.return_sequences)
-    turned = steps.add(ops.Flip(axis=0 if major else 1), second.sequence) if whole else second.last
+    turned = steps.put(ops.Flip(axis=0 if major else 1), second.sequence) if whole else second.last
     pair = (first.sequence if whole else first.last, turned)
     mode = layer.merge_mode
     if mode is not None and mode != "concat" and mode not in _MERGED:
         raise Undescribed(f"its merge mode is {mode!r}")
     last = len(shape) - 1 if whole else len(shape) - 2
-    merged = pair if mode is None else (steps.add(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
+    merged = pair if mode is None else (steps.put(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
     outputs = (*merged, *((*first.states, *second.states) if layer.forward_layer.return_state else ()))
     names: tuple[str, ...] = ("forward", "backward") if mode is None else ("output",)
     names += tuple(f"{way} state {index}" for way, read in (("forward", first), ("backward", second)) for index in range(len(read.states)))
@@ -67,11 +67,11 @@ def _time_distributed(layer: Any, call: Call) -> Description:
     steps = Steps()
     if not call.legacy and (call.training or _across(inner, x.ndim - 1)):
         parts = [_one_step(steps, inner, call, t) for t in range(count)]
-        made = steps.add(ops.Concat(axis=1), *parts) if count > 1 else parts[0]
+        made = steps.put(ops.Concat(axis=1), *parts) if count > 1 else parts[0]
         return Description(steps.ended(made), ("batch", "time", *_unnamed(x.ndim - 2)), ())
-    merged = steps.add(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
+    merged = steps.put(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
     found = _inner(inner, call, x.reshape(batch * count, *rest))
-    outputs = [steps.add(ops.Grouped(count=count), one) for one in steps.include(found.steps, merged)]
+    outputs = [steps.put(ops.Grouped(count=count), one) for one in steps.include(found.steps, merged)]
     axes = [("batch", "time", *names[1:]) if names else () for names in (found.input_axes, found.output_axes)]
     return Description(steps.ended(*outputs), axes[0] or ("batch", "time", *_unnamed(x.ndim - 2)), axes[1], found.output_names)
 
@@ -82,10 +82,10 @@ def _unnamed(count: int) -> tuple[str, ...]:
 
 def _one_step(steps: Steps, inner: Any, call: Call, t: int) -> Ref:
     rest = call.shape[2:]
-    part = steps.add(ops.Slice(starts=(0, t, *(0 for _ in rest)), stops=(None, t + 1, *(None for _ in rest))), Ref(-1))
-    part = steps.add(ops.Squeeze(axes=(1,)), part)
+    part = steps.put(ops.Slice(starts=(0, t, *(0 for _ in rest)), stops=(None, t + 1, *(None for _ in rest))), Ref(-1))
+    part = steps.put(ops.Squeeze(axes=(1,)), part)
     (made,) = steps.include(_inner(inner, call, call.inputs[0][:, t]).steps, part)
-    return steps.add(ops.Unsqueeze(axes=(1,)), made)
+    return steps.put(ops.Unsqueeze(axes=(1,)), made)
 
 
 def _heedless(inner: Any) -> bool:

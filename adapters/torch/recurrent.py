@@ -30,8 +30,8 @@ def recurrence(module: Any, call: Call) -> Description:
         mask = None
     else:
         packed = _Sizes(given, call)
-        batched, mask = True, steps.add(Constant(packed.mask))
-        x = steps.add(Unpacked(packed.sizes), given.data)
+        batched, mask = True, steps.put(Constant(packed.mask))
+        x = steps.put(Unpacked(packed.sizes), given.data)
     begun = _initial(module, call, steps, batched, packed)
     ways = 2 if module.bidirectional else 1
     last: list[Ref] = []
@@ -40,9 +40,9 @@ def recurrence(module: Any, call: Call) -> Description:
         for way in range(ways):
             op = _op(module, call, f"_l{layer}" + "_reverse" * way, bool(way), mask is not None, begun is not None)
             states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
-            outputs.append(steps.add(op, x, *(() if mask is None else (mask,)), *states))
+            outputs.append(steps.put(op, x, *(() if mask is None else (mask,)), *states))
         last += outputs
-        x = outputs[0] if ways == 1 else steps.add(Concat(axis=2), *outputs)
+        x = outputs[0] if ways == 1 else steps.put(Concat(axis=2), *outputs)
     if packed is not None:
         batch = max(packed.sizes)
     else:
@@ -50,13 +50,13 @@ def recurrence(module: Any, call: Call) -> Description:
     ended = [_stacked(steps, last, index, batch, batched, packed) for index in range(1, 1 + len(names))]
     if packed is not None:
         told = tuple(f"output.{name}" for name, part in zip(given._fields, given, strict=True) if part is not None)
-        x = steps.add(Packed(packed.sizes), x)
+        x = steps.put(Packed(packed.sizes), x)
         return Description(steps.ended(x, *packed.rest, *ended), output_names=(*told, *names))
     axes: tuple[str, ...] = ("batch", "steps") if module.batch_first else ("steps", "batch")
     if not batched:
         axes, x = ("steps",), _squeezed(steps, x, call.inputs[given.index].shape[0])
     elif module.batch_first:
-        x = steps.add(Transpose(perm=(1, 0, 2)), x)
+        x = steps.put(Transpose(perm=(1, 0, 2)), x)
     return Description(steps.ended(x, *ended), (*axes, "features"), (*axes, "units"), ("output", *names))
 
 
@@ -80,12 +80,12 @@ def _kind(module: Any) -> str:
 def _steps_first(steps: Steps, x: Ref, shape: tuple[int, ...], batch_first: bool) -> Ref:
     """The input as (steps, batch, features)."""
     if len(shape) == 2:
-        return steps.add(Reshape(shape=(shape[0], 1, shape[1])), x)
-    return steps.add(Transpose(perm=(1, 0, 2)), x) if batch_first else x
+        return steps.put(Reshape(shape=(shape[0], 1, shape[1])), x)
+    return steps.put(Transpose(perm=(1, 0, 2)), x) if batch_first else x
 
 
 def _squeezed(steps: Steps, x: Ref, count: int) -> Ref:
-    return steps.add(Reshape(shape=(count, -1)), x)
+    return steps.put(Reshape(shape=(count, -1)), x)
 
 
 def _initial(module: Any, call: Call, steps: Steps, batched: bool, packed: _Sizes | None) -> list[list[Ref]] | None:
@@ -96,24 +96,24 @@ def _initial(module: Any, call: Call, steps: Steps, batched: bool, packed: _Size
     found = []
     for ref in given if isinstance(given, tuple | list) else (given,):
         shape = call.inputs[ref.index].shape
-        whole = ref if batched else steps.add(Reshape(shape=(shape[0], 1, shape[1])), ref)
+        whole = ref if batched else steps.put(Reshape(shape=(shape[0], 1, shape[1])), ref)
         if packed is not None and packed.sorted is not None:
-            whole = steps.add(Take(axis=1, order=packed.sorted), whole)
+            whole = steps.put(Take(axis=1, order=packed.sorted), whole)
         parts = []
         for at in range(shape[0]):
-            part = steps.add(Slice(starts=(at, 0, 0), stops=(at + 1, None, None)), whole)
-            parts.append(steps.add(Reshape(shape=(-1, shape[-1])), part))
+            part = steps.put(Slice(starts=(at, 0, 0), stops=(at + 1, None, None)), whole)
+            parts.append(steps.put(Reshape(shape=(-1, shape[-1])), part))
         found.append(parts)
     return found
 
 
 def _stacked(steps: Steps, last: list[Ref], index: int, batch: int, batched: bool, packed: _Sizes | None) -> Ref:
     """The last states of all layers and directions as one tensor."""
-    whole = steps.add(Concat(axis=0), *(Ref(ref.step, index) for ref in last)) if len(last) > 1 else Ref(last[0].step, index)
+    whole = steps.put(Concat(axis=0), *(Ref(ref.step, index) for ref in last)) if len(last) > 1 else Ref(last[0].step, index)
     if not batched:
         return whole
-    whole = steps.add(Reshape(shape=(len(last), batch, -1)), whole)
-    return whole if packed is None or packed.unsorted is None else steps.add(Take(axis=1, order=packed.unsorted), whole)
+    whole = steps.put(Reshape(shape=(len(last), batch, -1)), whole)
+    return whole if packed is None or packed.unsorted is None else steps.put(Take(axis=1, order=packed.unsorted), whole)
 
 
 def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool) -> Op:
@@ -143,11 +143,11 @@ def cell(module: Any, call: Call) -> Description:
     steps, given = Steps(), call.arguments["input"]
     shape = call.inputs[given.index].shape
     batch = shape[0] if len(shape) == 2 else 1
-    x = steps.add(Reshape(shape=(1, batch, shape[-1])), given)
+    x = steps.put(Reshape(shape=(1, batch, shape[-1])), given)
     hx = call.arguments.get("hx")
     states = () if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
     if len(shape) == 1:
-        states = tuple(steps.add(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states)
+        states = tuple(steps.put(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states)
     shared: dict[str, Any] = {
         "kernel": call.required("weight_ih", axes=(1, 0)),
         "recurrent": call.required("weight_hh", axes=(1, 0)),
@@ -164,9 +164,9 @@ def cell(module: Any, call: Call) -> Description:
             op = GRU(**shared, gates="rzh")
         case _:
             op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
-    made = steps.add(op, x, *states)
+    made = steps.put(op, x, *states)
     count = 2 if kind == "LSTMCell" else 1
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]
-    ended = [steps.add(Reshape(shape=(*out, -1)), Ref(made.step, index)) for index in range(1, 1 + count)]
+    ended = [steps.put(Reshape(shape=(*out, -1)), Ref(made.step, index)) for index in range(1, 1 + count)]
     return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c")[:count] if count > 1 else ())

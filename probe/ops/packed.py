@@ -18,7 +18,7 @@ def _places(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Unpacked(Rearrangement):
-    """Rows (rows, features) as (steps, batch, features); ``sizes`` are the samples that have each step, and the rest is 0."""
+    """Rows (rows, ...) as (steps, batch, ...); ``sizes`` are the samples that have each step, and the rest is 0."""
 
     sizes: tuple[int, ...]
 
@@ -29,21 +29,21 @@ class Unpacked(Rearrangement):
         return (out,)
 
     def emit(self, graph, *inputs):
-        wide = max(self.sizes)
+        wide, rank = max(self.sizes), len(graph.shape(inputs[0]))
         where = np.full((len(self.sizes), wide), sum(self.sizes))
         where[_places(self.sizes)] = np.arange(sum(self.sizes))
-        padded = graph.op("Pad", inputs[0], graph.const([0, 0, 1, 0]))
+        padded = graph.op("Pad", inputs[0], graph.const([*([0] * rank), 1, *([0] * (rank - 1))]))
         return (graph.op("Gather", padded, graph.const(where)),)
 
     def follow(self, where, inputs):
         starts = np.concatenate([[0], np.cumsum(self.sizes)])
         inside = where[:, 1] < np.asarray(self.sizes)[where[:, 0]]
-        return np.where(inside, 0, -1), np.stack([starts[where[:, 0]] + where[:, 1], where[:, 2]], axis=1)
+        return np.where(inside, 0, -1), np.column_stack([starts[where[:, 0]] + where[:, 1], where[:, 2:]])
 
 
 @dataclass(frozen=True, eq=False)
 class Packed(Rearrangement):
-    """(steps, batch, features) as rows (rows, features): of each step the first ``sizes`` samples."""
+    """(steps, batch, ...) as rows (rows, ...): of each step the first ``sizes`` samples."""
 
     sizes: tuple[int, ...]
 
@@ -55,7 +55,7 @@ class Packed(Rearrangement):
 
     def origin(self, where, inputs):
         steps, samples = _places(self.sizes)
-        return steps[where[0]], samples[where[0]], where[1]
+        return steps[where[0]], samples[where[0]], *where[1:]
 
 
 @dataclass(frozen=True, eq=False)

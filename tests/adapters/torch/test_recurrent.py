@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe.adapters.torch import open_model
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import probe
 
@@ -169,3 +169,24 @@ def test_saved_and_reopened(tmp_path):
     x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
     for report in probe.sweep(probe.open_model(tmp_path / "net.pt", factory=lambda: module), x):
         assert report.ok, str(report)
+
+
+class Packing(nn.Module):
+    """A recurrence between packing and unpacking, as sequences of different lengths are usually read."""
+
+    def __init__(self, batch_first, value, total):
+        super().__init__()
+        self.inner, self.batch_first, self.value, self.total = nn.GRU(6, 3, batch_first=batch_first), batch_first, value, total
+        self.before, self.after = nn.Linear(4, 6), nn.Linear(3, 2)
+
+    def forward(self, x):
+        packed = pack_padded_sequence(self.before(x), torch.tensor([3, 5, 2]), self.batch_first, enforce_sorted=False)
+        return self.after(pad_packed_sequence(self.inner(packed)[0], self.batch_first, self.value, self.total)[0])
+
+
+@pytest.mark.parametrize(("batch_first", "value", "total"), [(True, 0.0, None), (False, -1.5, 7)])
+def test_packing_and_unpacking_between_the_modules(batch_first, value, total):
+    x = np.random.default_rng(0).normal(size=(3, 5, 4) if batch_first else (5, 3, 4)).astype(np.float32)
+    reports = {report.layer: report for report in probe.sweep(drawn(Packing(batch_first, value, total)), x)}
+    assert {"before", "/pack", "inner", "/unpack", "after"} <= set(reports)
+    assert all(report.ok for report in reports.values()), [str(report) for report in reports.values() if not report.ok]
