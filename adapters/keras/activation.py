@@ -74,7 +74,7 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
         adapter = importlib.import_module(ADAPTERS[type(activation).__module__.partition(".")[0]], __package__)
         return adapter.quantized_activation_steps(activation, call, ndim)
     if isinstance(activation, call.namespace.layers.Layer):
-        if DESCRIBED[described_class(activation).__name__] != ".activation":
+        if DESCRIBED.get(described_class(activation).__name__) != ".activation":
             raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")
         inner = Call(activation, call.namespace, (np.empty((0,) * ndim),), activation.compute_dtype)
         return describe(activation, inner).steps

@@ -17,7 +17,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 
-from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS
+from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
 __all__ = [
     "REGISTERED",
@@ -171,7 +171,7 @@ def describes(*names: str, arguments: Collection[str] = ()) -> Callable[[Describ
 def described_class(layer: Any, watched: Collection[str] = ()) -> type:
     """The class along the layer's MRO whose description holds for it; Undescribed with the reason where there is none."""
     kind = type(layer)
-    found = next((cls for cls in kind.__mro__ if cls.__name__ in DESCRIBED and _root(cls) in ROOTS), None)
+    found = next((cls for cls in kind.__mro__ if _key(cls) in DESCRIBED and _root(cls) in ROOTS), None)
     if found is None:
         raise Undescribed(f"{kind.__name__} has no description")
     for cls in kind.__mro__[: kind.__mro__.index(found)]:
@@ -205,7 +205,7 @@ def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]
             raise Undescribed(f"the function {symbol} of TensorFlow has no description")
         return f"tf.{symbol}", FUNCTIONS[symbol]
     if not kind.__module__.startswith("keras.src.ops."):
-        name = described_class(layer, watched).__name__
+        name = _key(described_class(layer, watched))
         return name, DESCRIBED[name]
     if kind.__name__ not in OPERATIONS:
         raise Undescribed(f"{kind.__name__} of keras.ops has no description")
@@ -214,6 +214,10 @@ def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]
 
 def _root(cls: type) -> str:
     return cls.__module__.partition(".")[0]
+
+
+def _key(cls: type) -> str:
+    return key_of(_root(cls), cls.__name__)
 
 
 def _is_method(value: Any) -> bool:
@@ -227,7 +231,7 @@ def describe(layer: Any, call: Call) -> Description:
         importlib.import_module(module, __package__)
     if name not in REGISTERED:
         raise Undescribed(f"{name} is described as a part of the layer around it")
-    for argument, value in () if "." in name else call.arguments.items():
+    for argument, value in () if name.startswith(("ops.", "tf.")) else call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue
         if argument == "mask" and name in _IGNORES_MASK:

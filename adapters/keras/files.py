@@ -23,7 +23,7 @@ from probe.layer import Layer
 from .hdf5 import Read, Unusual, shapes
 from .left_out import FOLLOWED
 from .safety import QKERAS, TFMOT, objects
-from .table import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS
+from .table import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
 __all__ = ["File", "listing", "read"]
 
@@ -66,7 +66,7 @@ class File:
         values = [found.value for found in objects(self.config)]
         # keras.ops has operations of the same names, such as Clip.
         return any(
-            (value["class_name"] in QKERAS and not str(value.get("module")).startswith("keras.src.ops."))
+            (value["class_name"] in QKERAS and not str(value.get("module")).startswith(("keras.src.ops.", "hgq.")))
             or str(value.get("module")).startswith("qkeras.")
             for value in values
         )
@@ -177,6 +177,8 @@ def _why(entry: Mapping[str, Any], kind: str) -> str:
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         called = entry["config"].get("function")
         return "" if called in FUNCTIONS else f"the function {called} of TensorFlow has no description"
+    if module.partition(".")[0] == "hgq":
+        return "" if key_of("hgq", kind) in DESCRIBED else f"{kind} has no description"
     own = entry["class_name"] != kind or module.partition(".")[0] not in ROOTS or entry.get("registered_name") not in (None, kind)
     return f"{kind} has no description" if own or kind not in DESCRIBED else ""
 

@@ -53,7 +53,7 @@ def qkeras() -> Any:
     return adapter
 
 
-_EXTRAS = {"tensorflow_model_optimization": "tfmot"}
+_EXTRAS = {"hgq": "hgq", "tensorflow_model_optimization": "tfmot"}
 """Package -> the extra that installs it."""
 
 

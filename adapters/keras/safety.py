@@ -34,6 +34,12 @@ TFMOT = frozenset(
 )
 """Classes of TensorFlow Model Optimization: its wrappers, how they quantise, and when they prune."""
 
+_HGQ = frozenset(name.partition(".")[2] for name in DESCRIBED if name.startswith("hgq.")) | frozenset(
+    "Constant DefaultBitwidthMapper Max Min MinMax MonoL1 QConvT1D QConvT2D QDenseT QEinsumDenseT QGRU QLIF QLIFCell QLinformerAttention "
+    "QLinformerAttentionT QMultiHeadAttention QMultiHeadAttentionT QSimpleRNN QSimpleSNN QSimpleSNNCell QuantizerConfig".split()
+)
+"""Classes of HGQ2, which Keras registers as "hgq>QDense"."""
+
 _LAYERS = frozenset(
     "Functional InputLayer Model Sequential "
     "AdditiveAttention Attention Bidirectional CategoryEncoding CenterCrop Conv1DTranspose Conv2DTranspose Conv3DTranspose ConvLSTM1D "
@@ -133,6 +139,8 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
         known = called in _HARMLESS and registered in (None, kind) and _root(module) in (None, *ROOTS)
         return "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
     if registered in (None, kind) and (module in _OPERATION_MODULES or (found.compiled and module in _TRAINING_MODULES)):
+        return ""
+    if _root(module) == "hgq" and kind.removeprefix("hgq>") in _HGQ and registered in (None, f"hgq>{kind.removeprefix('hgq>')}"):
         return ""
     if kind in _DATA or (kind in _CLASSES and registered in (None, kind) and _root(module) in (None, *ROOTS)):
         return ""

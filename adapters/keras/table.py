@@ -4,9 +4,9 @@ The listing of a file and the allow list for untrusted files read this table; ``
 with what the modules register. Modules are named relatively to ``adapters.keras``.
 """
 
-__all__ = ["ADAPTERS", "DESCRIBED", "FUNCTIONS", "OPERATIONS", "ROOTS"]
+__all__ = ["ADAPTERS", "DESCRIBED", "FUNCTIONS", "OPERATIONS", "ROOTS", "key_of"]
 
-ADAPTERS = {"tensorflow_model_optimization": "..tfmot"}
+ADAPTERS = {"hgq": "..hgq", "tensorflow_model_optimization": "..tfmot"}
 """Packages of layers -> their adapter, which is imported for a model that has any of them (QKeras' has a place of its own)."""
 
 ROOTS = ("keras", "tf_keras", "qkeras", *ADAPTERS)
@@ -150,6 +150,16 @@ _FAMILIES = {
         "QuantizeWrapper",
         "QuantizeWrapperV2",
     ),
+    "..hgq": tuple(
+        f"hgq.{name}"
+        for name in (
+            "QAdd QAffinedUnaryFunctionLUT QAveragePooling1D QAveragePooling2D QAveragePooling3D QAveragePow2 QBatchNormDense "
+            "QBatchNormalization QConv1D QConv2D QConv3D QDense QDot QEinsum QEinsumDense QEinsumDenseBatchnorm "
+            "QGlobalAveragePooling1D QGlobalAveragePooling2D QGlobalAveragePooling3D QGlobalMaxPooling1D QGlobalMaxPooling2D "
+            "QGlobalMaxPooling3D QMaxPooling1D QMaxPooling2D QMaxPooling3D QMaximum QMeanPow2 QMinimum QMultiply QSoftmax QSubtract "
+            "QSum QUnaryFunctionLUT Quantizer"
+        ).split()
+    ),
     "..qkeras": (
         "QActivation",
         "QAdaptiveActivation",
@@ -174,6 +184,12 @@ _FAMILIES = {
         "QSimpleRNNCell",
     ),
 }
+
+
+def key_of(package: str, name: str) -> str:
+    """What a class is called in ``DESCRIBED``: HGQ2 has layers of the same names as QKeras'."""
+    return f"hgq.{name}" if package == "hgq" else name
+
 
 DESCRIBED: dict[str, str] = {name: module for module, names in _FAMILIES.items() for name in names}
 """Class name -> the module that describes it."""

@@ -18,6 +18,7 @@ from probe.ops.elementary import *
 from probe.ops.embedding import *
 from probe.ops.encoding import *
 from probe.ops.fake_quant import *
+from probe.ops.fixed_point import *
 from probe.ops.flip import *
 from probe.ops.fold import *
 from probe.ops.index import *
