@@ -158,9 +158,10 @@ case("Softmax2d", spatial(2, ""), unbatched=BOTH)
 case("GLU", ranks, dim=[1, -3, -1], axes=[3, 4])
 case("Flatten", ranks, start_dim=[1, 0, 2], end_dim=[-1, 2, -2], axes=[4, 5])
 case("Unflatten", anything, dim=[1, -3], unflattened_size=[(2, 3), (3, -1), [2, 1, 3]])
+RANK_OF = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}
 case(
     "Upsample",
-    lambda o, n: anything(o, (*n, 4))[: o["axes"]] if o["axes"] < 5 else (n[0], 3, *n[1:]),
+    lambda o, n: (n[0], 3, *n[1:])[: RANK_OF.get(o["mode"], o["axes"])],
     size=[None, 7, 12],
     scale_factor=[None, 2, 1.5, 0.7, 1.3],
     mode=["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area"],
