@@ -122,7 +122,6 @@ def net(keras):
 AGAIN = """
 import sys
 
-sys.modules["tensorflow"] = None
 import numpy as np
 
 import probe
@@ -136,10 +135,10 @@ for name in sorted({key.split("|")[0] for key in saved}):
     assert report.verdict == "agree" or "own range" in report.sentence, str(report)
     for party in ("numpy", "onnx"):
         theirs, ours = report.outputs[party], saved[f"{name}|{party}"]
-        # In a sweep ONNX Runtime has one thread, here it splits its sums.
-        exact = party == "numpy" and theirs.tobytes() == ours.tobytes()
-        near = party == "onnx" and np.allclose(theirs, ours, rtol=1e-5, atol=1e-6 * abs(ours).max())
-        assert exact or near, f"{name}: {party} differs by {abs(theirs - ours).max()}"
+        # In a sweep both have one thread; here they split their sums, which moves last places of float64 and of float32.
+        share = {"numpy": 1e-13, "onnx": 1e-6}[party]
+        near = np.allclose(theirs, ours, rtol=10 * share, atol=share * abs(ours).max())
+        assert theirs.tobytes() == ours.tobytes() or near, f"{name}: {party} differs by {abs(theirs - ours).max()}"
 assert " on torch " in model.framework
 """
 
