@@ -37,7 +37,7 @@ def blind_spots(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Val
         return ()
     if inputs and inputs[0].size > 1 and inputs[0].min() == inputs[0].max():
         told.append("the input is constant: any other order of its elements gives the same output")
-    return tuple(told)
+    return tuple(dict.fromkeys(told))
 
 
 def _convolution(op: Conv, x: np.ndarray) -> list[str]:
