@@ -135,9 +135,16 @@ class ConvTranspose(Sum):
         return out
 
     def incoming(self, slack):
-        if self.weight is None:
-            raise NotImplementedError("a kernel that is an input carries its own slack")
+        assert self.weight is not None
         return np.sqrt(self._squares(slack, self.weight.value))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().allowance(inputs, slacks if self.weight is not None else (None,), outputs, precision, where)
+        if self.weight is None:
+            for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
+                if not any(one is None for one in moved):
+                    own = own + np.sqrt(self._squares(*(np.asarray(one, np.float64) for one in moved)))
+        return (own,)
 
     def _sources(self, where: Sequence[np.ndarray], sizes: Sequence[int], kernel: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Per spatial axis (elements, taps): which place each tap takes, and whether it takes one at all."""
