@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from probe.layer import Recipe, Ref, Step
-from probe.ops import Outputs
+from probe.ops import Outputs, Recurrence
 
 __all__ = ["Steps"]
 
@@ -24,6 +24,6 @@ class Steps(Recipe):
 
     def ended(self, *outputs: Ref) -> tuple[Step, ...]:
         """The steps, with these as the outputs of the last one."""
-        if len(outputs) > 1 or outputs[0] != Ref(len(self.steps) - 1):
+        if len(outputs) > 1 or outputs[0] != Ref(len(self.steps) - 1) or isinstance(self.steps[-1].op, Recurrence):
             self.put(Outputs(), *outputs)
         return tuple(self.steps)
