@@ -79,4 +79,6 @@ def _kept(ratios: tuple[float, ...], scales: tuple[float, ...]) -> tuple[float, 
 
 @describes("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d")
 def _upsample(module: Any, call: Call) -> Description:
-    return interpolate(call.x, module.size, module.scale_factor, module.mode, module.align_corners, module.recompute_scale_factor)
+    """``F.interpolate`` comes here too, with an ``antialias`` that no module has."""
+    given = module.size, module.scale_factor, module.mode, module.align_corners, module.recompute_scale_factor
+    return interpolate(call.x, *given, getattr(module, "antialias", False))

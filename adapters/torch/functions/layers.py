@@ -263,9 +263,7 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Ref:
-    if antialias:
-        raise Undescribed("antialias=True has no description")
-    given = {"size": size, "scale_factor": scale_factor, "mode": mode, "align_corners": align_corners}
+    given = {"size": size, "scale_factor": scale_factor, "mode": mode, "align_corners": align_corners, "antialias": antialias}
     return recipe.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
 
 
