@@ -12,9 +12,10 @@ from torch.utils import _pytree as pytree
 from probe.errors import BadInput
 from probe.layer import Weight
 
+from .description import Levels
 from .sources import told
 
-__all__ = ["array_of", "copied", "dtype_name", "grid_of", "tensors_for", "tensors_in", "weight_of", "with_values"]
+__all__ = ["array_of", "copied", "dtype_name", "levels_of", "tensors_for", "tensors_in", "weight_of", "with_values"]
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
@@ -59,11 +60,12 @@ def _like(leaf: torch.Tensor, values: np.ndarray) -> torch.Tensor:
     return torch.quantize_per_tensor(tensor.float(), leaf.q_scale(), leaf.q_zero_point(), leaf.dtype)
 
 
-def grid_of(tensor: torch.Tensor) -> tuple[float, int] | None:
-    """Scale and zero point of a tensor that is quantised as a whole."""
+def levels_of(tensor: torch.Tensor) -> Levels | None:
+    """What the integers of a tensor stand for that is quantised as a whole."""
     if not tensor.is_quantized or tensor.qscheme() not in (torch.per_tensor_affine, torch.per_tensor_symmetric):
         return None
-    return tensor.q_scale(), tensor.q_zero_point()
+    limits = torch.iinfo(tensor.dtype)
+    return Levels(tensor.q_scale(), tensor.q_zero_point(), limits.min, limits.max)
 
 
 def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module) -> list[torch.Tensor]:

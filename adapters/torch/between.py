@@ -21,10 +21,11 @@ from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
-from .arrays import array_of, copied, dtype_name, tensors_in, with_values
+from .arrays import array_of, copied, dtype_name, levels_of, tensors_in, with_values
 from .export import Called, alone
 from .functions import Function, describe_function, functions, named
 from .program import Program, place_of
+from .quantized import to_levels
 
 __all__ = ["Between", "calls_of"]
 
@@ -49,6 +50,8 @@ def _known(function: Callable[..., Any]) -> tuple[str, str]:
     if name == "__get__":
         name = function.__self__.__name__  # type: ignore[attr-defined]
     shown = resolve_name(function) or name
+    if shown.startswith("quantized."):
+        return shown, shown  # torch.ops.quantized
     return name, shown.removesuffix(".__get__").removeprefix("torch.").removeprefix("nn.")
 
 
@@ -204,7 +207,7 @@ class Between(TorchFunctionMode):
         kinds = [dtype_name(one) for one in results]
         recipe = Function(inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed)
         args, kwargs = _replaced(given, seen)
-        description, why = _described(name, shown, recipe, args, kwargs, [*used, *results])
+        description, why = _described(name, shown, recipe, args, kwargs, used, results)
         kept = {id(tensor): tensor.detach() if isinstance(seen[id(tensor)], Weight) else seen[id(tensor)] for tensor in used}
         kind = {place.index: tensor.dtype for tensor in used if isinstance(place := seen[id(tensor)], Ref)}
         called = (func, *_replaced(given, kept)) if description is None and not before else None
@@ -294,15 +297,23 @@ def _replaced(tree: Any, values: Mapping[int, Any]) -> Any:
 
 
 def _described(
-    name: str, shown: str, recipe: Function, args: Sequence[Any], kwargs: Mapping[str, Any], used: Sequence[torch.Tensor]
+    name: str,
+    shown: str,
+    recipe: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    given: Sequence[torch.Tensor],
+    results: Sequence[torch.Tensor],
 ) -> tuple[Description | None, str]:
+    used = [*given, *results]
     try:
         precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
         if len(precisions) > 1 and name not in _CASTS:
             raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
         if any(tensor.is_complex() for tensor in used):
             raise Undescribed("complex numbers have no description")
-        return describe_function(name, shown, recipe, args, kwargs), ""
+        found = describe_function(name, shown, recipe, args, kwargs)
+        return to_levels(found, [levels_of(one) for one in given], [levels_of(one) for one in results], len(recipe.inputs)), ""
     except Undescribed as error:
         return None, str(error)
 

@@ -26,7 +26,7 @@ from probe.errors import BadInput, ForwardFailed, Undescribed
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
-from .arrays import copied, dtype_name, grid_of, tensors_in, weight_of, with_values
+from .arrays import copied, dtype_name, levels_of, tensors_in, weight_of, with_values
 from .between import Between
 from .description import Call, describe, opaque
 from .expectation import mismatch
@@ -168,8 +168,9 @@ class _Watcher:
         try:
             if not self._single():
                 raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
-            grids = tuple(grid_of(tensor) for tensor in given)
-            call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), grids, _fused(given))
+            levels, made = (tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs))
+            engine = torch.backends.quantized.engine if ".quantized." in type(self.module).__module__ else ""
+            call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), levels, made, engine, _fused(given))
             description = describe(self.module, call)
             used = [*given, *outputs, *self.module.parameters(recurse=False)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})

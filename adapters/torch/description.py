@@ -8,7 +8,7 @@ with a ``forward`` of its own is refused by name.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,14 @@ from probe.registered import describe_registered, registered
 __all__ = [
     "SPATIAL",
     "Call",
+    "Levels",
     "batched",
     "chain",
     "completes",
     "composed",
     "describe",
     "described",
+    "described_as",
     "described_by_name",
     "describes",
     "framework_class",
@@ -42,6 +44,15 @@ SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width
 _FORWARD = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call_impl")
 
 
+class Levels(NamedTuple):
+    """What a quantised tensor's integers stand for: scale * (integer - zero_point), from low to high."""
+
+    scale: float
+    zero_point: int
+    low: int
+    high: int
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of a module: the tensors it was given, and how a parameter is read while the call is on."""
@@ -52,8 +63,12 @@ class Call:
     """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the ``Ref`` of that input."""
     shortcuts: bool = False
     """Whether PyTorch may choose kernels that lose digits here (``Op.shortcut``)."""
-    grids: tuple[tuple[float, int] | None, ...] = ()
-    """Scale and zero point of the inputs that are quantised tensors, of which ``inputs`` has the dequantised values."""
+    levels: tuple[Levels | None, ...] = ()
+    """Those of the inputs that are quantised tensors, of which ``inputs`` has the dequantised values."""
+    made: tuple[Levels | None, ...] = ()
+    """Those of the outputs."""
+    engine: str = ""
+    """What computes with quantised tensors, such as "x86" or "qnnpack"."""
     fused: bool = False
     """Whether its first three tensors are one, and nothing is on that keeps PyTorch from its fused attention."""
 
@@ -87,7 +102,7 @@ class _Entry:
 
 
 _TABLE: dict[str, _Entry] = {}
-_COMPLETIONS: list[Callable[[Any, Description], Description]] = []
+_COMPLETIONS: list[Callable[[Any, Call, Description], Description]] = []
 
 
 def describes(*names: str, refuses: Refuser = lambda module: "", several: bool = False) -> Callable[[Describer], Describer]:
@@ -103,8 +118,8 @@ def describes(*names: str, refuses: Refuser = lambda module: "", several: bool =
     return register
 
 
-def completes(function: Callable[[Any, Description], Description]) -> Callable[[Any, Description], Description]:
-    """Registers what adds to a description the steps that a library's own hooks put before and behind a module."""
+def completes(function: Callable[[Any, Call, Description], Description]) -> Callable[[Any, Call, Description], Description]:
+    """Registers what adds to a description the steps that quantisation puts behind any module."""
     _COMPLETIONS.append(function)
     return function
 
@@ -138,8 +153,13 @@ def describe(module: Any, call: Call) -> Description:
         raise Undescribed(f"it was called with {len(call.inputs)} tensors where one was expected")
     description = entry.describe(module, call)
     for complete in _COMPLETIONS:
-        description = complete(module, description)
+        description = complete(module, call, description)
     return description
+
+
+def described_as(name: str, module: Any, call: Call) -> Description:
+    """The steps of a module that computes what the class of that name does."""
+    return _TABLE[name].describe(module, call)
 
 
 def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> Description:

@@ -48,7 +48,9 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
         return load_program(path, trust)
     if kind == "script":
         return _scripted(path, built)
-    return _trusted(path, imports) if trust else _restricted(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TypedStorage is deprecated", UserWarning)  # what quantised tensors are pickled with
+        return _trusted(path, imports) if trust else _restricted(path)
 
 
 def _is_safetensors(head: bytes, path: Path) -> bool:

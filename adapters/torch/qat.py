@@ -74,7 +74,7 @@ def _op(module: Any, ndim: int) -> ops.FakeQuantize | None:
 
 
 @completes
-def _observed(module: Any, description: Description) -> Description:
+def _observed(module: Any, call: Call, description: Description) -> Description:
     """The quantiser that ``prepare_qat`` hangs behind a layer works on what the layer gives on."""
     hooked = any(getattr(hook, "__name__", "") == "_observer_forward_hook" for hook in module._forward_hooks.values())
     if not hooked:
@@ -88,7 +88,7 @@ def _observed(module: Any, description: Description) -> Description:
         raise Undescribed("its several outputs go through one quantiser")
     steps = Steps()
     (y,) = steps.include(description.steps, *(Ref(-1, place) for place in range(_inputs(description))))
-    return replace(description, steps=steps.ended(steps.add(op, y)))
+    return replace(description, steps=steps.ended(steps.put(op, y)))
 
 
 def _inputs(description: Description) -> int:
@@ -165,7 +165,7 @@ def _bag(module: Any, call: Call) -> Description:
 def _with_relu(described: Description) -> Description:
     steps = Steps()
     (y,) = steps.include(described.steps, Ref(-1))
-    return replace(described, steps=steps.ended(steps.add(ops.Relu(), y)))
+    return replace(described, steps=steps.ended(steps.put(ops.Relu(), y)))
 
 
 def _batch_statistics(module: Any) -> str:
@@ -212,12 +212,12 @@ def _folded(module: Any, call: Call, plain: Callable[[Any, Call], Description], 
         told = "bn.bias - bn.weight * (bn.running_mean - bias) / sqrt(bn.running_var + eps)"
         stored = None if bias is None else bias.stored
         used = Weight("bias", stored, value, (told,), shape=around)
-        return replace(sums, steps=steps.ended(steps.add(ops.AddConstant(used), y)))
+        return replace(sums, steps=steps.ended(steps.put(ops.AddConstant(used), y)))
     undone_by = f"divides the sums by gain = bn.weight / sqrt(bn.running_var + {module.bn.eps:g})"
     undone = Weight("1 / gain", None, 1 / gain.astype(np.float64), (undone_by,), shape=around)
-    y = steps.add(ops.MulConstant(undone), y)
+    y = steps.put(ops.MulConstant(undone), y)
     if bias is not None:
-        y = steps.add(ops.AddConstant(replace(bias, shape=around)), y)
+        y = steps.put(ops.AddConstant(replace(bias, shape=around)), y)
     scale, offset, mean_, variance = (parts[f"bn.{name}"] for name in ("weight", "bias", "running_mean", "running_var"))
     norm = ops.BatchNormalization(scale=scale, bias=offset, mean=mean_, variance=variance, epsilon=module.bn.eps, axis=1)
-    return replace(sums, steps=steps.ended(steps.add(norm, y)))
+    return replace(sums, steps=steps.ended(steps.put(norm, y)))

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probe.ops.account import Account, Stage, Terms
-from probe.ops.base import Elementwise, spread
+from probe.ops.base import Elementwise, Op, spread
 
-__all__ = ["FakeQuantize", "Snap"]
+__all__ = ["DynamicQuantize", "FakeQuantize"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +81,72 @@ class FakeQuantize(Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class Snap(Elementwise):
-    """The multiple of size next to x: what a quantised tensor stands for, without the rounding of its dequantised values."""
+class DynamicQuantize(Op):
+    """x to the levels 0 to ``high`` over the range of all its values, 0 among them
 
-    size: float
-    roundings = 1
+    (aten/src/ATen/native/quantized/cpu/QuantUtils.h, ChooseQuantizationParams): scale = (max - min) / high, and the zero point is
+    the level next to 0, found from that end of the range where it errs less.
+    """
 
-    def f(self, x):
-        scale = float(np.float32(self.size))
-        return (np.rint(x.astype(np.float64) / scale) * scale).astype(x.dtype)
+    high: int = 255
+
+    def says(self, inputs):
+        scale, zero = self.levels(inputs[0])
+        return f"the input to {self.high + 1} levels over its own range: scale {float(scale):g}, zero point {zero:g}"
+
+    def levels(self, x: np.ndarray) -> tuple[np.float32, float]:
+        """Scale and zero point for these values."""
+        low, high = min(np.float32(x.min()), np.float32(0)), max(np.float32(x.max()), np.float32(0))
+        scale = (float(high) - float(low)) / self.high
+        with np.errstate(all="ignore"):
+            if np.float32(scale) == 0 or np.isinf(np.float32(1) / np.float32(scale)):
+                scale = 0.1
+        if scale < _SMALL:
+            grown = np.float32(_SMALL / np.float32(scale))
+            span = np.float32(_SMALL * np.float32(self.high))
+            low, high = (low, span) if low == 0 else (-span, high) if high == 0 else (low * grown, high * grown)
+            scale = float(_SMALL)
+        from_low, from_high = -float(low) / scale, self.high - float(high) / scale
+        errors = -abs(float(low) / scale), self.high - abs(float(high) / scale)
+        first = from_low if errors[0] < errors[1] else from_high
+        return np.float32(scale), float(np.clip(np.rint(first), 0, self.high))
+
+    def _at(self, x: np.ndarray, scale: np.float32, zero: float) -> FakeQuantize:
+        return FakeQuantize(np.asarray(scale), np.asarray(zero), 0, self.high, zero_first=True)
+
+    def run(self, *inputs):
+        return self._at(inputs[0], *self.levels(inputs[0])).run(*inputs)
 
     def emit(self, graph, *inputs):
-        scale = graph.const(self.size)
-        return (graph.op("Mul", graph.op("Round", graph.op("Div", inputs[0], scale)), scale),)
+        axes = graph.const(list(range(len(graph.shape(inputs[0])))))
+        zero, top = graph.const(0.0), graph.const(float(self.high))
+        low = graph.op("Min", graph.op("ReduceMin", inputs[0], axes, keepdims=0), zero)
+        high = graph.op("Max", graph.op("ReduceMax", inputs[0], axes, keepdims=0), zero)
+        scale = graph.op("Div", graph.op("Sub", high, low), top)
+        scale = graph.op("Where", graph.op("Equal", scale, zero), graph.const(0.1), graph.op("Max", scale, graph.const(float(_SMALL))))
+        point = graph.op("Clip", graph.op("Round", graph.op("Neg", graph.op("Div", low, scale))), zero, top)
+        codes = graph.op("Clip", graph.op("Round", graph.op("Add", graph.op("Div", inputs[0], scale), point)), zero, top)
+        return (graph.op("Mul", graph.op("Sub", codes, point), scale),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        scale, zero = self.levels(x)
+        own = self._at(x, scale, zero).allowance(inputs, slacks, outputs, precision, where)[0]
+        own = own + 2 * precision.unit * np.abs(y)
+        if slack is not None and slack.max(initial=0):
+            share = 2 * float(slack.max()) / max(float(x.max()) - float(x.min()), float(scale))
+            own = own + share * np.abs(y) + spread(self._at(x, scale, zero).f, x, y, share * np.abs(x))
+        return (own,)
+
+    def reach(self, mask, inputs):
+        return (np.full(mask.shape, mask.any()),)
+
+    def account(self, inputs, outputs, at):
+        scale, zero = self.levels(inputs[0])
+        value = float(outputs[0][at])
+        words = f"{type(self).__name__}: {self.says(inputs)}; level {round(value / float(scale) + zero)}"
+        return Account((Terms(np.array([at], int)),), (Stage(words, value),))
+
+
+_SMALL = np.float32(6.1e-5)
+"""The scale that none is below (QuantUtils.h, SMALL_SCALE_THRESHOLD)."""

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,13 +87,3 @@ def test_onnx_runtime_and_float64_within_the_allowance(case, zero_first, wraps):
     assert (np.abs(op.run(x)[0] - ours[0]) <= allowed).all()
     inner = np.abs(x / np.float32(scale) % 1 - 0.5) > 1e-2
     assert (allowed[inner] <= 2**-20 * np.abs(ours[0][inner]) + 1e-45).all(), "only at a tie may a level be another"
-
-
-@pytest.mark.parametrize("scale", [0.1, 3e-5, 7.0])
-def test_snapping_gives_exact_multiples(scale):
-    codes = np.arange(-300, 300)
-    x = codes.astype(np.float32) * np.float32(scale)
-    (exact,) = ops.Snap(scale).run(x.astype(np.float64))
-    np.testing.assert_array_equal(exact, codes * np.float64(np.float32(scale)))
-    (theirs,) = crosscheck([Step(ops.Snap(scale))], [x], [(exact,)])
-    assert (np.abs(theirs - exact) <= ops.Snap(scale).allowance([x], [None], (exact,), precision_of("float32"))[0]).all()

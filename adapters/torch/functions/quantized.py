@@ -1,0 +1,59 @@
+"""Functions of torch.ops.quantized that the modules QFunctional call: in float, then to the output's levels."""
+
+from typing import Any
+
+from probe import ops
+from probe.layer import Ref
+
+from .table import Function, function
+
+__all__: list[str] = []
+
+
+@function("quantized.add", onnx="add")
+def _add(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+    return recipe.put(ops.Add(), qa, qb)
+
+
+@function("quantized.add_relu", onnx="add")
+def _add_relu(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+    return recipe.put(ops.Relu(), recipe.put(ops.Add(), qa, qb))
+
+
+@function("quantized.mul", onnx="mul")
+def _mul(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+    return recipe.put(ops.Mul(), qa, qb)
+
+
+@function("quantized.add_scalar", onnx="add")
+def _add_scalar(recipe: Function, qa: Any, b: float) -> Ref:
+    """The output's levels are the input's, moved by the number."""
+    return recipe.put(ops.Affine(gain=1.0, offset=float(b)), qa)
+
+
+@function("quantized.mul_scalar", onnx="mul")
+def _mul_scalar(recipe: Function, qa: Any, b: float) -> Ref:
+    """The output's levels are the input's, times the number."""
+    return recipe.put(ops.Affine(gain=float(b), offset=0.0), qa)
+
+
+@function("quantized.matmul", onnx="matmul")
+def _matmul(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+    return recipe.put(ops.Product(), qa, qb)
+
+
+@function("quantized.cat", onnx="concat")
+def _cat(recipe: Function, qx: Any, dim: int, scale: float = 1.0, zero_point: int = 0) -> Ref:
+    rank = recipe.outputs[0].ndim
+    return recipe.put(ops.Concat(axis=dim % rank), *qx)
+
+
+@function("quantize_per_tensor", onnx="quantizelinear")
+def _quantize(recipe: Function, input: Any, scale: Any, zero_point: Any, dtype: Any) -> Ref:
+    return recipe.put(ops.Identity(), input)
+
+
+@function("dequantize", onnx="dequantizelinear")
+def _dequantize(recipe: Function, input: Any) -> Ref:
+    """The numbers that a quantised tensor stands for are what is compared all along."""
+    return recipe.put(ops.Identity(), input)
