@@ -1,4 +1,4 @@
-"""Normalisation layers as steps, in inference mode."""
+"""Normalisation layers as steps."""
 
 import math
 from typing import Any
@@ -11,19 +11,13 @@ from .description import SPATIAL, Call, chain, describes
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
 
-def _training(module: Any) -> str:
-    if module.training and module.running_mean is not None:
-        return "in training mode it normalises by the statistics of the batch and updates its own; call eval() on it first"
-    return ""
-
-
-@describes("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", refuses=_training)
+@describes("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
 def batch_norm(module: Any, call: Call) -> Description:
-    """By the running statistics; by those of the batch where none are tracked (biased variance, over batch and space)."""
+    """By the running statistics; in training mode, or where none are tracked, by those of the batch (biased, over batch and space)."""
     shape = call.x.shape
     axes = ("batch", "channels", *SPATIAL.get(len(shape) - 2, ()))
     scale, bias = call.weight("weight"), call.weight("bias")
-    if module.running_mean is not None:
+    if module.running_mean is not None and not module.training:
         mean, variance = call.weight("running_mean"), call.weight("running_var")
         return chain(BatchNormalization(scale=scale, bias=bias, mean=mean, variance=variance, epsilon=module.eps, axis=1), input_axes=axes)
     swap = (1, 0, *range(2, len(shape)))

@@ -143,10 +143,8 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Ref:
-    if training:
-        raise Undescribed("in training mode it normalises by the statistics of the batch and updates its own")
     held = _weights(recipe, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    return recipe.module("BatchNorm2d", input, held, running_mean=running_mean, eps=eps)
+    return recipe.module("BatchNorm2d", input, held, running_mean=running_mean, eps=eps, training=training)
 
 
 @function("aten.batch_norm", "aten._native_batch_norm_legit_no_training", onnx="batchnormalization")

@@ -155,9 +155,16 @@ def test_errors_of_the_callback_are_its_own(net):
 
 def test_training_mode_is_kept_and_said(net):
     net.train()
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     calls = {one.layer: one for one in captured(probe.open_model(net))}
-    assert calls["bn"].training and "in training mode" in calls["bn"].why and calls["conv"].description is not None
-    assert "in training mode" in {one.name: one.why for one in probe.open_model(net).layers}["bn"]
+    assert calls["bn"].training and not calls["bn"].why and calls["conv"].description is not None
+    report = probe.check(net, "bn", X)
+    assert (
+        report.ok
+        and len(report.outputs) == 3
+        and not np.allclose(report.outputs["numpy"], probe.check(net.eval(), "bn", X).outputs["numpy"])
+    )
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
     assert "drops elements at random" in probe.check(nn.Dropout(0.2), "", given=X).missing["numpy"]
     assert probe.check(nn.Dropout(0.0), "", given=X).ok
 
