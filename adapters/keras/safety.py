@@ -35,8 +35,9 @@ TFMOT = frozenset(
 """Classes of TensorFlow Model Optimization: its wrappers, how they quantise, and when they prune."""
 
 _HGQ = frozenset(name.partition(".")[2] for name in DESCRIBED if name.startswith("hgq.")) | frozenset(
-    "Constant DefaultBitwidthMapper Max Min MinMax MonoL1 QConvT1D QConvT2D QDenseT QEinsumDenseT QGRU QLIF QLIFCell QLinformerAttention "
-    "QLinformerAttentionT QMultiHeadAttention QMultiHeadAttentionT QSimpleRNN QSimpleSNN QSimpleSNNCell QuantizerConfig".split()
+    "ATan Constant DefaultBitwidthMapper HardSigmoidConfig HardTanhConfig LIFCell Max Min MinMax MonoL1 QConvT1D QConvT2D QDenseT "
+    "QEinsumDenseT QGRU QGRUCell QLIF QLIFCell QLinformerAttention QLinformerAttentionT QMultiHeadAttention QMultiHeadAttentionT QRNN "
+    "QSALTAttention QSimpleRNN QSimpleRNNCell QSimpleSNN QSimpleSNNCell QuantizerConfig SpikingNeuralCell".split()
 )
 """Classes of HGQ2, which Keras registers as "hgq>QDense"."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Elementwise, spread
+from probe.ops.through import emit_flush, flush
 
 __all__ = ["FixedPoint", "MiniFloat"]
 
@@ -68,6 +69,7 @@ class FixedPoint(Elementwise):
         raise ValueError(f"{self.rounding!r} is no way of rounding")
 
     def f(self, x):
+        x = flush(x)
         low, high = (limit.astype(x.dtype) for limit in self.limits())
         if self.overflow in ("SAT", "SAT_SYM"):
             x = np.where(x > high, high, np.where(x < low, low, x))
@@ -93,7 +95,7 @@ class FixedPoint(Elementwise):
         return (wander + precision.tiny,)
 
     def emit(self, graph, *inputs):
-        (x,) = inputs
+        x = emit_flush(graph, inputs[0])
         low, high = (graph.const(limit) for limit in self.limits())
         if self.overflow in ("SAT", "SAT_SYM"):
             x = graph.op("Max", graph.op("Min", x, high), low)

@@ -1,0 +1,68 @@
+"""The arithmetic of HGQ2's quantizers bit for bit: ties, limits, values beyond them, zeros and elements without any bits."""
+
+import numpy as np
+from hgq.quantizer.internal.fixed_point_quantizer import get_fixed_quantizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantizers.minifloat.float_point_ops import float_quantize
+
+from probe import ops
+from probe.crosscheck import crosscheck
+from probe.layer import Step
+from probe.rounding import precision_of
+
+ROUNDINGS = ("RND", "RND_CONV", "TRN", "TRN_ZERO", "RND_ZERO", "RND_MIN_INF", "RND_INF")
+
+
+def values(rng, shape, step, high):
+    """Levels and halves between them, their neighbours, limits, what lies beyond, zeros and denormals."""
+    ties = rng.integers(-40, 40, shape) * step / 2
+    near = np.nextafter(ties.astype(np.float32), rng.choice([-np.inf, np.inf], shape).astype(np.float32))
+    around = rng.normal(size=shape) * (high + step)
+    special = rng.choice([0.0, -0.0, 1e-40, 1e4, -1e4, 300.25], shape)
+    picked = rng.integers(0, 5, shape)
+    return np.choose(picked, [ties, near, around, special, np.broadcast_to(high + step / 2, shape)]).astype(np.float32)
+
+
+def judged(op, x, theirs):
+    np.testing.assert_array_equal(op.run(x)[0], theirs)
+    wide = (x.astype(float),)
+    y = op.run(*wide)
+    allowed = op.allowance(wide, (None,), y, precision_of("float32"))[0]
+    assert (np.abs(theirs - y[0]) <= allowed).all()
+    assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
+    assert (allowed < 1e-9).mean() > 0.4  # nothing is allowed between thresholds
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(ROUNDINGS), st.sampled_from(("WRAP", "SAT", "SAT_SYM", "")))
+@settings(max_examples=80, deadline=None)
+def test_fixed_point_is_hgqs(seed, rounding, overflow):
+    rng = np.random.default_rng(seed)
+    bits = rng.choice([(4, 6), (1, 6), (1, 1)])
+    k, i, f = (rng.integers(low, high, bits).astype(np.float64) for low, high in ((0, 2), (-3, 6), (-3, 9)))
+    op = ops.FixedPoint(k, i, f, rounding, overflow)
+    x = values(rng, (4, 6), op.step(), op.limits()[1])
+    quantizer = get_fixed_quantizer(rounding, overflow or "WRAP")
+    wide = [np.broadcast_to(part, x.shape).astype(np.float32) for part in (k, i, f)]
+    if overflow:
+        theirs = np.where(k + i + f > 0, np.asarray(quantizer(x, *wide, False, None)), 0)
+    else:
+        theirs = np.asarray(quantizer.round(x, wide[2]))
+    judged(op, x, theirs)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_small_floats_are_hgqs(seed):
+    rng = np.random.default_rng(seed)
+    m, e, e0 = (rng.integers(low, high, (1, 6)).astype(np.float32) for low, high in ((-1, 6), (0, 5), (-2, 3)))
+    op = ops.MiniFloat(m, e, e0)
+    x = values(rng, (8, 6), np.float32(2.0**-4), np.float32(8))
+    wide = [np.broadcast_to(part, x.shape).astype(np.float32) for part in (m, e, e0)]
+    theirs, mine = np.asarray(float_quantize(x, *wide)), op.run(x)[0]
+    undecided = op.undecided(x)  # float32's logarithm falls on either side of a power of two
+    np.testing.assert_array_equal(np.where(undecided, theirs, mine), theirs)
+    y = op.run(x.astype(float))
+    allowed = op.allowance((x.astype(float),), (None,), y, precision_of("float32"))[0]
+    assert (np.abs(theirs - y[0]) <= allowed).all()
+    assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
