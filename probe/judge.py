@@ -33,15 +33,17 @@ def judge(
     detail: bool = False,
     search: Mapping[str, Any] | None = None,
     threads: int = 0,
+    sparing: bool = False,
 ) -> Report:
     """Recomputes a captured call, asks every party, and compares them.
 
     ``drift`` widens the allowance of ``expected`` by what the user's own layers before may have done; with ``own_inputs``,
     the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead. ``detail`` adds what
     the check could and could not have seen; with ``search`` (options of ``probe.diagnose.diagnose``) the mistake is looked for
-    where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice).
+    where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice); ``sparing`` does without squares that a
+    layer in which all agree can do without.
     """
-    evidence = Evidence(notes=list(capture.notes), threads=threads)
+    evidence = Evidence(notes=list(capture.notes), threads=threads, sparing=sparing)
     evidence.outputs["framework"] = capture.outputs
     seen, capture = capture.inputs, replace(capture, inputs=in_floats(capture.inputs, capture.outputs))
     mine, digits = _yours(expected, capture, evidence)
@@ -71,7 +73,7 @@ def judge(
         evidence.differences = known_differences(ours.steps, ours.inputs, ours.values)
     verdict, sentence = verdict_on(capture, evidence, comparisons)
     found: dict[str, Any] = {}
-    if search is not None and verdict == "diverge":
+    if search is not None and verdict == "diverge" and not any(value.dtype.kind == "b" for value in ours.values[-1]):
         references = {"framework": (ours.values, ours.given), "expected": (theirs.values, theirs.given)}
         find = import_module("probe.why").of_parties  # only now: a healthy check pays nothing for it
         diagnosis = find(described, evidence, comparisons, references, precision_of(capture.dtype), tolerance, search)

@@ -54,7 +54,7 @@ class Rounding:
         if observed is not None and observed.shape == predicted.shape:
             with np.errstate(invalid="ignore"):
                 error = np.abs(observed - predicted)
-            if np.nanmax(error / np.maximum(allowed, 1e-300), initial=0.0) < 50:
+            if np.fmax.reduce(error / np.maximum(allowed, 1e-300), axis=None, initial=0.0) < 50:
                 allowed = settle(edit.steps, given, values, self.precision, error, allowed)
         if self.extra is None:
             return allowed

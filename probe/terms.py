@@ -244,8 +244,8 @@ class _Road:
             members: list[Member] = []
             if stage.members is not None:
                 ref = self.steps[position].sources(position)[stage.members.input]
-                taken = self.array(ref)[tuple(stage.members.where.T)]
                 named_as = self.labels(ref, stage.members.where, layout)
+                taken = np.broadcast_to(self.array(ref)[tuple(stage.members.where.T)], len(named_as))
                 members = [Member(label[0], label[1], float(value)) for label, value in zip(named_as, taken, strict=True)]
             told.append(Change(stage.words, stage.value, tuple(members)))
         return told

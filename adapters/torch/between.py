@@ -253,7 +253,7 @@ def _inplace_at(function: Callable[..., Any]) -> int | None:
 
 def _writes(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether the call writes to a tensor that it is given."""
-    if name in _WRITES or "out" in kwargs or (name.endswith("_") and not name.endswith("__")):
+    if name in _WRITES or kwargs.get("out") is not None or (name.endswith("_") and not name.endswith("__")):
         return True
     at = _inplace_at(function)
     return at is not None and bool(kwargs.get("inplace", at < len(args) and args[at]))

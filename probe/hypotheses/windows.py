@@ -16,8 +16,11 @@ _WINDOWED = (ops.Conv, ops.MaxPool, ops.AveragePool)
 Pads = tuple[tuple[int, int], ...]
 
 
-def _kernel(op: Any) -> tuple[int, ...]:
-    return op.kernel if not isinstance(op, ops.Conv) else () if op.weight is None else op.weight.value.shape[2:]
+def _kernel(case: Case, position: int, op: Any) -> tuple[int, ...]:
+    """The window's sizes; a kernel may be an input."""
+    if not isinstance(op, ops.Conv):
+        return op.kernel
+    return (case.input_of(position, 1) if op.weight is None else op.weight.value).shape[2:]
 
 
 def _padded(case: Case, position: int, pads: Pads) -> Steps:
@@ -34,10 +37,10 @@ def _padded(case: Case, position: int, pads: Pads) -> Steps:
 
 def _out(case: Case, position: int, op: Any, pads: Pads) -> tuple[int, ...]:
     """The output sizes with these pads."""
-    sizes = case.input_of(position).shape[2:]
+    sizes, kernel = case.input_of(position).shape[2:], _kernel(case, position, op)
     dilations = getattr(op, "dilations", (1,) * len(pads))
     return tuple(
-        (n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in zip(sizes, pads, _kernel(op), dilations, op.strides, strict=True)
+        (n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in zip(sizes, pads, kernel, dilations, op.strides, strict=True)
     )
 
 
@@ -61,10 +64,10 @@ def symmetric_padding(case: Case) -> Iterator[Edit]:
     PyTorch's ``padding=1`` is (1, 1). Everything is shifted by one. Stride 1 with an odd kernel hides it.
     """
     for position, op in case.having(*_WINDOWED):
-        if not _kernel(op):
+        if not _kernel(case, position, op):
             continue
         do = f"pad {_told(op.pads)}"
-        even = [((k - 1) // 2, (k - 1) // 2) for k in _kernel(op)]
+        even = [((k - 1) // 2, (k - 1) // 2) for k in _kernel(case, position, op)]
         choices = [
             [pad, (max(pad), max(pad)), half, (min(pad), min(pad)), (sum(pad) // 2, sum(pad) - sum(pad) // 2), (half[0] - 1, half[0])]
             for pad, half in zip(op.pads, even, strict=True)
@@ -171,7 +174,7 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
         yield case.edit(f"dilation 1 instead of {op.dilations}", steps, do=do)
         yield case.edit(f"dilation 1 instead of {op.dilations}, the map cut to its size", _cropped(case, position, steps), do=do)
         shrunk = []
-        for (before, after), k, d in zip(op.pads, _kernel(op), op.dilations, strict=True):
+        for (before, after), k, d in zip(op.pads, _kernel(case, position, op), op.dilations, strict=True):
             less = (k - 1) * (d - 1)
             shrunk.append((before - less // 2, after - (less - less // 2)))
         centred = case.became_steps(steps)

@@ -139,7 +139,7 @@ def describe_function(name: str, shown: str, recipe: Function, args: Sequence[An
     if entry is None:
         raise Undescribed(f"{shown} has no description; one would go in adapters/torch/functions")
     try:
-        bound = entry.signature.bind(recipe, *args, **kwargs)
+        bound = entry.signature.bind(recipe, *args, **{key: value for key, value in kwargs.items() if key != "out"})
     except TypeError as error:
         raise Undescribed(f"{shown} was called in a way that has no description ({error})") from None
     found = entry.describe(*bound.args, **bound.kwargs)

@@ -96,13 +96,19 @@ CASES = {
     "glu": [F.glu],
     "layernormalization": [lambda x: F.layer_norm(x, (6,))],
     "groupnormalization": [lambda x: F.group_norm(x, 3)],
-    "batchnormalization": [lambda x: F.batch_norm(x, Y.mean((0, 2, 3)), Y.var((0, 2, 3)))],
+    "batchnormalization": [
+        lambda x: F.batch_norm(x, Y.mean((0, 2, 3)), Y.var((0, 2, 3))),
+        lambda x: F.batch_norm(x, None, None, training=True),
+    ],
     "maxpool": [lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)],
     "averagepool": [lambda x: F.avg_pool2d(x, 2), lambda x: F.avg_pool2d(x, (3, 2), 1, (1, 0), False, False)],
     "globalaveragepool": [lambda x: F.adaptive_avg_pool2d(x, (2, 3))],
     "globalmaxpool": [lambda x: F.adaptive_max_pool2d(x, 1)],
     "pad": [lambda x: F.pad(x, (1, 2)), lambda x: F.pad(x, (1, 1, 2, 0), mode="reflect"), lambda x: F.pad(x, (0, -1, 1, 0), value=3.0)],
-    "resize": [lambda x: F.interpolate(x, scale_factor=2), lambda x: F.interpolate(x, size=(3, 9), mode="bilinear", align_corners=False)],
+    "resize": [
+        *(lambda x: F.interpolate(x, scale_factor=2), lambda x: F.interpolate(x, size=(3, 9), mode="bilinear", align_corners=False)),
+        *(lambda x: F.interpolate(x, (2, 3), mode="bicubic", antialias=True), lambda x: F.interpolate(x, (7, 5), mode="area")),
+    ],
     "depthtospace": [lambda x: F.pixel_shuffle(x.reshape(1, 12, 2, 6), 2)],
     "reshape": [
         *(lambda x: x.view(2, -1), lambda x: torch.flatten(x, 1), lambda x: x[:, :, :1].squeeze(2), lambda x: x.unsqueeze(1)),
@@ -173,6 +179,12 @@ def test_described_function(function, name):
     assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
     assert reports[-1].layer.split(":")[0] == f"/{name}"
     assert not any(one.missing for one in reports if not any(0 in x.shape for x in one.inputs))
+    value = reports[-1].outputs["numpy"]
+    value = value[0] if isinstance(value, tuple) else value
+    at = tuple(size // 2 for size in value.shape)
+    story = probe.explain(model, reports[-1].layer, X, at=at)
+    np.testing.assert_allclose(story.value, value[at], rtol=1e-6)
+    assert str(story)
 
 
 @pytest.mark.parametrize(("function", "name"), [case for case in ALL if case.values[1] not in ("cast", "conv", "gemm", "gelu")])
@@ -347,6 +359,7 @@ def test_what_an_element_sees_is_followed_through_functions():
     assert mask[0, 0].all(axis=1).tolist() == [True, False, False, True]
 
 
+@pytest.mark.slow  # for what torch.onnx takes to start; docs/own-layers.md holds one too
 def test_without_a_description_the_layer_alone_is_exported():
     """torch.onnx and ONNX Runtime give a second value, which is told and judges nothing; what cannot be exported either says so."""
 
@@ -362,3 +375,22 @@ def test_without_a_description_the_layer_alone_is_exported():
     report = probe.check(net, "/special_i0", X)
     assert list(report.outputs) == ["framework"] and any("cannot be exported alone either" in note for note in report.notes)
     assert not any("exported" in note for one in probe.sweep(net, X) for note in one.notes), "a sweep does not wait for exporters"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(torch.sum, torch.std, torch.amax, torch.norm, torch.prod, torch.argmax, lambda x: x[0, 0, 0, 0] * 0.3),
+        *(lambda x: x[0, 0, 0] @ x[0, 0, 1], lambda x: (x > 0).all(), lambda x: F.relu(x.sum())),
+        *(lambda x: torch.einsum("abcd,abcd->", x, x), lambda x: F.conv2d(x, x[:, :, :2, :2])),
+    ],
+)
+def test_other_values_of_what_has_no_axes_diverge(function):
+    """The second look, the search for the mistake and the explanation take outputs without axes, truths, and computed kernels."""
+    model = probe.open_model(Net(function).eval())
+    for layer in [one.layer for one in probe.sweep(model, X)]:
+        given = probe.check(model, layer, X).outputs["framework"]
+        other = ~given if given.dtype == bool else given + np.ones((), given.dtype)
+        report = probe.check(model, layer, X, expected=other)
+        assert report.verdict == "diverge" and str(report) and report.to_json()
+        assert str(probe.explain(model, layer, X, at=(0,) * given.ndim))
