@@ -58,7 +58,8 @@ SUMS = {
     "ConvTranspose1d": (lambda: nnq.ConvTranspose1d(3, 4, 3), (3, 4, 3), (2, 3, 6)),
 }
 KERNELS = {"Conv3d": ("x86",), "ConvReLU3d": ("x86",), "ConvTranspose1d": ("fbgemm",), "ConvTranspose2d": ("fbgemm", "qnnpack")}
-"""With which engine. In PyTorch 2.13 x86 hands transposed convolutions to onednn, whose output is another one; fbgemm, qnnpack and float arithmetic agree."""
+"""With which engine. In PyTorch 2.13 x86 hands transposed convolutions to onednn, whose output is another one than that of fbgemm,
+qnnpack and float arithmetic."""
 
 
 def naively(module, values, given):
