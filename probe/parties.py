@@ -114,9 +114,11 @@ def _followed(evidence: Evidence, party: str, ours: Reference, precision: Precis
     if outputs is None:
         return
     path, allowed = follow(ours.steps, ours.inputs, ours.values, precision, outputs)
+    path = overflown(path, precision.name)
     close = compare(outputs, path, allowed)
     if not close.ok and not close.reason:
         path, allowed = follow(ours.steps, ours.inputs, ours.values, replace(precision, walks=True), outputs)
+        path = overflown(path, precision.name)
     evidence.paths[party], evidence.allowed[party] = path, allowed
     if not compare(path, ours.values[-1], allowed).ok:
         told = "each step is judged from the state that the party itself had before it; run on its own, NumPy has gone elsewhere by the end"
