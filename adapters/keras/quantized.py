@@ -41,18 +41,23 @@ _MARK = object()
 def describe_quantized(layer: Any, call: Call, plain: Callable[[Any, Call], Description]) -> Description:
     """The steps of a layer that Keras has quantised, or on which LoRA is enabled."""
     name, mode = "embeddings" if hasattr(layer, "_embeddings") else "kernel", layer.quantization_mode
+    backwards = bool(call.arguments.get("reverse"))  # a ReversibleEmbedding, which LoRA changes in its forward direction alone
+    untied = backwards and not layer.tie_weights
+    name = "reverse_embeddings" if untied else name
     if mode not in _MODES:
         raise Undescribed(f"it is quantised by Keras ({mode})")
     used = _MODES[mode](layer, call, name)
-    if layer.lora_enabled and mode is None:
+    if backwards and mode is not None:
+        used = replace(used, before=_inputs(layer, call))
+    if layer.lora_enabled and mode is None and not untied:
         used = _Used(_with_lora(layer, call, name, used.weight))
-    elif layer.lora_enabled:
+    elif layer.lora_enabled and not backwards:
         return _beside(layer, call, name, used, plain)
     described = plain(_bare(layer, **{name: _MARK}), _reading(call, used))
     if used.before is None:
         return described
     steps = Steps()
-    x = steps.add(used.before, Ref(-1))
+    x = steps.put(used.before, Ref(-1))
     return replace(described, steps=steps.ended(*steps.include(described.steps, x)))
 
 
@@ -78,13 +83,13 @@ def _beside(layer: Any, call: Call, name: str, used: _Used, plain: Callable[[Any
     bare = _bare(layer, **{name: _MARK, "bias": None, "activation": None})
     main = plain(bare, _reading(call, used))
     steps = Steps()
-    x = Ref(-1) if used.before is None else steps.add(used.before, Ref(-1))
+    x = Ref(-1) if used.before is None else steps.put(used.before, Ref(-1))
     (product,) = steps.include(main.steps, x)
     (low_rank,) = steps.include(plain(bare, _reading(call, _Used(first))).steps, Ref(-1))
-    low_rank = steps.add(ops.MatMul(second, None), low_rank)
-    y = steps.add(ops.Add(), product, steps.add(ops.Affine(gain=float(layer.lora_alpha / layer.lora_rank), offset=0.0), low_rank))
+    low_rank = steps.put(ops.MatMul(second, None), low_rank)
+    y = steps.put(ops.Add(), product, steps.put(ops.Affine(gain=float(layer.lora_alpha / layer.lora_rank), offset=0.0), low_rank))
     bias = call.weight("bias", getattr(layer, "bias", None))
-    y = y if bias is None else steps.add(ops.AddConstant(bias), y)
+    y = y if bias is None else steps.put(ops.AddConstant(bias), y)
     activation = activation_steps(getattr(layer, "activation", None), call, len(call.shape))
     if activation:
         (y,) = steps.include(activation, y)
@@ -92,11 +97,15 @@ def _beside(layer: Any, call: Call, name: str, used: _Used, plain: Callable[[Any
 
 
 def _stored(layer: Any, call: Call, name: str) -> np.ndarray:
-    return array_of(getattr(layer, f"_{name}"), call.namespace)
+    return array_of(_variable(layer, name), call.namespace)
+
+
+def _variable(layer: Any, name: str) -> Any:
+    return getattr(layer, name if name == "reverse_embeddings" else f"_{name}")
 
 
 def _plain(layer: Any, call: Call, name: str) -> _Used:
-    return _Used(read_variable(call.namespace)(name, getattr(layer, f"_{name}"), call.dtype))
+    return _Used(read_variable(call.namespace)(name, _variable(layer, name), call.dtype))
 
 
 def _with_lora(layer: Any, call: Call, name: str, weight: Weight) -> Weight:
@@ -150,8 +159,9 @@ def _divided(name: str, stored: np.ndarray, integers: np.ndarray, scale: np.ndar
 
 def _int4(layer: Any, call: Call, name: str) -> _Used:
     packed = _stored(layer, call, name)
-    einsum = hasattr(layer, "_int4_unpacked_column_size")
-    integers = _nibbles(packed, int(layer._int4_unpacked_column_size if einsum else layer._orig_output_dim))
+    einsum, reverse = hasattr(layer, "_int4_unpacked_column_size"), name == "reverse_embeddings"
+    count = int(layer._int4_unpacked_column_size if einsum else layer.output_dim if reverse else layer._orig_output_dim)
+    integers = _nibbles(packed, count, axis=0 if reverse else -1)
     scale = array_of(getattr(layer, f"{name}_scale"), call.namespace)
     if getattr(layer, "_int4_block_size", None) in (None, -1):
         around = scale[None] if einsum else _along(layer, integers, scale, name)

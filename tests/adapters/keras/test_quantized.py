@@ -166,3 +166,34 @@ def test_calibrated_layers(mode, capsys):
     kernel = report.weights["kernel"]
     assert kernel.steps[0].startswith("int4 less kernel_zero, times kernel_scale, in groups")
     assert {"quantized_kernel", "kernel_scale", "kernel_zero"} <= kernel.parts.keys()
+
+
+I4, ABS = keras.quantizers.Int4QuantizationConfig, keras.quantizers.AbsMaxQuantizer
+REVERSIBLE = {
+    **{name: MODES[name] for name in ("int8", "int8 weights alone", "int4", "int4 in groups", "lora", "lora on int8")},
+    "int4, activations too": lambda layer: layer.quantize("int4", config=I4(block_size=None, activation_quantizer=ABS())),
+}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("mode", REVERSIBLE)
+def test_an_embedding_in_both_directions(mode, tied, tmp_path):
+    """Backwards Keras rounds the input too, takes the untied table on its own grid, and beside integers leaves LoRA out."""
+    data = keras.Input((6,), dtype="int32")
+    layer = keras.layers.ReversibleEmbedding(11, 8, tie_weights=tied, logit_soft_cap=3.0 if tied else None, name="l")
+    model = keras.Model(data, layer(keras.layers.Dense(8)(layer(data)), reverse=True))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()])
+    REVERSIBLE[mode](layer)
+    sources = [model]
+    if not mode.startswith("lora"):  # Keras cannot load the file of one with two tables and LoRA, and merges LoRA in integers
+        sources.append(tmp_path / "model.keras")
+        model.save(sources[-1])
+    before = [np.array(variable) for variable in model.variables]
+    for source in sources:
+        reports = [report for report in probe.sweep(source, rng.integers(0, 11, (2, 6))) if report.layer == "l"]
+        assert [report.ok for report in reports] == [True, True], "\n".join(map(str, reports))
+        assert list(reports[1].weights) == ["embeddings" if tied else "reverse_embeddings"]
+        assert bool(reports[1].weights[next(iter(reports[1].weights))].steps) == (tied or mode != "lora")
+    for variable, one in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(np.array(variable), one)
