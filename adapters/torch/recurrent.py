@@ -47,7 +47,8 @@ def recurrence(module: Any, call: Call) -> Description:
         batch = max(packed.sizes)
     else:
         batch = call.inputs[given.index].shape[0 if module.batch_first else 1] if batched else 1
-    ended = [_stacked(steps, last, index, batch, batched, packed) for index in range(1, 1 + len(names))]
+    sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
+    ended = [_stacked(steps, last, index, (batch, sizes[index - 1]), batched, packed) for index in range(1, 1 + len(names))]
     if packed is not None:
         told = tuple(f"output.{name}" for name, part in zip(given._fields, given, strict=True) if part is not None)
         x = steps.put(Packed(packed.sizes), x)
@@ -107,12 +108,12 @@ def _initial(module: Any, call: Call, steps: Steps, batched: bool, packed: _Size
     return found
 
 
-def _stacked(steps: Steps, last: list[Ref], index: int, batch: int, batched: bool, packed: _Sizes | None) -> Ref:
+def _stacked(steps: Steps, last: list[Ref], index: int, size: tuple[int, int], batched: bool, packed: _Sizes | None) -> Ref:
     """The last states of all layers and directions as one tensor."""
     whole = steps.put(Concat(axis=0), *(Ref(ref.step, index) for ref in last)) if len(last) > 1 else Ref(last[0].step, index)
     if not batched:
         return whole
-    whole = steps.put(Reshape(shape=(len(last), batch, -1)), whole)
+    whole = steps.put(Reshape(shape=(len(last), *size)), whole)
     return whole if packed is None or packed.unsorted is None else steps.put(Take(axis=1, order=packed.unsorted), whole)
 
 
@@ -168,5 +169,5 @@ def cell(module: Any, call: Call) -> Description:
     count = 2 if kind == "LSTMCell" else 1
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]
-    ended = [steps.put(Reshape(shape=(*out, -1)), Ref(made.step, index)) for index in range(1, 1 + count)]
+    ended = [steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index)) for index in range(1, 1 + count)]
     return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c")[:count] if count > 1 else ())
