@@ -19,7 +19,9 @@ from probe.search import CLEARLY, Progress, Scored, Search, View, confirmed, fre
 
 __all__ = ["Diagnosis", "diagnose"]
 
-_SECONDS, _LONG = 1.3, 120.0
+_SECONDS, _LONG = 1.3, 30.0
+_BUSY = 6
+"""How many times the seconds of its own the common search may take by the clock, on a machine that does other things too."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ def diagnose(
     ``allowed`` is what the healthy layer is allowed where that is more than its rounding. ``certain`` False: the difference is
     improbable as rounding, but a worst case could reach it. ``thorough`` tries what is many or slow (every axis order of large
     kernels, sums of 16 bits in several orders, every width of a fixed point for each part, mistakes that help only together).
+
+    Looking stops after ``seconds`` of the thread's own time (1.3, or 30 if ``thorough``), and by the clock after as many if
+    ``thorough``, else after six times as many; one prediction may run into that.
     """
-    started = time.monotonic()
+    started = time.thread_time(), time.monotonic()
     case = replace(case, thorough=thorough)
     if not np.isfinite(case.seen).any():
         return Diagnosis((), ("none of these values is a finite number: no mistake that is known gives that",) if case.seen.size else ())
@@ -66,7 +71,7 @@ def diagnose(
             return Diagnosis((Finding("rounding", claim, ratio, party=party),))
     whole = View(case, rounding, allowed, tolerated)
     limit = seconds if seconds is not None else _LONG if thorough else _SECONDS
-    search = Search(whole, whole.of_sample(), thorough, limit, progress, started)
+    search = Search(whole, whole.of_sample(), thorough, limit, limit if thorough else _BUSY * limit, progress, started)
     scored = try_all(search.part, search)
     exact = confirmed([one for one in scored if one.exact], search)
     if not exact and case.comparable:
@@ -93,7 +98,7 @@ def diagnose(
 def _stopped(search: Search) -> Iterator[str]:
     if search.stopped:
         more = "" if search.thorough else "; --thorough looks further"
-        yield f"looking stopped after {search.limit:.3g} s and {search.tried} predictions{more}"
+        yield f"looking stopped after {search.stopped} and {search.tried} predictions{more}"
 
 
 def _exact(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[str]], ...]:

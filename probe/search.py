@@ -5,7 +5,7 @@ Cheap looks come first: a sample of the output, and of a large batch one sample 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -39,7 +39,8 @@ _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 _LARGE = 1 << 18
 """Elements of an array from which on one sample of the batch is searched and the whole only asked to confirm."""
-_CONFIRMED = 6
+_CONFIRMED, _LATE = 6, 3
+"""How many mistakes the whole batch confirms, and how many are held against it after the time is up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +105,32 @@ class Search:
     part: View
     thorough: bool
     limit: float
+    """Seconds of this thread's own time, so that a busy machine takes nothing from the search."""
+    clock: float
+    """Seconds by the clock, whatever else the machine does."""
     progress: Progress | None
-    started: float = field(default_factory=time.monotonic)
-    worked: float = field(default_factory=time.thread_time)
+    started: tuple[float, float]
+    """When it began, in the thread's own time and by the clock."""
     tried: int = 0
-    stopped: bool = False
+    stopped: str = ""
+    """How long was looked, where the time was up; empty where all was tried."""
+    last: tuple[float, float] = (0.0, 0.0)
+    longest: tuple[float, float] = (0.0, 0.0)
+    """What the dearest step took: another one has to fit, so that looking ends in time where a layer is slow too."""
 
     def over(self) -> bool:
-        """Whether the time is up: this thread's own, so that a busy machine takes nothing from the search, or thrice that by the clock."""
-        waited = time.monotonic() - self.started
-        self.stopped = self.stopped or waited > 3 * self.limit or time.thread_time() - self.worked > self.limit
-        return self.stopped
+        """Whether the time is up, the thread's own or that by the clock; asked before every step."""
+        now = time.thread_time() - self.started[0], time.monotonic() - self.started[1]
+        self.longest = (max(self.longest[0], now[0] - self.last[0]), max(self.longest[1], now[1] - self.last[1]))
+        self.last = now
+        if not self.stopped:
+            limits = zip(now, self.longest, (self.limit, self.clock), strict=True)
+            worked, waited = (at + min(step, limit / 4) for at, step, limit in limits)
+            if waited > self.clock:
+                self.stopped = f"{self.clock:.3g} s by the clock"
+            elif worked > self.limit:
+                self.stopped = f"{self.limit:.3g} s"
+        return bool(self.stopped)
 
 
 def try_all(view: View, search: Search, few: bool = False) -> list[Scored]:
@@ -217,8 +233,10 @@ def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
         return ranked
     asked: list[Scored] = []
     slugs: set[tuple[str, ...]] = set()
-    for one in ranked:
+    for position, one in enumerate(ranked):
         if len(asked) == _CONFIRMED:
+            break
+        if search.over() and (asked or position >= _LATE):
             break
         again = None if slugs_of(one) in slugs else on_the_whole(one, search.whole)
         if again is not None and again.exact:
