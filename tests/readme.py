@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import importlib
 import io
 import os
 import re
@@ -18,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import readme_layers
 import torch
 
 import probe
@@ -106,20 +106,6 @@ def recurrent() -> str:
     return "\n".join([*lines, "", probe.check(network(5), "dense", x, expected=np.asarray(model(x))).sentence])
 
 
-def layers() -> str:
-    """The described classes of each framework by the family module that describes them."""
-    keras_table = importlib.import_module("probe.adapters.keras.table").DESCRIBED
-    torch_table = importlib.import_module("probe.adapters.torch.description").described()
-    rows = ["| framework | classes |", "|---|---|"]
-    for title, names in (
-        ("Keras 3 and tf_keras", [name for name, module in keras_table.items() if module != "..qkeras"]),
-        ("QKeras (quantized_bits, quantized_relu)", [name for name, module in keras_table.items() if module == "..qkeras"]),
-        ("PyTorch (torch.nn)", torch_table),
-    ):
-        rows.append(f"| {title} | {', '.join(sorted(names))} |")
-    return "\n".join(rows)
-
-
 def causes() -> str:
     rows = ["| slug | the mistake |", "|---|---|"]
     return "\n".join([*rows, *(f"| `{one.slug}` | {one.title} |" for one in CAUSES.values())])
@@ -135,14 +121,15 @@ PARTS = {
     "conv1d": conv1d,
     "channels": channels,
     "recurrent": recurrent,
-    "layers": layers,
+    "layers": readme_layers.tables,
+    "left-out": readme_layers.left_out,
 }
 
 
 def section(name: str) -> str:
     """A part as it stands in the README."""
     body = PARTS[name]()
-    if name in ("layers", "causes"):
+    if name in ("layers", "left-out", "causes"):
         return body
     width = 140
     wrapped = [piece for line in body.splitlines() for piece in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])]

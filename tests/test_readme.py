@@ -22,3 +22,11 @@ def comparable(text):
 def test_generated_parts_are_true(name):
     assert f"<!-- begin: {name} -->" in TEXT
     assert comparable(readme.filled(TEXT, name)) == comparable(TEXT), "run python tests/readme.py"
+
+
+def test_every_described_class_was_recorded():
+    """What the tables say of options that were tried is what a run of the tests has seen."""
+    rows = [line.split(" | ") for line in readme.section("layers").splitlines() if line.startswith("| ") and not line.startswith("| class")]
+    assert len(rows) > 250
+    # The two columns before the last: NumPy and ONNX Runtime.
+    assert not [row[0] for row in rows if row[-3:-1] != ["yes", "yes"]]

@@ -35,7 +35,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "TextVectorization": _TEXT,
         "Wrapper": _BASE,
     },
-    "qkeras": {"QConv2DTranspose": "QKeras 0.9 cannot call it with TensorFlow 2.16 and later"},
+    "qkeras": {},
 }
 """Package -> class name -> the reason."""
 

@@ -1,5 +1,6 @@
 """Networks of keras.applications swept whole: no layer and no operation between them diverges or stays unchecked."""
 
+import importlib
 from collections import Counter
 
 import numpy as np
@@ -49,3 +50,17 @@ def test_the_larger(keras, name):
 @pytest.mark.slow
 def test_the_smallest_in_keras_2():
     assert len(swept(network(pytest.importorskip("tf_keras"), "MobileNetV3Small"))) > 150
+
+
+def test_layers_of_applications(keras):
+    """Those that are in no namespace of layers."""
+    package = f"{keras.__name__}.src.applications"
+    convnext, inception = (importlib.import_module(f"{package}.{name}") for name in ("convnext", "inception_resnet_v2"))
+    x, y = (np.random.default_rng(seed).normal(size=(2, 5, 4)).astype("float32") for seed in (0, 1))
+    for layer, given in (
+        (convnext.LayerScale(0.5, 4), [x]),
+        (convnext.StochasticDepth(0.3), [x]),
+        (inception.CustomScaleLayer(0.17), [x, y]),
+    ):
+        report = probe.check(layer, layer.name, given=given)
+        assert report.ok and len(report.outputs) == 3, str(report)

@@ -132,16 +132,3 @@ def test_keras_3_adds_some_biases_along_the_wrong_axis(drawn):
     report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"))
     differing = {pair for pair, comparison in report.comparisons.items() if not comparison.ok}
     assert report.verdict == "diverge" and differing == {("framework", "numpy"), ("framework", "onnx")}
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras' own quantizer
-def test_what_keras_3_rewrites_is_named(drawn):
-    keras = pytest.importorskip("keras")
-    x = np.ones((2, 4), np.float32)
-    adapted = drawn(keras.layers.Dense(3), (2, 4))
-    adapted.enable_lora(2)
-    assert probe.check(adapted, adapted.name, given=x).missing["numpy"] == "LoRA is enabled on it"
-    quantised = drawn(keras.layers.Dense(3), (2, 4))
-    quantised.quantize("int8")
-    report = probe.check(quantised, quantised.name, given=x)
-    assert report.verdict == "unchecked" and "int8" in report.missing["numpy"]
