@@ -42,7 +42,7 @@ def in_floats(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tu
     """Integers and booleans in float64 where a layer gives floats alone: it promotes them before it computes."""
     if not outputs or any(output.dtype.kind != "f" for output in outputs):
         return tuple(inputs)
-    return tuple(x if x.dtype.kind == "f" else x.astype(np.float64) for x in inputs)
+    return tuple(x.astype(np.float64) if x.dtype.kind in "biu" else x for x in inputs)
 
 
 def widened(x: np.ndarray) -> np.ndarray:

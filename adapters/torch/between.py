@@ -107,8 +107,10 @@ class Between(TorchFunctionMode):
         self.mark(inputs)
         handles = []
         for module in self._root.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # takes no hooks
             handles.append(module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True))
-            handles.append(module.register_forward_hook(self._leave))
+            handles.append(module.register_forward_hook(self._leave, always_call=True))
         try:
             with self:
                 yield
@@ -127,25 +129,27 @@ class Between(TorchFunctionMode):
 
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         atomic = self._atomic(module)
-        follows = not self._inside and atomic and any(self.follows(tensor) for tensor in tensors_in((args, kwargs)))
+        follows = not self._inside and any(self.follows(tensor) for tensor in tensors_in((args, kwargs)))
         self._frames.append(_Frame(self._names.get(id(module), ""), module, atomic, follows))
         self._inside += atomic
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         frame = self._frames.pop()
         self._inside -= frame.atomic
-        if frame.follows:
-            self.mark(tensors_in(output))
+        if not frame.follows:
+            return
+        outputs = tensors_in(output)
+        # What a module that is broken down gives may come from code that shows no calls, such as TorchScript or vmap.
+        if frame.atomic or not any(self.follows(tensor) for tensor in outputs):
+            self.mark(outputs)
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self._inside or not self._frames:
             return func(*args, **kwargs)
         tensors = tensors_in((args, kwargs))
-        if not any(self.follows(tensor) for tensor in tensors):
-            return func(*args, **kwargs)
         name, shown = _known(func)
-        if name in _CONSTRUCTORS or name in _NO_LAYERS:
+        if name in _CONSTRUCTORS or name in _NO_LAYERS or not any(self.follows(tensor) for tensor in tensors):
             return func(*args, **kwargs)
         writes = _writes(func, name, args, kwargs)
         before = {id(tensor): self._copy(tensor) for tensor in tensors} if writes else {}

@@ -277,7 +277,8 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
             module.__class__ = cls
         _put_back(vars(module), attributes)
         for name, entries in registries.items():
-            _put_back(attributes[name], entries)
+            if isinstance(attributes[name], dict):  # TorchScript's cannot be changed
+                _put_back(attributes[name], entries)
         for state, clone in clones:
             if state.shape != clone.shape:
                 state.resize_(clone.shape)  # observers make room for the channels that they meet

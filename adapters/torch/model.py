@@ -1,5 +1,6 @@
 """An opened PyTorch module: its layers, its names, and how it is run."""
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from probe.errors import BadInput, UnknownLayer
+from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.layer import Layer
-from probe.model import InputSpec, OnCall
+from probe.model import Capture, InputSpec, OnCall
 
 from .arrays import tensors_for
 from .between import Between
@@ -80,7 +81,16 @@ class TorchModel:
     def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
         if wanted is None:
             modules = {name: module for name, module in self._atomic() if opaque(module)}
-            return self._run(self.module, inputs, modules, None, on_call)
+            calls = itertools.count()
+
+            def counted(capture: Capture) -> Sequence[np.ndarray] | None:
+                next(calls)
+                return on_call(capture)
+
+            outputs = self._run(self.module, inputs, modules, None, counted)
+            if not next(calls):
+                raise NotReached("no call was seen in the forward pass: it runs in code that cannot be watched (TorchScript, vmap, C++)")
+            return outputs
         functions = {name for name in wanted if self.between(name)}
         outputs = self._run(self.module, inputs, {name: self._find(name) for name in wanted if name not in functions}, functions, on_call)
         for name in sorted(functions - self._met.keys()):
@@ -122,7 +132,7 @@ class TorchModel:
 
 def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
     """The module that torch.compile was given: hooks on its wrapper are not those of the layer."""
-    inner = module._modules.get("_orig_mod")
+    inner = module._modules["_orig_mod"] if "_orig_mod" in module._modules else None
     return module if inner is None else inner
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import probe
-from probe.errors import BadInput, UnknownLayer
+from probe.errors import BadInput, NotReached, UnknownLayer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 4, 6)).astype(np.float32)
@@ -291,6 +291,36 @@ def test_a_function_without_description_says_so():
     assert report.verdict == "unchecked" and "special.i0 has no description" in report.sentence
     (report,) = probe.sweep(Net(lambda x: F.dropout(x, 0.5, training=True)).eval(), X)
     assert report.verdict == "unchecked" and "at random" in report.sentence
+
+
+class Tripled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 3
+
+
+@pytest.mark.parametrize(
+    ("function", "layers"),
+    [
+        (lambda x: torch.vmap(lambda one: one.sin())(x), ["/add"]),
+        (Tripled.apply, ["0/mul", "/add"]),
+        (lambda x: torch.fft.rfft(x).real, ["0/fft_rfft", "0/identity", "/add"]),
+    ],
+)
+def test_code_that_shows_no_calls(function, layers):
+    """What a module gives follows from its input, even where no call in it was seen."""
+
+    class Outer(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    reports = list(probe.sweep(Outer(Net(function)).eval(), X))
+    assert [one.layer.replace("0.", "0") for one in reports] == layers and reports[-1].ok
+
+
+def test_a_pass_without_any_call_is_an_error():
+    with pytest.raises(NotReached, match="no call was seen"):
+        list(probe.sweep(Net(lambda x: x).eval(), X))
 
 
 def test_autocast_is_reported():
