@@ -132,7 +132,7 @@ def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, s
     for one in (*given, *masks):
         if id(one) not in held:
             # A tensor that does not follow the inputs: Python made it while the call was on.
-            held[id(one)] = (one, steps.add(Constant(value=tensors.array(one))))
+            held[id(one)] = (one, steps.put(Constant(value=tensors.array(one))))
     sources = [held[id(one)][1] for one in (*given, *masks)]
     result = operation(*args, **kwargs)
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
