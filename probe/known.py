@@ -29,7 +29,12 @@ _UNDEFINED = (
     "NaN among the elements of a maximum is undefined between engines: NumPy and PyTorch keep it, TensorFlow and ONNX Runtime may drop it"
 )
 
-KNOWN = (Known(("AdaptiveMaxPool", "GlobalMaxPool", "MaxPool"), np.isnan, _DROPS, _UNDEFINED),)
+_NUMBERS = "ONNX Runtime's own sigmoid and tanh in recurrences make a number of NaN"
+
+KNOWN = (
+    Known(("AdaptiveMaxPool", "GlobalMaxPool", "MaxPool"), np.isnan, _DROPS, _UNDEFINED),
+    Known(("GRU", "LSTM"), np.isnan, _NUMBERS),
+)
 
 
 def known_differences(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> tuple[Known, ...]:

@@ -33,8 +33,9 @@ def _reaches(array: np.ndarray, limit: float) -> bool:
     """Whether some value lies at ``limit`` or beyond, infinities included; a sum of squares below its square settles most arrays."""
     if array.dtype == np.float64 and array.flags.c_contiguous:
         flat = array.reshape(-1)
-        if float(np.dot(flat, flat)) < limit**2:
-            return False
+        with np.errstate(over="ignore"):
+            if float(np.dot(flat, flat)) < limit**2:
+                return False
     return max(float(array.max()), -float(array.min())) >= limit
 
 

@@ -28,7 +28,7 @@ def odd_input():
     return x
 
 
-@pytest.mark.parametrize(("one", "name"), [(one, name) for one in KNOWN for name in one.ops])
+@pytest.mark.parametrize(("one", "name"), [(one, name) for one in KNOWN for name in one.ops if name in POOLS])
 def test_onnx_runtime_does_what_the_table_says(one, name):
     x = odd_input()
     capture = Capture("pool", name, 0, (x,), POOLS[name].run(x), "float32", Description((Step(POOLS[name]),)))

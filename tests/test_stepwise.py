@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+import probe
 from probe import Description, Step, Weight, ops
 from probe.building import Steps
 from probe.judge import judge
@@ -91,3 +93,24 @@ def test_layers_above_each_other_are_judged_where_they_are_seen(x):
     wrong = recompute(steps, (x,))[-1][0].astype(np.float32)
     wrong[80] += np.float32(1e-4)
     assert judge(replace(one, outputs=(wrong,))).verdict == "diverge"
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_not_a_number_is_one_to_onnx_runtime(kind):
+    x = np.ones((2, 5, 4), np.float32)
+    x[0, 2, 1] = np.nan
+    report = probe.check(getattr(torch.nn, kind)(4, 3, batch_first=True).eval(), "", given=x)
+    assert report.comparisons["framework", "numpy"].ok and "make a number of NaN" in report.sentence, report.sentence
+
+
+def test_a_sequence_that_overflows_is_infinite_where_the_framework_has_it():
+    layer = torch.nn.RNN(3, 8, nonlinearity="relu", batch_first=True).eval()
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(layer.weight_hh_l0.abs() * 5)
+    report = probe.check(layer, "", given=np.abs(np.random.default_rng(0).normal(size=(2, 200, 3))).astype(np.float32))
+    assert report.ok and np.isinf(report.outputs["framework"][0]).any(), str(report)
+
+
+def test_no_samples_are_nothing_to_compare():
+    report = probe.check(torch.nn.LSTM(4, 3, batch_first=True).eval(), "", given=np.ones((0, 5, 4), np.float32))
+    assert report.verdict == "unchecked" and "the output is empty" in report.sentence
