@@ -173,13 +173,13 @@ class MaskedMean(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x, _), (y,) = inputs, outputs
-        mask, how = self._mask(*inputs), {"axis": self.axis, "keepdims": self.keepdims}
-        count = np.maximum(mask.sum(**how), 1)
-        squares = np.where(mask, np.square(x), 0.0).sum(**how)
+        mask = self._mask(*inputs)
+        count = np.maximum(mask.sum(axis=self.axis, keepdims=self.keepdims), 1)
+        squares = np.where(mask, np.square(x), 0.0).sum(axis=self.axis, keepdims=self.keepdims)
         own = of_sums(x.shape[self.axis], y * count, squares, precision) / count + 2 * precision.unit * np.abs(y) + precision.tiny
         if where is not None:
             terms = self.products(inputs, where)
             own[where] = np.maximum(own[where], of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[where]))
         if slacks[0] is not None:
-            own = own + np.sqrt(np.where(mask, np.square(slacks[0]), 0.0).sum(**how)) / count
+            own = own + np.sqrt(np.where(mask, np.square(slacks[0]), 0.0).sum(axis=self.axis, keepdims=self.keepdims)) / count
         return (np.where(np.isfinite(own), own, 0.0),)
