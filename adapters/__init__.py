@@ -77,7 +77,7 @@ def _adapter_of_file(path: Path) -> str:
             if kind.startswith("."):
                 return kind
             raise CannotOpen(f"{path} is {kind}")
-    raise CannotOpen(f"{path} is neither a Keras nor a PyTorch file: {_words(head)}")
+    raise CannotOpen(f"{path} is neither a Keras, a PyTorch nor an ONNX file: {_words(head)}")
 
 
 _KINDS: tuple[tuple[bytes, str], ...] = (

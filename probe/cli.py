@@ -78,8 +78,8 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 def _command(**options: Any) -> None:
     """Who is right about a layer's output, where exactly, and why.
 
-    Without --layer or --all the layers of MODEL are listed. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), or a
-    PyTorch .pt, .pth or .safetensors file.
+    Without --layer or --all the layers of MODEL are listed. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), a
+    PyTorch .pt, .pth, .pt2 or .safetensors file, or an ONNX .onnx file.
 
     Exit status: 0 agree, 1 diverge, 2 could not check.
     """

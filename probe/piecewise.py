@@ -16,6 +16,7 @@ from probe.model import Capture
 from probe.ops import (
     AdaptiveAveragePool,
     AdaptiveMaxPool,
+    Add,
     AveragePool,
     BatchNormalization,
     Conv,
@@ -25,6 +26,8 @@ from probe.ops import (
     GroupNormalization,
     MatMul,
     MaxPool,
+    Mul,
+    Sub,
     Transpose,
 )
 from probe.report import Outputs, Report
@@ -32,7 +35,7 @@ from probe.report import Outputs, Report
 __all__ = ["judged_in_pieces"]
 
 _LARGE = 1 << 20
-_APART = (AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GroupNormalization, MatMul, MaxPool)
+_APART = (AdaptiveAveragePool, AdaptiveMaxPool, Add, AveragePool, GroupNormalization, MatMul, MaxPool, Mul, Sub)
 
 
 def judged_in_pieces(capture: Capture, judge: Callable[[Capture], Report]) -> Report:
