@@ -251,4 +251,11 @@ def _along(
     if right == "numpy":
         return first, evidence.paths.get(left, second), allowed
     paths = zip(evidence.paths.get(left, ()), evidence.paths.get(right, ()), allowed, strict=False)
-    return first, second, tuple(slack + np.abs(np.subtract(one, other, dtype=np.float64)) for one, other, slack in paths) or allowed
+    return first, second, tuple(slack + _apart(one, other) for one, other, slack in paths) or allowed
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far two paths are apart; 0 where that is no number."""
+    with np.errstate(all="ignore"):
+        difference = np.abs(np.subtract(one, other, dtype=np.float64))
+    return np.where(np.isfinite(difference), difference, 0.0)
