@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from unittest import mock
@@ -73,6 +74,23 @@ def at() -> str:
     return command("examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy", "--at", "3,4,3,5")
 
 
+def header() -> str:
+    """The beginning of a C header."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "conv2d.h"
+        command("examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy", "--save", str(target))
+        lines = target.read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if "integers" in line)
+    return "\n".join([*lines[start : start + 4], "  ..."])
+
+
+def fold() -> str:
+    """What --fold says of the weights, and its verdict."""
+    model = ("examples/digits.pt", "--factory", "examples/digits_net.py:DigitsNet", "--shape", "4,1,8,8")
+    parts = command(*model, "--layer", "conv", "--fold").rstrip().split("\n\n")
+    return "\n\n".join([next(part for part in parts if part.startswith("weights")), parts[-1]])
+
+
 def conv1d() -> str:
     model = keras.Sequential([keras.Input((100, 1)), keras.layers.Conv1D(4, 3, name="conv1d")])
     try:
@@ -118,6 +136,8 @@ PARTS = {
     "groupnorm": groupnorm,
     "stored": stored,
     "at": at,
+    "header": header,
+    "fold": fold,
     "conv1d": conv1d,
     "channels": channels,
     "recurrent": recurrent,
