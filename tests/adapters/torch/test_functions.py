@@ -340,6 +340,13 @@ def test_an_expected_of_a_function_layer(block):
     assert probe.check(block, "/add", X, expected=right + np.float32(0.01)).verdict == "diverge"
 
 
+def test_the_first_function_that_differs_is_named_in_a_sweep(block):
+    mine = {one.layer: one.outputs["framework"] for one in probe.sweep(block, X) if not one.call}
+    mine["/add:1"] = mine["/add:1"] * 1.001
+    reports = probe.sweep(probe.open_model(block), X, expected=mine)
+    assert next(one.layer for one in reports if not one.ok) == "/add:1"
+
+
 class KernelsOfTheirOwn(nn.Module):
     """Each sample is convolved with a kernel of its own, which the net computes from that sample."""
 
