@@ -19,7 +19,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tf_keras", "torch"]
+FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tensorflow_model_optimization", "tf_keras", "torch"]
 
 
 def python(code, *arguments):
@@ -118,9 +118,9 @@ print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
     [
         (["digits.keras"], [*FRAMEWORKS, "numpy", "h5py", "onnx", "onnxruntime"]),
         (["digits_qkeras.h5"], [*FRAMEWORKS, "onnx", "onnxruntime"]),
-        (["digits.keras", "--layer", "conv2d"], ["torch", "qkeras"]),
+        (["digits.keras", "--layer", "conv2d"], ["torch", "qkeras", "tensorflow_model_optimization"]),
         (["digits_qkeras.h5", "--layer", "conv2d"], ["torch"]),
-        (["digits.pt", "--layer", "conv", "--factory", "digits_net.py:DigitsNet", "--shape", "2,1,8,8"], [*FRAMEWORKS[:4], "h5py"]),
+        (["digits.pt", "--layer", "conv", "--factory", "digits_net.py:DigitsNet", "--shape", "2,1,8,8"], [*FRAMEWORKS[:5], "h5py"]),
     ],
     ids=["list .keras", "list .h5", "Keras 3", "QKeras", "PyTorch"],
 )

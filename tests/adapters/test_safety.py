@@ -272,7 +272,11 @@ def test_importing_the_users_own_module_is_consent(tmp_path, monkeypatch):
             with pytest.raises(NotTrusted, match="--import"):
                 probe.open_model(path)
             model = probe.open_model(path, imports=(name,))
-            assert [(layer.name, layer.kind, layer.checkable) for layer in model.layers] == [("a", "Twice", ()), ("b", "Thrice", ())]
+            followed = ("numpy", "onnx")
+            assert [(layer.name, layer.kind, layer.checkable) for layer in model.layers] == [
+                ("a", "Twice", followed),
+                ("b", "Thrice", followed),
+            ]
             assert probe.open_model(path, imports=(str(tmp_path / f"{name}.py"),)).names()
 
 
@@ -285,3 +289,30 @@ def test_an_import_that_fails_is_one_sentence(tmp_path):
     path = saved(small(keras), tmp_path / "plain.keras")
     with pytest.raises(probe.ProbeError, match="--import no_such_module: No module named"):
         probe.open_model(path, imports=("no_such_module",))
+
+
+PACKAGES = {
+    "QuantizeWrapperV2": ("tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper", "QuantizeWrapperV2"),
+    "PruneLowMagnitude": ("tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper", None),
+    "QDense": ("hgq.layers.core.dense", "hgq>QDense"),
+    "QuantizerConfig": ("hgq.quantizer.config", "hgq>QuantizerConfig"),
+}
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_classes_of_known_packages_are_trusted_under_their_own_names_alone(kind):
+    module, registered = PACKAGES[kind]
+
+    def model(**changed):
+        layer = {"class_name": kind, "module": module, "registered_name": registered, "config": {"name": "l"}, **changed}
+        return {"class_name": "Sequential", "config": {"layers": [layer]}}
+
+    refuse_code("a file", model())
+    for changed in (
+        {"module": "evil"},
+        {"registered_name": "mine>Own"},
+        {"class_name": "Unheard"},
+        {"config": {"f": {"class_name": "__lambda__"}}},
+    ):
+        with pytest.raises(NotTrusted):
+            refuse_code("a file", model(**changed))

@@ -1,5 +1,7 @@
 """Layers that TensorFlow Model Optimization prunes, quantises or clusters: live, and out of both kinds of file."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -158,3 +160,13 @@ def test_a_quantizer_as_a_layer(quantizer):
     report = probe.check(layer, layer.name, x * np.float32(1.5))
     assert report.ok, str(report)
     np.testing.assert_array_equal(report.outputs["framework"], report.outputs["numpy"].astype(np.float32))
+
+
+def test_where_it_is_not_installed_the_extra_is_named(tmp_path, monkeypatch):
+    clustered(dense()).save(tmp_path / "model.h5")
+    monkeypatch.delitem(sys.modules, "probe.adapters.tfmot", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
+    opened = probe.open_model(tmp_path / "model.h5")
+    assert [layer.why for layer in opened.layers] == [""]
+    with pytest.raises(probe.ProbeError, match=r"pip install 'layerprobe\[tfmot\]'"):
+        probe.check(opened, "cluster_l", np.zeros((1, 5), np.float32))
