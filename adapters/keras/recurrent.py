@@ -164,6 +164,8 @@ def _op(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> op
     if type(cell).__name__ not in _CELLS and not any(one.__name__ in _CELLS for one in type(cell).__mro__):
         raise Undescribed(f"its cell {type(cell).__name__} has no description")
     kind = _known(cell, _CELLS, call)
+    if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
+        raise Undescribed(f"its cell computes in {cell.compute_dtype}, the layer around it in {call.dtype}")
     rank, ndim = 2 + len(spatial), 2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0)
     shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
     if kind.removeprefix("Q") != "SimpleRNNCell":
