@@ -1,6 +1,7 @@
 """Large arrays walked together in pieces that stay in cache."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,8 @@ __all__ = ["Locate", "apart", "blocks", "places", "same_bits"]
 
 _SIZE = 1 << 15
 
-Locate = Callable[[int], tuple[int, ...]]
+Locate = Callable[[Any], tuple[Any, ...]]
+"""From a place, or an array of them, to indices."""
 
 
 def blocks(*arrays: np.ndarray, size: int = _SIZE) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
@@ -40,13 +42,13 @@ def _pieces(arrays: tuple[np.ndarray, ...], corner: tuple[int, ...], size: int) 
 
 
 def _within(shape: tuple[int, ...], corner: tuple[int, ...]) -> Locate:
-    return lambda place: tuple(int(at) + base for at, base in zip(np.unravel_index(place, shape), corner, strict=True))
+    return lambda place: tuple(at + base for at, base in zip(np.unravel_index(place, shape), corner, strict=True))
 
 
 def _along(shape: tuple[int, ...], order: list[int], start: int, corner: tuple[int, ...]) -> Locate:
-    def locate(place: int) -> tuple[int, ...]:
+    def locate(place: Any) -> tuple[Any, ...]:
         at = np.unravel_index(start + place, shape)
-        return tuple(int(at[order.index(axis)]) + base for axis, base in enumerate(corner))
+        return tuple(at[order.index(axis)] + base for axis, base in enumerate(corner))
 
     return locate
 

@@ -4,8 +4,9 @@ Nothing is broadcast, transposed, sorted or skipped: a shape that differs is a d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,9 @@ def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: fl
 
 def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> Comparison:
     if left.shape != right.shape:
-        return Comparison(False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}")
+        return Comparison(
+            False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}"
+        )
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
     allowed = np.broadcast_to(allowed, left.shape)
@@ -110,43 +113,67 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, 
 
 
 def _told(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float, found: _Found) -> Comparison:
-    ratio, index, count = found
+    ratio, index, count = found[0], tuple(map(int, found[1])), found[2]
     ratio = math.inf if ratio > 0 and not allowed[index] else ratio
     worst = Worst(output, index, (float(left[index]), float(right[index])), times * float(allowed[index]))
     return Comparison(count == 0, count, left.size, ratio, worst)
 
 
+Look = Callable[[tuple[np.ndarray, ...]], np.ndarray]
+"""Gives the whole allowance at some indices."""
+_LOOKS = 1 << 10
+
+
 def compare_three(
-    first: np.ndarray, second: np.ndarray, third: np.ndarray, allowed: np.ndarray
+    first: np.ndarray, second: np.ndarray, third: np.ndarray, allowed: np.ndarray, look: Look | None = None
 ) -> tuple[Comparison, Comparison, Comparison] | None:
     """What ``compare`` gives of first and second, second and third, and first and third (against twice ``allowed``) where all agree.
 
     One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors are rounded once, which moves
     their ratios by 1e-7 of themselves. None where some pair differs or float32 does not hold the ratios: ``compare`` then says it.
+    With ``look``, ``allowed`` is less than is allowed: elements beyond it are looked at, and so are the worst (it is changed there).
     """
     if not (first.shape == second.shape == third.shape == allowed.shape and first.size):
         return None
     if not (first.dtype == third.dtype == np.float32 and second.dtype == np.float64):
         return None
     best = [-1.0] * 3
+    looks: list[np.ndarray] = []
     places: list[tuple[int, Locate]] = [(0, _nowhere)] * 3
     arrays = (first, second, third) if not any(allowed.strides) else (first, second, third, allowed)
     room = _Room(min(first.size, _BLOCK), float(allowed[(0,) * allowed.ndim]) if len(arrays) == 3 else None)
     with np.errstate(all="ignore"):
         for parts, locate in blocks(*arrays, size=_BLOCK):
-            for number, (largest, place) in enumerate(room.largest(parts, best)):
+            found = room.largest(parts, best)
+            if look is not None and any(largest > 1 for largest, _ in found):
+                beyond, found = room.left_out(best)
+                looks.append(np.array(locate(beyond)))
+                if sum(part.shape[1] for part in looks) > _LOOKS:
+                    return None
+            for number, (largest, place) in enumerate(found):
                 if not largest <= 1:
                     return None
                 if largest > best[number]:
                     best[number], places[number] = largest, (place, locate)
+    indices = [locate(place) for place, locate in places]
+    pairs = ((first, second, 1.0), (second, third, 1.0), (first, third, 2.0))
+    if look is not None:
+        where = tuple(np.concatenate([*looks, np.array(indices).T], axis=1))
+        allowed[where] = look(where)
+        for number, (left, right, times) in enumerate(pairs):
+            ratio = np.abs(np.subtract(left[where], right[where], dtype=np.float64)) / (times * allowed[where])
+            worst = int(ratio.argmax())
+            best[number], indices[number] = float(ratio[worst]), tuple(part[worst] for part in where)
+        if not max(best) <= 1:
+            return None
     (one, two, three) = (
-        _told(0, left, right, allowed, times, (best[number], places[number][1](places[number][0]), 0))
-        for number, (left, right, times) in enumerate(((first, second, 1.0), (second, third, 1.0), (first, third, 2.0)))
+        _told(0, left, right, allowed, times, (ratio, index, 0))
+        for ratio, index, (left, right, times) in zip(best, indices, pairs, strict=True)
     )
     return one, two, three
 
 
-def _nowhere(place: int) -> tuple[int, ...]:
+def _nowhere(place: Any) -> tuple[Any, ...]:
     raise AssertionError("every pair has a largest error")
 
 
@@ -155,6 +182,8 @@ class _Room:
 
     def __init__(self, size: int, single: float | None):
         self._wide, self._narrow = np.empty(size), np.empty((4, size), np.float32)
+        self._rows: list[np.ndarray] = []
+        """The errors of the piece last looked at: first and second, second and third, first and third."""
         self._single = single
 
     def largest(self, parts: tuple[np.ndarray, ...], best: Sequence[float]) -> list[tuple[float, int]]:
@@ -165,26 +194,38 @@ class _Room:
         np.copyto(wide, first)
         wide -= second
         np.copyto(error, wide, casting="same_kind")
+        self._rows = [error]
+        if not np.array_equal(first, third):
+            np.subtract(first, third, out=other)
+            np.subtract(other, error, out=between)  # second - third
+            self._rows += [between, other]
         if self._single is None:
             np.copyto(slack, parts[3], casting="same_kind")
-        if np.array_equal(first, third):
-            found = _extreme(error, slack, self._single, min(best[:2]))
-            return [found, found, (0.0, 0)]
-        np.subtract(first, third, out=other)
-        np.subtract(other, error, out=between)  # second - third
-        apart = _extreme(other, slack, self._single, 2 * best[2])
-        return [_extreme(error, slack, self._single, best[0]), _extreme(between, slack, self._single, best[1]), (apart[0] / 2, apart[1])]
+            for row in self._rows:
+                row /= slack
+        return self._extremes(best)
+
+    def _extremes(self, best: Sequence[float]) -> list[tuple[float, int]]:
+        if len(self._rows) == 1:
+            return [_extreme(self._rows[0], self._single, min(best[:2]))] * 2 + [(0.0, 0)]
+        one, two, (apart, place) = map(_extreme, self._rows, [self._single] * 3, (best[0], best[1], 2 * best[2]))
+        return [one, two, (apart / 2, place)]
+
+    def left_out(self, best: Sequence[float]) -> tuple[np.ndarray, list[tuple[float, int]]]:
+        """The places of the piece at which NumPy lies beyond the allowance of another, and what ``largest`` gives without them."""
+        places = np.unique(np.concatenate([np.flatnonzero(np.abs(row) > 1) for row in self._rows[:2]]))
+        for row in self._rows:
+            row.reshape(-1)[places] = 0
+        return places, self._extremes(best)
 
 
-def _extreme(error: np.ndarray, slack: np.ndarray, single: float | None, best: float) -> tuple[float, int]:
-    """The largest of |error| / slack (used up), and its place where it exceeds ``best``; NaN where there is no telling."""
-    if single is None:
-        error /= slack
-    high, low = float(error.max()), float(error.min())
+def _extreme(ratio: np.ndarray, single: float | None, best: float) -> tuple[float, int]:
+    """The largest of |ratio|, in units of ``single`` where given, and its place if it exceeds ``best``; NaN where there is no telling."""
+    high, low = float(ratio.max()), float(ratio.min())
     largest = max(high, -low)
     if single is not None:
         largest = largest / single if single else 0.0 if largest == 0 else math.inf
-    place = int(error.argmax() if high >= -low else error.argmin()) if largest > best else 0
+    place = int(ratio.argmax() if high >= -low else ratio.argmin()) if largest > best else 0
     return largest, place
 
 

@@ -13,8 +13,9 @@ from probe.drift import Drift
 from probe.errors import Undescribed
 from probe.layer import Step
 from probe.model import Capture
+from probe.ops import Conv, Transpose
 from probe.recompute import overflown, recompute, widened
-from probe.rounding import Precision, Values, allowances, precision_of, settle, worst_case
+from probe.rounding import Precision, Values, allowances, precision_of, settle, whole_at, worst_case
 from probe.stepwise import follow, remembers
 from probe.verdict import Arrays, Evidence, Pair
 
@@ -78,13 +79,15 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         else:
             _followed(evidence, "onnx", ours, replace(precision, sketches=True), answer)
         return
-    first = ours.allowances(usual)
     answer = _answered(evidence, capture, ours)
+    if evidence.sparing and answer is not None and precision == usual and _spared(evidence, capture, ours, answer):
+        return
+    first = ours.allowances(usual)
     evidence.allowed["framework"] = evidence.allowed["onnx"] = first
     if answer is not None and precision == usual and len(answer) == len(capture.outputs) == len(first) == 1:
         near = compare_three(capture.outputs[0], values[-1][0], answer[0], first[0])
         if near is not None and all(near):
-            evidence.near.update(zip((("framework", "numpy"), ("numpy", "onnx"), ("framework", "onnx")), near, strict=True))
+            evidence.near.update(zip(_THREE, near, strict=True))
             return
     close = compare(capture.outputs, values[-1], first)
     if close.ok or close.reason:
@@ -107,6 +110,35 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         evidence.near["numpy", "onnx"] = close
     else:
         evidence.allowed["onnx"] = _allowed(ours, precision, answer, first)
+
+
+_THREE = (("framework", "numpy"), ("numpy", "onnx"), ("framework", "onnx"))
+
+
+def _spared(evidence: Evidence, capture: Capture, ours: Reference, answer: tuple[np.ndarray, ...]) -> bool:
+    """Whether all agree even within less than is allowed, for a convolution with many channels: its squares are most of the work.
+
+    Elements beyond that are looked at one by one. Where the allowance may be large beside the values, all of it is wanted.
+    """
+    convolutions = [step.op for step in ours.steps if not isinstance(step.op, Transpose)]
+    if len(convolutions) != 1 or not isinstance(convolutions[0], Conv) or not convolutions[0].divisible:
+        return False
+    usual, value = precision_of(capture.dtype), ours.values[-1][0]
+    (less,) = ours.allowances(replace(usual, part=True))
+    some = value[tuple(slice(None, None, 1 + size // 8) for size in value.shape)]
+    if not 64 * float(less.max()) < np.ptp(some) < np.inf:
+        return False
+
+    def look(where: tuple[np.ndarray, ...]) -> np.ndarray:
+        error = np.maximum(*(np.abs(theirs[where] - value[where]) for theirs in (capture.outputs[0], answer[0])))
+        return whole_at(ours.steps, ours.inputs, ours.values, usual, where, error)
+
+    near = compare_three(capture.outputs[0], value, answer[0], less, look)
+    if near is None:
+        return False
+    evidence.allowed["framework"] = evidence.allowed["onnx"] = (less,)
+    evidence.near.update(zip(_THREE, near, strict=True))
+    return True
 
 
 def _followed(evidence: Evidence, party: str, ours: Reference, precision: Precision, outputs: Arrays | None) -> None:

@@ -181,7 +181,7 @@ def _swept(
 
         def done() -> Report:
             one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1)
-            report = one(capture) if mine is not None else judged_in_pieces(capture, one)
+            report = one(capture) if mine is not None else judged_in_pieces(capture, partial(one, sparing=True))
             if mine is not None and report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
                 report = one(capture, search={})

@@ -33,6 +33,7 @@ __all__ = [
     "precision_of",
     "settle",
     "smallest_visible_change",
+    "whole_at",
     "worst_case",
 ]
 
@@ -59,6 +60,8 @@ class Precision:
 
     walks: bool = False
     """Whether recurrences look at the true partial sums of every step."""
+    part: bool = False
+    """Whether sums may be given less than their allowance, found from a part of their terms (``Sum.part``)."""
     sketches: bool = False
     """Whether the party's recurrences have a sigmoid and tanh of their own, good to a few units of 1: ONNX Runtime's."""
 
@@ -205,6 +208,31 @@ def _largest_first(ratio: np.ndarray, count: int = 1 << 14) -> np.ndarray:
     first = np.sort(order[:count])
     order[:count] = first[np.argsort(-ratio[first], kind="stable")]
     return order
+
+
+def whole_at(
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precision: Precision,
+    where: tuple[np.ndarray, ...],
+    error: np.ndarray,
+) -> np.ndarray:
+    """The allowance of single elements of the first output, for steps that do nothing but move the elements of one sum.
+
+    Where the error lies beyond that, the true partial sums decide, as in ``settle``.
+    """
+    found = _trace(steps, inputs, values, where)
+    assert found is not None
+    position, at, count = found
+    op = steps[position].op
+    assert op.products is not None
+    terms = op.products([_pick(ref, inputs, values) for ref in steps[position].sources(position)], at)
+    allowed = of_sums(count, values[position][0][at], np.square(terms).sum(axis=(1, 2)), precision)
+    beyond = error > allowed
+    if beyond.any():
+        allowed[beyond] = np.maximum(allowed[beyond], of_partial_sums(terms[beyond], precision))
+    return allowed
 
 
 def worst_case(

@@ -27,6 +27,8 @@ class Evidence:
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     threads: int = 0
+    sparing: bool = False
+    """Whether less than the whole allowance will do where all agree within that."""
     near: dict[Pair, Comparison] = field(default_factory=dict)
     """Comparisons already made on the way to the allowances."""
     shortcuts: dict[str, str] = field(default_factory=dict)

@@ -126,3 +126,23 @@ def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
     faulty = judged_in_pieces(replace(capture, outputs=(wrong,)), judge)
     assert faulty.verdict == "diverge"
     assert faulty.comparisons["framework", "numpy"].worst.index == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_squares_of_a_part_say_what_all_of_them_say(kernel):
+    torch.manual_seed(0)
+    model = torch.nn.Conv2d(256, 24, kernel, padding=kernel // 2)
+    x = np.maximum(np.random.default_rng(0).normal(size=(1, 256, 40, 40)), 0).astype(np.float32)
+    x[:, ::4] *= 0.1  # the channels that are taken hold little: many elements need a look
+    calls = []
+    probe.open_model(model).run((x,), None, calls.append)
+    whole, spared = judge(calls[0]), judge(calls[0], sparing=True)
+    assert whole.verdict == spared.verdict == "agree"
+    for pair, comparison in whole.comparisons.items():
+        assert 0.5 * comparison.ratio <= spared.comparisons[pair].ratio <= 1
+        assert spared.comparisons[pair].size == comparison.size
+    for factor in (1 + 1e-2, 1 + 2.0**-9):
+        wrong = calls[0].outputs[0].copy()
+        wrong[0, 3, 5, 7] *= factor
+        wrong = replace(calls[0], outputs=(wrong,))
+        assert judge(wrong).verdict == judge(wrong, sparing=True).verdict == "diverge"

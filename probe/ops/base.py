@@ -224,12 +224,17 @@ class Sum(Op):
         """The op run on squares: the sum of the squared terms, the bias among them."""
         raise NotImplementedError
 
+    def part(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """Some of ``squares``, where that costs much less."""
+        return self.squares(inputs)
+
     def incoming(self, slack: np.ndarray) -> np.ndarray:
         """What slack of the first input does to the output, as independent errors."""
         raise NotImplementedError
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        own = of_sums(self.terms_of(inputs, outputs), outputs[0], self.squares(inputs), precision, owned=True)
+        squares = self.part(inputs) if precision.part else self.squares(inputs)
+        own = of_sums(self.terms_of(inputs, outputs), outputs[0], squares, precision, owned=True)
         if where is not None:
             assert self.products is not None
             own[where] = np.maximum(own[where], of_partial_sums(self.products(inputs, where), precision))

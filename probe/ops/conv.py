@@ -16,6 +16,8 @@ from probe.rounding import SIGMAS
 
 __all__ = ["Conv"]
 
+_PART = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Conv(Sum):
@@ -75,9 +77,24 @@ class Conv(Sum):
         return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
 
     def squares(self, inputs):
-        out = self._squares(inputs[0], self._kernel(inputs))
+        return self._with_bias(self._squares(inputs[0], self._kernel(inputs)), inputs[0].ndim)
+
+    def part(self, inputs):
+        """The squares of every fourth channel."""
+        if not self.divisible:
+            return self.squares(inputs)
+        x, w = (array[:, ::_PART].astype(np.float32) for array in (inputs[0], self._kernel(inputs)))
+        return self._with_bias(self._squares(x, w), x.ndim)
+
+    @property
+    def divisible(self) -> bool:
+        """Whether ``part`` is less work than ``squares``."""
+        shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
+        return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART
+
+    def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
         if self.bias is not None:
-            squared = np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (inputs[0].ndim - 2))
+            squared = np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (rank - 2))
             out = out.astype(np.float64, copy=False) if squared.max(initial=0) > 1e30 else out
             np.add(out, squared, out=out, casting="same_kind")
         return out
