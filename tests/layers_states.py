@@ -4,6 +4,7 @@ Any module ``layers_*.py`` beside this one is gathered by ``test_terms_families.
 """
 
 import keras
+import tf_keras
 import torch
 
 nn = torch.nn
@@ -16,4 +17,6 @@ LAYERS = [
     ("RNNCell", nn.RNNCell(4, 5), ((2, 4),)),
     ("MultiheadAttention", nn.MultiheadAttention(8, 2, batch_first=True), ((2, 5, 8),) * 3),
     ("Rescaling", keras.layers.Rescaling(0.5, [0.1, -0.2, 0.3]), ((2, 4, 3),)),
+    ("STFTSpectrogram", keras.layers.STFTSpectrogram(frame_length=16, frame_step=8, fft_length=16), ((2, 64, 1),)),
+    ("LocallyConnected1D", tf_keras.layers.LocallyConnected1D(3, 2), ((2, 6, 4),)),
 ]

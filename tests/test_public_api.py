@@ -19,6 +19,7 @@ NAMES = [
     "check",
     "describes",
     "explain",
+    "fold",
     "open_model",
     "recomputes",
     "sweep",

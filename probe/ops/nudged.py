@@ -76,8 +76,9 @@ class NudgedFakeQuantize(Elementwise):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         # Where an element lies is found with the magnitude of the whole range.
         reach = np.maximum(*(np.abs(limit.astype(np.float64)) for limit in self.limits()))
-        moved = 4 * precision.unit * reach + (0 if slack is None else slack)
-        return (spread(self.f, x, y, np.broadcast_to(moved, x.shape)) + precision.unit * np.abs(y) + precision.tiny,)
+        moved = 8 * precision.unit * reach + (0 if slack is None else slack)
+        own = 2 * precision.unit * (np.abs(y) + self.step())
+        return (spread(self.f, x, y, np.broadcast_to(moved, x.shape)) + own + precision.tiny,)
 
     def emit(self, graph, *inputs):
         low, high = self.limits()

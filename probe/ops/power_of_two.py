@@ -81,7 +81,8 @@ class _Powers(Mixing, Elementwise):
             for side in (x - moved, x + moved):
                 for by in (-share, share):
                     wander = np.maximum(wander, np.abs(self.f(side, by) - y))
-        return (self._allowed(np.where(np.isfinite(wander), wander, 0.0), self._stood_for(x), y, precision),)
+        allowed = self._allowed(np.where(np.isfinite(wander), wander, 0.0), self._stood_for(x), y, precision)
+        return (np.maximum(allowed, precision.tiny),)  # a power of two may be subnormal
 
     def _emit_powers(self, graph, size: str) -> str:
         epsilon, factor = graph.const(EPSILON), graph.const(2.0 if self.quadratic else 1.0)
