@@ -173,3 +173,42 @@ def brain_accumulator():
             for j in range(3):
                 total += t(x).bfloat16()[:, channel, None, i : i + 5, j : j + 4] * w[None, :, channel, i, j, None, None]
     return layer, x, (total + b[:, None, None]).float().numpy()
+
+
+def _flips(layer: Any, thresholds: tuple[float, ...]) -> tuple:
+    """QKeras' own quantiser on inputs that the user's layer before moved across thresholds by less than 2^-18 of them."""
+    x = draw(8, 40)
+    places = [(1 + 2 * i, 3 + 5 * i) for i in range(len(thresholds))]
+    mine = x.copy()
+    for place, threshold in zip(places, thresholds, strict=True):
+        x[place] = np.float32(threshold * (1 - 2**-20))
+        mine[place] = np.float32(threshold * (1 + 2**-20))
+    return layer, x, np.array(layer(mine))
+
+
+@plant("boundary-flip", "QActivation")
+def flipped_bits():
+    return _flips(qkeras.QActivation(qkeras.quantized_bits(4, 0, alpha=1)), (0.1875, 0.4375, -0.5625))
+
+
+@plant("boundary-flip", "QActivation")
+def flipped_ternary():
+    return _flips(qkeras.QActivation(qkeras.ternary(alpha=1.0, threshold=0.5)), (0.5, -0.5))
+
+
+@plant("boundary-flip", "QActivation")
+def flipped_tanh():
+    return _flips(qkeras.QActivation(qkeras.quantized_tanh(5)), (0.28125, -0.65625))
+
+
+@plant("boundary-flip", "FakeQuantize")
+def flipped_fake():
+    layer = torch.ao.quantization.FakeQuantize(torch.ao.quantization.MinMaxObserver, quant_min=0, quant_max=255)
+    torch.ao.quantization.disable_observer(layer)
+    layer.scale.fill_(0.03125)
+    layer.zero_point.fill_(128)
+    x = draw(8, 40)
+    x[2, 3], x[5, 7] = 0.03125 * 3.5 * (1 - 2**-20), 0.03125 * 8.5 * (1 + 2**-20)
+    mine = x.copy()
+    mine[2, 3], mine[5, 7] = 0.03125 * 3.5 * (1 + 2**-20), 0.03125 * 8.5 * (1 - 2**-20)
+    return layer.eval(), x, layer(t(mine)).detach().numpy()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.blocks import places
-from probe.hypotheses.base import Case, Edit, more
+from probe.hypotheses.base import Case, Edit, hypothesis, more
 from probe.hypotheses.formats import narrow_weights, narrowed, summing
 from probe.ops.base import Indices, Sum
 
@@ -99,3 +99,14 @@ def accumulation(case: Case) -> Iterator[Edit]:
                             given_inputs,
                             do=f"accumulate in float32: {name} keeps {'11' if name == 'float16' else '8'} bits of each partial sum",
                         )
+
+
+@hypothesis("rounding")
+def rounding(case: Case) -> Iterator[Edit]:
+    """Nothing wrong: another order of summation, a fused multiply-add, another last bit of a function.
+
+    Every honest evaluation in the layer's own format rounds; what that may do is the allowance, found from the terms of this very
+    input. It is said where the difference lies within it and only your tolerances are tighter, or where no mistake fits and a worst
+    case of rounding could reach it (Winograd and FFT convolutions, sorted terms).
+    """
+    yield from ()

@@ -64,30 +64,38 @@ def narrow_weights(case: Case, name: str, way: str, bias: bool) -> Steps:
 def boundary_flip(case: Case) -> Iterator[Edit]:
     """A quantiser that flips a level because its input moved within rounding.
 
-    Few elements, each off by one step, where the quantiser's input lies at a threshold. Not a mistake of arithmetic: compare the
-    layers before it.
+    Few elements, each off by one level, where the quantiser's input lies at a threshold; of signs, powers of two and rounded curves
+    too. Not a mistake of arithmetic: compare the layers before it.
     """
-    for position, op in case.having(QuantizedBits, QuantizedRelu):
-        if not case.comparable or case.known is not None or case.observed.shape != case.values[position][0].shape:
+    for position, op in case.having(ops.Mixing, ops.FakeQuantize):
+        if not case.comparable or case.known is not None or position != case.last:
             continue
         x = case.input_of(position)
-        size = _size(case, position, op)
-        if size is None or position != len(case.steps) - 1:
-            continue
-        step = float(size[0])
-        near = 2.0**-16 * np.maximum(np.abs(x), step)
-        moved = [op.run(x + sign * near)[0] for sign in (-1, 1)]
+        size = np.asarray(op.step(x) if isinstance(op, ops.Mixing) else op.size, np.float64)
+        nearest = np.where(size > 0, size, np.abs(case.values[position][0]).max(initial=0.0))
+        near = 2.0**-16 * np.maximum(np.abs(x), nearest)
         predicted = case.healthy
-        for one in moved:
-            predicted = np.where(np.abs(one - case.observed) < np.abs(predicted - case.observed), one, predicted)
+        for sign in (-1, 1):
+            shifted = case.inserted(position, ops.AddConstant(Weight("moved", None, sign * near)))
+            predicted = _closer(case, predicted, case.became(case.edit("", shifted)).healthy, size)
         flipped = int((predicted != case.healthy).sum())
         if 0 < flipped <= max(3, case.observed.size // 20):
-            shift = Weight("flips", None, predicted - case.healthy)
+            told = f"one step of {float(size.ravel()[0]):g}" if size.size == 1 and size.any() else "one level"
             yield case.edit(
-                f"{flipped} of {predicted.size} elements flip by one step of {step:g}: their inputs lie within 2^-16 of a threshold",
-                case.appended(ops.AddConstant(shift)),
+                f"{flipped} of {predicted.size} elements flip by {told}: their inputs lie within 2^-16 of a threshold",
+                case.appended(ops.AddConstant(Weight("flips", None, predicted - case.healthy))),
                 do="compare the layer before: its rounding decides here",
             )
+
+
+def _closer(case: Case, predicted: np.ndarray, moved: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The moved outputs where they lie closer to what is observed and a level away; whole steps where levels are equally far apart."""
+    if size.all() and (size.size == 1 or np.broadcast_shapes(size.shape, moved.shape) == moved.shape):
+        with np.errstate(all="ignore"):
+            moved = case.healthy + size * np.rint((moved - case.healthy) / size)
+    with np.errstate(all="ignore"):
+        apart = np.abs(moved - case.healthy) > 2.0**-8 * np.maximum(np.abs(moved), np.abs(case.healthy))
+        return np.where(apart & (np.abs(moved - case.observed) < np.abs(predicted - case.observed)), moved, predicted)
 
 
 @hypothesis("reduced-precision")
