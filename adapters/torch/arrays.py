@@ -45,7 +45,7 @@ def tensors_in(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
     if isinstance(tree, torch.Tensor):
         return [tree]
-    if type(tree) is tuple:  # as pytree does, which takes ten times as long
+    if type(tree) is tuple:  # as pytree does, at a fraction of its cost
         return [leaf for part in tree for leaf in tensors_in(part)]
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)] if tree is not None else []
 

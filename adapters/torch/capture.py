@@ -172,7 +172,7 @@ class _Watcher:
             engine = torch.backends.quantized.engine if ".quantized." in type(self.module).__module__ else ""
             call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), levels, made, engine, _fused(given))
             description = describe(self.module, call)
-            used = [*given, *outputs, *self.module.parameters(recurse=False)]
+            used = [*given, *outputs, *(one for one in self.module._parameters.values() if one is not None)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
             if len(precisions) > 1:
                 raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
