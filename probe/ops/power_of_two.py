@@ -137,7 +137,7 @@ class QuantizedReluPo2(_Powers):
     def emit(self, graph, *inputs):
         (x,) = inputs
         slope = graph.const(-self.negative_slope)
-        positive = graph.op("GreaterOrEqual", x, graph.const(0.0))
+        positive = graph.op("Greater", x, graph.const(-TINY))
         powers = self._emit_powers(graph, graph.op("Where", positive, x, graph.op("Mul", x, slope)))
         q = graph.op("Where", positive, powers, graph.op("Neg", powers)) if self.negative_slope else powers
         relu = graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x)

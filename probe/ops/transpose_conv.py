@@ -91,12 +91,15 @@ class ConvTranspose(Sum):
 
     def emit(self, graph, *inputs):
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
-        pads = [max(0, crop) for crop in flat(self.crops)]
-        out = graph.op("ConvTranspose", inputs[0], kernel, strides=self.strides, pads=pads, dilations=self.dilations, group=self.groups)
         more = [max(0, -crop) for crop in flat(self.crops)]
+        # Where the output also goes on, cropping waits until it has: ONNX Runtime wants something left in between.
+        pads = [0 if any(more) else crop for crop in flat(self.crops)]
+        out = graph.op("ConvTranspose", inputs[0], kernel, strides=self.strides, pads=pads, dilations=self.dilations, group=self.groups)
         if any(more):
             rank = len(self.crops)
             out = graph.op("Pad", out, graph.const([0, 0, *more[:rank], 0, 0, *more[rank:]]))
+            starts, ends = zip(*((max(0, before), -max(0, after) or 2**31) for before, after in self.crops), strict=True)
+            out = graph.op("Slice", out, graph.const(list(starts)), graph.const(list(ends)), graph.const(list(range(2, 2 + rank))))
         if self.bias is not None:
             column = graph.op("Reshape", graph.weight(self.bias), graph.const([-1, *(1,) * len(self.crops)]))
             out = graph.op("Add", out, column)

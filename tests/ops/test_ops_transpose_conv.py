@@ -46,7 +46,8 @@ def by_torch(how):
     def compute(x, kernel, bias=None):
         rank = x.ndim - 2
         whole = TRANSPOSE[rank](x, kernel, None, how["strides"], 0, 0, how["groups"], how["dilations"])
-        out = F.pad(whole, [-crop for before, after in reversed(how["crops"]) for crop in (before, after)])
+        crops = [crop for before, after in reversed(how["crops"]) for crop in (before, after)]
+        out = F.pad(F.pad(whole, [max(0, -crop) for crop in crops]), [-max(0, crop) for crop in crops])
         return out if bias is None else out + bias.reshape(-1, *(1,) * rank)
 
     return compute
