@@ -56,7 +56,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
 @click.option("--sees", is_flag=True, help="With --at: which elements of the model's input can influence it at all.")
 @click.option("--fold", is_flag=True, help="The layer's kernel and bias with the batch normalisation after it folded in, proven.")
-@click.option("--thorough", is_flag=True, help="Try more mistakes and pairs of them where parties diverge, for up to two minutes.")
+@click.option("--thorough", is_flag=True, help="Try more mistakes and pairs of them where parties diverge, for up to half a minute.")
 @click.option("--causes", is_flag=False, flag_value="all", metavar="[SLUG]", help="The mistakes that are known, or one of them at length.")
 @click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
 @click.option("--atol", type=float, help="Absolute tolerance instead of the derived allowance; needs --rtol.")

@@ -20,6 +20,8 @@ from probe.search import CLEARLY, Progress, Scored, Search, View, confirmed, fre
 __all__ = ["Diagnosis", "diagnose"]
 
 _SECONDS, _LONG = 1.3, 30.0
+_SECONDS_OF_SAMPLE = 0.8
+"""What the common search has in one sample of a large batch: holding what it finds against the whole batch takes time too."""
 _BUSY = 6
 """How many times the seconds of its own the common search may take by the clock, on a machine that does other things too."""
 
@@ -51,8 +53,8 @@ def diagnose(
     improbable as rounding, but a worst case could reach it. ``thorough`` tries what is many or slow (every axis order of large
     kernels, sums of 16 bits in several orders, every width of a fixed point for each part, mistakes that help only together).
 
-    Looking stops after ``seconds`` of the thread's own time (1.3, or 30 if ``thorough``), and by the clock after as many if
-    ``thorough``, else after six times as many; one prediction may run into that.
+    Looking stops after ``seconds`` of the thread's own time (1.3, in one sample of a large batch 0.8, or 30 if ``thorough``), and by
+    the clock after as many if ``thorough``, else after six times as many; one prediction may run into that.
     """
     started = time.thread_time(), time.monotonic()
     case = replace(case, thorough=thorough)
@@ -70,8 +72,9 @@ def diagnose(
             claim = f"within what rounding allows (the largest difference is {ratio:.2g} of it): your tolerances are tighter"
             return Diagnosis((Finding("rounding", claim, ratio, party=party),))
     whole = View(case, rounding, allowed, tolerated)
-    limit = seconds if seconds is not None else _LONG if thorough else _SECONDS
-    search = Search(whole, whole.of_sample(), thorough, limit, limit if thorough else _BUSY * limit, progress, started)
+    part = whole.of_sample()
+    limit = seconds if seconds is not None else _LONG if thorough else _SECONDS if part is whole else _SECONDS_OF_SAMPLE
+    search = Search(whole, part, thorough, limit, limit if thorough else _BUSY * limit, progress, started)
     scored = try_all(search.part, search)
     exact = confirmed([one for one in scored if one.exact], search)
     if not exact and case.comparable:
