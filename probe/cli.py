@@ -16,8 +16,6 @@ from probe import __version__
 from probe.errors import BadInput, ProbeError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from probe.report import Report
 
 __all__ = ["main"]
@@ -188,62 +186,6 @@ def _list(path: str, options: dict[str, Any]) -> int:
     return 0
 
 
-def _array(path: str) -> "np.ndarray | dict[str, np.ndarray]":
-    """An array file; an .npz gives a dict of its arrays. Raises BadInput with the path and the reason."""
-    import numpy as np
-
-    if not Path(path).is_file():
-        raise BadInput(f"there is no file {path}")
-    try:
-        if path.endswith((".txt", ".csv")):
-            return np.loadtxt(path, delimiter="," if path.endswith(".csv") else None, ndmin=1)
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadInput(f"{path} is not an array file that can be read (.npy, .npz, .txt, .csv): {error}") from None
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
-
-
-def _given(path: str | None) -> Any:
-    """An input file: an .npz with one array is that array, otherwise arrays by input name."""
-    if path is None:
-        return None
-    held = _array(path)
-    return next(iter(held.values())) if isinstance(held, dict) and len(held) == 1 else held
-
-
-def _expected(path: str | None, layer: str) -> Any:
-    """The user's values of one layer: of an .npz the array of that name, or its only one."""
-    if path is None:
-        return None
-    held = _array(path)
-    if not isinstance(held, dict):
-        return held
-    if layer in held:
-        return held[layer]
-    if len(held) == 1:
-        return next(iter(held.values()))
-    raise BadInput(f"{path} holds {', '.join(held)}; none of them is named {layer!r}")
-
-
-def _typed(value: str, at: str) -> Any:
-    """One value as it was typed; its last digit may have been rounded."""
-    from decimal import Decimal, InvalidOperation
-
-    import numpy as np
-
-    from probe.expected import Partial
-    from probe.inputs import part_of
-
-    try:
-        digits = Decimal(value).as_tuple().exponent
-        return Partial(np.asarray(float(value)), part_of(at), 0.5 * 10.0**digits if isinstance(digits, int) else 0.0)
-    except InvalidOperation:
-        raise BadInput(f"--expect-value takes a number; you gave {value!r}") from None
-
-
 def _write(path: str, text: str) -> None:
     if path == "-":
         click.echo(text)
@@ -258,23 +200,24 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
     if options["at"] is not None and options["expect_value"] is None:
         return _explain(path, layer, options)
     model = _open(path, options)
+    from probe import reading
     from probe.expected import Unshaped
     from probe.road import check
 
-    expected = _expected(options["expect"], layer)
-    given = _given(options["expect_input"])
+    expected = reading.expected(options["expect"], layer)
+    given = reading.given(options["expect_input"])
     if isinstance(given, dict):
         given = list(given.values())
     part = options["expect_at"]
     if options["expect_value"] is not None:
-        expected = _typed(options["expect_value"], options["at"])
+        expected = reading.typed(options["expect_value"], options["at"])
     elif expected is not None and part is None and options["expect"].endswith((".txt", ".csv")):
         expected = Unshaped(expected.ravel())
     progress = _told_on_terminal()
     report = check(
         model,
         layer,
-        _given(options["input_"]),
+        reading.given(options["input_"]),
         expected=expected,
         given=given,
         call=options["call"],
@@ -293,9 +236,10 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
 
 def _fold(path: str, layer: str, options: dict[str, Any]) -> int:
     model = _open(path, options)
+    from probe import reading
     from probe.folding import fold
 
-    return _told(fold(model, layer, _given(options["input_"]), shape=options["shape"], seed=options["seed"]), options)
+    return _told(fold(model, layer, reading.given(options["input_"]), shape=options["shape"], seed=options["seed"]), options)
 
 
 def _told(report: "Report", options: dict[str, Any]) -> int:
@@ -316,17 +260,18 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
             raise click.UsageError(f"--{option.replace('_', '-')} goes with the check of a whole layer, not with --at alone")
     at = _numbers(None, None, options["at"])
     model = _open(path, options)
+    from probe import reading
     from probe.expected import Unshaped
     from probe.terms import explain
 
-    expected = _expected(options["expect"], layer)
+    expected = reading.expected(options["expect"], layer)
     if expected is not None and options["expect"].endswith((".txt", ".csv")):
         expected = Unshaped(expected.ravel())
-    given = _given(options["expect_input"])
+    given = reading.given(options["expect_input"])
     story = explain(
         model,
         layer,
-        _given(options["input_"]),
+        reading.given(options["input_"]),
         at=at or (),
         expected=expected,
         given=list(given.values()) if isinstance(given, dict) else given,
@@ -361,17 +306,18 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
     import json
 
     model = _open(path, options)
+    from probe import reading
     from probe.report.forms import as_dict
     from probe.report.text import line
     from probe.road import sweep
 
-    expected = None if options["expect"] is None else _array(options["expect"])
+    expected = None if options["expect"] is None else reading.array(options["expect"])
     if expected is not None and not isinstance(expected, dict):
         raise BadInput("with --all, --expect takes an .npz keyed by layer names")
     counts = {"agree": 0, "diverge": 0, "unchecked": 0}
     first: Report | None = None
     told = []
-    reports = sweep(model, _given(options["input_"]), expected=expected, shape=options["shape"], seed=options["seed"])
+    reports = sweep(model, reading.given(options["input_"]), expected=expected, shape=options["shape"], seed=options["seed"])
     for report in _with_progress(reports, len(model.layers)):
         counts[report.verdict] += 1
         if report.verdict == "diverge" and first is None:

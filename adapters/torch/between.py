@@ -231,6 +231,10 @@ class Between(TorchFunctionMode):
             alone=None if called is None else lambda: alone(Called(*called), inputs, [kind[place] for place in range(len(inputs))]),
         )
         self._calls[layer] += 1
+        return self._handed_on(capture, output, results, bool(before))
+
+    def _handed_on(self, capture: Capture, output: Any, results: list[torch.Tensor], in_place: bool) -> Any:
+        """What goes on from a call: its output, or what the callback gives in its place."""
         try:
             replacement = self._on_call(capture)
         except Exception as error:
@@ -238,7 +242,7 @@ class Between(TorchFunctionMode):
             raise
         if replacement is None:
             return output
-        if before:
+        if in_place:
             results[0].copy_(torch.from_numpy(np.array(replacement[0])))
             return output
         output = with_values(output, replacement)

@@ -6,6 +6,7 @@ from probe.ops.additive import *
 from probe.ops.append import *
 from probe.ops.arithmetic import *
 from probe.ops.attention import *
+from probe.ops.auto_quantize import *
 from probe.ops.averaging import *
 from probe.ops.base import *
 from probe.ops.binary import *
