@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import probe
+from probe import pipeline
 from probe.judge import judge
 from probe.model import Capture
 from probe.piecewise import _LARGE, judged_in_pieces
-from probe.pipeline import _Gate, _Stop, judged_in_order
+from probe.pipeline import judged_in_order
 
 
 def net() -> torch.nn.Sequential:
@@ -91,19 +92,39 @@ def test_what_a_worker_raises_comes_through():
     assert not threads()
 
 
-def test_a_gate_counts_bytes_as_well_as_calls():
-    gate = _Gate(10)
-    gate.enter(1 << 40)
-    waiting = threading.Thread(target=gate.wait)
-    waiting.start()
-    waiting.join(0.05)
-    assert waiting.is_alive()
-    gate.leave()
-    waiting.join(1)
-    assert not waiting.is_alive()
-    gate.close()
-    with pytest.raises(_Stop):
-        gate.wait()
+def test_the_forward_pass_waits_for_bytes_as_well_as_for_calls():
+    large = np.broadcast_to(np.float32(0), (1 << 40,))
+    pushed = []
+
+    def forward(push):
+        for number in range(3):
+            pushed.append(number)
+            push(Capture("layer", "Kind", number, (large,), (), "float32"))
+
+    results = judged_in_order(forward, lambda capture: lambda: capture.call)
+    for number in range(3):
+        assert next(results) == number
+        threading.Event().wait(0.05)
+        assert pushed == list(range(number + 1))
+    assert list(results) == []
+    assert not threads()
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_as_many_threads_judge_as_there_are_cores(cores, monkeypatch):
+    monkeypatch.setattr(pipeline, "_cores", lambda: cores)
+    together, meeting = set(), threading.Barrier(cores)
+
+    def judged():
+        meeting.wait(5)
+        together.add(threading.current_thread().name)
+
+    def forward(push):
+        for number in range(4 * cores):
+            push(Capture("layer", "Kind", number, (), (), "float32"))
+
+    assert len(list(judged_in_order(forward, lambda capture: judged))) == 4 * cores
+    assert together == {"probe-forward", *(f"probe-judge_{number}" for number in range(cores - 1))}
 
 
 def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
