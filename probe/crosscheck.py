@@ -44,13 +44,18 @@ def _fed(array: np.ndarray) -> np.ndarray:
     return np.asarray(_narrowed(array), order="C")
 
 
+def _lies_turned(array: np.ndarray) -> bool:
+    return array.ndim == 2 and array.T.flags.c_contiguous and not array.flags.c_contiguous
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """A serialised graph, the names of its outputs, and what each of its inputs is fed: a place among ``_sources``."""
+    """A serialised graph, the names of its outputs, and what each of its inputs is fed: a call's input or a weight by its place,
+    and whether its axes are exchanged."""
 
     model: bytes
     outputs: list[str]
-    feeds: dict[str, int]
+    feeds: dict[str, tuple[int, bool]]
 
 
 class _Graph:
@@ -60,8 +65,8 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.feeds: dict[str, np.ndarray] = {}
-        self.fed: dict[str, Weight | int] = {}
-        """What stands behind each of ``feeds``: a weight, or the place of an input of the call."""
+        self.fed: dict[str, tuple[Weight | int, bool]] = {}
+        """What stands behind each of ``feeds``: a weight, or the place of an input of the call; and whether its axes are exchanged."""
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.asked = False
         """Whether emission asked for a shape."""
@@ -125,9 +130,12 @@ class _Graph:
     def weight(self, weight: Weight) -> str:
         return self.feed(weight.value, weight)
 
-    def feed(self, array: np.ndarray, source: Weight | int) -> str:
+    def turned(self, weight: Weight) -> str | None:
+        return self.feed(weight.value.T, weight, True) if _lies_turned(weight.value) else None
+
+    def feed(self, array: np.ndarray, source: Weight | int, turned: bool = False) -> str:
         name = self._name()
-        self.feeds[name], self.fed[name] = _fed(array), source
+        self.feeds[name], self.fed[name] = _fed(array), (source, turned)
         self.shapes[name] = array.shape
         return name
 
@@ -201,9 +209,9 @@ def _weights(part: Any) -> Iterator[Weight]:
 
 
 def _told(part: Any) -> Hashable:
-    """All that emission can see of an op or of one of its fields: of a weight its shape and dtype. TypeError where that is not known."""
+    """All that emission can see of an op or of one of its fields: of a weight shape, dtype and order in memory. TypeError where unknown."""
     if isinstance(part, Weight):
-        return Weight, part.value.shape, part.effective.dtype.str
+        return Weight, part.value.shape, part.effective.dtype.str, _lies_turned(part.value)
     if isinstance(part, np.ndarray | np.generic):
         if part.nbytes > _KEPT_BYTES or part.dtype.hasobject:
             raise TypeError
@@ -241,12 +249,18 @@ def _planned(
     weights = [weight for step in steps for weight in _weights(step.op)]
     if plan is not None:
         sources = [*inputs, *(weight.value for weight in weights)]
-        return plan.model, plan.outputs, {name: _fed(sources[place]) for name, place in plan.feeds.items()}
+        return (
+            plan.model,
+            plan.outputs,
+            {name: _fed(sources[place].T if turned else sources[place]) for name, (place, turned) in plan.feeds.items()},
+        )
     graph, outputs = _emitted(steps, inputs, values)
     model = graph.model(outputs, values[-1])
     places: dict[int, int] = {id(weight): place for place, weight in enumerate(weights, start=len(inputs))}
-    feeds = {name: source if isinstance(source, int) else places.get(id(source), -1) for name, source in graph.fed.items()}
-    if keys is not None and -1 not in feeds.values() and len(model) <= _KEPT_BYTES:
+    feeds = {
+        name: (source if isinstance(source, int) else places.get(id(source), -1), turned) for name, (source, turned) in graph.fed.items()
+    }
+    if keys is not None and all(place >= 0 for place, _ in feeds.values()) and len(model) <= _KEPT_BYTES:
         plan = _Plan(model, outputs, feeds)
         with _LOCK:
             _PLANS.update({keys[0]: None, keys[1]: plan} if graph.asked else {keys[0]: plan})

@@ -13,7 +13,8 @@ from probe.drift import Drift
 from probe.errors import Undescribed
 from probe.layer import Step
 from probe.model import Capture
-from probe.ops import Conv, Transpose
+from probe.ops import Transpose
+from probe.ops.base import Sum
 from probe.recompute import overflown, recompute, widened
 from probe.rounding import Precision, Values, allowances, precision_of, settle, whole_at, worst_case
 from probe.stepwise import follow, remembers
@@ -116,12 +117,12 @@ _THREE = (("framework", "numpy"), ("numpy", "onnx"), ("framework", "onnx"))
 
 
 def _spared(evidence: Evidence, capture: Capture, ours: Reference, answer: tuple[np.ndarray, ...]) -> bool:
-    """Whether all agree even within less than is allowed, for a convolution with many channels: its squares are most of the work.
+    """Whether all agree even within less than is allowed, for sums of many products: their squares are most of the work.
 
     Elements beyond that are looked at one by one. Where the allowance may be large beside the values, all of it is wanted.
     """
-    convolutions = [step.op for step in ours.steps if not isinstance(step.op, Transpose)]
-    if len(convolutions) != 1 or not isinstance(convolutions[0], Conv) or not convolutions[0].divisible:
+    sums = [step.op for step in ours.steps if not isinstance(step.op, Transpose)]
+    if len(sums) != 1 or not isinstance(sums[0], Sum) or not sums[0].divisible:
         return False
     usual, value = precision_of(capture.dtype), ours.values[-1][0]
     (less,) = ours.allowances(replace(usual, part=True))

@@ -53,6 +53,9 @@ class Graph(Protocol):
     def weight(self, weight: Weight) -> str:
         """A weight in the op's layout, in float32."""
 
+    def turned(self, weight: Weight) -> str | None:
+        """A weight of two axes with these exchanged, where it lies in memory that way and so need not be moved; else None."""
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an input of the step being emitted."""
 
@@ -224,8 +227,13 @@ class Sum(Op):
         """The op run on squares: the sum of the squared terms, the bias among them."""
         raise NotImplementedError
 
+    @property
+    def divisible(self) -> bool:
+        """Whether ``part`` is much less work than ``squares``."""
+        return False
+
     def part(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Some of ``squares``, where that costs much less."""
+        """Some of ``squares``, where the op is ``divisible``."""
         return self.squares(inputs)
 
     def incoming(self, slack: np.ndarray) -> np.ndarray:

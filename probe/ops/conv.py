@@ -88,7 +88,6 @@ class Conv(Sum):
 
     @property
     def divisible(self) -> bool:
-        """Whether ``part`` is less work than ``squares``."""
         shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
         return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART
 

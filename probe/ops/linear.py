@@ -14,6 +14,7 @@ from probe.ops.convolve import holds, narrows, powered, scale_of
 __all__ = ["MatMul"]
 
 _BLOCK = 1 << 20
+_PART = 8
 
 
 def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -64,8 +65,15 @@ class MatMul(Sum):
         return (out,)
 
     def emit(self, graph, *inputs):
-        product = graph.op("MatMul", inputs[0], graph.weight(self.weight))
-        return (product if self.bias is None else graph.op("Add", product, graph.weight(self.bias)),)
+        turned = graph.turned(self.weight)
+        if turned is None:
+            product = graph.op("MatMul", inputs[0], graph.weight(self.weight))
+            return (product if self.bias is None else graph.op("Add", product, graph.weight(self.bias)),)
+        # Gemm takes (out, in) as it is, and wants two axes.
+        sizes = graph.op("Concat", graph.op("Shape", inputs[0], end=-1), graph.const([-1]), axis=0)
+        bias = () if self.bias is None else (graph.weight(self.bias),)
+        product = graph.op("Gemm", graph.op("Flatten", inputs[0], axis=-1), turned, *bias, transB=1)
+        return (graph.op("Reshape", product, sizes),)
 
     def says(self, inputs):
         return f"each output is a sum over {self.weight.value.shape[0]} inputs" + (", plus the bias" if self.bias is not None else "")
@@ -74,12 +82,24 @@ class MatMul(Sum):
         return self.weight.value.shape[0] + (self.bias is not None)
 
     def squares(self, inputs):
-        out = _squared_product(inputs[0], self.weight.value)
+        return self._with_bias(_squared_product(inputs[0], self.weight.value))
+
+    def _with_bias(self, out: np.ndarray) -> np.ndarray:
         if self.bias is not None:
             squared = np.square(self.bias.value.astype(np.float64))
             out = out.astype(np.float64, copy=False) if squared.max(initial=0) > 1e30 else out
             np.add(out, squared, out=out, casting="same_kind")
         return out
+
+    @property
+    def divisible(self):
+        return math.prod(self.weight.value.shape) >= 1 << 14 and self.weight.value.shape[0] >= 16 * _PART
+
+    def part(self, inputs):
+        """The squares of every eighth input."""
+        if not self.divisible:
+            return self.squares(inputs)
+        return self._with_bias(_squared_product(inputs[0][..., ::_PART].astype(np.float32), self.weight.value[::_PART].astype(np.float32)))
 
     def incoming(self, slack):
         return np.sqrt(_squared_product(slack, self.weight.value), dtype=np.float64)
