@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,11 @@ def _emitted(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequen
     return graph, list(names[-1])
 
 
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind))
+
+
 def _weights(part: Any) -> Iterator[Weight]:
     """The weights anywhere in an op, in the order of its fields."""
     if isinstance(part, Weight):
@@ -204,8 +210,8 @@ def _weights(part: Any) -> Iterator[Weight]:
         for one in part:
             yield from _weights(one)
     elif is_dataclass(part):
-        for one in fields(part):
-            yield from _weights(getattr(part, one.name))
+        for name in _names(part.__class__):
+            yield from _weights(getattr(part, name))
 
 
 def _told(part: Any) -> Hashable:
@@ -221,7 +227,7 @@ def _told(part: Any) -> Hashable:
     if isinstance(part, tuple | list):
         return tuple(_told(one) for one in part)
     if is_dataclass(part):
-        return type(part), tuple(_told(getattr(part, one.name)) for one in fields(part))
+        return type(part), tuple(_told(getattr(part, name)) for name in _names(part.__class__))
     if part is None or isinstance(part, bool | int | str):
         return type(part), part
     raise TypeError

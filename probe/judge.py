@@ -45,7 +45,8 @@ def judge(
     """
     evidence = Evidence(notes=list(capture.notes), threads=threads, sparing=sparing)
     evidence.outputs["framework"] = capture.outputs
-    seen, capture = capture.inputs, replace(capture, inputs=in_floats(capture.inputs, capture.outputs))
+    seen, given = capture.inputs, in_floats(capture.inputs, capture.outputs)
+    capture = capture if all(one is other for one, other in zip(seen, given, strict=True)) else replace(capture, inputs=given)
     mine, digits = _yours(expected, capture, evidence)
     described = capture.description
     if described is None:

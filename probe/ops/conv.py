@@ -16,7 +16,7 @@ from probe.rounding import SIGMAS
 
 __all__ = ["Conv"]
 
-_PART = 4
+_PART = 8
 
 
 @dataclass(frozen=True, eq=False)
