@@ -165,8 +165,9 @@ class OnnxModel:
         outputs = tuple(values[one] for one in node.output if one in values)
         description, why = self._described(node, inputs, outputs, [refs.get(one) for one in node.input])
         floating = [array for array in (*outputs, *inputs) if array.dtype.kind == "f"]
-        dtype = (floating or [*outputs])[0].dtype.name
-        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why)
+        floating += [value.effective for value in refs.values() if isinstance(value, Weight) and value.effective.dtype.kind == "f"]
+        dtype = (floating or [*outputs])[0].dtype.name  # of integers with float scales that of the scales
+        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why, sketches=True)
 
     def _described(
         self, node: onnx.NodeProto, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[Value | None]
@@ -175,7 +176,8 @@ class OnnxModel:
         attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         attributes = {key: value.decode() if isinstance(value, bytes) else value for key, value in attributes.items()}
         try:
-            return describe_node(_kind(node), Node(inputs, outputs, attributes, opset), values), ""
+            present = [at for at, one in enumerate(node.output) if one]
+            return describe_node(_kind(node), Node(inputs, outputs, attributes, opset, present), values), ""
         except Undescribed as error:
             return None, str(error)
 

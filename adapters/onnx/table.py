@@ -21,9 +21,18 @@ Value = Ref | Weight | np.ndarray | float
 class Node(Recipe):
     """The steps of one node being put together; ``put`` takes weights and numbers where it takes Refs."""
 
-    def __init__(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attributes: Mapping[str, Any], opset: int) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        attributes: Mapping[str, Any],
+        opset: int,
+        present: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
+        self.present = tuple(range(len(outputs)) if present is None else present)
+        """Which of the operator's outputs these are: a node may leave some out."""
 
     def put(self, op: Any, *inputs: Value) -> Ref:
         return super().put(op, *(self.ref(value) for value in inputs))
@@ -94,11 +103,11 @@ def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> De
         raise Undescribed(f"the operator {kind} has no description; one would go in adapters/onnx")
     found = _TABLE[kind](recipe, *values)
     refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
-    if len(refs) < len(recipe.outputs):
-        raise Undescribed(f"only the first of the {len(recipe.outputs)} outputs of {kind} has a description")
-    refs = refs[: len(recipe.outputs)]
+    if len(refs) <= max(recipe.present):
+        raise Undescribed(f"only the first {len(refs)} of the outputs of {kind} have a description")
+    refs = tuple(refs[at] for at in recipe.present)
     if len(refs) > 1:
         Recipe.put(recipe, ops.Outputs(), *refs)
-    elif refs[0] != Ref(len(recipe.steps) - 1):
+    elif refs[0] != Ref(len(recipe.steps) - 1) or isinstance(recipe.steps[-1].op, ops.Recurrence):
         Recipe.put(recipe, ops.Identity(), refs[0])
     return Description(tuple(recipe.steps))

@@ -33,6 +33,7 @@ from probe.ops.norms import *
 from probe.ops.nudged import *
 from probe.ops.order import *
 from probe.ops.packed import *
+from probe.ops.peephole import *
 from probe.ops.pooling import *
 from probe.ops.power_of_two import *
 from probe.ops.product import *
