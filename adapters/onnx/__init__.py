@@ -9,13 +9,13 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from probe.errors import CannotOpen
 
-from . import elementwise, recurrent, shape, windows
+from . import elementwise, recurrent, resize, shape, windows
 from .model import OnnxModel
 from .table import described
 
 __all__ = ["FAMILIES", "described", "open_model"]
 
-FAMILIES = (elementwise, recurrent, shape, windows)
+FAMILIES = (elementwise, recurrent, resize, shape, windows)
 """The modules whose import fills the table of descriptions."""
 
 

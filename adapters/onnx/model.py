@@ -163,23 +163,23 @@ class OnnxModel:
                 refs[one] = Ref(-1, len(inputs))
                 inputs.append(values[one])
         outputs = tuple(values[one] for one in node.output if one in values)
-        description, why = self._described(node, inputs, outputs, [refs.get(one) for one in node.input])
+        description, why, notes = self._described(node, inputs, outputs, [refs.get(one) for one in node.input])
         floating = [array for array in (*outputs, *inputs) if array.dtype.kind == "f"]
         floating += [value.effective for value in refs.values() if isinstance(value, Weight) and value.effective.dtype.kind == "f"]
         dtype = (floating or [*outputs])[0].dtype.name  # of integers with float scales that of the scales
-        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why, sketches=True)
+        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why, notes=notes, sketches=True)
 
     def _described(
         self, node: onnx.NodeProto, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[Value | None]
-    ) -> tuple[Description | None, str]:
+    ) -> tuple[Description | None, str, tuple[str, ...]]:
         opset = next((one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1)
         attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         attributes = {key: value.decode() if isinstance(value, bytes) else value for key, value in attributes.items()}
+        recipe = Node(inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one])
         try:
-            present = [at for at, one in enumerate(node.output) if one]
-            return describe_node(_kind(node), Node(inputs, outputs, attributes, opset, present), values), ""
+            return describe_node(_kind(node), recipe, values), "", tuple(recipe.notes)
         except Undescribed as error:
-            return None, str(error)
+            return None, str(error), ()
 
 
 def _kind(node: onnx.NodeProto) -> str:

@@ -33,6 +33,8 @@ class Node(Recipe):
         self.inputs, self.outputs, self.attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
         self.present = tuple(range(len(outputs)) if present is None else present)
         """Which of the operator's outputs these are: a node may leave some out."""
+        self.notes: list[str] = []
+        """What ONNX Runtime is known to do with such a node."""
 
     def put(self, op: Any, *inputs: Value) -> Ref:
         return super().put(op, *(self.ref(value) for value in inputs))

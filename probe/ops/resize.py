@@ -5,6 +5,7 @@ Every mode works on one spatial axis after the other. Output i of an axis stands
     half_pixel     (i + 0.5) / scale - 0.5
     align_corners  i * (in - 1) / (out - 1)
     asymmetric     i / scale
+    lines          slope * i + start, both given for every axis
 """
 
 import math
@@ -49,7 +50,8 @@ class Resize(Op):
     ``scales`` are output / input per resized axis. ``mode`` is the kernel around the coordinate: linear, cubic (Keys, 1981,
     with the coefficient ``a``), lanczos3, lanczos5, gaussian, mitchell, or area (means of the input under each output cell).
     ``antialias`` widens the kernel by what is shrunk. ``outside`` is "edge" where elements beyond the input are those of its edge,
-    "excluded" where they are left out and the weights of the others add up to 1. ``table``: the coordinate's fraction is rounded
+    "excluded" where they are left out and the weights of the others add up to 1; with ``antialias`` they are left out unless it is
+    "repeated", ONNX's way. ``table``: the coordinate's fraction is rounded
     to that many steps (TensorFlow's bicubic). ``single``: evaluated in float32 in every dtype (TensorFlow).
     """
 
@@ -62,6 +64,8 @@ class Resize(Op):
     outside: str = "edge"
     table: int = 0
     single: bool = False
+    lines: tuple[tuple[float, float], ...] = ()
+    """(slope, start) of each axis, where ``coordinates`` is "lines"."""
 
     def says(self, inputs):
         have = inputs[0].shape[-len(self.sizes) :]
@@ -72,20 +76,22 @@ class Resize(Op):
 
     def taps(self, have: Sequence[int]) -> list[Taps]:
         """Per resized axis what its outputs are made of."""
-        return [self._taps(*axis) for axis in zip(have, self.sizes, self.scales, strict=True)]
+        lines = self.lines or (None,) * len(self.sizes)
+        return [self._taps(*axis) for axis in zip(have, self.sizes, self.scales, lines, strict=True)]
 
-    def _taps(self, have: int, size: int, scale: float) -> Taps:
+    def _taps(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> Taps:
         if self.mode == "area":
             return self._area(have, size)
-        centre = self._centres(have, size, scale)
-        shrunk = self._shrunk(have, size, scale)
+        centre = self._centres(have, size, scale, line)
+        shrunk = self._shrunk(have, size, scale, line)
         radius = _RADIUS[self.mode] * shrunk
         first = np.ceil(centre - radius - 2.0**-20 * (np.abs(centre) + 2)).astype(int)
         places = first[:, None] + np.arange(math.floor(2 * radius) + 2)
         distance = (places - centre[:, None]) / shrunk
         weights, near = self._kernel(distance), np.abs(distance) <= _RADIUS[self.mode] + 2.0**-20 * (np.abs(centre[:, None]) + 2)
         if self.outside == "excluded" or self.antialias:
-            near &= (places >= 0) & (places < have)
+            if self.outside != "repeated":
+                near &= (places >= 0) & (places < have)
             weights = np.where(near, weights, 0.0)
             total = weights.sum(axis=1, keepdims=True)
             weights = np.divide(weights, total, out=np.zeros_like(weights), where=np.abs(total) > 1e-30)
@@ -96,7 +102,7 @@ class Resize(Op):
                 slack = slack + edge.any(axis=1) * 2.0**24 * math.exp(-4.5)
         return Taps(np.clip(places, 0, have - 1), weights, slack, near)
 
-    def _centres(self, have: int, size: int, scale: float) -> np.ndarray:
+    def _centres(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> np.ndarray:
         if self.table:
             at = _single_half_pixel(have, size)
             whole = np.floor(at)
@@ -104,6 +110,8 @@ class Resize(Op):
             return whole.astype(np.float64) + fraction
         at = np.arange(size, dtype=np.float64)
         match self.coordinates:
+            case "lines" if line is not None:
+                at = at * line[0] + line[1]
             case "half_pixel":
                 at = (at + 0.5) / scale - 0.5
             case "align_corners":
@@ -112,10 +120,12 @@ class Resize(Op):
                 at = at / scale
         return np.clip(at, 0, have - 1) if self.mode == "linear" and self.outside == "edge" and not self.antialias else at
 
-    def _shrunk(self, have: int, size: int, scale: float) -> float:
+    def _shrunk(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> float:
         """How much wider the kernel is than 1 element."""
         if not self.antialias:
             return 1.0
+        if line is not None:
+            return max(1.0, line[0])
         step = (have - 1) / (size - 1) if self.coordinates == "align_corners" and size > 1 else 1 / scale
         return max(1.0, step)
 
@@ -211,7 +221,8 @@ class Resize(Op):
     def emit(self, graph, *inputs):
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
         have = shape[-rank:]
-        plain = not self.table and not self.antialias and self.outside == "edge"
+        plain = not self.table and not self.antialias and self.outside == "edge" and not self.lines
+        plain = plain and (tuple(have) != self.sizes or {*self.scales} == {1.0})  # what keeps its shape ONNX Runtime copies
         by_node = plain and (self.mode == "linear" or (self.mode == "cubic" and rank == 2))
         if by_node and all(math.floor(np.float32(s) * n) == size for s, n, size in zip(self.scales, have, self.sizes, strict=True)):
             return (self._by_node(graph, x, shape),)
@@ -220,7 +231,7 @@ class Resize(Op):
         for axis, (n, size, scale) in enumerate(zip(have, self.sizes, self.scales, strict=True), start=1):
             rows = np.zeros((size, n))
             for i in range(size):
-                for place, weight in self._shares(i, n, size, scale):
+                for place, weight in self._shares(axis - 1, i, n, size, scale):
                     rows[i, place] += weight
             perm = [*(k for k in range(rank + 1) if k != axis), axis]
             x = graph.op("MatMul", graph.op("Transpose", x, perm=perm), graph.const(rows.T))
@@ -239,7 +250,7 @@ class Resize(Op):
         )
         return graph.op("Reshape", x, graph.const([*shape[:-rank], *self.sizes]))
 
-    def _shares(self, i: int, have: int, size: int, scale: float) -> list[tuple[int, float]]:
+    def _shares(self, axis: int, i: int, have: int, size: int, scale: float) -> list[tuple[int, float]]:
         """Which elements output i of an axis is made of and with which weights, one by one."""
         if self.mode == "area":
             low, high = i * have / size, (i + 1) * have / size
@@ -250,17 +261,20 @@ class Resize(Op):
             narrow = np.float32
             at = (narrow(i) + narrow(0.5)) * (narrow(have) / narrow(size)) - narrow(0.5)
             centre = math.floor(at) + float(np.rint((at - np.floor(at)) * narrow(self.table))) / self.table
+        elif self.lines:
+            step = self.lines[axis][0]
+            centre = math.fsum([i * step, self.lines[axis][1]])
         elif self.coordinates == "align_corners":
             step = (have - 1) / (size - 1) if size > 1 else 0.0
             centre = i * step
         else:
             centre = i * step if self.coordinates == "asymmetric" else (i + 0.5) * step - 0.5
-        wide = max(1.0, step) if self.antialias else 1.0
+        wide = max(1.0, step or 1 / scale) if self.antialias else 1.0
         span = math.ceil(_RADIUS[self.mode] * wide) + 1
         shares = []
         for place in range(math.floor(centre) - span, math.floor(centre) + span + 1):
             weight = self._weigh(abs(place - centre) / wide)
-            if weight and (self.outside == "edge" and not self.antialias):
+            if weight and (self.outside == "repeated" or (self.outside == "edge" and not self.antialias)):
                 shares.append((min(max(place, 0), have - 1), weight))
             elif weight and 0 <= place < have:
                 shares.append((place, weight))

@@ -94,7 +94,7 @@ def probe_outputs(report):
     return found if isinstance(found, tuple) else (found,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(nodes(), st.data())
 def test_every_option(case, data):
     kind, inputs, held, attributes = case
