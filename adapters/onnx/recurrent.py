@@ -104,7 +104,7 @@ def _mask(recipe: Node, lengths: Value | None, steps: int, batch: int) -> Ref | 
 def _state(recipe: Node, value: Value, way: int, batch_first: bool) -> Ref:
     """The initial state of one direction."""
     axis, shape = int(batch_first), recipe.shape(value)
-    starts, stops = (tuple(at if k == axis else edge for k in range(3)) for at, edge in ((way, 0), (way + 1, None)))
+    starts, stops = tuple(way if k == axis else 0 for k in range(3)), tuple(way + 1 if k == axis else None for k in range(3))
     part = recipe.put(ops.Slice(starts=starts, stops=stops), value)
     return recipe.put(ops.Reshape(shape=(shape[1 - axis], shape[2])), part)
 

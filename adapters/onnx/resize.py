@@ -125,7 +125,8 @@ def _weighted(recipe: Node, x: Value, mode: str, coordinates: str, axes: Sequenc
     alone = perm == moving  # the op wants an axis before those that it resizes
     turned = x if perm == list(range(rank)) else recipe.put(ops.Transpose(perm=tuple(perm)), x)
     turned = recipe.put(ops.Unsqueeze(axes=(0,)), turned) if alone else turned
-    known = coordinates in ("half_pixel", "align_corners", "asymmetric")
+    smooth = bool(recipe.get("antialias", 0))  # stretches by 1 / scale, whatever the coordinates
+    known = coordinates in ("half_pixel", "asymmetric") or (coordinates == "align_corners" and not smooth)
     op = ops.Resize(
         sizes=tuple(axes[axis].size for axis in moving),
         scales=tuple(axes[axis].scale for axis in moving),
@@ -133,7 +134,7 @@ def _weighted(recipe: Node, x: Value, mode: str, coordinates: str, axes: Sequenc
         coordinates=coordinates if known else "lines",
         lines=() if known else tuple(lines[axis] for axis in moving),
         a=recipe.get("cubic_coeff_a", -0.75),
-        antialias=(smooth := bool(recipe.get("antialias", 0))),
+        antialias=smooth,
         outside="excluded" if recipe.get("exclude_outside", 0) else "repeated" if smooth else "edge",
     )
     found = recipe.put(op, turned)

@@ -120,7 +120,7 @@ class NearestOnLines(Rearrangement):
             whole = np.where(meets, near, np.ceil(at + shift) if up else np.floor(at + shift))
             other = np.where(meets, whole + (1 if up else -1), whole)
             found.append(tuple(np.clip(one, 0, have - 1).astype(int) for one in (whole, other)))
-        return found  # type: ignore[return-value]
+        return found
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0][np.ix_(*(taken for taken, _ in self._places(inputs[0].shape)))],)

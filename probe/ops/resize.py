@@ -83,7 +83,7 @@ class Resize(Op):
         if self.mode == "area":
             return self._area(have, size)
         centre = self._centres(have, size, scale, line)
-        shrunk = self._shrunk(have, size, scale, line)
+        shrunk = self._shrunk(have, size, scale)
         radius = _RADIUS[self.mode] * shrunk
         first = np.ceil(centre - radius - 2.0**-20 * (np.abs(centre) + 2)).astype(int)
         places = first[:, None] + np.arange(math.floor(2 * radius) + 2)
@@ -120,12 +120,10 @@ class Resize(Op):
                 at = at / scale
         return np.clip(at, 0, have - 1) if self.mode == "linear" and self.outside == "edge" and not self.antialias else at
 
-    def _shrunk(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> float:
+    def _shrunk(self, have: int, size: int, scale: float) -> float:
         """How much wider the kernel is than 1 element."""
         if not self.antialias:
             return 1.0
-        if line is not None:
-            return max(1.0, line[0])
         step = (have - 1) / (size - 1) if self.coordinates == "align_corners" and size > 1 else 1 / scale
         return max(1.0, step)
 
@@ -256,20 +254,19 @@ class Resize(Op):
             low, high = i * have / size, (i + 1) * have / size
             cells = range(math.floor(low), min(have, math.ceil(high)))
             return [(k, (min(k + 1, high) - max(k, low)) / (high - low)) for k in cells]
-        step = 1 / scale
+        step = shrinks = 1 / scale
         if self.table:
             narrow = np.float32
             at = (narrow(i) + narrow(0.5)) * (narrow(have) / narrow(size)) - narrow(0.5)
             centre = math.floor(at) + float(np.rint((at - np.floor(at)) * narrow(self.table))) / self.table
         elif self.lines:
-            step = self.lines[axis][0]
-            centre = math.fsum([i * step, self.lines[axis][1]])
+            centre = math.fsum([i * self.lines[axis][0], self.lines[axis][1]])
         elif self.coordinates == "align_corners":
             step = (have - 1) / (size - 1) if size > 1 else 0.0
-            centre = i * step
+            centre, shrinks = i * step, step or shrinks
         else:
             centre = i * step if self.coordinates == "asymmetric" else (i + 0.5) * step - 0.5
-        wide = max(1.0, step or 1 / scale) if self.antialias else 1.0
+        wide = max(1.0, shrinks) if self.antialias else 1.0
         span = math.ceil(_RADIUS[self.mode] * wide) + 1
         shares = []
         for place in range(math.floor(centre) - span, math.floor(centre) + span + 1):
