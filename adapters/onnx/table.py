@@ -13,7 +13,9 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Recipe, Ref, Weight
 
-__all__ = ["Node", "Value", "describe_node", "described", "node"]
+from .left_out import LEFT_OUT
+
+__all__ = ["Node", "Value", "describe_node", "described", "node", "refusal"]
 
 Value = Ref | Weight | np.ndarray | float
 
@@ -99,10 +101,19 @@ def described() -> tuple[str, ...]:
     return tuple(sorted(_TABLE))
 
 
+def refusal(kind: str) -> str:
+    """Why an operator has no description; empty where it has one."""
+    if kind in _TABLE:
+        return ""
+    if kind in LEFT_OUT:
+        return f"the operator {kind} has no description: {LEFT_OUT[kind]}"
+    return f"the operator {kind} has no description; one would go in adapters/onnx"
+
+
 def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> Description:
     """The steps of one run of a node; raises Undescribed with the reason where there are none."""
     if kind not in _TABLE:
-        raise Undescribed(f"the operator {kind} has no description; one would go in adapters/onnx")
+        raise Undescribed(refusal(kind))
     found = _TABLE[kind](recipe, *values)
     refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
     if len(refs) <= max(recipe.present):
