@@ -72,16 +72,18 @@ for _name, _several in _SEVERAL.items():
 
 @node("Selu")
 def selu(recipe: Node, x: Value) -> Ref:
-    if not math.isclose(recipe.get("alpha", ops.Selu.ALPHA), ops.Selu.ALPHA, rel_tol=1e-6):
-        raise Undescribed("a Selu of another alpha has no description")
-    return recipe.put(ops.Selu(), x)
+    alpha, gamma = recipe.get("alpha", ops.Selu.ALPHA), recipe.get("gamma", ops.Selu.GAMMA)
+    if math.isclose(alpha, ops.Selu.ALPHA, rel_tol=1e-6) and math.isclose(gamma, ops.Selu.GAMMA, rel_tol=1e-6):
+        return recipe.put(ops.Selu(), x)
+    return recipe.put(ops.Affine(gain=gamma, offset=0.0), recipe.put(ops.Elu(alpha=alpha), x))
 
 
 @node("PRelu")
 def prelu(recipe: Node, x: Value, slope: Value) -> Ref:
-    held = recipe.weight("slope", slope)
-    assert held is not None
-    return recipe.put(ops.PRelu(slope=held), x)
+    if isinstance(slope, Weight):
+        return recipe.put(ops.PRelu(slope=slope), x)
+    below = recipe.put(ops.Less(), x, np.asarray(0.0))
+    return recipe.put(ops.Where(), below, recipe.put(ops.Mul(), x, slope), x)
 
 
 @node("Dropout")
@@ -94,7 +96,7 @@ def dropout(recipe: Node, x: Value, ratio: Value | None = None, training: Value 
 @node("Clip")
 def clip(recipe: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Ref:
     bounds = [recipe.get(name) if value is None else float(recipe.array(value)) for name, value in (("min", low), ("max", high))]
-    return recipe.put(ops.Clip(low=bounds[0], high=bounds[1]), x)
+    return recipe.in_floats(ops.Clip(low=bounds[0], high=bounds[1]), x)
 
 
 @node("Div")

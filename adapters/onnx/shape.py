@@ -68,10 +68,15 @@ def pad(recipe: Node, x: Value, pads: Value | None = None, value: Value | None =
     pairs = [(0, 0)] * rank
     for axis, pair in zip(along, zip(amounts[: len(along)], amounts[len(along) :], strict=True), strict=True):
         pairs[axis] = pair
+    mode = recipe.get("mode", "constant")
     if min(map(min, pairs)) < 0:
-        raise Undescribed("a negative amount of padding has no description")
+        if mode != "constant":
+            raise Undescribed(f"a negative amount of padding in mode {mode} has no description")
+        starts, stops = zip(*((max(0, -one), n - max(0, -two)) for n, (one, two) in zip(recipe.shape(x), pairs, strict=True)), strict=True)
+        x = recipe.put(ops.Slice(starts=starts, stops=stops), x)
+        pairs = [(max(0, one), max(0, two)) for one, two in pairs]
     number = recipe.get("value", 0.0) if value is None else float(recipe.array(value).reshape(()))
-    return recipe.put(ops.Pad(pads=tuple(pairs), mode=recipe.get("mode", "constant"), value=number), x)
+    return recipe.put(ops.Pad(pads=tuple(pairs), mode=mode, value=number), x)
 
 
 @node("Expand")

@@ -77,6 +77,13 @@ class Node(Recipe):
             raise Undescribed(f"its {name} is computed, and not an initializer")
         return value
 
+    def in_floats(self, op: Any, x: Value) -> Ref:
+        """An op that ONNX Runtime has for floats, on whatever x is; integers of up to 16 bits are exact there."""
+        kind = self.array(x).dtype
+        if kind.kind not in "iu" or kind.itemsize > 2:
+            return self.put(op, x)
+        return self.put(ops.Cast(to=kind.name), self.put(op, self.put(ops.Cast(to="float32"), x)))
+
     def reshaped(self, value: Value) -> Ref:
         """The elements in the shape of the node's output."""
         return self.put(ops.Reshape(shape=self.outputs[0].shape), value)

@@ -121,7 +121,7 @@ def max_pool(recipe: Node, x: Value) -> tuple[Ref, ...]:
     """Its second output names places in the whole tensor."""
     given = _pooled(recipe, x)
     if len(recipe.outputs) < 2:
-        return (recipe.put(ops.MaxPool(**given), x),)
+        return (recipe.in_floats(ops.MaxPool(**given), x),)
     if recipe.get("storage_order", 0):
         raise Undescribed("places counted column by column have no description")
     found = recipe.put(ops.MaxPoolIndices(**given), x)
@@ -160,6 +160,8 @@ def global_max_pool(recipe: Node, x: Value) -> Ref:
 def batch_normalization(recipe: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Ref:
     if recipe.get("training_mode", 0):
         raise Undescribed("in training mode it normalises by the statistics of the batch")
+    if not recipe.get("spatial", 1):
+        raise Undescribed("statistics of each element, which version 7 could have, have no description")
     parts = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
     held: dict[str, Any] = {name: recipe.weight(name, value) for name, value in parts.items()}
     return recipe.put(ops.BatchNormalization(**held, epsilon=recipe.get("epsilon", 1e-5)), x)
@@ -184,9 +186,12 @@ def instance_normalization(recipe: Node, x: Value, scale: Value, bias: Value) ->
 
 @node("GroupNormalization")
 def group_normalization(recipe: Node, x: Value, scale: Value, bias: Value) -> Ref:
-    if recipe.opset < 21:
-        raise Undescribed("before version 21 its scale is one number for each group, which has no description")
+    """Before version 21 scale and bias are one number for each group."""
     held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
+    if recipe.opset < 21:
+        times = recipe.shape(x)[1] // recipe.get("num_groups")
+        told = (f"one number for the {times} channels of each group",)
+        held = {name: replace(one, effective=np.repeat(one.effective, times), steps=told) for name, one in held.items()}
     return recipe.put(ops.GroupNormalization(**held, groups=recipe.get("num_groups"), epsilon=recipe.get("epsilon", 1e-5)), x)
 
 
@@ -242,9 +247,11 @@ for _kind in ("ArgMax", "ArgMin"):
 
 
 @node("TopK")
-def top_k(recipe: Node, x: Value, k: Value) -> tuple[Ref, Ref]:
+def top_k(recipe: Node, x: Value, k: Value | None = None) -> tuple[Ref, Ref]:
+    """``k`` is an input, before version 10 an attribute."""
     if not recipe.get("sorted", 1):
         raise Undescribed("sorted=0: the order is not said")
-    op = ops.TopK(k=int(recipe.array(k).reshape(())), axis=recipe.get("axis", -1), largest=bool(recipe.get("largest", 1)))
+    count = recipe.get("k") if k is None else int(recipe.array(k).reshape(()))
+    op = ops.TopK(k=count, axis=recipe.get("axis", -1), largest=bool(recipe.get("largest", 1)))
     found = recipe.put(op, x)
     return found, Ref(found.step, 1)
