@@ -41,6 +41,19 @@ def _lines(op: Any, x: np.ndarray) -> np.ndarray:
     return np.isnan(x).any(axis=op.axis, keepdims=op.keepdims)
 
 
+def _beyond(op: Any, x: np.ndarray) -> np.ndarray:
+    """What no integer of the type stands for."""
+    if np.dtype(op.to if op.to != "bfloat16" else "float32").kind not in "iu":
+        return np.zeros(x.shape, bool)
+    limits = np.iinfo(op.to)
+    with np.errstate(invalid="ignore"):
+        return ~((x > float(limits.min) - 1) & (x < float(limits.max) + 1))
+
+
+def _all(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(True)
+
+
 _MAXIMA = ("AdaptiveMaxPool", "AdaptiveMaxPoolIndices", "FractionalMaxPool", "GlobalMaxPool", "MaxPool", "MaxPoolIndices")
 
 KNOWN = (
@@ -79,6 +92,20 @@ KNOWN = (
         "the sign of NaN is undefined between engines: PyTorch gives 0, NumPy, TensorFlow and ONNX Runtime NaN",
     ),
     Known(
+        ("Cast",),
+        lambda x: ~(np.abs(x) < 2.0**7),
+        "ONNX Runtime gives the lowest integer for NaN and what lies beyond the range",
+        "the integer of NaN, of inf and of what lies beyond the range is undefined between engines",
+        _beyond,
+    ),
+    Known(
+        ("GroupNormalization", "LRN", "LayerNormalization", "LpNormalization", "LpPool", "RMSNormalization", "ReduceL2", "ReduceStd"),
+        lambda x: np.isfinite(x) & (np.abs(x) > 2.0**60),
+        "ONNX Runtime takes squares or powers in float32, where those of such large numbers overflow",
+        "squares and powers of such large numbers lie beyond float32, and overflow in engines that compute in it",
+        _all,
+    ),
+    Known(
         ("GlobalAveragePool", "ReduceMean"),
         lambda x: np.asarray(not x.size),
         "ONNX Runtime gives 0 for the mean of no elements",
@@ -109,8 +136,15 @@ def known_differences(steps: Sequence[Step], inputs: Sequence[np.ndarray], value
 
 
 def touched(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> np.ndarray | None:
-    """Which elements of the only output may be other numbers by what the last step shows; None where there is nothing of the kind."""
-    last = len(steps) - 1
-    marks = [one.touches for one in _shown(steps, last, inputs, values) if one.touches is not None]
-    x = _first_input(steps, last, inputs, values) if marks else None
-    return None if x is None or len(values[-1]) != 1 else marks[0](steps[last].op, x)
+    """Which elements of the only output may be other numbers by what some step shows; None where there is nothing of the kind.
+
+    Those of the last step are known one by one; one before it may change all.
+    """
+    last, found = len(steps) - 1, None
+    for position in range(len(steps)):
+        for one in _shown(steps, position, inputs, values):
+            x = _first_input(steps, position, inputs, values)
+            if one.touches is not None and x is not None and len(values[-1]) == 1:
+                mask = one.touches(steps[position].op, x) if position == last else np.asarray(True)
+                found = mask if found is None else found | mask
+    return found

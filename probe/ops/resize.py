@@ -179,6 +179,8 @@ class Resize(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
+        if not np.isfinite(x).all():
+            x = np.where(np.isfinite(x), x, 0.0)  # what an element of weight 0 is, is no matter of rounding
         unit = max(precision.unit, 2.0**-24) if self.single else precision.unit
         tables = self.taps(x.shape[-len(self.sizes) :])
         rounded = [self._rounded(taps, unit) for taps in tables]
