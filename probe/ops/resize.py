@@ -35,6 +35,8 @@ class Taps:
     """How far the coordinate of each output may be off, in unit roundoffs, times the slope of the weights."""
     near: np.ndarray
     """Which taps have a weight, or would have one if the coordinate were a little off."""
+    gain: np.ndarray | float = 1.0
+    """What the errors of each output's weights grow by where these are brought to add up to 1."""
 
     def matrix(self, have: int) -> np.ndarray:
         """The weights as (out, in)."""
@@ -89,18 +91,20 @@ class Resize(Op):
         places = first[:, None] + np.arange(math.floor(2 * radius) + 2)
         distance = (places - centre[:, None]) / shrunk
         weights, near = self._kernel(distance), np.abs(distance) <= _RADIUS[self.mode] + 2.0**-20 * (np.abs(centre[:, None]) + 2)
+        gain: np.ndarray | float = 1.0
         if self.outside == "excluded" or self.antialias:
             if self.outside != "repeated":
                 near &= (places >= 0) & (places < have)
             weights = np.where(near, weights, 0.0)
             total = weights.sum(axis=1, keepdims=True)
             weights = np.divide(weights, total, out=np.zeros_like(weights), where=np.abs(total) > 1e-30)
+            gain = 1 / np.clip(np.abs(total), 1e-30, 1.0)
         slack = (np.abs(centre) + 2) * _SLOPE[self.mode] / shrunk
         if self.mode == "gaussian":  # The kernel ends at exp(-4.5): whether an element there still counts is decided by rounding.
             edge = np.abs(np.abs(places - centre[:, None]) - radius) < 2.0**-20 * (np.abs(centre[:, None]) + 2)
             if float(np.float32(1 / scale)) != 1 / scale:
                 slack = slack + edge.any(axis=1) * 2.0**24 * math.exp(-4.5)
-        return Taps(np.clip(places, 0, have - 1), weights, slack, near)
+        return Taps(np.clip(places, 0, have - 1), weights, slack, near, gain)
 
     def _centres(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> np.ndarray:
         if self.table:
@@ -207,8 +211,8 @@ class Resize(Op):
         """
         count = taps.weights.shape[1]
         roundings = math.sqrt(count) + 4 if count > 4 else count + 2
-        size, near, off = np.abs(taps.weights), taps.near.astype(float), 2 * unit * taps.reach[:, None]
-        values = unit * (roundings * size + _EVALUATION[self.mode] * near) + (off * near if self.mode == "area" else 0.0)
+        size, near, off = np.abs(taps.weights), taps.near.astype(float), 2 * unit * taps.reach[:, None] * taps.gain
+        values = unit * (roundings * size + _EVALUATION[self.mode] * near * taps.gain) + (off * near if self.mode == "area" else 0.0)
         passed = Taps(taps.places, size, taps.reach, taps.near)
         if self.mode == "area":
             return Taps(taps.places, values, taps.reach, taps.near), None, passed
