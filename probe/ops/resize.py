@@ -102,7 +102,7 @@ class Resize(Op):
         slack = (np.abs(centre) + 2) * _SLOPE[self.mode] / shrunk
         if self.mode == "gaussian":  # The kernel ends at exp(-4.5): whether an element there still counts is decided by rounding.
             edge = np.abs(np.abs(places - centre[:, None]) - radius) < 2.0**-20 * (np.abs(centre[:, None]) + 2)
-            if float(np.float32(1 / scale)) != 1 / scale:
+            if any(float(np.float32(one)) != one for one in (1 / scale, 1 / shrunk)):
                 slack = slack + edge.any(axis=1) * 2.0**24 * math.exp(-4.5)
         return Taps(np.clip(places, 0, have - 1), weights, slack, near, gain)
 
