@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from probe.layer import Step
-from probe.ops import FakeQuantize, Mixing, Rearrangement
+from probe.ops import FakeQuantize, Mixing, QuantizeLinear, Rearrangement
 from probe.rounding import Precision
 
 __all__ = ["flipped"]
@@ -24,7 +24,7 @@ def flipped(
 ) -> int:
     """How many values of a layer that ends in a quantiser lie a level or more from NumPy's, and yet within the allowance."""
     last = next((step.op for step in reversed(steps) if not isinstance(step.op, Rearrangement)), None)
-    if not isinstance(last, FakeQuantize | Mixing):
+    if not isinstance(last, FakeQuantize | Mixing | QuantizeLinear):
         return 0
     count = 0
     for mine, other, slack in zip(ours, theirs, allowed, strict=False):

@@ -39,6 +39,8 @@ class Capture:
     """Sentences about this call that the report must carry."""
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model makes itself."""
+    sketches: bool = False
+    """Whether the framework's recurrences have a sigmoid and tanh of their own (``Precision.sketches``): it is ONNX Runtime."""
     alone: Callable[[], tuple[np.ndarray, ...]] | None = None
     """For a call without description: exports the layer alone with the framework's own exporter and runs it in ONNX Runtime."""
 

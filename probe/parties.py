@@ -71,7 +71,7 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
     usual = precision_of(capture.dtype)
     precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
     if remembers(ours.steps):
-        _followed(evidence, "framework", ours, usual, capture.outputs)
+        _followed(evidence, "framework", ours, replace(usual, sketches=capture.sketches), capture.outputs)
         answer = _answered(evidence, capture, ours)
         path, allowed = evidence.paths["framework"], evidence.allowed["framework"]
         if answer is not None and precision == usual and compare(answer, path, allowed).ok:

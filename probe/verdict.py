@@ -35,6 +35,8 @@ class Evidence:
     """What a party does that loses digits, where its values are within rounding for no other reason."""
     differences: tuple[Known, ...] = ()
     """What engines are known to differ in, as far as this call may show it."""
+    touched: np.ndarray | None = None
+    """Which elements of the output that may change to other numbers."""
     known: np.ndarray | None = None
     """Where the user gave values, where not everywhere."""
     paths: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
@@ -86,7 +88,8 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
         return "diverge", f"diverge: {_listed(present)} differ ({reason})"
     odd = [party for party in present if all(party in pair for pair in apart)]
     undefined = [one.undefined for one in evidence.differences if one.undefined]
-    if undefined and all(comparison.reason for comparison in apart.values()) and odd not in (["onnx"], ["expected"]):
+    explained = all(comparison.reason or _only_touched(pair, evidence) for pair, comparison in apart.items())
+    if undefined and explained and odd not in (["onnx"], ["expected"]):
         return "diverge", f"diverge: {undefined[0]}; {_extent(apart)}"
     if len(odd) == 1 and len(present) > 2:
         others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
@@ -96,6 +99,14 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
         return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
     pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
     return "diverge", f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
+
+
+def _only_touched(pair: Pair, evidence: Evidence) -> bool:
+    """Whether two parties are equal wherever no known difference may have changed a number."""
+    if evidence.touched is None:
+        return False
+    left, right = (evidence.outputs[party][0] for party in pair)
+    return left is not None and right is not None and np.array_equal(left[~evidence.touched], right[~evidence.touched])
 
 
 def _meaning(odd: str, others: Sequence[str], evidence: Evidence) -> str:

@@ -10,6 +10,8 @@ import tf_keras
 import torch
 from probe.adapters.keras.left_out import LEFT_OUT
 from probe.adapters.keras.table import DESCRIBED
+from probe.adapters.onnx import described as onnx_described
+from probe.adapters.onnx import left_out as onnx_left_out
 from probe.adapters.torch import left_out as torch_left_out
 from probe.adapters.torch.description import described
 from recording import FILE
@@ -31,13 +33,13 @@ def _row(name: str, marks: list[str], entries: list[dict[str, list[str]]]) -> st
     return f"| {' | '.join([name, *marks, *answers, ', '.join(options)])} |"
 
 
-def _folded(title: str, columns: list[str], rows: list[str]) -> str:
+def _folded(title: str, columns: list[str], rows: list[str], what: str = "classes") -> str:
     head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    return "\n".join([f"<details><summary>{title}: {len(rows)} classes</summary>", "", *head, *rows, "", "</details>"])
+    return "\n".join([f"<details><summary>{title}: {len(rows)} {what}</summary>", "", *head, *rows, "", "</details>"])
 
 
 def tables() -> str:
-    """One table for Keras 3 and tf_keras, one for QKeras, one for torch.nn."""
+    """One table for Keras 3 and tf_keras, one for QKeras, one for torch.nn, one for ONNX."""
     tried = _tried()
     both: list[str] = []
     quantised: list[str] = []
@@ -54,12 +56,14 @@ def tables() -> str:
         both.append(_row(name, marks, _entries(tried, name, "keras", "tf_keras")))
     for name in described():
         torch_rows.append(_row(name, [], _entries(tried, name, "torch")))
+    onnx_rows = [_row(name, [], _entries(tried, name, "onnx")) for name in onnx_described()]
     rest = ["numpy", "onnx", "options tried"]
     return "\n\n".join(
         [
             _folded("Keras 3 and tf_keras", ["class", "Keras 3", "tf_keras", *rest], both),
             _folded("QKeras", ["class", *rest], quantised),
             _folded("PyTorch, torch.nn", ["class", *rest], torch_rows),
+            _folded("ONNX, the default domain", ["operator", *rest], onnx_rows, "operators"),
         ]
     )
 
@@ -72,6 +76,7 @@ def left_out() -> str:
     """What is exported as a layer and has no description, with the reason."""
     packages = {"keras.layers": LEFT_OUT["keras"], "tf_keras.layers": LEFT_OUT["tf_keras"], "qkeras": LEFT_OUT["qkeras"]}
     packages["torch.nn"] = {name: why for name, why in torch_left_out.LEFT_OUT.items() if hasattr(torch.nn, name)}
+    packages["onnx"] = onnx_left_out.LEFT_OUT
     rows = ["| from | class | why |", "|---|---|---|"]
     for package, reasons in packages.items():
         together: dict[str, list[str]] = {}

@@ -91,9 +91,33 @@ def _watch_torch():
         table[name] = replace(entry, describe=watched(entry.describe))
 
 
+def _watch_onnx():
+    table = importlib.import_module("probe.adapters.onnx.table")._TABLE
+    schemas = importlib.import_module("onnx.defs")
+    importlib.import_module("probe.adapters.onnx")
+
+    def watched(kind, function):
+        def describe(recipe, *values):
+            seen = _values["onnx"][kind]
+            for name in schemas.get_schema(kind).attributes:
+                seen[name].add(_said(recipe.attributes.get(name, "left out")))
+            for one, value in zip(schemas.get_schema(kind).inputs, (*values, *[None] * 9), strict=False):
+                if one.option == schemas.OpSchema.FormalParameterOption.Optional:
+                    seen[one.name].add(value is not None)
+            seen["opset"].add(recipe.opset)
+            seen["dtype"].add(recipe.outputs[0].dtype.name)
+            return function(recipe, *values)
+
+        return describe
+
+    for kind, function in list(table.items()):
+        table[kind] = watched(kind, function)
+
+
 def pytest_collection_finish(session):
     _watch_keras()
     _watch_torch()
+    _watch_onnx()
     road = importlib.import_module("probe.road")
     judge = road.judge
 

@@ -11,32 +11,118 @@ import probe
 from probe import Description, Step, ops
 from probe.judge import judge
 from probe.known import KNOWN
+from probe.layer import Weight
 from probe.model import Capture
 
-POOLS = {
-    "MaxPool": ops.MaxPool(kernel=(2, 2), strides=(2, 2), pads=((0, 0), (0, 0)), dilations=(1, 1)),
+WINDOWS = {"kernel": (2, 2), "strides": (2, 2), "pads": ((0, 0), (0, 0)), "dilations": (1, 1)}
+STARTS = np.array([0, 2]) * np.ones((4, 1, 1), int)
+
+
+def weight(*shape):
+    values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    return Weight("w", values, values)
+
+
+OPS = {
+    "AdaptiveAveragePool": ops.AdaptiveAveragePool(output_size=(2, 3)),
     "AdaptiveMaxPool": ops.AdaptiveMaxPool(output_size=(2, 2)),
+    "AdaptiveMaxPoolIndices": ops.AdaptiveMaxPoolIndices(output_size=(2, 2)),
+    "ArgMax": ops.ArgMax(axis=2),
+    "ArgMin": ops.ArgMin(axis=2),
+    "Cast": ops.Cast(to="int32"),
+    "GroupNormalization": ops.GroupNormalization(scale=None, bias=None, groups=1, epsilon=1e-5),
+    "LayerNormalization": ops.LayerNormalization(scale=None, bias=None, epsilon=1e-5, axes=(2, 3)),
+    "LpNormalization": ops.LpNormalization(axes=(3,), epsilon=1e-5),
+    "LpPool": ops.LpPool(kernel=(2, 2), strides=(2, 2), pads=((0, 0), (0, 0)), p=2.0),
+    "RMSNormalization": ops.RMSNormalization(scale=None, epsilon=1e-5, axes=(2, 3)),
+    "ReduceL2": ops.ReduceL2(axes=(2,)),
+    "ReduceStd": ops.ReduceStd(axes=(2,)),
+    "FractionalMaxPool": ops.FractionalMaxPool(kernel=(2, 2), starts=(STARTS, STARTS)),
+    "GRU": ops.GRU(kernel=weight(4, 9), recurrent=weight(3, 9)),
+    "Gelu": ops.Gelu(),
     "GlobalMaxPool": ops.GlobalMaxPool(axes=(2, 3)),
+    "LRN": ops.LRN(size=3, alpha=1.0, beta=0.75, bias=1.0, before=1, after=1),
+    "LSTM": ops.LSTM(kernel=weight(4, 12), recurrent=weight(3, 12)),
+    "MaxPool": ops.MaxPool(**WINDOWS),
+    "MaxPoolIndices": ops.MaxPoolIndices(**WINDOWS),
+    "ReduceMax": ops.ReduceMax(axes=(2,)),
+    "ReduceMin": ops.ReduceMin(axes=(2,)),
+    "Resize": ops.Resize(sizes=(8, 3), scales=(1.75, 0.75), mode="cubic", antialias=True),
+    "Sign": ops.Sign(),
 }
+TOLD_OF_THE_FRAMEWORK = {"Gelu", "Sign", "GlobalAveragePool", "ReduceMean"}
+"""Where NumPy and the graph of the op agree, and it is the framework that is known to differ."""
+CASES = [(one, name) for one in KNOWN for name in one.ops if name not in TOLD_OF_THE_FRAMEWORK]
+VALUES = (np.nan, -np.inf, 2e30)
 
 
-def odd_input():
-    """NaN at every place of a window."""
-    x = np.random.default_rng(0).normal(size=(4, 1, 4, 4)).astype(np.float32)
+def odd_input(value=np.nan, shape=(4, 1, 4, 4)):
+    """A value at every place of a window."""
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     for sample in range(4):
-        x[sample, 0, sample // 2, sample % 2] = np.nan
+        x[sample, 0, sample // 2, sample % 2] = value
     return x
 
 
-@pytest.mark.parametrize(("one", "name"), [(one, name) for one in KNOWN for name in one.ops if name in POOLS])
+def input_of(one, name):
+    """What the op shows the difference on."""
+    shape = (4, 5, 4, 4) if name == "LRN" else (4, 1, 4, 4)
+    x = next(x for x in (odd_input(value, shape) for value in VALUES) if one.holds(x).any())
+    return x[:, :, :, 0] if name in ("GRU", "LSTM") else x
+
+
+def captured(op, x):
+    return Capture("layer", type(op).__name__, 0, (x,), in_floats(op, x), "float32", Description((Step(op),)))
+
+
+def in_floats(op, x):
+    with np.errstate(all="ignore"):
+        return tuple(y.astype(np.float32) if y.dtype.kind == "f" else y for y in op.run(x.astype(np.float64)))
+
+
+def test_every_line_of_the_table_has_a_case():
+    assert {name for one in KNOWN for name in one.ops} == OPS.keys() | TOLD_OF_THE_FRAMEWORK
+
+
+@pytest.mark.parametrize(("one", "name"), CASES)
 def test_onnx_runtime_does_what_the_table_says(one, name):
-    x = odd_input()
-    capture = Capture("pool", name, 0, (x,), POOLS[name].run(x), "float32", Description((Step(POOLS[name]),)))
-    report = judge(capture)
+    x = input_of(one, name)
+    report = judge(captured(OPS[name], x))
     assert report.verdict == "diverge"
     assert "ONNX Runtime is the odd one out" in report.sentence
     assert f"known of it, {one.says}" in report.sentence
-    assert judge(replace(capture, inputs=(np.nan_to_num(x),), outputs=POOLS[name].run(np.nan_to_num(x)))).ok
+    assert judge(captured(OPS[name], np.clip(np.nan_to_num(x), -9, 9))).ok
+
+
+@pytest.mark.parametrize(("name", "value", "found"), [("Gelu", np.inf, torch.nn.GELU()), ("Sign", np.nan, torch.sign)])
+def test_pytorch_differs_where_the_table_says(name, value, found):
+    x = odd_input(value)
+    theirs = found(torch.from_numpy(x)).numpy()
+    report = judge(replace(captured(OPS[name], x), outputs=(theirs,)))
+    assert report.verdict == "diverge" and "undefined between engines" in report.sentence
+    x = np.nan_to_num(x, posinf=2)
+    assert judge(replace(captured(OPS[name], x), outputs=(found(torch.from_numpy(x)).numpy(),))).ok
+
+
+@pytest.mark.parametrize("name", ["GRU", "LSTM"])
+def test_two_infinities_are_a_nan_in_a_recurrence(name):
+    x = odd_input()[:, :, :, 0]
+    x[1, 0, :2] = np.inf, -np.inf
+    x[0, 0, 0] = np.inf
+    report = judge(captured(OPS[name], np.nan_to_num(x, posinf=np.inf, neginf=-np.inf)))
+    assert "known of it, ONNX Runtime's own sigmoid" in report.sentence
+    assert judge(captured(OPS[name], np.where(np.isinf(x), 1, np.nan_to_num(x)))).ok
+
+
+def test_a_place_that_no_nan_explains_is_no_known_difference():
+    """TensorFlow's places, and then one of them wrong in a line without NaN."""
+    x = odd_input()
+    theirs = np.where(np.isnan(x).any(axis=2), np.nanargmax(x, axis=2), np.argmax(x, axis=2))
+    report = judge(replace(captured(OPS["ArgMax"], x), outputs=(theirs,)))
+    assert "the place of the largest or smallest element is undefined" in report.sentence
+    theirs[0, 0, 3] = (theirs[0, 0, 3] + 1) % 4
+    report = judge(replace(captured(OPS["ArgMax"], x), outputs=(theirs,)))
+    assert report.verdict == "diverge" and "undefined" not in report.sentence
 
 
 @pytest.mark.parametrize("layer", [keras.layers.MaxPooling2D(2), torch.nn.MaxPool2d(2)], ids=["keras", "torch"])
@@ -53,11 +139,16 @@ def test_nan_in_a_window_is_not_numpys_fault(layer):
 
 def test_another_fault_is_still_named_beside_nan():
     x = odd_input()
-    (y,) = POOLS["MaxPool"].run(x)
-    capture = Capture("pool", "MaxPool", 0, (x,), (np.where(np.isnan(y), y, y + 1),), "float32", Description((Step(POOLS["MaxPool"]),)))
-    report = judge(capture)
+    (y,) = OPS["MaxPool"].run(x)
+    report = judge(replace(captured(OPS["MaxPool"], x), outputs=(np.where(np.isnan(y), y, y + 1),)))
     assert report.verdict == "diverge"
     assert report.comparisons["framework", "numpy"].certain
+
+
+def test_masked_scores_of_a_logsumexp_are_no_divergence():
+    x = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    x[:, 5:] = -np.inf
+    assert judge(captured(ops.ReduceLogSumExp(axes=(1,)), x)).ok
 
 
 @pytest.mark.parametrize("layer", [torch.nn.Softmax(-1), torch.nn.LogSoftmax(-1), keras.layers.Softmax()], ids=["torch", "log", "keras"])

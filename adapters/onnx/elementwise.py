@@ -72,16 +72,18 @@ for _name, _several in _SEVERAL.items():
 
 @node("Selu")
 def selu(recipe: Node, x: Value) -> Ref:
-    if not math.isclose(recipe.get("alpha", ops.Selu.ALPHA), ops.Selu.ALPHA, rel_tol=1e-6):
-        raise Undescribed("a Selu of another alpha has no description")
-    return recipe.put(ops.Selu(), x)
+    alpha, gamma = recipe.get("alpha", ops.Selu.ALPHA), recipe.get("gamma", ops.Selu.GAMMA)
+    if math.isclose(alpha, ops.Selu.ALPHA, rel_tol=1e-6) and math.isclose(gamma, ops.Selu.GAMMA, rel_tol=1e-6):
+        return recipe.put(ops.Selu(), x)
+    return recipe.put(ops.Affine(gain=gamma, offset=0.0), recipe.put(ops.Elu(alpha=alpha), x))
 
 
 @node("PRelu")
 def prelu(recipe: Node, x: Value, slope: Value) -> Ref:
-    held = recipe.weight("slope", slope)
-    assert held is not None
-    return recipe.put(ops.PRelu(slope=held), x)
+    if isinstance(slope, Weight):
+        return recipe.put(ops.PRelu(slope=slope), x)
+    below = recipe.put(ops.Less(), x, np.asarray(0.0))
+    return recipe.put(ops.Where(), below, recipe.put(ops.Mul(), x, slope), x)
 
 
 @node("Dropout")
@@ -94,7 +96,7 @@ def dropout(recipe: Node, x: Value, ratio: Value | None = None, training: Value 
 @node("Clip")
 def clip(recipe: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Ref:
     bounds = [recipe.get(name) if value is None else float(recipe.array(value)) for name, value in (("min", low), ("max", high))]
-    return recipe.put(ops.Clip(low=bounds[0], high=bounds[1]), x)
+    return recipe.in_floats(ops.Clip(low=bounds[0], high=bounds[1]), x)
 
 
 @node("Div")
@@ -128,13 +130,40 @@ def cast(recipe: Node, x: Value) -> Ref:
 
 @node("IsInf")
 def isinf(recipe: Node, x: Value) -> Ref:
-    if not (recipe.get("detect_negative", 1) and recipe.get("detect_positive", 1)):
-        raise Undescribed("one sign of infinity alone has no description")
-    return recipe.put(ops.IsInf(), x)
+    """Infinities of the signs that are asked for."""
+    negative, positive = recipe.get("detect_negative", 1), recipe.get("detect_positive", 1)
+    found = recipe.put(ops.IsInf(), x)
+    if negative and positive:
+        return found
+    sign = recipe.put((ops.Less if negative else ops.Greater)(), x, np.asarray(0.0 if negative or positive else np.inf))
+    return recipe.put(ops.And(), found, sign)
+
+
+def _running(recipe: Node, op: Callable[..., Any], first: float, x: Value, axis: Value) -> Ref:
+    """Along an axis, from its end with ``reverse``, each element itself left out with ``exclusive``."""
+    rank, along = recipe.rank(x), int(np.ravel(recipe.array(axis))[0]) % recipe.rank(x)
+    turned = recipe.put(ops.Flip(axis=along), x) if recipe.get("reverse", 0) else x
+    found = recipe.put(op(axis=along), turned)
+    if recipe.get("exclusive", 0):
+        stops = tuple(size - (k == along) for k, size in enumerate(recipe.shape(x)))
+        found = recipe.put(ops.Slice(starts=(0,) * rank, stops=stops), found)
+        found = recipe.put(ops.Pad(pads=tuple((int(k == along), 0) for k in range(rank)), mode="constant", value=first), found)
+    return recipe.put(ops.Flip(axis=along), found) if recipe.get("reverse", 0) else found
 
 
 @node("CumSum")
 def cumsum(recipe: Node, x: Value, axis: Value) -> Ref:
-    if recipe.get("exclusive", 0) or recipe.get("reverse", 0):
-        raise Undescribed("an exclusive or reversed CumSum has no description")
-    return recipe.put(ops.CumSum(axis=int(np.ravel(recipe.array(axis))[0])), x)
+    return _running(recipe, ops.CumSum, 0.0, x, axis)
+
+
+@node("CumProd")
+def cumprod(recipe: Node, x: Value, axis: Value) -> Ref:
+    return _running(recipe, ops.CumProd, 1.0, x, axis)
+
+
+@node("CastLike")
+def cast_like(recipe: Node, x: Value, other: Value) -> Ref:
+    kind = recipe.outputs[0].dtype.name
+    if kind not in _TYPES.values():
+        raise Undescribed(f"a cast to {kind} has no description")
+    return recipe.put(ops.Cast(to=kind), x)

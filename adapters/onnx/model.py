@@ -15,7 +15,8 @@ from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, Unkno
 from probe.layer import Description, Layer, Ref, Weight
 from probe.model import Capture, InputSpec, OnCall
 
-from .table import Node, Value, describe_node, described
+from .quantized import dequantized
+from .table import Node, Value, describe_node, refusal
 
 __all__ = ["OnnxModel"]
 
@@ -83,7 +84,7 @@ class OnnxModel:
         return tuple(self._layer(name, node) for name, node in self.nodes.items())
 
     def _layer(self, name: str, node: onnx.NodeProto) -> Layer:
-        why = "" if _known(node) else f"the operator {_kind(node)} has no description; one would go in adapters/onnx"
+        why = refusal(_kind(node))
         count = sum(self.initializers[one].size for one in node.input if one in self.initializers)
         return Layer(name, _kind(node), () if why else ("numpy", "onnx"), why, None, count)
 
@@ -158,34 +159,42 @@ class OnnxModel:
                 array = self.initializers[one]
                 refs[one] = Weight(one, array, array)
             elif one and one not in self.following:
-                refs[one] = Weight(one, None, values[one], ("computed by the model from what it holds",))
+                refs[one] = self._computed(one, values)
             elif one and one not in refs:
                 refs[one] = Ref(-1, len(inputs))
                 inputs.append(values[one])
         outputs = tuple(values[one] for one in node.output if one in values)
-        description, why = self._described(node, inputs, outputs, [refs.get(one) for one in node.input])
+        description, why, notes = self._described(node, inputs, outputs, [refs.get(one) for one in node.input])
         floating = [array for array in (*outputs, *inputs) if array.dtype.kind == "f"]
-        dtype = (floating or [*outputs])[0].dtype.name
-        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why)
+        floating += [value.effective for value in refs.values() if isinstance(value, Weight) and value.effective.dtype.kind == "f"]
+        dtype = (floating or [*outputs])[0].dtype.name  # of integers with float scales that of the scales
+        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why, notes=notes, sketches=True)
+
+    def _computed(self, name: str, values: Mapping[str, np.ndarray]) -> Weight:
+        """What the model computes from what it holds; of what it dequantises the integers are what is stored."""
+        maker = next((node for node in self.proto.graph.node if name in node.output), None)
+        if maker is not None and maker.op_type == "DequantizeLinear" and all(one in self.initializers for one in maker.input if one):
+            codes, scale, *rest = (self.initializers[one] for one in maker.input if one)
+            how = {one.name: one.i for one in maker.attribute}
+            if codes.dtype.kind in "iuV":
+                return dequantized(codes, maker.input[0], scale, rest[0] if rest else None, how.get("axis", 1), how.get("block_size", 0))
+        return Weight(name, None, values[name], ("computed by the model from what it holds",))
 
     def _described(
         self, node: onnx.NodeProto, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[Value | None]
-    ) -> tuple[Description | None, str]:
+    ) -> tuple[Description | None, str, tuple[str, ...]]:
         opset = next((one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1)
         attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         attributes = {key: value.decode() if isinstance(value, bytes) else value for key, value in attributes.items()}
+        recipe = Node(inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one])
         try:
-            return describe_node(_kind(node), Node(inputs, outputs, attributes, opset), values), ""
+            return describe_node(_kind(node), recipe, values), "", tuple(recipe.notes)
         except Undescribed as error:
-            return None, str(error)
+            return None, str(error), ()
 
 
 def _kind(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
-def _known(node: onnx.NodeProto) -> bool:
-    return _kind(node) in described()
 
 
 def _session(model: onnx.ModelProto, source: str) -> onnxruntime.InferenceSession:

@@ -68,10 +68,15 @@ def pad(recipe: Node, x: Value, pads: Value | None = None, value: Value | None =
     pairs = [(0, 0)] * rank
     for axis, pair in zip(along, zip(amounts[: len(along)], amounts[len(along) :], strict=True), strict=True):
         pairs[axis] = pair
+    mode = recipe.get("mode", "constant")
     if min(map(min, pairs)) < 0:
-        raise Undescribed("a negative amount of padding has no description")
+        if mode != "constant":
+            raise Undescribed(f"a negative amount of padding in mode {mode} has no description")
+        starts, stops = zip(*((max(0, -one), n - max(0, -two)) for n, (one, two) in zip(recipe.shape(x), pairs, strict=True)), strict=True)
+        x = recipe.put(ops.Slice(starts=starts, stops=stops), x)
+        pairs = [(max(0, one), max(0, two)) for one, two in pairs]
     number = recipe.get("value", 0.0) if value is None else float(recipe.array(value).reshape(()))
-    return recipe.put(ops.Pad(pads=tuple(pairs), mode=recipe.get("mode", "constant"), value=number), x)
+    return recipe.put(ops.Pad(pads=tuple(pairs), mode=mode, value=number), x)
 
 
 @node("Expand")
@@ -106,7 +111,7 @@ def scatter_nd(recipe: Node, x: Value, indices: Value, updates: Value) -> Ref:
     return recipe.put(ops.ScatterND(reduction=_reduction(recipe)), x, indices, updates)
 
 
-@node("ScatterElements")
+@node("ScatterElements", "Scatter")
 def scatter_elements(recipe: Node, x: Value, indices: Value, updates: Value) -> Ref:
     return recipe.put(ops.ScatterElements(axis=recipe.get("axis", 0), reduction=_reduction(recipe)), x, indices, updates)
 
@@ -144,6 +149,64 @@ def space_to_depth(recipe: Node, x: Value) -> Ref:
 
 @node("OneHot")
 def one_hot(recipe: Node, indices: Value, depth: Value, values: Value) -> Ref:
-    if recipe.get("axis", -1) not in (-1, recipe.rank(indices)) or not np.array_equal(recipe.array(values), [0, 1]):
-        raise Undescribed("only 0 and 1 along a new last axis have a description")
-    return recipe.put(ops.OneHot(depth=int(recipe.array(depth).reshape(()))), indices)
+    """Along a new axis, between the two values; negative indices count from the end."""
+    size, rank = int(recipe.array(depth).reshape(())), recipe.rank(indices)
+    off, on = (float(one) for one in recipe.array(values))
+    given = recipe.array(indices)
+    if given.dtype.kind == "f":
+        raise Undescribed("indices that are floats have no description")
+    if (given < 0).any():
+        whole = recipe.put(ops.Cast(to="int64"), indices)
+        later = recipe.put(ops.Add(), whole, np.asarray(size))
+        indices = recipe.put(ops.Where(), recipe.put(ops.Less(), whole, np.asarray(0)), later, whole)
+    found = recipe.put(ops.OneHot(depth=size), indices)
+    if (off, on) != (0.0, 1.0):
+        found = recipe.put(ops.Affine(gain=on - off, offset=off), found)
+    axis = recipe.get("axis", -1) % (rank + 1)
+    return found if axis == rank else recipe.put(ops.Transpose(perm=(*range(axis), rank, *range(axis, rank))), found)
+
+
+@node("CenterCropPad")
+def center_crop_pad(recipe: Node, x: Value, shape: Value) -> Ref:
+    """Cropped, or padded with zeros, about the middle; an odd one is cropped or added at the end."""
+    have, rank = recipe.shape(x), recipe.rank(x)
+    wide = list(have)
+    for axis, size in zip(recipe.get("axes", range(rank)), recipe.array(shape), strict=True):
+        wide[axis] = int(size)
+    starts = tuple(max(0, n - size) // 2 for n, size in zip(have, wide, strict=True))
+    stops = tuple(start + min(n, size) for start, n, size in zip(starts, have, wide, strict=True))
+    found = recipe.put(ops.Slice(starts=starts, stops=stops), x)
+    before = [max(0, size - n) // 2 for n, size in zip(have, wide, strict=True)]
+    around = tuple((first, max(0, size - n) - first) for first, n, size in zip(before, have, wide, strict=True))
+    return recipe.put(ops.Pad(pads=around, mode="constant", value=0.0), found) if any(map(any, around)) else found
+
+
+@node("Col2Im")
+def col2im(recipe: Node, x: Value, sizes: Value, kernel: Value) -> Ref:
+    size, window = recipe.ints(sizes), recipe.ints(kernel)
+    assert size is not None and window is not None
+    ones, flat = (1,) * len(window), recipe.get("pads", (0,) * 2 * len(window))
+    around = tuple(zip(flat[: len(window)], flat[len(window) :], strict=True))
+    strides, dilations = (tuple(recipe.get(name, ones)) for name in ("strides", "dilations"))
+    return recipe.put(ops.Col2Im(sizes=size, kernel=window, strides=strides, pads=around, dilations=dilations), x)
+
+
+@node("Compress")
+def compress(recipe: Node, x: Value, condition: Value) -> Ref:
+    """What the condition holds for, along an axis or of all elements in a row."""
+    picked, axis = tuple(int(at) for at in np.flatnonzero(recipe.array(condition))), recipe.get("axis")
+    if axis is not None:
+        return recipe.put(ops.Take(axis=axis % recipe.rank(x), order=picked), x)
+    return recipe.put(ops.Take(axis=0, order=picked), recipe.put(ops.Reshape(shape=(-1,)), x))
+
+
+@node("ReverseSequence")
+def reverse_sequence(recipe: Node, x: Value, lengths: Value) -> Ref:
+    """The first steps of each sample in reverse order."""
+    shape, time, batch = recipe.shape(x), recipe.get("time_axis", 0), recipe.get("batch_axis", 1)
+    steps = np.arange(shape[time])
+    known = recipe.array(lengths)[:, None]
+    order = np.where(steps < known, known - 1 - steps, steps)
+    order = order if batch < time else order.T
+    whole = order.reshape([shape[axis] if axis in (time, batch) else 1 for axis in range(len(shape))])
+    return recipe.put(ops.GatherElements(axis=time), x, np.broadcast_to(whole, shape).copy())

@@ -13,7 +13,9 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Recipe, Ref, Weight
 
-__all__ = ["Node", "Value", "describe_node", "described", "node"]
+from .left_out import LEFT_OUT
+
+__all__ = ["Node", "Value", "describe_node", "described", "node", "refusal"]
 
 Value = Ref | Weight | np.ndarray | float
 
@@ -21,9 +23,20 @@ Value = Ref | Weight | np.ndarray | float
 class Node(Recipe):
     """The steps of one node being put together; ``put`` takes weights and numbers where it takes Refs."""
 
-    def __init__(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attributes: Mapping[str, Any], opset: int) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        attributes: Mapping[str, Any],
+        opset: int,
+        present: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
+        self.present = tuple(range(len(outputs)) if present is None else present)
+        """Which of the operator's outputs these are: a node may leave some out."""
+        self.notes: list[str] = []
+        """What ONNX Runtime is known to do with such a node."""
 
     def put(self, op: Any, *inputs: Value) -> Ref:
         return super().put(op, *(self.ref(value) for value in inputs))
@@ -64,6 +77,13 @@ class Node(Recipe):
             raise Undescribed(f"its {name} is computed, and not an initializer")
         return value
 
+    def in_floats(self, op: Any, x: Value) -> Ref:
+        """An op that ONNX Runtime has for floats, on whatever x is; integers of up to 16 bits are exact there."""
+        kind = self.array(x).dtype
+        if kind.kind not in "iu" or kind.itemsize > 2:
+            return self.put(op, x)
+        return self.put(ops.Cast(to=kind.name), self.put(op, self.put(ops.Cast(to="float32"), x)))
+
     def reshaped(self, value: Value) -> Ref:
         """The elements in the shape of the node's output."""
         return self.put(ops.Reshape(shape=self.outputs[0].shape), value)
@@ -88,17 +108,26 @@ def described() -> tuple[str, ...]:
     return tuple(sorted(_TABLE))
 
 
+def refusal(kind: str) -> str:
+    """Why an operator has no description; empty where it has one."""
+    if kind in _TABLE:
+        return ""
+    if kind in LEFT_OUT:
+        return f"the operator {kind} has no description: {LEFT_OUT[kind]}"
+    return f"the operator {kind} has no description; one would go in adapters/onnx"
+
+
 def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> Description:
     """The steps of one run of a node; raises Undescribed with the reason where there are none."""
     if kind not in _TABLE:
-        raise Undescribed(f"the operator {kind} has no description; one would go in adapters/onnx")
+        raise Undescribed(refusal(kind))
     found = _TABLE[kind](recipe, *values)
     refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
-    if len(refs) < len(recipe.outputs):
-        raise Undescribed(f"only the first of the {len(recipe.outputs)} outputs of {kind} has a description")
-    refs = refs[: len(recipe.outputs)]
+    if len(refs) <= max(recipe.present):
+        raise Undescribed(f"only the first {len(refs)} of the outputs of {kind} have a description")
+    refs = tuple(refs[at] for at in recipe.present)
     if len(refs) > 1:
         Recipe.put(recipe, ops.Outputs(), *refs)
-    elif refs[0] != Ref(len(recipe.steps) - 1):
+    elif refs[0] != Ref(len(recipe.steps) - 1) or isinstance(recipe.steps[-1].op, ops.Recurrence):
         Recipe.put(recipe, ops.Identity(), refs[0])
     return Description(tuple(recipe.steps))

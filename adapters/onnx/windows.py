@@ -5,13 +5,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Ref, Weight
 
 from .table import Node, Value, node
 
-__all__ = ["conv", "gemm", "pads"]
+__all__ = ["conv", "gemm", "pads", "window"]
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -60,17 +62,50 @@ def pads(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...], strides:
     return tuple(found)
 
 
+def window(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
+    """Strides, dilations and padding of a convolution."""
+    strides, dilations = (tuple(recipe.get(name, (1,) * len(kernel))) for name in ("strides", "dilations"))
+    return {"strides": strides, "dilations": dilations, "pads": pads(recipe, sizes, kernel, strides, dilations)}
+
+
 @node("Conv")
 def conv(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
-    size, sizes = recipe.shape(kernel)[2:], recipe.shape(x)[2:]
-    strides, dilations = (tuple(recipe.get(name, (1,) * len(size))) for name in ("strides", "dilations"))
-    given: dict[str, Any] = {"strides": strides, "dilations": dilations, "pads": pads(recipe, sizes, size, strides, dilations)}
+    size = recipe.shape(kernel)[2:]
+    given = window(recipe, recipe.shape(x)[2:], size)
     if isinstance(kernel, Weight) and (bias is None or isinstance(bias, Weight)):
         return recipe.put(ops.Conv(weight=kernel, bias=bias, groups=recipe.get("group", 1), **given), x)
     found = recipe.put(ops.Conv(weight=None, bias=None, groups=recipe.get("group", 1), **given), x, kernel)
     if bias is None:
         return found
     return recipe.put(ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
+
+
+@node("ConvTranspose")
+def conv_transpose(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
+    """With ``output_shape``, or SAME, whose output is the input's size times the stride, the crops follow from that."""
+    size, sizes = recipe.shape(kernel)[2:], recipe.shape(x)[2:]
+    strides, dilations = (tuple(recipe.get(name, (1,) * len(size))) for name in ("strides", "dilations"))
+    more, auto = tuple(recipe.get("output_padding", (0,) * len(size))), recipe.get("auto_pad", "NOTSET")
+    whole = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(sizes, strides, size, dilations, strict=True)]
+    wanted = recipe.get("output_shape") or ([n * s for n, s in zip(sizes, strides, strict=True)] if auto.startswith("SAME") else None)
+    if wanted is None:
+        flat = recipe.get("pads", (0,) * 2 * len(size)) if auto == "NOTSET" else (0,) * 2 * len(size)
+        cut = list(zip(flat[: len(size)], flat[len(size) :], strict=True))
+    else:
+        totals = [have + one - want for have, one, want in zip(whole, more, wanted[-len(size) :], strict=True)]
+        if not recipe.get("output_shape"):
+            totals = [max(0, total) for total in totals]  # of SAME, where the stride is longer than the kernel
+        halves = [(total // 2, total - total // 2) if total > 0 else (0, total) for total in totals]  # what is missing comes at the end
+        cut = [(less, rest) if auto == "SAME_UPPER" or rest < 0 else (rest, less) for less, rest in halves]
+    crops = tuple((before, after - one) for (before, after), one in zip(cut, more, strict=True))
+    made = tuple(have - before - after for have, (before, after) in zip(whole, crops, strict=True))
+    if made != recipe.outputs[0].shape[2:]:
+        raise Undescribed(f"its output is {recipe.outputs[0].shape[2:]} where its attributes say {made}")
+    given: dict[str, Any] = {"strides": strides, "dilations": dilations, "crops": crops, "groups": recipe.get("group", 1)}
+    if isinstance(kernel, Weight) and (bias is None or isinstance(bias, Weight)):
+        return recipe.put(ops.ConvTranspose(weight=kernel, bias=bias, **given), x)
+    found = recipe.put(ops.ConvTranspose(weight=None, bias=None, **given), x, kernel)
+    return found if bias is None else recipe.put(ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
 
 
 def _pooled(recipe: Node, x: Value) -> dict[str, Any]:
@@ -82,8 +117,25 @@ def _pooled(recipe: Node, x: Value) -> dict[str, Any]:
 
 
 @node("MaxPool")
-def max_pool(recipe: Node, x: Value) -> Ref:
-    return recipe.put(ops.MaxPool(**_pooled(recipe, x)), x)
+def max_pool(recipe: Node, x: Value) -> tuple[Ref, ...]:
+    """Its second output names places in the whole tensor."""
+    given = _pooled(recipe, x)
+    if len(recipe.outputs) < 2:
+        return (recipe.in_floats(ops.MaxPool(**given), x),)
+    if recipe.get("storage_order", 0):
+        raise Undescribed("places counted column by column have no description")
+    found = recipe.put(ops.MaxPoolIndices(**given), x)
+    batch, channels, *sizes = recipe.shape(x)
+    before = np.arange(batch * channels).reshape(batch, channels, *(1,) * len(sizes)) * math.prod(sizes)
+    return found, recipe.put(ops.Add(), Ref(found.step, 1), before)
+
+
+@node("MaxUnpool")
+def max_unpool(recipe: Node, x: Value, places: Value, shape: Value | None = None) -> Ref:
+    """Zeros with the values at their places in the whole tensor."""
+    flat = [recipe.put(ops.Reshape(shape=(-1,)), one) for one in (x, places)]
+    empty = np.zeros(math.prod(recipe.outputs[0].shape))
+    return recipe.reshaped(recipe.put(ops.ScatterElements(axis=0, reduction="none"), empty, flat[1], flat[0]))
 
 
 @node("AveragePool")
@@ -108,6 +160,8 @@ def global_max_pool(recipe: Node, x: Value) -> Ref:
 def batch_normalization(recipe: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Ref:
     if recipe.get("training_mode", 0):
         raise Undescribed("in training mode it normalises by the statistics of the batch")
+    if not recipe.get("spatial", 1):
+        raise Undescribed("statistics of each element, which version 7 could have, have no description")
     parts = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
     held: dict[str, Any] = {name: recipe.weight(name, value) for name, value in parts.items()}
     return recipe.put(ops.BatchNormalization(**held, epsilon=recipe.get("epsilon", 1e-5)), x)
@@ -132,9 +186,12 @@ def instance_normalization(recipe: Node, x: Value, scale: Value, bias: Value) ->
 
 @node("GroupNormalization")
 def group_normalization(recipe: Node, x: Value, scale: Value, bias: Value) -> Ref:
-    if recipe.opset < 21:
-        raise Undescribed("before version 21 its scale is one number for each group, which has no description")
+    """Before version 21 scale and bias are one number for each group."""
     held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
+    if recipe.opset < 21:
+        times = recipe.shape(x)[1] // recipe.get("num_groups")
+        told = (f"one number for the {times} channels of each group",)
+        held = {name: replace(one, effective=np.repeat(one.effective, times), steps=told) for name, one in held.items()}
     return recipe.put(ops.GroupNormalization(**held, groups=recipe.get("num_groups"), epsilon=recipe.get("epsilon", 1e-5)), x)
 
 
@@ -162,6 +219,15 @@ def _register_reduction(name: str, op: Callable[..., Any]) -> None:
         return recipe.put(op(axes=over or tuple(range(recipe.rank(x))), keepdims=bool(recipe.get("keepdims", 1))), x)
 
 
+@node("ReduceLogSum")
+def reduce_log_sum(recipe: Node, x: Value, axes: Value | None = None) -> Ref:
+    over = recipe.ints(axes, "axes")
+    if not over and recipe.get("noop_with_empty_axes", 0):
+        return recipe.put(ops.Log(), x)
+    whole = ops.ReduceSum(axes=over or tuple(range(recipe.rank(x))), keepdims=bool(recipe.get("keepdims", 1)))
+    return recipe.put(ops.Log(), recipe.put(whole, x))
+
+
 for _kind in ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"):
     _register_reduction(f"Reduce{_kind}", getattr(ops, f"Reduce{_kind}"))
 
@@ -169,9 +235,11 @@ for _kind in ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "Sum
 def _register_place(name: str, op: Callable[..., Any]) -> None:
     @node(name)
     def place(recipe: Node, x: Value) -> Ref:
-        if recipe.get("select_last_index", 0):
-            raise Undescribed("select_last_index has no description")
-        return recipe.put(op(axis=recipe.get("axis", 0), keepdims=bool(recipe.get("keepdims", 1))), x)
+        axis, kept = recipe.get("axis", 0) % recipe.rank(x), bool(recipe.get("keepdims", 1))
+        if not recipe.get("select_last_index", 0):
+            return recipe.put(op(axis=axis, keepdims=kept), x)
+        found = recipe.put(op(axis=axis, keepdims=kept), recipe.put(ops.Flip(axis=axis), x))
+        return recipe.put(ops.Sub(), np.asarray(recipe.shape(x)[axis] - 1), found)
 
 
 for _kind in ("ArgMax", "ArgMin"):
@@ -179,9 +247,11 @@ for _kind in ("ArgMax", "ArgMin"):
 
 
 @node("TopK")
-def top_k(recipe: Node, x: Value, k: Value) -> tuple[Ref, Ref]:
+def top_k(recipe: Node, x: Value, k: Value | None = None) -> tuple[Ref, Ref]:
+    """``k`` is an input, before version 10 an attribute."""
     if not recipe.get("sorted", 1):
         raise Undescribed("sorted=0: the order is not said")
-    op = ops.TopK(k=int(recipe.array(k).reshape(())), axis=recipe.get("axis", -1), largest=bool(recipe.get("largest", 1)))
+    count = recipe.get("k") if k is None else int(recipe.array(k).reshape(()))
+    op = ops.TopK(k=count, axis=recipe.get("axis", -1), largest=bool(recipe.get("largest", 1)))
     found = recipe.put(op, x)
     return found, Ref(found.step, 1)

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-from probe.errors import CannotOpen
-
 from . import (
     activation,
     attention,
@@ -30,6 +28,7 @@ from .factory import Factory, build
 from .files import contents, load
 from .model import TorchModel, mode_of, unwrapped
 from .program import Program, is_program, specs_of
+from .script import Script, is_script, unfollowed, within
 from .state import fill, without_factory
 
 __all__ = ["FAMILIES", "open_model"]
@@ -58,12 +57,14 @@ def open_model(source: Any, *, trust: bool = False, factory: Factory | None = No
     """A path to what torch.save, torch.export.save or safetensors wrote, or a live module, which keeps its mode, or exported program."""
     if is_program(source):
         return _program(source, "a live ExportedProgram (torch.export)", factory)
-    if isinstance(source, torch.jit.ScriptModule):
-        raise CannotOpen("this is a TorchScript module, whose layers cannot be watched; give the module that it was made from")
+    if is_script(source):
+        return _script(source, "a live TorchScript module (torch.jit)", (mode_of(source),), factory)
     if isinstance(source, torch.nn.Module):
         return _live(source)
     path = Path(source)
     loaded = load(path, trust, imports, factory is not None)
+    if is_script(loaded):
+        return _script(loaded.eval(), str(path), ("put in evaluation mode",), factory)
     if is_program(loaded):
         return _program(loaded, str(path), factory)
     found, notes = contents(path, loaded)
@@ -87,7 +88,16 @@ def _program(program: Any, source: str, factory: Factory | None) -> TorchModel:
     return TorchModel(module, source, (*notes, *unused), specs_of(program), calls_of(module))
 
 
+def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> TorchModel:
+    unused = () if factory is None else ("it holds the whole computation, so the factory was not used",)
+    told = unfollowed(module) or "TorchScript: each node of its graphs is a layer, named after the module it came from"
+    return TorchModel(Script(module, ""), source, (told, *notes, *unused))
+
+
 def _live(module: torch.nn.Module) -> TorchModel:
     inner = unwrapped(module)
     notes = (mode_of(inner),) if inner is module else (mode_of(inner), "it was compiled; it runs uncompiled here")
+    parts = [f"{script.place!r}" for _, _, script in within(inner)]
+    if parts:
+        notes = (*notes, f"TorchScript inside it is followed node by node where that can be: {', '.join(parts)}")
     return TorchModel(inner, f"a live {type(inner).__name__} (torch.nn.Module)", notes)

@@ -26,6 +26,7 @@ from .export import Called, alone
 from .functions import Function, describe_function, functions, named
 from .program import Program, place_of
 from .quantized import to_levels
+from .script import Script
 
 __all__ = ["Between", "calls_of"]
 
@@ -67,8 +68,8 @@ class _Frame:
 
     @property
     def place(self) -> str:
-        """The path that its calls are named after; an exported program says of every node where it came from."""
-        return self.module.place if isinstance(self.module, Program) else self.name
+        """The path that its calls are named after; an exported program, and TorchScript, say of every node where it came from."""
+        return self.module.place if isinstance(self.module, Program | Script) else self.name
 
 
 class Between(TorchFunctionMode):

@@ -31,6 +31,7 @@ from .between import Between
 from .description import Call, describe, opaque
 from .expectation import mismatch
 from .export import Called, alone
+from .script import Script, is_script, kind_of, within
 
 __all__ = ["watch"]
 
@@ -48,9 +49,12 @@ def watch(
     ``names`` gives every module's name by its id, for what is said on failure. ``between`` watches the function calls.
     """
     _check_arguments(root, inputs)
-    watchers = [_Watcher(name, module, on_call) for name, module in watched.items()]
+    watchers: list[_Watcher] = []
     with ExitStack() as stack:
         stack.enter_context(_unchanged(root))
+        if watched or between is not None:
+            instead = _uncompiled(root)
+            watchers = [_Watcher(name, instead.get(id(module), module), on_call) for name, module in watched.items()]
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", module=r"torch\.")
         stack.enter_context(torch.no_grad())
@@ -136,7 +140,7 @@ class _Watcher:
         floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized]
         return Capture(
             layer=self.name,
-            kind=type(self.module).__name__,
+            kind=kind_of(self.module),
             call=self.calls - 1,
             inputs=tuple(inputs),
             outputs=tuple(copied(tensor) for tensor in outputs),
@@ -150,7 +154,7 @@ class _Watcher:
 
     def _single(self) -> bool:
         """Whether it is a layer and no container of others."""
-        return opaque(self.module) or not any(True for _ in self.module.children())
+        return opaque(self.module) or bool(vars(self.module).get("blind")) or not any(True for _ in self.module.children())
 
     def _alone(
         self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any]
@@ -167,7 +171,7 @@ class _Watcher:
     ) -> tuple[Description | None, str]:
         try:
             if not self._single():
-                raise Undescribed(f"{type(self.module).__name__} is a container: its layers are checked one by one")
+                raise Undescribed(f"{kind_of(self.module)} is a container: its layers are checked one by one")
             levels, made = (tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs))
             engine = torch.backends.quantized.engine if ".quantized." in type(self.module).__module__ else ""
             call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), levels, made, engine, _fused(given))
@@ -181,6 +185,15 @@ class _Watcher:
         except Undescribed as error:
             return None, str(error)
         return description, ""
+
+
+def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:
+    """Puts what follows its graph in the place of everything compiled; by the id of what was there. ``_unchanged`` puts that back."""
+    found = {}
+    for parent, key, script in list(within(root)):
+        found[id(parent._modules[key])] = script
+        parent._modules[key] = script
+    return found
 
 
 def _plain(root: torch.nn.Module) -> None:
@@ -265,8 +278,8 @@ _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
 def _saved(module: torch.nn.Module) -> Callable[[], None]:
-    cls, attributes = type(module), dict(vars(module))
-    registries = {name: dict(attributes[name]) for name in _REGISTRIES}
+    cls, attributes = type(module), {} if is_script(module) else dict(vars(module))  # what is compiled holds them elsewhere
+    registries = {name: dict(getattr(module, name).items()) for name in _REGISTRIES}
     # An embedding with max_norm changes its weight in its forward.
     changing = registries["_parameters"].values() if attributes.get("max_norm") is not None else ()
     states = [value for value in (*attributes.values(), *registries["_buffers"].values(), *changing) if isinstance(value, torch.Tensor)]
@@ -275,9 +288,9 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
     def restore() -> None:
         if type(module) is not cls:
             module.__class__ = cls
-        _put_back(vars(module), attributes)
-        for name, entries in registries.items():
-            if isinstance(attributes[name], dict):  # TorchScript's cannot be changed
+        if attributes:
+            _put_back(vars(module), attributes)
+            for name, entries in registries.items():
                 _put_back(attributes[name], entries)
         for state, clone in clones:
             if state.shape != clone.shape:

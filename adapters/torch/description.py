@@ -178,6 +178,8 @@ def refusal(module: Any) -> str:
     """Why the module has no description, or ""; the reasons that need no call, so that the listing has them too."""
     if registered(module):
         return ""
+    if vars(module).get("blind"):
+        return str(module.blind)  # TorchScript that is not followed
     owner = _owner(module)
     if owner is None and opaque(module):
         return f"{public_name(type(module))} has no description; one would go in adapters/torch"

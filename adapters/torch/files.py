@@ -47,7 +47,7 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
     if kind == "program":
         return load_program(path, trust)
     if kind == "script":
-        return _scripted(path, built)
+        return _scripted(path, trust, built)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "TypedStorage is deprecated", UserWarning)  # what quantised tensors are pickled with
         return _trusted(path, imports) if trust else _restricted(path)
@@ -78,19 +78,21 @@ def _archive(path: Path) -> str:
     return "checkpoint"
 
 
-def _scripted(path: Path, built: bool) -> Any:
-    """The parameters of a TorchScript archive: its modules run compiled, and no hook sees their calls."""
-    if not built:
-        raise CannotOpen(
-            f"{path} is TorchScript, whose modules run compiled and cannot be watched: give what builds the module that it was made "
-            "from, --factory 'package.module:Net' (factory= in Python), and the file's parameters are put into it"
+def _scripted(path: Path, trust: bool, built: bool) -> Any:
+    """A TorchScript archive: its parameters alone where a factory builds the module, else the module, whose code then runs."""
+    if not built and not trust:
+        raise NotTrusted(
+            f"{path} is TorchScript: it holds code, which runs when it is opened. Give --trust (trust=True) if you trust its author, or "
+            "--factory 'package.module:Net' (factory= in Python), what builds the module that it was made from, and only the file's "
+            "parameters are read and put into that"
         )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`torch.jit.load`", category=DeprecationWarning)
-            return torch.jit.load(path, map_location="cpu").state_dict()
+            loaded = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise CannotOpen(f"{path} cannot be loaded as TorchScript: {_first_line(error)}") from None
+    return loaded.state_dict() if built else loaded
 
 
 def _restricted(path: Path) -> Any:

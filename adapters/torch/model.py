@@ -19,6 +19,7 @@ from .capture import watch
 from .description import composed, opaque, refusal
 from .expectation import expectation
 from .functions import functions
+from .script import is_script, kind_of, unfollowed
 
 __all__ = ["TorchModel", "mode_of", "unwrapped"]
 
@@ -51,7 +52,8 @@ class TorchModel:
         After them the function calls between them, as far as a pass has met them: in place of the modules that make them.
         """
         places = {name.rpartition("/")[0] for name in self._met}
-        modules = (_layer(name, module) for name, module in self._atomic() if opaque(module) or name not in places)
+        shown = ((name, module) for name, module in self._atomic() if opaque(module) or name not in places)
+        modules = (_layer(name, module) for name, module in shown)
         return (*modules, *(_function(name, kind) for name, kind in self._met.items()))
 
     @property
@@ -80,7 +82,7 @@ class TorchModel:
 
     def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
         if wanted is None:
-            modules = {name: module for name, module in self._atomic() if opaque(module)}
+            modules = {name: module for name, module in self._atomic() if opaque(module) or unfollowed(module)}
             calls = itertools.count()
 
             def counted(capture: Capture) -> Sequence[np.ndarray] | None:
@@ -92,6 +94,9 @@ class TorchModel:
                 raise NotReached("no call was seen in the forward pass: it runs in code that cannot be watched (TorchScript, vmap, C++)")
             return outputs
         functions = {name for name in wanted if self.between(name)}
+        for name in wanted:
+            if name not in functions and is_script(self._find(name)) and is_script(self._parent(name)):
+                raise BadInput(f"{name!r} lies inside TorchScript: ask for the calls that it makes, such as {self._calls_of(name)!r}")
         outputs = self._run(self.module, inputs, {name: self._find(name) for name in wanted if name not in functions}, functions, on_call)
         for name in sorted(functions - self._met.keys()):
             raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
@@ -119,6 +124,13 @@ class TorchModel:
             return watch(root, tensors_for(root, inputs, self.module), watched, names, on_call, between)
         finally:
             self._met.update({} if between is None else between.met)
+
+    def _parent(self, name: str) -> torch.nn.Module:
+        return self._find(name.rpartition(".")[0])
+
+    def _calls_of(self, name: str) -> str:
+        """One of the calls that a part is known to make."""
+        return next((one for one in self._met if one.rpartition("/")[0] == name), f"{name}/{kind_of(self._find(name)).lower()}")
 
     def _find(self, name: str) -> torch.nn.Module:
         found = next((module for known, module in _named(self.module, "", shared=True) if known == name), None)
@@ -167,6 +179,9 @@ def _atomic(module: torch.nn.Module, name: str, seen: set[int]) -> Iterator[tupl
     if id(module) in seen:
         return
     seen.add(id(module))
+    if unfollowed(module):
+        yield name, module
+        return
     if type(module) is torch.nn.Module and not module._modules:
         return  # holds parameters for an exported program, and computes nothing
     if (opaque(module) and not composed(module)) or not (_is_container(module) or any(True for _ in _children(module))):
@@ -182,9 +197,10 @@ def _is_container(module: torch.nn.Module) -> bool:
 
 
 def _layer(name: str, module: torch.nn.Module) -> Layer:
-    why = refusal(module)
+    seen = f"{kind_of(module)} is TorchScript: the calls that it makes are checked one by one" if is_script(module) else refusal(module)
+    why = unfollowed(module) or seen
     parameters = sum(parameter.numel() for parameter in module.parameters() if not is_lazy(parameter))
-    return Layer(name, type(module).__name__, () if why else ("numpy", "onnx"), why, None, parameters)
+    return Layer(name, kind_of(module), () if why else ("numpy", "onnx"), why, None, parameters)
 
 
 def _function(name: str, kind: str) -> Layer:

@@ -23,6 +23,7 @@ from probe.ops.fixed_point import *
 from probe.ops.flip import *
 from probe.ops.fold import *
 from probe.ops.index import *
+from probe.ops.integers import *
 from probe.ops.linear import *
 from probe.ops.logic import *
 from probe.ops.masking import *
@@ -33,6 +34,7 @@ from probe.ops.norms import *
 from probe.ops.nudged import *
 from probe.ops.order import *
 from probe.ops.packed import *
+from probe.ops.peephole import *
 from probe.ops.pooling import *
 from probe.ops.power_of_two import *
 from probe.ops.product import *

@@ -8,6 +8,7 @@ import numpy as np
 
 from probe.ops.activation import Sigmoid, Tanh
 from probe.ops.base import Op, Sum
+from probe.ops.chain import Chain
 from probe.ops.linear import MatMul
 from probe.rounding import Precision, of_partial_sums, of_sums
 
@@ -66,6 +67,10 @@ class Rounded:
 
     def apply(self, op: Op, x: Near) -> Near:
         """An op of one input."""
+        if isinstance(op, Chain):
+            for part in op.parts:
+                x = self.apply(part, x)
+            return x
         (y,) = op.run(x.value)
         if not isinstance(op, Sigmoid | Tanh):
             return Near(y, op.allowance((x.value,), (x.slack,), (y,), self.precision)[0])

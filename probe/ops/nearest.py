@@ -1,14 +1,16 @@
 """Resizing by repeating or leaving out elements."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from probe.ops.base import Rearrangement
 
-__all__ = ["ResizeNearest"]
+__all__ = ["NearestOnLines", "ResizeNearest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,3 +92,78 @@ class ResizeNearest(Rearrangement):
 
     def origin(self, where, inputs):
         return tuple(source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class NearestOnLines(Rearrangement):
+    """Each axis resized to ``sizes`` by repeating the element at the rounded coordinate slope * i + start (ONNX Resize, nearest).
+
+    ``lines`` has (slope, start) per axis. Where a coordinate lies within rounding of where two elements meet, an engine may take either.
+    """
+
+    sizes: tuple[int, ...]
+    lines: tuple[tuple[float, float], ...]
+    rounding: str = "round_prefer_floor"
+
+    def says(self, inputs):
+        return f"{' x '.join(map(str, inputs[0].shape))} to {' x '.join(map(str, self.sizes))}, {self.rounding}"
+
+    def _places(self, shape: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Per axis the places that are taken, and those that rounding may take instead."""
+        found = []
+        for size, (slope, start), have in zip(self.sizes, self.lines, shape, strict=True):
+            at = np.arange(size) * slope + start
+            shift = {"floor": 0.0, "ceil": 0.0, "round_prefer_floor": -0.5, "round_prefer_ceil": 0.5}[self.rounding]
+            near = np.rint(at + shift)
+            meets = np.abs(at + shift - near) <= _NEAR * (np.abs(at) + 2)
+            up = self.rounding in ("ceil", "round_prefer_floor")
+            whole = np.where(meets, near, np.ceil(at + shift) if up else np.floor(at + shift))
+            other = np.where(meets, whole + (1 if up else -1), whole)
+            found.append(tuple(np.clip(one, 0, have - 1).astype(int) for one in (whole, other)))
+        return found
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0][np.ix_(*(taken for taken, _ in self._places(inputs[0].shape)))],)
+
+    def emit(self, graph, *inputs):
+        x = inputs[0]
+        for axis, (have, size, line) in enumerate(zip(graph.shape(x), self.sizes, self.lines, strict=True)):
+            if size != have or line != (1.0, 0.0):
+                x = graph.op("Gather", x, graph.const([self._place(i, line, have) for i in range(size)]), axis=axis)
+        return (x if x != inputs[0] else graph.op("Identity", x),)
+
+    def _place(self, i: int, line: tuple[float, float], have: int) -> int:
+        """By whole numbers: the coordinate is taken for the nearest half that it is within rounding of."""
+        at = i * Fraction(line[0]) + Fraction(line[1])
+        half = Fraction(round(2 * at), 2)
+        at = half if abs(at - half) <= _NEAR * (abs(float(at)) + 2) else at
+        match self.rounding:
+            case "floor":
+                place = math.floor(at)
+            case "ceil":
+                place = math.ceil(at)
+            case "round_prefer_floor":
+                place = math.ceil(at - Fraction(1, 2))
+            case _:
+                place = math.floor(at + Fraction(1, 2))
+        return min(max(place, 0), have - 1)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        allowed = np.zeros(y.shape) if slack is None else self.run(slack)[0]
+        places = self._places(x.shape)
+        unsure = [axis for axis, (taken, other) in enumerate(places) if (taken != other).any()]
+        for chosen in itertools.product((0, 1), repeat=len(unsure)):
+            if any(chosen):
+                which = dict(zip(unsure, chosen, strict=True))
+                moved = x[np.ix_(*(places[axis][which.get(axis, 0)] for axis in range(x.ndim)))]
+                with np.errstate(invalid="ignore"):
+                    allowed = np.fmax(allowed, np.abs(moved - y) + (0 if slack is None else slack.max(initial=0)))
+        return (allowed,)
+
+    def origin(self, where, inputs):
+        return tuple(taken[at] for (taken, _), at in zip(self._places(inputs[0].shape), where, strict=True))
+
+
+_NEAR = 2.0**-20
+"""What a coordinate found in float32 may be off by, in units of itself."""

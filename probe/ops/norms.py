@@ -222,7 +222,7 @@ class LRN(Op):
         with np.errstate(all="ignore"):
             base = self._base(x)
             # PyTorch's CrossMapLRN2d takes the sums from each other, channel by channel: they err by what all channels hold.
-            whole = np.square(x).sum(axis=1, keepdims=True)
+            whole = np.square(np.where(np.isfinite(x), x, 0.0)).sum(axis=1, keepdims=True)
             spread = abs(self.alpha) / self.size * (self.size + 4) * precision.unit * whole + 4 * precision.unit * np.abs(base)
             relative = abs(self.beta) * spread / np.abs(base)
             own = np.abs(y) * (relative + (8 + 4 * abs(self.beta) * np.abs(np.log(np.abs(base)))) * precision.unit) + precision.tiny

@@ -213,7 +213,7 @@ class GRU(Gated):
         if self.reset_after:
             inner = a.mul(r, products[:, :, n])
         else:
-            weight = replace(self.recurrent, effective=self.recurrent.value[:, n], axes=None, shape=None)
+            weight = replace(self.recurrent, effective=self.recurrent.value[:, n], axes=None, shape=None, rows=None)
             inner = self.summed(a, [(MatMul(weight, None), a.mul(r, before))], ())
         new = a.apply(self.activation, a.add(shares[:, :, n], inner))
         return (a.add(a.mul(z, before), a.mul(a.rest(z), new)),)

@@ -189,6 +189,11 @@ class ReduceL2(_Reduction):
         return (own if slack is None else own + np.sqrt(np.square(slack).sum(axis=self.over(x), keepdims=self.keepdims)),)
 
 
+def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:
+    """What an extreme of no elements is: ONNX gives the infinity that every other number is beyond."""
+    return {} if x.size or x.dtype.kind != "f" else {"initial": value}
+
+
 class _Extreme(_Reduction):
     """One of the elements."""
 
@@ -196,7 +201,7 @@ class _Extreme(_Reduction):
         (x,), (slack,) = inputs, slacks
         if slack is None:
             return (np.zeros(outputs[0].shape),)
-        return (slack.max(axis=self.over(x), keepdims=self.keepdims),)
+        return (slack.max(axis=self.over(x), keepdims=self.keepdims, initial=0.0),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +211,7 @@ class ReduceMax(_Extreme):
     onnx, words = "ReduceMax", "the largest"
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
-        return x.max(axis=self.over(x), keepdims=keepdims)
+        return x.max(axis=self.over(x), keepdims=keepdims, **_of_nothing(x, -np.inf))
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +221,7 @@ class ReduceMin(_Extreme):
     onnx, words = "ReduceMin", "the smallest"
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
-        return x.min(axis=self.over(x), keepdims=keepdims)
+        return x.min(axis=self.over(x), keepdims=keepdims, **_of_nothing(x, np.inf))
 
 
 class _Truths(_Extreme):
@@ -272,7 +277,7 @@ class ReduceLogSumExp(_Reduction):
     onnx, words = "ReduceLogSumExp", "the logarithm of the sum of the exponentials"
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
-        top = x.max(axis=self.over(x), keepdims=True)
+        top = x.max(axis=self.over(x), keepdims=True, **_of_nothing(x, -np.inf))
         top = np.where(np.isfinite(top), top, 0.0)
         found = np.log(np.exp(x - top).sum(axis=self.over(x), keepdims=True)) + top
         return found if keepdims else np.squeeze(found, axis=self.over(x))
@@ -281,8 +286,9 @@ class ReduceLogSumExp(_Reduction):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         over, each = self.over(x), {"axis": self.over(x), "keepdims": self.keepdims}
         soft = np.exp(x - self.kept(y, x))
-        top = x.max(axis=over, keepdims=True)
-        spent = (soft * (np.abs(x - top) + 6)).sum(**each) + 2 * math.sqrt(self.count(x)) + np.abs(self.like(top, x)) + 4 * np.abs(y)
+        top = x.max(axis=over, keepdims=True, **_of_nothing(x, -np.inf))
+        apart = np.where(np.isneginf(x), 0.0, np.abs(x - top))  # what is masked adds nothing
+        spent = (soft * (apart + 6)).sum(**each) + 2 * math.sqrt(self.count(x)) + np.abs(self.like(top, x)) + 4 * np.abs(y)
         own = precision.unit * np.where(np.isfinite(spent), spent, 0.0) + precision.tiny
         return (own if slack is None else own + (soft * slack).sum(**each),)
 

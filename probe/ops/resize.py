@@ -5,6 +5,7 @@ Every mode works on one spatial axis after the other. Output i of an axis stands
     half_pixel     (i + 0.5) / scale - 0.5
     align_corners  i * (in - 1) / (out - 1)
     asymmetric     i / scale
+    lines          slope * i + start, both given for every axis
 """
 
 import math
@@ -34,6 +35,8 @@ class Taps:
     """How far the coordinate of each output may be off, in unit roundoffs, times the slope of the weights."""
     near: np.ndarray
     """Which taps have a weight, or would have one if the coordinate were a little off."""
+    gain: np.ndarray | float = 1.0
+    """What the errors of each output's weights grow by where these are brought to add up to 1."""
 
     def matrix(self, have: int) -> np.ndarray:
         """The weights as (out, in)."""
@@ -49,7 +52,8 @@ class Resize(Op):
     ``scales`` are output / input per resized axis. ``mode`` is the kernel around the coordinate: linear, cubic (Keys, 1981,
     with the coefficient ``a``), lanczos3, lanczos5, gaussian, mitchell, or area (means of the input under each output cell).
     ``antialias`` widens the kernel by what is shrunk. ``outside`` is "edge" where elements beyond the input are those of its edge,
-    "excluded" where they are left out and the weights of the others add up to 1. ``table``: the coordinate's fraction is rounded
+    "excluded" where they are left out and the weights of the others add up to 1; with ``antialias`` they are left out unless it is
+    "repeated", ONNX's way. ``table``: the coordinate's fraction is rounded
     to that many steps (TensorFlow's bicubic). ``single``: evaluated in float32 in every dtype (TensorFlow).
     """
 
@@ -62,6 +66,8 @@ class Resize(Op):
     outside: str = "edge"
     table: int = 0
     single: bool = False
+    lines: tuple[tuple[float, float], ...] = ()
+    """(slope, start) of each axis, where ``coordinates`` is "lines"."""
 
     def says(self, inputs):
         have = inputs[0].shape[-len(self.sizes) :]
@@ -72,31 +78,35 @@ class Resize(Op):
 
     def taps(self, have: Sequence[int]) -> list[Taps]:
         """Per resized axis what its outputs are made of."""
-        return [self._taps(*axis) for axis in zip(have, self.sizes, self.scales, strict=True)]
+        lines = self.lines or (None,) * len(self.sizes)
+        return [self._taps(*axis) for axis in zip(have, self.sizes, self.scales, lines, strict=True)]
 
-    def _taps(self, have: int, size: int, scale: float) -> Taps:
+    def _taps(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> Taps:
         if self.mode == "area":
             return self._area(have, size)
-        centre = self._centres(have, size, scale)
+        centre = self._centres(have, size, scale, line)
         shrunk = self._shrunk(have, size, scale)
         radius = _RADIUS[self.mode] * shrunk
         first = np.ceil(centre - radius - 2.0**-20 * (np.abs(centre) + 2)).astype(int)
         places = first[:, None] + np.arange(math.floor(2 * radius) + 2)
         distance = (places - centre[:, None]) / shrunk
         weights, near = self._kernel(distance), np.abs(distance) <= _RADIUS[self.mode] + 2.0**-20 * (np.abs(centre[:, None]) + 2)
+        gain: np.ndarray | float = 1.0
         if self.outside == "excluded" or self.antialias:
-            near &= (places >= 0) & (places < have)
+            if self.outside != "repeated":
+                near &= (places >= 0) & (places < have)
             weights = np.where(near, weights, 0.0)
             total = weights.sum(axis=1, keepdims=True)
             weights = np.divide(weights, total, out=np.zeros_like(weights), where=np.abs(total) > 1e-30)
+            gain = 1 / np.clip(np.abs(total), 1e-30, 1.0)
         slack = (np.abs(centre) + 2) * _SLOPE[self.mode] / shrunk
         if self.mode == "gaussian":  # The kernel ends at exp(-4.5): whether an element there still counts is decided by rounding.
             edge = np.abs(np.abs(places - centre[:, None]) - radius) < 2.0**-20 * (np.abs(centre[:, None]) + 2)
-            if float(np.float32(1 / scale)) != 1 / scale:
+            if any(float(np.float32(one)) != one for one in (1 / scale, 1 / shrunk)):
                 slack = slack + edge.any(axis=1) * 2.0**24 * math.exp(-4.5)
-        return Taps(np.clip(places, 0, have - 1), weights, slack, near)
+        return Taps(np.clip(places, 0, have - 1), weights, slack, near, gain)
 
-    def _centres(self, have: int, size: int, scale: float) -> np.ndarray:
+    def _centres(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> np.ndarray:
         if self.table:
             at = _single_half_pixel(have, size)
             whole = np.floor(at)
@@ -104,6 +114,8 @@ class Resize(Op):
             return whole.astype(np.float64) + fraction
         at = np.arange(size, dtype=np.float64)
         match self.coordinates:
+            case "lines" if line is not None:
+                at = at * line[0] + line[1]
             case "half_pixel":
                 at = (at + 0.5) / scale - 0.5
             case "align_corners":
@@ -171,6 +183,8 @@ class Resize(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
+        if not np.isfinite(x).all():
+            x = np.where(np.isfinite(x), x, 0.0)  # what an element of weight 0 is, is no matter of rounding
         unit = max(precision.unit, 2.0**-24) if self.single else precision.unit
         tables = self.taps(x.shape[-len(self.sizes) :])
         rounded = [self._rounded(taps, unit) for taps in tables]
@@ -197,8 +211,8 @@ class Resize(Op):
         """
         count = taps.weights.shape[1]
         roundings = math.sqrt(count) + 4 if count > 4 else count + 2
-        size, near, off = np.abs(taps.weights), taps.near.astype(float), 2 * unit * taps.reach[:, None]
-        values = unit * (roundings * size + _EVALUATION[self.mode] * near) + (off * near if self.mode == "area" else 0.0)
+        size, near, off = np.abs(taps.weights), taps.near.astype(float), 2 * unit * taps.reach[:, None] * taps.gain
+        values = unit * (roundings * size + _EVALUATION[self.mode] * near * taps.gain) + (off * near if self.mode == "area" else 0.0)
         passed = Taps(taps.places, size, taps.reach, taps.near)
         if self.mode == "area":
             return Taps(taps.places, values, taps.reach, taps.near), None, passed
@@ -211,7 +225,8 @@ class Resize(Op):
     def emit(self, graph, *inputs):
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
         have = shape[-rank:]
-        plain = not self.table and not self.antialias and self.outside == "edge"
+        plain = not self.table and not self.antialias and self.outside == "edge" and not self.lines
+        plain = plain and (tuple(have) != self.sizes or {*self.scales} == {1.0})  # what keeps its shape ONNX Runtime copies
         by_node = plain and (self.mode == "linear" or (self.mode == "cubic" and rank == 2))
         if by_node and all(math.floor(np.float32(s) * n) == size for s, n, size in zip(self.scales, have, self.sizes, strict=True)):
             return (self._by_node(graph, x, shape),)
@@ -220,7 +235,7 @@ class Resize(Op):
         for axis, (n, size, scale) in enumerate(zip(have, self.sizes, self.scales, strict=True), start=1):
             rows = np.zeros((size, n))
             for i in range(size):
-                for place, weight in self._shares(i, n, size, scale):
+                for place, weight in self._shares(axis - 1, i, n, size, scale):
                     rows[i, place] += weight
             perm = [*(k for k in range(rank + 1) if k != axis), axis]
             x = graph.op("MatMul", graph.op("Transpose", x, perm=perm), graph.const(rows.T))
@@ -239,28 +254,30 @@ class Resize(Op):
         )
         return graph.op("Reshape", x, graph.const([*shape[:-rank], *self.sizes]))
 
-    def _shares(self, i: int, have: int, size: int, scale: float) -> list[tuple[int, float]]:
+    def _shares(self, axis: int, i: int, have: int, size: int, scale: float) -> list[tuple[int, float]]:
         """Which elements output i of an axis is made of and with which weights, one by one."""
         if self.mode == "area":
             low, high = i * have / size, (i + 1) * have / size
             cells = range(math.floor(low), min(have, math.ceil(high)))
             return [(k, (min(k + 1, high) - max(k, low)) / (high - low)) for k in cells]
-        step = 1 / scale
+        step = shrinks = 1 / scale
         if self.table:
             narrow = np.float32
             at = (narrow(i) + narrow(0.5)) * (narrow(have) / narrow(size)) - narrow(0.5)
             centre = math.floor(at) + float(np.rint((at - np.floor(at)) * narrow(self.table))) / self.table
+        elif self.lines:
+            centre = math.fsum([i * self.lines[axis][0], self.lines[axis][1]])
         elif self.coordinates == "align_corners":
             step = (have - 1) / (size - 1) if size > 1 else 0.0
-            centre = i * step
+            centre, shrinks = i * step, step or shrinks
         else:
             centre = i * step if self.coordinates == "asymmetric" else (i + 0.5) * step - 0.5
-        wide = max(1.0, step) if self.antialias else 1.0
+        wide = max(1.0, shrinks) if self.antialias else 1.0
         span = math.ceil(_RADIUS[self.mode] * wide) + 1
         shares = []
         for place in range(math.floor(centre) - span, math.floor(centre) + span + 1):
             weight = self._weigh(abs(place - centre) / wide)
-            if weight and (self.outside == "edge" and not self.antialias):
+            if weight and (self.outside == "repeated" or (self.outside == "edge" and not self.antialias)):
                 shares.append((min(max(place, 0), have - 1), weight))
             elif weight and 0 <= place < have:
                 shares.append((place, weight))

@@ -162,7 +162,7 @@ def test_onnx_of_any_producer(tmp_path):
 def test_torchscript_and_exported_program(tmp_path):
     with pytest.warns(DeprecationWarning):
         torch.jit.script(Net()).save(tmp_path / "script.pt")
-    sentence(tmp_path / "script.pt", "TorchScript", "--factory")
+    sentence(tmp_path / "script.pt", "TorchScript", "--trust", "--factory", kind=NotTrusted)
     torch.export.save(torch.export.export(Net(), (torch.ones(1, 3),)), tmp_path / "net.pt2")
     sentence(tmp_path / "net.pt2", "exported program", "--trust", kind=NotTrusted)
 

@@ -256,3 +256,29 @@ def test_moves(op):
     where = tuple(np.argwhere(np.ones(y.shape, bool)).T)
     np.testing.assert_array_equal(x[op.origin(where, [x])], y.ravel())
     np.testing.assert_array_equal(crosscheck(_steps(op, [x]), [x], [(y,)])[0], y.astype(np.float32))
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_gates_that_see_the_cell(coupled):
+    """Against a plain loop, with another function on the cell, and ONNX Runtime's Scan within the allowance."""
+    rng = np.random.default_rng(0)
+    kernel, recurrent, bias, peeps = rng.normal(size=(4, 12)), rng.normal(size=(3, 12)), rng.normal(size=(2, 12)), rng.normal(size=(3, 3))
+    held = {"kernel": kernel, "recurrent": recurrent, "bias": bias, "peepholes": peeps}
+    weights = {name: Weight(name, None, one.astype(np.float32)) for name, one in held.items()}
+    op = ops.PeepholeLSTM(**weights, gates="iofg", coupled=coupled, shown=ops.Softsign(), has_states=True)
+    x, h, c = (rng.normal(size=size).astype(np.float32) for size in ((5, 2, 4), (2, 3), (2, 3)))
+    narrow = {name: one.value.astype(np.float64) for name, one in weights.items()}
+    hidden, cell, shown = h.astype(np.float64), c.astype(np.float64), []
+    for step in x.astype(np.float64):
+        i, o, f, g = np.split(step @ narrow["kernel"] + hidden @ narrow["recurrent"] + narrow["bias"].sum(axis=0), 4, axis=1)
+        to_i, to_o, to_f = narrow["peepholes"]
+        i = 1 / (1 + np.exp(-(i + to_i * cell)))
+        f = 1 - i if coupled else 1 / (1 + np.exp(-(f + to_f * cell)))
+        cell = f * cell + i * np.tanh(g)
+        hidden = cell / (1 + np.abs(cell)) / (1 + np.exp(-(o + to_o * cell)))
+        shown.append(hidden)
+    found = op.run(*(one.astype(np.float64) for one in (x, h, c)))
+    for ours, theirs in zip(found, (np.array(shown), hidden, cell), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    assert _within(op, [x, h, c]) <= 1
+    assert _within(replace(op, has_states=False, has_mask=True), [x, np.array([[1, 1], [1, 0], [0, 1], [1, 1], [1, 0]])]) <= 1

@@ -170,3 +170,10 @@ def test_large_maps_in_blocks():
     op = ops.Resize(sizes=(450, 700), scales=(1.5, 1.75))
     theirs = F.interpolate(torch.from_numpy(x), (450, 700), mode="bilinear").numpy()
     np.testing.assert_allclose(recompute((Step(op),), [x])[-1][0], theirs, atol=1e-12)
+
+
+def test_the_end_of_a_gaussian_that_float32_decides(agrees):
+    """From 7 to 4 an element stands right at the kernel's end, which TensorFlow divides by 1.75 to find."""
+    x = np.random.default_rng(0).normal(size=(1, 1, 1, 7)).astype(np.float32)
+    op = ops.Resize(sizes=(1, 4), scales=(1.0, 4 / 7), mode="gaussian", outside="excluded", antialias=True, single=True)
+    agrees(op, [x], None, lambda x: np.moveaxis(tf.image.resize(np.moveaxis(x, 1, -1), (1, 4), "gaussian", antialias=True), -1, 1))

@@ -53,8 +53,8 @@ _BINARY: dict[str, tuple[str, Callable[[], Any]]] = {
     "remainder __mod__ __imod__": ("Mod", ops.Mod),
     "fmod": ("Mod", lambda: ops.Mod(fmod=True)),
     "pow float_power __pow__ __ipow__": ("Pow", ops.Pow),
-    "maximum fmax": ("Max", ops.Max),
-    "minimum fmin": ("Min", ops.Min),
+    "maximum": ("Max", ops.Max),
+    "minimum": ("Min", ops.Min),
     "eq __eq__": ("Equal", ops.Equal),
     "ne not_equal __ne__": ("NotEqual", ops.NotEqual),
     "gt greater __gt__": ("Greater", ops.Greater),
@@ -96,6 +96,21 @@ for _names, (_onnx, _op) in _BINARY.items():
     _register_binary(_names, _onnx, _op, False)
 for _names, (_onnx, _op) in _TURNED.items():
     _register_binary(_names, _onnx, _op, True)
+
+
+def _register_choice(name: str, onnx: str, op: Callable[[], Any]) -> None:
+    @function(name, onnx=onnx)
+    def choice(recipe: Function, input: Value, other: Value) -> Ref:
+        """Of a NaN and a number the number."""
+        found = recipe.put(op(), input, other)
+        for one, instead in ((input, other), (other, input)):
+            if np.isnan(recipe.array(one)).any():
+                found = recipe.put(ops.Where(), recipe.put(ops.IsNaN(), one), instead, found)
+        return found
+
+
+_register_choice("fmax", "max", ops.Max)
+_register_choice("fmin", "min", ops.Min)
 
 
 def _scaled(recipe: Function, value: Value, alpha: float) -> Value:

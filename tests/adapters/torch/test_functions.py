@@ -431,3 +431,16 @@ def test_other_values_of_what_has_no_axes_diverge(function):
         report = probe.check(model, layer, X, expected=other)
         assert report.verdict == "diverge" and str(report) and report.to_json()
         assert str(probe.explain(model, layer, X, at=(0,) * given.ndim))
+
+
+@pytest.mark.parametrize("choice", [torch.fmax, torch.fmin])
+def test_of_a_nan_and_a_number_fmax_takes_the_number(choice):
+    class Net(torch.nn.Module):
+        def forward(self, x, y):
+            return choice(x, y)
+
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    x[0, :2], y[0, 1:3] = np.nan, np.nan
+    (report,) = probe.sweep(Net(), [x, y])
+    assert report.ok, report.sentence
+    assert np.isnan(report.outputs["numpy"]).sum() == 1

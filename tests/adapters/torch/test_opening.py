@@ -237,5 +237,4 @@ def test_live_modules_keep_their_mode(net):
     assert "1 of its 4 modules are in training mode, as they were given" in probe.open_model(net).notes
     net.train()
     assert any(note.startswith("the module is in training mode") for note in probe.open_model(net).notes) and net.training
-    with pytest.raises(CannotOpen, match="TorchScript"):
-        probe.open_model(traced(net))
+    assert any("TorchScript" in note for note in probe.open_model(traced(net)).notes)

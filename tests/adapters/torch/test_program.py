@@ -1,4 +1,4 @@
-"""Exported programs, node by node, and what can be had of TorchScript."""
+"""Exported programs, node by node, and the parameters of TorchScript."""
 
 import warnings
 
@@ -86,9 +86,37 @@ def test_torchscript_gives_its_parameters_to_a_factory(net, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(net.block, torch.from_numpy(X)).save(tmp_path / "block.pt")
-    with pytest.raises(CannotOpen, match=r"TorchScript, whose modules run compiled and cannot be watched: .*--factory"):
+    with pytest.raises(NotTrusted, match=r"TorchScript: it holds code, which runs when it is opened\. Give --trust .*--factory"):
         probe.open_model(tmp_path / "block.pt")
     model = probe.open_model(tmp_path / "block.pt", factory=Block)
     report = probe.check(model, "conv", X)
     assert report.ok
     np.testing.assert_array_equal(report.weights["weight"].stored, net.block.conv.weight.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.LSTM(3, 4, 2, bidirectional=True, proj_size=2),
+        nn.LSTM(3, 4, bias=False, batch_first=True),
+        nn.GRU(3, 4, 2),
+        nn.RNN(3, 4, nonlinearity="relu", bidirectional=True),
+    ],
+    ids=["projected", "plain", "gru", "rnn"],
+)
+def test_recurrences_are_functions_with_all_their_parameters(layer):
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer(x)
+
+    x = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on its own flat list of weights
+        program = torch.export.export(Holder().eval(), (torch.from_numpy(x),))
+    (report,) = probe.sweep(program, x)
+    assert report.ok and not report.missing, str(report)
+    assert set(report.weights) == {name for name, _ in layer.named_parameters()}

@@ -1,0 +1,40 @@
+"""Which operators of the default domain have no description, and why: read by the tests, the listing and the README."""
+
+__all__ = ["LEFT_OUT"]
+
+LEFT_OUT: dict[str, str] = {
+    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap"), "it runs graphs of its own, whose nodes are not layers"),
+    **dict.fromkeys(
+        (
+            *("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"),
+            *("SequenceLength", "SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
+        ),
+        "it handles sequences and optionals, not tensors",
+    ),
+    **dict.fromkeys(
+        ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"), "it handles strings, or counts of words"
+    ),
+    **dict.fromkeys(
+        ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), "it draws at random"
+    ),
+    **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), "a loss: it compares with a target"),
+    **dict.fromkeys(
+        (
+            *("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix", "Constant", "ConstantOfShape", "EyeLike"),
+            *("Range", "Shape", "Size"),
+        ),
+        "it makes numbers of a shape, a size or nothing: they do not follow from those of the input",
+    ),
+    **dict.fromkeys(
+        ("BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"), "it handles the bits of numbers, which have no op"
+    ),
+    **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), "how much it gives depends on the values, which no op has"),
+    **dict.fromkeys(("DFT", "STFT"), "it gives complex numbers, which have no op"),
+    **dict.fromkeys(
+        ("AffineGrid", "DeformConv", "Det", "GridSample", "MaxRoiPool", "RoiAlign"),
+        "sampling at computed places and determinants have no op",
+    ),
+    **dict.fromkeys(("CausalConvWithState", "LinearAttention", "SwiGLU"), "ONNX Runtime 1.32, which runs the model, has no kernel for it"),
+    "ImageDecoder": "it reads the bytes of image files",
+}
+"""Operator -> the reason."""

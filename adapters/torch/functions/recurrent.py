@@ -1,0 +1,85 @@
+"""Recurrences as functions, which exported programs and TorchScript call with all their parameters in a list."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Ref, Step, Weight
+
+from ..description import Call, described_by_name
+from .table import Function, Value, function
+
+__all__: list[str] = []
+
+
+def _held(recipe: Function, params: Sequence[Value], layers: int, ways: int) -> dict[str, Weight | None]:
+    """The parameters by the names that a module gives them: of each layer and direction the weights, the biases, the projection."""
+    each = len(params) // (layers * ways)
+    names = {
+        2: ("weight_ih", "weight_hh"),
+        3: ("weight_ih", "weight_hh", "weight_hr"),
+        4: ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+        5: ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"),
+    }[each]
+    found: dict[str, Weight | None] = {}
+    for at, value in enumerate(params):
+        layer, way = divmod(at // each, ways)
+        name = f"{names[at % each]}_l{layer}{'_reverse' * way}"
+        found[name] = recipe.weight(name, value)
+    return found
+
+
+def _register(name: str, kind: str, **more: Any) -> None:
+    @function(name, onnx=kind.lower())
+    def recurrence(
+        recipe: Function,
+        input: Value,
+        hx: Any,
+        params: Sequence[Value],
+        has_biases: Any,
+        num_layers: int,
+        dropout: float,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool = False,
+    ) -> tuple[Ref, ...]:
+        if not isinstance(params, list | tuple) or isinstance(has_biases, list | tuple):
+            raise Undescribed("packed sequences have no description here")
+        held = _held(recipe, params, num_layers, 2 if bidirectional else 1)
+        states = list(hx) if isinstance(hx, list | tuple) else [hx]
+        given = [recipe.ref(one) for one in (input, *states)]
+        arrays = tuple(recipe.array(one) for one in (input, *states))
+        local = tuple(Ref(-1, 1 + at) for at in range(len(states)))
+        first, recurrent, projection = (held.get(f"weight_{part}_l0") for part in ("ih", "hh", "hr"))
+        assert first is not None and recurrent is not None
+        attributes = {
+            "num_layers": num_layers,
+            "bias": bool(has_biases),
+            "dropout": dropout,
+            "training": bool(train),
+            "bidirectional": bool(bidirectional),
+            "batch_first": bool(batch_first),
+            "hidden_size": first.value.shape[0] // {"LSTM": 4, "GRU": 3, "RNN": 1}[kind],
+            "proj_size": 0 if projection is None else projection.value.shape[0],
+            **more,
+        }
+        arguments = {"input": Ref(-1, 0), "hx": local if kind == "LSTM" else local[0]}
+        found = described_by_name(kind, attributes, Call(arrays, held.get, arguments))
+        start = len(recipe.steps)
+        for position, step in enumerate(found.steps):
+            moved = [given[one.index] if one.step < 0 else replace(one, step=one.step + start) for one in step.sources(position)]
+            recipe.steps.append(Step(step.op, tuple(moved)))
+        last = recipe.steps.pop()
+        assert isinstance(last.op, ops.Outputs) and last.inputs is not None
+        return last.inputs
+
+
+for _name, _kind, _more in (
+    ("lstm", "LSTM", {}),
+    ("gru", "GRU", {}),
+    ("rnn_tanh", "RNN", {"nonlinearity": "tanh"}),
+    ("rnn_relu", "RNN", {"nonlinearity": "relu"}),
+):
+    _register(_name, _kind, **_more)

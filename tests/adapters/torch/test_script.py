@@ -1,0 +1,194 @@
+"""TorchScript node by node: scripted, traced and saved, alone and inside modules of Python; and what of it cannot be followed."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import probe
+from probe.errors import BadInput, CannotOpen, NotTrusted
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:`torch.jit:FutureWarning")
+X = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+V = X[0, 0]
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.LeakyReLU(0.2, inplace=True)
+
+    def forward(self, x):
+        return self.act(self.norm(self.conv(x))) + 1
+
+
+class Flow(nn.Module):
+    """Lists, branches, loops, optional arguments and keyword arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(3)])
+        self.norm, self.drop = nn.LayerNorm(8), nn.Dropout(0.5)
+
+    def forward(self, x, more: torch.Tensor | None = None):
+        parts: list[torch.Tensor] = []
+        for at, layer in enumerate(self.layers):
+            x = F.gelu(layer(x), approximate="tanh") * 0.5
+            if at > 0:
+                parts.append(x)
+        if more is not None:
+            x = x + more
+        count = 0
+        while count < x.dim():
+            x = x + float(count)
+            count += 1
+        if x.dim() > 3:
+            raise ValueError("too many axes")
+        left, right = torch.cat(parts, 1).chunk(2, 1)
+        return self.drop(self.norm(x)), F.softmax(left - right, dim=-1)
+
+
+class Blind(nn.Module):
+    """Calls code of Python that no graph holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 6)
+
+    @torch.jit.ignore
+    def secret(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    def forward(self, x):
+        return self.secret(self.layer(x))
+
+
+def script(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(module)
+
+
+def trace(module, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(module, torch.from_numpy(x))
+
+
+def settled(module):
+    """With statistics that are not 0 and 1."""
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.running_mean.normal_()
+            one.running_var.uniform_(0.5, 2)
+    return module.eval()
+
+
+@pytest.fixture
+def block():
+    torch.manual_seed(0)
+    return settled(Block())
+
+
+NAMES = ["conv/conv", "norm/batchnormalization", "act/leakyrelu", "/add"]
+
+
+@pytest.mark.parametrize("how", [script, lambda module: trace(module, X)], ids=["script", "trace"])
+def test_a_compiled_module_is_swept_node_by_node(block, how):
+    compiled = how(block)
+    before = {name: one.clone() for name, one in compiled.state_dict().items()}
+    model = probe.open_model(compiled)
+    assert any("TorchScript: each node of its graphs is a layer" in note for note in model.notes)
+    reports = list(probe.sweep(model, X))
+    assert [one.layer for one in reports] == NAMES
+    assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+    np.testing.assert_array_equal(reports[0].weights["weight"].stored, block.conv.weight.detach().numpy())
+    np.testing.assert_array_equal(reports[-1].outputs["framework"], compiled(torch.from_numpy(X)).detach().numpy())
+    assert [one.name for one in model.layers] == NAMES
+    assert all(torch.equal(before[name], one) for name, one in compiled.state_dict().items())
+    report = probe.check(model, "conv/conv", X, expected=reports[0].outputs["numpy"] * 1.01)
+    assert report.verdict == "diverge"
+
+
+def test_compiled_parts_of_a_module_of_python(block):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = script(block), trace(nn.Linear(4, 5), np.ones((1, 4), np.float32))
+            self.last = nn.ReLU()
+
+        def forward(self, x):
+            return self.last(self.head(self.first(x).mean((2, 3))))
+
+    net = Net().eval()
+    first, before = net.first, net(torch.from_numpy(X))
+    model = probe.open_model(net)
+    assert any("'first', 'head'" in note for note in model.notes)
+    assert [(one.name, one.kind) for one in model.layers][:2] == [("first.conv", "Conv2d"), ("first.norm", "BatchNorm2d")]
+    reports = list(probe.sweep(model, X))
+    assert [one.layer for one in reports] == [*(f"first.{name}" for name in NAMES[:3]), "first/add", "/reducemean", "head/gemm", "last"]
+    assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+    assert net.first is first and torch.equal(net(torch.from_numpy(X)), before), "put back"
+    assert probe.check(model, "first.norm/batchnormalization", X).ok
+    with pytest.raises(
+        BadInput, match=r"'first\.conv' lies inside TorchScript: ask for the calls that it makes, such as 'first\.conv/conv'"
+    ):
+        probe.check(model, "first.conv", X)
+
+
+def test_branches_loops_and_lists():
+    torch.manual_seed(0)
+    compiled = script(Flow().eval())
+    for given in ([V], [V, V]):
+        reports = list(probe.sweep(compiled, given))
+        assert len(reports) == 13 + len(given) + 2 and all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+    (odd,) = (one for one in probe.sweep(script(Flow().train()), [V]) if not one.ok)
+    assert odd.layer == "drop/dropout" and "at random" in odd.sentence
+
+
+def test_what_cannot_be_followed_is_listed_with_its_reason():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blind, self.act = script(Blind().eval()), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.blind(x)) + 1
+
+    model = probe.open_model(Net().eval())
+    listed = model.layers[0]
+    assert (listed.name, listed.kind, listed.checkable) == ("blind", "Blind", ()) and "prim::PythonOp" in listed.why
+    first, *rest = probe.sweep(model, V)
+    assert (first.layer, first.kind, first.verdict) == ("blind", "Blind", "unchecked")
+    assert "TorchScript that cannot be followed node by node: it has a node prim::PythonOp" in first.sentence
+    assert first.outputs["framework"].shape == (8, 6)
+    assert [one.layer for one in rest] == ["act", "/add"] and all(one.ok for one in rest)
+    (alone,) = probe.sweep(script(Blind().eval()), V)
+    assert alone.verdict == "unchecked" and "prim::PythonOp" in alone.sentence
+
+
+def test_a_saved_file(block, tmp_path):
+    script(block).save(tmp_path / "block.pt")
+    with pytest.raises(NotTrusted, match="it holds code"):
+        probe.open_model(tmp_path / "block.pt")
+    model = probe.open_model(tmp_path / "block.pt", trust=True)
+    reports = list(probe.sweep(model, X))
+    assert [one.layer for one in reports] == NAMES and all(one.ok for one in reports)
+    data = (tmp_path / "block.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CannotOpen, match=r"cut\.pt"):
+        probe.open_model(tmp_path / "cut.pt", trust=True)
+
+
+def test_a_fault_in_a_compiled_module_is_seen(block):
+    """Its running mean read for another's: what the eager module gives is held against it."""
+    compiled = script(block)
+    expected = block.norm(block.conv(torch.from_numpy(X))).detach().numpy()
+    assert probe.check(compiled, "norm/batchnormalization", X, expected=expected).ok
+    with torch.no_grad():
+        compiled.norm.running_mean[1] += 0.1
+    report = probe.check(compiled, "norm/batchnormalization", X, expected=expected)
+    assert report.verdict == "diverge" and "yours is the odd one out" in report.sentence
