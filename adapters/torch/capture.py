@@ -31,6 +31,7 @@ from .between import Between
 from .description import Call, describe, opaque
 from .expectation import mismatch
 from .export import Called, alone
+from .peft import remerged
 
 __all__ = ["watch"]
 
@@ -251,7 +252,7 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
 @contextmanager
 def _unchanged(root: torch.nn.Module) -> Iterator[None]:
     """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random state."""
-    saved = [_saved(module) for module in root.modules()]
+    saved = [*(_saved(module) for module in root.modules()), *remerged(root)]
     devices = sorted({p.device.index for p in root.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:
