@@ -20,7 +20,7 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tensorflow_model_optimization", "tf_keras", "torch"]
-EXTRAS = ["peft", "torchao", "transformers"]
+EXTRAS = ["brevitas", "peft", "torchao", "transformers"]
 """What layers of other packages are made of: known by the names of their classes, and never imported."""
 
 
@@ -58,7 +58,7 @@ def test_adapters_are_named_by_string(top):
 
 def test_extras():
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"keras", "qkeras", "tfmot", "hgq", "torch", "torchao", "peft", "bench", "all", "dev"} <= set(extras)
+    assert {"keras", "qkeras", "tfmot", "hgq", "torch", "torchao", "peft", "brevitas", "bench", "all", "dev"} <= set(extras)
     assert "hgq" not in extras["all"][0], "hgq2 overwrites QKeras' package"
     assert not [one for group in extras.keys() - {"dev"} for one in extras[group] if "==" in one], "a library takes ranges"
 

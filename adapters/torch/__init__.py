@@ -11,6 +11,7 @@ from probe.errors import CannotOpen
 from . import (
     activation,
     attention,
+    brevitas,
     conv,
     distance,
     embedding,
@@ -38,6 +39,7 @@ __all__ = ["FAMILIES", "open_model"]
 FAMILIES = (
     activation,
     attention,
+    brevitas,
     conv,
     distance,
     embedding,

@@ -24,6 +24,7 @@ from probe.ops.fixed_point import *
 from probe.ops.flip import *
 from probe.ops.fold import *
 from probe.ops.index import *
+from probe.ops.int_quantize import *
 from probe.ops.linear import *
 from probe.ops.logic import *
 from probe.ops.masking import *
