@@ -13,7 +13,7 @@ __all__ = ["ByParts"]
 
 @dataclass(frozen=True, eq=False)
 class ByParts(Op):
-    """The first input as it is, which the layer computes from the second in ``steps``."""
+    """The first input as it is, which the layer computes from the others in ``steps``."""
 
     steps: tuple[Step, ...]
     words: str = ""
@@ -48,7 +48,7 @@ class ByParts(Op):
         return Account((Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),))
 
     def reach(self, mask, inputs):
-        return (mask, np.zeros(inputs[1].shape, bool))
+        return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
 
 def _pick(ref: Ref, inputs, values):

@@ -48,6 +48,8 @@ class Recurrence(Op):
     activation: Op = field(default_factory=Tanh)
     state_quantizer: Op | None = None
     """What the states go through before each step, where they do (QKeras)."""
+    product_quantizer: Op | None = None
+    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic quantisation)."""
     gates: str = "h"
     reverse: bool = False
     has_mask: bool = False
@@ -95,6 +97,10 @@ class Recurrence(Op):
     def taken(self, states: States) -> States:
         """The states as a step takes them."""
         return states if self.state_quantizer is None else tuple(self.state_quantizer.run(state)[0] for state in states)
+
+    def multiplied(self, state: np.ndarray) -> np.ndarray:
+        """The state as its product takes it."""
+        return state if self.product_quantizer is None else self.product_quantizer.run(state)[0]
 
     # The walk.
 
@@ -251,6 +257,10 @@ class Recurrence(Op):
         """A state as a step takes it, and how far it may be off."""
         return state if self.state_quantizer is None else a.apply(self.state_quantizer, state)
 
+    def near_multiplied(self, a: Rounded, state: Near) -> Near:
+        """The same of a state that may be off."""
+        return state if self.product_quantizer is None else a.apply(self.product_quantizer, state)
+
     # Sums of products.
 
     def inward(self) -> Sum:
@@ -272,6 +282,8 @@ class Recurrence(Op):
     # What else an op says.
 
     def reach(self, mask, inputs):
+        if self.product_quantizer is not None:
+            return super().reach(mask, inputs)
         x, keep, states = self.given(inputs)
         wanted = mask.any(axis=tuple(range(2, mask.ndim)))
         order = self._order()
@@ -305,6 +317,8 @@ class Recurrence(Op):
 
     def account(self, inputs, outputs, at):
         x, mask, _ = self.given(inputs)
+        if self.product_quantizer is not None:  # the range of the states goes over all samples
+            return Account((), (Stage(f"{type(self).__name__}, each product on quantised numbers", float(outputs[0][at])),))
         if mask is not None and not mask[at[0], at[1]]:
             told = "0" if self.zero_masked else "what stood before is repeated"
             return Account((), (Stage(f"this step is masked: {told}", float(outputs[0][at])),))
