@@ -83,11 +83,11 @@ def to_levels(description: Description, given: Sequence[Levels | None], made: Se
     """What gives on a quantised tensor rounds to its levels, whatever it is; moving elements leaves them on those that they had."""
     if not made or made[0] is None or isinstance(description.steps[-1].op, ops.FakeQuantize):
         return description
+    moved = all(isinstance(step.op, ops.Rearrangement) for step in description.steps)
+    if moved and all(levels is None or levels == made[0] for levels in given) and any(given) and set(made) == {made[0]}:
+        return description
     if len(made) > 1:
         raise Undescribed("its several outputs are quantised")
-    moved = all(isinstance(step.op, ops.Rearrangement) for step in description.steps)
-    if moved and all(levels is None or levels == made[0] for levels in given) and any(given):
-        return description
     return _then(description, _op(made[0]), inputs=inputs)
 
 

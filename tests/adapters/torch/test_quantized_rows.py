@@ -182,6 +182,30 @@ def test_states_and_their_ranges(signal):
     assert "a packed sequence" in found[0].why and x.batch_sizes.sum() == 8
 
 
+class Quantizable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.quant, self.lstm, self.dequant = quantization.QuantStub(), nn.LSTM(4, 5), quantization.DeQuantStub()
+
+    def forward(self, x):
+        return self.dequant(self.lstm(self.quant(x))[0])
+
+
+def test_a_statically_quantised_lstm_is_checked_part_by_part(signal):
+    """It is made of quantised modules and of functions of quantised tensors, step by step."""
+    torch.manual_seed(0)
+    net = Quantizable().eval()
+    net.qconfig = quantization.get_default_qconfig("x86")
+    prepared = quantization.prepare(net)
+    prepared(torch.randn(2, 3, 4))
+    reports = list(probe.sweep(quantization.convert(prepared), signal((2, 3, 4))))
+    assert {report.verdict for report in reports} == {"agree"}, [str(report) for report in reports if not report.ok]
+    cell = "lstm.layers.0.layer_fw.cell"
+    wanted = {f"{cell}.igates", f"{cell}.hgates", f"{cell}/split", f"{cell}.input_gate", f"{cell}/add", f"{cell}/mul:2"}
+    assert wanted <= {report.layer for report in reports}
+    assert [report.call for report in reports if report.layer == f"{cell}.hgates"] == [0, 1]
+
+
 def integers(module, which):
     """The same module with the integers themselves for weights."""
     weights, biases = module.get_weight(), module.get_bias()
