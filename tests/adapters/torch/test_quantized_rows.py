@@ -241,3 +241,14 @@ def test_what_is_left_unquantised_diverges(name, signal):
     assert (
         report.verdict == "diverge" and report.comparisons["framework", "numpy"].ok and report.comparisons["numpy", "expected"].ratio > 20
     )
+
+
+@pytest.mark.parametrize("seed", [25, 148])
+def test_levels_that_flip_in_a_layer_that_is_not_seen(seed, using):
+    """Where a state of the first layer lies within rounding of a threshold, PyTorch and NumPy take it to levels beside each other."""
+    using("x86")
+    torch.manual_seed(seed)
+    module = nn.LSTM(8, 64, 2) if seed % 2 else nn.GRU(8, 64, 2)
+    net = quantization.quantize_dynamic(nn.Sequential(module), {type(module)})
+    report = probe.check(net, "0", np.random.default_rng(seed).normal(size=(60, 8, 8)).astype(np.float32))
+    assert report.ok, str(report)
