@@ -48,7 +48,9 @@ class FakeQuantize(Elementwise):
         zero = np.asarray(self.zero_point, np.float32).astype(np.float64)
         inverse = (np.float32(1) / np.asarray(self.size, np.float32)).astype(np.float64)
         shifted = x.astype(np.float64) * inverse + (zero if self.zero_first else 0)
-        codes = np.rint(shifted.astype(x.dtype)).astype(np.float64) + (0 if self.zero_first else zero)
+        with np.errstate(over="ignore"):  # what comes in as it is falls to the level that the layer takes it to, at a threshold too
+            narrow = np.where(x == x.astype(np.float32), shifted.astype(np.float32), shifted.astype(x.dtype))
+        codes = np.rint(narrow).astype(np.float64) + (0 if self.zero_first else zero)
         if self.wraps:
             codes = np.where(np.abs(codes) < 2.0**63, codes, self.low)
         return np.fmin(np.fmax(codes, self.low), self.high)

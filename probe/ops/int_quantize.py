@@ -49,10 +49,15 @@ class IntQuantize(Elementwise):
         return f"to {self.levels} levels {scale:g} apart, {ends}" + (f", zero point {zero:g}" if zero else "") + way[self.rounding]
 
     def shifted(self, x: np.ndarray) -> np.ndarray:
-        """The level of each value before it is rounded and clipped."""
-        scale, zero = (np.asarray(part).astype(x.dtype) for part in self._divided)
+        """The level of each value before it is rounded and clipped; of one that the scale's own precision holds, in that precision.
+
+        What comes in as it is then falls to the level that the layer takes it to, at a threshold too.
+        """
+        scale, zero = (np.asarray(part) for part in self._divided)
         with np.errstate(all="ignore"):
-            return x / scale + zero
+            narrow = x.astype(scale.dtype, copy=False)
+            level = (narrow / scale + zero).astype(x.dtype)
+            return level if narrow.dtype == x.dtype else np.where(narrow == x, level, x / scale.astype(x.dtype) + zero.astype(x.dtype))
 
     def _rounded(self, level: np.ndarray) -> np.ndarray:
         match self.rounding:

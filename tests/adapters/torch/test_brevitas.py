@@ -221,6 +221,23 @@ def test_saved_and_reopened(name, tmp_path, signal):
     assert unchanged(before, model.module)
 
 
+@pytest.mark.parametrize("seed", [4, 9])
+def test_an_input_full_of_ties_falls_to_the_layers_own_levels(seed):
+    """Which side of a tie float32 falls to, NumPy in float64 would often not know; several at once would exceed what rounding allows."""
+    make, shape = LAYERS["QuantConv2d"]
+    torch.manual_seed(seed)
+    layer = calibrated(make(), shape, seed)
+    x = values(np.random.default_rng(seed), (7, *shape[1:]), float(layer.input_quant.scale()))
+    report = probe.check(layer, "", x)
+    assert report.ok, str(report)
+    found = []
+    probe.open_model(layer).run([x], [""], found.append)
+    quantiser = found[0].description.steps[0].op
+    np.testing.assert_array_equal(quantiser.run(x.astype(np.float64))[0].astype(np.float32), quantiser.run(x)[0])
+    wide = x.astype(np.float64) / quantiser.size.astype(np.float64)
+    assert (np.rint(wide) != np.rint(x / quantiser.size)).sum() > 10, "there was no tie to fall to the wrong side of"
+
+
 class Net(nn.Module):
     """QuantTensors go from layer to layer, through PyTorch's own layers and functions too."""
 
