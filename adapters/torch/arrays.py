@@ -1,5 +1,6 @@
 """PyTorch tensors as NumPy arrays and back, and parameters as a module's own call sees them."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -74,9 +75,9 @@ def tensors_in(tree: Any) -> list[torch.Tensor]:
 
 
 def scales_in(tree: Any) -> tuple[np.ndarray | None, ...]:
-    """The scale of each of the same tensors that is a QuantTensor."""
-    if isinstance(tree, torch.Tensor):
-        return (None,)
+    """The scale of each of the same tensors that is a QuantTensor; () where nothing can be one."""
+    if "brevitas" not in sys.modules:
+        return ()
     found = [None if isinstance(leaf, torch.Tensor) else getattr(leaf, "scale", None) for leaf in _tensors(tree)]
     return tuple(None if scale is None else copied(scale) for scale in found)
 

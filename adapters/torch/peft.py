@@ -25,19 +25,24 @@ _DORA = ("DoraLinearVariant", "DoraEmbeddingVariant", "DoraConv1dVariant", "Dora
 
 
 def remerged(root: Any) -> Iterator[Callable[[], None]]:
-    """What puts back the layers of which a call takes merged adapters out, in place, because adapters are disabled."""
+    """What puts back the layers whose parameters a call writes to.
+
+    Of a disabled layer it takes out merged adapters, in place; the rows of an adapter it scales to an embedding's max_norm.
+    """
     for module in root.modules():
-        if type(module).__module__.startswith("peft.") and getattr(module, "merged_adapters", None) and module.disable_adapters:
+        if not any(cls.__module__.startswith("peft.tuners.") and hasattr(cls, "merge") for cls in type(module).__mro__):
+            continue
+        if (module.merged_adapters and module.disable_adapters) or getattr(module.get_base_layer(), "max_norm", None) is not None:
             yield _remerged(module)
 
 
 def _remerged(module: Any) -> Callable[[], None]:
-    held = [(one, one.data, one.data.clone()) for one in module.base_layer.parameters()]
-    names, caches = list(module.merged_adapters), dict(module._caches)
+    held = [(one, one.data, one.data.clone()) for one in module.parameters()]
+    names, caches = list(module.merged_adapters), dict(getattr(module, "_caches", {}))
 
     def restore() -> None:
         module.merged_adapters[:] = names
-        module._caches.update(caches)
+        getattr(module, "_caches", {}).update(caches)
         for parameter, data, values in held:
             parameter.data = data.copy_(values)
 
@@ -103,6 +108,8 @@ def _lora(module: Any, call: Call) -> Description:
     adapters = list(_adapters(module, call, module.active_adapters))
     if not adapters:
         return base
+    if getattr(module.base_layer, "max_norm", None) is not None or hasattr(module.base_layer, "embed_scale"):
+        raise Undescribed("its embedding has a max_norm or embed_scale, which PEFT applies to the adapter's rows by themselves")
     way = _way(module, call, base, adapters)
     if not _mergeable(module):
         return replace(base, steps=way)

@@ -206,6 +206,11 @@ def test_what_has_no_description(signal):
 
     assert "adapter_names gives each sample" in why(Mixed(), "inner.0", x)
 
+    net = built(lambda: nn.Embedding(9, 4, max_norm=1.0))
+    before = bits(net)
+    assert "max_norm or embed_scale" in why(net, "0", IDS)
+    assert unchanged(before, net)
+
     class Own(nn.Linear):
         def forward(self, x):
             return super().forward(2 * x)
