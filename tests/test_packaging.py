@@ -20,6 +20,8 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tensorflow_model_optimization", "tf_keras", "torch"]
+EXTRAS = ["brevitas", "peft", "torchao", "transformers"]
+"""What layers of other packages are made of: known by the names of their classes, and never imported."""
 
 
 def python(code, *arguments):
@@ -30,7 +32,7 @@ def python(code, *arguments):
     return run.stdout
 
 
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("name", [*FRAMEWORKS, *(pytest.param(name, marks=pytest.mark.filterwarnings("ignore")) for name in EXTRAS)])
 def test_a_promised_framework_imports(name):
     """A framework that does not load fails here, so that no green run hides a skip."""
     import_module(name)
@@ -56,7 +58,7 @@ def test_adapters_are_named_by_string(top):
 
 def test_extras():
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"keras", "qkeras", "tfmot", "hgq", "torch", "bench", "all", "dev"} <= set(extras)
+    assert {"keras", "qkeras", "tfmot", "hgq", "torch", "torchao", "peft", "brevitas", "bench", "all", "dev"} <= set(extras)
     assert "hgq" not in extras["all"][0], "hgq2 overwrites QKeras' package"
     assert not [one for group in extras.keys() - {"dev"} for one in extras[group] if "==" in one], "a library takes ranges"
 
@@ -99,7 +101,7 @@ def test_the_core_imports_no_framework():
         ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "probe").rglob("*.py") if path.stem != "__init__"
     )
     code = IMPORTED.format(f"import {', '.join(modules)}")
-    assert not set(python(code).split()) & set(FRAMEWORKS)
+    assert not set(python(code).split()) & {*FRAMEWORKS, *EXTRAS}
 
 
 RUN = """
@@ -120,7 +122,10 @@ print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
         (["digits_qkeras.h5"], [*FRAMEWORKS, "onnx", "onnxruntime"]),
         (["digits.keras", "--layer", "conv2d"], ["torch", "qkeras", "tensorflow_model_optimization"]),
         (["digits_qkeras.h5", "--layer", "conv2d"], ["torch"]),
-        (["digits.pt", "--layer", "conv", "--factory", "digits_net.py:DigitsNet", "--shape", "2,1,8,8"], [*FRAMEWORKS[:5], "h5py"]),
+        (
+            ["digits.pt", "--layer", "conv", "--factory", "digits_net.py:DigitsNet", "--shape", "2,1,8,8"],
+            [*FRAMEWORKS[:5], *EXTRAS, "h5py"],
+        ),
     ],
     ids=["list .keras", "list .h5", "Keras 3", "QKeras", "PyTorch"],
 )

@@ -1,5 +1,6 @@
 """PyTorch tensors as NumPy arrays and back, and parameters as a module's own call sees them."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,18 @@ from .description import Levels
 from .sources import told
 from .torchao import packed
 
-__all__ = ["array_of", "copied", "dtype_name", "levels_of", "tensors_for", "tensors_in", "weight_of", "with_values"]
+__all__ = [
+    "array_of",
+    "copied",
+    "dtype_name",
+    "leaf_tensor",
+    "levels_of",
+    "scales_in",
+    "tensors_for",
+    "tensors_in",
+    "weight_of",
+    "with_values",
+]
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
@@ -41,24 +53,46 @@ def dtype_name(tensor: torch.Tensor) -> str:
     return "float32" if tensor.is_quantized else str(tensor.dtype).removeprefix("torch.")
 
 
+def leaf_tensor(part: Any) -> bool:
+    """Whether it stands for one tensor: Brevitas' QuantTensor is a tuple of its values and what they are quantised by."""
+    return isinstance(part, torch.Tensor) or (isinstance(part, tuple) and type(part).__module__.startswith("brevitas.quant_tensor."))
+
+
+def _tensors(tree: Any) -> list[Any]:
+    """The tensors, and what stands for one."""
+    if type(tree) is tuple:  # as pytree does, at a fraction of its cost
+        return [leaf for part in tree for leaf in _tensors(part)]
+    if tree is None or leaf_tensor(tree):
+        return [] if tree is None else [tree]
+    return [leaf for leaf in pytree.tree_leaves(tree, is_leaf=leaf_tensor) if leaf_tensor(leaf)]
+
+
 def tensors_in(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
     if isinstance(tree, torch.Tensor):
         return [tree]
-    if type(tree) is tuple:  # as pytree does, at a fraction of its cost
-        return [leaf for part in tree for leaf in tensors_in(part)]
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)] if tree is not None else []
+    return [leaf if isinstance(leaf, torch.Tensor) else leaf.value for leaf in _tensors(tree)]
+
+
+def scales_in(tree: Any) -> tuple[np.ndarray | None, ...]:
+    """The scale of each of the same tensors that is a QuantTensor; () where nothing can be one."""
+    if "brevitas" not in sys.modules:
+        return ()
+    found = [None if isinstance(leaf, torch.Tensor) else getattr(leaf, "scale", None) for leaf in _tensors(tree)]
+    return tuple(None if scale is None else copied(scale) for scale in found)
 
 
 def with_values(output: Any, replacement: Sequence[np.ndarray]) -> Any:
     """A call's result with other values in place of its tensors."""
-    leaves, form = pytree.tree_flatten(output)
+    leaves, form = pytree.tree_flatten(output, is_leaf=leaf_tensor)
     values = iter(replacement)
-    leaves = [_like(leaf, next(values)) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    leaves = [_like(leaf, next(values)) if leaf_tensor(leaf) else leaf for leaf in leaves]
     return pytree.tree_unflatten(leaves, form)
 
 
-def _like(leaf: torch.Tensor, values: np.ndarray) -> torch.Tensor:
+def _like(leaf: Any, values: np.ndarray) -> Any:
+    if not isinstance(leaf, torch.Tensor):
+        return leaf.set(value=_like(leaf.value, values))
     tensor = torch.from_numpy(np.array(values))
     if not leaf.is_quantized:
         return tensor.to(leaf)

@@ -21,7 +21,7 @@ from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
-from .arrays import array_of, copied, dtype_name, levels_of, tensors_in, with_values
+from .arrays import array_of, copied, dtype_name, leaf_tensor, levels_of, tensors_in, with_values
 from .export import Called, alone
 from .functions import Function, describe_function, functions, named
 from .program import Program, place_of
@@ -299,6 +299,8 @@ def _replaced(tree: Any, values: Mapping[int, Any]) -> Any:
     """The arguments with what stands for each tensor in its place."""
     if isinstance(tree, torch.Tensor):
         return values[id(tree)]
+    if leaf_tensor(tree):
+        return values[id(tree.value)]
     if isinstance(tree, list | tuple) and not isinstance(tree, torch.Size):
         parts = [_replaced(one, values) for one in tree]
         return tuple(parts) if isinstance(tree, tuple) else parts

@@ -26,11 +26,13 @@ from probe.errors import BadInput, ForwardFailed, Undescribed
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
-from .arrays import copied, dtype_name, levels_of, tensors_in, weight_of, with_values
+from .arrays import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
 from .between import Between
+from .brevitas import initialised
 from .description import Call, describe, opaque
 from .expectation import mismatch
 from .export import Called, alone
+from .peft import remerged
 from .script import Script, is_script, kind_of, within
 
 __all__ = ["watch"]
@@ -74,6 +76,13 @@ def watch(
             raise _failure(error, root, inputs, names) from None
 
 
+class _Given(NamedTuple):
+    """The arguments of a call by their names, and the scales of those that are Brevitas' QuantTensors."""
+
+    named: Mapping[str, Any]
+    scales: tuple[np.ndarray | None, ...]
+
+
 @dataclass(eq=False)
 class _Watcher:
     """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the model."""
@@ -85,7 +94,7 @@ class _Watcher:
     before: dict[str, np.ndarray] = field(default_factory=dict)
     """Parameters that the call itself changes, as they were."""
     raised: Exception | None = None
-    begun: list[tuple[list[np.ndarray], list[torch.Tensor], Mapping[str, Any], ExitStack]] = field(default_factory=list)
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], _Given, ExitStack]] = field(default_factory=list)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -112,7 +121,7 @@ class _Watcher:
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is what the call used.
             cache.enter_context(parametrize.cached())
-        arguments = _named(module, args, kwargs)
+        arguments = _Given(_named(module, args, kwargs), scales_in((args, kwargs)))
         if getattr(module, "max_norm", None) is not None:
             self.before = {"weight": copied(module.get_parameter("weight"))}  # An embedding with it scales its rows in place.
         self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], arguments, cache))
@@ -132,9 +141,7 @@ class _Watcher:
             self.raised = error
             raise
 
-    def _capture(
-        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any], outputs: list[torch.Tensor]
-    ) -> Capture:
+    def _capture(self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: _Given, outputs: list[torch.Tensor]) -> Capture:
         description, why = self._describe(inputs, given, arguments, outputs)
         self.calls += 1
         floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized]
@@ -149,7 +156,7 @@ class _Watcher:
             why=why,
             training=self.module.training,
             notes=tuple(_notes(self.module)),
-            alone=None if description is not None or not self._single() else self._alone(inputs, given, arguments),
+            alone=None if description is not None or not self._single() else self._alone(inputs, given, arguments.named),
         )
 
     def _single(self) -> bool:
@@ -167,14 +174,15 @@ class _Watcher:
         return found if found is None or before is None else replace(found, stored=before, effective=before)
 
     def _describe(
-        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any], outputs: list[torch.Tensor]
+        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: _Given, outputs: list[torch.Tensor]
     ) -> tuple[Description | None, str]:
         try:
             if not self._single():
                 raise Undescribed(f"{kind_of(self.module)} is a container: its layers are checked one by one")
             levels, made = (tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs))
             engine = torch.backends.quantized.engine if ".quantized." in type(self.module).__module__ else ""
-            call = Call(tuple(inputs), self._read, arguments, _shortcuts(given), levels, made, engine, _fused(given))
+            named, scales = arguments
+            call = Call(tuple(inputs), self._read, named, _shortcuts(given), levels, made, engine, _fused(given), scales)
             description = describe(self.module, call)
             used = [*given, *outputs, *(one for one in self.module._parameters.values() if one is not None)]
             precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
@@ -231,9 +239,9 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
     def referred(leaf: Any) -> Any:
         if isinstance(leaf, PackedSequence):  # It refuses to hold anything but tensors.
             return _Packed(*map(referred, leaf))
-        return Ref(-1, next(number)) if isinstance(leaf, torch.Tensor) else leaf
+        return Ref(-1, next(number)) if leaf_tensor(leaf) else leaf
 
-    args, kwargs = pytree.tree_map(referred, (args, kwargs), is_leaf=lambda part: isinstance(part, PackedSequence))
+    args, kwargs = pytree.tree_map(referred, (args, kwargs), is_leaf=lambda part: isinstance(part, PackedSequence) or leaf_tensor(part))
     try:
         return inspect.signature(module.forward).bind(*args, **kwargs).arguments
     except TypeError:
@@ -264,7 +272,7 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
 @contextmanager
 def _unchanged(root: torch.nn.Module) -> Iterator[None]:
     """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random state."""
-    saved = [_saved(module) for module in root.modules()]
+    saved = [*(_saved(module) for module in root.modules()), *remerged(root), *initialised(root)]
     devices = sorted({p.device.index for p in root.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:

@@ -71,6 +71,8 @@ class Call:
     """What computes with quantised tensors, such as "x86" or "qnnpack"."""
     fused: bool = False
     """Whether its first three tensors are one, and nothing is on that keeps PyTorch from its fused attention."""
+    scales: tuple[np.ndarray | None, ...] = ()
+    """Those of the inputs that are Brevitas' QuantTensors, of which ``inputs`` has the values."""
 
     @property
     def x(self) -> np.ndarray:
@@ -197,7 +199,7 @@ def framework_class(module: Any) -> bool:
         return False
     if owner.__module__.startswith("torch.ao.nn.quantizable.") or owner.__module__.endswith(".functional_modules"):
         return False  # made of modules and functions that are checked one by one
-    return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn.")) or key_of(owner) in _TABLE
+    return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn.", "brevitas.nn.")) or key_of(owner) in _TABLE
 
 
 def opaque(module: Any) -> bool:

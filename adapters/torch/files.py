@@ -166,9 +166,9 @@ def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | Mapping[str, An
 
 
 def _is_state(value: Any) -> bool:
-    """Names to tensors; entries of other kinds (get_extra_state) may be among them, further mappings may not."""
+    """Names to tensors or packed parameters; entries of other kinds (get_extra_state) may be among them, further mappings may not."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return False
-    return any(isinstance(one, torch.Tensor) for one in value.values()) and not any(
+    return any(isinstance(one, torch.Tensor | torch.ScriptObject) for one in value.values()) and not any(
         isinstance(one, Mapping) and not key.endswith("_extra_state") for key, one in value.items()
     )

@@ -19,15 +19,14 @@ from probe.layer import Description, Grid, Ref, Weight
 from .conv import convolution, linear
 from .description import Call, Levels, chain, completes, described_as, describes
 
-__all__ = ["to_levels"]
+__all__ = ["DYNAMIC_HIGH", "to_levels", "unpacked"]
 
 _PLACE = "torch.ao.nn.quantized"
 _FUSED = "torch.ao.nn.intrinsic.quantized"
 
 
-def _weight(module: Any, name: str = "weight") -> Weight:
-    """The packed weight: its integers are what is stored."""
-    packed = getattr(module, name)()
+def unpacked(name: str, packed: Any) -> Weight:
+    """A weight that was packed: its integers are what is stored."""
     values = packed.dequantize().numpy(force=True) if packed.is_quantized else packed.numpy(force=True)
     if not packed.is_quantized:
         return Weight(name, None, values.astype(np.float32), ("kept in float16",))
@@ -71,7 +70,7 @@ def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
 
 def _held(module: Any, call: Call) -> Call:
     """The call with the packed parameters for a description to read."""
-    weight = _weight(module)
+    weight = unpacked("weight", module.weight())
     weights = {"weight": weight, "bias": _bias(module, call, weight)}
     return replace(call, read=lambda name: weights[name])
 
@@ -84,11 +83,11 @@ def to_levels(description: Description, given: Sequence[Levels | None], made: Se
     """What gives on a quantised tensor rounds to its levels, whatever it is; moving elements leaves them on those that they had."""
     if not made or made[0] is None or isinstance(description.steps[-1].op, ops.FakeQuantize):
         return description
+    moved = all(isinstance(step.op, ops.Rearrangement) for step in description.steps)
+    if moved and all(levels is None or levels == made[0] for levels in given) and any(given) and set(made) == {made[0]}:
+        return description
     if len(made) > 1:
         raise Undescribed("its several outputs are quantised")
-    moved = all(isinstance(step.op, ops.Rearrangement) for step in description.steps)
-    if moved and all(levels is None or levels == made[0] for levels in given) and any(given):
-        return description
     return _then(description, _op(made[0]), inputs=inputs)
 
 
@@ -171,21 +170,14 @@ for _rank in (2, 3):
 
 @describes(f"{_PLACE}.PReLU")
 def _prelu(module: Any, call: Call) -> Description:
-    weight = _weight(_Attribute(module.weight))
+    weight = unpacked("weight", module.weight)
     return described_as("PReLU", module, replace(call, read=lambda name: weight))
-
-
-class _Attribute:
-    """A quantised tensor that is an attribute where others have a method."""
-
-    def __init__(self, tensor: Any) -> None:
-        self.weight = lambda: tensor
 
 
 @describes(f"{_PLACE}.dynamic.Linear", "torch.ao.nn.intrinsic.quantized.dynamic.LinearReLU")
 def _dynamic(module: Any, call: Call) -> Description:
     """The input goes to 128 levels over its own range in each call; the sums stay in float."""
-    weight = _weight(module)
+    weight = unpacked("weight", module.weight())
     held = replace(call, read={"weight": weight, "bias": _bias(module, call, weight)}.__getitem__)
     behind = (ops.Relu(),) if "ReLU" in type(module).__name__ else ()
     if weight.grid is None:
@@ -193,12 +185,12 @@ def _dynamic(module: Any, call: Call) -> Description:
     if call.x.size == 0:
         raise Undescribed("its input is empty")
     steps = Steps()
-    x = steps.put(ops.DynamicQuantize(high=_DYNAMIC_HIGH.get(call.engine, 127)), Ref(-1))
+    x = steps.put(ops.DynamicQuantize(high=DYNAMIC_HIGH.get(call.engine, 127)), Ref(-1))
     (y,) = steps.include(linear(module, held).steps, x)
     for op in behind:
         y = steps.put(op, y)
     return replace(linear(module, held), steps=steps.ended(y))
 
 
-_DYNAMIC_HIGH = {"qnnpack": 255}
+DYNAMIC_HIGH = {"qnnpack": 255}
 """The highest level; qnnpack, which sums in more bits, uses all 256."""

@@ -1,5 +1,6 @@
 """RNN, LSTM, GRU and their cells: one op for each layer and direction, with what PyTorch does about their sequences around it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,24 @@ import numpy as np
 from probe.building import Steps
 from probe.errors import Undescribed
 from probe.layer import Description, Ref
-from probe.ops import GRU, LSTM, RNN, Concat, Constant, Op, Packed, Relu, Reshape, Slice, Take, Tanh, Transpose, Unpacked
+from probe.ops import (
+    GRU,
+    LSTM,
+    RNN,
+    Concat,
+    Constant,
+    DynamicQuantize,
+    Op,
+    Packed,
+    Recurrence,
+    Relu,
+    Reshape,
+    Slice,
+    Take,
+    Tanh,
+    Transpose,
+    Unpacked,
+)
 
 from .description import Call, describes
 
@@ -18,12 +36,22 @@ _FUNCTIONS = {"tanh": Tanh, "relu": Relu}
 
 
 @describes("RNN", "LSTM", "GRU", several=True)
-def recurrence(module: Any, call: Call) -> Description:
-    """Each layer in each direction, from the first to the last; the directions stand side by side."""
+def _recurrence(module: Any, call: Call) -> Description:
+    return recurrence(module, call)
+
+
+def recurrence(module: Any, call: Call, levels: int | None = None) -> Description:
+    """Each layer in each direction, from the first to the last; the directions stand side by side.
+
+    ``levels`` is the highest level of those that numbers are rounded to before each product, where they are: over the whole
+    sequence of the input, and over the batch of the states at each step.
+    """
     if module.dropout and module.training and module.num_layers > 1:
         raise Undescribed("dropout is active between its layers")
     given: Any = call.arguments["input"]
     steps, names = Steps(), _STATES[_kind(module)]
+    if not isinstance(given, Ref) and levels is not None:
+        raise Undescribed("a packed sequence, whose states are quantised over the samples that are left at each step")
     if isinstance(given, Ref):
         packed, batched = None, call.inputs[given.index].ndim == 3
         x = _steps_first(steps, given, call.inputs[given.index].shape, module.batch_first)
@@ -36,11 +64,12 @@ def recurrence(module: Any, call: Call) -> Description:
     ways = 2 if module.bidirectional else 1
     last: list[Ref] = []
     for layer in range(module.num_layers):
-        outputs = []
+        outputs, taken = [], x if levels is None else steps.put(DynamicQuantize(high=levels), x)
         for way in range(ways):
             op = _op(module, call, f"_l{layer}" + "_reverse" * way, bool(way), mask is not None, begun is not None)
+            op = op if levels is None else replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
             states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
-            outputs.append(steps.put(op, x, *(() if mask is None else (mask,)), *states))
+            outputs.append(steps.put(op, taken, *(() if mask is None else (mask,)), *states))
         last += outputs
         x = outputs[0] if ways == 1 else steps.put(Concat(axis=2), *outputs)
     if packed is not None:
@@ -117,7 +146,7 @@ def _stacked(steps: Steps, last: list[Ref], index: int, size: tuple[int, int], b
     return whole if packed is None or packed.unsorted is None else steps.put(Take(axis=1, order=packed.unsorted), whole)
 
 
-def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool) -> Op:
+def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool) -> Recurrence:
     def weight(name: str, required: bool = True, axes: tuple[int, ...] | None = None) -> Any:
         return call.required(name + suffix, axes=axes) if required else call.weight(name + suffix, axes=axes)
 
@@ -132,15 +161,19 @@ def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has
     }
     match _kind(module):
         case "LSTM":
-            return LSTM(**shared, projection=weight("weight_hr", axes=(1, 0)) if module.proj_size else None)
+            return LSTM(**shared, projection=weight("weight_hr", axes=(1, 0)) if getattr(module, "proj_size", 0) else None)
         case "GRU":
             return GRU(**shared, gates="rzh")
     return RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
 
 
 @describes("RNNCell", "LSTMCell", "GRUCell", several=True)
-def cell(module: Any, call: Call) -> Description:
-    """One step, as a sequence of one."""
+def _cell(module: Any, call: Call) -> Description:
+    return cell(module, call)
+
+
+def cell(module: Any, call: Call, levels: int | None = None) -> Description:
+    """One step, as a sequence of one; ``levels`` as in ``recurrence``."""
     steps, given = Steps(), call.arguments["input"]
     shape = call.inputs[given.index].shape
     batch = shape[0] if len(shape) == 2 else 1
@@ -155,6 +188,7 @@ def cell(module: Any, call: Call) -> Description:
         "bias": call.weight("bias_ih"),
         "recurrent_bias": call.weight("bias_hh"),
         "has_states": bool(states),
+        "product_quantizer": None if levels is None else DynamicQuantize(high=levels, axes=2),
     }
     kind = next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in ("RNNCell", "LSTMCell", "GRUCell"))
     op: Op
@@ -165,7 +199,7 @@ def cell(module: Any, call: Call) -> Description:
             op = GRU(**shared, gates="rzh")
         case _:
             op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
-    made = steps.put(op, x, *states)
+    made = steps.put(op, x if levels is None else steps.put(DynamicQuantize(high=levels), x), *states)
     count = 2 if kind == "LSTMCell" else 1
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]

@@ -10,6 +10,7 @@ from probe.ops.auto_quantize import *
 from probe.ops.averaging import *
 from probe.ops.base import *
 from probe.ops.binary import *
+from probe.ops.by_parts import *
 from probe.ops.chain import *
 from probe.ops.conv import *
 from probe.ops.convlstm import *
@@ -23,6 +24,7 @@ from probe.ops.fixed_point import *
 from probe.ops.flip import *
 from probe.ops.fold import *
 from probe.ops.index import *
+from probe.ops.int_quantize import *
 from probe.ops.integers import *
 from probe.ops.linear import *
 from probe.ops.logic import *

@@ -48,7 +48,9 @@ class FakeQuantize(Elementwise):
         zero = np.asarray(self.zero_point, np.float32).astype(np.float64)
         inverse = (np.float32(1) / np.asarray(self.size, np.float32)).astype(np.float64)
         shifted = x.astype(np.float64) * inverse + (zero if self.zero_first else 0)
-        codes = np.rint(shifted.astype(x.dtype)).astype(np.float64) + (0 if self.zero_first else zero)
+        with np.errstate(over="ignore"):  # what comes in as it is falls to the level that the layer takes it to, at a threshold too
+            narrow = np.where(x == x.astype(np.float32), shifted.astype(np.float32), shifted.astype(x.dtype))
+        codes = np.rint(narrow).astype(np.float64) + (0 if self.zero_first else zero)
         if self.wraps:
             codes = np.where(np.abs(codes) < 2.0**63, codes, self.low)
         return np.fmin(np.fmax(codes, self.low), self.high)
@@ -89,8 +91,16 @@ class DynamicQuantize(Op):
     """
 
     high: int = 255
+    axes: int = 0
+    """Over how many of the last axes the range goes, where there are more: each part has its own then. 0: over all."""
+
+    def _apart(self, x: np.ndarray) -> bool:
+        """Whether the parts of x along its first axis have ranges of their own."""
+        return 0 < self.axes < x.ndim
 
     def says(self, inputs):
+        if self._apart(inputs[0]):
+            return f"to {self.high + 1} levels, each part over its own range"
         scale, zero = self.levels(inputs[0])
         return f"the input to {self.high + 1} levels over its own range: scale {float(scale):g}, zero point {zero:g}"
 
@@ -115,13 +125,14 @@ class DynamicQuantize(Op):
         return FakeQuantize(np.asarray(scale), np.asarray(zero), 0, self.high, zero_first=True)
 
     def run(self, *inputs):
+        if self._apart(inputs[0]):
+            return (np.stack([self.run(part)[0] for part in inputs[0]]) if len(inputs[0]) else inputs[0],)
         return self._at(inputs[0], *self.levels(inputs[0])).run(*inputs)
 
     def emit(self, graph, *inputs):
-        axes = graph.const(list(range(len(graph.shape(inputs[0])))))
         zero, top = graph.const(0.0), graph.const(float(self.high))
-        low = graph.op("Min", graph.op("ReduceMin", inputs[0], axes, keepdims=0), zero)
-        high = graph.op("Max", graph.op("ReduceMax", inputs[0], axes, keepdims=0), zero)
+        low = graph.op("Min", graph.op("ReduceMin", inputs[0], keepdims=0), zero)
+        high = graph.op("Max", graph.op("ReduceMax", inputs[0], keepdims=0), zero)
         scale = graph.op("Div", graph.op("Sub", high, low), top)
         scale = graph.op("Where", graph.op("Equal", scale, zero), graph.const(0.1), graph.op("Max", scale, graph.const(float(_SMALL))))
         point = graph.op("Clip", graph.op("Round", graph.op("Neg", graph.op("Div", low, scale))), zero, top)
@@ -130,6 +141,11 @@ class DynamicQuantize(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
+        if self._apart(x):
+            if not len(x):
+                return (np.zeros(y.shape),)
+            each = zip(x, [None] * len(x) if slack is None else slack, y, strict=True)
+            return (np.stack([self.allowance((one,), (off,), (out,), precision)[0] for one, off, out in each]),)
         scale, zero = self.levels(x)
         own = self._at(x, scale, zero).allowance(inputs, slacks, outputs, precision, where)[0]
         own = own + 2 * precision.unit * np.abs(y)

@@ -44,7 +44,8 @@ class Gated(Recurrence):
     def emit(self, graph, *inputs):
         functions = [getattr(self, "recurrent_activation", None), self.activation]
         known = all(one is None or type(one) in _KNOWN for one in functions)
-        if self.has_mask or self.state_quantizer is not None or not known or not self.fits():
+        quantised = self.state_quantizer is not None or self.product_quantizer is not None
+        if self.has_mask or quantised or not known or not self.fits():
             return self.emit_scan(graph, *inputs)
         return self.emit_node(graph, inputs, [one for one in functions if one is not None])
 
@@ -129,6 +130,10 @@ class Gated(Recurrence):
     def emit_taken(self, inner, states):
         """The states as a step takes them."""
         return states if self.state_quantizer is None else tuple(self.state_quantizer.emit(inner, state)[0] for state in states)
+
+    def emit_multiplied(self, inner, state: str) -> str:
+        """The state as its product takes it."""
+        return state if self.product_quantizer is None else self.product_quantizer.emit(inner, state)[0]
 
     def emit_zeros(self, graph, x: str) -> list[str]:
         """States of zeros."""

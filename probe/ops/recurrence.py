@@ -28,6 +28,8 @@ _WALKED = 1 << 22
 _JUDGED = 1 << 18
 _SEEN = 64
 """How many numbers at least tell how far the states of one step wander."""
+_FLIPPED = 24
+"""How many runs at least, where a state near a threshold is quantised to another level in some of them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +50,8 @@ class Recurrence(Op):
     activation: Op = field(default_factory=Tanh)
     state_quantizer: Op | None = None
     """What the states go through before each step, where they do (QKeras)."""
+    product_quantizer: Op | None = None
+    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic quantisation)."""
     gates: str = "h"
     reverse: bool = False
     has_mask: bool = False
@@ -95,6 +99,10 @@ class Recurrence(Op):
     def taken(self, states: States) -> States:
         """The states as a step takes them."""
         return states if self.state_quantizer is None else tuple(self.state_quantizer.run(state)[0] for state in states)
+
+    def multiplied(self, state: np.ndarray) -> np.ndarray:
+        """The state as its product takes it."""
+        return state if self.product_quantizer is None else self.product_quantizer.run(state)[0]
 
     # The walk.
 
@@ -204,7 +212,8 @@ class Recurrence(Op):
         """Six of the scale at which the outputs wander when every step is moved by a sixth of its slack, at random and steadily."""
         x, mask, first = self.given(inputs)
         rng = np.random.default_rng(0)
-        copies = int(np.clip(-(-_SEEN // max(1, first[0].size)), 4, _SEEN))
+        least = 4 if self.product_quantizer is None else _FLIPPED
+        copies = int(np.clip(-(-_SEEN // max(1, first[0].size)), least, _SEEN))
         share, step = self.arranged(x.dtype, copies * x.shape[1])
 
         def tiled(one: np.ndarray) -> np.ndarray:
@@ -229,10 +238,21 @@ class Recurrence(Op):
                 sequence[t] = np.where(kept, self._spread(after[0], still, copies), 0.0)
             else:
                 sequence[t] = self._spread(after[0], outputs[0][t], copies)
-            states = after
+            states = (self._tipped(after[0], 2 * noise[0][order], rng), *after[1:])
         if mask is not None and not self.zero_masked:
             self._hold(sequence, mask)
         return [sequence, *(self._spread(state, last, copies) for state, last in zip(states, outputs[1:], strict=True))]
+
+    def _tipped(self, state: np.ndarray, reach: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Copies of a state in which what may lie on either side of a quantiser's threshold lies on one in half of them."""
+        if self.product_quantizer is None:
+            return state
+        copies = len(state) // len(reach)
+        share = 4 * float(reach.max(initial=0)) / max(float(state.max() - state.min()), 1e-30)
+        moved = np.tile(reach, (copies, *(1,) * (reach.ndim - 1))) + share * np.abs(state)
+        either = self.multiplied(state + moved) != self.multiplied(state - moved)
+        sides = rng.integers(0, 2, reach.shape) + np.arange(copies).reshape(-1, *(1,) * reach.ndim)
+        return np.where(either, state + np.where(sides.reshape(state.shape) % 2, moved, -moved), state)
 
     def _hold(self, sequence: np.ndarray, mask: np.ndarray) -> None:
         before = np.zeros(sequence.shape[1:])
@@ -250,6 +270,10 @@ class Recurrence(Op):
     def near(self, a: Rounded, state: Near) -> Near:
         """A state as a step takes it, and how far it may be off."""
         return state if self.state_quantizer is None else a.apply(self.state_quantizer, state)
+
+    def near_multiplied(self, a: Rounded, state: Near) -> Near:
+        """The same of a state that may be off."""
+        return state if self.product_quantizer is None else a.apply(self.product_quantizer, state)
 
     # Sums of products.
 
@@ -272,6 +296,8 @@ class Recurrence(Op):
     # What else an op says.
 
     def reach(self, mask, inputs):
+        if self.product_quantizer is not None:
+            return super().reach(mask, inputs)
         x, keep, states = self.given(inputs)
         wanted = mask.any(axis=tuple(range(2, mask.ndim)))
         order = self._order()
@@ -305,6 +331,8 @@ class Recurrence(Op):
 
     def account(self, inputs, outputs, at):
         x, mask, _ = self.given(inputs)
+        if self.product_quantizer is not None:  # the range of the states goes over all samples
+            return Account((), (Stage(f"{type(self).__name__}, each product on quantised numbers", float(outputs[0][at])),))
         if mask is not None and not mask[at[0], at[1]]:
             told = "0" if self.zero_masked else "what stood before is repeated"
             return Account((), (Stage(f"this step is masked: {told}", float(outputs[0][at])),))

@@ -29,20 +29,21 @@ class RNN(Gated):
         bias = first + second
 
         def step(share: np.ndarray, states: States) -> States:
-            z = states[0] @ recurrent
+            z = self.multiplied(states[0]) @ recurrent
             z += share
             return self.activation.run(z)
 
         return lambda x: x @ kernel + bias, step
 
     def cell(self, a, x, before, rest, keep, carries):
-        return (a.apply(self.activation, self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())),)
+        parts = [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))]
+        return (a.apply(self.activation, self.summed(a, parts, self.biases())),)
 
     def emit_step(self, graph):
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
 
         def step(inner, share, states):
-            z = inner.op("Add", share, inner.op("MatMul", states[0], recurrent))
+            z = inner.op("Add", share, inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent))
             return self.activation.emit(inner, inner.op("Add", z, second) if second else z)
 
         return step
@@ -80,7 +81,7 @@ class LSTM(Gated):
 
         def step(share: np.ndarray, states: States) -> States:
             h, c = states
-            z = np.dot(h, recurrent)
+            z = np.dot(self.multiplied(h), recurrent)
             z += share
             if fused:
                 np.tanh(z, out=z)
@@ -108,7 +109,7 @@ class LSTM(Gated):
             z[:, at * n : (at + 1) * n] = function.run(z[:, at * n : (at + 1) * n])[0]
 
     def cell(self, a, x, before, rest, keep, carries):
-        z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())
+        z = self.summed(a, [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))], self.biases())
         i, f, o = (a.apply(self.recurrent_activation, z[:, :, self.block(one)]) for one in "ifo")
         new = a.mul(i, a.apply(self.activation, z[:, :, self.block("g")]))
         c, cells = rest[0], []
@@ -133,7 +134,7 @@ class LSTM(Gated):
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
         projection = None if self.projection is None else graph.weight(self.projection)
         return lambda inner, share, states: self.emit_cell(
-            inner, _added(inner, share, inner.op("MatMul", states[0], recurrent), second), states, projection
+            inner, _added(inner, share, inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent), second), states, projection
         )
 
     def emit_cell(self, inner, z: str, states, projection):
@@ -186,7 +187,7 @@ class GRU(Gated):
 
         def step(share: np.ndarray, states: States) -> States:
             (h,) = states
-            product = h @ recurrent
+            product = self.multiplied(h) @ recurrent
             on = product[:, : 2 * n]
             on += share[:, : 2 * n]
             if fused:
@@ -208,7 +209,7 @@ class GRU(Gated):
         first, second = self.biases()
         n = self.block("h")
         shares = self.summed(a, [(self.inward(), x)], (first, None if self.reset_after else second))
-        products = self.summed(a, [(self.onward(), before)], (second if self.reset_after else None,))
+        products = self.summed(a, [(self.onward(), self.near_multiplied(a, before))], (second if self.reset_after else None,))
         z, r = (a.apply(self.recurrent_activation, a.add(shares[:, :, part], products[:, :, part])) for part in map(self.block, "zr"))
         if self.reset_after:
             inner = a.mul(r, products[:, :, n])
@@ -227,7 +228,7 @@ class GRU(Gated):
 
         def step(inner, share, states):
             shares, rest = self.emit_gates(inner, share), self.emit_gates(inner, second, 0) if second else {}
-            products = self.emit_gates(inner, inner.op("MatMul", states[0], weight))
+            products = self.emit_gates(inner, inner.op("MatMul", self.emit_multiplied(inner, states[0]), weight))
             z, r = (self.recurrent_activation.emit(inner, _added(inner, shares[one], products[one], rest.get(one, "")))[0] for one in "zr")
             if self.reset_after:
                 last = inner.op("Mul", r, _added(inner, products["h"], rest.get("h", "")))

@@ -87,3 +87,17 @@ def test_onnx_runtime_and_float64_within_the_allowance(case, zero_first, wraps):
     assert (np.abs(op.run(x)[0] - ours[0]) <= allowed).all()
     inner = np.abs(x / np.float32(scale) % 1 - 0.5) > 1e-2
     assert (allowed[inner] <= 2**-20 * np.abs(ours[0][inner]) + 1e-45).all(), "only at a tie may a level be another"
+
+
+def test_ranges_of_their_own():
+    """Over the last two axes: each part of the first as if it were alone, its allowance too."""
+    x = np.random.default_rng(0).normal(size=(5, 3, 4)) * np.logspace(-3, 3, 5)[:, None, None]
+    op, whole = ops.DynamicQuantize(high=127, axes=2), ops.DynamicQuantize(high=127)
+    (y,) = op.run(x)
+    slack = 1e-6 * np.abs(x)
+    (allowed,) = op.allowance((x,), (slack,), (y,), precision_of("float32"))
+    for part, own, off, bound in zip(x, y, slack, allowed, strict=True):
+        np.testing.assert_array_equal(own, whole.run(part)[0])
+        np.testing.assert_array_equal(bound, whole.allowance((part,), (off,), (own,), precision_of("float32"))[0])
+    assert not np.array_equal(y, whole.run(x)[0]) and "own range" in op.says((x,)) and "own range" in whole.says((x,))
+    assert op.run(x[:0])[0].shape == (0, 3, 4)

@@ -1,0 +1,230 @@
+"""Layers of Brevitas: the layer of torch.nn, with quantisers of its weight, bias, input and output around it.
+
+None of brevitas is imported. A quantiser says itself, in the call, which scale, zero point and bits it uses; its arithmetic is that
+of ``ops.IntQuantize`` and ``ops.SignQuantize``. (brevitas/nn/quant_layer.py and brevitas/proxy, 0.13.)
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.building import Steps
+from probe.errors import Undescribed
+from probe.layer import Description, Grid, Ref, Weight
+
+from .description import Call, chain, describe, described_as, describes, ntuple
+
+__all__ = ["initialised"]
+
+_PLACE = "brevitas.nn"
+_ROUNDINGS = {"RoundSte": "even", "FloorSte": "floor", "CeilSte": "ceil", "RoundToZeroSte": "zero", "DPURoundSte": "up"}
+_CLAMPS = ("TensorClamp", "TensorClampSte", "InplaceTensorClampSte")
+_INTEGERS = ("RescalingIntQuant", "PrescaledRestrictIntQuant", "DecoupledRescalingIntQuant")
+Quantizer = ops.IntQuantize | ops.SignQuantize
+
+
+def initialised(root: Any) -> Iterator[Callable[[], None]]:
+    """What puts back the parameters of quantisers: one that begins with statistics writes them in its first call, in evaluation too."""
+    for module in root.modules():
+        if type(module).__module__.startswith("brevitas.core."):
+            for parameter in module.parameters(recurse=False):
+                yield _restoring(parameter, parameter.detach().clone())
+
+
+def _restoring(parameter: Any, values: Any) -> Callable[[], None]:
+    def restore() -> None:
+        if not parameter.detach().equal(values):
+            parameter.detach().copy_(values)
+
+    return restore
+
+
+def _refuses(module: Any) -> str:
+    if module.training:
+        return "in training mode its quantisers follow the batch; call eval() on it first"
+    return "it is being exported" if getattr(module, "export_mode", False) else ""
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return tensor.detach().numpy(force=True).copy()
+
+
+def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, bool]:
+    """What a quantiser does, its bits and whether it is signed; None where it only looks on. ``given`` is what it is called with."""
+    kind = type(tensor_quant).__name__
+    if kind in ("BinaryQuant", "ClampedBinaryQuant", "TernaryQuant"):
+        _refuse_delay(tensor_quant)
+        _, scale, _, bits = tensor_quant(*given)
+        return ops.SignQuantize(_array(scale), getattr(tensor_quant, "threshold", None)), int(bits), True
+    if kind not in _INTEGERS:
+        raise Undescribed(f"its quantiser is a {kind}, which has no description")
+    if getattr(tensor_quant, "observer_only", False):
+        return None, 0, True
+    inner = tensor_quant.decoupled_int_quant if kind.startswith("Decoupled") else tensor_quant.int_quant
+    _refuse_delay(inner)
+    rounding, clamp, view = (type(part).__name__ for part in (inner.float_to_int_impl, inner.tensor_clamp_impl, inner.input_view_impl))
+    if type(inner).__name__ not in ("IntQuant", "DecoupledIntQuant") or rounding not in _ROUNDINGS:
+        raise Undescribed(f"its quantiser rounds as {type(inner).__name__} with {rounding} does, which has no description")
+    if view != "Identity" or clamp not in _CLAMPS:
+        raise Undescribed(f"its quantiser looks at its input through {view} and clips it by {clamp}, which has no description")
+    _, scale, zero, bits, *before = tensor_quant(*given)
+    low, high = (int(limit(bits)) for limit in (inner.min_int, inner.max_int))
+    divided = (_array(before[0]), _array(before[1])) if before else None
+    op = ops.IntQuantize(_array(scale), _array(zero), low, high, _ROUNDINGS[rounding], divided)
+    return op, round(float(bits)), bool(inner.signed)
+
+
+def _refuse_delay(quant: Any) -> None:
+    if type(quant.delay_wrapper.delay_impl).__name__ != "_NoDelay":
+        raise Undescribed("its quantiser waits for training to go on")
+
+
+def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) -> Weight:
+    """The weight after its quantiser, in the stored dtype as the layer computes it, and the words for it."""
+    if op is None:
+        return weight
+    (effective,) = op.run(weight.effective)
+    ends = f"{'' if signed else 'u'}int{bits} from {op.low} to {op.high}" if isinstance(op, ops.IntQuantize) else f"{op.levels} levels"
+    words = f"quantised to {ends}, {_range('scale', op.size)}"
+    grid = None
+    if isinstance(op, ops.IntQuantize):
+        zero = np.asarray(op.zero_point)
+        words += f", {_range('zero point', zero)}" if zero.any() else ""
+        words += f", divided by {_range('another scale', op.before[0])}" if op.before is not None else ""
+        words += f": {int(np.broadcast_to(op.clipped(weight.effective), effective.shape).sum())} values clipped"
+        if np.array_equal(zero, np.rint(zero)) and np.all(op.size):
+            grid = Grid(np.asarray(op.size, np.float64), bits, signed, zero.astype(np.int64))
+    return replace(weight, effective=effective.astype(weight.effective.dtype), steps=(*weight.steps, words), grid=grid)
+
+
+def _range(name: str, values: np.ndarray) -> str:
+    low, high = float(np.min(values)), float(np.max(values))
+    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g} by channel"
+
+
+def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer | None]:
+    """The activation of an input, output or activation quantiser, and what it quantises to; both None where it is off."""
+    fused = proxy.fused_activation_quant_proxy
+    if fused is None:
+        return None, None
+    inner = fused.activation_impl
+    function = None if type(inner).__name__ == "Identity" else describe(inner, replace(call, arguments={}))
+    if not proxy.is_quant_enabled:
+        return function, None
+    if "Dynamic" in type(proxy).__name__:
+        raise Undescribed("its scale follows each input (dynamic quantisation), which has no description")
+    return function, _quantizer(fused.tensor_quant, proxy._zero_hw_sentinel())[0]
+
+
+def _put(steps: Steps, x: Ref, proxy: Any, call: Call) -> Ref:
+    function, op = _activation(proxy, call)
+    if function is not None:
+        (x,) = steps.include(function.steps, x)
+    return x if op is None else steps.put(op, x)
+
+
+@describes(
+    *(f"{_PLACE}.quant_activation.{name}" for name in ("QuantIdentity", "QuantReLU", "QuantHardTanh")),
+    f"{_PLACE}.quant_layer.QuantNonLinearActLayer",
+    refuses=_refuses,
+)
+def _activated(module: Any, call: Call) -> Description:
+    steps = Steps()
+    x = _put(steps, Ref(-1), module.input_quant, call)
+    x = _put(steps, x, module.act_quant, call)
+    return Description(steps.ended(x)) if steps.steps else chain(ops.Identity())
+
+
+_SUMS = {
+    "quant_linear.QuantLinear": "Linear",
+    **{f"quant_conv.QuantConv{rank}d": f"Conv{rank}d" for rank in (1, 2, 3)},
+    **{f"quant_convtranspose.QuantConvTranspose{rank}d": f"ConvTranspose{rank}d" for rank in (1, 2, 3)},
+}
+
+
+def _register(name: str, plain: str) -> None:
+    @describes(f"{_PLACE}.{name}", refuses=_refuses)
+    def sums(module: Any, call: Call) -> Description:
+        """The float layer on quantised numbers."""
+        steps = Steps()
+        x = _put(steps, Ref(-1), module.input_quant, call)
+        weight, scale = _weight(module, call)
+        weights = {"weight": weight, "bias": _bias(module, call, scale)}
+        held = replace(call, read=lambda name: weights[name])
+        if getattr(module, "is_same_padded_strided", False):
+            pads = _same(module, call.x.shape)
+            x = steps.put(ops.Pad(pads=((0, 0), (0, 0), *pads), mode="constant"), x)
+            shape = (*call.x.shape[:2], *(size + sum(pad) for size, pad in zip(call.x.shape[2:], pads, strict=True)))
+            held = replace(held, inputs=(np.broadcast_to(np.float32(0), shape),))
+        described = described_as(plain, module, held)
+        (y,) = steps.include(described.steps, x)
+        return replace(described, steps=steps.ended(_put(steps, y, module.output_quant, call)))
+
+
+for _name, _plain in _SUMS.items():
+    _register(_name, _plain)
+
+
+def _same(module: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Padding "same" with strides, which PyTorch refuses and Brevitas does itself: an odd cell comes after."""
+    rank = len(module.kernel_size)
+    if len(shape) != rank + 2:
+        raise Undescribed("it was called on a single sample without a batch axis")
+    pads = []
+    for size, k, s, d in zip(shape[2:], module.kernel_size, ntuple(module.stride, rank), ntuple(module.dilation, rank), strict=True):
+        total = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
+        pads.append((total // 2, total - total // 2))
+    return tuple(pads)
+
+
+def _weight(module: Any, call: Call) -> tuple[Weight, np.ndarray | None]:
+    """The weight, and the scale that a quantiser of the bias multiplies the input's with."""
+    weight, proxy = call.required("weight"), module.weight_quant
+    if not proxy.is_quant_enabled:
+        if hasattr(module, "weight_orig"):
+            raise Undescribed("it takes weight_orig in place of its weight")
+        return weight, None
+    if proxy.requires_quant_input:
+        raise Undescribed("the quantiser of its weight looks at the input too (accumulator-aware quantisation)")
+    op, bits, signed = _quantizer(proxy.tensor_quant, module.weight)
+    return _quantised(weight, op, bits, signed), None if op is None else np.asarray(op.size)
+
+
+def _bias(module: Any, call: Call, weight_scale: np.ndarray | None) -> Weight | None:
+    bias, proxy = call.weight("bias"), module.bias_quant
+    if bias is None or not proxy.is_quant_enabled:
+        return bias
+    if not proxy.requires_input_scale:
+        return _quantised(bias, *_quantizer(proxy.tensor_quant, module.bias))
+    given = _input_scale(module, call)
+    if given is None or weight_scale is None or given.size != 1:
+        raise Undescribed("the scale of its bias is not that of one quantised input times that of a quantised weight")
+    scale = weight_scale.reshape(-1) * given.reshape(-1)
+    return _quantised(bias, *_quantizer(proxy.tensor_quant, module.bias, module.weight.new_tensor(scale)))
+
+
+def _input_scale(module: Any, call: Call) -> np.ndarray | None:
+    """The scale of what comes in: that of its own quantiser, or the one that a QuantTensor brings along."""
+    if module.input_quant.is_quant_enabled:
+        op = _activation(module.input_quant, call)[1]
+        return None if op is None else np.asarray(op.size)
+    return call.scales[0] if call.scales else None
+
+
+@describes(f"{_PLACE}.quant_embedding.QuantEmbedding", refuses=_refuses)
+def _embedding(module: Any, call: Call) -> Description:
+    if module.max_norm is not None:
+        raise Undescribed("max_norm of quantised rows")
+    weight, _ = _weight(module, call)
+    return described_as("Embedding", module, replace(call, read=lambda name: weight))
+
+
+@describes(f"{_PLACE}.quant_eltwise.QuantEltwiseAdd", refuses=_refuses, several=True)
+def _add(module: Any, call: Call) -> Description:
+    steps = Steps()
+    both = [_put(steps, call.arguments[name], module.input_quant, call) for name in ("input", "other")]
+    return Description(steps.ended(_put(steps, steps.put(ops.Add(), *both), module.output_quant, call)))
