@@ -1,0 +1,44 @@
+"""HGQ2: Keras 3 layers whose inputs, weights and outputs go through fixed point with bits of its own for every element.
+
+A layer is described as the layer of Keras that it extends, between the quantizers of its input and its output; only how a weight is
+read differs. The quantizers are arithmetic of our own (``probe.ops``). HGQ2 installs a package `qkeras` over QKeras': the two cannot
+be in one environment.
+"""
+
+from typing import Any
+
+import keras
+from hgq.quantizer import Quantizer
+
+from probe.layer import Weight
+
+from ..keras.description import Reader, array_of, read_variable
+from . import attention, folded, layers  # noqa: F401 (they register their layers)
+from .quantizers import quantized
+
+__all__ = ["custom_objects", "reader"]
+
+
+def custom_objects() -> dict[str, Any]:
+    """What Keras must be told to load a model: nothing, since importing hgq registers its classes."""
+    return {}
+
+
+def reader(layer: Any) -> Reader:
+    """How the variables of a layer become weights: through the quantizer of that name."""
+    plain = read_variable(keras)
+    pairs = (("_kernel", "_kq"), ("bias", "_bq"))
+    owners = {
+        id(getattr(one, name)): getattr(one, quantizer)
+        for one in layer._flatten_layers()
+        for name, quantizer in pairs
+        if getattr(one, name, None) is not None and isinstance(getattr(one, quantizer, None), Quantizer)
+    }
+
+    def read(name: str, variable: Any, dtype: str | None) -> Weight:
+        if id(variable) not in owners:
+            return plain(name, variable, dtype)
+        stored = array_of(variable, keras)
+        return quantized(Weight(name, stored, stored), owners[id(variable)])
+
+    return read
