@@ -13,10 +13,13 @@ from hgq.quantizer import Quantizer
 from probe.layer import Weight
 
 from ..keras.description import Reader, array_of, read_variable
-from . import attention, folded, layers  # noqa: F401 (they register their layers)
+from . import attention, folded, layers, recurrent  # noqa: F401 (they register their layers)
 from .quantizers import quantized
 
 __all__ = ["custom_objects", "reader"]
+
+_QUANTIZER_OF = {"_kernel": "_kq", "kernel": "_kq", "recurrent_kernel": "_rkq", "bias": "_bq"}
+"""Attribute of a layer that holds a variable -> the one that holds its quantizer."""
 
 
 def custom_objects() -> dict[str, Any]:
@@ -27,11 +30,10 @@ def custom_objects() -> dict[str, Any]:
 def reader(layer: Any) -> Reader:
     """How the variables of a layer become weights: through the quantizer of that name."""
     plain = read_variable(keras)
-    pairs = (("_kernel", "_kq"), ("bias", "_bq"))
     owners = {
         id(getattr(one, name)): getattr(one, quantizer)
         for one in layer._flatten_layers()
-        for name, quantizer in pairs
+        for name, quantizer in _QUANTIZER_OF.items()
         if getattr(one, name, None) is not None and isinstance(getattr(one, quantizer, None), Quantizer)
     }
 

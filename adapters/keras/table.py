@@ -154,9 +154,10 @@ _FAMILIES = {
         f"hgq.{name}"
         for name in (
             "QAdd QAffinedUnaryFunctionLUT QAveragePooling1D QAveragePooling2D QAveragePooling3D QAveragePow2 QBatchNormDense "
-            "QBatchNormalization QConv1D QConv2D QConv3D QDense QDot QEinsum QEinsumDense QEinsumDenseBatchnorm "
-            "QGlobalAveragePooling1D QGlobalAveragePooling2D QGlobalAveragePooling3D QGlobalMaxPooling1D QGlobalMaxPooling2D "
-            "QGlobalMaxPooling3D QMaxPooling1D QMaxPooling2D QMaxPooling3D QMaximum QMeanPow2 QMinimum QMultiply QSoftmax QSubtract "
+            "QBatchNormalization QConv1D QConv2D QConv3D QDense QDot QEinsum QEinsumDense QEinsumDenseBatchnorm QGRU "
+            "QGRUCell QGlobalAveragePooling1D QGlobalAveragePooling2D QGlobalAveragePooling3D QGlobalMaxPooling1D QGlobalMaxPooling2D "
+            "QGlobalMaxPooling3D QMaxPooling1D QMaxPooling2D QMaxPooling3D QMaximum QMeanPow2 QMinimum QMultiply QSimpleRNN QSimpleRNNCell QSoftmax "
+            "QSubtract "
             "QSum QUnaryFunctionLUT Quantizer"
         ).split()
     ),
