@@ -13,12 +13,19 @@ from hgq.quantizer import Quantizer
 from probe.layer import Weight
 
 from ..keras.description import Reader, array_of, read_variable
-from . import attention, folded, layers, recurrent  # noqa: F401 (they register their layers)
+from . import attention, folded, layers, recurrent, softmax, spiking, tables  # noqa: F401 (they register their layers)
 from .quantizers import quantized
 
 __all__ = ["custom_objects", "reader"]
 
-_QUANTIZER_OF = {"_kernel": "_kq", "kernel": "_kq", "recurrent_kernel": "_rkq", "bias": "_bq"}
+_QUANTIZER_OF = {
+    "_kernel": "_kq",
+    "kernel": "_kq",
+    "recurrent_kernel": "_rkq",
+    "bias": "_bq",
+    "lif_beta": "_beta_q",
+    "graded_spikes_factor": "_graded_spikes_factor_q",
+}
 """Attribute of a layer that holds a variable -> the one that holds its quantizer."""
 
 

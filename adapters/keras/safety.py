@@ -35,9 +35,7 @@ TFMOT = frozenset(
 """Classes of TensorFlow Model Optimization: its wrappers, how they quantise, and when they prune."""
 
 _HGQ = frozenset(name.partition(".")[2] for name in DESCRIBED if name.startswith("hgq.")) | frozenset(
-    "ATan Constant DefaultBitwidthMapper HardSigmoidConfig HardTanhConfig LIFCell Max Min MinMax MonoL1 QConvT1D QConvT2D QDenseT "
-    "QEinsumDenseT QGRU QGRUCell QLIF QLIFCell QLinformerAttention QLinformerAttentionT QMultiHeadAttention QMultiHeadAttentionT QRNN "
-    "QSALTAttention QSimpleRNN QSimpleRNNCell QSimpleSNN QSimpleSNNCell QuantizerConfig SpikingNeuralCell".split()
+    "ATan Constant DefaultBitwidthMapper HardSigmoidConfig HardTanhConfig Max Min MinMax MonoL1 QRNN QuantizerConfig".split()
 )
 """Classes of HGQ2, which Keras registers as "hgq>QDense"."""
 
