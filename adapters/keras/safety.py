@@ -37,7 +37,7 @@ TFMOT = frozenset(
 _HGQ = frozenset(name.partition(".")[2] for name in DESCRIBED if name.startswith("hgq.")) | frozenset(
     "ATan Constant DefaultBitwidthMapper HardSigmoidConfig HardTanhConfig Max Min MinMax MonoL1 QRNN QuantizerConfig".split()
 )
-"""Classes of HGQ2, which Keras registers as "hgq>QDense"."""
+"""Classes of HGQ2, which Keras registers as "hgq>QDense", two of them as "hgq2>QConvT1D"."""
 
 _LAYERS = frozenset(
     "Functional InputLayer Model Sequential "
@@ -139,7 +139,8 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
         return "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
     if registered in (None, kind) and (module in _OPERATION_MODULES or (found.compiled and module in _TRAINING_MODULES)):
         return ""
-    if _root(module) == "hgq" and kind.removeprefix("hgq>") in _HGQ and registered in (None, f"hgq>{kind.removeprefix('hgq>')}"):
+    own = kind.rpartition(">")[2]
+    if _root(module) == "hgq" and own in _HGQ and {kind, registered} <= {None, own, f"hgq>{own}", f"hgq2>{own}"}:
         return ""
     if kind in _DATA or (kind in _CLASSES and registered in (None, kind) and _root(module) in (None, *ROOTS)):
         return ""
