@@ -145,13 +145,10 @@ def attention():
         [query, value],
         [
             *QMultiHeadAttention(2, 3)(query, masked, return_attention_scores=True),
-            QMultiHeadAttention(3, 2, value_dim=5, fuse="qkv")(query, query, use_causal_mask=True),
-            QMultiHeadAttention(2, 3, stable_softmax=False, use_bias=False)(query, value),
+            QMultiHeadAttention(3, 2, value_dim=5, fuse="qkv", stable_softmax=False, use_bias=False)(query, query, use_causal_mask=True),
             QMultiHeadAttentionT(2, 3, d_hl=1, batch_norm=True)(query, value),
-            QLinformerAttention(2, 3, 4)(query, value),
             QLinformerAttention(2, 3, 4, share_kv_proj=True)(query, query),
             QLinformerAttentionT(2, 3, 4, n_hl=0)(query, value),
-            QSALTAttention(2, 3, 4)(query, value),
             QSALTAttention(2, 3, 4, cluster_k_proj=True, cluster_v_proj=True, conv_size=0)(query, value),
         ],
     )

@@ -92,6 +92,10 @@ class FixedPoint(Elementwise):
         moved = np.zeros(x.shape) if plain else precision.unit * self._added(x)
         moved = moved if slack is None else moved + slack
         wander = spread(self.f, x, y, np.broadcast_to(moved, x.shape)) if moved.any() else np.zeros(y.shape)
+        if self.overflow == "WRAP":
+            # What moves by half a turn or more may end anywhere.
+            low, high = self.limits()
+            wander = np.where(2 * moved >= high - low, np.maximum(wander, high - low), wander)
         return (wander + precision.tiny,)
 
     def emit(self, graph, *inputs):
