@@ -26,8 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 DENSE = {"kernel": "_kq", "bias": "_bq"}
 CELL = {"cell": {"kernel": "_kq", "recurrent_kernel": "_rkq", "bias": "_bq"}}
-PROJECTIONS = {f"_{name}_dense": {f"{name}/kernel": "_kq", f"{name}/bias": "_bq"} for name in ("query", "value")}
-HEADS = {"_key_dense": {"key/kernel": "_kq"}, **PROJECTIONS, "_output_dense": {"attention_output/kernel": "_kq"}}
+PARTS = {"query": "kernel", "key": "kernel", "value": "bias", "output": "kernel"}
+HEADS = {f"_{part}_dense": {f"{part.replace('output', 'attention_output')}/{name}": DENSE[name]} for part, name in PARTS.items()}
 SHORTENED = {"_lin_k_proj": {"lin_key/kernel": "_kq"}, "_lin_v_proj": {"lin_value/kernel": "_kq"}}
 FACTOR = {"graded_spikes_factor": "_graded_spikes_factor_q"}
 
@@ -37,9 +37,9 @@ CASES = {
     "QGRU": (lambda: QGRU(3, return_sequences=True), (4, 3), CELL),
     "QGRU before": (lambda: QGRU(3, reset_after=False), (4, 3), CELL),
     "QSimpleRNN": (lambda: QSimpleRNN(3, return_sequences=True), (4, 3), CELL),
-    "QMultiHeadAttention": (lambda: QMultiHeadAttention(2, 3), (5, 4), HEADS),
-    "QLinformerAttention": (lambda: QLinformerAttention(2, 3, 5), (6, 4), {**SHORTENED, "_key_dense": HEADS["_key_dense"]}),
-    "QSALTAttention": (lambda: QSALTAttention(2, 3, 5), (6, 4), {"conv": {"conv/kernel": "_kq"}}),
+    "QMultiHeadAttention": (lambda: QMultiHeadAttention(2, 3), (4, 3), HEADS),
+    "QLinformerAttention": (lambda: QLinformerAttention(2, 2, 3), (4, 3), SHORTENED),
+    "QSALTAttention": (lambda: QSALTAttention(2, 2, 3), (4, 3), {"conv": {"conv/kernel": "_kq"}}),
     "QLIF": (lambda: QLIF(4, beta=0.7, graded_spikes_factor=1.3, return_sequences=True), (6, 4), {"cell": {"beta": "_beta_q", **FACTOR}}),
     "QSimpleSNN": (lambda: QSimpleSNN(4, graded_spikes_factor=1.3, return_sequences=True), (6, 4), {"cell": FACTOR}),
 }
