@@ -44,9 +44,11 @@ from hgq.layers import (
 )
 from hgq.layers.attn import QSALTAttention
 from hgq.layers.rnn import QGRUCell, QSimpleRNNCell
+from hgq.layers.snn import LIFCell, QLIFCell, QSimpleSNNCell, SpikingNeuralCell
 from hgq.quantizer import QuantizerConfig
+from qkeras.quantizers import quantized_bits
 
-__all__ = ["MODELS", "arrays", "drawn", "floats", "values"]
+__all__ = ["MODELS", "alone", "arrays", "drawn", "floats", "values"]
 
 _DRAWN = ("kernel", "recurrent_kernel", "bias", "bn_gamma", "bn_beta", "gamma", "beta", "scale", "moving_mean")
 
@@ -186,3 +188,34 @@ def spiking():
 
 MODELS = (images, sequences, volumes, recurrent, attention, tables, spiking)
 """Those that HGQ2 can save and load again."""
+
+
+def _built(layer, shape):
+    layer.build((None, *shape))
+    return layer
+
+
+def _alone():
+    """(layer, shapes of the inputs, what makes its call's arguments of them) of layers that a model above does not hold."""
+    one, several = (lambda x: ((x,), {})), {"return_sequences": True}
+    activation = _built(Quantizer(QuantizerConfig("kif", "datalane")), (4,))
+    bits = {"kq_conf": quantized_bits(4, 1, alpha=0.5), "bq_conf": quantized_bits(5, 1, keep_negative=False)}
+    yield QDense(4, activation=activation), [(5,)], one
+    yield QDense(4, iq_conf=quantized_bits(6, 2, symmetric=1, alpha="trainable_po2"), **bits), [(5,)], one
+    yield keras.layers.TimeDistributed(QDense(3)), [(6, 4)], one
+    yield keras.layers.Bidirectional(QGRU(3, **several)), [(6, 4)], one
+    yield QSimpleRNN(3, **several), [(6, 4), (3,)], lambda x, state: ((x,), {"initial_state": state})
+    yield QLIF(4, **several), [(6, 4), (4,)], lambda x, state: ((x,), {"initial_state": state})
+    for cell in (QGRUCell(4), QSimpleRNNCell(4), QLIFCell(4), QSimpleSNNCell(4), LIFCell(4, beta=0.6), SpikingNeuralCell(4)):
+        yield cell, [(4,), (4,)], lambda x, state: ((x, [state]), {})
+    yield QMultiHeadAttention(2, 3), [(6, 4), (6, 6)], lambda x, mask: ((x,), {"attention_mask": mask})
+    yield QMultiHeadAttention(2, 3, attention_axes=(1, 2)), [(3, 2, 4)], one
+    yield QSoftmax(), [(6, 4), (6, 4)], lambda x, mask: ((x,), {"mask": mask})
+
+
+def alone():
+    """(name, model of one layer) of each."""
+    for layer, shapes, called in _alone():
+        given = [keras.Input(shape) for shape in shapes]
+        args, kwargs = called(*given)
+        yield layer.name, keras.Model(given, layer(*args, **kwargs))

@@ -10,13 +10,14 @@ from typing import Any
 import keras
 from hgq.quantizer import Quantizer
 
-from probe.layer import Weight
+from probe.errors import Undescribed
+from probe.layer import Step, Weight
 
-from ..keras.description import Reader, array_of, read_variable
+from ..keras.description import Call, Reader, array_of, read_variable
 from . import attention, folded, layers, recurrent, softmax, spiking, tables  # noqa: F401 (they register their layers)
-from .quantizers import quantized
+from .quantizers import quantized, quantizer_ops
 
-__all__ = ["custom_objects", "reader"]
+__all__ = ["custom_objects", "quantized_activation_steps", "reader"]
 
 _QUANTIZER_OF = {
     "_kernel": "_kq",
@@ -32,6 +33,13 @@ _QUANTIZER_OF = {
 def custom_objects() -> dict[str, Any]:
     """What Keras must be told to load a model: nothing, since importing hgq registers its classes."""
     return {}
+
+
+def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
+    """The steps of what HGQ2 has and a layer takes for its activation."""
+    if not isinstance(activation, Quantizer):
+        raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")
+    return tuple(Step(op) for op in quantizer_ops(activation, "its activation is"))
 
 
 def reader(layer: Any) -> Reader:

@@ -42,13 +42,18 @@ def quantizer_ops(quantizer: Any, where: str) -> tuple[ops.Op, ...]:
 
 def _op(inner: Any, where: str) -> ops.Op:
     def bits(name: str) -> np.ndarray:
-        return np.rint(array_of(getattr(inner, name), keras).astype(np.float64))
+        held = getattr(inner, name)
+        array = array_of(held, keras) if isinstance(held, keras.Variable) else keras.ops.convert_to_numpy(held)
+        return np.rint(array.astype(np.float64))
 
-    if type(inner) is FloatPointQuantizer:
+    kind = type(inner)
+    if f"{kind.__module__}.{kind.__name__}" == "qkeras.quantizers.frozen_quantizer.FrozenFixedPointQuantizer":
+        kind = FixedPointQuantizerKBI  # HGQ2's own `qkeras` holds its bits as constants
+    if kind is FloatPointQuantizer:
         return ops.MiniFloat(bits("_m"), bits("_e"), bits("_e0"))
-    if type(inner) not in (FixedPointQuantizerKBI, FixedPointQuantizerKIF):
-        raise Undescribed(f"{where} {type(inner).__name__}, a quantizer without a description")
-    by_bits = type(inner) is FixedPointQuantizerKBI
+    if kind not in (FixedPointQuantizerKBI, FixedPointQuantizerKIF):
+        raise Undescribed(f"{where} {kind.__name__}, a quantizer without a description")
+    by_bits = kind is FixedPointQuantizerKBI
     rounding, overflow = inner.round_mode.removeprefix("S_"), inner.overflow_mode
     if overflow not in _OVERFLOWS:
         raise Undescribed(f"{where} a quantizer of overflow mode {overflow}, which has no description")

@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from hgq.layers import QDense
+from hgq.layers import QGRU, QLIF, QDense
 from hgq.quantizer import QuantizerConfig
-from hgq_cases import MODELS, arrays, drawn, of_floats, values
+from hgq_cases import MODELS, alone, arrays, drawn, of_floats, values
+from qkeras.quantizers import quantized_bits
 
 import probe
 from probe.errors import NotTrusted
@@ -56,6 +57,42 @@ def test_every_layer_agrees_out_of_a_file_too_and_nothing_is_written(build, tmp_
     assert len(told) > (len(model.operations) - len(model.inputs)) / 2
     for one, other in zip(values(model), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_layers_alone_agree():
+    """In wrappers, with initial states and masks, cells by themselves, and configured through HGQ2's own `qkeras`."""
+    for name, model in alone():
+        drawn(model, 2)
+        first, *rest = arrays(model)
+        x = [first, *((one > 0).astype(np.float32) if one.ndim == 3 else one for one in rest)]  # a mask, or a state
+        before = values(model)
+        report = probe.check(model, name, x)
+        assert report.verdict == "agree", str(report)
+        assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
+        for one, other in zip(values(model), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_stateful_layer_begins_where_it_ended():
+    x = np.random.default_rng(0).normal(size=(3, 6, 4)).astype(np.float32)
+    for layer in (QGRU(3, stateful=True), QLIF(4, stateful=True, return_sequences=True)):
+        data = keras.Input(batch_shape=x.shape)
+        model = drawn(keras.Model(data, layer(data)))
+        fresh = probe.check(model, layer.name, x)
+        model(x)
+        held = probe.check(model, layer.name, x)
+        assert fresh.ok and held.ok
+        assert (fresh.outputs["numpy"] != held.outputs["numpy"]).any()
+
+
+def test_quantizers_of_hgq2s_own_qkeras_are_read_from_a_file(tmp_path):
+    data = keras.Input((5,))
+    layer = QDense(4, name="l", kq_conf=quantized_bits(4, 1, alpha=0.5), bq_conf=quantized_bits(5, 1))
+    model = keras.Model(data, layer(data))
+    model.save(tmp_path / "model.keras")
+    report = probe.check(tmp_path / "model.keras", "l")
+    assert report.ok, str(report)
+    np.testing.assert_array_equal(report.weights["kernel"].effective, keras.ops.convert_to_numpy(layer.qkernel))
 
 
 def test_an_activation_of_the_users_own_in_a_file_is_not_trusted(tmp_path):
