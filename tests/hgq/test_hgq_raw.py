@@ -1,5 +1,6 @@
 """Stored weights in place of the quantised ones, planted in HGQ2 itself: each diverges, and is named with the weight concerned."""
 
+import operator
 from unittest import mock
 
 import keras
@@ -93,6 +94,25 @@ def test_each_stored_weight_is_named(case):
         assert f"the stored {name} " in report.findings[0].claim
     for one, other in zip(values(layer), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+LANES = {"QGRU": ("cell._sq", "cell._praq", "cell._paq"), "QLinformerAttention": ("_output_dense._iq", "_softmax._oq")}
+
+
+@pytest.mark.parametrize("case", LANES)
+def test_a_lane_rounded_otherwise_diverges(case):
+    """Sums on grids are exact: ties between levels are no excuse, however many quantizers follow one another."""
+    layer, x, _ = made(case)
+    for variable in layer.variables:
+        if variable.path.endswith("/f"):
+            variable.assign(np.full(variable.shape, 5.0))
+    for path in LANES[case]:
+        inner = operator.attrgetter(path)(layer).quantizer
+        with mock.patch.object(inner.stateless_quantizer, "round_fn", keras.ops.floor):
+            wrong = keras.ops.convert_to_numpy(layer(*given(layer, x)))
+        report = probe.check(layer, layer.name, given=given(layer, x), expected=wrong)
+        assert report.comparisons["framework", "numpy"].ok
+        assert (report.outputs["framework"] != wrong).any() and report.verdict == "diverge", path
 
 
 def test_weights_inside_tables_are_used_as_they_are_stored():
