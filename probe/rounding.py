@@ -18,6 +18,7 @@ further: where an element exceeds six of these, ``settle`` gathers its true term
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ __all__ = [
     "SIGMAS",
     "Precision",
     "allowances",
+    "carry",
     "of_partial_sums",
     "of_sums",
     "precision_of",
@@ -146,7 +148,8 @@ def allowances(
     ``look`` names a step and the indices of those of its elements whose true partial sums are to decide.
     """
     arrived: list[np.ndarray | None] = [precision.unit * np.abs(x) if precision.casts and x.dtype.kind == "f" else None for x in inputs]
-    carried: list[tuple[np.ndarray, ...]] = []
+    carried: list[tuple[np.ndarray | None, ...]] = []
+    grids = any(step.op.on_grid for step in steps)
     for position, step in enumerate(steps):
         sources = step.sources(position)
         given = [_pick(ref, inputs, values) for ref in sources]
@@ -155,8 +158,24 @@ def allowances(
             slacks = [slack if slack is None else slack.astype(np.float64, copy=False) for slack in slacks]
         where = look[1] if look is not None and look[0] == position else None
         with np.errstate(all="ignore"):
-            carried.append(step.op.allowance(given, slacks, values[position], precision, where))
-    return carried[-1]
+            carried.append(carry(step.op, given, slacks, values[position], precision, grids, where))
+    return tuple(np.zeros(y.shape) if one is None else one for y, one in zip(values[-1], carried[-1], strict=True))
+
+
+def carry(
+    op: Any,
+    given: Sequence[np.ndarray],
+    slacks: Sequence[np.ndarray | None],
+    outputs: Sequence[np.ndarray],
+    precision: Precision,
+    grids: bool,
+    where: tuple[np.ndarray, ...] | None = None,
+) -> tuple[np.ndarray | None, ...]:
+    """The allowance of one op; with ``grids`` None for outputs that are exact, since all they are made of is."""
+    if grids and all(slack is None for slack in slacks) and op.exact(given, precision):
+        return (None,) * len(outputs)
+    made = op.allowance(given, slacks, outputs, precision, where)
+    return tuple(one if one.any() else None for one in made) if grids else made
 
 
 def settle(

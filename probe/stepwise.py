@@ -11,7 +11,7 @@ import numpy as np
 
 from probe.layer import Ref, Step
 from probe.ops import Outputs, Pad, Rearrangement, Recurrence
-from probe.rounding import Precision, Values
+from probe.rounding import Precision, Values, carry
 
 __all__ = ["follow", "remembers"]
 
@@ -34,10 +34,12 @@ def follow(
     arrived: list[np.ndarray | None] = [precision.unit * np.abs(x) if precision.casts and x.dtype.kind == "f" else None for x in inputs]
     path: list[Arrays] = []
     slacks: list[tuple[np.ndarray | None, ...]] = []
+    grids = any(step.op.on_grid for step in steps)
 
     def picked(refs: tuple[Ref, ...], first: Sequence[Any], later: Sequence[Any]) -> list[Any]:
         return [first[ref.index] if ref.step < 0 else later[ref.step][ref.index] for ref in refs]
 
+    slack: tuple[np.ndarray | None, ...]
     for position, step in enumerate(steps):
         refs = step.sources(position)
         given, offs = picked(refs, inputs, path), picked(refs, arrived, slacks)
@@ -47,7 +49,7 @@ def follow(
             else:
                 same = all(one is other for one, other in zip(given, picked(refs, inputs, values), strict=True))
                 now = tuple(values[position]) if same else step.op.run(*given)
-                slack = step.op.allowance(given, offs, now, precision)
+                slack = carry(step.op, given, offs, now, precision, grids)
         path.append(now)
         slacks.append(slack)
     return path[-1], tuple(np.zeros(y.shape) if one is None else one for y, one in zip(path[-1], slacks[-1], strict=True))

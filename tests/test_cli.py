@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,24 @@ def test_a_broken_file_is_one_sentence(probe, tmp_path, make, name, options):
     assert err.startswith("probe: ")
     assert err.count("\n") == 1
     assert name in err
+
+
+def test_a_file_of_hgq2_without_hgq2_is_one_sentence(probe, tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(KERAS) as given, zipfile.ZipFile(path, "w") as made:
+        for name in given.namelist():
+            content = given.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                layer = next(one for one in config["config"]["layers"] if one["class_name"] == "Dense")
+                layer |= {"class_name": "QDense", "module": "hgq.layers.core.dense", "registered_name": "hgq>QDense"}
+                content = json.dumps(config).encode()
+            made.writestr(name, content)
+    assert probe(path)[0] == 0  # the list needs no framework
+    status, out, err = probe(path, "--all")
+    assert (status, out) == (2, "")
+    assert err.startswith("probe: this model needs hgq (No module named 'hgq") and err.count("\n") == 1
+    assert err.endswith(": in an environment without QKeras, whose package hgq2 overwrites, pip install 'layerprobe[hgq]'\n")
 
 
 @pytest.mark.parametrize(

@@ -252,5 +252,5 @@ def _holds_first(value: Any) -> bool:
 _UNDERSTOOD: dict[str, frozenset[str]] = {}
 """Class name -> the arguments of ``call`` beside the first that its function looks at."""
 
-_IGNORES_MASK = ("BatchNormalization", "QBatchNormalization")
+_IGNORES_MASK = ("BatchNormalization", "QBatchNormalization", "hgq.QBatchNormalization")
 """Classes whose ``call`` takes a mask and looks at it in training only."""

@@ -22,7 +22,7 @@ from probe.layer import Layer
 
 from .hdf5 import Read, Unusual, shapes
 from .left_out import FOLLOWED
-from .safety import QKERAS, TFMOT, objects
+from .safety import OF_HGQ2, QKERAS, TFMOT, objects
 from .table import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
 __all__ = ["File", "listing", "read"]
@@ -64,6 +64,7 @@ class File:
     def quantised(self) -> bool:
         """Whether it holds layers or quantizers of QKeras."""
         values = [found.value for found in objects(self.config)]
+        values = [value for value in values if value.get("registered_name") not in OF_HGQ2]
         # keras.ops has operations of the same names, such as Clip.
         return any(
             (value["class_name"] in QKERAS and not str(value.get("module")).startswith(("keras.src.ops.", "hgq.")))

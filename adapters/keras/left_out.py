@@ -36,6 +36,17 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "Wrapper": _BASE,
     },
     "qkeras": {},
+    "hgq": {
+        "MultipleQuantizers": "a part of the layers around it, which are described with it",
+        "QBaseConv": _BASE,
+        "QBasePooling": _BASE,
+        "QConvTBase": _BASE,
+        "QLayerBase": _BASE,
+        "QLayerBaseMultiInputs": _BASE,
+        "QLayerBaseSingleInput": _BASE,
+        "QMerge": _BASE,
+        "QRNN": _BASE,
+    },
 }
 """Package -> class name -> the reason."""
 

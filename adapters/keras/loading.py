@@ -17,7 +17,12 @@ from probe.errors import CannotOpen, MissingExtra
 from .files import File
 from .table import ADAPTERS
 
-__all__ = ["framework", "imported", "load", "package", "qkeras", "quiet"]
+__all__ = ["OF_HGQ2", "framework", "imported", "load", "package", "qkeras", "quiet"]
+
+OF_HGQ2 = (
+    "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which overwrites it: "
+    "in an environment without hgq2, pip install 'layerprobe[qkeras]'"
+)
 
 
 def framework(namespace: str, quantised: bool = False) -> Any:
@@ -32,6 +37,8 @@ def framework(namespace: str, quantised: bool = False) -> Any:
             if quantised:
                 qkeras()
         except ImportError as error:
+            if quantised and _installed("hgq"):
+                raise MissingExtra(f"this model needs QKeras, but {OF_HGQ2}") from None
             raise MissingExtra(f"this model needs {error.name or namespace} ({error}): pip install 'layerprobe[{extra}]'") from None
     if namespace == "keras" and not module.__version__.startswith("3"):
         raise MissingExtra(f"this model needs Keras 3, and keras {module.__version__} is installed: pip install 'layerprobe[keras]'")
@@ -53,8 +60,11 @@ def qkeras() -> Any:
     return adapter
 
 
-_EXTRAS = {"hgq": "hgq", "tensorflow_model_optimization": "tfmot"}
-"""Package -> the extra that installs it."""
+_EXTRAS = {
+    "hgq": "in an environment without QKeras, whose package hgq2 overwrites, pip install 'layerprobe[hgq]'",
+    "tensorflow_model_optimization": "pip install 'layerprobe[tfmot]'",
+}
+"""Package -> how it is installed."""
 
 
 def package(name: str) -> Any:
@@ -63,7 +73,7 @@ def package(name: str) -> Any:
         try:
             return importlib.import_module(ADAPTERS[name], __package__)
         except ImportError as error:
-            raise MissingExtra(f"this model needs {name} ({error}): pip install 'layerprobe[{_EXTRAS[name]}]'") from None
+            raise MissingExtra(f"this model needs {name} ({error}): {_EXTRAS[name]}") from None
 
 
 def _settings(namespace: str, quantised: bool) -> dict[str, str]:

@@ -4,7 +4,7 @@
 before. Stacked cells are layers one after the other: where a step is skipped, all of them skip it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +17,15 @@ from probe.layer import Description, Ref, weights_of
 
 from .activation import activation_steps
 from .conv import padding_pairs
-from .description import Call, described_class, describes
+from .description import Call, described_class, described_name, describes
 
-__all__ = ["Read", "recurrence"]
+__all__ = ["OWN_CELLS", "Made", "Read", "recurrence"]
+
+Made = tuple[tuple[ops.Op, ...], ops.Recurrence]
+"""What a cell's input goes through first, and the cell."""
+
+OWN_CELLS: dict[str, Callable[[Any, Call, str], Made]] = {}
+"""Cells of other packages, by what they are described under: (cell, call, prefix of its weights' names) -> the cell."""
 
 _CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell", "QSimpleRNNCell", "QLSTMCell", "QGRUCell")
 _LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "QSimpleRNN", "QLSTM", "QGRU")
@@ -92,7 +98,10 @@ def recurrence(
             "zero_masked": index == len(cells) - 1 and bool(getattr(layer, "zero_output_for_mask", False)),
         }
         named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
-        op = replace(_op(cell, call, named, spatial), **options)
+        before, made = _made(cell, call, named, spatial)
+        for one in before:
+            x = steps.put(one, x)
+        op = replace(made, **options)
         x = steps.put(op, x, *(() if mask is None else (mask,)), *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
     rank = len(shape)
@@ -159,13 +168,20 @@ def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
     return parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
 
 
-def _op(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> ops.Recurrence:
+def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> Made:
     """The op of a cell; its direction, mask and states are those of the layer around it."""
     if type(cell).__name__ not in _CELLS and not any(one.__name__ in _CELLS for one in type(cell).__mro__):
         raise Undescribed(f"its cell {type(cell).__name__} has no description")
     kind = _known(cell, _CELLS, call)
     if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
         raise Undescribed(f"its cell computes in {cell.compute_dtype}, the layer around it in {call.dtype}")
+    name = described_name(cell, call.watched)[0]
+    if name in OWN_CELLS:
+        return OWN_CELLS[name](cell, call, prefix)
+    return (), _op(cell, kind, call, prefix, spatial)
+
+
+def _op(cell: Any, kind: str, call: Call, prefix: str, spatial: tuple[int, ...]) -> ops.Recurrence:
     rank, ndim = 2 + len(spatial), 2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0)
     shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
     if kind.removeprefix("Q") != "SimpleRNNCell":
@@ -216,8 +232,10 @@ def _cell(layer: Any, call: Call) -> Description:
     x = steps.put(ops.Unsqueeze(axes=(0,)), x)
     for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):
         given, states = states[: _count(cell)], states[_count(cell) :]
-        op = replace(_op(cell, call, f"cells.{index}." if _stacked(layer) else ""), has_states=True)
-        x = steps.put(op, x, *given)
+        before, made = _made(cell, call, f"cells.{index}." if _stacked(layer) else "")
+        for one in before:
+            x = steps.put(one, x)
+        x = steps.put(replace(made, has_states=True), x, *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
     output = steps.put(ops.Squeeze(axes=(0,)), x)
     names = ("output", *(f"state {index}" for index in range(len(ended))))

@@ -12,7 +12,7 @@ from probe.errors import NotTrusted
 
 from .table import DESCRIBED, FUNCTIONS, ROOTS
 
-__all__ = ["QKERAS", "TFMOT", "objects", "refuse_code"]
+__all__ = ["OF_HGQ2", "QKERAS", "TFMOT", "objects", "refuse_code"]
 
 QKERAS = frozenset(
     "QActivation QAdaptiveActivation QAveragePooling2D QBatchNormalization QBidirectional QConv1D QConv2D QConv2DBatchnorm "
@@ -35,11 +35,12 @@ TFMOT = frozenset(
 """Classes of TensorFlow Model Optimization: its wrappers, how they quantise, and when they prune."""
 
 _HGQ = frozenset(name.partition(".")[2] for name in DESCRIBED if name.startswith("hgq.")) | frozenset(
-    "ATan Constant DefaultBitwidthMapper HardSigmoidConfig HardTanhConfig LIFCell Max Min MinMax MonoL1 QConvT1D QConvT2D QDenseT "
-    "QEinsumDenseT QGRU QGRUCell QLIF QLIFCell QLinformerAttention QLinformerAttentionT QMultiHeadAttention QMultiHeadAttentionT QRNN "
-    "QSALTAttention QSimpleRNN QSimpleRNNCell QSimpleSNN QSimpleSNNCell QuantizerConfig SpikingNeuralCell".split()
+    "ATan Constant DefaultBitwidthMapper HardSigmoidConfig HardTanhConfig Max Min MinMax MonoL1 QRNN QuantizerConfig".split()
 )
-"""Classes of HGQ2, which Keras registers as "hgq>QDense"."""
+"""Classes of HGQ2, which Keras registers as "hgq>QDense", two of them as "hgq2>QConvT1D"."""
+
+OF_HGQ2 = frozenset({"hgq/qkeras>quantized_bits"})
+"""What HGQ2's own `qkeras` registers: how a quantizer of HGQ2 is to be configured."""
 
 _LAYERS = frozenset(
     "Functional InputLayer Model Sequential "
@@ -141,7 +142,10 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
         return "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
     if registered in (None, kind) and (module in _OPERATION_MODULES or (found.compiled and module in _TRAINING_MODULES)):
         return ""
-    if _root(module) == "hgq" and kind.removeprefix("hgq>") in _HGQ and registered in (None, f"hgq>{kind.removeprefix('hgq>')}"):
+    own = kind.rpartition(">")[2]
+    if registered in OF_HGQ2 and registered == f"hgq/qkeras>{own}" and module == f"qkeras.quantizers.{own}":
+        return ""
+    if _root(module) == "hgq" and own in _HGQ and {kind, registered} <= {None, own, f"hgq>{own}", f"hgq2>{own}"}:
         return ""
     if kind in _DATA or (kind in _CLASSES and registered in (None, kind) and _root(module) in (None, *ROOTS)):
         return ""

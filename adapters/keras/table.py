@@ -153,11 +153,13 @@ _FAMILIES = {
     "..hgq": tuple(
         f"hgq.{name}"
         for name in (
-            "QAdd QAffinedUnaryFunctionLUT QAveragePooling1D QAveragePooling2D QAveragePooling3D QAveragePow2 QBatchNormDense "
-            "QBatchNormalization QConv1D QConv2D QConv3D QDense QDot QEinsum QEinsumDense QEinsumDenseBatchnorm "
-            "QGlobalAveragePooling1D QGlobalAveragePooling2D QGlobalAveragePooling3D QGlobalMaxPooling1D QGlobalMaxPooling2D "
-            "QGlobalMaxPooling3D QMaxPooling1D QMaxPooling2D QMaxPooling3D QMaximum QMeanPow2 QMinimum QMultiply QSoftmax QSubtract "
-            "QSum QUnaryFunctionLUT Quantizer"
+            "LIFCell QAdd QAffinedUnaryFunctionLUT QAveragePooling1D QAveragePooling2D QAveragePooling3D QAveragePow2 "
+            "QBatchNormDense QBatchNormalization QConv1D QConv2D QConv3D QConvT1D QConvT2D QDense QDenseT QDot QEinsum "
+            "QEinsumDense QEinsumDenseBatchnorm QEinsumDenseT QGRU QGRUCell QGlobalAveragePooling1D QGlobalAveragePooling2D "
+            "QGlobalAveragePooling3D QGlobalMaxPooling1D QGlobalMaxPooling2D QGlobalMaxPooling3D QLIF QLIFCell "
+            "QLinformerAttention QLinformerAttentionT QMaxPooling1D QMaxPooling2D QMaxPooling3D QMaximum QMeanPow2 QMinimum "
+            "QMultiHeadAttention QMultiHeadAttentionT QMultiply QSALTAttention QSimpleRNN QSimpleRNNCell QSimpleSNN "
+            "QSimpleSNNCell QSoftmax QSubtract QSum QUnaryFunctionLUT Quantizer SpikingNeuralCell"
         ).split()
     ),
     "..qkeras": (

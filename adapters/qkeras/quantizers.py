@@ -18,13 +18,12 @@ from probe import ops
 from probe.errors import MissingExtra, Undescribed
 from probe.layer import Grid
 
+from ..keras.loading import OF_HGQ2
+
 __all__ = ["effective", "function_ops", "grid_of", "quantizer_ops", "settled"]
 
 if not hasattr(qkeras, "QDense"):
-    raise MissingExtra(
-        "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which overwrites it: "
-        "in an environment without hgq2, pip install 'layerprobe[qkeras]'"
-    )
+    raise MissingExtra(OF_HGQ2)
 
 # QKeras 0.9.0 calls names that TensorFlow has moved; with them its recurrent and transposed layers run as they are.
 for _module, _name, _moved in (

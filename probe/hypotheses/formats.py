@@ -54,7 +54,7 @@ def summing(case: Case) -> list[tuple[int, Sum]]:
 def narrow_weights(case: Case, name: str, way: str, bias: bool) -> Steps:
     arrays = {}
     for _, op in summing(case):
-        for weight in (op.weight, op.bias if bias else None):  # type: ignore[attr-defined]
+        for weight in (getattr(op, "weight", None), getattr(op, "bias", None) if bias else None):
             if weight is not None:
                 arrays[weight.name] = narrowed(weight.effective, name, way)
     return case.with_weights(arrays)

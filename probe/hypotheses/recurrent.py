@@ -144,7 +144,10 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
 
             def change(op: Any, field: str = field, function: ops.Op = function) -> Any:
                 have = getattr(op, field, None)
-                return None if have is None or _alike(have, function) else replace(op, **{field: function})
+                if have is None or _alike(have, function):
+                    return None
+                own = {"reset_activation": None} if field == "recurrent_activation" and isinstance(op, ops.GRU) else {}
+                return replace(op, **{field: function}, **own)
 
             for steps, where in _changed(case, change):
                 have = next(getattr(op, field) for _, op in case.having(ops.Recurrence) if hasattr(op, field))

@@ -96,6 +96,13 @@ class Op:
         """How far each output may be off by rounding here, and by the slack that the inputs arrive with."""
         raise NotImplementedError
 
+    on_grid: ClassVar[bool] = False
+    """Whether outputs are multiples of powers of two, of which what follows may be exact."""
+
+    def exact(self, inputs: Sequence[np.ndarray], precision: Precision) -> bool:
+        """Whether nothing is rounded here, whatever the order: asked only where inputs are on a grid and exact."""
+        return False
+
     def says(self, inputs: Sequence[np.ndarray]) -> str:
         """What one output is made of, in words for the report; empty where the op's name says it."""
         return ""

@@ -13,6 +13,10 @@ class Chain(Op):
 
     parts: tuple[Op, ...]
 
+    @property
+    def on_grid(self) -> bool:  # type: ignore[override]
+        return any(part.on_grid for part in self.parts)
+
     def says(self, inputs):
         return ", then ".join(type(part).__name__ for part in self.parts)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Elementwise
+from probe.ops.exact import held
 from probe.ops.quantize import Mixing
 from probe.ops.through import emit_capped, emit_round, flush, like, round_through
 
@@ -26,6 +27,13 @@ class Affine(Elementwise):
 
     def scale(self, x, y):
         return np.abs(x * self.gain) + abs(self.offset)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (own,), slack = super().allowance(inputs, slacks, outputs, precision, where), slacks[0]
+        if not held(np.array([self.gain, self.offset]), precision).all():
+            return (own,)
+        exact = held(inputs[0] * self.gain, precision) & held(outputs[0], precision)
+        return (np.where(exact, 0.0 if slack is None else abs(self.gain) * slack, own),)
 
     def emit(self, graph, *inputs):
         return (graph.op("Add", graph.op("Mul", inputs[0], graph.const(self.gain)), graph.const(self.offset)),)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Elementwise, spread
+from probe.ops.exact import held
 from probe.ops.through import emit_flush, flush
+from probe.rounding import Precision
 
 __all__ = ["FixedPoint", "MiniFloat"]
 
@@ -29,6 +31,7 @@ class FixedPoint(Elementwise):
     overflow: str = "WRAP"
 
     pointwise = False
+    on_grid = True
 
     def step(self) -> np.ndarray:
         """The distance between two neighbouring levels, for each element or for all."""
@@ -89,10 +92,20 @@ class FixedPoint(Elementwise):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and self.overflow != "WRAP"
-        moved = np.zeros(x.shape) if plain else precision.unit * self._added(x)
+        moved = np.zeros(x.shape) if plain else np.where(self._halved(x, precision), 0.0, precision.unit * self._added(x))
         moved = moved if slack is None else moved + slack
         wander = spread(self.f, x, y, np.broadcast_to(moved, x.shape)) if moved.any() else np.zeros(y.shape)
-        return (wander + precision.tiny,)
+        if self.overflow == "WRAP":
+            # What moves by half a turn or more may end anywhere.
+            low, high = self.limits()
+            wander = np.where(2 * moved >= high - low, np.maximum(wander, high - low), wander)
+        return (np.where(wander > 0, wander + precision.tiny, 0.0),)
+
+    def _halved(self, x: np.ndarray, precision: Precision) -> np.ndarray:
+        """Where half a level added before rounding, and what wraps around, are exact."""
+        p = np.abs(x) / self.step()
+        wraps = (np.abs(x) - self.limits()[0] > 2.0**23 * self.step()) & (self.overflow == "WRAP")
+        return held(p + 0.5, precision) & held(0.5 - p, precision) & ~wraps
 
     def emit(self, graph, *inputs):
         x = emit_flush(graph, inputs[0])

@@ -10,6 +10,7 @@ from probe.layer import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import holds, narrows, powered, scale_of
+from probe.ops.exact import without_rounding
 
 __all__ = ["MatMul"]
 
@@ -57,6 +58,10 @@ class MatMul(Sum):
 
     weight: Weight
     bias: Weight | None
+
+    def exact(self, inputs, precision):
+        added = [] if self.bias is None else [self.bias.value]
+        return without_rounding([(self.weight.value.shape[0], [inputs[0], self.weight.value])], added, precision)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         out = _product(inputs[0], self.weight.value)

@@ -10,6 +10,7 @@ import numpy as np
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Rearrangement
+from probe.ops.exact import without_rounding
 
 __all__ = ["Add", "AddConstant", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
 
@@ -71,6 +72,9 @@ class Add(_Merge):
     function = np.add
     onnx = "Add"
 
+    def exact(self, inputs, precision):
+        return without_rounding([], inputs, precision)
+
 
 @dataclass(frozen=True, eq=False)
 class Sub(_Merge):
@@ -81,6 +85,9 @@ class Sub(_Merge):
 
     def account(self, inputs, outputs, at):
         return Account(tuple(_element(x, at, input=k, sign=-1.0 if k else 1.0) for k, x in enumerate(inputs)))
+
+    def exact(self, inputs, precision):
+        return without_rounding([], inputs, precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +116,9 @@ class Mul(_Merge):
                 rest = [np.abs(x) + (0 if other is None else other) for x, other in zip(inputs, slacks, strict=True)]
                 own = own + slack * reduce(np.multiply, rest[:k] + rest[k + 1 :], np.ones(()))
         return (own,)
+
+    def exact(self, inputs, precision):
+        return len(inputs) == 2 and without_rounding([(1, inputs)], (), precision)
 
 
 class _Choice(_Merge):
@@ -213,6 +223,9 @@ class AddConstant(Op):
     def origin(self, where, inputs):
         return where if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape) else None
 
+    def exact(self, inputs, precision):
+        return without_rounding([], [inputs[0], self.value.value], precision)
+
 
 @dataclass(frozen=True, eq=False)
 class MulConstant(Op):
@@ -239,3 +252,6 @@ class MulConstant(Op):
 
     def origin(self, where, inputs):
         return where if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape) else None
+
+    def exact(self, inputs, precision):
+        return without_rounding([(1, [inputs[0], self.value.value])], (), precision)

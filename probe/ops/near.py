@@ -9,6 +9,7 @@ import numpy as np
 from probe.ops.activation import Sigmoid, Tanh
 from probe.ops.base import Op, Sum
 from probe.ops.chain import Chain
+from probe.ops.exact import held, without_rounding
 from probe.ops.linear import MatMul
 from probe.rounding import Precision, of_partial_sums, of_sums
 
@@ -49,9 +50,15 @@ class Rounded:
     """The arithmetic of a precision: every operation rounds its result, and passes on what its operands are off by."""
 
     precision: Precision
+    grids: bool = False
+    """Whether numbers may be on grids of powers of two, so that sums may be exact."""
 
     def _rounded(self, value: np.ndarray, slack: np.ndarray) -> Near:
-        slack = slack + self.precision.unit * np.abs(value) + self.precision.tiny
+        own = self.precision.unit * np.abs(value) + self.precision.tiny
+        if self.grids:
+            exact = slack == 0
+            own = np.where(exact & held(value, self.precision), 0.0, own)
+        slack = slack + own
         return Near(value, np.where(np.isfinite(slack), slack, 0.0))
 
     def add(self, first: Near, second: Near) -> Near:
@@ -88,12 +95,12 @@ def summed(
 
     ``through`` applies a product to a whole sequence.
     """
-    held = [bias.reshape(-1, *(1,) * (parts[0][1].value.ndim - 3)) for bias in biases if bias is not None]
+    added = [bias.reshape(-1, *(1,) * (parts[0][1].value.ndim - 3)) for bias in biases if bias is not None]
     sharp = a.precision.certain
     total, sizes = np.zeros(()), np.zeros(())
-    for bias in held:
+    for bias in added:
         total, sizes = total + bias, sizes + (np.abs(bias) if sharp else np.square(bias))
-    count, incoming = len(held), np.zeros(())
+    count, incoming = len(added), np.zeros(())
     for op, x in parts:
         total = total + through(_plainly(op), x.value)
         sizes = sizes + (through(_plainly(_absolute(op)), np.abs(x.value)) if sharp else through(_squared(op), x.value))
@@ -105,7 +112,10 @@ def summed(
     else:
         own = of_sums(count, total, sizes, a.precision, owned=True)
         if a.precision.walks and all(isinstance(op, MatMul) for op, _ in parts):
-            own = np.maximum(own, _walked(parts, held, a.precision))
+            own = np.maximum(own, _walked(parts, added, a.precision))
+    if a.grids and not any(x.slack.any() for _, x in parts) and all(isinstance(op, MatMul) for op, _ in parts):
+        products = [(op.weight.value.shape[0], [x.value, op.weight.value]) for op, x in parts]  # type: ignore[attr-defined]
+        own = np.zeros(total.shape) if without_rounding(products, added, a.precision) else own
     return Near(total, np.where(np.isfinite(own), own, 0.0) + incoming)
 
 

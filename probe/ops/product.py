@@ -9,6 +9,7 @@ import numpy as np
 from probe.ops.account import Account, Terms
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import holds, powered, scale_of
+from probe.ops.exact import without_rounding
 from probe.rounding import of_partial_sums, of_sums
 
 __all__ = ["Einsum", "Product"]
@@ -38,6 +39,9 @@ class _Product(Sum):
 
     def squares(self, inputs):
         return self.of_squares(inputs)
+
+    def exact(self, inputs, precision):
+        return without_rounding([(self.terms_of(inputs, ()), inputs)], (), precision)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         # One rounding for every product after the first of a term.

@@ -61,6 +61,10 @@ class Recurrence(Op):
     state_count: ClassVar[int] = 1
 
     @property
+    def on_grid(self) -> bool:  # type: ignore[override]
+        return any(op.on_grid for op in (self.activation, self.state_quantizer) if op is not None)
+
+    @property
     def width(self) -> int:
         """The units of one gate."""
         return self.recurrent.value.shape[1] // len(self.gates)
@@ -186,7 +190,7 @@ class Recurrence(Op):
         states = Near.exactly(before)
         if len(x):
             states.slack[0] = begun[0].slack
-        a, rest, parts = Rounded(precision), tuple(begun[1:]), list[tuple[Near, ...]]()
+        a, rest, parts = Rounded(precision, self.on_grid), tuple(begun[1:]), list[tuple[Near, ...]]()
         states = self.near(a, states)
         many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
         for start in range(0, len(x), many):

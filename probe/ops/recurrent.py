@@ -171,12 +171,26 @@ class GRU(Gated):
 
     gates: str = "zrh"
     recurrent_activation: Op = field(default_factory=Sigmoid)
+    reset_activation: Op | None = None
+    """That of r, where it is not that of z (HGQ2)."""
     reset_after: bool = True
+    reset_quantizer: Op | None = None
+    """What the state's share of the candidate goes through: h U + b' before it is multiplied by r, or r h (HGQ2)."""
 
     onnx_gates = "zrh"
 
+    def fits(self):
+        return self.reset_activation is None and self.reset_quantizer is None
+
+    def _functions(self) -> tuple[Op, Op]:
+        """The activations of z and r."""
+        return self.recurrent_activation, self.reset_activation or self.recurrent_activation
+
+    def _bounded(self, x: np.ndarray) -> np.ndarray:
+        return x if self.reset_quantizer is None else self.reset_quantizer.run(x)[0]
+
     def arranged(self, dtype, batch):
-        n, fused = self.width, self.fused()
+        n, fused = self.width, self.fused() and self.reset_activation is None
         kernel, recurrent, first, second = self.columns("zrh", "zr" if fused else "", dtype)
         bias = first + second
         inner, outer = second[2 * n :], recurrent[:, 2 * n :]
@@ -195,10 +209,10 @@ class GRU(Gated):
                 on *= 0.5
                 on += 0.5
             else:
-                for at in (0, n):
-                    on[:, at : at + n] = self.recurrent_activation.run(on[:, at : at + n])[0]
+                for at, function in zip((0, n), self._functions(), strict=True):
+                    on[:, at : at + n] = function.run(on[:, at : at + n])[0]
             z, r = on[:, :n], on[:, n:]
-            new = r * (product[:, 2 * n :] + inner) if self.reset_after else (r * h) @ outer
+            new = r * self._bounded(product[:, 2 * n :] + inner) if self.reset_after else self._bounded(r * h) @ outer
             new += share[:, 2 * n :]
             new = np.tanh(new, out=new) if fused else self.activation.run(new)[0]
             return (new + z * (h - new),)
@@ -210,12 +224,17 @@ class GRU(Gated):
         n = self.block("h")
         shares = self.summed(a, [(self.inward(), x)], (first, None if self.reset_after else second))
         products = self.summed(a, [(self.onward(), self.near_multiplied(a, before))], (second if self.reset_after else None,))
-        z, r = (a.apply(self.recurrent_activation, a.add(shares[:, :, part], products[:, :, part])) for part in map(self.block, "zr"))
+        gates = (a.add(shares[:, :, part], products[:, :, part]) for part in map(self.block, "zr"))
+        z, r = (a.apply(function, gate) for function, gate in zip(self._functions(), gates, strict=True))
+
+        def bounded(x: Near) -> Near:
+            return x if self.reset_quantizer is None else a.apply(self.reset_quantizer, x)
+
         if self.reset_after:
-            inner = a.mul(r, products[:, :, n])
+            inner = a.mul(r, bounded(products[:, :, n]))
         else:
             weight = replace(self.recurrent, effective=self.recurrent.value[:, n], axes=None, shape=None, rows=None)
-            inner = self.summed(a, [(MatMul(weight, None), a.mul(r, before))], ())
+            inner = self.summed(a, [(MatMul(weight, None), bounded(a.mul(r, before)))], ())
         new = a.apply(self.activation, a.add(shares[:, :, n], inner))
         return (a.add(a.mul(z, before), a.mul(a.rest(z), new)),)
 
@@ -229,24 +248,33 @@ class GRU(Gated):
         def step(inner, share, states):
             shares, rest = self.emit_gates(inner, share), self.emit_gates(inner, second, 0) if second else {}
             products = self.emit_gates(inner, inner.op("MatMul", self.emit_multiplied(inner, states[0]), weight))
-            z, r = (self.recurrent_activation.emit(inner, _added(inner, shares[one], products[one], rest.get(one, "")))[0] for one in "zr")
+            gates = (_added(inner, shares[one], products[one], rest.get(one, "")) for one in "zr")
+            z, r = (function.emit(inner, gate)[0] for function, gate in zip(self._functions(), gates, strict=True))
             if self.reset_after:
-                last = inner.op("Mul", r, _added(inner, products["h"], rest.get("h", "")))
+                last = inner.op("Mul", r, self._emit_bounded(inner, _added(inner, products["h"], rest.get("h", ""))))
             else:
-                last = _added(inner, inner.op("MatMul", inner.op("Mul", r, states[0]), block), rest.get("h", ""))
+                reset = self._emit_bounded(inner, inner.op("Mul", r, states[0]))
+                last = _added(inner, inner.op("MatMul", reset, block), rest.get("h", ""))
             new = self.activation.emit(inner, inner.op("Add", shares["h"], last))[0]
             kept = inner.op("Mul", inner.op("Sub", inner.const(1.0), z), new)
             return (inner.op("Add", inner.op("Mul", z, states[0]), kept),)
 
         return step
 
+    def _emit_bounded(self, inner, x: str) -> str:
+        return x if self.reset_quantizer is None else self.reset_quantizer.emit(inner, x)[0]
+
     def told(self, x, before, states, at, value):
         unit, h = at[2], states[0]
         first, second = (np.zeros(self.kernel.value.shape[1]) if one is None else one for one in self.biases())
         shares, products = x @ self.kernel.value + first, h @ self.recurrent.value.astype(np.float64) + second
-        z, r = (self.recurrent_activation.run(shares[self.block(one)] + products[:, self.block(one)])[0] for one in "zr")
+        gates = (shares[self.block(one)] + products[:, self.block(one)] for one in "zr")
+        z, r = (function.run(gate)[0] for function, gate in zip(self._functions(), gates, strict=True))
         part, gate, act = self.block("h"), type(self.recurrent_activation).__name__, type(self.activation).__name__
-        inner = r * products[:, part] if self.reset_after else (r * h) @ self.recurrent.value[:, part].astype(np.float64) + second[part]
+        if self.reset_after:
+            inner = r * self._bounded(products[:, part])
+        else:
+            inner = self._bounded(r * h) @ self.recurrent.value[:, part].astype(np.float64) + second[part]
         new = self.activation.run(shares[part] + inner)[0]
         told = "r · (the state · recurrent kernel + its bias)" if self.reset_after else "(r · the state) · recurrent kernel"
         stages = (

@@ -9,6 +9,7 @@ import numpy as np
 
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
+from probe.ops.exact import without_rounding
 from probe.rounding import of_partial_sums, of_sums
 
 __all__ = [
@@ -133,6 +134,9 @@ class ReduceSum(_Sum):
 
     def told(self, members, value):
         return Account((Terms(members),))
+
+    def exact(self, inputs, precision):
+        return without_rounding([(self.count(inputs[0]), inputs)], (), precision)
 
 
 @dataclass(frozen=True, eq=False)

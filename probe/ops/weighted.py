@@ -34,6 +34,9 @@ class WeightedEinsum(Einsum):
     def terms_of(self, inputs, outputs):
         return super().terms_of(self._both(inputs), outputs)
 
+    def exact(self, inputs, precision):
+        return super().exact(self._both(inputs), precision)
+
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         both = self._both(inputs)
         weight = precision.unit * np.abs(both[1]) if precision.casts else None

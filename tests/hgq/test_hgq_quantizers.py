@@ -1,9 +1,12 @@
 """The arithmetic of HGQ2's quantizers bit for bit: ties, limits, values beyond them, zeros and elements without any bits."""
 
+import keras
 import numpy as np
+from hgq.quantizer import Quantizer, QuantizerConfig
 from hgq.quantizer.internal.fixed_point_quantizer import get_fixed_quantizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probe.adapters.hgq.quantizers import quantizer_ops
 from quantizers.minifloat.float_point_ops import float_quantize
 
 from probe import ops
@@ -19,7 +22,7 @@ def values(rng, shape, step, high):
     ties = rng.integers(-40, 40, shape) * step / 2
     near = np.nextafter(ties.astype(np.float32), rng.choice([-np.inf, np.inf], shape).astype(np.float32))
     around = rng.normal(size=shape) * (high + step)
-    special = rng.choice([0.0, -0.0, 1e-40, 1e4, -1e4, 300.25], shape)
+    special = rng.choice([0.0, -0.0, 1e-40, -3e-39, 1e4, -1e4, 300.25, 3e8, -1e30], shape)
     picked = rng.integers(0, 5, shape)
     return np.choose(picked, [ties, near, around, special, np.broadcast_to(high + step / 2, shape)]).astype(np.float32)
 
@@ -31,7 +34,7 @@ def judged(op, x, theirs):
     allowed = op.allowance(wide, (None,), y, precision_of("float32"))[0]
     assert (np.abs(theirs - y[0]) <= allowed).all()
     assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
-    assert (allowed < 1e-9).mean() > 0.4  # nothing is allowed between thresholds
+    assert (allowed < 1e-9).mean() > 0.2  # nothing is allowed between thresholds
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(ROUNDINGS), st.sampled_from(("WRAP", "SAT", "SAT_SYM", "")))
@@ -43,11 +46,12 @@ def test_fixed_point_is_hgqs(seed, rounding, overflow):
     op = ops.FixedPoint(k, i, f, rounding, overflow)
     x = values(rng, (4, 6), op.step(), op.limits()[1])
     quantizer = get_fixed_quantizer(rounding, overflow or "WRAP")
+    tensor = keras.ops.convert_to_tensor(x)  # TensorFlow takes subnormal numbers for zero, NumPy does not
     wide = [np.broadcast_to(part, x.shape).astype(np.float32) for part in (k, i, f)]
     if overflow:
-        theirs = np.where(k + i + f > 0, np.asarray(quantizer(x, *wide, False, None)), 0)
+        theirs = np.where(k + i + f > 0, np.asarray(quantizer(tensor, *wide, False, None)), 0)
     else:
-        theirs = np.asarray(quantizer.round(x, wide[2]))
+        theirs = np.asarray(quantizer.round(tensor, wide[2]))
     judged(op, x, theirs)
 
 
@@ -66,3 +70,32 @@ def test_small_floats_are_hgqs(seed):
     allowed = op.allowance((x.astype(float),), (None,), y, precision_of("float32"))[0]
     assert (np.abs(theirs - y[0]) <= allowed).all()
     assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_a_quantizer_as_a_layer_is_hgqs(data):
+    """As it is configured: of a weight or a lane, trainable or not, with a scaler and an affine map around it."""
+    kind = data.draw(st.sampled_from(("kbi", "kif")))
+    options = {
+        "round_mode": data.draw(st.sampled_from(("RND", "TRN", "RND_CONV", "S_RND", "S_RND_CONV"))),
+        "overflow_mode": data.draw(st.sampled_from(("WRAP", "SAT", "SAT_SYM"))),
+        "trainable": data.draw(st.booleans()),
+        "scaler": data.draw(st.sampled_from((None, 0.25, 8.0))),
+        "affine": data.draw(st.sampled_from((None, (0.25, 0.5), (-2.0, 1.0)))),
+    }
+    quantizer = Quantizer(QuantizerConfig(kind, data.draw(st.sampled_from(("weight", "datalane", "bias", "table"))), **options))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    quantizer.build((4, 6))
+    for variable in quantizer.variables:
+        name, shape = variable.path.rpartition("/")[2], variable.shape
+        if name in ("b", "i", "f"):
+            variable.assign(rng.integers(-2, 8, shape) + rng.uniform(-0.4, 0.4, shape))
+        elif name == "k":
+            variable.assign(rng.integers(0, 2, shape))
+    chain = quantizer_ops(quantizer, "it is")
+    fixed = next(op for op in chain if isinstance(op, ops.FixedPoint))
+    made = x = (values(rng, (4, 6), fixed.step(), fixed.limits()[1]) * np.float32(options["scaler"] or 1)).astype(np.float32)
+    for op in chain:
+        (made,) = op.run(made)
+    np.testing.assert_array_equal(made, np.asarray(quantizer(x)))

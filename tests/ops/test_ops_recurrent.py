@@ -142,6 +142,51 @@ def test_a_gru_whose_biases_are_rows_of_one_weight():
         assert _within(one, [x]) <= 1
 
 
+def _rounded(x, fraction, low, high):
+    return np.floor(np.clip(x, low, high) * 2.0**fraction + 0.5) / 2.0**fraction
+
+
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_gru_with_a_reset_gate_of_its_own_and_what_meets_it_quantised(after, bias):
+    """As HGQ2 has it, against the formula step by step; the parts that lead to one element end in it."""
+    rng, units = np.random.default_rng(1), 3
+    clipped = {"sign": np.array(1.0), "rounding": "RND", "overflow": "SAT"}
+    update, reset = (ops.FixedPoint(integer=np.array(i), fraction=np.array(f), **clipped) for i, f in ((0.0, 4.0), (1.0, 6.0)))
+    meets, state = (ops.FixedPoint(integer=np.array(1.0), fraction=np.array(f), **clipped) for f in (5.0, 7.0))
+    kernel, recurrent = rng.normal(size=(4, 3 * units)), rng.normal(size=(units, 3 * units))
+    both = rng.normal(size=(2, 3 * units)) if after else rng.normal(size=3 * units)
+    op = ops.GRU(
+        kernel=Weight("kernel", None, kernel),
+        recurrent=Weight("recurrent", None, recurrent),
+        bias=Weight("bias", None, both) if bias else None,
+        recurrent_activation=update,
+        reset_activation=reset,
+        reset_quantizer=meets,
+        state_quantizer=state,
+        reset_after=after,
+    )
+    x = rng.normal(size=(5, 2, 4))
+    h, out = np.zeros((2, units)), []
+    for part in x:
+        h = _rounded(h, 7, -2, 2 - 2.0**-7)
+        first, second = (both if after else (both, np.zeros(3 * units))) if bias else (0.0, np.zeros(3 * units))
+        shares, products = part @ kernel + first, h @ recurrent + second
+        z = _rounded((shares + products)[:, :units], 4, -1, 1 - 2.0**-4)
+        r = _rounded((shares + products)[:, units : 2 * units], 6, -2, 2 - 2.0**-6)
+        if after:
+            inner = r * _rounded(products[:, 2 * units :], 5, -2, 2 - 2.0**-5)
+        else:
+            inner = _rounded(r * h, 5, -2, 2 - 2.0**-5) @ recurrent[:, 2 * units :]
+        h = z * h + (1 - z) * np.tanh(shares[:, 2 * units :] + inner)
+        out.append(h)
+    ours = op.run(x)
+    np.testing.assert_allclose(ours[0], np.stack(out), rtol=1e-12)
+    assert _within(op, [x]) <= 1
+    stages = op.account([x], ours, (3, 1, 2)).stages
+    np.testing.assert_allclose([stages[-1].value, stages[-3].value], [out[3][1, 2], np.tanh(stages[-4].value)])
+
+
 def _chaotic(units=24, seed=0):
     rng = np.random.default_rng(seed)
     return ops.RNN(

@@ -1,0 +1,52 @@
+"""How a layer of HGQ2 is described: as what it computes, between the quantizers of its inputs and of its output."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+from hgq.quantizer import Quantizer
+
+from probe.building import Steps
+from probe.errors import Undescribed
+from probe.layer import Description, Ref
+
+from ..keras.description import Call, describes
+from .quantizers import through
+
+__all__ = ["at_inference", "between_quantizers"]
+
+Describer = Callable[[Any, Call], Description]
+
+
+def at_inference(call: Call) -> None:
+    """Raises Undescribed where the layer computes in another way than the descriptions say."""
+    if call.training:
+        raise Undescribed("its quantizers follow the batch in training mode")
+    if call.dtype != "float32":
+        raise Undescribed(f"it computes in {call.dtype}")
+
+
+def _between(layer: Any, call: Call, plain: Describer) -> Description:
+    at_inference(call)
+    if call.carried and len(call.inputs) > 1:
+        raise Undescribed("a mask reaches it")  # Keras' merging layers read it from their inputs
+    steps, sources = Steps(), [Ref(-1, index) for index in range(len(call.inputs))]
+    if layer.enable_iq:
+        several = not isinstance(layer.iq, Quantizer)
+        each = list(layer.iq) if several else [layer.iq]
+        sources = [through(steps, x, one, "its input goes through") for x, one in zip(sources, each, strict=True)]
+    described = plain(layer, call)
+    masks = (Ref(-1, len(call.inputs) + index) for index in range(len(call.masks)))
+    (y,) = steps.include(described.steps, *sources, *masks)
+    if layer.enable_oq:
+        y = through(steps, y, layer.oq, "its output goes through")
+    return replace(described, steps=steps.ended(y))
+
+
+def between_quantizers(*names: str, arguments: Collection[str] = ()) -> Callable[[Describer], None]:
+    """Registers, for classes of HGQ2, what they compute between the quantizers of their inputs and of their output."""
+
+    def register(plain: Describer) -> None:
+        describes(*(f"hgq.{name}" for name in names), arguments=arguments)(lambda layer, call: _between(layer, call, plain))
+
+    return register

@@ -1,0 +1,93 @@
+"""HGQ2's recurrent layers and their cells: Keras' around a cell whose input, states and gates go through quantizers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.errors import Undescribed
+from probe.layer import Description
+
+from ..keras.activation import activation_steps
+from ..keras.description import REGISTERED, Call, describes
+from ..keras.recurrent import OWN_CELLS, Made
+from .description import at_inference
+from .quantizers import quantizer_ops
+
+
+@describes("hgq.QGRU", "hgq.QSimpleRNN", arguments=("mask", "initial_state"))
+def _recurrent(layer: Any, call: Call) -> Description:
+    at_inference(call)
+    return REGISTERED["RNN"](layer, call)
+
+
+@describes("hgq.QGRUCell", "hgq.QSimpleRNNCell", arguments=("states",))
+def _cell(layer: Any, call: Call) -> Description:
+    at_inference(call)
+    return REGISTERED["GRUCell"](layer, call)
+
+
+def _activation(function: Any, call: Call, rank: int = 2) -> tuple[ops.Op, ...]:
+    parts = tuple(step.op for step in activation_steps(function, call, rank))
+    if not all(isinstance(part, ops.Elementwise) for part in parts):
+        raise Undescribed(f"its activation {getattr(function, '__name__', function)!r} has no description inside a recurrence")
+    return parts
+
+
+def _one(parts: Sequence[ops.Op]) -> ops.Op:
+    return ops.Identity() if not parts else parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
+
+
+def _weights(cell: Any, call: Call, prefix: str) -> dict[str, Any]:
+    return {
+        "kernel": call.weight(f"{prefix}kernel", cell.kernel),
+        "recurrent": call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel),
+        "bias": call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None),
+    }
+
+
+def _input(cell: Any) -> tuple[ops.Op, ...]:
+    return quantizer_ops(cell.iq, "its input goes through") if cell.enable_iq else ()
+
+
+def _simple(cell: Any, call: Call, prefix: str) -> Made:
+    """Its state is not quantised where it is the quantised output already."""
+    at_inference(call)
+    output = (*quantizer_ops(cell.paq, "its sum goes through"), *_activation(cell.activation, call))
+    state = _one(quantizer_ops(cell.sq, "its state goes through")) if cell.enable_sq else None
+    return _input(cell), ops.RNN(**_weights(cell, call, prefix), activation=_one(output), state_quantizer=state)
+
+
+def _gated(cell: Any, call: Call, prefix: str) -> Made:
+    at_inference(call)
+    gates = quantizer_ops(cell.praq, "its gates go through")
+    function = _activation(cell.recurrent_activation, call)
+    update, reset = (_one((*function, *(_half(op, cell.units, half) for op in gates))) for half in (0, 1))
+    candidate = (*_activation(cell.activation, call), *quantizer_ops(cell.paq, "its candidate goes through"))
+    op = ops.GRU(
+        **_weights(cell, call, prefix),
+        gates="zrh",
+        activation=_one(candidate),
+        recurrent_activation=update,
+        reset_activation=reset,
+        reset_after=bool(cell.reset_after),
+        state_quantizer=_one(quantizer_ops(cell.sq, "its state goes through")),
+        reset_quantizer=_one(quantizer_ops(cell.rhq, "what its reset gate meets goes through")),
+    )
+    return _input(cell), op
+
+
+def _half(op: ops.Op, units: int, half: int) -> ops.Op:
+    """What the quantizer of both gates side by side is for the first or the second of them."""
+
+    def cut(bits: np.ndarray) -> np.ndarray:
+        return bits[..., half * units : (half + 1) * units] if bits.ndim and bits.shape[-1] == 2 * units else bits
+
+    if isinstance(op, ops.FixedPoint):
+        return replace(op, sign=cut(op.sign), integer=cut(op.integer), fraction=cut(op.fraction))
+    return replace(op, m=cut(op.m), e=cut(op.e), e0=cut(op.e0)) if isinstance(op, ops.MiniFloat) else op
+
+
+OWN_CELLS.update({"hgq.QGRUCell": _gated, "hgq.QSimpleRNNCell": _simple})

@@ -1,0 +1,119 @@
+"""HGQ2's spiking layers, step by step: a membrane gathers its input, fires above a threshold, and is set back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hgq.layers.snn import ATan, LIFCell, SpikingNeuralCell
+
+from probe import ops
+from probe.building import Steps
+from probe.errors import Undescribed
+from probe.layer import Description, Ref
+
+from ..keras.description import Call, described_class, describes
+from .description import at_inference
+from .quantizers import quantizer_ops
+
+_CELLS = ("LIFCell", "QLIFCell", "QSimpleSNNCell", "SpikingNeuralCell")
+
+
+@describes("hgq.QSimpleSNN", "hgq.QLIF", arguments=("mask", "initial_state"))
+def _layer(layer: Any, call: Call) -> Description:
+    """At a masked step the state stays and the output before is repeated."""
+    at_inference(call)
+    steps, cell = Steps(), _Cell.of(layer.cell, call)
+    x = cell.received(steps, call.arguments["sequences"])
+    batch, count, units = call.shape
+    states = [*_flat(call.arguments.get("initial_state")), *(steps.put(ops.Constant(one)) for one in call.states.get(id(layer), ()))]
+    nothing = steps.put(ops.Constant(np.zeros((batch, units), np.float32)))
+    state, shown, mask = states[0] if states else nothing, nothing, call.arguments.get("mask")
+    outputs = []
+    for t in reversed(range(count)) if layer.go_backwards else range(count):
+        part = steps.put(ops.Squeeze(axes=(1,)), steps.put(ops.Slice((0, t, 0), (None, t + 1, None)), x))
+        output, after = cell.step(steps, part, state)
+        if mask is not None:
+            keep = steps.put(ops.Slice((0, t), (None, t + 1)), mask)
+            output, after = (steps.put(ops.Where(), keep, new, old) for new, old in ((output, shown), (after, state)))
+        shown, state = output, after
+        outputs.append(steps.put(ops.Unsqueeze(axes=(1,)), output))
+    axes = ("batch", *(("time",) if layer.return_sequences else ()), "units")
+    result = steps.put(ops.Concat(axis=1), *outputs) if layer.return_sequences else shown
+    if layer.return_state:
+        return Description(steps.ended(result, state), ("batch", "time", "features"), axes, ("output", "state 0"))
+    return Description(steps.ended(result), ("batch", "time", "features"), axes)
+
+
+@describes(*(f"hgq.{name}" for name in _CELLS), arguments=("states",))
+def _cell(layer: Any, call: Call) -> Description:
+    at_inference(call)
+    steps, cell = Steps(), _Cell.of(layer, call)
+    (state,) = _flat(call.arguments["states"])
+    output, after = cell.step(steps, cell.received(steps, call.arguments["inputs"]), state)
+    return Description(steps.ended(output, after), ("batch", "features"), ("batch", "units"), ("output", "state 0"))
+
+
+def _flat(value: Any) -> list[Ref]:
+    if isinstance(value, Ref):
+        return [value]
+    return [] if value is None else [ref for one in value for ref in _flat(one)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """A cell's weights, and what its input, output and state go through."""
+
+    cell: Any
+    beta: Any
+    threshold: Any
+    factor: Any
+    input: Sequence[ops.Op]
+    output: Sequence[ops.Op]
+    state: Sequence[ops.Op]
+
+    @classmethod
+    def of(cls, cell: Any, call: Call) -> "_Cell":
+        if described_class(cell, call.watched).__name__ not in _CELLS:
+            raise Undescribed(f"its cell {type(cell).__name__} has no description")
+        grad = cell.spike_grad
+        if not (type(grad) is ATan and grad.alpha >= 0) and grad is not SpikingNeuralCell._surrogate_bypass:
+            raise Undescribed("its spikes come from a function of its own")
+        return cls(
+            cell,
+            call.weight("beta", cell.beta if isinstance(cell, LIFCell) else getattr(cell, "lif_beta", None)),
+            call.weight("threshold", cell.threshold),
+            call.weight("graded_spikes_factor", cell.graded_spikes_factor),
+            *(_ops(cell, name, where) for name, where in (("iq", "input"), ("oq", "output"), ("sq", "state"))),
+        )
+
+    def received(self, steps: Steps, x: Ref) -> Ref:
+        return _through(steps, x, self.input)
+
+    def step(self, steps: Steps, x: Ref, state: Ref) -> tuple[Ref, Ref]:
+        """(output, the state after)."""
+        decayed = state if self.beta is None else steps.put(ops.MulConstant(self.beta), state)
+        gathered = steps.put(ops.Add(), decayed, x)
+        threshold, nothing = steps.put(ops.Parameter(self.threshold)), steps.put(ops.Constant(np.zeros((), np.float32)))
+        fires = steps.put(ops.Greater(), gathered, threshold)
+        if self.cell.inhibition:
+            above = steps.put(ops.Sub(), gathered, threshold)
+            first = steps.put(ops.ArgMax(axis=1, keepdims=True), above)
+            places = steps.put(ops.Constant(np.arange(self.cell.units)[None]))
+            fires = steps.put(ops.And(), fires, steps.put(ops.Equal(), first, places))
+        output = steps.put(ops.Where(), fires, steps.put(ops.Parameter(self.factor)), nothing)
+        after = gathered
+        if self.cell.reset_mechanism != "none":
+            back = nothing if self.cell.reset_mechanism == "zero" else steps.put(ops.Sub(), gathered, threshold)
+            after = steps.put(ops.Where(), fires, back, gathered)
+        return _through(steps, output, self.output), _through(steps, after, self.state)
+
+
+def _ops(cell: Any, name: str, where: str) -> tuple[ops.Op, ...]:
+    return quantizer_ops(getattr(cell, name), f"its {where} goes through") if getattr(cell, f"enable_{name}", False) else ()
+
+
+def _through(steps: Steps, x: Ref, chain: Sequence[ops.Op]) -> Ref:
+    for op in chain:
+        x = steps.put(op, x)
+    return x

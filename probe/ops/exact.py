@@ -1,0 +1,42 @@
+"""Whether numbers on grids of powers of two are added and multiplied without any rounding: fixed point in floating point."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from probe.rounding import Precision
+
+__all__ = ["held", "without_rounding"]
+
+
+def held(value: np.ndarray, precision: Precision) -> np.ndarray:
+    """Which values the precision holds exactly; none where that is not float32."""
+    if precision.name != "float32" or precision.casts:
+        return np.zeros(np.shape(value), bool)
+    with np.errstate(all="ignore"):
+        return np.asarray(value, np.float32) == value
+
+
+def without_rounding(products: Sequence[tuple[int, Sequence[Any]]], added: Sequence[Any], precision: Precision) -> bool:
+    """Whether a sum is exact in every order: of so many products of a number of each of the factors, and of numbers added."""
+    if precision.name != "float32" or precision.casts:
+        return False
+    unit, size = np.inf, 0.0
+    for count, factors in (*products, *((1, [one]) for one in added)):
+        units, sizes = 1.0, float(count)
+        for factor in factors:
+            units, sizes = units * _unit_of(factor), sizes * float(np.abs(factor).max(initial=0))
+        if sizes:
+            unit, size = min(unit, units), size + sizes
+    return size == 0 or bool(size <= unit / precision.unit)
+
+
+def _unit_of(array: Any) -> float:
+    """The largest power of two that all elements are multiples of; 0 where one is not finite."""
+    mantissa, exponent = np.frexp(np.asarray(array, np.float64))
+    if not np.isfinite(mantissa).all():
+        return 0.0
+    whole = (mantissa * 2.0**53).astype(np.int64)
+    some = whole != 0
+    return float(np.ldexp((whole & -whole)[some].astype(np.float64), exponent[some] - 53).min(initial=np.inf))
