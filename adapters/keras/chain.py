@@ -236,6 +236,13 @@ class Chain:
             raise Undescribed("it is indexed by a mask")
         return self.add(ops.Gather(axis=axis), ref, indices, shape=(*shape[:axis], *self.shape(indices), *shape[axis + 1 :]))
 
+    def picked(self, ref: Ref, numbers: np.ndarray) -> Ref:
+        """The elements of these numbers, counted in row-major order; 0 for a number of -1."""
+        flat = self.reshape(ref, (-1,))
+        if (numbers < 0).any():
+            flat = self.concat([flat, self.ref(np.zeros(1))], 0)
+        return self.take(flat, self.ref(np.where(numbers < 0, int(np.prod(self.shape(ref), dtype=np.int64)), numbers)), 0)
+
     def product(self, left: Ref, right: Ref) -> Ref:
         """A matrix product as NumPy's; with a weight of two axes on the right it is a layer's own."""
         one, other = self.shape(left), self.shape(right)

@@ -17,6 +17,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 
+from .left_out import LEFT_OUT
 from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "described_class",
     "described_name",
     "describes",
+    "description_of",
     "is_own",
     "named_axes",
     "read_variable",
@@ -193,8 +195,8 @@ def is_own(value: Any, layer: Any, method: str) -> bool:
     return getattr(value, "__self__", None) is layer and getattr(value, "__func__", None) is getattr(type(layer), method, None)
 
 
-def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]:
-    """What the layer's description is registered under, and the module that registers it.
+def described_name(layer: Any, watched: Collection[str] = ()) -> str:
+    """What the layer's description is registered under; Undescribed with the reason where it has none.
 
     That is its class, of an operation of keras.ops "ops." and its class, and of a function of TensorFlow "tf." and its name.
     """
@@ -203,13 +205,13 @@ def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]
         symbol = layer.symbol or getattr(layer.function, "__name__", "")
         if symbol not in FUNCTIONS:
             raise Undescribed(f"the function {symbol} of TensorFlow has no description")
-        return f"tf.{symbol}", FUNCTIONS[symbol]
+        return f"tf.{symbol}"
     if not kind.__module__.startswith("keras.src.ops."):
-        name = _key(described_class(layer, watched))
-        return name, DESCRIBED[name]
+        return _key(described_class(layer, watched))
     if kind.__name__ not in OPERATIONS:
-        raise Undescribed(f"{kind.__name__} of keras.ops has no description")
-    return f"ops.{kind.__name__}", OPERATIONS[kind.__name__]
+        why = LEFT_OUT["keras.ops"].get(kind.__name__)
+        raise Undescribed(f"{kind.__name__} of keras.ops has no description{f': {why}' if why else ''}")
+    return f"ops.{kind.__name__}"
 
 
 def _root(cls: type) -> str:
@@ -226,11 +228,8 @@ def _is_method(value: Any) -> bool:
 
 def describe(layer: Any, call: Call) -> Description:
     """The steps of this call of a layer; raises Undescribed with the reason where they are not known."""
-    name, module = described_name(layer, call.watched)
-    if name not in REGISTERED:
-        importlib.import_module(module, __package__)
-    if name not in REGISTERED:
-        raise Undescribed(f"{name} is described as a part of the layer around it")
+    name = described_name(layer, call.watched)
+    description = description_of(name)
     for argument, value in () if name.startswith(("ops.", "tf.")) else call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue
@@ -238,8 +237,18 @@ def describe(layer: Any, call: Call) -> Description:
             continue
         raise Undescribed(f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
-        return importlib.import_module(".quantized", __package__).describe_quantized(layer, call, REGISTERED[name])
-    return REGISTERED[name](layer, call)
+        return importlib.import_module(".quantized", __package__).describe_quantized(layer, call, description)
+    return description(layer, call)
+
+
+def description_of(name: str) -> Describer:
+    """The function that is registered under a name of the tables, whose module is imported first."""
+    if name not in REGISTERED:
+        kind, _, rest = name.partition(".")
+        importlib.import_module({"ops": OPERATIONS, "tf": FUNCTIONS}[kind][rest] if kind in ("ops", "tf") else DESCRIBED[name], __package__)
+    if name not in REGISTERED:
+        raise Undescribed(f"{name} is described as a part of the layer around it")
+    return REGISTERED[name]
 
 
 def _holds_first(value: Any) -> bool:

@@ -197,17 +197,34 @@ DESCRIBED: dict[str, str] = {name: module for module, names in _FAMILIES.items()
 _OPERATIONS = {
     ".operations": (
         "Abs Absolute Add All Amax Amin Any Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Argmax Argmin Ceil Celu Clip Copy Cos "
-        "Cosh Cumprod Cumsum Divide DivideNoNan Elu Equal Erf Exp Expm1 Floor FloorDivide Gelu Glu Greater GreaterEqual "
+        "Cosh Cumprod Cumsum Divide DivideNoNan Elu Equal Erf Exp Expm1 Fabs Floor FloorDivide Gelu Glu Greater GreaterEqual "
         "HardShrink HardSigmoid HardSilu HardTanh Hypot Isinf Isnan LeakyRelu Less LessEqual Log Log10 Log1p Log2 LogSigmoid "
         "LogSoftmax LogicalAnd LogicalNot LogicalOr LogicalXor Logsumexp Max Maximum Mean Min Minimum Mod Moments Multiply "
         "Negative Norm Normalize NotEqual Power Prod Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid Sign Silu Sin Sinh SoftShrink "
         "Softmax Softplus Softsign SparsePlus SparseSigmoid Sparsemax Sqrt Square Squareplus Std StopGradient Subtract Sum Tan "
         "Tanh TanhShrink Threshold TrueDivide Trunc Var"
     ),
+    ".operations_image": "CropImages GaussianBlur HSVToRGB PadImages RGBToGrayscale RGBToHSV Resize SobelEdges",
+    ".operations_layers": "BatchNorm CDist DotProductAttention LayerNorm MultiHot PSNR RMSNorm",
+    ".operations_numpy": (
+        "AllClose Arctan2 Argsort ArraySplit Average Cbrt Conj Conjugate Corrcoef CountNonzero Deg2rad Digitize Dsplit Erfc Exp2 Fmax "
+        "Fmin Fmod Heaviside Hsplit Imag InTopK IsIn Isclose Isfinite Isneginf Isposinf Isreal Ldexp Linspace Logaddexp Logaddexp2 "
+        "Median NanToNum Nancumprod Nancumsum Nanmax Nanmean Nanmin Nanprod Nanstd Nansum Nanvar Percentile Ptp Quantile Rad2deg "
+        "Real SearchSorted Select Signbit Sinc Sort Trapezoid UnravelIndex Vander Vsplit"
+    ),
+    ".operations_places": (
+        "Append Array ConvertToTensor Correlate Cross Diag Diagflat Diagonal Dstack ExtractSequences Fliplr Flipud Full "
+        "FullLike Hstack Inner Kron Meshgrid Outer Rearrange Rot90 SaturateCast Scatter ScatterUpdate SegmentSum "
+        "Size SliceUpdate Trace Vdot Vstack"
+    ),
     ".operations_shape": (
-        "BroadcastTo Cast Concatenate Conv DepthwiseConv Diff Dot Einsum ExpandDims Flip GetItem Matmul Moveaxis OneHot OnesLike "
-        "Pad Ravel Repeat Reshape Roll Slice Split Squeeze Stack Swapaxes Take TakeAlongAxis Tensordot Tile TopK Transpose Tril "
-        "Triu Unstack Where ZerosLike"
+        "BroadcastTo Cast Concatenate Diff Dot Einsum ExpandDims Flip GetItem Matmul Moveaxis OneHot OnesLike Pad Ravel Repeat "
+        "Reshape Roll Slice Split Squeeze Stack Swapaxes Take TakeAlongAxis Tensordot Tile TopK Transpose Tril Triu Unstack Where "
+        "ZerosLike"
+    ),
+    ".operations_windows": (
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool Conv DepthToSpace DepthwiseConv ExtractPatches Fold MaxPool "
+        "SeparableConv SpaceToDepth Unfold"
     ),
 }
 
