@@ -138,8 +138,6 @@ def _gaussian_blur(op: Any, call: Call, chain: Chain) -> Ref:
         raise Undescribed(f"how the {call.backend} backend blurs is not known")
     _of_floats(call)
     sizes = tuple(int(one) for one in op.kernel_size)
-    if call.backend == "torch" and any(size % 2 == 0 for size in sizes):
-        raise Undescribed("its kernel has an even size")
     curves = []
     for size, sigma in zip(sizes, op.sigma, strict=True):
         steps = chain.add(ops.Div(), chain.ref(np.arange(size) - (size - 1) / 2), chain.ref(float(sigma)))
@@ -148,9 +146,13 @@ def _gaussian_blur(op: Any, call: Call, chain: Chain) -> Ref:
     # Both backends read the outer product of the second with the first as rows of the first (backend/tensorflow/image.py, gaussian_blur).
     kernel = chain.reshape(chain.add(ops.Mul(), chain.reshape(curves[1], (-1, 1)), chain.reshape(curves[0], (1, -1))), (1, 1, *sizes))
     x, shape = _planes(op, call, chain)
-    pads = padding_pairs("same", shape[-2:], sizes, (1, 1), (1, 1))
-    found = chain.add(ops.Conv(None, None, strides=(1, 1), pads=pads, dilations=(1, 1)), x, kernel, shape=chain.shape(x))
-    return _turned_back(op, call, chain, chain.reshape(found, shape))
+    # On PyTorch Keras pads by half the height on every side, so that other images come out of windows that are not odd squares.
+    half = (sizes[0] // 2, sizes[0] // 2)
+    pads = (half, half) if call.backend == "torch" else padding_pairs("same", shape[-2:], sizes, (1, 1), (1, 1))
+    out = tuple(n + sum(pad) - size + 1 for n, pad, size in zip(shape[-2:], pads, sizes, strict=True))
+    conv = ops.Conv(None, None, strides=(1, 1), pads=pads, dilations=(1, 1))
+    found = chain.add(conv, x, kernel, shape=(*chain.shape(x)[:2], *out))
+    return _turned_back(op, call, chain, chain.reshape(found, (*shape[:-2], *out)))
 
 
 def _turned_back(op: Any, call: Call, chain: Chain, x: Ref) -> Ref:

@@ -277,8 +277,11 @@ def _at(chain: Chain, order: Ref, place: float, method: str, axis: int) -> Ref:
         return first
     if share == 1:
         return second
-    parts = (chain.add(ops.Mul(), one, chain.ref(weight)) for one, weight in ((first, 1 - share), (second, share)))
-    return chain.add(ops.Add(), *parts)
+    by = chain.ref(share)
+    if method == "linear" and chain.call.backend != "tensorflow":  # the place is a number of the input's type, rounded like any other
+        by = chain.add(ops.Sub(), chain.add(ops.Mul(), chain.ref(place), chain.ref(1.0)), chain.ref(float(low)))
+    rest = chain.add(ops.Sub(), chain.ref(1.0), by)
+    return chain.add(ops.Add(), chain.add(ops.Mul(), first, rest), chain.add(ops.Mul(), second, by))
 
 
 @operation("SearchSorted", "Digitize")
