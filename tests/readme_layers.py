@@ -70,7 +70,12 @@ def _entries(tried: dict, name: str, *packages: str) -> list[dict[str, list[str]
 
 def left_out() -> str:
     """What is exported as a layer and has no description, with the reason."""
-    packages = {"keras.layers": LEFT_OUT["keras"], "tf_keras.layers": LEFT_OUT["tf_keras"], "qkeras": LEFT_OUT["qkeras"]}
+    packages = {
+        "keras.layers": LEFT_OUT["keras"],
+        "tf_keras.layers": LEFT_OUT["tf_keras"],
+        "qkeras": LEFT_OUT["qkeras"],
+        "keras.ops": LEFT_OUT["keras.ops"],
+    }
     packages["torch.nn"] = {name: why for name, why in torch_left_out.LEFT_OUT.items() if hasattr(torch.nn, name)}
     rows = ["| from | class | why |", "|---|---|---|"]
     for package, reasons in packages.items():

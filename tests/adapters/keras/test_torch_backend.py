@@ -93,6 +93,20 @@ made += [ops.image.gaussian_blur(x, (3, 5)), ops.image.sobel_edges(x), ops.image
 made += [ops.dot_product_attention(q, q, q, is_causal=True), ops.layer_normalization(x), ops.rms_normalization(x), ops.quantile(x, 0.3)]
 for report in probe.sweep(keras.Model([x, q], made), [rng.normal(size=one).astype("float32") for one in ((2, 8, 9, 4), (2, 7, 4, 6))]):
     assert report.verdict == "agree" and len(report.outputs) == 3, str(report)
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv1D(4, 3, padding="same", name="conv")
+
+    def call(self, x):
+        return ops.relu(self.conv(x) + x) * 2
+
+
+line = rng.normal(size=(2, 7, 4)).astype("float32")
+reports = list(probe.sweep(Net(), line))
+assert [report.layer for report in reports] == ["conv", "/add", "/relu", "/multiply"] and all(report.ok for report in reports), reports
 assert not any(name.startswith("tensorflow.") for name in sys.modules)
 """
 
