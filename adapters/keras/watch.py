@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,8 @@ def _called(
         dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
     carried = tuple(places.get(index) for index in range(len(given))) if places else ()
     seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
-    return _pushed(place, seen, result, state)
+    lone = None if isinstance(place.layer, tensors.keras.Model) else (place.layer, original, arguments, tensors, (*given, *masks))
+    return _pushed(place, seen, result, state, lone)
 
 
 def _through(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
@@ -208,15 +210,19 @@ def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass)
     return _called(place, operation.call, lambda: operation(*args, **kwargs), args, kwargs, _METHODS, state)
 
 
-def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
-    """The call handed to the callback; its result with the callback's values in place of its own, where it returns any."""
+def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any, ...] | None) -> Any:
+    """The call handed to the callback; its result with the callback's values in place of its own, where it returns any.
+
+    ``lone`` is what exports the layer alone, where it has no description.
+    """
     tensors, number = state.tensors, state.calls.get(place.name, 0)
     state.calls[place.name] = number + 1
     outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
     try:
         description, why = _description(place, call, state)
         inputs = (*call.inputs, *call.masks) if description is not None and _uses_masks(description, call) else call.inputs
-        captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training)
+        alone = None if description is not None or lone is None else partial(_exported, *lone, (*call.inputs, *call.masks))
+        captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training, alone=alone)
         replacement = state.on_call(captured)
     except Exception as error:
         raise _Stopped(error) from None
@@ -226,6 +232,11 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
     within = {id(tensor) for tensor in tensors.within(result)}
     flat = [tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf for leaf in tensors.flat(result)]
     return tensors.packed(result, flat)
+
+
+def _exported(*told: Any) -> tuple[np.ndarray, ...]:
+    found: tuple[np.ndarray, ...] = importlib.import_module(".export", __package__).alone(*told)
+    return found
 
 
 def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | None, str]:
