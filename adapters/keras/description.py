@@ -25,6 +25,7 @@ __all__ = [
     "Call",
     "array_of",
     "cast",
+    "computed_in",
     "describe",
     "described_class",
     "described_name",
@@ -96,6 +97,14 @@ def read_variable(namespace: Any) -> Reader:
         return Weight(name, stored, cast(array, dtype), (f"cast from {array.dtype.name} to {dtype}",))
 
     return read
+
+
+def computed_in(layer: Any) -> str:
+    """The dtype that a layer computes in, or empty; of a recurrence of Keras 3 that of its cell, which casts what it is given."""
+    cell = getattr(layer, "cell", None)
+    if cell is not None and _root(type(layer)) == "keras":
+        return str(getattr(cell, "compute_dtype", None) or "")
+    return str(getattr(layer, "compute_dtype", None) or "")
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,6 +76,8 @@ def recurrence(
     first = getattr(layer.cell, "data_format", None) == "channels_first"
     into, back = _orders(len(shape), first)
     count = shape[0] if major else shape[1]
+    outside = str(getattr(layer, "compute_dtype", None) or call.dtype)
+    x, *begun = (_cast(steps, one, outside, call.dtype) for one in (x, *begun))
     x = x if major and len(shape) == 3 else steps.put(ops.Transpose(perm=into), x)
     if mask is not None and not major:
         mask = steps.put(ops.Transpose(perm=(1, 0)), mask)
@@ -95,6 +97,7 @@ def recurrence(
         op = replace(_op(cell, call, named, spatial), **options)
         x = steps.put(op, x, *(() if mask is None else (mask,)), *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+    x, *ended = (_cast(steps, one, call.dtype, outside) for one in (x, *ended))
     rank = len(shape)
     at = (0 if layer.go_backwards else count - 1,)
     last = steps.put(ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x)
@@ -102,6 +105,15 @@ def recurrence(
     last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
     sequence = steps.put(ops.Flip(axis=0), x) if layer.go_backwards else x
     return Read(sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence), last, tuple(ended))
+
+
+_WIDER = {"float16": ("float32", "float64"), "bfloat16": ("float32", "float64"), "float32": ("float64",)}
+"""What holds every number of a dtype."""
+
+
+def _cast(steps: Steps, x: Ref, dtype: str, to: str) -> Ref:
+    """A layer of another precision than its cell: the cell casts what it is given, the layer what the cell has given."""
+    return x if to == dtype or to in _WIDER.get(dtype, ()) else steps.put(ops.Cast(to=to), x)
 
 
 def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -165,7 +177,7 @@ def _op(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> op
         raise Undescribed(f"its cell {type(cell).__name__} has no description")
     kind = _known(cell, _CELLS, call)
     if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
-        raise Undescribed(f"its cell computes in {cell.compute_dtype}, the layer around it in {call.dtype}")
+        raise Undescribed(f"its cell computes in {cell.compute_dtype}, what is around it in {call.dtype}")
     rank, ndim = 2 + len(spatial), 2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0)
     shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
     if kind.removeprefix("Q") != "SimpleRNNCell":

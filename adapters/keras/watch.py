@@ -21,7 +21,7 @@ from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
 from probe.registered import describe_registered, registered
 
-from .description import Call, Reader, array_of, describe, is_own, widened
+from .description import Call, Reader, array_of, computed_in, describe, is_own, widened
 from .loading import package, qkeras
 from .table import ADAPTERS
 from .tensors import Tensors
@@ -171,8 +171,9 @@ def _called(
         state.on.remove(place.name)
     if not wanted:
         return result
-    dtype = str(getattr(place.layer, "compute_dtype", None) or tensors.dtype((result, given)))
-    if dtype == "float64" and "Embedding" not in place.kind and any(array.dtype == np.float32 for array in inputs):
+    dtype = computed_in(place.layer) or tensors.dtype((result, given))
+    cast = "Embedding" in place.kind or hasattr(place.layer, "cell")
+    if dtype == "float64" and not cast and any(array.dtype == np.float32 for array in inputs):
         dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
     carried = tuple(places.get(index) for index in range(len(given))) if places else ()
     seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
