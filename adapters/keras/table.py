@@ -241,7 +241,7 @@ _FUNCTIONS = {
         "math.log math.log1p math.log_sigmoid math.logical_and math.logical_not math.logical_or math.logical_xor math.maximum "
         "math.minimum math.multiply math.negative math.not_equal math.pow math.reciprocal math.reduce_all math.reduce_any "
         "math.reduce_euclidean_norm math.reduce_logsumexp math.reduce_max math.reduce_mean math.reduce_min math.reduce_prod "
-        "math.reduce_std math.reduce_sum math.reduce_variance math.round math.rsqrt math.sigmoid math.sign math.sin math.sinh "
+        "math.reduce_std math.reduce_sum math.reduce_variance math.rint math.round math.rsqrt math.sigmoid math.sign math.sin math.sinh "
         "math.softplus math.softsign math.sqrt math.square math.squared_difference math.subtract math.tan math.tanh "
         "math.truediv nn.bias_add nn.conv1d nn.conv2d nn.convolution nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.relu "
         "nn.relu6 nn.selu nn.sigmoid nn.silu nn.softmax nn.softplus nn.softsign nn.tanh norm stop_gradient tensordot"
@@ -252,6 +252,12 @@ _FUNCTIONS = {
         "compat.v1.zeros_like concat expand_dims gather math.argmax math.argmin math.cumsum math.top_k nn.depth_to_space "
         "nn.space_to_depth one_hot ones_like pad repeat reshape reverse shape slice split squeeze stack tile transpose unstack "
         "where zeros_like"
+    ),
+    ".functions_windows": (
+        "compat.v1.math.scalar_mul compat.v1.nn.depthwise_conv2d image.crop_to_bounding_box image.resize linalg.diag_part linalg.trace "
+        "math.add_n math.cumprod math.erfc math.is_finite math.scalar_mul nn.avg_pool nn.avg_pool1d nn.avg_pool2d nn.avg_pool3d "
+        "nn.conv1d_transpose nn.conv2d_transpose nn.conv3d_transpose nn.depthwise_conv2d nn.local_response_normalization nn.max_pool "
+        "nn.max_pool1d nn.max_pool2d nn.max_pool3d roll sort"
     ),
 }
 
