@@ -60,7 +60,7 @@ class Chain:
             if not isinstance(one, Ref) and not hasattr(one, "assign"):
                 one = np.asarray(one, np.float64)
             elif isinstance(one, Ref) and self.dtype(one).kind != "f":
-                one = self.add(ops.Cast(to="float32"), one)
+                one = self.add(ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one)
             found.append(self.ref(one))
         return found[0], found[1]
 

@@ -67,6 +67,15 @@ def test_one_of_them_is_asked_for(net):
     assert report.findings[0].slug == "missing-activation", str(report)
 
 
+def test_values_of_ones_own_in_a_sweep(net):
+    net(X)
+    right = probe.check(net, "/relu", X).outputs["framework"]
+    for mine, verdict in ((right, "agree"), (right + 0.1, "diverge")):
+        reports = {report.layer: report for report in probe.sweep(net, X, expected={"/relu": mine})}
+        assert reports["/relu"].verdict == verdict and list(reports) == ORDER
+    assert "influence" in str(probe.explain(net, "block/relu", X, at=(0, 0), sees=True))
+
+
 def test_a_name_that_no_operation_has(net):
     net(X)
     with pytest.raises(probe.ProbeError, match="/relu:2"):

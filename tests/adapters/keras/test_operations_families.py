@@ -183,3 +183,14 @@ def test_every_exported_operation_is_described_or_left_out():
     assert {name: classes - known for name, classes in made.items() if classes - known} == {}
     assert not set(left) & set(OPERATIONS)
     assert all(why[0].islower() or why.startswith(("ONNX", "TensorFlow")) for why in left.values())
+
+
+def doubled(one):
+    return one * 2
+
+
+def test_a_function_that_is_mapped_is_named_and_what_follows_it_is_checked():
+    x = keras.Input((4,), batch_size=3)
+    first, second = probe.sweep(keras.Model(x, ops.vectorized_map(doubled, x) + 1.0), numbers(3, 4))
+    assert first.verdict == "unchecked" and "it calls a function of the user's own" in first.missing["numpy"]
+    assert second.ok
