@@ -9,7 +9,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step, Weight
 
-from .description import Call
+from .description import Call, widened
 
 __all__ = ["Chain"]
 
@@ -36,7 +36,7 @@ class Chain:
         weight = self.weight(value)
         if weight is not None:
             return self.place(ops.Parameter(weight=weight), weight.value.shape)
-        array = np.asarray(value)
+        array = widened(np.asarray(value))
         if array.dtype.kind not in "fiub":
             raise Undescribed(f"it was called with {type(value).__name__}, which is no number")
         return self.place(ops.Constant(value=array), array.shape)
