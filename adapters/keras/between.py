@@ -68,11 +68,13 @@ def traced(
         return operation(*args, **kwargs)
 
     with names_kept(call), unchanged(place.layer):
-        symbols = [_symbol(one, call, tensors) for one in given]
-        result = symbolic(place.layer, call, tensors, symbols)
-        found = Traced(place, given, drawn(call, symbols, result), result, tensors, inside)
         try:
+            symbols = [_symbol(one, call, tensors) for one in given]
+            result = symbolic(place.layer, call, tensors, symbols)
+            found = Traced(place, given, drawn(call, symbols, result), result, tensors, inside)
             ours = found.run(step)
+        except Undescribed:
+            raise
         except Exception as error:
             raise Undescribed(f"its operations, made one by one, fail ({type(error).__name__})") from None
     if not met:

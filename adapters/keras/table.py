@@ -207,10 +207,13 @@ _OPERATIONS = {
     ".operations_image": "CropImages GaussianBlur HSVToRGB PadImages RGBToGrayscale RGBToHSV Resize SobelEdges",
     ".operations_layers": "BatchNorm CDist DotProductAttention LayerNorm MultiHot PSNR RMSNorm",
     ".operations_numpy": (
-        "AllClose Arctan2 Argsort ArraySplit Average Cbrt Conj Conjugate Corrcoef CountNonzero Deg2rad Digitize Dsplit Erfc Exp2 Fmax "
-        "Fmin Fmod Heaviside Hsplit Imag InTopK IsIn Isclose Isfinite Isneginf Isposinf Isreal Ldexp Linspace Logaddexp Logaddexp2 "
-        "Median NanToNum Nancumprod Nancumsum Nanmax Nanmean Nanmin Nanprod Nanstd Nansum Nanvar Percentile Ptp Quantile Rad2deg "
-        "Real SearchSorted Select Signbit Sinc Sort Trapezoid UnravelIndex Vander Vsplit"
+        "AllClose Arctan2 ArraySplit Average Cbrt Conj Conjugate Corrcoef CountNonzero Deg2rad Dsplit Erfc Exp2 Fmax Fmin Fmod "
+        "Heaviside Hsplit Imag IsIn Isclose Isfinite Isneginf Isposinf Isreal Ldexp Linspace Logaddexp Logaddexp2 NanToNum Ptp "
+        "Rad2deg Real Select Signbit Sinc Trapezoid UnravelIndex Vander Vsplit"
+    ),
+    ".operations_order": (
+        "Argsort Digitize InTopK Median Nancumprod Nancumsum Nanmax Nanmean Nanmin Nanprod Nanstd Nansum Nanvar Percentile "
+        "Quantile SearchSorted Sort"
     ),
     ".operations_places": (
         "Append Array ConvertToTensor Correlate Cross Diag Diagflat Diagonal Dstack ExtractSequences Fliplr Flipud Full "
