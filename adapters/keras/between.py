@@ -8,8 +8,10 @@ so that each layer runs where it stands and each operation between them is seen.
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from probe.errors import Undescribed
 
@@ -37,6 +39,8 @@ class Traced:
     result: Any
     tensors: Tensors
     inside: Callable[[Any], bool]
+    plain: bool = False
+    """Whether NumPy's numbers are handed on as Python's: a tensor's own operators take their type for no more than a number's."""
 
     def run(self, step: Callable[[Place, Any, Any, Any], Any]) -> Any:
         """What the nodes give; ``step`` makes each call that no place stands for."""
@@ -45,6 +49,8 @@ class Traced:
         def run(operation: Any, args: Any, kwargs: Any) -> Any:
             if self.inside(operation):
                 return operation(*args, **kwargs)
+            if self.plain:
+                args, kwargs = self.tensors.mapped(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, (args, kwargs))
             name = f"{self.place.name}/{_named(operation)}"
             counts[name] += 1
             name += f":{counts[name] - 1}" if counts[name] > 1 else ""
@@ -73,21 +79,25 @@ def traced(
             result = symbolic(place.layer, call, tensors, symbols)
             found = Traced(place, given, drawn(call, symbols, result), result, tensors, inside)
             ours = found.run(step)
+            again = replace(found, plain=True)
+            plain = again.run(step)
         except Undescribed:
             raise
         except Exception as error:
             raise Undescribed(f"its operations, made one by one, fail ({type(error).__name__})") from None
     if not met:
         return None
-    with unchanged(place.layer):
-        theirs = own()
-    if _same(ours, theirs, tensors):
-        return found
-    with unchanged(place.layer):
-        again = own()
-    if not _same(theirs, again, tensors):
+    theirs = _kept(place.layer, own)
+    if _same(ours, theirs, tensors) or _same(plain, theirs, tensors):
+        return found if _same(ours, theirs, tensors) else again
+    if not _same(theirs, _kept(place.layer, own), tensors):
         raise Undescribed("it does not repeat itself, so that what follows it cannot be compared with it")
     raise Undescribed("its operations, made one by one on symbolic tensors, give other values than the call itself")
+
+
+def _kept(layer: Any, own: Callable[[], Any]) -> Any:
+    with unchanged(layer):
+        return own()
 
 
 def _same(left: Any, right: Any, tensors: Tensors) -> bool:

@@ -43,7 +43,7 @@ class Chain:
 
     def weight(self, value: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
         """A variable under the last part of its name, or None for anything else."""
-        if not hasattr(value, "assign") or not hasattr(value, "shape"):
+        if not hasattr(type(value), "assign") or not hasattr(value, "shape"):
             return None
         name = str(getattr(value, "path", None) or value.name).partition(":")[0].rpartition("/")[2]
         found: Weight = self.call.weight(name, value, axes=axes, shape=shape)
@@ -57,7 +57,7 @@ class Chain:
             return self.ref(left), self.ref(right)
         found = []
         for one in (left, right):
-            if not isinstance(one, Ref) and not hasattr(one, "assign"):
+            if not isinstance(one, Ref) and not hasattr(type(one), "assign"):
                 one = np.asarray(one, np.float64)
             elif isinstance(one, Ref) and self.dtype(one).kind != "f":
                 one = self.add(ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one)

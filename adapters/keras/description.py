@@ -63,7 +63,7 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
         # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
         value = variable._value
         return shared(value.read_value()) if hasattr(value, "read_value") else _owned(namespace.ops.convert_to_numpy(value))
-    if not hasattr(variable, "assign"):
+    if not hasattr(type(variable), "assign"):
         raise Undescribed("one of its weights is not a variable but computed")
     return _owned(variable.numpy())
 

@@ -16,7 +16,7 @@ from .operations import operation
 def _along(chain: Chain, x: Ref, value: Any, axes: tuple[int, ...]) -> Ref:
     """A parameter that has these axes of x, in a shape that broadcasts."""
     sizes = [size if axis in axes else 1 for axis, size in enumerate(chain.shape(x))]
-    ref = chain.ref(chain.shaped(value) if not hasattr(value, "assign") else value)
+    ref = chain.ref(chain.shaped(value) if not hasattr(type(value), "assign") else value)
     return ref if len(chain.shape(ref)) == len(sizes) else chain.reshape(ref, sizes)
 
 

@@ -300,7 +300,7 @@ def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tens
             named.update(named.pop(name, {}))
     given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
     # Operations are also called on variables, which are weights and no inputs.
-    given = [tensor for tensor in given if not hasattr(tensor, "assign")] or given
+    given = [tensor for tensor in given if not hasattr(type(tensor), "assign")] or given
     masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
     places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
     referred = {

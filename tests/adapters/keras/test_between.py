@@ -115,6 +115,23 @@ def test_what_cannot_be_followed_is_listed_with_its_reason(why):
     assert reports[0].ok and reports[1].verdict == "unchecked" and why in reports[1].missing["numpy"], str(reports[1])
 
 
+def test_numbers_of_numpy_and_a_part_of_a_variable():
+    """A tensor's own operators take a float64 of NumPy's for a number, the functions of keras.ops for a float64 tensor."""
+
+    class Shifted(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.places = keras.layers.Dense(6, name="dense"), self.add_weight(shape=(5, 6), initializer="random_normal")
+
+        def call(self, x):
+            return self.dense(x) * np.sqrt(8.0) + self.places[:3]
+
+    model = Shifted()
+    model(X)
+    reports = {report.layer: report for report in probe.sweep(model, X)}
+    assert list(reports) == ["dense", "/multiply", "/add"] and all(report.ok for report in reports.values())
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")  # Keras 3 as it reads variables
 def test_a_model_in_training_mode_and_a_state_are_as_they_were():
     class Running(keras.Model):
