@@ -74,8 +74,13 @@ def _entries(tried: dict, name: str, *packages: str) -> list[dict[str, list[str]
 
 def left_out() -> str:
     """What is exported as a layer and has no description, with the reason."""
-    packages = {"keras.layers": LEFT_OUT["keras"], "tf_keras.layers": LEFT_OUT["tf_keras"], "qkeras": LEFT_OUT["qkeras"]}
-    packages["hgq.layers"] = LEFT_OUT["hgq"]
+    packages = {
+        "keras.layers": LEFT_OUT["keras"],
+        "tf_keras.layers": LEFT_OUT["tf_keras"],
+        "qkeras": LEFT_OUT["qkeras"],
+        "hgq.layers": LEFT_OUT["hgq"],
+        "keras.ops": LEFT_OUT["keras.ops"],
+    }
     packages["torch.nn"] = {name: why for name, why in torch_left_out.LEFT_OUT.items() if hasattr(torch.nn, name)}
     packages["onnx"] = onnx_left_out.LEFT_OUT
     rows = ["| from | class | why |", "|---|---|---|"]

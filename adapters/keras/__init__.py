@@ -119,6 +119,9 @@ class Saved:
     def names(self) -> tuple[str, ...]:
         return self._opened.names()
 
+    def between(self, name: str) -> bool:
+        return self._opened.between(name)
+
     def run(self, inputs: "Sequence[np.ndarray]", wanted: Collection[str] | None, on_call: "OnCall") -> "tuple[np.ndarray, ...]":
         return self._opened.run(inputs, wanted, on_call)
 

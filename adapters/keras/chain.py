@@ -9,7 +9,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step, Weight
 
-from .description import Call
+from .description import Call, widened
 
 __all__ = ["Chain"]
 
@@ -36,14 +36,14 @@ class Chain:
         weight = self.weight(value)
         if weight is not None:
             return self.place(ops.Parameter(weight=weight), weight.value.shape)
-        array = np.asarray(value)
+        array = widened(np.asarray(value))
         if array.dtype.kind not in "fiub":
             raise Undescribed(f"it was called with {type(value).__name__}, which is no number")
         return self.place(ops.Constant(value=array), array.shape)
 
     def weight(self, value: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
         """A variable under the last part of its name, or None for anything else."""
-        if not hasattr(value, "assign") or not hasattr(value, "shape"):
+        if not hasattr(type(value), "assign") or not hasattr(value, "shape"):
             return None
         name = str(getattr(value, "path", None) or value.name).partition(":")[0].rpartition("/")[2]
         found: Weight = self.call.weight(name, value, axes=axes, shape=shape)
@@ -57,10 +57,10 @@ class Chain:
             return self.ref(left), self.ref(right)
         found = []
         for one in (left, right):
-            if not isinstance(one, Ref) and not hasattr(one, "assign"):
+            if not isinstance(one, Ref) and not hasattr(type(one), "assign"):
                 one = np.asarray(one, np.float64)
             elif isinstance(one, Ref) and self.dtype(one).kind != "f":
-                one = self.add(ops.Cast(to="float32"), one)
+                one = self.add(ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one)
             found.append(self.ref(one))
         return found[0], found[1]
 
@@ -235,6 +235,13 @@ class Chain:
         if indices.step < 0 and self.call.inputs[indices.index].dtype.kind == "b":
             raise Undescribed("it is indexed by a mask")
         return self.add(ops.Gather(axis=axis), ref, indices, shape=(*shape[:axis], *self.shape(indices), *shape[axis + 1 :]))
+
+    def picked(self, ref: Ref, numbers: np.ndarray) -> Ref:
+        """The elements of these numbers, counted in row-major order; 0 for a number of -1."""
+        flat = self.reshape(ref, (-1,))
+        if (numbers < 0).any():
+            flat = self.concat([flat, self.ref(np.zeros(1))], 0)
+        return self.take(flat, self.ref(np.where(numbers < 0, int(np.prod(self.shape(ref), dtype=np.int64)), numbers)), 0)
 
     def product(self, left: Ref, right: Ref) -> Ref:
         """A matrix product as NumPy's; with a weight of two axes on the right it is a layer's own."""

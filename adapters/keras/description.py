@@ -17,6 +17,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 
+from .left_out import LEFT_OUT
 from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "Call",
     "array_of",
     "cast",
+    "computed_in",
     "describe",
     "described_class",
     "described_name",
     "describes",
+    "description_of",
     "is_own",
     "named_axes",
     "read_variable",
@@ -60,7 +63,7 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
         # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
         value = variable._value
         return shared(value.read_value()) if hasattr(value, "read_value") else _owned(namespace.ops.convert_to_numpy(value))
-    if not hasattr(variable, "assign"):
+    if not hasattr(type(variable), "assign"):
         raise Undescribed("one of its weights is not a variable but computed")
     return _owned(variable.numpy())
 
@@ -94,6 +97,14 @@ def read_variable(namespace: Any) -> Reader:
         return Weight(name, stored, cast(array, dtype), (f"cast from {array.dtype.name} to {dtype}",))
 
     return read
+
+
+def computed_in(layer: Any) -> str:
+    """The dtype that a layer computes in, or empty; of a recurrence of Keras 3 that of its cell, which casts what it is given."""
+    cell = getattr(layer, "cell", None)
+    if cell is not None and _root(type(layer)) == "keras":
+        return str(getattr(cell, "compute_dtype", None) or "")
+    return str(getattr(layer, "compute_dtype", None) or "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +204,8 @@ def is_own(value: Any, layer: Any, method: str) -> bool:
     return getattr(value, "__self__", None) is layer and getattr(value, "__func__", None) is getattr(type(layer), method, None)
 
 
-def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]:
-    """What the layer's description is registered under, and the module that registers it.
+def described_name(layer: Any, watched: Collection[str] = ()) -> str:
+    """What the layer's description is registered under; Undescribed with the reason where it has none.
 
     That is its class, of an operation of keras.ops "ops." and its class, and of a function of TensorFlow "tf." and its name.
     """
@@ -203,13 +214,13 @@ def described_name(layer: Any, watched: Collection[str] = ()) -> tuple[str, str]
         symbol = layer.symbol or getattr(layer.function, "__name__", "")
         if symbol not in FUNCTIONS:
             raise Undescribed(f"the function {symbol} of TensorFlow has no description")
-        return f"tf.{symbol}", FUNCTIONS[symbol]
+        return f"tf.{symbol}"
     if not kind.__module__.startswith("keras.src.ops."):
-        name = _key(described_class(layer, watched))
-        return name, DESCRIBED[name]
+        return _key(described_class(layer, watched))
     if kind.__name__ not in OPERATIONS:
-        raise Undescribed(f"{kind.__name__} of keras.ops has no description")
-    return f"ops.{kind.__name__}", OPERATIONS[kind.__name__]
+        why = LEFT_OUT["keras.ops"].get(kind.__name__)
+        raise Undescribed(f"{kind.__name__} of keras.ops has no description{f': {why}' if why else ''}")
+    return f"ops.{kind.__name__}"
 
 
 def _root(cls: type) -> str:
@@ -226,11 +237,8 @@ def _is_method(value: Any) -> bool:
 
 def describe(layer: Any, call: Call) -> Description:
     """The steps of this call of a layer; raises Undescribed with the reason where they are not known."""
-    name, module = described_name(layer, call.watched)
-    if name not in REGISTERED:
-        importlib.import_module(module, __package__)
-    if name not in REGISTERED:
-        raise Undescribed(f"{name} is described as a part of the layer around it")
+    name = described_name(layer, call.watched)
+    description = description_of(name)
     for argument, value in () if name.startswith(("ops.", "tf.")) else call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue
@@ -238,8 +246,18 @@ def describe(layer: Any, call: Call) -> Description:
             continue
         raise Undescribed(f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
-        return importlib.import_module(".quantized", __package__).describe_quantized(layer, call, REGISTERED[name])
-    return REGISTERED[name](layer, call)
+        return importlib.import_module(".quantized", __package__).describe_quantized(layer, call, description)
+    return description(layer, call)
+
+
+def description_of(name: str) -> Describer:
+    """The function that is registered under a name of the tables, whose module is imported first."""
+    if name not in REGISTERED:
+        kind, _, rest = name.partition(".")
+        importlib.import_module({"ops": OPERATIONS, "tf": FUNCTIONS}[kind][rest] if kind in ("ops", "tf") else DESCRIBED[name], __package__)
+    if name not in REGISTERED:
+        raise Undescribed(f"{name} is described as a part of the layer around it")
+    return REGISTERED[name]
 
 
 def _holds_first(value: Any) -> bool:

@@ -43,6 +43,7 @@ UNARY: dict[str, Callable[[], ops.Op]] = {
     "math.logical_not": ops.Not,
     "math.negative": ops.Neg,
     "math.reciprocal": ops.Reciprocal,
+    "math.rint": ops.Round,
     "math.round": ops.Round,
     "math.rsqrt": ops.Rsqrt,
     "math.sigmoid": ops.Sigmoid,

@@ -6,6 +6,12 @@ _TEXT = "it works on text"
 _HASH = "it takes the hash of a number's digits as text: no arithmetic that NumPy or ONNX could do again"
 _BASE = "a base class: what derives from it is described, or followed"
 _INPUT = "an input: it computes nothing"
+_LOSS = "a loss: it compares with a target, which an inference has not"
+_FLOW = "it calls a function of the user's own as often as values say, whose operations are no nodes of the model"
+_BITS = "it works on the bits of integers, which no op holds"
+_FOURIER = "how a fast transform rounds follows from the whole line, for which there is no op yet"
+_SOLVED = "it solves equations step by step, where how much rounding does follows from the matrix"
+_SAMPLED = "it samples where computed coordinates lie, for which there is no op yet"
 _JAX = "it calls a function of JAX, whose operations are not seen"
 
 LEFT_OUT: dict[str, dict[str, str]] = {
@@ -46,6 +52,32 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "QLayerBaseSingleInput": _BASE,
         "QMerge": _BASE,
         "QRNN": _BASE,
+    },
+    "keras.ops": {
+        **dict.fromkeys(("BinaryCrossentropy", "CTCLoss", "CategoricalCrossentropy", "SparseCategoricalCrossentropy"), _LOSS),
+        **dict.fromkeys(("AssociativeScan", "Cond", "ForiLoop", "JVP", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop"), _FLOW),
+        **dict.fromkeys(("Angle", "Polar", "ViewAsComplex", "ViewAsReal"), "it works on complex numbers, which no op holds"),
+        **dict.fromkeys(("BitwiseAnd", "BitwiseInvert", "BitwiseLeftShift", "BitwiseNot", "BitwiseOr", "BitwiseRightShift"), _BITS),
+        **dict.fromkeys(("BitwiseXor", "Gcd", "Lcm", "LeftShift", "Nextafter", "RightShift", "View"), _BITS),
+        **dict.fromkeys(("Arange", "Bincount", "Nonzero", "Unique"), "the shape of its output follows from values"),
+        **dict.fromkeys(("Cholesky", "CholeskyInverse", "Det", "Eig", "Eigh", "Inv", "Logdet", "Lstsq", "LuFactor"), _SOLVED),
+        **dict.fromkeys(("MatrixRank", "Pinv", "Qr", "SVD", "Slogdet", "Solve", "SolveTriangular"), _SOLVED),
+        **dict.fromkeys(("AffineTransform", "MapCoordinates", "PerspectiveTransform", "ScaleAndTranslate"), _SAMPLED),
+        **dict.fromkeys(("FFT", "FFT2", "IFFT2", "IRFFT", "ISTFT", "RFFT", "STFT"), _FOURIER),
+        **dict.fromkeys(("Erfinv", "I0"), "ONNX has no such function"),
+        **dict.fromkeys(("Nanargmax", "Nanargmin", "Nanmedian", "Nanpercentile", "Nanquantile"), "which elements count follows from them"),
+        **dict.fromkeys(("SegmentMax", "SegmentMin", "SegmentProd"), "no op takes more than the sum of a segment"),
+        "Argpartition": "it gives places in no order",
+        "ConvTranspose": "in a model of Keras 3.15 it fails in Keras itself, which gives its padding for its output padding",
+        "CTCDecode": "the best sequence is searched for, step by step",
+        "ElasticTransform": "it draws at random",
+        "EmptyLike": "its values are whatever the memory held",
+        "Geomspace": "TensorFlow goes through logarithms and powers, whose rounding decides its digits",
+        "Histogram": "the ends of its intervals follow from values, and rounding decides at them",
+        "Logspace": "its powers of a computed number lose digits that no allowance knows",
+        "Ndim": "it gives a number of Python's, no tensor",
+        "SSIM": _LOSS,
+        "SegmentReduction": _BASE,
     },
 }
 """Package -> class name -> the reason."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.errors import NotReached
+from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.layer import Layer
 from probe.model import InputSpec, OnCall
 
@@ -16,7 +16,7 @@ from .inputs import checked, checked_alone, hint, specs
 from .loading import quiet
 from .state import unchanged
 from .tensors import Tensors
-from .tree import Place, listed, places, root_of
+from .tree import Place, listed, own_call, places, root_of
 from .watch import watch
 
 __all__ = ["Opened", "uses_qkeras"]
@@ -38,6 +38,7 @@ class Opened:
         self._live = live
         self._tensors = Tensors(keras)
         self._called: set[int] = set()
+        self._met: dict[str, str] = {}
 
     @property
     def framework(self) -> str:
@@ -59,12 +60,21 @@ class Opened:
         return hint(self._root, self._keras)
 
     def names(self) -> tuple[str, ...]:
-        return tuple(place.name for place in self._places())
+        return (*(place.name for place in self._places() if place.name), *self._met)
+
+    def between(self, name: str) -> bool:
+        """Whether the name may be that of an operation between layers, ``place/op``, which only a pass can tell."""
+        place, slash, _ = name.rpartition("/")
+        found = self._places()
+        models = [one.name for one in found if one.role == "container" and own_call(one.layer)]
+        return bool(slash) and name not in [one.name for one in found] and place in models
 
     def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
         return self._watch(self._root, checked(self._root, self._keras, inputs), wanted, on_call)
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
+        if self.between(name):
+            raise BadInput(f"{name!r} is an operation between layers, which runs only inside its model: give the model's own input")
         layer = next(place.layer for place in self._places() if place.name == name)
         self._watch(layer, checked_alone(layer, inputs), {name}, on_call)
 
@@ -79,8 +89,13 @@ class Opened:
                 if place.role == "input" and wanted is not None and place.name in wanted:
                     raise NotReached(f"{place.name!r} is an input of the model: it computes nothing")
             sought = {place.name for place in found if place.role == "atomic"} if wanted is None else wanted
+            between = None if wanted is None else {name for name in wanted if self.between(name)}
+            forward = self._forward(called, arrays, None if self._live else False)
             with unchanged(self._root):
-                return watch(self._forward(called, arrays, None if self._live else False), found, sought, on_call, self._tensors)
+                outputs = watch(forward, found, sought, on_call, self._tensors, between, self._met)
+        for name in sorted((between or set()) - self._met.keys()):
+            raise UnknownLayer(name, [*self._met, *(place.name for place in found if place.role == "atomic")])
+        return outputs
 
     def _build(self, called: Any, arrays: Sequence[np.ndarray]) -> None:
         """Calls what was never called once before it is guarded: the weights that this makes must stay."""

@@ -4,6 +4,7 @@ Each is a class with a ``call``; its options are attributes, named as the argume
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from probe import ops
@@ -12,7 +13,9 @@ from probe.layer import Description, Ref, Step
 
 from .activation import along_axes
 from .chain import Chain
-from .description import Call, describes
+from .description import Call, describes, description_of
+
+__all__ = ["as_layer", "data_format", "operation"]
 
 UNARY: dict[str, Callable[[Any], ops.Op]] = {
     "Abs": lambda op: ops.Abs(),
@@ -32,6 +35,7 @@ UNARY: dict[str, Callable[[Any], ops.Op]] = {
     "Erf": lambda op: ops.Erf(),
     "Exp": lambda op: ops.Exp(),
     "Expm1": lambda op: ops.Expm1(),
+    "Fabs": lambda op: ops.Abs(),
     "Floor": lambda op: ops.Floor(),
     "Gelu": lambda op: ops.Gelu(approximate="tanh" if op.approximate else "none"),
     "HardShrink": lambda op: ops.Shrink(lambd=float(op.threshold), bias=0.0, keeps_nan=False),
@@ -122,6 +126,16 @@ def operation(*names: str) -> Callable[[Callable[[Any, Call, Chain], Ref]], Call
         return function
 
     return register
+
+
+def data_format(op: Any, call: Call) -> str:
+    """Where the channels stand: what the operation was made with, or what the process is set to."""
+    return str(op.data_format or call.namespace.config.image_data_format())
+
+
+def as_layer(kind: str, op: Any, call: Call, **attributes: Any) -> Description:
+    """An operation that does what the layer of class ``kind`` with these attributes does."""
+    return description_of(kind)(SimpleNamespace(data_format=data_format(op, call), **attributes), call)
 
 
 @operation(*UNARY)

@@ -9,7 +9,6 @@ from probe.errors import Undescribed
 from probe.layer import Description, Ref
 
 from .chain import Chain
-from .conv import padding_pairs
 from .description import Call, describes
 from .operations import operation
 
@@ -261,29 +260,3 @@ def _tensordot(op: Any, call: Call, chain: Chain) -> Ref:
     equation = f"{''.join(first)},{''.join(second)}->{''.join(joined)}"
     sizes = dict(zip(first + second, chain.shape(left) + chain.shape(right), strict=True))
     return chain.add(ops.Einsum(equation=equation), left, right, shape=[sizes[letter] for letter in joined])
-
-
-@operation("Conv", "DepthwiseConv")
-def _conv(op: Any, call: Call, chain: Chain) -> Ref:
-    """The kernel is an argument: a variable, or a tensor such as one that another layer has computed."""
-    kernel = chain.shaped(call.arguments["kernel"])
-    rank = len(call.shape) - 2
-    *sizes, inner, outer = chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
-    first = op.data_format == "channels_first"
-    channels = call.shape[1] if first else call.shape[-1]
-    strides, dilations = (tuple(one) if isinstance(one, list | tuple) else (one,) * rank for one in (op.strides, op.dilation_rate))
-    spatial = call.shape[2:] if first else call.shape[1:-1]
-    pads = padding_pairs(op.padding, spatial, sizes, strides, dilations)
-    depthwise = type(op).__name__ == "DepthwiseConv"
-    groups = channels if depthwise else channels // inner
-    filters = inner * outer if depthwise else outer
-    axes = (rank, rank + 1, *range(rank)) if depthwise else (rank + 1, rank, *range(rank))
-    form = (filters, 1 if depthwise else inner, *sizes)
-    weight = None if isinstance(kernel, Ref) else chain.weight(kernel, axes, form)
-    computed = () if weight is not None else (chain.reshape(chain.transpose(chain.ref(kernel), axes), form),)
-    x = Ref(-1) if first else chain.transpose(Ref(-1), (0, rank + 1, *range(1, rank + 1)))
-    windows = zip(spatial, pads, sizes, strides, dilations, strict=True)
-    out = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
-    conv = ops.Conv(weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=groups)
-    y = chain.add(conv, x, *computed, shape=(call.shape[0], filters, *out))
-    return y if first else chain.transpose(y, (0, *range(2, rank + 2), 1))

@@ -7,9 +7,9 @@ given, and described one by one; together they are the steps of the layer.
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from probe.building import Steps
@@ -25,17 +25,17 @@ from .tensors import Tensors
 from .tree import root_of
 from .watch import received
 
-__all__ = ["followed"]
+__all__ = ["Graph", "drawn", "followed", "names_kept", "symbolic"]
 
 
 def followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     """The steps of a call; Undescribed where something in it leaves no node, or has no description."""
-    with _names_kept(call):
+    with names_kept(call):
         return _followed(layer, call, tensors)
 
 
 @contextmanager
-def _names_kept(call: Call) -> Iterator[None]:
+def names_kept(call: Call) -> Iterator[None]:
     """Keras counts the names it gives, to nodes too: what the user builds later must not be named otherwise."""
     if call.legacy:
         counts = importlib.import_module("tf_keras.src.backend").get_default_graph_uid_map()
@@ -51,10 +51,10 @@ def _names_kept(call: Call) -> Iterator[None]:
 
 def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     symbols, values = _inputs(layer, call, tensors)
-    result = _symbolic(layer, call, tensors, symbols)
-    leaves = tensors.flat(result)
-    if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
-        raise Undescribed(_advice(layer, "it gives a tensor that does not come from its inputs"))
+    try:
+        result = symbolic(layer, call, tensors, symbols)
+    except Undescribed as error:
+        raise Undescribed(_advice(layer, str(error))) from None
     steps = Steps()
     held: dict[int, tuple[Any, Ref]] = {id(value): (value, Ref(-1, index)) for index, value in enumerate(values)}
 
@@ -62,7 +62,7 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
         return _ran(operation, args, kwargs, call, tensors, steps, held)
 
     try:
-        outputs = _run_nodes(call, symbols, result, values, run)
+        outputs = drawn(call, symbols, result).run(values, run, tensors)
     except Undescribed as error:
         raise Undescribed(_advice(layer, str(error))) from None
     except Exception as error:
@@ -88,41 +88,74 @@ def _inputs(layer: Any, call: Call, tensors: Tensors) -> tuple[list[Any], list[A
     return symbols, values
 
 
-def _symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
+def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
+    """What ``call`` gives on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
     method = type(layer).call
     if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(method).parameters.values()):
-        raise Undescribed(_advice(layer, "it takes any number of arguments"))
+        raise Undescribed("it takes any number of arguments")
     named = {
         name: tensors.mapped(lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value)
         for name, value in call.arguments.items()
     }
     try:
-        return method(layer, **named)
+        with _dense(call):
+            result = method(layer, **named)
     except Exception as error:
-        line = str(error).strip().partition("\n")[0]
-        raise Undescribed(_advice(layer, f"on symbolic tensors it fails ({type(error).__name__}: {line[:200]})")) from None
+        lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+        line = next((line for line in lines if not line.startswith("Exception encountered")), "")
+        raise Undescribed(f"on symbolic tensors it fails ({type(error).__name__}: {line[:200]})") from None
+    leaves = tensors.flat(result)
+    if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
+        raise Undescribed("it gives a tensor that does not come from its inputs")
+    return result
 
 
-def _run_nodes(call: Call, symbols: list[Any], result: Any, values: list[Any], run: Callable[..., Any]) -> list[Any]:
-    """Runs every node between the symbols and the result with ``run``; the result's tensors, flat."""
+@contextmanager
+def _dense(call: Call) -> Iterator[None]:
+    """Keras 3.15 takes the product of a symbolic tensor and a number for sparse (ops/numpy.py, Multiply), and inner layers then fail."""
+    if call.legacy:
+        yield
+        return
+    kind = call.namespace.KerasTensor
+    before = vars(kind)["sparse"]
+    kind.sparse = property(lambda tensor: False)
+    try:
+        yield
+    finally:
+        kind.sparse = before
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The nodes between symbolic tensors and a result, in the order that they run in."""
+
+    drawn: Any
+    """keras.Function, or the functional model of Keras 2."""
+    symbols: Sequence[Any]
+    nodes: Sequence[Any]
+
+    def run(self, values: Sequence[Any], run: Callable[..., Any], tensors: Tensors) -> list[Any]:
+        """Makes every call with ``run``; the result's tensors, flat."""
+        if not tensors.legacy:
+            outputs = self.drawn._run_through_graph(list(values), operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
+            return tensors.flat(outputs)
+        known = {str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)}
+        for node in self.nodes:
+            args, kwargs = node.map_arguments({key: list(one) for key, one in known.items()})
+            outputs = run(node.layer, args, kwargs)
+            flat = outputs if isinstance(outputs, list | tuple) else [outputs]
+            for key, output in zip(node.flat_output_ids, flat, strict=True):
+                known[str(key)] = [output] * 99
+        return [known[str(id(symbol))][0] for symbol in self.drawn.outputs]
+
+
+def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
+    """Before anything puts back what the symbolic call has noted on the layers."""
     if not call.legacy:
-        function = call.namespace.Function(symbols, result)
-        outputs = function._run_through_graph(values, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
-        return list(call.namespace.tree.flatten(outputs))
-    model = call.namespace.Model(symbols, result)
-    known = {str(id(symbol)): [value] for symbol, value in zip(symbols, values, strict=True)}
-    for node in _in_order(model):
-        args, kwargs = node.map_arguments({key: list(one) for key, one in known.items()})
-        outputs = run(node.layer, args, kwargs)
-        flat = outputs if isinstance(outputs, list | tuple) else [outputs]
-        for key, output in zip(node.flat_output_ids, flat, strict=True):
-            known[str(key)] = [output] * 99
-    return [known[str(id(symbol))][0] for symbol in model.outputs]
-
-
-def _in_order(model: Any) -> Iterator[Any]:
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
+        return Graph(call.namespace.Function(list(symbols), result), symbols, ())
+    model = call.namespace.Model(list(symbols), result)
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return Graph(model, symbols, [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input])
 
 
 def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, steps: Steps, held: dict[int, tuple[Any, Ref]]) -> Any:

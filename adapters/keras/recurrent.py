@@ -82,6 +82,8 @@ def recurrence(
     first = getattr(layer.cell, "data_format", None) == "channels_first"
     into, back = _orders(len(shape), first)
     count = shape[0] if major else shape[1]
+    outside = str(getattr(layer, "compute_dtype", None) or call.dtype)
+    x, *begun = (_cast(steps, one, outside, call.dtype) for one in (x, *begun))
     x = x if major and len(shape) == 3 else steps.put(ops.Transpose(perm=into), x)
     if mask is not None and not major:
         mask = steps.put(ops.Transpose(perm=(1, 0)), mask)
@@ -104,6 +106,7 @@ def recurrence(
         op = replace(made, **options)
         x = steps.put(op, x, *(() if mask is None else (mask,)), *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+    x, *ended = (_cast(steps, one, call.dtype, outside) for one in (x, *ended))
     rank = len(shape)
     at = (0 if layer.go_backwards else count - 1,)
     last = steps.put(ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x)
@@ -111,6 +114,15 @@ def recurrence(
     last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
     sequence = steps.put(ops.Flip(axis=0), x) if layer.go_backwards else x
     return Read(sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence), last, tuple(ended))
+
+
+_WIDER = {"float16": ("float32", "float64"), "bfloat16": ("float32", "float64"), "float32": ("float64",)}
+"""What holds every number of a dtype."""
+
+
+def _cast(steps: Steps, x: Ref, dtype: str, to: str) -> Ref:
+    """A layer of another precision than its cell: the cell casts what it is given, the layer what the cell has given."""
+    return x if to == dtype or to in _WIDER.get(dtype, ()) else steps.put(ops.Cast(to=to), x)
 
 
 def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -174,7 +186,7 @@ def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> 
         raise Undescribed(f"its cell {type(cell).__name__} has no description")
     kind = _known(cell, _CELLS, call)
     if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
-        raise Undescribed(f"its cell computes in {cell.compute_dtype}, the layer around it in {call.dtype}")
+        raise Undescribed(f"its cell computes in {cell.compute_dtype}, what is around it in {call.dtype}")
     name = described_name(cell, call.watched)[0]
     if name in OWN_CELLS:
         return OWN_CELLS[name](cell, call, prefix)

@@ -199,17 +199,37 @@ DESCRIBED: dict[str, str] = {name: module for module, names in _FAMILIES.items()
 _OPERATIONS = {
     ".operations": (
         "Abs Absolute Add All Amax Amin Any Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Argmax Argmin Ceil Celu Clip Copy Cos "
-        "Cosh Cumprod Cumsum Divide DivideNoNan Elu Equal Erf Exp Expm1 Floor FloorDivide Gelu Glu Greater GreaterEqual "
+        "Cosh Cumprod Cumsum Divide DivideNoNan Elu Equal Erf Exp Expm1 Fabs Floor FloorDivide Gelu Glu Greater GreaterEqual "
         "HardShrink HardSigmoid HardSilu HardTanh Hypot Isinf Isnan LeakyRelu Less LessEqual Log Log10 Log1p Log2 LogSigmoid "
         "LogSoftmax LogicalAnd LogicalNot LogicalOr LogicalXor Logsumexp Max Maximum Mean Min Minimum Mod Moments Multiply "
         "Negative Norm Normalize NotEqual Power Prod Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid Sign Silu Sin Sinh SoftShrink "
         "Softmax Softplus Softsign SparsePlus SparseSigmoid Sparsemax Sqrt Square Squareplus Std StopGradient Subtract Sum Tan "
         "Tanh TanhShrink Threshold TrueDivide Trunc Var"
     ),
+    ".operations_image": "CropImages GaussianBlur HSVToRGB PadImages RGBToGrayscale RGBToHSV Resize SobelEdges",
+    ".operations_layers": "BatchNorm CDist DotProductAttention LayerNorm MultiHot PSNR RMSNorm",
+    ".operations_numpy": (
+        "AllClose Arctan2 ArraySplit Average Cbrt Conj Conjugate Corrcoef CountNonzero Deg2rad Dsplit Erfc Exp2 Fmax Fmin Fmod "
+        "Heaviside Hsplit Imag IsIn Isclose Isfinite Isneginf Isposinf Isreal Ldexp Linspace Logaddexp Logaddexp2 NanToNum Ptp "
+        "Rad2deg Real Select Signbit Sinc Trapezoid UnravelIndex Vander Vsplit"
+    ),
+    ".operations_order": (
+        "Argsort Digitize InTopK Median Nancumprod Nancumsum Nanmax Nanmean Nanmin Nanprod Nanstd Nansum Nanvar Percentile "
+        "Quantile SearchSorted Sort"
+    ),
+    ".operations_places": (
+        "Append Array ConvertToTensor Correlate Cross Diag Diagflat Diagonal Dstack ExtractSequences Fliplr Flipud Full "
+        "FullLike Hstack Inner Kron Meshgrid Outer Rearrange Rot90 SaturateCast Scatter ScatterUpdate SegmentSum "
+        "Size SliceUpdate Trace Vdot Vstack"
+    ),
     ".operations_shape": (
-        "BroadcastTo Cast Concatenate Conv DepthwiseConv Diff Dot Einsum ExpandDims Flip GetItem Matmul Moveaxis OneHot OnesLike "
-        "Pad Ravel Repeat Reshape Roll Slice Split Squeeze Stack Swapaxes Take TakeAlongAxis Tensordot Tile TopK Transpose Tril "
-        "Triu Unstack Where ZerosLike"
+        "BroadcastTo Cast Concatenate Diff Dot Einsum ExpandDims Flip GetItem Matmul Moveaxis OneHot OnesLike Pad Ravel Repeat "
+        "Reshape Roll Slice Split Squeeze Stack Swapaxes Take TakeAlongAxis Tensordot Tile TopK Transpose Tril Triu Unstack Where "
+        "ZerosLike"
+    ),
+    ".operations_windows": (
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool Conv DepthToSpace DepthwiseConv ExtractPatches Fold MaxPool "
+        "SeparableConv SpaceToDepth Unfold"
     ),
 }
 
@@ -226,7 +246,7 @@ _FUNCTIONS = {
         "math.log math.log1p math.log_sigmoid math.logical_and math.logical_not math.logical_or math.logical_xor math.maximum "
         "math.minimum math.multiply math.negative math.not_equal math.pow math.reciprocal math.reduce_all math.reduce_any "
         "math.reduce_euclidean_norm math.reduce_logsumexp math.reduce_max math.reduce_mean math.reduce_min math.reduce_prod "
-        "math.reduce_std math.reduce_sum math.reduce_variance math.round math.rsqrt math.sigmoid math.sign math.sin math.sinh "
+        "math.reduce_std math.reduce_sum math.reduce_variance math.rint math.round math.rsqrt math.sigmoid math.sign math.sin math.sinh "
         "math.softplus math.softsign math.sqrt math.square math.squared_difference math.subtract math.tan math.tanh "
         "math.truediv nn.bias_add nn.conv1d nn.conv2d nn.convolution nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.relu "
         "nn.relu6 nn.selu nn.sigmoid nn.silu nn.softmax nn.softplus nn.softsign nn.tanh norm stop_gradient tensordot"
@@ -237,6 +257,12 @@ _FUNCTIONS = {
         "compat.v1.zeros_like concat expand_dims gather math.argmax math.argmin math.cumsum math.top_k nn.depth_to_space "
         "nn.space_to_depth one_hot ones_like pad repeat reshape reverse shape slice split squeeze stack tile transpose unstack "
         "where zeros_like"
+    ),
+    ".functions_windows": (
+        "compat.v1.math.scalar_mul compat.v1.nn.depthwise_conv2d image.crop_to_bounding_box image.resize linalg.diag_part linalg.trace "
+        "math.add_n math.cumprod math.erfc math.is_finite math.scalar_mul nn.avg_pool nn.avg_pool1d nn.avg_pool2d nn.avg_pool3d "
+        "nn.conv1d_transpose nn.conv2d_transpose nn.conv3d_transpose nn.depthwise_conv2d nn.local_response_normalization nn.max_pool "
+        "nn.max_pool1d nn.max_pool2d nn.max_pool3d roll sort"
     ),
 }
 

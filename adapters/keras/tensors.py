@@ -62,7 +62,7 @@ class Tensors:
 
     def array(self, tensor: Any) -> np.ndarray:
         """A tensor's values, for as long as one likes; bfloat16 comes widened."""
-        if self.backend == "tensorflow" and hasattr(tensor, "numpy") and not hasattr(tensor, "assign"):
+        if self.backend == "tensorflow" and hasattr(tensor, "numpy") and not hasattr(type(tensor), "assign"):
             return widened(shared(tensor))
         array = tensor.numpy() if self.legacy else self.keras.ops.convert_to_numpy(tensor)
         return widened(array if array.flags.owndata else np.array(array))

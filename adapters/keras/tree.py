@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from probe.errors import Undescribed
@@ -13,7 +14,7 @@ from .description import described_name
 from .left_out import FOLLOWED
 from .table import ROOTS
 
-__all__ = ["Place", "layer_of", "listed", "places", "root_of", "shape_of"]
+__all__ = ["Place", "layer_of", "listed", "own_call", "places", "root_of", "shape_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +36,19 @@ class Place:
 
 
 def places(root: Any, keras: Any) -> tuple[Place, ...]:
-    """Every layer once, in the model's own order; one that is shared goes by the name it has first."""
+    """Every layer once, in the model's own order; one that is shared goes by the name it has first.
+
+    A model whose ``call`` is the user's own is a place too, named "": what that does between the layers is named after it.
+    """
     if not isinstance(root, keras.Model):
         return (*_place(root, root.name, False, keras, {id(root)}),)
-    return tuple(_below(root, "", False, keras, {id(root)}))
+    own = (Place("", root, "container"),) if own_call(root) else ()
+    return (*own, *_below(root, "", False, keras, {id(root)}))
+
+
+def own_call(layer: Any) -> bool:
+    """Whether the ``call`` of a layer is written by the user."""
+    return any("call" in vars(cls) for cls in takewhile(lambda cls: root_of(cls) not in ROOTS, type(layer).__mro__))
 
 
 def _below(parent: Any, prefix: str, inside: bool, keras: Any, seen: set[int]) -> Iterator[Place]:

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
 from probe.registered import describe_registered, registered
 
-from .description import Call, Reader, array_of, describe, is_own, widened
+from .description import Call, Reader, array_of, computed_in, describe, is_own, widened
 from .loading import package, qkeras
 from .table import ADAPTERS
 from .tensors import Tensors
-from .tree import Place, root_of
+from .tree import Place, own_call, root_of
 
 __all__ = ["received", "watch"]
 
@@ -48,20 +49,50 @@ class _Pass:
     failure: str = ""
     muted: bool = False
     """Whether calls are not counted for now: those that following a layer of the user's own makes."""
+    between: Collection[str] | None = ()
+    """Which operations between the layers are wanted, by name; None is all of them."""
+    met: dict[str, str] = field(default_factory=dict)
+    """Those that were met, and their kinds."""
+    placed: frozenset[int] = frozenset()
+    """The ids of the layers that are watched where they stand."""
+
+    @contextlib.contextmanager
+    def mute(self) -> Iterator[None]:
+        before, self.muted = self.muted, True
+        try:
+            yield
+        finally:
+            self.muted = before
+
+    def looks_between(self, place: Place) -> bool:
+        """Whether operations that a model of the user's own makes itself are wanted."""
+        if place.role != "container" or not own_call(place.layer):
+            return False
+        return self.between is None or any(name.rpartition("/")[0] == place.name for name in self.between)
 
 
 def watch(
-    forward: Callable[[], Any], places: Sequence[Place], wanted: Collection[str], on_call: OnCall, tensors: Tensors
+    forward: Callable[[], Any],
+    places: Sequence[Place],
+    wanted: Collection[str],
+    on_call: OnCall,
+    tensors: Tensors,
+    between: Collection[str] | None = (),
+    met: dict[str, str] | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Runs ``forward`` once and returns its outputs; with nothing wanted, as it would run without us.
 
+    ``between`` names what is wanted of the operations between layers, None is all of them; ``met`` takes down those that were met.
+
     ForwardFailed where the model's own code raises; what ``on_call`` raises comes through as it is.
     """
-    state = _Pass(tensors, wanted, on_call)
+    placed = frozenset(id(place.layer) for place in places if place.role != "inner")
+    state = _Pass(tensors, wanted, on_call, between=between, met={} if met is None else met, placed=placed)
+    watched = bool(wanted) or between is None or bool(between)
     with contextlib.ExitStack() as stack:
-        if wanted:
+        if watched:
             stack.enter_context(tensors.eager())
-        for place in places if wanted else ():
+        for place in places if watched else ():
             # Layers that are not wanted are watched too, so that a failure can be placed.
             if place.role != "inner" or place.name in wanted:
                 stack.enter_context(_replaced(place, state))
@@ -100,53 +131,99 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
         if state.muted or place.name in state.on:
             # `quantized_call` may go through `call`: that is still one call of the layer.
             return original(*args, **kwargs)
-        tensors = state.tensors
-        given, masks, arguments = received(original, args, kwargs, tensors)
-        wanted = place.name in state.wanted
-        if wanted and not tensors.visible(given):
-            state.compiled.add(place.name)
-            wanted = False
-        inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
-        # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
-        reads = not tensors.legacy or place.kind == "MultiHeadAttention"
-        own = [getattr(tensor, "_keras_mask", None) if reads else None for tensor in given] if wanted else []
-        places = {
-            index: Ref(-1, len(given) + len(masks) + count) for count, index in enumerate(i for i, m in enumerate(own) if m is not None)
-        }
-        masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
-        # Before the call, which may change what the layer quantises with.
-        reader = _reader(place.layer) if wanted else None
-        held = _states(place.layer, tensors) if wanted else {}
-        state.on.append(place.name)
-        try:
-            result = original(*args, **kwargs)
-        except Exception as error:
-            shapes = " and ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
-            state.failure = state.failure or f" in layer {place.name!r} ({place.kind}), called on {shapes}: {_sentence(error)}"
-            raise
-        finally:
-            state.on.remove(place.name)
-        if not wanted:
-            return result
-        dtype = str(getattr(place.layer, "compute_dtype", None) or tensors.dtype((result, given)))
-        if dtype == "float64" and "Embedding" not in place.kind and any(array.dtype == np.float32 for array in inputs):
-            dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
-        carried = tuple(places.get(index) for index in range(len(given))) if places else ()
-        seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
-        return _pushed(place, seen, result, state)
+        made = _through if state.looks_between(place) else _made
+        return _called(place, original, lambda: made(place, original, args, kwargs, state), args, kwargs, watched, state)
 
     return call
 
 
-def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
-    """The call handed to the callback; its result with the callback's values in place of its own, where it returns any."""
+def _made(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
+    return original(*args, **kwargs)
+
+
+def _called(
+    place: Place, original: Callable[..., Any], made: Callable[[], Any], args: Any, kwargs: Any, watched: tuple[str, ...], state: _Pass
+) -> Any:
+    """One call, made by ``made``, and pushed where it is wanted; ``original`` says what its arguments are called."""
+    tensors = state.tensors
+    given, masks, arguments = received(original, args, kwargs, tensors)
+    wanted = place.name in state.wanted or (place.name in state.met and (state.between is None or place.name in state.between))
+    if wanted and not tensors.visible(given):
+        state.compiled.add(place.name)
+        wanted = False
+    inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
+    # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
+    reads = not tensors.legacy or place.kind == "MultiHeadAttention"
+    own = [getattr(tensor, "_keras_mask", None) if reads else None for tensor in given] if wanted else []
+    places = {index: Ref(-1, len(given) + len(masks) + count) for count, index in enumerate(i for i, m in enumerate(own) if m is not None)}
+    masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
+    # Before the call, which may change what the layer quantises with.
+    reader = _reader(place.layer) if wanted else None
+    held = _states(place.layer, tensors) if wanted else {}
+    state.on.append(place.name)
+    try:
+        result = made()
+    except Exception as error:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
+        state.failure = state.failure or f" in layer {place.name!r} ({place.kind}), called on {shapes}: {_sentence(error)}"
+        raise
+    finally:
+        state.on.remove(place.name)
+    if not wanted:
+        return result
+    dtype = computed_in(place.layer) or tensors.dtype((result, given))
+    cast = "Embedding" in place.kind or hasattr(place.layer, "cell")
+    if dtype == "float64" and not cast and any(array.dtype == np.float32 for array in inputs):
+        dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
+    carried = tuple(places.get(index) for index in range(len(given))) if places else ()
+    seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
+    lone = None if isinstance(place.layer, tensors.keras.Model) else (place.layer, original, arguments, tensors, (*given, *masks))
+    return _pushed(place, seen, result, state, lone)
+
+
+def _through(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
+    """The call of a model of the user's own, made node by node; as it is where it cannot be followed, which is then pushed with why."""
+    between = importlib.import_module(".between", __package__)
+    given, masks, arguments = received(original, args, kwargs, state.tensors)
+    if not state.tensors.visible(given):
+        return original(*args, **kwargs)
+    call = Call(place.layer, state.tensors.keras, (), "", arguments)
+
+    def own() -> Any:
+        return original(*args, **kwargs)
+
+    try:
+        with state.mute():
+            traced = between.traced(place, call, [*given, *masks], own, state.tensors, lambda layer: id(layer) in state.placed)
+    except Undescribed as error:
+        whole = Place(
+            f"{place.name}/{between.WHOLE}", place.layer, "atomic", f"what it does between its layers cannot be followed: {error}"
+        )
+        state.met[whole.name] = whole.kind
+        return _called(whole, original, own, args, kwargs, (), state)
+    if traced is None:
+        return own()
+    return traced.run(lambda step, operation, args, kwargs: _stepped(step, operation, args, kwargs, state))
+
+
+def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass) -> Any:
+    state.met[place.name] = place.kind
+    return _called(place, operation.call, lambda: operation(*args, **kwargs), args, kwargs, _METHODS, state)
+
+
+def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any, ...] | None) -> Any:
+    """The call handed to the callback; its result with the callback's values in place of its own, where it returns any.
+
+    ``lone`` is what exports the layer alone, where it has no description.
+    """
     tensors, number = state.tensors, state.calls.get(place.name, 0)
     state.calls[place.name] = number + 1
     outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
     try:
         description, why = _description(place, call, state)
         inputs = (*call.inputs, *call.masks) if description is not None and _uses_masks(description, call) else call.inputs
-        captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training)
+        alone = None if description is not None or lone is None else partial(_exported, *lone, (*call.inputs, *call.masks))
+        captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training, alone=alone)
         replacement = state.on_call(captured)
     except Exception as error:
         raise _Stopped(error) from None
@@ -156,6 +233,11 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass) -> Any:
     within = {id(tensor) for tensor in tensors.within(result)}
     flat = [tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf for leaf in tensors.flat(result)]
     return tensors.packed(result, flat)
+
+
+def _exported(*told: Any) -> tuple[np.ndarray, ...]:
+    found: tuple[np.ndarray, ...] = importlib.import_module(".export", __package__).alone(*told)
+    return found
 
 
 def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | None, str]:
@@ -173,11 +255,8 @@ def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | 
 
 
 def _followed(layer: Any, call: Call, state: _Pass) -> Description:
-    state.muted = True
-    try:
+    with state.mute():
         found: Description = importlib.import_module(".own", __package__).followed(layer, call, state.tensors)
-    finally:
-        state.muted = False
     return found
 
 
@@ -221,7 +300,7 @@ def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tens
             named.update(named.pop(name, {}))
     given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
     # Operations are also called on variables, which are weights and no inputs.
-    given = [tensor for tensor in given if not hasattr(tensor, "assign")] or given
+    given = [tensor for tensor in given if not hasattr(type(tensor), "assign")] or given
     masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
     places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
     referred = {

@@ -15,6 +15,7 @@ from probe.hypotheses import transposed
 from probe.hypotheses import resize
 from probe.hypotheses import rearranged
 from probe.hypotheses import normalization
+from probe.hypotheses import preprocessing
 from probe.hypotheses import inputs
 from probe.hypotheses import formats
 from probe.hypotheses import accumulation
@@ -23,4 +24,4 @@ from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hy
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
 __all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "normalization", "recurrent"]
-__all__ += ["rearranged", "resize", "transposed", "weights", "windows"]
+__all__ += ["preprocessing", "rearranged", "resize", "transposed", "weights", "windows"]

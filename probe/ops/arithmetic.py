@@ -198,7 +198,7 @@ class Cast(Op):
                 rounded = ((bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) & np.uint32(0xFFFF0000)).view(np.float32)
                 return (np.where(np.isfinite(x), rounded, x).astype(np.float64),)
             if np.dtype(self.to).kind == "f":
-                return (x.astype(self.to).astype(np.float64) if self.to == "float16" else x.astype(np.float64),)
+                return (x.astype(self.to).astype(np.float64),)
             whole = np.trunc(x).astype(np.int64) if x.dtype.kind == "f" else x
             return (whole.astype(self.to),)
 
@@ -227,5 +227,5 @@ class Cast(Op):
             return (np.where(np.abs(inputs[0]) <= slack, 1.0, 0.0) * (slack > 0),)
         if y.dtype.kind != "f":
             return (np.ceil(slack),)
-        step = {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(self.to, 0.0)
+        step = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(self.to, 0.0)
         return (np.where(slack > 0, slack + step * np.abs(y), 0.0),)

@@ -51,6 +51,33 @@ def test_other_dtypes(keras, agrees, policy):
         agrees(getattr(keras.layers, kind)(3, return_sequences=True, dtype=policy), x)
 
 
+MIXED = [
+    *(("float32", "float64"), ("float64", "float32"), ("float32", "mixed_float16"), ("float16", "float32"), ("mixed_bfloat16", "float16")),
+    *(("float32", "mixed_bfloat16"), ("float64", "float16"), ("mixed_float16", "float64")),
+]
+
+
+@pytest.mark.parametrize(("cell", "layer"), MIXED)
+def test_a_cell_of_another_precision_than_its_layer(agrees, cell, layer):
+    """The cell casts what it is given, and the layer what the cell has given; Keras 2 fails itself where they differ."""
+    layers = pytest.importorskip("keras").layers
+    x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float64" if layer == "float64" else "float32")
+    made = [layers.LSTMCell(3, dtype=cell), layers.GRUCell(3, reset_after=False, dtype=cell), layers.SimpleRNNCell(3, dtype=cell)]
+    for one in made:
+        rnn = layers.RNN(one, return_sequences=True, return_state=True, dtype=layer)
+        agrees(rnn, x)
+        right = probe.check(rnn, rnn.name, given=x).outputs["framework"]
+        wrong = [right[0] + (0.25 if "bfloat16" in cell else 2.0**-5), *right[1:]]
+        assert probe.check(rnn, rnn.name, given=x, expected=wrong).verdict == "diverge"
+
+
+def test_stacked_cells_of_another_precision_than_their_stack():
+    layers = pytest.importorskip("keras").layers
+    stack = layers.RNN([layers.LSTMCell(3, dtype="float64"), layers.GRUCell(2, dtype="float64")])
+    report = probe.check(stack, stack.name, given=np.ones((2, 5, 4), "float32"))
+    assert report.verdict == "unchecked" and "its cell computes in float64, what is around it in float32" in report.missing["numpy"]
+
+
 def test_cells_in_a_layer(keras, agrees):
     layers = keras.layers
     stacks = [[layers.LSTMCell(3), layers.GRUCell(2)], [layers.GRUCell(3, reset_after=False), layers.SimpleRNNCell(4), layers.LSTMCell(2)]]

@@ -87,6 +87,29 @@ agrees(layers.Add(), (2, 5, 4), (2, 4), (2, 5, 1))
 for name in dir(keras.activations):
     if name not in ("deserialize", "get", "serialize", "sparsemax", "threshold") and not name.startswith("_"):
         agrees(layers.Activation(name), (3, 4, 6))
+ops, x, q = keras.ops, keras.Input((8, 9, 4)), keras.Input((7, 4, 6))
+made = [ops.max_pool(x, 3, 2, "same"), ops.average_pool(x, 2, 2, "same"), ops.image.resize(x, (5, 12), "bicubic"), ops.median(x, axis=1)]
+made += [ops.image.gaussian_blur(x, (3, 5)), ops.image.sobel_edges(x), ops.image.extract_patches(x, 3), ops.depth_to_space(x, 2)]
+made += [ops.dot_product_attention(q, q, q, is_causal=True), ops.layer_normalization(x), ops.rms_normalization(x), ops.quantile(x, 0.3)]
+for report in probe.sweep(keras.Model([x, q], made), [rng.normal(size=one).astype("float32") for one in ((2, 8, 9, 4), (2, 7, 4, 6))]):
+    assert report.verdict == "agree" and len(report.outputs) == 3, str(report)
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv1D(4, 3, padding="same", name="conv")
+
+    def call(self, x):
+        return ops.relu(self.conv(x) + x) * 2
+
+
+line = rng.normal(size=(2, 7, 4)).astype("float32")
+reports = list(probe.sweep(Net(), line))
+assert [report.layer for report in reports] == ["conv", "/add", "/relu", "/multiply"] and all(report.ok for report in reports), reports
+square = keras.Input((4, 4))
+report = probe.check(keras.Model(square, ops.det(square)), "det", rng.normal(size=(2, 4, 4)).astype("float32"))
+assert report.verdict == "unchecked" and any("exported alone" in note for note in report.notes) and "onnx" in report.outputs, report
 assert not any(name.startswith("tensorflow.") for name in sys.modules)
 """
 

@@ -1,0 +1,150 @@
+"""What a model of the user's own does between its layers becomes layers of a sweep, in order, each recomputed."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+import probe
+
+ops = keras.ops
+X = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+
+
+def residual(namespace, relu):
+    """A model whose own code adds, cuts off and scales, with a weight of its own, and one of the same kind inside."""
+
+    class Block(namespace.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.dense = namespace.layers.Dense(6, "tanh", name="dense")
+
+        def call(self, x):
+            return relu(self.dense(x) + x)
+
+    class Net(namespace.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.block = namespace.layers.Dense(6, name="first"), Block(name="block")
+            self.last = namespace.layers.Dense(2, name="last")
+            self.gain = self.add_weight(shape=(6,), name="gain", initializer="random_normal")
+
+        def call(self, x, training=False):
+            y = self.first(x)
+            y = relu(y + x) * 2.0
+            y = self.block(y) * self.gain
+            return {"out": self.last(y), "kept": relu(y)}
+
+    return Net()
+
+
+@pytest.fixture(params=["keras", "tf_keras"])
+def net(request):
+    return residual(keras, ops.relu) if request.param == "keras" else residual(tf_keras, tf.nn.relu)
+
+
+ORDER = ["first", "/add", "/relu", "/multiply", "block/dense", "block/add", "block/relu", "/multiply:1", "last", "/relu:1"]
+
+
+def test_operations_become_layers_in_order(net):
+    net(X)
+    before = [np.array(one) for one in net.get_weights()]
+    reports = list(probe.sweep(net, X))
+    assert [report.layer for report in reports] == ORDER
+    for report in reports:
+        assert report.ok and len(report.outputs) == 3, str(report)
+    assert "gain" in next(report for report in reports if report.layer == "/multiply:1").weights
+    assert not any(layer._inbound_nodes for layer in (net.first, net.block, net.last))
+    assert all(map(np.array_equal, before, net.get_weights()))
+
+
+def test_one_of_them_is_asked_for(net):
+    net(X)
+    right = probe.check(net, "/relu", X)
+    assert right.ok and not any("watching" in note for note in right.notes), str(right)
+    report = probe.check(net, "block/relu", X, expected=probe.check(net, "block/add", X).outputs["framework"])
+    assert report.findings[0].slug == "missing-activation", str(report)
+
+
+def test_values_of_ones_own_in_a_sweep(net):
+    net(X)
+    right = probe.check(net, "/relu", X).outputs["framework"]
+    for mine, verdict in ((right, "agree"), (right + 0.1, "diverge")):
+        reports = {report.layer: report for report in probe.sweep(net, X, expected={"/relu": mine})}
+        assert reports["/relu"].verdict == verdict and list(reports) == ORDER
+    assert "influence" in str(probe.explain(net, "block/relu", X, at=(0, 0), sees=True))
+
+
+def test_a_name_that_no_operation_has(net):
+    net(X)
+    with pytest.raises(probe.ProbeError, match="/relu:2"):
+        probe.check(net, "/relu:2", X)
+    with pytest.raises(probe.ProbeError, match="runs only inside its model"):
+        probe.check(net, "/relu", given=X)
+
+
+def lost(namespace, body):
+    """A model whose call is ``body`` after a dense layer."""
+
+    class Lost(namespace.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = namespace.layers.Dense(6, name="dense")
+
+        def call(self, x):
+            return body(self.dense(x))
+
+    return Lost()
+
+
+LOST = {
+    "on symbolic tensors it fails": (keras, lambda y: keras.ops.relu(y) if float(keras.ops.sum(y)) > 0 else y),
+    "made one by one, fail": (keras, lambda y: keras.ops.conv_transpose(y[:, None], np.ones((2, 3, 6), "float32"), 2)),
+    "give other values than the call itself": (keras, lambda y: y * 2.0 if hasattr(y, "numpy") else y * 3.0),
+    "does not come from its inputs": (tf_keras, lambda y: tf.ones((3, 2)) if not hasattr(y, "numpy") else y),
+}
+
+
+@pytest.mark.parametrize("why", LOST)
+def test_what_cannot_be_followed_is_listed_with_its_reason(why):
+    model = lost(*LOST[why])
+    model(X)
+    reports = list(probe.sweep(model, X))
+    assert [report.layer for report in reports] == ["dense", "/call"]
+    assert reports[0].ok and reports[1].verdict == "unchecked" and why in reports[1].missing["numpy"], str(reports[1])
+
+
+def test_numbers_of_numpy_and_a_part_of_a_variable():
+    """A tensor's own operators take a float64 of NumPy's for a number, the functions of keras.ops for a float64 tensor."""
+
+    class Shifted(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.places = keras.layers.Dense(6, name="dense"), self.add_weight(shape=(5, 6), initializer="random_normal")
+
+        def call(self, x):
+            return self.dense(x) * np.sqrt(8.0) + self.places[:3]
+
+    model = Shifted()
+    model(X)
+    reports = {report.layer: report for report in probe.sweep(model, X)}
+    assert list(reports) == ["dense", "/multiply", "/add"] and all(report.ok for report in reports.values())
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")  # Keras 3 as it reads variables
+def test_a_model_in_training_mode_and_a_state_are_as_they_were():
+    class Running(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.drop = keras.layers.BatchNormalization(name="norm"), keras.layers.Dropout(0.5, seed=1, name="drop")
+
+        def call(self, x, training=True):
+            return self.drop(self.norm(x, training=training) + x, training=training)
+
+    model = Running()
+    model(X)
+    before = [ops.convert_to_numpy(one) for one in model.variables]
+    layers = {report.layer: report for report in probe.sweep(model, X)}
+    assert list(layers) == ["norm", "/add", "drop"] and layers["/add"].ok
+    assert all(np.array_equal(one, ops.convert_to_numpy(other)) for one, other in zip(before, model.variables, strict=True))
