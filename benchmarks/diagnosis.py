@@ -77,15 +77,19 @@ def seconds(capture: Capture, expected: np.ndarray) -> tuple[float, float, str]:
         report = judge(capture, expected, search={}, threads=1)
     finally:
         why.of_parties = find
-    return (*taken[0], report.findings[0].slug if report.findings else "nothing") if taken else (0.0, 0.0, "no difference")
+    named = [" + ".join((finding.slug, *finding.also)) for finding in report.findings]
+    return (*taken[0], named[0] if named else "nothing") if taken else (0.0, 0.0, "no difference")
 
 
 def main(batches: tuple[int, ...]) -> None:
-    rows = []
+    rows, counted = [], []
     for batch in batches:
         calls = captures(batch)
         for name, wrong in CASES.items():
             timed = sorted(((*seconds(one, wrong(one.outputs[0])), one) for one in calls), key=lambda row: -row[0])
+            named = sum(found != "nothing" for _, _, found, _ in timed)
+            counted.append(f"{name}, batch {batch}: something is named in {named} of {len(timed)} layers")
+            print(counted[-1], flush=True)
             for took, cpu, found, one in timed[:SHOWN]:
                 shape = " × ".join(map(str, one.outputs[0].shape))
                 rows.append(f"| {batch} | {name} | {one.layer} ({one.kind}) | {shape} | {took:.2f} | {cpu:.2f} | {found} |")
@@ -95,7 +99,8 @@ def main(batches: tuple[int, ...]) -> None:
         f"Written by `python benchmarks/diagnosis.py`: {results.machine('numpy', 'torch', 'torchvision')}.\n"
         f"Every layer of resnet50 at 224 × 224 of its own kind and shapes; the {SHOWN} slowest each.\n"
         "How long looking for the mistake takes with the common causes, by the clock and in processor seconds "
-        f"(load {os.getloadavg()[0]:.1f} when it ended); the bar is {BAR:g} s."
+        f"(load {os.getloadavg()[0]:.1f} when it ended); the bar is {BAR:g} s.\n"
+        f"{'; '.join(counted).capitalize()}."
     )
     results.keep("Diagnosis", "\n".join([lead, "", head, *rows]))
 

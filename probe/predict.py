@@ -1,7 +1,7 @@
 """What an edited layer would give: everywhere, or, much sooner, at a few hundred elements.
 
-Most mistakes can be told apart from a sample of the output, so the last sum of products of a layer is computed at those
-elements alone, and everything is computed only for the few mistakes that survive.
+Most mistakes can be told apart from a sample of the output, so the last step that the edit left alone is looked up, and the last
+sum of products computed, at those elements alone; everything is computed only for the few mistakes that survive.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +10,21 @@ from functools import cache
 
 import numpy as np
 
-from probe.blocks import places
+from probe.blocks import blocks, places
 from probe.hypotheses.base import Case, Edit
 from probe.layer import Ref, Step, Weight
-from probe.ops import AddConstant, BatchNormalization, Conv, MatMul, MulConstant
+from probe.ops import Add, AddConstant, BatchNormalization, Conv, MatMul, Max, Mean, Min, Mul, MulConstant, Sub
 from probe.ops.base import Elementwise, Indices, Rearrangement
 from probe.recompute import recompute, widened
 from probe.rounding import Precision, Values, allowances, settle
 
-__all__ = ["Rounding", "Sample", "at", "everywhere", "rms", "sample"]
+__all__ = ["Rounding", "Sample", "at", "everywhere", "most_apart", "rms", "rms_apart", "sample"]
 
 _TERMS = 1 << 17
+_DRAWN = 1 << 14
+"""Elements among which those of a sample are chosen where that leaves enough that are wrong."""
+_MERGES = (Add, Sub, Mul, Max, Min, Mean)
+"""Ops that combine the elements that stand at one place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +55,10 @@ class Rounding:
             return self.tolerance[1] + self.tolerance[0] * np.abs(predicted)
         given = [widened(x) for x in edit.inputs]
         allowed = np.asarray(allowances(edit.steps, given, values, self.precision)[0])
-        if observed is not None and observed.shape == predicted.shape:
+        if observed is not None and observed.shape == predicted.shape and 1 < most_apart(observed, predicted, allowed) < 50:
             with np.errstate(invalid="ignore"):
                 error = np.abs(observed - predicted)
-            if np.fmax.reduce(error / np.maximum(allowed, 1e-300), axis=None, initial=0.0) < 50:
-                allowed = settle(edit.steps, given, values, self.precision, error, allowed)
+            allowed = settle(edit.steps, given, values, self.precision, error, allowed)
         if self.extra is None:
             return allowed
         extra = self.extra()
@@ -71,10 +74,7 @@ def everywhere(case: Case, edit: Edit) -> Values | None:
 
 
 def _upto(case: Case, edit: Edit, stop: int) -> Values:
-    same = 0
-    if len(edit.inputs) == len(case.inputs) and all(mine is theirs for mine, theirs in zip(edit.inputs, case.inputs, strict=True)):
-        pairs = zip(edit.steps[:stop], case.steps, strict=False)
-        same = next((i for i, (mine, theirs) in enumerate(pairs) if mine is not theirs), min(stop, len(case.steps)))
+    same = min(_left_alone(case, edit), stop)
     values = list(case.values[:same])
     if not same:
         return recompute(edit.steps[:stop], edit.inputs)
@@ -85,6 +85,14 @@ def _upto(case: Case, edit: Edit, stop: int) -> Values:
         with np.errstate(all="ignore"):
             values.append(step.op.run(*chosen))
     return values
+
+
+def _left_alone(case: Case, edit: Edit) -> int:
+    """How many steps, counted from the first, give what they give in the healthy layer."""
+    if len(edit.inputs) != len(case.inputs) or any(mine is not theirs for mine, theirs in zip(edit.inputs, case.inputs, strict=True)):
+        return 0
+    pairs = zip(edit.steps, case.steps, strict=False)
+    return next((i for i, (mine, theirs) in enumerate(pairs) if mine is not theirs), min(len(edit.steps), len(case.steps)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,42 +112,77 @@ class Sample:
 
 def rms(error: np.ndarray) -> float:
     """The root mean square of what is finite."""
+    return rms_apart(error, np.broadcast_to(0.0, error.shape))
+
+
+def rms_apart(observed: np.ndarray, values: np.ndarray) -> float:
+    """The root mean square of how far two arrays are apart where that is finite."""
+    square, count = 0.0, 0
     with np.errstate(all="ignore"):
-        square = float(np.vdot(error, error))
-        if np.isfinite(square):
-            return float(np.sqrt(square / error.size)) if error.size else 0.0
-        finite = error[np.isfinite(error)]
-        return float(np.sqrt(np.square(finite).mean())) if finite.size else 0.0
+        for (mine, theirs), _ in blocks(observed, values):
+            error = np.subtract(mine, theirs).ravel()
+            part = float(error @ error)
+            if not np.isfinite(part):
+                error = error[np.isfinite(error)]
+                part = float(error @ error)
+            square, count = square + part, count + error.size
+    return float(np.sqrt(square / count)) if count else 0.0
+
+
+def most_apart(observed: np.ndarray, values: np.ndarray, allowed: np.ndarray) -> float:
+    """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
+    most = 0.0
+    with np.errstate(all="ignore"):
+        for (mine, theirs, slack), _ in blocks(observed, values, np.broadcast_to(allowed, observed.shape)):
+            ratio = np.abs(mine - theirs) / slack
+            if np.isnan(largest := float(ratio.max(initial=0.0))):
+                same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+                largest = float(np.nan_to_num(np.where(same, 0.0, ratio), nan=np.inf, posinf=np.inf).max())
+            most = max(most, largest)
+    return most
 
 
 def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
-    """Elements to try edits on; None where the layer has no sum whose terms can be had one by one, or is small."""
-    base = _trace(case.steps)
-    if base is None or not case.comparable:
+    """Elements to try edits on; None where the observation has another shape."""
+    if not case.comparable:
         return None
-    count = 512
-    if base >= 0:
+    base, count = _base(case.steps, 0), 512
+    if base is not None and base >= 0 and case.steps[base].op.products is not None:
         given = [case.input_of(base, i) for i in range(len(case.steps[base].sources(base)))]
         count = int(np.clip(_TERMS // max(1, case.steps[base].op.terms_of(given, case.values[base])), 48, 512))
-    known = np.arange(case.observed.size) if case.known is None else np.flatnonzero(case.known)
-    observed, healthy, slack = case.observed.ravel(), case.healthy.ravel(), np.broadcast_to(allowed, case.observed.shape).ravel()
+    observed, healthy = case.observed.reshape(-1), case.healthy.reshape(-1)
+    slack = np.broadcast_to(allowed, case.observed.shape)
     rng = np.random.default_rng(seed)
-    if known.size > 2 * count:
-        with np.errstate(invalid="ignore"):
-            wrong = known[~(np.abs(observed[known] - healthy[known]) <= slack[known])]
-        chosen = [rng.choice(part, min(part.size, count // 2), replace=False) for part in (wrong, known)]
-        known = np.unique(np.concatenate(chosen))
-    return Sample(places(known, case.observed.shape), observed[known], healthy[known], slack[known])
+    size = case.observed.size if case.known is None else case.seen.size
+    drawn = np.arange(size) if size <= _DRAWN else np.unique(rng.integers(0, size, _DRAWN))
+    chosen = drawn if case.known is None else np.flatnonzero(case.known)[drawn]
+    if chosen.size > 2 * count:
+        wrong = chosen[_wrong(observed[chosen], healthy[chosen], slack[places(chosen, slack.shape)])]
+        if wrong.size < count // 2 and size > _DRAWN:
+            everywhere = _wrong(case.observed, case.healthy, slack)
+            wrong = np.flatnonzero(everywhere if case.known is None else everywhere & case.known)
+        few = [part[np.unique(rng.integers(0, part.size, count // 2))] for part in (wrong, chosen) if part.size]
+        chosen = np.unique(np.concatenate(few))
+    where = places(chosen, case.observed.shape)
+    return Sample(where, observed[chosen], healthy[chosen], slack[where])
+
+
+def _wrong(observed: np.ndarray, healthy: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return ~(np.abs(observed - healthy) <= slack)
 
 
 def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
     """The edited layer's output at some elements; None where only the whole can be computed."""
-    base = _trace(edit.steps)
+    same = _left_alone(case, edit)
+    base = _base(edit.steps, same)
     if base is None:
         return None
+    known = 0 <= base < same
+    single = base < 0 or isinstance(edit.steps[base].op, _MERGES)
     try:
-        values = _upto(case, edit, max(0, base))
-        given = [widened(x) for x in edit.inputs]
+        values = case.values if known else _upto(case, edit, max(0, base))
+        given = () if known else edit.inputs if single else [widened(x) for x in edit.inputs]
         shapes = _shapes(case, edit, values, base, given)
         back = [where]
         for i in range(len(edit.steps) - 1, base, -1):
@@ -150,18 +193,25 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
         if shapes[-1] != case.observed.shape:
             return None
         with np.errstate(all="ignore"):
-            if base < 0:
-                out = given[edit.steps[0].sources(0)[0].index][back[-1]]
-            else:
-                products = edit.steps[base].op.products
-                assert products is not None
-                out = products(_chosen(edit, values, base, given), back[-1]).sum(axis=(1, 2))
+            out = np.asarray(values[base][0])[back[-1]] if known else _computed(edit, values, base, given, back[-1])
             for i in range(base + 1, len(edit.steps)):
                 back.pop()
                 out = _forward(edit.steps[i].op, out, back[-1], shapes[i - base])
         return out
     except (ValueError, IndexError, TypeError):
         return None
+
+
+def _computed(edit: Edit, values: Values, base: int, given: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    """The output of the step at ``base`` (-1: the input) at some elements."""
+    if base < 0:
+        return widened(given[edit.steps[0].sources(0)[0].index][where])
+    chosen, op = _chosen(edit, values, base, given), edit.steps[base].op
+    if isinstance(op, _MERGES):
+        shape = np.broadcast_shapes(*(one.shape for one in chosen))
+        return op.run(*(widened(np.broadcast_to(one, shape)[where]) for one in chosen))[0]
+    assert op.products is not None
+    return op.products(chosen, where).sum(axis=(1, 2))
 
 
 def _chosen(edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -172,6 +222,8 @@ def _shapes(case: Case, edit: Edit, values: Values, base: int, given: Sequence[n
     """The output shapes of the step at ``base`` (-1: the input's) and of those behind it, found on arrays that hold nothing."""
     if base < 0:
         shapes = [given[edit.steps[0].sources(0)[0].index].shape]
+    elif not given:
+        shapes = [np.shape(values[base][0])]
     else:
         chosen = _chosen(edit, values, base, given)
         alike = _alike(case, edit.steps, base, chosen)
@@ -207,6 +259,8 @@ def _shape_of(op: object, inputs: Sequence[np.ndarray]) -> tuple[int, ...]:
             kernel = (inputs[1] if op.weight is None else op.weight.value).shape
             windows = zip(shape[2:], op.pads, kernel[2:], op.dilations, op.strides, strict=True)
             return (shape[0], kernel[0], *((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows))
+    if isinstance(op, _MERGES):
+        return np.broadcast_shapes(*(one.shape for one in inputs))
     inner = getattr(op, "inner", None)
     if inner is None:
         raise TypeError(f"no shape of {type(op).__name__}")
@@ -229,17 +283,27 @@ def _forward(op: object, x: np.ndarray, where: Indices, shape: tuple[int, ...]) 
     raise TypeError(f"{type(op).__name__} is not computed element by element")
 
 
-def _trace(steps: Sequence[Step]) -> int | None:
-    """The last sum of products where all behind it acts on each element alone; -1 where the whole layer does; else None."""
+def _base(steps: Sequence[Step], same: int) -> int | None:
+    """The last step that can be had element by element where all behind it acts on each element alone, else None.
+
+    That is one of the first ``same``, whose values are there, a sum of products or a merge; -1 where the whole layer acts so.
+    """
     for position in range(len(steps) - 1, -1, -1):
         op = steps[position].op
         if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0] != Ref(position):
             return None
-        if op.products is not None:
+        if position < same or op.products is not None or isinstance(op, _MERGES):
             return position
         if isinstance(op, Rearrangement | AddConstant | MulConstant | BatchNormalization):
             continue
         held = [getattr(op, part.name) for part in fields(op)]
-        if not isinstance(op, Elementwise) or any(isinstance(one, Weight | np.ndarray) for one in held):
+        if not isinstance(op, Elementwise) or any(
+            isinstance(one, Weight) or (isinstance(one, np.ndarray) and one.size > 1) for one in held
+        ):
             return None
     return -1 if steps and steps[0].sources(0)[0].step < 0 else None
+
+
+def _lines_up(held: object) -> bool:
+    """Whether what an op holds differs from element to element."""
+    return isinstance(held, Weight) or (isinstance(held, np.ndarray) and (held.size > 1 or held.ndim > 1))

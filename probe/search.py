@@ -12,7 +12,8 @@ import numpy as np
 
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.base import Case, Edit
-from probe.predict import Rounding, Sample, at, everywhere, rms, sample
+from probe.predict import Rounding, Sample, at, everywhere, most_apart, rms, rms_apart, sample
+from probe.rounding import Values
 
 __all__ = [
     "CLEARLY",
@@ -54,6 +55,8 @@ class Scored:
     """Which edit of its hypothesis it is."""
     share: float = np.inf
     """What remains of the difference, as a share of its root mean square."""
+    unlike: float = 1.0
+    """What remains of the variance of the observed ranks after the best line through the predicted ones."""
     left: float = np.inf
     """The largest remaining error in units of the allowance."""
     also: tuple["Scored", ...] = ()
@@ -79,20 +82,18 @@ class View:
         count = case.observed.shape[0] if case.observed.ndim else 0
         if count < 2 or not case.comparable or max(np.size(one) for value in case.values for one in value) < _LARGE:
             return self
-        beyond = ~(np.abs(case.observed - case.healthy) <= self.allowed)
-        if case.known is not None:
-            beyond &= case.known
-        index = int(np.argmax(beyond.reshape(count, -1).sum(axis=1)))
+        allowed = np.broadcast_to(self.allowed, case.observed.shape)
+        index = int(np.argmax(_beyond(case, allowed)))
         one = case.sample(index)
         if one is None:
             return self
-        allowed = np.broadcast_to(self.allowed, case.observed.shape)[index : index + 1]
+        allowed = allowed[index : index + 1]
         return View(one, self.tolerated.beside(one, allowed), allowed, self.tolerated)
 
     def became(self, edit: Edit) -> "View | None":
         """The view in which the edited layer is taken for the healthy one."""
-        values = everywhere(self.case, edit)
-        if values is None or np.shape(values[-1][0]) != self.case.observed.shape:
+        values = _everywhere(self.case, edit)
+        if values is None:
             return None
         return replace(self, case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values))
 
@@ -133,11 +134,29 @@ class Search:
         return bool(self.stopped)
 
 
-def try_all(view: View, search: Search, few: bool = False) -> list[Scored]:
-    """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample shows to be exact goes on."""
+def _beyond(case: Case, allowed: np.ndarray) -> np.ndarray:
+    """How many elements of each sample lie beyond the allowance."""
+    count = len(case.observed)
+    step = max(1, _LARGE * count // case.observed.size)
+    found = []
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        beyond = ~(np.abs(case.observed[part] - case.healthy[part]) <= allowed[part])
+        if case.known is not None:
+            beyond &= case.known[part]
+        found.append(beyond.reshape(len(beyond), -1).sum(axis=1))
+    return np.concatenate(found)
+
+
+def try_all(view: View, search: Search, few: bool = False, orders: Sequence[int] = ()) -> list[Scored]:
+    """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample shows to be exact goes on.
+
+    The hypotheses are tried as they are registered, or in these orders.
+    """
     found: list[Scored] = []
     prepared: dict[int, tuple[Sample | None, float]] = {}
-    for order, one in enumerate(REGISTERED):
+    for order in orders or range(len(REGISTERED)):
+        one = REGISTERED[order]
         if one.whole and view is not search.whole and few:
             continue
         where = search.whole if one.whole and not few else view
@@ -158,7 +177,13 @@ def try_all(view: View, search: Search, few: bool = False) -> list[Scored]:
 def _score(view: View, edit: Edit, scored: Scored, some: Sample | None, difference: float, few: bool = False) -> Scored | None:
     """None where the edit changes nothing or cannot be run."""
     case = view.case
+    values = None
     guess = None if some is None else at(case, edit, some.where)
+    if guess is None:
+        values = _everywhere(case, edit)
+        if values is None:
+            return None
+        guess = None if some is None else np.asarray(values[-1][0])[some.where]
     if some is not None and guess is not None:
         with np.errstate(all="ignore"):
             if not (np.abs(guess - some.healthy) > some.allowed).any():
@@ -166,16 +191,17 @@ def _score(view: View, edit: Edit, scored: Scored, some: Sample | None, differen
             apart = np.abs(guess - some.observed)
             share = rms(apart) / some.error if some.error else np.inf
             worst = float(np.max(apart / np.maximum(some.allowed, 1e-300)))
+            scored = replace(scored, unlike=_unlike(guess, some.observed))
         if not (worst < 100 or share < (CLEARLY / 2 if few else CLEARLY)):
             return replace(scored, share=share)
-    values = everywhere(case, edit)
-    if values is None or np.shape(values[-1][0]) != case.observed.shape:
+    values = _everywhere(case, edit) if values is None else values
+    if values is None:
         return None
     predicted = np.asarray(values[-1][0])
     if not case.comparable:
         most = left(case, predicted, view.rounding.of(edit, values, case.observed))
         return replace(scored, share=0.0 if most <= 1 else 1.0, left=most)
-    share = rms(case.pick(case.observed - predicted)) / difference if difference else np.inf
+    share = _apart(case, predicted) / difference if difference else np.inf
     if not share < _HELPS and np.isfinite(difference):
         return replace(scored, share=share)
     allowed = view.rounding.of(edit, values, case.observed if share < CLEARLY else None)
@@ -185,45 +211,84 @@ def _score(view: View, edit: Edit, scored: Scored, some: Sample | None, differen
     return replace(scored, share=share, left=left(case, predicted, allowed))
 
 
+def _everywhere(case: Case, edit: Edit) -> Values | None:
+    """The outputs of every step, where the last has the shape of the observation."""
+    values = everywhere(case, edit)
+    return values if values is not None and np.shape(values[-1][0]) == case.observed.shape else None
+
+
+def _unlike(guess: np.ndarray, observed: np.ndarray) -> float:
+    """The share of the variance of the ranks that is left by the best line through both; an activation behind hardly changes it."""
+    x, y = (np.unique(values, return_inverse=True)[1].astype(np.float64) for values in (guess, observed))
+    x, y = x - x.mean(), y - y.mean()
+    scale = float((x @ x) * (y @ y))
+    return 1 - float(x @ y) ** 2 / scale if scale else 1.0
+
+
+def _apart(case: Case, predicted: np.ndarray) -> float:
+    """The root mean square of what is not explained, where the party gave a value."""
+    return rms_apart(case.observed, predicted) if case.known is None else rms_apart(case.seen, case.pick(predicted))
+
+
 def _difference(case: Case) -> float:
-    return rms(case.pick(case.observed - case.healthy)) if case.comparable else np.inf
+    return _apart(case, case.healthy) if case.comparable else np.inf
 
 
 def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
     """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
-    observed, values = case.seen, case.pick(predicted)
-    slack = case.pick(np.broadcast_to(allowed, predicted.shape))
-    with np.errstate(all="ignore"):
-        same = (observed == values) | (np.isnan(observed) & np.isnan(values))
-        ratio = np.where(same, 0.0, np.abs(observed - values) / slack)
-    return float(np.nan_to_num(ratio, nan=np.inf, posinf=np.inf).max(initial=0.0))
+    if case.known is None:
+        return most_apart(case.observed, predicted, allowed)
+    return most_apart(case.seen, case.pick(predicted), case.pick(np.broadcast_to(allowed, predicted.shape)))
 
 
 def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
-    """Pairs of mistakes that reproduce the observation, the first one among those that reduce the difference.
+    """Pairs of mistakes that reproduce the observation, the first one among those that bring the layer nearer to it.
 
-    The best two of each slug come first. At length, mistakes that reduce nothing alone are tried too.
+    At length, mistakes that reduce nothing alone are tried too. The second mistakes begin with those that help most alone.
     """
-    firsts = sorted((one for one in scored if one.share < (np.inf if search.thorough else _HELPS)), key=lambda one: one.share)
-    unlike: dict[tuple[str, float], Scored] = {}
-    for one in firsts:
-        unlike.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
-    seen: dict[str, int] = {}
-    best: list[Scored] = []
-    rest: list[Scored] = []
-    for one in unlike.values():
-        seen[one.hypothesis.slug] = seen.get(one.hypothesis.slug, 0) + 1
-        (best if seen[one.hypothesis.slug] <= 2 else rest).append(one)
-    for first in [*best, *rest][: _MORE_FIRSTS if search.thorough else _FIRSTS]:
+    helpful: dict[int, float] = {}
+    for one in scored:
+        helpful[one.order] = min(one.share, helpful.get(one.order, np.inf))
+    orders = sorted(range(len(REGISTERED)), key=lambda order: helpful.get(order, np.inf))
+    some = sample(search.part.case, search.part.allowed)
+    alike = 1.0 if some is None else _unlike(some.healthy, some.observed) / 2
+    for first in _firsts(scored, alike, search.thorough):
         if search.over():
             break
         changed = search.part.became(first.edit) if not first.hypothesis.whole else None
         if changed is None:
             continue
-        found = [one for one in try_all(changed, search, few=True) if one.exact and one.hypothesis.slug != first.hypothesis.slug]
+        seconds = try_all(changed, search, few=True, orders=orders)
+        found = [one for one in seconds if one.exact and one.hypothesis.slug != first.hypothesis.slug]
         if found:
             return [replace(one, also=(first,)) for one in found]
     return []
+
+
+def _firsts(scored: Sequence[Scored], alike: float, thorough: bool) -> list[Scored]:
+    """What to look for a second mistake beside: by turns what the observation is likest to, and what leaves the least.
+
+    Whatever makes the values small leaves little, though it has nothing to do with them.
+    """
+    helping = [one for one in scored if one.share < (np.inf if thorough else _HELPS) or one.unlike < alike]
+    rankings = (_two_of_each(sorted(helping, key=key)) for key in (lambda one: one.unlike, lambda one: one.share))
+    apart: dict[tuple[str, float], Scored] = {}
+    for one in (one for turn in zip(*rankings, strict=True) for one in turn):
+        apart.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
+    return list(apart.values())[: _MORE_FIRSTS if thorough else _FIRSTS]
+
+
+def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:
+    """The same with the best two of each slug, which are apart, before all others."""
+    seen: dict[str, set[float]] = {}
+    best: list[Scored] = []
+    rest: list[Scored] = []
+    for one in ranked:
+        shares = seen.setdefault(one.hypothesis.slug, set())
+        new = round(one.share, 6) not in shares and len(shares) < 2
+        shares.add(round(one.share, 6))
+        (best if new else rest).append(one)
+    return [*best, *rest]
 
 
 def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
@@ -258,11 +323,13 @@ def on_the_whole(one: Scored, view: View) -> Scored | None:
     edit = next(islice(one.hypothesis.function(view.case), one.index, None), None)
     if edit is None:
         return None
-    values = everywhere(view.case, edit)
-    if values is not None and np.shape(values[-1][0]) == view.case.observed.shape:
-        rest = left(view.case, np.asarray(values[-1][0]), view.allowed)
-        if rest <= 1:  # What the edited layer is allowed itself costs as much as running it.
-            return replace(one, edit=edit, share=0.0, left=rest)
+    values = _everywhere(view.case, edit)
+    if values is not None:
+        predicted = np.asarray(values[-1][0])
+        # What the edited layer is allowed itself costs as much as running it, and what is allowed beside that as much again.
+        for allowed in (lambda: view.allowed, lambda: replace(view.rounding, extra=None).of(edit, values, view.case.observed)):
+            if (rest := left(view.case, predicted, allowed())) <= 1:
+                return replace(one, edit=edit, share=0.0, left=rest)
     return _score(view, edit, replace(one, edit=edit), None, _difference(view.case))
 
 

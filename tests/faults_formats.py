@@ -8,7 +8,7 @@ import numpy as np
 import qkeras
 import tf_keras
 import torch
-from planting import F, Rows, draw, kernel_bias, last, nn, parameters, planter, same_pad, t, torch_layer
+from planting import F, Rows, draw, kernel_bias, last, nn, parameters, planter, rng, same_pad, t, torch_layer
 
 ROWS: Rows = []
 plant = planter(ROWS)
@@ -37,9 +37,13 @@ def brain_output():
     return layer, x, F.linear(t(x), *parameters(layer)).numpy().astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
-def _quantised(kind: Any, x: np.ndarray, *args: Any, **options: Any) -> Any:
+def _quantised(kind: Any, x: np.ndarray, *args: Any, bits: int = 0, **options: Any) -> Any:
     tf_keras.utils.set_random_seed(0)
-    quantizers = {"kernel_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1), "bias_quantizer": qkeras.quantized_bits(6, 1, 1, alpha=1)}
+    kernel, bias = ((bits, 0), (bits, 0)) if bits else ((4, 0), (6, 1))
+    quantizers = {
+        "kernel_quantizer": qkeras.quantized_bits(*kernel, 1, alpha=1),
+        "bias_quantizer": qkeras.quantized_bits(*bias, 1, alpha=1),
+    }
     layer = kind(*args, **quantizers, **options)
     layer(x)
     layer.set_weights([draw(*w.shape, seed=i + 1, scale=0.4) for i, w in enumerate(layer.get_weights())])
@@ -201,14 +205,80 @@ def flipped_tanh():
     return _flips(qkeras.QActivation(qkeras.quantized_tanh(5)), (0.28125, -0.65625))
 
 
+def fake_quantize(size: float, zero_point: int, kind: torch.dtype = torch.qint8) -> Any:
+    """PyTorch's own, with the scale and the zero point that it was given."""
+    ends = torch.iinfo(kind)
+    layer = torch.ao.quantization.FakeQuantize(torch.ao.quantization.MinMaxObserver, ends.min, ends.max, dtype=kind)
+    torch.ao.quantization.disable_observer(layer)
+    layer.scale.fill_(size)
+    layer.zero_point.fill_(zero_point)
+    return layer.eval()
+
+
 @plant("boundary-flip", "FakeQuantize")
 def flipped_fake():
-    layer = torch.ao.quantization.FakeQuantize(torch.ao.quantization.MinMaxObserver, quant_min=0, quant_max=255)
-    torch.ao.quantization.disable_observer(layer)
-    layer.scale.fill_(0.03125)
-    layer.zero_point.fill_(128)
+    layer = fake_quantize(0.03125, 128, torch.quint8)
     x = draw(8, 40)
     x[2, 3], x[5, 7] = 0.03125 * 3.5 * (1 - 2**-20), 0.03125 * 8.5 * (1 + 2**-20)
     mine = x.copy()
     mine[2, 3], mine[5, 7] = 0.03125 * 3.5 * (1 + 2**-20), 0.03125 * 8.5 * (1 - 2**-20)
-    return layer.eval(), x, layer(t(mine)).detach().numpy()
+    return layer, x, layer(t(mine)).detach().numpy()
+
+
+@plant("rounding-mode", "FakeQuantize")
+def levels_cut_off():
+    """A cast to an integer."""
+    layer, x = fake_quantize(0.0625, -3), draw(8, 40, scale=2)
+    return layer, x, (np.clip(np.trunc(x * 16) - 3, -128, 127) + 3) * np.float32(0.0625)
+
+
+def twice_rounded(sums: np.ndarray, multiplier: float, zero_point: int) -> np.ndarray:
+    """Sums of integers brought to int8 by a multiplier of 31 bits and a shift, rounding after each."""
+    shift = int(np.ceil(-np.log2(multiplier))) - 1
+    product = sums.astype(np.int64) * round(multiplier * 2**shift * 2**31)
+    high = (product + 2**30) >> 31
+    half = 1 << (shift - 1)
+    return np.clip(np.sign(high) * ((np.abs(high) + half) >> shift) + zero_point, -128, 127)
+
+
+@plant("rounding-mode", "FakeQuantize")
+def integers_rounded_twice():
+    layer, unit = fake_quantize(0.11, 5), 0.0004937
+    sums = rng(3).integers(-20000, 20000, (16, 500))
+    codes = twice_rounded(sums, unit / float(layer.scale[0]), 5)
+    return layer, (sums * unit).astype(np.float32), (codes - 5) * layer.scale.numpy()
+
+
+@plant("swapped-parameters", "QDense")
+def bias_as_the_kernel():
+    x = draw(7, 20)
+    layer = _quantised(qkeras.QDense, x, 6)
+    w, b = (np.array(layer.kernel_quantizer_internal(one)) for one in layer.get_weights())
+    return layer, x, x @ w + b
+
+
+@plant("few-digits", "Linear")
+def printed_by_c():
+    layer, x = torch_layer(nn.Linear, 200, 30), draw(9, 200, scale=9)
+    w, b = (np.array([float(f"{value:f}") for value in part.numpy().ravel()]).reshape(part.shape) for part in parameters(layer))
+    return layer, x, (x @ w.T + b).astype(np.float32)
+
+
+@plant("few-digits", "Conv2d")
+def four_digits_in_all():
+    layer, x = torch_layer(nn.Conv2d, 3, 5, 3, padding=1), draw(2, 3, 9, 8)
+    w, b = (
+        t(np.array([float(f"{value:.4g}") for value in part.numpy().ravel()], np.float32)).view(part.shape) for part in parameters(layer)
+    )
+    return layer, x, F.conv2d(t(x), w, b, padding=1).numpy()
+
+
+@plant("few-digits", "QDense")
+def printed_and_cut():
+    """Six digits behind the point are one too few for an odd number of steps of 2^-7."""
+    x = draw(7, 20)
+    layer = _quantised(qkeras.QDense, x, 6, bits=8)
+    w, b = (layer.kernel_quantizer_internal(layer.kernel), layer.bias_quantizer_internal(layer.bias))
+    texts = (np.array([float(f"{value:f}") for value in np.ravel(one)]).reshape(one.shape) for one in (w, b))
+    w, b = (np.floor(text * 128) / 128 for text in texts)
+    return layer, x, (x @ w + b).astype(np.float32)

@@ -18,10 +18,11 @@ from probe.hypotheses import normalization
 from probe.hypotheses import preprocessing
 from probe.hypotheses import inputs
 from probe.hypotheses import formats
+from probe.hypotheses import levels
 from probe.hypotheses import accumulation
 from probe.hypotheses import fixed
 from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hypothesis, more
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
-__all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "normalization", "recurrent"]
+__all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "levels", "normalization", "recurrent"]
 __all__ += ["preprocessing", "rearranged", "resize", "transposed", "weights", "windows"]

@@ -81,7 +81,7 @@ def accumulation(case: Case) -> Iterator[Edit]:
         return
     orders = ((False, "taps by channel"), (True, "channels by tap")) if case.values[position][0].ndim > 2 else ((False, ""),)
     for name in ("float16", "bfloat16"):
-        weights = narrow_weights(case, name, "ties to even", True)
+        _, weights = narrow_weights(case, name, "ties to even")
         inputs = tuple(narrowed(x, name) if x.dtype.kind == "f" else x for x in case.inputs)
         narrow = case.became_steps(weights)
         for taps_first, told in orders:

@@ -51,13 +51,13 @@ def summing(case: Case) -> list[tuple[int, Sum]]:
     return [(position, op) for position, op in case.having(Sum) if getattr(op, "weight", None) is not None]
 
 
-def narrow_weights(case: Case, name: str, way: str, bias: bool) -> Steps:
-    arrays = {}
-    for _, op in summing(case):
-        for weight in (getattr(op, "weight", None), getattr(op, "bias", None) if bias else None):
-            if weight is not None:
-                arrays[weight.name] = narrowed(weight.effective, name, way)
-    return case.with_weights(arrays)
+def narrow_weights(case: Case, name: str, way: str) -> tuple[Steps, Steps]:
+    """The steps with the weights of sums as a narrower format holds them: the kernels alone, and the biases too."""
+    kernels, biases = (
+        {one.name: narrowed(one.effective, name, way) for _, op in summing(case) if (one := getattr(op, part, None)) is not None}
+        for part in ("weight", "bias")
+    )
+    return case.with_weights(kernels), case.with_weights({**kernels, **biases})
 
 
 @hypothesis("boundary-flip")
@@ -113,7 +113,7 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
             told = "" if way == ways[0] else f" ({way})"
             narrow = tuple(narrowed(x, name, way) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
             if sums:
-                weights, whole = (narrow_weights(case, name, way, bias) for bias in (False, True))
+                weights, whole = narrow_weights(case, name, way)
                 yield case.edit(f"{name} inputs and weights{told}", weights, narrow, do=do)
                 yield case.edit(f"{name} weights{told}", weights, do=do)
                 yield case.edit(f"{name} weights{told}, the bias too", whole, do=do)
@@ -133,7 +133,7 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
     """A quantiser that rounds ties, or everything, in another way.
 
     NumPy, TensorFlow and PyTorch round halves to even; C's ``round`` away from zero, ``floor(x + 0.5)`` up, casts cut off,
-    ``ap_fixed`` truncates by default. All differences are one step.
+    ``ap_fixed`` truncates by default, integer kernels may round twice, before and after a shift. All differences are one step.
     """
     for position, op in case.having(QuantizedBits, QuantizedRelu):
         size = _size(case, position, op)

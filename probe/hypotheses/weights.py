@@ -149,7 +149,7 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
     """Two parameters of the same shape exchanged.
 
     Gamma for beta, mean for variance: files list them in an order of their own (Keras: gamma, beta, mean, variance; Caffe: mean,
-    variance, then scale and shift).
+    variance, then scale and shift). Or each is quantised by the next one's quantiser.
     """
     for first, second in combinations(case.weights.values(), 2):
         if first.effective.shape != second.effective.shape or np.array_equal(first.effective, second.effective):
