@@ -219,7 +219,7 @@ def _everywhere(case: Case, edit: Edit) -> Values | None:
 
 def _unlike(guess: np.ndarray, observed: np.ndarray) -> float:
     """The share of the variance of the ranks that is left by the best line through both; an activation behind hardly changes it."""
-    x, y = (np.unique(values, return_inverse=True)[1].astype(np.float64) for values in (guess, observed))
+    x, y = (np.unique(np.ravel(values), return_inverse=True)[1].astype(np.float64) for values in (guess, observed))
     x, y = x - x.mean(), y - y.mean()
     scale = float((x @ x) * (y @ y))
     return 1 - float(x @ y) ** 2 / scale if scale else 1.0

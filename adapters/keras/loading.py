@@ -87,7 +87,8 @@ def _settings(namespace: str, quantised: bool) -> dict[str, str]:
 
 
 def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None  # a folder of that name beside the user is no package
 
 
 def _needs_tensorflow(namespace: str) -> bool:
