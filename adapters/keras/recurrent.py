@@ -187,7 +187,7 @@ def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> 
     kind = _known(cell, _CELLS, call)
     if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
         raise Undescribed(f"its cell computes in {cell.compute_dtype}, what is around it in {call.dtype}")
-    name = described_name(cell, call.watched)[0]
+    name = described_name(cell, call.watched)
     if name in OWN_CELLS:
         return OWN_CELLS[name](cell, call, prefix)
     return (), _op(cell, kind, call, prefix, spatial)
