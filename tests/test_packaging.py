@@ -32,7 +32,10 @@ def python(code, *arguments):
     return run.stdout
 
 
-@pytest.mark.parametrize("name", [*FRAMEWORKS, *(pytest.param(name, marks=pytest.mark.filterwarnings("ignore")) for name in EXTRAS)])
+LOUD = [pytest.param(name, marks=pytest.mark.filterwarnings("ignore")) for name in (*EXTRAS, "tf2onnx")]
+
+
+@pytest.mark.parametrize("name", [*FRAMEWORKS, *LOUD])
 def test_a_promised_framework_imports(name):
     """A framework that does not load fails here, so that no green run hides a skip."""
     import_module(name)
@@ -58,7 +61,7 @@ def test_adapters_are_named_by_string(top):
 
 def test_extras():
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"keras", "qkeras", "tfmot", "hgq", "torch", "torchao", "peft", "brevitas", "bench", "all", "dev"} <= set(extras)
+    assert {"keras", "qkeras", "tfmot", "hgq", "torch", "torchao", "peft", "brevitas", "tf2onnx", "bench", "all", "dev"} <= set(extras)
     assert "hgq" not in extras["all"][0], "hgq2 overwrites QKeras' package"
     assert not [one for group in extras.keys() - {"dev"} for one in extras[group] if "==" in one], "a library takes ranges"
 
