@@ -56,7 +56,8 @@ def _norm(array: np.ndarray) -> float:
     """The Euclidean norm of all elements; inf or NaN where that is not finite."""
     with np.errstate(all="ignore"):
         floats = array if array.dtype.kind == "f" else array.astype(np.float64)
-        return math.sqrt(sum(float(np.vdot(part, part)) for (part,), _ in blocks(floats, size=_BLOCK)))
+        flat = (part.ravel(order="K") for (part,), _ in blocks(floats, size=_BLOCK))  # in the order of memory, so that nothing is copied
+        return math.sqrt(sum(float(np.dot(part, part)) for part in flat))
 
 
 def scale_of(array: np.ndarray) -> float:
