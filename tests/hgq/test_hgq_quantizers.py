@@ -34,7 +34,8 @@ def judged(op, x, theirs):
     allowed = op.allowance(wide, (None,), y, precision_of("float32"))[0]
     assert (np.abs(theirs - y[0]) <= allowed).all()
     assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
-    assert (allowed < 1e-9).mean() > 0.2  # nothing is allowed between thresholds
+    ordinary = np.abs(x) <= 1e4  # the digits of 3e8 and 1e30 are coarser than any level, whatever lies between
+    assert (allowed < 1e-9)[ordinary].mean() > 0.4  # nothing is allowed between thresholds
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(ROUNDINGS), st.sampled_from(("WRAP", "SAT", "SAT_SYM", "")))

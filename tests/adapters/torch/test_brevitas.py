@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from bits import bits, unchanged
 from torch import nn
 
 import probe
@@ -169,17 +170,6 @@ LAYERS = {
     "QuantConvTranspose2d": (lambda: qnn.QuantConvTranspose2d(3, 4, (3, 2), stride=2, output_padding=1, weight_bit_width=4), (2, 3, 4, 5)),
     "QuantEmbedding": (lambda: qnn.QuantEmbedding(9, 4, weight_bit_width=4), None),
 }
-
-
-def bits(module):
-    return {name: (id(tensor), tensor.detach().clone()) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
-
-
-def unchanged(before, module):
-    after = bits(module)
-    return before.keys() == after.keys() and all(
-        before[name][0] == after[name][0] and torch.equal(before[name][1], after[name][1]) for name in after
-    )
 
 
 def naively(layer, x):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from bits import bits, unchanged
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -94,18 +95,6 @@ def inputs_for(module, signal):
         return signal((4, module.in_features))
     rank = len(module.kernel_size)
     return signal((2, module.in_channels, 6, 5)[: rank + 2])
-
-
-def bits(module):
-    """Every parameter and buffer, and where it is registered."""
-    return {name: (id(tensor), tensor.detach().clone()) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
-
-
-def unchanged(before, module):
-    after = bits(module)
-    return before.keys() == after.keys() and all(
-        before[name][0] == after[name][0] and torch.equal(before[name][1], after[name][1]) for name in after
-    )
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from bits import bits, unchanged
 from torch import nn
 
 import probe
@@ -35,17 +36,6 @@ def built(make, adapters=1, seed=0, **options):
             nn.init.normal_(parameter)
     net[0].set_adapter([f"task{number}" for number in range(adapters)])
     return net.eval()
-
-
-def bits(module):
-    return {name: (id(tensor), tensor.detach().clone()) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
-
-
-def unchanged(before, module):
-    after = bits(module)
-    return before.keys() == after.keys() and all(
-        before[name][0] == after[name][0] and torch.equal(before[name][1], after[name][1]) for name in after
-    )
 
 
 def naively(base, weight, x):
