@@ -81,15 +81,16 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
             _followed(evidence, "onnx", ours, replace(precision, sketches=True), answer)
         return
     answer = _answered(evidence, capture, ours)
-    if evidence.sparing and answer is not None and precision == usual and _spared(evidence, capture, ours, answer):
-        return
-    first = ours.allowances(usual)
-    evidence.allowed["framework"] = evidence.allowed["onnx"] = first
-    if answer is not None and precision == usual and len(answer) == len(capture.outputs) == len(first) == 1:
-        near = compare_three(capture.outputs[0], values[-1][0], answer[0], first[0])
-        if near is not None and all(near):
-            evidence.near.update(zip(_THREE, near, strict=True))
+    if answer is not None and precision == usual and len(answer) == len(capture.outputs) == len(values[-1]) == 1:
+        less = replace(usual, part=True)
+        if evidence.sparing and _divisible(ours) and _near(evidence, capture, ours, answer, ours.allowances(less), 64.0):
             return
+        first = ours.allowances(usual)
+        if _near(evidence, capture, ours, answer, first):
+            return
+    else:
+        first = ours.allowances(usual)
+    evidence.allowed["framework"] = evidence.allowed["onnx"] = first
     close = compare(capture.outputs, values[-1], first)
     if close.ok or close.reason:
         evidence.near["framework", "numpy"] = close
@@ -116,28 +117,39 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
 _THREE = (("framework", "numpy"), ("numpy", "onnx"), ("framework", "onnx"))
 
 
-def _spared(evidence: Evidence, capture: Capture, ours: Reference, answer: tuple[np.ndarray, ...]) -> bool:
-    """Whether all agree even within less than is allowed, for sums of many products: their squares are most of the work.
+def _sum_of(ours: Reference) -> Sum | None:
+    """The one sum of products that a layer is but for moves of elements, if it is that."""
+    ops = [step.op for step in ours.steps if not isinstance(step.op, Transpose)]
+    return ops[0] if len(ops) == 1 and isinstance(ops[0], Sum) and ops[0].products is not None else None
 
-    Elements beyond that are looked at one by one. Where the allowance may be large beside the values, all of it is wanted.
+
+def _divisible(ours: Reference) -> bool:
+    """Whether less than the whole allowance may do, for a sum of many products: their squares are most of the work."""
+    one = _sum_of(ours)
+    return one is not None and one.divisible
+
+
+def _near(
+    evidence: Evidence, capture: Capture, ours: Reference, answer: Arrays, allowed: tuple[np.ndarray, ...], room: float = 0.0
+) -> bool:
+    """Whether all agree within ``allowed``; elements of a sum beyond that are looked at one by one.
+
+    With ``room`` the values must reach over so many times what is allowed, as they must where that is less than the whole.
     """
-    sums = [step.op for step in ours.steps if not isinstance(step.op, Transpose)]
-    if len(sums) != 1 or not isinstance(sums[0], Sum) or not sums[0].divisible:
-        return False
-    usual, value = precision_of(capture.dtype), ours.values[-1][0]
-    (less,) = ours.allowances(replace(usual, part=True))
-    some = value[tuple(slice(None, None, 1 + size // 8) for size in value.shape)]
-    if not 64 * float(less.max()) < np.ptp(some) < np.inf:
-        return False
+    value, theirs, third = ours.values[-1][0], capture.outputs[0], answer[0]
+    if room:
+        some = value[tuple(slice(None, None, 1 + size // 8) for size in value.shape)]
+        if not room * float(allowed[0].max()) < np.ptp(some) < np.inf:
+            return False
 
     def look(where: tuple[np.ndarray, ...]) -> np.ndarray:
-        error = np.maximum(*(np.abs(theirs[where] - value[where]) for theirs in (capture.outputs[0], answer[0])))
-        return whole_at(ours.steps, ours.inputs, ours.values, usual, where, error)
+        error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
+        return whole_at(ours.steps, ours.inputs, ours.values, precision_of(capture.dtype), where, error)
 
-    near = compare_three(capture.outputs[0], value, answer[0], less, look)
-    if near is None:
+    near = compare_three(theirs, value, third, allowed[0], None if _sum_of(ours) is None else look)
+    if near is None or not all(near):
         return False
-    evidence.allowed["framework"] = evidence.allowed["onnx"] = (less,)
+    evidence.allowed["framework"] = evidence.allowed["onnx"] = allowed
     evidence.near.update(zip(_THREE, near, strict=True))
     return True
 

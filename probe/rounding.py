@@ -42,6 +42,7 @@ __all__ = [
 SIGMAS = 6.0
 _LOOK_TERMS = 1 << 24
 _LOOK_BLOCK = 256
+_LOOK_BLOCK_TERMS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -245,12 +246,18 @@ def whole_at(
     assert found is not None
     position, at, count = found
     op = steps[position].op
+    given = [_pick(ref, inputs, values) for ref in steps[position].sources(position)]
     assert op.products is not None
-    terms = op.products([_pick(ref, inputs, values) for ref in steps[position].sources(position)], at)
-    allowed = of_sums(count, values[position][0][at], np.square(terms).sum(axis=(1, 2)), precision)
-    beyond = error > allowed
-    if beyond.any():
-        allowed[beyond] = np.maximum(allowed[beyond], of_partial_sums(terms[beyond], precision))
+    allowed = np.empty(len(error))
+    step = max(1, _LOOK_BLOCK_TERMS // max(1, count))
+    for start in range(0, len(error), step):
+        few = tuple(part[start : start + step] for part in at)
+        terms = op.products(given, few)
+        own = of_sums(count, values[position][0][few], np.square(terms).sum(axis=(1, 2)), precision)
+        beyond = error[start : start + step] > own
+        if beyond.any():
+            own[beyond] = np.maximum(own[beyond], of_partial_sums(terms[beyond], precision))
+        allowed[start : start + step] = own
     return allowed
 
 

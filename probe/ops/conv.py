@@ -11,7 +11,7 @@ from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import convolve, convolve_squares
 from probe.ops.transforms import of_fourier, of_winograd
-from probe.ops.windows import Pads, flat, padded, seen, windows
+from probe.ops.windows import Pads, flat, padded, seen, under
 from probe.rounding import SIGMAS
 
 __all__ = ["Conv"]
@@ -121,11 +121,13 @@ class Conv(Sum):
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias last where there is one."""
         x, w = inputs[0], self._kernel(inputs)
         width, deep = w.shape[1], w.shape[0] // self.groups
-        view = windows(padded(x, self.pads), w.shape[2:], self.strides, self.dilations)
         batch, channel, *position = where
-        members = (channel // deep)[:, None] * width + np.arange(width)
-        gathered = view[(batch[:, None], members, *(at[:, None] for at in position))]
-        terms = (gathered * w[channel].astype(np.float64)).reshape(len(batch), width, -1)
+        cells, inside = under(position, x.shape[2:], w.shape[2:], self.strides, self.pads, self.dilations)
+        planes = (batch * x.shape[1] + channel // deep * width)[:, None] + np.arange(width)
+        gathered = x.reshape(-1, math.prod(x.shape[2:]))[planes[:, :, None], cells[:, None, :]]
+        if not inside.all():
+            gathered = np.where(inside[:, None, :], gathered, 0.0)
+        terms = gathered * w.reshape(len(w), width, -1)[channel].astype(np.float64)
         if self.bias is not None:
             last = np.zeros((len(batch), width, 1))
             last[:, -1, 0] = self.bias.value[channel]

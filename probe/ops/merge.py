@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from probe.blocks import blocks
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Rearrangement
@@ -60,9 +61,15 @@ class _Merge(Op):
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        magnitude = sum(np.abs(x) for x in inputs)
-        own = (len(inputs) - 1) * precision.unit * magnitude + precision.tiny
-        return (own + _total(slacks, outputs[0].shape),)
+        # float32 is enough where it holds what is added for tiny numbers.
+        narrow = all(slack is None for slack in slacks) and precision.tiny >= 2.0**-126
+        own = np.empty_like(outputs[0], np.float32 if narrow else np.float64)
+        for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*inputs)):
+            np.multiply(np.abs(parts[0]), (len(inputs) - 1) * precision.unit, out=target, casting="same_kind")
+            for part in parts[1:]:
+                target += np.abs(part) * ((len(inputs) - 1) * precision.unit)
+            target += precision.tiny
+        return (own if narrow else own + _total(slacks, outputs[0].shape),)
 
 
 @dataclass(frozen=True, eq=False)

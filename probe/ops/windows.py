@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["Pads", "flat", "padded", "seen", "windows"]
+__all__ = ["Pads", "flat", "padded", "seen", "under", "windows"]
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -33,6 +33,27 @@ def windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilati
     view = sliding_window_view(x, spans, axis=axes)
     steps = [slice(None, None, s) for s in strides] + [slice(None, None, d) for d in dilations]
     return view[(slice(None),) * (x.ndim - rank) + tuple(steps)]
+
+
+def under(
+    position: Sequence[np.ndarray],
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+    dilations: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The cells under the windows of single outputs, as places in row-major order (outputs, taps), and which lie inside and no padding.
+
+    Places of the padding are those of some cell at the edge.
+    """
+    count = len(position[0])
+    cells, inside = np.zeros((count, 1), np.intp), np.ones((count, 1), bool)
+    for at, size, k, s, (before, _), d in zip(position, sizes, kernel, strides, pads, dilations, strict=True):
+        here = (at * s - before)[:, None] + d * np.arange(k)
+        cells = (cells[:, :, None] * size + here.clip(0, size - 1)[:, None, :]).reshape(count, -1)
+        inside = (inside[:, :, None] & ((here >= 0) & (here < size))[:, None, :]).reshape(count, -1)
+    return cells, inside
 
 
 def seen(
