@@ -130,7 +130,12 @@ def _divisible(ours: Reference) -> bool:
 
 
 def _near(
-    evidence: Evidence, capture: Capture, ours: Reference, answer: Arrays, allowed: tuple[np.ndarray, ...], room: float = 0.0
+    evidence: Evidence,
+    capture: Capture,
+    ours: Reference,
+    answer: tuple[np.ndarray, ...],
+    allowed: tuple[np.ndarray, ...],
+    room: float = 0.0,
 ) -> bool:
     """Whether all agree within ``allowed``; elements of a sum beyond that are looked at one by one.
 

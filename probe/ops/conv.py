@@ -80,15 +80,29 @@ class Conv(Sum):
         return self._with_bias(self._squares(inputs[0], self._kernel(inputs)), inputs[0].ndim)
 
     def part(self, inputs):
-        """The squares of every fourth channel."""
+        """The squares of every eighth channel, or under one row of a depthwise kernel."""
         if not self.divisible:
             return self.squares(inputs)
-        x, w = (array[:, ::_PART].astype(np.float32) for array in (inputs[0], self._kernel(inputs)))
+        x, w = inputs[0], self._kernel(inputs)
+        if self.groups > 1:
+            return self._with_bias(self._middle(x, w), x.ndim)
+        x, w = (array[:, ::_PART].astype(np.float32) for array in (x, w))
         return self._with_bias(self._squares(x, w), x.ndim)
+
+    def _middle(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """The squares under the middle row of the kernel."""
+        row, (before, after), step = w.shape[2] // 2, self.pads[0], self.dilations[0]
+        first, last = row * step - before, x.shape[2] + after - (w.shape[2] - 1 - row) * step
+        rows = x[:, :, max(0, first) : max(0, last)]
+        above = min(max(0, -first), last - first)
+        pads = ((above, last - first - above - rows.shape[2]), *self.pads[1:])
+        return convolve_squares(rows, w[:, :, row : row + 1], self.strides, pads, self.dilations, self.groups)
 
     @property
     def divisible(self) -> bool:
-        shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
+        shape = () if self.weight is None else self.weight.value.shape
+        if self.groups > 1:
+            return len(shape) == 4 and shape[1] == 1 and min(shape[2:]) >= 3
         return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART
 
     def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
