@@ -125,13 +125,14 @@ _LOOKS = 1 << 10
 
 
 def compare_three(
-    first: np.ndarray, second: np.ndarray, third: np.ndarray, allowed: np.ndarray, look: Look | None = None
+    first: np.ndarray, second: np.ndarray, third: np.ndarray, allowed: np.ndarray, look: Look | None = None, part: bool = False
 ) -> tuple[Comparison, Comparison, Comparison] | None:
     """What ``compare`` gives of first and second, second and third, and first and third (against twice ``allowed``) where all agree.
 
     One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors are rounded once, which moves
     their ratios by 1e-7 of themselves. None where some pair differs or float32 does not hold the ratios: ``compare`` then says it.
-    With ``look``, ``allowed`` is less than is allowed: elements beyond it are looked at, and so are the worst (it is changed there).
+    With ``look``, elements beyond ``allowed`` are looked at, and so are the worst where that is but a ``part`` of what is allowed
+    (it is changed there).
     """
     if not (first.shape == second.shape == third.shape == allowed.shape and first.size):
         return None
@@ -148,7 +149,7 @@ def compare_three(
             if look is not None and any(largest > 1 for largest, _ in found):
                 beyond, found = room.left_out(best)
                 looks.append(np.array(locate(beyond)))
-                if sum(part.shape[1] for part in looks) > _LOOKS:
+                if sum(some.shape[1] for some in looks) > _LOOKS:
                     return None
             for number, (largest, place) in enumerate(found):
                 if not largest <= 1:
@@ -157,13 +158,13 @@ def compare_three(
                     best[number], places[number] = largest, (place, locate)
     indices = [locate(place) for place, locate in places]
     pairs = ((first, second, 1.0), (second, third, 1.0), (first, third, 2.0))
-    if look is not None:
+    if look is not None and (part or looks):
         where = tuple(np.concatenate([*looks, np.array(indices).T], axis=1))
         allowed[where] = look(where)
         for number, (left, right, times) in enumerate(pairs):
             ratio = np.abs(np.subtract(left[where], right[where], dtype=np.float64)) / (times * allowed[where])
             worst = int(ratio.argmax())
-            best[number], indices[number] = float(ratio[worst]), tuple(part[worst] for part in where)
+            best[number], indices[number] = float(ratio[worst]), tuple(axis[worst] for axis in where)
         if not max(best) <= 1:
             return None
     (one, two, three) = (

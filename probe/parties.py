@@ -151,7 +151,7 @@ def _near(
         error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
         return whole_at(ours.steps, ours.inputs, ours.values, precision_of(capture.dtype), where, error)
 
-    near = compare_three(theirs, value, third, allowed[0], None if _sum_of(ours) is None else look)
+    near = compare_three(theirs, value, third, allowed[0], None if _sum_of(ours) is None else look, room > 0)
     if near is None or not all(near):
         return False
     evidence.allowed["framework"] = evidence.allowed["onnx"] = allowed
