@@ -1,20 +1,18 @@
 """The calls of one forward pass judged while the pass goes on: results in execution order, in bounded memory.
 
 A thread runs the forward pass and lines up what is to be judged; helpers, one for each further core, take it from there. The
-pass waits while more than a few calls, or more than a few MiB of them, have not been read, and judges meanwhile: so many
-threads compute as there are cores. Each computes on one thread: pools of threads that spin against each other (the
-framework's, BLAS', ONNX Runtime's) cost several times what they gain.
+pass waits while more than a few calls, or more than a few MiB of them, have not been judged and read, and judges meanwhile:
+so many threads compute as there are cores. Each computes on one thread: pools of threads that spin against each other (the
+framework's, BLAS', ONNX Runtime's) cost several times what they gain. The reader is woken for several results at once, and
+else looks a few times a second: each time it wakes, the threads that compute wait for the interpreter.
 """
 
 import os
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -24,7 +22,9 @@ __all__ = ["judged_in_order"]
 
 _WORKERS = 4
 _WAITING = 3
+_UNREAD = 8
 _BYTES = 32 << 20
+_LOOK = 0.02
 
 T = TypeVar("T")
 
@@ -33,22 +33,50 @@ class _Stop(BaseException):
     """Ends a forward pass whose reader is gone; not an Exception, so that no model's own handler keeps it."""
 
 
-class _Line:
-    """What is to be judged, in order, and the sizes of the calls that have not been read."""
+class _Task(Generic[T]):
+    """What is to be done for one call, and what came of it."""
+
+    def __init__(self, work: Callable[[], T], size: int):
+        self._work: Callable[[], T] | None = work
+        self._error: BaseException | None = None
+        self.size, self.done = size, False
+
+    def do(self) -> None:
+        assert self._work is not None
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+        self._work = None  # it holds a call
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+class _Line(Generic[T]):
+    """What is to be judged and what has been, in order."""
 
     def __init__(self, helpers: int):
-        self._helpers, self._changed = helpers, threading.Condition()
-        self._tasks: deque[Callable[[], None]] = deque()
-        self._unread: deque[int] = deque()
-        self._closed = False
+        lock = threading.Lock()
+        self._changed, self._reader = threading.Condition(lock), threading.Condition(lock)
+        self._most = helpers + _WAITING
+        self._tasks: deque[_Task[T]] = deque()
+        self._unread: deque[_Task[T]] = deque()
+        self._granted = 0
+        """How many results the reader may have without waiting."""
+        self._alone = not helpers
+        self._closed = self._ended = False
 
-    def add(self, task: Callable[[], None], size: int) -> None:
+    def add(self, task: _Task[T]) -> None:
         with self._changed:
             self._tasks.append(task)
-            self._unread.append(size)
+            self._unread.append(task)
             self._changed.notify_all()
 
     def read(self) -> None:
+        """Says that the first result has been read."""
         with self._changed:
             self._unread.popleft()
             self._changed.notify_all()
@@ -69,24 +97,55 @@ class _Line:
             raise _Stop
 
     def finish(self) -> None:
-        """Works until nothing is left."""
+        """Works until nothing is left; nothing will be added."""
+        with self._changed:
+            self._ended = True
         self._work(lambda: not self._tasks)
+        with self._changed:
+            self._reader.notify()
+
+    def first(self) -> _Task[T] | None:
+        """The first result that has not been read, as soon as there are a few or that one has waited; None after the last."""
+        with self._changed:
+            while not self._granted:
+                ready = self._ready()
+                enough = ready >= _UNREAD // 2 or not self._room() or self._ended
+                if (ready and enough) or (self._ended and not self._unread):
+                    self._granted = ready
+                    break
+                if not self._reader.wait(_LOOK):
+                    self._granted = self._ready()
+            if not self._granted:
+                return None
+            self._granted -= 1
+            return self._unread[0]
 
     def _work(self, enough: Callable[[], bool]) -> None:
         """Does task after task, waiting for them, until it is ``enough`` or the line is closed."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._tasks or enough())
+                while not (self._closed or self._tasks or enough()):
+                    if not self._room():
+                        self._reader.notify()
+                    self._changed.wait()
                 if self._closed or enough():
                     return
                 task = self._tasks.popleft()
-            task()
-            del task  # it holds a call
+            task.do()
+            with self._changed:
+                task.done = True
+                if self._ended or self._ready() >= _UNREAD // 2:
+                    self._reader.notify()
+            del task
+
+    def _ready(self) -> int:
+        """How many results are there to be read."""
+        return next((count for count, task in enumerate(self._unread) if not task.done), len(self._unread))
 
     def _room(self) -> bool:
-        if self._tasks and not self._helpers:
+        if self._tasks and (self._alone or len(self._tasks) > self._most):
             return False
-        return len(self._unread) <= self._helpers + _WAITING and sum(self._unread) < _BYTES
+        return len(self._unread) <= _UNREAD and sum(task.size for task in self._unread) < _BYTES
 
 
 def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare: Callable[[Capture], Callable[[], T]]) -> Iterator[T]:
@@ -96,8 +155,8 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     iterator stops the forward pass, which puts the model back, and ends every thread.
     """
     helpers = min(_WORKERS, _cores()) - 1
-    line = _Line(helpers)
-    found: queue.SimpleQueue[Future[T] | BaseException | None] = queue.SimpleQueue()
+    line = _Line[T](helpers)
+    failed: list[Exception] = []
     first = True
 
     def push(capture: Capture) -> None:
@@ -107,11 +166,8 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
             threadpool_limits(1, "openmp")
             first = False
         size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
-        future = Future[T]()
-        task = partial(_settle, future, prepare(capture))
-        found.put(future)
-        line.add(task, size)
-        del capture, task
+        line.add(_Task(prepare(capture), size))
+        del capture
         line.hold()
 
     def produce() -> None:
@@ -119,9 +175,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
             try:
                 forward(push)
             except Exception as error:
-                found.put(error)
-            else:
-                found.put(None)
+                failed.append(error)
             line.finish()
 
     threads = [threading.Thread(target=produce, name="probe-forward", daemon=True)]
@@ -130,25 +184,18 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
         for thread in threads:
             thread.start()
         try:
-            while (item := found.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                result = item.result()
-                del item
+            while (task := line.first()) is not None:
+                result = task.result()
+                del task
                 yield result
                 del result
                 line.read()
+            if failed:
+                raise failed[0]
         finally:
             line.close()
             for thread in threads:
                 thread.join()
-
-
-def _settle(future: Future[T], work: Callable[[], T]) -> None:
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
 
 
 def _cores() -> int:
