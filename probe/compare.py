@@ -4,6 +4,7 @@ Nothing is broadcast, transposed, sorted or skipped: a shape that differs is a d
 """
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -178,11 +179,22 @@ def _nowhere(place: Any) -> tuple[Any, ...]:
     raise AssertionError("every pair has a largest error")
 
 
+class _Kept(threading.local):
+    """A thread's room, kept for its next comparison: memory taken anew is memory that the system clears."""
+
+    wide, narrow = np.empty(0), np.empty((4, 0), np.float32)
+
+
+_kept = _Kept()
+
+
 class _Room:
     """Room in which the errors of three arrays are computed, a piece at a time; ``single`` is the allowance where it is one number."""
 
     def __init__(self, size: int, single: float | None):
-        self._wide, self._narrow = np.empty(size), np.empty((4, size), np.float32)
+        if _kept.wide.size < size:
+            _kept.wide, _kept.narrow = np.empty(size), np.empty((4, size), np.float32)
+        self._wide, self._narrow = _kept.wide, _kept.narrow
         self._rows: list[np.ndarray] = []
         """The errors of the piece last looked at: first and second, second and third, first and third."""
         self._single = single
