@@ -109,7 +109,8 @@ def levels_of(tensor: torch.Tensor) -> Levels | None:
 
 def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module) -> list[torch.Tensor]:
     """Copies of the inputs on the module's device; floating ones in its dtype, or in that of its ``home`` where it has none."""
-    guides = [tensor for owner in (module, home) for tensor in (*owner.parameters(), *owner.buffers())]
+    owners = (module,) if module is home else (module, home)
+    guides = [tensor for owner in owners for tensor in (*owner.parameters(), *owner.buffers())]
     floating = next((tensor.dtype for tensor in guides if tensor.is_floating_point()), None)
     if floating is None and any(".quantized." in type(one).__module__ for one in home.modules()):
         floating = torch.float32  # what is quantised is quantised from that
