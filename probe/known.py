@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from probe.layer import Step
+from probe.blocks import blocks
+from probe.layer import Step, weights_of
 from probe.rounding import Values
 
-__all__ = ["KNOWN", "Known", "known_differences", "touched"]
+__all__ = ["KNOWN", "Known", "known_differences", "reach", "touched"]
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,18 @@ def touched(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values)
                 mask = one.touches(steps[position].op, x) if position == last else np.asarray(True)
                 found = mask if found is None else found | mask
     return found
+
+
+def reach(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> tuple[float, float]:
+    """The largest finite number among inputs, weights and what the steps give, and the sum of the squares of all.
+
+    No sum of products of two of these numbers exceeds the latter (Cauchy and Schwarz), nor any sum of such numbers that are large.
+    """
+    weights = [weight.value for weight in weights_of(tuple(steps)).values()]
+    largest, squares = 0.0, 0.0
+    for x in (*inputs, *weights, *(value for step in values for value in step)):
+        for (part,), _ in blocks(x) if x.dtype.kind in "fiu" and x.size else ():
+            sizes = np.abs(part[np.isfinite(part)], dtype=np.float64)
+            with np.errstate(over="ignore"):
+                largest, squares = max(largest, float(sizes.max(initial=0.0))), squares + float(sizes @ sizes)
+    return largest, squares
