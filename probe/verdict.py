@@ -95,8 +95,8 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
     if undefined and explained and odd not in (["onnx"], ["expected"]):
         return "diverge", f"diverge: {undefined[0]}; {_extent(apart)}"
     beyond = [party for party in present if {("numpy", party), (party, "numpy")} & apart.keys()]
-    told = odd == ["onnx"] and evidence.differences
-    if beyond and not told and all(_leaves_range(party, capture.dtype, evidence, odd == ["numpy"]) for party in beyond):
+    known = odd == ["onnx"] and bool(evidence.differences)
+    if beyond and not known and all(_leaves_range(party, capture.dtype, evidence, odd == ["numpy"]) for party in beyond):
         return "diverge", f"diverge: {_of_range(beyond, capture.dtype, evidence)}; {_extent(apart)}"
     if len(odd) == 1 and len(present) > 2:
         others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
