@@ -74,7 +74,7 @@ class Attention(Op):
         for block in frame.blocks():
             scores = frame.masked(frame.raw(block, dtype, buffer), block)
             if not small:
-                scores -= finite(scores.max(axis=-1, keepdims=True))
+                scores -= finite(scores.max(axis=-1, keepdims=True, initial=-np.inf))
             np.exp(scores, out=scores)
             total = scores.sum(axis=-1, keepdims=True)
             if self.empty == "zero":
@@ -175,10 +175,12 @@ class Attention(Op):
         for block in frame.blocks():
             share, error, total = self._shares(frame, block, slack, precision)
             mean = np.einsum("ohij,ohij->ohi", share, error)[..., None] / total
+            lost = mean > (0.5 / precision.unit) ** 2  # scores so far off that weights may be any, as beside a mask of -1e9
             if moved is not None:
                 each = np.sqrt(error) + np.sqrt(mean) + 2 * np.sqrt(block.stop) + 6
-                moved[block.at][..., : block.stop] = precision.unit * share / total * each
-            target[block.at] = self._block_slack(frame, block, share, total, mean, exact[block.at] * by, slack[2], precision) / by
+                moved[block.at][..., : block.stop] = np.where(lost, 1, precision.unit * share / total * each)
+            spread = np.where(lost, np.inf, mean) if lost.any() else mean
+            target[block.at] = self._block_slack(frame, block, share, total, spread, exact[block.at] * by, slack[2], precision) / by
         own = frame.back(target)
         own = np.where(np.isfinite(own), own, 0.0) + precision.tiny
         if where is not None:
@@ -216,8 +218,8 @@ class Attention(Op):
         frame.masked(scores, block)
         if self.empty == "raw" and (allowed := frame.allowed(block)) is not None:
             error += np.where(allowed.any(axis=-1, keepdims=True), 0.0, self.shift**2).astype(error.dtype)
-        largest = finite(scores.max(axis=-1, keepdims=True))
-        error += 4 * np.square(largest) + 64
+        largest = finite(scores.max(axis=-1, keepdims=True, initial=-np.inf))
+        error += 4 * np.square(np.clip(largest, -(2.0**50), 2.0**50)) + 64  # a mask of float32's lowest number has no square
         scores -= largest
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)
@@ -227,7 +229,7 @@ class Attention(Op):
         v = frame.shared(frame.v, block)
         squared = np.square(v)
         second = share @ squared / total
-        spread = np.maximum(second - np.square(exact), 0) + 2.0**-18 * second
+        spread = np.maximum(second - np.square(exact), 0) + 2.0**-18 * second + precision.tiny
         count = frame.seen(block)
         np.square(share, out=share)
         total = np.square(total)
@@ -235,7 +237,8 @@ class Attention(Op):
         if arrived is not None:
             variance += share @ np.square(frame.shared(arrived, block) * squared.dtype.type(1 / precision.unit)) / total
         own = np.sqrt(variance) + np.sqrt(mean * spread) + (2 * np.sqrt(count) + 4) * np.abs(exact)
-        reach = np.maximum(v.max(axis=-2, keepdims=True) - exact, exact - v.min(axis=-2, keepdims=True)) / precision.unit
+        high, low = v.max(axis=-2, keepdims=True, initial=-np.inf), v.min(axis=-2, keepdims=True, initial=np.inf)
+        reach = np.maximum(high - exact, exact - low) / precision.unit
         return precision.unit * np.minimum(own, np.maximum(reach, 0) + np.sqrt(variance) + 4 * np.abs(exact))
 
     def terms_of(self, inputs, outputs):
