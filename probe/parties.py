@@ -183,12 +183,18 @@ def _answered(evidence: Evidence, capture: Capture, ours: Reference) -> tuple[np
         evidence.missing["onnx"] = "an empty array: there is nothing to compute"
         return None
     try:
-        answer = overflown(crosscheck(ours.steps, capture.inputs, ours.values, evidence.threads), capture.dtype)
+        found = crosscheck(ours.steps, capture.inputs, ours.values, evidence.threads)
+        answer = overflown([_wrapped(one, value.dtype) for one, value in zip(found, ours.values[-1], strict=True)], capture.dtype)
     except Undescribed as error:
         evidence.missing["onnx"] = str(error)
         return None
     evidence.outputs["onnx"] = answer
     return answer
+
+
+def _wrapped(found: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Integers, which the graph holds in 64 bits, in the layer's own: what lies beyond wraps around."""
+    return found.astype(dtype) if found.dtype.kind in "iu" and dtype.kind in "iu" else found
 
 
 def _same(left: Arrays, right: Arrays) -> bool:

@@ -61,11 +61,12 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         with np.errstate(invalid="ignore"):  # where all are infinite
             if float(allowed.max()) <= np.ptp(some) < np.inf or float(allowed.max()) <= np.ptp(value) < np.inf:
                 continue
-        finite = value[np.isfinite(value)]
+        where = np.isfinite(value)
+        finite = value[where]
         if not finite.size:
             continue
         extent = float(np.ptp(finite)) or float(np.abs(finite).max())
-        typical = float(np.median(allowed))
+        typical = float(np.median(np.broadcast_to(allowed, value.shape)[where]))
         if typical > max(extent, 2.0**20 * precision_of(capture.dtype).tiny):
             return (
                 f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "

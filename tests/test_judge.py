@@ -220,6 +220,15 @@ def test_what_the_input_could_not_have_revealed():
         assert words in told
 
 
+def test_infinite_elements_say_nothing_of_the_rounding_of_others():
+    capture = dense(rows=3)
+    x = capture.inputs[0].copy()
+    x[1:, 0] = np.inf
+    op = capture.description.steps[0].op
+    y = x @ op.weight.effective + op.bias.effective
+    assert judge(replace(capture, inputs=(x,), outputs=(y,))).ok
+
+
 def of_framework(op, f, *inputs):
     """One op, and what a function of PyTorch's or Keras' gives."""
     given = inputs if f.__module__.startswith("keras") else [torch.from_numpy(x) for x in inputs]
@@ -259,3 +268,27 @@ def test_subnormal_numbers_taken_for_0_are_no_divergence(name):
     assert "the framework is held against NumPy with 0 for subnormal numbers (below 1.18e-38)" in report.notes
     wrong = np.where(x > 5e-38, capture.outputs[0] * 1.001 + 1, capture.outputs[0])
     assert judge(replace(capture, outputs=(wrong,))).verdict == "diverge"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
+def test_integers_wrap_around_in_the_layers_own_bits(dtype):
+    x = np.random.default_rng(0).integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (3, 40), dtype)
+    for op, f in ((ops.Add(), torch.add), (ops.Mul(), torch.mul)):
+        assert judge(replace(of_framework(op, f, x, x), dtype=dtype)).ok
+    assert judge(replace(of_framework(ops.Neg(), torch.neg, x), dtype=dtype)).ok
+    wrong = (np.asarray(x * x) + 1).astype(dtype)
+    assert judge(replace(of_framework(ops.Mul(), torch.mul, x, x), outputs=(wrong,), dtype=dtype)).verdict == "diverge"
+
+
+@pytest.mark.parametrize(
+    ("op", "f"),
+    [
+        (ops.Softmax(axis=0), lambda x: x.softmax(0)),
+        (ops.LogSoftmax(axis=0), lambda x: x.log_softmax(0)),
+        (ops.ReduceVar(axes=(0,), ddof=1), lambda x: x.sum(0) / 0),  # PyTorch's var warns
+        (ops.ReduceStd(axes=(0,), ddof=1), lambda x: x.sum(0) / 0),
+    ],
+)
+def test_an_axis_without_elements_is_no_traceback(op, f):
+    report = judge(of_framework(op, f, np.zeros((0, 8), np.float32)))
+    assert report.verdict != "diverge", report.sentence
