@@ -292,3 +292,10 @@ def test_integers_wrap_around_in_the_layers_own_bits(dtype):
 def test_an_axis_without_elements_is_no_traceback(op, f):
     report = judge(of_framework(op, f, np.zeros((0, 8), np.float32)))
     assert report.verdict != "diverge", report.sentence
+
+
+def test_numbers_that_onnx_runtime_cannot_hold_are_0_there():
+    """A float64 layer whose values lie below float32's range."""
+    x = np.geomspace(1e-200, 1.0, 40)[None, None]
+    report = judge(replace(of_framework(ops.Transpose(perm=(0, 2, 1)), lambda x: x.transpose(1, 2), x), dtype="float64"))
+    assert report.ok and "onnx" in report.outputs, str(report)

@@ -168,10 +168,10 @@ class Attention(Op):
         """The errors e of the scores move a mean of values by at most sqrt(E[e²] Var[v]), both under the weights, however they go
         together, and never beyond the values; then comes the weighted sum's own rounding, and what the values arrive with.
         """
-        frame, slack, by = self._narrow(inputs, slacks)
+        frame, slack, by = self._narrow(inputs, slacks, precision)
         exact = frame.four(np.asarray(outputs[0]))
         target = np.zeros(exact.shape)
-        moved = np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), np.float32) if self.weights else None
+        moved = np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), frame.q.dtype) if self.weights else None
         for block in frame.blocks():
             share, error, total = self._shares(frame, block, slack, precision)
             mean = np.einsum("ohij,ohij->ohi", share, error)[..., None] / total
@@ -192,7 +192,7 @@ class Attention(Op):
             return own, moved.mean(axis=1).reshape(outputs[1].shape)
         return own, frame.back(moved)
 
-    def _narrow(self, inputs, slacks) -> "tuple[Frame, list[np.ndarray | None], float]":
+    def _narrow(self, inputs, slacks, precision) -> "tuple[Frame, list[np.ndarray | None], float]":
         """The call in float32 where that holds it, with the values scaled to 1, and how they were scaled."""
         q, k, v, *masks = inputs
         by = scale_of(v)
@@ -200,6 +200,7 @@ class Attention(Op):
         largest = [float(np.abs(x).max(initial=0)) for x in (q, k)]
         product = largest[0] * largest[1] * q.shape[-1] * max(1.0, abs(self._factor))
         narrow = all(size == 0 or holds(size) for size in largest) and product < 1e10
+        narrow &= precision.tiny > np.finfo(np.float32).tiny  # float64 has weights that vanish in float32
         dtype = np.dtype(np.float32 if narrow else np.float64)
         frame = Frame(self, [q.astype(dtype), k.astype(dtype), (v * by).astype(dtype), *masks])
         four = [

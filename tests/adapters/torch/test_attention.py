@@ -276,3 +276,12 @@ def test_attention_to_no_positions_at_all():
 
     (report,) = probe.sweep(Attends(), [np.ones((2, 3, 4), np.float32), np.ones((2, 0, 4), np.float32)])
     assert report.ok, str(report)
+
+
+def test_weights_that_vanish_in_float32_have_their_rounding_in_float64():
+    x = np.random.default_rng(0).normal(size=(2, 7, 8)) * 6
+    module = Called(drawn(nn.MultiheadAttention(8, 2, batch_first=True)).double(), together=True)
+    (report,) = probe.sweep(module, [x])
+    weights = report.outputs["framework"][1]
+    assert 0 < weights[weights > 0].min() < 1e-45
+    assert report.ok, str(report)
