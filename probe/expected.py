@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.errors import BadInput
 
-__all__ = ["Partial", "Unshaped", "as_outputs"]
+__all__ = ["Partial", "Unshaped", "as_array", "as_outputs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +51,25 @@ def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
     if isinstance(expected, (list, tuple)) and any(one is None or isinstance(one, np.ndarray) for one in expected):
         if len(expected) != count:
             raise BadInput(f"the layer has {count} outputs; you gave {len(expected)} (None skips one)")
+        if all(one is None for one in expected):
+            raise BadInput("expected has None for every output: there is nothing to compare")
         return tuple(None if one is None else _numbers(one) for one in expected)
     return (_numbers(expected), *[None] * (count - 1))
 
 
+def as_array(values: Any, what: str = "an input") -> np.ndarray:
+    """A user's values as NumPy has them: tensors of parameters too, and numbers longer than float64 in that."""
+    if getattr(values, "requires_grad", False):
+        values = values.detach()
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise BadInput(f"{what} cannot be made an array: {error}") from None
+    return array.astype(np.float64) if array.dtype == np.longdouble else array
+
+
 def _numbers(values: Any) -> np.ndarray:
-    array = np.asarray(values)
+    array = as_array(values, "expected values")
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     if array.dtype.kind not in "fiub":

@@ -7,6 +7,7 @@ import numpy as np
 
 from probe.blind import misses_asymmetry
 from probe.errors import BadInput, ForwardFailed
+from probe.expected import as_array
 from probe.model import Capture, InputSpec, Model
 from probe.ops import Transpose
 
@@ -28,17 +29,17 @@ def bind(model: Model, x: Any, shape: Any = None, seed: int = 0) -> tuple[tuple[
         if specs is None:
             if len(x) != 1:
                 raise BadInput(f"this model's inputs have no names; give the {len(x)} arrays as a sequence, in the order of its forward()")
-            return (np.asarray(next(iter(x.values()))),), "given"
+            return (as_array(next(iter(x.values()))),), "given"
         names = [spec.name for spec in specs]
         if set(names) != set(x):
             raise BadInput(f"the model's inputs are {', '.join(names)}; you gave {', '.join(map(str, x)) or 'none'}")
         x = [x[name] for name in names]
-    arrays = tuple(np.asarray(one) for one in x) if isinstance(x, (list, tuple)) else (np.asarray(x),)
+    arrays = tuple(map(as_array, x)) if isinstance(x, (list, tuple)) else (as_array(x),)
     if specs is not None and len(arrays) != len(specs) and len(specs) == 1 and isinstance(x, list):
-        arrays = (np.asarray(x),)
+        arrays = (as_array(x),)
     for array in arrays:
         if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-            raise BadInput(f"an input must hold numbers; you gave an array of dtype {array.dtype}")
+            raise BadInput(f"an input must hold real numbers; you gave an array of dtype {array.dtype}")
     if specs is None:
         return arrays, "given"
     if len(arrays) != len(specs):

@@ -12,7 +12,7 @@ from probe.compare import PARTIES, Comparison
 from probe.drift import Drift
 from probe.expected import Partial, Unshaped, as_outputs
 from probe.flips import flipped
-from probe.known import known_differences, touched
+from probe.known import known_differences, reach, touched
 from probe.layer import Weight, weights_of
 from probe.model import Capture
 from probe.parties import Reference, admit, ask, certainty, pairs, recomputed
@@ -73,6 +73,7 @@ def judge(
     if not all(comparisons.values()):
         evidence.differences = known_differences(ours.steps, ours.inputs, ours.values)
         evidence.touched = touched(ours.steps, ours.inputs, ours.values)
+        evidence.reach = reach(ours.steps, ours.inputs, ours.values)
     verdict, sentence = verdict_on(capture, evidence, comparisons)
     found: dict[str, Any] = {}
     if search is not None and verdict == "diverge" and not any(value.dtype.kind == "b" for value in ours.values[-1]):

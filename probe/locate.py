@@ -82,6 +82,8 @@ def _line(case: Case) -> Iterator[str]:
     x, y = case.pick(case.healthy), case.seen
     step = max(1, x.size // _LOOKED_AT)
     x, y = x[::step], y[::step]
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[finite], y[finite]
     if x.size < 4 or not np.ptp(x) or not np.ptp(y):
         return
     ratio, offset = np.polyfit(x, y, 1)

@@ -15,10 +15,10 @@ from probe.layer import Step
 from probe.model import Capture
 from probe.ops import Transpose
 from probe.ops.base import Sum
-from probe.recompute import overflown, recompute, widened
+from probe.recompute import flushed, overflown, recompute, widened
 from probe.rounding import Precision, Values, allowances, precision_of, settle, whole_at, worst_case
 from probe.stepwise import follow, remembers
-from probe.verdict import Arrays, Evidence, Pair
+from probe.verdict import NAMES, Arrays, Evidence, Pair
 
 __all__ = ["Reference", "admit", "ask", "certainty", "pairs", "recomputed"]
 
@@ -94,9 +94,11 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
     close = compare(capture.outputs, values[-1], first)
     if close.ok or close.reason:
         evidence.near["framework", "numpy"] = close
-    else:
+    if not close.ok:
         evidence.allowed["framework"] = _allowed(ours, usual, capture.outputs, first)
         _shorten(evidence, "framework", ours, usual, capture.outputs, lambda precision: _allowed(ours, precision, capture.outputs))
+    if not close.ok and _flushes(evidence, "framework", ours, usual, capture.outputs):
+        evidence.near.pop(("framework", "numpy"), None)
     if answer is None:
         return
     if precision == usual and _same(capture.outputs, answer) and "framework" not in evidence.shortcuts:
@@ -110,7 +112,7 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
     evidence.allowed["onnx"] = first
     if close.ok or close.reason:
         evidence.near["numpy", "onnx"] = close
-    else:
+    if not close.ok:
         evidence.allowed["onnx"] = _allowed(ours, precision, answer, first)
 
 
@@ -181,12 +183,18 @@ def _answered(evidence: Evidence, capture: Capture, ours: Reference) -> tuple[np
         evidence.missing["onnx"] = "an empty array: there is nothing to compute"
         return None
     try:
-        answer = overflown(crosscheck(ours.steps, capture.inputs, ours.values, evidence.threads), capture.dtype)
+        found = crosscheck(ours.steps, capture.inputs, ours.values, evidence.threads)
+        answer = overflown([_wrapped(one, value.dtype) for one, value in zip(found, ours.values[-1], strict=True)], capture.dtype)
     except Undescribed as error:
         evidence.missing["onnx"] = str(error)
         return None
     evidence.outputs["onnx"] = answer
     return answer
+
+
+def _wrapped(found: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Integers, which the graph holds in 64 bits, in the layer's own: what lies beyond wraps around."""
+    return found.astype(dtype) if found.dtype.kind in "iu" and dtype.kind in "iu" else found
 
 
 def _same(left: Arrays, right: Arrays) -> bool:
@@ -226,6 +234,29 @@ def _shorten(evidence: Evidence, party: str, ours: Reference, precision: Precisi
         evidence.shortcuts[party] = " and ".join(dict.fromkeys(words))
 
 
+def _flushes(
+    evidence: Evidence, party: str, ours: Reference, precision: Precision, outputs: Arrays, more: Sequence[np.ndarray] = ()
+) -> bool:
+    """Judges a party from NumPy with subnormal numbers taken for 0, where that explains what it gave; ``more`` is allowed besides."""
+    least = precision.tiny / 4
+    seen = (*ours.inputs, *(value for step in ours.values[:-1] for value in step))
+    if not any(x.dtype.kind == "f" and np.any((np.abs(x) < least) & (x != 0)) for x in seen):
+        return False
+    if compare(outputs, ours.values[-1], evidence.allowed[party]).ok:
+        return False
+    values = recompute(ours.steps, ours.inputs, least)
+    values[-1] = overflown(values[-1], precision.name)
+    other = replace(ours, inputs=[flushed(x, least) for x in ours.inputs], values=values)
+    allowed = tuple(slack + least for slack in _allowed(other, precision, outputs))
+    allowed = tuple(map(np.add, allowed, more)) if more else allowed
+    if not compare(outputs, values[-1], allowed).ok:
+        return False
+    evidence.paths[party], evidence.allowed[party] = tuple(values[-1]), allowed
+    evidence.shortcuts[party] = "takes subnormal numbers for 0"
+    evidence.notes.append(f"{NAMES[party]} is held against NumPy with 0 for subnormal numbers (below {least:.3g})")
+    return True
+
+
 def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, drift: Drift | None, digits: float) -> None:
     """How far the user's values may lie from NumPy: the layer's own rounding, that of the layers before, and of storing or typing them."""
     evidence.outputs["expected"] = mine
@@ -248,6 +279,7 @@ def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, d
     evidence.allowed["expected"] = allowed(precision)
     if "expected" not in evidence.paths:
         _shorten(evidence, "expected", ours, precision, mine, allowed)
+        _flushes(evidence, "expected", ours, precision, mine, more)
 
 
 def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None) -> dict[Pair, Comparison]:
@@ -300,8 +332,17 @@ def _along(
         return evidence.paths.get(right, first), second, allowed
     if right == "numpy":
         return first, evidence.paths.get(left, second), allowed
-    paths = zip(evidence.paths.get(left, ()), evidence.paths.get(right, ()), allowed, strict=False)
-    return first, second, tuple(slack + _apart(one, other) for one, other, slack in paths) or allowed
+    ours = tuple(one for one in evidence.outputs["numpy"] if one is not None)
+    paths = list(zip(evidence.paths.get(left, ours), evidence.paths.get(right, ours), strict=True))
+    if len(first) == len(second) == len(paths):
+        first, second = (tuple(_both(one, path) for one, path in zip(outputs, paths, strict=True)) for outputs in (first, second))
+    return first, second, tuple(slack + _apart(one, other) for (one, other), slack in zip(paths, allowed, strict=True))
+
+
+def _both(output: np.ndarray | None, paths: tuple[np.ndarray, np.ndarray]) -> np.ndarray | None:
+    """A party's output where both paths are finite or neither is; each party is held against its own path elsewhere."""
+    apart = np.isfinite(paths[0]) != np.isfinite(paths[1])
+    return np.where(apart, 0.0, output) if output is not None and output.shape == apart.shape and apart.any() else output
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:

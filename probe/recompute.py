@@ -6,9 +6,9 @@ import numpy as np
 
 from probe.layer import Step
 
-__all__ = ["in_floats", "overflown", "recompute", "widened"]
+__all__ = ["LARGEST", "flushed", "in_floats", "overflown", "recompute", "widened"]
 
-_LARGEST = {
+LARGEST = {
     "float16": 65504.0 * (1 + 2.0**-11),
     "bfloat16": (2 - 2.0**-7) * 2.0**127 * (1 + 2.0**-8),
     "float32": (2 - 2.0**-23) * 2.0**127 * (1 + 2.0**-24),
@@ -18,7 +18,7 @@ _LARGEST = {
 
 def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ...]:
     """The outputs with infinities where they lie beyond the range of the layer's dtype."""
-    limit = _LARGEST.get(dtype)
+    limit = LARGEST.get(dtype)
     if limit is None:
         return tuple(outputs)
     found = []
@@ -51,12 +51,17 @@ def widened(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64, copy=False) if x.dtype.kind == "f" else x
 
 
-def recompute(steps: Sequence[Step], inputs: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-    """The outputs of every step, in order; those of the last one are the layer's."""
-    given = [widened(x) for x in inputs]
+def recompute(steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0) -> list[tuple[np.ndarray, ...]]:
+    """The outputs of every step, in order; those of the last one are the layer's. What is smaller than ``least`` is 0 to every step."""
+    given = [flushed(widened(x), least) for x in inputs]
     values: list[tuple[np.ndarray, ...]] = []
     for position, step in enumerate(steps):
         chosen = [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
         with np.errstate(all="ignore"):
-            values.append(step.op.run(*chosen))
+            values.append(tuple(flushed(y, least) for y in step.op.run(*chosen)))
     return values
+
+
+def flushed(x: np.ndarray, least: float) -> np.ndarray:
+    """Floats with 0 for what is smaller than ``least``."""
+    return np.where(np.abs(x) < least, np.copysign(0.0, x), x) if least and x.dtype.kind == "f" else x

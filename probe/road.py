@@ -11,7 +11,7 @@ import numpy as np
 
 from probe.drift import Drift, drifts
 from probe.errors import BadInput, NotReached, UnknownLayer
-from probe.expected import Partial
+from probe.expected import Partial, as_array
 from probe.inputs import bind, part_of
 from probe.judge import judge
 from probe.model import Capture, Model
@@ -61,7 +61,7 @@ def check(
         raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
     tolerance = None if rtol is None or atol is None else (rtol, atol)
     if expected is not None and expected_at is not None:
-        expected = Partial(np.asarray(expected), part_of(expected_at))
+        expected = Partial(as_array(expected), part_of(expected_at))
     found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed)
     model, chosen = found.model, found.calls
     drift: Mapping[tuple[str, int], Drift] = {}
@@ -104,7 +104,7 @@ def captured(
     calls: list[Capture] = []
     said: tuple[str, ...]
     if given is not None:
-        arrays = tuple(np.asarray(one) for one in given) if isinstance(given, (list, tuple)) else (np.asarray(given),)
+        arrays = tuple(map(as_array, given)) if isinstance(given, (list, tuple)) else (as_array(given),)
         model.run_alone(layer, arrays, calls.append)
         how, said = "the layer's own input, given", ()
     else:

@@ -33,6 +33,7 @@ __all__ = [
     "of_partial_sums",
     "of_sums",
     "precision_of",
+    "rounded",
     "settle",
     "smallest_visible_change",
     "whole_at",
@@ -148,7 +149,7 @@ def allowances(
 
     ``look`` names a step and the indices of those of its elements whose true partial sums are to decide.
     """
-    arrived: list[np.ndarray | None] = [precision.unit * np.abs(x) if precision.casts and x.dtype.kind == "f" else None for x in inputs]
+    arrived = [rounded(x, precision) for x in inputs]
     carried: list[tuple[np.ndarray | None, ...]] = []
     grids = any(step.op.on_grid for step in steps)
     for position, step in enumerate(steps):
@@ -161,6 +162,14 @@ def allowances(
         with np.errstate(all="ignore"):
             carried.append(carry(step.op, given, slacks, values[position], precision, grids, where))
     return tuple(np.zeros(y.shape) if one is None else one for y, one in zip(values[-1], carried[-1], strict=True))
+
+
+def rounded(x: np.ndarray, precision: Precision) -> np.ndarray | None:
+    """How far an input is off that a party first rounds, or flushes; None where it takes it as it is."""
+    if not precision.casts or x.dtype.kind != "f":
+        return None
+    sizes = np.abs(x)
+    return np.maximum(precision.unit * sizes, np.minimum(sizes, precision.tiny))
 
 
 def carry(

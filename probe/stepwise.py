@@ -11,7 +11,7 @@ import numpy as np
 
 from probe.layer import Ref, Step
 from probe.ops import Outputs, Pad, Rearrangement, Recurrence
-from probe.rounding import Precision, Values, carry
+from probe.rounding import Precision, Values, carry, rounded
 
 __all__ = ["follow", "remembers"]
 
@@ -31,7 +31,7 @@ def follow(
     ``values`` are NumPy's own, of every step; of recurrences whose sequence is not seen they stay.
     """
     shown = _shown(steps, inputs, values, theirs)
-    arrived: list[np.ndarray | None] = [precision.unit * np.abs(x) if precision.casts and x.dtype.kind == "f" else None for x in inputs]
+    arrived = [rounded(x, precision) for x in inputs]
     path: list[Arrays] = []
     slacks: list[tuple[np.ndarray | None, ...]] = []
     grids = any(step.op.on_grid for step in steps)

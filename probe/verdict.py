@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.compare import PARTIES, Comparison
+from probe.compare import PARTIES, Comparison, compare
 from probe.known import Known
 from probe.model import Capture
+from probe.recompute import LARGEST
 from probe.rounding import precision_of
 
 __all__ = ["NAMES", "Arrays", "Evidence", "Pair", "verdict_on"]
@@ -37,6 +38,8 @@ class Evidence:
     """What engines are known to differ in, as far as this call may show it."""
     touched: np.ndarray | None = None
     """Which elements of the output that may change to other numbers."""
+    reach: tuple[float, float] = (0.0, 0.0)
+    """The largest number that the layer works with, and what no sum of products of any two of them exceeds."""
     known: np.ndarray | None = None
     """Where the user gave values, where not everywhere."""
     paths: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
@@ -58,11 +61,12 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         with np.errstate(invalid="ignore"):  # where all are infinite
             if float(allowed.max()) <= np.ptp(some) < np.inf or float(allowed.max()) <= np.ptp(value) < np.inf:
                 continue
-        finite = value[np.isfinite(value)]
+        where = np.isfinite(value)
+        finite = value[where]
         if not finite.size:
             continue
         extent = float(np.ptp(finite)) or float(np.abs(finite).max())
-        typical = float(np.median(allowed))
+        typical = float(np.median(np.broadcast_to(allowed, value.shape)[where]))
         if typical > max(extent, 2.0**20 * precision_of(capture.dtype).tiny):
             return (
                 f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
@@ -91,6 +95,10 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
     explained = all(comparison.reason or _only_touched(pair, evidence) for pair, comparison in apart.items())
     if undefined and explained and odd not in (["onnx"], ["expected"]):
         return "diverge", f"diverge: {undefined[0]}; {_extent(apart)}"
+    beyond = [party for party in present if {("numpy", party), (party, "numpy")} & apart.keys()]
+    known = odd == ["onnx"] and bool(evidence.differences)
+    if beyond and not known and all(_leaves_range(party, capture.dtype, evidence, odd == ["numpy"]) for party in beyond):
+        return "diverge", f"diverge: {_of_range(beyond, capture.dtype, evidence)}; {_extent(apart)}"
     if len(odd) == 1 and len(present) > 2:
         others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
         return "diverge", f"diverge: {NAMES[odd[0]]} is the odd one out: {_meaning(odd[0], others, evidence)}; {_extent(apart)}"
@@ -107,6 +115,35 @@ def _only_touched(pair: Pair, evidence: Evidence) -> bool:
         return False
     left, right = (evidence.outputs[party][0] for party in pair)
     return left is not None and right is not None and np.array_equal(left[~evidence.touched], right[~evidence.touched])
+
+
+def _computes_in(party: str, dtype: str) -> str:
+    return "float32" if party == "onnx" and dtype == "float64" else dtype
+
+
+def _leaves_range(party: str, dtype: str, evidence: Evidence, alone: bool) -> bool:
+    """Whether what a party computes in may not hold all on the way: it has NaN or inf where NumPy has not, and is right elsewhere.
+
+    With numbers at the very end of the range it need not be (1 / inf is 0), nor have any where NumPy is ``alone`` against all others.
+    """
+    limit = LARGEST.get(_computes_in(party, dtype), np.finfo(np.float64).max)
+    theirs = [one for one in evidence.outputs[party] if one is not None]
+    ours = [one for one in evidence.paths.get(party, evidence.outputs["numpy"]) if one is not None]
+    if evidence.reach[1] < limit or [one.shape for one in theirs] != [one.shape for one in ours]:
+        return False
+    lost = [~np.isfinite(one) for one in theirs]
+    if 4 * evidence.reach[0] >= limit:
+        return alone or any(gone.any() for gone in lost)
+    left, right = ([np.where(gone, 0.0, one) for gone, one in zip(lost, side, strict=True)] for side in (theirs, ours))
+    return any(gone.any() for gone in lost) and compare(left, right, evidence.allowed[party]).ok
+
+
+def _of_range(parties: Sequence[str], dtype: str, evidence: Evidence) -> str:
+    dtypes = " and ".join(dict.fromkeys(_computes_in(party, dtype) for party in parties))
+    return (
+        f"the range of {dtypes} is exceeded on the way: sums, squares or products of numbers up to {evidence.reach[0]:.2g} are inf or NaN "
+        f"in {_listed(parties)}, and not in NumPy, which computes in float64: check the layer on smaller inputs"
+    )
 
 
 def _meaning(odd: str, others: Sequence[str], evidence: Evidence) -> str:

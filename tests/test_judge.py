@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import keras
 import numpy as np
 import pytest
 import torch
 
-from probe import Description, Step, Weight, ops
+from probe import Description, Ref, Step, Weight, ops
 from probe.judge import judge
 from probe.model import Capture
 
@@ -217,3 +218,84 @@ def test_what_the_input_could_not_have_revealed():
     told = " ".join(report.blind)
     for words in ("bias is all zero", "symmetric", "border of the input is zero", "no input of the Relu is negative"):
         assert words in told
+
+
+def test_infinite_elements_say_nothing_of_the_rounding_of_others():
+    capture = dense(rows=3)
+    x = capture.inputs[0].copy()
+    x[1:, 0] = np.inf
+    op = capture.description.steps[0].op
+    y = x @ op.weight.effective + op.bias.effective
+    assert judge(replace(capture, inputs=(x,), outputs=(y,))).ok
+
+
+def of_framework(op, f, *inputs):
+    """One op, and what a function of PyTorch's or Keras' gives."""
+    given = inputs if f.__module__.startswith("keras") else [torch.from_numpy(x) for x in inputs]
+    steps = (Step(op, tuple(Ref(-1, number) for number in range(len(inputs)))),)
+    return Capture("layer", type(op).__name__, 0, inputs, (np.asarray(f(*given)),), "float32", Description(steps))
+
+
+HUGE = np.array([[3e38, 2e38, -3e38, -1e38]], np.float32)
+ONES = np.ones((4, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("op", "f", "inputs"),
+    [
+        (ops.ReduceMean(axes=(1,)), lambda x: x.mean(1), (np.abs(HUGE),)),
+        (ops.ReduceL2(axes=(1,)), lambda x: x.square().sum(1).sqrt(), (HUGE / 1e15,)),
+        (ops.HardSwish(), torch.nn.functional.hardswish, (HUGE,)),
+        (ops.Squareplus(), keras.activations.squareplus, (HUGE,)),
+        (ops.MatMul(weight=Weight("kernel", ONES, ONES), bias=None), lambda x: x.cumsum(1)[:, -1:], (HUGE,)),  # in this order
+        (ops.Mean(), lambda x, y: (x + y) / 2, (HUGE, HUGE)),
+    ],
+)
+def test_numbers_beyond_float32_are_nobodys_fault(op, f, inputs):
+    report = judge(of_framework(op, f, *inputs))
+    assert report.verdict == "diverge"
+    assert "the range of float32 is exceeded" in report.sentence or "lie beyond float32" in report.sentence, report.sentence
+    assert judge(of_framework(op, f, *(x / np.float32(1e30) for x in inputs))).ok
+
+
+@pytest.mark.parametrize("name", ["log", "rsqrt", "sign", "sqrt", "ceil", "reciprocal"])
+def test_subnormal_numbers_taken_for_0_are_no_divergence(name):
+    """TensorFlow's kernels do, in lines as long as a vector of the processor."""
+    x = np.geomspace(1e-44, 1e-37, 64, dtype=np.float32)
+    capture = of_framework(getattr(ops, name.capitalize())(), getattr(keras.ops, name), x)
+    report = judge(capture)
+    assert report.ok and "given that the framework takes subnormal numbers for 0" in report.sentence, str(report)
+    assert "the framework is held against NumPy with 0 for subnormal numbers (below 1.18e-38)" in report.notes
+    wrong = np.where(x > 5e-38, capture.outputs[0] * 1.001 + 1, capture.outputs[0])
+    assert judge(replace(capture, outputs=(wrong,))).verdict == "diverge"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
+def test_integers_wrap_around_in_the_layers_own_bits(dtype):
+    x = np.random.default_rng(0).integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (3, 40), dtype)
+    for op, f in ((ops.Add(), torch.add), (ops.Mul(), torch.mul)):
+        assert judge(replace(of_framework(op, f, x, x), dtype=dtype)).ok
+    assert judge(replace(of_framework(ops.Neg(), torch.neg, x), dtype=dtype)).ok
+    wrong = (np.asarray(x * x) + 1).astype(dtype)
+    assert judge(replace(of_framework(ops.Mul(), torch.mul, x, x), outputs=(wrong,), dtype=dtype)).verdict == "diverge"
+
+
+@pytest.mark.parametrize(
+    ("op", "f"),
+    [
+        (ops.Softmax(axis=0), lambda x: x.softmax(0)),
+        (ops.LogSoftmax(axis=0), lambda x: x.log_softmax(0)),
+        (ops.ReduceVar(axes=(0,), ddof=1), lambda x: x.sum(0) / 0),  # PyTorch's var warns
+        (ops.ReduceStd(axes=(0,), ddof=1), lambda x: x.sum(0) / 0),
+    ],
+)
+def test_an_axis_without_elements_is_no_traceback(op, f):
+    report = judge(of_framework(op, f, np.zeros((0, 8), np.float32)))
+    assert report.verdict != "diverge", report.sentence
+
+
+def test_numbers_that_onnx_runtime_cannot_hold_are_0_there():
+    """A float64 layer whose values lie below float32's range."""
+    x = np.geomspace(1e-200, 1.0, 40)[None, None]
+    report = judge(replace(of_framework(ops.Transpose(perm=(0, 2, 1)), lambda x: x.transpose(1, 2), x), dtype="float64"))
+    assert report.ok and "onnx" in report.outputs, str(report)

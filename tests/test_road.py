@@ -85,8 +85,22 @@ def test_a_mapping_and_a_sequence_are_bound_to_the_inputs():
 
 
 def test_an_input_that_is_not_numbers_is_one_sentence():
-    with pytest.raises(probe.ProbeError, match="must hold numbers"):
+    with pytest.raises(probe.ProbeError, match="must hold real numbers"):
         probe.check(torch.nn.Linear(2, 2), "", np.array(["a", "b"]))
+
+
+def test_values_in_other_forms_than_arrays_of_float32():
+    net = torch.nn.Linear(6, 4).eval()
+    y = net(torch.from_numpy(X))  # it requires a gradient
+    for mine in (y, y.tolist(), y.detach().numpy().astype(np.longdouble), y.detach().numpy().astype(">f4")):
+        assert probe.check(net, "", given=X.astype(np.longdouble), expected=mine).ok
+    for mine, told in (
+        ([[1.0, 2.0], [3.0]], "cannot be made an array"),
+        ([None], "nothing to compare"),
+        (np.array("a"), "must be numbers"),
+    ):
+        with pytest.raises(probe.ProbeError, match=told):
+            probe.check(net, "", given=X, expected=mine)
 
 
 def test_assert_layer_carries_the_report():

@@ -19,7 +19,7 @@ from probe.layer import Description, Ref, Step
 from .description import Call, describe, described_class, describes
 from .table import ADAPTERS, DESCRIBED
 
-__all__ = ["activation_steps", "along_axes"]
+__all__ = ["activation_steps", "along_axes", "gelu_op", "leaky_op"]
 
 _FUNCTIONS: dict[str, Callable[[int], ops.Op]] = {
     "celu": lambda ndim: ops.Celu(),
@@ -87,13 +87,20 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
     if isinstance(op, ops.HardSigmoid) and call.legacy:
         op = ops.HardSigmoid(alpha=0.2, beta=0.5)
     if isinstance(op, ops.LeakyRelu):
-        op = _leaky_op(op.alpha, call)
-    if isinstance(op, ops.Gelu) and call.dtype == "float64" and call.backend == "tensorflow":
-        raise Undescribed("in float64 TensorFlow's gelu divides by the root of 2 as float32 holds it")
+        op = leaky_op(op.alpha, call)
+    if isinstance(op, ops.Gelu):
+        op = gelu_op(op.approximate, call)
     return (Step(op),)
 
 
-def _leaky_op(slope: float, call: Call) -> ops.LeakyRelu:
+def gelu_op(approximate: str, call: Call) -> ops.Gelu:
+    """TensorFlow has the constants of both forms from float32, also where it computes in float64."""
+    if call.dtype == "float64" and call.backend == "tensorflow":
+        raise Undescribed("in float64 TensorFlow's gelu divides by the root of 2 as float32 holds it")
+    return ops.Gelu(approximate=approximate)
+
+
+def leaky_op(slope: float, call: Call) -> ops.LeakyRelu:
     """TensorFlow's kernel holds the slope in float32, also where it computes in float64."""
     return ops.LeakyRelu(alpha=float(np.float32(slope)) if call.backend == "tensorflow" else slope)
 
@@ -116,7 +123,7 @@ def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> 
             raise Undescribed("Keras 2 multiplies by a mask here, which makes NaN of an infinite input")
         return ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=threshold)
     if slope:
-        return _leaky_op(slope, call) if high is None else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
+        return leaky_op(slope, call) if high is None else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
     return ops.Relu() if high is None else ops.Clip(low=0.0, high=high)
 
 
@@ -128,7 +135,7 @@ def _thresholded_relu(layer: Any, call: Call) -> Description:
 @describes("LeakyReLU")
 def _leaky_relu(layer: Any, call: Call) -> Description:
     slope = float(layer.alpha if call.legacy else layer.negative_slope)
-    return Description((Step(_leaky_op(slope, call) if slope else ops.Relu()),))
+    return Description((Step(leaky_op(slope, call) if slope else ops.Relu()),))
 
 
 @describes("ELU")

@@ -12,7 +12,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref
 
-from .activation import along_axes
+from .activation import along_axes, gelu_op
 from .chain import Chain
 from .conv import padding_pairs
 from .description import Call, describes
@@ -162,7 +162,7 @@ def _leaky_relu(chain, argument):
 
 @function("nn.gelu")
 def _gelu(chain, argument):
-    return chain.add(ops.Gelu(approximate="tanh" if argument("approximate", default=False) else "none"), argument("features"))
+    return chain.add(gelu_op("tanh" if argument("approximate", default=False) else "none", chain.call), argument("features"))
 
 
 @function("nn.silu")

@@ -11,7 +11,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step
 
-from .activation import along_axes
+from .activation import along_axes, gelu_op, leaky_op
 from .chain import Chain
 from .description import Call, describes, description_of
 
@@ -37,7 +37,6 @@ UNARY: dict[str, Callable[[Any], ops.Op]] = {
     "Expm1": lambda op: ops.Expm1(),
     "Fabs": lambda op: ops.Abs(),
     "Floor": lambda op: ops.Floor(),
-    "Gelu": lambda op: ops.Gelu(approximate="tanh" if op.approximate else "none"),
     "HardShrink": lambda op: ops.Shrink(lambd=float(op.threshold), bias=0.0, keeps_nan=False),
     "HardSigmoid": lambda op: ops.HardSigmoid(alpha=1 / 6, beta=0.5),
     "HardSilu": lambda op: ops.HardSwish(),
@@ -145,8 +144,12 @@ def _unary(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("LeakyRelu")
 def _leaky_relu(op: Any, call: Call, chain: Chain) -> Ref:
-    slope = float(op.negative_slope)
-    return chain.add(ops.LeakyRelu(alpha=slope), Ref(-1))
+    return chain.add(leaky_op(float(op.negative_slope), call), Ref(-1))
+
+
+@operation("Gelu")
+def _gelu(op: Any, call: Call, chain: Chain) -> Ref:
+    return chain.add(gelu_op("tanh" if op.approximate else "none", call), Ref(-1))
 
 
 @operation("Clip")

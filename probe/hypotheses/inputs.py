@@ -76,9 +76,11 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
         return
     if any(isinstance(step.op, ops.Relu) for step in case.steps):
         return
-    matrix = np.stack([case.pick(y - nothing), case.pick(ones - nothing)], axis=1)
     with np.errstate(all="ignore"):
-        solution = np.linalg.lstsq(matrix, case.seen - case.pick(nothing), rcond=None)[0]
+        matrix = np.stack([case.pick(y - nothing), case.pick(ones - nothing)], axis=1)
+        target = case.seen - case.pick(nothing)
+        finite = np.isfinite(matrix).all(axis=1) & np.isfinite(target)
+        solution = np.linalg.lstsq(matrix[finite], target[finite], rcond=None)[0]
     factor, offset = (float(part) for part in solution)
     if np.isfinite(solution).all() and (abs(factor - 1) > 1e-6 or abs(offset) > 1e-6):
         yield case.edit(f"the input is {factor:.6g} x {offset:+.4g} (fitted)", inputs=(factor * x + offset, *rest), do=do, fitted=2)

@@ -74,7 +74,7 @@ class Attention(Op):
         for block in frame.blocks():
             scores = frame.masked(frame.raw(block, dtype, buffer), block)
             if not small:
-                scores -= finite(scores.max(axis=-1, keepdims=True))
+                scores -= finite(scores.max(axis=-1, keepdims=True, initial=-np.inf))
             np.exp(scores, out=scores)
             total = scores.sum(axis=-1, keepdims=True)
             if self.empty == "zero":
@@ -168,17 +168,19 @@ class Attention(Op):
         """The errors e of the scores move a mean of values by at most sqrt(E[e²] Var[v]), both under the weights, however they go
         together, and never beyond the values; then comes the weighted sum's own rounding, and what the values arrive with.
         """
-        frame, slack, by = self._narrow(inputs, slacks)
+        frame, slack, by = self._narrow(inputs, slacks, precision)
         exact = frame.four(np.asarray(outputs[0]))
         target = np.zeros(exact.shape)
-        moved = np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), np.float32) if self.weights else None
+        moved = np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), frame.q.dtype) if self.weights else None
         for block in frame.blocks():
             share, error, total = self._shares(frame, block, slack, precision)
             mean = np.einsum("ohij,ohij->ohi", share, error)[..., None] / total
+            lost = mean > (0.5 / precision.unit) ** 2  # scores so far off that weights may be any, as beside a mask of -1e9
             if moved is not None:
                 each = np.sqrt(error) + np.sqrt(mean) + 2 * np.sqrt(block.stop) + 6
-                moved[block.at][..., : block.stop] = precision.unit * share / total * each
-            target[block.at] = self._block_slack(frame, block, share, total, mean, exact[block.at] * by, slack[2], precision) / by
+                moved[block.at][..., : block.stop] = np.where(lost, 1, precision.unit * share / total * each)
+            spread = np.where(lost, np.inf, mean) if lost.any() else mean
+            target[block.at] = self._block_slack(frame, block, share, total, spread, exact[block.at] * by, slack[2], precision) / by
         own = frame.back(target)
         own = np.where(np.isfinite(own), own, 0.0) + precision.tiny
         if where is not None:
@@ -190,7 +192,7 @@ class Attention(Op):
             return own, moved.mean(axis=1).reshape(outputs[1].shape)
         return own, frame.back(moved)
 
-    def _narrow(self, inputs, slacks) -> "tuple[Frame, list[np.ndarray | None], float]":
+    def _narrow(self, inputs, slacks, precision) -> "tuple[Frame, list[np.ndarray | None], float]":
         """The call in float32 where that holds it, with the values scaled to 1, and how they were scaled."""
         q, k, v, *masks = inputs
         by = scale_of(v)
@@ -198,6 +200,7 @@ class Attention(Op):
         largest = [float(np.abs(x).max(initial=0)) for x in (q, k)]
         product = largest[0] * largest[1] * q.shape[-1] * max(1.0, abs(self._factor))
         narrow = all(size == 0 or holds(size) for size in largest) and product < 1e10
+        narrow &= precision.tiny > np.finfo(np.float32).tiny  # float64 has weights that vanish in float32
         dtype = np.dtype(np.float32 if narrow else np.float64)
         frame = Frame(self, [q.astype(dtype), k.astype(dtype), (v * by).astype(dtype), *masks])
         four = [
@@ -216,8 +219,8 @@ class Attention(Op):
         frame.masked(scores, block)
         if self.empty == "raw" and (allowed := frame.allowed(block)) is not None:
             error += np.where(allowed.any(axis=-1, keepdims=True), 0.0, self.shift**2).astype(error.dtype)
-        largest = finite(scores.max(axis=-1, keepdims=True))
-        error += 4 * np.square(largest) + 64
+        largest = finite(scores.max(axis=-1, keepdims=True, initial=-np.inf))
+        error += 4 * np.square(np.clip(largest, -(2.0**50), 2.0**50)) + 64  # a mask of float32's lowest number has no square
         scores -= largest
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)
@@ -227,7 +230,7 @@ class Attention(Op):
         v = frame.shared(frame.v, block)
         squared = np.square(v)
         second = share @ squared / total
-        spread = np.maximum(second - np.square(exact), 0) + 2.0**-18 * second
+        spread = np.maximum(second - np.square(exact), 0) + 2.0**-18 * second + precision.tiny
         count = frame.seen(block)
         np.square(share, out=share)
         total = np.square(total)
@@ -235,7 +238,8 @@ class Attention(Op):
         if arrived is not None:
             variance += share @ np.square(frame.shared(arrived, block) * squared.dtype.type(1 / precision.unit)) / total
         own = np.sqrt(variance) + np.sqrt(mean * spread) + (2 * np.sqrt(count) + 4) * np.abs(exact)
-        reach = np.maximum(v.max(axis=-2, keepdims=True) - exact, exact - v.min(axis=-2, keepdims=True)) / precision.unit
+        high, low = v.max(axis=-2, keepdims=True, initial=-np.inf), v.min(axis=-2, keepdims=True, initial=np.inf)
+        reach = np.maximum(high - exact, exact - low) / precision.unit
         return precision.unit * np.minimum(own, np.maximum(reach, 0) + np.sqrt(variance) + 4 * np.abs(exact))
 
     def terms_of(self, inputs, outputs):

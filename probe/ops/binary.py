@@ -69,7 +69,7 @@ class _Signs(Mixing, Elementwise):
             with np.errstate(all="ignore"):
                 for sign in (-1, 1):
                     wander = np.maximum(wander, np.abs(self.f(x * (1 + sign * share)) - y))
-            wander = wander + share * np.abs(y)
+            wander = wander + share * np.abs(y) + TINY  # ONNX Runtime keeps what TensorFlow flushes
         return (self._allowed(wander, self._stood_for(x), y, precision),)
 
     def _emit_scale(self, graph, x: str, q: str, vector: bool) -> str:

@@ -297,6 +297,11 @@ class ReduceLogSumExp(_Reduction):
         return (own if slack is None else own + (soft * slack).sum(**each),)
 
 
+def _mean(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The mean over axes, which are kept; NaN, without a warning, where there is nothing."""
+    return x.mean(axis=axes, keepdims=True) if x.size else np.full([1 if k in axes else size for k, size in enumerate(x.shape)], np.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class ReduceVar(_Reduction):
     """The mean squared distance from the mean over the axes; it divides by ``ddof`` less than the count."""
@@ -305,8 +310,8 @@ class ReduceVar(_Reduction):
     words = "the mean squared distance from the mean"
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
-        far = np.square(x - x.mean(axis=self.over(x), keepdims=True))
-        return far.sum(axis=self.over(x), keepdims=keepdims) / (self.count(x) - self.ddof)
+        far = np.square(x - _mean(x, self.over(x)))
+        return far.sum(axis=self.over(x), keepdims=keepdims) / far.dtype.type(max(self.count(x) - self.ddof, 0))
 
     def emit(self, graph, *inputs):
         axes = (graph.const(list(self.axes)),) if self.axes else ()
@@ -314,16 +319,16 @@ class ReduceVar(_Reduction):
         total = graph.op("ReduceSumSquare", apart, *axes, keepdims=int(self.keepdims))
         sizes = graph.shape(inputs[0])
         count = math.prod(sizes[axis] for axis in self.axes) if self.axes else math.prod(sizes)
-        return (graph.op("Div", total, graph.const(float(count - self.ddof))),)
+        return (graph.op("Div", total, graph.const(float(max(count - self.ddof, 0)))),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         return (self.moved(inputs[0], slacks[0], outputs[0], precision),)
 
     def moved(self, x: np.ndarray, slack: np.ndarray | None, variance: np.ndarray, precision) -> np.ndarray:
         """What the mean loses shifts all distances, which cancels but for its square; one pass (Welford) loses more."""
-        over, count, by = self.over(x), self.count(x), self.count(x) - self.ddof
+        over, count, by = self.over(x), self.count(x), np.float64(max(self.count(x) - self.ddof, 0))
         each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
-        mean = x.mean(axis=over, keepdims=True)
+        mean = _mean(x, over)
         far = x - mean
         own = of_sums(count, variance * by, np.square(np.square(far)).sum(**each), precision) / by + 4 * precision.unit * variance
         shift = of_sums(count, self.like(mean, x) * count, np.square(x + 0.0).sum(**each), precision) / count

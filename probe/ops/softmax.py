@@ -15,14 +15,14 @@ __all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax"]
 
 
 def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
     return e / e.sum(axis=axis, keepdims=True)
 
 
 def _distances(x: np.ndarray, axis: int) -> np.ndarray:
     """How far each element lies below the largest along the axis; 0 for one at -inf, whose exponential is exact."""
     with np.errstate(invalid="ignore"):
-        distance = np.abs(x - x.max(axis=axis, keepdims=True))
+        distance = np.abs(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
     return np.where(np.isfinite(distance), distance, 0.0)
 
 
@@ -70,7 +70,8 @@ class Softmax(Op):
         own = y * (each + shared) + precision.tiny
         if slacks[0] is None:
             return (own,)
-        return (own + y * (slacks[0] + (y * slacks[0]).sum(axis=self.axis, keepdims=True)),)
+        arrived = slacks[0] + (y * slacks[0]).sum(axis=self.axis, keepdims=True)
+        return (own + np.minimum(y * np.expm1(np.minimum(arrived, 700.0)), 1.0),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ class LogSoftmax(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         def one(x: np.ndarray) -> np.ndarray:
-            below = x - x.max(axis=self.axis, keepdims=True)
+            below = x - x.max(axis=self.axis, keepdims=True, initial=-np.inf)
             return below - np.log(np.exp(below).sum(axis=self.axis, keepdims=True))
 
         return (apart(one, inputs[0], (self.axis,)),)

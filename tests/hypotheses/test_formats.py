@@ -2,11 +2,13 @@
 
 import faults
 import faults_formats
+import keras
 import numpy as np
 import pytest
 import qkeras
 
 import probe
+from probe.hypotheses.formats import narrowed
 
 
 def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
@@ -38,3 +40,17 @@ def test_what_was_narrow_is_said(planted, words):
     (finding, *_) = faults.asked(planted).findings
     assert finding.slug == "reduced-precision"
     assert words in finding.claim
+
+
+def test_narrow_weights_of_a_sum_without_a_place_for_a_bias():
+    """EinsumDense with a letter that is summed on one side alone: a WeightedEinsum."""
+    rng = np.random.default_rng(0)
+    layer = keras.layers.EinsumDense("abc,dc->ad", output_shape=(7,))
+    x = rng.normal(size=(4, 6, 5)).astype(np.float32)
+    layer(x)
+    kernel = layer.get_weights()[0]
+    mine = np.einsum("abc,dc->ad", x.astype(float), narrowed(kernel, "bfloat16", "ties to even").astype(float))
+    report = probe.check(layer, layer.name, given=x, expected=mine.astype(np.float32))
+    assert any(line.startswith("WeightedEinsum") for line in report.ops)
+    (finding, *_) = report.findings
+    assert finding.slug == "reduced-precision" and "bfloat16 weights" in finding.claim, report

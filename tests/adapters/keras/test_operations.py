@@ -150,3 +150,13 @@ def test_a_kernel_that_another_layer_computed():
     given = [numbers(2, 8, 9, 4), numbers(1, 3, 2, 4, 6, seed=1)]
     report = next(one for one in probe.sweep(model, given) if one.kind == "Conv")
     assert report.ok and len(report.inputs) == 2, str(report)
+
+
+def test_what_tensorflow_holds_in_float32_where_it_computes_in_float64():
+    """The slope of a leaky ReLU is one of float32; GELU, whose constants are, has no description then."""
+    keras = pytest.importorskip("keras")
+    x = keras.Input((4, 6), dtype="float64")
+    model = keras.Model(x, [keras.ops.leaky_relu(x, 0.3), keras.ops.gelu(x), keras.ops.gelu(x, approximate=False)])
+    *gelus, leaky = sorted(probe.sweep(model, np.random.default_rng(0).normal(size=(2, 4, 6))), key=lambda report: report.kind)
+    assert leaky.ok and leaky.dtype == "float64", str(leaky)
+    assert all("as float32 holds it" in one.missing["numpy"] for one in gelus)

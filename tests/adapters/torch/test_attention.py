@@ -250,3 +250,38 @@ def test_the_function(tmp_path, options):
         reports = list(probe.sweep(open_model(drawn(Heads(**options))), [x, *masks]))
         attention = [report for report in reports if "attention" in report.layer]
         assert len(attention) == 1 and all(report.ok for report in reports), [str(report) for report in reports if not report.ok]
+
+
+@pytest.mark.parametrize("low", [torch.finfo(torch.float32).min, -1e9, -1e6, -torch.inf])
+@pytest.mark.parametrize("weights", BOTH)
+def test_a_row_that_looks_nowhere(low, weights):
+    """Beside such numbers float32 does not hold the scores, which NumPy in float64 still does."""
+    mask = torch.zeros(7, 7)
+    mask[2] = low
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(size=(2, 7, 8)).astype(np.float32) * 4
+        module = Called(drawn(nn.MultiheadAttention(8, 2, batch_first=True), seed), ("attn_mask",), together=True, need_weights=weights)
+        for report in probe.sweep(module, [x, mask.numpy()]):
+            assert report.ok, str(report)
+    y = report.outputs["framework"]
+    wrong = [one.copy() for one in (y if isinstance(y, tuple) else (y,))]
+    wrong[0][0, 3, 1] *= 1.01
+    assert probe.check(module, "inner", [x, mask.numpy()], expected=wrong).verdict == "diverge"
+
+
+def test_attention_to_no_positions_at_all():
+    class Attends(nn.Module):
+        def forward(self, q, k):
+            return nn.functional.scaled_dot_product_attention(q, k, k)
+
+    (report,) = probe.sweep(Attends(), [np.ones((2, 3, 4), np.float32), np.ones((2, 0, 4), np.float32)])
+    assert report.ok, str(report)
+
+
+def test_weights_that_vanish_in_float32_have_their_rounding_in_float64():
+    x = np.random.default_rng(0).normal(size=(2, 7, 8)) * 6
+    module = Called(drawn(nn.MultiheadAttention(8, 2, batch_first=True)).double(), together=True)
+    (report,) = probe.sweep(module, [x])
+    weights = report.outputs["framework"][1]
+    assert 0 < weights[weights > 0].min() < 1e-45
+    assert report.ok, str(report)
