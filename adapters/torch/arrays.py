@@ -32,8 +32,13 @@ __all__ = [
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has no type for is widened to float32."""
+    """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has no type for is widened to float32.
+
+    Nested tensors get zeros behind their shorter samples.
+    """
     tensor = tensor.detach()
+    if tensor.is_nested:
+        tensor = torch.nested.to_padded_tensor(tensor, 0.0)
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     if tensor.layout != torch.strided:
@@ -94,6 +99,9 @@ def _like(leaf: Any, values: np.ndarray) -> Any:
     if not isinstance(leaf, torch.Tensor):
         return leaf.set(value=_like(leaf.value, values))
     tensor = torch.from_numpy(np.array(values))
+    if leaf.is_nested:
+        parts = [one[tuple(map(slice, part.shape))] for one, part in zip(tensor, leaf.unbind(), strict=True)]
+        return torch.nested.as_nested_tensor(parts).to(leaf.dtype)
     if not leaf.is_quantized:
         return tensor.to(leaf)
     return torch.quantize_per_tensor(tensor.float(), leaf.q_scale(), leaf.q_zero_point(), leaf.dtype)
