@@ -137,7 +137,8 @@ class Graph:
     def run(self, values: Sequence[Any], run: Callable[..., Any], tensors: Tensors) -> list[Any]:
         """Makes every call with ``run``; the result's tensors, flat."""
         if not tensors.legacy:
-            outputs = self.drawn._run_through_graph(list(values), operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
+            used = [value for symbol, value in zip(self.symbols, values, strict=True) if _reached(symbol)]
+            outputs = self.drawn._run_through_graph(used, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
             return tensors.flat(outputs)
         known = {str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)}
         for node in self.nodes:
@@ -152,10 +153,15 @@ class Graph:
 def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
     """Before anything puts back what the symbolic call has noted on the layers."""
     if not call.legacy:
-        return Graph(call.namespace.Function(list(symbols), result), symbols, ())
+        return Graph(call.namespace.Function([one for one in symbols if _reached(one)], result), symbols, ())
     model = call.namespace.Model(list(symbols), result)
     depths = sorted(model._nodes_by_depth, reverse=True)
     return Graph(model, symbols, [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input])
+
+
+def _reached(symbol: Any) -> bool:
+    """Whether anything was done with a symbolic tensor of Keras 3; one that a call is given and never looks at is no part of its graph."""
+    return hasattr(symbol, "_keras_history")
 
 
 def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, steps: Steps, held: dict[int, tuple[Any, Ref]]) -> Any:
