@@ -91,7 +91,14 @@ ops, x, q = keras.ops, keras.Input((8, 9, 4)), keras.Input((7, 4, 6))
 made = [ops.max_pool(x, 3, 2, "same"), ops.average_pool(x, 2, 2, "same"), ops.image.resize(x, (5, 12), "bicubic"), ops.median(x, axis=1)]
 made += [ops.image.gaussian_blur(x, (3, 5)), ops.image.sobel_edges(x), ops.image.extract_patches(x, 3), ops.depth_to_space(x, 2)]
 made += [ops.dot_product_attention(q, q, q, is_causal=True), ops.layer_normalization(x), ops.rms_normalization(x), ops.quantile(x, 0.3)]
-for report in probe.sweep(keras.Model([x, q], made), [rng.normal(size=one).astype("float32") for one in ((2, 8, 9, 4), (2, 7, 4, 6))]):
+planes, first = keras.Input((8, 4, 6)), {"data_format": "channels_first"}
+made += [ops.depth_to_space(planes, 2, "channels_first"), ops.space_to_depth(planes, 2, "channels_first")]
+rgb = x[..., :3]
+for colours, options in ((ops.sigmoid(rgb), {}), (rgb * 1e-7, {}), (ops.round(rgb), {}), (planes[:, :3], first)):
+    for turned in (ops.image.rgb_to_hsv, ops.image.hsv_to_rgb, ops.image.rgb_to_grayscale):
+        made.append(turned(colours, **options))
+shapes = ((2, 8, 9, 4), (2, 7, 4, 6), (2, 8, 4, 6))
+for report in probe.sweep(keras.Model([x, q, planes], made), [rng.normal(size=one).astype("float32") for one in shapes]):
     assert report.verdict == "agree" and len(report.outputs) == 3, str(report)
 
 
