@@ -11,7 +11,6 @@ _FLOW = "it calls a function of the user's own as often as values say, whose ope
 _BITS = "it works on the bits of integers, which no op holds"
 _FOURIER = "how a fast transform rounds follows from the whole line, for which there is no op yet"
 _SOLVED = "it solves equations step by step, where how much rounding does follows from the matrix"
-_SAMPLED = "it samples where computed coordinates lie, for which there is no op yet"
 _JAX = "it calls a function of JAX, whose operations are not seen"
 
 LEFT_OUT: dict[str, dict[str, str]] = {
@@ -62,7 +61,8 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         **dict.fromkeys(("Arange", "Bincount", "Nonzero", "Unique"), "the shape of its output follows from values"),
         **dict.fromkeys(("Cholesky", "CholeskyInverse", "Det", "Eig", "Eigh", "Inv", "Logdet", "Lstsq", "LuFactor"), _SOLVED),
         **dict.fromkeys(("MatrixRank", "Pinv", "Qr", "SVD", "Slogdet", "Solve", "SolveTriangular"), _SOLVED),
-        **dict.fromkeys(("AffineTransform", "MapCoordinates", "PerspectiveTransform", "ScaleAndTranslate"), _SAMPLED),
+        "PerspectiveTransform": "it solves equations for its map, where how much rounding does follows from the points",
+        "ScaleAndTranslate": "it sums over kernels at computed coordinates, for which there is no op yet",
         **dict.fromkeys(("FFT", "FFT2", "IFFT2", "IRFFT", "ISTFT", "RFFT", "STFT"), _FOURIER),
         **dict.fromkeys(("Erfinv", "I0"), "ONNX has no such function"),
         **dict.fromkeys(("Nanargmax", "Nanargmin", "Nanmedian", "Nanpercentile", "Nanquantile"), "which elements count follows from them"),

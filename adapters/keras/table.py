@@ -222,6 +222,7 @@ _OPERATIONS = {
         "FullLike Hstack Inner Kron Meshgrid Outer Rearrange Rot90 SaturateCast Scatter ScatterUpdate SegmentSum "
         "Size SliceUpdate Trace Vdot Vstack"
     ),
+    ".operations_sampling": "AffineTransform MapCoordinates",
     ".operations_shape": (
         "BroadcastTo Cast Concatenate Diff Dot Einsum ExpandDims Flip GetItem Matmul Moveaxis OneHot OnesLike Pad Ravel Repeat "
         "Reshape Roll Slice Split Squeeze Stack Swapaxes Take TakeAlongAxis Tensordot Tile TopK Transpose Tril Triu Unstack Where "

@@ -47,6 +47,7 @@ from probe.ops.recurrence import *
 from probe.ops.recurrent import *
 from probe.ops.reduce import *
 from probe.ops.resize import *
+from probe.ops.sample import *
 from probe.ops.softmax import *
 from probe.ops.standardize import *
 from probe.ops.transpose_conv import *

@@ -34,6 +34,7 @@ def model(nodes, inputs, held=(), outputs=("y",), opset=22, shape=True):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
+GRID, MAPS = (RNG.uniform(-1.3, 1.3, size).astype(np.float32) for size in ((2, 3, 5, 2), (2, 2, 3)))
 INT = np.int64
 CASES = [
     *((kind, [V], {}) for kind in ("Abs", "Atan", "Ceil", "Cos", "Erf", "Exp", "Floor", "HardSwish", "Identity", "IsNaN", "IsInf", "Mish")),
@@ -109,6 +110,9 @@ CASES = [
     ("Gather", [V, "s:", np.array([[0, 3], [-1, 1]])], {"axis": 1}),
     ("Gather", ["s:", w(9, 5), np.array([[0, 3], [8, 1]])], {}),
     ("GatherElements", [V, "s:", np.array([[0, 3]])], {"axis": 1}),
+    *(("GridSample", [X, GRID], {"mode": mode, "align_corners": at}) for mode in ("linear", "nearest", "cubic") for at in (0, 1)),
+    *(("GridSample", [X, GRID], {"padding_mode": name}) for name in ("border", "reflection")),
+    *(("AffineGrid", [MAPS, "s:", np.array([2, 3, 5, 6])], {"align_corners": at}) for at in (0, 1)),
     ("GatherND", [V, "s:", np.array([[0, 3], [1, 1]])], {}),
     ("ScatterND", [V, "s:", np.array([[0, 3], [1, 1]]), "s:", w(2)], {}),
     ("ScatterElements", [V, "s:", np.array([[0, 3]]), "s:", w(1, 2)], {"axis": 1, "reduction": "add"}),

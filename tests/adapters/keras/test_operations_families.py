@@ -44,6 +44,24 @@ def _images():
     return [x, rgb], found
 
 
+def _sampled():
+    """Shifts, turns and maps with a vanishing point; places between elements and outside. PyTorch's backend has fewer of them."""
+    x, line, places = keras.Input((8, 9, 4)), keras.Input((7,)), keras.Input((4, 3))
+    turned = np.array([[0.9, -0.3, 1.2, 0.25, 1.1, -2.0, 0, 0], [1, 0, 2, 0, 1, -1, 0, 0]], np.float32)
+    found = [ops.image.affine_transform(x, turned, fill_mode=name, fill_value=0.5) for name in ("constant", "nearest", "reflect")]
+    found += [ops.image.affine_transform(x, turned[1], "nearest"), ops.image.affine_transform(x, turned, data_format="channels_first")]
+    given = numbers(2, 3, 5) * 4
+    found += [ops.image.map_coordinates(line, given, order, mode, 1.5) for order in (0, 1) for mode in ("constant", "nearest")]
+    found += [ops.image.map_coordinates(x[..., 0], numbers(3, 6) * 3, 1), ops.image.map_coordinates(line, places[0, :2] * 3, 1)]
+    return [x, line, places], found
+
+
+def _projected():
+    x = keras.Input((8, 9, 4))
+    far = numbers(2, 8) * np.float32(0.05) + np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
+    return [x], [ops.image.affine_transform(x, far), ops.image.affine_transform(x, far, fill_mode="nearest")]
+
+
 def _layers():
     x, q, k = keras.Input((5, 6)), keras.Input((7, 4, 8)), keras.Input((9, 4, 8))
     bias, mask = numbers(2, 1, 7, 9), numbers(2, 1, 7, 9) > 0
@@ -150,7 +168,7 @@ def precision(request):
     keras.config.set_floatx(before)
 
 
-@pytest.mark.parametrize("build", [_windows, _images, _layers, _arithmetic, _places])
+@pytest.mark.parametrize("build", [_windows, _images, _sampled, _projected, _layers, _arithmetic, _places])
 def test_family(build, precision):
     assert _unanswered(build) == []
 

@@ -97,6 +97,12 @@ rgb = x[..., :3]
 for colours, options in ((ops.sigmoid(rgb), {}), (rgb * 1e-7, {}), (ops.round(rgb), {}), (planes[:, :3], first)):
     for turned in (ops.image.rgb_to_hsv, ops.image.hsv_to_rgb, ops.image.rgb_to_grayscale):
         made.append(turned(colours, **options))
+turned = np.array([[0.9, -0.3, 1.2, 0.25, 1.1, -2.0, 0, 0], [1, 0, 2, 0, 1, -1, 0, 0]], np.float32)
+spots = rng.normal(size=(2, 3, 5)).astype("float32") * 6
+for mode in ("constant", "nearest", "reflect", "mirror"):
+    made += [ops.image.map_coordinates(q[0, 0], spots, order, mode) for order in (0, 1)]
+    if mode != "mirror":
+        made.append(ops.image.affine_transform(x, turned, fill_mode=mode, fill_value=0.5))
 shapes = ((2, 8, 9, 4), (2, 7, 4, 6), (2, 8, 4, 6))
 for report in probe.sweep(keras.Model([x, q, planes], made), [rng.normal(size=one).astype("float32") for one in shapes]):
     assert report.verdict == "agree" and len(report.outputs) == 3, str(report)

@@ -16,6 +16,7 @@ ROWS = torch.from_numpy(RNG.normal(size=(6, 5)).astype(np.float32))
 AT = torch.tensor([2, 0, 1, 2])
 MASK = Y > 0
 KERNEL = torch.from_numpy(RNG.normal(size=(5, 3, 2, 3)).astype(np.float32))
+GRID, DEEP = (torch.from_numpy(RNG.uniform(-1.3, 1.3, size).astype(np.float32)) for size in ((2, 3, 5, 2), (2, 2, 3, 1, 3)))
 CASES = {
     "add": [
         lambda x: x + Y,
@@ -109,6 +110,18 @@ CASES = {
         *(lambda x: F.interpolate(x, scale_factor=2), lambda x: F.interpolate(x, size=(3, 9), mode="bilinear", align_corners=False)),
         *(lambda x: F.interpolate(x, (2, 3), mode="bicubic", antialias=True), lambda x: F.interpolate(x, (7, 5), mode="area")),
     ],
+    "gridsample": [
+        *(lambda x: F.grid_sample(x, GRID, align_corners=True), lambda x: F.grid_sample(x, GRID, "nearest", "border", False)),
+        *(
+            lambda x: F.grid_sample(x, GRID, "bicubic", "reflection", False),
+            lambda x: F.grid_sample(x[:, :, None], DEEP, "bilinear", "reflection", False),
+        ),
+        lambda x: F.grid_sample(x, F.affine_grid(x[:, 0, :2, :3], (2, 3, 5, 4), align_corners=False), align_corners=False),
+        lambda x: F.grid_sample(
+            x, F.affine_grid(x[:, 0, :2, :3] * 0 + torch.eye(2, 3, dtype=x.dtype), x.shape, align_corners=True), align_corners=True
+        ),
+        lambda x: torch.grid_sampler(x, GRID, 0, 2, True),
+    ],
     "depthtospace": [lambda x: F.pixel_shuffle(x.reshape(1, 12, 2, 6), 2)],
     "reshape": [
         *(lambda x: x.view(2, -1), lambda x: torch.flatten(x, 1), lambda x: x[:, :, :1].squeeze(2), lambda x: x.unsqueeze(1)),
@@ -190,10 +203,10 @@ def test_described_function(function, name):
 @pytest.mark.parametrize(("function", "name"), [case for case in ALL if case.values[1] not in ("cast", "conv", "gemm", "gelu")])
 def test_in_float64_to_near_machine_precision(function, name):
     """A wrong formula cannot pass."""
-    doubles = {id(one): one.double() for one in (Y, ROWS, KERNEL)}
+    doubles = {id(one): one.double() for one in (Y, ROWS, KERNEL, GRID, DEEP)}
     spaces = {key: value for key, value in function.__globals__.items()} if hasattr(function, "__globals__") else None
     if spaces is not None:
-        spaces.update(Y=doubles[id(Y)], ROWS=doubles[id(ROWS)], KERNEL=doubles[id(KERNEL)])
+        spaces.update(Y=doubles[id(Y)], ROWS=doubles[id(ROWS)], KERNEL=doubles[id(KERNEL)], GRID=doubles[id(GRID)], DEEP=doubles[id(DEEP)])
         function = type(function)(function.__code__, spaces, None, function.__defaults__, function.__closure__)
     net = Net(function).eval()
     net.register_buffer("kind", torch.zeros(1, dtype=torch.float64))
