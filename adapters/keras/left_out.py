@@ -9,7 +9,6 @@ _INPUT = "an input: it computes nothing"
 _LOSS = "a loss: it compares with a target, which an inference has not"
 _FLOW = "it calls a function of the user's own as often as values say, whose operations are no nodes of the model"
 _BITS = "it works on the bits of integers, which no op holds"
-_FOURIER = "how a fast transform rounds follows from the whole line, for which there is no op yet"
 _SOLVED = "it solves equations step by step, where how much rounding does follows from the matrix"
 _JAX = "it calls a function of JAX, whose operations are not seen"
 
@@ -63,7 +62,6 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         **dict.fromkeys(("MatrixRank", "Pinv", "Qr", "SVD", "Slogdet", "Solve", "SolveTriangular"), _SOLVED),
         "PerspectiveTransform": "it solves equations for its map, where how much rounding does follows from the points",
         "ScaleAndTranslate": "it sums over kernels at computed coordinates, for which there is no op yet",
-        **dict.fromkeys(("FFT", "FFT2", "IFFT2", "IRFFT", "ISTFT", "RFFT", "STFT"), _FOURIER),
         **dict.fromkeys(("Erfinv", "I0"), "ONNX has no such function"),
         **dict.fromkeys(("Nanargmax", "Nanargmin", "Nanmedian", "Nanpercentile", "Nanquantile"), "which elements count follows from them"),
         **dict.fromkeys(("SegmentMax", "SegmentMin", "SegmentProd"), "no op takes more than the sum of a segment"),

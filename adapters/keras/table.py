@@ -206,6 +206,7 @@ _OPERATIONS = {
         "Softmax Softplus Softsign SparsePlus SparseSigmoid Sparsemax Sqrt Square Squareplus Std StopGradient Subtract Sum Tan "
         "Tanh TanhShrink Threshold TrueDivide Trunc Var"
     ),
+    ".operations_fourier": "FFT FFT2 IFFT2 IRFFT ISTFT RFFT STFT",
     ".operations_image": "CropImages GaussianBlur HSVToRGB PadImages RGBToGrayscale RGBToHSV Resize SobelEdges",
     ".operations_layers": "BatchNorm CDist DotProductAttention LayerNorm MultiHot PSNR RMSNorm",
     ".operations_numpy": (

@@ -23,6 +23,7 @@ from probe.ops.fake_quant import *
 from probe.ops.fixed_point import *
 from probe.ops.flip import *
 from probe.ops.fold import *
+from probe.ops.fourier import *
 from probe.ops.index import *
 from probe.ops.int_quantize import *
 from probe.ops.integers import *

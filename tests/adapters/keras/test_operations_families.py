@@ -56,6 +56,18 @@ def _sampled():
     return [x, line, places], found
 
 
+def _spectra():
+    line, z, image = keras.Input((40,)), keras.Input((40,)), keras.Input((3, 6, 5))
+    found = [*ops.fft((line, z)), *ops.fft2((image, image * 2.0)), *ops.ifft2((image, image + 1.0)), *ops.rfft(line), *ops.rfft(line, 31)]
+    found += [*ops.rfft(line, 64), ops.irfft((line, z)), ops.irfft((line, z), 60), ops.irfft((line, z), 95)]
+    frames, window = (keras.ops.reshape(one, (-1, 5, 8)) for one in (line, z)), np.abs(numbers(10)) + np.float32(0.2)
+    pair = tuple(frames)
+    found += [*ops.stft(line, 12, 4, 16), *ops.stft(line, 16, 5, 16, "hamming", center=False), *ops.stft(image[:, 0], 4, 1, 4, None)]
+    found += [*ops.stft(line, 10, 3, 16, window), ops.istft(pair, 14, 4, 14), ops.istft(pair, 12, 3, 14, length=20)]
+    found += [ops.istft(pair, 10, 3, 14, window=window), ops.istft(pair, 14, 7, 14, window=None, center=False)]
+    return [line, z, image], found
+
+
 def _projected():
     x = keras.Input((8, 9, 4))
     far = numbers(2, 8) * np.float32(0.05) + np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
@@ -168,7 +180,7 @@ def precision(request):
     keras.config.set_floatx(before)
 
 
-@pytest.mark.parametrize("build", [_windows, _images, _sampled, _projected, _layers, _arithmetic, _places])
+@pytest.mark.parametrize("build", [_windows, _images, _sampled, _projected, _spectra, _layers, _arithmetic, _places])
 def test_family(build, precision):
     assert _unanswered(build) == []
 

@@ -103,6 +103,10 @@ for mode in ("constant", "nearest", "reflect", "mirror"):
     made += [ops.image.map_coordinates(q[0, 0], spots, order, mode) for order in (0, 1)]
     if mode != "mirror":
         made.append(ops.image.affine_transform(x, turned, fill_mode=mode, fill_value=0.5))
+line, other = x[..., 0], planes[:, :, 0]
+made += [*ops.fft((line, line * 2.0)), *ops.ifft2((line, line)), *ops.rfft(line, 12), ops.irfft((other, other), 11)]
+made += [*ops.stft(line, 5, 2, 6), *ops.stft(line[:, 0], 4, 2, 6, None, center=False), *ops.stft(line, 8, 3, 8, "hamming")]
+made += [ops.istft((other, other), 9, 3, 10), ops.istft((other, other), 10, 3, 10), ops.istft((other, other), 10, 4, 10, length=30)]
 shapes = ((2, 8, 9, 4), (2, 7, 4, 6), (2, 8, 4, 6))
 for report in probe.sweep(keras.Model([x, q, planes], made), [rng.normal(size=one).astype("float32") for one in shapes]):
     assert report.verdict == "agree" and len(report.outputs) == 3, str(report)
