@@ -7,7 +7,6 @@ _HASH = "it takes the hash of a number's digits as text: no arithmetic that NumP
 _BASE = "a base class: what derives from it is described, or followed"
 _INPUT = "an input: it computes nothing"
 _LOSS = "a loss: it compares with a target, which an inference has not"
-_FLOW = "it calls a function of the user's own as often as values say, whose operations are no nodes of the model"
 _BITS = "it works on the bits of integers, which no op holds"
 _SOLVED = "it solves equations step by step, where how much rounding does follows from the matrix"
 _JAX = "it calls a function of JAX, whose operations are not seen"
@@ -53,7 +52,8 @@ LEFT_OUT: dict[str, dict[str, str]] = {
     },
     "keras.ops": {
         **dict.fromkeys(("BinaryCrossentropy", "CTCLoss", "CategoricalCrossentropy", "SparseCategoricalCrossentropy"), _LOSS),
-        **dict.fromkeys(("AssociativeScan", "Cond", "ForiLoop", "JVP", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop"), _FLOW),
+        "Cond": "which of its functions it calls follows from a value, and they see what they take from outside",
+        "JVP": "it differentiates a function of the user's own, whose operations are no nodes of the model",
         **dict.fromkeys(("Angle", "Polar", "ViewAsComplex", "ViewAsReal"), "it works on complex numbers, which no op holds"),
         **dict.fromkeys(("BitwiseAnd", "BitwiseInvert", "BitwiseLeftShift", "BitwiseNot", "BitwiseOr", "BitwiseRightShift"), _BITS),
         **dict.fromkeys(("BitwiseXor", "Gcd", "Lcm", "LeftShift", "Nextafter", "RightShift", "View"), _BITS),
@@ -80,5 +80,5 @@ LEFT_OUT: dict[str, dict[str, str]] = {
 }
 """Package -> class name -> the reason."""
 
-FOLLOWED = ("Lambda",)
-"""Classes that hold the user's own function, which is followed through the operations it makes (own.py)."""
+FOLLOWED = ("AssociativeScan", "ForiLoop", "Lambda", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
+"""Classes that hold the user's own functions, which are followed through the operations they make (own.py, unrolled.py)."""

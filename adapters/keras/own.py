@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from probe.building import Steps
@@ -23,6 +24,7 @@ from .left_out import FOLLOWED
 from .table import ROOTS
 from .tensors import Tensors
 from .tree import root_of
+from .unrolled import unrolled
 from .watch import received
 
 __all__ = ["Graph", "drawn", "followed", "names_kept", "symbolic"]
@@ -90,8 +92,9 @@ def _inputs(layer: Any, call: Call, tensors: Tensors) -> tuple[list[Any], list[A
 
 def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
     """What ``call`` gives on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
-    method = type(layer).call
-    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(method).parameters.values()):
+    written_out = unrolled(layer, call, tensors)
+    method = written_out or partial(type(layer).call, layer)
+    if written_out is None and any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(type(layer).call).parameters.values()):
         raise Undescribed("it takes any number of arguments")
     named = {
         name: tensors.mapped(lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value)
@@ -99,7 +102,9 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
     }
     try:
         with _dense(call):
-            result = method(layer, **named)
+            result = method(**named)
+    except Undescribed:
+        raise
     except Exception as error:
         lines = [line.strip() for line in str(error).split("\n") if line.strip()]
         line = next((line for line in lines if not line.startswith("Exception encountered")), "")
