@@ -212,13 +212,16 @@ class Between(TorchFunctionMode):
         outputs = tuple(self._copy(one) for one in results)
         kinds = [dtype_name(one) for one in results]
         apart = {place.index: tensor for tensor in used if tensor.is_nested and isinstance(place := seen[id(tensor)], Ref)}
+        complexes = [seen[id(tensor)] for tensor in used if tensor.is_complex()]
         lengths = {place: [len(part) for part in tensor.unbind()] for place, tensor in apart.items()}
-        recipe = Function(inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed, lengths=lengths)
+        recipe = Function(
+            inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed, lengths=lengths, complexes=complexes
+        )
         args, kwargs = _replaced(given, seen)
         description, why = _described(name, shown, recipe, args, kwargs, used, results)
         kept = {id(tensor): tensor.detach() if isinstance(seen[id(tensor)], Weight) else seen[id(tensor)] for tensor in used}
         kind = {place.index: tensor.dtype for tensor in used if isinstance(place := seen[id(tensor)], Ref)}
-        called = (func, *_replaced(given, kept)) if description is None and not before and not apart else None
+        called = (func, *_replaced(given, kept)) if description is None and not before and not apart and not complexes else None
         floating = [one for one in (*results, *used) if one.is_floating_point() or one.is_complex()]
         capture = Capture(
             layer=layer,
@@ -327,7 +330,9 @@ def _described(
         if any(tensor.is_nested for tensor in used) and name not in _NESTED:
             raise Undescribed("samples of lengths of their own (nested tensors) have no description here")
         if any(tensor.is_complex() for tensor in used):
-            raise Undescribed("complex numbers have no description")
+            name = f"complex.{name}"
+            if name not in functions():
+                raise Undescribed(f"complex numbers have no description in {shown}")
         found = describe_function(name, shown, recipe, args, kwargs)
         return to_levels(found, [levels_of(one) for one in given], [levels_of(one) for one in results], len(recipe.inputs)), ""
     except Undescribed as error:

@@ -35,6 +35,7 @@ class Function(Recipe):
         training: bool = False,
         fixed: Collection[int] = (),
         lengths: Mapping[int, Sequence[int]] | None = None,
+        complexes: Collection[Value] = (),
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.training = tuple(inputs), tuple(outputs), training
@@ -42,6 +43,10 @@ class Function(Recipe):
         """The types of the outputs: "float32", "bfloat16", …"""
         self.lengths = lengths or {}
         """For inputs that are nested tensors: how long each sample is; the arrays hold zeros behind the shorter ones."""
+        self.complexes = frozenset(map(id, complexes))
+        """What stands for complex tensors, by id: their arrays have the real and imaginary parts along a last axis more."""
+        self.whole = frozenset(one.index for one in complexes if isinstance(one, Ref))
+        """The inputs among them."""
         self._fixed = frozenset(fixed)
         self._floating = any(array.dtype.kind == "f" for array in (*inputs, *outputs))
 

@@ -89,7 +89,6 @@ CASES = {
     "and": [lambda x: (x > 0) & MASK, lambda x: torch.logical_and(F.relu(x), Y.relu())],
     "or": [lambda x: torch.logical_or(x > 1, x < -1)],
     "cast": [lambda x: (x > 0).float(), lambda x: x.long(), lambda x: x.to(torch.float16), lambda x: x.bfloat16()],
-    "abs": [lambda x: x.abs(), abs],
     "neg": [lambda x: -x],
     "exp": [torch.exp],
     "log": [lambda x: x.abs().log()],
@@ -153,6 +152,19 @@ CASES = {
         lambda x: F.embedding_bag(x.argmax(3).flatten(), ROWS, torch.tensor([0, 3, 10]), mode="max"),
     ],
     "maxunpool": [lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)],
+    "identity": [
+        *(lambda x: torch.fft.fft(torch.fft.fft(x), dim=-2).real, lambda x: (torch.fft.rfft(x)[..., :2] + 2.5).reshape(2, -1).real),
+        lambda x: torch.fft.ifft(torch.fft.fft(x, n=5, dim=1), norm="forward").real,
+    ],
+    "imag": [lambda x: (torch.complex(x, 2 * x) - x).permute(0, 2, 3, 1).imag, lambda x: (torch.fft.fft(x) * torch.fft.fft(Y)).imag],
+    "abs": [lambda x: x.abs(), abs, lambda x: torch.fft.rfft2(x, norm="ortho").abs()],
+    "view_as_real": [
+        *(lambda x: torch.view_as_real(torch.fft.fftn(x, dim=(1, 3))), lambda x: torch.view_as_real(1.0 - torch.fft.fft(x) * -1.0)),
+        lambda x: torch.view_as_real(torch.einsum("bchw,bchv->bcwv", torch.fft.fft(x), torch.fft.fft(Y))),
+    ],
+    "fft_irfft": [lambda x: torch.fft.irfft(torch.fft.rfft(x, n=9), n=9), lambda x: torch.fft.irfft(torch.fft.rfft(x))],
+    "fft_irfft2": [lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * MASK[..., :4], s=(4, 6))],
+    "fft_irfftn": [lambda x: torch.fft.irfftn(torch.fft.rfftn(x), norm="ortho")],
     "depthtospace": [lambda x: F.pixel_shuffle(x.reshape(1, 12, 2, 6), 2)],
     "reshape": [
         *(lambda x: x.view(2, -1), lambda x: torch.flatten(x, 1), lambda x: x[:, :, :1].squeeze(2), lambda x: x.unsqueeze(1)),
