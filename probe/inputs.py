@@ -26,11 +26,11 @@ def bind(model: Model, x: Any, shape: Any = None, seed: int = 0) -> tuple[tuple[
         return draw(model, shape, seed)
     specs = model.inputs
     if isinstance(x, Mapping):
-        if specs is None:
+        names = list(getattr(model, "in_order", _unordered)(x)) if specs is None else [spec.name for spec in specs]
+        if specs is None and (not names or len(x) == len(names) == 1):
             if len(x) != 1:
                 raise BadInput(f"this model's inputs have no names; give the {len(x)} arrays as a sequence, in the order of its forward()")
             return (as_array(next(iter(x.values()))),), "given"
-        names = [spec.name for spec in specs]
         if set(names) != set(x):
             raise BadInput(f"the model's inputs are {', '.join(names)}; you gave {', '.join(map(str, x)) or 'none'}")
         x = [x[name] for name in names]
@@ -45,6 +45,10 @@ def bind(model: Model, x: Any, shape: Any = None, seed: int = 0) -> tuple[tuple[
     if len(arrays) != len(specs):
         raise BadInput(f"the model takes {len(specs)} inputs ({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}")
     return arrays, "given"
+
+
+def _unordered(names: Mapping[str, Any]) -> tuple[str, ...]:
+    return ()
 
 
 def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarray, ...], str]:

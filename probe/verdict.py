@@ -15,6 +15,7 @@ __all__ = ["NAMES", "Arrays", "Evidence", "Pair", "verdict_on"]
 
 Arrays = tuple[np.ndarray | None, ...]
 Pair = tuple[str, str]
+_LAST_DIGITS = 8
 NAMES = {"framework": "the framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
 
 
@@ -65,9 +66,11 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         finite = value[where]
         if not finite.size:
             continue
-        extent = float(np.ptp(finite)) or float(np.abs(finite).max())
+        size, precision = float(np.abs(finite).max()), precision_of(capture.dtype)
+        extent = float(np.ptp(finite)) or size
         typical = float(np.median(np.broadcast_to(allowed, value.shape)[where]))
-        if typical > max(extent, 2.0**20 * precision_of(capture.dtype).tiny):
+        # What varies in its last digits only is as good as constant, and judged like that: no arithmetic is sharper than a few roundings.
+        if typical > max(extent, _LAST_DIGITS * precision.unit * size, 2.0**20 * precision.tiny):
             return (
                 f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
                 f"it cannot be judged in {capture.dtype}"

@@ -130,6 +130,15 @@ def test_an_allowance_beyond_the_output_is_unchecked():
     assert "more than its own range" in report.sentence
 
 
+def test_what_varies_in_its_last_digits_only_is_judged_like_a_constant():
+    """The gate of a squeeze-and-excitation over statistics as they were initialised: 0.5 and next to nothing."""
+    x = np.random.default_rng(0).normal(size=(1, 96, 1, 1)).astype(np.float32) * np.float32(1e-7)
+    y = torch.nn.functional.hardsigmoid(torch.from_numpy(x)).numpy()
+    gate = Capture("gate", "Hardsigmoid", 0, (x,), (y,), "float32", Description((Step(ops.HardSigmoid(1 / 6, 0.5)),)))
+    assert judge(gate).ok, str(judge(gate))
+    assert judge(replace(gate, outputs=(y + np.float32(1e-6),))).verdict == "diverge"
+
+
 def test_a_user_tolerance_replaces_the_allowance():
     capture = dense()
     off = capture.outputs[0] + np.float32(1e-3)

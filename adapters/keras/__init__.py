@@ -116,6 +116,9 @@ class Saved:
     def first_layer_hint(self) -> str:
         return self._opened.first_layer_hint
 
+    def in_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return self._opened.in_order(names)
+
     def names(self) -> tuple[str, ...]:
         return self._opened.names()
 

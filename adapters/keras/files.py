@@ -172,7 +172,7 @@ def _name(entry: Mapping[str, Any]) -> str:
 def _why(entry: Mapping[str, Any], kind: str) -> str:
     module = str(entry.get("module") or "keras")
     if module.startswith("keras.src.ops."):
-        return "" if kind in OPERATIONS else f"{kind} of keras.ops has no description"
+        return "" if kind in OPERATIONS or kind in FOLLOWED else f"{kind} of keras.ops has no description"
     if kind in FOLLOWED and module.partition(".")[0] in ROOTS:
         return ""
     if kind in ("TFOpLambda", "SlicingOpLambda"):

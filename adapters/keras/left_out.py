@@ -7,11 +7,8 @@ _HASH = "it takes the hash of a number's digits as text: no arithmetic that NumP
 _BASE = "a base class: what derives from it is described, or followed"
 _INPUT = "an input: it computes nothing"
 _LOSS = "a loss: it compares with a target, which an inference has not"
-_FLOW = "it calls a function of the user's own as often as values say, whose operations are no nodes of the model"
 _BITS = "it works on the bits of integers, which no op holds"
-_FOURIER = "how a fast transform rounds follows from the whole line, for which there is no op yet"
 _SOLVED = "it solves equations step by step, where how much rounding does follows from the matrix"
-_SAMPLED = "it samples where computed coordinates lie, for which there is no op yet"
 _JAX = "it calls a function of JAX, whose operations are not seen"
 
 LEFT_OUT: dict[str, dict[str, str]] = {
@@ -55,15 +52,16 @@ LEFT_OUT: dict[str, dict[str, str]] = {
     },
     "keras.ops": {
         **dict.fromkeys(("BinaryCrossentropy", "CTCLoss", "CategoricalCrossentropy", "SparseCategoricalCrossentropy"), _LOSS),
-        **dict.fromkeys(("AssociativeScan", "Cond", "ForiLoop", "JVP", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop"), _FLOW),
+        "Cond": "which of its functions it calls follows from a value, and they see what they take from outside",
+        "JVP": "it differentiates a function of the user's own, whose operations are no nodes of the model",
         **dict.fromkeys(("Angle", "Polar", "ViewAsComplex", "ViewAsReal"), "it works on complex numbers, which no op holds"),
         **dict.fromkeys(("BitwiseAnd", "BitwiseInvert", "BitwiseLeftShift", "BitwiseNot", "BitwiseOr", "BitwiseRightShift"), _BITS),
         **dict.fromkeys(("BitwiseXor", "Gcd", "Lcm", "LeftShift", "Nextafter", "RightShift", "View"), _BITS),
         **dict.fromkeys(("Arange", "Bincount", "Nonzero", "Unique"), "the shape of its output follows from values"),
         **dict.fromkeys(("Cholesky", "CholeskyInverse", "Det", "Eig", "Eigh", "Inv", "Logdet", "Lstsq", "LuFactor"), _SOLVED),
         **dict.fromkeys(("MatrixRank", "Pinv", "Qr", "SVD", "Slogdet", "Solve", "SolveTriangular"), _SOLVED),
-        **dict.fromkeys(("AffineTransform", "MapCoordinates", "PerspectiveTransform", "ScaleAndTranslate"), _SAMPLED),
-        **dict.fromkeys(("FFT", "FFT2", "IFFT2", "IRFFT", "ISTFT", "RFFT", "STFT"), _FOURIER),
+        "PerspectiveTransform": "it solves equations for its map, where how much rounding does follows from the points",
+        "ScaleAndTranslate": "it sums over kernels at computed coordinates, for which there is no op yet",
         **dict.fromkeys(("Erfinv", "I0"), "ONNX has no such function"),
         **dict.fromkeys(("Nanargmax", "Nanargmin", "Nanmedian", "Nanpercentile", "Nanquantile"), "which elements count follows from them"),
         **dict.fromkeys(("SegmentMax", "SegmentMin", "SegmentProd"), "no op takes more than the sum of a segment"),
@@ -82,5 +80,5 @@ LEFT_OUT: dict[str, dict[str, str]] = {
 }
 """Package -> class name -> the reason."""
 
-FOLLOWED = ("Lambda",)
-"""Classes that hold the user's own function, which is followed through the operations it makes (own.py)."""
+FOLLOWED = ("AssociativeScan", "ForiLoop", "Lambda", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
+"""Classes that hold the user's own functions, which are followed through the operations they make (own.py, unrolled.py)."""

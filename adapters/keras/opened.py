@@ -11,7 +11,7 @@ from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.layer import Layer
 from probe.model import InputSpec, OnCall
 
-from .calls import arguments
+from .calls import arguments, inputs_by_name
 from .inputs import checked, checked_alone, hint, specs
 from .loading import quiet
 from .state import unchanged
@@ -38,6 +38,7 @@ class Opened:
         self._live = live
         self._tensors = Tensors(keras)
         self._called: set[int] = set()
+        self._told: tuple[str, ...] = ()
         self._met: dict[str, str] = {}
 
     @property
@@ -57,7 +58,18 @@ class Opened:
     @property
     def first_layer_hint(self) -> str:
         """What the first layer expects, for a model that does not say the shape of its input."""
-        return hint(self._root, self._keras)
+        names = inputs_by_name(self._root)
+        return f"it takes a dict of {', '.join(names)}" if names else hint(self._root, self._keras)
+
+    def in_order(self, names: Collection[str]) -> tuple[str, ...]:
+        """The order in which ``run`` takes arrays of these names: for a model of the user's own whose ``call`` takes a dict.
+
+        One that was never called is taken at the word that these are its inputs.
+        """
+        known = inputs_by_name(self._root)
+        if not known and len(names) > 1 and not self._root.built and not isinstance(self._root, self._keras.Sequential):
+            known = self._told = tuple(sorted(names))
+        return known
 
     def names(self) -> tuple[str, ...]:
         return (*(place.name for place in self._places() if place.name), *self._met)
@@ -108,7 +120,8 @@ class Opened:
             self.notes = (*self.notes, "it was not built yet: its first call has drawn its weights")
 
     def _forward(self, called: Any, arrays: Sequence[np.ndarray], training: bool | None) -> Callable[[], Any]:
-        args, kwargs = arguments(called, [self._tensors.tensor(array) for array in arrays], self._tensors)
+        given = [self._tensors.tensor(array) for array in arrays]
+        args, kwargs = arguments(called, given, self._tensors, self._told if called is self._root else ())
         if training is not None and "training" in inspect.signature(called.call).parameters:
             kwargs["training"] = training
         return lambda: called(*args, **kwargs)

@@ -8,6 +8,7 @@ import numpy as np
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref
+from probe.rounding import precision_of
 
 from .chain import Chain
 from .conv import padding_pairs
@@ -45,42 +46,54 @@ def _grayscale(op: Any, call: Call, chain: Chain) -> Ref:
     return chain.reduce(ops.ReduceSum, chain.add(ops.Mul(), Ref(-1), chain.ref(parts)), (axis,), True)
 
 
-def _split(op: Any, call: Call, chain: Chain) -> tuple[list[Ref], int]:
+def _split(op: Any, call: Call, chain: Chain, floor: bool = False) -> tuple[list[Ref], int]:
+    """Three colours; with ``floor``, what is next to nothing beside 1 is nothing."""
     _of_floats(call)
-    if call.backend != "tensorflow":
-        raise Undescribed(f"how the {call.backend} backend turns colours into others is not known")
     axis = _channels(op, call)
-    return [chain.part(Ref(-1), axis, k, k + 1) for k in range(3)], axis
+    x = Ref(-1)
+    if floor:
+        away = chain.add(ops.Less(), chain.add(ops.Abs(), x), chain.ref(2.0 * precision_of(call.dtype).unit))
+        x = chain.add(ops.Where(), away, chain.ref(0.0), x)
+    return [chain.part(x, axis, k, k + 1) for k in range(3)], axis
 
 
 @operation("RGBToHSV")
 def _rgb_to_hsv(op: Any, call: Call, chain: Chain) -> Ref:
-    """The hue is counted from the largest of the three (tensorflow/core/kernels/image/colorspace_op.h)."""
-    (red, green, blue), axis = _split(op, call, chain)
+    """The hue is counted from the largest of the three (tensorflow/core/kernels/image/colorspace_op.h).
+
+    The other backends take what is below their type's epsilon for 0, and divide by six times the span at once.
+    """
+    floors = call.backend != "tensorflow"
+    (red, green, blue), axis = _split(op, call, chain, floors)
     high, low = chain.add(ops.Max(), red, green, blue), chain.add(ops.Min(), red, green, blue)
     span = chain.add(ops.Sub(), high, low)
-    zero, six = chain.ref(0.0), chain.ref(6.0)
+    zero, one = chain.ref(0.0), chain.ref(1.0)
     flat = chain.add(ops.Equal(), span, zero)
-    by = chain.add(ops.Where(), flat, chain.ref(1.0), span)
+    by = chain.add(ops.Mul(), chain.add(ops.Where(), flat, one, span), chain.ref(6.0))
 
     def turn(first: Ref, second: Ref, start: float) -> Ref:
-        return chain.add(ops.Add(), chain.add(ops.Div(), chain.add(ops.Sub(), first, second), by), chain.ref(start))
+        return chain.add(ops.Add(), chain.add(ops.Div(), chain.add(ops.Sub(), first, second), by), chain.ref(start / 6))
 
+    # Of equal ones TensorFlow looks at red first and then at green, and so do the others.
     among = chain.add(ops.Where(), chain.add(ops.Equal(), green, high), turn(blue, red, 2.0), turn(red, green, 4.0))
     hue = chain.add(ops.Where(), chain.add(ops.Equal(), red, high), turn(green, blue, 0.0), among)
     hue = chain.add(ops.Where(), flat, zero, hue)
-    hue = chain.add(ops.Div(), hue, six)
-    hue = chain.add(ops.Where(), chain.add(ops.Less(), hue, zero), chain.add(ops.Add(), hue, chain.ref(1.0)), hue)
+    hue = chain.add(ops.Where(), chain.add(ops.Less(), hue, zero), chain.add(ops.Add(), hue, one), hue)
     positive = chain.add(ops.Greater(), high, zero)
-    whole = chain.add(ops.Where(), positive, high, chain.ref(1.0))
+    whole = chain.add(ops.Where(), positive, high, one)
     share = chain.add(ops.Where(), positive, chain.add(ops.Div(), span, whole), zero)
     return chain.concat([hue, share, high], axis)
 
 
 @operation("HSVToRGB")
 def _hsv_to_rgb(op: Any, call: Call, chain: Chain) -> Ref:
-    """v * ((1 - s) + s * ramp(h)), a ramp for each colour (tensorflow/core/kernels/image/colorspace_op.h)."""
+    """v * ((1 - s) + s * ramp(h)), a ramp for each colour (tensorflow/core/kernels/image/colorspace_op.h).
+
+    The other backends turn a hue outside 0 .. 1 back first.
+    """
     (hue, share, value), axis = _split(op, call, chain)
+    if call.backend != "tensorflow":
+        hue = chain.add(ops.Mod(), hue, chain.ref(1.0))
     turned = chain.add(ops.Mul(), hue, chain.ref(6.0))
     rest = chain.add(ops.Sub(), chain.ref(1.0), share)
 

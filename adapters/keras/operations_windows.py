@@ -5,7 +5,6 @@ from math import prod
 from typing import Any
 
 from probe import ops
-from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 
 from .chain import Chain
@@ -135,28 +134,31 @@ def _fold(op: Any, call: Call, chain: Chain) -> Ref:
     return chain.add(image, Ref(-1), shape=(call.shape[0], call.shape[1] // prod(kernel), *sizes))
 
 
+def _blocks(op: Any, call: Call) -> tuple[bool, bool]:
+    """Whether the channels are last, and whether a block's rows and columns come before them: with channels_first only on TensorFlow."""
+    last = op.data_format == "channels_last"
+    return last, last or call.backend == "tensorflow"
+
+
 @operation("DepthToSpace")
 def _depth_to_space(op: Any, call: Call, chain: Chain) -> Ref:
-    """Blocks of (row, column, channel) in the channels, as TensorFlow has them."""
-    if op.data_format == "channels_first" and call.backend != "tensorflow":
-        raise Undescribed(f"how the {call.backend} backend orders the blocks with channels_first is not known")
-    last, block = op.data_format == "channels_last", op.block_size
+    """Blocks of (row, column, channel) in the channels, as TensorFlow has them, or of (channel, row, column)."""
+    (last, outer), block = _blocks(op, call), op.block_size
     x = Ref(-1) if last else chain.transpose(Ref(-1), (0, 2, 3, 1))
     batch, height, width, channels = chain.shape(x)
-    parts = chain.reshape(x, (batch, height, width, block, block, channels // block**2))
-    mixed = chain.transpose(parts, (0, 1, 3, 2, 4, 5))
-    found = chain.reshape(mixed, (batch, height * block, width * block, channels // block**2))
+    depth = channels // block**2
+    parts = chain.reshape(x, (batch, height, width, *((block, block, depth) if outer else (depth, block, block))))
+    mixed = chain.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 4, 2, 5, 3))
+    found = chain.reshape(mixed, (batch, height * block, width * block, depth))
     return found if last else chain.transpose(found, (0, 3, 1, 2))
 
 
 @operation("SpaceToDepth")
 def _space_to_depth(op: Any, call: Call, chain: Chain) -> Ref:
-    if op.data_format == "channels_first" and call.backend != "tensorflow":
-        raise Undescribed(f"how the {call.backend} backend orders the blocks with channels_first is not known")
-    last, block = op.data_format == "channels_last", op.block_size
+    (last, outer), block = _blocks(op, call), op.block_size
     x = Ref(-1) if last else chain.transpose(Ref(-1), (0, 2, 3, 1))
     batch, height, width, channels = chain.shape(x)
     parts = chain.reshape(x, (batch, height // block, block, width // block, block, channels))
-    mixed = chain.transpose(parts, (0, 1, 3, 2, 4, 5))
+    mixed = chain.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 3, 5, 2, 4))
     found = chain.reshape(mixed, (batch, height // block, width // block, channels * block**2))
     return found if last else chain.transpose(found, (0, 3, 1, 2))

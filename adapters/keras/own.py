@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from probe.building import Steps
@@ -23,6 +24,7 @@ from .left_out import FOLLOWED
 from .table import ROOTS
 from .tensors import Tensors
 from .tree import root_of
+from .unrolled import unrolled
 from .watch import received
 
 __all__ = ["Graph", "drawn", "followed", "names_kept", "symbolic"]
@@ -90,8 +92,9 @@ def _inputs(layer: Any, call: Call, tensors: Tensors) -> tuple[list[Any], list[A
 
 def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
     """What ``call`` gives on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
-    method = type(layer).call
-    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(method).parameters.values()):
+    written_out = unrolled(layer, call, tensors)
+    method = written_out or partial(type(layer).call, layer)
+    if written_out is None and any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(type(layer).call).parameters.values()):
         raise Undescribed("it takes any number of arguments")
     named = {
         name: tensors.mapped(lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value)
@@ -99,7 +102,9 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
     }
     try:
         with _dense(call):
-            result = method(layer, **named)
+            result = method(**named)
+    except Undescribed:
+        raise
     except Exception as error:
         lines = [line.strip() for line in str(error).split("\n") if line.strip()]
         line = next((line for line in lines if not line.startswith("Exception encountered")), "")
@@ -137,7 +142,8 @@ class Graph:
     def run(self, values: Sequence[Any], run: Callable[..., Any], tensors: Tensors) -> list[Any]:
         """Makes every call with ``run``; the result's tensors, flat."""
         if not tensors.legacy:
-            outputs = self.drawn._run_through_graph(list(values), operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
+            used = [value for symbol, value in zip(self.symbols, values, strict=True) if _reached(symbol)]
+            outputs = self.drawn._run_through_graph(used, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
             return tensors.flat(outputs)
         known = {str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)}
         for node in self.nodes:
@@ -152,10 +158,15 @@ class Graph:
 def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
     """Before anything puts back what the symbolic call has noted on the layers."""
     if not call.legacy:
-        return Graph(call.namespace.Function(list(symbols), result), symbols, ())
+        return Graph(call.namespace.Function([one for one in symbols if _reached(one)], result), symbols, ())
     model = call.namespace.Model(list(symbols), result)
     depths = sorted(model._nodes_by_depth, reverse=True)
     return Graph(model, symbols, [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input])
+
+
+def _reached(symbol: Any) -> bool:
+    """Whether anything was done with a symbolic tensor of Keras 3; one that a call is given and never looks at is no part of its graph."""
+    return hasattr(symbol, "_keras_history")
 
 
 def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, steps: Steps, held: dict[int, tuple[Any, Ref]]) -> Any:

@@ -206,6 +206,7 @@ _OPERATIONS = {
         "Softmax Softplus Softsign SparsePlus SparseSigmoid Sparsemax Sqrt Square Squareplus Std StopGradient Subtract Sum Tan "
         "Tanh TanhShrink Threshold TrueDivide Trunc Var"
     ),
+    ".operations_fourier": "FFT FFT2 IFFT2 IRFFT ISTFT RFFT STFT",
     ".operations_image": "CropImages GaussianBlur HSVToRGB PadImages RGBToGrayscale RGBToHSV Resize SobelEdges",
     ".operations_layers": "BatchNorm CDist DotProductAttention LayerNorm MultiHot PSNR RMSNorm",
     ".operations_numpy": (
@@ -222,6 +223,7 @@ _OPERATIONS = {
         "FullLike Hstack Inner Kron Meshgrid Outer Rearrange Rot90 SaturateCast Scatter ScatterUpdate SegmentSum "
         "Size SliceUpdate Trace Vdot Vstack"
     ),
+    ".operations_sampling": "AffineTransform MapCoordinates",
     ".operations_shape": (
         "BroadcastTo Cast Concatenate Diff Dot Einsum ExpandDims Flip GetItem Matmul Moveaxis OneHot OnesLike Pad Ravel Repeat "
         "Reshape Roll Slice Split Squeeze Stack Swapaxes Take TakeAlongAxis Tensordot Tile TopK Transpose Tril Triu Unstack Where "

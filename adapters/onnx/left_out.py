@@ -29,11 +29,7 @@ LEFT_OUT: dict[str, str] = {
         ("BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"), "it handles the bits of numbers, which have no op"
     ),
     **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), "how much it gives depends on the values, which no op has"),
-    **dict.fromkeys(("DFT", "STFT"), "it gives complex numbers, which have no op"),
-    **dict.fromkeys(
-        ("AffineGrid", "DeformConv", "Det", "GridSample", "MaxRoiPool", "RoiAlign"),
-        "sampling at computed places and determinants have no op",
-    ),
+    **dict.fromkeys(("DeformConv", "Det", "MaxRoiPool", "RoiAlign"), "samples of regions and determinants have no op"),
     **dict.fromkeys(("CausalConvWithState", "LinearAttention", "SwiGLU"), "ONNX Runtime 1.32, which runs the model, has no kernel for it"),
     "ImageDecoder": "it reads the bytes of image files",
 }

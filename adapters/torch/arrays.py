@@ -32,8 +32,15 @@ __all__ = [
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has no type for is widened to float32."""
+    """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has no type for is widened to float32.
+
+    Nested tensors get zeros behind their shorter samples, complex ones an axis more for the real and imaginary parts.
+    """
     tensor = tensor.detach()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    if tensor.is_nested:
+        tensor = torch.nested.to_padded_tensor(tensor, 0.0)
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     if tensor.layout != torch.strided:
@@ -49,8 +56,9 @@ def copied(tensor: torch.Tensor) -> np.ndarray:
 
 
 def dtype_name(tensor: torch.Tensor) -> str:
-    """Such as "float32"; a quantised tensor is one whose values are float32."""
-    return "float32" if tensor.is_quantized else str(tensor.dtype).removeprefix("torch.")
+    """Such as "float32"; a quantised tensor is one whose values are float32, and of a complex one it is that of its parts."""
+    dtype = tensor.dtype.to_real() if tensor.is_complex() else tensor.dtype
+    return "float32" if tensor.is_quantized else str(dtype).removeprefix("torch.")
 
 
 def leaf_tensor(part: Any) -> bool:
@@ -94,6 +102,11 @@ def _like(leaf: Any, values: np.ndarray) -> Any:
     if not isinstance(leaf, torch.Tensor):
         return leaf.set(value=_like(leaf.value, values))
     tensor = torch.from_numpy(np.array(values))
+    if leaf.is_nested:
+        parts = [one[tuple(map(slice, part.shape))] for one, part in zip(tensor, leaf.unbind(), strict=True)]
+        return torch.nested.as_nested_tensor(parts).to(leaf.dtype)
+    if leaf.is_complex():
+        return torch.view_as_complex(tensor.to(leaf.dtype.to_real()).contiguous())
     if not leaf.is_quantized:
         return tensor.to(leaf)
     return torch.quantize_per_tensor(tensor.float(), leaf.q_scale(), leaf.q_zero_point(), leaf.dtype)

@@ -37,6 +37,7 @@ _CONSTRUCTORS = frozenset(
 _NO_LAYERS = frozenset({"requires_grad_", "retain_grad", "grad", "is_complex", "set_", "resize_", "share_memory_", "pin_memory"})
 _CASTS = frozenset("to type type_as _to_copy float double half bfloat16 bool byte int long short char".split())
 _WRITES = frozenset(f"__{name}__" for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split())
+_NESTED = frozenset({"_nested_tensor_from_mask", "_transformer_encoder_layer_fwd", "to_padded_tensor"})
 _SHARED = 4
 """How many of the latest copies are looked through before a tensor is copied again."""
 
@@ -210,12 +211,17 @@ class Between(TorchFunctionMode):
             inputs.append(before[id(tensor)] if id(tensor) in before else self._copy(tensor))
         outputs = tuple(self._copy(one) for one in results)
         kinds = [dtype_name(one) for one in results]
-        recipe = Function(inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed)
+        apart = {place.index: tensor for tensor in used if tensor.is_nested and isinstance(place := seen[id(tensor)], Ref)}
+        complexes = [seen[id(tensor)] for tensor in used if tensor.is_complex()]
+        lengths = {place: [len(part) for part in tensor.unbind()] for place, tensor in apart.items()}
+        recipe = Function(
+            inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed, lengths=lengths, complexes=complexes
+        )
         args, kwargs = _replaced(given, seen)
         description, why = _described(name, shown, recipe, args, kwargs, used, results)
         kept = {id(tensor): tensor.detach() if isinstance(seen[id(tensor)], Weight) else seen[id(tensor)] for tensor in used}
         kind = {place.index: tensor.dtype for tensor in used if isinstance(place := seen[id(tensor)], Ref)}
-        called = (func, *_replaced(given, kept)) if description is None and not before else None
+        called = (func, *_replaced(given, kept)) if description is None and not before and not apart and not complexes else None
         floating = [one for one in (*results, *used) if one.is_floating_point() or one.is_complex()]
         capture = Capture(
             layer=layer,
@@ -321,8 +327,12 @@ def _described(
         precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
         if len(precisions) > 1 and name not in _CASTS:
             raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
+        if any(tensor.is_nested for tensor in used) and name not in _NESTED:
+            raise Undescribed("samples of lengths of their own (nested tensors) have no description here")
         if any(tensor.is_complex() for tensor in used):
-            raise Undescribed("complex numbers have no description")
+            name = f"complex.{name}"
+            if name not in functions():
+                raise Undescribed(f"complex numbers have no description in {shown}")
         found = describe_function(name, shown, recipe, args, kwargs)
         return to_levels(found, [levels_of(one) for one in given], [levels_of(one) for one in results], len(recipe.inputs)), ""
     except Undescribed as error:

@@ -14,6 +14,11 @@ import torch
 __all__ = ["Script", "is_script", "kind_of", "unfollowed", "within"]
 
 _CALL = "probe::CallMethod"
+_DTYPES = (
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64),
+    *(torch.complex32, torch.complex64, torch.complex128, torch.bool, torch.qint8, torch.quint8, torch.qint32, torch.bfloat16),
+)
+"""In a graph a dtype is a number: its place here (c10/core/ScalarType.h)."""
 _PLAIN: Mapping[str, Callable[..., Any]] = {
     "aten::__contains__": lambda held, key: key in held,
     "aten::__derive_index": lambda at, start, step: start + at * step,
@@ -62,7 +67,7 @@ _ALWAYS: Mapping[str, Callable[..., Any]] = {
     "prim::TupleUnpack": tuple,
     "prim::Uninitialized": lambda: None,
     "prim::device": lambda tensor: tensor.device,
-    "prim::dtype": lambda tensor: tensor.dtype,
+    "prim::dtype": lambda tensor: _DTYPES.index(tensor.dtype),
     **{f"prim::{name}": operator.attrgetter(name) for name in ("is_cuda", "is_nested", "is_quantized", "is_sparse", "requires_grad")},
     "prim::layout": lambda tensor: tensor.layout,
     "prim::type": operator.attrgetter("type"),

@@ -23,6 +23,7 @@ from probe.ops.fake_quant import *
 from probe.ops.fixed_point import *
 from probe.ops.flip import *
 from probe.ops.fold import *
+from probe.ops.fourier import *
 from probe.ops.index import *
 from probe.ops.int_quantize import *
 from probe.ops.integers import *
@@ -47,6 +48,7 @@ from probe.ops.recurrence import *
 from probe.ops.recurrent import *
 from probe.ops.reduce import *
 from probe.ops.resize import *
+from probe.ops.sample import *
 from probe.ops.softmax import *
 from probe.ops.standardize import *
 from probe.ops.transpose_conv import *

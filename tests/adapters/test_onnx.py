@@ -34,6 +34,8 @@ def model(nodes, inputs, held=(), outputs=("y",), opset=22, shape=True):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
+GRID, MAPS = (RNG.uniform(-1.3, 1.3, size).astype(np.float32) for size in ((2, 3, 5, 2), (2, 2, 3)))
+S = RNG.normal(size=(2, 40, 1)).astype(np.float32)
 INT = np.int64
 CASES = [
     *((kind, [V], {}) for kind in ("Abs", "Atan", "Ceil", "Cos", "Erf", "Exp", "Floor", "HardSwish", "Identity", "IsNaN", "IsInf", "Mish")),
@@ -109,6 +111,15 @@ CASES = [
     ("Gather", [V, "s:", np.array([[0, 3], [-1, 1]])], {"axis": 1}),
     ("Gather", ["s:", w(9, 5), np.array([[0, 3], [8, 1]])], {}),
     ("GatherElements", [V, "s:", np.array([[0, 3]])], {"axis": 1}),
+    *(("GridSample", [X, GRID], {"mode": mode, "align_corners": at}) for mode in ("linear", "nearest", "cubic") for at in (0, 1)),
+    *(("GridSample", [X, GRID], {"padding_mode": name}) for name in ("border", "reflection")),
+    *(("AffineGrid", [MAPS, "s:", np.array([2, 3, 5, 6])], {"align_corners": at}) for at in (0, 1)),
+    ("DFT", [X[..., :1]], {}),
+    ("DFT", [X[..., :2], "s:", np.array(5), "s:", np.array(2)], {"inverse": 1}),
+    ("DFT", [X[..., :1], "s:", np.array(9), "s:", np.array(1)], {"onesided": 1}),
+    ("DFT", [np.tile(X, (1, 1, 25, 1))[..., :2]], {"inverse": 1}),
+    ("STFT", [S, "s:", np.array(3), "s:", w(8)], {}),
+    ("STFT", [S, "s:", np.array(4), "", np.array(10)], {"onesided": 0}),
     ("GatherND", [V, "s:", np.array([[0, 3], [1, 1]])], {}),
     ("ScatterND", [V, "s:", np.array([[0, 3], [1, 1]]), "s:", w(2)], {}),
     ("ScatterElements", [V, "s:", np.array([[0, 3]]), "s:", w(1, 2)], {"axis": 1, "reduction": "add"}),
@@ -144,10 +155,11 @@ CASES = [
 
 
 def single(kind, values, attributes, opset=22):
-    """A model of one node; what follows "s:" is an initializer."""
+    """A model of one node; what follows "s:" is an initializer, "" is an input left out."""
     inputs, held, names = {}, {}, []
     for at, value in enumerate(values):
         if isinstance(value, str):
+            names += [] if value else [""]
             continue
         name = f"v{at}"
         (held if at and isinstance(values[at - 1], str) else inputs)[name] = value
@@ -167,6 +179,7 @@ def test_operator(kind, values, attributes):
 
 Q, K = w(2, 4, 3, 6), w(2, 2, 5, 6)
 LATER = [
+    (17, "DFT", [X[..., :2]], {"axis": 2}),
     (24, "Swish", [V], {"alpha": 0.7}),
     (26, "CumProd", [V, "s:", np.array(1)], {"exclusive": 1}),
     (26, "CumProd", [V, "s:", np.array(0)], {"reverse": 1}),

@@ -35,7 +35,6 @@ _UNARY: dict[str, tuple[str, Callable[[], Any]]] = {
     "log10": ("Log10", ops.Log10),
     "log1p special_log1p": ("Log1p", ops.Log1p),
     "log2": ("Log2", ops.Log2),
-    "logical_not": ("Not", ops.Not),
     "neg negative __neg__": ("Neg", ops.Neg),
     "positive clone detach contiguous alias lift_fresh_copy": ("Identity", ops.Identity),
     "reciprocal": ("Reciprocal", ops.Reciprocal),
@@ -61,10 +60,8 @@ _BINARY: dict[str, tuple[str, Callable[[], Any]]] = {
     "ge greater_equal __ge__": ("GreaterOrEqual", ops.GreaterOrEqual),
     "lt less __lt__": ("Less", ops.Less),
     "le less_equal __le__": ("LessOrEqual", ops.LessOrEqual),
-    "logical_and": ("And", ops.And),
-    "logical_or": ("Or", ops.Or),
-    "logical_xor": ("Xor", ops.Xor),
 }
+_LOGICAL: dict[str, Callable[[], Any]] = {"and": ops.And, "not": ops.Not, "or": ops.Or, "xor": ops.Xor}
 _TURNED: dict[str, tuple[str, Callable[[], Any]]] = {
     "__rdiv__ __rtruediv__": ("Div", ops.Div),
     "__rpow__": ("Pow", ops.Pow),
@@ -96,6 +93,19 @@ for _names, (_onnx, _op) in _BINARY.items():
     _register_binary(_names, _onnx, _op, False)
 for _names, (_onnx, _op) in _TURNED.items():
     _register_binary(_names, _onnx, _op, True)
+
+
+def _register_logical(name: str, op: Callable[[], Any]) -> None:
+    @function(*_in_place(f"logical_{name}"), onnx=name)
+    def logical(recipe: Function, input: Value, other: Value | None = None) -> Ref:
+        """A number holds where it is not 0; written over numbers, the answer is one."""
+        given = [one for one in (input, other) if one is not None]
+        found = recipe.put(op(), *(one if recipe.array(one).dtype == bool else _cast(recipe, one, "bool") for one in given))
+        return found if recipe.kinds[0] == "bool" else _cast(recipe, found, recipe.kinds[0])
+
+
+for _name, _one in _LOGICAL.items():
+    _register_logical(_name, _one)
 
 
 def _register_choice(name: str, onnx: str, op: Callable[[], Any]) -> None:

@@ -34,11 +34,19 @@ class Function(Recipe):
         kinds: Sequence[str],
         training: bool = False,
         fixed: Collection[int] = (),
+        lengths: Mapping[int, Sequence[int]] | None = None,
+        complexes: Collection[Value] = (),
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.training = tuple(inputs), tuple(outputs), training
         self.kinds = tuple(kinds)
         """The types of the outputs: "float32", "bfloat16", …"""
+        self.lengths = lengths or {}
+        """For inputs that are nested tensors: how long each sample is; the arrays hold zeros behind the shorter ones."""
+        self.complexes = frozenset(map(id, complexes))
+        """What stands for complex tensors, by id: their arrays have the real and imaginary parts along a last axis more."""
+        self.whole = frozenset(one.index for one in complexes if isinstance(one, Ref))
+        """The inputs among them."""
         self._fixed = frozenset(fixed)
         self._floating = any(array.dtype.kind == "f" for array in (*inputs, *outputs))
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 import probe
+from probe.errors import BadInput
 
 ops = keras.ops
 X = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
@@ -148,3 +149,53 @@ def test_a_model_in_training_mode_and_a_state_are_as_they_were():
     layers = {report.layer: report for report in probe.sweep(model, X)}
     assert list(layers) == ["norm", "/add", "drop"] and layers["/add"].ok
     assert all(np.array_equal(one, ops.convert_to_numpy(other)) for one, other in zip(before, model.variables, strict=True))
+
+
+def of_a_dict(namespace, relu):
+    """A model whose call takes tensors by name, one of them in a pair whose first it never looks at."""
+
+    @namespace.saving.register_keras_serializable("tests")
+    class Joined(namespace.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.wide, self.narrow = namespace.layers.Dense(5, name="wide"), namespace.layers.Dense(5, name="narrow")
+
+        def call(self, inputs):
+            other = inputs["pair"][1] if "pair" in inputs else inputs["right"]
+            left, right = self.wide(inputs["left"]), self.narrow(other)
+            return {"sum": relu(left) + right * 2.0, "difference": left - right}
+
+    return Joined
+
+
+JOINED = ["wide", "narrow", "/relu", "/multiply", "/add", "/subtract"]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3's own, as it saves
+@pytest.mark.parametrize(("namespace", "relu"), [(keras, ops.relu), (tf_keras, tf.nn.relu)], ids=["keras", "tf_keras"])
+def test_a_model_that_takes_a_dict(namespace, relu, tmp_path):
+    kind = of_a_dict(namespace, relu)
+    given = {"right": X, "left": X[:, :4]}
+
+    def swept(model, x, **options):
+        reports = list(probe.sweep(model, x, **options))
+        assert sorted(one.layer for one in reports) == sorted(JOINED)
+        assert all(one.ok and len(one.outputs) == 3 for one in reports), [str(one) for one in reports if not one.ok]
+
+    net = kind()
+    swept(net, given)  # which also builds it
+    swept(net, [given["left"], given["right"]])
+    net.save(tmp_path / "net.keras")
+    saved = probe.open_model(tmp_path / "net.keras", trust=True)
+    swept(saved, given)
+    swept(saved, None, shape=[(2, 4), (2, 6)])
+    assert probe.check(saved, "/relu", given).ok
+    with pytest.raises(BadInput, match="the model's inputs are left, right; you gave left, wrong"):
+        probe.check(saved, "/relu", {"left": X, "wrong": X})
+    with pytest.raises(BadInput, match="it takes a dict of left, right"):
+        probe.check(saved, "/relu")
+    with pytest.raises(BadInput, match=r"takes 2 inputs \(left, right\); you gave 3"):
+        probe.check(saved, "/relu", [X, X, X])
+    nested = kind()
+    nested({"left": X[:, :4], "pair": [X, X]})
+    swept(nested, {"left": X[:, :4], "pair/0": X, "pair/1": X})

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from probe.adapters.keras.left_out import LEFT_OUT
+from probe.adapters.keras.left_out import FOLLOWED, LEFT_OUT
 from probe.adapters.keras.table import OPERATIONS
 
 import probe
@@ -42,6 +42,36 @@ def _images():
     found += [ops.image.rgb_to_grayscale(rgb), ops.image.rgb_to_hsv(rgb_), ops.image.hsv_to_rgb(rgb_), ops.image.sobel_edges(x)]
     found += [ops.image.gaussian_blur(x, (3, 5), (1.0, 0.7)), ops.image.gaussian_blur(x, (2, 3), data_format="channels_first")]
     return [x, rgb], found
+
+
+def _sampled():
+    """Shifts, turns and maps with a vanishing point; places between elements and outside. PyTorch's backend has fewer of them."""
+    x, line, places = keras.Input((8, 9, 4)), keras.Input((7,)), keras.Input((4, 3))
+    turned = np.array([[0.9, -0.3, 1.2, 0.25, 1.1, -2.0, 0, 0], [1, 0, 2, 0, 1, -1, 0, 0]], np.float32)
+    found = [ops.image.affine_transform(x, turned, fill_mode=name, fill_value=0.5) for name in ("constant", "nearest", "reflect")]
+    found += [ops.image.affine_transform(x, turned[1], "nearest"), ops.image.affine_transform(x, turned, data_format="channels_first")]
+    given = numbers(2, 3, 5) * 4
+    found += [ops.image.map_coordinates(line, given, order, mode, 1.5) for order in (0, 1) for mode in ("constant", "nearest")]
+    found += [ops.image.map_coordinates(x[..., 0], numbers(3, 6) * 3, 1), ops.image.map_coordinates(line, places[0, :2] * 3, 1)]
+    return [x, line, places], found
+
+
+def _spectra():
+    line, z, image = keras.Input((40,)), keras.Input((40,)), keras.Input((3, 6, 5))
+    found = [*ops.fft((line, z)), *ops.fft2((image, image * 2.0)), *ops.ifft2((image, image + 1.0)), *ops.rfft(line), *ops.rfft(line, 31)]
+    found += [*ops.rfft(line, 64), ops.irfft((line, z)), ops.irfft((line, z), 60), ops.irfft((line, z), 95)]
+    frames, window = (keras.ops.reshape(one, (-1, 5, 8)) for one in (line, z)), np.abs(numbers(10)) + np.float32(0.2)
+    pair = tuple(frames)
+    found += [*ops.stft(line, 12, 4, 16), *ops.stft(line, 16, 5, 16, "hamming", center=False), *ops.stft(image[:, 0], 4, 1, 4, None)]
+    found += [*ops.stft(line, 10, 3, 16, window), ops.istft(pair, 14, 4, 14), ops.istft(pair, 12, 3, 14, length=20)]
+    found += [ops.istft(pair, 10, 3, 14, window=window), ops.istft(pair, 14, 7, 14, window=None, center=False)]
+    return [line, z, image], found
+
+
+def _projected():
+    x = keras.Input((8, 9, 4))
+    far = numbers(2, 8) * np.float32(0.05) + np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
+    return [x], [ops.image.affine_transform(x, far), ops.image.affine_transform(x, far, fill_mode="nearest")]
 
 
 def _layers():
@@ -150,7 +180,7 @@ def precision(request):
     keras.config.set_floatx(before)
 
 
-@pytest.mark.parametrize("build", [_windows, _images, _layers, _arithmetic, _places])
+@pytest.mark.parametrize("build", [_windows, _images, _sampled, _projected, _spectra, _layers, _arithmetic, _places])
 def test_family(build, precision):
     assert _unanswered(build) == []
 
@@ -179,18 +209,43 @@ def test_every_exported_operation_is_described_or_left_out():
     left = LEFT_OUT["keras.ops"]
     made = {name: _classes(function) for name, function in exported.items()}
     assert [name for name, classes in made.items() if not classes and name not in NO_NODES] == []
-    known = set(OPERATIONS) | set(left)
+    known = set(OPERATIONS) | set(left) | set(FOLLOWED)
     assert {name: classes - known for name, classes in made.items() if classes - known} == {}
     assert not set(left) & set(OPERATIONS)
     assert all(why[0].islower() or why.startswith(("ONNX", "TensorFlow")) for why in left.values())
 
 
-def doubled(one):
-    return one * 2
+def _loops(x, y):
+    """(name of the layer, its output): a function of the user's own called as often as values say."""
+    return [
+        ops.vectorized_map(lambda one: ops.relu(one) * 2.0, x),
+        ops.map(lambda pair: ops.tanh(pair[0]) + pair[1], (x, y)),
+        ops.fori_loop(1, 4, lambda at, one: ops.sin(one) * ops.cast(at, one.dtype), x),
+        ops.while_loop(lambda one: ops.max(one) < 50.0, lambda one: (one * 2.0 + 1.0,), (x,))[0],
+        *ops.scan(lambda carry, one: (ops.tanh(carry + one), carry * one), y[0], x),
+        *ops.scan(lambda carry, one: (carry - one, one * 0.5), y[0], x, reverse=True),
+        ops.associative_scan(ops.add, x, axis=1),
+        ops.associative_scan(lambda one, other: ops.maximum(one, other), x, reverse=True),
+        ops.switch(ops.cast(ops.sum(y) * 0.0 + 1.0, "int32"), [ops.relu, lambda one: ops.exp(one) - 1.0], x),
+    ]
 
 
-def test_a_function_that_is_mapped_is_named_and_what_follows_it_is_checked():
+def test_functions_that_are_called_as_often_as_values_say_are_written_out(precision):
+    shapes = ((3, 4), (3, 4))
+    x, y = (keras.Input(shape[1:], batch_size=shape[0]) for shape in shapes)
+    given = [numbers(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    model = keras.Model([x, y], _loops(x, y))
+    reports = list(probe.sweep(model, given))
+    assert all(one.ok and len(one.outputs) == 3 for one in reports), [str(one) for one in reports if not one.ok]
+    kinds = {one.kind for one in reports}
+    assert kinds >= {"VectorizedMap", "Map", "ForiLoop", "WhileLoop", "Scan", "AssociativeScan", "Switch"}
+    (mapped,) = (one.layer for one in reports if one.kind == "VectorizedMap")
+    assert probe.check(model, mapped, given, expected=given[0] * 2).verdict == "diverge"
+
+
+def test_what_goes_round_for_ever_is_said_to():
     x = keras.Input((4,), batch_size=3)
-    first, second = probe.sweep(keras.Model(x, ops.vectorized_map(doubled, x) + 1.0), numbers(3, 4))
-    assert first.verdict == "unchecked" and "it calls a function of the user's own" in first.missing["numpy"]
+    looped = ops.fori_loop(0, 1000, lambda at, one: one * 0.999, x)
+    first, second = probe.sweep(keras.Model(x, looped + 1.0), numbers(3, 4))
+    assert first.verdict == "unchecked" and "it goes round 1000 times" in first.missing["numpy"]
     assert second.ok

@@ -91,7 +91,24 @@ ops, x, q = keras.ops, keras.Input((8, 9, 4)), keras.Input((7, 4, 6))
 made = [ops.max_pool(x, 3, 2, "same"), ops.average_pool(x, 2, 2, "same"), ops.image.resize(x, (5, 12), "bicubic"), ops.median(x, axis=1)]
 made += [ops.image.gaussian_blur(x, (3, 5)), ops.image.sobel_edges(x), ops.image.extract_patches(x, 3), ops.depth_to_space(x, 2)]
 made += [ops.dot_product_attention(q, q, q, is_causal=True), ops.layer_normalization(x), ops.rms_normalization(x), ops.quantile(x, 0.3)]
-for report in probe.sweep(keras.Model([x, q], made), [rng.normal(size=one).astype("float32") for one in ((2, 8, 9, 4), (2, 7, 4, 6))]):
+planes, first = keras.Input((8, 4, 6)), {"data_format": "channels_first"}
+made += [ops.depth_to_space(planes, 2, "channels_first"), ops.space_to_depth(planes, 2, "channels_first")]
+rgb = x[..., :3]
+for colours, options in ((ops.sigmoid(rgb), {}), (rgb * 1e-7, {}), (ops.round(rgb), {}), (planes[:, :3], first)):
+    for turned in (ops.image.rgb_to_hsv, ops.image.hsv_to_rgb, ops.image.rgb_to_grayscale):
+        made.append(turned(colours, **options))
+turned = np.array([[0.9, -0.3, 1.2, 0.25, 1.1, -2.0, 0, 0], [1, 0, 2, 0, 1, -1, 0, 0]], np.float32)
+spots = rng.normal(size=(2, 3, 5)).astype("float32") * 6
+for mode in ("constant", "nearest", "reflect", "mirror"):
+    made += [ops.image.map_coordinates(q[0, 0], spots, order, mode) for order in (0, 1)]
+    if mode != "mirror":
+        made.append(ops.image.affine_transform(x, turned, fill_mode=mode, fill_value=0.5))
+line, other = x[..., 0], planes[:, :, 0]
+made += [*ops.fft((line, line * 2.0)), *ops.ifft2((line, line)), *ops.rfft(line, 12), ops.irfft((other, other), 11)]
+made += [*ops.stft(line, 5, 2, 6), *ops.stft(line[:, 0], 4, 2, 6, None, center=False), *ops.stft(line, 8, 3, 8, "hamming")]
+made += [ops.istft((other, other), 9, 3, 10), ops.istft((other, other), 10, 3, 10), ops.istft((other, other), 10, 4, 10, length=30)]
+shapes = ((2, 8, 9, 4), (2, 7, 4, 6), (2, 8, 4, 6))
+for report in probe.sweep(keras.Model([x, q, planes], made), [rng.normal(size=one).astype("float32") for one in shapes]):
     assert report.verdict == "agree" and len(report.outputs) == 3, str(report)
 
 

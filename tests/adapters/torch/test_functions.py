@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from probe.adapters.torch.functions import functions
 from torch import nn
 
 import probe
@@ -16,6 +17,20 @@ ROWS = torch.from_numpy(RNG.normal(size=(6, 5)).astype(np.float32))
 AT = torch.tensor([2, 0, 1, 2])
 MASK = Y > 0
 KERNEL = torch.from_numpy(RNG.normal(size=(5, 3, 2, 3)).astype(np.float32))
+FORM = torch.from_numpy(RNG.normal(size=(5, 6, 6)).astype(np.float32))
+GRID, DEEP = (torch.from_numpy(RNG.uniform(-1.3, 1.3, size).astype(np.float32)) for size in ((2, 3, 5, 2), (2, 2, 3, 1, 3)))
+
+
+def attended(x, weights=False, mask=None):
+    """F.multi_head_attention_forward with two heads, queries before the batch."""
+    x, size, form = x[0], 6, FORM.to(x.dtype)
+    return F.multi_head_attention_forward(
+        *(x, x, x, size, 2, form[:3].reshape(18, 6), form[3, :3].reshape(18), None, None, False, 0.0, form[4], form[0, 0]),
+        need_weights=weights,
+        attn_mask=mask,
+    )
+
+
 CASES = {
     "add": [
         lambda x: x + Y,
@@ -70,11 +85,10 @@ CASES = {
         lambda x: x.masked_fill(MASK, -1e9),
         lambda x: x.masked_fill(MASK, float("-inf")),
     ],
-    "not": [lambda x: ~(x > 0), lambda x: torch.logical_not(x > 1)],
-    "and": [lambda x: (x > 0) & MASK],
+    "not": [lambda x: ~(x > 0), lambda x: torch.logical_not(x > 1), lambda x: F.relu(x).logical_not(), lambda x: F.relu(x).logical_not_()],
+    "and": [lambda x: (x > 0) & MASK, lambda x: torch.logical_and(F.relu(x), Y.relu())],
     "or": [lambda x: torch.logical_or(x > 1, x < -1)],
     "cast": [lambda x: (x > 0).float(), lambda x: x.long(), lambda x: x.to(torch.float16), lambda x: x.bfloat16()],
-    "abs": [lambda x: x.abs(), abs],
     "neg": [lambda x: -x],
     "exp": [torch.exp],
     "log": [lambda x: x.abs().log()],
@@ -100,7 +114,10 @@ CASES = {
         lambda x: F.batch_norm(x, Y.mean((0, 2, 3)), Y.var((0, 2, 3))),
         lambda x: F.batch_norm(x, None, None, training=True),
     ],
-    "maxpool": [lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)],
+    "maxpool": [
+        *(lambda x: F.max_pool2d(x, 2, return_indices=True)[1], lambda x: F.max_pool1d_with_indices(x[0], 3, 2)[0]),
+        *(lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)),
+    ],
     "averagepool": [lambda x: F.avg_pool2d(x, 2), lambda x: F.avg_pool2d(x, (3, 2), 1, (1, 0), False, False)],
     "globalaveragepool": [lambda x: F.adaptive_avg_pool2d(x, (2, 3))],
     "globalmaxpool": [lambda x: F.adaptive_max_pool2d(x, 1)],
@@ -109,6 +126,45 @@ CASES = {
         *(lambda x: F.interpolate(x, scale_factor=2), lambda x: F.interpolate(x, size=(3, 9), mode="bilinear", align_corners=False)),
         *(lambda x: F.interpolate(x, (2, 3), mode="bicubic", antialias=True), lambda x: F.interpolate(x, (7, 5), mode="area")),
     ],
+    "gridsample": [
+        *(lambda x: F.grid_sample(x, GRID, align_corners=True), lambda x: F.grid_sample(x, GRID, "nearest", "border", False)),
+        *(
+            lambda x: F.grid_sample(x, GRID, "bicubic", "reflection", False),
+            lambda x: F.grid_sample(x[:, :, None], DEEP, "bilinear", "reflection", False),
+        ),
+        lambda x: F.grid_sample(x, F.affine_grid(x[:, 0, :2, :3], (2, 3, 5, 4), align_corners=False), align_corners=False),
+        lambda x: F.grid_sample(
+            x, F.affine_grid(x[:, 0, :2, :3] * 0 + torch.eye(2, 3, dtype=x.dtype), x.shape, align_corners=True), align_corners=True
+        ),
+        lambda x: torch.grid_sampler(x, GRID, 0, 2, True),
+    ],
+    "cosinesimilarity": [lambda x: F.cosine_similarity(x, Y, 3), lambda x: F.cosine_similarity(x, Y[:, :1], dim=1, eps=0.1)],
+    "pairwisedistance": [
+        *(lambda x: F.pairwise_distance(x, Y), lambda x: F.pairwise_distance(x, Y, 1.0, keepdim=True)),
+        *(lambda x: F.pdist(x[0, 0]), lambda x: F.pdist(x[0, 0], 1.0)),
+    ],
+    "instancenormalization": [
+        *(lambda x: F.instance_norm(x), lambda x: F.instance_norm(x[:, :, 0], eps=0.1, weight=Y[0, :, 0, 0])),
+        lambda x: F.instance_norm(x, Y.mean((0, 2, 3)), Y.var((0, 2, 3)), use_input_stats=False),
+    ],
+    "embeddingbag": [
+        *(lambda x: F.embedding_bag(x.argmax(3)[:, 0], ROWS), lambda x: F.embedding_bag(x.argmax(3)[:, 0], ROWS, mode="sum")),
+        lambda x: F.embedding_bag(x.argmax(3).flatten(), ROWS, torch.tensor([0, 3, 10]), mode="max"),
+    ],
+    "maxunpool": [lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)],
+    "identity": [
+        *(lambda x: torch.fft.fft(torch.fft.fft(x), dim=-2).real, lambda x: (torch.fft.rfft(x)[..., :2] + 2.5).reshape(2, -1).real),
+        lambda x: torch.fft.ifft(torch.fft.fft(x, n=5, dim=1), norm="forward").real,
+    ],
+    "imag": [lambda x: (torch.complex(x, 2 * x) - x).permute(0, 2, 3, 1).imag, lambda x: (torch.fft.fft(x) * torch.fft.fft(Y)).imag],
+    "abs": [lambda x: x.abs(), abs, lambda x: torch.fft.rfft2(x, norm="ortho").abs()],
+    "view_as_real": [
+        *(lambda x: torch.view_as_real(torch.fft.fftn(x, dim=(1, 3))), lambda x: torch.view_as_real(1.0 - torch.fft.fft(x) * -1.0)),
+        lambda x: torch.view_as_real(torch.einsum("bchw,bchv->bcwv", torch.fft.fft(x), torch.fft.fft(Y))),
+    ],
+    "fft_irfft": [lambda x: torch.fft.irfft(torch.fft.rfft(x, n=9), n=9), lambda x: torch.fft.irfft(torch.fft.rfft(x))],
+    "fft_irfft2": [lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * MASK[..., :4], s=(4, 6))],
+    "fft_irfftn": [lambda x: torch.fft.irfftn(torch.fft.rfftn(x), norm="ortho")],
     "depthtospace": [lambda x: F.pixel_shuffle(x.reshape(1, 12, 2, 6), 2)],
     "reshape": [
         *(lambda x: x.view(2, -1), lambda x: torch.flatten(x, 1), lambda x: x[:, :, :1].squeeze(2), lambda x: x.unsqueeze(1)),
@@ -151,10 +207,19 @@ CASES = {
     ],
     "scatternd": [lambda x: x.index_add(1, AT[:3], Y)],
     "matmul": [lambda x: x @ ROWS, lambda x: torch.bmm(x[0], x[0].mT), lambda x: x.matmul(Y.mT), lambda x: x[0, 0, 0] @ x[0, 0, 1]],
-    "einsum": [lambda x: torch.einsum("bchw,bcw->bch", x, x[:, :, 0]), lambda x: torch.einsum("bchw->bwc", x)],
+    "einsum": [
+        lambda x: torch.einsum("bchw,bcw->bch", x, x[:, :, 0]),
+        lambda x: torch.einsum("bchw->bwc", x),
+        lambda x: F.bilinear(x, Y, FORM),
+    ],
     "gemm": [lambda x: F.linear(x, ROWS.T), lambda x: torch.addmm(ROWS[0], x[0, 0], ROWS)],
-    "conv": [lambda x: F.conv2d(x, KERNEL, padding=1), lambda x: F.conv2d(x, KERNEL, KERNEL[:, 0, 0, 0], 2, "valid")],
+    "conv": [
+        lambda x: torch.conv_tbc(x[0], FORM[:3], FORM[0, 0], 1),
+        lambda x: F.conv2d(x, KERNEL, padding=1),
+        lambda x: F.conv2d(x, KERNEL, KERNEL[:, 0, 0, 0], 2, "valid"),
+    ],
     "attention": [
+        *(lambda x: attended(x)[0], lambda x: attended(x, True)[1], lambda x: attended(x, True, torch.eye(3) < 1)[0]),
         *(lambda x: F.scaled_dot_product_attention(x, Y, x), lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True)),
         lambda x: F.scaled_dot_product_attention(x, x, Y, attn_mask=torch.eye(4) > -1, scale=0.3),
     ],
@@ -169,6 +234,21 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.function(x)
+
+
+LEFT_OUT = {
+    *("fractional_max_pool2d", "fractional_max_pool3d", "gumbel_softmax"),  # they draw at random
+    *("grouped_mm", "scaled_grouped_mm", "scaled_mm"),  # for GPUs
+}
+
+
+def test_every_function_of_torch_nn_functional_is_described_or_left_out():
+    homes = ("torch.nn.functional", "torch._C._nn", "torch")
+    held = {name: value for name, value in vars(F).items() if not name.startswith("_") and not isinstance(value, type)}
+    public = {name for name, value in held.items() if getattr(value, "__module__", "") in homes}
+    losses = {name for name in public if name.endswith(("_loss", "_entropy", "_with_logits", "kl_div"))}
+    of_random_places = {f"{name}_with_indices" for name in LEFT_OUT}
+    assert public - losses - set(functions()) - LEFT_OUT - of_random_places - {"assert_int_or_pair"} == set()
 
 
 @pytest.mark.parametrize(("function", "name"), ALL)
@@ -190,10 +270,10 @@ def test_described_function(function, name):
 @pytest.mark.parametrize(("function", "name"), [case for case in ALL if case.values[1] not in ("cast", "conv", "gemm", "gelu")])
 def test_in_float64_to_near_machine_precision(function, name):
     """A wrong formula cannot pass."""
-    doubles = {id(one): one.double() for one in (Y, ROWS, KERNEL)}
     spaces = {key: value for key, value in function.__globals__.items()} if hasattr(function, "__globals__") else None
     if spaces is not None:
-        spaces.update(Y=doubles[id(Y)], ROWS=doubles[id(ROWS)], KERNEL=doubles[id(KERNEL)])
+        names = {"Y": Y, "ROWS": ROWS, "KERNEL": KERNEL, "GRID": GRID, "DEEP": DEEP, "FORM": FORM}
+        spaces.update({key: one.double() for key, one in names.items()})
         function = type(function)(function.__code__, spaces, None, function.__defaults__, function.__closure__)
     net = Net(function).eval()
     net.register_buffer("kind", torch.zeros(1, dtype=torch.float64))

@@ -35,3 +35,9 @@ def test_net(name):
     reports = list(probe.sweep(build(name), x))
     assert len(reports) > 60 and all(one.ok for one in reports), "\n".join(str(one) for one in reports if not one.ok)
     assert not [one.layer for one in reports if one.missing]
+
+
+def test_statistics_as_initialised_leave_gates_next_to_constant_and_checked():
+    torch.manual_seed(0)
+    reports = list(probe.sweep(torchvision.models.mobilenet_v3_small(weights=None).eval(), np.ones((1, 3, 32, 32), np.float32)))
+    assert all(one.ok for one in reports), "\n".join(str(one) for one in reports if not one.ok)

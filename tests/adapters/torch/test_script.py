@@ -192,3 +192,102 @@ def test_a_fault_in_a_compiled_module_is_seen(block):
         compiled.norm.running_mean[1] += 0.1
     report = probe.check(compiled, "norm/batchnormalization", X, expected=expected)
     assert report.verdict == "diverge" and "yours is the odd one out" in report.sentence
+
+
+class Encoder(nn.Module):
+    """PyTorch fuses every layer at inference; with ``nested`` it packs samples of different lengths."""
+
+    def __init__(self, nested=False, **options):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, **options)
+        self.inside = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8), enable_nested_tensor=nested)
+
+    def forward(self, x, mask: torch.Tensor | None = None, padding: torch.Tensor | None = None):
+        return self.inside(x, mask=mask, src_key_padding_mask=padding)
+
+
+class Attending(nn.Module):
+    def __init__(self, mean, weights):
+        super().__init__()
+        self.inside, self.mean, self.weights = nn.MultiheadAttention(8, 2, batch_first=True), mean, weights
+
+    def forward(self, x, mask: torch.Tensor):
+        return self.inside(x, x, x, attn_mask=mask, need_weights=self.weights, average_attn_weights=self.mean)
+
+
+def _random(module):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for one in module.parameters():
+            one.normal_(std=0.4)
+    return module.eval()
+
+
+SEQUENCES = np.random.default_rng(1).normal(size=(3, 5, 8)).astype(np.float32)
+CAUSAL = np.triu(np.ones((5, 5), bool), 1)
+PADDING = np.arange(5) >= np.array([[5], [2], [4]])
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True", "ignore:The PyTorch API of nested tensors", "ignore:Converting mask")
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ({}, [SEQUENCES]),
+        ({"norm_first": True}, [SEQUENCES, CAUSAL]),
+        ({"activation": "gelu"}, [SEQUENCES, CAUSAL, PADDING]),
+        ({"layer_norm_eps": 1e-3}, [SEQUENCES, np.where(CAUSAL, np.float32(-np.inf), np.float32(0))]),
+        ({"nested": True}, [SEQUENCES, np.zeros((5, 5), bool), PADDING]),
+    ],
+)
+def test_an_encoder_that_pytorch_fuses(options, given):
+    module = _random(Encoder(**options))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = torch.jit.script(module)
+        reports = list(probe.sweep(compiled, given))
+        plain = compiled(*map(torch.from_numpy, given))
+    assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+    fused = [one for one in reports if one.layer.endswith("/encoderlayer")]
+    assert [one.layer for one in fused] == [f"inside.layers.{at}/encoderlayer" for at in range(2)]
+    assert {"self_attn.in_proj_weight", "linear1.weight", "norm2.bias"} <= set(fused[0].weights)
+    np.testing.assert_array_equal(reports[-1].outputs["framework"], plain.numpy())
+    assert probe.check(compiled, fused[0].layer, given, expected=fused[0].outputs["numpy"] * 1.01).verdict == "diverge"
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True", "ignore:The PyTorch API of nested tensors", "ignore:Converting mask")
+def test_samples_of_their_own_lengths_are_shown_with_zeros_behind():
+    class Padded(Encoder):
+        def forward(self, x, padding: torch.Tensor):
+            return self.inside(x, src_key_padding_mask=padding)
+
+    with torch.no_grad():
+        reports = list(probe.sweep(script(_random(Padded(nested=True))), [SEQUENCES[1:], PADDING[1:]]))
+    assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+    nested, first, *_, back, _ = reports[-5:]
+    assert (nested.layer, back.layer) == ("inside/nested", "inside/pad")
+    assert first.outputs["framework"].shape == (2, 4, 8) and not first.outputs["framework"][0, 2:].any()
+    assert back.outputs["framework"].shape == (2, 5, 8)
+
+
+@pytest.mark.parametrize(("mean", "weights"), [(True, True), (False, True), (True, False)])
+def test_an_attention_that_pytorch_fuses(mean, weights):
+    module = _random(Attending(mean, weights))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reports = list(probe.sweep(torch.jit.script(module), [SEQUENCES, CAUSAL]))
+    assert reports[-1].layer == "inside/attention" and all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+    with torch.no_grad():
+        output, shares = module(torch.from_numpy(SEQUENCES), torch.from_numpy(CAUSAL))
+    found = reports[-1].outputs["numpy"]
+    np.testing.assert_allclose(found[0] if weights else found, output.numpy(), rtol=1e-4, atol=1e-5)
+    if weights:
+        np.testing.assert_allclose(found[1], shares.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_code_that_asks_for_the_dtype():
+    class Asking(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.dtype == torch.float32 else x + 1
+
+    (only,) = probe.sweep(script(Asking()), V)
+    assert only.layer == "/mul" and only.ok

@@ -1,0 +1,67 @@
+"""Sampling at computed coordinates against PyTorch's grid_sample, and ONNX Runtime's."""
+
+import numpy as np
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe import ops
+from probe.rounding import precision_of
+
+NAMES = {"linear": "bilinear", "nearest": "nearest", "cubic": "bicubic"}
+
+
+@given(st.sampled_from(sorted(NAMES)), st.sampled_from(["zeros", "border", "reflection"]), st.booleans(), st.integers(2, 3), st.data())
+def test_against_pytorch(agrees, mode, padding, align, rank, data):
+    rank = 2 if mode == "cubic" else rank
+    sizes = st.lists(st.integers(1, 5), min_size=rank, max_size=rank)
+    space, out = data.draw(sizes), data.draw(sizes)
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x = rng.normal(size=(2, 3, *space)).astype(np.float32)
+    grid = rng.uniform(-2.5, 2.5, (2, *out, rank)).astype(np.float32)
+    if mode != "nearest" and data.draw(st.booleans()):
+        grid = np.round(grid * 4) / 4  # on elements, and between them
+    agrees(ops.GridSample(mode, padding, align), [x, grid], lambda x, grid: F.grid_sample(x, grid, NAMES[mode], padding, align))
+
+
+@given(st.sampled_from(["linear", "nearest"]), st.sampled_from([0.0, 2.5]), st.integers(0, 99))
+def test_places_in_elements(agrees, mode, fill, seed):
+    rng = np.random.default_rng(seed)
+    x, places = rng.normal(size=(2, 3, 4, 6)).astype(np.float32), rng.uniform(-2, 7, (2, 5, 3, 2)).astype(np.float32)
+    sizes = np.array([6, 4])
+
+    def reference(x, places):
+        grid = (places * 2 + 1) / places.new_tensor(sizes) - 1
+        return F.grid_sample(x - fill, grid, NAMES[mode], "zeros", False) + fill
+
+    agrees(ops.GridSample(mode, pixels=True, fill=fill), [x, places], reference)
+
+
+def test_a_place_that_is_off_moves_the_output_by_the_step_between_neighbours():
+    x = np.arange(6.0)[None, None, None]
+    places = np.array([[[[2.5, 0.0]]]])
+    op = ops.GridSample(pixels=True)
+    (allowed,) = op.allowance((x, places), (None, np.full(places.shape, 0.25)), op.run(x, places), precision_of("float32"))
+    assert 0.25 < allowed.item() < 0.26 + 2.5 * 0.25  # beyond the image's only row lie zeros
+    nearest = ops.GridSample("nearest", pixels=True)
+    given = x, np.array([[[[2.4999999, 0.0]]]])
+    (allowed,) = nearest.allowance(given, (None, None), nearest.run(*given), precision_of("float32"))
+    assert allowed.item() >= 1, "the nearest may be the next"
+
+
+def test_reach_and_account():
+    rng = np.random.default_rng(0)
+    x, grid = rng.normal(size=(2, 3, 4, 5)), rng.uniform(-0.9, 0.9, (2, 3, 2, 2))
+    for mode in NAMES:
+        op = ops.GridSample(mode, "border")
+        (y,) = op.run(x, grid)
+        at = (1, 2, 0, 1)
+        mask = np.zeros(y.shape, bool)
+        mask[at] = True
+        seen, places = op.reach(mask, (x, grid))
+        assert places.sum() == 2 and places[1, 0, 1].all()
+        changed = np.where(seen, x, rng.normal(size=x.shape))
+        assert op.run(changed, grid)[0][at] == y[at]
+        (terms,) = op.account((x, grid), (y,), at).terms
+        total = sum(terms.factor.value[k[0]] * x[tuple(row)] for row, k in zip(terms.where, terms.factor_where, strict=True))
+        np.testing.assert_allclose(total, y[at], rtol=1e-12)
