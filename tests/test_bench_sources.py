@@ -103,7 +103,7 @@ SOURCES = {
     "brevitas": (of_brevitas(weight_bit_width=5, bias_quant="Int8BiasPerTensorFloatInternalScaling"), {"weight": 5, "bias": 8}),
     "brevitas shifted": (of_brevitas(weight_quant="ShiftedUint8WeightPerChannelFloat"), {"weight": 8}),
     "brevitas ternary": (of_brevitas(weight_quant="SignedTernaryWeightPerTensorConst"), {"weight": 2}),
-    "brevitas binary": (of_brevitas(weight_quant="SignedBinaryWeightPerTensorConst"), {"weight": None}),
+    "brevitas binary": (of_brevitas(weight_quant="SignedBinaryWeightPerTensorConst"), {"weight": 1}),
     "torchao int8": (of_torchao(lambda ao: ao.Int8WeightOnlyConfig()), {"weight": 8}),
     "torchao int3": (of_torchao(lambda ao: ao.IntxWeightOnlyConfig(weight_dtype=torch.int3, granularity=ao.PerGroup(4))), {"weight": 3}),
     "pruned": (of_pruning, {"weight": None}),
@@ -160,9 +160,12 @@ def test_what_a_test_bench_reads_is_the_effective_weight(source, tmp_path):
             integers, scale, zero = (held[f"{kind}:{part}"] for kind in ("integer", "scale", "zero_point"))
             assert held[f"bits:{part}"] == bits and integers.dtype.kind == "i"
             signed = report.weights[part].grid.signed
-            assert integers.min() >= (-(2 ** (bits - 1)) if signed else 0) and integers.max() < 2 ** (bits - 1 if signed else bits)
+            low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+            low, high = (-1, 1) if signed and bits == 1 else (low, high)
+            assert low <= integers.min() and integers.max() <= high
+            told = "signs of 1 bit (-1 or 1)" if bits == 1 else f"{'' if signed else 'un'}signed {bits}-bit integers"
+            assert f"{told}, value = " in words
             np.testing.assert_allclose((integers - zero) * scale, effective, rtol=1e-6, atol=0)
-            assert f"{'' if signed else 'un'}signed {bits}-bit integers, value = " in words
             for given in (tables, texts):
                 np.testing.assert_array_equal(given[part].reshape(effective.shape), integers)
                 np.testing.assert_array_equal(given[f"{part}_scale"].reshape(np.shape(scale)).astype(scale.dtype), scale)

@@ -142,6 +142,8 @@ def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) ->
             ends = f"{op.levels} levels"
     words = f"quantised to {ends}, {_range('scale', op.size)}"
     grid = None
+    if isinstance(op, ops.SignQuantize) and np.all(op.size):
+        grid = Grid(np.asarray(op.size, np.float64), op.levels - 1, True)
     if isinstance(op, ops.FloatQuantize):
         words += f": {int(op.clipped(weight.effective).sum())} values clipped"
     if isinstance(op, ops.IntQuantize):
