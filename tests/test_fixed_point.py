@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import faults
+import keras
 import numpy as np
 import pytest
 
@@ -82,3 +83,15 @@ def test_what_the_c_code_does_is_named(compiled, trained, options, slug, words, 
     assert finding.left <= 1
     for word in words:
         assert word in finding.claim
+
+
+def test_an_einsum_without_a_bias_on_a_grid():
+    """Its op has a weight and no bias, unlike the other sums."""
+    layer = keras.layers.EinsumDense("abc,bcd->abd", (4, 5), name="l")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    layer.build(x.shape)
+    layer.set_weights([rng.normal(size=(4, 3, 5)).astype(np.float32)])
+    mine = np.floor(np.asarray(layer(x)) * 64) / 64
+    found = probe.check(layer, "l", x, expected=mine)
+    assert found.findings[0].slug == "fixed-point" and "6 fraction bits, rounded down" in found.findings[0].claim, str(found)

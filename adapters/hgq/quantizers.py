@@ -82,7 +82,8 @@ def quantized(weight: Weight, quantizer: Any, off: np.ndarray | None = None, the
     if undecided.any():
         asked = quantizer(given) if theirs is None else theirs()
         value = np.where(undecided, keras.ops.convert_to_numpy(asked), value)
-    return replace(weight, effective=value, steps=(*weight.steps, _words(chain, quantizer, given)), grid=_grid(chain, value))
+    parts = {**weight.parts, f"{weight.name} before its quantizer": given} if weight.steps else weight.parts  # what is folded
+    return replace(weight, effective=value, steps=(*weight.steps, _words(chain, quantizer, given)), parts=parts, grid=_grid(chain, value))
 
 
 def _grid(chain: Sequence[ops.Op], value: np.ndarray) -> Grid | None:

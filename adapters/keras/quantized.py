@@ -87,7 +87,10 @@ def _beside(layer: Any, call: Call, name: str, used: _Used, plain: Callable[[Any
     (product,) = steps.include(main.steps, x)
     (low_rank,) = steps.include(plain(bare, _reading(call, _Used(first))).steps, Ref(-1))
     low_rank = steps.put(ops.MatMul(second, None), low_rank)
-    y = steps.put(ops.Add(), product, steps.put(ops.Affine(gain=float(layer.lora_alpha / layer.lora_rank), offset=0.0), low_rank))
+    factor = float(layer.lora_alpha / layer.lora_rank)
+    words = f"{factor:g} (lora_alpha / lora_rank) times x lora_{name}_a lora_{name}_b"
+    low_rank = steps.put(ops.Affine(gain=factor, offset=0.0), low_rank)
+    y = steps.put(ops.Beside(weight=name, words=words), product, low_rank)
     bias = call.weight("bias", getattr(layer, "bias", None))
     y = y if bias is None else steps.put(ops.AddConstant(bias), y)
     activation = activation_steps(getattr(layer, "activation", None), call, len(call.shape))
@@ -154,7 +157,12 @@ def _divided(name: str, stored: np.ndarray, integers: np.ndarray, scale: np.ndar
     told = f"{scale.min():g}" if scale.size and scale.min() == scale.max() else f"{scale.min():g} to {scale.max():g}"
     words = f"int{bits} divided by {name}_scale ({told})"
     grid = Grid((1 / around.astype(np.float64)), bits)
-    return Weight(name, stored, effective, (words,), {f"{name}_scale": scale}, grid=grid)
+    return Weight(name, stored, effective, (words,), {f"{name}_scale": scale, **_unpacked(name, stored, integers)}, grid=grid)
+
+
+def _unpacked(name: str, stored: np.ndarray, integers: np.ndarray) -> dict[str, np.ndarray]:
+    """The integers as a part of a weight that is stored in another shape."""
+    return {} if stored.shape == integers.shape else {f"{name} unpacked to its integers": integers.astype(np.float32)}
 
 
 def _int4(layer: Any, call: Call, name: str) -> _Used:
@@ -183,7 +191,8 @@ def _shaped(weight: Weight, layer: Any) -> Weight:
     if grid is not None:
         scale, zero = (np.broadcast_to(part, weight.effective.shape).reshape(shape) for part in (grid.scale, grid.zero_point))
         grid = replace(grid, scale=scale, zero_point=zero)
-    return replace(weight, effective=weight.effective.reshape(shape), grid=grid)
+    parts = {key: part.reshape(shape) if part.shape == weight.effective.shape else part for key, part in weight.parts.items()}
+    return replace(weight, effective=weight.effective.reshape(shape), parts=parts, grid=grid)
 
 
 def _grouped(
@@ -192,7 +201,8 @@ def _grouped(
     """(integers - zero) * scale, by groups."""
     effective = (integers.astype(np.float32) - zero) * scale
     words = f"int{bits} less {name}_zero, times {name}_scale, in groups"
-    return Weight(name, stored, effective, (words,), parts, grid=Grid(scale.astype(np.float64), bits, bits != 8, zero.astype(np.int64)))
+    grid = Grid(scale.astype(np.float64), bits, bits != 8, zero.astype(np.int64))
+    return Weight(name, stored, effective, (words,), {**parts, **_unpacked(name, stored, integers)}, grid=grid)
 
 
 def _nibbles(packed: np.ndarray, count: int, unsigned: bool = False, axis: int = -1) -> np.ndarray:
@@ -214,8 +224,9 @@ def _calibrated(layer: Any, call: Call, name: str, bits: int) -> Weight:
     scale, zero = (array_of(getattr(layer, f"kernel_{part}"), call.namespace).astype(np.float32) for part in ("scale", "zero"))
     groups = array_of(layer.g_idx, call.namespace).astype(np.int64)
     held = _grouped(name, packed, integers, scale[:, groups], zero[:, groups], bits, {"kernel_scale": scale, "kernel_zero": zero})
-    parts = {**held.parts, "quantized_kernel": packed}
-    return _shaped(replace(held, stored=None, effective=held.effective.T, parts=parts, grid=None), layer)
+    parts = {**held.parts, "quantized_kernel": packed, "kernel unpacked to its integers": integers.T.astype(np.float32)}
+    grid = Grid(scale[:, groups].T.astype(np.float64), bits, False, zero[:, groups].T.astype(np.int64))
+    return _shaped(replace(held, stored=None, effective=held.effective.T, parts=parts, grid=grid), layer)
 
 
 def _gptq(layer: Any, call: Call, name: str) -> _Used:
@@ -232,7 +243,9 @@ def _awq(layer: Any, call: Call, name: str) -> _Used:
     scales = array_of(layer.awq_scales, call.namespace)
     words = (*weight.steps, "divided by awq_scales")
     divisor = scales.reshape(-1, *(1,) * (weight.effective.ndim - 1)) if len(scales) == len(weight.effective) else scales[:, None]
-    return _Used(replace(weight, effective=weight.effective / divisor, steps=words, parts={**weight.parts, "awq_scales": scales}))
+    parts = {**weight.parts, "awq_scales": scales, "kernel not divided by awq_scales": weight.effective}
+    grid = None if weight.grid is None else replace(weight.grid, scale=weight.grid.scale / divisor)
+    return _Used(replace(weight, effective=weight.effective / divisor, steps=words, parts=parts, grid=grid))
 
 
 def _float8(layer: Any, call: Call, name: str) -> _Used:

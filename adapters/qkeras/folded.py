@@ -70,7 +70,7 @@ def _quantized(
         return Weight(name, stored, folded, (words,), parts)
     chain = quantizer_ops(quantizer, folded.ndim, f"its folded {name} goes through")
     value, more = settled(chain, quantizer, folded, lambda: layer.get_folded_weights()[place])
-    return Weight(name, stored, value, (words, more), parts, grid=grid_of(chain, folded, value))
+    return Weight(name, stored, value, (words, more), {**parts, f"{name} before its quantizer": folded}, grid=grid_of(chain, folded, value))
 
 
 @describes("QConv2DBatchnorm")

@@ -1,7 +1,7 @@
 """Layers of Brevitas: the layer of torch.nn, with quantisers of its weight, bias, input and output around it.
 
 None of brevitas is imported. A quantiser says itself, in the call, which scale, zero point and bits it uses; its arithmetic is that
-of ``ops.IntQuantize`` and ``ops.SignQuantize``. (brevitas/nn/quant_layer.py and brevitas/proxy, 0.13.)
+of ``ops.IntQuantize``, ``ops.FloatQuantize`` and ``ops.SignQuantize``. (brevitas/nn/quant_layer.py and brevitas/proxy, 0.13.)
 """
 
 import math
@@ -23,8 +23,8 @@ __all__ = ["initialised"]
 _PLACE = "brevitas.nn"
 _ROUNDINGS = {"RoundSte": "even", "FloorSte": "floor", "CeilSte": "ceil", "RoundToZeroSte": "zero", "DPURoundSte": "up"}
 _CLAMPS = ("TensorClamp", "TensorClampSte", "InplaceTensorClampSte")
-_INTEGERS = ("RescalingIntQuant", "PrescaledRestrictIntQuant", "DecoupledRescalingIntQuant")
-Quantizer = ops.IntQuantize | ops.SignQuantize
+_INTEGERS = ("RescalingIntQuant", "PrescaledRestrictIntQuant", "DecoupledRescalingIntQuant", "DecoupledRescalingIntQuantWithInput")
+Quantizer = ops.IntQuantize | ops.FloatQuantize | ops.SignQuantize
 
 
 def initialised(root: Any) -> Iterator[Callable[[], None]]:
@@ -60,22 +60,67 @@ def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, b
         _refuse_delay(tensor_quant)
         _, scale, _, bits = tensor_quant(*given)
         return ops.SignQuantize(_array(scale), getattr(tensor_quant, "threshold", None)), int(bits), True
-    if kind not in _INTEGERS:
+    if kind not in (*_INTEGERS, "FloatQuant"):
         raise Undescribed(f"its quantiser is a {kind}, which has no description")
     if getattr(tensor_quant, "observer_only", False):
         return None, 0, True
+    if kind == "FloatQuant":
+        return _float(tensor_quant, given)
     inner = tensor_quant.decoupled_int_quant if kind.startswith("Decoupled") else tensor_quant.int_quant
     _refuse_delay(inner)
-    rounding, clamp, view = (type(part).__name__ for part in (inner.float_to_int_impl, inner.tensor_clamp_impl, inner.input_view_impl))
-    if type(inner).__name__ not in ("IntQuant", "DecoupledIntQuant") or rounding not in _ROUNDINGS:
-        raise Undescribed(f"its quantiser rounds as {type(inner).__name__} with {rounding} does, which has no description")
-    if view != "Identity" or clamp not in _CLAMPS:
-        raise Undescribed(f"its quantiser looks at its input through {view} and clips it by {clamp}, which has no description")
+    if type(inner).__name__ not in ("IntQuant", "DecoupledIntQuant"):
+        raise Undescribed(f"its quantiser rounds as {type(inner).__name__} does, which has no description")
+    rounding = _rounding(inner, inner.tensor_clamp_impl)
+    around = _in_groups(inner.input_view_impl, given)
     _, scale, zero, bits, *before = tensor_quant(*given)
     low, high = (int(limit(bits)) for limit in (inner.min_int, inner.max_int))
-    divided = (_array(before[0]), _array(before[1])) if before else None
-    op = ops.IntQuantize(_array(scale), _array(zero), low, high, _ROUNDINGS[rounding], divided)
+    divided = (around(before[0]), around(before[1])) if before else None
+    op = ops.IntQuantize(around(scale), around(zero), low, high, rounding, divided)
     return op, round(float(bits)), bool(inner.signed)
+
+
+def _float(tensor_quant: Any, given: tuple[Any, ...]) -> tuple[Quantizer, int, bool]:
+    """The same for one to small floats."""
+    clamp = tensor_quant.float_clamp_impl
+    if _rounding(tensor_quant, clamp.tensor_clamp_impl) != "even":
+        raise Undescribed("its quantiser to floats does not round to the nearest one")  # where steps change, logarithms would decide
+    if not clamp.saturating:
+        raise Undescribed("its quantiser takes what is beyond its floats to infinity or NaN, which has no description")
+    around = _in_groups(tensor_quant.input_view_impl, given)
+    _, scale, _, exponent, mantissa, bias, *_ = tensor_quant(*given)
+    largest = tensor_quant.compute_max_mantissa(mantissa) * 2 ** (2**exponent - 1 - bias)
+    available = clamp.max_available_float
+    high = min(float(largest), float("inf") if available is None else float(available()))
+    lowest = 1 - round(float(bias)) - round(float(mantissa))
+    op = ops.FloatQuantize(around(scale), round(float(mantissa)), lowest, -high if tensor_quant.signed else 0.0, high)
+    return op, round(float(exponent + mantissa)) + bool(tensor_quant.signed), bool(tensor_quant.signed)
+
+
+def _rounding(quant: Any, clamp: Any) -> str:
+    rounding, clamped = type(quant.float_to_int_impl).__name__, type(clamp).__name__
+    if rounding not in _ROUNDINGS or clamped not in _CLAMPS:
+        raise Undescribed(f"its quantiser rounds with {rounding} and clips by {clamped}, which has no description")
+    return _ROUNDINGS[rounding]
+
+
+def _in_groups(view: Any, given: tuple[Any, ...]) -> Callable[[Any], np.ndarray]:
+    """What brings a scale to the layout of what is quantised: one for each group of neighbours is repeated for each of them."""
+    kind = type(view).__name__
+    if kind == "Identity":
+        return _array
+    if kind != "OverSubChannelBlockView":
+        raise Undescribed(f"its quantiser looks at its input through {kind}, which has no description")
+    shape, axis = tuple(given[0].shape), view.group_dim % given[0].ndim
+
+    def repeated(scale: Any) -> np.ndarray:
+        values = _array(scale)
+        if values.ndim <= len(shape):
+            return values
+        whole = np.broadcast_to(values, tuple(view.expanded_groupwise_shape))
+        flat = whole.reshape(*whole.shape[:axis], -1, *whole.shape[axis + 2 :])
+        return flat.take(range(shape[axis]), axis=axis)
+
+    return repeated
 
 
 def _refuse_delay(quant: Any) -> None:
@@ -88,9 +133,19 @@ def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) ->
     if op is None:
         return weight
     (effective,) = op.run(weight.effective)
-    ends = f"{'' if signed else 'u'}int{bits} from {op.low} to {op.high}" if isinstance(op, ops.IntQuantize) else f"{op.levels} levels"
+    match op:
+        case ops.IntQuantize():
+            ends = f"{'' if signed else 'u'}int{bits} from {op.low} to {op.high}"
+        case ops.FloatQuantize():
+            ends = f"float{bits} with {op.mantissa} mantissa bits from {op.low:g} to {op.high:g}"
+        case _:
+            ends = f"{op.levels} levels"
     words = f"quantised to {ends}, {_range('scale', op.size)}"
     grid = None
+    if isinstance(op, ops.SignQuantize) and np.all(op.size):
+        grid = Grid(np.asarray(op.size, np.float64), op.levels - 1, True)
+    if isinstance(op, ops.FloatQuantize):
+        words += f": {int(op.clipped(weight.effective).sum())} values clipped"
     if isinstance(op, ops.IntQuantize):
         zero = np.asarray(op.zero_point)
         words += f", {_range('zero point', zero)}" if zero.any() else ""
@@ -188,9 +243,12 @@ def _weight(module: Any, call: Call) -> tuple[Weight, np.ndarray | None]:
         if hasattr(module, "weight_orig"):
             raise Undescribed("it takes weight_orig in place of its weight")
         return weight, None
-    if proxy.requires_quant_input:
-        raise Undescribed("the quantiser of its weight looks at the input too (accumulator-aware quantisation)")
-    op, bits, signed = _quantizer(proxy.tensor_quant, module.weight)
+    given: tuple[Any, ...] = (module.weight,)
+    if proxy.requires_quant_input:  # accumulator-aware quantisation
+        if not module.input_quant.is_quant_enabled:
+            raise Undescribed("the quantiser of its weight looks at the bits of an input that is quantised elsewhere")
+        given = (module.weight, module.input_quant.bit_width(), module.input_quant.is_signed)
+    op, bits, signed = _quantizer(proxy.tensor_quant, *given)
     return _quantised(weight, op, bits, signed), None if op is None else np.asarray(op.size)
 
 

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from .brevitas import initialised
 from .description import Call, describe, opaque
 from .expectation import mismatch
 from .export import Called, alone
-from .peft import remerged
+from .peft import merging, remerged, written
 from .script import Script, is_script, kind_of, within
 
 __all__ = ["watch"]
@@ -93,8 +93,10 @@ class _Watcher:
     calls: int = 0
     before: dict[str, np.ndarray] = field(default_factory=dict)
     """Parameters that the call itself changes, as they were."""
+    inside: dict[str, np.ndarray] = field(default_factory=dict)
+    """The same as a layer within met them, which they were changed for."""
     raised: Exception | None = None
-    begun: list[tuple[list[np.ndarray], list[torch.Tensor], _Given, ExitStack]] = field(default_factory=list)
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[np.ndarray | None, ...], ExitStack]] = field(default_factory=list)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -103,6 +105,9 @@ class _Watcher:
             self.module.register_forward_pre_hook(self._enter, with_kwargs=True),
             self.module.register_forward_hook(self._leave, with_kwargs=True),
         ]
+        within = merging(self.module)
+        if within is not None:
+            handles.append(within.register_forward_pre_hook(self._met))
         try:
             yield
         finally:
@@ -110,6 +115,14 @@ class _Watcher:
                 handle.remove()
             for *_, cache in self.begun:
                 cache.close()
+
+    def _copies(self) -> dict[str, np.ndarray]:
+        """What the call writes to."""
+        return {name: copied(_member(self.module, name)) for name in written(self.module)}
+
+    def _met(self, module: torch.nn.Module, args: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            self.inside = self._copies()
 
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         with torch._C.DisableTorchFunction():  # what is done here is no call of the model's
@@ -121,17 +134,18 @@ class _Watcher:
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is what the call used.
             cache.enter_context(parametrize.cached())
-        arguments = _Given(_named(module, args, kwargs), scales_in((args, kwargs)))
-        if getattr(module, "max_norm", None) is not None:
-            self.before = {"weight": copied(module.get_parameter("weight"))}  # An embedding with it scales its rows in place.
-        self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], arguments, cache))
+        self.before = self._copies()
+        scales = scales_in((args, kwargs))
+        self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], scales, cache))
 
     def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         with torch._C.DisableTorchFunction():
-            return self._end(output)
+            return self._end(output, _named(module, args, kwargs))
 
-    def _end(self, output: Any) -> Any:
-        inputs, given, arguments, cache = self.begun.pop()
+    def _end(self, output: Any, named: Mapping[str, Any]) -> Any:
+        # The arguments are those after the call: hooks made during the pass, as PEFT's for `adapter_names`, add some after ours.
+        inputs, given, scales, cache = self.begun.pop()
+        arguments = _Given(named, scales)
         try:
             with cache:
                 capture = self._capture(inputs, given, arguments, tensors_in(output))
@@ -171,7 +185,9 @@ class _Watcher:
 
     def _read(self, name: str) -> Weight | None:
         found, before = weight_of(self.module, name), self.before.get(name)
-        return found if found is None or before is None else replace(found, stored=before, effective=before)
+        if found is None or before is None:
+            return found
+        return Weight(name, before, self.inside.get(name, before), parts=found.parts)
 
     def _describe(
         self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: _Given, outputs: list[torch.Tensor]
@@ -193,6 +209,13 @@ class _Watcher:
         except Undescribed as error:
             return None, str(error)
         return description, ""
+
+
+def _member(module: torch.nn.Module, name: str) -> torch.Tensor:
+    """A tensor by its dotted name, also where it is no parameter (or not now)."""
+    inside, _, last = name.rpartition(".")
+    found: torch.Tensor = getattr(module.get_submodule(inside), last)
+    return found
 
 
 def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:

@@ -8,17 +8,18 @@ from probe.ops import Embedding, EmbeddingBag
 
 from .description import Call, chain, describes
 
-__all__ = ["bag", "embedding"]
+__all__ = ["bag", "embedding", "limit"]
 
 
-def _limit(module: Any) -> dict[str, Any]:
+def limit(module: Any) -> dict[str, Any]:
+    """What an embedding's rows are scaled to before they are taken."""
     return {"max_norm": None if module.max_norm is None else float(module.max_norm), "norm_type": float(module.norm_type)}
 
 
 @describes("Embedding")
 def embedding(module: Any, call: Call) -> Description:
     """A row of the weight for each index; ``padding_idx`` only says which row training leaves alone."""
-    return chain(Embedding(table=call.required("weight"), **_limit(module)))
+    return chain(Embedding(table=call.required("weight"), **limit(module)))
 
 
 @describes("EmbeddingBag", several=True)
@@ -30,7 +31,7 @@ def bag(module: Any, call: Call) -> Description:
         raise Undescribed("indices on one axis without offsets")
     op = EmbeddingBag(
         table=call.required("weight"),
-        **_limit(module),
+        **limit(module),
         mode=module.mode,
         offsets=offsets is not None,
         weighted=factors is not None,

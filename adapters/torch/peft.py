@@ -4,6 +4,7 @@ None of peft is imported. The weight that is shown is the merged one, also where
 ``ByParts`` then holds what rounding does on that way. (peft/tuners/lora/layer.py and dora.py, 0.21.)
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,11 +17,14 @@ from probe.building import Steps
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step, Weight
 
-from .description import Call, chain, describe, describes, refusal
+from .attention import drops
+from .description import Call, chain, describe, described_as, describes, refusal
+from .embedding import limit
 
-__all__ = ["remerged"]
+__all__ = ["merging", "remerged", "written"]
 
 _PLACE = "peft.tuners.lora.layer"
+_MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 _DORA = ("DoraLinearVariant", "DoraEmbeddingVariant", "DoraConv1dVariant", "DoraConv2dVariant", "DoraConv3dVariant")
 
 
@@ -34,6 +38,25 @@ def remerged(root: Any) -> Iterator[Callable[[], None]]:
             continue
         if (module.merged_adapters and module.disable_adapters) or getattr(module.get_base_layer(), "max_norm", None) is not None:
             yield _remerged(module)
+            if merging(module) is not None:
+                yield _remerged(merging(module).out_proj)
+
+
+def written(module: Any) -> tuple[str, ...]:
+    """The parameters that a call of the module writes to, or that stand for others while it is on."""
+    if getattr(module, "max_norm", None) is not None:
+        return ("weight",)
+    if merging(module) is not None:
+        return tuple(f"base_layer.{name}" for name in _MERGED)
+    if getattr(getattr(module, "base_layer", None), "max_norm", None) is not None:
+        return ("base_layer.weight", *(f"lora_embedding_A.{name}" for name in getattr(module, "lora_embedding_A", ())))
+    return ()
+
+
+def merging(module: Any) -> Any:
+    """The attention in one that is adapted, which has its adapters merged into it for each call; None for any other module."""
+    adapted = type(module).__name__ == "MultiheadAttention" and type(module).__module__ == _PLACE
+    return module.base_layer if adapted else None
 
 
 def _remerged(module: Any) -> Callable[[], None]:
@@ -68,6 +91,14 @@ class _Adapter:
     bias: Weight | None
     magnitude: Weight | None
     """The norms that DoRA gives the rows of the merged weight."""
+    chosen: np.ndarray | None = None
+    """For which samples of the batch it is, where they have one each."""
+
+    @property
+    def words(self) -> str:
+        """What it adds to the output of the base layer."""
+        only = "" if self.chosen is None else f" for the samples {', '.join(map(str, np.flatnonzero(self.chosen)))}"
+        return f"lora_B.{self.name}(lora_A.{self.name}(x)) * {self.scale:g}{only}"
 
     @property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -92,8 +123,6 @@ def _refuses(module: Any) -> str:
 
 @describes(*(f"{_PLACE}.{name}" for name in ("Linear", "_ConvNd", "Embedding")), refuses=_refuses)
 def _lora(module: Any, call: Call) -> Description:
-    if call.arguments.get("adapter_names") or "adapter_names" in call.arguments.get("kwargs", {}):
-        raise Undescribed("adapter_names gives each sample an adapter of its own")
     hooked = next((name for name, inner in module.named_modules() if name and _foreign_hooks(inner)), "")
     if hooked:
         raise Undescribed(f"its {hooked} carries a forward hook of the user's own")
@@ -104,21 +133,80 @@ def _lora(module: Any, call: Call) -> Description:
         bare = weight.effective.copy()
         return _with(base, at, name, replace(weight, stored=bare, effective=bare, steps=(*weight.steps, "adapters are disabled")))
     if module.merged_adapters:
-        return _with(base, at, name, _merged_before(module, call, weight))
-    adapters = list(_adapters(module, call, module.active_adapters))
+        return _with(base, at, name, _merged_before(module, call, weight), _bias_before(module, call, base.steps[at].op))
+    samples = call.arguments.get("adapter_names") or call.arguments.get("kwargs", {}).get("adapter_names")
+    adapters = list(_adapters(module, call, dict.fromkeys(samples) if samples else module.active_adapters))
+    if samples:
+        adapters = [replace(one, chosen=np.array([name == one.name for name in samples])) for one in adapters]
     if not adapters:
         return base
-    if getattr(module.base_layer, "max_norm", None) is not None or hasattr(module.base_layer, "embed_scale"):
-        raise Undescribed("its embedding has a max_norm or embed_scale, which PEFT applies to the adapter's rows by themselves")
+    limited = getattr(module.base_layer, "max_norm", None) is not None
+    if limited and any(one.magnitude is not None for one in adapters):
+        raise Undescribed("its embedding has a max_norm, and DoRA looks at its rows as they become")
+    if hasattr(module.base_layer, "embed_scale"):
+        raise Undescribed("its embedding has an embed_scale, which PEFT applies to the adapter's rows by themselves")
     way = _way(module, call, base, adapters)
-    if not _mergeable(module):
+    if samples or limited or not _mergeable(module):
         return replace(base, steps=way)
     merged = _merged(module, weight, adapters)
     described = _with(base, at, name, merged, _bias(base.steps[at].op, weight, adapters, module))
     steps = Steps()
     (y,) = steps.include(described.steps, Ref(-1))
-    words = " + ".join(["base_layer(x)", *(f"lora_B.{one.name}(lora_A.{one.name}(x)) * {one.scale:g}" for one in adapters)])
+    words = " + ".join(["base_layer(x)", *(one.words for one in adapters)])
     return replace(described, steps=steps.ended(steps.put(ops.ByParts(way, words), y, Ref(-1))))
+
+
+def _refuses_attention(module: Any) -> str:
+    return _refuses(module) or drops(module.base_layer)
+
+
+@describes(f"{_PLACE}.MultiheadAttention", refuses=_refuses_attention, several=True)
+def _attention(module: Any, call: Call) -> Description:
+    """The attention with what PEFT merges for the call, and takes out after it: its kernels as the call inside meets them.
+
+    Into the projection of the outputs PEFT 0.21 merges it twice (``MultiheadAttention.merge`` adds it, and then has ``out_proj`` do so).
+    """
+    base, given = module.base_layer, dict(call.arguments)
+    args, kwargs = given.pop("args", ()), given.pop("kwargs", {})
+    bound = inspect.signature(base.forward).bind(*given.values(), *args, **kwargs).arguments
+    inside = _inside(call, "base_layer")
+    owners = {"in_proj_weight": (module, ""), "out_proj.weight": (base.out_proj, "base_layer.out_proj.")}
+    off = module.disable_adapters
+    names = () if off else module.merged_adapters or [name for name in module.active_adapters if name in module.lora_A]
+
+    def read(name: str) -> Weight | None:
+        found = inside.read(name.replace("out_proj.", "out_proj.base_layer."))
+        if found is None or name not in owners:
+            return found
+        owner, place = owners[name]
+        added, words = np.zeros(found.effective.shape), []
+        parts: dict[str, np.ndarray] = {}
+        for one in names:
+            down, up = (call.required(f"{place}lora_{letter}.{one}.weight") for letter in "AB")
+            adapter = _Adapter(one, down, up, float(owner.scaling[one]), _how(owner, one), None, None)
+            added = added + adapter.delta
+            words.append(f"plus {up.name} @ {down.name} times {adapter.scale:g} ({adapter.how})")
+            parts |= {part.name: part.effective for part in (down, up)}
+        return _as_merged(found, added, words, parts, bool(module.merged_adapters))
+
+    return described_as("MultiheadAttention", base, replace(call, arguments=bound, read=read))
+
+
+def _as_merged(weight: Weight, added: np.ndarray, words: list[str], parts: dict[str, np.ndarray], before: bool) -> Weight:
+    """The weight that the call met; how often ``added`` is in it is read off it. ``before``: it is stored with that, too."""
+    effective = weight.effective.astype(np.float64)
+    if not words or weight.stored is None or not added.any():
+        return weight
+    if before:
+        for times, often in ((1, ""), (2, ", which are in it twice")):
+            parts = parts | {f"{weight.name} without its adapters{often}": (effective - times * added).astype(weight.effective.dtype)}
+        return replace(weight, steps=(*weight.steps, "its adapters merged into it"), parts={**weight.parts, **parts})
+    times = round(float(((effective - weight.stored) * added).sum() / (added * added).sum()))
+    if times != 1:
+        words = [*words, f"merged {times} times over by PEFT"]
+        once = (weight.stored + added).astype(weight.effective.dtype)
+        parts = parts | {f"{weight.name} with its adapters merged once": once}
+    return replace(weight, steps=(*weight.steps, *words), parts={**weight.parts, **parts})
 
 
 def _foreign_hooks(module: Any) -> bool:
@@ -261,29 +349,49 @@ def _merged_before(module: Any, call: Call, weight: Weight) -> Weight:
     return replace(weight, parts={**weight.parts, f"{weight.name} without {names}": _like(module, rows, weight.effective)})
 
 
+def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
+    """The bias that has those of adapters in it already; None where it has none."""
+    try:
+        adapters = [one for one in _adapters(module, call, module.merged_adapters) if one.bias is not None]
+    except Undescribed:
+        return None
+    if not adapters or op.bias is None:
+        return None
+    bare, names = op.bias.effective.astype(np.float64), " and ".join(one.name for one in adapters)
+    for one in adapters:
+        assert one.bias is not None
+        bare = bare - one.scale * one.bias.effective.astype(np.float64)
+    parts = {f"{op.bias.name} without {names}": bare.astype(op.bias.effective.dtype)}
+    return replace(op.bias, steps=(*op.bias.steps, f"{names} merged into it"), parts={**op.bias.parts, **parts})
+
+
 def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -> tuple[Step, ...]:
     """The layer as PEFT computes it: the base layer's output, and what each adapter adds to it."""
-    steps = Steps()
-    (y,) = steps.include(base.steps, Ref(-1))
     at, name = _sums(base.steps)
     weight, held = getattr(base.steps[at].op, name), getattr(base.steps[at].op, "bias", None)
+    beside = tuple(f"beside it: plus {one.words}" for one in adapters)
+    base = _with(base, at, name, replace(weight, steps=(*weight.steps, *beside)))
+    steps = Steps()
+    (y,) = steps.include(base.steps, Ref(-1))
     if hasattr(module.base_layer, "kernel_size") and call.x.ndim != len(module.base_layer.kernel_size) + 2:
         raise Undescribed("it was called on a single sample without a batch axis")
     for one in adapters:
-        added = steps.put(_times(f"scaling of {one.name}", one.scale, one.how), _low_rank(module, call, steps, one))
+        axes = call.x.ndim - (not module.lora_embedding_A)
+        scale = one.scale if one.chosen is None else (one.chosen * one.scale).reshape(-1, *(1,) * axes)
+        added = steps.put(_times(f"scaling of {one.name}", scale, one.how), _low_rank(module, call, steps, one))
         if one.magnitude is not None:
             gain = _gain(module, steps, one, weight)
-            added = steps.put(ops.Mul(), added, gain)
             less = y if held is None else steps.put(ops.AddConstant(_against(held, weight.effective.ndim)), y)
-            y = steps.put(ops.Add(), y, steps.put(ops.Mul(), less, steps.put(ops.AddConstant(_number("-1", -1.0)), gain)))
-        y = steps.put(ops.Add(), y, added)
+            more = steps.put(ops.Mul(), less, steps.put(ops.AddConstant(_number("-1", -1.0)), gain))
+            added = steps.put(ops.Add(), more, steps.put(ops.Mul(), added, gain))
+        y = steps.put(ops.Beside(weight=weight.name, words=one.words), y, added)
     return steps.ended(y)
 
 
 def _low_rank(module: Any, call: Call, steps: Steps, one: _Adapter) -> Ref:
     """lora_B(lora_A(x))."""
     if module.lora_embedding_A:
-        rows = steps.put(ops.Embedding(table=replace(one.down, axes=(1, 0))), Ref(-1))
+        rows = steps.put(ops.Embedding(table=replace(one.down, axes=(1, 0)), **limit(module.base_layer)), Ref(-1))
         return steps.put(ops.MatMul(weight=replace(one.up, axes=(1, 0)), bias=None), rows)
     y = Ref(-1)
     for part in ("lora_A", "lora_B"):
@@ -305,7 +413,7 @@ def _gain(module: Any, steps: Steps, one: _Adapter, weight: Weight) -> Ref:
     return steps.put(ops.Reshape(shape=around), gain)
 
 
-def _times(name: str, scale: float, how: str) -> ops.MulConstant:
+def _times(name: str, scale: Any, how: str) -> ops.MulConstant:
     return ops.MulConstant(replace(_number(name, scale), steps=(how,)))
 
 

@@ -42,7 +42,8 @@ def fixed_point(case: Case) -> Iterator[Edit]:
         for end in ends:
             yield _ended(case, case.steps, case.inputs, fraction, last, end, f"the output has {fraction} fraction bits, rounded {last}", 1)
     sums = summing(case)
-    held = [weight for _, op in sums for weight in (op.weight, op.bias) if weight is not None]  # type: ignore[attr-defined]
+    parts = [getattr(op, name, None) for _, op in sums for name in ("weight", "bias")]
+    held = [weight for weight in parts if weight is not None]
     floats = [x.dtype.kind == "f" for x in case.inputs]
     for finer, inputs_finer in _widths(case.thorough) if sums else ():
         for mode in _ROUNDED:

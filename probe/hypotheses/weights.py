@@ -8,9 +8,9 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from probe.hypotheses.base import Case, Edit, hypothesis
-from probe.layer import Weight
-from probe.ops import BatchNormalization, Conv, GroupNormalization, LayerNormalization, MatMul
+from probe.hypotheses.base import Case, Edit, Steps, hypothesis
+from probe.layer import Step, Weight
+from probe.ops import BatchNormalization, Beside, Conv, GroupNormalization, Identity, LayerNormalization, MatMul
 
 __all__: list[str] = []
 
@@ -41,6 +41,22 @@ def raw_weights(case: Case) -> Iterator[Edit]:
             if array.shape == one.effective.shape and not np.array_equal(array, one.effective):
                 claim = f"{part} is used as it is stored, for {name} that is made of {_listed(tuple(one.parts))}"
                 yield case.edit(claim, case.with_weights({name: array}), do=f"use report.weights[{name!r}].effective")
+
+    beside = list(case.having(Beside))
+    for left in (beside, *([one] for one in beside if len(beside) > 1)):
+        if left:
+            added = _listed(tuple(op.words for _, op in left))
+            claim = f"the stored {left[0][1].weight}{' alone' if left is beside else ''}, without {added}"
+            yield case.edit(claim, _without(case, [position for position, _ in left]), do=f"add {added}")
+
+
+def _without(case: Case, positions: list[int]) -> Steps:
+    """The steps in which nothing is added beside the layer at these positions."""
+    steps = list(case.steps)
+    for position in positions:
+        own, *_ = steps[position].sources(position)
+        steps[position] = Step(Identity(), (own,))
+    return tuple(steps)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -1,6 +1,6 @@
-"""Quantisers that divide by a scale, and quantisers to a sign: the arithmetic of Brevitas, operation by operation.
+"""Quantisers to integers, to small floats and to a sign: the arithmetic of Brevitas, operation by operation.
 
-(brevitas/core/quant/int_base.py, binary.py and ternary.py, 0.13.)
+(brevitas/core/quant/int_base.py, float.py, binary.py and ternary.py, 0.13.)
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Elementwise, spread
 
-__all__ = ["IntQuantize", "SignQuantize"]
+__all__ = ["FloatQuantize", "IntQuantize", "SignQuantize"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,54 +49,22 @@ class IntQuantize(Elementwise):
         return f"to {self.levels} levels {scale:g} apart, {ends}" + (f", zero point {zero:g}" if zero else "") + way[self.rounding]
 
     def shifted(self, x: np.ndarray) -> np.ndarray:
-        """The level of each value before it is rounded and clipped; of one that the scale's own precision holds, in that precision.
-
-        What comes in as it is then falls to the level that the layer takes it to, at a threshold too.
-        """
-        scale, zero = (np.asarray(part) for part in self._divided)
-        with np.errstate(all="ignore"):
-            narrow = x.astype(scale.dtype, copy=False)
-            level = (narrow / scale + zero).astype(x.dtype)
-            return level if narrow.dtype == x.dtype else np.where(narrow == x, level, x / scale.astype(x.dtype) + zero.astype(x.dtype))
-
-    def _rounded(self, level: np.ndarray) -> np.ndarray:
-        match self.rounding:
-            case "floor":
-                return np.floor(level)
-            case "ceil":
-                return np.ceil(level)
-            case "zero":
-                return np.trunc(level)
-            case "up":
-                return np.where((level < 0) & (level - np.floor(level) == 0.5), np.ceil(level), np.rint(level))
-        return np.rint(level)
+        """The level of each value before it is rounded and clipped."""
+        return _divided(x, *self._divided)
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """Which of these values lie beyond the levels."""
-        codes = self._rounded(self.shifted(x))
+        codes = _rounded(self.shifted(x), self.rounding)
         return (codes < self.low) | (codes > self.high)
 
     def f(self, x):
         scale, zero = (np.asarray(part).astype(x.dtype) for part in (self.size, self.zero_point))
-        codes = np.clip(self._rounded(self.shifted(x)), x.dtype.type(self.low), x.dtype.type(self.high))
+        codes = np.clip(_rounded(self.shifted(x), self.rounding), x.dtype.type(self.low), x.dtype.type(self.high))
         return (codes - zero) * scale
 
     def emit(self, graph, *inputs):
         by, shift = (graph.const(part) for part in self._divided)
-        level = graph.op("Add", graph.op("Div", inputs[0], by), shift)
-        match self.rounding:
-            case "floor":
-                codes = graph.op("Floor", level)
-            case "ceil":
-                codes = graph.op("Ceil", level)
-            case "zero":
-                codes = graph.op("Mul", graph.op("Sign", level), graph.op("Floor", graph.op("Abs", level)))
-            case "up":
-                half = graph.op("Equal", graph.op("Sub", level, graph.op("Floor", level)), graph.const(0.5))
-                below = graph.op("And", graph.op("Less", level, graph.const(0.0)), half)
-                codes = graph.op("Where", below, graph.op("Ceil", level), graph.op("Round", level))
-            case _:
-                codes = graph.op("Round", level)
+        codes = _emitted(graph, graph.op("Add", graph.op("Div", inputs[0], by), shift), self.rounding)
         inside = graph.op("Max", graph.op("Min", codes, graph.const(float(self.high))), graph.const(float(self.low)))
         return (graph.op("Mul", graph.op("Sub", inside, graph.const(self.zero_point)), graph.const(self.size)),)
 
@@ -115,6 +83,102 @@ class IntQuantize(Elementwise):
         value = float(outputs[0][at])
         level = f"; level {round(value / scale + zero)}" if np.isfinite(value) else ""
         return Account((Terms(np.array([at], int)),), (Stage(f"{type(self).__name__}: {self.says(inputs)}{level}", value),))
+
+
+def _divided(x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """x / scale + zero, of a value that the scale's own precision holds in that precision.
+
+    What comes in as it is then falls to the level that the layer takes it to, at a threshold too.
+    """
+    scale, zero = np.asarray(scale), np.asarray(zero)
+    with np.errstate(all="ignore"):
+        narrow = x.astype(scale.dtype, copy=False)
+        level = (narrow / scale + zero).astype(x.dtype)
+        return level if narrow.dtype == x.dtype else np.where(narrow == x, level, x / scale.astype(x.dtype) + zero.astype(x.dtype))
+
+
+def _rounded(level: np.ndarray, rounding: str) -> np.ndarray:
+    match rounding:
+        case "floor":
+            return np.floor(level)
+        case "ceil":
+            return np.ceil(level)
+        case "zero":
+            return np.trunc(level)
+        case "up":
+            return np.where((level < 0) & (level - np.floor(level) == 0.5), np.ceil(level), np.rint(level))
+    return np.rint(level)
+
+
+def _emitted(graph, level: str, rounding: str) -> str:
+    """``level`` rounded, as nodes of ONNX."""
+    match rounding:
+        case "floor":
+            return graph.op("Floor", level)
+        case "ceil":
+            return graph.op("Ceil", level)
+        case "zero":
+            return graph.op("Mul", graph.op("Sign", level), graph.op("Floor", graph.op("Abs", level)))
+        case "up":
+            half = graph.op("Equal", graph.op("Sub", level, graph.op("Floor", level)), graph.const(0.5))
+            below = graph.op("And", graph.op("Less", level, graph.const(0.0)), half)
+            return graph.op("Where", below, graph.op("Ceil", level), graph.op("Round", level))
+    return graph.op("Round", level)
+
+
+@dataclass(frozen=True, eq=False)
+class FloatQuantize(Elementwise):
+    """x / size rounded to ``mantissa`` bits behind its first one, not finer than 2**lowest, clipped from low to high, times size.
+
+    Half to even. What is infinite becomes NaN: it is divided by a step that is infinite too.
+    """
+
+    size: np.ndarray
+    mantissa: int
+    lowest: int
+    low: float
+    high: float
+
+    @property
+    def pointwise(self) -> bool:  # type: ignore[override]
+        return np.size(self.size) == 1
+
+    def says(self, inputs):
+        scale = f"in units of {float(np.ravel(self.size)[0]):g}" if self.pointwise else "in units by channel"
+        return f"to floats of {self.mantissa} mantissa bits from {self.low:g} to {self.high:g}, at least 2**{self.lowest} apart, {scale}"
+
+    def clipped(self, x: np.ndarray) -> np.ndarray:
+        """Which of these values lie beyond the floats."""
+        level = self._floats(x)
+        return (level < self.low) | (level > self.high)
+
+    def _floats(self, x: np.ndarray) -> np.ndarray:
+        ratio = _divided(x, self.size, np.zeros((), np.asarray(self.size).dtype))
+        with np.errstate(all="ignore"):
+            step = np.exp2(np.maximum(np.frexp(ratio)[1] - 1.0 - self.mantissa, self.lowest)).astype(x.dtype)
+            return np.where(np.isinf(ratio), x.dtype.type(np.nan), np.rint(ratio / step) * step)
+
+    def f(self, x):
+        with np.errstate(all="ignore"):
+            return np.clip(self._floats(x), x.dtype.type(self.low), x.dtype.type(self.high)) * np.asarray(self.size).astype(x.dtype)
+
+    def emit(self, graph, *inputs):
+        size = graph.const(self.size)
+        ratio = graph.op("Div", inputs[0], size)
+        log = graph.op("Mul", graph.op("Log", graph.op("Abs", ratio)), graph.const(float(1 / np.log(2))))
+        # Beside a power of two the logarithm may fall on either side: what is rounded there comes to the power with either step.
+        exponent = graph.op("Sub", graph.op("Floor", log), graph.const(float(self.mantissa)))
+        step = graph.op("Pow", graph.const(2.0), graph.op("Max", exponent, graph.const(float(self.lowest))))
+        level = graph.op("Mul", graph.op("Round", graph.op("Div", ratio, step)), step)
+        inside = graph.op("Max", graph.op("Min", level, graph.const(float(self.high))), graph.const(float(self.low)))
+        return (graph.op("Mul", inside, size),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        with np.errstate(all="ignore"):
+            moved = np.where(np.isfinite(x), 2 * precision.unit * np.abs(x), 0.0)
+            own = np.where(np.isfinite(y), 2 * precision.unit * np.abs(y), 0.0)
+        return (spread(self.f, x, y, moved + (0 if slack is None else slack)) + own + precision.tiny,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Rearrangement
 from probe.ops.exact import without_rounding
 
-__all__ = ["Add", "AddConstant", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
+__all__ = ["Add", "AddConstant", "Beside", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
 
 
 def _total(slacks, shape) -> np.ndarray:
@@ -81,6 +81,19 @@ class Add(_Merge):
 
     def exact(self, inputs, precision):
         return without_rounding([], inputs, precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Beside(Add):
+    """A layer's own output and what is computed beside the layer and added, such as an adapter that no kernel holds."""
+
+    weight: str = ""
+    """What the layer's own output was multiplied with."""
+    words: str = ""
+    """What is added, for the report."""
+
+    def says(self, inputs):
+        return f"plus {self.words}"
 
 
 @dataclass(frozen=True, eq=False)

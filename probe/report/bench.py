@@ -78,6 +78,7 @@ def _number_format(grid: Grid) -> str:
     scales, zeros = np.unique(grid.scale), np.unique(grid.zero_point)
     integer = "integer" if not zeros.any() else f"(integer - {int(zeros[0])})" if zeros.size == 1 else "(integer - zero point)"
     kind = f"{'' if grid.signed else 'un'}signed {grid.bits}-bit integers"
+    kind = "signs of 1 bit (-1 or 1)" if grid.signed and grid.bits == 1 else kind
     if scales.size > 1:
         return f"{kind}, value = {integer} * scale, by channel"
     fraction = float(-np.log2(scales[0]))

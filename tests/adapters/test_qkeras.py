@@ -158,13 +158,21 @@ def test_a_saved_layer_agrees_and_its_stored_weights_diverge(kind, suffix, tmp_p
     plain = {name: value for name, value in options.items() if not name.endswith(("quantizer", "activation"))}
     raw = getattr(tf_keras.layers, kind[1:])(**plain)
     raw.build((2, *shape))
-    raw.set_weights(layer.get_weights())
-    mine = np.asarray(raw(x) if getattr(layer, "activation", None) is None else layer.activation(raw(x)))
-    wrong = probe.check(opened, layer.name, x, expected=mine)
-    assert wrong.verdict == "diverge"
-    assert wrong.comparisons["framework", "numpy"].ok
-    assert not wrong.comparisons["framework", "expected"].ok
-    assert wrong.findings[0].slug == "raw-weights", str(wrong)
+    names = tuple(report.weights)
+    for stored in (names, *((name,) for name in names)):  # all of them, and each alone
+        raw.set_weights([one.stored if name in stored else one.effective for name, one in report.weights.items()])
+        mine = np.asarray(raw(x) if getattr(layer, "activation", None) is None else layer.activation(raw(x)))
+        wrong = probe.check(opened, layer.name, x, expected=mine)
+        assert wrong.verdict == "diverge"
+        assert wrong.comparisons["framework", "numpy"].ok
+        assert not wrong.comparisons["framework", "expected"].ok
+        assert wrong.findings[0].slug == "raw-weights", str(wrong)
+        told = (
+            f"the stored {stored[0]} instead of" if len(stored) == 1 else f"the stored {', '.join(names[:-1])} and {names[-1]} instead of"
+        )
+        assert wrong.findings[0].claim.startswith(told), str(wrong)
+    for before, after in zip(layer.get_weights(), report.weights.values(), strict=True):
+        np.testing.assert_array_equal(before, after.stored)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])

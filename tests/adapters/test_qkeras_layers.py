@@ -91,7 +91,11 @@ def test_a_folded_batch_normalisation(mode, options, suffix, tmp_path):
             np.testing.assert_array_equal(one.numpy(), same)
 
 
-@pytest.mark.parametrize("layer", folding("ema_stats_folding", use_bias=True), ids=["full", "depthwise"])
+@pytest.mark.parametrize(
+    "layer",
+    [*folding("ema_stats_folding", use_bias=True), *folding("batch_stats_folding", use_bias=True)],
+    ids=["full", "depthwise", "full by batch", "depthwise by batch"],
+)
 def test_stored_weights_of_a_folded_layer_are_named(layer):
     """Who takes kernel and bias from get_weights() leaves the fold out, and the quantiser."""
     model, x = model_of(layer, (9, 8, 3))
@@ -100,10 +104,20 @@ def test_stored_weights_of_a_folded_layer_are_named(layer):
     else:
         raw = tf_keras.layers.DepthwiseConv2D((3, 2), depth_multiplier=2)
     raw.build(x.shape)
-    raw.set_weights(layer.get_weights()[:2])
-    report = probe.check(model, layer.name, x, expected=np.asarray(raw(x)))
-    assert report.verdict == "diverge"
-    assert report.findings[0].slug == "raw-weights", str(report)
+    weights = probe.check(model, layer.name, x).weights
+    kernel, bias = weights
+    stored = {name: one.stored for name, one in weights.items()}
+    unquantised = {name: one.parts[f"{name} before its quantizer"] for name, one in weights.items()}
+    for taken, claim in (
+        (stored, f"the stored {kernel} and {bias} instead of"),
+        *(({name: stored[name]}, f"the stored {name} instead of") for name in weights),
+        *(({name: unquantised[name]}, f"{name} before its quantizer is used") for name in weights),
+    ):
+        raw.set_weights([taken.get(name, one.effective) for name, one in weights.items()])
+        report = probe.check(model, layer.name, x, expected=np.asarray(raw(x)))
+        assert report.verdict == "diverge"
+        assert report.findings[0].slug == "raw-weights", str(report)
+        assert report.findings[0].claim.startswith(claim), str(report)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])

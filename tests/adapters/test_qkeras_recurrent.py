@@ -78,11 +78,15 @@ def test_stored_weights_diverge_and_are_named(kind):
     options |= {"reset_after": layer.reset_after} if kind is QGRU else {}
     plain = getattr(tf_keras.layers, kind.__name__[1:])(5, activation=layer.activation, return_sequences=True, **options)
     raw, _ = modelled(plain)
-    plain.set_weights(layer.get_weights())
-    report = probe.check(model, layer.name, x, expected=np.asarray(raw(x)))
-    assert report.verdict == "diverge"
-    assert report.comparisons["framework", "numpy"].ok
-    assert report.findings[0].slug == "raw-weights", str(report)
+    weights = probe.check(model, layer.name, x).weights
+    for stored in (tuple(weights), *((name,) for name in weights)):
+        plain.set_weights([one.stored if name in stored else one.effective for name, one in weights.items()])
+        report = probe.check(model, layer.name, x, expected=np.asarray(raw(x)))
+        assert report.verdict == "diverge"
+        assert report.comparisons["framework", "numpy"].ok
+        assert report.findings[0].slug == "raw-weights", str(report)
+        told = "the stored kernel, recurrent_kernel and bias" if len(stored) > 1 else f"the stored {stored[0]}"
+        assert report.findings[0].claim.startswith(f"{told} instead of"), str(report)
 
 
 def test_a_quantised_layer_inside_a_wrapper_of_keras():

@@ -19,7 +19,8 @@ from hgq.layers import (
     QSimpleSNN,
 )
 from hgq.layers.attn import QSALTAttention
-from hgq_cases import values
+from hgq.quantizer import Quantizer
+from hgq_cases import MODELS, alone, arrays, values
 
 import probe
 
@@ -94,6 +95,101 @@ def test_each_stored_weight_is_named(case):
         assert f"the stored {name} " in report.findings[0].claim
     for one, other in zip(values(layer), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+FOLDED = {"QBatchNormalization", "QBatchNormDense", "QEinsumDenseBatchnorm"}
+KINDS = FOLDED | {"Bidirectional", "QConv1D", "QConv3D", "QDense", "QGRUCell", "QSimpleRNNCell", "RNN", "TimeDistributed"}
+"""The classes that quantise weights and are not in CASES; tables use theirs as they are stored, and the rest has none."""
+
+
+def coarse(model):
+    """Fine lanes, and weights of 3 bits, so that what is stored is far from what is used."""
+    rng = np.random.default_rng(3)
+    for variable in model.variables:
+        _, part, name = ("/" + variable.path).rsplit("/", 2)
+        if name in ("kernel", "recurrent_kernel", "bias", "bn_gamma", "bn_beta", "moving_mean"):
+            variable.assign(rng.normal(size=variable.shape))
+        elif name in ("beta", "graded_spikes_factor", "moving_variance"):
+            variable.assign(rng.uniform(0.55, 0.95, size=variable.shape))
+        elif name == "f":
+            variable.assign(np.full(variable.shape, 9.0))
+        elif name == "i" and part.startswith("fixed_point_quantizer_kif") and variable.constraint is None:
+            variable.assign(np.full(variable.shape, 6.0))
+        elif name == "b":
+            variable.assign(np.full(variable.shape, 12.0 if "table" in variable.path else 3.0))
+    return model
+
+
+def raw(weight, owner=None):
+    """A quantizer's call that gives this weight back as it is stored; the quantizer is that of ``owner``, or whatever it is put through."""
+    whole = Quantizer.call
+
+    def call(self, inputs, training=None):
+        made = whole(self, inputs, training=training)
+        if owner is not None:
+            return keras.ops.reshape(keras.ops.convert_to_tensor(weight.stored), made.shape) if self is owner else made
+        same = made.shape == weight.stored.shape and np.array_equal(keras.ops.convert_to_numpy(inputs), weight.stored)
+        return inputs if same else made
+
+    return mock.patch.object(Quantizer, "call", call)
+
+
+def modelled():
+    """(what to call it, its model, the inputs) of those models of ``hgq_cases`` that hold these classes."""
+    for build in MODELS[:4]:
+        model = build()
+        yield build.__name__, model, arrays(model)
+    for name, model in alone():
+        first, *rest = arrays(model)
+        yield name, model, [first, *((one > 0).astype(np.float32) if one.ndim == 3 else one for one in rest)]
+
+
+def captured(model, name, x, alone):
+    """The outputs of a layer, called by itself or in its model."""
+    found = []
+    if alone:
+        model.run_alone(name, x, lambda capture: found.append(capture.outputs))
+    else:
+        model.run(x, [name], lambda capture: found.append(capture.outputs))
+    return found[0] if len(found[0]) > 1 else found[0][0]
+
+
+def test_each_stored_weight_of_the_other_layers_is_named():
+    """Each layer by itself, where it has one input, so that what comes in is fine; else in its model."""
+    told: set[tuple[str, str]] = set()
+    for place, model, x in modelled():
+        opened, before = probe.open_model(coarse(model)), values(model)
+        found: dict[str, list] = {}
+        opened.run(x, None, lambda capture, found=found: found.setdefault(capture.layer, [capture.kind, capture.inputs]) and None)
+        for name, (kind, inputs) in found.items():
+            if kind not in KINDS:
+                continue
+            single = len(inputs) == 1
+            given = [2 * np.random.default_rng(5).normal(size=inputs[0].shape).astype(np.float32)] if single else x
+            options = {"given": given} if single else {"x": given}
+            healthy = probe.check(opened, name, **options)
+            assert healthy.comparisons["framework", "numpy"].ok, str(healthy)
+            layer = model.get_layer(name) if kind in FOLDED else None
+            for part, weight in healthy.weights.items():
+                assert "quantizer(" in weight.steps[-1]
+                if (kind, part) in told:
+                    continue
+                told.add((kind, part))
+                owner = layer and getattr(layer, "kq" if part in ("kernel", "bn_gamma") else "bq")
+                mistakes = [(raw(weight, owner), f"the stored {part} ")]
+                if owner is not None:
+                    left_out = mock.patch.object(owner.quantizer, "call", lambda values, training=None: values)
+                    mistakes.append((left_out, f"{part} before its quantizer is used"))
+                for mistake, words in mistakes:
+                    with mistake:
+                        wrong = captured(opened, name, given, single)
+                    report = probe.check(opened, name, **options, expected=wrong)
+                    said = f"{place}, {part} of {kind}: {report}"
+                    assert report.verdict == "diverge" and report.comparisons["framework", "numpy"].ok, said
+                    assert report.findings[0].slug == "raw-weights" and words in report.findings[0].claim, said
+        for one, other in zip(values(model), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert {kind for kind, _ in told} == KINDS
 
 
 LANES = {"QGRU": ("cell._sq", "cell._praq", "cell._paq"), "QLinformerAttention": ("_output_dense._iq", "_softmax._oq")}

@@ -1,4 +1,4 @@
-"""IntQuantize and SignQuantize bit for bit against Brevitas' own quantisers, where it is installed, and in ONNX Runtime."""
+"""IntQuantize, FloatQuantize and SignQuantize bit for bit against Brevitas' own quantisers, where it is installed, and in ONNX Runtime."""
 
 import warnings
 
@@ -18,7 +18,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     core = pytest.importorskip("brevitas.core.quant")
     from brevitas.core import function_wrapper as wrappers
+    from brevitas.core.bit_width.float import ComputeMaxMantissa
+    from brevitas.core.quant.float import FloatQuant
     from brevitas.core.scaling import ConstScaling
+    from brevitas.core.utils import StatelessBuffer
 
 ROUNDINGS = {
     "even": wrappers.RoundSte,
@@ -74,3 +77,32 @@ def test_signs(x, scale, threshold):
     np.testing.assert_array_equal(op.run(x)[0], y)
     allowed_for(op, x, y)
     same_in_onnx(op, np.where(np.abs(x) < 1e-37, np.float32(0), x), op.run(np.where(np.abs(x) < 1e-37, np.float32(0), x))[0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    x=values(),
+    scale=SCALES,
+    exponent=st.integers(2, 5),
+    mantissa=st.integers(1, 5),
+    shift=st.integers(-2, 3),
+    signed=st.booleans(),
+)
+def test_floats(x, scale, exponent, mantissa, shift, signed):
+    bias = 2 ** (exponent - 1) - 1 + shift
+    clamp = wrappers.FloatClamp(wrappers.TensorClamp(), signed)
+    parts = [StatelessBuffer(torch.tensor(float(part))) for part in (exponent, mantissa, bias)]
+    theirs = FloatQuant(
+        signed,
+        *parts,
+        clamp,
+        wrappers.Identity(),
+        ComputeMaxMantissa(),
+        ConstScaling(scale),
+    )
+    y = theirs(torch.from_numpy(x))[0].detach().numpy()
+    high = (2 - 2.0**-mantissa) * 2.0 ** (2**exponent - 1 - bias)
+    op = ops.FloatQuantize(np.float32(scale), mantissa, 1 - bias - mantissa, -high if signed else 0.0, high)
+    np.testing.assert_array_equal(op.run(x)[0], y)
+    allowed_for(op, x, y)
+    same_in_onnx(op, x, y)

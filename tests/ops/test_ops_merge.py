@@ -27,6 +27,7 @@ def inputs(draw, broadcast=True):
 
 MERGES = [
     (ops.Add(), torch.add, tf.add),  # keras.ops.add of (2, 2) and (2, 1) broadcasts along the wrong axis in Keras 3.15
+    (ops.Beside(weight="kernel", words="f(x)"), torch.add, tf.add),
     (ops.Sub(), torch.sub, keras.ops.subtract),
     (ops.Mul(), torch.mul, keras.ops.multiply),
     (ops.Max(), torch.maximum, keras.ops.maximum),

@@ -76,22 +76,54 @@ def test_every_party_agrees_out_of_a_file_and_nothing_is_written(kind, mode, tmp
         np.testing.assert_array_equal(np.array(variable), one)
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "lora on int8"])
-def test_stored_weights_diverge_and_are_named(mode):
+def naively(kind, layer, x, weight):
+    """The layer with these numbers for its kernel or table."""
+    weight = np.asarray(weight, np.float32)
+    match kind:
+        case "dense":
+            return np.maximum(x @ weight + np.asarray(layer.bias), 0)
+        case "einsum":
+            return np.einsum("abc,cde->abde", x, weight) + np.asarray(layer.bias)
+        case "embedding":
+            return weight[x]
+    return np.asarray(keras.ops.conv(x, weight)) + np.asarray(layer.bias)
+
+
+@pytest.mark.parametrize(("kind", "mode"), CASES)
+def test_stored_weights_diverge_and_are_named(kind, mode, tmp_path):
     """The integers, the float8's source, or the kernel without its low-rank part, taken for the kernel."""
-    model, layer, x = built("dense")
-    bias = np.asarray(layer.bias)
+    model, layer, x = built(kind)
     MODES[mode](layer)
-    report = probe.check(model, "l", x)
-    kernel = report.weights["kernel"]
-    stored = kernel.stored if kernel.stored.shape == kernel.effective.shape else kernel.grid.integers(kernel.effective)
-    mine = np.maximum(x @ stored.astype(np.float32) + bias, 0)
-    wrong = probe.check(model, "l", x, expected=mine)
+    source = model
+    if "lora" not in mode:  # Keras merges LoRA into what it saves
+        source = tmp_path / "model.keras"
+        model.save(source)
+    report = probe.check(source, "l", x)
+    name, weight = next(iter(report.weights.items()))
+    packed, stored = weight.stored.shape != weight.effective.shape, weight.stored
+    if packed:
+        assert "int4" in mode
+        stored = weight.grid.integers(weight.effective)
+        np.testing.assert_array_equal(stored, weight.parts[f"{name} unpacked to its integers"])
+    if mode == "lora on int8":  # the two products beside it left out, which take the input as it is
+        layer.lora_enabled = False
+        stored, mine = None, np.asarray(model(x))
+        layer.lora_enabled = True
+    else:
+        mine = naively(kind, layer, x, stored)
+    wrong = probe.check(source, "l", x, expected=mine)
     assert wrong.verdict == "diverge"
     assert wrong.comparisons["framework", "numpy"].ok
-    if kernel.stored.shape == kernel.effective.shape:
+    told = f"the stored {name}"
+    if packed:
+        told = f"{name} unpacked to its integers is used"
+    if mode == "lora on int8":
+        told = "the stored kernel alone, without 1 (lora_alpha / lora_rank) times x lora_kernel_a lora_kernel_b"
+    if mode == "float8":  # there the input is not rounded either: two mistakes
+        assert any("raw-weights" in (one.slug, *one.also) and told in one.claim for one in wrong.findings), str(wrong)
+    else:
         assert wrong.findings[0].slug == "raw-weights", str(wrong)
-        assert "kernel" in wrong.findings[0].claim
+        assert told in wrong.findings[0].claim, str(wrong)
 
 
 @pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, mode in CASES if mode.startswith("int")])
@@ -166,6 +198,14 @@ def test_calibrated_layers(mode, capsys):
     kernel = report.weights["kernel"]
     assert kernel.steps[0].startswith("int4 less kernel_zero, times kernel_scale, in groups")
     assert {"quantized_kernel", "kernel_scale", "kernel_zero"} <= kernel.parts.keys()
+    integers = kernel.grid.integers(kernel.effective)
+    np.testing.assert_array_equal(integers, kernel.parts["kernel unpacked to its integers"])
+    assert integers.min() >= 0 and integers.max() <= 15 and kernel.grid.bits == 4 and not kernel.grid.signed
+    np.testing.assert_allclose((integers - kernel.grid.zero_point) * kernel.grid.scale, kernel.effective, rtol=1e-6)
+    inner = block.get_layer("inner")
+    mine = np.maximum(report.inputs[0] @ integers.astype(np.float32) + np.asarray(inner.bias), 0)
+    found = probe.check(model, "block/inner", given=report.inputs[0], expected=mine)
+    assert found.findings[0].slug == "raw-weights" and "kernel unpacked to its integers" in found.findings[0].claim, str(found)
 
 
 I4, ABS = keras.quantizers.Int4QuantizationConfig, keras.quantizers.AbsMaxQuantizer

@@ -34,7 +34,9 @@ def built(make, adapters=1, seed=0, **options):
             nn.init.uniform_(parameter, 0.5, 2.0)
         else:
             nn.init.normal_(parameter)
-    net[0].set_adapter([f"task{number}" for number in range(adapters)])
+    for module in net.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.set_adapter([f"task{number}" for number in range(adapters)])
     return net.eval()
 
 
@@ -119,18 +121,80 @@ def test_saved_and_reopened_and_merged(name, tmp_path, signal):
 
 
 SEPARATE = {
-    "groups": (lambda: nn.Conv2d(4, 6, 3, groups=2), (2, 4, 6, 5)),
-    "reflect": (lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (2, 4, 6, 5)),
-    "dilation": (lambda: nn.Conv2d(4, 6, 3, padding="same", dilation=2), (2, 4, 8, 7)),
+    "groups": (lambda: nn.Conv2d(4, 6, 3, groups=2), (2, 4, 6, 5), {}),
+    "depthwise": (lambda: nn.Conv1d(2, 4, 3, groups=2), (2, 2, 7), {"lora_bias": True}),
+    "reflect": (lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (2, 4, 6, 5), {"adapters": 2}),
+    "dilation": (lambda: nn.Conv2d(4, 6, 3, padding="same", dilation=2), (2, 4, 8, 7), {"use_rslora": True}),
+    "dilation-dora": (lambda: nn.Conv2d(4, 6, 3, padding="same", dilation=2), (2, 4, 8, 7), {"use_dora": True}),
+    "max_norm": (lambda: nn.Embedding(9, 4, max_norm=1.5), None, {"adapters": 2}),
+    "max_norm-1": (lambda: nn.Embedding(9, 4, max_norm=2.5, norm_type=1.0), None, {}),
 }
 
 
 @pytest.mark.parametrize("name", SEPARATE)
-def test_what_no_kernel_holds(name, signal):
-    """PEFT's lora_A leaves out groups, dilation and padding mode: the adapter is no part of the kernel then."""
-    make, shape = SEPARATE[name]
-    report = probe.check(built(make), "0", signal(shape))
-    assert report.ok and {WEIGHT, "lora_A.task0.weight", "lora_B.task0.weight"} <= report.weights.keys(), str(report)
+def test_what_no_kernel_holds(name, tmp_path, signal):
+    """PEFT's lora_A leaves out groups, dilation and padding mode, and has a max_norm of its own: the adapter is no part of the kernel."""
+    make, shape, options = SEPARATE[name]
+    x = IDS if shape is None else signal(shape)
+    net = built(make, **options)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    model = probe.open_model(tmp_path / "net.pt", factory=lambda: built(make, seed=1, **options))
+    before = bits(model.module)
+    report = probe.check(model, "0", x)
+    down = "lora_embedding_A.task0" if shape is None else "lora_A.task0.weight"
+    assert report.ok and "onnx" in report.outputs and {WEIGHT, down} <= report.weights.keys(), str(report)
+    assert "beside it: plus lora_B.task0(lora_A.task0(x)) * " in report.weights[WEIGHT].steps[0]
+    np.testing.assert_array_equal(report.weights[WEIGHT].stored, net.state_dict()[f"0.{WEIGHT}"].numpy())
+    assert unchanged(before, model.module)
+    alone = model.module[0].base_layer(torch.from_numpy(x)).detach().numpy()
+    model.module.load_state_dict(net.state_dict())  # an embedding with max_norm has scaled its rows
+    for parameter, values in before.items():
+        assert torch.equal(dict(model.module.named_parameters())[parameter], values[1])
+    found = probe.check(model, "0", x, expected=alone)
+    assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights", str(found)
+    assert f"the stored {WEIGHT} alone, without lora_B.task0(lora_A.task0(x)) * " in found.findings[0].claim
+    if options.get("adapters"):
+        model.module[0].set_adapter(["task1"])
+        other = model.module[0](torch.from_numpy(x)).detach().numpy()
+        model.module.load_state_dict(net.state_dict())
+        model.module[0].set_adapter(["task0", "task1"])
+        found = probe.check(model, "0", x, expected=other)
+        assert found.findings[0].slug == "raw-weights" and "without lora_B.task0(" in found.findings[0].claim, str(found)
+        assert "task1" not in found.findings[0].claim
+
+
+@pytest.mark.parametrize("name", [name for name in SEPARATE if name not in ("groups", "depthwise")])  # PEFT merges no groups
+def test_what_no_kernel_holds_merged_into_one(name, signal):
+    """Another layer than before: the merged kernel has the base's dilation and padding mode."""
+    make, shape, options = SEPARATE[name]
+    x = IDS if shape is None else signal(shape)
+    net = built(make, **options)
+    layer, bare = net[0], net[0].base_layer.weight.detach().numpy().copy()
+    layer.merge()
+    before = bits(net)
+    report = probe.check(net, "0", x)
+    part = next(part for part in report.weights[WEIGHT].parts if part.startswith(f"{WEIGHT} without task0"))
+    np.testing.assert_allclose(report.weights[WEIGHT].parts[part], bare, atol=1e-4)
+    assert report.ok and unchanged(before, net), str(report)
+    layer.base_layer.weight.data, kept = torch.from_numpy(bare), layer.base_layer.weight.data
+    alone = layer.base_layer(torch.from_numpy(x)).detach().numpy()
+    layer.base_layer.weight.data = kept
+    found = probe.check(net, "0", x, expected=alone)
+    assert found.findings[0].slug == "raw-weights" and part in found.findings[0].claim, str(found)
+
+
+def test_a_merged_bias_is_named(signal):
+    x = signal((2, 3, 6, 5))
+    net = built(lambda: nn.Conv2d(3, 4, 3), lora_bias=True)
+    bare = net[0].base_layer.bias.detach().numpy().copy()
+    net[0].merge()
+    report = probe.check(net, "0", x)
+    bias = report.weights["base_layer.bias"]
+    assert report.ok and bias.steps == ("task0 merged into it",)
+    np.testing.assert_allclose(bias.parts["base_layer.bias without task0"], bare, atol=1e-5)
+    alone = F.conv2d(torch.from_numpy(x), net[0].base_layer.weight, torch.from_numpy(bare)).detach().numpy()
+    found = probe.check(net, "0", x, expected=alone)
+    assert found.findings[0].slug == "raw-weights" and "base_layer.bias without task0" in found.findings[0].claim, str(found)
 
 
 def test_three_axes(signal):
@@ -186,19 +250,9 @@ def test_what_has_no_description(signal):
     assert "its lora_A.task0 carries a forward hook" in why(net, "0", x)
     handle.remove()
 
-    class Mixed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = net
-
-        def forward(self, x):
-            return self.inner[0](x, adapter_names=["task0", "__base__", "task0", "__base__"])
-
-    assert "adapter_names gives each sample" in why(Mixed(), "inner.0", x)
-
-    net = built(lambda: nn.Embedding(9, 4, max_norm=1.0))
+    net = built(lambda: nn.Embedding(9, 4, max_norm=1.0), use_dora=True)
     before = bits(net)
-    assert "max_norm or embed_scale" in why(net, "0", IDS)
+    assert "max_norm, and DoRA looks at its rows" in why(net, "0", IDS)
     assert unchanged(before, net)
 
     class Own(nn.Linear):
@@ -218,20 +272,133 @@ def test_a_whole_model_of_peft(signal):
     assert all(report.ok for report in reports), [str(report) for report in reports]
 
 
-def test_attention_is_checked_with_what_is_merged_for_the_call(signal):
+class Mixed(nn.Module):
+    def __init__(self, inner, names):
+        super().__init__()
+        self.inner, self.names = inner, names
+
+    def forward(self, x):
+        return self.inner(x, adapter_names=self.names)
+
+
+NAMES = ["task1", "__base__", "task0", "task1", "__base__"]
+
+
+@pytest.mark.parametrize("name", ["Linear", "Linear-rslora", "Conv2d", "Embedding", "Conv1D", "max_norm", "reflect"])
+def test_an_adapter_for_each_sample(name, signal):
+    make, shape, options = (CASES | SEPARATE)[name]
+    x = np.resize(IDS, (5, 3)) if shape is None else signal((5, *shape[1:]))
+    net = built(make, **options | {"adapters": 2})
+    before = bits(net)
+    module = Mixed(net[0], NAMES)
+    report = probe.check(module, "inner", x)
+    assert report.ok and "onnx" in report.outputs, str(report)
+    assert report.weights[WEIGHT].steps[0].startswith("beside it: plus ") and report.weights[WEIGHT].steps[0].endswith("samples 0, 3")
+    assert unchanged(before, net)
+    base, task1 = ["__base__"] * 5, [one.replace("task0", "__base__") for one in NAMES]
+    for names, left in ((base, "alone, without"), (task1, "without lora_B.task0(")):
+        module.names = names
+        other = module(torch.from_numpy(x)).detach().numpy()
+        for parameter, values in dict(net.named_parameters()).items():
+            values.data.copy_(before[parameter][1])
+        module.names = NAMES
+        found = probe.check(module, "inner", x, expected=other)
+        assert found.findings[0].slug == "raw-weights" and left in found.findings[0].claim, str(found)
+
+
+def test_an_adapter_for_each_sample_of_a_whole_model(signal):
+    """PEFT hangs hooks into its layers in the call of the model, after ours."""
+    torch.manual_seed(0)
+    config = peft.LoraConfig(target_modules=["0", "2"], r=2, init_lora_weights=False)
+    net = peft.get_peft_model(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), config, adapter_name="task0")
+    net.add_adapter("task1", config)
+    reports = list(probe.sweep(Mixed(net.eval(), NAMES), signal((5, 5))))
+    assert len(reports) == 3 and all(report.ok for report in reports), [str(report) for report in reports]
+    assert "for the samples 0, 3" in str(reports[0])
+
+
+class Itself(nn.Module):
+    """One that attends to what it is called on."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x, x, x, need_weights=False)[0]
+
+
+def values(module):
+    """Copies of all parameters: PEFT makes new ones of those of an attention whenever it lists its modules."""
+    return {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
+
+
+def same(before, module):
+    after = values(module)
+    return before.keys() == after.keys() and all(np.array_equal(after[name], one) for name, one in before.items())
+
+
+@pytest.mark.filterwarnings("ignore:Already following adapters were merged:UserWarning")  # PEFT's own, in each call
+@pytest.mark.parametrize("adapters", [1, 2])
+@pytest.mark.parametrize("options", [{"batch_first": True}, {"bias": False}, {"add_bias_kv": True, "add_zero_attn": True}], ids=str)
+def test_attention_is_checked_with_what_is_merged_for_the_call(options, adapters, tmp_path, signal):
     """PEFT merges its adapters before each call of a MultiheadAttention and takes them out again, which rounds: nothing of it stays."""
-    net = built(lambda: nn.MultiheadAttention(4, 2, batch_first=True))
 
-    class Itself(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = net[0]
+    def build(seed=1):
+        return Itself(built(lambda: nn.MultiheadAttention(4, 2, **options), adapters, seed)[0]).eval()
 
-        def forward(self, x):
-            return self.inner(x, x, x)[0]
+    net, x = build(0), signal((2, 3, 4))
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    model = probe.open_model(tmp_path / "net.pt", factory=build)
+    module, before = model.module, values(model.module)
+    (report,) = probe.sweep(model, x)
+    assert report.layer == "inner" and report.ok and "onnx" in report.outputs, str(report)
+    assert same(before, module)
+    layer = module.inner
+    names = {
+        "base_layer.in_proj_weight": layer.get_delta_weight,
+        "base_layer.out_proj.base_layer.weight": layer.base_layer.out_proj.get_delta_weight,
+    }
+    assert names.keys() <= report.weights.keys()
+    for name, delta in names.items():
+        weight, times = report.weights[name], 1 + ("out_proj" in name)  # PEFT adds the latter twice
+        np.testing.assert_array_equal(weight.stored, before[f"inner.{name}"])
+        added = sum(delta(f"task{number}").detach().numpy() for number in range(adapters))
+        np.testing.assert_allclose(weight.effective, weight.stored + times * added, atol=1e-4)
+        assert weight.steps[0].startswith("plus ") and f"times {layer.scaling['task0']:g} (lora_alpha 6 / " in weight.steps[0]
+        assert ("merged 2 times over by PEFT" in weight.steps) == (times == 2)
 
-    module = Itself()
-    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    (report,) = probe.sweep(module, signal((2, 3, 4)))
-    assert report.layer == "inner.base_layer" and report.ok, str(report)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    def computed(**exchanged):
+        """The attention with these numbers for its weights."""
+        base = nn.MultiheadAttention(4, 2, **options).eval()
+        held = {"in_proj_weight": report.weights["base_layer.in_proj_weight"].effective}
+        held |= {"out_proj.weight": report.weights["base_layer.out_proj.base_layer.weight"].effective}
+        held |= {key.replace("__", "."): values for key, values in exchanged.items()}
+        for key, parameter in layer.base_layer.named_parameters():
+            if key.replace("base_layer.", "") in base.state_dict():
+                held.setdefault(key.replace("base_layer.", ""), parameter.detach().numpy())
+        base.load_state_dict({key: torch.from_numpy(np.array(values)) for key, values in held.items()})
+        return Itself(base)(torch.from_numpy(x)).detach().numpy()
+
+    raw = {name: report.weights[name].stored for name in names}
+    once = report.weights["base_layer.out_proj.base_layer.weight"].parts[
+        "base_layer.out_proj.base_layer.weight with its adapters merged once"
+    ]
+    for wrong, claim in (
+        ({"in_proj_weight": raw["base_layer.in_proj_weight"]}, "the stored base_layer.in_proj_weight instead"),
+        ({"out_proj__weight": raw["base_layer.out_proj.base_layer.weight"]}, "the stored base_layer.out_proj.base_layer.weight instead"),
+        ({"out_proj__weight": once}, "base_layer.out_proj.base_layer.weight with its adapters merged once"),
+    ):
+        found = probe.check(model, "inner", x, expected=computed(**wrong))
+        assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights" and claim in found.findings[0].claim, str(found)
+    assert same(before, module)
+
+    layer.merge()
+    merged, held = probe.check(module, "inner", x), values(module)
+    assert merged.ok, str(merged)
+    weight = merged.weights["base_layer.out_proj.base_layer.weight"]
+    twice = weight.parts["base_layer.out_proj.base_layer.weight without its adapters, which are in it twice"]
+    np.testing.assert_allclose(twice, raw["base_layer.out_proj.base_layer.weight"], atol=1e-4)
+    layer.enable_adapters(False)
+    assert probe.check(module, "inner", x).ok
+    assert same(held, module) and layer.merged_adapters == [f"task{number}" for number in range(adapters)]
