@@ -213,9 +213,10 @@ class _Room:
             np.subtract(other, error, out=between)  # second - third
             self._rows += [between, other]
         if self._single is None:
-            np.copyto(slack, parts[3], casting="same_kind")
+            if parts[3].dtype != np.float32:
+                np.copyto(slack, parts[3], casting="same_kind")
             for row in self._rows:
-                row /= slack
+                row /= parts[3] if parts[3].dtype == np.float32 else slack
         return self._extremes(best)
 
     def _extremes(self, best: Sequence[float]) -> list[tuple[float, int]]:

@@ -58,11 +58,12 @@ def judge(
         if detail:
             _ask_exporter(capture, evidence)
         return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen)
-    ours = recomputed(described.steps, capture.inputs, capture.dtype)
+    ours = recomputed(described.steps, capture.inputs)
     apart = mine is not None and own_inputs is not None
-    theirs = recomputed(described.steps, own_inputs, capture.dtype) if own_inputs is not None and apart else ours
+    theirs = recomputed(described.steps, own_inputs) if own_inputs is not None and apart else ours
     ask(evidence, capture, ours)
     if apart:
+        theirs.bound(capture.dtype)
         evidence.notes.append("yours is held against NumPy on the inputs that yours was computed from: your values of the layers before")
     if mine is not None:
         admit(evidence, capture, theirs, mine, drift, digits)

@@ -16,7 +16,7 @@ from probe.model import Capture
 from probe.ops import Transpose
 from probe.ops.base import Sum
 from probe.recompute import flushed, overflown, recompute, widened
-from probe.rounding import Precision, Values, allowances, precision_of, settle, whole_at, worst_case
+from probe.rounding import Precision, allowances, precision_of, settle, whole_at, worst_case
 from probe.stepwise import follow, remembers
 from probe.verdict import NAMES, Arrays, Evidence, Pair
 
@@ -32,19 +32,21 @@ class Reference:
     """The inputs as they came."""
     inputs: Sequence[np.ndarray]
     """The inputs in float64."""
-    values: Values
+    values: list[tuple[np.ndarray, ...]]
     """The outputs of every step."""
+
+    def bound(self, dtype: str) -> None:
+        """Makes infinite what lies beyond the range of the layer's dtype."""
+        self.values[-1] = overflown(self.values[-1], dtype)
 
     def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
         return allowances(self.steps, self.inputs, self.values, precision)
 
 
-def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray], dtype: str) -> Reference:
-    """The steps in NumPy; what lies beyond the range of the layer's dtype is infinite."""
+def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray]) -> Reference:
+    """The steps in NumPy."""
     inputs = [widened(x) for x in given]
-    values = recompute(steps, inputs)
-    values[-1] = overflown(values[-1], dtype)
-    return Reference(steps, given, inputs, values)
+    return Reference(steps, given, inputs, recompute(steps, inputs))
 
 
 def certainty(pair: Pair, comparison: Comparison, capture: Capture, ours: Reference, theirs: Reference) -> Comparison:
@@ -71,6 +73,8 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
     usual = precision_of(capture.dtype)
     precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
     if remembers(ours.steps):
+        ours.bound(capture.dtype)
+        evidence.outputs["numpy"] = tuple(values[-1])
         _followed(evidence, "framework", ours, replace(usual, sketches=capture.sketches), capture.outputs)
         answer = _answered(evidence, capture, ours)
         path, allowed = evidence.paths["framework"], evidence.allowed["framework"]
@@ -90,6 +94,8 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
             return
     else:
         first = ours.allowances(usual)
+    ours.bound(capture.dtype)  # only now: where all agree nothing lies beyond
+    evidence.outputs["numpy"] = tuple(values[-1])
     evidence.allowed["framework"] = evidence.allowed["onnx"] = first
     close = compare(capture.outputs, values[-1], first)
     if close.ok or close.reason:

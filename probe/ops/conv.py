@@ -80,11 +80,11 @@ class Conv(Sum):
         return self._with_bias(self._squares(inputs[0], self._kernel(inputs)), inputs[0].ndim)
 
     def part(self, inputs):
-        """The squares of every eighth channel, or under one row of a depthwise kernel."""
+        """The squares of every eighth channel, or, where these are few, under one row of the kernel."""
         if not self.divisible:
             return self.squares(inputs)
         x, w = inputs[0], self._kernel(inputs)
-        if self.groups > 1:
+        if not self._of_many:
             return self._with_bias(self._middle(x, w), x.ndim)
         x, w = (array[:, ::_PART].astype(np.float32) for array in (x, w))
         return self._with_bias(self._squares(x, w), x.ndim)
@@ -101,8 +101,12 @@ class Conv(Sum):
     @property
     def divisible(self) -> bool:
         shape = () if self.weight is None else self.weight.value.shape
-        if self.groups > 1:
-            return len(shape) == 4 and shape[1] == 1 and min(shape[2:]) >= 3
+        return self._of_many or (len(shape) == 4 and 3 <= shape[2] <= 5)
+
+    @property
+    def _of_many(self) -> bool:
+        """Whether enough channels are summed for an eighth of them to tell."""
+        shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
         return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART
 
     def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
