@@ -163,10 +163,11 @@ def compare_three(
         where = tuple(np.concatenate([*looks, np.array(indices).T], axis=1))
         allowed[where] = look(where)
         for number, (left, right, times) in enumerate(pairs):
-            ratio = np.abs(np.subtract(left[where], right[where], dtype=np.float64)) / (times * allowed[where])
+            with np.errstate(all="ignore"):
+                ratio = np.abs(np.subtract(left[where], right[where], dtype=np.float64)) / (times * allowed[where])
             worst = int(ratio.argmax())
             best[number], indices[number] = float(ratio[worst]), tuple(axis[worst] for axis in where)
-        if not max(best) <= 1:
+        if not all(largest <= 1 for largest in best):
             return None
     (one, two, three) = (
         _told(0, left, right, allowed, times, (ratio, index, 0))

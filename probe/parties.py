@@ -156,7 +156,8 @@ def _near(
             return False
 
     def look(where: tuple[np.ndarray, ...]) -> np.ndarray:
-        error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
+        with np.errstate(all="ignore"):
+            error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
         return whole_at(ours.steps, ours.inputs, ours.values, precision_of(capture.dtype), where, error)
 
     near = compare_three(theirs, value, third, allowed[0], None if _sum_of(ours) is None else look, room > 0)

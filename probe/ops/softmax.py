@@ -15,14 +15,19 @@ __all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax"]
 
 
 def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+    e = np.exp(x - _largest(x, axis))
     return e / e.sum(axis=axis, keepdims=True)
+
+
+def _largest(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """The largest along the axis, which stays; of no floats -inf."""
+    return x.max(axis=axis, keepdims=True, initial=-np.inf) if x.dtype.kind == "f" else x.max(axis=axis, keepdims=True)
 
 
 def _distances(x: np.ndarray, axis: int) -> np.ndarray:
     """How far each element lies below the largest along the axis; 0 for one at -inf, whose exponential is exact."""
     with np.errstate(invalid="ignore"):
-        distance = np.abs(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+        distance = np.abs(x - _largest(x, axis))
     return np.where(np.isfinite(distance), distance, 0.0)
 
 
@@ -92,7 +97,7 @@ class LogSoftmax(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         def one(x: np.ndarray) -> np.ndarray:
-            below = x - x.max(axis=self.axis, keepdims=True, initial=-np.inf)
+            below = x - _largest(x, self.axis)
             return below - np.log(np.exp(below).sum(axis=self.axis, keepdims=True))
 
         return (apart(one, inputs[0], (self.axis,)),)
