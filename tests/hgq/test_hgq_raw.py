@@ -31,6 +31,9 @@ DENSE = {"kernel": "_kq", "bias": "_bq"}
 CELL = {"cell": {"kernel": "_kq", "recurrent_kernel": "_rkq", "bias": "_bq"}}
 PARTS = {"query": "kernel", "key": "kernel", "value": "bias", "output": "kernel"}
 HEADS = {f"_{part}_dense": {f"{part.replace('output', 'attention_output')}/{name}": DENSE[name]} for part, name in PARTS.items()}
+REST = {"query": "bias", "value": "kernel", "output": "bias"}
+"""The other one of each projection; a key's bias adds the same to all scores of a query, which softmax takes away."""
+HEADS_REST = {f"_{part}_dense": {f"{part.replace('output', 'attention_output')}/{name}": DENSE[name]} for part, name in REST.items()}
 SHORTENED = {"_lin_k_proj": {"lin_key/kernel": "_kq"}, "_lin_v_proj": {"lin_value/kernel": "_kq"}}
 FACTOR = {"graded_spikes_factor": "_graded_spikes_factor_q"}
 
@@ -41,6 +44,7 @@ CASES = {
     "QGRU before": (lambda: QGRU(3, reset_after=False), (4, 3), CELL),
     "QSimpleRNN": (lambda: QSimpleRNN(3, return_sequences=True), (4, 3), CELL),
     "QMultiHeadAttention": (lambda: QMultiHeadAttention(2, 3), (4, 3), HEADS),
+    "QMultiHeadAttention, the rest": (lambda: QMultiHeadAttention(2, 3), (4, 3), HEADS_REST),
     "QLinformerAttention": (lambda: QLinformerAttention(2, 2, 3), (4, 3), SHORTENED),
     "QSALTAttention": (lambda: QSALTAttention(2, 2, 3), (4, 3), {"conv": {"conv/kernel": "_kq"}}),
     "QLIF": (lambda: QLIF(4, beta=0.7, graded_spikes_factor=1.3, return_sequences=True), (6, 4), {"cell": {"beta": "_beta_q", **FACTOR}}),
