@@ -175,13 +175,17 @@ def tables():
 def spiking():
     data = keras.Input((9, 4))
     several = {"return_sequences": True, "return_state": True}
+    masked, ends = keras.layers.Masking()(data), {"return_sequences": True, "zero_output_for_mask": True}
     return keras.Model(
         data,
         [
-            *QLIF(4, **several)(keras.layers.Masking()(data)),
+            *QLIF(4, **several)(masked),
             QLIF(4, beta=[0.5, 0.6, 0.7, 0.8], reset_mechanism="zero", enable_oq=True, enable_sq=False, go_backwards=True)(data),
             QSimpleSNN(4, inhibition=True, return_sequences=True)(data),
             QSimpleSNN(4, reset_mechanism="none", graded_spikes_factor=[1.0, 2.0, 0.3, 0.7], threshold=0.4, surrogate_disable=True)(data),
+            keras.layers.RNN([QGRUCell(4), QLIFCell(4), QSimpleSNNCell(4)], **ends)(masked),
+            *keras.layers.RNN(QLIFCell(4, reset_mechanism="zero"), go_backwards=True, return_state=True)(masked),
+            keras.layers.Bidirectional(QLIF(4, return_sequences=True))(masked),
         ],
     )
 
@@ -208,6 +212,10 @@ def _alone():
     yield QLIF(4, **several), [(6, 4), (4,)], lambda x, state: ((x,), {"initial_state": state})
     for cell in (QGRUCell(4), QSimpleRNNCell(4), QLIFCell(4), QSimpleSNNCell(4), LIFCell(4, beta=0.6), SpikingNeuralCell(4)):
         yield cell, [(4,), (4,)], lambda x, state: ((x, [state]), {})
+    yield keras.layers.RNN([LIFCell(4, beta=0.6), SpikingNeuralCell(4)], **several), [(6, 4)], one
+    yield keras.layers.Bidirectional(QSimpleSNN(4)), [(6, 4)], one
+    cells = keras.layers.StackedRNNCells([QLIFCell(4), LIFCell(4, beta=0.6)])
+    yield cells, [(4,), (4,), (4,)], lambda x, *states: ((x, list(states)), {})
     yield QMultiHeadAttention(2, 3), [(6, 4), (6, 6)], lambda x, mask: ((x,), {"attention_mask": mask})
     yield QMultiHeadAttention(2, 3, attention_axes=(1, 2)), [(3, 2, 4)], one
     yield QSoftmax(), [(6, 4), (6, 4)], lambda x, mask: ((x,), {"mask": mask})

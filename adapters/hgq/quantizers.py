@@ -19,7 +19,7 @@ from ..keras.description import array_of
 
 __all__ = ["quantized", "quantizer_ops", "through"]
 
-_OVERFLOWS = ("WRAP", "SAT", "SAT_SYM")
+_OVERFLOWS = ("WRAP", "WRAP_SM", "SAT", "SAT_SYM")
 
 
 def quantizer_ops(quantizer: Any, where: str) -> tuple[ops.Op, ...]:
@@ -104,7 +104,8 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
     steps, (low, high) = op.step(), op.limits()
     scale = f"{steps.min():g}" if steps.min() == steps.max() else f"{steps.min():g} to {steps.max():g} by element"
     beyond = int(np.count_nonzero((given < low - steps / 2) | (given > high + steps / 2))) if op.overflow else 0
-    done = f"{beyond} value{'' if beyond == 1 else 's'} {'wrapped around' if op.overflow == 'WRAP' else 'clipped'}"
+    way = {"WRAP": "wrapped around", "WRAP_SM": "folded back"}.get(op.overflow, "clipped")
+    done = f"{beyond} value{'' if beyond == 1 else 's'} {way}"
     said = op.says(()).removeprefix("to fixed point of ").partition(" bits")[0]
     return f"{name}({op.rounding}, {op.overflow or 'WRAP of weights'}): scale {scale}, {said} bits, {done}"
 

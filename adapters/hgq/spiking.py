@@ -12,7 +12,8 @@ from probe.building import Steps
 from probe.errors import Undescribed
 from probe.layer import Description, Ref
 
-from ..keras.description import Call, described_class, describes
+from ..keras.description import REGISTERED, Call, described_class, describes
+from ..keras.recurrent import STEPWISE, Stepwise
 from .description import at_inference
 from .quantizers import quantizer_ops
 
@@ -21,28 +22,17 @@ _CELLS = ("LIFCell", "QLIFCell", "QSimpleSNNCell", "SpikingNeuralCell")
 
 @describes("hgq.QSimpleSNN", "hgq.QLIF", arguments=("mask", "initial_state"))
 def _layer(layer: Any, call: Call) -> Description:
-    """At a masked step the state stays and the output before is repeated."""
     at_inference(call)
-    steps, cell = Steps(), _Cell.of(layer.cell, call)
-    x = cell.received(steps, call.arguments["sequences"])
-    batch, count, units = call.shape
-    states = [*_flat(call.arguments.get("initial_state")), *(steps.put(ops.Constant(one)) for one in call.states.get(id(layer), ()))]
-    nothing = steps.put(ops.Constant(np.zeros((batch, units), np.float32)))
-    state, shown, mask = states[0] if states else nothing, nothing, call.arguments.get("mask")
-    outputs = []
-    for t in reversed(range(count)) if layer.go_backwards else range(count):
-        part = steps.put(ops.Squeeze(axes=(1,)), steps.put(ops.Slice((0, t, 0), (None, t + 1, None)), x))
-        output, after = cell.step(steps, part, state)
-        if mask is not None:
-            keep = steps.put(ops.Slice((0, t), (None, t + 1)), mask)
-            output, after = (steps.put(ops.Where(), keep, new, old) for new, old in ((output, shown), (after, state)))
-        shown, state = output, after
-        outputs.append(steps.put(ops.Unsqueeze(axes=(1,)), output))
-    axes = ("batch", *(("time",) if layer.return_sequences else ()), "units")
-    result = steps.put(ops.Concat(axis=1), *outputs) if layer.return_sequences else shown
-    if layer.return_state:
-        return Description(steps.ended(result, state), ("batch", "time", "features"), axes, ("output", "state 0"))
-    return Description(steps.ended(result), ("batch", "time", "features"), axes)
+    return REGISTERED["RNN"](layer, call)
+
+
+def _stepwise(cell: Any, call: Call, prefix: str, steps: Steps, x: Ref) -> tuple[Ref, Stepwise]:
+    at_inference(call)
+    made = _Cell.of(cell, call, prefix)
+    return made.received(steps, x), lambda part, state: made.step(steps, part, state)
+
+
+STEPWISE.update(dict.fromkeys((f"hgq.{name}" for name in _CELLS), _stepwise))
 
 
 @describes(*(f"hgq.{name}" for name in _CELLS), arguments=("states",))
@@ -73,7 +63,7 @@ class _Cell:
     state: Sequence[ops.Op]
 
     @classmethod
-    def of(cls, cell: Any, call: Call) -> "_Cell":
+    def of(cls, cell: Any, call: Call, prefix: str = "") -> "_Cell":
         if described_class(cell, call.watched).__name__ not in _CELLS:
             raise Undescribed(f"its cell {type(cell).__name__} has no description")
         grad = cell.spike_grad
@@ -81,9 +71,9 @@ class _Cell:
             raise Undescribed("its spikes come from a function of its own")
         return cls(
             cell,
-            call.weight("beta", cell.beta if isinstance(cell, LIFCell) else getattr(cell, "lif_beta", None)),
-            call.weight("threshold", cell.threshold),
-            call.weight("graded_spikes_factor", cell.graded_spikes_factor),
+            call.weight(f"{prefix}beta", cell.beta if isinstance(cell, LIFCell) else getattr(cell, "lif_beta", None)),
+            call.weight(f"{prefix}threshold", cell.threshold),
+            call.weight(f"{prefix}graded_spikes_factor", cell.graded_spikes_factor),
             *(_ops(cell, name, where) for name, where in (("iq", "input"), ("oq", "output"), ("sq", "state"))),
         )
 

@@ -1,4 +1,4 @@
-"""Keras' recurrent layers and their cells: an op for each cell, and around it what RNN does about masks, states and direction.
+"""Keras' recurrent layers and their cells: an op (or steps) for each cell, and around it what RNN does about masks, states and direction.
 
 ``go_backwards`` reads from the end and gives the sequence in the order of reading; a mask skips steps, whose output repeats the one
 before. Stacked cells are layers one after the other: where a step is skipped, all of them skip it.
@@ -19,7 +19,7 @@ from .activation import activation_steps
 from .conv import padding_pairs
 from .description import Call, described_class, described_name, describes
 
-__all__ = ["OWN_CELLS", "Made", "Read", "recurrence"]
+__all__ = ["OWN_CELLS", "STEPWISE", "Made", "Read", "Stepwise", "recurrence"]
 
 Made = tuple[tuple[ops.Op, ...], ops.Recurrence]
 """What a cell's input goes through first, and the cell."""
@@ -27,8 +27,16 @@ Made = tuple[tuple[ops.Op, ...], ops.Recurrence]
 OWN_CELLS: dict[str, Callable[[Any, Call, str], Made]] = {}
 """Cells of other packages, by what they are described under: (cell, call, prefix of its weights' names) -> the cell."""
 
+Stepwise = Callable[[Ref, Ref], tuple[Ref, Ref]]
+"""Adds one step of time: its input and the state before -> its output and the state after."""
+
+STEPWISE: dict[str, Callable[[Any, Call, str, Steps, Ref], tuple[Ref, Stepwise]]] = {}
+"""Cells that are no op: (cell, call, prefix of its weights' names, steps, the input at all times) -> what comes in, and one step."""
+
 _CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell", "QSimpleRNNCell", "QLSTMCell", "QGRUCell")
 _LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "QSimpleRNN", "QLSTM", "QGRU")
+_ALIKE = (*_LAYERS, "QLIF", "QSimpleSNN")
+"""Those of HGQ2 too, which are described there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +80,7 @@ def recurrence(
 
     Raises Undescribed where the layer or its cell is not Keras' own.
     """
-    _known(layer, _LAYERS, call)
+    _known(layer, _ALIKE, call)
     if _dropping(layer.cell) and call.training:
         raise Undescribed("dropout is active in it")
     if getattr(layer, "stateful", False) and states and call.legacy:
@@ -95,15 +103,18 @@ def recurrence(
         given, begun = begun[: _count(cell)], begun[_count(cell) :]
         options: dict[str, Any] = {
             "reverse": bool(layer.go_backwards),
-            "has_mask": mask is not None,
-            "has_states": bool(given),
             "zero_masked": index == len(cells) - 1 and bool(getattr(layer, "zero_output_for_mask", False)),
         }
         named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
+        if (name := described_name(cell, call.watched)) in STEPWISE:
+            x, stepped = STEPWISE[name](cell, call, named, steps, x)
+            x, state = _step_by_step(steps, stepped, x, (count, shape[1] if major else shape[0], cell.units), given, mask, **options)
+            ended.append(state)
+            continue
         before, made = _made(cell, call, named, spatial)
         for one in before:
             x = steps.put(one, x)
-        op = replace(made, **options)
+        op = replace(made, **options, has_mask=mask is not None, has_states=bool(given))
         x = steps.put(op, x, *(() if mask is None else (mask,)), *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
     x, *ended = (_cast(steps, one, call.dtype, outside) for one in (x, *ended))
@@ -114,6 +125,33 @@ def recurrence(
     last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
     sequence = steps.put(ops.Flip(axis=0), x) if layer.go_backwards else x
     return Read(sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence), last, tuple(ended))
+
+
+def _step_by_step(
+    steps: Steps,
+    stepped: Stepwise,
+    x: Ref,
+    sizes: tuple[int, int, int],
+    given: Sequence[Ref],
+    mask: Ref | None = None,
+    reverse: bool = False,
+    zero_masked: bool = False,
+) -> tuple[Ref, Ref]:
+    """(the sequence (time, batch, units), the last state): at a masked step the state stays, and the output before is repeated."""
+    count, batch, units = sizes
+    nothing = steps.put(ops.Constant(np.zeros((batch, units), np.float32)))
+    (state,), shown = list(given) or [nothing], nothing
+    outputs: dict[int, Ref] = {}
+    for t in reversed(range(count)) if reverse else range(count):
+        part = steps.put(ops.Squeeze(axes=(0,)), steps.put(ops.Slice((t, 0, 0), (t + 1, None, None)), x))
+        output, after = stepped(part, state)
+        if mask is not None:
+            keep = steps.put(ops.Transpose(perm=(1, 0)), steps.put(ops.Slice((t, 0), (t + 1, None)), mask))
+            output = steps.put(ops.Where(), keep, output, nothing if zero_masked else shown)
+            after = steps.put(ops.Where(), keep, after, state)
+        shown, state = output, after
+        outputs[t] = steps.put(ops.Unsqueeze(axes=(0,)), output)
+    return steps.put(ops.Concat(axis=0), *(outputs[t] for t in range(count))), state
 
 
 _WIDER = {"float16": ("float32", "float64"), "bfloat16": ("float32", "float64"), "float32": ("float64",)}
@@ -244,7 +282,13 @@ def _cell(layer: Any, call: Call) -> Description:
     x = steps.put(ops.Unsqueeze(axes=(0,)), x)
     for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):
         given, states = states[: _count(cell)], states[_count(cell) :]
-        before, made = _made(cell, call, f"cells.{index}." if _stacked(layer) else "")
+        named = f"cells.{index}." if _stacked(layer) else ""
+        if (name := described_name(cell, call.watched)) in STEPWISE:
+            x, stepped = STEPWISE[name](cell, call, named, steps, x)
+            x, state = _step_by_step(steps, stepped, x, (1, call.shape[0], cell.units), given)
+            ended.append(state)
+            continue
+        before, made = _made(cell, call, named)
         for one in before:
             x = steps.put(one, x)
         x = steps.put(replace(made, has_states=True), x, *given)

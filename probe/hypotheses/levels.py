@@ -53,6 +53,51 @@ def integer_levels(case: Case) -> Iterator[Edit]:
             yield case.edit(f"rounded twice: to 2^-{shift} of a level and then to a level", steps, do=do)
 
 
+_NAMED = {
+    "RND": "half up",
+    "RND_CONV": "half to even",
+    "RND_INF": "half away from zero",
+    "TRN": "down (floor)",
+    "TRN_ZERO": "towards zero",
+}
+"""What the modes of AMD's ap_fixed are called here."""
+
+
+@more("rounding-mode")
+def fixed_point_lanes(case: Case) -> Iterator[Edit]:
+    """Fixed point with bits of its own for every element, rounded in another way: one quantiser of a layer, or all of them."""
+    lanes = list(case.having(ops.FixedPoint))
+    for rounding, mode in _NAMED.items():
+        everywhere, count = case, 0
+        for position, op in lanes:
+            if op.rounding == rounding:
+                continue
+            do = f"round {_NAMED.get(op.rounding, op.rounding)}, as the quantiser says ({op.rounding})"
+            yield case.edit(f"what goes {op.says(())} is rounded {mode}", case.changed(position, rounding=rounding), do=do)
+            everywhere, count = everywhere.became_steps(everywhere.changed(position, rounding=rounding)), count + 1
+        if count > 1:
+            yield case.edit(f"all of its quantisers round {mode}", everywhere.steps, do="round as each quantiser says")
+
+
+@more("rounding-mode")
+def weights_on_grids(case: Case) -> Iterator[Edit]:
+    """Weights with a step of their own for every element or channel, rounded in another way; what was clipped stays."""
+    for weight in case.weights.values():
+        if weight.grid is None or weight.stored is None or np.size(weight.grid.scale) == 1 or np.any(weight.grid.zero_point):
+            continue
+        if weight.stored.shape != weight.effective.shape or weight.stored.dtype.kind != "f" or not np.all(weight.grid.scale):
+            continue
+        scale = np.broadcast_to(np.asarray(weight.grid.scale, np.float64), weight.stored.shape)
+        share, levels = weight.stored / scale, np.rint(weight.effective / scale)
+        rounded = {mode: way(share) for mode, way in MODES.items()}
+        own = max(rounded, key=lambda mode: int((rounded[mode] == levels).sum()))
+        for mode, other in rounded.items():
+            values = np.where(rounded[own] == levels, other, levels) * scale
+            if not np.array_equal(values, weight.effective):
+                claim = f"{weight.name} is rounded {mode} to multiples of the step that each of its values has"
+                yield case.edit(claim, case.with_weights({weight.name: values}), do=f"round {own}")
+
+
 @more("swapped-parameters")
 def anothers_quantiser(case: Case) -> Iterator[Edit]:
     """A parameter quantised as another one is.

@@ -21,7 +21,8 @@ class FixedPoint(Elementwise):
     """round(x * 2**f) / 2**f, brought between -k * 2**i and 2**i - 2**-f: k sign, i integer and f fraction bits.
 
     All three broadcast against x. Zero where an element has no bits. ``overflow``: "WRAP" (two's complement),
-    "SAT" or "SAT_SYM" (clipped before rounding), "" where nothing is brought anywhere.
+    "SAT" or "SAT_SYM" (clipped before rounding), "WRAP_SM" (every other turn runs backwards, so that it is folded back at its ends:
+    quantizers/fixed_point/_fixed_point_ops.py 1.2), "" where nothing is brought anywhere.
     """
 
     sign: np.ndarray
@@ -41,12 +42,18 @@ class FixedPoint(Elementwise):
         """The lowest and the highest level."""
         i = np.maximum(np.asarray(self.integer, np.float64), -np.asarray(self.fraction, np.float64))
         high, low = np.exp2(i) - self.step(), -np.asarray(self.sign, np.float64) * np.exp2(i)
+        if self.overflow == "WRAP_SM":
+            return -np.exp2(i), high  # without a sign too: what runs backwards is below 0
         return (-np.asarray(self.sign, np.float64) * high if self.overflow == "SAT_SYM" else low), high
 
     @property
     def bits(self) -> int:
         """The most bits that an element has."""
         return int(np.max(np.asarray(self.sign, float) + self.integer + self.fraction, initial=0))
+
+    @property
+    def _wraps(self) -> bool:
+        return self.overflow in ("WRAP", "WRAP_SM")
 
     @property
     def _none(self) -> np.ndarray:
@@ -80,31 +87,52 @@ class FixedPoint(Elementwise):
         made = self._rounded(x * scale) / scale
         if self.overflow == "WRAP":
             made = np.mod(made - low, (self.step() + self.limits()[1] - self.limits()[0]).astype(x.dtype)) + low
+        if self.overflow == "WRAP_SM":
+            step = self.step().astype(x.dtype)
+            made = np.mod(made - high - step, self._turn().astype(x.dtype)) + (low * self.sign).astype(x.dtype)
+            for backwards in self._backwards(x):
+                made = np.where(backwards, -made - step, made)
         return np.where(self._none, x.dtype.type(0), made)
+
+    def _turn(self) -> np.ndarray:
+        """What "WRAP_SM" wraps around by."""
+        return np.asarray((self.step() + self.limits()[1]) * np.exp2(np.asarray(self.sign, np.float64)))
+
+    def _backwards(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where "WRAP_SM" turns a level round: in the second half of a turn, and in every other turn; nowhere where in both."""
+        half, turn = (self.step() / 2).astype(x.dtype), self._turn().astype(x.dtype)
+        with np.errstate(all="ignore"):
+            second = np.mod((x + half) / (turn / 2), 2) >= 1
+            return second, (np.mod(x / turn, 2) >= 1) & (np.abs(x) > half)
 
     def _added(self, x: np.ndarray) -> np.ndarray:
         """How large what float32 adds up is, where it cannot hold it exactly: half a level before rounding, and what wraps around."""
         step, low = self.step(), self.limits()[0]
-        sum_ = np.abs(x) + np.where(self.rounding in ("TRN", "TRN_ZERO", "RND_CONV"), 0, step)
+        plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and self.overflow != "WRAP_SM"
+        sum_ = np.abs(x) + np.where(plain, 0, step)
         wrapped = np.abs(x) - low
-        return np.maximum(sum_, np.where((self.overflow == "WRAP") & (wrapped > 2.0**23 * step), wrapped, 0))
+        return np.maximum(sum_, np.where(self._wraps & (wrapped > 2.0**23 * step), wrapped, 0))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
-        plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and self.overflow != "WRAP"
+        plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and not self._wraps
         moved = np.zeros(x.shape) if plain else np.where(self._halved(x, precision), 0.0, precision.unit * self._added(x))
         moved = moved if slack is None else moved + slack
         wander = spread(self.f, x, y, np.broadcast_to(moved, x.shape)) if moved.any() else np.zeros(y.shape)
-        if self.overflow == "WRAP":
-            # What moves by half a turn or more may end anywhere.
+        if self._wraps:
+            # What moves by half a turn or more may end anywhere; so may what is rounded to one side of a turn and counted to the other.
             low, high = self.limits()
-            wander = np.where(2 * moved >= high - low, np.maximum(wander, high - low), wander)
+            anywhere = 2 * moved >= high - low
+            if self.overflow == "WRAP_SM":
+                turned = zip(self._backwards(x - moved), self._backwards(x + moved), strict=True)
+                anywhere = anywhere | np.any([before != after for before, after in turned], axis=0)
+            wander = np.where(anywhere, np.maximum(wander, high - low), wander)
         return (np.where(wander > 0, wander + precision.tiny, 0.0),)
 
     def _halved(self, x: np.ndarray, precision: Precision) -> np.ndarray:
         """Where half a level added before rounding, and what wraps around, are exact."""
         p = np.abs(x) / self.step()
-        wraps = (np.abs(x) - self.limits()[0] > 2.0**23 * self.step()) & (self.overflow == "WRAP")
+        wraps = (np.abs(x) - self.limits()[0] > 2.0**23 * self.step()) & self._wraps
         return held(p + 0.5, precision) & held(0.5 - p, precision) & ~wraps
 
     def emit(self, graph, *inputs):
@@ -119,7 +147,29 @@ class FixedPoint(Elementwise):
             from_low = graph.op("Sub", made, low)
             turns = graph.op("Floor", graph.op("Div", from_low, span))
             made = graph.op("Add", graph.op("Sub", from_low, graph.op("Mul", turns, span)), low)
+        if self.overflow == "WRAP_SM":
+            made = self._emit_folded(graph, x, made)
         return (graph.op("Mul", made, graph.const(np.where(self._none, 0.0, 1.0))),)
+
+    def _emit_folded(self, graph, x: str, level: str) -> str:
+        """Counts the turns: of the level for where it lies in one, of x for which way round."""
+        step = self.step()
+        top = np.exp2(np.maximum(np.asarray(self.integer, np.float64), -np.asarray(self.fraction, np.float64)))
+        turn, low = top * np.where(self.sign, 2.0, 1.0), -top * self.sign
+
+        def beyond(name: str, period: np.ndarray) -> str:
+            turns = graph.op("Floor", graph.op("Div", name, graph.const(period)))
+            return graph.op("Sub", name, graph.op("Mul", turns, graph.const(period)))
+
+        def other_way(name: str) -> str:
+            return graph.op("Sub", graph.op("Neg", name), graph.const(step))
+
+        half = graph.const(step / 2)
+        made = graph.op("Add", beyond(graph.op("Sub", level, graph.const(top)), turn), graph.const(low))
+        second = graph.op("GreaterOrEqual", beyond(graph.op("Add", x, half), turn), graph.const(turn / 2))
+        other = graph.op("GreaterOrEqual", beyond(x, 2 * turn), graph.const(turn))
+        other = graph.op("And", other, graph.op("Greater", graph.op("Abs", x), half))
+        return graph.op("Where", graph.op("Xor", second, other), other_way(made), made)
 
     def _emit_rounded(self, graph, p: str) -> str:
         def add_half(name: str) -> str:
@@ -142,7 +192,8 @@ class FixedPoint(Elementwise):
 
     def says(self, inputs):
         k, i, f = (_range(part) for part in (self.sign, self.integer, self.fraction))
-        way = {"": "not brought into a range", "WRAP": "wrapped around", "SAT": "clipped", "SAT_SYM": "clipped symmetrically"}
+        way = {"": "not brought into a range", "WRAP": "wrapped around", "WRAP_SM": "folded back at its ends"}
+        way |= {"SAT": "clipped", "SAT_SYM": "clipped symmetrically"}
         return f"to fixed point of {k} sign, {i} integer and {f} fraction bits, {self.rounding}, {way[self.overflow]}"
 
 

@@ -156,3 +156,12 @@ def test_an_activation_that_adapts_uses_the_bits_it_had_before_the_call(kind, pe
     np.testing.assert_array_equal(layer.quantizer.integer.numpy(), used)
     wrong = probe.check(model, layer.name, x, expected=np.asarray(qkeras.quantized_bits(6, 1, alpha=1)(x)))
     assert wrong.verdict == "diverge"
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("strides", "dilation"), [(1, 1), (2, 1), (1, 2)])
+def test_a_transposed_convolution_with_its_channels_first(padding, strides, dilation):
+    options = {"padding": padding, "strides": strides, "dilation_rate": dilation, "data_format": "channels_first"}
+    layer = qkeras.QConv2DTranspose(3, 2, kernel_quantizer=quantized_bits(4, 0, alpha=1), **options)
+    report = probe.check(layer, layer.name, np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32))
+    assert report.ok and not report.missing, str(report)

@@ -32,6 +32,7 @@ def of_modes(rounding, overflow):
 
 
 MODES = [of_modes(rounding, overflow) for rounding in ("RND", "TRN", "RND_CONV", "S_RND") for overflow in ("WRAP", "SAT", "SAT_SYM")]
+MODES += [of_modes(rounding, "WRAP_SM") for rounding in ("RND", "RND_CONV")]
 
 
 @pytest.mark.parametrize("build", [*MODELS, of_floats, *MODES], ids=lambda one: one.__name__)
@@ -106,10 +107,11 @@ def test_an_activation_of_the_users_own_in_a_file_is_not_trusted(tmp_path):
         probe.open_model(tmp_path / "model.keras")
 
 
-@pytest.mark.parametrize(("overflow", "word"), [("SAT_SYM", "clipped"), ("WRAP", "wrapped around")])
+@pytest.mark.parametrize(("overflow", "word"), [("SAT_SYM", "clipped"), ("WRAP", "wrapped around"), ("WRAP_SM", "folded back")])
 def test_effective_weights_are_hgqs_and_stored_ones_are_named(overflow, word):
     data = keras.Input((5,))
-    config = QuantizerConfig("kbi", "weight", overflow_mode=overflow, round_mode="TRN")
+    rounding = "RND" if overflow == "WRAP_SM" else "TRN"
+    config = QuantizerConfig("kbi", "weight", overflow_mode=overflow, round_mode=rounding)
     layer = QDense(4, name="l", activation="relu", kq_conf=config)
     model = drawn(keras.Model(data, layer(data)))
     x = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
@@ -120,7 +122,7 @@ def test_effective_weights_are_hgqs_and_stored_ones_are_named(overflow, word):
         np.testing.assert_array_equal(weight.grid.integers(weight.effective) * weight.grid.scale, weight.effective)
         assert weight.grid.integers(weight.effective).max() < 2 ** (weight.grid.bits - 1)
     kernel, bias = report.weights["kernel"], report.weights["bias"]
-    assert kernel.steps[0].startswith(f"kbi quantizer(TRN, {overflow}): scale ")
+    assert kernel.steps[0].startswith(f"kbi quantizer({rounding}, {overflow}): scale ")
     assert kernel.steps[0].endswith(word)
     given = keras.ops.convert_to_numpy(layer.iq(x))
     wrong = probe.check(model, "l", x, expected=np.maximum(given @ kernel.stored + bias.effective, 0))
@@ -131,7 +133,7 @@ def test_effective_weights_are_hgqs_and_stored_ones_are_named(overflow, word):
 
 def test_a_quantizer_without_a_description_is_told():
     data = keras.Input((5,))
-    config = QuantizerConfig("kif", "datalane", overflow_mode="WRAP_SM")
+    config = QuantizerConfig("kif", "datalane", scaler=3.0)
     model = keras.Model(data, QDense(4, name="l", iq_conf=config)(data))
     report = probe.check(model, "l", np.ones((2, 5), np.float32))
-    assert report.missing["numpy"] == "its input goes through a quantizer of overflow mode WRAP_SM, which has no description"
+    assert report.missing["numpy"] == "its input goes through a quantizer that scales by what is no power of two"

@@ -38,10 +38,14 @@ def judged(op, x, theirs):
     assert (allowed < 1e-9)[ordinary].mean() > 0.4  # nothing is allowed between thresholds
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(ROUNDINGS), st.sampled_from(("WRAP", "SAT", "SAT_SYM", "")))
-@settings(max_examples=80, deadline=None)
-def test_fixed_point_is_hgqs(seed, rounding, overflow):
-    rng = np.random.default_rng(seed)
+MODES = [(rounding, overflow) for rounding in ROUNDINGS for overflow in ("WRAP", "SAT", "SAT_SYM", "")]
+MODES += [(rounding, "WRAP_SM") for rounding in ("RND", "RND_CONV")]  # the library refuses any other
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(MODES))
+@settings(max_examples=120, deadline=None)
+def test_fixed_point_is_hgqs(seed, mode):
+    (rounding, overflow), rng = mode, np.random.default_rng(seed)
     bits = rng.choice([(4, 6), (1, 6), (1, 1)])
     k, i, f = (rng.integers(low, high, bits).astype(np.float64) for low, high in ((0, 2), (-3, 6), (-3, 9)))
     op = ops.FixedPoint(k, i, f, rounding, overflow)
@@ -54,6 +58,28 @@ def test_fixed_point_is_hgqs(seed, rounding, overflow):
     else:
         theirs = np.asarray(quantizer.round(tensor, wide[2]))
     judged(op, x, theirs)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(("RND", "RND_CONV")), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_what_is_folded_back_at_its_ends_is_hgqs(seed, rounding, large):
+    """WRAP_SM at the ends of its turns and their halves, half a level before, and next to each; and where float32 has no levels left."""
+    rng = np.random.default_rng(seed)
+    k, i, f = (rng.integers(low, high, (1, 6)).astype(np.float64) for low, high in ((0, 2), (-3, 6), (-3, 9)))
+    op = ops.FixedPoint(k, i, f, rounding, "WRAP_SM")
+    half, step = np.exp2(np.maximum(i, -f)) / 2, op.step()
+    x = (rng.integers(-12, 12, (8, 6)) * half + rng.choice([-1, 0, -0.5, 0.5, 1], (8, 6)) * step).astype(np.float32)
+    x = np.nextafter(x, (x + rng.integers(-1, 2, x.shape)).astype(np.float32))
+    if large:
+        x = np.ldexp(x, rng.integers(0, 120, x.shape)).astype(np.float32)
+    x[0, :3] = [np.inf, -np.inf, np.nan] if large else [1e-40, -1e-40, -0.0]
+    wide = [np.broadcast_to(part, x.shape).astype(np.float32) for part in (k, i, f)]
+    theirs = np.asarray(get_fixed_quantizer(rounding, "WRAP_SM")(keras.ops.convert_to_tensor(x), *wide, False, None))
+    theirs = np.where(k + i + f > 0, theirs, np.float32(0))
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(op.run(x)[0], theirs)
+    if not large:
+        judged(op, x, theirs)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -80,11 +106,13 @@ def test_a_quantizer_as_a_layer_is_hgqs(data):
     kind = data.draw(st.sampled_from(("kbi", "kif")))
     options = {
         "round_mode": data.draw(st.sampled_from(("RND", "TRN", "RND_CONV", "S_RND", "S_RND_CONV"))),
-        "overflow_mode": data.draw(st.sampled_from(("WRAP", "SAT", "SAT_SYM"))),
+        "overflow_mode": data.draw(st.sampled_from(("WRAP", "WRAP_SM", "SAT", "SAT_SYM"))),
         "trainable": data.draw(st.booleans()),
         "scaler": data.draw(st.sampled_from((None, 0.25, 8.0))),
         "affine": data.draw(st.sampled_from((None, (0.25, 0.5), (-2.0, 1.0)))),
     }
+    if options["overflow_mode"] == "WRAP_SM" and options["round_mode"] == "TRN":
+        options["round_mode"] = "RND"
     quantizer = Quantizer(QuantizerConfig(kind, data.draw(st.sampled_from(("weight", "datalane", "bias", "table"))), **options))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     quantizer.build((4, 6))
