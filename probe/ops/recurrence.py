@@ -51,7 +51,10 @@ class Recurrence(Op):
     state_quantizer: Op | None = None
     """What the states go through before each step, where they do (QKeras)."""
     product_quantizer: Op | None = None
-    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic quantisation)."""
+    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic quantisation).
+
+    It sees the samples that a step does not skip; the others are 0 to it, which is in every range.
+    """
     gates: str = "h"
     reverse: bool = False
     has_mask: bool = False
@@ -108,6 +111,12 @@ class Recurrence(Op):
         """The state as its product takes it."""
         return state if self.product_quantizer is None else self.product_quantizer.run(state)[0]
 
+    def present(self, states: States, keep: np.ndarray | None) -> States:
+        """The states of the samples that a step does not skip, where those of the others would count."""
+        if keep is None or self.product_quantizer is None:
+            return states
+        return tuple(np.where(_like(keep, state), state, 0.0).astype(state.dtype) for state in states)
+
     # The walk.
 
     def _times(self, count: int) -> range:
@@ -130,7 +139,7 @@ class Recurrence(Op):
         out = np.empty((len(x), *states[0].shape), x.dtype)
         held = np.zeros_like(states[0])
         for t, part in self._shares(x, share):
-            after = step(part, self.taken(states))
+            after = step(part, self.taken(self.present(states, None if mask is None else mask[t])))
             if mask is None:
                 out[t] = after[0]
             else:
@@ -190,6 +199,8 @@ class Recurrence(Op):
         states = Near.exactly(before)
         if len(x):
             states.slack[0] = begun[0].slack
+        if mask is not None and self.product_quantizer is not None:
+            states = states.where(_like(mask, before), Near.exactly(np.zeros(before.shape)))
         a, rest, parts = Rounded(precision, self.on_grid), tuple(begun[1:]), list[tuple[Near, ...]]()
         states = self.near(a, states)
         many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
@@ -228,11 +239,15 @@ class Recurrence(Op):
 
         steady = [rng.standard_normal((copies * len(state), *state.shape[1:])) for state in first]
         states = tuple(tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True))
+        reach = np.zeros(begun[0].slack.shape)
         sequence, still = np.zeros(outputs[0].shape), first[0]
         for order, (t, part) in enumerate(self._shares(x, share)):
+            seen = self.present(states, None if mask is None else tiled(mask[t]))
+            if order:
+                seen = (self._tipped(seen[0], reach, rng), *seen[1:])
             after = tuple(
                 new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
-                for new, scale, always in zip(step(tiled(part), self.taken(states)), noise, steady, strict=True)
+                for new, scale, always in zip(step(tiled(part), self.taken(seen)), noise, steady, strict=True)
             )
             if mask is not None:
                 keep = _like(tiled(mask[t]), after[0])
@@ -242,7 +257,7 @@ class Recurrence(Op):
                 sequence[t] = np.where(kept, self._spread(after[0], still, copies), 0.0)
             else:
                 sequence[t] = self._spread(after[0], outputs[0][t], copies)
-            states = (self._tipped(after[0], 2 * noise[0][order], rng), *after[1:])
+            states, reach = after, 2 * noise[0][order] if mask is None else np.where(kept, 2 * noise[0][order], reach)
         if mask is not None and not self.zero_masked:
             self._hold(sequence, mask)
         return [sequence, *(self._spread(state, last, copies) for state, last in zip(states, outputs[1:], strict=True))]
