@@ -198,8 +198,8 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
         case _:
             op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
     made = steps.put(op, x if levels is None else steps.put(DynamicQuantize(high=levels), x), *states)
-    count = 2 if kind == "LSTMCell" else 1
+    told = (0, 2) if kind == "LSTMCell" else (0,)
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]
-    ended = [steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index)) for index in range(1, 1 + count)]
-    return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c")[:count] if count > 1 else ())
+    ended = [steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index)) for index in told]
+    return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c") if len(told) > 1 else ())

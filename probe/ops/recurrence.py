@@ -19,7 +19,7 @@ from probe.ops.linear import MatMul
 from probe.ops.near import Near, Rounded, summed
 from probe.rounding import SIGMAS, Precision
 
-__all__ = ["Recurrence"]
+__all__ = ["Before", "Recurrence"]
 
 States = tuple[np.ndarray, ...]
 Stepper = Callable[[np.ndarray, States], States]
@@ -30,6 +30,21 @@ _SEEN = 64
 """How many numbers at least tell how far the states of one step wander."""
 _FLIPPED = 24
 """How many runs at least, where a state near a threshold is quantised to another level in some of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What one step of one sample starts from."""
+
+    step: int | None
+    """The step read before; None where there is none."""
+    states: States
+    multiplied: np.ndarray
+    """The first state as its product takes it."""
+
+    @property
+    def when(self) -> str:
+        return "at the start" if self.step is None else f"after step {self.step}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -336,30 +351,33 @@ class Recurrence(Op):
         way = ", from the last to the first" if self.reverse else ""
         return f"{self.recurrent.value.shape[0]} units over {count}{way}" + (", masked steps skipped" if self.has_mask else "")
 
-    def before(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> tuple[int | None, States]:
-        """The step read before that of an element (None: the initial state), and all states there, of the element's sample."""
+    def before(self, inputs: Sequence[np.ndarray], at: tuple[int, ...]) -> "Before":
+        """What the step of an element starts from, whose samples are taken alone where none depends on others."""
         x, mask, states = self.given(inputs)
-        times = [t for t in self._times(len(x)) if mask is None or mask[t, at[1]]]
-        earlier = times[: times.index(at[0])] if at[0] in times else times
-        one = slice(at[1], at[1] + 1)
-        states = tuple(state[one] for state in states)
-        share, step = self.arranged(x.dtype, 1)
-        for t in earlier:
-            states = step(share(x[t : t + 1, one])[0], self.taken(states))
-        return (earlier[-1] if earlier else None), self.taken(states)
+        some = slice(at[1], at[1] + 1) if self.product_quantizer is None else slice(None)
+        states = tuple(state[some] for state in states)
+        share, step = self.arranged(x.dtype, len(states[0]))
+        last, times = None, self._times(len(x))
+        for t in times[: times.index(at[0])]:
+            keep = None if mask is None else mask[t, some]
+            if keep is not None and not keep.any():
+                continue
+            after = step(share(x[t : t + 1, some])[0], self.taken(self.present(states, keep)))
+            states = after if keep is None else tuple(np.where(_like(keep, n), n, o) for n, o in zip(after, states, strict=True))
+            last = t if mask is None or mask[t, at[1]] else last
+        states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))
+        one = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
+        return Before(last, tuple(state[one] for state in states), self.multiplied(states[0])[one])
 
     def account(self, inputs, outputs, at):
         x, mask, _ = self.given(inputs)
-        if self.product_quantizer is not None:  # the range of the states goes over all samples
-            return Account((), (Stage(f"{type(self).__name__}, each product on quantised numbers", float(outputs[0][at])),))
         if mask is not None and not mask[at[0], at[1]]:
             told = "0" if self.zero_masked else "what stood before is repeated"
             return Account((), (Stage(f"this step is masked: {told}", float(outputs[0][at])),))
-        before, states = self.before(inputs, outputs, at)
-        return self.told(x[at[0], at[1]], before, states, at, float(outputs[0][at]))
+        return self.told(x[at[0], at[1]], self.before(inputs, at), at, float(outputs[0][at]))
 
-    def told(self, x: np.ndarray, before: int | None, states: States, at: tuple[int, ...], value: float) -> Account:
-        """How one element came about; ``x`` is the input of its step and sample, ``states`` what they were before, of that sample."""
+    def told(self, x: np.ndarray, before: "Before", at: tuple[int, ...], value: float) -> Account:
+        """How one element came about; ``x`` is the input of its step and sample."""
         return Account((), (Stage(type(self).__name__, value),))
 
     def terms_from(self, at: tuple[int, ...], letter: str, count: int) -> Terms:

@@ -1,5 +1,6 @@
 """Quantised embeddings and dynamically quantised recurrences of torch.ao: saved, reopened, checked; integers for weights are named."""
 
+import math
 import warnings
 
 import numpy as np
@@ -277,6 +278,34 @@ def test_integers_for_the_weights_of_a_packed_sequence_are_named(signal):
     found = probe.check(net, "inner", x, expected=wrong)
     assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights", str(found)
     assert "weight_ih_l0" in found.findings[0].claim
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_element_is_told_by_its_gates(name, signal):
+    """The terms on the input's levels add up, and the stages end at the element."""
+    x = signal(LAYERS[name][1])
+    report = probe.check(built(name), "0", x)
+    y = report.outputs["numpy"][0] if isinstance(report.outputs["numpy"], tuple) else report.outputs["numpy"]
+    at = tuple(size - 1 - k % 2 for k, size in enumerate(y.shape))
+    told = probe.explain(built(name), "0", x, at=at)
+    assert told.terms and told.steps[-1].value == pytest.approx(float(y[at]), rel=1e-12), str(told)
+    words = " ".join(step.words for step in told.steps)
+    parts = {"LSTM": ("input gate", "cell state"), "GRU": ("update gate", "reset gate"), "RNN": ("the new state",)}
+    for word in next(those for kind, those in parts.items() if name.startswith(kind)):
+        assert word in words
+    assert all(term.weight.startswith("weight_ih") and "DynamicQuantize" in term.input for term in told.terms)
+    assert "at its levels" in words
+
+
+def test_an_element_of_a_packed_sequence_is_told(signal):
+    """Row 13 is the third sample's step 4: of the four samples, that step has one; the state is at the levels of that one alone."""
+    net, x = PackedNet(lambda: nn.LSTM(4, 5), LENGTHS[False], False), signal((6, 4, 4))
+    for row, sample, step in ((13, 2, 4), (6, 3, 1), (2, 3, 0)):
+        told = probe.explain(net, "inner", x, at=(row, 2))
+        assert math.isclose(told.steps[-1].value, told.value, rel_tol=1e-9), str(told)
+        assert any("input gate" in one.words for one in told.steps)
+        assert ("at the start" in str(told)) == (step == 0) and f"after step {step - 1}" * bool(step) in str(told)
+        assert all(term.inner.terms[0].input_value in x[step, sample] for term in told.terms if term.inner), str(told)
 
 
 class Quantizable(nn.Module):
