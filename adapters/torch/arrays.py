@@ -162,6 +162,10 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     if parametrize.is_parametrized(module, name):
         prefix = f"parametrizations.{name}."
         makers: Sequence[Any] = list(module.parametrizations[name])  # type: ignore[index]
+        if all(type(maker).__module__.startswith("peft.") for maker in makers):  # put there for the call (lora/layer.py, ParamWrapper)
+            stored = copied(module.parametrizations[name].original)  # type: ignore[index,union-attr]
+            most = np.abs(effective - stored).max(initial=0)
+            return Weight(name, stored, effective, (f"plus lora_B @ lora_A, scaled, for this call: up to {most:.6g}",))
         when = "at each access"
     else:
         prefix = f"{name}_"
