@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from probe.errors import BadInput
 from probe.layer import Weight
 
-from .description import Levels
+from .description import Levels, Scale
 from .sources import told
 from .torchao import packed
 
@@ -82,12 +82,17 @@ def tensors_in(tree: Any) -> list[torch.Tensor]:
     return [leaf if isinstance(leaf, torch.Tensor) else leaf.value for leaf in _tensors(tree)]
 
 
-def scales_in(tree: Any) -> tuple[np.ndarray | None, ...]:
+def scales_in(tree: Any) -> tuple[Scale | None, ...]:
     """The scale of each of the same tensors that is a QuantTensor; () where nothing can be one."""
     if "brevitas" not in sys.modules:
         return ()
-    found = [None if isinstance(leaf, torch.Tensor) else getattr(leaf, "scale", None) for leaf in _tensors(tree)]
-    return tuple(None if scale is None else copied(scale) for scale in found)
+    found = [None if isinstance(leaf, torch.Tensor) or getattr(leaf, "scale", None) is None else leaf for leaf in _tensors(tree)]
+    return tuple(None if leaf is None else _scale_of(leaf) for leaf in found)
+
+
+def _scale_of(leaf: Any) -> Scale:
+    bits = getattr(leaf, "bit_width", None)
+    return Scale(copied(leaf.scale), None if bits is None else float(bits), bool(getattr(leaf, "signed", True)))
 
 
 def with_values(output: Any, replacement: Sequence[np.ndarray]) -> Any:
@@ -162,6 +167,10 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     if parametrize.is_parametrized(module, name):
         prefix = f"parametrizations.{name}."
         makers: Sequence[Any] = list(module.parametrizations[name])  # type: ignore[index]
+        if all(type(maker).__module__.startswith("peft.") for maker in makers):  # put there for the call (lora/layer.py, ParamWrapper)
+            stored = copied(module.parametrizations[name].original)  # type: ignore[index,union-attr]
+            most = np.abs(effective - stored).max(initial=0)
+            return Weight(name, stored, effective, (f"plus lora_B @ lora_A, scaled, for this call: up to {most:.6g}",))
         when = "at each access"
     else:
         prefix = f"{name}_"

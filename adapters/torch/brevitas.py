@@ -245,11 +245,19 @@ def _weight(module: Any, call: Call) -> tuple[Weight, np.ndarray | None]:
         return weight, None
     given: tuple[Any, ...] = (module.weight,)
     if proxy.requires_quant_input:  # accumulator-aware quantisation
-        if not module.input_quant.is_quant_enabled:
-            raise Undescribed("the quantiser of its weight looks at the bits of an input that is quantised elsewhere")
-        given = (module.weight, module.input_quant.bit_width(), module.input_quant.is_signed)
+        given = (module.weight, *_input_bits(module, call))
     op, bits, signed = _quantizer(proxy.tensor_quant, *given)
     return _quantised(weight, op, bits, signed), None if op is None else np.asarray(op.size)
+
+
+def _input_bits(module: Any, call: Call) -> tuple[Any, bool]:
+    """How many bits what comes in has, and whether one is a sign: of its own quantiser, or of the QuantTensor."""
+    if module.input_quant.is_quant_enabled:
+        return module.input_quant.bit_width(), module.input_quant.is_signed
+    brought = call.scales[0] if call.scales else None
+    if brought is None or brought.bits is None:
+        raise Undescribed("the quantiser of its weight looks at the bits of an input that does not say how many it has")
+    return module.weight.new_tensor(brought.bits), brought.signed
 
 
 def _bias(module: Any, call: Call, weight_scale: np.ndarray | None) -> Weight | None:
@@ -270,7 +278,8 @@ def _input_scale(module: Any, call: Call) -> np.ndarray | None:
     if module.input_quant.is_quant_enabled:
         op = _activation(module.input_quant, call)[1]
         return None if op is None else np.asarray(op.size)
-    return call.scales[0] if call.scales else None
+    brought = call.scales[0] if call.scales else None
+    return None if brought is None else brought.size
 
 
 @describes(f"{_PLACE}.quant_embedding.QuantEmbedding", refuses=_refuses)

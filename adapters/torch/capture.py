@@ -29,7 +29,7 @@ from probe.model import Capture, OnCall
 from .arrays import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
 from .between import Between
 from .brevitas import initialised
-from .description import Call, describe, opaque
+from .description import Call, Scale, describe, opaque
 from .expectation import mismatch
 from .export import Called, alone
 from .peft import merging, remerged, written
@@ -80,7 +80,7 @@ class _Given(NamedTuple):
     """The arguments of a call by their names, and the scales of those that are Brevitas' QuantTensors."""
 
     named: Mapping[str, Any]
-    scales: tuple[np.ndarray | None, ...]
+    scales: tuple[Scale | None, ...]
 
 
 @dataclass(eq=False)
@@ -96,7 +96,7 @@ class _Watcher:
     inside: dict[str, np.ndarray] = field(default_factory=dict)
     """The same as a layer within met them, which they were changed for."""
     raised: Exception | None = None
-    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[np.ndarray | None, ...], ExitStack]] = field(default_factory=list)
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]] = field(default_factory=list)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:

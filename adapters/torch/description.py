@@ -21,6 +21,7 @@ __all__ = [
     "SPATIAL",
     "Call",
     "Levels",
+    "Scale",
     "batched",
     "chain",
     "completes",
@@ -53,6 +54,14 @@ class Levels(NamedTuple):
     high: int
 
 
+class Scale(NamedTuple):
+    """What one of Brevitas' QuantTensors brings along: its scale, how many bits its integers have (None: they are none), and a sign."""
+
+    size: np.ndarray
+    bits: float | None
+    signed: bool
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of a module: the tensors it was given, and how a parameter is read while the call is on."""
@@ -71,7 +80,7 @@ class Call:
     """What computes with quantised tensors, such as "x86" or "qnnpack"."""
     fused: bool = False
     """Whether its first three tensors are one, and nothing is on that keeps PyTorch from its fused attention."""
-    scales: tuple[np.ndarray | None, ...] = ()
+    scales: tuple[Scale | None, ...] = ()
     """Those of the inputs that are Brevitas' QuantTensors, of which ``inputs`` has the values."""
 
     @property

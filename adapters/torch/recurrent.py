@@ -44,14 +44,12 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     """Each layer in each direction, from the first to the last; the directions stand side by side.
 
     ``levels`` is the highest level of those that numbers are rounded to before each product, where they are: over the whole
-    sequence of the input, and over the batch of the states at each step.
+    sequence of the input, and over the batch of the states at each step; of a packed sequence, over the samples that it has then.
     """
     if module.dropout and module.training and module.num_layers > 1:
         raise Undescribed("dropout is active between its layers")
     given: Any = call.arguments["input"]
     steps, names = Steps(), _STATES[_kind(module)]
-    if not isinstance(given, Ref) and levels is not None:
-        raise Undescribed("a packed sequence, whose states are quantised over the samples that are left at each step")
     if isinstance(given, Ref):
         packed, batched = None, call.inputs[given.index].ndim == 3
         x = _steps_first(steps, given, call.inputs[given.index].shape, module.batch_first)
@@ -200,8 +198,8 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
         case _:
             op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
     made = steps.put(op, x if levels is None else steps.put(DynamicQuantize(high=levels), x), *states)
-    count = 2 if kind == "LSTMCell" else 1
+    told = (0, 2) if kind == "LSTMCell" else (0,)
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]
-    ended = [steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index)) for index in range(1, 1 + count)]
-    return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c")[:count] if count > 1 else ())
+    ended = [steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index)) for index in told]
+    return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c") if len(told) > 1 else ())

@@ -116,10 +116,14 @@ class Gated(Recurrence):
 
         def body(inner, before, parts):
             old, kept = before[: self.state_count], before[self.state_count :]
-            after = step(inner, parts[0], self.emit_taken(inner, old))
             if not self.has_mask:
+                after = step(inner, parts[0], self.emit_taken(inner, old))
                 return after, (inner.op("Identity", after[0]),)
             keep = inner.op("Unsqueeze", parts[1], inner.const(list(range(1, self.rank))))
+            present = old
+            if self.product_quantizer is not None:
+                present = tuple(inner.op("Where", keep, state, inner.const(0.0)) for state in old)
+            after = step(inner, parts[0], self.emit_taken(inner, present))
             after = tuple(inner.op("Where", keep, new, one) for new, one in zip(after, old, strict=True))
             shown = inner.op("Where", keep, after[0], held[0] if self.zero_masked else kept[0])
             return (*after, shown), (inner.op("Identity", shown),)

@@ -84,5 +84,5 @@ class PeepholeLSTM(LSTM):
 
         return step
 
-    def told(self, x, before, states, at, value):
+    def told(self, x, before, at, value):
         return Account((self.terms_from(at, "g", len(x)),), (Stage("an LSTM's output, by gates that see its cell", value),))

@@ -19,7 +19,7 @@ from probe.ops.linear import MatMul
 from probe.ops.near import Near, Rounded, summed
 from probe.rounding import SIGMAS, Precision
 
-__all__ = ["Recurrence"]
+__all__ = ["Before", "Recurrence"]
 
 States = tuple[np.ndarray, ...]
 Stepper = Callable[[np.ndarray, States], States]
@@ -30,6 +30,21 @@ _SEEN = 64
 """How many numbers at least tell how far the states of one step wander."""
 _FLIPPED = 24
 """How many runs at least, where a state near a threshold is quantised to another level in some of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What one step of one sample starts from."""
+
+    step: int | None
+    """The step read before; None where there is none."""
+    states: States
+    multiplied: np.ndarray
+    """The first state as its product takes it."""
+
+    @property
+    def when(self) -> str:
+        return "at the start" if self.step is None else f"after step {self.step}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,7 +66,10 @@ class Recurrence(Op):
     state_quantizer: Op | None = None
     """What the states go through before each step, where they do (QKeras)."""
     product_quantizer: Op | None = None
-    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic quantisation)."""
+    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic quantisation).
+
+    It sees the samples that a step does not skip; the others are 0 to it, which is in every range.
+    """
     gates: str = "h"
     reverse: bool = False
     has_mask: bool = False
@@ -108,6 +126,12 @@ class Recurrence(Op):
         """The state as its product takes it."""
         return state if self.product_quantizer is None else self.product_quantizer.run(state)[0]
 
+    def present(self, states: States, keep: np.ndarray | None) -> States:
+        """The states of the samples that a step does not skip, where those of the others would count."""
+        if keep is None or self.product_quantizer is None:
+            return states
+        return tuple(np.where(_like(keep, state), state, 0.0).astype(state.dtype) for state in states)
+
     # The walk.
 
     def _times(self, count: int) -> range:
@@ -130,7 +154,7 @@ class Recurrence(Op):
         out = np.empty((len(x), *states[0].shape), x.dtype)
         held = np.zeros_like(states[0])
         for t, part in self._shares(x, share):
-            after = step(part, self.taken(states))
+            after = step(part, self.taken(self.present(states, None if mask is None else mask[t])))
             if mask is None:
                 out[t] = after[0]
             else:
@@ -190,6 +214,8 @@ class Recurrence(Op):
         states = Near.exactly(before)
         if len(x):
             states.slack[0] = begun[0].slack
+        if mask is not None and self.product_quantizer is not None:
+            states = states.where(_like(mask, before), Near.exactly(np.zeros(before.shape)))
         a, rest, parts = Rounded(precision, self.on_grid), tuple(begun[1:]), list[tuple[Near, ...]]()
         states = self.near(a, states)
         many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
@@ -228,11 +254,15 @@ class Recurrence(Op):
 
         steady = [rng.standard_normal((copies * len(state), *state.shape[1:])) for state in first]
         states = tuple(tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True))
+        reach = np.zeros(begun[0].slack.shape)
         sequence, still = np.zeros(outputs[0].shape), first[0]
         for order, (t, part) in enumerate(self._shares(x, share)):
+            seen = self.present(states, None if mask is None else tiled(mask[t]))
+            if order:
+                seen = (self._tipped(seen[0], reach, rng), *seen[1:])
             after = tuple(
                 new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
-                for new, scale, always in zip(step(tiled(part), self.taken(states)), noise, steady, strict=True)
+                for new, scale, always in zip(step(tiled(part), self.taken(seen)), noise, steady, strict=True)
             )
             if mask is not None:
                 keep = _like(tiled(mask[t]), after[0])
@@ -242,7 +272,7 @@ class Recurrence(Op):
                 sequence[t] = np.where(kept, self._spread(after[0], still, copies), 0.0)
             else:
                 sequence[t] = self._spread(after[0], outputs[0][t], copies)
-            states = (self._tipped(after[0], 2 * noise[0][order], rng), *after[1:])
+            states, reach = after, 2 * noise[0][order] if mask is None else np.where(kept, 2 * noise[0][order], reach)
         if mask is not None and not self.zero_masked:
             self._hold(sequence, mask)
         return [sequence, *(self._spread(state, last, copies) for state, last in zip(states, outputs[1:], strict=True))]
@@ -321,30 +351,33 @@ class Recurrence(Op):
         way = ", from the last to the first" if self.reverse else ""
         return f"{self.recurrent.value.shape[0]} units over {count}{way}" + (", masked steps skipped" if self.has_mask else "")
 
-    def before(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> tuple[int | None, States]:
-        """The step read before that of an element (None: the initial state), and all states there, of the element's sample."""
+    def before(self, inputs: Sequence[np.ndarray], at: tuple[int, ...]) -> "Before":
+        """What the step of an element starts from, whose samples are taken alone where none depends on others."""
         x, mask, states = self.given(inputs)
-        times = [t for t in self._times(len(x)) if mask is None or mask[t, at[1]]]
-        earlier = times[: times.index(at[0])] if at[0] in times else times
-        one = slice(at[1], at[1] + 1)
-        states = tuple(state[one] for state in states)
-        share, step = self.arranged(x.dtype, 1)
-        for t in earlier:
-            states = step(share(x[t : t + 1, one])[0], self.taken(states))
-        return (earlier[-1] if earlier else None), self.taken(states)
+        some = slice(at[1], at[1] + 1) if self.product_quantizer is None else slice(None)
+        states = tuple(state[some] for state in states)
+        share, step = self.arranged(x.dtype, len(states[0]))
+        last, times = None, self._times(len(x))
+        for t in times[: times.index(at[0])]:
+            keep = None if mask is None else mask[t, some]
+            if keep is not None and not keep.any():
+                continue
+            after = step(share(x[t : t + 1, some])[0], self.taken(self.present(states, keep)))
+            states = after if keep is None else tuple(np.where(_like(keep, n), n, o) for n, o in zip(after, states, strict=True))
+            last = t if mask is None or mask[t, at[1]] else last
+        states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))
+        one = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
+        return Before(last, tuple(state[one] for state in states), self.multiplied(states[0])[one])
 
     def account(self, inputs, outputs, at):
         x, mask, _ = self.given(inputs)
-        if self.product_quantizer is not None:  # the range of the states goes over all samples
-            return Account((), (Stage(f"{type(self).__name__}, each product on quantised numbers", float(outputs[0][at])),))
         if mask is not None and not mask[at[0], at[1]]:
             told = "0" if self.zero_masked else "what stood before is repeated"
             return Account((), (Stage(f"this step is masked: {told}", float(outputs[0][at])),))
-        before, states = self.before(inputs, outputs, at)
-        return self.told(x[at[0], at[1]], before, states, at, float(outputs[0][at]))
+        return self.told(x[at[0], at[1]], self.before(inputs, at), at, float(outputs[0][at]))
 
-    def told(self, x: np.ndarray, before: int | None, states: States, at: tuple[int, ...], value: float) -> Account:
-        """How one element came about; ``x`` is the input of its step and sample, ``states`` what they were before, of that sample."""
+    def told(self, x: np.ndarray, before: "Before", at: tuple[int, ...], value: float) -> Account:
+        """How one element came about; ``x`` is the input of its step and sample."""
         return Account((), (Stage(type(self).__name__, value),))
 
     def terms_from(self, at: tuple[int, ...], letter: str, count: int) -> Terms:

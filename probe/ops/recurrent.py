@@ -15,7 +15,7 @@ from probe.ops.base import Op
 from probe.ops.gated import Gated
 from probe.ops.linear import MatMul
 from probe.ops.near import Near
-from probe.ops.recurrence import Recurrence, States
+from probe.ops.recurrence import Before, Recurrence, States
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -48,9 +48,9 @@ class RNN(Gated):
 
         return step
 
-    def told(self, x, before, states, at, value):
-        z = _sums(self, x, states)
-        stages = (*_parts(self, "h", before, states, at, z), Stage(f"{type(self.activation).__name__}, the new state", value))
+    def told(self, x, before, at, value):
+        z = _sums(self, x, before)
+        stages = (*_parts(self, "h", before, at, z), Stage(f"{type(self.activation).__name__}, the new state", value))
         return Account((self.terms_from(at, "h", len(x)),), stages)
 
 
@@ -145,19 +145,22 @@ class LSTM(Gated):
         h = inner.op("Mul", o, self.activation.emit(inner, cell)[0])
         return (h if projection is None else inner.op("MatMul", h, projection)), cell
 
-    def told(self, x, before, states, at, value):
+    def told(self, x, before, at, value):
         if self.projection is not None:
             return Account((), (Stage("an LSTM's output, projected", value),))
-        z, unit = _sums(self, x, states), at[2]
+        z, unit = _sums(self, x, before), at[2]
         names = {"i": "input gate i", "f": "forget gate f", "o": "output gate o"}
         act = type(self.activation).__name__
         on = {one: float(self.recurrent_activation.run(z[:, self.block(one)])[0][0, unit]) for one in names}
         g = float(self.activation.run(z[:, self.block("g")])[0][0, unit])
-        cell = on["f"] * float(states[1][0, unit]) + on["i"] * g
+        cell = on["f"] * float(before.states[1][0, unit]) + on["i"] * g
         gate = type(self.recurrent_activation).__name__
-        stages = [*_parts(self, "g", before, states, at, z), Stage(f"{act}: the candidate g", g)]
+        stages = [*_parts(self, "g", before, at, z), Stage(f"{act}: the candidate g", g)]
         stages += [Stage(f"{gate}: the {told}", on[one]) for one, told in names.items()]
-        stages += [Stage(f"the cell state c {_when(before)}", float(states[1][0, unit])), Stage("f · c + i · g: the new cell state", cell)]
+        stages += [
+            Stage(f"the cell state c {before.when}", float(before.states[1][0, unit])),
+            Stage("f · c + i · g: the new cell state", cell),
+        ]
         return Account((self.terms_from(at, "g", len(x)),), (*stages, Stage(f"o · {act}(c): the new state", value)))
 
 
@@ -264,10 +267,10 @@ class GRU(Gated):
     def _emit_bounded(self, inner, x: str) -> str:
         return x if self.reset_quantizer is None else self.reset_quantizer.emit(inner, x)[0]
 
-    def told(self, x, before, states, at, value):
-        unit, h = at[2], states[0]
+    def told(self, x, before, at, value):
+        unit, h = at[2], before.states[0]
         first, second = (np.zeros(self.kernel.value.shape[1]) if one is None else one for one in self.biases())
-        shares, products = x @ self.kernel.value + first, h @ self.recurrent.value.astype(np.float64) + second
+        shares, products = x @ self.kernel.value + first, before.multiplied @ self.recurrent.value.astype(np.float64) + second
         gates = (shares[self.block(one)] + products[:, self.block(one)] for one in "zr")
         z, r = (function.run(gate)[0] for function, gate in zip(self._functions(), gates, strict=True))
         part, gate, act = self.block("h"), type(self.recurrent_activation).__name__, type(self.activation).__name__
@@ -276,14 +279,17 @@ class GRU(Gated):
         else:
             inner = self._bounded(r * h) @ self.recurrent.value[:, part].astype(np.float64) + second[part]
         new = self.activation.run(shares[part] + inner)[0]
-        told = "r · (the state · recurrent kernel + its bias)" if self.reset_after else "(r · the state) · recurrent kernel"
+        state, level = "the state", ""
+        if self.product_quantizer is not None:
+            state, level = "the state at its levels", f", whose level is {before.multiplied[0, unit]:.6g}"
+        told = f"r · ({state} · recurrent kernel + its bias)" if self.reset_after else f"(r · {state}) · recurrent kernel"
         stages = (
             Stage("plus the bias", float(shares[part][unit])),
             Stage(f"{gate}: the update gate z", float(z[0, unit])),
             Stage(f"{gate}: the reset gate r", float(r[0, unit])),
             Stage(f"plus {told}", float((shares[part] + inner)[0, unit])),
             Stage(f"{act}: the candidate", float(new[0, unit])),
-            Stage(f"the state h {_when(before)}", float(h[0, unit])),
+            Stage(f"the state h {before.when}{level}", float(h[0, unit])),
             Stage("z · h + (1 - z) · candidate: the new state", value),
         )
         return Account((self.terms_from(at, "h", len(x)),), stages)
@@ -297,23 +303,23 @@ def _added(graph, *names: str) -> str:
     return first
 
 
-def _sums(op: Recurrence, x: np.ndarray, states: States) -> np.ndarray:
+def _sums(op: Recurrence, x: np.ndarray, before: Before) -> np.ndarray:
     """The gates' sums before activation, (1, gates * units)."""
     biases = sum(one for one in op.biases() if one is not None)
-    return x @ op.kernel.value.astype(np.float64) + states[0] @ op.recurrent.value.astype(np.float64) + biases
+    return x @ op.kernel.value.astype(np.float64) + before.multiplied @ op.recurrent.value.astype(np.float64) + biases
 
 
-def _when(before: int | None) -> str:
-    return "at the start" if before is None else f"after step {before}"
+def _shown(state: np.ndarray) -> str:
+    """The first few numbers of a sample's state."""
+    return ", ".join(f"{value:.6g}" for value in state[0, :4]) + (", …" if state.shape[1] > 4 else "")
 
 
-def _parts(op: Recurrence, letter: str, before: int | None, states: States, at: tuple[int, ...], z: np.ndarray) -> list[Stage]:
+def _parts(op: Recurrence, letter: str, before: Before, at: tuple[int, ...], z: np.ndarray) -> list[Stage]:
     """What comes to the products with the input: the state's products and the biases."""
     part = (0, op.block(letter).start + at[2])
     biases = sum(float(one[part[1]]) for one in op.biases() if one is not None)
-    h = states[0][0]
-    shown = ", ".join(f"{value:.6g}" for value in h[:4]) + (", …" if len(h) > 4 else "")
+    levels = "" if op.product_quantizer is None else "at its levels "
     return [
-        Stage(f"plus the state {_when(before)} ({shown}) · {op.recurrent.name}", float(z[part]) - biases),
+        Stage(f"plus the state {before.when} {levels}({_shown(before.multiplied)}) · {op.recurrent.name}", float(z[part]) - biases),
         Stage("plus the bias" if biases else "no bias", float(z[part])),
     ]

@@ -400,11 +400,6 @@ def test_what_has_no_description(signal):
     (listed,) = probe.open_model(layer).layers
     assert "in training mode its quantisers follow the batch" in why(layer.train(), x) and "training mode" in listed.why
     assert unchanged(before, layer)
-    aware = nn.Sequential(
-        qnn.QuantIdentity(return_quant_tensor=True), qnn.QuantLinear(5, 7, weight_quant=quant.Int8AccumulatorAwareWeightQuant)
-    )
-    report = probe.check(calibrated(aware, (4, 5)), "1", x)
-    assert "looks at the bits of an input that is quantised elsewhere" in report.missing["numpy"]
     floor = qnn.QuantLinear(5, 7, weight_quant=quant_float.Fp8e4m3Weight, weight_float_to_int_impl_type="floor")
     assert "does not round to the nearest" in why(floor.eval(), x)
     infinite = qnn.QuantLinear(5, 7, weight_quant=quant_float.Fp8e4m3Weight, weight_saturating=False, weight_nan_values=("111",))
@@ -413,3 +408,22 @@ def test_what_has_no_description(signal):
     assert "rounds with LearnedRoundSte" in why(learned.eval(), x)
     (lstm,) = probe.open_model(qnn.QuantLSTM(4, 3).eval()).layers
     assert not lstm.checkable and "QuantLSTM has no description" in lstm.why
+
+
+@pytest.mark.parametrize("bits_in", [3, 8])
+@pytest.mark.parametrize("act", [quant.Int8ActPerTensorFloat, quant.Uint8ActPerTensorFloat])
+def test_weights_aware_of_the_bits_that_another_layer_gives(bits_in, act, signal):
+    """The room of an accumulator is shared among the weights by how many bits come in, and whether one is a sign."""
+    torch.manual_seed(0)
+    options = {"weight_quant": quant.Int8AccumulatorAwareWeightQuant, "weight_accumulator_bit_width": 10, "return_quant_tensor": True}
+    net = nn.Sequential(qnn.QuantIdentity(act_quant=act, bit_width=bits_in, return_quant_tensor=True), qnn.QuantLinear(9, 7, **options))
+    net, x = calibrated(net, (4, 9)), np.abs(signal((4, 9)))
+    given = net[0](torch.from_numpy(x))
+    report = probe.check(net, "1", x)
+    assert report.ok and "onnx" in report.outputs, str(report)
+    weight = report.weights["weight"]
+    np.testing.assert_allclose(weight.effective, net[1].quant_weight(given).value.detach().numpy(), rtol=1e-6)
+    assert not np.array_equal(weight.effective, weight.stored)
+    wrong = nn.functional.linear(given.value, net[1].weight, net[1].bias).detach().numpy()
+    found = probe.check(net, "1", x, expected=wrong)
+    assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights", str(found)

@@ -402,3 +402,39 @@ def test_attention_is_checked_with_what_is_merged_for_the_call(options, adapters
     layer.enable_adapters(False)
     assert probe.check(module, "inner", x).ok
     assert same(held, module) and layer.merged_adapters == [f"task{number}" for number in range(adapters)]
+
+
+class Targeted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 4)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
+def targeted(seed=0):
+    """PEFT adds to the parameters themselves, for the call."""
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(r=2, lora_alpha=3, target_parameters=["first.weight", "second.weight"], init_lora_weights=False)
+    return peft.get_peft_model(Targeted(), config).base_model.model.eval()
+
+
+def test_target_parameters(tmp_path, signal):
+    torch.save(targeted().state_dict(), tmp_path / "net.pt")
+    model = probe.open_model(tmp_path / "net.pt", factory=lambda: targeted(1))
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    x = signal((3, 6))
+    for name in ("first", "second"):
+        report = probe.check(model, f"{name}.base_layer", x)
+        weight = report.weights["weight"]
+        assert report.ok and "onnx" in report.outputs and weight.steps[0].startswith("plus lora_B @ lora_A"), str(report)
+        np.testing.assert_array_equal(weight.stored, before[f"{name}.base_layer.weight"].numpy())
+        down, up = (before[f"{name}.lora_{letter}.default.weight"].double() for letter in "AB")
+        np.testing.assert_allclose(weight.effective, (before[f"{name}.base_layer.weight"] + 1.5 * up @ down).numpy(), rtol=1e-5, atol=1e-6)
+    base = model.module.first.base_layer
+    wrong = nn.functional.linear(torch.from_numpy(x), base.weight, base.bias).detach().numpy()
+    found = probe.check(model, "first.base_layer", x, expected=wrong)
+    assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights", str(found)
+    assert "the stored weight" in found.findings[0].claim, found.findings[0].claim
+    assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())

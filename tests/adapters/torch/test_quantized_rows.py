@@ -1,5 +1,6 @@
 """Quantised embeddings and dynamically quantised recurrences of torch.ao: saved, reopened, checked; integers for weights are named."""
 
+import math
 import warnings
 
 import numpy as np
@@ -167,19 +168,144 @@ def test_states_and_their_ranges(signal):
             return self.inner(x, h)
 
     assert probe.check(Stated(), "inner", [signal((7, 3, 4)), signal((3, 3, 6), seed=1)]).ok
-    x = torch.nn.utils.rnn.pack_padded_sequence(torch.randn(5, 2, 4), [5, 3])
 
-    class Packed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = layer
 
-        def forward(self, x):
-            return self.inner(pack_padded_sequence(x, [5, 3]))[1]
+class PackedNet(nn.Module):
+    """A dynamically quantised recurrence on samples of different lengths."""
 
-    found = []
-    probe.open_model(Packed()).run([np.ones((5, 2, 4), np.float32)], ["inner"], found.append)
-    assert "a packed sequence" in found[0].why and x.batch_sizes.sum() == 8
+    def __init__(self, make, lengths, enforce_sorted, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.inner, self.lengths, self.enforce_sorted = make(), lengths, enforce_sorted
+        quantization.quantize_dynamic(self, {type(self.inner)}, inplace=True)
+
+    def forward(self, x, *states):
+        packed = pack_padded_sequence(x, self.lengths, self.inner.batch_first, enforce_sorted=self.enforce_sorted)
+        return self.inner(packed, None if not states else states[0] if len(states) == 1 else states)[0].data
+
+
+LENGTHS = {True: [6, 4, 4, 1], False: [4, 1, 6, 4]}
+PACKED = {
+    "LSTM": lambda: nn.LSTM(4, 5, 2, bidirectional=True),
+    "LSTM-first": lambda: nn.LSTM(4, 5, batch_first=True),
+    "GRU": lambda: nn.GRU(4, 5, 2, bidirectional=True),
+    "GRU-first": lambda: nn.GRU(4, 5, 3, batch_first=True),
+}
+
+
+PACKED_CASES = [
+    *(("x86", name, enforce_sorted) for name in PACKED for enforce_sorted in (True, False)),
+    *((engine, name, False) for engine, name in (("qnnpack", "LSTM"), ("qnnpack", "GRU-first"), ("onednn", "GRU"))),
+]
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "enforce_sorted"), [case for case in PACKED_CASES if case[0] in torch.backends.quantized.supported_engines]
+)
+def test_packed_sequences_saved_and_reopened(engine, name, enforce_sorted, using, tmp_path, signal):
+    using(engine)
+    lengths, path = LENGTHS[enforce_sorted], tmp_path / "net.pt"
+    torch.save(PackedNet(PACKED[name], lengths, enforce_sorted).state_dict(), path)
+    model = probe.open_model(path, factory=lambda: PackedNet(PACKED[name], lengths, enforce_sorted, seed=1), trust=True)
+    inner = model.module.inner
+    x = signal((4, 6, 4) if inner.batch_first else (6, 4, 4))
+    count = inner.num_layers * (2 if inner.bidirectional else 1)
+    states = [signal((count, 4, 5), seed=2 + k, scale=2.0) for k in range(2 if name.startswith("LSTM") else 1)]
+    for given in ([x], [x, *states]):
+        report = probe.check(model, "inner", given)
+        assert report.ok and "onnx" in report.outputs, str(report)
+        assert report.outputs["numpy"][0].shape == (15, 10 if inner.bidirectional else 5)
+        weights = [one for key, one in report.weights.items() if key.startswith("weight")]
+        assert weights and all(one.steps[0].startswith("int8, of which") for one in weights)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_packed_sequences_of_any_lengths(seed, signal):
+    rng = np.random.default_rng(seed)
+    kind, layers, both = (nn.LSTM, nn.GRU)[seed % 2], 1 + seed % 3, bool(seed // 2 % 2)
+    lengths = rng.integers(1, 8, rng.integers(1, 6)).tolist()
+    net = PackedNet(lambda: kind(3, 7, layers, bidirectional=both), lengths, False, seed)
+    given = [signal((max(lengths), len(lengths), 3), seed=seed)]
+    report = probe.check(net, "inner", given)
+    assert report.ok and "onnx" in report.outputs, str(report)
+
+
+def by_hand(layer, rows, sizes, of_all=False):
+    """The steps of a packed LSTM as torch's own quantised products make them; ``of_all`` takes the range of the ended samples, too."""
+    inward, onward = (layer.get_weight()[f"weight_{part}_l0"] for part in ("ih", "hh"))
+    first, second = (layer.get_bias()[f"bias_{part}_l0"] for part in ("ih", "hh"))
+    inward, onward = torch.ops.quantized.linear_prepack(inward, first), torch.ops.quantized.linear_prepack(onward, second)
+    shares = torch.ops.quantized.linear_dynamic(rows, inward, True)
+    h, c = torch.zeros(sizes[0], 5), torch.zeros(sizes[0], 5)
+    made, at = [], 0
+    for size in sizes:
+        product = torch.ops.quantized.linear_dynamic(h if of_all else h[:size], onward, True)[:size]
+        i, f, g, o = (shares[at : at + size] + product).chunk(4, 1)
+        cell = torch.sigmoid(f) * c[:size] + torch.sigmoid(i) * torch.tanh(g)
+        new = torch.sigmoid(o) * torch.tanh(cell)
+        h, c = torch.cat([new, h[size:]]), torch.cat([cell, c[size:]])
+        made.append(new)
+        at += size
+    return torch.cat(made)
+
+
+def test_states_take_the_range_of_the_samples_that_a_step_has(using, signal):
+    """The kernel bit by bit; with the range of the samples that have ended, or of each sample alone, it would be another layer."""
+    using("x86")
+    net = PackedNet(lambda: nn.LSTM(4, 5), LENGTHS[True], True)
+    x = signal((6, 4, 4)) * np.array([1, 1, 2, 4], np.float32)[None, :, None]
+    packed = pack_padded_sequence(torch.from_numpy(x), LENGTHS[True])
+    sizes = packed.batch_sizes.tolist()
+    with torch.no_grad():
+        made = net(torch.from_numpy(x))
+        assert torch.equal(made, by_hand(net.inner, packed.data, sizes))
+        ended = by_hand(net.inner, packed.data, sizes, of_all=True)
+        alone = [net.inner(torch.from_numpy(x[:length, k : k + 1]))[0][:, 0] for k, length in enumerate(LENGTHS[True])]
+    alone = torch.cat([torch.stack([one[t] for one in alone if t < len(one)]) for t in range(6)])
+    report = probe.check(net, "inner", x, expected=made.numpy())
+    assert report.ok and float(np.abs(report.outputs["numpy"][0] - made.numpy()).max()) < 1e-6, str(report)
+    for wrong in (ended, alone):
+        report = probe.check(net, "inner", x, expected=wrong.numpy())
+        assert report.verdict == "diverge" and report.comparisons["framework", "numpy"].ok, str(report)
+
+
+def test_integers_for_the_weights_of_a_packed_sequence_are_named(signal):
+    x, net = signal((6, 4, 4), scale=0.02), PackedNet(lambda: nn.GRU(4, 5), LENGTHS[False], False)
+    other = PackedNet(lambda: nn.GRU(4, 5), LENGTHS[False], False)
+    integers(other.inner, "weight_ih")
+    with torch.no_grad():
+        wrong = other(torch.from_numpy(x)).numpy()
+    found = probe.check(net, "inner", x, expected=wrong)
+    assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights", str(found)
+    assert "weight_ih_l0" in found.findings[0].claim
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_element_is_told_by_its_gates(name, signal):
+    """The terms on the input's levels add up, and the stages end at the element."""
+    x = signal(LAYERS[name][1])
+    report = probe.check(built(name), "0", x)
+    y = report.outputs["numpy"][0] if isinstance(report.outputs["numpy"], tuple) else report.outputs["numpy"]
+    at = tuple(size - 1 - k % 2 for k, size in enumerate(y.shape))
+    told = probe.explain(built(name), "0", x, at=at)
+    assert told.terms and told.steps[-1].value == pytest.approx(float(y[at]), rel=1e-12), str(told)
+    words = " ".join(step.words for step in told.steps)
+    parts = {"LSTM": ("input gate", "cell state"), "GRU": ("update gate", "reset gate"), "RNN": ("the new state",)}
+    for word in next(those for kind, those in parts.items() if name.startswith(kind)):
+        assert word in words
+    assert all(term.weight.startswith("weight_ih") and "DynamicQuantize" in term.input for term in told.terms)
+    assert "at its levels" in words
+
+
+def test_an_element_of_a_packed_sequence_is_told(signal):
+    """Row 13 is the third sample's step 4: of the four samples, that step has one; the state is at the levels of that one alone."""
+    net, x = PackedNet(lambda: nn.LSTM(4, 5), LENGTHS[False], False), signal((6, 4, 4))
+    for row, sample, step in ((13, 2, 4), (6, 3, 1), (2, 3, 0)):
+        told = probe.explain(net, "inner", x, at=(row, 2))
+        assert math.isclose(told.steps[-1].value, told.value, rel_tol=1e-9), str(told)
+        assert any("input gate" in one.words for one in told.steps)
+        assert ("at the start" in str(told)) == (step == 0) and f"after step {step - 1}" * bool(step) in str(told)
+        assert all(term.inner.terms[0].input_value in x[step, sample] for term in told.terms if term.inner), str(told)
 
 
 class Quantizable(nn.Module):

@@ -119,6 +119,14 @@ def test_cells(kind, bias):
             checked(module, [x, *states])
 
 
+@pytest.mark.parametrize(("kind", "told"), [("RNNCell", "the new state"), ("LSTMCell", "forget gate f"), ("GRUCell", "update gate z")])
+def test_an_element_of_a_cell_is_told_by_its_gates(kind, told):
+    module, x = drawn(getattr(nn, kind)(5, 4)), np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    story = probe.explain(module, "", given=x, at=(2, 1))
+    assert {term.input_index for term in story.terms} == {(2, k) for k in range(5)} and any(told in step.words for step in story.steps)
+    assert story.steps[-1].value == story.value
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision(dtype):
     x = np.random.default_rng(0).normal(size=(5, 2, 4)).astype(np.float32)
