@@ -63,7 +63,7 @@ def as_array(values: Any, what: str = "an input") -> np.ndarray:
         values = values.detach()
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise BadInput(f"{what} cannot be made an array: {error}") from None
     return array.astype(np.float64) if array.dtype == np.longdouble else array
 

@@ -156,7 +156,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     """
     helpers = min(_WORKERS, _cores()) - 1
     line = _Line[T](helpers)
-    failed: list[Exception] = []
+    failed: list[BaseException] = []
     first = True
 
     def push(capture: Capture) -> None:
@@ -174,7 +174,9 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
         with suppress(_Stop):
             try:
                 forward(push)
-            except Exception as error:
+            except _Stop:
+                raise
+            except BaseException as error:  # a model may end the program, too, which in a thread ends nothing
                 failed.append(error)
             line.finish()
 

@@ -267,6 +267,18 @@ def test_numbers_beyond_float32_are_nobodys_fault(op, f, inputs):
     assert judge(of_framework(op, f, *(x / np.float32(1e30) for x in inputs))).ok
 
 
+def test_a_lost_weight_is_no_matter_of_range_on_large_inputs():
+    capture = dense(rows=3)
+    x = capture.inputs[0] * np.float32(1e20)
+    op = capture.description.steps[0].op
+    y = (x @ op.weight.effective + op.bias.effective).astype(np.float32)
+    capture = replace(capture, inputs=(x,), outputs=(y,))
+    lost = y.copy()
+    lost[:, 1] = np.nan  # of a column of weights that were exported as NaN
+    assert judge(capture).ok
+    assert "yours is the odd one out" in judge(capture, expected=lost).sentence
+
+
 @pytest.mark.parametrize("name", ["log", "rsqrt", "sign", "sqrt", "ceil", "reciprocal"])
 def test_subnormal_numbers_taken_for_0_are_no_divergence(name):
     """TensorFlow's kernels do, in lines as long as a vector of the processor."""

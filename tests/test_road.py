@@ -96,6 +96,7 @@ def test_values_in_other_forms_than_arrays_of_float32():
         assert probe.check(net, "", given=X.astype(np.longdouble), expected=mine).ok
     for mine, told in (
         ([[1.0, 2.0], [3.0]], "cannot be made an array"),
+        (y.bfloat16(), "cannot be made an array"),
         ([None], "nothing to compare"),
         (np.array("a"), "must be numbers"),
     ):

@@ -93,6 +93,18 @@ def test_what_a_worker_raises_comes_through():
     assert not threads()
 
 
+def test_a_forward_pass_that_ends_the_program_ends_it():
+    def forward(push):
+        push(Capture("layer", "Kind", 0, (), (), "float32"))
+        raise SystemExit("ended by the model")
+
+    results = judged_in_order(forward, lambda capture: lambda: capture.call)
+    assert next(results) == 0
+    with pytest.raises(SystemExit, match="ended by the model"):
+        next(results)
+    assert not threads()
+
+
 def test_the_forward_pass_waits_for_bytes_as_well_as_for_calls():
     large = np.broadcast_to(np.float32(0), (1 << 40,))
     pushed = []

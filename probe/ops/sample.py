@@ -15,6 +15,9 @@ from probe.rounding import Precision
 __all__ = ["GridSample"]
 
 _FAR = float(1 << 30)
+_OUTSIDE = 1e3
+_WIDE = 4.0
+"""How many elements of an axis are tried where a place may be; beyond that it may be any."""
 _A = -0.75
 """The coefficient of the cubic kernel (Keys, 1981), as PyTorch and ONNX have it."""
 
@@ -104,7 +107,9 @@ class GridSample(Op):
         x = np.where(np.isfinite(x), x, 0.0)
         space, flat = x.shape[2:], (*x.shape[:2], -1)
         middles = self._middles(x, grid)
-        offs = self._offs(grid, middles, space, slacks[1], precision)
+        spans = self._spans(middles, self._offs(grid, middles, space, slacks[1], precision), space)
+        wide = np.logical_or.reduce([far[1] - far[0] > _WIDE for far in spans])
+        spans = [(low, np.minimum(high, low + _WIDE)) for low, high in spans]
         size = np.abs(x) if self.fill == 0 else np.abs(x) + abs(self.fill)
         sizes = type(self)(self.mode, self.padding, self.align, self.pixels, abs(self.fill))
         taps = [self._taps(at, have) for at, have in zip(middles, space, strict=True)]
@@ -113,11 +118,13 @@ class GridSample(Op):
         rounded = roundings * precision.unit + (len(space) * 2.0**-24 if self.single else 0.0)
         own = (0.0 if self.mode == "nearest" and not self.fill else rounded) * sizes._sum(size, whole)
         if self.mode == "nearest":
-            for numbers in self._others(middles, offs, space):
+            for numbers in self._others(spans, space):
                 own = np.maximum(own, np.abs(self._at(x, numbers) - y.reshape(flat)))
         else:
-            for axis, off in enumerate(offs):
-                own = own + off[:, None] * self._slope(x, middles, taps, offs, axis)
+            for axis, (low, high) in enumerate(spans):
+                own = own + (high - low)[:, None] / 2 * self._slope(x, spans, taps, axis)
+        if wide.any():
+            own = np.where(wide[:, None], own + self._extent(x), own)
         if slacks[0] is not None:
             none = type(self)(self.mode, self.padding, self.align, self.pixels)
             own = own + none._sum(slacks[0], whole)
@@ -138,28 +145,46 @@ class GridSample(Op):
             found.append(off)
         return found
 
-    def _others(self, middles: Sequence[np.ndarray], offs: Sequence[np.ndarray], space: Sequence[int]) -> Iterator[list[np.ndarray]]:
+    def _spans(
+        self, middles: Sequence[np.ndarray], offs: Sequence[np.ndarray], space: Sequence[int]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """From where to where each coordinate may lie; without reflections all that is far outside is alike."""
+        found = []
+        for at, off, size in zip(middles, offs, space, strict=True):
+            ends = at - off, at + off
+            found.append(ends if self.padding == "reflection" else (np.clip(ends[0], -8, size + 7), np.clip(ends[1], -8, size + 7)))
+        return found
+
+    def _extent(self, x: np.ndarray) -> np.ndarray:
+        """How far two outputs of a channel may lie apart, (batch, channel, 1); the cubic weights add up to 1.375 at most."""
+        each = x.reshape(*x.shape[:2], -1)
+        high, low = each.max(axis=2, keepdims=True), each.min(axis=2, keepdims=True)
+        if self.padding == "zeros":
+            high, low = np.maximum(high, self.fill), np.minimum(low, self.fill)
+        return (high - low) * (1.375 ** (x.ndim - 2) if self.mode == "cubic" else 1.0)
+
+    def _others(self, spans: Sequence[tuple[np.ndarray, np.ndarray]], space: Sequence[int]) -> Iterator[list[np.ndarray]]:
         """The elements that may be nearest where places are a little off."""
-        ends = [
-            [np.rint(self._folded(at + sign * off, size)) for sign in (-1, 1)] for at, off, size in zip(middles, offs, space, strict=True)
-        ]
-        for numbers in product(*ends):
-            yield list(numbers)
+        numbers = []
+        for (low, high), size in zip(spans, space, strict=True):
+            first, last = np.ceil(low - 0.5), np.floor(high + 0.5)
+            steps = range(int((last - first).max(initial=0)) + 1)
+            numbers.append([np.rint(self._folded(np.minimum(first + step, last), size)) for step in steps])
+        for one in product(*numbers):
+            yield list(one)
 
     def _slope(
         self,
         x: np.ndarray,
-        middles: Sequence[np.ndarray],
+        spans: Sequence[tuple[np.ndarray, np.ndarray]],
         taps: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]],
-        offs: Sequence[np.ndarray],
         axis: int,
     ) -> np.ndarray:
         """How much the output may move where one coordinate moves by one: the largest step among the elements that it may fall between."""
-        at, off, size = middles[axis], offs[axis], x.shape[2 + axis]
-        edges = {"linear": (0, 0), "cubic": (-1, 1)}[self.mode]
-        low, high = np.floor(at - off) + edges[0], np.floor(at + off) + edges[1]
+        size, edges = x.shape[2 + axis], {"linear": (0, 0), "cubic": (-1, 1)}[self.mode]
+        low, high = (np.floor(end) + edge for end, edge in zip(spans[axis], edges, strict=True))
         others = [[(one, np.abs(weight)) for one, weight in part] for part in taps]
-        best = np.zeros((*x.shape[:2], at.shape[1]))
+        best = np.zeros((*x.shape[:2], low.shape[1]))
         for step in range(int((high - low).max(initial=0)) + 1):
             first = np.minimum(low + step, high)
             pair = [self._folded(first + k, size) for k in (0, 1)]
@@ -167,7 +192,7 @@ class GridSample(Op):
             for parts in product(*(part for k, part in enumerate(others) if k != axis)):
                 numbers = [one for one, _ in parts]
                 ends = [self._at(x, [*numbers[:axis], one, *numbers[axis:]]) for one in pair]
-                far += np.abs(ends[1] - ends[0]) * math.prod((weight for _, weight in parts), start=np.ones_like(at))[:, None]
+                far += np.abs(ends[1] - ends[0]) * math.prod((weight for _, weight in parts), start=np.ones_like(low))[:, None]
             # The slope of the cubic kernel is less than 1.5 times each of the steps that it goes over.
             best = np.maximum(best, far) if self.mode == "linear" else best + 1.5 * far
         return best
@@ -180,6 +205,8 @@ class GridSample(Op):
             by, start = (2 / np.maximum(sizes - 1, 1), np.full(sizes.shape, -1.0)) if self.align else (2 / sizes, 1 / sizes - 1)
             one = (1,) * (len(shape) - 1) + (-1,)
             grid = graph.op("Add", graph.op("Mul", grid, graph.const(by.reshape(one))), graph.const(start.reshape(one)))
+        if self.padding != "reflection":  # ONNX Runtime 1.32 takes places for integers of 32 bits, and all far outside are alike
+            grid = graph.op("Max", graph.op("Min", grid, graph.const(_OUTSIDE)), graph.const(-_OUTSIDE))
         how = {"mode": self.mode, "padding_mode": self.padding, "align_corners": int(self.align)}
         if self.fill:
             x = graph.op("Sub", x, graph.const(self.fill))

@@ -1,6 +1,7 @@
 """Sampling at computed coordinates against PyTorch's grid_sample, and ONNX Runtime's."""
 
 import numpy as np
+import pytest
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,26 @@ def test_a_place_that_is_off_moves_the_output_by_the_step_between_neighbours():
     given = x, np.array([[[[2.4999999, 0.0]]]])
     (allowed,) = nearest.allowance(given, (None, None), nearest.run(*given), precision_of("float32"))
     assert allowed.item() >= 1, "the nearest may be the next"
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", sorted(NAMES))
+def test_a_place_that_bfloat16_does_not_hold_may_be_any_of_those_around(mode, padding):
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 300))
+    places = np.array([[[[0.5, 0.0], [-0.3, 0.2], [1e6, 0.0]]]])
+    op, precision = ops.GridSample(mode, padding), precision_of("bfloat16")
+    (y,) = op.run(x, places)
+    (allowed,) = op.allowance((x, places), (None, None), (y,), precision)
+    for off in np.linspace(-1, 1, 41)[:, None] * precision.unit * [1, 0]:
+        moved = places * (1 + off) + off
+        assert np.all(np.abs(op.run(x, moved)[0] - y) <= allowed)
+    assert padding == "reflection" or np.all(allowed[..., 2] < 0.3), "far outside all is alike"
+
+
+def test_places_far_outside(agrees):
+    x, grid = np.random.default_rng(0).normal(size=(1, 2, 4, 7)).astype(np.float32), np.array([[[[1e12, 0.1], [-0.2, -3e30]]]], np.float32)
+    for mode in NAMES:
+        agrees(ops.GridSample(mode), [x, grid], lambda x, grid, mode=mode: F.grid_sample(x, grid.clip(-9, 9), NAMES[mode], "zeros", False))
 
 
 def test_reach_and_account():
