@@ -7,6 +7,7 @@ import numpy as np
 
 from probe.compare import PARTIES, Comparison, compare
 from probe.known import Known
+from probe.layer import weights_of
 from probe.model import Capture
 from probe.recompute import LARGEST
 from probe.rounding import precision_of
@@ -68,9 +69,11 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
             continue
         size, precision = float(np.abs(finite).max()), precision_of(capture.dtype)
         extent = float(np.ptp(finite)) or size
+        # Without weights, what varies in its last digits only is judged like a constant: no arithmetic is sharper than a few roundings.
+        # Weights whose part is lost in rounding could be any others.
+        least = _LAST_DIGITS * precision.unit * size if capture.description and not weights_of(capture.description.steps) else 0.0
         typical = float(np.median(np.broadcast_to(allowed, value.shape)[where]))
-        # What varies in its last digits only is as good as constant, and judged like that: no arithmetic is sharper than a few roundings.
-        if typical > max(extent, _LAST_DIGITS * precision.unit * size, 2.0**20 * precision.tiny):
+        if typical > max(extent, least, 2.0**20 * precision.tiny):
             return (
                 f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
                 f"it cannot be judged in {capture.dtype}"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import probe
 from probe import Description, Ref, Step, Weight, ops
 from probe.judge import judge
 from probe.model import Capture
@@ -137,6 +138,17 @@ def test_what_varies_in_its_last_digits_only_is_judged_like_a_constant():
     gate = Capture("gate", "Hardsigmoid", 0, (x,), (y,), "float32", Description((Step(ops.HardSigmoid(1 / 6, 0.5)),)))
     assert judge(gate).ok, str(judge(gate))
     assert judge(replace(gate, outputs=(y + np.float32(1e-6),))).verdict == "diverge"
+
+
+def test_a_kernel_lost_in_the_rounding_of_the_bias_is_unchecked():
+    """It could be any other: yours with no kernel at all is within rounding too."""
+    layer = torch.nn.Linear(4, 3)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    with torch.no_grad():
+        layer.weight.normal_(std=1e-8)
+        layer.bias.fill_(1.0)
+    report = probe.check(layer, "", given=x, expected=np.ones((5, 3), np.float32))
+    assert report.verdict == "unchecked" and "more than its own range" in report.sentence, str(report)
 
 
 def test_a_user_tolerance_replaces_the_allowance():
