@@ -4,7 +4,7 @@ A call is a layer where it returns a tensor that follows from the model's input.
 makes it and the ONNX op it is: ``layer1.0/add``, and ``layer1.0/add:1`` the second time in the same call of that module.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,8 +38,6 @@ _NO_LAYERS = frozenset({"requires_grad_", "retain_grad", "grad", "is_complex", "
 _CASTS = frozenset("to type type_as _to_copy float double half bfloat16 bool byte int long short char".split())
 _WRITES = frozenset(f"__{name}__" for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split())
 _NESTED = frozenset({"_nested_tensor_from_mask", "_transformer_encoder_layer_fwd", "to_padded_tensor"})
-_SHARED = 4
-"""How many of the latest copies are looked through before a tensor is copied again."""
 
 
 @cache
@@ -96,7 +94,6 @@ class Between(TorchFunctionMode):
         self._inside = 0
         self._calls: Counter = Counter()
         self._following: dict[int, ref[torch.Tensor]] = {}
-        self._copies: OrderedDict[int, tuple[ref[torch.Tensor], int, np.ndarray]] = OrderedDict()
         self._parameters = {
             id(tensor): f"{names.get(id(module), '')}.{key}".lstrip(".")
             for module in root.modules()
@@ -154,7 +151,7 @@ class Between(TorchFunctionMode):
         if name in _CONSTRUCTORS or name in _NO_LAYERS or not any(self.follows(tensor) for tensor in tensors):
             return func(*args, **kwargs)
         writes = _writes(func, name, args, kwargs)
-        before = {id(tensor): self._copy(tensor) for tensor in tensors} if writes else {}
+        before = {id(tensor): copied(tensor) for tensor in tensors} if writes else {}
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
         if not results or (not writes and all(any(one is other for other in tensors) for one in results)):
@@ -171,18 +168,6 @@ class Between(TorchFunctionMode):
         counts = self._frames[-1].counts
         counts[layer] += 1
         return layer + (f":{counts[layer] - 1}" if counts[layer] > 1 else "")
-
-    def _copy(self, tensor: torch.Tensor) -> np.ndarray:
-        """A copy of the values, the same one as long as the tensor is not written to."""
-        if tensor.is_inference():
-            return copied(tensor)
-        known = self._copies.get(id(tensor))
-        if known is None or known[0]() is not tensor or known[1] != tensor._version:
-            known = (ref(tensor), tensor._version, copied(tensor))
-            self._copies[id(tensor)] = known
-            if len(self._copies) > _SHARED:
-                self._copies.popitem(last=False)
-        return known[2]
 
     def _pushed(
         self,
@@ -208,8 +193,8 @@ class Between(TorchFunctionMode):
             seen[id(tensor)] = Ref(-1, len(inputs))
             if not self.follows(tensor) and id(tensor) not in before:
                 fixed.append(len(inputs))
-            inputs.append(before[id(tensor)] if id(tensor) in before else self._copy(tensor))
-        outputs = tuple(self._copy(one) for one in results)
+            inputs.append(before[id(tensor)] if id(tensor) in before else copied(tensor))
+        outputs = tuple(copied(one) for one in results)
         kinds = [dtype_name(one) for one in results]
         apart = {place.index: tensor for tensor in used if tensor.is_nested and isinstance(place := seen[id(tensor)], Ref)}
         complexes = [seen[id(tensor)] for tensor in used if tensor.is_complex()]

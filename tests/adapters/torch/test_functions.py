@@ -366,6 +366,16 @@ def test_nothing_is_left_behind(block):
     assert not torch.overrides._get_current_function_mode_stack()
 
 
+def test_values_that_are_written_where_pytorch_does_not_count_it_are_seen():
+    def written(x):
+        y = x + 1
+        y.detach().numpy()[:] = 5  # the tensor's version stays what it was
+        return torch.relu(y)
+
+    reports = list(probe.sweep(Net(written), X))
+    assert [report.verdict for report in reports if report.layer in ("/add", "/relu")] == ["agree", "agree"]
+
+
 def test_a_function_without_description_says_so():
     (report,) = probe.sweep(Net(lambda x: torch.special.i0(x)).eval(), X)
     assert report.verdict == "unchecked" and "special.i0 has no description" in report.sentence
