@@ -8,13 +8,14 @@ else looks a few times a second: each time it wakes, the threads that compute wa
 """
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from probe.model import Capture
 
@@ -157,14 +158,9 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     helpers = min(_WORKERS, _cores()) - 1
     line = _Line[T](helpers)
     failed: list[BaseException] = []
-    first = True
+    pools = ThreadpoolController()
 
     def push(capture: Capture) -> None:
-        nonlocal first
-        if first:
-            # Only now, since PyTorch sets its number of threads anew at a thread's first operation; it is this thread's alone.
-            threadpool_limits(1, "openmp")
-            first = False
         size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
         line.add(_Task(prepare(capture), size))
         del capture
@@ -173,6 +169,9 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     def produce() -> None:
         with suppress(_Stop):
             try:
+                if "torch" in sys.modules:
+                    sys.modules["torch"].get_num_threads()  # it would set them anew at this thread's first operation
+                pools.limit(limits=1, user_api="openmp")  # of this thread alone
                 forward(push)
             except _Stop:
                 raise
@@ -182,7 +181,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
 
     threads = [threading.Thread(target=produce, name="probe-forward", daemon=True)]
     threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(helpers)]
-    with threadpool_limits(1, "blas"):
+    with pools.limit(limits=1, user_api="blas"):
         for thread in threads:
             thread.start()
         try:

@@ -178,19 +178,28 @@ class Elementwise(Op):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None and not (self.roundings and precision.unit):
             return (np.broadcast_to(precision.tiny, y.shape),)  # TensorFlow takes subnormal numbers for zero.
-        if not self.pointwise or not y.ndim:
-            return (self._moved(x, y, slack, precision),)
-        out = np.empty_like(y, np.float64 if slack is None else slack.dtype)
-        for parts, _ in blocks(out, x, y) if slack is None else blocks(out, x, y, slack):
-            parts[0][...] = self._moved(parts[1], parts[2], None if slack is None else parts[3], precision)
+        # float32 is enough where it holds what is added for tiny numbers.
+        narrow = slack is None and precision.tiny >= 2.0**-126
+        out = np.empty_like(y, np.float32 if narrow else np.float64 if slack is None else slack.dtype)
+        arrays = (out, x, y) if slack is None else (out, x, y, slack)
+        for (target, *parts), _ in blocks(*arrays) if self.pointwise else [(arrays, None)]:
+            self._rounding(parts[0], parts[1], precision, target)
+            if slack is not None:
+                target += self._moved(*parts)
         return (out,)
 
-    def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray | None, precision: Precision) -> np.ndarray:
-        own = np.full(y.shape, precision.tiny)
+    def _rounding(self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray) -> None:
+        """Writes what evaluating f may be off by."""
+        out[...] = precision.tiny
         if self.roundings and precision.unit:
-            own = self.roundings * precision.unit * self.scale(x, y) + precision.tiny
-            own = np.where(np.isfinite(own), own, 0.0)
-        return own if slack is None else own + spread(self.f, x, y, slack)
+            np.multiply(self.scale(x, y), self.roundings * precision.unit, out=out, casting="same_kind")
+            out += precision.tiny
+            if not np.isfinite(out.max(initial=0.0)):
+                out[~np.isfinite(out)] = 0.0
+
+    def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
+        """How far f may move from y where x moves by slack."""
+        return spread(self.f, x, y, slack)
 
     def origin(self, where, inputs):
         return where

@@ -54,9 +54,8 @@ class _Function(Elementwise):
     def emit(self, graph, *inputs):
         return (graph.op(self.onnx, inputs[0]),)
 
-    def _moved(self, x, y, slack, precision):
-        own = super()._moved(x, y, None, precision)
-        return own if slack is None else own + spread(lambda moved: self.f(np.clip(moved, self.low, self.high)), x, y, slack)
+    def _moved(self, x, y, slack):
+        return spread(lambda moved: self.f(np.clip(moved, self.low, self.high)), x, y, slack)
 
 
 class _Whole(_Function):

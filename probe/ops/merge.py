@@ -65,10 +65,12 @@ class _Merge(Op):
         narrow = all(slack is None for slack in slacks) and precision.tiny >= 2.0**-126
         own = np.empty_like(outputs[0], np.float32 if narrow else np.float64)
         for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*inputs)):
-            np.multiply(np.abs(parts[0]), (len(inputs) - 1) * precision.unit, out=target, casting="same_kind")
-            for part in parts[1:]:
-                target += np.abs(part) * ((len(inputs) - 1) * precision.unit)
-            target += precision.tiny
+            target[...] = precision.tiny
+            for part in parts:
+                size = part.astype(target.dtype)
+                np.abs(size, out=size)
+                size *= (len(inputs) - 1) * precision.unit
+                target += size
         return (own if narrow else own + _total(slacks, outputs[0].shape),)
 
 
