@@ -131,7 +131,7 @@ def compare_three(
     """What ``compare`` gives of first and second, second and third, and first and third (against twice ``allowed``) where all agree.
 
     One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors are rounded once, which moves
-    their ratios by 1e-7 of themselves. None where some pair differs or float32 does not hold the ratios: ``compare`` then says it.
+    their ratios by 1e-7. None where some pair differs or float32 does not hold the ratios: ``compare`` then says it.
     With ``look``, elements beyond ``allowed`` are looked at, and so are the worst where that is but a ``part`` of what is allowed
     (it is changed there).
     """
@@ -146,9 +146,9 @@ def compare_three(
     room = _Room(min(first.size, _BLOCK), float(allowed[(0,) * allowed.ndim]) if len(arrays) == 3 else None)
     with np.errstate(all="ignore"):
         for parts, locate in blocks(*arrays, size=_BLOCK):
-            found = room.largest(parts, best)
+            found = room.largest(parts)
             if look is not None and any(largest > 1 for largest, _ in found):
-                beyond, found = room.left_out(best)
+                beyond, found = room.left_out()
                 looks.append(np.array(locate(beyond)))
                 if sum(some.shape[1] for some in looks) > _LOOKS:
                     return None
@@ -197,50 +197,53 @@ class _Room:
             _kept.wide, _kept.narrow = np.empty(size), np.empty((4, size), np.float32)
         self._wide, self._narrow = _kept.wide, _kept.narrow
         self._rows: list[np.ndarray] = []
-        """The errors of the piece last looked at: first and second, second and third, first and third."""
+        """How large the errors of the piece last looked at are: of first and second, second and third, first and third."""
         self._single = single
 
-    def largest(self, parts: tuple[np.ndarray, ...], best: Sequence[float]) -> list[tuple[float, int]]:
-        """Per pair the largest error in units of its allowance, and its place where that exceeds ``best``."""
+    def largest(self, parts: tuple[np.ndarray, ...]) -> list[tuple[float, int]]:
+        """Per pair the largest error in units of its allowance, and its place."""
         first, second, third = parts[:3]
         wide = self._wide[: first.size].reshape(first.shape)
-        slack, error, other, between = (row[: first.size].reshape(first.shape) for row in self._narrow)
+        error, other, apart, slack = (row[: first.size].reshape(first.shape) for row in self._narrow)
         np.copyto(wide, first)
         wide -= second
         np.copyto(error, wide, casting="same_kind")
         self._rows = [error]
         if not np.array_equal(first, third):
             np.subtract(first, third, out=other)
-            np.subtract(other, error, out=between)  # second - third
-            self._rows += [between, other]
+            other -= error
+            self._rows += [other]
         if self._single is None:
             if parts[3].dtype != np.float32:
                 np.copyto(slack, parts[3], casting="same_kind")
             for row in self._rows:
                 row /= parts[3] if parts[3].dtype == np.float32 else slack
-        return self._extremes(best)
+        if len(self._rows) == 2:
+            self._rows += [np.add(error, other, out=apart)]
+        for row in self._rows:
+            np.abs(row, out=row)
+        return self._extremes()
 
-    def _extremes(self, best: Sequence[float]) -> list[tuple[float, int]]:
+    def _extremes(self) -> list[tuple[float, int]]:
         if len(self._rows) == 1:
-            return [_extreme(self._rows[0], self._single, min(best[:2]))] * 2 + [(0.0, 0)]
-        one, two, (apart, place) = map(_extreme, self._rows, [self._single] * 3, (best[0], best[1], 2 * best[2]))
+            return [_extreme(self._rows[0], self._single)] * 2 + [(0.0, 0)]
+        one, two, (apart, place) = (_extreme(row, self._single) for row in self._rows)
         return [one, two, (apart / 2, place)]
 
-    def left_out(self, best: Sequence[float]) -> tuple[np.ndarray, list[tuple[float, int]]]:
+    def left_out(self) -> tuple[np.ndarray, list[tuple[float, int]]]:
         """The places of the piece at which NumPy lies beyond the allowance of another, and what ``largest`` gives without them."""
-        places = np.unique(np.concatenate([np.flatnonzero(np.abs(row) > 1) for row in self._rows[:2]]))
+        places = np.unique(np.concatenate([np.flatnonzero(row > 1) for row in self._rows[:2]]))
         for row in self._rows:
             row.reshape(-1)[places] = 0
-        return places, self._extremes(best)
+        return places, self._extremes()
 
 
-def _extreme(ratio: np.ndarray, single: float | None, best: float) -> tuple[float, int]:
-    """The largest of |ratio|, in units of ``single`` where given, and its place if it exceeds ``best``; NaN where there is no telling."""
-    high, low = float(ratio.max()), float(ratio.min())
-    largest = max(high, -low)
+def _extreme(size: np.ndarray, single: float | None) -> tuple[float, int]:
+    """The largest size, in units of ``single`` where given, and its place; NaN where there is no telling."""
+    place = int(size.argmax())
+    largest = float(size.reshape(-1)[place])
     if single is not None:
         largest = largest / single if single else 0.0 if largest == 0 else math.inf
-    place = int(ratio.argmax() if high >= -low else ratio.argmin()) if largest > best else 0
     return largest, place
 
 
