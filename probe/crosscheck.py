@@ -7,7 +7,7 @@ what was emitted. A graph is kept by all that emission can see (``Op.emit``), an
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -202,57 +202,52 @@ def _names(kind: type) -> tuple[str, ...]:
     return tuple(one.name for one in fields(kind))
 
 
-def _weights(part: Any) -> Iterator[Weight]:
-    """The weights anywhere in an op, in the order of its fields."""
-    if isinstance(part, Weight):
-        yield part
-    elif isinstance(part, tuple | list):
-        for one in part:
-            yield from _weights(one)
-    elif is_dataclass(part):
-        for name in _names(part.__class__):
-            yield from _weights(getattr(part, name))
+def _told(part: Any, weights: list[Weight]) -> Hashable:
+    """All that emission can see of an op or of one of its fields: of a weight shape, dtype and order in memory. TypeError where unknown.
 
-
-def _told(part: Any) -> Hashable:
-    """All that emission can see of an op or of one of its fields: of a weight shape, dtype and order in memory. TypeError where unknown."""
+    The weights anywhere in it are added to ``weights``, in the order of its fields.
+    """
+    if part is None or isinstance(part, bool | int | str):
+        return type(part), part
     if isinstance(part, Weight):
+        weights.append(part)
         return Weight, part.value.shape, part.effective.dtype.str, _lies_turned(part.value)
+    if isinstance(part, tuple | list):
+        return tuple([_told(one, weights) for one in part])
+    if isinstance(part, float):
+        return part.hex()  # 0.0 and -0.0 are equal
     if isinstance(part, np.ndarray | np.generic):
         if part.nbytes > _KEPT_BYTES or part.dtype.hasobject:
             raise TypeError
         return part.dtype.str, part.shape, part.tobytes()
-    if isinstance(part, float):
-        return part.hex()  # 0.0 and -0.0 are equal
-    if isinstance(part, tuple | list):
-        return tuple(_told(one) for one in part)
     if is_dataclass(part):
-        return type(part), tuple(_told(getattr(part, name)) for name in _names(part.__class__))
-    if part is None or isinstance(part, bool | int | str):
-        return type(part), part
+        return type(part), tuple([_told(getattr(part, name), weights) for name in _names(part.__class__)])
     raise TypeError
 
 
 def _keys(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]], weights: list[Weight]
 ) -> tuple[Hashable, Hashable] | None:
-    """What graphs are kept by: without the shapes, which few emissions ask for, and with them. None where that is not known."""
+    """What graphs are kept by: without the shapes, which few emissions ask for, and with them. None where that is not known.
+
+    The weights of the steps are added to ``weights``.
+    """
     arrays = [*inputs, *(output for value in values for output in value)]
     try:
-        ops = tuple((_told(step.op), step.sources(position)) for position, step in enumerate(steps))
+        ops = tuple([(_told(step.op, weights), step.sources(position)) for position, step in enumerate(steps)])
     except TypeError:
         return None
-    plain = len(inputs), ops, tuple((array.ndim, array.dtype.str) for array in arrays)
-    return plain, (plain, tuple(array.shape for array in arrays))
+    plain = len(inputs), ops, tuple([(array.ndim, array.dtype.str) for array in arrays])
+    return plain, (plain, tuple([array.shape for array in arrays]))
 
 
 def _planned(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]
 ) -> tuple[bytes, list[str], dict[str, np.ndarray]]:
     """The model of the steps, its outputs and what to feed it; emitted only where no equal call came before."""
-    keys = _keys(steps, inputs, values)
+    weights: list[Weight] = []
+    keys = _keys(steps, inputs, values, weights)
     plan = None if keys is None else _kept(keys)
-    weights = [weight for step in steps for weight in _weights(step.op)]
     if plan is not None:
         sources = [*inputs, *(weight.value for weight in weights)]
         return (

@@ -93,7 +93,7 @@ def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Preci
     narrow = owned and squares.dtype == np.float32 and precision.tiny >= 2.0**-126
     out = squares if narrow or (owned and squares.dtype == np.float64) else np.array(squares, np.float64)
     factor = SIGMAS * precision.unit * math.sqrt(count) / 3
-    for (sums, part), _ in blocks(np.broadcast_to(total, out.shape), out):
+    for (sums, part), _ in blocks(total if total.shape == out.shape else np.broadcast_to(total, out.shape), out):
         part *= (count / 6 + (3 if precision.casts else 1)) * 3 / count
         sums = sums.astype(out.dtype)
         sums *= sums
