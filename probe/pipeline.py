@@ -1,10 +1,10 @@
 """The calls of one forward pass judged while the pass goes on: results in execution order, in bounded memory.
 
-A thread runs the forward pass and lines up what is to be judged; helpers, one for each further core, take it from there. The
-pass waits while more than a few calls, or more than a few MiB of them, have not been judged and read, and judges meanwhile:
-so many threads compute as there are cores. Each computes on one thread: pools of threads that spin against each other (the
-framework's, BLAS', ONNX Runtime's) cost several times what they gain. The reader is woken for several results at once, and
-else looks a few times a second: each time it wakes, the threads that compute wait for the interpreter.
+A thread runs the forward pass and lines up what is to be judged. The reader takes it from there while it waits for its next
+result, and so do helpers, one for each core beyond two. The pass waits while more than a few calls, or more than a few MiB of
+them, have not been judged and read, and judges meanwhile: so many threads compute as there are cores; on a single one pass
+and reader take turns. Each computes on one thread: pools of threads that spin against each other (the framework's, BLAS',
+ONNX Runtime's) cost several times what they gain.
 """
 
 import os
@@ -25,7 +25,6 @@ _WORKERS = 4
 _WAITING = 3
 _UNREAD = 8
 _BYTES = 32 << 20
-_LOOK = 0.02
 
 T = TypeVar("T")
 
@@ -46,6 +45,8 @@ class _Task(Generic[T]):
         assert self._work is not None
         try:
             self._result = self._work()
+        except KeyboardInterrupt:  # the reader's, in whose thread it comes
+            raise
         except BaseException as error:
             self._error = error
         self._work = None  # it holds a call
@@ -57,17 +58,14 @@ class _Task(Generic[T]):
 
 
 class _Line(Generic[T]):
-    """What is to be judged and what has been, in order."""
+    """What is to be judged and what has been, in order, for so many ``workers``: the pass, the reader and helpers."""
 
-    def __init__(self, helpers: int):
-        lock = threading.Lock()
-        self._changed, self._reader = threading.Condition(lock), threading.Condition(lock)
-        self._most = helpers + _WAITING
+    def __init__(self, workers: int):
+        self._changed = threading.Condition()
+        self._most = workers - 2 + _WAITING
+        self._alone = workers == 1
         self._tasks: deque[_Task[T]] = deque()
         self._unread: deque[_Task[T]] = deque()
-        self._granted = 0
-        """How many results the reader may have without waiting."""
-        self._alone = not helpers
         self._closed = self._ended = False
 
     def add(self, task: _Task[T]) -> None:
@@ -76,15 +74,15 @@ class _Line(Generic[T]):
             self._unread.append(task)
             self._changed.notify_all()
 
+    def first(self) -> _Task[T] | None:
+        """The first result that has not been read, None after the last; works until it is there."""
+        self._work(lambda: self._unread[0].done if self._unread else self._ended)
+        return self._unread[0] if self._unread else None
+
     def read(self) -> None:
         """Says that the first result has been read."""
         with self._changed:
             self._unread.popleft()
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
             self._changed.notify_all()
 
     def help(self) -> None:
@@ -92,8 +90,12 @@ class _Line(Generic[T]):
         self._work(lambda: False)
 
     def hold(self) -> None:
-        """Works while there is no room for another call, or nobody else to do it. Raises _Stop once the line is closed."""
-        self._work(self._room)
+        """Works while there is no room for another call, or on a single core waits. Raises _Stop once the line is closed."""
+        if self._alone:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or not self._unread)
+        else:
+            self._work(self._room)
         if self._closed:
             raise _Stop
 
@@ -101,52 +103,32 @@ class _Line(Generic[T]):
         """Works until nothing is left; nothing will be added."""
         with self._changed:
             self._ended = True
-        self._work(lambda: not self._tasks)
-        with self._changed:
-            self._reader.notify()
+            self._changed.notify_all()
+        if not self._alone:
+            self._work(lambda: not self._tasks)
 
-    def first(self) -> _Task[T] | None:
-        """The first result that has not been read, as soon as there are a few or that one has waited; None after the last."""
+    def close(self) -> None:
         with self._changed:
-            while not self._granted:
-                ready = self._ready()
-                enough = ready >= _UNREAD // 2 or not self._room() or self._ended
-                if (ready and enough) or (self._ended and not self._unread):
-                    self._granted = ready
-                    break
-                if not self._reader.wait(_LOOK):
-                    self._granted = self._ready()
-            if not self._granted:
-                return None
-            self._granted -= 1
-            return self._unread[0]
+            self._closed = True
+            self._changed.notify_all()
 
     def _work(self, enough: Callable[[], bool]) -> None:
         """Does task after task, waiting for them, until it is ``enough`` or the line is closed."""
         while True:
             with self._changed:
-                while not (self._closed or self._tasks or enough()):
-                    if not self._room():
-                        self._reader.notify()
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._closed or self._tasks or enough())
                 if self._closed or enough():
                     return
                 task = self._tasks.popleft()
             task.do()
             with self._changed:
                 task.done = True
-                if self._ended or self._ready() >= _UNREAD // 2:
-                    self._reader.notify()
+                self._changed.notify_all()
             del task
 
-    def _ready(self) -> int:
-        """How many results are there to be read."""
-        return next((count for count, task in enumerate(self._unread) if not task.done), len(self._unread))
-
     def _room(self) -> bool:
-        if self._tasks and (self._alone or len(self._tasks) > self._most):
-            return False
-        return len(self._unread) <= _UNREAD and sum(task.size for task in self._unread) < _BYTES
+        few = len(self._tasks) <= self._most and len(self._unread) <= _UNREAD
+        return few and sum(task.size for task in self._unread) < _BYTES
 
 
 def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare: Callable[[Capture], Callable[[], T]]) -> Iterator[T]:
@@ -155,8 +137,8 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on some thread. Closing the
     iterator stops the forward pass, which puts the model back, and ends every thread.
     """
-    helpers = min(_WORKERS, _cores()) - 1
-    line = _Line[T](helpers)
+    workers = min(_WORKERS, _cores())
+    line = _Line[T](workers)
     failed: list[BaseException] = []
     pools = ThreadpoolController()
 
@@ -180,7 +162,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
             line.finish()
 
     threads = [threading.Thread(target=produce, name="probe-forward", daemon=True)]
-    threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(helpers)]
+    threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(workers - 2)]
     with pools.limit(limits=1, user_api="blas"):
         for thread in threads:
             thread.start()
