@@ -67,7 +67,7 @@ def test_what_differs_in_a_field_is_emitted_anew(emitted, first, second):
 
 
 def test_the_sign_of_zero_counts():
-    keys = [module._keys((Step(Clip(low, 1.0)),), [_x(2, 2)], [(_x(2, 2),)]) for low in (0.0, -0.0)]
+    keys = [module._keys((Step(Clip(low, 1.0)),), [_x(2, 2)], [(_x(2, 2),)], []) for low in (0.0, -0.0)]
     assert keys[0] != keys[1]
 
 
@@ -129,5 +129,7 @@ def test_weights_are_found_wherever_an_op_holds_them():
         more: tuple
 
     op = Several(_weight(1), _weight(1, seed=1), ((_weight(1, seed=2), 3), None))
-    assert [weight.name for weight in module._weights(op)] == ["w0", "w1", "w2"]
+    weights: list[Weight] = []
+    module._told(op, weights)
+    assert [weight.name for weight in weights] == ["w0", "w1", "w2"]
     assert [part.name for part in fields(op)] == ["weight", "bias", "more"]
