@@ -140,6 +140,13 @@ def test_what_varies_in_its_last_digits_only_is_judged_like_a_constant():
     assert judge(replace(gate, outputs=(y + np.float32(1e-6),))).verdict == "diverge"
 
 
+@pytest.mark.parametrize("low", [9, 11, 12.5, 14])
+def test_an_activation_at_its_end_is_judged(low):
+    """Its allowance is as large as the least that a constant is judged by, up to the rounding of the allowance itself."""
+    x = np.linspace(low, low + 0.5, 7, dtype=np.float32)[None]
+    assert probe.check(torch.nn.Tanh(), "", given=x).ok
+
+
 def test_a_kernel_lost_in_the_rounding_of_the_bias_is_unchecked():
     """It could be any other: yours with no kernel at all is within rounding too."""
     layer = torch.nn.Linear(4, 3)
