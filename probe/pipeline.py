@@ -45,11 +45,13 @@ class _Task(Generic[T]):
         assert self._work is not None
         try:
             self._result = self._work()
-        except KeyboardInterrupt:  # the reader's, in whose thread it comes
-            raise
         except BaseException as error:
             self._error = error
-        self._work = None  # it holds a call
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # by the user, who need not wait for this result's turn
+        finally:
+            self._work = None  # it holds a call
+            self.done = True
 
     def result(self) -> T:
         if self._error is not None:
@@ -120,10 +122,11 @@ class _Line(Generic[T]):
                 if self._closed or enough():
                     return
                 task = self._tasks.popleft()
-            task.do()
-            with self._changed:
-                task.done = True
-                self._changed.notify_all()
+            try:
+                task.do()
+            finally:
+                with self._changed:
+                    self._changed.notify_all()
             del task
 
     def _room(self) -> bool:

@@ -69,6 +69,11 @@ class Precision:
     sketches: bool = False
     """Whether the party's recurrences have a sigmoid and tanh of their own, good to a few units of 1: ONNX Runtime's."""
 
+    @property
+    def narrow(self) -> bool:
+        """Whether float32 is enough for an allowance: it holds what is added for tiny numbers."""
+        return self.tiny >= 2.0**-126
+
 
 _UNITS = {
     "float16": (2.0**-11, 2.0**-12),
@@ -90,10 +95,10 @@ def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Preci
     Squares that are owned and float32 give an allowance in float32, where that holds what the precision adds for tiny numbers.
     """
     count = max(count, 1)
-    narrow = owned and squares.dtype == np.float32 and precision.tiny >= 2.0**-126
+    narrow = owned and squares.dtype == np.float32 and precision.narrow
     out = squares if narrow or (owned and squares.dtype == np.float64) else np.array(squares, np.float64)
     factor = SIGMAS * precision.unit * math.sqrt(count) / 3
-    for (sums, part), _ in blocks(total if total.shape == out.shape else np.broadcast_to(total, out.shape), out):
+    for (sums, part), _ in blocks(np.broadcast_to(total, out.shape), out):
         part *= (count / 6 + (3 if precision.casts else 1)) * 3 / count
         sums = sums.astype(out.dtype)
         sums *= sums

@@ -73,7 +73,9 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         # Weights whose part is lost in rounding could be any others.
         least = _LAST_DIGITS * precision.unit * size if capture.description and not weights_of(capture.description.steps) else 0.0
         typical = float(np.median(np.broadcast_to(allowed, value.shape)[where]))
-        if typical > (1 + 1e-6) * max(extent, least, 2.0**20 * precision.tiny):  # it may be kept in float32
+        with np.errstate(over="ignore"):
+            most = allowed.dtype.type(max(extent, least, 2.0**20 * precision.tiny))  # rounded as the allowance is
+        if typical > most:
             return (
                 f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
                 f"it cannot be judged in {capture.dtype}"

@@ -93,13 +93,14 @@ def test_what_a_worker_raises_comes_through():
     assert not threads()
 
 
-def test_an_interrupt_of_the_reader_ends_the_sweep():
+@pytest.mark.parametrize("of_reader", [True, False])
+def test_an_interrupt_ends_the_sweep(of_reader):
     def forward(push):
         for number in range(100):
             push(Capture("layer", "Kind", number, (), (), "float32"))
 
     def judged():
-        if threading.current_thread() is reader:
+        if (threading.current_thread() is reader) == of_reader:
             raise KeyboardInterrupt
         threading.Event().wait(0.01)
 

@@ -178,9 +178,8 @@ class Elementwise(Op):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None and not (self.roundings and precision.unit):
             return (np.broadcast_to(precision.tiny, y.shape),)  # TensorFlow takes subnormal numbers for zero.
-        # float32 is enough where it holds what is added for tiny numbers.
-        narrow = slack is None and precision.tiny >= 2.0**-126
-        out = np.empty_like(y, np.float32 if narrow else np.float64 if slack is None else slack.dtype)
+        own = np.float32 if precision.narrow else np.float64
+        out = np.empty_like(y, own if slack is None else slack.dtype)
         arrays = (out, x, y) if slack is None else (out, x, y, slack)
         for (target, *parts), _ in blocks(*arrays) if self.pointwise else [(arrays, None)]:
             self._rounding(parts[0], parts[1], precision, target)
@@ -190,12 +189,13 @@ class Elementwise(Op):
 
     def _rounding(self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray) -> None:
         """Writes what evaluating f may be off by."""
-        out[...] = precision.tiny
-        if self.roundings and precision.unit:
-            np.multiply(self.scale(x, y), self.roundings * precision.unit, out=out, casting="same_kind")
-            out += precision.tiny
-            if not np.isfinite(out.max(initial=0.0)):
-                out[~np.isfinite(out)] = 0.0
+        if not (self.roundings and precision.unit):
+            out[...] = precision.tiny
+            return
+        np.multiply(self.scale(x, y), self.roundings * precision.unit, out=out, casting="same_kind")
+        out += precision.tiny
+        if not np.isfinite(out.max(initial=0.0)):
+            out[~np.isfinite(out)] = 0.0
 
     def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
         """How far f may move from y where x moves by slack."""

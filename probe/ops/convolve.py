@@ -259,10 +259,7 @@ def powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: n
 
 def _blocks(out: Sequence[int], per_position: int, block: int = _BLOCK) -> Iterator[tuple[tuple[slice, ...], slice]]:
     """Cuts the output positions into boxes whose windows hold about ``block`` numbers, each with its run of flat positions."""
-    room, total = max(1, block // max(1, per_position)), math.prod(out)
-    if total <= room:
-        yield tuple([slice(0, size) for size in out]), slice(0, total)
-        return
+    room = max(1, block // max(1, per_position))
     sizes = list(out)
     for axis in range(len(sizes)):
         rest = math.prod(out[axis + 1 :])

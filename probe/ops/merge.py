@@ -61,16 +61,14 @@ class _Merge(Op):
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        # float32 is enough where it holds what is added for tiny numbers.
-        narrow = all(slack is None for slack in slacks) and precision.tiny >= 2.0**-126
+        narrow = all(slack is None for slack in slacks) and precision.narrow
         own = np.empty_like(outputs[0], np.float32 if narrow else np.float64)
         for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*inputs)):
             target[...] = precision.tiny
             for part in parts:
-                size = part.astype(target.dtype)
-                np.abs(size, out=size)
-                size *= (len(inputs) - 1) * precision.unit
-                target += size
+                size = np.empty_like(target)
+                np.multiply(part, (len(inputs) - 1) * precision.unit, out=size, casting="same_kind")
+                target += np.abs(size, out=size)
         return (own if narrow else own + _total(slacks, outputs[0].shape),)
 
 

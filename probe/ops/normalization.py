@@ -104,8 +104,8 @@ class BatchNormalization(Op):
         gain = np.abs(gain)
         each = (14 if precision.casts else 10) * precision.unit
         factors, constants = each * gain, each * (np.abs(mean) * gain + np.abs(bias)) + precision.tiny
-        # float32 is enough where it holds what is added for tiny numbers, and the factors.
-        narrow = slacks[0] is None and precision.tiny >= 2.0**-126 and bool(np.all((factors > 1e-30) & (factors < 1e30)))
+        # float32 is enough where it holds the factors, too.
+        narrow = slacks[0] is None and precision.narrow and bool(np.all((factors > 1e-30) & (factors < 1e30)))
         own: np.ndarray = np.empty_like(inputs[0], np.float32 if narrow else np.float64)
         terms = [term.astype(own.dtype) for term in (factors, constants)]
         for part, target, factor, constant in _lines(inputs[0], own, self.axis, terms):
