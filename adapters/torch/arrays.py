@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,12 @@ def copied(tensor: torch.Tensor) -> np.ndarray:
 
 def dtype_name(tensor: torch.Tensor) -> str:
     """Such as "float32"; a quantised tensor is one whose values are float32, and of a complex one it is that of its parts."""
-    dtype = tensor.dtype.to_real() if tensor.is_complex() else tensor.dtype
-    return "float32" if tensor.is_quantized else str(dtype).removeprefix("torch.")
+    return "float32" if tensor.is_quantized else _name(tensor.dtype)
+
+
+@cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype.to_real() if dtype.is_complex else dtype).removeprefix("torch.")
 
 
 def leaf_tensor(part: Any) -> bool:
@@ -68,10 +73,14 @@ def leaf_tensor(part: Any) -> bool:
 
 def _tensors(tree: Any) -> list[Any]:
     """The tensors, and what stands for one."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
     if type(tree) is tuple:  # as pytree does, at a fraction of its cost
         return [leaf for part in tree for leaf in _tensors(part)]
-    if tree is None or leaf_tensor(tree):
-        return [] if tree is None else [tree]
+    if tree is None or (type(tree) is dict and not tree):
+        return []
+    if leaf_tensor(tree):
+        return [tree]
     return [leaf for leaf in pytree.tree_leaves(tree, is_leaf=leaf_tensor) if leaf_tensor(leaf)]
 
 

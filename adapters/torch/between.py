@@ -63,7 +63,7 @@ class _Frame:
     module: torch.nn.Module
     atomic: bool
     follows: bool
-    counts: Counter = field(default_factory=Counter)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -166,8 +166,9 @@ class Between(TorchFunctionMode):
     def _named(self, name: str) -> str:
         layer = f"{self._frames[-1].place}/{named(name)}"
         counts = self._frames[-1].counts
-        counts[layer] += 1
-        return layer + (f":{counts[layer] - 1}" if counts[layer] > 1 else "")
+        before = counts.get(layer, 0)
+        counts[layer] = before + 1
+        return layer + (f":{before}" if before else "")
 
     def _pushed(
         self,

@@ -5,7 +5,7 @@ of ``ops.IntQuantize``, ``ops.FloatQuantize`` and ``ops.SignQuantize``. (brevita
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,9 +27,9 @@ _INTEGERS = ("RescalingIntQuant", "PrescaledRestrictIntQuant", "DecoupledRescali
 Quantizer = ops.IntQuantize | ops.FloatQuantize | ops.SignQuantize
 
 
-def initialised(root: Any) -> Iterator[Callable[[], None]]:
+def initialised(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:
     """What puts back the parameters of quantisers: one that begins with statistics writes them in its first call, in evaluation too."""
-    for module in root.modules():
+    for module in modules:
         if type(module).__module__.startswith("brevitas.core."):
             for parameter in module.parameters(recurse=False):
                 yield _restoring(parameter, parameter.detach().clone())

@@ -50,10 +50,11 @@ def watch(
 
     ``names`` gives every module's name by its id, for what is said on failure. ``between`` watches the function calls.
     """
-    _check_arguments(root, inputs)
+    modules = list(root.modules())
+    _check_arguments(root, modules, inputs)
     watchers: list[_Watcher] = []
     with ExitStack() as stack:
-        stack.enter_context(_unchanged(root))
+        stack.enter_context(_unchanged(modules))
         if watched or between is not None:
             instead = _uncompiled(root)
             watchers = [_Watcher(name, instead.get(id(module), module), on_call) for name, module in watched.items()]
@@ -201,9 +202,9 @@ class _Watcher:
             call = Call(tuple(inputs), self._read, named, _shortcuts(given), levels, made, engine, _fused(given), scales)
             description = describe(self.module, call)
             used = [*given, *outputs, *(one for one in self.module._parameters.values() if one is not None)]
-            precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
+            precisions = {dtype_name(tensor) for tensor in used if tensor.is_floating_point()}
             if len(precisions) > 1:
-                raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
+                raise Undescribed(f"it mixes {' and '.join(sorted(precisions))}, as under torch.autocast")
             if any(tensor.is_complex() for tensor in used):
                 raise Undescribed("complex numbers have no description")
         except Undescribed as error:
@@ -273,8 +274,10 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
 
 def _fused(given: Sequence[torch.Tensor]) -> bool:
     """Whether a MultiheadAttention called on these may take its fused kernel, as far as its parameters do not say."""
+    if len(given) < 2:
+        return False
     first = {(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in given[:3]}
-    return len(first) == 1 < len(given) and torch.backends.mha.get_fastpath_enabled() and torch._C._len_torch_function_stack() == 0
+    return len(first) == 1 and torch.backends.mha.get_fastpath_enabled() and torch._C._len_torch_function_stack() == 0
 
 
 def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
@@ -293,16 +296,24 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
 
 
 @contextmanager
-def _unchanged(root: torch.nn.Module) -> Iterator[None]:
+def _unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random state."""
-    saved = [*(_saved(module) for module in root.modules()), *remerged(root), *initialised(root)]
-    devices = sorted({p.device.index for p in root.parameters() if p.device.type == "cuda"})
+    saved = [*map(_saved, modules), *remerged(modules), *initialised(modules)]
+    devices = sorted({tensor.device.index for tensor in _held(modules) if tensor.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
             for restore in saved:
                 restore()
+
+
+def _held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:
+    """Their parameters and buffers."""
+    for module in modules:
+        for _, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None:
+                yield tensor
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
@@ -333,8 +344,9 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
 
 
 def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
-    for name in current.keys() - before.keys():
-        del current[name]
+    if current.keys() != before.keys():
+        for name in current.keys() - before.keys():
+            del current[name]
     current.update(before)
 
 
@@ -345,8 +357,8 @@ def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
     return torch.equal(left.contiguous().reshape(-1).view(torch.uint8), right.contiguous().reshape(-1).view(torch.uint8))
 
 
-def _check_arguments(root: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
-    if any(is_lazy(tensor) for tensor in (*root.parameters(), *root.buffers())):
+def _check_arguments(root: torch.nn.Module, modules: Sequence[torch.nn.Module], inputs: Sequence[torch.Tensor]) -> None:
+    if any(map(is_lazy, _held(modules))):
         raise BadInput(f"{type(root).__name__} holds lazy modules without parameters yet: call it once on an input first")
     forward = inspect.signature(root.forward)
     try:

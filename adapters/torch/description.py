@@ -8,6 +8,7 @@ with a ``forward`` of its own is refused by name.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,8 @@ __all__ = [
 SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """What PyTorch's documentation calls the axes after (batch, channels)."""
 
+_KEPT = 512
+"""What is known of how many classes."""
 _FORWARD = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call_impl")
 
 
@@ -91,7 +94,7 @@ class Call:
     def weight(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
         """The parameter or buffer of that name, brought to the op's layout; None where the module has none."""
         weight = self.read(name)
-        return None if weight is None else replace(weight, axes=axes, shape=shape)
+        return weight if weight is None or (axes is None and shape is None) else replace(weight, axes=axes, shape=shape)
 
     def required(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight:
         """The same for one that the layer cannot do without."""
@@ -124,6 +127,8 @@ def describes(*names: str, refuses: Refuser = lambda module: "", several: bool =
 
     def register(function: Describer) -> Describer:
         _TABLE.update(dict.fromkeys(names, _Entry(function, refuses, several)))
+        _owner.cache_clear()
+        _computes.cache_clear()
         return function
 
     return register
@@ -157,7 +162,7 @@ def describe(module: Any, call: Call) -> Description:
     reason = refusal(module)
     if reason:
         raise Undescribed(reason)
-    owner = _owner(module)
+    owner = _owner(module.__class__)
     assert owner is not None
     entry = _TABLE[key_of(owner)]
     if len(call.inputs) != 1 and not entry.several:
@@ -191,7 +196,7 @@ def refusal(module: Any) -> str:
         return ""
     if vars(module).get("blind"):
         return str(module.blind)  # TorchScript that is not followed
-    owner = _owner(module)
+    owner = _owner(module.__class__)
     if owner is None and opaque(module):
         return f"{public_name(type(module))} has no description; one would go in adapters/torch"
     if owner is None:
@@ -201,9 +206,13 @@ def refusal(module: Any) -> str:
 
 def framework_class(module: Any) -> bool:
     """Whether the module's forward is PyTorch's own and computes something itself, rather than calling its children in turn."""
-    if "forward" in vars(module):
-        return False
-    owner = _definer(module, "forward")
+    return "forward" not in vars(module) and _computes(module.__class__, getattr(type(module), "forward", None))
+
+
+@lru_cache(maxsize=_KEPT)
+def _computes(cls: type, forward: Any) -> bool:
+    """The same of a class with that forward, which may be exchanged."""
+    owner = _definer(cls, "forward")
     if owner is None or owner.__module__ in ("torch.nn.modules.container", "torch.nn.modules.module"):
         return False
     if owner.__module__.startswith("torch.ao.nn.quantizable.") or owner.__module__.endswith(".functional_modules"):
@@ -221,8 +230,8 @@ _COMPOSED = ("Transformer", "TransformerDecoder", "TransformerDecoderLayer", "Tr
 
 def composed(module: Any) -> bool:
     """Whether it is one of PyTorch's modules that are described as a whole where they are asked for, and swept as their parts."""
-    owner = _definer(module, "forward")
-    return "forward" not in vars(module) and owner is not None and owner.__name__ in _COMPOSED and framework_class(module)
+    owner = _definer(type(module), "forward") if framework_class(module) else None
+    return owner is not None and owner.__name__ in _COMPOSED
 
 
 def public_name(cls: type) -> str:
@@ -232,22 +241,30 @@ def public_name(cls: type) -> str:
     return key_of(cls) if cls.__module__.startswith("torch.ao.") else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _owner(module: Any) -> type | None:
-    """The described class that the module is an instance of."""
-    return next((cls for cls in type(module).__mro__ if key_of(cls) in _TABLE), None)
+@lru_cache(maxsize=_KEPT)
+def _owner(cls: type) -> type | None:
+    """The described class that a module of class ``cls`` is an instance of."""
+    return next((one for one in cls.__mro__ if key_of(one) in _TABLE), None)
 
 
-def _definer(module: Any, method: str) -> type | None:
-    return next((cls for cls in type(module).__mro__ if method in vars(cls)), None)
+def _definer(cls: type, method: str) -> type | None:
+    return next((one for one in cls.__mro__ if method in vars(one)), None)
 
 
 def _overridden(module: Any, owner: type) -> str:
     """A sentence where other code than the described class's computes the output, or ""."""
-    order = type(module).__mro__
     for method in _FORWARD:
         if method in vars(module):
             return f"this instance has a {method} of its own in place of {public_name(owner)}'s"
-        definer = _definer(module, method)
+    return _exchanged(module.__class__, owner, tuple([getattr(type(module), method, None) for method in _FORWARD]))
+
+
+@lru_cache(maxsize=_KEPT)
+def _exchanged(cls: type, owner: type, methods: tuple[Any, ...]) -> str:
+    """The same of a class with those methods, which may be exchanged."""
+    order = cls.__mro__
+    for method in _FORWARD:
+        definer = _definer(cls, method)
         if definer is None:
             continue
         if order.index(definer) < order.index(owner):
@@ -264,7 +281,7 @@ def chain(*ops: Any, input_axes: tuple[str, ...] = (), output_axes: tuple[str, .
 
 
 def batched(x: np.ndarray, rank: int, output: tuple[int, ...], *ops: Any) -> Description:
-    """Ops that want (batch, channels, *spatial), on that or on a single (channels, *spatial); ``output`` is the latter's output shape."""
+    """Ops that want (batch, channels, *spatial), on that or on a single (channels, *spatial), whose output shape is ``output``."""
     axes = ("batch", "channels", *SPATIAL[rank])
     if x.ndim == rank + 2:
         return chain(*ops, input_axes=axes)

@@ -6,7 +6,8 @@ None of peft is imported. The weight that is shown is the merged one, also where
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,12 +29,12 @@ _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 _DORA = ("DoraLinearVariant", "DoraEmbeddingVariant", "DoraConv1dVariant", "DoraConv2dVariant", "DoraConv3dVariant")
 
 
-def remerged(root: Any) -> Iterator[Callable[[], None]]:
+def remerged(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:
     """What puts back the layers whose parameters a call writes to.
 
     Of a disabled layer it takes out merged adapters, in place; the rows of an adapter it scales to an embedding's max_norm.
     """
-    for module in root.modules():
+    for module in modules if "peft" in sys.modules else ():
         if not any(cls.__module__.startswith("peft.tuners.") and hasattr(cls, "merge") for cls in type(module).__mro__):
             continue
         if (module.merged_adapters and module.disable_adapters) or getattr(module.get_base_layer(), "max_norm", None) is not None:
@@ -44,11 +45,11 @@ def remerged(root: Any) -> Iterator[Callable[[], None]]:
 
 def written(module: Any) -> tuple[str, ...]:
     """The parameters that a call of the module writes to, or that stand for others while it is on."""
-    if getattr(module, "max_norm", None) is not None:
+    if vars(module).get("max_norm") is not None:
         return ("weight",)
     if merging(module) is not None:
         return tuple(f"base_layer.{name}" for name in _MERGED)
-    if getattr(getattr(module, "base_layer", None), "max_norm", None) is not None:
+    if "base_layer" in module._modules and getattr(module.base_layer, "max_norm", None) is not None:
         return ("base_layer.weight", *(f"lora_embedding_A.{name}" for name in getattr(module, "lora_embedding_A", ())))
     return ()
 
