@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -139,112 +138,111 @@ def compare_three(
         return None
     if not (first.dtype == third.dtype == np.float32 and second.dtype == np.float64):
         return None
-    best = [-1.0] * 3
+    single = None if any(allowed.strides) else float(allowed[(0,) * allowed.ndim])
+    flat = [array.reshape(-1) for array in ((first, second, third) if single is not None else (first, second, third, allowed))]
+    best, places = [-1.0] * 3, [0] * 3
     looks: list[np.ndarray] = []
-    places: list[tuple[int, Locate]] = [(0, _nowhere)] * 3
-    arrays = (first, second, third) if not any(allowed.strides) else (first, second, third, allowed)
-    room = _Room(min(first.size, _BLOCK), float(allowed[(0,) * allowed.ndim]) if len(arrays) == 3 else None)
     with np.errstate(all="ignore"):
-        for parts, locate in blocks(*arrays, size=_BLOCK):
-            found = room.largest(parts)
+        for start in range(0, first.size, _BLOCK):
+            rows = _sizes(*(array[start : start + _BLOCK] for array in flat))
+            found = _extremes(rows, single)
             if look is not None and any(largest > 1 for largest, _ in found):
-                beyond, found = room.left_out()
-                looks.append(np.array(locate(beyond)))
-                if sum(some.shape[1] for some in looks) > _LOOKS:
+                beyond = np.unique(np.concatenate([np.flatnonzero(row > 1) for row in rows[:2]]))
+                for row in rows:
+                    row[beyond] = 0
+                found = _extremes(rows, single)
+                looks.append(start + beyond)
+                if sum(map(len, looks)) > _LOOKS:
                     return None
             for number, (largest, place) in enumerate(found):
                 if not largest <= 1:
                     return None
                 if largest > best[number]:
-                    best[number], places[number] = largest, (place, locate)
-    indices = [locate(place) for place, locate in places]
-    pairs = ((first, second, 1.0), (second, third, 1.0), (first, third, 2.0))
-    if look is not None and (part or looks):
-        where = tuple(np.concatenate([*looks, np.array(indices).T], axis=1))
-        allowed[where] = look(where)
-        for number, (left, right, times) in enumerate(pairs):
-            with np.errstate(all="ignore"):
-                ratio = np.abs(np.subtract(left[where], right[where], dtype=np.float64)) / (times * allowed[where])
-            worst = int(ratio.argmax())
-            best[number], indices[number] = float(ratio[worst]), tuple(axis[worst] for axis in where)
-        if not all(largest <= 1 for largest in best):
-            return None
-    (one, two, three) = (
-        _told(0, left, right, allowed, times, (ratio, index, 0))
-        for ratio, index, (left, right, times) in zip(best, indices, pairs, strict=True)
-    )
-    return one, two, three
+                    best[number], places[number] = largest, start + place
+        if look is not None and (part or looks):
+            seen = np.concatenate([*looks, places])
+            where = np.unravel_index(seen, first.shape) if first.ndim else ()
+            allowed[where] = look(where)
+            for number, (left, right) in enumerate(((0, 1), (1, 2), (0, 2))):
+                ratio = np.abs(np.subtract(flat[left][seen], flat[right][seen], dtype=np.float64)) / (_TIMES[number] * allowed[where])
+                worst = int(ratio.argmax())
+                best[number], places[number] = float(ratio[worst]), int(seen[worst])
+            if not all(largest <= 1 for largest in best):
+                return None
+    indices = [_index(place, first.shape) for place in places]
+    one, other, exact = (array.item for array in (flat[0], flat[2], flat[1]))
+    values = [(one(places[0]), exact(places[0])), (exact(places[1]), other(places[1])), (one(places[2]), other(places[2]))]
+    slacks = [float(allowed[index]) for index in indices]
+    made = [
+        Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, Worst(0, index, pair, times * slack))
+        for ratio, index, pair, slack, times in zip(best, indices, values, slacks, _TIMES, strict=True)
+    ]
+    return made[0], made[1], made[2]
 
 
-def _nowhere(place: Any) -> tuple[Any, ...]:
-    raise AssertionError("every pair has a largest error")
+_TIMES = (1.0, 1.0, 2.0)
+
+
+def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index of an element by its place in row-major order."""
+    index: list[int] = []
+    for size in reversed(shape):
+        place, at = divmod(place, size)
+        index.insert(0, at)
+    return tuple(index)
 
 
 class _Kept(threading.local):
     """A thread's room, kept for its next comparison: memory taken anew is memory that the system clears."""
 
-    wide, narrow = np.empty(0), np.empty((4, 0), np.float32)
+    wide, narrow = np.empty(0), np.empty((3, 0), np.float32)
 
 
 _kept = _Kept()
 
 
-class _Room:
-    """Room in which the errors of three arrays are computed, a piece at a time; ``single`` is the allowance where it is one number."""
+def _sizes(first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.ndarray | None = None) -> list[np.ndarray]:
+    """How large the errors of first and second, second and third, first and third are, in units of ``slack`` where given.
 
-    def __init__(self, size: int, single: float | None):
-        if _kept.wide.size < size:
-            _kept.wide, _kept.narrow = np.empty(size), np.empty((4, size), np.float32)
-        self._wide, self._narrow = _kept.wide, _kept.narrow
-        self._rows: list[np.ndarray] = []
-        """How large the errors of the piece last looked at are: of first and second, second and third, first and third."""
-        self._single = single
-
-    def largest(self, parts: tuple[np.ndarray, ...]) -> list[tuple[float, int]]:
-        """Per pair the largest error in units of its allowance, and its place."""
-        first, second, third = parts[:3]
-        wide = self._wide[: first.size].reshape(first.shape)
-        error, other, apart, slack = (row[: first.size].reshape(first.shape) for row in self._narrow)
-        np.copyto(wide, first)
-        wide -= second
-        np.copyto(error, wide, casting="same_kind")
-        self._rows = [error]
-        if not np.array_equal(first, third):
-            np.subtract(first, third, out=other)
-            other -= error
-            self._rows += [other]
-        if self._single is None:
-            if parts[3].dtype != np.float32:
-                np.copyto(slack, parts[3], casting="same_kind")
-            for row in self._rows:
-                row /= parts[3] if parts[3].dtype == np.float32 else slack
-        if len(self._rows) == 2:
-            self._rows += [np.add(error, other, out=apart)]
-        for row in self._rows:
-            np.abs(row, out=row)
-        return self._extremes()
-
-    def _extremes(self) -> list[tuple[float, int]]:
-        if len(self._rows) == 1:
-            return [_extreme(self._rows[0], self._single)] * 2 + [(0.0, 0)]
-        one, two, (apart, place) = (_extreme(row, self._single) for row in self._rows)
-        return [one, two, (apart / 2, place)]
-
-    def left_out(self) -> tuple[np.ndarray, list[tuple[float, int]]]:
-        """The places of the piece at which NumPy lies beyond the allowance of another, and what ``largest`` gives without them."""
-        places = np.unique(np.concatenate([np.flatnonzero(row > 1) for row in self._rows[:2]]))
-        for row in self._rows:
-            row.reshape(-1)[places] = 0
-        return places, self._extremes()
+    The first alone where the third array is the first.
+    """
+    count = first.size
+    if _kept.wide.size < count:
+        _kept.wide, _kept.narrow = np.empty(count), np.empty((3, count), np.float32)
+    wide, (error, other, apart) = _kept.wide[:count], _kept.narrow[:, :count]
+    np.copyto(wide, first)
+    wide -= second
+    np.copyto(error, wide, casting="same_kind")
+    rows = [error]
+    if not (first == third).all():
+        np.subtract(first, third, out=other)
+        other -= error
+        rows += [other]
+    if slack is not None:
+        if slack.dtype != np.float32:
+            np.copyto(apart, slack, casting="same_kind")
+            slack = apart
+        for row in rows:
+            row /= slack
+    if len(rows) == 2:
+        rows += [np.add(error, other, out=apart)]
+    for row in rows:
+        np.abs(row, out=row)
+    return rows
 
 
-def _extreme(size: np.ndarray, single: float | None) -> tuple[float, int]:
-    """The largest size, in units of ``single`` where given, and its place; NaN where there is no telling."""
-    place = int(size.argmax())
-    largest = float(size.reshape(-1)[place])
-    if single is not None:
-        largest = largest / single if single else 0.0 if largest == 0 else math.inf
-    return largest, place
+def _extremes(rows: Sequence[np.ndarray], single: float | None) -> list[tuple[float, int]]:
+    """Of each pair the largest error in units of its allowance, ``single`` where given, and its place; NaN where there is no telling."""
+    found = []
+    for row in rows:
+        place = int(row.argmax())
+        largest = row.item(place)
+        if single is not None:
+            largest = largest / single if single else 0.0 if largest == 0 else math.inf
+        found.append((largest, place))
+    if len(rows) == 1:
+        return [*found, *found, (0.0, 0)]
+    return [*found[:2], (found[2][0] / 2, found[2][1])]
 
 
 def _stretched(left: np.ndarray, right: np.ndarray) -> str:

@@ -28,13 +28,15 @@ _REFUSALS = (state.NotImplemented, state.InvalidGraph, state.Fail, state.Runtime
 
 _OPSET = 22
 _SESSIONS: "OrderedDict[tuple[bytes, int], onnxruntime.InferenceSession]" = OrderedDict()
-_PLANS: "OrderedDict[Hashable, _Plan | None]" = OrderedDict()
+_PLANS: "dict[Hashable, _Plan | None]" = {}
 _LOCK = threading.Lock()
 _KEPT, _KEPT_PLANS, _KEPT_BYTES = 64, 1024, 1 << 16
 
 
 def _narrowed(array: np.ndarray) -> np.ndarray:
     """Floats in float32, integers in int64: what the graphs are made of."""
+    if array.dtype == np.float32:
+        return array
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite there, as in the layer itself
             return np.asarray(array, np.float32)
@@ -166,9 +168,10 @@ def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     """A session for the model, checked once and kept for the next equal one."""
     key = (model, threads)
     with _LOCK:
-        if key in _SESSIONS:
+        kept = _SESSIONS.get(key)
+        if kept is not None:
             _SESSIONS.move_to_end(key)
-            return _SESSIONS[key]
+            return kept
     onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -207,12 +210,16 @@ def _told(part: Any, weights: list[Weight]) -> Hashable:
 
     The weights anywhere in it are added to ``weights``, in the order of its fields.
     """
-    if part is None or isinstance(part, bool | int | str):
-        return type(part), part
-    if isinstance(part, Weight):
+    kind = type(part)
+    if kind in _PLAIN:
+        return kind, part
+    if kind is Weight:
         weights.append(part)
-        return Weight, part.value.shape, part.effective.dtype.str, _lies_turned(part.value)
+        value = part.value
+        return Weight, value.shape, part.effective.dtype.str, _lies_turned(value)
     if isinstance(part, tuple | list):
+        if all([type(one) is int for one in part]):
+            return tuple(part)
         return tuple([_told(one, weights) for one in part])
     if isinstance(part, float):
         return part.hex()  # 0.0 and -0.0 are equal
@@ -221,8 +228,11 @@ def _told(part: Any, weights: list[Weight]) -> Hashable:
             raise TypeError
         return part.dtype.str, part.shape, part.tobytes()
     if is_dataclass(part):
-        return type(part), tuple([_told(getattr(part, name), weights) for name in _names(part.__class__)])
+        return kind, tuple([_told(getattr(part, name), weights) for name in _names(part.__class__)])
     raise TypeError
+
+
+_PLAIN = frozenset({type(None), bool, int, str})
 
 
 def _keys(
@@ -234,7 +244,7 @@ def _keys(
     """
     arrays = [*inputs, *(output for value in values for output in value)]
     try:
-        ops = tuple([(_told(step.op, weights), step.sources(position)) for position, step in enumerate(steps)])
+        ops = tuple([(_told(step.op, weights), step.inputs) for step in steps])
     except TypeError:
         return None
     plain = len(inputs), ops, tuple([(array.ndim, array.dtype.str) for array in arrays])
@@ -247,7 +257,7 @@ def _planned(
     """The model of the steps, its outputs and what to feed it; emitted only where no equal call came before."""
     weights: list[Weight] = []
     keys = _keys(steps, inputs, values, weights)
-    plan = None if keys is None else _kept(keys)
+    plan = None if keys is None else _PLANS.get(keys[0]) or _PLANS.get(keys[1])
     if plan is not None:
         sources = [*inputs, *(weight.value for weight in weights)]
         return (
@@ -266,18 +276,8 @@ def _planned(
         with _LOCK:
             _PLANS.update({keys[0]: None, keys[1]: plan} if graph.asked else {keys[0]: plan})
             while len(_PLANS) > _KEPT_PLANS:
-                _PLANS.popitem(last=False)
+                del _PLANS[next(iter(_PLANS))]
     return model, outputs, graph.feeds
-
-
-def _kept(keys: tuple[Hashable, Hashable]) -> _Plan | None:
-    with _LOCK:
-        for key in keys:
-            if key in _PLANS:
-                _PLANS.move_to_end(key)
-                if (plan := _PLANS[key]) is not None:
-                    return plan
-    return None
 
 
 def crosscheck(

@@ -8,24 +8,26 @@ from probe.layer import Step
 from probe.ops import FakeQuantize, Mixing, QuantizeLinear, Rearrangement
 from probe.rounding import Precision
 
-__all__ = ["flipped"]
+__all__ = ["flipped", "quantises"]
 
 _LEVELS = 64.0
 """What rounding of the result itself stays below, in units of the last place of the largest value; a level is more in any
 quantiser of up to 16 bits."""
 
 
+def quantises(steps: Sequence[Step]) -> bool:
+    """Whether a layer ends in a quantiser."""
+    last = next((step.op for step in reversed(steps) if not isinstance(step.op, Rearrangement)), None)
+    return isinstance(last, FakeQuantize | Mixing | QuantizeLinear)
+
+
 def flipped(
-    steps: Sequence[Step],
     ours: Sequence[np.ndarray | None],
     theirs: Sequence[np.ndarray | None],
     allowed: Sequence[np.ndarray],
     precision: Precision,
 ) -> int:
     """How many values of a layer that ends in a quantiser lie a level or more from NumPy's, and yet within the allowance."""
-    last = next((step.op for step in reversed(steps) if not isinstance(step.op, Rearrangement)), None)
-    if not isinstance(last, FakeQuantize | Mixing | QuantizeLinear):
-        return 0
     count = 0
     for mine, other, slack in zip(ours, theirs, allowed, strict=False):
         if mine is None or other is None or mine.shape != other.shape or not mine.size:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from probe.blind import blind_spots
 from probe.compare import PARTIES, Comparison
 from probe.drift import Drift
 from probe.expected import Partial, Unshaped, as_outputs
-from probe.flips import flipped
+from probe.flips import flipped, quantises
 from probe.known import known_differences, reach, touched
 from probe.layer import Weight, weights_of
 from probe.model import Capture
@@ -34,6 +35,7 @@ def judge(
     search: Mapping[str, Any] | None = None,
     threads: int = 0,
     sparing: bool = False,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> Report:
     """Recomputes a captured call, asks every party, and compares them.
 
@@ -41,7 +43,7 @@ def judge(
     the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead. ``detail`` adds what
     the check could and could not have seen; with ``search`` (options of ``probe.diagnose.diagnose``) the mistake is looked for
     where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice); ``sparing`` does without squares that a
-    layer in which all agree can do without.
+    layer in which all agree can do without. ``about`` is what the report says of the run besides.
     """
     evidence = Evidence(notes=list(capture.notes), threads=threads, sparing=sparing)
     evidence.outputs["framework"] = capture.outputs
@@ -57,7 +59,7 @@ def judge(
         verdict, sentence = verdict_on(capture, evidence, comparisons)
         if detail:
             _ask_exporter(capture, evidence)
-        return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen)
+        return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **about)
     ours = recomputed(described.steps, capture.inputs)
     apart = mine is not None and own_inputs is not None
     theirs = recomputed(described.steps, own_inputs) if own_inputs is not None and apart else ours
@@ -68,9 +70,10 @@ def judge(
     if mine is not None:
         admit(evidence, capture, theirs, mine, drift, digits)
     comparisons = pairs(evidence, tolerance, theirs.values[-1] if apart else None)
-    if tolerance is None:
+    if tolerance is None and not all(comparisons.values()):
         comparisons = {pair: certainty(pair, one, capture, ours, theirs) for pair, one in comparisons.items()}
-    _count_flips(evidence, ours, theirs, precision_of(capture.dtype))
+    if quantises(ours.steps):
+        _count_flips(evidence, ours, theirs, precision_of(capture.dtype))
     if not all(comparisons.values()):
         evidence.differences = known_differences(ours.steps, ours.inputs, ours.values)
         evidence.touched = touched(ours.steps, ours.inputs, ours.values)
@@ -89,7 +92,7 @@ def judge(
     weights = {name: _kept(weight) if detail else weight for name, weight in weights_of(described.steps).items()}
     found |= {"weights": weights, "ops": _told(ours), "input_axes": described.input_axes, "output_axes": described.output_axes}
     found["output_names"] = described.output_names
-    return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **found)
+    return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **found, **about)
 
 
 def _ask_exporter(capture: Capture, evidence: Evidence) -> None:
@@ -119,7 +122,7 @@ def _count_flips(evidence: Evidence, ours: Reference, theirs: Reference, precisi
     for party, reference in (("framework", ours), ("onnx", ours), ("expected", theirs)):
         if party not in evidence.outputs or (party == "expected" and evidence.known is not None):
             continue
-        count = flipped(reference.steps, reference.values[-1], evidence.outputs[party], evidence.allowed[party], precision)
+        count = flipped(reference.values[-1], evidence.outputs[party], evidence.allowed[party], precision)
         if count:
             evidence.notes.append(
                 f"boundary-flip: {count} of {sum(one.size for one in reference.values[-1])} values of {NAMES[party]} lie another level "
@@ -152,7 +155,7 @@ def _told(ours: Reference) -> tuple[str, ...]:
     """Each step by its op's name, and in words where there is more to say."""
     told = []
     for position, step in enumerate(ours.steps):
-        given = [ours.inputs[ref.index] if ref.step < 0 else ours.values[ref.step][ref.index] for ref in step.sources(position)]
+        given = [ours.given[ref.index] if ref.step < 0 else ours.values[ref.step][ref.index] for ref in step.sources(position)]
         words = step.op.says(given)
         told.append(type(step.op).__name__ + (f": {words}" if words else ""))
     return tuple(told)

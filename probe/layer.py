@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -112,6 +113,11 @@ class Ref:
     index: int = 0
 
 
+@cache
+def _before(position: int) -> tuple[Ref, ...]:
+    return (Ref(position - 1),)
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One op and what it is applied to; without ``inputs``, to the step before (the first: to the call's first input)."""
@@ -121,7 +127,7 @@ class Step:
 
     def sources(self, position: int) -> tuple[Ref, ...]:
         """The inputs, with the default spelled out for a step at ``position``."""
-        return (Ref(position - 1),) if self.inputs is None else self.inputs
+        return _before(position) if self.inputs is None else self.inputs
 
 
 class Recipe:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from probe.ops.base import Sum
 from probe.recompute import flushed, overflown, recompute, widened
 from probe.rounding import Precision, allowances, precision_of, settle, whole_at, worst_case
 from probe.stepwise import follow, remembers
-from probe.verdict import NAMES, Arrays, Evidence, Pair
+from probe.verdict import NAMES, Arrays, Evidence, Pair, largest, reaches
 
 __all__ = ["Reference", "admit", "ask", "certainty", "pairs", "recomputed"]
 
@@ -30,23 +30,26 @@ class Reference:
     steps: Sequence[Step]
     given: Sequence[np.ndarray]
     """The inputs as they came."""
-    inputs: Sequence[np.ndarray]
-    """The inputs in float64."""
     values: list[tuple[np.ndarray, ...]]
     """The outputs of every step."""
+
+    @cached_property
+    def inputs(self) -> list[np.ndarray]:
+        """The inputs in float64, where they are needed so."""
+        return [widened(x) for x in self.given]
 
     def bound(self, dtype: str) -> None:
         """Makes infinite what lies beyond the range of the layer's dtype."""
         self.values[-1] = overflown(self.values[-1], dtype)
 
     def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
-        return allowances(self.steps, self.inputs, self.values, precision)
+        as_given = all(step.op.widens() for step in self.steps) and not precision.shortcuts
+        return allowances(self.steps, self.given if as_given else self.inputs, self.values, precision)
 
 
 def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray]) -> Reference:
     """The steps in NumPy."""
-    inputs = [widened(x) for x in given]
-    return Reference(steps, given, inputs, recompute(steps, inputs))
+    return Reference(steps, given, recompute(steps, given))
 
 
 def certainty(pair: Pair, comparison: Comparison, capture: Capture, ours: Reference, theirs: Reference) -> Comparison:
@@ -86,9 +89,10 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         return
     answer = _answered(evidence, capture, ours)
     if answer is not None and precision == usual and len(answer) == len(capture.outputs) == len(values[-1]) == 1:
-        less = replace(usual, part=True)
-        if evidence.sparing and _divisible(ours) and _near(evidence, capture, ours, answer, ours.allowances(less), 64.0):
-            return
+        if evidence.sparing and _divisible(ours):
+            less = ours.allowances(replace(usual, part=True))
+            if _near(evidence, capture, ours, answer, less, 64.0):
+                return
         first = ours.allowances(usual)
         if _near(evidence, capture, ours, answer, first):
             return
@@ -125,16 +129,21 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
 _THREE = (("framework", "numpy"), ("numpy", "onnx"), ("framework", "onnx"))
 
 
-def _sum_of(ours: Reference) -> Sum | None:
-    """The one sum of products that a layer is but for moves of elements, if it is that."""
-    ops = [step.op for step in ours.steps if not isinstance(step.op, Transpose)]
-    return ops[0] if len(ops) == 1 and isinstance(ops[0], Sum) and ops[0].products is not None else None
+def _sum_at(ours: Reference) -> int | None:
+    """The step that is the one sum of products which a layer is but for moves of elements, if it is that."""
+    others = [position for position, step in enumerate(ours.steps) if not isinstance(step.op, Transpose)]
+    op = ours.steps[others[0]].op if len(others) == 1 else None
+    return others[0] if isinstance(op, Sum) and op.products is not None else None
 
 
 def _divisible(ours: Reference) -> bool:
     """Whether less than the whole allowance may do, for a sum of many products: their squares are most of the work."""
-    one = _sum_of(ours)
-    return one is not None and one.divisible
+    position = _sum_at(ours)
+    if position is None:
+        return False
+    step, op = ours.steps[position], ours.steps[position].op
+    given = [ours.given[ref.index] if ref.step < 0 else ours.values[ref.step][ref.index] for ref in step.sources(position)]
+    return isinstance(op, Sum) and op.divisible(given, ours.values[position])
 
 
 def _near(
@@ -150,21 +159,20 @@ def _near(
     With ``room`` the values must reach over so many times what is allowed, as they must where that is less than the whole.
     """
     value, theirs, third = ours.values[-1][0], capture.outputs[0], answer[0]
-    if room:
-        some = value[tuple(slice(None, None, 1 + size // 8) for size in value.shape)]
-        if not room * float(allowed[0].max()) < np.ptp(some) < np.inf:
-            return False
+    if room and not (value.size and reaches(value, room * largest(allowed[0]))):
+        return False
 
     def look(where: tuple[np.ndarray, ...]) -> np.ndarray:
         with np.errstate(all="ignore"):
             error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
-        return whole_at(ours.steps, ours.inputs, ours.values, precision_of(capture.dtype), where, error)
+        return whole_at(ours.steps, ours.given, ours.values, precision_of(capture.dtype), where, error)
 
-    near = compare_three(theirs, value, third, allowed[0], None if _sum_of(ours) is None else look, room > 0)
+    near = compare_three(theirs, value, third, allowed[0], None if _sum_at(ours) is None else look, room > 0)
     if near is None or not all(near):
         return False
     evidence.allowed["framework"] = evidence.allowed["onnx"] = allowed
     evidence.near.update(zip(_THREE, near, strict=True))
+    evidence.wide = room > 0
     return True
 
 
@@ -253,7 +261,7 @@ def _flushes(
         return False
     values = recompute(ours.steps, ours.inputs, least)
     values[-1] = overflown(values[-1], precision.name)
-    other = replace(ours, inputs=[flushed(x, least) for x in ours.inputs], values=values)
+    other = replace(ours, given=[flushed(x, least) for x in ours.inputs], values=values)
     allowed = tuple(slack + least for slack in _allowed(other, precision, outputs))
     allowed = tuple(map(np.add, allowed, more)) if more else allowed
     if not compare(outputs, values[-1], allowed).ok:

@@ -53,12 +53,19 @@ def widened(x: np.ndarray) -> np.ndarray:
 
 def recompute(steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0) -> list[tuple[np.ndarray, ...]]:
     """The outputs of every step, in order; those of the last one are the layer's. What is smaller than ``least`` is 0 to every step."""
-    given = [flushed(widened(x), least) for x in inputs]
+    given = [flushed(x, least) for x in inputs]
+    wide: dict[int, np.ndarray] = {}
     values: list[tuple[np.ndarray, ...]] = []
-    for position, step in enumerate(steps):
-        chosen = [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
-        with np.errstate(all="ignore"):
-            values.append(tuple(flushed(y, least) for y in step.op.run(*chosen)))
+    with np.errstate(all="ignore"):
+        for position, step in enumerate(steps):
+            chosen, as_given = [], step.op.widens()
+            for ref in step.sources(position):
+                if ref.step < 0 and not as_given and ref.index not in wide:
+                    wide[ref.index] = widened(given[ref.index])
+                outputs = values[ref.step] if ref.step >= 0 else given if as_given else wide
+                chosen.append(outputs[ref.index])
+            found = step.op.wide(*chosen) if as_given else step.op.run(*chosen)
+            values.append(tuple([flushed(y, least) for y in found]))
     return values
 
 

@@ -70,9 +70,9 @@ def check(
     best: Report | None = None
     for one in chosen:
         search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
-        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True, search=search)
-        notes = (*model.notes, *found.notes, *report.notes)
-        report = replace(report, how=found.how, source=model.source, framework=model.framework, notes=notes)
+        about = {"how": found.how, "source": model.source, "framework": model.framework}
+        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True, search=search, about=about)
+        report = replace(report, notes=(*model.notes, *found.notes, *report.notes))
         if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
             best = report
     assert best is not None
@@ -172,6 +172,7 @@ def _swept(
     drift = {} if expected is None else drifts(model, arrays, None, names=set(expected), seed=seed)
     theirs = _Theirs(arrays, expected or {})
     looked: list[str] = []
+    about = {"how": how, "source": model.source, "framework": model.framework}
 
     def prepare(capture: Capture) -> Callable[[], Report]:
         mine = None if expected is None or capture.call else expected.get(capture.layer)
@@ -180,12 +181,12 @@ def _swept(
         moved = None if own is not None else drift.get((capture.layer, capture.call))
 
         def done() -> Report:
-            one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1)
+            one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1, about=about)
             report = one(capture) if mine is not None else judged_in_pieces(capture, partial(one, sparing=True))
             if mine is not None and report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
                 report = one(capture, search={})
-            return replace(report, how=how, source=model.source, framework=model.framework)
+            return report
 
         return done
 

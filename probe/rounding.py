@@ -18,6 +18,7 @@ further: where an element exceeds six of these, ``settle`` gathers its true term
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ _UNITS = {
 }
 
 
+@cache
 def precision_of(dtype: str, casts: bool = False) -> Precision:
     """The precision of a floating dtype; integers and booleans are exact (unit 0)."""
     unit, tiny = _UNITS.get(dtype, (0.0, 0.0))
@@ -98,7 +100,7 @@ def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Preci
     narrow = owned and squares.dtype == np.float32 and precision.narrow
     out = squares if narrow or (owned and squares.dtype == np.float64) else np.array(squares, np.float64)
     factor = SIGMAS * precision.unit * math.sqrt(count) / 3
-    for (sums, part), _ in blocks(np.broadcast_to(total, out.shape), out):
+    for (sums, part), _ in blocks(total if total.shape == out.shape else np.broadcast_to(total, out.shape), out):
         part *= (count / 6 + (3 if precision.casts else 1)) * 3 / count
         sums = sums.astype(out.dtype)
         sums *= sums
@@ -157,14 +159,14 @@ def allowances(
     arrived = [rounded(x, precision) for x in inputs]
     carried: list[tuple[np.ndarray | None, ...]] = []
     grids = any(step.op.on_grid for step in steps)
-    for position, step in enumerate(steps):
-        sources = step.sources(position)
-        given = [_pick(ref, inputs, values) for ref in sources]
-        slacks = [_pick(ref, arrived, carried) for ref in sources]
-        if not step.op.moves:
-            slacks = [slack if slack is None else slack.astype(np.float64, copy=False) for slack in slacks]
-        where = look[1] if look is not None and look[0] == position else None
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        for position, step in enumerate(steps):
+            sources = step.sources(position)
+            given = [_pick(ref, inputs, values) for ref in sources]
+            slacks = [_pick(ref, arrived, carried) for ref in sources]
+            if not step.op.moves:
+                slacks = [slack if slack is None else slack.astype(np.float64, copy=False) for slack in slacks]
+            where = look[1] if look is not None and look[0] == position else None
             carried.append(carry(step.op, given, slacks, values[position], precision, grids, where))
     return tuple(np.zeros(y.shape) if one is None else one for y, one in zip(values[-1], carried[-1], strict=True))
 

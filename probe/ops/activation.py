@@ -439,7 +439,11 @@ class HardSwish(_Gate):
     """x * min(max(x + 3, 0), 6) / 6."""
 
     def f(self, x):
-        return x * np.clip(x + 3, 0, 6) / 6
+        gate = np.asarray(x + 3)  # in place: the temporaries would not fit into the cache
+        np.clip(gate, 0, 6, out=gate)
+        gate *= x
+        gate /= 6
+        return gate
 
     def emit(self, graph, *inputs):
         return (graph.op("HardSwish", inputs[0]),)

@@ -16,7 +16,7 @@ from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms
 from probe.rounding import Precision, of_partial_sums, of_sums
 
-__all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
+__all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "float_of", "spread"]
 
 Indices = tuple[np.ndarray, ...]
 """Elements of an array as ``np.nonzero`` names them."""
@@ -72,6 +72,14 @@ class Op:
     the precision has ``shortcuts``. An op's field ``shortcuts`` says that the framework may take it."""
     moves: ClassVar[bool] = False
     """Whether ``allowance`` takes each element's slack as it comes, in float32 too, and never squares it."""
+
+    def widens(self) -> bool:
+        """Whether there is a ``wide``, and ``allowance`` takes floats of any width as well."""
+        return False
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """``run`` in float64 on floats of any width, which are widened a piece at a time."""
+        raise NotImplementedError
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs in NumPy, in the dtype of the inputs."""
@@ -138,6 +146,11 @@ class Op:
         raise NotImplementedError
 
 
+def float_of(x: np.ndarray) -> np.dtype:
+    """The dtype that NumPy computes in: float64 for floats of any width, the array's own for anything else."""
+    return np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
+
+
 def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
     """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps."""
     with np.errstate(all="ignore"):
@@ -157,6 +170,9 @@ class Elementwise(Op):
     pointwise: ClassVar[bool] = True
     """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
 
+    def widens(self):
+        return self.pointwise and type(self).run is Elementwise.run and type(self).allowance is Elementwise.allowance
+
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
@@ -165,14 +181,19 @@ class Elementwise(Op):
         return np.abs(y)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        (x,) = inputs
+        return (self._evaluated(inputs[0], inputs[0].dtype),)
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._evaluated(inputs[0], float_of(inputs[0])),)
+
+    def _evaluated(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         with np.errstate(all="ignore"):
-            if not self.pointwise or x.dtype != np.float64 or not x.ndim:
-                return (self.f(x),)
-            out = np.empty_like(x)
+            if not self.pointwise or dtype != np.float64 or not x.ndim:
+                return self.f(x.astype(dtype, copy=False))
+            out = np.empty_like(x, dtype)
             for (part, target), _ in blocks(x, out):
-                target[...] = self.f(part)
-        return (out,)
+                target[...] = self.f(part.astype(dtype, copy=False))
+        return out
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
@@ -182,9 +203,10 @@ class Elementwise(Op):
         out = np.empty_like(y, own if slack is None else slack.dtype)
         arrays = (out, x, y) if slack is None else (out, x, y, slack)
         for (target, *parts), _ in blocks(*arrays) if self.pointwise else [(arrays, None)]:
-            self._rounding(parts[0], parts[1], precision, target)
+            part = parts[0].astype(np.float64, copy=False)
+            self._rounding(part, parts[1], precision, target)
             if slack is not None:
-                target += self._moved(*parts)
+                target += self._moved(part, *parts[1:])
         return (out,)
 
     def _rounding(self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray) -> None:
@@ -243,14 +265,13 @@ class Sum(Op):
         """The op run on squares: the sum of the squared terms, the bias among them."""
         raise NotImplementedError
 
-    @property
-    def divisible(self) -> bool:
-        """Whether ``part`` is much less work than ``squares``."""
+    def divisible(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
+        """Whether ``part`` saves more work than a look at single elements costs."""
         return False
 
     def part(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Some of ``squares``, where the op is ``divisible``."""
-        return self.squares(inputs)
+        """Some of ``squares``; asked for only where the op is ``divisible``."""
+        raise NotImplementedError
 
     def incoming(self, slack: np.ndarray) -> np.ndarray:
         """What slack of the first input does to the output, as independent errors."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.layer import Weight
 from probe.ops.account import Account, Terms, box
-from probe.ops.base import Indices, Sum
+from probe.ops.base import Indices, Sum, float_of
 from probe.ops.convolve import convolve, convolve_squares
 from probe.ops.transforms import of_fourier, of_winograd
 from probe.ops.windows import Pads, flat, padded, seen, under
@@ -17,6 +17,8 @@ from probe.rounding import SIGMAS
 __all__ = ["Conv"]
 
 _PART = 8
+_WORTH = 1 << 25
+"""So many products at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +37,26 @@ class Conv(Sum):
     shortcuts: bool = False
     shortcut = "goes through transforms (Winograd, Fourier), which lose more than sums of products"
 
+    def widens(self):
+        return True
+
     def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         return inputs[1] if self.weight is None else self.weight.value
-
-    def _conv(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        return convolve(x, w, self.strides, self.pads, self.dilations, self.groups)
 
     def _squares(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         return convolve_squares(x, w, self.strides, self.pads, self.dilations, self.groups)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        x = inputs[0]
-        out = self._conv(x, self._kernel(inputs))
+        return (self._summed(inputs, inputs[0].dtype),)
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._summed(inputs, float_of(inputs[0])),)
+
+    def _summed(self, inputs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+        out = convolve(inputs[0], self._kernel(inputs), self.strides, self.pads, self.dilations, self.groups, dtype)
         if self.bias is not None:
-            out += self.bias.value.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
-        return (out,)
+            out += self.bias.value.astype(dtype).reshape(-1, *(1,) * (out.ndim - 2))
+        return out
 
     def emit(self, graph, *inputs):
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
@@ -79,35 +86,15 @@ class Conv(Sum):
     def squares(self, inputs):
         return self._with_bias(self._squares(inputs[0], self._kernel(inputs)), inputs[0].ndim)
 
-    def part(self, inputs):
-        """The squares of every eighth channel, or, where these are few, under one row of the kernel."""
-        if not self.divisible:
-            return self.squares(inputs)
-        x, w = inputs[0], self._kernel(inputs)
-        if not self._of_many:
-            return self._with_bias(self._middle(x, w), x.ndim)
-        x, w = (array[:, ::_PART].astype(np.float32) for array in (x, w))
-        return self._with_bias(self._squares(x, w), x.ndim)
-
-    def _middle(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """The squares under the middle row of the kernel."""
-        row, (before, after), step = w.shape[2] // 2, self.pads[0], self.dilations[0]
-        first, last = row * step - before, x.shape[2] + after - (w.shape[2] - 1 - row) * step
-        rows = x[:, :, max(0, first) : max(0, last)]
-        above = min(max(0, -first), last - first)
-        pads = ((above, last - first - above - rows.shape[2]), *self.pads[1:])
-        return convolve_squares(rows, w[:, :, row : row + 1], self.strides, pads, self.dilations, self.groups)
-
-    @property
-    def divisible(self) -> bool:
-        shape = () if self.weight is None else self.weight.value.shape
-        return self._of_many or (len(shape) == 4 and 3 <= shape[2] <= 5)
-
-    @property
-    def _of_many(self) -> bool:
-        """Whether enough channels are summed for an eighth of them to tell."""
+    def divisible(self, inputs, outputs):
+        """Where enough channels are summed for an eighth of them to tell."""
         shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
-        return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART
+        return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART and math.prod(shape[1:]) * outputs[0].size > _WORTH
+
+    def part(self, inputs):
+        """The squares of every eighth channel."""
+        x, w = (array[:, ::_PART].astype(np.float32) for array in (inputs[0], self._kernel(inputs)))
+        return self._with_bias(self._squares(x, w), x.ndim)
 
     def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
         if self.bias is not None:

@@ -1,14 +1,15 @@
 """The arithmetic of a convolution: gathered windows times kernels, in blocks of a few MiB and in the layout the data arrives in.
 
 Data that arrives as a transposed view of channels-last memory stays there (a window's row is then one run), and the result
-is such a view too, so that the Transpose that follows costs nothing.
+is such a view too, so that the Transpose that follows costs nothing. Depthwise kernels are laid along the channels of windows
+that are never gathered, in either layout.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from probe.blocks import blocks
 
@@ -16,13 +17,16 @@ __all__ = ["convolve", "convolve_squares", "holds", "narrows", "powered", "scale
 
 Pads = Sequence[tuple[int, int]]
 _BLOCK = 1 << 20
-_CACHED = 1 << 16
+_PLANE, _FEW = 1 << 10, 16
+"""Of how many planes, larger than that, elements are brought side by side at once: caches tell few lines apart that lie a plane apart."""
 _KERNEL = 1 << 22
 
 
-def convolve(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> np.ndarray:
-    """Cross-correlation of (batch, channel, *spatial) with (out channel, channel / groups, *kernel), in the dtype of x."""
-    return _Window(x, w, strides, pads, dilations, groups).sums(x.dtype, 1, (1.0, 1.0))
+def convolve(
+    x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int, dtype: np.dtype | None = None
+) -> np.ndarray:
+    """Cross-correlation of (batch, channel, *spatial) with (out channel, channel / groups, *kernel), in ``dtype`` or that of x."""
+    return _Window(x, w, strides, pads, dilations, groups).sums(x.dtype if dtype is None else dtype, 1, (1.0, 1.0))
 
 
 def convolve_squares(x: np.ndarray, w: np.ndarray, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> np.ndarray:
@@ -56,6 +60,9 @@ def _norm(array: np.ndarray) -> float:
     """The Euclidean norm of all elements; inf or NaN where that is not finite."""
     with np.errstate(all="ignore"):
         floats = array if array.dtype.kind == "f" else array.astype(np.float64)
+        if floats.flags.c_contiguous:
+            whole = floats.reshape(-1)
+            return math.sqrt(float(np.dot(whole, whole)))
         flat = (part.ravel(order="K") for (part,), _ in blocks(floats, size=_BLOCK))  # in the order of memory, so that nothing is copied
         return math.sqrt(sum(float(np.dot(part, part)) for part in flat))
 
@@ -102,7 +109,7 @@ class _Window:
             w = powered(self.w[rows], dtype, power, scales[1])
             for sample, image in zip(out, self.x, strict=True):
                 if self.depthwise:
-                    self._depthwise(image, w, sample, last, dtype, power, scales[0])
+                    self._depthwise(image, w, sample, dtype, power, scales[0])
                 elif last:
                     self._last(image, w, np.moveaxis(sample[rows], 0, -1), dtype, power, scales[0])
                 else:
@@ -146,61 +153,28 @@ class _Window:
                 region = columns
             np.matmul(region.reshape(-1, matrix.shape[0]), matrix, out=flat[run])
 
-    def _depthwise(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, last: bool, dtype: np.dtype, power: int, scale: float) -> None:
-        """Each channel under its own ``deep`` kernels, in blocks that stay in cache."""
-        step = len(image) if last else max(1, _CACHED // max(1, math.prod(self.out)))
-        for start in range(0, len(image), step):
-            part = image[start : start + step]
-            kernels = w[start * self.deep : (start + step) * self.deep].reshape(len(part), self.deep, self.taps)
-            target = out[start * self.deep : (start + step) * self.deep]
-            for box, _ in _blocks(self.out, len(part) * self.deep, _CACHED):
-                region = self._region(part, box, last, dtype, power, scale)
-                shape = tuple(piece.stop - piece.start for piece in box)
-                if last:
-                    self._rows(region, kernels, np.moveaxis(target[(slice(None), *box)], 0, -1), shape)
-                else:
-                    target[(slice(None), *box)] = self._runs(region, kernels, shape)
+    def _depthwise(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
+        """Each channel under its own ``deep`` kernels, which lie along the channels of windows that are never gathered.
 
-    def _rows(self, region: np.ndarray, kernels: np.ndarray, out: np.ndarray, shape: Sequence[int]) -> None:
-        """Channels last, tap by tap. Without strides kernels are repeated over a few columns: loops over channels alone would be short."""
-        channels, several = len(kernels), 1
-        if self.strides[-1] == 1:
-            several = next(n for n in range(1, shape[-1] + 1) if not shape[-1] % n and (n * channels >= 256 or n == shape[-1]))
-        form = (*shape[:-1], shape[-1] // several, several * channels)
-        total, product = np.empty(form, region.dtype), np.empty(form, region.dtype)
-        for kernel in range(self.deep):
-            for number, tap in enumerate(np.ndindex(*self.kernel)):
-                factor = np.tile(kernels[:, kernel, number], several)
-                values = region[self._under(tap, shape)].reshape(form)
-                if number:
-                    total += np.multiply(values, factor, out=product)
-                else:
-                    np.multiply(values, factor, out=total)
-            out[..., kernel :: self.deep] = total.reshape(*shape, channels)
-
-    def _runs(self, region: np.ndarray, kernels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Channels first: cells one stride apart are brought together, so that every tap is one run of memory, and all are one product.
-
-        The runs go over the ends of rows; what they find there is left out at last.
+        Without strides, kernels are repeated over a few neighbouring columns: loops over few channels alone would be short.
         """
-        channels = len(region)
-        sizes = [-(-size // step) for size, step in zip(region.shape[1:], self.strides, strict=True)]
-        grid = np.zeros((channels, *(part for size, step in zip(sizes, self.strides, strict=True) for part in (size, step))), region.dtype)
-        rounded = grid.reshape(channels, *(size * step for size, step in zip(sizes, self.strides, strict=True)))
-        rounded[(slice(None), *(slice(size) for size in region.shape[1:]))] = region
-        rank = len(sizes)
-        phases = grid.transpose(0, *range(2, 2 * rank + 1, 2), *range(1, 2 * rank, 2)).reshape(channels, *self.strides, -1)
-        length = int(np.ravel_multi_index([size - 1 for size in shape], sizes)) + 1
-        columns = np.empty((channels, self.taps, length), region.dtype)
-        for number, tap in enumerate(np.ndindex(*self.kernel)):
-            cells = [t * d for t, d in zip(tap, self.dilations, strict=True)]
-            phase = tuple(cell % step for cell, step in zip(cells, self.strides, strict=True))
-            first = int(np.ravel_multi_index([cell // step for cell, step in zip(cells, self.strides, strict=True)], sizes))
-            columns[:, number] = phases[(slice(None), *phase, slice(first, first + length))]
-        whole = np.empty((channels, self.deep, shape[0] * math.prod(sizes[1:])), region.dtype)
-        np.matmul(kernels, columns, out=whole[..., :length])
-        found = whole.reshape(channels * self.deep, shape[0], *sizes[1:])
-        return found[(slice(None), slice(None), *(slice(size) for size in shape[1:]))]
+        channels, rank = len(image), len(self.out)
+        at, under = "abcdefgh"[:rank], "pqrstuvw"[:rank]
+        for box, _ in _blocks(self.out, channels * math.prod(self.strides)):
+            region = np.ascontiguousarray(self._region(image, box, True, dtype, power, scale))
+            shape = tuple(part.stop - part.start for part in box)
+            several = 1
+            if self.strides[-1] == 1:
+                several = next(n for n in range(1, shape[-1] + 1) if not shape[-1] % n and (n * channels >= 512 or n == shape[-1]))
+            steps = [step * size for step, size in zip(self.strides, region.strides, strict=False)]
+            steps[-1] *= several
+            taps = [step * size for step, size in zip(self.dilations, region.strides, strict=False)]
+            form = (*shape[:-1], shape[-1] // several, *self.kernel, several * channels)
+            windows = as_strided(region, form, (*steps, *taps, region.itemsize), writeable=False)
+            for kernel in range(self.deep):
+                factors = np.tile(np.ascontiguousarray(np.moveaxis(w[kernel :: self.deep, 0], 0, -1)), several)
+                sums = np.einsum(f"{at}{under}z,{under}z->{at}z", windows, factors)
+                out[(slice(kernel, None, self.deep), *box)] = np.moveaxis(sums.reshape(*shape, channels), -1, 0)
 
     def _under(self, tap: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
         """The cells of a region that lie under one tap, for ``shape`` output positions."""
@@ -231,8 +205,10 @@ class _Window:
             return view if view.dtype == dtype and power == 1 else powered(view, dtype, power, scale)
         region = np.zeros((*sizes, len(image)) if last else (len(image), *sizes), dtype)
         target = region[tuple(inside)] if last else region[(slice(None), *inside)]
-        if target.size:
-            powered(view, dtype, power, scale, target)
+        few = _FEW if last and image.flags.c_contiguous and view[..., 0].size > _PLANE else len(image)
+        for first in range(0, len(image) if target.size else 0, few):
+            some = np.s_[..., first : first + few] if last else np.s_[first : first + few]
+            powered(view[some], dtype, power, scale, target[some])
         return region
 
 
@@ -250,8 +226,11 @@ def powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: n
         return out
     if scale == 1.0 and array.dtype == dtype:
         return np.square(array, out=out)
-    if out is None and scale == 1.0:
-        out = array.astype(dtype)
+    if scale == 1.0:
+        if out is None:
+            out = array.astype(dtype)
+        else:
+            out[...] = array
     else:
         out = np.multiply(array, scale, out=out, dtype=dtype, casting="same_kind")
     return np.square(out, out=out)
@@ -260,6 +239,9 @@ def powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: n
 def _blocks(out: Sequence[int], per_position: int, block: int = _BLOCK) -> Iterator[tuple[tuple[slice, ...], slice]]:
     """Cuts the output positions into boxes whose windows hold about ``block`` numbers, each with its run of flat positions."""
     room = max(1, block // max(1, per_position))
+    if (total := math.prod(out)) <= room:
+        yield tuple(slice(0, size) for size in out), slice(0, total)
+        return
     sizes = list(out)
     for axis in range(len(sizes)):
         rest = math.prod(out[axis + 1 :])

@@ -15,7 +15,7 @@ from probe.rounding import Precision, of_sums
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 
 _BLOCK = 1 << 20
-_CACHED = 1 << 15
+_CACHED = 1 << 16
 
 
 def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
@@ -41,14 +41,19 @@ class BatchNormalization(Op):
     epsilon: float
     axis: int = 1
 
+    def widens(self):
+        return True
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self.run(*inputs)
+
     def _terms(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(gain, mean, bias), ready to broadcast."""
-        shape = [1] * x.ndim
-        shape[self.axis] = -1
-        variance = _along(self.variance, 1.0, shape)
+        """(gain, mean, bias), a number for each place."""
+        shape = (x.shape[self.axis],)
+        given = ((self.scale, 1.0), (self.variance, 1.0), (self.mean, 0.0), (self.bias, 0.0))
+        scale, variance, mean, bias = (np.broadcast_to(_along(weight, default, shape), shape) for weight, default in given)
         with np.errstate(all="ignore"):
-            gain = _along(self.scale, 1.0, shape) / np.sqrt(variance + self.epsilon)
-        return gain, _along(self.mean, 0.0, shape), _along(self.bias, 0.0, shape)
+            return scale / np.sqrt(variance + self.epsilon), mean, bias
 
     def says(self, inputs):
         return f"stored mean and variance, epsilon {self.epsilon:g}"
@@ -57,7 +62,7 @@ class BatchNormalization(Op):
         (x,) = inputs
         out = np.empty_like(x, np.float64)
         for part, target, gain, mean, bias in _lines(x, out, self.axis, self._terms(x)):
-            np.subtract(part, mean, out=target)
+            np.subtract(part.astype(np.float64, copy=False), mean, out=target)
             target *= gain
             target += bias
         return (out,)
@@ -114,7 +119,7 @@ class BatchNormalization(Op):
             target *= factor
             target += constant
         if slacks[0] is not None:
-            own += slacks[0] * gain
+            own += slacks[0] * gain.reshape([-1 if axis == self.axis % own.ndim else 1 for axis in range(own.ndim)])
         return (own,)
 
     def origin(self, where, inputs):
@@ -129,21 +134,21 @@ def _lines(x: np.ndarray, out: np.ndarray, axis: int, terms: Sequence[np.ndarray
 
     Where the axis is the last, several of its lines are joined and their terms repeated: loops over few channels would be short.
     """
-    if not (x.flags.c_contiguous and out.flags.c_contiguous and x.size):
-        yield (x, out, *terms)
-        return
     axis %= x.ndim
+    if not (x.flags.c_contiguous and out.flags.c_contiguous and x.size):
+        yield (x, out, *(term.reshape([-1 if one == axis else 1 for one in range(x.ndim)]) for term in terms))
+        return
     before, places, after = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
-    lines = [np.broadcast_to(term.ravel(), places) for term in terms]
     if after == 1:
         several = next(count for count in range(max(1, 512 // places), 0, -1) if not before % count)
-        form, lines = (before // several, several * places), [np.tile(line, several)[None] for line in lines]
+        form, lines = (before // several, several * places), [np.tile(term, several)[None] for term in terms]
     else:
-        form, lines = (before * places, after), [np.tile(line, before)[:, None] for line in lines]
+        form, lines = (before * places, after), [(term if before == 1 else np.tile(term, before))[:, None] for term in terms]
+    x, out = x.reshape(form), out.reshape(form)
     step = max(1, _CACHED // form[1])
     for start in range(0, form[0], step):
         rows = slice(start, start + step)
-        yield (x.reshape(form)[rows], out.reshape(form)[rows], *(line if len(line) == 1 else line[rows] for line in lines))
+        yield (x[rows], out[rows], *(line if after == 1 else line[rows] for line in lines))
 
 
 def _statistics_slack(

@@ -191,6 +191,8 @@ class AdaptivePool(Op):
 
     def _fold(self, x: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
         first = x.ndim - len(self.output_size)
+        if set(self.output_size) == {1}:
+            return reduce(x, axis=tuple(range(first, x.ndim)), keepdims=True)
         for axis, cells in enumerate(self._cells(x.shape[first:]), start=first):
             lead = (slice(None),) * axis
             x = np.stack([reduce(x[(*lead, slice(start, stop))], axis=axis) for start, stop in cells], axis=axis)

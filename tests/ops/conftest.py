@@ -77,6 +77,7 @@ def agrees():
             ours, theirs = values[-1][0], reference(*given, **weights)
             assert ours.shape == tuple(theirs.shape)
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=exact, atol=exact * top)
+        _widen_alike(steps, inputs)
         given, weights = _tensors(steps, inputs, np.float32)
         if reference is not None:
             _ratio(name, "torch", steps, wide, values, [reference(*given, **weights).numpy()])
@@ -91,6 +92,19 @@ def agrees():
             _is_not_blamed(steps, inputs, reference)
 
     return check
+
+
+def _widen_alike(steps, inputs):
+    """Inputs in float32 give what the same numbers give in float64, bit for bit; allowances are kept in float32."""
+    narrow = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
+    wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in narrow]
+    values = recompute(steps, wide)
+    for one, other in zip(recompute(steps, narrow), values, strict=True):
+        for left, right in zip(one, other, strict=True):
+            assert left.dtype == right.dtype and np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+    if all(step.op.widens() for step in steps):
+        for left, right in zip(*(allowances(steps, given, values, FLOAT32) for given in (narrow, wide)), strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-5)
 
 
 def _emits_alike(steps, inputs, values):
