@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["Locate", "apart", "blocks", "places", "same_bits"]
 
-_SIZE = 1 << 16
+_SIZE = 1 << 17
 
 Locate = Callable[[Any], tuple[Any, ...]]
 """From a place, or an array of them, to indices."""

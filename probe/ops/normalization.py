@@ -15,7 +15,7 @@ from probe.rounding import Precision, of_sums
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 
 _BLOCK = 1 << 20
-_CACHED = 1 << 16
+_CACHED = 1 << 17
 
 
 def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
