@@ -82,6 +82,6 @@ def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
     return all(np.array_equal(one.view(word), other.view(word)) for (one, other), _ in blocks(left, right))
 
 
-def places(flat: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def places(flat: np.ndarray | int, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """The indices of elements that are numbered in row-major order, also of an array without axes."""
     return np.unravel_index(flat, shape) if shape else ()

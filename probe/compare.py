@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probe.blocks import Locate, blocks
+from probe.blocks import Locate, blocks, places
 
 __all__ = ["PARTIES", "Comparison", "Worst", "compare", "compare_three", "identical"]
 
@@ -122,6 +122,8 @@ def _told(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray,
 Look = Callable[[tuple[np.ndarray, ...]], np.ndarray]
 """Gives the whole allowance at some indices."""
 _LOOKS = 1 << 10
+_PAIRS, _TIMES = ((0, 1), (1, 2), (0, 2)), (1.0, 1.0, 2.0)
+"""The pairs of ``compare_three``, and what each is held against in units of what is allowed."""
 
 
 def compare_three(
@@ -140,7 +142,7 @@ def compare_three(
         return None
     single = None if any(allowed.strides) else float(allowed[(0,) * allowed.ndim])
     flat = [array.reshape(-1) for array in ((first, second, third) if single is not None else (first, second, third, allowed))]
-    best, places = [-1.0] * 3, [0] * 3
+    best, worst = [-1.0] * 3, [0] * 3
     looks: list[np.ndarray] = []
     with np.errstate(all="ignore"):
         for start in range(0, first.size, _BLOCK):
@@ -158,38 +160,25 @@ def compare_three(
                 if not largest <= 1:
                     return None
                 if largest > best[number]:
-                    best[number], places[number] = largest, start + place
+                    best[number], worst[number] = largest, start + place
         if look is not None and (part or looks):
-            seen = np.concatenate([*looks, places])
-            where = np.unravel_index(seen, first.shape) if first.ndim else ()
+            seen = np.concatenate([*looks, worst])
+            where = places(seen, first.shape)
             allowed[where] = look(where)
-            for number, (left, right) in enumerate(((0, 1), (1, 2), (0, 2))):
+            for number, (left, right) in enumerate(_PAIRS):
                 ratio = np.abs(np.subtract(flat[left][seen], flat[right][seen], dtype=np.float64)) / (_TIMES[number] * allowed[where])
-                worst = int(ratio.argmax())
-                best[number], places[number] = float(ratio[worst]), int(seen[worst])
+                last = int(ratio.argmax())
+                best[number], worst[number] = float(ratio[last]), int(seen[last])
             if not all(largest <= 1 for largest in best):
                 return None
-    indices = [_index(place, first.shape) for place in places]
-    one, other, exact = (array.item for array in (flat[0], flat[2], flat[1]))
-    values = [(one(places[0]), exact(places[0])), (exact(places[1]), other(places[1])), (one(places[2]), other(places[2]))]
+    indices = [tuple(map(int, places(place, first.shape))) for place in worst]
+    values = [(flat[left].item(place), flat[right].item(place)) for place, (left, right) in zip(worst, _PAIRS, strict=True)]
     slacks = [float(allowed[index]) for index in indices]
     made = [
         Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, Worst(0, index, pair, times * slack))
         for ratio, index, pair, slack, times in zip(best, indices, values, slacks, _TIMES, strict=True)
     ]
     return made[0], made[1], made[2]
-
-
-_TIMES = (1.0, 1.0, 2.0)
-
-
-def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The index of an element by its place in row-major order."""
-    index: list[int] = []
-    for size in reversed(shape):
-        place, at = divmod(place, size)
-        index.insert(0, at)
-    return tuple(index)
 
 
 class _Kept(threading.local):

@@ -205,6 +205,9 @@ def _names(kind: type) -> tuple[str, ...]:
     return tuple(one.name for one in fields(kind))
 
 
+_PLAIN = frozenset({type(None), bool, int, str})
+
+
 def _told(part: Any, weights: list[Weight]) -> Hashable:
     """All that emission can see of an op or of one of its fields: of a weight shape, dtype and order in memory. TypeError where unknown.
 
@@ -230,9 +233,6 @@ def _told(part: Any, weights: list[Weight]) -> Hashable:
     if is_dataclass(part):
         return kind, tuple([_told(getattr(part, name), weights) for name in _names(part.__class__)])
     raise TypeError
-
-
-_PLAIN = frozenset({type(None), bool, int, str})
 
 
 def _keys(

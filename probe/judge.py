@@ -155,8 +155,7 @@ def _told(ours: Reference) -> tuple[str, ...]:
     """Each step by its op's name, and in words where there is more to say."""
     told = []
     for position, step in enumerate(ours.steps):
-        given = [ours.given[ref.index] if ref.step < 0 else ours.values[ref.step][ref.index] for ref in step.sources(position)]
-        words = step.op.says(given)
+        words = step.op.says(ours.taken(position))
         told.append(type(step.op).__name__ + (f": {words}" if words else ""))
     return tuple(told)
 

@@ -38,6 +38,11 @@ class Reference:
         """The inputs in float64, where they are needed so."""
         return [widened(x) for x in self.given]
 
+    def taken(self, position: int) -> list[np.ndarray]:
+        """What a step is applied to, the call's inputs as they came."""
+        sources = self.steps[position].sources(position)
+        return [self.given[ref.index] if ref.step < 0 else self.values[ref.step][ref.index] for ref in sources]
+
     def bound(self, dtype: str) -> None:
         """Makes infinite what lies beyond the range of the layer's dtype."""
         self.values[-1] = overflown(self.values[-1], dtype)
@@ -141,9 +146,8 @@ def _divisible(ours: Reference) -> bool:
     position = _sum_at(ours)
     if position is None:
         return False
-    step, op = ours.steps[position], ours.steps[position].op
-    given = [ours.given[ref.index] if ref.step < 0 else ours.values[ref.step][ref.index] for ref in step.sources(position)]
-    return isinstance(op, Sum) and op.divisible(given, ours.values[position])
+    op = ours.steps[position].op
+    return isinstance(op, Sum) and op.divisible(ours.taken(position), ours.values[position])
 
 
 def _near(
@@ -172,7 +176,7 @@ def _near(
         return False
     evidence.allowed["framework"] = evidence.allowed["onnx"] = allowed
     evidence.near.update(zip(_THREE, near, strict=True))
-    evidence.wide = room > 0
+    evidence.far = room > 0
     return True
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.layer import Step
 
-__all__ = ["LARGEST", "flushed", "in_floats", "overflown", "recompute", "widened"]
+__all__ = ["LARGEST", "float_of", "flushed", "in_floats", "overflown", "recompute", "widened"]
 
 LARGEST = {
     "float16": 65504.0 * (1 + 2.0**-11),
@@ -46,9 +46,14 @@ def in_floats(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tu
     return tuple(x.astype(np.float64) if x.dtype.kind in "biu" else x for x in inputs)
 
 
+def float_of(x: np.ndarray) -> np.dtype:
+    """The dtype that NumPy computes in: float64 for floats of any width, the array's own for anything else."""
+    return np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
+
+
 def widened(x: np.ndarray) -> np.ndarray:
     """Floats in float64; integers and booleans as they are."""
-    return x.astype(np.float64, copy=False) if x.dtype.kind == "f" else x
+    return x.astype(float_of(x), copy=False)
 
 
 def recompute(steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0) -> list[tuple[np.ndarray, ...]]:

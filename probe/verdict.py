@@ -33,7 +33,7 @@ class Evidence:
     threads: int = 0
     sparing: bool = False
     """Whether less than the whole allowance will do where all agree within that."""
-    wide: bool = False
+    far: bool = False
     """Whether the output is known to reach over more than is allowed."""
     near: dict[Pair, Comparison] = field(default_factory=dict)
     """Comparisons already made on the way to the allowances."""
@@ -68,7 +68,7 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         return evidence.missing.get("numpy") or "NumPy has no answer"
     if not any(comparison.size for comparison in comparisons.values()):
         return "the output is empty: shapes agree, and there is no value to compare"
-    if evidence.wide or not any(comparison.ratio for comparison in comparisons.values()):
+    if evidence.far or not any(comparison.ratio for comparison in comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
     for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
         if value is None or not value.size or value.dtype.kind != "f":
@@ -89,8 +89,8 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         least = _LAST_DIGITS * precision.unit * size if capture.description and not weights_of(capture.description.steps) else 0.0
         typical = float(np.median(np.broadcast_to(allowed, value.shape)[where]))
         with np.errstate(over="ignore"):
-            range_ = allowed.dtype.type(max(extent, least, 2.0**20 * precision.tiny))  # rounded as the allowance is
-        if typical > range_:
+            span = allowed.dtype.type(max(extent, least, 2.0**20 * precision.tiny))  # rounded as the allowance is
+        if typical > span:
             return (
                 f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
                 f"it cannot be judged in {capture.dtype}"

@@ -86,8 +86,6 @@ def _tensors(tree: Any) -> list[Any]:
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
-    if isinstance(tree, torch.Tensor):
-        return [tree]
     return [leaf if isinstance(leaf, torch.Tensor) else leaf.value for leaf in _tensors(tree)]
 
 

@@ -24,8 +24,6 @@ def convolution(module: Any, call: Call) -> Description:
         before = [Pad(pads=((0, 0), (0, 0), *pads), mode=_MODES[module.padding_mode])]
     strides, dilations = ntuple(module.stride, rank), ntuple(module.dilation, rank)
     conv = Conv(weight=weight, bias=bias, strides=strides, pads=inner, dilations=dilations, groups=module.groups, shortcuts=call.shortcuts)
-    if call.x.ndim == rank + 2:
-        return batched(call.x, rank, (), *before, conv)
     sizes = [
         (size + sum(pad) - (k - 1) * d - 1) // s + 1
         for size, pad, k, d, s in zip(call.x.shape[-rank:], pads, module.kernel_size, dilations, strides, strict=True)

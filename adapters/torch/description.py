@@ -44,7 +44,7 @@ SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width
 """What PyTorch's documentation calls the axes after (batch, channels)."""
 
 _KEPT = 512
-"""What is known of how many classes."""
+"""Of how many classes what was found out is kept."""
 _FORWARD = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call_impl")
 
 

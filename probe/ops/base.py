@@ -14,9 +14,10 @@ import numpy as np
 from probe.blocks import blocks
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms
+from probe.recompute import float_of
 from probe.rounding import Precision, of_partial_sums, of_sums
 
-__all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "float_of", "spread"]
+__all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
 
 Indices = tuple[np.ndarray, ...]
 """Elements of an array as ``np.nonzero`` names them."""
@@ -144,11 +145,6 @@ class Op:
     def terms_of(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
         """For sums: how many terms one output has."""
         raise NotImplementedError
-
-
-def float_of(x: np.ndarray) -> np.dtype:
-    """The dtype that NumPy computes in: float64 for floats of any width, the array's own for anything else."""
-    return np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
 
 
 def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 
 from probe.layer import Weight
 from probe.ops.account import Account, Terms, box
-from probe.ops.base import Indices, Sum, float_of
+from probe.ops.base import Indices, Sum
 from probe.ops.convolve import convolve, convolve_squares
 from probe.ops.transforms import of_fourier, of_winograd
 from probe.ops.windows import Pads, flat, padded, seen, under
+from probe.recompute import float_of
 from probe.rounding import SIGMAS
 
 __all__ = ["Conv"]

@@ -119,7 +119,7 @@ class _Window:
     def _first(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
         """Channels first: columns (groups, channels * taps, positions) under the kernels' rows."""
         count, total = self.width * self.taps, math.prod(self.out)
-        matrix = w.reshape(self.groups, -1, count)
+        matrix = w.reshape(self.groups, len(w) // self.groups, count)
         flat = out.reshape(self.groups, -1, total)
         for box, run in _blocks(self.out, len(image) * self.taps):
             region = self._region(image, box, False, dtype, power, scale)
@@ -129,7 +129,7 @@ class _Window:
                 for tap in np.ndindex(*self.kernel):
                     columns[(slice(None), *tap)] = region[(slice(None), *self._under(tap, shape))]
                 region = columns
-            np.matmul(matrix, region.reshape(self.groups, count, -1), out=flat[:, :, run])
+            np.matmul(matrix, region.reshape(self.groups, count, run.stop - run.start), out=flat[:, :, run])
 
     def _last(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
         """Channels last: windows (positions, taps * channels) times the kernels (taps * channels, out channel)."""
@@ -159,7 +159,7 @@ class _Window:
         Without strides, kernels are repeated over a few neighbouring columns: loops over few channels alone would be short.
         """
         channels, rank = len(image), len(self.out)
-        at, under = "abcdefgh"[:rank], "pqrstuvw"[:rank]
+        at, under = [*range(rank)], [*range(rank, 2 * rank)]
         for box, _ in _blocks(self.out, channels * math.prod(self.strides)):
             region = np.ascontiguousarray(self._region(image, box, True, dtype, power, scale))
             shape = tuple(part.stop - part.start for part in box)
@@ -173,7 +173,7 @@ class _Window:
             windows = as_strided(region, form, (*steps, *taps, region.itemsize), writeable=False)
             for kernel in range(self.deep):
                 factors = np.tile(np.ascontiguousarray(np.moveaxis(w[kernel :: self.deep, 0], 0, -1)), several)
-                sums = np.einsum(f"{at}{under}z,{under}z->{at}z", windows, factors)
+                sums = np.einsum(windows, [*at, *under, 2 * rank], factors, [*under, 2 * rank], [*at, 2 * rank])
                 out[(slice(kernel, None, self.deep), *box)] = np.moveaxis(sums.reshape(*shape, channels), -1, 0)
 
     def _under(self, tap: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
@@ -205,8 +205,10 @@ class _Window:
             return view if view.dtype == dtype and power == 1 else powered(view, dtype, power, scale)
         region = np.zeros((*sizes, len(image)) if last else (len(image), *sizes), dtype)
         target = region[tuple(inside)] if last else region[(slice(None), *inside)]
+        if not target.size:
+            return region
         few = _FEW if last and image.flags.c_contiguous and view[..., 0].size > _PLANE else len(image)
-        for first in range(0, len(image) if target.size else 0, few):
+        for first in range(0, len(image), few):
             some = np.s_[..., first : first + few] if last else np.s_[first : first + few]
             powered(view[some], dtype, power, scale, target[some])
         return region
@@ -224,15 +226,14 @@ def powered(array: np.ndarray, dtype: np.dtype, power: int, scale: float, out: n
             return array.astype(dtype, copy=False)
         out[...] = array
         return out
-    if scale == 1.0 and array.dtype == dtype:
-        return np.square(array, out=out)
-    if scale == 1.0:
-        if out is None:
-            out = array.astype(dtype)
-        else:
-            out[...] = array
-    else:
+    if scale != 1.0:
         out = np.multiply(array, scale, out=out, dtype=dtype, casting="same_kind")
+    elif array.dtype == dtype:
+        return np.square(array, out=out)
+    elif out is None:
+        out = array.astype(dtype)
+    else:
+        out[...] = array
     return np.square(out, out=out)
 
 
