@@ -5,7 +5,7 @@ of ``ops.IntQuantize``, ``ops.FloatQuantize`` and ``ops.SignQuantize``. (brevita
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,29 +18,11 @@ from probe.layer import Description, Grid, Ref, Weight
 
 from .description import Call, chain, describe, described_as, describes, ntuple
 
-__all__ = ["initialised"]
-
 _PLACE = "brevitas.nn"
 _ROUNDINGS = {"RoundSte": "even", "FloorSte": "floor", "CeilSte": "ceil", "RoundToZeroSte": "zero", "DPURoundSte": "up"}
 _CLAMPS = ("TensorClamp", "TensorClampSte", "InplaceTensorClampSte")
 _INTEGERS = ("RescalingIntQuant", "PrescaledRestrictIntQuant", "DecoupledRescalingIntQuant", "DecoupledRescalingIntQuantWithInput")
 Quantizer = ops.IntQuantize | ops.FloatQuantize | ops.SignQuantize
-
-
-def initialised(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:
-    """What puts back the parameters of quantisers: one that begins with statistics writes them in its first call, in evaluation too."""
-    for module in modules:
-        if type(module).__module__.startswith("brevitas.core."):
-            for parameter in module.parameters(recurse=False):
-                yield _restoring(parameter, parameter.detach().clone())
-
-
-def _restoring(parameter: Any, values: Any) -> Callable[[], None]:
-    def restore() -> None:
-        if not parameter.detach().equal(values):
-            parameter.detach().copy_(values)
-
-    return restore
 
 
 def _refuses(module: Any) -> str:

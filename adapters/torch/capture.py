@@ -28,12 +28,11 @@ from probe.model import Capture, OnCall
 
 from .arrays import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
 from .between import Between
-from .brevitas import initialised
 from .description import Call, Scale, describe, opaque
 from .expectation import mismatch
 from .export import Called, alone
-from .peft import merging, remerged, written
-from .script import Script, is_script, kind_of, within
+from .script import Script, kind_of, within
+from .unchanged import held, merging, unchanged, written
 
 __all__ = ["watch"]
 
@@ -54,7 +53,7 @@ def watch(
     _check_arguments(root, modules, inputs)
     watchers: list[_Watcher] = []
     with ExitStack() as stack:
-        stack.enter_context(_unchanged(modules))
+        stack.enter_context(unchanged(modules))
         if watched or between is not None:
             instead = _uncompiled(root)
             watchers = [_Watcher(name, instead.get(id(module), module), on_call) for name, module in watched.items()]
@@ -220,7 +219,7 @@ def _member(module: torch.nn.Module, name: str) -> torch.Tensor:
 
 
 def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:
-    """Puts what follows its graph in the place of everything compiled; by the id of what was there. ``_unchanged`` puts that back."""
+    """Puts what follows its graph in the place of everything compiled; by the id of what was there. ``unchanged`` puts that back."""
     found = {}
     for parent, key, script in list(within(root)):
         found[id(parent._modules[key])] = script
@@ -230,7 +229,7 @@ def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:
 
 def _plain(root: torch.nn.Module) -> None:
     """Keeps TransformerEncoders from nested tensors, which NumPy has no arrays for; what they do to padded positions is then told
-    from the unwatched pass. ``_unchanged`` puts the attribute back."""
+    from the unwatched pass. ``unchanged`` puts the attribute back."""
     for module in root.modules():
         if isinstance(module, torch.nn.TransformerEncoder):
             module.use_nested_tensor = False
@@ -295,69 +294,8 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
                 yield f"it carries a forward hook of the user's own, {called}, which runs {when} it and may change what it computes"
 
 
-@contextmanager
-def _unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random state."""
-    saved = [*map(_saved, modules), *remerged(modules), *initialised(modules)]
-    devices = sorted({tensor.device.index for tensor in _held(modules) if tensor.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            for restore in saved:
-                restore()
-
-
-def _held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:
-    """Their parameters and buffers."""
-    for module in modules:
-        for _, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None:
-                yield tensor
-
-
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
-
-
-def _saved(module: torch.nn.Module) -> Callable[[], None]:
-    cls, attributes = type(module), {} if is_script(module) else dict(vars(module))  # what is compiled holds them elsewhere
-    registries = {name: dict(getattr(module, name).items()) for name in _REGISTRIES}
-    # An embedding with max_norm changes its weight in its forward.
-    changing = registries["_parameters"].values() if attributes.get("max_norm") is not None else ()
-    states = [value for value in (*attributes.values(), *registries["_buffers"].values(), *changing) if isinstance(value, torch.Tensor)]
-    clones = [(state, state.detach().clone()) for state in states]
-
-    def restore() -> None:
-        if type(module) is not cls:
-            module.__class__ = cls
-        if attributes:
-            _put_back(vars(module), attributes)
-            for name, entries in registries.items():
-                _put_back(attributes[name], entries)
-        for state, clone in clones:
-            if state.shape != clone.shape:
-                state.resize_(clone.shape)  # observers make room for the channels that they meet
-            if not _same_bits(state.detach(), clone):
-                state.detach().copy_(clone)
-
-    return restore
-
-
-def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
-    for name in current.keys() - before.keys():
-        del current[name]
-    current.update(before)
-
-
-def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two tensors are the same bit for bit: writing back what did not change would break the user's backward pass."""
-    if left.layout != torch.strided or left.is_quantized or left.shape != right.shape:
-        return False
-    return torch.equal(left.contiguous().reshape(-1).view(torch.uint8), right.contiguous().reshape(-1).view(torch.uint8))
-
-
 def _check_arguments(root: torch.nn.Module, modules: Sequence[torch.nn.Module], inputs: Sequence[torch.Tensor]) -> None:
-    if any(map(is_lazy, _held(modules))):
+    if any(map(is_lazy, held(modules))):
         raise BadInput(f"{type(root).__name__} holds lazy modules without parameters yet: call it once on an input first")
     forward = inspect.signature(root.forward)
     try:

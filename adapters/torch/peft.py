@@ -6,8 +6,7 @@ None of peft is imported. The weight that is shown is the merged one, also where
 
 import inspect
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,55 +21,8 @@ from .attention import drops
 from .description import Call, chain, describe, described_as, describes, refusal
 from .embedding import limit
 
-__all__ = ["merging", "remerged", "written"]
-
 _PLACE = "peft.tuners.lora.layer"
-_MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 _DORA = ("DoraLinearVariant", "DoraEmbeddingVariant", "DoraConv1dVariant", "DoraConv2dVariant", "DoraConv3dVariant")
-
-
-def remerged(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:
-    """What puts back the layers whose parameters a call writes to.
-
-    Of a disabled layer it takes out merged adapters, in place; the rows of an adapter it scales to an embedding's max_norm.
-    """
-    for module in modules if "peft" in sys.modules else ():
-        if not any(cls.__module__.startswith("peft.tuners.") and hasattr(cls, "merge") for cls in type(module).__mro__):
-            continue
-        if (module.merged_adapters and module.disable_adapters) or getattr(module.get_base_layer(), "max_norm", None) is not None:
-            yield _remerged(module)
-            if merging(module) is not None:
-                yield _remerged(merging(module).out_proj)
-
-
-def written(module: Any) -> tuple[str, ...]:
-    """The parameters that a call of the module writes to, or that stand for others while it is on."""
-    if vars(module).get("max_norm") is not None:
-        return ("weight",)
-    if merging(module) is not None:
-        return tuple(f"base_layer.{name}" for name in _MERGED)
-    if "base_layer" in module._modules and getattr(module.base_layer, "max_norm", None) is not None:
-        return ("base_layer.weight", *(f"lora_embedding_A.{name}" for name in getattr(module, "lora_embedding_A", ())))
-    return ()
-
-
-def merging(module: Any) -> Any:
-    """The attention in one that is adapted, which has its adapters merged into it for each call; None for any other module."""
-    adapted = type(module).__name__ == "MultiheadAttention" and type(module).__module__ == _PLACE
-    return module.base_layer if adapted else None
-
-
-def _remerged(module: Any) -> Callable[[], None]:
-    held = [(one, one.data, one.data.clone()) for one in module.parameters()]
-    names, caches = list(module.merged_adapters), dict(getattr(module, "_caches", {}))
-
-    def restore() -> None:
-        module.merged_adapters[:] = names
-        getattr(module, "_caches", {}).update(caches)
-        for parameter, data, values in held:
-            parameter.data = data.copy_(values)
-
-    return restore
 
 
 @describes("transformers.pytorch_utils.Conv1D")
