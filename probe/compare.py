@@ -149,9 +149,8 @@ def compare_three(
             rows = _sizes(*(array[start : start + _BLOCK] for array in flat))
             found = _extremes(rows, single)
             if look is not None and any(largest > 1 for largest, _ in found):
-                beyond = np.unique(np.concatenate([np.flatnonzero(row > 1) for row in rows[:2]]))
-                for row in rows:
-                    row[beyond] = 0
+                beyond = np.flatnonzero((rows[:2] > 1).any(axis=0))
+                rows[:, beyond] = 0
                 found = _extremes(rows, single)
                 looks.append(start + beyond)
                 if sum(map(len, looks)) > _LOOKS:
@@ -171,60 +170,58 @@ def compare_three(
                 best[number], worst[number] = float(ratio[last]), int(seen[last])
             if not all(largest <= 1 for largest in best):
                 return None
-    indices = [tuple(map(int, places(place, first.shape))) for place in worst]
-    values = [(flat[left].item(place), flat[right].item(place)) for place, (left, right) in zip(worst, _PAIRS, strict=True)]
-    slacks = [float(allowed[index]) for index in indices]
-    made = [
-        Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, Worst(0, index, pair, times * slack))
-        for ratio, index, pair, slack, times in zip(best, indices, values, slacks, _TIMES, strict=True)
-    ]
+    made = []
+    for ratio, place, (left, right), times in zip(best, worst, _PAIRS, _TIMES, strict=True):
+        index = _index(place, first.shape)
+        slack = allowed.item(index)
+        at = Worst(0, index, (flat[left].item(place), flat[right].item(place)), times * slack)
+        made.append(Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, at))
     return made[0], made[1], made[2]
+
+
+def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index of one element, as ``places`` gives those of many."""
+    index = []
+    for size in reversed(shape):
+        place, at = divmod(place, size)
+        index.append(at)
+    return tuple(reversed(index))
 
 
 class _Kept(threading.local):
     """A thread's room, kept for its next comparison: memory taken anew is memory that the system clears."""
 
-    wide, narrow = np.empty(0), np.empty((3, 0), np.float32)
+    wide, narrow = np.empty(0), np.empty(0, np.float32)
 
 
 _kept = _Kept()
 
 
-def _sizes(first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.ndarray | None = None) -> list[np.ndarray]:
-    """How large the errors of first and second, second and third, first and third are, in units of ``slack`` where given.
+def _sizes(first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
+    """How large the errors of first and second, second and third, first and third are, a row each, in units of ``slack`` where given.
 
     The first alone where the third array is the first.
     """
     count = first.size
     if _kept.wide.size < count:
-        _kept.wide, _kept.narrow = np.empty(count), np.empty((3, count), np.float32)
-    wide, (error, other, apart) = _kept.wide[:count], _kept.narrow[:, :count]
+        _kept.wide, _kept.narrow = np.empty(count), np.empty(3 * count, np.float32)
+    wide, alike = _kept.wide[:count], bool((first == third).all())
+    rows = _kept.narrow[: count if alike else 3 * count].reshape(-1, count)
     np.copyto(wide, first)
     wide -= second
-    np.copyto(error, wide, casting="same_kind")
-    rows = [error]
-    if not (first == third).all():
-        np.subtract(first, third, out=other)
-        other -= error
-        rows += [other]
+    np.copyto(rows[0], wide, casting="same_kind")
+    if not alike:
+        np.subtract(first, third, out=rows[2])
+        np.subtract(rows[2], rows[0], out=rows[1])
     if slack is not None:
-        if slack.dtype != np.float32:
-            np.copyto(apart, slack, casting="same_kind")
-            slack = apart
-        for row in rows:
-            row /= slack
-    if len(rows) == 2:
-        rows += [np.add(error, other, out=apart)]
-    for row in rows:
-        np.abs(row, out=row)
-    return rows
+        rows /= slack.astype(np.float32, copy=False)
+    return np.abs(rows, out=rows)
 
 
-def _extremes(rows: Sequence[np.ndarray], single: float | None) -> list[tuple[float, int]]:
+def _extremes(rows: np.ndarray, single: float | None) -> list[tuple[float, int]]:
     """Of each pair the largest error in units of its allowance, ``single`` where given, and its place; NaN where there is no telling."""
     found = []
-    for row in rows:
-        place = int(row.argmax())
+    for row, place in zip(rows, rows.argmax(axis=1).tolist(), strict=True):
         largest = row.item(place)
         if single is not None:
             largest = largest / single if single else 0.0 if largest == 0 else math.inf

@@ -8,8 +8,7 @@ what was emitted. A graph is kept by all that emission can see (``Op.emit``), an
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from probe.errors import Undescribed
-from probe.layer import Step, Weight
+from probe.layer import Step, Weight, field_names
 
 __all__ = ["crosscheck"]
 
@@ -200,11 +199,6 @@ def _emitted(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequen
     return graph, list(names[-1])
 
 
-@cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind))
-
-
 _PLAIN = frozenset({type(None), bool, int, str})
 
 
@@ -231,7 +225,7 @@ def _told(part: Any, weights: list[Weight]) -> Hashable:
             raise TypeError
         return part.dtype.str, part.shape, part.tobytes()
     if is_dataclass(part):
-        return kind, tuple([_told(getattr(part, name), weights) for name in _names(part.__class__)])
+        return kind, tuple([_told(getattr(part, name), weights) for name in field_names(part.__class__)])
     raise TypeError
 
 

@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
     from probe.ops.base import Op
 
-__all__ = ["Description", "Grid", "Layer", "Recipe", "Ref", "Step", "Weight", "weights_of"]
+__all__ = ["Description", "Grid", "Layer", "Recipe", "Ref", "Step", "Weight", "field_names", "weights_of"]
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,19 @@ class Description:
     output_names: tuple[str, ...] = ()
 
 
+@cache
+def field_names(kind: Any) -> tuple[str, ...]:
+    """The names of a dataclass' fields, in their order."""
+    return tuple(part.name for part in fields(kind))
+
+
 def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:
     """The weights that the steps use, by the framework's name for them, in the order of use."""
     found: dict[str, Weight] = {}
     for step in steps:
-        for part in fields(step.op):
-            value = getattr(step.op, part.name)
+        kind: Any = type(step.op)
+        for name in field_names(kind):
+            value = getattr(step.op, name)
             if isinstance(value, Weight):
                 found.setdefault(value.name, value)
     return found

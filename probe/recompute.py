@@ -70,7 +70,7 @@ def recompute(steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float 
                 outputs = values[ref.step] if ref.step >= 0 else given if as_given else wide
                 chosen.append(outputs[ref.index])
             found = step.op.wide(*chosen) if as_given else step.op.run(*chosen)
-            values.append(tuple([flushed(y, least) for y in found]))
+            values.append(tuple([flushed(y, least) for y in found]) if least else found)
     return values
 
 

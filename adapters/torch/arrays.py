@@ -1,7 +1,7 @@
 """PyTorch tensors as NumPy arrays and back, and parameters as a module's own call sees them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -38,6 +38,8 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
     Nested tensors get zeros behind their shorter samples, complex ones an axis more for the real and imaginary parts.
     """
     tensor = tensor.detach()
+    if tensor.dtype in _SHARED and tensor.layout is torch.strided and not tensor.is_nested:
+        return tensor.numpy(force=True)
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     if tensor.is_nested:
@@ -46,9 +48,13 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
         tensor = tensor.dequantize()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+    if tensor.is_floating_point() and tensor.dtype not in _SHARED:
         tensor = tensor.float()
     return tensor.numpy(force=True)
+
+
+_SHARED = frozenset({torch.float16, torch.float32, torch.float64, torch.int32, torch.int64, torch.bool})
+"""Types that NumPy has as well, and most tensors have."""
 
 
 def copied(tensor: torch.Tensor) -> np.ndarray:
@@ -135,8 +141,8 @@ def levels_of(tensor: torch.Tensor) -> Levels | None:
 def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module) -> list[torch.Tensor]:
     """Copies of the inputs on the module's device; floating ones in its dtype, or in that of its ``home`` where it has none."""
     owners = (module,) if module is home else (module, home)
-    guides = [tensor for owner in owners for tensor in (*owner.parameters(), *owner.buffers())]
-    floating = next((tensor.dtype for tensor in guides if tensor.is_floating_point()), None)
+    device = next((tensor.device for tensor in _held(owners)), None)
+    floating = next((tensor.dtype for tensor in _held(owners) if tensor.is_floating_point()), None)
     if floating is None and any(".quantized." in type(one).__module__ for one in home.modules()):
         floating = torch.float32  # what is quantised is quantised from that
     tensors = []
@@ -147,8 +153,13 @@ def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.M
         tensor = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
         if floating is not None and tensor.is_floating_point():
             tensor = tensor.to(floating)
-        tensors.append(tensor.to(guides[0].device) if guides else tensor)
+        tensors.append(tensor if device is None else tensor.to(device))
     return tensors
+
+
+def _held(owners: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:
+    """Their parameters and buffers, one at a time: most often the first says all."""
+    return (tensor for owner in owners for tensors in (owner.parameters(), owner.buffers()) for tensor in tensors)
 
 
 def weight_of(module: torch.nn.Module, name: str) -> Weight | None:

@@ -10,7 +10,7 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
 
 from probe.errors import BadInput, ForwardFailed, Undescribed
 from probe.layer import Description, Ref, Weight
@@ -63,9 +64,10 @@ def watch(
         # What torch.compile made runs uncompiled: hooks inside it would not be called.
         stack.enter_context(torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext())
         for watcher in watchers:
-            stack.enter_context(watcher.hooked())
+            stack.callback(watcher.unhook)
+            watcher.hook()
         if watchers or between is not None:
-            _plain(root)
+            _plain(modules)
         if between is not None:
             stack.enter_context(between.watching(inputs))
         try:
@@ -96,24 +98,23 @@ class _Watcher:
     inside: dict[str, np.ndarray] = field(default_factory=dict)
     """The same as a layer within met them, which they were changed for."""
     raised: Exception | None = None
-    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]] = field(default_factory=list)
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack | None]] = field(default_factory=list)
+    hooks: list[RemovableHandle] = field(default_factory=list)
 
-    @contextmanager
-    def hooked(self) -> Iterator[None]:
+    def hook(self) -> None:
         # Registered last: the inputs are those that the user's own hooks leave, the outputs those that go on.
-        handles = [
-            self.module.register_forward_pre_hook(self._enter, with_kwargs=True),
-            self.module.register_forward_hook(self._leave, with_kwargs=True),
-        ]
+        self.hooks.append(self.module.register_forward_pre_hook(self._enter, with_kwargs=True))
+        self.hooks.append(self.module.register_forward_hook(self._leave, with_kwargs=True))
         within = merging(self.module)
         if within is not None:
-            handles.append(within.register_forward_pre_hook(self._met))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            for *_, cache in self.begun:
+            self.hooks.append(within.register_forward_pre_hook(self._met))
+
+    def unhook(self) -> None:
+        """Takes the hooks away, and ends what a call that did not end began."""
+        for hook in self.hooks:
+            hook.remove()
+        for *_, cache in self.begun:
+            if cache is not None:
                 cache.close()
 
     def _copies(self) -> dict[str, np.ndarray]:
@@ -130,9 +131,10 @@ class _Watcher:
 
     def _begin(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         given = tensors_in((args, kwargs))
-        cache = ExitStack()
+        cache = None
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is what the call used.
+            cache = ExitStack()
             cache.enter_context(parametrize.cached())
         self.before = self._copies()
         scales = scales_in((args, kwargs))
@@ -147,7 +149,7 @@ class _Watcher:
         inputs, given, scales, cache = self.begun.pop()
         arguments = _Given(named, scales)
         try:
-            with cache:
+            with cache or nullcontext():
                 capture = self._capture(inputs, given, arguments, tensors_in(output))
             replacement = self.on_call(capture)
             return None if replacement is None else with_values(output, replacement)
@@ -227,10 +229,10 @@ def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:
     return found
 
 
-def _plain(root: torch.nn.Module) -> None:
+def _plain(modules: Sequence[torch.nn.Module]) -> None:
     """Keeps TransformerEncoders from nested tensors, which NumPy has no arrays for; what they do to padded positions is then told
     from the unwatched pass. ``unchanged`` puts the attribute back."""
-    for module in root.modules():
+    for module in modules:
         if isinstance(module, torch.nn.TransformerEncoder):
             module.use_nested_tensor = False
 

@@ -1,7 +1,7 @@
 """An opened PyTorch module: its layers, its names, and how it is run."""
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,12 +72,12 @@ class TorchModel:
         return first.num_embeddings if isinstance(first, torch.nn.Embedding | torch.nn.EmbeddingBag) else None
 
     def names(self) -> tuple[str, ...]:
-        return (*(name for name, _ in _named(self.module, "", shared=True)), *self._met)
+        return (*(name for name, _ in _named(self.module, shared=True)), *self._met)
 
     def between(self, name: str) -> bool:
         """Whether the name may be that of a function call, ``place/op``, which only a pass can tell."""
         place, slash, _ = name.rpartition("/")
-        modules = [known for known, _ in _named(self.module, "", shared=True)]
+        modules = [known for known, _ in _named(self.module, shared=True)]
         return bool(slash) and name not in modules and place in modules
 
     def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
@@ -116,7 +116,7 @@ class TorchModel:
         functions: Collection[str] | None,
         on_call: OnCall,
     ) -> tuple[np.ndarray, ...]:
-        names = {id(module): name for name, module in _named(self.module, "")}
+        names = {id(module): name for name, module in _named(self.module)}
         between = None
         if functions is None or functions:
             between = Between(root, functions, names, lambda module: opaque(module) and not composed(module), on_call)
@@ -133,13 +133,13 @@ class TorchModel:
         return next((one for one in self._met if one.rpartition("/")[0] == name), f"{name}/{kind_of(self._find(name)).lower()}")
 
     def _find(self, name: str) -> torch.nn.Module:
-        found = next((module for known, module in _named(self.module, "", shared=True) if known == name), None)
+        found = next((module for known, module in _named(self.module, shared=True) if known == name), None)
         if found is None:
             raise UnknownLayer(name, [known for known, _ in self._atomic()])
         return found
 
-    def _atomic(self) -> Iterator[tuple[str, torch.nn.Module]]:
-        return _atomic(self.module, "", set())
+    def _atomic(self) -> list[tuple[str, torch.nn.Module]]:
+        return _atomic(self.module)
 
 
 def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
@@ -150,45 +150,61 @@ def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
 
 def mode_of(module: torch.nn.Module) -> str:
     """A note on the mode that a live module came in and keeps."""
-    training = [name for name, one in _named(module, "") if one.training]
-    total = sum(1 for _ in _named(module, ""))
+    modes = [one.training for _, one in _named(module)]
+    training, total = sum(modes), len(modes)
     if not training:
         return "the module is in evaluation mode"
-    if len(training) == total:
+    if training == total:
         return "the module is in training mode, as it was given; call eval() on it to check what it computes at inference"
-    return f"{len(training)} of its {total} modules are in training mode, as they were given"
+    return f"{training} of its {total} modules are in training mode, as they were given"
 
 
-def _children(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    return ((name, unwrapped(child)) for name, child in module._modules.items() if child is not None)
+def _children(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+    return [(name, unwrapped(child)) for name, child in module._modules.items() if child is not None]
 
 
-def _named(module: torch.nn.Module, name: str, shared: bool = False, seen: set[int] | None = None) -> Iterator[tuple[str, torch.nn.Module]]:
+def _named(root: torch.nn.Module, shared: bool = False) -> list[tuple[str, torch.nn.Module]]:
     """Every module with its dotted name; one that has several names under its first, or ``shared`` under all."""
-    seen = set() if seen is None else seen
-    if id(module) in seen and not shared:
-        return
-    seen.add(id(module))
-    yield name, module
-    for key, child in _children(module):
-        yield from _named(child, f"{name}.{key}" if name else key, shared, seen)
+    found: list[tuple[str, torch.nn.Module]] = []
+    seen, above = set[int](), set[int]()
+
+    def down(module: torch.nn.Module, name: str) -> None:
+        if id(module) in (above if shared else seen):  # a module may hold one that holds it
+            return
+        seen.add(id(module))
+        above.add(id(module))
+        found.append((name, module))
+        for key, child in _children(module):
+            down(child, f"{name}.{key}" if name else key)
+        above.discard(id(module))
+
+    down(root, "")
+    return found
 
 
-def _atomic(module: torch.nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, torch.nn.Module]]:
+def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
     """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs (but of ``composed`` ones), and childless modules."""
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    if unfollowed(module):
-        yield name, module
-        return
-    if type(module) is torch.nn.Module and not module._modules:
-        return  # holds parameters for an exported program, and computes nothing
-    if (opaque(module) and not composed(module)) or not (_is_container(module) or any(True for _ in _children(module))):
-        yield name, module
-        return
-    for key, child in _children(module):
-        yield from _atomic(child, f"{name}.{key}" if name else key, seen)
+    found: list[tuple[str, torch.nn.Module]] = []
+    seen = set[int]()
+
+    def down(module: torch.nn.Module, name: str) -> None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        if unfollowed(module):
+            found.append((name, module))
+            return
+        if type(module) is torch.nn.Module and not module._modules:
+            return  # holds parameters for an exported program, and computes nothing
+        children = _children(module)
+        if (opaque(module) and not composed(module)) or not (_is_container(module) or children):
+            found.append((name, module))
+            return
+        for key, child in children:
+            down(child, f"{name}.{key}" if name else key)
+
+    down(root, "")
+    return found
 
 
 def _is_container(module: torch.nn.Module) -> bool:

@@ -76,8 +76,7 @@ def _op(module: Any, ndim: int) -> ops.FakeQuantize | None:
 @completes
 def _observed(module: Any, call: Call, description: Description) -> Description:
     """The quantiser that ``prepare_qat`` hangs behind a layer works on what the layer gives on."""
-    hooked = any(getattr(hook, "__name__", "") == "_observer_forward_hook" for hook in module._forward_hooks.values())
-    if not hooked:
+    if "_observer_forward_hook" not in [getattr(hook, "__name__", "") for hook in module._forward_hooks.values()]:
         return description
     if getattr(module.activation_post_process, "is_per_channel", False):
         raise Undescribed("its output is quantised by channel")

@@ -58,13 +58,12 @@ def narrows(x: np.ndarray, w: np.ndarray, count: int) -> tuple[bool, float]:
 
 def _norm(array: np.ndarray) -> float:
     """The Euclidean norm of all elements; inf or NaN where that is not finite."""
-    with np.errstate(all="ignore"):
-        floats = array if array.dtype.kind == "f" else array.astype(np.float64)
-        if floats.flags.c_contiguous:
-            whole = floats.reshape(-1)
-            return math.sqrt(float(np.dot(whole, whole)))
-        flat = (part.ravel(order="K") for (part,), _ in blocks(floats, size=_BLOCK))  # in the order of memory, so that nothing is copied
-        return math.sqrt(sum(float(np.dot(part, part)) for part in flat))
+    floats = array if array.dtype.kind == "f" else array.astype(np.float64)
+    if floats.flags.c_contiguous:
+        whole = floats.reshape(-1)
+        return math.sqrt(float(np.dot(whole, whole)))
+    flat = (part.ravel(order="K") for (part,), _ in blocks(floats, size=_BLOCK))  # in the order of memory, so that nothing is copied
+    return math.sqrt(sum(float(np.dot(part, part)) for part in flat))
 
 
 def scale_of(array: np.ndarray) -> float:

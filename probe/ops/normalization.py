@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -47,13 +48,18 @@ class BatchNormalization(Op):
     def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return self.run(*inputs)
 
-    def _terms(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(gain, mean, bias), a number for each place."""
-        shape = (x.shape[self.axis],)
+    @cached_property
+    def _constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(gain, mean, bias), with one number where that is the same for all places."""
         given = ((self.scale, 1.0), (self.variance, 1.0), (self.mean, 0.0), (self.bias, 0.0))
-        scale, variance, mean, bias = (np.broadcast_to(_along(weight, default, shape), shape) for weight, default in given)
+        scale, variance, mean, bias = [_along(weight, default, (-1,)) for weight, default in given]
         with np.errstate(all="ignore"):
             return scale / np.sqrt(variance + self.epsilon), mean, bias
+
+    def _terms(self, x: np.ndarray) -> list[np.ndarray]:
+        """(gain, mean, bias), a number for each place."""
+        shape = (x.shape[self.axis],)
+        return [term if term.shape == shape else np.broadcast_to(term, shape) for term in self._constants]
 
     def says(self, inputs):
         return f"stored mean and variance, epsilon {self.epsilon:g}"
@@ -110,13 +116,12 @@ class BatchNormalization(Op):
         each = (14 if precision.casts else 10) * precision.unit
         factors, constants = each * gain, each * (np.abs(mean) * gain + np.abs(bias)) + precision.tiny
         # float32 is enough where it holds the factors, too.
-        narrow = slacks[0] is None and precision.narrow and bool(np.all((factors > 1e-30) & (factors < 1e30)))
+        narrow = slacks[0] is None and precision.narrow and 1e-30 < factors.min(initial=1.0) <= factors.max(initial=1.0) < 1e30
         own: np.ndarray = np.empty_like(inputs[0], np.float32 if narrow else np.float64)
         terms = [term.astype(own.dtype) for term in (factors, constants)]
         for part, target, factor, constant in _lines(inputs[0], own, self.axis, terms):
-            target[...] = part
+            np.multiply(part, factor, out=target, casting="same_kind")
             np.abs(target, out=target)
-            target *= factor
             target += constant
         if slacks[0] is not None:
             own += slacks[0] * gain.reshape([-1 if axis == self.axis % own.ndim else 1 for axis in range(own.ndim)])
