@@ -61,6 +61,8 @@ def as_array(values: Any, what: str = "an input") -> np.ndarray:
     """A user's values as NumPy has them: tensors of parameters too, and numbers longer than float64 in that."""
     if getattr(values, "requires_grad", False):
         values = values.detach()
+    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
+        raise BadInput(f"{masked} of {values.size} numbers are masked in {what}: nobody knows them; fill them first, as with .filled(0)")
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:

@@ -166,17 +166,15 @@ def _children(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
 def _named(root: torch.nn.Module, shared: bool = False) -> list[tuple[str, torch.nn.Module]]:
     """Every module with its dotted name; one that has several names under its first, or ``shared`` under all."""
     found: list[tuple[str, torch.nn.Module]] = []
-    seen, above = set[int](), set[int]()
+    seen = set[int]()
 
     def down(module: torch.nn.Module, name: str) -> None:
-        if id(module) in (above if shared else seen):  # a module may hold one that holds it
+        if id(module) in seen and not shared:
             return
         seen.add(id(module))
-        above.add(id(module))
         found.append((name, module))
         for key, child in _children(module):
             down(child, f"{name}.{key}" if name else key)
-        above.discard(id(module))
 
     down(root, "")
     return found
