@@ -20,7 +20,7 @@ from probe.search import CLEARLY, Progress, Scored, Search, View, confirmed, fre
 __all__ = ["Diagnosis", "diagnose"]
 
 _SECONDS, _LONG = 1.3, 30.0
-_SECONDS_OF_SAMPLE = 1.0
+_SECONDS_OF_SAMPLE = 1.1
 """What the common search has in one sample of a large batch: holding what it finds against the whole batch takes time too."""
 _BUSY = 6
 """How many times the seconds of its own the common search may take by the clock, on a machine that does other things too."""
@@ -53,7 +53,7 @@ def diagnose(
     improbable as rounding, but a worst case could reach it. ``thorough`` tries what is many or slow (every axis order of large
     kernels, sums of 16 bits in several orders, every width of a fixed point for each part, mistakes that help only together).
 
-    Looking stops after ``seconds`` of the thread's own time (1.3, in one sample of a large batch 1, or 30 if ``thorough``), and by
+    Looking stops after ``seconds`` of the thread's own time (1.3, in one sample of a large batch 1.1, or 30 if ``thorough``), and by
     the clock after as many if ``thorough``, else after six times as many; one prediction may run into that.
     """
     started = time.thread_time(), time.monotonic()

@@ -80,7 +80,7 @@ class View:
         """The sample that differs at most places, where the layer is large and works sample by sample."""
         case = self.case
         count = case.observed.shape[0] if case.observed.ndim else 0
-        if count < 2 or not case.comparable or max(np.size(one) for value in case.values for one in value) < _LARGE:
+        if count < 2 or not case.comparable or max(np.size(one) for value in (case.inputs, *case.values) for one in value) < _LARGE:
             return self
         allowed = np.broadcast_to(self.allowed, case.observed.shape)
         index = int(np.argmax(_beyond(case, allowed)))

@@ -20,20 +20,22 @@ _WAYS = {"TF32": ("ties away", "ties to even", "cut off"), "bfloat16": ("ties to
 """NVIDIA's conversion to TF32 rounds ties away from zero (PTX, cvt.rna.tf32.f32); cheap conversions cut the bits off."""
 
 
-def narrowed(x: np.ndarray, name: str, way: str = "ties to even") -> np.ndarray:
-    """x as a narrower format holds it, in float64."""
+def narrowed(x: np.ndarray, name: str, way: str = "ties to even", dtype: type = np.float64) -> np.ndarray:
+    """x as a narrower format holds it, in ``dtype``, float32 or float64."""
     with np.errstate(all="ignore"):
         if name == "float16":
-            return np.asarray(x, np.float16).astype(np.float64)
-        bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+            return np.asarray(x, np.float16).astype(dtype)
+        kept = np.array(x, np.float32, order="C")
+        bits = kept.reshape(-1).view(np.uint32)
         drop = np.uint32(_BITS[name])
         half = np.uint32(1 << (_BITS[name] - 1))
         if way == "ties away":
-            bits = bits + half
+            bits += half
         elif way == "ties to even":
-            bits = bits + ((bits >> drop) & np.uint32(1)) + (half - np.uint32(1))
-        kept = bits & np.uint32(0xFFFFFFFF ^ ((1 << _BITS[name]) - 1))
-        return kept.view(np.float32).astype(np.float64).reshape(np.shape(x))
+            bits += (bits >> drop) & np.uint32(1)
+            bits += half - np.uint32(1)
+        bits &= np.uint32(0xFFFFFFFF ^ ((1 << _BITS[name]) - 1))
+        return kept.astype(dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ def summing(case: Case) -> list[tuple[int, Sum]]:
 def narrow_weights(case: Case, name: str, way: str) -> tuple[Steps, Steps]:
     """The steps with the weights of sums as a narrower format holds them: the kernels alone, and the biases too."""
     kernels, biases = (
-        {one.name: narrowed(one.effective, name, way) for _, op in summing(case) if (one := getattr(op, part, None)) is not None}
+        {one.name: narrowed(one.effective, name, way, np.float32) for _, op in summing(case) if (one := getattr(op, part, None)) is not None}
         for part in ("weight", "bias")
     )
     return case.with_weights(kernels), case.with_weights({**kernels, **biases})

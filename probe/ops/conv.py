@@ -133,7 +133,7 @@ class Conv(Sum):
         gathered = x.reshape(-1, math.prod(x.shape[2:]))[planes[:, :, None], cells[:, None, :]]
         if not inside.all():
             gathered = np.where(inside[:, None, :], gathered, 0.0)
-        terms = gathered * w.reshape(len(w), width, -1)[channel].astype(np.float64)
+        terms = gathered * w[channel].reshape(len(batch), width, -1).astype(np.float64)
         if self.bias is not None:
             last = np.zeros((len(batch), width, 1))
             last[:, -1, 0] = self.bias.value[channel]
