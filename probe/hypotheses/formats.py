@@ -55,9 +55,9 @@ def summing(case: Case) -> list[tuple[int, Sum]]:
 
 def narrow_weights(case: Case, name: str, way: str) -> tuple[Steps, Steps]:
     """The steps with the weights of sums as a narrower format holds them: the kernels alone, and the biases too."""
+    parts = ([getattr(op, part, None) for _, op in summing(case)] for part in ("weight", "bias"))
     kernels, biases = (
-        {one.name: narrowed(one.effective, name, way, np.float32) for _, op in summing(case) if (one := getattr(op, part, None)) is not None}
-        for part in ("weight", "bias")
+        {one.name: narrowed(one.effective, name, way, np.float32) for one in weights if one is not None} for weights in parts
     )
     return case.with_weights(kernels), case.with_weights({**kernels, **biases})
 
