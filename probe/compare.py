@@ -172,20 +172,11 @@ def compare_three(
                 return None
     made = []
     for ratio, place, (left, right), times in zip(best, worst, _PAIRS, _TIMES, strict=True):
-        index = _index(place, first.shape)
+        index = tuple(map(int, places(place, first.shape)))
         slack = allowed.item(index)
         at = Worst(0, index, (flat[left].item(place), flat[right].item(place)), times * slack)
         made.append(Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, at))
     return made[0], made[1], made[2]
-
-
-def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The index of one element, as ``places`` gives those of many."""
-    index = []
-    for size in reversed(shape):
-        place, at = divmod(place, size)
-        index.append(at)
-    return tuple(reversed(index))
 
 
 class _Kept(threading.local):

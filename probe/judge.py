@@ -16,7 +16,8 @@ from probe.flips import flipped, quantises
 from probe.known import known_differences, reach, touched
 from probe.layer import Weight, weights_of
 from probe.model import Capture
-from probe.parties import Reference, admit, ask, certainty, pairs, recomputed
+from probe.pairs import pairs
+from probe.parties import Reference, admit, ask, certainty, recomputed
 from probe.recompute import in_floats
 from probe.report import Outputs, Report
 from probe.rounding import Precision, precision_of, smallest_visible_change
@@ -80,12 +81,8 @@ def judge(
         evidence.reach = reach(ours.steps, ours.inputs, ours.values)
     verdict, sentence = verdict_on(capture, evidence, comparisons)
     found: dict[str, Any] = {}
-    if search is not None and verdict == "diverge" and not any(value.dtype.kind == "b" for value in ours.values[-1]):
-        references = {"framework": (ours.values, ours.given), "expected": (theirs.values, theirs.given)}
-        find = import_module("probe.why").of_parties  # only now: a healthy check pays nothing for it
-        diagnosis = find(described, evidence, comparisons, references, precision_of(capture.dtype), tolerance, search)
-        if diagnosis is not None:
-            found = {"findings": diagnosis.findings, "diagnosis": diagnosis.words}
+    if search is not None and verdict == "diverge":
+        found |= _mistakes(capture, evidence, comparisons, ours, theirs, tolerance, search)
     if detail and verdict == "agree":
         found["blind"] = blind_spots(ours.steps, ours.inputs, ours.values)
         found["visible"] = smallest_visible_change(ours.steps, ours.inputs, ours.values, precision_of(capture.dtype))
@@ -93,6 +90,24 @@ def judge(
     found |= {"weights": weights, "ops": _told(ours), "input_axes": described.input_axes, "output_axes": described.output_axes}
     found["output_names"] = described.output_names
     return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **found, **about)
+
+
+def _mistakes(
+    capture: Capture,
+    evidence: Evidence,
+    comparisons: Mapping[Pair, Comparison],
+    ours: Reference,
+    theirs: Reference,
+    tolerance: tuple[float, float] | None,
+    search: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the report says of the mistake behind a divergence; booleans tell too little to look for one."""
+    if any(value.dtype.kind == "b" for value in ours.values[-1]):
+        return {}
+    references = {"framework": (ours.values, ours.given), "expected": (theirs.values, theirs.given)}
+    find = import_module("probe.why").of_parties  # only now: a healthy check pays nothing for it
+    diagnosis = find(capture.description, evidence, comparisons, references, precision_of(capture.dtype), tolerance, search)
+    return {} if diagnosis is None else {"findings": diagnosis.findings, "diagnosis": diagnosis.words}
 
 
 def _ask_exporter(capture: Capture, evidence: Evidence) -> None:

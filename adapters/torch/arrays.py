@@ -38,8 +38,6 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
     Nested tensors get zeros behind their shorter samples, complex ones an axis more for the real and imaginary parts.
     """
     tensor = tensor.detach()
-    if tensor.dtype in _SHARED and tensor.layout is torch.strided and not tensor.is_nested:
-        return tensor.numpy(force=True)
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     if tensor.is_nested:
@@ -48,13 +46,9 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
         tensor = tensor.dequantize()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    if tensor.is_floating_point() and tensor.dtype not in _SHARED:
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
         tensor = tensor.float()
     return tensor.numpy(force=True)
-
-
-_SHARED = frozenset({torch.float16, torch.float32, torch.float64, torch.int32, torch.int64, torch.bool})
-"""Types that NumPy has as well, and most tensors have."""
 
 
 def copied(tensor: torch.Tensor) -> np.ndarray:

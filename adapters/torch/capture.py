@@ -98,7 +98,7 @@ class _Watcher:
     inside: dict[str, np.ndarray] = field(default_factory=dict)
     """The same as a layer within met them, which they were changed for."""
     raised: Exception | None = None
-    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack | None]] = field(default_factory=list)
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]] = field(default_factory=list)
     hooks: list[RemovableHandle] = field(default_factory=list)
 
     def hook(self) -> None:
@@ -114,8 +114,7 @@ class _Watcher:
         for hook in self.hooks:
             hook.remove()
         for *_, cache in self.begun:
-            if cache is not None:
-                cache.close()
+            cache.close()
 
     def _copies(self) -> dict[str, np.ndarray]:
         """What the call writes to."""
@@ -131,10 +130,9 @@ class _Watcher:
 
     def _begin(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         given = tensors_in((args, kwargs))
-        cache = None
+        cache = ExitStack()
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is what the call used.
-            cache = ExitStack()
             cache.enter_context(parametrize.cached())
         self.before = self._copies()
         scales = scales_in((args, kwargs))
@@ -149,7 +147,7 @@ class _Watcher:
         inputs, given, scales, cache = self.begun.pop()
         arguments = _Given(named, scales)
         try:
-            with cache or nullcontext():
+            with cache:
                 capture = self._capture(inputs, given, arguments, tensors_in(output))
             replacement = self.on_call(capture)
             return None if replacement is None else with_values(output, replacement)

@@ -65,9 +65,8 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
 
 
 def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
-    if current.keys() != before.keys():
-        for name in current.keys() - before.keys():
-            del current[name]
+    for name in current.keys() - before.keys():
+        del current[name]
     current.update(before)
 
 
