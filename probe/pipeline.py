@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -143,7 +143,8 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     workers = min(_WORKERS, _cores())
     line = _Line[T](workers)
     failed: list[BaseException] = []
-    pools = ThreadpoolController()
+    torch = sys.modules.get("torch")
+    before = 1 if torch is None else torch.get_num_threads()
 
     def push(capture: Capture) -> None:
         size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
@@ -154,10 +155,8 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     def produce() -> None:
         with suppress(_Stop):
             try:
-                if "torch" in sys.modules:
-                    sys.modules["torch"].get_num_threads()  # it would set them anew at this thread's first operation
-                pools.limit(limits=1, user_api="openmp")  # of this thread alone
-                forward(push)
+                with _alone(torch, before):
+                    forward(push)
             except _Stop:
                 raise
             except BaseException as error:  # a model may end the program, too, which in a thread ends nothing
@@ -166,7 +165,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
 
     threads = [threading.Thread(target=produce, name="probe-forward", daemon=True)]
     threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(workers - 2)]
-    with pools.limit(limits=1, user_api="blas"):
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
         for thread in threads:
             thread.start()
         try:
@@ -182,6 +181,23 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
             line.close()
             for thread in threads:
                 thread.join()
+
+
+@contextmanager
+def _alone(torch: Any, before: int) -> Iterator[None]:
+    """PyTorch computes on one thread, for the thread that enters; others that have computed keep what they have.
+
+    What is set is taken over by every thread at its first operation, for OpenMP and, once a user has set it, for MKL, which then
+    no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put back to what was ``before`` for the calling thread.
+    """
+    if torch is None:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cores() -> int:

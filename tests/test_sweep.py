@@ -1,5 +1,6 @@
 """The sweep: calls in order, bounded, and nothing left behind where it is stopped half-way."""
 
+import re
 import threading
 from dataclasses import replace
 from functools import partial
@@ -157,6 +158,34 @@ def test_as_many_threads_judge_as_there_are_cores(cores, monkeypatch):
     assert len(list(judged_in_order(forward, lambda capture: partial(judged, capture.call)))) == 4 * cores
     others = ["probe-forward", "probe-judge_0"][: cores - 1]
     assert together == {threading.current_thread().name, *others}
+
+
+class _Pools(torch.nn.Module):
+    """Says what PyTorch computes with while it runs."""
+
+    said = ""
+
+    def forward(self, x):
+        self.said = torch.__config__.parallel_info()
+        return torch.relu(x)
+
+
+def test_the_pass_computes_on_one_thread_whatever_the_user_has_set():
+    model, before = _Pools(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        # Attributes are put back after the pass, so the words are taken from it.
+        heard = []
+        model.register_forward_hook(lambda module, args, output: heard.append(module.said))
+        list(probe.sweep(model, np.ones((1, 4), np.float32)))
+        found: list[int] = []
+        later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert torch.get_num_threads() == found[0] == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(re.findall(r"(?:at::get_num|get_max)_threads\(\) : (\d+)", heard[0])) == {"1"}
 
 
 def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():

@@ -37,7 +37,6 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
 
     Nested tensors get zeros behind their shorter samples, complex ones an axis more for the real and imaginary parts.
     """
-    tensor = tensor.detach()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     if tensor.is_nested:

@@ -16,6 +16,7 @@ from .script import is_script
 __all__ = ["held", "merging", "unchanged", "written"]
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 
 
@@ -65,8 +66,9 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
 
 
 def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
-    for name in current.keys() - before.keys():
-        del current[name]
+    if current.keys() != before.keys():
+        for name in current.keys() - before.keys():
+            del current[name]
     current.update(before)
 
 
@@ -74,6 +76,8 @@ def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Whether two tensors are the same bit for bit: writing back what did not change would break the user's backward pass."""
     if left.layout != torch.strided or left.is_quantized or left.shape != right.shape:
         return False
+    if left.itemsize in _BITS:
+        return torch.equal(left.view(_BITS[left.itemsize]), right.view(_BITS[left.itemsize]))
     return torch.equal(left.contiguous().reshape(-1).view(torch.uint8), right.contiguous().reshape(-1).view(torch.uint8))
 
 

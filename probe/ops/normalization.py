@@ -68,7 +68,8 @@ class BatchNormalization(Op):
         (x,) = inputs
         out = np.empty_like(x, np.float64)
         for part, target, gain, mean, bias in _lines(x, out, self.axis, self._terms(x)):
-            np.subtract(part.astype(np.float64, copy=False), mean, out=target)
+            target[...] = part
+            target -= mean
             target *= gain
             target += bias
         return (out,)

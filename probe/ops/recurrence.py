@@ -171,10 +171,11 @@ class Recurrence(Op):
         self, inputs: Sequence[np.ndarray], slacks: Slacks, theirs: np.ndarray, precision: Precision, carries: bool = True
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """The outputs and how far each may be off, where each step starts from the state that a party's sequence ``theirs`` shows."""
-        return self._ended(inputs, theirs, *self._judged(inputs, slacks, theirs, precision, carries)[0])
+        judged, begun = self._judged(inputs, slacks, theirs, precision, carries)
+        return self._ended(begun, theirs, *judged)
 
     def _ended(
-        self, inputs: Sequence[np.ndarray], theirs: np.ndarray, states: list[Near], mask: np.ndarray | None, kept: np.ndarray
+        self, begun: Sequence[Near], theirs: np.ndarray, states: list[Near], mask: np.ndarray | None, kept: np.ndarray
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """The outputs of the states after each step in the order of reading."""
         sequence = states[0]
@@ -185,18 +186,18 @@ class Recurrence(Op):
         turned = sequence[self._order()]
         last = [state[-1] if len(state.value) else state for state in states]
         if mask is not None:
-            last = [self._last(state, kept[-1], first) for state, first in zip(states, self.given(inputs)[2], strict=True)]
+            last = [self._last(state, kept[-1], first) for state, first in zip(states, begun, strict=True)]
         if not len(turned.value):
-            last = [Near.exactly(first) for first in self.given(inputs)[2]]
+            last = list(begun)
         return (turned.value, *(one.value for one in last)), (turned.slack, *(one.slack for one in last))
 
     def _order(self) -> slice:
         return slice(None, None, -1 if self.reverse else 1)
 
-    def _last(self, state: Near, at: np.ndarray, first: np.ndarray) -> Near:
+    def _last(self, state: Near, at: np.ndarray, first: Near) -> Near:
         """The state after the last step that was not skipped."""
         last = state[np.maximum(at, 0), np.arange(len(at))]
-        return last.where(_like(at >= 0, first), Near.exactly(first))
+        return last.where(_like(at >= 0, first.value), first)
 
     def _judged(self, inputs: Sequence[np.ndarray], slacks: Slacks, theirs: np.ndarray, precision: Precision, carries: bool):
         """The states after each step in the order of reading, the mask, and the last step up to each that was not skipped (-1: none)."""
@@ -206,14 +207,15 @@ class Recurrence(Op):
         begun = [Near(state, np.zeros(state.shape) if slack is None else slack) for state, slack in zip(first, offs, strict=True)]
         theirs, kept = np.asarray(theirs, np.float64)[self._order()], np.zeros((0, 0), int)
         before = np.concatenate([first[0][None], theirs[:-1]])[: len(x)]
+        slack = np.zeros(before.shape)
+        slack[:1] = begun[0].slack
         if mask is not None:
             mask = mask[self._order()]
             kept = np.maximum.accumulate(np.where(mask, np.arange(len(x))[:, None], -1), axis=0)
             last = np.concatenate([np.full((1, mask.shape[1]), -1), kept[:-1]])[: len(x)]
             before = np.where(_like(last >= 0, theirs), theirs[np.maximum(last, 0), np.arange(mask.shape[1])], first[0])
-        states = Near.exactly(before)
-        if len(x):
-            states.slack[0] = begun[0].slack
+            slack = np.where(_like(last >= 0, slack), 0.0, begun[0].slack)  # a sample may join later
+        states = Near(before, slack)
         if mask is not None and self.product_quantizer is not None:
             states = states.where(_like(mask, before), Near.exactly(np.zeros(before.shape)))
         a, rest, parts = Rounded(precision, self.on_grid), tuple(begun[1:]), list[tuple[Near, ...]]()
@@ -230,7 +232,7 @@ class Recurrence(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         judged, begun = self._judged(inputs, slacks, outputs[0], precision, carries=False)
-        own = self._ended(inputs, outputs[0], *judged)[1]
+        own = self._ended(begun, outputs[0], *judged)[1]
         if not precision.unit and not any(one.slack.any() for one in judged[0]):
             return own
         wandered = self._wandered(inputs, outputs, [one.slack for one in judged[0]], begun)

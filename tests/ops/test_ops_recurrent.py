@@ -251,6 +251,30 @@ def test_memory_of_the_walk_does_not_grow_with_the_steps(monkeypatch):
         np.testing.assert_allclose(op.followed([x], [None], np.asarray(out), FLOAT32)[0][0], out, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_sample_that_joins_later_starts_from_a_state_as_far_off_as_any(kind, reverse):
+    rng = np.random.default_rng(0)
+    op_class, gates = KINDS[kind]
+    parts = {"kernel": (4, len(gates) * 3), "recurrent": (3, len(gates) * 3)}
+    held = {name: Weight(name, None, rng.normal(size=shape)) for name, shape in parts.items()}
+    op: Gated = op_class(**held, gates=gates, has_states=True, reverse=reverse)
+    x, begun = rng.normal(size=(5, 3, 4)), [rng.normal(size=(3, 3)) for _ in range(op.state_count)]
+    slacks, order = [np.full(state.shape, 0.01) for state in begun], slice(None, None, -1 if reverse else 1)
+    mask = np.ones((5, 3), bool)
+    mask[:2, 1] = mask[:, 2] = False  # in the order of reading: one sample joins later, one never
+    mask = mask[order]
+    some = replace(op, has_mask=True)
+    inputs = [x, mask, *begun]
+    path, off = some.followed(inputs, [None, None, *slacks], some.run(*inputs)[0], FLOAT32)
+    alone = [x[order][2:][order][:, 1:2], *(state[1:2] for state in begun)]
+    _, wanted = op.followed(alone, [None, *(slack[1:2] for slack in slacks)], op.run(*alone)[0], FLOAT32)
+    np.testing.assert_allclose(off[0][order][2:, 1], wanted[0][order][:, 0], rtol=1e-6)
+    for state, slack, first, moved in zip(path[1:], off[1:], begun, slacks, strict=True):
+        np.testing.assert_array_equal(state[2], first[2])
+        np.testing.assert_array_equal(slack[2], moved[2])
+
+
 def test_what_an_output_can_see():
     op = ops.RNN(kernel=Weight("k", None, np.ones((3, 2))), recurrent=Weight("r", None, np.ones((2, 2))), has_mask=True, has_states=True)
     x, mask, state = np.ones((6, 2, 3)), np.ones((6, 2), bool), np.ones((2, 2))
