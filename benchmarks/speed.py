@@ -29,8 +29,9 @@ BARS = [
     ("sweep resnet50", "sweep", "peer", 0.5),
     ("sweep resnet50, one thread", "sweep", "peer", 0.65),
     ("sweep mobilenet_v3_large", "sweep", "peer", 0.75),
+    ("sweep mobilenet_v3_large, one thread", "sweep", "peer", 0.75),
 ]
-SINGLE = {"resnet50", "MobileNetV2", "sweep resnet50, one thread"}
+SINGLE = {"resnet50", "MobileNetV2", "sweep resnet50, one thread", "sweep mobilenet_v3_large, one thread"}
 
 
 def rounds(sides: dict[str, Callable[[], float | None]]) -> dict[str, list[float]]:
@@ -186,6 +187,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, list[float]]]] = {
     "sweep resnet50": lambda: swept(torchvision_model("resnet50")),
     "sweep resnet50, one thread": lambda: swept(torchvision_model("resnet50")),
     "sweep mobilenet_v3_large": lambda: swept(torchvision_model("mobilenet_v3_large")),
+    "sweep mobilenet_v3_large, one thread": lambda: swept(torchvision_model("mobilenet_v3_large")),
 }
 
 

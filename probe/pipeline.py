@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -165,7 +166,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
 
     threads = [threading.Thread(target=produce, name="probe-forward", daemon=True)]
     threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(workers - 2)]
-    with ThreadpoolController().limit(limits=1, user_api="blas"):
+    with _pools(len(sys.modules)).limit(limits=1, user_api="blas"):
         for thread in threads:
             thread.start()
         try:
@@ -181,6 +182,12 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
             line.close()
             for thread in threads:
                 thread.join()
+
+
+@lru_cache(maxsize=1)
+def _pools(imported: int) -> ThreadpoolController:
+    """The pools of all libraries that are loaded: looked for anew, which takes a millisecond, only where more modules were imported."""
+    return ThreadpoolController()
 
 
 @contextmanager

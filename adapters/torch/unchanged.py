@@ -24,7 +24,8 @@ _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random state."""
     saved = [*map(_saved, modules), *_remerged(modules), *_initialised(modules)]
-    devices = sorted({tensor.device.index for tensor in held(modules) if tensor.device.type == "cuda"})
+    tensors = held(modules) if torch.cuda.is_initialized() else ()
+    devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:
             yield
