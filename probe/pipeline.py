@@ -2,9 +2,9 @@
 
 A thread runs the forward pass and lines up what is to be judged. The reader takes it from there while it waits for its next
 result, and so do helpers, one for each core beyond two. The pass waits while more than a few calls, or more than a few MiB of
-them, have not been judged and read, and judges meanwhile: so many threads compute as there are cores; on a single one pass
-and reader take turns. Each computes on one thread: pools of threads that spin against each other (the framework's, BLAS',
-ONNX Runtime's) cost several times what they gain.
+them, have not been judged and read, and judges meanwhile: so many threads compute as there are cores; on a single one the pass
+judges each call itself and waits until it has been read. Each computes on one thread: pools of threads that spin against each
+other (the framework's, BLAS', ONNX Runtime's) cost several times what they gain.
 """
 
 import os
@@ -75,7 +75,8 @@ class _Line(Generic[T]):
         with self._changed:
             self._tasks.append(task)
             self._unread.append(task)
-            self._changed.notify_all()
+            if not self._alone:  # where nobody else need wake for it
+                self._changed.notify_all()
 
     def first(self) -> _Task[T] | None:
         """The first result that has not been read, None after the last; works until it is there."""
@@ -93,8 +94,9 @@ class _Line(Generic[T]):
         self._work(lambda: False)
 
     def hold(self) -> None:
-        """Works while there is no room for another call, or on a single core waits. Raises _Stop once the line is closed."""
+        """Works while there is no room for another call; on a single core judges it. Raises _Stop once the line is closed."""
         if self._alone:
+            self._work(lambda: not self._tasks)
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or not self._unread)
         else:
