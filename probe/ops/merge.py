@@ -1,6 +1,6 @@
 """Ops that put several inputs together, and constants that broadcast against one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Rearrangement
 from probe.ops.exact import without_rounding
+from probe.recompute import float_of
 
 __all__ = ["Add", "AddConstant", "Beside", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
 
@@ -47,9 +48,26 @@ class _Merge(Op):
     function: ClassVar[Callable[..., np.ndarray]]
     onnx: ClassVar[str]
 
+    def widens(self):
+        return True
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._merged(inputs, np.result_type(*inputs)),)
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._merged(inputs, np.result_type(*map(float_of, inputs))),)
+
+    def _merged(self, inputs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+        """A piece at a time: a whole copy of each input would be written and read again."""
+        whole = np.broadcast_arrays(*inputs)
+        like = next((x for x in inputs if x.shape == whole[0].shape), None)
+        out = np.empty(whole[0].shape, dtype) if like is None else np.empty_like(like, dtype)
         with np.errstate(all="ignore"):
-            return (reduce(type(self).function, inputs),)
+            for (target, first, *rest), _ in blocks(out, *whole):
+                target[...] = first
+                for part in rest:
+                    type(self).function(target, part.astype(dtype, copy=False), out=target)
+        return out
 
     def emit(self, graph, *inputs):
         return (reduce(lambda left, right: graph.op(self.onnx, left, right), inputs),)
@@ -67,7 +85,7 @@ class _Merge(Op):
             target[...] = precision.tiny
             for part in parts:
                 size = np.empty_like(target)
-                np.multiply(part, (len(inputs) - 1) * precision.unit, out=size, casting="same_kind")
+                np.multiply(part, (len(inputs) - 1) * precision.unit, out=size, dtype=np.result_type(part, size), casting="same_kind")
                 target += np.abs(size, out=size)
         return (own if narrow else own + _total(slacks, outputs[0].shape),)
 
