@@ -1,6 +1,6 @@
 """Ops that put several inputs together, and constants that broadcast against one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Rearrangement
 from probe.ops.exact import without_rounding
-from probe.recompute import float_of
+from probe.recompute import float_of, widened
 
 __all__ = ["Add", "AddConstant", "Beside", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
 
@@ -52,14 +52,14 @@ class _Merge(Op):
         return True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (self._merged(inputs, np.result_type(*inputs)),)
+        with np.errstate(all="ignore"):
+            return (reduce(type(self).function, inputs),)
 
     def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (self._merged(inputs, np.result_type(*map(float_of, inputs))),)
-
-    def _merged(self, inputs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
-        """A piece at a time: a whole copy of each input would be written and read again."""
-        whole = np.broadcast_arrays(*inputs)
+        dtypes = {float_of(x) for x in inputs}
+        if len(dtypes) > 1:  # every link of the chain has its own
+            return self.run(*map(widened, inputs))
+        whole, dtype = np.broadcast_arrays(*inputs), dtypes.pop()
         like = next((x for x in inputs if x.shape == whole[0].shape), None)
         out = np.empty(whole[0].shape, dtype) if like is None else np.empty_like(like, dtype)
         with np.errstate(all="ignore"):
@@ -67,7 +67,7 @@ class _Merge(Op):
                 target[...] = first
                 for part in rest:
                     type(self).function(target, part.astype(dtype, copy=False), out=target)
-        return out
+        return (out,)
 
     def emit(self, graph, *inputs):
         return (reduce(lambda left, right: graph.op(self.onnx, left, right), inputs),)
