@@ -112,6 +112,10 @@ class Relu(_Plain):
     def f(self, x):
         return np.maximum(x, 0)
 
+    def put(self, x, out):
+        out[...] = x
+        np.maximum(out, 0, out=out)
+
 
 @dataclass(frozen=True, eq=False)
 class Abs(_Plain):

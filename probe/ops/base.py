@@ -172,6 +172,10 @@ class Elementwise(Op):
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def put(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Writes f of x, taken in the dtype of ``out``, there."""
+        out[...] = self.f(x.astype(out.dtype, copy=False))
+
     def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The largest intermediate value, where that is more than the result."""
         return np.abs(y)
@@ -188,7 +192,7 @@ class Elementwise(Op):
                 return self.f(x.astype(dtype, copy=False))
             out = np.empty_like(x, dtype)
             for (part, target), _ in blocks(x, out):
-                target[...] = self.f(part.astype(dtype, copy=False))
+                self.put(part, target)
         return out
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
