@@ -13,7 +13,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from speed import ONE, ROUNDS, rounds, swept, torchvision_model
+from speed import ONE, REST, ROUNDS, rounds, swept, torchvision_model
 
 BARS = [
     ("encoder, one thread", "NumPy, all layers", "torch, float32", 2.2),
@@ -80,7 +80,8 @@ def main() -> int:
         ratio = median(left / right for left, right in zip(mine, other, strict=True))
         fine = fine and not math.isnan(ratio) and ratio <= bar
         lines.append(f"| {name}: {ours} | {median(mine):.2f} | {theirs} | {median(other):.2f} | {ratio:.2f} | {bar:.2f} |")
-    how = f"Written by `python benchmarks/attention.py`: {machine('numpy', 'onnx', 'onnxruntime', 'torch')}. Median of {ROUNDS} rounds."
+    how = f"Written by `python benchmarks/attention.py`: {machine('numpy', 'onnx', 'onnxruntime', 'torch')}. Median of {ROUNDS} rounds, "
+    how += f"each turn after a rest of {REST} s."
     keep("Attention", f"{how}\n\n" + "\n".join(lines))
     print("\n".join(lines))
     return 0 if fine else 1

@@ -5,16 +5,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PIECE", "Locate", "apart", "blocks", "places", "same_bits"]
+__all__ = ["Locate", "apart", "blocks", "places", "same_bits"]
 
-PIECE = 1 << 17
-"""How many elements a piece has: few enough for caches, and enough for two threads to compute side by side."""
+_SIZE = 1 << 17
 
 Locate = Callable[[Any], tuple[Any, ...]]
 """From a place, or an array of them, to indices."""
 
 
-def blocks(*arrays: np.ndarray, size: int = PIECE) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
+def blocks(*arrays: np.ndarray, size: int = _SIZE) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
     """Matching views of arrays of one shape, each with what leads from a place in its flattened piece to an index of the whole.
 
     Where all lie in memory in one order, pieces are runs of that memory; otherwise they are cut along the outermost axis.

@@ -75,7 +75,7 @@ class _Line(Generic[T]):
         with self._changed:
             self._tasks.append(task)
             self._unread.append(task)
-            if not self._alone:  # where nobody else need wake for it
+            if not self._alone:  # on a single core the pass does it, and nobody need wake
                 self._changed.notify_all()
 
     def first(self) -> _Task[T] | None:
@@ -158,7 +158,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     def produce() -> None:
         with suppress(_Stop):
             try:
-                with _alone(torch, before):
+                with _one_thread(torch, before):
                     forward(push)
             except _Stop:
                 raise
@@ -193,7 +193,7 @@ def _pools(imported: int) -> ThreadpoolController:
 
 
 @contextmanager
-def _alone(torch: Any, before: int) -> Iterator[None]:
+def _one_thread(torch: Any, before: int) -> Iterator[None]:
     """PyTorch computes on one thread, for the thread that enters; others that have computed keep what they have.
 
     What is set is taken over by every thread at its first operation, for OpenMP and, once a user has set it, for MKL, which then

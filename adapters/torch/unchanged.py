@@ -17,6 +17,7 @@ __all__ = ["held", "merging", "unchanged", "written"]
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers as wide as a number of so many bytes."""
 _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 
 
@@ -67,19 +68,19 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
 
 
 def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
-    if current.keys() != before.keys():
-        for name in current.keys() - before.keys():
-            del current[name]
+    for name in current.keys() - before.keys():
+        del current[name]
     current.update(before)
 
 
 def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Whether two tensors are the same bit for bit: writing back what did not change would break the user's backward pass."""
-    if left.layout != torch.strided or left.is_quantized or left.shape != right.shape:
+    if left.layout != torch.strided or left.is_quantized or left.shape != right.shape or left.dtype != right.dtype:
         return False
-    if left.itemsize in _BITS:
-        return torch.equal(left.view(_BITS[left.itemsize]), right.view(_BITS[left.itemsize]))
-    return torch.equal(left.contiguous().reshape(-1).view(torch.uint8), right.contiguous().reshape(-1).view(torch.uint8))
+    if left.is_complex():
+        left, right = (torch.view_as_real(one.resolve_conj()) for one in (left, right))
+    bits = _BITS[left.itemsize]
+    return torch.equal(left.view(bits), right.view(bits))
 
 
 def _remerged(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:

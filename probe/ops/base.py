@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from probe.blocks import PIECE, blocks
+from probe.blocks import blocks
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms
 from probe.recompute import float_of
@@ -188,7 +188,7 @@ class Elementwise(Op):
 
     def _evaluated(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         with np.errstate(all="ignore"):
-            if not self.pointwise or dtype != np.float64 or not x.ndim or x.size <= PIECE:
+            if not self.pointwise or dtype != np.float64 or not x.ndim:
                 return self.f(x.astype(dtype, copy=False))
             out = np.empty_like(x, dtype)
             for (part, target), _ in blocks(x, out):

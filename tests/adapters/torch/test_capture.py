@@ -364,3 +364,27 @@ def test_the_users_array_is_left_alone():
     x.flags.writeable = False
     captured(probe.open_model(nn.ReLU(inplace=True)), x=x)
     assert np.array_equal(x, X)
+
+
+class _Counting(torch.nn.Module):
+    """Adds to its buffer at each call."""
+
+    def __init__(self, buffer):
+        super().__init__()
+        self.register_buffer("total", buffer)
+
+    def forward(self, x):
+        self.total.add_(torch.ones((), dtype=self.total.dtype))
+        return torch.relu(x)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "uint8", "int64", "complex64", "complex128"])
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_a_buffer_of_any_type_is_put_back_bit_for_bit(dtype, shape):
+    buffer = torch.zeros(shape, dtype=getattr(torch, dtype))
+    if dtype.startswith(("float", "bfloat")):
+        buffer = -buffer
+    before, model = buffer.clone(), _Counting(buffer)
+    list(probe.sweep(model, np.ones((1, 4), np.float32)))
+    assert model.total is buffer and buffer.dtype == before.dtype
+    assert torch.equal(buffer.reshape(-1).view(torch.uint8), before.reshape(-1).view(torch.uint8))
