@@ -1,6 +1,7 @@
 """The steps of a layer in NumPy, in float64: the recomputation by hand that everything else is held against."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -14,6 +15,8 @@ LARGEST = {
     "float32": (2 - 2.0**-23) * 2.0**127 * (1 + 2.0**-24),
 }
 """The largest number of a dtype and half a unit of its last place: what lies beyond is rounded to infinity."""
+
+_BUFFER = 1 << 10
 
 
 def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ...]:
@@ -56,12 +59,26 @@ def widened(x: np.ndarray) -> np.ndarray:
     return x.astype(float_of(x), copy=False)
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """NumPy without warnings, and with buffers of 1024 elements instead of 8192.
+
+    Into a buffer it copies what it broadcasts along rows that are shorter, which takes longer than the arithmetic itself.
+    """
+    with np.errstate(all="ignore"):
+        before = np.setbufsize(_BUFFER)
+        try:
+            yield
+        finally:
+            np.setbufsize(before)
+
+
 def recompute(steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0) -> list[tuple[np.ndarray, ...]]:
     """The outputs of every step, in order; those of the last one are the layer's. What is smaller than ``least`` is 0 to every step."""
     given = [flushed(x, least) for x in inputs]
     wide: dict[int, np.ndarray] = {}
     values: list[tuple[np.ndarray, ...]] = []
-    with np.errstate(all="ignore"):
+    with _quietly():
         for position, step in enumerate(steps):
             chosen, as_given = [], step.op.widens()
             for ref in step.sources(position):

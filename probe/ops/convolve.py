@@ -19,7 +19,8 @@ Pads = Sequence[tuple[int, int]]
 _BLOCK = 1 << 20
 _PLANE, _FEW = 1 << 10, 16
 """Of how many planes, larger than that, elements are brought side by side at once: caches tell few lines apart that lie a plane apart."""
-_KERNEL = 1 << 22
+_KERNEL, _PIECE = 1 << 22, 1 << 18
+"""How much of a kernel is widened at once, where it is used again and where it is not: memory that is in the caches already is taken."""
 
 
 def convolve(
@@ -102,55 +103,61 @@ class _Window:
             out = np.empty((batch, channels, *self.out), dtype)
         if not out.size:
             return out
-        step = channels if self.depthwise or self.groups > 1 else max(1, _KERNEL // max(1, self.width * self.taps))
+        if self.depthwise:
+            kernels = powered(self.w, dtype, power, scales[1])
+            for sample, image in zip(out, self.x, strict=True):
+                self._depthwise(image, kernels, sample, dtype, power, scales[0])
+            return out
+        boxes = list(_blocks(self.out, self.x.shape[1] * self.taps))
+        once = batch == 1 and len(boxes) == 1
+        step = channels if self.groups > 1 else max(1, (_PIECE if once else _KERNEL) // max(1, self.width * self.taps))
+        gather, windows = (self._last if last else self._first), None
         for start in range(0, channels, step):
             rows = slice(start, start + step)
             w = powered(self.w[rows], dtype, power, scales[1])
-            for sample, image in zip(out, self.x, strict=True):
-                if self.depthwise:
-                    self._depthwise(image, w, sample, dtype, power, scales[0])
-                elif last:
-                    self._last(image, w, np.moveaxis(sample[rows], 0, -1), dtype, power, scales[0])
-                else:
-                    self._first(image, w, sample[rows], dtype, power, scales[0])
+            matrix = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, len(w)) if last else w.reshape(self.groups, -1, self.width * self.taps)
+            for sample, image in zip(out[:, rows], self.x, strict=True):
+                form = (-1, len(w)) if last else (self.groups, matrix.shape[1], -1)
+                flat = (np.moveaxis(sample, 0, -1) if last else sample).reshape(form)
+                for box, run in boxes:
+                    if windows is None or not once:
+                        windows = None  # so that its memory is taken again
+                        windows = gather(image, box, dtype, power, scales[0])
+                    if last:
+                        np.matmul(windows, matrix, out=flat[run])
+                    else:
+                        np.matmul(matrix, windows, out=flat[:, :, run])
         return out
 
-    def _first(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
-        """Channels first: columns (groups, channels * taps, positions) under the kernels' rows."""
-        count, total = self.width * self.taps, math.prod(self.out)
-        matrix = w.reshape(self.groups, len(w) // self.groups, count)
-        flat = out.reshape(self.groups, -1, total)
-        for box, run in _blocks(self.out, len(image) * self.taps):
-            region = self._region(image, box, False, dtype, power, scale)
-            if not self.direct:
-                shape = tuple(part.stop - part.start for part in box)
-                columns = np.empty((len(image), *self.kernel, *shape), dtype)
-                for tap in np.ndindex(*self.kernel):
-                    columns[(slice(None), *tap)] = region[(slice(None), *self._under(tap, shape))]
-                region = columns
-            np.matmul(matrix, region.reshape(self.groups, count, run.stop - run.start), out=flat[:, :, run])
+    def _first(self, image: np.ndarray, box: Sequence[slice], dtype: np.dtype, power: int, scale: float) -> np.ndarray:
+        """What lies under the kernels at the positions of a box, channels first: (groups, channels * taps, positions)."""
+        region = self._region(image, box, False, dtype, power, scale)
+        if not self.direct:
+            shape = tuple(part.stop - part.start for part in box)
+            columns = np.empty((len(image), *self.kernel, *shape), dtype)
+            for tap in np.ndindex(*self.kernel):
+                columns[(slice(None), *tap)] = region[(slice(None), *self._under(tap, shape))]
+            region = columns
+        return region.reshape(self.groups, self.width * self.taps, -1)
 
-    def _last(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
-        """Channels last: windows (positions, taps * channels) times the kernels (taps * channels, out channel)."""
-        matrix = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, w.shape[0])
-        flat = out.reshape(-1, w.shape[0])
+    def _last(self, image: np.ndarray, box: Sequence[slice], dtype: np.dtype, power: int, scale: float) -> np.ndarray:
+        """The same channels last: (positions, taps * channels)."""
         channels, joined = len(image), self.dilations[-1] == 1
-        for box, run in _blocks(self.out, channels * self.taps):
-            region = self._region(image, box, True, dtype, power, scale)
-            if not self.direct:
-                shape = tuple(part.stop - part.start for part in box)
-                columns = np.empty((*shape, *self.kernel[:-1], self.kernel[-1] * channels), dtype)
-                for tap in np.ndindex(*self.kernel[:-1]):
-                    target = columns[(*(slice(None),) * len(shape), *tap)]
-                    if joined:
-                        rows = region[self._under((*tap, 0), (*shape[:-1], region.shape[-2]))[:-1]]
-                        runs = sliding_window_view(rows.reshape(*rows.shape[:-2], -1), self.kernel[-1] * channels, axis=-1)
-                        target[...] = runs[..., :: self.strides[-1] * channels, :][..., : shape[-1], :]
-                        continue
-                    for at in range(self.kernel[-1]):
-                        target[..., at * channels : (at + 1) * channels] = region[self._under((*tap, at), shape)]
-                region = columns
-            np.matmul(region.reshape(-1, matrix.shape[0]), matrix, out=flat[run])
+        region = self._region(image, box, True, dtype, power, scale)
+        if not self.direct:
+            shape = tuple(part.stop - part.start for part in box)
+            columns = np.empty((*shape, *self.kernel[:-1], self.kernel[-1] * channels), dtype)
+            for tap in np.ndindex(*self.kernel[:-1]):
+                target = columns[(*(slice(None),) * len(shape), *tap)]
+                if joined:
+                    rows = region[self._under((*tap, 0), (*shape[:-1], region.shape[-2]))[:-1]]
+                    runs = sliding_window_view(rows.reshape(*rows.shape[:-2], -1), self.kernel[-1] * channels, axis=-1)
+                    target[...] = runs[..., :: self.strides[-1] * channels, :][..., : shape[-1], :]
+                    continue
+                for at in range(self.kernel[-1]):
+                    target[..., at * channels : (at + 1) * channels] = region[self._under((*tap, at), shape)]
+            region = columns
+        return region.reshape(-1, self.taps * channels)
 
     def _depthwise(self, image: np.ndarray, w: np.ndarray, out: np.ndarray, dtype: np.dtype, power: int, scale: float) -> None:
         """Each channel under its own ``deep`` kernels, which lie along the channels of windows that are never gathered.
