@@ -9,6 +9,7 @@ defines the arithmetic is the class described.
 import importlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -62,7 +63,8 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
             raise Undescribed("one of its weights is not a variable but computed")
         # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
         value = variable._value
-        return shared(value.read_value()) if hasattr(value, "read_value") else _owned(namespace.ops.convert_to_numpy(value))
+        # Unlike `read_value()`, TensorFlow's `value()` goes through no second operation.
+        return shared(value.value()) if hasattr(value, "read_value") else _owned(namespace.ops.convert_to_numpy(value))
     if not hasattr(type(variable), "assign"):
         raise Undescribed("one of its weights is not a variable but computed")
     return _owned(variable.numpy())
@@ -157,7 +159,8 @@ class Call:
         if variable is None:
             return None
         read = self.read or read_variable(self.namespace)
-        return replace(read(name, variable, self.dtype if cast else None), axes=axes, shape=shape)
+        weight = read(name, variable, self.dtype if cast else None)
+        return weight if axes is None and shape is None else replace(weight, axes=axes, shape=shape)
 
 
 def named_axes(ndim: int, rank: int, channels_first: bool) -> tuple[str, ...]:
@@ -191,12 +194,17 @@ def described_class(layer: Any, watched: Collection[str] = ()) -> type:
                 if _root(kind) in ROOTS:
                     raise Undescribed(f"{kind.__name__} has no description")
                 raise Undescribed(f"{kind.__name__} has no description: it overrides `{name}` of {found.__name__}")
+    methods = _methods(found)
     for name, value in vars(layer).items():
-        if is_own(value, layer, name):
-            continue
-        if name not in _HARMLESS and name not in watched and _is_method(getattr(found, name, None)):
+        if name in methods and name not in watched and not is_own(value, layer, name):
             raise Undescribed(f"`{name}` of this {kind.__name__} has been replaced on the layer itself")
     return found
+
+
+@lru_cache(maxsize=512)
+def _methods(cls: type) -> frozenset[str]:
+    """What a layer of that class would compute something else by, were it replaced."""
+    return frozenset(name for name in dir(cls) if name not in _HARMLESS and _is_method(getattr(cls, name, None)))
 
 
 def is_own(value: Any, layer: Any, method: str) -> bool:

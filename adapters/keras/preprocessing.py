@@ -7,6 +7,7 @@ import numpy as np
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step, Weight
+from probe.recompute import flushed
 
 from .augmentation import images_alone
 from .chain import Chain
@@ -18,8 +19,10 @@ _FROM_CONFIG = "given in the layer's configuration: no get_weights() holds it"
 
 def _constant(name: str, value: Any, call: Call) -> Weight:
     """A number or an array of the configuration, in the dtype that the layer computes in."""
-    # Numbers of Python's become float32 tensors before they are cast further, also to float64.
-    array = value if isinstance(value, np.ndarray) else np.asarray(value, np.float32)
+    # On TensorFlow, numbers of Python's become float32 tensors before they are cast further, also to float64; a cast flushes.
+    array = value if isinstance(value, np.ndarray) else np.asarray(value, np.float32 if call.backend == "tensorflow" else np.float64)
+    if array.dtype == np.float32 and call.backend == "tensorflow":
+        array = flushed(array, float(np.finfo(np.float32).tiny))
     return Weight(name, None, cast(array, call.dtype), (_FROM_CONFIG,))
 
 

@@ -138,6 +138,27 @@ def test_keras_3_on_pytorch():
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+RESCALED = """
+import keras
+import numpy as np
+
+import probe
+
+for policy in ("float32", "float64", "float16"):
+    layer = keras.layers.Rescaling(0.1, [0.7, -1.0, 1e-40, 0.3], dtype=policy)
+    report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 5, 4)).astype(policy))
+    assert report.verdict == "agree" and " on torch " in report.framework, str(report)
+"""
+
+
+def test_numbers_of_the_configuration_are_as_wide_as_the_layer():
+    """On TensorFlow they go through float32. The layer itself imports TensorFlow, also on PyTorch."""
+    pytest.importorskip("torch")
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    done = subprocess.run([sys.executable, "-c", RESCALED], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def net(keras):
     """Many kinds of layers, and operations between them."""
     layers, ops = keras.layers, keras.ops
