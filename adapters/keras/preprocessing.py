@@ -19,10 +19,11 @@ _FROM_CONFIG = "given in the layer's configuration: no get_weights() holds it"
 
 def _constant(name: str, value: Any, call: Call) -> Weight:
     """A number or an array of the configuration, in the dtype that the layer computes in."""
-    # On TensorFlow, numbers of Python's become float32 tensors before they are cast further, also to float64; a cast flushes.
-    array = value if isinstance(value, np.ndarray) else np.asarray(value, np.float32 if call.backend == "tensorflow" else np.float64)
-    if array.dtype == np.float32 and call.backend == "tensorflow":
-        array = flushed(array, float(np.finfo(np.float32).tiny))
+    array = np.asarray(value)
+    if call.backend == "tensorflow":
+        # Numbers of Python's become float32 tensors before they are cast further, also to float64; a cast takes subnormal ones for 0.
+        array = array if isinstance(value, np.ndarray) else array.astype(np.float32)
+        array = flushed(array, float(np.finfo(np.float32).tiny)) if array.dtype == np.float32 else array
     return Weight(name, None, cast(array, call.dtype), (_FROM_CONFIG,))
 
 

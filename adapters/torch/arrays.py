@@ -32,17 +32,11 @@ __all__ = [
 ]
 
 
-_ALIKE = frozenset({torch.float16, torch.float32, torch.float64, torch.int64, torch.int32, torch.bool})
-"""Of which NumPy has the same."""
-
-
 def array_of(tensor: torch.Tensor) -> np.ndarray:
     """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has no type for is widened to float32.
 
     Nested tensors get zeros behind their shorter samples, complex ones an axis more for the real and imaginary parts.
     """
-    if tensor.dtype in _ALIKE and tensor.layout is torch.strided and not tensor.is_nested:
-        return tensor.numpy(force=True)
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     if tensor.is_nested:

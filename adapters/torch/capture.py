@@ -201,11 +201,10 @@ class _Watcher:
             call = Call(tuple(inputs), self._read, named, _shortcuts(given), levels, made, engine, _fused(given), scales)
             description = describe(self.module, call)
             used = [*given, *outputs, *(one for one in self.module._parameters.values() if one is not None)]
-            dtypes = {tensor.dtype for tensor in used}
-            precisions = {str(dtype).removeprefix("torch.") for dtype in dtypes if dtype.is_floating_point}
+            precisions = {dtype_name(tensor) for tensor in used if tensor.is_floating_point()}
             if len(precisions) > 1:
                 raise Undescribed(f"it mixes {' and '.join(sorted(precisions))}, as under torch.autocast")
-            if any(dtype.is_complex for dtype in dtypes):
+            if any(tensor.is_complex() for tensor in used):
                 raise Undescribed("complex numbers have no description")
         except Undescribed as error:
             return None, str(error)

@@ -231,13 +231,7 @@ _COMPOSED = ("Transformer", "TransformerDecoder", "TransformerDecoderLayer", "Tr
 
 def composed(module: Any) -> bool:
     """Whether it is one of PyTorch's modules that are described as a whole where they are asked for, and swept as their parts."""
-    return framework_class(module) and _composes(module.__class__, type(module).forward)
-
-
-@lru_cache(maxsize=_KEPT)
-def _composes(cls: type, forward: Any) -> bool:
-    """The same of a class with that forward, which may be exchanged."""
-    owner = _definer(cls, "forward")
+    owner = _definer(type(module), "forward") if framework_class(module) else None
     return owner is not None and owner.__name__ in _COMPOSED
 
 

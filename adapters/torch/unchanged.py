@@ -7,7 +7,6 @@ tuners/lora/layer.py), Brevitas' to those of quantisers that begin with statisti
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import is_
 from typing import Any
 
 import torch
@@ -69,8 +68,6 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
 
 
 def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
-    if [*current] == [*before] and all(map(is_, current.values(), before.values())):
-        return
     for name in current.keys() - before.keys():
         del current[name]
     current.update(before)

@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 _PLANE, _FEW = 1 << 10, 16
 """Of how many planes, larger than that, elements are brought side by side at once: caches tell few lines apart that lie a plane apart."""
 _KERNEL, _PIECE = 1 << 22, 1 << 18
-"""How much of a kernel is widened at once, where it is used again and where it is not: memory that is in the caches already is taken."""
+"""How much of a kernel is widened at once, where it is used again and where it is not: small pieces take memory that caches hold."""
 
 
 def convolve(

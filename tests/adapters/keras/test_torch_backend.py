@@ -154,6 +154,7 @@ for policy in ("float32", "float64", "float16"):
 def test_numbers_of_the_configuration_are_as_wide_as_the_layer():
     """On TensorFlow they go through float32. The layer itself imports TensorFlow, also on PyTorch."""
     pytest.importorskip("torch")
+    pytest.importorskip("tensorflow")
     environment = os.environ | {"KERAS_BACKEND": "torch"}
     done = subprocess.run([sys.executable, "-c", RESCALED], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
