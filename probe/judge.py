@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,7 @@ from probe.flips import flipped, quantises
 from probe.known import known_differences, reach, touched
 from probe.layer import Weight, weights_of
 from probe.model import Capture
+from probe.on_demand import OnDemand
 from probe.pairs import pairs
 from probe.parties import Reference, admit, ask, certainty, recomputed
 from probe.recompute import in_floats
@@ -43,8 +45,9 @@ def judge(
     ``drift`` widens the allowance of ``expected`` by what the user's own layers before may have done; with ``own_inputs``,
     the inputs that ``expected`` was computed from, ``expected`` is held against NumPy on those instead. ``detail`` adds what
     the check could and could not have seen; with ``search`` (options of ``probe.diagnose.diagnose``) the mistake is looked for
-    where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice); ``sparing`` does without squares that a
-    layer in which all agree can do without. ``about`` is what the report says of the run besides.
+    where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice); ``sparing`` does, for a layer in which all
+    agree, without squares that it can do without, and without keeping what others than the framework gave. ``about`` is what the
+    report says of the run besides.
     """
     evidence = Evidence(notes=list(capture.notes), threads=threads, sparing=sparing)
     evidence.outputs["framework"] = capture.outputs
@@ -89,6 +92,8 @@ def judge(
     weights = {name: _kept(weight) if detail else weight for name, weight in weights_of(described.steps).items()}
     found |= {"weights": weights, "ops": _told(ours), "input_axes": described.input_axes, "output_axes": described.output_axes}
     found["output_names"] = described.output_names
+    if sparing and verdict == "agree":
+        found["outputs"] = OnDemand(capture, partial(judge, threads=threads), tuple(_given(evidence)))
     return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **found, **about)
 
 
@@ -150,13 +155,17 @@ def _report(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Com
         layer=capture.layer,
         kind=capture.kind,
         call=capture.call,
-        outputs={party: _single(evidence.outputs[party]) for party in PARTIES if party in evidence.outputs},
         missing=evidence.missing,
         comparisons=comparisons,
         dtype=capture.dtype,
         notes=tuple(evidence.notes),
-        **{"weights": {}, **found},
+        **{"weights": {}, "outputs": _given(evidence), **found},
     )
+
+
+def _given(evidence: Evidence) -> dict[str, Outputs]:
+    """What each party gave, in the order of PARTIES."""
+    return {party: _single(evidence.outputs[party]) for party in PARTIES if party in evidence.outputs}
 
 
 def _kept(weight: Weight) -> Weight:

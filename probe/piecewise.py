@@ -5,14 +5,13 @@ Only where every step treats samples apart, and only for calls in which all agre
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from probe.compare import Comparison
 from probe.layer import Step
 from probe.model import Capture
+from probe.on_demand import OnDemand
 from probe.ops import (
     AdaptiveAveragePool,
     AdaptiveMaxPool,
@@ -30,7 +29,7 @@ from probe.ops import (
     Sub,
     Transpose,
 )
-from probe.report import Outputs, Report
+from probe.report import Report
 
 __all__ = ["judged_in_pieces"]
 
@@ -38,12 +37,12 @@ _LARGE = 1 << 20
 _APART = (AdaptiveAveragePool, AdaptiveMaxPool, Add, AveragePool, GroupNormalization, MatMul, MaxPool, Mul, Sub)
 
 
-def judged_in_pieces(capture: Capture, judge: Callable[[Capture], Report]) -> Report:
-    """What ``judge`` says of a call; NumPy's and ONNX Runtime's outputs of one in pieces are computed again when asked for."""
+def judged_in_pieces(capture: Capture, judge: Callable[..., Report]) -> Report:
+    """What ``judge`` says of a call, asked to be sparing; where all agree, only the framework's outputs are kept."""
     arrays = (*capture.inputs, *capture.outputs)
     count = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
     if count < 2 or max(array.size for array in arrays) < _LARGE or not _apart(capture, count):
-        return judge(capture)
+        return judge(capture, sparing=True)
     reports = []
     size = max(array.size for array in arrays) // count
     step = max(1, _LARGE // size)
@@ -53,16 +52,16 @@ def judged_in_pieces(capture: Capture, judge: Callable[[Capture], Report]) -> Re
             inputs=tuple(array[at : at + step] for array in capture.inputs),
             outputs=tuple(array[at : at + step] for array in capture.outputs),
         )
-        report = judge(one)
+        report = judge(one, sparing=True)
         if report.verdict != "agree":
-            return judge(capture)
+            return judge(capture, sparing=True)
         reports.append(replace(report, outputs={}, inputs=()))
         del report
         if size > _LARGE // 4:
             _give_back()
     worst = max(reports, key=lambda report: max(comparison.ratio for comparison in report.comparisons.values()))
     comparisons = {pair: _joined([report.comparisons[pair] for report in reports], step) for pair in worst.comparisons}
-    outputs = _Outputs(capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair)))
+    outputs = OnDemand(capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair)))
     notes = tuple(dict.fromkeys(note for report in reports for note in report.notes))
     return replace(worst, outputs=outputs, inputs=capture.inputs, comparisons=comparisons, notes=notes)
 
@@ -103,24 +102,3 @@ def _joined(parts: Sequence[Comparison], step: int) -> Comparison:
     if worst is not None:
         worst = replace(worst, index=(at * step + worst.index[0], *worst.index[1:]))
     return replace(parts[at], size=sum(part.size for part in parts), worst=worst)
-
-
-class _Outputs(Mapping[str, Outputs]):
-    """The parties' outputs, of which only the framework's are kept."""
-
-    def __init__(self, capture: Capture, judge: Callable[[Capture], Report], parties: tuple[str, ...]):
-        self._capture, self._judge, self._parties = capture, judge, parties
-
-    def __getitem__(self, party: str) -> np.ndarray | tuple[np.ndarray | None, ...]:
-        if party not in self._parties:
-            raise KeyError(party)
-        if party == "framework":
-            outputs = self._capture.outputs
-            return outputs[0] if len(outputs) == 1 else outputs
-        return self._judge(self._capture).outputs[party]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parties)
-
-    def __len__(self) -> int:
-        return len(self._parties)

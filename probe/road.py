@@ -150,7 +150,8 @@ def sweep(
     """Checks every call of every atomic layer in execution order, one forward pass in all, keeping nothing it has reported.
 
     ``expected`` maps layer names to the user's own outputs. A layer whose inputs the user's values also hold is judged on
-    those: the first that diverges is then the first faulty one, not the first that inherited a fault.
+    those: the first that diverges is then the first faulty one, not the first that inherited a fault. Where all agree a report
+    keeps the framework's output alone; the others' are computed again when asked for.
     """
     model = _opened(model)
     arrays, how = bind(model, x, shape, seed)
@@ -182,7 +183,7 @@ def _swept(
 
         def done() -> Report:
             one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1, about=about)
-            report = one(capture) if mine is not None else judged_in_pieces(capture, partial(one, sparing=True))
+            report = one(capture) if mine is not None else judged_in_pieces(capture, one)
             if mine is not None and report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
                 report = one(capture, search={})

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +12,7 @@ import torch
 
 import probe
 from probe import pipeline
+from probe.errors import BadInput
 from probe.judge import judge
 from probe.model import Capture
 from probe.piecewise import _LARGE, judged_in_pieces
@@ -209,6 +211,33 @@ def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
     faulty = judged_in_pieces(replace(capture, outputs=(wrong,)), judge)
     assert faulty.verdict == "diverge"
     assert faulty.comparisons["framework", "numpy"].worst.index == (1, 2, 3, 4)
+    assert type(faulty.outputs) is dict, "what differs is kept as it was"
+
+
+def test_outputs_that_agree_are_computed_again_when_asked_for(x):
+    model = net()
+    for report in probe.sweep(model, x):
+        held = weakref.ref(report.outputs["framework"])
+        whole = probe.check(model, report.layer, x)
+        assert list(report.outputs) == list(whole.outputs) == ["framework", "numpy", "onnx"]
+        for party, output in report.outputs.items():
+            np.testing.assert_array_equal(output, whole.outputs[party])
+        assert report.outputs["numpy"] is report.outputs["numpy"]
+        assert str(report).splitlines()[0] == str(whole).splitlines()[0]
+        with pytest.raises(KeyError):
+            report.outputs["expected"]
+    del report, output
+    assert held() is None
+
+
+def test_outputs_of_a_model_that_was_changed_since_are_not_made_up(x):
+    model = net()
+    first, *_ = probe.sweep(model, x)
+    with torch.no_grad():
+        model[0].weight += 1
+    assert first.outputs["framework"].shape == (2, 4, 8, 8)
+    with pytest.raises(BadInput, match=r"the outputs of '0' are computed again .* changed since it was swept"):
+        first.outputs["numpy"]
 
 
 @pytest.mark.parametrize(

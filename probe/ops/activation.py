@@ -443,11 +443,15 @@ class HardSwish(_Gate):
     """x * min(max(x + 3, 0), 6) / 6."""
 
     def f(self, x):
-        gate = np.asarray(x + 3)  # in place: the temporaries would not fit into the cache
-        np.clip(gate, 0, 6, out=gate)
-        gate *= x
-        gate /= 6
+        gate = np.empty_like(x)
+        self.put(x, gate)
         return gate
+
+    def put(self, x, out):
+        np.add(x, 3, out=out, dtype=out.dtype)  # in place: temporaries would not fit into the cache
+        np.clip(out, 0, 6, out=out)
+        out *= x
+        out /= 6
 
     def emit(self, graph, *inputs):
         return (graph.op("HardSwish", inputs[0]),)

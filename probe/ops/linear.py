@@ -14,7 +14,8 @@ from probe.ops.exact import without_rounding
 
 __all__ = ["MatMul"]
 
-_BLOCK = 1 << 20
+_BLOCK, _PIECE, _FEW = 1 << 20, 1 << 17, 8
+"""How much of a weight is widened at once; for so few rows, where that takes longer than the product, no more than caches hold."""
 _PART = 8
 
 
@@ -22,7 +23,7 @@ def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w by blocks of columns, so that a wide w is never held twice in float64."""
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
     out = np.empty((*rows.shape[:-1], w.shape[1]), x.dtype)
-    for columns in _columns(w):
+    for columns in _columns(w, rows):
         np.matmul(rows, w[:, columns].astype(x.dtype, copy=False), out=out[..., columns])
     return out.reshape(*x.shape[:-1], w.shape[1])
 
@@ -37,7 +38,7 @@ def _squared_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
     rows = powered(rows, dtype, 2, by_x)
     out = np.empty((*rows.shape[:-1], w.shape[1]), np.float32 if plain else np.float64)
-    for columns in _columns(w):
+    for columns in _columns(w, rows):
         out[..., columns] = rows @ powered(w[:, columns], dtype, 2, by_w)
     if plain:
         out += np.float32(floor)
@@ -47,8 +48,9 @@ def _squared_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return out.reshape(*x.shape[:-1], w.shape[1])
 
 
-def _columns(w: np.ndarray) -> Iterator[slice]:
-    step = max(1, _BLOCK // max(1, w.shape[0]))
+def _columns(w: np.ndarray, rows: np.ndarray) -> Iterator[slice]:
+    small = rows.size <= _FEW * w.shape[0] and w.T.flags.c_contiguous  # a few columns of (in, out) lie far apart in memory
+    step = max(1, (_PIECE if small else _BLOCK) // max(1, w.shape[0]))
     return (slice(start, start + step) for start in range(0, w.shape[1], step))
 
 
