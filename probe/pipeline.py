@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from probe.errors import BadInput
 from probe.model import Capture
 
 __all__ = ["judged_in_order"]
@@ -141,15 +142,21 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
     """What came of each call that ``forward`` pushes to its callback, in order.
 
     ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on some thread. Closing the
-    iterator stops the forward pass, which puts the model back, and ends every thread.
+    iterator stops the forward pass, which puts the model back, and ends every thread. The reader that calls the model meanwhile
+    gets BadInput.
     """
     workers = min(_WORKERS, _cores())
     line = _Line[T](workers)
     failed: list[BaseException] = []
     torch = sys.modules.get("torch")
     before = 1 if torch is None else torch.get_num_threads()
+    reader = threading.get_ident()
 
     def push(capture: Capture) -> None:
+        if threading.get_ident() == reader:  # which would wait for itself
+            raise BadInput(
+                f"{capture.layer!r} was called while its model is being swept: end the sweep first, as by list(probe.sweep(…)), or close it"
+            )
         size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
         line.add(_Task(prepare(capture), size))
         del capture
@@ -176,6 +183,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
                 result = task.result()
                 del task
                 yield result
+                reader = threading.get_ident()
                 del result
                 line.read()
             if failed:

@@ -12,7 +12,7 @@ import torch
 
 import probe
 from probe import pipeline
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeError
 from probe.judge import judge
 from probe.model import Capture
 from probe.piecewise import _LARGE, judged_in_pieces
@@ -216,9 +216,9 @@ def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
 
 def test_outputs_that_agree_are_computed_again_when_asked_for(x):
     model = net()
-    for report in probe.sweep(model, x):
+    checked = [probe.check(model, layer.name, x) for layer in probe.open_model(model).layers]
+    for report, whole in zip(probe.sweep(model, x), checked, strict=True):
         held = weakref.ref(report.outputs["framework"])
-        whole = probe.check(model, report.layer, x)
         assert list(report.outputs) == list(whole.outputs) == ["framework", "numpy", "onnx"]
         for party, output in report.outputs.items():
             np.testing.assert_array_equal(output, whole.outputs[party])
@@ -228,6 +228,19 @@ def test_outputs_that_agree_are_computed_again_when_asked_for(x):
             report.outputs["expected"]
     del report, output
     assert held() is None
+
+
+def test_a_model_that_is_being_swept_is_not_called_meanwhile(x):
+    model = net()
+    sweep = probe.sweep(model, x)
+    next(sweep)
+    with pytest.raises(BadInput, match=r"'0' was called while its model is being swept: end the sweep first"):
+        model(torch.from_numpy(x))
+    with pytest.raises(ProbeError, match="is being swept"):
+        probe.check(model, "0", x)
+    sweep.close()
+    assert probe.check(model, "0", x).ok
+    assert not model[0]._forward_hooks and not model[0]._forward_pre_hooks
 
 
 def test_outputs_of_a_model_that_was_changed_since_are_not_made_up(x):
