@@ -1,28 +1,25 @@
 """The parties' outputs of a call that was judged, of which those that cost memory are computed again when asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from probe.errors import BadInput
 from probe.model import Capture
-
-if TYPE_CHECKING:
-    from probe.report import Outputs, Report
+from probe.report import Outputs, Report
 
 __all__ = ["OnDemand"]
 
 
-class OnDemand(Mapping[str, "Outputs"]):
+class OnDemand(Mapping[str, Outputs]):
     """Only the framework's are kept; the first of the others asked for has ``judge`` judge the call again, and all are kept then.
 
     For calls in which all agree. Raises BadInput where they no longer do: the model has been changed since.
     """
 
-    def __init__(self, capture: Capture, judge: Callable[[Capture], "Report"], parties: tuple[str, ...]):
+    def __init__(self, capture: Capture, judge: Callable[[Capture], Report], parties: tuple[str, ...]):
         self._capture, self._judge, self._parties = capture, judge, parties
         self._found: Mapping[str, Outputs] = {}
 
-    def __getitem__(self, party: str) -> "Outputs":
+    def __getitem__(self, party: str) -> Outputs:
         if party not in self._parties:
             raise KeyError(party)
         if party == "framework":

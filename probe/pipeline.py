@@ -183,7 +183,7 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
                 result = task.result()
                 del task
                 yield result
-                reader = threading.get_ident()
+                reader = threading.get_ident()  # whoever asks for the next
                 del result
                 line.read()
             if failed:
