@@ -22,12 +22,27 @@ def _mean_allowance(count: int, mean: np.ndarray, squares: np.ndarray, divisor: 
     return from_sum + 2 * precision.unit * np.abs(mean) + precision.tiny
 
 
-def _gathered(x: np.ndarray, cells: Sequence[np.ndarray], divisors: np.ndarray | int) -> np.ndarray:
-    """The terms of means as (elements, 1, cells)."""
-    terms = np.zeros((len(cells), 1, max(map(len, cells), default=0)))
-    for row, members in zip(terms, cells, strict=True):
-        row[0, : len(members)] = x[tuple(members.T)]
-    return terms / np.reshape(divisors, (-1, 1, 1))
+_Range = tuple[np.ndarray, np.ndarray]
+"""The first cell along an axis and the one after the last, for each element."""
+
+
+def _at(index: np.ndarray) -> _Range:
+    return index, index + 1
+
+
+def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | int | None = None) -> np.ndarray:
+    """The terms of means as (elements, 1, cells), from a range of cells along each axis; divided by how many they are by default."""
+    inside, places = np.ones((), bool), []
+    for axis, (first, stop) in enumerate(ranges):
+        here = first[:, None] + np.arange((stop - first).max(initial=0))
+        form = (len(first), *(here.shape[1] if one == axis else 1 for one in range(x.ndim)))
+        inside = inside & (here < stop[:, None]).reshape(form)
+        places.append(here.clip(max=x.shape[axis] - 1).reshape(form))
+    form = (len(inside), math.prod(inside.shape[1:]))
+    inside, terms = inside.reshape(form), np.where(inside, x[tuple(places)], 0.0).reshape(form)
+    # Zeros go last: between equal terms they would part a run of them.
+    terms = np.take_along_axis(terms, np.argsort(~inside, axis=1, kind="stable"), axis=1)
+    return (terms / np.reshape(inside.sum(axis=1) if divisors is None else divisors, (-1, 1)))[:, None]
 
 
 def _look(own: np.ndarray, products: Callable, inputs: Sequence[np.ndarray], where: Indices | None, precision: Precision) -> None:
@@ -110,9 +125,12 @@ class AveragePool(Pool):
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, cells), with zeros for cells outside the input."""
-        shape, ones = inputs[0].shape, (1,) * len(self.kernel)
-        divisors = self._layout(shape[2:])[1][where[2:]]
-        return _gathered(inputs[0], [self._cells(at, shape, ones) for at in np.stack(where, axis=1).tolist()], divisors)
+        sizes = inputs[0].shape[2:]
+        ranges = [_at(index) for index in where[:2]]
+        for index, size, k, s, (before, _) in zip(where[2:], sizes, self.kernel, self.strides, self.pads, strict=True):
+            start = index * s - before
+            ranges.append((np.maximum(start, 0), np.minimum(start + k, size)))
+        return _gathered(inputs[0], ranges, self._layout(sizes)[1][where[2:]])
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
@@ -148,9 +166,12 @@ class GlobalAveragePool(Op):
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, cells)."""
-        shape = inputs[0].shape
-        cells = [reduced(at, shape, self.axes, self.keepdims) for at in np.stack(where, axis=1).tolist()]
-        return _gathered(inputs[0], cells, self.terms_of(inputs, ()))
+        kept, reduced = iter(where), {axis % inputs[0].ndim for axis in self.axes}
+        ranges = []
+        for axis, size in enumerate(inputs[0].shape):
+            index = next(kept) if self.keepdims or axis not in reduced else np.zeros_like(where[0])
+            ranges.append((index, np.full_like(index, size)) if axis in reduced else _at(index))
+        return _gathered(inputs[0], ranges)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
@@ -179,8 +200,10 @@ class AdaptiveAveragePool(AdaptivePool):
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, cells)."""
-        cells = [self._cell(at, inputs[0].shape) for at in np.stack(where, axis=1).tolist()]
-        return _gathered(inputs[0], cells, np.array([len(members) for members in cells]))
+        lead = inputs[0].ndim - len(self.output_size)
+        cells = [np.array(axis) for axis in self._cells(inputs[0].shape[lead:])]
+        tiles = [(axis[index, 0], axis[index, 1]) for axis, index in zip(cells, where[lead:], strict=True)]
+        return _gathered(inputs[0], [*map(_at, where[:lead]), *tiles])
 
     def emit(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -150,10 +151,17 @@ EQUATIONS = [
 
 
 @pytest.mark.parametrize(("equation", "shape", "bias", "given"), EQUATIONS)
-def test_einsum_dense(keras, agrees, equation, shape, bias, given):
+def test_einsum_dense(keras, drawn, agrees, equation, shape, bias, given):
     for axes, activation in ((None, "relu"), (bias, None)):
         agrees(keras.layers.EinsumDense(equation, shape, bias_axes=axes, activation=activation), given)
-    agrees(keras.layers.EinsumDense(equation, shape, bias_axes=bias, dtype="mixed_float16"), given)
+    layer = drawn(keras.layers.EinsumDense(equation, shape, bias_axes=bias, dtype="mixed_float16"), given)
+    x = normal(np.random.default_rng(0), given)
+    halves = [array.astype("float16") for array in (x, layer.get_weights()[0])]
+    true = np.einsum(equation, *(array.astype("float64") for array in halves))
+    if np.abs(tf.einsum(equation, *halves).numpy() - true).max() < 0.1:
+        agrees(layer, x)
+    else:  # TensorFlow 2.21 (oneDNN) with an ellipsis, on CPUs with AVX512-FP16
+        assert "the framework is the odd one out" in probe.check(layer, layer.name, given=x).sentence
 
 
 @pytest.mark.parametrize("normalize", [False, True])
