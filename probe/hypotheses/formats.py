@@ -100,17 +100,24 @@ def _closer(case: Case, predicted: np.ndarray, moved: np.ndarray, size: np.ndarr
         return np.where(apart & (np.abs(moved - case.observed) < np.abs(predicted - case.observed)), moved, predicted)
 
 
+_SWITCHES = {
+    "TF32": "; torch.backends.cuda.matmul.allow_tf32 = False",
+    "bfloat16": '; torch.set_float32_matmul_precision("highest"), torch.backends.mkldnn.conv.fp32_precision = "ieee"',
+}
+"""What keeps PyTorch from computing so."""
+
+
 @hypothesis("reduced-precision")
 def reduced_precision(case: Case) -> Iterator[Edit]:
     """Inputs, weights or outputs rounded to TF32, bfloat16 or float16.
 
-    GPUs may use TF32 for float32 products, exporters store weights in 16 bits. The relative error is near 2^-11 (TF32, float16) or
-    2^-8 (bfloat16) and grows like the square root of the number of terms.
+    GPUs may use TF32 for float32 products and CPUs bfloat16, exporters store weights in 16 bits. The relative error is near 2^-11
+    (TF32, float16) or 2^-8 (bfloat16) and grows like the square root of the number of terms.
     """
     floats = tuple(x.dtype.kind == "f" for x in case.inputs)
     sums = bool(summing(case))
     for name, ways in _WAYS.items():
-        do = f"compute in float32: {name} was used" + ("; torch.backends.cuda.matmul.allow_tf32 = False" if name == "TF32" else "")
+        do = f"compute in float32: {name} was used" + _SWITCHES.get(name, "")
         for way in ways:
             told = "" if way == ways[0] else f" ({way})"
             narrow = tuple(narrowed(x, name, way) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))

@@ -310,6 +310,31 @@ def test_autocast_is_not_taken_for_float32(net):
 
 
 @pytest.mark.parametrize(
+    ("kernels", "layer", "shape"),
+    [("matmul", nn.Linear(128, 64), (16, 128)), ("conv", nn.Conv2d(3, 8, 3), (1, 3, 12, 12))],
+    ids=["Linear", "Conv2d"],
+)
+def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, layer, shape):
+    """What is asked for here, CPUs without such instructions do not do: there all agree."""
+    setting = getattr(torch.backends.mkldnn, kernels)
+    x, before = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32)), setting.fp32_precision
+    setting.fp32_precision = "bf16"
+    try:
+        with torch.no_grad():
+            off = (layer(x) - copy.deepcopy(layer).double()(x.double())).abs().max()
+        report = probe.check(layer.eval(), "", given=x.numpy())
+    finally:
+        setting.fp32_precision = before
+    if off < 1e-5:
+        assert report.ok, report
+        return
+    assert "the framework is the odd one out" in report.sentence
+    (finding,) = report.findings
+    assert (finding.slug, finding.claim) == ("reduced-precision", "bfloat16 inputs and weights")
+    assert "torch.backends.mkldnn.conv.fp32_precision" in finding.do
+
+
+@pytest.mark.parametrize(
     ("module", "shape", "said"),
     [
         (
