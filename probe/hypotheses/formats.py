@@ -102,9 +102,10 @@ def _closer(case: Case, predicted: np.ndarray, moved: np.ndarray, size: np.ndarr
 
 _SWITCHES = {
     "TF32": "; torch.backends.cuda.matmul.allow_tf32 = False",
-    "bfloat16": '; torch.set_float32_matmul_precision("highest"), torch.backends.mkldnn.conv.fp32_precision = "ieee"',
+    "bfloat16": '; torch.set_float32_matmul_precision("highest"), torch.backends.mkldnn.conv.fp32_precision = "ieee", and for TensorFlow '
+    "no TF_SET_ONEDNN_FPMATH_MODE nor ONEDNN_DEFAULT_FPMATH_MODE in the environment",
 }
-"""What keeps PyTorch from computing so."""
+"""What keeps the frameworks from computing so."""
 
 
 @hypothesis("reduced-precision")

@@ -1,4 +1,8 @@
-"""Every described class in every precision, and on integers."""
+"""Every described class in every precision, and on integers; and what computes in less than it says."""
+
+import os
+import subprocess
+import sys
 
 import keras_cases
 import pytest
@@ -37,3 +41,31 @@ def test_every_class_in_every_precision(keras, policy):
             assert report.verdict != "diverge" and all(one.ok for one in report.comparisons.values()), f"{name}\n{report}"
             agreed += report.verdict == "agree"
     assert agreed > (40 if policy == "integers" else 70)
+
+
+REDUCED = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+import probe
+
+x = np.random.default_rng(0).normal(size=(1, 12, 12, 4)).astype("float32")
+layer = keras.layers.Conv2D(8, 3)
+off = layer(x) - tf.cast(tf.nn.conv2d(tf.cast(x, "float64"), tf.cast(layer.kernel, "float64"), 1, "VALID"), "float32")
+report = probe.check(layer, layer.name, given=x)
+if abs(off.numpy()).max() < 1e-5:
+    assert report.ok, str(report)
+else:
+    assert "the framework is the odd one out" in report.sentence, str(report)
+    (finding,) = report.findings
+    assert finding.slug == "reduced-precision" and finding.claim.startswith("bfloat16 inputs and weights"), str(report)
+    assert "no TF_SET_ONEDNN_FPMATH_MODE" in finding.do
+"""
+
+
+def test_float32_that_tensorflow_computes_in_bfloat16_is_named():
+    """What is asked for here, CPUs without such instructions do not do: there all agree."""
+    environment = os.environ | {"TF_SET_ONEDNN_FPMATH_MODE": "BF16"}
+    done = subprocess.run([sys.executable, "-c", REDUCED], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
