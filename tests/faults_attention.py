@@ -1,5 +1,6 @@
 """Mistakes planted in attention and embeddings, in loops of NumPy's own or in the framework used another way."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,9 +24,16 @@ def by_hand(
     scale: float | None = None,
     hidden: Any = None,
     interleaved: bool = False,
+    narrow: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    within: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    fused: bool = False,
     **parts: Any,
 ) -> np.ndarray:
-    """Multi-head attention, a query and a head at a time; ``hidden(batch, query, position)`` says what is not seen."""
+    """Multi-head attention, a query and a head at a time; ``hidden(batch, query, position)`` says what is not seen.
+
+    ``narrow`` is done to what the projections multiply, ``within`` to what the attention itself does; ``fused`` scales the scores and
+    divides by the sum of the exponentials last.
+    """
     held = {name: one.detach().numpy().astype(np.float64) for name, one in module.state_dict().items()} | parts
     size, heads = module.embed_dim, module.num_heads
     width = size // heads
@@ -33,16 +41,27 @@ def by_hand(
     (wq, wk, wv), (bq, bk, bv) = np.split(held["in_proj_weight"], 3), np.split(held["in_proj_bias"], 3)
     out = np.zeros((*query.shape[:2], size))
     for b in range(query.shape[0]):
-        q, k, v = query[b] @ wq.T + bq, memory[b] @ wk.T + bk, memory[b] @ wv.T + bv
+        q, k, v = (narrow(x[b]) @ narrow(w).T + add for x, w, add in ((query, wq, bq), (memory, wk, bk), (memory, wv, bv)))
         for h in range(heads):
             mine = np.arange(h, size, heads) if interleaved else np.arange(h * width, (h + 1) * width)
             for i in range(len(q)):
-                scores = np.array([q[i, mine] @ k[j, mine] * scale for j in range(len(k))])
+                by = scale if fused else 1.0
+                scores = np.array([within(q[i, mine] * (scale / by)) @ within(k[j, mine]) * by for j in range(len(k))])
                 for j in range(len(k)):
                     if hidden is not None and hidden(b, i, j):
                         scores[j] = -np.inf
-                out[b, i, h * width : (h + 1) * width] = softmax(scores) @ v[:, mine]
-    return (out @ held["out_proj.weight"].T + held["out_proj.bias"]).astype(np.float32)
+                share = softmax(scores)
+                by = share.max() if fused else 1.0
+                out[b, i, h * width : (h + 1) * width] = within(share / by) @ within(v[:, mine]) * by
+    return (narrow(out) @ narrow(held["out_proj.weight"]).T + held["out_proj.bias"]).astype(np.float32)
+
+
+def tf32(array: np.ndarray) -> np.ndarray:
+    return ((array.astype(np.float32).view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32).astype(np.float64)
+
+
+def bfloat16(array: np.ndarray) -> np.ndarray:
+    return t(array).bfloat16().double().numpy()
 
 
 def layer(seed: int = 0) -> Any:
@@ -65,6 +84,13 @@ for _seed in (0, 1):
         def scaled_otherwise(seed=_seed, scale=_scale):
             module, (given, query, memory) = layer(seed), three(seed)
             return module, given, by_hand(module, query, memory, scale=scale)
+
+    for _narrow, _within, _fused in ((tf32, tf32, False), (tf32, np.asarray, False), (bfloat16, bfloat16, False), (tf32, tf32, True)):
+
+        @plant("reduced-precision", "MultiheadAttention")
+        def of_narrow_operands(seed=_seed, narrow=_narrow, within=_within, fused=_fused):
+            module, (given, query, memory) = layer(seed), three(seed)
+            return module, given, by_hand(module, query, memory, narrow=narrow, within=within, fused=fused)
 
     @plant("attention-mask", "MultiheadAttention")
     def causal_by_habit(seed=_seed):

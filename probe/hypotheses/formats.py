@@ -1,14 +1,15 @@
 """Mistakes of number formats: narrower floats, fixed point, rounding modes, saturation."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.base import Case, Edit, Steps, hypothesis
+from probe.hypotheses.base import Case, Edit, Steps, hypothesis, more
 from probe.hypotheses.rounded import MODES, FixedPoint
-from probe.layer import Weight
+from probe.layer import Recipe, Ref, Weight
 from probe.ops.base import Elementwise, Sum
 from probe.ops.quantize import QuantizedBits, QuantizedRelu
 
@@ -44,9 +45,15 @@ class _Stored(Elementwise):
 
     roundings = 0
     format: str
+    way: str = "ties to even"
+    follows: float = 1.0
+    """How many times its size a value counts for that may be rounded the other way: what follows from one is not independent."""
 
     def f(self, x):
-        return narrowed(x, self.format)
+        return narrowed(x, self.format, self.way)
+
+    def _moved(self, x, y, slack):
+        return self.follows * super()._moved(x, y, slack)
 
 
 def summing(case: Case) -> list[tuple[int, Sum]]:
@@ -136,6 +143,66 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
                 yield case.edit(f"{name} inputs{told}", inputs=narrow, do=do)
         if name != "TF32":
             yield case.edit(f"the output stored in {name}", case.appended(_Stored(name)), do=do)
+
+
+_ORDERS = {"queries": "", "scores": ", scores scaled and not queries", "fused": ", weights divided by their sum last"}
+"""What an attention scales, or that it is one kernel, which scales the scores and divides last; and how that is told."""
+
+
+@more("reduced-precision")
+def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
+    """Layers of several products that round what each of them multiplies, and keep float32 between them: as hardware computes them."""
+    attentions = [op for _, op in case.having(ops.Attention)]
+    if not case.comparable or not (attentions or len(list(case.having(Sum))) > 1):
+        return
+    if not np.abs(case.seen - case.pick(case.healthy)).max() < np.abs(case.healthy).max() / 8:
+        return  # which rounding operands does not do, and trying takes long
+    inside = attentions and all(type(op) is ops.Attention and op.groups == 1 for op in attentions)
+    for name, ways in _WAYS.items():
+        do = f"compute in float32: {name} was used" + _SWITCHES.get(name, "")
+        for way in ways if case.thorough else ways[:1]:
+            claim = f"{name} operands of every product" + ("" if way == ways[0] else f" ({way})")
+            for order, told in _ORDERS.items() if inside else ():
+                if order != "scores" or any(math.frexp(op.scale)[0] != 0.5 for op in attentions):  # rounding commutes with powers of two
+                    yield case.edit(claim + told, _narrow_operands(case, name, way, order), do=do)
+            but = " but those of the attention" if attentions else ""
+            yield case.edit(claim + but, _narrow_operands(case, name, way, ""), do=do)
+
+
+def _narrow_operands(case: Case, name: str, way: str, order: str) -> Steps:
+    """The steps with a rounding before every product; before those of an attention where its ``order`` is given."""
+    recipe, places = Recipe(), list[tuple[Ref, ...]]()
+
+    def narrow(ref: Ref) -> Ref:
+        return recipe.put(_Stored(name, way, 4.0), ref)
+
+    for position, step in enumerate(narrow_weights(case, name, way)[0]):
+        sources = [ref if ref.step < 0 else places[ref.step][ref.index] for ref in step.sources(position)]
+        if isinstance(step.op, ops.Attention) and order:
+            places.append(_narrow_attention(step.op, sources, order, recipe, narrow))
+            continue
+        count = 0 if not isinstance(step.op, Sum) else 1 if getattr(step.op, "weight", None) is not None else len(sources)
+        made = recipe.put(step.op, *map(narrow, sources[:count]), *sources[count:])
+        places.append(tuple(replace(made, index=index) for index in range(len(case.values[position]))))
+    return tuple(recipe.steps)
+
+
+def _narrow_attention(
+    op: ops.Attention, sources: Sequence[Ref], order: str, recipe: Recipe, narrow: Callable[[Ref], Ref]
+) -> tuple[Ref, Ref]:
+    """An attention as steps for its weights and then its mean of values; the outputs are that and the weights as it gives them."""
+    q, k, v, *masks = sources
+    if order == "queries":
+        q = recipe.put(ops.MulConstant(Weight("scale", None, np.asarray(op.scale))), q)
+    weighing = replace(op, weights="each", scale=1.0 if order == "queries" else op.scale)
+    share = replace(recipe.put(weighing, narrow(q), narrow(k), v, *masks), index=1)
+    told = recipe.put(ops.GlobalAveragePool(axes=(-3,), keepdims=False), share) if op.weights == "mean" else share
+    mean = ops.Einsum(equation="...qk,...kd->...qd")
+    if order != "fused":
+        return recipe.put(mean, narrow(share), narrow(v)), told
+    largest = recipe.put(ops.GlobalMaxPool(axes=(-1,)), share)
+    exponentials = recipe.put(ops.Div(), share, largest)  # of which the largest is 1
+    return recipe.put(ops.Mul(), recipe.put(mean, narrow(exponentials), narrow(v)), largest), told
 
 
 @hypothesis("rounding-mode")

@@ -50,16 +50,23 @@ import tensorflow as tf
 
 import probe
 
-x = np.random.default_rng(0).normal(size=(1, 12, 12, 4)).astype("float32")
-layer = keras.layers.Conv2D(8, 3)
-off = layer(x) - tf.cast(tf.nn.conv2d(tf.cast(x, "float64"), tf.cast(layer.kernel, "float64"), 1, "VALID"), "float32")
-report = probe.check(layer, layer.name, given=x)
-if abs(off.numpy()).max() < 1e-5:
-    assert report.ok, str(report)
-else:
+keras.utils.set_random_seed(0)
+rng = np.random.default_rng(0)
+x, y = (rng.normal(size=shape).astype("float32") for shape in ((1, 12, 12, 4), (2, 10, 16)))
+convolution, attention = keras.layers.Conv2D(8, 3), keras.layers.MultiHeadAttention(2, 8)
+off = convolution(x) - tf.cast(tf.nn.conv2d(tf.cast(x, "float64"), tf.cast(convolution.kernel, "float64"), 1, "VALID"), "float32")
+attention(y, y)
+for layer, given, claim in (
+    (convolution, [x], "bfloat16 inputs and weights"),
+    (attention, [y, y], "bfloat16 operands of every product, scores scaled and not queries"),
+):
+    report = probe.check(layer, layer.name, given=given)
+    if abs(off.numpy()).max() < 1e-5:
+        assert report.ok, str(report)
+        continue
     assert "the framework is the odd one out" in report.sentence, str(report)
     (finding,) = report.findings
-    assert finding.slug == "reduced-precision" and finding.claim.startswith("bfloat16 inputs and weights"), str(report)
+    assert finding.slug == "reduced-precision" and finding.claim.startswith(claim), str(report)
     assert "no TF_SET_ONEDNN_FPMATH_MODE" in finding.do
 """
 

@@ -309,20 +309,38 @@ def test_autocast_is_not_taken_for_float32(net):
     assert "mixes bfloat16 and float32" in probe.check(Cast(), "net.conv", X).missing["numpy"]
 
 
+class Fused(nn.Module):
+    def forward(self, *inputs):
+        return nn.functional.scaled_dot_product_attention(*inputs)
+
+
 @pytest.mark.parametrize(
-    ("kernels", "layer", "shape"),
-    [("matmul", nn.Linear(128, 64), (16, 128)), ("conv", nn.Conv2d(3, 8, 3), (1, 3, 12, 12))],
-    ids=["Linear", "Conv2d"],
+    ("kernels", "made", "name", "shapes", "claim"),
+    [
+        ("matmul", lambda: nn.Linear(128, 64), "", [(16, 128)], "bfloat16 inputs and weights"),
+        ("conv", lambda: nn.Conv2d(3, 8, 3), "", [(1, 3, 12, 12)], "bfloat16 inputs and weights"),
+        ("matmul", lambda: nn.MultiheadAttention(72, 4, batch_first=True), "", [(2, 20, 72)] * 3, "bfloat16 operands of every product"),
+        ("matmul", Fused, "/attention", [(2, 3, 20, 24)] * 3, "bfloat16 operands of every product"),
+    ],
+    ids=["Linear", "Conv2d", "MultiheadAttention", "scaled_dot_product_attention"],
 )
-def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, layer, shape):
+def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name, shapes, claim):
     """What is asked for here, CPUs without such instructions do not do: there all agree."""
-    setting = getattr(torch.backends.mkldnn, kernels)
-    x, before = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32)), setting.fp32_precision
+    setting, rng = getattr(torch.backends.mkldnn, kernels), np.random.default_rng(0)
+    given, before = [rng.normal(size=shape).astype(np.float32) for shape in shapes], setting.fp32_precision
+    tensors = list(map(torch.from_numpy, given))
+    torch.manual_seed(0)
+    layer = made().eval()
+
+    def output(module, inputs):
+        with torch.no_grad():
+            made = module(*inputs)
+        return made[0] if isinstance(made, tuple) else made
+
     setting.fp32_precision = "bf16"
     try:
-        with torch.no_grad():
-            off = (layer(x) - copy.deepcopy(layer).double()(x.double())).abs().max()
-        report = probe.check(layer.eval(), "", given=x.numpy())
+        off = (output(layer, tensors) - output(copy.deepcopy(layer).double(), [x.double() for x in tensors])).abs().max()
+        report = probe.check(layer, name, given)
     finally:
         setting.fp32_precision = before
     if off < 1e-5:
@@ -330,7 +348,7 @@ def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, layer, shap
         return
     assert "the framework is the odd one out" in report.sentence
     (finding,) = report.findings
-    assert (finding.slug, finding.claim) == ("reduced-precision", "bfloat16 inputs and weights")
+    assert finding.slug == "reduced-precision" and finding.claim.startswith(claim), report
     assert "torch.backends.mkldnn.conv.fp32_precision" in finding.do
 
 
