@@ -89,6 +89,19 @@ def separable_bias():
     return layer, x, last(F.conv2d(middle, t(point.transpose(3, 2, 0, 1))))
 
 
+for _both in (True, False):
+
+    @plant("reduced-precision", "Keras SeparableConv2D")
+    def narrow_products(both=_both):
+        """What both convolutions multiply is rounded to bfloat16, or what the second does."""
+        x = draw(2, 8, 10, 3)
+        layer = keras_layer(keras.layers.SeparableConv2D, x, 5, 3, padding="valid")
+        depth, point, bias = (t(np.array(one)) for one in layer.get_weights())
+        depth, image = depth.permute(2, 3, 0, 1), t(x).permute(0, 3, 1, 2)
+        middle = F.conv2d(image.bfloat16().float(), depth.bfloat16().float(), groups=3) if both else F.conv2d(image, depth, groups=3)
+        return layer, x, last(F.conv2d(middle.bfloat16().float(), point.permute(3, 2, 0, 1).bfloat16().float(), bias))
+
+
 @plant("flipped-kernel", "Keras DepthwiseConv2D")
 def depthwise_flip():
     x = draw(2, 8, 10, 3)

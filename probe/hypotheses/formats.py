@@ -1,7 +1,7 @@
 """Mistakes of number formats: narrower floats, fixed point, rounding modes, saturation."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -155,9 +155,12 @@ def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
     attentions = [op for _, op in case.having(ops.Attention)]
     if not case.comparable or not (attentions or len(list(case.having(Sum))) > 1):
         return
-    if not np.abs(case.seen - case.pick(case.healthy)).max() < np.abs(case.healthy).max() / 8:
-        return  # which rounding operands does not do, and trying takes long
+    with np.errstate(invalid="ignore"):
+        far = not np.abs(case.seen - case.pick(case.healthy)).max() < np.abs(case.healthy).max() / 8
+    if far:  # which rounding operands does not do, and trying takes long
+        return
     inside = attentions and all(type(op) is ops.Attention and op.groups == 1 for op in attentions)
+    grouped = [position for position, op in case.having(ops.Conv) if op.groups > 1]
     for name, ways in _WAYS.items():
         do = f"compute in float32: {name} was used" + _SWITCHES.get(name, "")
         for way in ways if case.thorough else ways[:1]:
@@ -167,21 +170,25 @@ def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
                     yield case.edit(claim + told, _narrow_operands(case, name, way, order), do=do)
             but = " but those of the attention" if attentions else ""
             yield case.edit(claim + but, _narrow_operands(case, name, way, ""), do=do)
+            if grouped:
+                yield case.edit(f"{claim} but those of grouped convolutions", _narrow_operands(case, name, way, "", grouped), do=do)
 
 
-def _narrow_operands(case: Case, name: str, way: str, order: str) -> Steps:
-    """The steps with a rounding before every product; before those of an attention where its ``order`` is given."""
+def _narrow_operands(case: Case, name: str, way: str, order: str, spared: Collection[int] = ()) -> Steps:
+    """The steps with a rounding before every product but the ``spared``; before those of an attention where its ``order`` is given."""
     recipe, places = Recipe(), list[tuple[Ref, ...]]()
 
     def narrow(ref: Ref) -> Ref:
         return recipe.put(_Stored(name, way, 4.0), ref)
 
     for position, step in enumerate(narrow_weights(case, name, way)[0]):
+        step = case.steps[position] if position in spared else step
         sources = [ref if ref.step < 0 else places[ref.step][ref.index] for ref in step.sources(position)]
         if isinstance(step.op, ops.Attention) and order:
             places.append(_narrow_attention(step.op, sources, order, recipe, narrow))
             continue
-        count = 0 if not isinstance(step.op, Sum) else 1 if getattr(step.op, "weight", None) is not None else len(sources)
+        weighted = getattr(step.op, "weight", None) is not None
+        count = 0 if position in spared or not isinstance(step.op, Sum) else 1 if weighted else len(sources)
         made = recipe.put(step.op, *map(narrow, sources[:count]), *sources[count:])
         places.append(tuple(replace(made, index=index) for index in range(len(case.values[position]))))
     return tuple(recipe.steps)
