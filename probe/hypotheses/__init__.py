@@ -8,6 +8,7 @@ A family of ops brings its own in a file of its own: one more line here, before 
 from probe.hypotheses import weights
 from probe.hypotheses import recurrent
 from probe.hypotheses import attention
+from probe.hypotheses import operands
 from probe.hypotheses import layout
 from probe.hypotheses import activation
 from probe.hypotheses import windows
@@ -24,5 +25,5 @@ from probe.hypotheses import fixed
 from probe.hypotheses.base import CAUSES, REGISTERED, Case, Edit, Hypothesis, hypothesis, more
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
-__all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "levels", "normalization", "recurrent"]
-__all__ += ["preprocessing", "rearranged", "resize", "transposed", "weights", "windows"]
+__all__ += ["accumulation", "activation", "attention", "fixed", "formats", "inputs", "layout", "levels", "normalization", "operands"]
+__all__ += ["preprocessing", "rearranged", "recurrent", "resize", "transposed", "weights", "windows"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.blocks import places
 from probe.hypotheses.base import Case, Edit, hypothesis, more
-from probe.hypotheses.formats import narrow_weights, narrowed, summing
+from probe.hypotheses.narrow import narrow_weights, narrowed, summing
 from probe.ops.base import Indices, Sum
 
 __all__ = ["Accumulated"]

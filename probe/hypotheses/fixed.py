@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.hypotheses.base import Case, Edit, Steps, hypothesis
-from probe.hypotheses.formats import summing
+from probe.hypotheses.narrow import summing
 from probe.hypotheses.rounded import FixedPoint
 
 __all__: list[str] = []

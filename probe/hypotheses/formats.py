@@ -1,72 +1,17 @@
 """Mistakes of number formats: narrower floats, fixed point, rounding modes, saturation."""
 
-import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.base import Case, Edit, Steps, hypothesis, more
+from probe.hypotheses.base import Case, Edit, hypothesis
+from probe.hypotheses.narrow import SWITCHES, WAYS, Stored, narrow_weights, narrowed, summing
 from probe.hypotheses.rounded import MODES, FixedPoint
-from probe.layer import Recipe, Ref, Weight
-from probe.ops.base import Elementwise, Sum
+from probe.layer import Weight
 from probe.ops.quantize import QuantizedBits, QuantizedRelu
 
-__all__ = ["narrow_weights", "narrowed", "summing"]
-
-_BITS = {"TF32": 13, "bfloat16": 16}
-"""How many bits of a float32 are dropped."""
-_WAYS = {"TF32": ("ties away", "ties to even", "cut off"), "bfloat16": ("ties to even", "cut off"), "float16": ("ties to even",)}
-"""NVIDIA's conversion to TF32 rounds ties away from zero (PTX, cvt.rna.tf32.f32); cheap conversions cut the bits off."""
-
-
-def narrowed(x: np.ndarray, name: str, way: str = "ties to even", dtype: type = np.float64) -> np.ndarray:
-    """x as a narrower format holds it, in ``dtype``, float32 or float64."""
-    with np.errstate(all="ignore"):
-        if name == "float16":
-            return np.asarray(x, np.float16).astype(dtype)
-        kept = np.array(x, np.float32, order="C")
-        bits = kept.reshape(-1).view(np.uint32)
-        drop = np.uint32(_BITS[name])
-        half = np.uint32(1 << (_BITS[name] - 1))
-        if way == "ties away":
-            bits += half
-        elif way == "ties to even":
-            bits += (bits >> drop) & np.uint32(1)
-            bits += half - np.uint32(1)
-        bits &= np.uint32(0xFFFFFFFF ^ ((1 << _BITS[name]) - 1))
-        return kept.astype(dtype, copy=False)
-
-
-@dataclass(frozen=True, eq=False)
-class _Stored(Elementwise):
-    """Each value as a narrower format holds it."""
-
-    roundings = 0
-    format: str
-    way: str = "ties to even"
-    follows: float = 1.0
-    """How many times its size a value counts for that may be rounded the other way: what follows from one is not independent."""
-
-    def f(self, x):
-        return narrowed(x, self.format, self.way)
-
-    def _moved(self, x, y, slack):
-        return self.follows * super()._moved(x, y, slack)
-
-
-def summing(case: Case) -> list[tuple[int, Sum]]:
-    return [(position, op) for position, op in case.having(Sum) if getattr(op, "weight", None) is not None]
-
-
-def narrow_weights(case: Case, name: str, way: str) -> tuple[Steps, Steps]:
-    """The steps with the weights of sums as a narrower format holds them: the kernels alone, and the biases too."""
-    parts = ([getattr(op, part, None) for _, op in summing(case)] for part in ("weight", "bias"))
-    kernels, biases = (
-        {one.name: narrowed(one.effective, name, way, np.float32) for one in weights if one is not None} for weights in parts
-    )
-    return case.with_weights(kernels), case.with_weights({**kernels, **biases})
+__all__: list[str] = []
 
 
 @hypothesis("boundary-flip")
@@ -107,14 +52,6 @@ def _closer(case: Case, predicted: np.ndarray, moved: np.ndarray, size: np.ndarr
         return np.where(apart & (np.abs(moved - case.observed) < np.abs(predicted - case.observed)), moved, predicted)
 
 
-_SWITCHES = {
-    "TF32": "; torch.backends.cuda.matmul.allow_tf32 = False",
-    "bfloat16": '; torch.set_float32_matmul_precision("highest"), torch.backends.mkldnn.conv.fp32_precision = "ieee", and for TensorFlow '
-    "no TF_SET_ONEDNN_FPMATH_MODE nor ONEDNN_DEFAULT_FPMATH_MODE in the environment",
-}
-"""What keeps the frameworks from computing so."""
-
-
 @hypothesis("reduced-precision")
 def reduced_precision(case: Case) -> Iterator[Edit]:
     """Inputs, weights or outputs rounded to TF32, bfloat16 or float16.
@@ -124,8 +61,8 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
     """
     floats = tuple(x.dtype.kind == "f" for x in case.inputs)
     sums = bool(summing(case))
-    for name, ways in _WAYS.items():
-        do = f"compute in float32: {name} was used" + _SWITCHES.get(name, "")
+    for name, ways in WAYS.items():
+        do = f"compute in float32: {name} was used" + SWITCHES.get(name, "")
         for way in ways:
             told = "" if way == ways[0] else f" ({way})"
             narrow = tuple(narrowed(x, name, way) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
@@ -136,80 +73,13 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
                 yield case.edit(f"{name} weights{told}, the bias too", whole, do=do)
                 yield case.edit(f"{name} inputs and weights{told}, the bias too", whole, narrow, do=do)
                 if name != "TF32" and way == "ties to even":
-                    stored = case.became_steps(whole).appended(_Stored(name))
+                    stored = case.became_steps(whole).appended(Stored(name))
                     yield case.edit(f"{name} inputs, weights, bias and output", stored, narrow, do=do)
-                    yield case.edit(f"{name} weights and output", case.became_steps(weights).appended(_Stored(name)), do=do)
+                    yield case.edit(f"{name} weights and output", case.became_steps(weights).appended(Stored(name)), do=do)
             if any(floats):
                 yield case.edit(f"{name} inputs{told}", inputs=narrow, do=do)
         if name != "TF32":
-            yield case.edit(f"the output stored in {name}", case.appended(_Stored(name)), do=do)
-
-
-_ORDERS = {"queries": "", "scores": ", scores scaled and not queries", "fused": ", weights divided by their sum last"}
-"""What an attention scales, or that it is one kernel, which scales the scores and divides last; and how that is told."""
-
-
-@more("reduced-precision")
-def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
-    """Layers of several products that round what each of them multiplies, and keep float32 between them: as hardware computes them."""
-    attentions = [op for _, op in case.having(ops.Attention)]
-    if not case.comparable or not (attentions or len(list(case.having(Sum))) > 1):
-        return
-    with np.errstate(invalid="ignore"):
-        far = not np.abs(case.seen - case.pick(case.healthy)).max() < np.abs(case.healthy).max() / 8
-    if far:  # which rounding operands does not do, and trying takes long
-        return
-    inside = attentions and all(type(op) is ops.Attention and op.groups == 1 for op in attentions)
-    grouped = [position for position, op in case.having(ops.Conv) if op.groups > 1]
-    for name, ways in _WAYS.items():
-        do = f"compute in float32: {name} was used" + _SWITCHES.get(name, "")
-        for way in ways if case.thorough else ways[:1]:
-            claim = f"{name} operands of every product" + ("" if way == ways[0] else f" ({way})")
-            for order, told in _ORDERS.items() if inside else ():
-                if order != "scores" or any(math.frexp(op.scale)[0] != 0.5 for op in attentions):  # rounding commutes with powers of two
-                    yield case.edit(claim + told, _narrow_operands(case, name, way, order), do=do)
-            but = " but those of the attention" if attentions else ""
-            yield case.edit(claim + but, _narrow_operands(case, name, way, ""), do=do)
-            if grouped:
-                yield case.edit(f"{claim} but those of grouped convolutions", _narrow_operands(case, name, way, "", grouped), do=do)
-
-
-def _narrow_operands(case: Case, name: str, way: str, order: str, spared: Collection[int] = ()) -> Steps:
-    """The steps with a rounding before every product but the ``spared``; before those of an attention where its ``order`` is given."""
-    recipe, places = Recipe(), list[tuple[Ref, ...]]()
-
-    def narrow(ref: Ref) -> Ref:
-        return recipe.put(_Stored(name, way, 4.0), ref)
-
-    for position, step in enumerate(narrow_weights(case, name, way)[0]):
-        step = case.steps[position] if position in spared else step
-        sources = [ref if ref.step < 0 else places[ref.step][ref.index] for ref in step.sources(position)]
-        if isinstance(step.op, ops.Attention) and order:
-            places.append(_narrow_attention(step.op, sources, order, recipe, narrow))
-            continue
-        weighted = getattr(step.op, "weight", None) is not None
-        count = 0 if position in spared or not isinstance(step.op, Sum) else 1 if weighted else len(sources)
-        made = recipe.put(step.op, *map(narrow, sources[:count]), *sources[count:])
-        places.append(tuple(replace(made, index=index) for index in range(len(case.values[position]))))
-    return tuple(recipe.steps)
-
-
-def _narrow_attention(
-    op: ops.Attention, sources: Sequence[Ref], order: str, recipe: Recipe, narrow: Callable[[Ref], Ref]
-) -> tuple[Ref, Ref]:
-    """An attention as steps for its weights and then its mean of values; the outputs are that and the weights as it gives them."""
-    q, k, v, *masks = sources
-    if order == "queries":
-        q = recipe.put(ops.MulConstant(Weight("scale", None, np.asarray(op.scale))), q)
-    weighing = replace(op, weights="each", scale=1.0 if order == "queries" else op.scale)
-    share = replace(recipe.put(weighing, narrow(q), narrow(k), v, *masks), index=1)
-    told = recipe.put(ops.GlobalAveragePool(axes=(-3,), keepdims=False), share) if op.weights == "mean" else share
-    mean = ops.Einsum(equation="...qk,...kd->...qd")
-    if order != "fused":
-        return recipe.put(mean, narrow(share), narrow(v)), told
-    largest = recipe.put(ops.GlobalMaxPool(axes=(-1,)), share)
-    exponentials = recipe.put(ops.Div(), share, largest)  # of which the largest is 1
-    return recipe.put(ops.Mul(), recipe.put(mean, narrow(exponentials), narrow(v)), largest), told
+            yield case.edit(f"the output stored in {name}", case.appended(Stored(name)), do=do)
 
 
 @hypothesis("rounding-mode")

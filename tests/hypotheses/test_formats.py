@@ -8,7 +8,7 @@ import pytest
 import qkeras
 
 import probe
-from probe.hypotheses.formats import narrowed
+from probe.hypotheses.narrow import narrowed
 
 
 def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():

@@ -347,9 +347,10 @@ def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name,
         assert report.ok, report
         return
     assert "the framework is the odd one out" in report.sentence
-    (finding,) = report.findings
-    assert finding.slug == "reduced-precision" and finding.claim.startswith(claim), report
-    assert "torch.backends.mkldnn.conv.fp32_precision" in finding.do
+    assert report.findings, report
+    for finding in report.findings:
+        assert finding.slug == "reduced-precision" and claim in finding.claim, report
+        assert "torch.backends.mkldnn.conv.fp32_precision" in finding.do
 
 
 @pytest.mark.parametrize(
