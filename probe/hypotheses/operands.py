@@ -32,7 +32,7 @@ def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
     grouped = [position for position, op in case.having(ops.Conv) if op.groups > 1]
     for name, ways in WAYS.items():
         do = f"compute in float32: {name} was used" + SWITCHES.get(name, "")
-        for way in ways if case.thorough else ways[: name != "float16"]:  # which no hardware rounds to
+        for way in ways if case.thorough else ways[: name != "float16"]:  # which no hardware takes for float32 by itself
             claim = f"{name} operands of every product" + ("" if way == ways[0] else f" ({way})")
             for order, told in _ORDERS.items() if inside else ():
                 if order != "scores" or any(math.frexp(op.scale)[0] != 0.5 for op in attentions):  # rounding commutes with powers of two
