@@ -1,6 +1,6 @@
 """What does recomputing, and a whole sweep, cost next to the tools that one would otherwise use?
 
-Every measurement is a process of its own (``python benchmarks/speed.py NAME``), in which the two sides take turns; the ratio
+Every measurement is a process of its own (``python benchmarks/speed.py NAME``), in which the sides take turns; the ratio
 of each round counts, and of five rounds the median. Before each turn the process rests: OpenBLAS' threads spin for a tenth of a
 second after the last product of onnx.reference, which would take a core from the other side. "One thread" pins the process to
 one core. Without a name all run, the table goes to RESULTS.md, and the exit status is 1 where a ratio exceeds its bar.
@@ -229,7 +229,7 @@ def main() -> int:
         lines.append(f"| {name}{single}: {ours} | {median(mine):.2f} | {theirs} | {median(other):.2f} | {told} |")
     how = (
         f"Written by `python benchmarks/speed.py`: {machine('numpy', 'onnx', 'onnxruntime', 'torch', 'keras')}.\n"
-        f"Batch 1, 224 × 224, random weights. The two sides take turns, each after a rest of {REST} s; the ratio is the median of "
+        f"Batch 1, 224 × 224, random weights. The sides take turns, each after a rest of {REST} s; the ratio is the median of "
         f"{ROUNDS} rounds. The peer is ONNX Runtime on the whole graph with every tensor an output, onnx.reference with every "
         "intermediate, and allclose; with nothing optimised, ONNX Runtime's graph optimisations are off."
     )

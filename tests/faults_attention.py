@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from planting import Rows, draw, keras_layer, nn, planter, rng, t, torch_layer
+from planting import Rows, draw, keras_layer, nn, planter, rng, t, tf32, torch_layer
 
 ROWS: Rows = []
 plant = planter(ROWS)
@@ -54,10 +54,6 @@ def by_hand(
                 by = share.max() if fused else 1.0
                 out[b, i, h * width : (h + 1) * width] = within(share / by) @ within(v[:, mine]) * by
     return (narrow(out) @ narrow(held["out_proj.weight"]).T + held["out_proj.bias"]).astype(np.float32)
-
-
-def tf32(array: np.ndarray) -> np.ndarray:
-    return ((array.astype(np.float32).view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32).astype(np.float64)
 
 
 def bfloat16(array: np.ndarray) -> np.ndarray:

@@ -8,21 +8,17 @@ import numpy as np
 import qkeras
 import tf_keras
 import torch
-from planting import F, Rows, draw, kernel_bias, last, nn, parameters, planter, rng, same_pad, t, torch_layer
+from planting import F, Rows, draw, kernel_bias, last, nn, parameters, planter, rng, same_pad, t, tf32, torch_layer
 
 ROWS: Rows = []
 plant = planter(ROWS)
 
 
 @plant("reduced-precision", "Linear")
-def tf32():
+def tensor_cores():
     layer, x = torch_layer(nn.Linear, 200, 30), draw(9, 200)
     w, b = (part.numpy() for part in parameters(layer))
-
-    def narrow(values):
-        return ((values.view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32)
-
-    return layer, x, narrow(x) @ narrow(w).T + b
+    return layer, x, tf32(x) @ tf32(w).T + b
 
 
 @plant("reduced-precision", "Linear")

@@ -67,6 +67,11 @@ def parameters(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return layer.weight.detach(), layer.bias.detach()
 
 
+def tf32(x: np.ndarray) -> np.ndarray:
+    """As NVIDIA's conversion gives it, ties away from zero; in float32."""
+    return ((x.astype(np.float32).view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32)
+
+
 def t(x: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(x))
 

@@ -166,11 +166,11 @@ class GlobalAveragePool(Op):
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, cells)."""
-        kept, reduced = iter(where), {axis % inputs[0].ndim for axis in self.axes}
+        given, whole = iter(where), {axis % inputs[0].ndim for axis in self.axes}
         ranges = []
         for axis, size in enumerate(inputs[0].shape):
-            index = next(kept) if self.keepdims or axis not in reduced else np.zeros_like(where[0])
-            ranges.append((index, np.full_like(index, size)) if axis in reduced else _at(index))
+            index = next(given) if self.keepdims or axis not in whole else np.zeros_like(where[0])
+            ranges.append((index, np.full_like(index, size)) if axis in whole else _at(index))
         return _gathered(inputs[0], ranges)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):

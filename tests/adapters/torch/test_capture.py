@@ -334,8 +334,8 @@ def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name,
 
     def output(module, inputs):
         with torch.no_grad():
-            made = module(*inputs)
-        return made[0] if isinstance(made, tuple) else made
+            outputs = module(*inputs)
+        return outputs[0] if isinstance(outputs, tuple) else outputs
 
     setting.fp32_precision = "bf16"
     try:
