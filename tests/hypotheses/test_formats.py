@@ -33,7 +33,7 @@ def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
         (faults_formats.half_accumulator, "float16 accumulation with inputs and weights"),
         (faults_formats.brain_accumulator, "bfloat16 accumulation with inputs and weights (taps by channel"),
         (faults_formats.brain_output, "the output stored in bfloat16"),
-        (faults_formats.tf32, "TF32 inputs and weights"),
+        (faults_formats.tensor_cores, "TF32 inputs and weights"),
     ],
 )
 def test_what_was_narrow_is_said(planted, words):
