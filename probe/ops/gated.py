@@ -1,5 +1,6 @@
 """Recurrences whose products are with matrices: their blocks in either order, and how they become ONNX's RNN, LSTM and GRU, or its Scan."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,17 @@ class Gated(Recurrence):
             np.concatenate([part[..., self.block(one)].astype(dtype) * (0.5 if one in halved else 1.0) for one in letters], axis=-1)
             for part in parts
         )
+
+    @staticmethod
+    def sharing(kernel: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """x (steps, batch, in) -> its product with the kernel, plus the bias: one product, where NumPy would take one for each step."""
+
+        def share(x: np.ndarray) -> np.ndarray:
+            out = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ kernel
+            out += bias
+            return out.reshape(*x.shape[:-1], len(bias))
+
+        return share
 
     def fused(self) -> bool:
         """Whether one tanh serves all gates."""

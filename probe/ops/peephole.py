@@ -42,7 +42,7 @@ class PeepholeLSTM(LSTM):
             after = f * c + i * self.activation.run(g)[0]
             return gate.run(o + to_o * after)[0] * self.shown.run(after)[0], after
 
-        return lambda x: x @ kernel + bias, step
+        return self.sharing(kernel, bias), step
 
     def cell(self, a, x, before, rest, keep, carries):
         z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())

@@ -24,7 +24,7 @@ __all__ = ["Before", "Recurrence"]
 States = tuple[np.ndarray, ...]
 Stepper = Callable[[np.ndarray, States], States]
 
-_WALKED = 1 << 22
+_WALKED = 1 << 18
 _JUDGED = 1 << 18
 _SEEN = 64
 """How many numbers at least tell how far the states of one step wander."""

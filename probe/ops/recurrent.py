@@ -33,7 +33,7 @@ class RNN(Gated):
             z += share
             return self.activation.run(z)
 
-        return lambda x: x @ kernel + bias, step
+        return self.sharing(kernel, bias), step
 
     def cell(self, a, x, before, rest, keep, carries):
         parts = [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))]
@@ -100,7 +100,7 @@ class LSTM(Gated):
                 out = self.activation.run(after)[0] * z[:, 2 * n : 3 * n]
             return (out if projection is None else out @ projection), after
 
-        return lambda x: x @ kernel + bias, step
+        return self.sharing(kernel, bias), step
 
     def _activate(self, z: np.ndarray) -> None:
         """The four gates of one step, in the order i f o g, in place."""
@@ -220,7 +220,7 @@ class GRU(Gated):
             new = np.tanh(new, out=new) if fused else self.activation.run(new)[0]
             return (new + z * (h - new),)
 
-        return lambda x: x @ kernel + bias, step
+        return self.sharing(kernel, bias), step
 
     def cell(self, a, x, before, rest, keep, carries):
         first, second = self.biases()
