@@ -1,6 +1,7 @@
 """The user's own values, in the forms that they come in: whole, without a shape, or a part of an output."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,11 @@ def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
 
 
 def as_array(values: Any, what: str = "an input") -> np.ndarray:
-    """A user's values as NumPy has them: tensors of parameters too, and numbers longer than float64 in that."""
+    """A user's values as NumPy has them: tensors of parameters and in bfloat16 too, and numbers longer than float64 in that."""
     if getattr(values, "requires_grad", False):
         values = values.detach()
+    if str(getattr(values, "dtype", "")) == "torch.bfloat16":  # NumPy takes no such tensor
+        return values.float().cpu().numpy().astype(import_module("ml_dtypes").bfloat16)
     if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
         raise BadInput(f"{masked} of {values.size} numbers are masked in {what}: nobody knows them; fill them first, as with .filled(0)")
     try:

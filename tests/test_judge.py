@@ -334,6 +334,44 @@ def test_an_axis_without_elements_is_no_traceback(op, f):
     assert report.verdict != "diverge", report.sentence
 
 
+@pytest.mark.parametrize(
+    ("op", "f", "inputs"),
+    [
+        (ops.Log(), torch.log, (np.geomspace(1e-200, 1.0, 40),)),
+        (ops.Square(), torch.square, (np.geomspace(1.0, 1e60, 40),)),
+        (ops.Atanh(), torch.atanh, (1 - np.geomspace(1e-15, 0.5, 40),)),
+        (ops.Elu(), torch.nn.functional.elu, (np.linspace(-1e300, 1e300, 40),)),
+    ],
+)
+def test_numbers_that_float32_cannot_hold_are_no_divergence_of_a_float64_layer(op, f, inputs):
+    """ONNX Runtime is asked in float32: it has no answer there, and the others are judged without it."""
+    capture = replace(of_framework(op, f, *inputs), dtype="float64")
+    report = judge(capture)
+    assert report.ok and "float32 here, which does not hold these numbers" in report.missing["onnx"], str(report)
+    wrong = capture.outputs[0].copy()
+    wrong[3] *= 1 + 1e-12
+    assert judge(replace(capture, outputs=(wrong,))).verdict == "diverge"
+
+
+@pytest.mark.parametrize(
+    ("op", "f"),
+    [
+        (ops.Sin(), lambda x, y: torch.sin(x)),
+        (ops.Cos(), lambda x, y: torch.cos(x)),
+        (ops.Mod(), torch.remainder),
+        (ops.Mod(fmod=True), torch.fmod),
+    ],
+)
+def test_a_place_within_a_turn_that_float32_does_not_tell(op, f):
+    """Of an angle of 1e9 and the like, ONNX Runtime's float32 keeps nothing; the framework's float64 is judged as sharply as ever."""
+    x, y = np.random.default_rng(0).uniform(-1e12, 1e12, 200), np.random.default_rng(1).uniform(1, 9, 200)
+    capture = replace(of_framework(op, f, x, y), dtype="float64")
+    if not isinstance(op, ops.Mod):
+        capture = replace(capture, inputs=(x,), description=Description((Step(op),)))
+    assert judge(capture).ok, str(judge(capture))
+    assert judge(replace(capture, outputs=(capture.outputs[0] + 1e-12,))).verdict == "diverge"
+
+
 def test_numbers_that_onnx_runtime_cannot_hold_are_0_there():
     """A float64 layer whose values lie below float32's range."""
     x = np.geomspace(1e-200, 1.0, 40)[None, None]

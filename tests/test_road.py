@@ -2,6 +2,7 @@
 
 import threading
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -96,13 +97,26 @@ def test_values_in_other_forms_than_arrays_of_float32():
         assert probe.check(net, "", given=X.astype(np.longdouble), expected=mine).ok
     for mine, told in (
         ([[1.0, 2.0], [3.0]], "cannot be made an array"),
-        (y.bfloat16(), "cannot be made an array"),
         ([None], "nothing to compare"),
         (np.array("a"), "must be numbers"),
         (np.ma.masked_less(y.detach().numpy(), 0), "numbers are masked in expected values: nobody knows them; fill them first"),
     ):
         with pytest.raises(probe.ProbeError, match=told):
             probe.check(net, "", given=X, expected=mine)
+
+
+def test_bfloat16_is_taken_as_it_is():
+    """Also where no parameter says what a module computes in; NumPy has no such numbers of its own."""
+    x = torch.from_numpy(X).bfloat16()
+    for net in (torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh()).bfloat16().eval(), torch.nn.Sequential(torch.nn.Tanh()).eval()):
+        last = str(len(net) - 1)
+        with torch.no_grad():
+            y = net(x)
+        for given in (x, x.float().numpy().astype(ml_dtypes.bfloat16)):
+            report = probe.check(net, last, given, expected=y)
+            assert report.verdict == "agree" and report.dtype == "bfloat16", str(report)
+            np.testing.assert_array_equal(report.outputs["framework"], y.float().numpy())
+            assert probe.check(net, last, given, expected=y + 0.1).verdict == "diverge"
 
 
 def test_assert_layer_carries_the_report():

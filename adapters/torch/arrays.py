@@ -141,9 +141,11 @@ def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.M
     tensors = []
     for position, given in enumerate(inputs):
         values = np.array(given, order="C")
-        if values.dtype.kind not in "biufc":
+        short = values.dtype.name == "bfloat16"
+        if values.dtype.kind not in "biufc" and not short:
             raise BadInput(f"input {position} holds {values.dtype} values; a PyTorch module takes numbers")
-        tensor = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
+        tensor = torch.from_numpy(values.astype(np.float32 if short else values.dtype.newbyteorder("="), copy=False))
+        tensor = tensor.bfloat16() if short else tensor
         if floating is not None and tensor.is_floating_point():
             tensor = tensor.to(floating)
         tensors.append(tensor if device is None else tensor.to(device))

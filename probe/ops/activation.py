@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from probe.blocks import blocks
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Elementwise, Rearrangement, spread
@@ -47,8 +48,14 @@ __all__ = [
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, small) / (1.0 + small)
+    with np.errstate(over="ignore"):
+        out: np.ndarray = np.asarray(np.exp(-x))
+    out += 1.0
+    np.reciprocal(out, out=out)
+    gone = out == 0.0
+    if gone.any():
+        out[gone] = np.exp(x[gone])  # what is too small for a reciprocal
+    return out
 
 
 def _softplus(x: np.ndarray) -> np.ndarray:
@@ -56,8 +63,9 @@ def _softplus(x: np.ndarray) -> np.ndarray:
 
 
 # erf by its Taylor series at the nearest node of a table, from math.erf there: the derivatives of erf are Hermite
-# polynomials times the Gaussian (DLMF 7.10), and at a distance of 1/1024 four of them leave 1e-16.
-_NODES = np.arange(6 * 512 + 1) / 512
+# polynomials times the Gaussian (DLMF 7.10), and at a distance of 1/1024 five of them leave less than a unit of the last place.
+_LAST = 6 * 512
+_NODES = np.arange(-_LAST, _LAST + 1) / 512
 _GAUSS = 2 / math.sqrt(math.pi) * np.exp(-(_NODES**2))
 _SERIES = (
     np.array([math.erf(node) for node in _NODES]),
@@ -65,18 +73,22 @@ _SERIES = (
     _GAUSS * -_NODES,
     _GAUSS * (2 * _NODES**2 - 1) / 3,
     _GAUSS * (3 * _NODES - 2 * _NODES**3) / 6,
+    _GAUSS * (4 * _NODES**4 - 12 * _NODES**2 + 3) / 30,
 )
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    size = np.minimum(np.abs(x), 6.0)
-    near = np.rint(np.nan_to_num(size) * 512).astype(np.intp)
-    h = size - near / 512
-    found = _SERIES[-1][near]
+    h: np.ndarray = np.asarray(np.clip(x, -6.0, 6.0))
+    node = np.rint(h * 512)
+    near = node.astype(np.intp)
+    near += _LAST
+    node /= 512
+    h -= node
+    found = _SERIES[-1].take(near, mode="clip")  # a NaN is no index
     for coefficients in _SERIES[-2::-1]:
         found *= h
-        found += coefficients[near]
-    return np.copysign(found, x)
+        found += coefficients.take(near, mode="clip")
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +164,13 @@ class Relu6(Elementwise):
         return (graph.op("Clip", inputs[0], graph.const(0.0), graph.const(6.0)),)
 
 
+def _bent(x: np.ndarray, slope: float | np.ndarray) -> np.ndarray:
+    """x where x >= 0, else slope * x, for a finite slope; without a choice for each element, which costs more than the arithmetic."""
+    out: np.ndarray = np.asarray(slope * np.minimum(x, 0))
+    out += np.maximum(x, 0)
+    return out
+
+
 @dataclass(frozen=True, eq=False)
 class LeakyRelu(Elementwise):
     """x where x >= 0, else alpha * x."""
@@ -160,7 +179,7 @@ class LeakyRelu(Elementwise):
     roundings = 2
 
     def f(self, x):
-        return np.where(x >= 0, x, self.alpha * x)
+        return _bent(x, self.alpha)
 
     def emit(self, graph, *inputs):
         return (graph.op("LeakyRelu", inputs[0], alpha=float(self.alpha)),)
@@ -175,8 +194,12 @@ class PRelu(Elementwise):
     pointwise = False
 
     def f(self, x):
-        out = np.asarray(self.slope.value.astype(x.dtype) * x)
-        np.copyto(out, x, where=x >= 0)
+        slope = self.slope.value.astype(x.dtype)
+        if not np.isfinite(slope).all():
+            return np.where(x >= 0, x, slope * x)
+        out = np.empty_like(x)
+        for (part, factor, target), _ in blocks(x, np.broadcast_to(slope, x.shape), out):
+            target[...] = _bent(part, factor)
         return out
 
     def account(self, inputs, outputs, at):
@@ -223,10 +246,15 @@ class ScaledRelu(_Stepped):
 
     def f(self, x):
         above = x if self.max_value is None else np.minimum(x, self.max_value)
+        if not self.threshold:
+            above = np.maximum(above, 0)
+            return above + self.negative_slope * np.minimum(x, 0) if self.negative_slope else above
         below = self.negative_slope * (x - self.threshold) if self.negative_slope else 0.0
-        return np.where(x > self.threshold, above, below) if self.threshold else np.where(x <= 0, below, above)
+        return np.where(x > self.threshold, above, below)
 
     def scale(self, x, y):
+        if not self.negative_slope:
+            return np.abs(y)
         return np.where(x > self.threshold, np.abs(y), abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)))
 
     def emit(self, graph, *inputs):
@@ -296,10 +324,10 @@ class Elu(Elementwise):
     alpha: float = 1.0
 
     def f(self, x):
-        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
+        return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0))
 
     def scale(self, x, y):
-        return np.where(x > 0, np.abs(y), abs(self.alpha))
+        return np.maximum(x, (x <= 0) * abs(self.alpha))
 
     def emit(self, graph, *inputs):
         return (graph.op("Elu", inputs[0], alpha=float(self.alpha)),)
@@ -313,10 +341,10 @@ class Selu(Elementwise):
     GAMMA: ClassVar[float] = 1.0507009873554804934193349852946
 
     def f(self, x):
-        return self.GAMMA * np.where(x > 0, x, self.ALPHA * np.expm1(np.minimum(x, 0)))
+        return self.GAMMA * (np.maximum(x, 0) + self.ALPHA * np.expm1(np.minimum(x, 0)))
 
     def scale(self, x, y):
-        return np.where(x > 0, np.abs(y), self.GAMMA * self.ALPHA)
+        return self.GAMMA * np.maximum(x, (x <= 0) * self.ALPHA)
 
     def emit(self, graph, *inputs):
         return (graph.op("Selu", inputs[0], alpha=self.ALPHA, gamma=self.GAMMA),)
@@ -332,7 +360,7 @@ class Celu(Elementwise):
         return np.maximum(x, 0) + np.minimum(0, self.alpha * np.expm1(np.minimum(x / self.alpha, 0)))
 
     def scale(self, x, y):
-        return np.where(x > 0, np.abs(y), abs(self.alpha))
+        return np.maximum(x, (x <= 0) * abs(self.alpha))
 
     def emit(self, graph, *inputs):
         return (graph.op("Celu", inputs[0], alpha=float(self.alpha)),)
@@ -432,7 +460,11 @@ class Gelu(_Gate):
     def f(self, x):
         if self.approximate == "tanh":
             return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))  # a power would take ten times as long
-        return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+        out = erf(x * math.sqrt(0.5))
+        out += 1
+        out *= x
+        out *= 0.5
+        return out
 
     def emit(self, graph, *inputs):
         return (graph.op("Gelu", inputs[0], approximate=self.approximate),)

@@ -154,6 +154,13 @@ class Mod(_Binary):
         rest = graph.op("Mod", *inputs, fmod=1)
         return (rest if self.fmod else _floored(graph, rest, inputs[1]),)
 
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().allowance(inputs, slacks, outputs, precision, where)
+        (x, y), (left, right) = inputs, (0.0 if slack is None else slack for slack in slacks)
+        with np.errstate(all="ignore"):
+            turns = (left + np.abs(x / y) * right) / np.abs(y)
+        return (np.where(turns > 0.5, np.maximum(own, 2 * np.abs(y)), own),)  # any rest may be left
+
 
 @dataclass(frozen=True, eq=False)
 class FloorDiv(_Binary):

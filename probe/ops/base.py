@@ -19,6 +19,9 @@ from probe.rounding import Precision, of_partial_sums, of_sums
 
 __all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
 
+_CACHED = 1 << 15
+"""Of so many elements caches hold a function's temporaries as well."""
+
 Indices = tuple[np.ndarray, ...]
 """Elements of an array as ``np.nonzero`` names them."""
 Slacks = Sequence[np.ndarray | None]
@@ -150,8 +153,12 @@ class Op:
 def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
     """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps."""
     with np.errstate(all="ignore"):
-        moved = np.maximum(np.abs(f(x + slack) - y), np.abs(f(x - slack) - y))
-    return np.where(np.isfinite(moved), moved, 0.0)
+        moved, other = np.asarray(f(x + slack) - y), np.asarray(f(x - slack) - y)
+        np.abs(moved, out=moved)
+        np.maximum(moved, np.abs(other, out=other), out=moved)
+    if not np.isfinite(moved.max(initial=0.0)):
+        moved[~np.isfinite(moved)] = 0.0
+    return moved
 
 
 class Elementwise(Op):
@@ -191,7 +198,7 @@ class Elementwise(Op):
             if not self.pointwise or dtype != np.float64 or not x.ndim:
                 return self.f(x.astype(dtype, copy=False))
             out = np.empty_like(x, dtype)
-            for (part, target), _ in blocks(x, out):
+            for (part, target), _ in blocks(x, out, size=_CACHED):
                 self.put(part, target)
         return out
 
@@ -202,11 +209,11 @@ class Elementwise(Op):
         own = np.float32 if precision.narrow else np.float64
         out = np.empty_like(y, own if slack is None else slack.dtype)
         arrays = (out, x, y) if slack is None else (out, x, y, slack)
-        for (target, *parts), _ in blocks(*arrays) if self.pointwise else [(arrays, None)]:
-            part = parts[0].astype(np.float64, copy=False)
-            self._rounding(part, parts[1], precision, target)
+        for (target, *parts), _ in blocks(*arrays, size=_CACHED) if self.pointwise else [(arrays, None)]:
+            part, value, *off = (one.astype(np.float64, copy=False) for one in parts)
+            self._rounding(part, value, precision, target)
             if slack is not None:
-                target += self._moved(part, *parts[1:])
+                target += self._moved(part, value, *off)
         return (out,)
 
     def _rounding(self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray) -> None:

@@ -158,9 +158,9 @@ def _lines(x: np.ndarray, out: np.ndarray, axis: int, terms: Sequence[np.ndarray
 
 
 def _statistics_slack(
-    x: np.ndarray, mean: np.ndarray, variance: np.ndarray, axes: tuple[int, ...], precision: Precision, slack: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far mean and variance taken from x may be off.
+    x: np.ndarray, mean: np.ndarray, below: np.ndarray, axes: tuple[int, ...], precision: Precision, slack: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The variance of x, from what it is ``below`` its mean by, and how far mean and variance may be off.
 
     The variance comes from squared deviations, in two passes or as Welford's running update (each deviation is then off by the
     mean's own error), or, where the precision has ``shortcuts``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
@@ -171,7 +171,8 @@ def _statistics_slack(
         """The error of a sum; where the precision asks for certainty K * u * sum |terms| at most."""
         return count * precision.unit * np.sqrt(count * squares) if precision.certain else of_sums(count, total, squares, precision)
 
-    squared = np.square(x)
+    deviations, squared = np.square(below), np.square(x)
+    variance = deviations.sum(axis=axes, keepdims=True) / count
     sum_squares = squared.sum(axis=axes, keepdims=True)
     of_mean = off(mean * count, sum_squares) / count + 2 * precision.unit * np.abs(mean)
     # Adding the same value again errs the same way again.
@@ -181,26 +182,45 @@ def _statistics_slack(
         of_square = off(sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
         of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
     else:
-        fourth = np.square(np.square(x - mean)).sum(axis=axes, keepdims=True)
+        fourth = np.square(deviations).sum(axis=axes, keepdims=True)
         of_variance = off(variance * count, fourth) / count + 4 * precision.unit * variance
         of_variance += 2 * np.sqrt(variance) * of_mean + np.square(of_mean)
     if slack is not None:
         of_mean = of_mean + np.sqrt(np.square(slack).sum(axis=axes, keepdims=True)) / count
-        deviation = np.square((x - mean) * slack).sum(axis=axes, keepdims=True)
+        deviation = np.square(below * slack).sum(axis=axes, keepdims=True)
         of_variance = of_variance + 2 * np.sqrt(deviation) / count + np.square(slack).mean(axis=axes, keepdims=True)
-    return of_mean, of_variance
+    return variance, of_mean, of_variance
 
 
-def _normalised_allowance(x, mean, variance, epsilon, scale, bias, axes, precision, slack) -> np.ndarray:
-    of_mean, of_variance = _statistics_slack(x, mean, variance, axes, precision, slack)
+def _normalised_allowance(
+    x: np.ndarray,
+    slack: np.ndarray | None,
+    axes: tuple[int, ...],
+    epsilon: float,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    precision: Precision,
+) -> np.ndarray:
+    x = x.astype(np.float64, copy=False)
+    mean = x.mean(axis=axes, keepdims=True)
+    own = x - mean
+    variance, of_mean, of_variance = _statistics_slack(x, mean, own, axes, precision, slack)
     root = 1 / np.sqrt(variance + epsilon)
-    gain = np.abs(scale) * root
     # The gain at the smallest variance that rounding leaves possible; unbounded where that is none and epsilon is 0.
     with np.errstate(divide="ignore"):
         relative = 1 / np.sqrt(np.maximum(variance - of_variance, 0) + epsilon) / root - 1
-    own = gain * np.abs(x - mean) * relative + gain * of_mean
-    own += 10 * precision.unit * (gain * (np.abs(x) + np.abs(mean)) + np.abs(bias)) + precision.tiny
-    return own if slack is None else own + gain * slack
+    # |scale| (root (|x - mean| relative + of_mean + 10 u (|x| + |mean|) + slack)) + 10 u |bias|, what is alike for many taken together.
+    np.abs(own, out=own)
+    own *= root * relative
+    sizes = np.abs(x)
+    sizes *= 10 * precision.unit * root
+    own += sizes
+    own += root * (of_mean + 10 * precision.unit * np.abs(mean))
+    if slack is not None:
+        own += root * slack
+    own *= np.abs(scale)
+    own += 10 * precision.unit * np.abs(bias) + precision.tiny
+    return own
 
 
 def _emit_normalised(graph, x: str, axes: Sequence[int], epsilon: float) -> str:
@@ -211,21 +231,18 @@ def _emit_normalised(graph, x: str, axes: Sequence[int], epsilon: float) -> str:
     return graph.op("Div", below, graph.op("Sqrt", graph.op("Add", variance, graph.const(float(epsilon)))))
 
 
-def _moments(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    mean = x.mean(axis=axes, keepdims=True)
+def _mean_square(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     axis = max(axes, key=lambda one: x.shape[one])
-    step = max(1, _BLOCK * x.shape[axis] // max(1, x.size))
-    total = np.zeros(mean.shape)
+    step, total = max(1, _BLOCK * x.shape[axis] // max(1, x.size)), np.zeros(())
     for start in range(0, x.shape[axis], step):
         cut = (slice(None),) * (axis % x.ndim) + (slice(start, start + step),)
-        total += np.square(x[cut] - mean).sum(axis=axes, keepdims=True)
-    return mean, total / math.prod(x.shape[axis] for axis in axes)
+        total = total + np.square(x[cut]).sum(axis=axes, keepdims=True)
+    return total / math.prod(x.shape[axis] for axis in axes)
 
 
 def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    mean, variance = _moments(x, axes)
-    out = x - mean
-    out /= np.sqrt(variance + epsilon)
+    out = x - x.mean(axis=axes, keepdims=True)
+    out /= np.sqrt(_mean_square(out, axes) + epsilon)
     out *= scale
     out += bias
     return out
@@ -275,7 +292,7 @@ class LayerNormalization(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         parameters = self._parameters(x)
-        return (apart(lambda part: _normalised(part, self.axes, self.epsilon, *parameters), x, self.axes),)
+        return (apart(lambda part: _normalised(part, self.axes, self.epsilon, *parameters), x, self.axes, _CACHED),)
 
     def emit(self, graph, *inputs):
         shape = graph.shape(inputs[0])
@@ -288,8 +305,13 @@ class LayerNormalization(Op):
         return (out,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (x,) = inputs
-        return (_normalised_allowance(x, *_moments(x, self.axes), self.epsilon, *self._parameters(x), self.axes, precision, slacks[0]),)
+        (x,), (slack,) = inputs, slacks
+        parameters = self._parameters(x)
+
+        def own(x: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
+            return _normalised_allowance(x, slack, self.axes, self.epsilon, *parameters, precision)
+
+        return (apart(own, x, self.axes, _CACHED) if slack is None else own(x, slack),)
 
     def account(self, inputs, outputs, at):
         (x,) = inputs
@@ -353,8 +375,12 @@ class GroupNormalization(Op):
         axes = tuple(range(2, groups.ndim))
         slack = None if slacks[0] is None else self._split(slacks[0])
         parameters = self._parameters(x)
-        own = _normalised_allowance(groups, *_moments(groups, axes), self.epsilon, *parameters, axes, precision, slack)
-        return (own.reshape(x.shape),)
+
+        def own(groups: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
+            return _normalised_allowance(groups, slack, axes, self.epsilon, *parameters, precision)
+
+        found = apart(own, groups, range(1, groups.ndim), _CACHED) if slack is None else own(groups, slack)
+        return (found.reshape(x.shape),)
 
     def account(self, inputs, outputs, at):
         (x,) = inputs

@@ -1,8 +1,8 @@
 """Holds an op's NumPy reading against a framework in float64, and what rounding did to the float32 ones against its allowance.
 
-``agrees`` is the whole test of an op: float64 against PyTorch's float64 (a wrong formula cannot pass), then PyTorch,
-TensorFlow and ONNX Runtime in float32 against the float64 values. The largest error in units of the allowance is printed
-per op at the end of a run, and how loose the allowance is: in units of the last place of the output's largest value.
+``agrees`` is the whole test of an op: float64 against PyTorch's float64 (a wrong formula cannot pass, nor a reading of fewer
+digits), then PyTorch, TensorFlow and ONNX Runtime in float32 against the float64 values. The largest error in units of the allowance
+is printed per op at the end of a run, and how loose the allowance is: in units of the last place of the output's largest value.
 """
 
 from collections import Counter, defaultdict
@@ -37,25 +37,25 @@ def _tensors(steps, inputs, dtype):
     return given, weights
 
 
-def _ratio(name, party, steps, inputs, values, observed):
-    """The largest error of a float32 party in units of the allowance, after the second look where one is needed."""
+def _ratio(name, party, steps, inputs, values, observed, precision=FLOAT32):
+    """The largest error of a party in units of the allowance, after the second look where one is needed."""
     worst = 0.0
-    allowed = allowances(steps, inputs, values, FLOAT32)
+    allowed = allowances(steps, inputs, values, precision)
     for output, (exact, theirs, slack) in enumerate(zip(values[-1], observed, allowed, strict=True)):
         assert theirs.shape == exact.shape == slack.shape, f"{party}: {theirs.shape}, NumPy {exact.shape}, allowance {slack.shape}"
         assert np.isfinite(slack).all() and (slack >= 0).all(), "an allowance that is no number"
         if not exact.size:
             continue
         with np.errstate(over="ignore"):
-            over = np.isinf(exact.astype(np.float32))
-        assert np.isinf(theirs[over]).all(), f"{party}: no overflow where the exact value has none in float32"
+            over = np.isinf(exact.astype(precision.name))
+        assert np.isinf(theirs[over]).all(), f"{party}: no overflow where the exact value has none in {precision.name}"
         error = np.where(over, 0.0, np.abs(np.where(over, 0.0, theirs) - np.where(over, 0.0, exact)))
-        slack = settle(steps, inputs, values, FLOAT32, error, slack, output)
+        slack = settle(steps, inputs, values, precision, error, slack, output)
         with np.errstate(all="ignore"):
             ratio = np.where(error == 0, 0.0, error / slack)
         worst = max(worst, float(ratio.max()))
         if top := np.abs(exact[~over]).max(initial=0):
-            _ratios[name]["loose"].append(float(slack.max() / (FLOAT32.unit * top)))
+            _ratios[name]["loose"].append(float(slack.max() / (precision.unit * top)))
     _ratios[name][party].append(worst)
     assert worst <= 1, f"{party} lies {worst:.3g} allowances from NumPy"
 
@@ -77,6 +77,7 @@ def agrees():
             ours, theirs = values[-1][0], reference(*given, **weights)
             assert ours.shape == tuple(theirs.shape)
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=exact, atol=exact * top)
+            _ratio(name, "torch in float64", steps, wide, values, [theirs.numpy()], FLOAT64)
         _widen_alike(steps, inputs)
         given, weights = _tensors(steps, inputs, np.float32)
         if reference is not None:
@@ -162,10 +163,10 @@ def weight():
 def pytest_terminal_summary(terminalreporter):
     if not _ratios:
         return
-    parties = ("torch", "onnx", "tensorflow")
+    parties = ("torch in float64", "torch", "onnx", "tensorflow")
     terminalreporter.section("error / allowance, the largest and the median of the largest of each case")
-    terminalreporter.write_line(f"{'op':28}{'cases':>6}" + "".join(f"{party:>16}" for party in parties) + f"{'allowance/ulp':>16}")
+    terminalreporter.write_line(f"{'op':28}{'cases':>6}" + "".join(f"{party:>18}" for party in parties) + f"{'allowance/ulp':>16}")
     for name, seen in sorted(_ratios.items()):
         cells = [f"{max(seen[party]):.3f} {np.median(seen[party]):.3f}" if seen[party] else "-" for party in parties]
         loose = f"{max(seen['loose']):.3g} {np.median(seen['loose']):.3g}" if seen["loose"] else "exact"
-        terminalreporter.write_line(f"{name:28}{len(seen['torch']):>6}" + "".join(f"{cell:>16}" for cell in cells) + f"{loose:>16}")
+        terminalreporter.write_line(f"{name:28}{len(seen['torch']):>6}" + "".join(f"{cell:>18}" for cell in cells) + f"{loose:>16}")

@@ -267,20 +267,51 @@ def test_described_function(function, name):
     assert str(story)
 
 
-@pytest.mark.parametrize(("function", "name"), [case for case in ALL if case.values[1] not in ("cast", "conv", "gemm", "gelu")])
-def test_in_float64_to_near_machine_precision(function, name):
-    """A wrong formula cannot pass."""
-    spaces = {key: value for key, value in function.__globals__.items()} if hasattr(function, "__globals__") else None
-    if spaces is not None:
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+@pytest.mark.parametrize(("function", "name"), ALL)
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_in_other_precisions(kind, function, name):
+    """None of them is an alarm; and in float64 a wrong formula cannot pass."""
+    if hasattr(function, "__globals__"):
         names = {"Y": Y, "ROWS": ROWS, "KERNEL": KERNEL, "GRID": GRID, "DEEP": DEEP, "FORM": FORM}
-        spaces.update({key: one.double() for key, one in names.items()})
+        spaces = function.__globals__ | {key: one.to(kind) for key, one in names.items()}
         function = type(function)(function.__code__, spaces, None, function.__defaults__, function.__closure__)
-    net = Net(function).eval()
-    net.register_buffer("kind", torch.zeros(1, dtype=torch.float64))
-    for one in probe.sweep(net, X.astype(np.float64)):
+    x = torch.from_numpy(X).to(kind)
+    try:
+        function(x)
+    except RuntimeError:
+        assert kind != torch.float64  # PyTorch has no such kernel in 16 bits
+        return
+    try:
+        reports = list(probe.sweep(Net(function).eval(), x))
+    except NotReached:
+        assert name == "cast"  # to what it is already
+        return
+    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+    if kind != torch.float64 or name in ("cast", "conv", "gemm", "gelu"):
+        return
+    for one in reports:
         ours, theirs = one.outputs["numpy"], one.outputs["framework"]
         for left, right in zip(*(part if isinstance(part, tuple) else (part,) for part in (ours, theirs)), strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)
+
+
+WAVES, PARTS = (torch.sin, torch.cos), (torch.asin, torch.acos, torch.atanh)
+OF_ONE = (torch.erf, torch.exp, torch.expm1, torch.tanh, torch.sinh, torch.asinh, torch.atan, torch.sigmoid, torch.square, *WAVES)
+OF_ONE += (F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.softplus, F.logsigmoid, F.softsign, F.tanhshrink, F.hardswish, F.relu6)
+OF_POSITIVE = (torch.log, torch.log2, torch.log10, torch.log1p, torch.sqrt, torch.rsqrt, torch.reciprocal)
+
+
+@pytest.mark.parametrize("function", (*OF_ONE, *OF_POSITIVE, *PARTS), ids=lambda one: one.__name__)
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_numbers_of_every_magnitude(kind, function):
+    """The relative error of a result near 0 counts as well: NumPy's own, and kernels' that are exact to a unit of 1."""
+    most = 6 if function not in PARTS else 0
+    x = torch.cat([2 ** torch.linspace(-60, most, 3001, dtype=torch.float64), torch.linspace(0, 0.9, 501, dtype=torch.float64)])
+    x = torch.where(x == 1, 0.5, x) if function in PARTS else x
+    x = x[1:-1] if function in OF_POSITIVE else torch.cat([x, -x])
+    (report,) = probe.sweep(Net(function).eval(), x[x != 0].to(kind))
+    assert report.verdict == "agree" and not report.missing, str(report)
 
 
 class Scale(nn.Module):
