@@ -49,8 +49,8 @@ class Chain:
         found: Weight = self.call.weight(name, value, axes=axes, shape=shape)
         return found
 
-    def pair(self, left: Any, right: Any) -> tuple[Ref, Ref]:
-        """Two operands of one type: beside a float an integer becomes one, and so does an integer number."""
+    def pair(self, left: Any, right: Any, early: bool = False) -> tuple[Ref, Ref]:
+        """Two operands of one type: beside a float an integer becomes one, and so does an integer number (``Call.early``)."""
         tensors = [one for one in (left, right) if isinstance(one, Ref)]
         floats = [self.dtype(one).kind == "f" for one in tensors]
         if not any(floats):
@@ -58,7 +58,7 @@ class Chain:
         found = []
         for one in (left, right):
             if not isinstance(one, Ref) and not hasattr(type(one), "assign"):
-                one = np.asarray(one, np.float64)
+                one = self.call.early(one) if early else np.asarray(one, np.float64)
             elif isinstance(one, Ref) and self.dtype(one).kind != "f":
                 one = self.add(ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one)
             found.append(self.ref(one))

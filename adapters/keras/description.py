@@ -142,6 +142,18 @@ class Call:
         """What computes it: "tensorflow", and for Keras 3 also "torch", "jax", …"""
         return "tensorflow" if self.legacy else self.namespace.backend.backend()
 
+    def early(self, value: Any) -> np.ndarray:
+        """A number as an operation has it that makes it a tensor before it looks at the other one.
+
+        On TensorFlow that is one of float32, and both are then widened to one type; on PyTorch one of ``floatx``, which is then
+        brought to the type of the tensor that has axes. Keras 2 asks for that type at once.
+        """
+        if self.legacy:
+            return cast(np.asarray(value, np.float64), self.dtype)
+        if self.backend == "tensorflow":
+            return np.asarray(value, np.float32)
+        return cast(cast(np.asarray(value, np.float64), self.namespace.config.floatx()), self.dtype)
+
     @property
     def training(self) -> bool:
         """Whether the layer was told that it is in training; Keras passes True, 1 or an eager tensor."""

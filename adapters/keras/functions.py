@@ -133,7 +133,8 @@ def _unary(op: Callable[[], ops.Op]) -> Body:
 
 
 def _binary(op: Callable[[], ops.Op]) -> Body:
-    return lambda chain, argument: chain.add(op(), *chain.pair(argument("x"), argument("y")))
+    """TensorFlow brings a number to the tensor's type, which a comparison sees."""
+    return lambda chain, argument: chain.add(op(), *chain.pair(argument("x"), argument("y"), early=True))
 
 
 for _name, _op in UNARY.items():

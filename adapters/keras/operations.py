@@ -94,6 +94,9 @@ BINARY: dict[str, Callable[[], ops.Op]] = {
     "TrueDivide": ops.Div,
 }
 
+EARLY = frozenset(("Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "Mod", "NotEqual"))
+"""Those of two operands that make a number a tensor before they look at the other one (keras/src/backend/*/numpy.py)."""
+
 _LOGICAL: dict[str, Callable[[], ops.Op]] = {"LogicalAnd": ops.And, "LogicalOr": ops.Or, "LogicalXor": ops.Xor}
 
 REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
@@ -169,8 +172,9 @@ def _round(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation(*BINARY)
 def _binary(op: Any, call: Call, chain: Chain) -> Ref:
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
-    return chain.add(BINARY[type(op).__name__](), left, right)
+    kind = type(op).__name__
+    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"], early=kind in EARLY)
+    return chain.add(BINARY[kind](), left, right)
 
 
 @operation("LogicalNot")

@@ -15,8 +15,8 @@ from .description import Call, describes
 from .operations import operation
 
 
-def _two(call: Call, chain: Chain, first: str = "x1", second: str = "x2") -> tuple[Ref, Ref]:
-    return chain.pair(call.arguments[first], call.arguments[second])
+def _two(call: Call, chain: Chain, first: str = "x1", second: str = "x2", early: bool = False) -> tuple[Ref, Ref]:
+    return chain.pair(call.arguments[first], call.arguments[second], early)
 
 
 def _real(call: Call) -> None:
@@ -89,7 +89,7 @@ def _arctan2(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("Logaddexp", "Logaddexp2")
 def _log_add_exp(op: Any, call: Call, chain: Chain) -> Ref:
-    x, y = _two(call, chain)
+    x, y = _two(call, chain, early=True)
     apart = chain.add(ops.Neg(), chain.add(ops.Abs(), chain.add(ops.Sub(), x, y)))
     if type(op).__name__ == "Logaddexp":
         return chain.add(ops.Add(), chain.add(ops.Max(), x, y), chain.add(ops.Log1p(), chain.add(ops.Exp(), apart)))

@@ -9,7 +9,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Step
 
-from .description import Call, cast, describes, named_axes
+from .description import Call, describes, named_axes
 
 _RANKS = (1, 2, 3)
 
@@ -37,8 +37,7 @@ def _stochastic_depth(layer: Any, call: Call) -> Description:
 @describes("Masking")
 def _masking(layer: Any, call: Call) -> Description:
     """The mask itself goes on with the output, unseen; what it does is in the layers that look at it."""
-    value = float(np.asarray(layer.mask_value))
-    return Description((Step(ops.MaskSteps(value=float(cast(np.asarray(value), call.dtype)))),))
+    return Description((Step(ops.MaskSteps(value=float(call.early(np.asarray(layer.mask_value))))),))
 
 
 @describes("LayerScale")

@@ -46,8 +46,9 @@ class Tensors:
         return [leaf for leaf in self.flat(nested) if self._test(leaf)]
 
     def dtype(self, nested: Any) -> str:
-        """The dtype of the first tensor in it, by name."""
-        return next((str(getattr(tensor.dtype, "name", tensor.dtype)).rpartition(".")[2] for tensor in self.within(nested)), "float32")
+        """The dtype of the first tensor of floats in it, by name; without one, of the first tensor."""
+        names = [str(getattr(tensor.dtype, "name", tensor.dtype)).rpartition(".")[2] for tensor in self.within(nested)]
+        return next((name for name in names if "float" in name), next(iter(names), "float32"))
 
     def symbolic(self, nested: Any) -> list[Any]:
         """The symbolic tensors that a functional model was built on, anywhere in recorded arguments."""

@@ -283,6 +283,9 @@ class ThresholdedRelu(_Stepped):
     def f(self, x):
         return np.where(x <= self.threshold, self.value, x) if self.keeps_nan else np.where(x > self.threshold, x, self.value)
 
+    def scale(self, x, y):
+        return np.maximum(np.abs(y), abs(self.value))  # at the edge either may stand there
+
     def emit(self, graph, *inputs):
         threshold, value = graph.const(float(self.threshold)), graph.const(float(self.value))
         if self.keeps_nan:

@@ -9,15 +9,10 @@ import numpy as np
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Slacks
+from probe.ops.exact import of_constant
 from probe.ops.merge import narrowed, place
 
 __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow"]
-
-
-def _exact(value: np.ndarray, unit: float) -> np.ndarray:
-    """Where numbers can be held with this unit roundoff."""
-    with np.errstate(all="ignore"):
-        return np.mod(np.frexp(value)[0], unit) == 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +34,7 @@ class Constant(Op):
         (y,) = outputs
         if y.dtype.kind != "f" or not precision.unit:
             return (np.zeros(y.shape),)
-        rounded = precision.unit * np.abs(y)
-        return (np.where(np.isfinite(y) & ~_exact(y, precision.unit), rounded, 0.0),)
+        return (of_constant(y, precision),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +153,8 @@ class Mod(_Binary):
         (x, y), (left, right) = inputs, (0.0 if slack is None else slack for slack in slacks)
         with np.errstate(all="ignore"):
             turns = (left + np.abs(x / y) * right) / np.abs(y)
-        return (np.where(turns > 0.5, np.maximum(own, 2 * np.abs(y)), own),)  # any rest may be left
+            jumps = (own > 0.5 * np.abs(y)) | (turns > 0.5)
+        return (np.where(jumps, np.maximum(own, 2 * np.abs(y)), own),)  # any rest may be left
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,8 +30,8 @@ class _Signs(Mixing, Elementwise):
     def _fitted(self) -> bool:
         return isinstance(self.alpha, str)
 
-    def codes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The integers, and the scale they are multiplied by."""
+    def codes(self, x: np.ndarray, nudge: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """The integers, and the scale they are multiplied by; with a ``nudge`` of what a fitted scale is held against."""
         raise NotImplementedError
 
     def step(self, x):
@@ -49,9 +49,9 @@ class _Signs(Mixing, Elementwise):
         scale = mean(x * q) / (mean(q * q) + like(x, EPSILON))
         return _power(scale) if self.alpha == "auto_po2" else scale
 
-    def f(self, x):
+    def f(self, x, nudge=0.0):
         x = flush(x)
-        q, scale = self.codes(x)
+        q, scale = self.codes(x, nudge)
         return self._mix(self._stood_for(x), scale * q)
 
     def _stood_for(self, x: np.ndarray) -> np.ndarray:
@@ -67,8 +67,9 @@ class _Signs(Mixing, Elementwise):
         if self._fitted:
             share = (x.size / max(1, y.shape[-1]) + 64) * precision.unit
             with np.errstate(all="ignore"):
-                for sign in (-1, 1):
-                    wander = np.maximum(wander, np.abs(self.f(x * (1 + sign * share)) - y))
+                for turn in (-share, share):  # a scale may be rounded to another power of two, an element against it to another code
+                    for found in (self.f(x * (1 + turn)), self.f(x, turn)):
+                        wander = np.maximum(wander, np.abs(found - y))
             wander = wander + share * np.abs(y) + TINY  # ONNX Runtime keeps what TensorFlow flushes
         return (self._allowed(wander, self._stood_for(x), y, precision),)
 
@@ -109,7 +110,7 @@ class Binary(_Signs):
     def says(self, inputs):
         return f"{'0 or 1' if self.zero_one else 'the sign'}, times {_scale_words(self.alpha)}"
 
-    def codes(self, x):
+    def codes(self, x, nudge=0.0):
         sign = np.sign(x)
         sign = sign + (1 - np.abs(sign))
         q = (sign + 1) / 2 if self.zero_one else sign
@@ -144,7 +145,7 @@ class Ternary(_Signs):
         """Nothing is: there is no largest value."""
         return np.zeros(x.shape, bool)
 
-    def codes(self, x):
+    def codes(self, x, nudge=0.0):
         if not self._fitted:
             q = (np.abs(x) >= like(x, self.threshold)).astype(x.dtype) * np.sign(x)
             return q, self._fit(x, q)
@@ -153,7 +154,7 @@ class Ternary(_Signs):
         scale = _power(scale) if self.alpha == "auto_po2" else scale
         q = np.zeros_like(x)
         for _ in range(self.rounds):
-            v = scale * round_through(x / scale)
+            v = scale * round_through(x * like(x, 1 + nudge) / scale)
             q = (np.abs(v) >= scale / 2).astype(x.dtype) * np.sign(x)
             scale = self._fit(x, q)
         return q, scale

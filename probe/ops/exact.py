@@ -1,4 +1,4 @@
-"""Whether numbers on grids of powers of two are added and multiplied without any rounding: fixed point in floating point."""
+"""What floating point does not round: constants that it holds, and sums and products of numbers on grids of powers of two."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,16 @@ import numpy as np
 
 from probe.rounding import Precision
 
-__all__ = ["held", "without_rounding"]
+__all__ = ["held", "of_constant", "without_rounding"]
+
+
+def of_constant(value: np.ndarray, precision: Precision) -> np.ndarray:
+    """What constants may be off by that a party rounds to its own precision: nothing where that holds them."""
+    if not precision.unit:
+        return np.zeros(value.shape)
+    with np.errstate(all="ignore"):
+        exact = np.mod(np.frexp(value)[0], precision.unit) == 0
+        return np.where(np.isfinite(value) & ~exact, precision.unit * np.abs(value), 0.0)
 
 
 def held(value: np.ndarray, precision: Precision) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
+from probe.ops.exact import of_constant
 from probe.rounding import of_partial_sums, of_sums
 
 __all__ = ["Fill", "Lower", "MaskSteps", "MaskedMean"]
@@ -37,8 +38,9 @@ class Fill(Op):
         return (graph.op("Where", _emitted(graph, inputs[1]), inputs[0], graph.const(float(self.value))),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        y = outputs[0]
-        return (np.zeros(y.shape) if slacks[0] is None else np.where(_kept(inputs[1]), slacks[0], 0.0),)
+        other = of_constant(np.asarray(self.value, np.float64), precision)
+        own = np.where(_kept(inputs[1]), 0.0 if slacks[0] is None else slacks[0], other)
+        return (np.broadcast_to(own, outputs[0].shape),)
 
     def reach(self, mask, inputs):
         lead = mask.ndim - inputs[1].ndim

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Rearrangement
+from probe.ops.exact import of_constant
 
 __all__ = ["Outputs", "Pad", "Reshape", "Slice", "Transpose"]
 
@@ -93,11 +94,10 @@ class Pad(Rearrangement):
         return (x,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        if slacks[0] is None:
-            return (np.zeros(outputs[0].shape),)
         if self.mode == "constant":
-            return (np.pad(slacks[0], self.pads),)
-        return self.run(slacks[0])
+            own = of_constant(np.asarray(self.value, np.float64), precision)
+            return (np.pad(np.zeros(inputs[0].shape) if slacks[0] is None else slacks[0], self.pads, constant_values=float(own)),)
+        return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0])
 
     def follow(self, where, inputs):
         sizes = inputs[0].shape

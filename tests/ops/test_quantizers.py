@@ -82,6 +82,7 @@ def test_float32_is_qkeras_bit_for_bit_but_for_what_is_transcendental(x, quantiz
 
 @given(values(), st.one_of(SIGNS, POWERS, CURVES), st.sampled_from([0.0, 2.0**-22, 2.0**-12]))
 @example(np.array([-1e-45], np.float32), qkeras.binary(alpha="auto"), 0.0)
+@example(np.array([0.49999997, 1.4999999], np.float32), qkeras.stochastic_ternary(alpha="auto"), 0.0)
 @settings(max_examples=300, deadline=None)
 def test_numpy_onnx_and_qkeras_agree_within_the_allowance(x, quantizer, shift):
     steps = [Step(op) for op in chain(quantizer, x)]

@@ -121,7 +121,7 @@ CASES = {
     "averagepool": [lambda x: F.avg_pool2d(x, 2), lambda x: F.avg_pool2d(x, (3, 2), 1, (1, 0), False, False)],
     "globalaveragepool": [lambda x: F.adaptive_avg_pool2d(x, (2, 3))],
     "globalmaxpool": [lambda x: F.adaptive_max_pool2d(x, 1)],
-    "pad": [lambda x: F.pad(x, (1, 2)), lambda x: F.pad(x, (1, 1, 2, 0), mode="reflect"), lambda x: F.pad(x, (0, -1, 1, 0), value=3.0)],
+    "pad": [lambda x: F.pad(x, (1, 2)), lambda x: F.pad(x, (1, 1, 2, 0), mode="reflect"), lambda x: F.pad(x, (0, -1, 1, 0), value=0.1)],
     "resize": [
         *(lambda x: F.interpolate(x, scale_factor=2), lambda x: F.interpolate(x, size=(3, 9), mode="bilinear", align_corners=False)),
         *(lambda x: F.interpolate(x, (2, 3), mode="bicubic", antialias=True), lambda x: F.interpolate(x, (7, 5), mode="area")),
@@ -312,6 +312,50 @@ def test_numbers_of_every_magnitude(kind, function):
     x = x[1:-1] if function in OF_POSITIVE else torch.cat([x, -x])
     (report,) = probe.sweep(Net(function).eval(), x[x != 0].to(kind))
     assert report.verdict == "agree" and not report.missing, str(report)
+
+
+def _filled(x):
+    packed = nn.utils.rnn.pack_padded_sequence(x[:, 0].abs(), torch.tensor([4, 2]), batch_first=True)
+    return nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, padding_value=0.1)[0]
+
+
+ON_NUMBERS = [
+    *(
+        lambda x: x > 0.1,
+        lambda x: x >= 0.3,
+        lambda x: x < 0.7,
+        lambda x: x <= 0.1,
+        lambda x: x == 0.3,
+        lambda x: x != 0.1,
+        lambda x: 0.1 > x,
+    ),
+    *(lambda x: torch.where(x > 0.1, x, 0.3), lambda x: x.masked_fill(x >= 0.7, 0.1)),
+    *(
+        lambda x: torch.remainder(x, 0.1),
+        lambda x: torch.fmod(x, 0.1),
+        lambda x: x // 0.1,
+        lambda x: torch.div(x, 0.1, rounding_mode="trunc"),
+    ),
+    *(
+        nn.Threshold(0.1, 0.3),
+        nn.Threshold(0.3, 0.1),
+        nn.Hardshrink(0.3),
+        nn.Softshrink(0.1),
+        nn.Hardtanh(0.1, 0.3),
+        nn.ConstantPad2d(1, 0.1),
+    ),
+    _filled,
+]
+
+
+@pytest.mark.parametrize("function", ON_NUMBERS)
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_inputs_that_lie_on_numbers_that_floating_point_does_not_hold(kind, function):
+    x = torch.from_numpy(X).double()
+    x[0, ..., 0], x[1, ..., 0], x[0, ..., 1], x[1, ..., 1] = 0.1, float(np.float32(0.1)), 0.3, float(np.float32(0.7))
+    net = function if isinstance(function, nn.Module) else Net(function)
+    reports = list(probe.sweep(net.eval(), x.to(kind)))
+    assert reports and not [str(one) for one in reports if one.verdict != "agree"]
 
 
 class Scale(nn.Module):
