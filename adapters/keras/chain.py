@@ -54,6 +54,10 @@ class Chain:
         tensors = [one for one in (left, right) if isinstance(one, Ref)]
         floats = [self.dtype(one).kind == "f" for one in tensors]
         if not any(floats):
+            whole = [self.dtype(one) for one in tensors if self.dtype(one).kind in "iu"]
+            if whole and not early:  # an integer number takes their type, in which sums wrap around
+                both = (np.asarray(one).astype(np.result_type(*whole)) if type(one) is int else one for one in (left, right))
+                left, right = both
             return self.ref(left), self.ref(right)
         found = []
         for one in (left, right):

@@ -240,7 +240,9 @@ def _places(op: Any, call: Call, chain: Chain) -> Ref:
 @operation("Cumsum", "Cumprod")
 def _cumulated(op: Any, call: Call, chain: Chain) -> Ref:
     ref, axis = (chain.reshape(Ref(-1), (-1,)), 0) if op.axis is None else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
-    return chain.add((ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref)
+    found = chain.add((ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref)
+    kind = call.inputs[0].dtype
+    return chain.add(ops.Cast(to=kind.name), found) if kind.kind in "iu" and op.dtype is None else found
 
 
 _ALONG: dict[str, Callable[[int], ops.Op]] = {

@@ -60,6 +60,8 @@ def _up_sampling(layer: Any, call: Call) -> Description:
         factors = (1, 1, height, width) if first else (1, height, width, 1)
         sizes = tuple(n * factor for n, factor in zip(call.shape, factors, strict=True))
         return Description((Step(ops.ResizeNearest(scales=factors, sizes=sizes)),), axes, axes)
+    if call.inputs[0].dtype.kind != "f" and not call.legacy:
+        raise Undescribed("it was given integers, which it rounds")
     op = resized(call.backend, layer.interpolation, (batch, channels, *have), (have[0] * height, have[1] * width))
     return Description(surrounded(layer, call, 2, [Step(op)]), axes, axes)
 

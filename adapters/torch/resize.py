@@ -50,6 +50,8 @@ def _op(
 ) -> Op:
     scales = ratios if given is None else given
     coordinates = "align_corners" if corners else "half_pixel"
+    if x.dtype.kind != "f" and not mode.startswith("nearest"):
+        raise Undescribed("it was given integers, which it rounds")
     match mode:
         case "nearest":
             if given is not None:

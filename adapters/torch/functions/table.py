@@ -54,7 +54,7 @@ class Function(Recipe):
         return super().put(op, *(self.ref(value) for value in inputs))
 
     def ref(self, value: Value) -> Ref:
-        """The Ref of a value; numbers beside floats become floats."""
+        """The Ref of a value; numbers beside floats become floats, and beside integers integers of their type, which wrap around."""
         if isinstance(value, Ref):
             return value
         if isinstance(value, Weight):
@@ -62,8 +62,10 @@ class Function(Recipe):
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             raise Undescribed(f"an argument of type {type(value).__name__} has no description")
-        floating = not isinstance(value, np.ndarray) and array.dtype.kind in "iu" and self._floating
-        return super().put(ops.Constant(value=array.astype(np.float64) if floating else array))
+        if not isinstance(value, np.ndarray) and array.dtype.kind in "iu":
+            whole = [x.dtype for x in self.inputs if x.dtype.kind in "iu"]
+            array = array.astype(np.float64 if self._floating else np.result_type(*whole) if whole else array.dtype)
+        return super().put(ops.Constant(value=array))
 
     def fixed(self, value: Value) -> bool:
         """Whether a value does not follow from the model's input."""

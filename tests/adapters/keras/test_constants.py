@@ -75,3 +75,20 @@ def test_keras_3_compares_with_one_number_and_subtracts_another_in_float64():
     assert report.verdict == "unchecked" and "compares with the threshold as float32 holds it" in report.sentence
     on_it, below = (float(value) for value in layer(np.float64([np.float32(0.3), 0.2])))
     assert on_it != float(np.float32(0.3)) and abs(below + 0.1 * (0.3 - 0.2)) < 1e-15
+
+
+def test_a_number_beside_integers_takes_their_type():
+    """And sums wrap around in it, those of a running sum too; where an operation makes it a tensor first it is none of that type."""
+    k, x = keras_3.ops, keras_3.Input((40,), dtype="uint8")
+    made = [x + 1, x * 2, 3 - x, x // 3, k.maximum(x, 100), k.cumsum(x, -1), k.cumprod(x, -1), k.equal(x, -1), k.greater(x, 300), x / 255]
+    judged(keras_3.Model(x, made), np.random.default_rng(0).integers(0, 256, (3, 40), "uint8"))
+
+
+def test_integers_are_interpolated_and_rounded(keras):
+    x = np.arange(60, dtype="uint8").reshape(1, 4, 5, 3)
+    for interpolation in ("nearest", "bilinear", "bicubic"):
+        layer = keras.layers.UpSampling2D(2, interpolation=interpolation)
+        report = probe.check(layer, layer.name, given=x)
+        rounded = keras is keras_3 and interpolation != "nearest"
+        assert report.verdict == ("unchecked" if rounded else "agree"), str(report)
+        assert not rounded or np.asarray(layer(x)).dtype == np.uint8

@@ -358,6 +358,36 @@ def test_inputs_that_lie_on_numbers_that_floating_point_does_not_hold(kind, func
     assert reports and not [str(one) for one in reports if one.verdict != "agree"]
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(lambda x: x + 1, lambda x: 3 - x, lambda x: x * 3, lambda x: torch.add(x, x, alpha=2), lambda x: 1 / (x + 1), lambda x: x // 3),
+        *(
+            lambda x: x % 7,
+            lambda x: x > 300,
+            lambda x: x == -1,
+            lambda x: torch.where(x > 100, x, 0),
+            lambda x: x / 255,
+            lambda x: x - 127.5,
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int16"])
+def test_a_number_beside_integers_takes_their_type(kind, function):
+    """And wraps around in it, as sums with it do."""
+    x = np.random.default_rng(0).integers(np.iinfo(kind).min, np.iinfo(kind).max, (3, 40), kind)
+    reports = list(probe.sweep(Net(function).eval(), x))
+    assert reports and not [str(one) for one in reports if one.verdict != "agree"]
+
+
+def test_integers_are_interpolated_by_kernels_of_their_own():
+    x = np.arange(60, dtype=np.uint8).reshape(1, 3, 4, 5)
+    for mode in ("bilinear", "bicubic"):
+        (report,) = probe.sweep(Net(lambda x, mode=mode: F.interpolate(x, (3, 4), mode=mode)).eval(), x)
+        assert report.verdict == "unchecked" and "it was given integers, which it rounds" in report.sentence
+    assert all(one.ok for one in probe.sweep(Net(lambda x: F.interpolate(x, (3, 4))).eval(), x))
+
+
 class Scale(nn.Module):
     def __init__(self):
         super().__init__()
