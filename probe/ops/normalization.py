@@ -241,8 +241,9 @@ def _mean_square(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64, copy=False)
     out = x - x.mean(axis=axes, keepdims=True)
-    out /= np.sqrt(_mean_square(out, axes) + epsilon)
+    out *= 1 / np.sqrt(_mean_square(out, axes) + epsilon)
     out *= scale
     out += bias
     return out
@@ -280,6 +281,12 @@ class LayerNormalization(Op):
     axes: tuple[int, ...]
     shortcuts: bool = False
     shortcut = _SHORTCUT
+
+    def widens(self):
+        return True
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self.run(*inputs)
 
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
@@ -337,6 +344,12 @@ class GroupNormalization(Op):
     shortcuts: bool = False
     shortcut = _SHORTCUT
 
+    def widens(self):
+        return True
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self.run(*inputs)
+
     def _split(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, *x.shape[2:])
 
@@ -357,7 +370,8 @@ class GroupNormalization(Op):
         (x,) = inputs
         groups, parameters = self._split(x), self._parameters(x)
         axes = tuple(range(2, groups.ndim))
-        return (apart(lambda part: _normalised(part, axes, self.epsilon, *parameters), groups, range(1, groups.ndim)).reshape(x.shape),)
+        found = apart(lambda part: _normalised(part, axes, self.epsilon, *parameters), groups, range(1, groups.ndim), _CACHED)
+        return (found.reshape(x.shape),)
 
     def emit(self, graph, *inputs):
         batch, channels, *spatial = shape = graph.shape(inputs[0])
