@@ -52,7 +52,7 @@ def nets():
         *(n.Conv2d(3, 16, 3, padding=1), n.BatchNorm2d(16), n.ReLU(), n.MaxPool2d(2), n.Conv2d(16, 32, 3), n.GELU()),
         *(n.AdaptiveAvgPool2d(2), n.Flatten(), n.Linear(128, 40), n.LayerNorm(40), n.Linear(40, 10), n.Softmax(1)),
     )
-    return {"small": (small, 20), "resnet18": (torchvision.models.resnet18(weights=None), 64)}
+    return {"small": (small, 20), "resnet18": (torchvision.models.resnet18(weights=None), 40)}
 
 
 @pytest.mark.filterwarnings("ignore")  # The exporter's own deprecations.

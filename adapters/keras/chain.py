@@ -50,7 +50,10 @@ class Chain:
         return found
 
     def pair(self, left: Any, right: Any, early: bool = False) -> tuple[Ref, Ref]:
-        """Two operands of one type: beside a float an integer becomes one, and so does an integer number (``Call.early``)."""
+        """Two operands of one type: beside a float an integer becomes one, and so does an integer number.
+
+        ``early`` where a number is made a tensor before the other operand is looked at (``Call.early``).
+        """
         tensors = [one for one in (left, right) if isinstance(one, Ref)]
         floats = [self.dtype(one).kind == "f" for one in tensors]
         if not any(floats):
