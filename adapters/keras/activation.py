@@ -120,10 +120,10 @@ def _relu(layer: Any, call: Call) -> Description:
 def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> ops.Op:
     if call.backend == "tensorflow" and not call.legacy and call.dtype == "float64":
         # `ops.cast` of a number goes through float32 there (keras/src/activations/activations.py, ReLU).
-        high = high if high is None else float(np.float32(high))
-        if slope and float(np.float32(threshold)) != threshold:
+        single = float(np.float32(threshold))
+        if slope and single != threshold:
             raise Undescribed("in float64 Keras compares with the threshold as float32 holds it, and subtracts it as it is")
-        threshold = float(np.float32(threshold))
+        high, threshold = None if high is None else float(np.float32(high)), single
     if threshold:
         if call.legacy and not np.isfinite(call.inputs[0]).all():
             raise Undescribed("Keras 2 multiplies by a mask here, which makes NaN of an infinite input")

@@ -58,10 +58,9 @@ class Chain:
         floats = [self.dtype(one).kind == "f" for one in tensors]
         if not any(floats):
             whole = [self.dtype(one) for one in tensors if self.dtype(one).kind in "iu"]
-            if whole and not early:  # an integer number takes their type, in which sums wrap around
-                both = (np.asarray(one).astype(np.result_type(*whole)) if type(one) is int else one for one in (left, right))
-                left, right = both
-            return self.ref(left), self.ref(right)
+            kind = np.result_type(*whole) if whole and not early else None  # what an integer number becomes, and sums wrap around in
+            first, second = (self.ref(np.asarray(one).astype(kind) if kind and type(one) is int else one) for one in (left, right))
+            return first, second
         found = []
         for one in (left, right):
             if not isinstance(one, Ref) and not hasattr(type(one), "assign"):

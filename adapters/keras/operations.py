@@ -94,7 +94,7 @@ BINARY: dict[str, Callable[[], ops.Op]] = {
     "TrueDivide": ops.Div,
 }
 
-EARLY = frozenset(("Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "Mod", "NotEqual"))
+_EARLY = frozenset(("Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "Mod", "NotEqual"))
 """Those of two operands that make a number a tensor before they look at the other one (keras/src/backend/*/numpy.py)."""
 
 _LOGICAL: dict[str, Callable[[], ops.Op]] = {"LogicalAnd": ops.And, "LogicalOr": ops.Or, "LogicalXor": ops.Xor}
@@ -173,7 +173,7 @@ def _round(op: Any, call: Call, chain: Chain) -> Ref:
 @operation(*BINARY)
 def _binary(op: Any, call: Call, chain: Chain) -> Ref:
     kind = type(op).__name__
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"], early=kind in EARLY)
+    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"], early=kind in _EARLY)
     return chain.add(BINARY[kind](), left, right)
 
 

@@ -3,8 +3,6 @@
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Step
@@ -37,7 +35,7 @@ def _stochastic_depth(layer: Any, call: Call) -> Description:
 @describes("Masking")
 def _masking(layer: Any, call: Call) -> Description:
     """The mask itself goes on with the output, unseen; what it does is in the layers that look at it."""
-    return Description((Step(ops.MaskSteps(value=float(call.early(np.asarray(layer.mask_value))))),))
+    return Description((Step(ops.MaskSteps(value=float(call.early(layer.mask_value)))),))
 
 
 @describes("LayerScale")

@@ -13,6 +13,7 @@ from probe.blocks import blocks
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Elementwise, Rearrangement, spread
+from probe.ops.special import erf, sigmoid, softplus
 
 __all__ = [
     "Abs",
@@ -45,50 +46,6 @@ __all__ = [
     "TanhShrink",
     "ThresholdedRelu",
 ]
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        out: np.ndarray = np.asarray(np.exp(-x))
-    out += 1.0
-    np.reciprocal(out, out=out)
-    gone = out == 0.0
-    if gone.any():
-        out[gone] = np.exp(x[gone])  # what is too small for a reciprocal
-    return out
-
-
-def _softplus(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
-
-
-# erf by its Taylor series at the nearest node of a table, from math.erf there: the derivatives of erf are Hermite
-# polynomials times the Gaussian (DLMF 7.10), and at a distance of 1/1024 five of them leave less than a unit of the last place.
-_LAST = 6 * 512
-_NODES = np.arange(-_LAST, _LAST + 1) / 512
-_GAUSS = 2 / math.sqrt(math.pi) * np.exp(-(_NODES**2))
-_SERIES = (
-    np.array([math.erf(node) for node in _NODES]),
-    _GAUSS,
-    _GAUSS * -_NODES,
-    _GAUSS * (2 * _NODES**2 - 1) / 3,
-    _GAUSS * (3 * _NODES - 2 * _NODES**3) / 6,
-    _GAUSS * (4 * _NODES**4 - 12 * _NODES**2 + 3) / 30,
-)
-
-
-def erf(x: np.ndarray) -> np.ndarray:
-    h: np.ndarray = np.asarray(np.clip(x, -6.0, 6.0))
-    node = np.rint(h * 512)
-    near = node.astype(np.intp)
-    near += _LAST
-    node /= 512
-    h -= node
-    found = _SERIES[-1].take(near, mode="clip")  # a NaN is no index
-    for coefficients in _SERIES[-2::-1]:
-        found *= h
-        found += coefficients.take(near, mode="clip")
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -420,7 +377,7 @@ class Softplus(Elementwise):
     roundings = 6
 
     def f(self, x):
-        soft = _softplus(self.beta * x) / self.beta
+        soft = softplus(self.beta * x) / self.beta
         return soft if self.threshold is None else np.where(self.beta * x > self.threshold, x, soft)
 
     def scale(self, x, y):
@@ -514,7 +471,7 @@ class Mish(_Gate):
     roundings = 8
 
     def f(self, x):
-        return x * np.tanh(_softplus(x))
+        return x * np.tanh(softplus(x))
 
     def emit(self, graph, *inputs):
         return (graph.op("Mul", inputs[0], graph.op("Tanh", graph.op("Softplus", inputs[0]))),)
@@ -527,7 +484,7 @@ class LogSigmoid(Elementwise):
     roundings = 6
 
     def f(self, x):
-        return -_softplus(-x)
+        return -softplus(-x)
 
     def scale(self, x, y):
         return np.maximum(np.abs(y), 1.0)

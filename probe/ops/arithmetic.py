@@ -154,7 +154,7 @@ class Mod(_Binary):
         with np.errstate(all="ignore"):
             turns = (left + np.abs(x / y) * right) / np.abs(y)
             jumps = (own > 0.5 * np.abs(y)) | (turns > 0.5)
-        return (np.where(jumps, np.maximum(own, 2 * np.abs(y)), own),)  # any rest may be left
+        return (np.where(jumps, np.maximum(own, (1 + 4 * precision.unit) * np.abs(y)), own),)  # any rest may be left
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,12 +78,12 @@ class Op:
     """Whether ``allowance`` takes each element's slack as it comes, in float32 too, and never squares it."""
 
     def widens(self) -> bool:
-        """Whether there is a ``wide``, and ``allowance`` takes floats of any width as well."""
+        """Whether ``wide`` and ``allowance`` take floats of any width."""
         return False
 
     def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """``run`` in float64 on floats of any width, which are widened a piece at a time."""
-        raise NotImplementedError
+        """``run`` in float64 on floats of any width, which are widened a piece at a time; ``run`` itself where that does so."""
+        return self.run(*inputs)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs in NumPy, in the dtype of the inputs."""

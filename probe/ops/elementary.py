@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.ops.activation import erf
 from probe.ops.base import Elementwise, spread
+from probe.ops.special import erf
 
 __all__ = [
     "Acos",

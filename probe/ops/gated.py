@@ -10,10 +10,21 @@ from probe.ops.activation import HardSigmoid, Relu, Sigmoid, Tanh
 from probe.ops.base import Op
 from probe.ops.recurrence import Recurrence
 
-__all__ = ["Gated"]
+__all__ = ["Gated", "sharing"]
 
 _KNOWN = {Sigmoid: "Sigmoid", Tanh: "Tanh", Relu: "Relu", HardSigmoid: "HardSigmoid"}
 """The activations of ONNX's recurrent operators that are used there."""
+
+
+def sharing(kernel: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """x (steps, batch, in) -> its product with the kernel, plus the bias: one product, where NumPy would take one for each step."""
+
+    def share(x: np.ndarray) -> np.ndarray:
+        out = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ kernel
+        out += bias
+        return out.reshape(*x.shape[:-1], len(bias))
+
+    return share
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,17 +46,6 @@ class Gated(Recurrence):
             np.concatenate([part[..., self.block(one)].astype(dtype) * (0.5 if one in halved else 1.0) for one in letters], axis=-1)
             for part in parts
         )
-
-    @staticmethod
-    def sharing(kernel: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        """x (steps, batch, in) -> its product with the kernel, plus the bias: one product, where NumPy would take one for each step."""
-
-        def share(x: np.ndarray) -> np.ndarray:
-            out = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ kernel
-            out += bias
-            return out.reshape(*x.shape[:-1], len(bias))
-
-        return share
 
     def fused(self) -> bool:
         """Whether one tanh serves all gates."""

@@ -45,9 +45,6 @@ class BatchNormalization(Op):
     def widens(self):
         return True
 
-    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self.run(*inputs)
-
     @cached_property
     def _constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(gain, mean, bias), with one number where that is the same for all places."""
@@ -285,9 +282,6 @@ class LayerNormalization(Op):
     def widens(self):
         return True
 
-    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self.run(*inputs)
-
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
@@ -346,9 +340,6 @@ class GroupNormalization(Op):
 
     def widens(self):
         return True
-
-    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self.run(*inputs)
 
     def _split(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, *x.shape[2:])

@@ -8,6 +8,7 @@ from probe.layer import Weight
 from probe.ops.account import Account, Stage
 from probe.ops.activation import Tanh
 from probe.ops.base import Op
+from probe.ops.gated import sharing
 from probe.ops.near import Near
 from probe.ops.recurrence import States
 from probe.ops.recurrent import LSTM
@@ -42,7 +43,7 @@ class PeepholeLSTM(LSTM):
             after = f * c + i * self.activation.run(g)[0]
             return gate.run(o + to_o * after)[0] * self.shown.run(after)[0], after
 
-        return self.sharing(kernel, bias), step
+        return sharing(kernel, bias), step
 
     def cell(self, a, x, before, rest, keep, carries):
         z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())

@@ -12,7 +12,7 @@ from probe.layer import Weight
 from probe.ops.account import Account, Stage
 from probe.ops.activation import Sigmoid
 from probe.ops.base import Op
-from probe.ops.gated import Gated
+from probe.ops.gated import Gated, sharing
 from probe.ops.linear import MatMul
 from probe.ops.near import Near
 from probe.ops.recurrence import Before, Recurrence, States
@@ -33,7 +33,7 @@ class RNN(Gated):
             z += share
             return self.activation.run(z)
 
-        return self.sharing(kernel, bias), step
+        return sharing(kernel, bias), step
 
     def cell(self, a, x, before, rest, keep, carries):
         parts = [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))]
@@ -100,7 +100,7 @@ class LSTM(Gated):
                 out = self.activation.run(after)[0] * z[:, 2 * n : 3 * n]
             return (out if projection is None else out @ projection), after
 
-        return self.sharing(kernel, bias), step
+        return sharing(kernel, bias), step
 
     def _activate(self, z: np.ndarray) -> None:
         """The four gates of one step, in the order i f o g, in place."""
@@ -220,7 +220,7 @@ class GRU(Gated):
             new = np.tanh(new, out=new) if fused else self.activation.run(new)[0]
             return (new + z * (h - new),)
 
-        return self.sharing(kernel, bias), step
+        return sharing(kernel, bias), step
 
     def cell(self, a, x, before, rest, keep, carries):
         first, second = self.biases()

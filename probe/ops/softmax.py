@@ -8,8 +8,8 @@ import numpy as np
 
 from probe.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box
-from probe.ops.activation import sigmoid
 from probe.ops.base import Op, spread
+from probe.ops.special import sigmoid
 
 __all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax"]
 

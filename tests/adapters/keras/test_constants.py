@@ -29,11 +29,10 @@ def judged(model, x):
 
 @pytest.fixture(params=PRECISIONS)
 def precision(request):
-    before, floats = keras_3.config.dtype_policy(), keras_3.config.floatx()
+    before = keras_3.config.dtype_policy()
     keras_3.config.set_dtype_policy(request.param)
     yield request.param
     keras_3.config.set_dtype_policy(before)
-    keras_3.config.set_floatx(floats)
 
 
 def test_operations(precision):

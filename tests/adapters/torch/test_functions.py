@@ -320,30 +320,25 @@ def _filled(x):
 
 
 ON_NUMBERS = [
-    *(
-        lambda x: x > 0.1,
-        lambda x: x >= 0.3,
-        lambda x: x < 0.7,
-        lambda x: x <= 0.1,
-        lambda x: x == 0.3,
-        lambda x: x != 0.1,
-        lambda x: 0.1 > x,
-    ),
-    *(lambda x: torch.where(x > 0.1, x, 0.3), lambda x: x.masked_fill(x >= 0.7, 0.1)),
-    *(
-        lambda x: torch.remainder(x, 0.1),
-        lambda x: torch.fmod(x, 0.1),
-        lambda x: x // 0.1,
-        lambda x: torch.div(x, 0.1, rounding_mode="trunc"),
-    ),
-    *(
-        nn.Threshold(0.1, 0.3),
-        nn.Threshold(0.3, 0.1),
-        nn.Hardshrink(0.3),
-        nn.Softshrink(0.1),
-        nn.Hardtanh(0.1, 0.3),
-        nn.ConstantPad2d(1, 0.1),
-    ),
+    lambda x: x > 0.1,
+    lambda x: x >= 0.3,
+    lambda x: x < 0.7,
+    lambda x: x <= 0.1,
+    lambda x: x == 0.3,
+    lambda x: x != 0.1,
+    lambda x: 0.1 > x,
+    lambda x: torch.where(x > 0.1, x, 0.3),
+    lambda x: x.masked_fill(x >= 0.7, 0.1),
+    lambda x: torch.remainder(x, 0.1),
+    lambda x: torch.fmod(x, 0.1),
+    lambda x: x // 0.1,
+    lambda x: torch.div(x, 0.1, rounding_mode="trunc"),
+    nn.Threshold(0.1, 0.3),
+    nn.Threshold(0.3, 0.1),
+    nn.Hardshrink(0.3),
+    nn.Softshrink(0.1),
+    nn.Hardtanh(0.1, 0.3),
+    nn.ConstantPad2d(1, 0.1),
     _filled,
 ]
 
@@ -358,20 +353,23 @@ def test_inputs_that_lie_on_numbers_that_floating_point_does_not_hold(kind, func
     assert reports and not [str(one) for one in reports if one.verdict != "agree"]
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        *(lambda x: x + 1, lambda x: 3 - x, lambda x: x * 3, lambda x: torch.add(x, x, alpha=2), lambda x: 1 / (x + 1), lambda x: x // 3),
-        *(
-            lambda x: x % 7,
-            lambda x: x > 300,
-            lambda x: x == -1,
-            lambda x: torch.where(x > 100, x, 0),
-            lambda x: x / 255,
-            lambda x: x - 127.5,
-        ),
-    ],
-)
+BESIDE_INTEGERS = [
+    lambda x: x + 1,
+    lambda x: 3 - x,
+    lambda x: x * 3,
+    lambda x: torch.add(x, x, alpha=2),
+    lambda x: 1 / (x + 1),
+    lambda x: x // 3,
+    lambda x: x % 7,
+    lambda x: x > 300,
+    lambda x: x == -1,
+    lambda x: torch.where(x > 100, x, 0),
+    lambda x: x / 255,
+    lambda x: x - 127.5,
+]
+
+
+@pytest.mark.parametrize("function", BESIDE_INTEGERS)
 @pytest.mark.parametrize("kind", ["uint8", "int8", "int16"])
 def test_a_number_beside_integers_takes_their_type(kind, function):
     """And wraps around in it, as sums with it do."""
