@@ -18,6 +18,7 @@ from probe.pairs import equal
 from probe.recompute import flushed, overflown, recompute, widened
 from probe.rounding import Precision, allowances, precision_of, settle, whole_at, worst_case
 from probe.stepwise import follow, remembers
+from probe.ties import among_equals
 from probe.verdict import NAMES, Arrays, Evidence, Pair, largest, reaches
 
 __all__ = ["Reference", "admit", "ask", "certainty", "recomputed"]
@@ -237,6 +238,8 @@ def _allowed(
                 error = np.asarray(np.subtract(theirs, value, dtype=np.float64))  # without axes it is no array
                 np.abs(error, out=error)
             allowed = settle(ours.steps, ours.inputs, ours.values, precision, error, allowed, output)
+            ties = among_equals(ours.steps, ours.inputs, ours.values, output, theirs)
+            allowed = allowed if ties is None else np.where(ties, np.maximum(allowed, error), allowed)
         looked.append(allowed)
     return tuple(looked)
 

@@ -115,31 +115,60 @@ def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Preci
 def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
     """The same from the true partial sums of ``terms`` (elements, channels, taps), the worse of two orders.
 
-    Adding 0 is exact, and adding the same term again errs the same way again: in a run of equal terms (a constant image) the
-    errors add up as they are. Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy
-    and Stability of Numerical Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
+    Kernels sum blocks of neighbouring terms from 0 and add those up: panels of a matrix product, channels in groups of 16. So the
+    partial sum at a term is the largest of those that end there, wherever they begin. Adding 0 is exact, and adding the same
+    term again errs the same way again: in a run of equal terms (a constant image) the errors add up as they are. So do those of
+    terms too small to move the sum, which are lost.
+    Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy and Stability of Numerical
+    Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
     """
     if precision.certain:
         count = terms[0].size
         return (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2)) + count * precision.tiny
     squares = np.square(terms).sum(axis=(1, 2))
-    orders = (terms.reshape(len(terms), -1), terms.swapaxes(1, 2).reshape(len(terms), -1))
-    walks = [_walk(order) for order in orders]
-    scale = np.sqrt(np.maximum(*walks) + (3 if precision.casts else 1) * squares)
-    return SIGMAS * precision.unit / np.sqrt(3) * scale + terms[0].size * precision.tiny
+    walks, losses = [np.zeros(len(terms))], [np.zeros(len(terms))]
+    for order in (terms, terms.swapaxes(1, 2)) if 1 not in terms.shape[1:] else (terms,):
+        line = _zeros_last(order.reshape(len(terms), -1))
+        sums = _largest_sums(line)
+        walks.append(_walk(line, sums))
+        if not precision.walks:
+            losses.append(_loss(line, sums, precision))
+    scale = np.sqrt(np.maximum.reduce(walks) + (3 if precision.casts else 1) * squares)
+    return SIGMAS * precision.unit / np.sqrt(3) * scale + np.maximum.reduce(losses) + terms[0].size * precision.tiny
 
 
-def _walk(terms: np.ndarray) -> np.ndarray:
+def _zeros_last(terms: np.ndarray) -> np.ndarray:
+    """Zeros between equal terms would part a run of them."""
+    zero = terms == 0
+    return np.take_along_axis(terms, np.argsort(zero, axis=1, kind="stable"), axis=1) if zero.any() else terms
+
+
+def _largest_sums(terms: np.ndarray) -> np.ndarray:
+    """The largest sum of consecutive terms that ends at each of a row, without its sign."""
+    sums = np.zeros((len(terms), terms.shape[1] + 1))
+    np.cumsum(terms, axis=1, out=sums[:, 1:])
+    above = sums - np.minimum.accumulate(sums, axis=1)
+    below = np.maximum.accumulate(sums, axis=1) - sums
+    return np.maximum(above, below, out=above)[:, 1:]
+
+
+def _walk(terms: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """The sum over each row of the squared partial sums, those in a run of equal terms added up before they are squared."""
-    sums = np.cumsum(terms, axis=1)
     again = terms[:, 1:] == terms[:, :-1]
     if not again.any():
         return np.square(sums).sum(axis=1)
     first = np.ones(terms.shape, bool)
     first[:, 1:] = ~again
     starts = np.flatnonzero(first)
-    runs = np.add.reduceat(np.where(terms == 0, 0.0, np.abs(sums)).ravel(), starts)
+    runs = np.add.reduceat(np.where(terms == 0, 0.0, sums).ravel(), starts)
     return np.bincount(starts // terms.shape[1], np.square(runs), len(terms))
+
+
+def _loss(terms: np.ndarray, sums: np.ndarray, precision: Precision) -> np.ndarray:
+    """What each row may lose one-sidedly: terms within a rounding of the partial sum. Kernels in 16 bits sum in float32."""
+    unit = min(precision.unit, 2.0**-24)
+    small = np.abs(terms) < 2 * unit * sums
+    return np.abs(np.where(small, np.clip(terms, -unit * sums, unit * sums), 0.0).sum(axis=1)) if small.any() else np.zeros(len(terms))
 
 
 Values = Sequence[tuple[np.ndarray, ...]]
@@ -221,7 +250,7 @@ def settle(
     seen, gain, budget = 0, np.inf, _LOOK_TERMS
     while seen < beyond.size and budget > 0:
         block = beyond[seen : seen + _LOOK_BLOCK]
-        found = _trace(steps, inputs, values, places(block, allowed.shape), output)
+        found = _trace(steps, inputs, values, places(block, allowed.shape), output, looks=True)
         if found is None:
             return allowed
         position, where, cost = found
@@ -327,15 +356,23 @@ def _pick(ref: Ref, inputs: Sequence, values: Sequence) -> np.ndarray:
 
 
 def _trace(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, where: tuple[np.ndarray, ...], output: int = 0
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    where: tuple[np.ndarray, ...],
+    output: int = 0,
+    looks: bool = False,
 ) -> tuple[int, tuple[np.ndarray, ...], int] | None:
-    """Follows elements of an output of the last step back to the sum they came from: (step, indices there, terms a sum), or None."""
+    """Follows elements of an output of the last step back to the sum they came from: (step, indices there, terms a sum), or None.
+
+    With ``looks`` back to whatever takes a second look.
+    """
     position = len(steps) - 1
     while position >= 0:
         step = steps[position]
         sources = step.sources(position)
         given = [_pick(ref, inputs, values) for ref in sources]
-        if step.op.products is not None and not output:
+        if (step.op.products is not None or (looks and step.op.looks)) and not output:
             return position, where, step.op.terms_of(given, values[position])
         source = step.op.source(output)
         back = None if source is None else step.op.origin(where, given)

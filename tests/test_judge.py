@@ -190,6 +190,35 @@ def test_strictly_sequential_sums_of_sorted_terms_are_rounding(order):
     assert report.ok, report.sentence
 
 
+def test_sums_of_blocks_are_rounding():
+    """A kernel sums blocks from 0, here of 64 after a first one of 32, and so has partial sums twice as large as those from the start."""
+    rng = np.random.default_rng(374)
+    slope = np.concatenate([np.full(size, sign) for size, sign in zip((32, 64, 64, 64, 64, 32), (1.0, -1.0) * 3, strict=True)])
+    x = (slope + 0.3 * rng.standard_normal((4000, 320))).astype(np.float32)
+    y, block = np.zeros(4000, np.float32), np.zeros(4000, np.float32)
+    for at, column in enumerate(x.T):
+        if at % 64 == 32:
+            y, block = y + block, np.zeros(4000, np.float32)
+        block += column
+    w = np.ones((320, 1), np.float32)
+    step = Step(ops.MatMul(weight=Weight("kernel", w, w), bias=None))
+    capture = Capture("sum", "Dense", 0, (x,), ((y + block)[:, None],), "float32", Description((step,)))
+    report = judge(capture)
+    assert report.ok, report.sentence
+
+
+def test_a_sum_that_is_too_large_for_its_terms_to_move_is_rounding():
+    """Added one after the other to 1e8 all of about 1 are lost: far more than errors that go up and down add up to."""
+    x = np.random.default_rng(0).uniform(0.5, 1.5, (1, 60_000)).astype(np.float32)
+    x[0, 0] = 1e8
+    y = np.cumsum(x, axis=1, dtype=np.float32)[:, -1:]
+    assert y[0, 0] == 1e8
+    w = np.ones((60_000, 1), np.float32)
+    description = Description((Step(ops.MatMul(weight=Weight("kernel", w, w), bias=None)),))
+    assert judge(Capture("sum", "Dense", 0, (x,), (y,), "float32", description)).ok
+    assert not judge(Capture("sum", "Dense", 0, (x,), (y - 1e5,), "float32", description)).ok
+
+
 def rounded(w, name):
     """Weights as a narrower format would hold them."""
     tensor = torch.from_numpy(w)

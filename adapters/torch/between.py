@@ -52,7 +52,8 @@ def _known(function: Callable[..., Any]) -> tuple[str, str]:
     shown = resolve_name(function) or name
     if shown.startswith("quantized."):
         return shown, shown  # torch.ops.quantized
-    return name, shown.removesuffix(".__get__").removeprefix("torch.").removeprefix("nn.")
+    shown = shown.removesuffix(".__get__").removeprefix("torch.").removeprefix("nn.")
+    return (shown if shown in functions() else name), shown
 
 
 @dataclass

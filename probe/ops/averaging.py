@@ -31,18 +31,18 @@ def _at(index: np.ndarray) -> _Range:
 
 
 def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | int | None = None) -> np.ndarray:
-    """The terms of means as (elements, 1, cells), from a range of cells along each axis; divided by how many they are by default."""
+    """The terms of means as (elements, lines, cells), from a range of cells along each axis, zeros where that is shorter than others;
+    divided by how many they are by default."""
     inside, places = np.ones((), bool), []
     for axis, (first, stop) in enumerate(ranges):
         here = first[:, None] + np.arange((stop - first).max(initial=0))
         form = (len(first), *(here.shape[1] if one == axis else 1 for one in range(x.ndim)))
         inside = inside & (here < stop[:, None]).reshape(form)
         places.append(here.clip(max=x.shape[axis] - 1).reshape(form))
-    form = (len(inside), math.prod(inside.shape[1:]))
-    inside, terms = inside.reshape(form), np.where(inside, x[tuple(places)], 0.0).reshape(form)
-    # Zeros go last: between equal terms they would part a run of them.
-    terms = np.take_along_axis(terms, np.argsort(~inside, axis=1, kind="stable"), axis=1)
-    return (terms / np.reshape(inside.sum(axis=1) if divisors is None else divisors, (-1, 1)))[:, None]
+    terms = np.where(inside, x[tuple(places)], 0.0)
+    form = (len(terms), math.prod(terms.shape[1:-1]), terms.shape[-1])
+    counts = inside.reshape(form).sum(axis=(1, 2)) if divisors is None else divisors
+    return terms.reshape(form) / np.reshape(counts, (-1, 1, 1))
 
 
 def _look(own: np.ndarray, products: Callable, inputs: Sequence[np.ndarray], where: Indices | None, precision: Precision) -> None:
@@ -124,7 +124,7 @@ class AveragePool(Pool):
         return math.prod(self.kernel)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, 1, cells), with zeros for cells outside the input."""
+        """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells outside the input."""
         sizes = inputs[0].shape[2:]
         ranges = [_at(index) for index in where[:2]]
         for index, size, k, s, (before, _) in zip(where[2:], sizes, self.kernel, self.strides, self.pads, strict=True):
@@ -165,7 +165,7 @@ class GlobalAveragePool(Op):
         return math.prod(inputs[0].shape[axis] for axis in self.axes)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, 1, cells)."""
+        """The terms of the outputs at ``where``: (elements, lines, cells)."""
         given, whole = iter(where), {axis % inputs[0].ndim for axis in self.axes}
         ranges = []
         for axis, size in enumerate(inputs[0].shape):
@@ -199,7 +199,7 @@ class AdaptiveAveragePool(AdaptivePool):
         return math.prod(max((stop - start for start, stop in axis), default=0) for axis in self._cells(sizes))
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, 1, cells)."""
+        """The terms of the outputs at ``where``: (elements, lines, cells)."""
         lead = inputs[0].ndim - len(self.output_size)
         cells = [np.array(axis) for axis in self._cells(inputs[0].shape[lead:])]
         tiles = [(axis[index, 0], axis[index, 1]) for axis, index in zip(cells, where[lead:], strict=True)]

@@ -62,11 +62,15 @@ class ArgMin(ArgMax):
 
 @dataclass(frozen=True, eq=False)
 class TopK(Op):
-    """The ``k`` largest (or smallest) elements along ``axis`` in order, and their places; of equal ones the first come first."""
+    """The ``k`` largest (or smallest) elements along ``axis`` in order, and their places; of equal ones the first come first.
+
+    Frameworks that are not ``stable`` do not say which of equal ones come first, and may give the place of any of them.
+    """
 
     k: int
     axis: int
     largest: bool = True
+    stable: bool = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
@@ -100,6 +104,15 @@ class TopK(Op):
         unsure = self.k < inputs[0].shape[self.axis]  # what was left out may come in last
         last = np.take(np.indices(values.shape, sparse=True)[self.axis % values.ndim], [0], axis=0) == self.k - 1
         return np.array(moved), np.where(near | (unsure & last), float(inputs[0].shape[self.axis]), 0.0)
+
+    def as_right(self, x: np.ndarray, places: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        """Where the places that a party gives hold the same numbers as ``places``, each place given once."""
+        size = x.shape[self.axis]
+        inside = (theirs >= 0) & (theirs < size) & (theirs == np.floor(theirs))
+        theirs = np.where(inside, theirs, 0).astype(np.intp)
+        found, wanted = (np.take_along_axis(x, at, self.axis) for at in (theirs, places))
+        once = (np.diff(np.sort(theirs, axis=self.axis), axis=self.axis) != 0).all(axis=self.axis, keepdims=True)
+        return once & inside & ((found == wanted) | ((found != found) & (wanted != wanted)))
 
 
 @dataclass(frozen=True, eq=False)

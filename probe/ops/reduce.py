@@ -10,6 +10,7 @@ import numpy as np
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.exact import without_rounding
+from probe.ops.softmax import lost
 from probe.rounding import of_partial_sums, of_sums
 
 __all__ = [
@@ -294,6 +295,7 @@ class ReduceLogSumExp(_Reduction):
         apart = np.where(np.isneginf(x), 0.0, np.abs(x - top))  # what is masked adds nothing
         spent = (soft * (apart + 6)).sum(**each) + 2 * math.sqrt(self.count(x)) + np.abs(self.like(top, x)) + 4 * np.abs(y)
         own = precision.unit * np.where(np.isfinite(spent), spent, 0.0) + precision.tiny
+        own = own + np.broadcast_to(lost(soft, over, precision), self.kept(y, x).shape).reshape(np.shape(y))
         return (own if slack is None else own + (soft * slack).sum(**each),)
 
 

@@ -10,8 +10,9 @@ from probe.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op, spread
 from probe.ops.special import sigmoid
+from probe.rounding import Precision
 
-__all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax"]
+__all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax", "lost"]
 
 
 def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
@@ -31,6 +32,14 @@ def _distances(x: np.ndarray, axis: int) -> np.ndarray:
     return np.where(np.isfinite(distance), distance, 0.0)
 
 
+def lost(soft: np.ndarray, axis: int | tuple[int, ...], precision: Precision) -> np.ndarray:
+    """What a sum of exponentials, their shares of it in ``soft``, may lose one-sidedly, relative to the sum: its terms that are too
+    small to move a sum that has most of the rest. Kernels in 16 bits sum in float32."""
+    unit = min(precision.unit, 2.0**-24)
+    small = soft < 2 * unit
+    return np.where(small, np.minimum(soft, unit), 0.0).sum(axis=axis, keepdims=True) if small.any() else np.zeros(())
+
+
 def _members(x: np.ndarray, at: tuple[int, ...], axis: int) -> np.ndarray:
     """The elements along ``axis`` that stand in line with one."""
     return box([range(size) if k == axis % x.ndim else i for k, (i, size) in enumerate(zip(at, x.shape, strict=True))])
@@ -41,7 +50,7 @@ class Softmax(Op):
     """exp(x) / sum exp(x) along ``axis``.
 
     Each exponential is off by u times the distance of its argument from the largest, the positive sum by the walk of
-    its partial sums.
+    its partial sums and by what it loses of terms that are too small to move it.
     """
 
     axis: int
@@ -72,7 +81,7 @@ class Softmax(Op):
         distance = _distances(self.sign * x, self.axis)
         each = precision.unit * (distance + 6)
         shared = (y * each).sum(axis=self.axis, keepdims=True) + 2 * precision.unit * math.sqrt(x.shape[self.axis])
-        own = y * (each + shared) + precision.tiny
+        own = y * (each + (shared + lost(y, self.axis, precision))) + precision.tiny
         if slacks[0] is None:
             return (own,)
         arrived = slacks[0] + (y * slacks[0]).sum(axis=self.axis, keepdims=True)
@@ -124,6 +133,7 @@ class LogSoftmax(Op):
         shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(x.shape[self.axis])
         # Kernels that add the largest back first compute x - (max + log sum): one more rounding of max.
         own = precision.unit * (2 * distance + 2 * np.abs(y) + np.abs(x) + np.abs(x - distance) + shared) + precision.tiny
+        own += lost(soft, self.axis, precision)
         own = np.where(np.isfinite(own), own, 0.0)
         if slacks[0] is None:
             return (own,)

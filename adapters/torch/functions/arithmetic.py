@@ -201,7 +201,16 @@ def clamp_max(recipe: Function, input: Value, max: Value) -> Ref:
 
 @function("where", onnx="where")
 def where(recipe: Function, condition: Value, input: Value, other: Value) -> Ref:
+    if recipe.kinds == ("bool",):  # ONNX Runtime chooses between numbers alone
+        other = recipe.put(ops.And(), recipe.put(ops.Not(), condition), other)
+        return recipe.put(ops.Or(), recipe.put(ops.And(), condition, input), other)
     return recipe.put(ops.Where(fixed=recipe.fixed(condition)), condition, input, other)
+
+
+@function("Tensor.where", onnx="where")
+def where_of_tensor(recipe: Function, input: Value, condition: Value, other: Value) -> Ref:
+    """The method: the tensor comes first, and its condition second."""
+    return where(recipe, condition, input, other)
 
 
 @function("masked_fill", "masked_fill_", onnx="where")

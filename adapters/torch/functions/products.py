@@ -1,6 +1,7 @@
 """Matrix products, convolutions and attention as functions."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from probe import ops
@@ -9,6 +10,7 @@ from probe.layer import Ref
 
 from ..attention import dot_product_attention
 from ..description import ntuple
+from .shape import narrow
 from .table import Function, Value, function
 
 __all__ = ["attention", "convolution", "linear", "matmul"]
@@ -31,6 +33,37 @@ def addmm(recipe: Function, input: Value, mat1: Value, mat2: Value, *, beta: flo
         raise Undescribed("a sum over the batch has no description")
     product = product if alpha == 1 else recipe.put(ops.Mul(), product, alpha)
     return recipe.put(ops.Add(), product, input if beta == 1 else recipe.put(ops.Mul(), input, beta))
+
+
+@function("grouped_mm", "_grouped_mm", onnx="matmul")
+def grouped_mm(recipe: Function, input: Value, mat2: Value, *, offs: Any = None, bias: Any = None, out_dtype: Any = None) -> Ref:
+    """A product for each group: a matrix along the first axis of an argument of three axes, and what lies between two of ``offs``
+    along an axis of one of two: rows of ``input``, columns of ``mat2``, or the terms where both have two."""
+    if bias is not None or out_dtype is not None:
+        raise Undescribed("a bias or an out_dtype has no description")
+    if offs is None:
+        return matmul(recipe, input, mat2)
+    rows, columns = recipe.rank(input) == 2, recipe.rank(mat2) == 2
+    size = recipe.shape(mat2)[0 if rows else -1] if columns else recipe.shape(input)[0]
+    ends = recipe.array(offs).tolist()
+    if ends[-1] != size:
+        raise Undescribed(f"offs ends at {ends[-1]} of {size}: what lies beyond is not set")
+    products = []
+    for group, (start, end) in enumerate(pairwise((0, *ends))):
+        if start == end and rows != columns:
+            continue
+        left = narrow(recipe, input, int(columns), start, end - start) if rows else _matrix(recipe, input, group)
+        right = narrow(recipe, mat2, int(not rows), start, end - start) if columns else _matrix(recipe, mat2, group)
+        products.append(recipe.put(ops.Product(), left, right))
+    if not (rows and columns):
+        return recipe.put(ops.Concat(axis=int(columns)), *products)
+    matrix = (1, *recipe.outputs[0].shape[1:])
+    return recipe.put(ops.Concat(axis=0), *(recipe.put(ops.Reshape(shape=matrix), one) for one in products))
+
+
+def _matrix(recipe: Function, input: Value, index: int) -> Ref:
+    """One matrix of several."""
+    return recipe.put(ops.Reshape(shape=recipe.shape(input)[1:]), narrow(recipe, input, 0, index, 1))
 
 
 @function("outer", "ger", onnx="einsum")

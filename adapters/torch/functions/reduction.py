@@ -152,16 +152,20 @@ def normalize(recipe: Function, input: Value, p: float = 2.0, dim: int = 1, eps:
 def topk(recipe: Function, input: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     if not sorted:
         raise Undescribed("sorted=False: the order is not said")
-    found = recipe.put(ops.TopK(k=k, axis=dim % max(1, recipe.rank(input)), largest=largest), input)
+    return _in_order(recipe, input, k, dim, largest, stable=False)
+
+
+def _in_order(recipe: Function, input: Value, k: int, dim: int, largest: bool, stable: bool) -> tuple[Ref, Ref]:
+    found = recipe.put(ops.TopK(k=k, axis=dim % max(1, recipe.rank(input)), largest=largest, stable=stable), input)
     return found, Ref(found.step, 1)
 
 
 @function("sort", onnx="topk")
 def sort(recipe: Function, input: Value, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
-    axis = dim % max(1, recipe.rank(input))
-    return topk(recipe, input, recipe.shape(input)[axis], axis, descending)
+    shape = recipe.shape(input)
+    return _in_order(recipe, input, shape[dim] if shape else 1, dim, descending, bool(stable))
 
 
 @function("argsort", onnx="topk")
 def argsort(recipe: Function, input: Value, dim: int = -1, descending: bool = False, stable: bool = False) -> Ref:
-    return sort(recipe, input, dim, descending)[1]
+    return sort(recipe, input, dim, descending, stable=stable)[1]

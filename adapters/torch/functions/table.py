@@ -111,6 +111,14 @@ class Function(Recipe):
 
 Describer = Callable[..., Any]
 
+_ALIASES = {
+    **{"axis": "dim", "keepdims": "keepdim", "a": "input", "x": "input", "x1": "input", "x2": "other", "axis0": "dim0", "axis1": "dim1"},
+    **{"mat2": "other", "tensor": "other", "exponent": "other", "indices": "index"},
+    **{"batch1": "mat1", "batch2": "mat2", "mat": "mat1", "vec": "mat2", "mat_a": "input", "mat_b": "mat2"},
+}
+"""What arguments may be called besides the name in a describer: NumPy's names, which PyTorch takes everywhere
+(torch/csrc/utils/python_arg_parser.cpp), and those of functions that share a describer."""
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -148,8 +156,10 @@ def describe_function(name: str, shown: str, recipe: Function, args: Sequence[An
     entry = _TABLE.get(name)
     if entry is None:
         raise Undescribed(f"{shown} has no description; one would go in adapters/torch/functions")
+    known = entry.signature.parameters
+    named_so = {key if key in known else _ALIASES.get(key, key): value for key, value in kwargs.items() if key != "out"}
     try:
-        bound = entry.signature.bind(recipe, *args, **{key: value for key, value in kwargs.items() if key != "out"})
+        bound = entry.signature.bind(recipe, *args, **named_so)
     except TypeError as error:
         raise Undescribed(f"{shown} was called in a way that has no description ({error})") from None
     found = entry.describe(*bound.args, **bound.kwargs)

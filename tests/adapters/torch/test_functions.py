@@ -54,7 +54,7 @@ CASES = {
     "reducemax": [lambda x: x.max(), lambda x: x.max(1)[0], lambda x: torch.max(x, dim=2, keepdim=True)[1], lambda x: x.amax((1, 2))],
     "reducemin": [lambda x: x.min(1).values, lambda x: x.amin()],
     "reducesum": [lambda x: x.sum(), lambda x: x.sum(1), lambda x: torch.sum(x, (0, 2), keepdim=True)],
-    "reducemean": [lambda x: x.mean((2, 3)), lambda x: torch.mean(x, dim=-1, keepdim=True)],
+    "reducemean": [lambda x: x.mean((2, 3)), lambda x: torch.mean(x, dim=-1, keepdim=True), lambda x: x.mean(axis=1, keepdims=True)],
     "reduceprod": [lambda x: x.prod(), lambda x: x.prod(1)],
     "reducevar": [lambda x: x.var(1), lambda x: torch.var(x, (1, 2), unbiased=False), lambda x: torch.var_mean(x, 3)[1]],
     "reducestd": [lambda x: x.std(), lambda x: x.std(1, keepdim=True)],
@@ -69,7 +69,10 @@ CASES = {
     "reduceany": [lambda x: (x > 1).any(2)],
     "argmax": [lambda x: x.argmax(1), lambda x: x.argmax()],
     "argmin": [lambda x: torch.argmin(x, 2, keepdim=True)],
-    "topk": [lambda x: x.topk(2, 1)[0], lambda x: x.sort(2, descending=True)[1], lambda x: torch.argsort(x, 3)],
+    "topk": [
+        *(lambda x: x.topk(2, 1)[0], lambda x: x.sort(2, descending=True)[1], lambda x: torch.argsort(x, 3)),
+        lambda x: x.round().flatten().sort(stable=True)[1],
+    ],
     "cumsum": [lambda x: x.cumsum(3)],
     "cumprod": [lambda x: x.cumprod(1)],
     "clip": [
@@ -81,7 +84,7 @@ CASES = {
     ],
     "greater": [lambda x: x > Y, lambda x: x.gt(0)],
     "where": [
-        lambda x: torch.where(x > 0, x, 0.1 * x),
+        *(lambda x: torch.where(x > 0, x, 0.1 * x), lambda x: x.where(MASK, -0.5 * x), lambda x: x.gt(0).where(MASK, x < 1)),
         lambda x: x.masked_fill(MASK, -1e9),
         lambda x: x.masked_fill(MASK, float("-inf")),
     ],
@@ -206,13 +209,18 @@ CASES = {
         lambda x: x.scatter_add(2, AT.reshape(1, 1, 4, 1), Y),
     ],
     "scatternd": [lambda x: x.index_add(1, AT[:3], Y)],
-    "matmul": [lambda x: x @ ROWS, lambda x: torch.bmm(x[0], x[0].mT), lambda x: x.matmul(Y.mT), lambda x: x[0, 0, 0] @ x[0, 0, 1]],
+    "matmul": [
+        *(lambda x: x @ ROWS, lambda x: torch.bmm(x[0], mat2=x[0].mT), lambda x: x.matmul(Y.mT), lambda x: x[0, 0, 0] @ x[0, 0, 1]),
+    ],
     "einsum": [
         lambda x: torch.einsum("bchw,bcw->bch", x, x[:, :, 0]),
         lambda x: torch.einsum("bchw->bwc", x),
         lambda x: F.bilinear(x, Y, FORM),
     ],
-    "gemm": [lambda x: F.linear(x, ROWS.T), lambda x: torch.addmm(ROWS[0], x[0, 0], ROWS)],
+    "gemm": [
+        *(lambda x: F.linear(x, ROWS.T), lambda x: torch.addmm(ROWS[0], x[0, 0], ROWS)),
+        lambda x: torch.baddbmm(x[0, :, :, :4], batch1=x[0], batch2=x[1].mT, beta=0.5),
+    ],
     "conv": [
         lambda x: torch.conv_tbc(x[0], FORM[:3], FORM[0, 0], 1),
         lambda x: F.conv2d(x, KERNEL, padding=1),
@@ -238,7 +246,7 @@ class Net(nn.Module):
 
 LEFT_OUT = {
     *("fractional_max_pool2d", "fractional_max_pool3d", "gumbel_softmax"),  # they draw at random
-    *("grouped_mm", "scaled_grouped_mm", "scaled_mm"),  # for GPUs
+    *("scaled_grouped_mm", "scaled_mm"),  # for GPUs
 }
 
 
@@ -265,6 +273,53 @@ def test_described_function(function, name):
     story = probe.explain(model, reports[-1].layer, X, at=at)
     np.testing.assert_allclose(story.value, value[at], rtol=1e-6)
     assert str(story)
+
+
+def grouped(left, right, ends):
+    return F.grouped_mm(left.contiguous(), right.contiguous(), offs=torch.tensor(ends, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: grouped(x, x[:16].reshape(2, 8, 8), [7, 18]),
+        lambda x: grouped(x, x[:16].reshape(2, 8, 8), [0, 18]),
+        lambda x: grouped(x[2:].reshape(2, 8, 8), x[:16].T, [6, 16]),
+        lambda x: grouped(x[:8], x[8:16], [3, 8]),
+        lambda x: F.grouped_mm(x[:16].reshape(2, 8, 8), x[2:].reshape(2, 8, 8).mT),
+    ],
+)
+def test_grouped_products(function, kind):
+    reports = list(probe.sweep(Net(function), torch.from_numpy(X).reshape(18, 8).to(kind)))
+    assert reports[-1].layer == "/matmul"
+    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+
+
+def test_groups_that_end_before_the_rows_are_refused_by_name():
+    *_, last = probe.sweep(Net(lambda x: grouped(x, x[:16].reshape(2, 8, 8), [7, 17])), X.reshape(18, 8))
+    assert (last.verdict, "ends at 17 of 18" in last.sentence) == ("unchecked", True)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.uint8, torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(lambda x: x.sort()[1], lambda x: x.sort(descending=True)[1], lambda x: x.argsort(), lambda x: x.sort(stable=True)[1]),
+        *(lambda x: x.topk(90)[1], lambda x: x.topk(60, largest=False)[1], lambda x: x.reshape(36, 4).sort(0)[1]),
+        *(lambda x: x.reshape(12, 12).argsort(0, descending=True), lambda x: (x > 0).sort(descending=True)[1]),
+    ],
+)
+def test_places_of_equal_numbers(function, kind):
+    """PyTorch does not say which of equal numbers comes first, and sorts them by where they come to lie in vectors."""
+    x = torch.from_numpy(X).flatten().round().abs().to(kind)
+    *_, last = probe.sweep(Net(function), x)
+    assert last.ok, last.sentence
+    found = last.outputs["framework"]
+    values, places = found if isinstance(found, tuple) else (None, found)
+    ends = np.concatenate([places[-1:], places[1:-1], places[:1]])  # a smallest number for a largest
+    for wrong in (ends, np.concatenate([places[1:2], places[1:]])):  # and one of two that are equal twice
+        assert not probe.check(Net(function), last.layer, x, expected=wrong if values is None else (values, wrong)).ok
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
