@@ -116,9 +116,9 @@ def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
     """The same from the true partial sums of ``terms`` (elements, channels, taps), the worse of two orders.
 
     Kernels sum blocks of neighbouring terms from 0 and add those up: panels of a matrix product, channels in groups of 16. So the
-    partial sum at a term is the largest of those that end there, wherever they begin. Adding 0 is exact, and adding the same
-    term again errs the same way again: in a run of equal terms (a constant image) the errors add up as they are. So do those of
-    terms too small to move the sum, which are lost.
+    partial sum at a term is the largest of those that end there, wherever they begin: at the first term, which is the bias where
+    there is one, or after it. Adding 0 is exact, and adding the same term again errs the same way again: in a run of equal terms
+    (a constant image) the errors add up as they are. So do those of terms too small to move the sum, which are lost.
     Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy and Stability of Numerical
     Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
     """

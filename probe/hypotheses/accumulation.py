@@ -34,8 +34,8 @@ class Accumulated(Sum):
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         terms = self.inner.products(inputs, where)  # type: ignore[misc]
         rows = (terms.swapaxes(1, 2) if self.taps_first else terms).reshape(len(terms), -1)
-        if self.bias_first and getattr(self.inner, "bias", None) is not None:
-            rows = np.roll(rows, 1, axis=1)
+        if not self.bias_first and getattr(self.inner, "bias", None) is not None:
+            rows = np.roll(rows, -1, axis=1)
         return self._added(rows)[:, None, None]
 
     def _added(self, rows: np.ndarray) -> np.ndarray:

@@ -86,9 +86,13 @@ class AveragePool(Pool):
             divisor = np.full(divisor.shape, float(self.divisor_override))
         return pads, divisor
 
+    def _held(self, sizes: Sequence[int], pads: Pads) -> tuple[tuple[int, ...], Pads]:
+        return self._trimmed(sizes, pads, (1,) * len(sizes))
+
     def _totals(self, x: np.ndarray, pads: Pads) -> np.ndarray:
+        kernel, pads = self._held(x.shape[2:], pads)
         x = fitted(x, pads, 0.0)
-        for axis, (k, s) in enumerate(zip(self.kernel, self.strides, strict=True), start=2):
+        for axis, (k, s) in enumerate(zip(kernel, self.strides, strict=True), start=2):
             count = (x.shape[axis] - k) // s + 1
             lead = (slice(None),) * axis
             total = x[(*lead, slice(0, (count - 1) * s + 1, s))].copy()
@@ -103,11 +107,13 @@ class AveragePool(Pool):
         return (apart(lambda part: self._totals(part, pads) / divisor, x, range(2, x.ndim)),)
 
     def emit(self, graph, *inputs):
-        x, window = inputs[0], math.prod(self.kernel)
-        pads, divisor = self._layout(graph.shape(x)[2:])
+        x, sizes = inputs[0], graph.shape(inputs[0])[2:]
+        pads, divisor = self._layout(sizes)
+        kernel, pads = self._held(sizes, pads)
+        window = math.prod(kernel)
         flat = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
         x = graph.op("Pad", x, graph.const(flat)) if any(flat) else x
-        mean = graph.op("AveragePool", x, kernel_shape=self.kernel, strides=self.strides)
+        mean = graph.op("AveragePool", x, kernel_shape=kernel, strides=self.strides)
         return (mean,) if (divisor == window).all() else (graph.op("Mul", mean, graph.const(window / divisor)),)
 
     def reach(self, mask, inputs):
@@ -121,7 +127,7 @@ class AveragePool(Pool):
         return Account((Terms(cells),), (Stage(words, float(outputs[0][at])),))
 
     def terms_of(self, inputs, outputs):
-        return math.prod(self.kernel)
+        return math.prod(self._held(inputs[0].shape[2:], self.pads)[0])
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells outside the input."""

@@ -124,7 +124,7 @@ class Conv(Sum):
         return (own,)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, channels, taps), the bias last where there is one."""
+        """The terms of the outputs at ``where``: (elements, channels, taps), the bias first where there is one."""
         x, w = inputs[0], self._kernel(inputs)
         width, deep = w.shape[1], w.shape[0] // self.groups
         batch, channel, *position = where
@@ -135,9 +135,9 @@ class Conv(Sum):
             gathered = np.where(inside[:, None, :], gathered, 0.0)
         terms = gathered * w[channel].reshape(len(batch), width, -1).astype(np.float64)
         if self.bias is not None:
-            last = np.zeros((len(batch), width, 1))
-            last[:, -1, 0] = self.bias.value[channel]
-            terms = np.concatenate([terms, last], axis=2)
+            first = np.zeros((len(batch), width, 1))
+            first[:, 0, 0] = self.bias.value[channel]
+            terms = np.concatenate([first, terms], axis=2)
         return terms
 
     def reach(self, mask, inputs):

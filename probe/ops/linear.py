@@ -109,11 +109,11 @@ class MatMul(Sum):
         return np.sqrt(_squared_product(slack, self.weight.value), dtype=np.float64)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, in, 1), the bias last where there is one."""
+        """The terms of the outputs at ``where``: (elements, in, 1), the bias first where there is one."""
         *rows, columns = where
         terms = inputs[0][tuple(rows)] * self.weight.value[:, columns].T.astype(np.float64)
         if self.bias is not None:
-            terms = np.concatenate([terms, self.bias.value[columns].astype(np.float64)[:, None]], axis=1)
+            terms = np.concatenate([self.bias.value[columns].astype(np.float64)[:, None], terms], axis=1)
         return terms[:, :, None]
 
     def account(self, inputs, outputs, at):

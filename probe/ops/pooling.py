@@ -38,6 +38,15 @@ class Pool(Op):
             reached.append((before, (count - 1) * s + span - size - before))
         return tuple(reached)
 
+    def _trimmed(self, sizes: Sequence[int], pads: Pads, dilations: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
+        """The kernel without the taps that lie behind the input in every window, and the pads that fit it."""
+        kernel, fitting = [], []
+        for size, k, s, d, (before, after) in zip(sizes, self.kernel, self.strides, dilations, pads, strict=True):
+            last = (size + before + after - (k - 1) * d - 1) // s * s - before
+            kernel.append(min(k, -(-(size + before) // d)))
+            fitting.append((before, after if kernel[-1] == k else last + (kernel[-1] - 1) * d + 1 - size))
+        return tuple(kernel), tuple(fitting)
+
     def _cells(self, at: Sequence[int], shape: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
         """The elements of the input that the window of one output holds."""
         ranges: list[Any] = list(at[:2])
@@ -72,8 +81,9 @@ class MaxPool(Pool):
 
     def _pooled(self, x: np.ndarray) -> np.ndarray:
         lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-        x = fitted(x, self._reach(x.shape[2:], self.ceil_mode, self.dilations), lowest)
-        for axis, (k, s, d) in enumerate(zip(self.kernel, self.strides, self.dilations, strict=True), start=2):
+        kernel, pads = self._trimmed(x.shape[2:], self._reach(x.shape[2:], self.ceil_mode, self.dilations), self.dilations)
+        x = fitted(x, pads, lowest)
+        for axis, (k, s, d) in enumerate(zip(kernel, self.strides, self.dilations, strict=True), start=2):
             count = (x.shape[axis] - (k - 1) * d - 1) // s + 1
             lead = (slice(None),) * axis
             best = x[(*lead, slice(0, (count - 1) * s + 1, s))]
@@ -83,21 +93,21 @@ class MaxPool(Pool):
         return np.ascontiguousarray(x)
 
     def emit(self, graph, *inputs):
-        pads = self._reach(graph.shape(inputs[0])[2:], self.ceil_mode, self.dilations)
-        x = inputs[0]
+        sizes, x = graph.shape(inputs[0])[2:], inputs[0]
+        kernel, pads = self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
         if any(after < 0 for _, after in pads):
             axes = list(range(2, 2 + len(pads)))
-            stops = [size + min(0, after) for size, (_, after) in zip(graph.shape(x)[2:], pads, strict=True)]
+            stops = [size + min(0, after) for size, (_, after) in zip(sizes, pads, strict=True)]
             x = graph.op("Slice", x, graph.const([0] * len(axes)), graph.const(stops), graph.const(axes))
             pads = tuple((before, max(0, after)) for before, after in pads)
-        if all(max(pad) < k for pad, k in zip(pads, self.kernel, strict=True)):
-            settings = {"kernel_shape": self.kernel, "strides": self.strides, "dilations": self.dilations}
+        settings = {"kernel_shape": kernel, "strides": self.strides, "dilations": self.dilations}
+        if all(max(pad) < k for pad, k in zip(pads, kernel, strict=True)):
             out = graph.op("MaxPool", x, pads=flat(pads), **settings)
         else:
             amounts = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
             x = graph.op("Pad", x, graph.const(amounts), graph.const(-np.inf))
-            out = graph.op("MaxPool", x, kernel_shape=self.kernel, strides=self.strides, dilations=self.dilations)
-        blind = self._blind(graph.shape(inputs[0])[2:])
+            out = graph.op("MaxPool", x, **settings)
+        blind = self._blind(sizes)
         # ONNX Runtime starts its search at the lowest float and not at -inf, and gives that where a window sees padding alone.
         return (graph.op("Where", graph.const(blind), graph.const(-np.inf), out) if blind.any() else out,)
 

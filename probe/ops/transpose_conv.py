@@ -157,7 +157,7 @@ class ConvTranspose(Sum):
             yield np.clip(place, 0, n - 1), (shifted % s == 0) & (place >= 0) & (place < n)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, channels, taps), zeros for taps that reach nothing, the bias last."""
+        """The terms of the outputs at ``where``: (elements, channels, taps), the bias first, zeros for taps that reach nothing."""
         x, w = inputs[0], self._kernel(inputs)
         kernel, count = w.shape[2:], len(where[0])
         width, deep = w.shape[0] // self.groups, w.shape[1]
@@ -172,9 +172,9 @@ class ConvTranspose(Sum):
         factors = w[members, (where[1] % deep)[:, None]].astype(np.float64)
         terms = (gathered * factors).reshape(count, width, -1) * reached[:, None]
         if self.bias is not None:
-            last = np.zeros((count, width, 1))
-            last[:, -1, 0] = self.bias.value[where[1]]
-            terms = np.concatenate([terms, last], axis=2)
+            first = np.zeros((count, width, 1))
+            first[:, 0, 0] = self.bias.value[where[1]]
+            terms = np.concatenate([first, terms], axis=2)
         return terms
 
     def reach(self, mask, inputs):

@@ -10,7 +10,7 @@ import numpy as np
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Op
 from probe.ops.pooling import AdaptiveMaxPool, MaxPool, Pool, fitted
-from probe.ops.windows import windows
+from probe.ops.windows import Pads, windows
 from probe.rounding import of_sums
 
 __all__ = ["AdaptiveMaxPoolIndices", "FractionalMaxPool", "LpPool", "MaxPoolIndices", "MaxUnpool"]
@@ -44,12 +44,13 @@ class MaxPoolIndices(MaxPool):
 
     def _cells_of(self, x: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
         """(every window's cells on the last axis, their places in the plane)."""
-        pads, sizes = self._reach(x.shape[2:], self.ceil_mode, self.dilations), x.shape[2:]
+        sizes = x.shape[2:]
+        kernel, pads = self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
         place = np.arange(math.prod(sizes)).reshape(1, 1, *sizes)
         cells, places = (
-            windows(fitted(one, pads, value), self.kernel, self.strides, self.dilations) for one, value in ((x, lowest), (place, -1))
+            windows(fitted(one, pads, value), kernel, self.strides, self.dilations) for one, value in ((x, lowest), (place, -1))
         )
-        taps = math.prod(self.kernel)
+        taps = math.prod(kernel)
         return cells.reshape(*cells.shape[: x.ndim], taps), places.reshape(*places.shape[: x.ndim], taps)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -62,14 +63,14 @@ class MaxPoolIndices(MaxPool):
         return None
 
     def emit(self, graph, *inputs):
-        sizes, rank = graph.shape(inputs[0])[2:], len(self.kernel)
-        x, pads = inputs[0], self._reach(graph.shape(inputs[0])[2:], self.ceil_mode, self.dilations)
+        x, sizes, rank = inputs[0], graph.shape(inputs[0])[2:], len(self.kernel)
+        kernel, pads = self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
         # Padded and cut before, so that places count in a plane of known size; then brought back to the input's.
         amounts = [0, 0, *(before for before, _ in pads), 0, 0, *(after for _, after in pads)]
         wide = [size + before + after for size, (before, after) in zip(sizes, pads, strict=True)]
         if any(amounts):
             x = graph.op("Pad", x, graph.const(amounts), graph.const(-np.inf))
-        shape = {"kernel_shape": self.kernel, "strides": self.strides, "dilations": self.dilations}
+        shape = {"kernel_shape": kernel, "strides": self.strides, "dilations": self.dilations}
         best, at = graph.ops("MaxPool", x, outputs=2, **shape)
         at = graph.op("Mod", at, graph.const(math.prod(wide)))
         total = None
@@ -192,10 +193,14 @@ class LpPool(Pool):
     p: float
     ceil_mode: bool = False
 
+    def _held(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
+        ones = (1,) * len(self.kernel)
+        return self._trimmed(sizes, self._reach(sizes, self.ceil_mode, ones), ones)
+
     def _totals(self, x: np.ndarray) -> np.ndarray:
         """Sums over the windows, and those at the end scaled up."""
-        pads = self._reach(x.shape[2:], self.ceil_mode, (1,) * len(self.kernel))
-        view = windows(fitted(x, pads, 0.0), self.kernel, self.strides, (1,) * len(self.kernel))
+        kernel, pads = self._held(x.shape[2:])
+        view = windows(fitted(x, pads, 0.0), kernel, self.strides, (1,) * len(kernel))
         total = view.sum(axis=tuple(range(x.ndim, view.ndim)))
         for axis, (size, k, s, (before, _)) in enumerate(zip(x.shape[2:], self.kernel, self.strides, pads, strict=True), start=2):
             starts = np.arange(total.shape[axis]) * s - before
@@ -216,13 +221,14 @@ class LpPool(Pool):
 
     def emit(self, graph, *inputs):
         x = graph.op("Pow", inputs[0], graph.const(float(self.p)))
-        pads = self._reach(graph.shape(inputs[0])[2:], self.ceil_mode, (1,) * len(self.kernel))
+        sizes = graph.shape(inputs[0])[2:]
+        kernel, pads = self._held(sizes)
         amounts = [0, 0, *(before for before, _ in pads), 0, 0, *(after for _, after in pads)]
         x = graph.op("Pad", x, graph.const(amounts)) if any(amounts) else x
-        total = graph.op("AveragePool", x, kernel_shape=self.kernel, strides=self.strides)
-        factor = np.array(float(math.prod(self.kernel)))
-        for n, k, s, (before, after) in zip(graph.shape(inputs[0])[2:], self.kernel, self.strides, pads, strict=True):
-            count = (n + before + after - k) // s + 1
+        total = graph.op("AveragePool", x, kernel_shape=kernel, strides=self.strides)
+        factor = np.array(float(math.prod(kernel)))
+        for n, k, taps, s, (before, after) in zip(sizes, self.kernel, kernel, self.strides, pads, strict=True):
+            count = (n + before + after - taps) // s + 1
             factor = factor[..., None] * [k / (min(i * s - before + k, n) - (i * s - before)) for i in range(count)]
         return (graph.op("Pow", graph.op("Mul", total, graph.const(factor)), graph.const(1 / self.p)),)
 
@@ -231,7 +237,7 @@ class LpPool(Pool):
         with np.errstate(all="ignore"):
             powers = x**self.p
             total = self._totals(powers)
-            off = of_sums(math.prod(self.kernel), total, self._totals(np.square(powers)), precision)
+            off = of_sums(math.prod(self._held(x.shape[2:])[0]), total, self._totals(np.square(powers)), precision)
             off += (6 + 2 * abs(self.p)) * precision.unit * self._totals(np.abs(powers))
             if slacks[0] is not None:
                 off = off + self._totals(np.abs(self.p * np.abs(x) ** (self.p - 1)) * slacks[0])

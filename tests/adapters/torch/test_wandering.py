@@ -62,3 +62,13 @@ def test_a_sure_answer_among_many(model, low):
         assert report.ok, report.sentence
     y = np.asarray(report.outputs["framework"])
     assert not probe.check(model, report.layer, x, expected=y * np.float32(1.02)).ok
+
+
+def test_a_bias_that_outweighs_the_terms_it_is_added_to():
+    """Kernels that start from the bias round every partial sum to its last place."""
+    model = nn.Conv2d(64, 64, 7, padding=3, groups=64)
+    with torch.no_grad():
+        model.weight.copy_(torch.from_numpy(np.random.default_rng(0).normal(0, 0.01, model.weight.shape)))
+        model.bias.fill_(1.0625)
+    (report,) = probe.sweep(model, np.random.default_rng(1).normal(size=(8, 64, 64, 64)).astype(np.float32))
+    assert report.ok, report.sentence

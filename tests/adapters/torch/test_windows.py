@@ -53,6 +53,21 @@ def test_max_unpool(rank, data):
         assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *(torch.nn.AvgPool2d(2560, ceil_mode=True), torch.nn.MaxPool2d(2560, ceil_mode=True), torch.nn.LPPool2d(2, 2560, ceil_mode=True)),
+        torch.nn.MaxPool2d(2560, ceil_mode=True, return_indices=True),
+        *(torch.nn.AvgPool2d((2000, 2), padding=(1000, 1)), torch.nn.MaxPool2d(50, 3, padding=25)),
+    ],
+    ids=str,
+)
+def test_windows_that_reach_far_beyond_the_input(layer):
+    """transformers' EfficientNet pools what is left by windows of as many rows as it has channels: 50 MB a channel, if it were padded."""
+    report = probe.check(layer, "", draw(2, 40, 3, 4))
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @few
 @given(st.data())
