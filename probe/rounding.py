@@ -31,6 +31,7 @@ __all__ = [
     "Precision",
     "allowances",
     "carry",
+    "of_axes",
     "of_partial_sums",
     "of_sums",
     "precision_of",
@@ -45,6 +46,7 @@ SIGMAS = 6.0
 _LOOK_TERMS = 1 << 24
 _LOOK_BLOCK = 256
 _LOOK_BLOCK_TERMS = 1 << 20
+_LANES = 16
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Precision:
 
     walks: bool = False
     """Whether recurrences look at the true partial sums of every step."""
+    looks: bool = False
+    """Whether sums over whole axes look at the true partial sums of every line."""
     part: bool = False
     """Whether sums may be given less than their allowance, found from a part of their terms (``Sum.part``)."""
     sketches: bool = False
@@ -118,7 +122,7 @@ def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
     Kernels sum blocks of neighbouring terms from 0 and add those up: panels of a matrix product, channels in groups of 16. So the
     partial sum at a term is the largest of those that end there, wherever they begin: at the first term, which is the bias where
     there is one, or after it. Adding 0 is exact, and adding the same term again errs the same way again: in a run of equal terms
-    (a constant image) the errors add up as they are. So do those of terms too small to move the sum, which are lost.
+    (a constant image) the errors add up as they are. So do those of terms that are nearly equal, or too small to move the sum.
     Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy and Stability of Numerical
     Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
     """
@@ -126,15 +130,29 @@ def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
         count = terms[0].size
         return (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2)) + count * precision.tiny
     squares = np.square(terms).sum(axis=(1, 2))
-    walks, losses = [np.zeros(len(terms))], [np.zeros(len(terms))]
+    walks, biases = [np.zeros(len(terms))], [np.zeros(len(terms))]
     for order in (terms, terms.swapaxes(1, 2)) if 1 not in terms.shape[1:] else (terms,):
         line = _zeros_last(order.reshape(len(terms), -1))
         sums = _largest_sums(line)
         walks.append(_walk(line, sums))
         if not precision.walks:
-            losses.append(_loss(line, sums, precision))
+            biases.append(_one_sided(line, sums, precision))
     scale = np.sqrt(np.maximum.reduce(walks) + (3 if precision.casts else 1) * squares)
-    return SIGMAS * precision.unit / np.sqrt(3) * scale + np.maximum.reduce(losses) + terms[0].size * precision.tiny
+    return SIGMAS * precision.unit / np.sqrt(3) * scale + np.maximum.reduce(biases) + terms[0].size * precision.tiny
+
+
+def of_axes(terms: np.ndarray, axes: tuple[int, ...], total: np.ndarray, squares: np.ndarray, precision: Precision) -> np.ndarray:
+    """``of_sums`` of ``terms`` over whole ``axes``; where the precision ``looks``, by the true partial sums of every line too."""
+    axes = tuple(sorted(axis % terms.ndim for axis in axes))
+    sizes = [terms.shape[axis] for axis in axes]
+    own = of_sums(math.prod(sizes), total, squares, precision)
+    if not precision.looks or not terms.size or not axes:
+        return own
+    across = [axis for axis in range(terms.ndim) if axis not in axes]
+    lines = terms.transpose(*across, *axes).reshape(-1, sizes[0], math.prod(sizes[1:]))
+    step = max(1, _LOOK_BLOCK_TERMS // math.prod(sizes))
+    looked = [of_partial_sums(lines[start : start + step], precision) for start in range(0, len(lines), step)]
+    return np.maximum(own, np.concatenate(looked).reshape(own.shape))
 
 
 def _zeros_last(terms: np.ndarray) -> np.ndarray:
@@ -164,11 +182,16 @@ def _walk(terms: np.ndarray, sums: np.ndarray) -> np.ndarray:
     return np.bincount(starts // terms.shape[1], np.square(runs), len(terms))
 
 
-def _loss(terms: np.ndarray, sums: np.ndarray, precision: Precision) -> np.ndarray:
-    """What each row may lose one-sidedly: terms within a rounding of the partial sum. Kernels in 16 bits sum in float32."""
-    unit = min(precision.unit, 2.0**-24)
-    small = np.abs(terms) < 2 * unit * sums
-    return np.abs(np.where(small, np.clip(terms, -unit * sums, unit * sums), 0.0).sum(axis=1)) if small.any() else np.zeros(len(terms))
+def _one_sided(terms: np.ndarray, sums: np.ndarray, precision: Precision) -> np.ndarray:
+    """What the errors of each row add up to where they do not depend on chance: a partial sum is a multiple of its last place, and a term
+    that is added to it is rounded to that. The partial sums of kernels with lanes have smaller last places. Kernels in 16 bits sum in
+    float32."""
+    unit, found = min(precision.unit, 2.0**-24), np.zeros(len(terms))
+    place = np.ldexp(unit, np.frexp(sums)[1])
+    for _ in range(_LANES.bit_length()):
+        found = np.maximum(found, np.abs((np.rint(terms / place) * place - terms).sum(axis=1)))
+        place *= 0.5
+    return found
 
 
 Values = Sequence[tuple[np.ndarray, ...]]
@@ -239,8 +262,11 @@ def settle(
     Looking stops where an element stays beyond (the verdict is then certain) or where the terms gathered would no longer
     be few; the elements not reached are then given what the tightest looked-at element gained.
     """
-    with np.errstate(invalid="ignore"):
-        beyond = np.flatnonzero((error > allowed) & np.isfinite(error))
+    beyond = _beyond(error, allowed)
+    if beyond.size and any(step.op.looks for step in steps):
+        precision = replace(precision, looks=True)
+        allowed = np.maximum(allowed, allowances(steps, inputs, values, precision)[output])
+        beyond = _beyond(error, allowed)
     if not beyond.size:
         return allowed
     with np.errstate(over="ignore"):
@@ -250,7 +276,7 @@ def settle(
     seen, gain, budget = 0, np.inf, _LOOK_TERMS
     while seen < beyond.size and budget > 0:
         block = beyond[seen : seen + _LOOK_BLOCK]
-        found = _trace(steps, inputs, values, places(block, allowed.shape), output, looks=True)
+        found = _trace(steps, inputs, values, places(block, allowed.shape), output)
         if found is None:
             return allowed
         position, where, cost = found
@@ -264,6 +290,11 @@ def settle(
     if seen < beyond.size:
         refined[beyond[seen:]] *= max(gain, 1.0)
     return refined.reshape(allowed.shape)
+
+
+def _beyond(error: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return np.flatnonzero((error > allowed) & np.isfinite(error))
 
 
 def _largest_first(ratio: np.ndarray, count: int = 1 << 14) -> np.ndarray:
@@ -356,23 +387,15 @@ def _pick(ref: Ref, inputs: Sequence, values: Sequence) -> np.ndarray:
 
 
 def _trace(
-    steps: Sequence[Step],
-    inputs: Sequence[np.ndarray],
-    values: Values,
-    where: tuple[np.ndarray, ...],
-    output: int = 0,
-    looks: bool = False,
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, where: tuple[np.ndarray, ...], output: int = 0
 ) -> tuple[int, tuple[np.ndarray, ...], int] | None:
-    """Follows elements of an output of the last step back to the sum they came from: (step, indices there, terms a sum), or None.
-
-    With ``looks`` back to whatever takes a second look.
-    """
+    """Follows elements of an output of the last step back to the sum they came from: (step, indices there, terms a sum), or None."""
     position = len(steps) - 1
     while position >= 0:
         step = steps[position]
         sources = step.sources(position)
         given = [_pick(ref, inputs, values) for ref in sources]
-        if (step.op.products is not None or (looks and step.op.looks)) and not output:
+        if step.op.products is not None and not output:
             return position, where, step.op.terms_of(given, values[position])
         source = step.op.source(output)
         back = None if source is None else step.op.origin(where, given)

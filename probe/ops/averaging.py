@@ -30,9 +30,9 @@ def _at(index: np.ndarray) -> _Range:
     return index, index + 1
 
 
-def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | int | None = None) -> np.ndarray:
-    """The terms of means as (elements, lines, cells), from a range of cells along each axis, zeros where that is shorter than others;
-    divided by how many they are by default."""
+def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of means as (elements, lines, cells), from a range of them along each axis, zeros where that is shorter than others; and
+    what each sum is divided by, by default how many they are, as (elements, 1, 1)."""
     inside, places = np.ones((), bool), []
     for axis, (first, stop) in enumerate(ranges):
         here = first[:, None] + np.arange((stop - first).max(initial=0))
@@ -42,15 +42,27 @@ def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | in
     terms = np.where(inside, x[tuple(places)], 0.0)
     form = (len(terms), math.prod(terms.shape[1:-1]), terms.shape[-1])
     counts = inside.reshape(form).sum(axis=(1, 2)) if divisors is None else divisors
-    return terms.reshape(form) / np.reshape(counts, (-1, 1, 1))
+    return terms.reshape(form), np.reshape(counts, (-1, 1, 1))
 
 
-def _look(own: np.ndarray, products: Callable, inputs: Sequence[np.ndarray], where: Indices | None, precision: Precision) -> None:
-    """The second look at means, whose division takes two roundings more."""
+def _look(own: np.ndarray, taken: Callable, inputs: Sequence[np.ndarray], where: Indices | None, precision: Precision) -> None:
+    """The second look at means, which are divided at the end, in two roundings more, or term by term."""
     if where is not None:
-        terms = products(inputs, where)
-        division = 2 * precision.unit * np.abs(terms.sum(axis=(1, 2)))
-        own[where] = np.maximum(own[where], of_partial_sums(terms, precision) + division)
+        cells, divisors = taken(inputs, where)
+        looked = of_partial_sums(cells, precision) / divisors[:, 0, 0] + 2 * precision.unit * np.abs((cells / divisors).sum(axis=(1, 2)))
+        own[where] = np.maximum.reduce([own[where], looked, of_partial_sums(cells / divisors, precision)])
+
+
+class _Mean(Op):
+    """An op whose outputs are means of the cells that ``_taken`` gives, with what their sum is divided by."""
+
+    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
+    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+        """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells outside the input."""
+        cells, divisors = self._taken(inputs, where)
+        return cells / divisors
 
 
 def _mean(cells: np.ndarray, value: float) -> Account:
@@ -59,7 +71,7 @@ def _mean(cells: np.ndarray, value: float) -> Account:
 
 
 @dataclass(frozen=True, eq=False)
-class AveragePool(Pool):
+class AveragePool(_Mean, Pool):
     """The mean of each window (ONNX AveragePool).
 
     It divides by ``divisor_override``, or else by the cells of the window that lie in the input
@@ -129,8 +141,7 @@ class AveragePool(Pool):
     def terms_of(self, inputs, outputs):
         return math.prod(self._held(inputs[0].shape[2:], self.pads)[0])
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells outside the input."""
+    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
         sizes = inputs[0].shape[2:]
         ranges = [_at(index) for index in where[:2]]
         for index, size, k, s, (before, _) in zip(where[2:], sizes, self.kernel, self.strides, self.pads, strict=True):
@@ -142,12 +153,12 @@ class AveragePool(Pool):
         (x,), (y,) = inputs, outputs
         pads, divisor = self._layout(x.shape[2:])
         own = _mean_allowance(self.terms_of(inputs, outputs), y, self._totals(np.square(x), pads), divisor, precision)
-        _look(own, self.products, inputs, where, precision)
+        _look(own, self._taken, inputs, where, precision)
         return (own if slacks[0] is None else own + np.sqrt(self._totals(np.square(slacks[0]), pads)) / divisor,)
 
 
 @dataclass(frozen=True, eq=False)
-class GlobalAveragePool(Op):
+class GlobalAveragePool(_Mean):
     """The mean over ``axes`` (ONNX ReduceMean)."""
 
     axes: tuple[int, ...]
@@ -170,8 +181,7 @@ class GlobalAveragePool(Op):
     def terms_of(self, inputs, outputs):
         return math.prod(inputs[0].shape[axis] for axis in self.axes)
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, lines, cells)."""
+    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
         given, whole = iter(where), {axis % inputs[0].ndim for axis in self.axes}
         ranges = []
         for axis, size in enumerate(inputs[0].shape):
@@ -184,14 +194,14 @@ class GlobalAveragePool(Op):
         count = math.prod(x.shape[axis] for axis in self.axes)
         squares = np.square(x).sum(axis=self.axes, keepdims=self.keepdims)
         own = _mean_allowance(count, y, squares, count, precision)
-        _look(own, self.products, inputs, where, precision)
+        _look(own, self._taken, inputs, where, precision)
         if slacks[0] is None:
             return (own,)
         return (own + np.sqrt(np.square(slacks[0]).sum(axis=self.axes, keepdims=self.keepdims)) / count,)
 
 
 @dataclass(frozen=True, eq=False)
-class AdaptiveAveragePool(AdaptivePool):
+class AdaptiveAveragePool(_Mean, AdaptivePool):
     """The mean over cells that tile the trailing axes into ``output_size``."""
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -204,8 +214,7 @@ class AdaptiveAveragePool(AdaptivePool):
         sizes = inputs[0].shape[inputs[0].ndim - len(self.output_size) :]
         return math.prod(max((stop - start for start, stop in axis), default=0) for axis in self._cells(sizes))
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, lines, cells)."""
+    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
         lead = inputs[0].ndim - len(self.output_size)
         cells = [np.array(axis) for axis in self._cells(inputs[0].shape[lead:])]
         tiles = [(axis[index, 0], axis[index, 1]) for axis, index in zip(cells, where[lead:], strict=True)]
@@ -233,5 +242,5 @@ class AdaptiveAveragePool(AdaptivePool):
         squares = self._fold(np.square(x), np.mean) * counts
         # ONNX multiplies by rounded reciprocals axis by axis: each product is rounded, as in a weighted sum.
         own = _mean_allowance(int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision)
-        _look(own, self.products, inputs, where, precision)
+        _look(own, self._taken, inputs, where, precision)
         return (own if slacks[0] is None else own + np.sqrt(self._fold(np.square(slacks[0]), np.mean) / counts),)

@@ -72,7 +72,7 @@ class Op:
     """For sums: ``products(inputs, where)`` gives the terms of those outputs as (elements, channels, taps)."""
 
     looks: ClassVar[bool] = False
-    """Whether ``allowance`` takes a second look at the elements ``where`` though they are no sums of products."""
+    """Whether ``allowance`` takes sums over whole axes, with a second look where the precision ``looks``."""
     shortcut: ClassVar[str] = ""
     """A way of computing this that loses more digits and is in use, as what a party does ("takes …"); ``allowance`` holds it where
     the precision has ``shortcuts``. An op's field ``shortcuts`` says that the framework may take it."""
@@ -148,7 +148,7 @@ class Op:
         return f"{type(self).__name__}: {formula}" + (f" with {numbers}" if numbers and not self.says(inputs) else "")
 
     def terms_of(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
-        """For sums, and where ``looks``: how many terms one output has."""
+        """For sums: how many terms one output has."""
         raise NotImplementedError
 
 

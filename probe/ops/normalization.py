@@ -10,8 +10,8 @@ import numpy as np
 from probe.blocks import apart
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, box, named
-from probe.ops.base import Indices, Op
-from probe.rounding import Precision, of_partial_sums, of_sums
+from probe.ops.base import Op
+from probe.rounding import Precision, of_axes
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 
@@ -155,44 +155,35 @@ def _lines(x: np.ndarray, out: np.ndarray, axis: int, terms: Sequence[np.ndarray
 
 
 def _statistics_slack(
-    x: np.ndarray,
-    mean: np.ndarray,
-    below: np.ndarray,
-    axes: tuple[int, ...],
-    precision: Precision,
-    slack: np.ndarray | None,
-    looked_at: bool,
+    x: np.ndarray, mean: np.ndarray, below: np.ndarray, axes: tuple[int, ...], precision: Precision, slack: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The variance of x, from what it is ``below`` its mean by, and how far mean and variance may be off.
 
-    The partial sums of a mean that is ``looked_at``, the only one of x, decide about it; those of squares wander no further than
-    1.7 times what is probable.
 
     The variance comes from squared deviations, in two passes or as Welford's running update (each deviation is then off by the
     mean's own error), or, where the precision has ``shortcuts``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
     """
     count = math.prod(x.shape[axis] for axis in axes)
 
-    def off(total: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    def off(terms: np.ndarray, total: np.ndarray, squares: np.ndarray) -> np.ndarray:
         """The error of a sum; where the precision asks for certainty K * u * sum |terms| at most."""
-        return count * precision.unit * np.sqrt(count * squares) if precision.certain else of_sums(count, total, squares, precision)
+        if precision.certain:
+            return count * precision.unit * np.sqrt(count * squares)
+        return of_axes(terms, axes, total, squares, precision)
 
     deviations, squared = np.square(below), np.square(x)
     variance = deviations.sum(axis=axes, keepdims=True) / count
     sum_squares = squared.sum(axis=axes, keepdims=True)
-    of_sum = off(mean * count, sum_squares)
-    if looked_at:
-        of_sum = np.maximum(of_sum, of_partial_sums(x.reshape(1, x.shape[axes[0]], -1), precision).reshape(mean.shape))
-    of_mean = of_sum / count + 2 * precision.unit * np.abs(mean)
+    of_mean = off(x, mean * count, sum_squares) / count + 2 * precision.unit * np.abs(mean)
     # Adding the same value again errs the same way again.
     of_mean = np.maximum(of_mean, np.where(variance == 0, count * precision.unit * np.abs(mean), 0))
     if precision.shortcuts:
         fourth = np.square(squared).sum(axis=axes, keepdims=True)
-        of_square = off(sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
+        of_square = off(squared, sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
         of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
     else:
         fourth = np.square(deviations).sum(axis=axes, keepdims=True)
-        of_variance = off(variance * count, fourth) / count + 4 * precision.unit * variance
+        of_variance = off(deviations, variance * count, fourth) / count + 4 * precision.unit * variance
         of_variance += 2 * np.sqrt(variance) * of_mean + np.square(of_mean)
     if slack is not None:
         of_mean = of_mean + np.sqrt(np.square(slack).sum(axis=axes, keepdims=True)) / count
@@ -209,12 +200,11 @@ def _normalised_allowance(
     scale: np.ndarray,
     bias: np.ndarray,
     precision: Precision,
-    looked_at: bool = False,
 ) -> np.ndarray:
     x = x.astype(np.float64, copy=False)
     mean = x.mean(axis=axes, keepdims=True)
     own = x - mean
-    variance, of_mean, of_variance = _statistics_slack(x, mean, own, axes, precision, slack, looked_at)
+    variance, of_mean, of_variance = _statistics_slack(x, mean, own, axes, precision, slack)
     root = 1 / np.sqrt(variance + epsilon)
     # The gain at the smallest variance that rounding leaves possible; unbounded where that is none and epsilon is 0.
     with np.errstate(divide="ignore"):
@@ -231,30 +221,6 @@ def _normalised_allowance(
     own *= np.abs(scale)
     own += 10 * precision.unit * np.abs(bias) + precision.tiny
     return own
-
-
-def _look(
-    allowed: np.ndarray,
-    axes: tuple[int, ...],
-    where: Indices | None,
-    epsilon: float,
-    precision: Precision,
-    x: np.ndarray,
-    slack: np.ndarray | None,
-    scale: np.ndarray,
-    bias: np.ndarray,
-) -> None:
-    """The second look at ``allowed``, in place: at all lines along ``axes`` that hold one of the elements ``where``."""
-    if where is None:
-        return
-    across = [axis for axis in range(x.ndim) if axis not in {one % x.ndim for one in axes}]
-    scale, bias = np.broadcast_to(scale, x.shape), np.broadcast_to(bias, x.shape)
-    for line in np.unique(np.stack([where[axis] for axis in across], axis=-1), axis=0) if across else [()]:
-        places = dict(zip(across, line, strict=True))
-        at = tuple(slice(places[axis], places[axis] + 1) if axis in places else slice(None) for axis in range(x.ndim))
-        of_line = None if slack is None else slack[at]
-        looked = _normalised_allowance(x[at], of_line, axes, epsilon, scale[at], bias[at], precision, looked_at=True)
-        allowed[at] = np.maximum(allowed[at], looked)
 
 
 def _emit_normalised(graph, x: str, axes: Sequence[int], epsilon: float) -> str:
@@ -350,12 +316,7 @@ class LayerNormalization(Op):
         def own(x: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
             return _normalised_allowance(x, slack, self.axes, self.epsilon, *parameters, precision)
 
-        found = apart(own, x, self.axes, _CACHED) if slack is None else own(x, slack)
-        _look(found, self.axes, where, self.epsilon, precision, x, slack, *parameters)
-        return (found,)
-
-    def terms_of(self, inputs, outputs):
-        return math.prod(inputs[0].shape[axis] for axis in self.axes)
+        return (apart(own, x, self.axes, _CACHED) if slack is None else own(x, slack),)
 
     def account(self, inputs, outputs, at):
         (x,) = inputs
@@ -429,14 +390,7 @@ class GroupNormalization(Op):
             return _normalised_allowance(groups, slack, axes, self.epsilon, *parameters, precision)
 
         found = apart(own, groups, range(1, groups.ndim), _CACHED) if slack is None else own(groups, slack)
-        if where is not None:
-            width = groups.shape[2]
-            inside = (where[0], where[1] // width, where[1] % width, *where[2:])
-            _look(found, axes, inside, self.epsilon, precision, groups, slack, *parameters)
         return (found.reshape(x.shape),)
-
-    def terms_of(self, inputs, outputs):
-        return math.prod(inputs[0].shape[1:]) // self.groups
 
     def account(self, inputs, outputs, at):
         (x,) = inputs

@@ -8,7 +8,7 @@ import numpy as np
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Op
-from probe.rounding import of_sums
+from probe.rounding import of_axes
 
 __all__ = ["LRN", "LpNormalization", "RMSNormalization"]
 
@@ -25,6 +25,7 @@ class RMSNormalization(Op):
     epsilon: float
     axes: tuple[int, ...]
     centred: bool = False
+    looks = True
 
     def _power(self, x: np.ndarray) -> np.ndarray:
         mean = x.mean(axis=self.axes, keepdims=True) if self.centred else 0.0
@@ -59,7 +60,7 @@ class RMSNormalization(Op):
         total = squared.sum(axis=self.axes, keepdims=True)
         fourth = np.square(squared).sum(axis=self.axes, keepdims=True)
         # Where the mean is taken off first: by E[x²] - E[x]² at worst, so that x² itself is what rounds.
-        moved = (of_sums(count, total, fourth, precision) + 4 * precision.unit * total) / count
+        moved = (of_axes(squared, self.axes, total, fourth, precision) + 4 * precision.unit * total) / count
         moved *= 3 if self.centred else 1
         if slacks[0] is not None:
             moved = moved + 2 * np.sqrt(np.square(x * slacks[0]).sum(axis=self.axes, keepdims=True)) / count
@@ -102,6 +103,7 @@ class LpNormalization(Op):
     epsilon: float
     p: float = 2.0
     squared: bool = False
+    looks = True
 
     def _norm(self, x: np.ndarray) -> np.ndarray:
         if math.isinf(self.p):
@@ -146,10 +148,9 @@ class LpNormalization(Op):
         return (own,)
 
     def _statistical(self, x: np.ndarray, precision) -> np.ndarray:
-        count = math.prod(x.shape[axis] for axis in self.axes)
         powers = np.abs(x) ** self.p
         total = powers.sum(axis=self.axes, keepdims=True)
-        off = of_sums(count, total, np.square(powers).sum(axis=self.axes, keepdims=True), precision)
+        off = of_axes(powers, self.axes, total, np.square(powers).sum(axis=self.axes, keepdims=True), precision)
         with np.errstate(all="ignore"):
             return np.where(total > 0, off / total / min(self.p, 1.0) + (6 + self.p) * precision.unit, 0.0)
 

@@ -10,8 +10,8 @@ import numpy as np
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.exact import without_rounding
-from probe.ops.softmax import lost
-from probe.rounding import of_partial_sums, of_sums
+from probe.ops.softmax import of_exponentials
+from probe.rounding import of_axes, of_partial_sums, of_sums
 
 __all__ = [
     "ReduceAll",
@@ -181,6 +181,7 @@ class ReduceL2(_Reduction):
     """The square root of the sum of the squares over the axes."""
 
     onnx, words = "ReduceL2", "the square root of the sum of the squares"
+    looks = True
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(np.square(x + 0.0).sum(axis=self.over(x), keepdims=keepdims))
@@ -188,7 +189,8 @@ class ReduceL2(_Reduction):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         squares = np.square(x + 0.0)
-        total = of_sums(self.count(x), np.square(y), np.square(squares).sum(axis=self.over(x), keepdims=self.keepdims), precision)
+        over, fourth = self.over(x), np.square(squares).sum(axis=self.over(x), keepdims=self.keepdims)
+        total = of_axes(squares, over, np.square(y), fourth, precision)
         # The squares of what is small vanish: below sqrt(tiny) the norm is no better than that.
         own = np.minimum(total / np.maximum(2 * y, 1e-300), np.sqrt(total)) + 2 * precision.unit * y + precision.tiny
         return (own if slack is None else own + np.sqrt(np.square(slack).sum(axis=self.over(x), keepdims=self.keepdims)),)
@@ -280,6 +282,7 @@ class ReduceLogSumExp(_Reduction):
     """log(sum exp(x)) over the axes, computed less the largest."""
 
     onnx, words = "ReduceLogSumExp", "the logarithm of the sum of the exponentials"
+    looks = True
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         top = x.max(axis=self.over(x), keepdims=True, **_of_nothing(x, -np.inf))
@@ -295,7 +298,8 @@ class ReduceLogSumExp(_Reduction):
         apart = np.where(np.isneginf(x), 0.0, np.abs(x - top))  # what is masked adds nothing
         spent = (soft * (apart + 6)).sum(**each) + 2 * math.sqrt(self.count(x)) + np.abs(self.like(top, x)) + 4 * np.abs(y)
         own = precision.unit * np.where(np.isfinite(spent), spent, 0.0) + precision.tiny
-        own = own + np.broadcast_to(lost(soft, over, precision), self.kept(y, x).shape).reshape(np.shape(y))
+        looked = np.broadcast_to(of_exponentials(soft, over, precision), np.shape(self.kept(y, x)))
+        own = own + np.nan_to_num(self.like(looked, x))
         return (own if slack is None else own + (soft * slack).sum(**each),)
 
 
@@ -310,6 +314,7 @@ class ReduceVar(_Reduction):
 
     ddof: int = 0
     words = "the mean squared distance from the mean"
+    looks = True
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         far = np.square(x - _mean(x, self.over(x)))
@@ -332,8 +337,9 @@ class ReduceVar(_Reduction):
         each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
         mean = _mean(x, over)
         far = x - mean
-        own = of_sums(count, variance * by, np.square(np.square(far)).sum(**each), precision) / by + 4 * precision.unit * variance
-        shift = of_sums(count, self.like(mean, x) * count, np.square(x + 0.0).sum(**each), precision) / count
+        squares = np.square(far)
+        own = of_axes(squares, over, variance * by, np.square(squares).sum(**each), precision) / by + 4 * precision.unit * variance
+        shift = of_axes(x, over, self.like(mean, x) * count, np.square(x + 0.0).sum(**each), precision) / count
         own = own + np.square(shift) + 6 * precision.unit * np.sqrt(variance) * np.abs(self.like(mean, x)) + precision.tiny
         if slack is None:
             return own

@@ -10,9 +10,9 @@ from probe.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op, spread
 from probe.ops.special import sigmoid
-from probe.rounding import Precision
+from probe.rounding import Precision, of_axes
 
-__all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax", "lost"]
+__all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax", "of_exponentials"]
 
 
 def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
@@ -32,12 +32,17 @@ def _distances(x: np.ndarray, axis: int) -> np.ndarray:
     return np.where(np.isfinite(distance), distance, 0.0)
 
 
-def lost(soft: np.ndarray, axis: int | tuple[int, ...], precision: Precision) -> np.ndarray:
-    """What a sum of exponentials, their shares of it in ``soft``, may lose one-sidedly, relative to the sum: its terms that are too
-    small to move a sum that has most of the rest. Kernels in 16 bits sum in float32."""
-    unit = min(precision.unit, 2.0**-24)
-    small = soft < 2 * unit
-    return np.where(small, np.minimum(soft, unit), 0.0).sum(axis=axis, keepdims=True) if small.any() else np.zeros(())
+def of_exponentials(soft: np.ndarray, axes: tuple[int, ...], precision: Precision) -> np.ndarray:
+    """The second look at the sum over ``axes`` (which stay) of exponentials, the largest of them 1: how far it may be off, relative to it.
+
+    ``soft`` are their shares of the sum; 0 where the precision does not look.
+    """
+    if not precision.looks:
+        return np.zeros(())
+    with np.errstate(all="ignore"):
+        each = soft / soft.max(axis=axes, keepdims=True, initial=0.0)
+        total, squares = each.sum(axis=axes, keepdims=True), np.square(each).sum(axis=axes, keepdims=True)
+        return of_axes(each, axes, total, squares, precision) / total
 
 
 def _members(x: np.ndarray, at: tuple[int, ...], axis: int) -> np.ndarray:
@@ -50,11 +55,12 @@ class Softmax(Op):
     """exp(x) / sum exp(x) along ``axis``.
 
     Each exponential is off by u times the distance of its argument from the largest, the positive sum by the walk of
-    its partial sums and by what it loses of terms that are too small to move it.
+    its partial sums.
     """
 
     axis: int
     sign: ClassVar[float] = 1.0
+    looks = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(lambda x: _softmax(self.sign * x, self.axis), inputs[0], (self.axis,)),)
@@ -81,7 +87,7 @@ class Softmax(Op):
         distance = _distances(self.sign * x, self.axis)
         each = precision.unit * (distance + 6)
         shared = (y * each).sum(axis=self.axis, keepdims=True) + 2 * precision.unit * math.sqrt(x.shape[self.axis])
-        own = y * (each + (shared + lost(y, self.axis, precision))) + precision.tiny
+        own = y * (each + (shared + of_exponentials(y, (self.axis,), precision))) + precision.tiny
         if slacks[0] is None:
             return (own,)
         arrived = slacks[0] + (y * slacks[0]).sum(axis=self.axis, keepdims=True)
@@ -103,6 +109,7 @@ class LogSoftmax(Op):
     """x - log(sum exp(x)) along ``axis``."""
 
     axis: int
+    looks = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         def one(x: np.ndarray) -> np.ndarray:
@@ -133,7 +140,7 @@ class LogSoftmax(Op):
         shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(x.shape[self.axis])
         # Kernels that add the largest back first compute x - (max + log sum): one more rounding of max.
         own = precision.unit * (2 * distance + 2 * np.abs(y) + np.abs(x) + np.abs(x - distance) + shared) + precision.tiny
-        own += lost(soft, self.axis, precision)
+        own += of_exponentials(soft, (self.axis,), precision)
         own = np.where(np.isfinite(own), own, 0.0)
         if slacks[0] is None:
             return (own,)
