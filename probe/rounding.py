@@ -46,7 +46,8 @@ SIGMAS = 6.0
 _LOOK_TERMS = 1 << 24
 _LOOK_BLOCK = 256
 _LOOK_BLOCK_TERMS = 1 << 20
-_LANES = 16
+_ALIKE = 8
+"""Into how many kinds a last place parts the terms of a sum: those of one kind err alike."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
 
     Kernels sum blocks of neighbouring terms from 0 and add those up: panels of a matrix product, channels in groups of 16. So the
     partial sum at a term is the largest of those that end there, wherever they begin: at the first term, which is the bias where
-    there is one, or after it. Adding 0 is exact, and adding the same term again errs the same way again: in a run of equal terms
-    (a constant image) the errors add up as they are. So do those of terms that are nearly equal, or too small to move the sum.
+    there is one, or after it.
     Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy and Stability of Numerical
     Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
     """
@@ -130,15 +130,40 @@ def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
         count = terms[0].size
         return (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2)) + count * precision.tiny
     squares = np.square(terms).sum(axis=(1, 2))
-    walks, biases = [np.zeros(len(terms))], [np.zeros(len(terms))]
-    for order in (terms, terms.swapaxes(1, 2)) if 1 not in terms.shape[1:] else (terms,):
-        line = _zeros_last(order.reshape(len(terms), -1))
-        sums = _largest_sums(line)
-        walks.append(_walk(line, sums))
-        if not precision.walks:
-            biases.append(_one_sided(line, sums, precision))
-    scale = np.sqrt(np.maximum.reduce(walks) + (3 if precision.casts else 1) * squares)
-    return SIGMAS * precision.unit / np.sqrt(3) * scale + np.maximum.reduce(biases) + terms[0].size * precision.tiny
+    orders = (terms, terms.swapaxes(1, 2)) if 1 not in terms.shape[1:] else (terms,)
+    with np.errstate(all="ignore"):
+        walk = np.maximum.reduce([_walk(order.reshape(len(terms), -1), precision) for order in orders])
+        scale = np.sqrt(walk + (3 if precision.casts else 1) * squares)
+    return SIGMAS * precision.unit / np.sqrt(3) * scale + terms[0].size * precision.tiny
+
+
+def _walk(terms: np.ndarray, precision: Precision) -> np.ndarray:
+    """The sum over each row of the squared partial sums, each no larger than rounding can be of its term.
+
+    A partial sum is a multiple of its last place, and the term added to it is rounded to that: so terms that are alike, to a small part
+    of the last place, err alike (a constant image, two levels, terms too small to move the sum). Theirs add up before they are squared.
+    """
+    if not terms.size:
+        return np.zeros(len(terms))
+    sums = _largest_sums(terms)
+    last = np.ldexp(2 * min(precision.unit, 2.0**-24), np.frexp(sums.max(axis=1, keepdims=True))[1] - 1)
+    kind = np.rint(terms * (_ALIKE / last))
+    order = np.argsort(kind, axis=1)
+    sums = np.take_along_axis(np.minimum(sums, np.abs(terms) / precision.unit), order, axis=1)
+    kind = np.take_along_axis(kind, order, axis=1)
+    first = np.ones(terms.shape, bool)
+    first[:, 1:] = kind[:, 1:] != kind[:, :-1]
+    starts = np.flatnonzero(first)
+    return np.bincount(starts // terms.shape[1], np.square(np.add.reduceat(sums.ravel(), starts)), len(terms))
+
+
+def _largest_sums(terms: np.ndarray) -> np.ndarray:
+    """The largest sum of consecutive terms that ends at each of a row, without its sign."""
+    sums = np.zeros((len(terms), terms.shape[1] + 1))
+    np.cumsum(terms, axis=1, out=sums[:, 1:])
+    above = sums - np.minimum.accumulate(sums, axis=1)
+    below = np.maximum.accumulate(sums, axis=1) - sums
+    return np.maximum(above, below, out=above)[:, 1:]
 
 
 def of_axes(terms: np.ndarray, axes: tuple[int, ...], total: np.ndarray, squares: np.ndarray, precision: Precision) -> np.ndarray:
@@ -153,45 +178,6 @@ def of_axes(terms: np.ndarray, axes: tuple[int, ...], total: np.ndarray, squares
     step = max(1, _LOOK_BLOCK_TERMS // math.prod(sizes))
     looked = [of_partial_sums(lines[start : start + step], precision) for start in range(0, len(lines), step)]
     return np.maximum(own, np.concatenate(looked).reshape(own.shape))
-
-
-def _zeros_last(terms: np.ndarray) -> np.ndarray:
-    """Zeros between equal terms would part a run of them."""
-    zero = terms == 0
-    return np.take_along_axis(terms, np.argsort(zero, axis=1, kind="stable"), axis=1) if zero.any() else terms
-
-
-def _largest_sums(terms: np.ndarray) -> np.ndarray:
-    """The largest sum of consecutive terms that ends at each of a row, without its sign."""
-    sums = np.zeros((len(terms), terms.shape[1] + 1))
-    np.cumsum(terms, axis=1, out=sums[:, 1:])
-    above = sums - np.minimum.accumulate(sums, axis=1)
-    below = np.maximum.accumulate(sums, axis=1) - sums
-    return np.maximum(above, below, out=above)[:, 1:]
-
-
-def _walk(terms: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """The sum over each row of the squared partial sums, those in a run of equal terms added up before they are squared."""
-    again = terms[:, 1:] == terms[:, :-1]
-    if not again.any():
-        return np.square(sums).sum(axis=1)
-    first = np.ones(terms.shape, bool)
-    first[:, 1:] = ~again
-    starts = np.flatnonzero(first)
-    runs = np.add.reduceat(np.where(terms == 0, 0.0, sums).ravel(), starts)
-    return np.bincount(starts // terms.shape[1], np.square(runs), len(terms))
-
-
-def _one_sided(terms: np.ndarray, sums: np.ndarray, precision: Precision) -> np.ndarray:
-    """What the errors of each row add up to where they do not depend on chance: a partial sum is a multiple of its last place, and a term
-    that is added to it is rounded to that. The partial sums of kernels with lanes have smaller last places. Kernels in 16 bits sum in
-    float32."""
-    unit, found = min(precision.unit, 2.0**-24), np.zeros(len(terms))
-    place = np.ldexp(unit, np.frexp(sums)[1])
-    for _ in range(_LANES.bit_length()):
-        found = np.maximum(found, np.abs((np.rint(terms / place) * place - terms).sum(axis=1)))
-        place *= 0.5
-    return found
 
 
 Values = Sequence[tuple[np.ndarray, ...]]

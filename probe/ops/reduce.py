@@ -11,7 +11,7 @@ from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.exact import without_rounding
 from probe.ops.softmax import of_exponentials
-from probe.rounding import of_axes, of_partial_sums, of_sums
+from probe.rounding import of_axes
 
 __all__ = [
     "ReduceAll",
@@ -93,6 +93,8 @@ class _Reduction(Op):
 class _Sum(_Reduction):
     """A sum of one term for each element, divided by ``divisor``."""
 
+    looks = True
+
     def term(self, x: np.ndarray) -> np.ndarray:
         return x
 
@@ -118,11 +120,10 @@ class _Sum(_Reduction):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,), by = inputs, slacks, outputs, self.divisor(inputs[0])
-        over, each = self.over(x), {"axis": self.over(x), "keepdims": self.keepdims}
-        own = of_sums(self.count(x), y * by, np.square(self.term(x) + 0.0).sum(axis=over, keepdims=self.keepdims), precision)
-        if where is not None:
-            looked = of_partial_sums(by * self.products(inputs, where), precision)
-            own[where] = np.maximum(own[where], looked.reshape(np.shape(own[where])))
+        over = self.over(x)
+        each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
+        terms = self.term(x) + 0.0
+        own = of_axes(terms, over, y * by, np.square(terms).sum(**each), precision)
         own = own / by + (0 if by == 1 else 2 * precision.unit * np.abs(y))
         return (own if slack is None else own + np.sqrt(np.square(self.moved(x, slack)).sum(**each)) / by,)
 
