@@ -21,8 +21,9 @@ def _two(call: Call) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cosine_similarity(x: np.ndarray, y: np.ndarray, dim: int = 1, eps: float = 1e-8) -> Description:
-    """``F.cosine_similarity``: both divided by their norms (at least eps) and multiplied."""
+    """``F.cosine_similarity``: both divided by their norms (at least eps, which in float16 may be 0) and multiplied."""
     shape = np.broadcast_shapes(x.shape, y.shape)
+    eps = float(np.float16(eps)) if x.dtype == np.float16 else eps
     recipe = Recipe()
     parts = []
     for index, one in enumerate((x, y)):

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op
-from probe.rounding import SIGMAS
+from probe.rounding import SIGMAS, of_axes
 
 __all__ = ["ArgMax", "ArgMin", "CumProd", "CumSum", "TopK"]
 
@@ -120,6 +120,7 @@ class CumSum(Op):
     """The sum of the elements so far along ``axis``: added one after the other, so that the partial sums are the outputs."""
 
     axis: int
+    looks = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.cumsum(inputs[0], axis=self.axis),)
@@ -138,6 +139,10 @@ class CumSum(Op):
         # Kernels may also sum in blocks, whose partial sums are differences of these.
         squares = 4 * np.cumsum(np.square(y + 0.0), axis=self.axis)
         own = SIGMAS * precision.unit / np.sqrt(3) * np.sqrt(squares) + precision.tiny * y.shape[self.axis]
+        if precision.looks and y.size:
+            x, each = inputs[0] + 0.0, {"axis": self.axis, "keepdims": True}
+            looked = of_axes(x, (self.axis,), x.sum(**each), np.square(x).sum(**each), precision)
+            own *= np.maximum(looked / np.take(own, [-1], axis=self.axis), 1.0)  # terms that err alike do so the more, the more they are
         return (own if slack is None else own + np.sqrt(np.cumsum(np.square(slack), axis=self.axis)),)
 
 

@@ -141,7 +141,10 @@ CASES = {
         ),
         lambda x: torch.grid_sampler(x, GRID, 0, 2, True),
     ],
-    "cosinesimilarity": [lambda x: F.cosine_similarity(x, Y, 3), lambda x: F.cosine_similarity(x, Y[:, :1], dim=1, eps=0.1)],
+    "cosinesimilarity": [
+        *(lambda x: F.cosine_similarity(x, Y, 3), lambda x: F.cosine_similarity(x, Y[:, :1], dim=1, eps=0.1)),
+        lambda x: F.cosine_similarity(x * (x > 9), Y, 3),  # of zeros: NaN in float16, where eps is 0
+    ],
     "pairwisedistance": [
         *(lambda x: F.pairwise_distance(x, Y), lambda x: F.pairwise_distance(x, Y, 1.0, keepdim=True)),
         *(lambda x: F.pdist(x[0, 0]), lambda x: F.pdist(x[0, 0], 1.0)),

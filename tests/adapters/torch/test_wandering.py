@@ -51,7 +51,7 @@ class Net(nn.Module):
             nn.Conv2d(3, 2, 15),
             nn.LPPool2d(2, 8),
         ),
-        *(Net(lambda x: x.logsumexp((2, 3))), Net(lambda x: x.cumsum(3)), Net(lambda x: x.std((2, 3))), Net(lambda x: x.sum((2, 3)))),
+        *(Net(lambda x: x.logsumexp((2, 3))), Net(lambda x: x.flatten(2).cumsum(2)), Net(lambda x: x.std((2, 3))), Net(lambda x: x.sum((2, 3)))),
         *(Net(lambda x: x @ x.mT), Net(lambda x: F.normalize(x.flatten(2), dim=2)), Net(lambda x: x.flatten(2).norm(dim=2))),
         *(Net(lambda x: torch.fft.fft2(x).imag), Net(lambda x: F.scaled_dot_product_attention(x, x, x)), Net(lambda x: x.var())),
     ],
