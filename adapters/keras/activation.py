@@ -7,7 +7,8 @@ different functions by ``hard_sigmoid``. Where a Keras has a bug, the descriptio
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import numpy as np
 from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step
+from probe.recompute import recompute
 
-from .description import Call, describe, described_class, describes
+from .description import Call, cast, describe, described_class, describes
 from .table import ADAPTERS, DESCRIBED
 
 __all__ = ["activation_steps", "along_axes", "gelu_op", "leaky_op"]
@@ -64,8 +66,12 @@ def _function_name(function: Any, namespace: Any) -> str | None:
     return next((name for name in _FUNCTIONS for home in homes if getattr(home, name, None) is function), None)
 
 
-def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
-    """The steps of a fused ``activation=`` on an output of rank ``ndim``; none for None and linear."""
+def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[Step] | None = None) -> tuple[Step, ...]:
+    """The steps of a fused ``activation=`` on an output of rank ``ndim``; none for None and linear.
+
+    A function of the user's own is followed through the operations that it makes of what the steps ``before`` give, where these
+    are told; with none of them of the call's input.
+    """
     if activation is None:
         return ()
     if str(getattr(activation, "__module__", "")).partition(".")[0] == "qkeras":
@@ -80,7 +86,15 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
         return describe(activation, inner).steps
     name = _function_name(activation, call.namespace)
     if name is None:
-        raise Undescribed(f"its activation {getattr(activation, '__name__', type(activation).__name__)!r} has no description")
+        told = f"its activation {getattr(activation, '__name__', type(activation).__name__)!r} has no description"
+        if before is None:
+            raise Undescribed(told)
+        x = cast(recompute(before, call.inputs)[-1][0], call.dtype) if before else call.inputs[0]
+        try:
+            found: tuple[Step, ...] = importlib.import_module(".own", __package__).function_steps(activation, x, call)
+        except Undescribed as error:
+            raise Undescribed(f"{told}, and cannot be followed: {error}") from None
+        return _after(len(before), found)
     if name == "linear":
         return ()
     op = _FUNCTIONS[name](ndim)
@@ -91,6 +105,16 @@ def activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]
     if isinstance(op, ops.Gelu):
         op = gelu_op(op.approximate, call)
     return (Step(op),)
+
+
+def _after(count: int, steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Steps that refer to inputs of their own, behind ``count`` others whose output is that input."""
+    if not count:
+        return tuple(steps)
+    return tuple(
+        Step(step.op, tuple(Ref(count - 1) if ref.step < 0 else replace(ref, step=ref.step + count) for ref in step.sources(position)))
+        for position, step in enumerate(steps)
+    )
 
 
 def gelu_op(approximate: str, call: Call) -> ops.Gelu:
@@ -107,7 +131,7 @@ def leaky_op(slope: float, call: Call) -> ops.LeakyRelu:
 
 @describes("Activation")
 def _activation(layer: Any, call: Call) -> Description:
-    return Description(activation_steps(layer.activation, call, len(call.shape)) or (Step(ops.Identity()),))
+    return Description(activation_steps(layer.activation, call, len(call.shape), ()) or (Step(ops.Identity()),))
 
 
 @describes("ReLU")

@@ -64,7 +64,7 @@ def _convolution(layer: Any, call: Call, rank: int, convs: Sequence[ops.Conv], f
         out = tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows)
         steps = (Step(ops.Reshape(shape=(prod(batch), *inner))), *steps, Step(ops.Reshape(shape=(*batch, *out, filters))))
     axes = named_axes(ndim, rank, channels_first(layer))
-    return Description((*steps, *activation_steps(layer.activation, call, ndim)), axes, axes)
+    return Description((*steps, *activation_steps(layer.activation, call, ndim, steps)), axes, axes)
 
 
 def _windows(layer: Any, call: Call, rank: int) -> dict[str, Any]:
@@ -113,4 +113,4 @@ def _dense(layer: Any, call: Call) -> Description:
     ndim = len(call.shape)
     op = ops.MatMul(weight=call.weight("kernel", layer.kernel), bias=call.weight("bias", layer.bias))
     axes = {2: ("batch", "features"), 3: ("batch", "steps", "features")}.get(ndim, ())
-    return Description((Step(op), *activation_steps(layer.activation, call, ndim)), axes, axes)
+    return Description((Step(op), *activation_steps(layer.activation, call, ndim, (Step(op),))), axes, axes)

@@ -80,7 +80,7 @@ def projected(recipe: Recipe, dense: Any, call: Call, x: Ref, shape: Sequence[in
 def _einsum_dense(layer: Any, call: Call) -> Description:
     recipe = Recipe()
     _, shape = projected(recipe, layer, call, Ref(-1), call.shape)
-    steps = (*recipe.steps, *activation_steps(layer.activation, call, len(shape)))
+    steps = (*recipe.steps, *activation_steps(layer.activation, call, len(shape), recipe.steps))
     middle = tuple(f"axis {axis}" for axis in range(1, len(shape) - 1))
     return Description(steps, (), ("batch", *middle, "features") if len(shape) > 1 else ())
 

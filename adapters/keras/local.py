@@ -31,7 +31,8 @@ def _locally_connected(layer: Any, call: Call) -> Description:
     if layer.use_bias:
         chain.add(ops.AddConstant(value=call.weight("bias", layer.bias)), made)
     axes = named_axes(len(call.shape), rank, False)
-    return Description((*chain.done().steps, *activation_steps(layer.activation, call, rank + 2)), axes, axes)
+    steps = chain.done().steps
+    return Description((*steps, *activation_steps(layer.activation, call, rank + 2, steps)), axes, axes)
 
 
 def _by_windows(layer: Any, call: Call, chain: Chain, sizes: Sequence[int]) -> Ref:

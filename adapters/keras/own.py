@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from probe.building import Steps
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Weight
+from probe.layer import Description, Ref, Step, Weight
 from probe.ops import Constant
 from probe.registered import describe_registered, registered
 
@@ -27,7 +29,7 @@ from .tree import root_of
 from .unrolled import unrolled
 from .watch import received
 
-__all__ = ["Graph", "drawn", "followed", "names_kept", "symbolic"]
+__all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbolic"]
 
 
 def followed(layer: Any, call: Call, tensors: Tensors) -> Description:
@@ -52,11 +54,24 @@ def names_kept(call: Call) -> Iterator[None]:
 
 
 def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
-    symbols, values = _inputs(layer, call, tensors)
+    symbols, values = _inputs(call, tensors)
     try:
         result = symbolic(layer, call, tensors, symbols)
+        return _between(symbols, values, result, call, tensors)
     except Undescribed as error:
         raise Undescribed(_advice(layer, str(error))) from None
+
+
+def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) -> tuple[Step, ...]:
+    """The steps of a function of one tensor, such as an activation, called on ``x``; Undescribed where it cannot be followed."""
+    tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=())
+    with names_kept(call):
+        symbols, values = _inputs(inner, tensors)
+        return _between(symbols, values, _called(lambda: function(symbols[0]), call, tensors), inner, tensors).steps
+
+
+def _between(symbols: list[Any], values: list[Any], result: Any, call: Call, tensors: Tensors) -> Description:
+    """The nodes between symbolic tensors and a result, run on the values and described one by one."""
     steps = Steps()
     held: dict[int, tuple[Any, Ref]] = {id(value): (value, Ref(-1, index)) for index, value in enumerate(values)}
 
@@ -65,10 +80,10 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
 
     try:
         outputs = drawn(call, symbols, result).run(values, run, tensors)
-    except Undescribed as error:
-        raise Undescribed(_advice(layer, str(error))) from None
+    except Undescribed:
+        raise
     except Exception as error:
-        raise Undescribed(_advice(layer, f"running its operations one by one failed ({type(error).__name__})")) from None
+        raise Undescribed(f"running its operations one by one failed ({type(error).__name__})") from None
     return Description(steps.ended(*(held[id(one)][1] for one in outputs)))
 
 
@@ -77,7 +92,7 @@ def _advice(layer: Any, why: str) -> str:
     return why if why.startswith(told) else f"{told}: {why} (@probe.describes tells what it computes)"
 
 
-def _inputs(layer: Any, call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
+def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
     """A symbolic tensor and one with values for each tensor that the layer was given."""
     symbols, values = [], []
     for array in (*call.inputs, *call.masks):
@@ -100,9 +115,14 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
         name: tensors.mapped(lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value)
         for name, value in call.arguments.items()
     }
+    return _called(partial(method, **named), call, tensors)
+
+
+def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
+    """The result of a call on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
     try:
         with _dense(call):
-            result = method(**named)
+            result = method()
     except Undescribed:
         raise
     except Exception as error:

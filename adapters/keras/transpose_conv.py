@@ -68,4 +68,5 @@ def _conv_transpose(layer: Any, call: Call) -> Description:
     if ndim != rank + 2 or not prod(call.shape):
         raise Undescribed(f"an input of {ndim} axes")
     axes = named_axes(ndim, rank, channels_first(layer))
-    return Description((*surrounded(layer, call, rank, [Step(op)]), *activation_steps(layer.activation, call, ndim)), axes, axes)
+    steps = surrounded(layer, call, rank, [Step(op)])
+    return Description((*steps, *activation_steps(layer.activation, call, ndim, steps)), axes, axes)

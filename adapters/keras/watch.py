@@ -249,7 +249,10 @@ def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | 
     try:
         if known:
             return describe_registered(place.layer, call), ""
-        return _followed(place.layer, call, state) if place.own else describe(place.layer, call), ""
+        if place.own:
+            return _followed(place.layer, call, state), ""
+        with state.mute():  # what follows an activation of the user's own makes calls
+            return describe(place.layer, call), ""
     except Undescribed as error:
         return None, str(error)
 

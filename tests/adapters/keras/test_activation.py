@@ -78,13 +78,44 @@ def test_functions_of_tensorflow_and_layers_as_activations(keras, agrees):
         agrees(layers.Conv1D(5, 3, activation=layer), (2, 7, 4))
 
 
-def test_an_activation_of_the_users_own_is_named(keras):
+def test_an_activation_of_the_users_own_is_followed(keras, agrees):
+    """Through the operations that it makes, whatever its name."""
+    tf = pytest.importorskip("tensorflow")
+    math = keras.ops if hasattr(keras, "ops") else tf.math
+    largest, total = (keras.ops.max, keras.ops.sum) if hasattr(keras, "ops") else (tf.reduce_max, tf.reduce_sum)
+
     def relu(x):
-        return x * 2
+        return math.square(keras.activations.relu(x)) * 0.1
+
+    def shares(x):
+        e = math.exp(x - largest(x, axis=-1, keepdims=True))
+        return e / total(e, axis=-1, keepdims=True)
+
+    layers = keras.layers
+    for function in (relu, shares, lambda x: x * keras.activations.sigmoid(1.702 * x)):
+        agrees(layers.Dense(5, activation=function), (2, 4))
+        agrees(layers.Conv2D(5, 3, activation=function), (2, 6, 7, 4))
+        agrees(layers.Conv1DTranspose(3, 2, activation=function), (2, 5, 4))
+        agrees(layers.EinsumDense("ab,bc->ac", 4, activation=function), (2, 4))
+        agrees(layers.Activation(function), (2, 4))
+
+
+@pytest.mark.filterwarnings("ignore:`tf.numpy_function`")
+def test_an_activation_that_cannot_be_followed_is_named(keras):
+    tf = pytest.importorskip("tensorflow")
+
+    def relu(x):
+        return tf.numpy_function(lambda x: x * np.float32(2), [x], tf.float32)
 
     layer = keras.layers.Dense(3, activation=relu)
     report = probe.check(layer, layer.name, given=np.ones((1, 2), np.float32))
-    assert report.verdict == "unchecked" and report.missing["numpy"] == "its activation 'relu' has no description"
+    assert report.verdict == "unchecked" and report.missing["numpy"].startswith("its activation 'relu' has no description, and cannot be")
+
+
+def test_an_activation_of_the_users_own_inside_a_recurrence_is_named(keras):
+    layer = keras.layers.SimpleRNN(3, activation=lambda x: x * 0.5)
+    report = probe.check(layer, layer.name, given=np.ones((1, 2, 2), np.float32))
+    assert report.verdict == "unchecked" and report.missing["numpy"] == "its activation '<lambda>' has no description"
 
 
 VALUES = st.one_of(st.sampled_from([0.0, 1.0, -1.0, 2.0, 0.5, 3.0]), st.floats(-8, 8, width=32, allow_subnormal=False))
