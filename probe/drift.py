@@ -69,8 +69,9 @@ def drifts(
         if key in base and capture.description is not None:
             output = recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
-                difference = np.subtract(now, before, dtype=np.float64)
-                sums += np.square(np.where(np.isfinite(difference), difference, 0.0))
+                with np.errstate(all="ignore"):
+                    difference = np.subtract(now, before, dtype=np.float64)
+                    sums += np.square(np.where(np.isfinite(difference), difference, 0.0))
         if key == last:
             raise _Enough
         return [_moved(output, scale, rng) for output, scale in zip(capture.outputs, scales[key], strict=True)]

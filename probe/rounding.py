@@ -143,7 +143,7 @@ def _walk(terms: np.ndarray, precision: Precision) -> np.ndarray:
     A partial sum is a multiple of its last place, and the term added to it is rounded to that: so terms that are alike, to a small part
     of the last place, err alike (a constant image, two levels, terms too small to move the sum). Theirs add up before they are squared.
     """
-    if not terms.size:
+    if not terms.size or not precision.unit:
         return np.zeros(len(terms))
     sums = _largest_sums(terms)
     last = np.ldexp(2 * min(precision.unit, 2.0**-24), np.frexp(sums.max(axis=1, keepdims=True))[1] - 1)

@@ -219,6 +219,13 @@ def test_a_sum_that_is_too_large_for_its_terms_to_move_is_rounding():
     assert not judge(Capture("sum", "Dense", 0, (x,), (y - 3e5,), "float32", description)).ok
 
 
+def test_a_wrong_sum_of_integers_has_no_allowance():
+    x, w = np.array([[0, 1, 2]]), np.ones((3, 1), np.int64)
+    description = Description((Step(ops.MatMul(weight=Weight("kernel", w, w), bias=None)),))
+    report = judge(Capture("sum", "Dense", 0, (x,), (x @ w,), "int64", description), x @ w + 1)
+    assert report.verdict == "diverge" and report.comparisons["numpy", "expected"].worst.allowance == 0
+
+
 def rounded(w, name):
     """Weights as a narrower format would hold them."""
     tensor = torch.from_numpy(w)

@@ -102,9 +102,9 @@ class _Group(ops.GroupNormalization):
 
 
 def _normalised(x: np.ndarray, axes: tuple[int, ...], ddof: int, outside: bool, epsilon: float) -> np.ndarray:
-    mean = x.mean(axis=axes, keepdims=True)
-    variance = x.var(axis=axes, keepdims=True, ddof=ddof)
-    return (x - mean) / (np.sqrt(variance) + epsilon if outside else np.sqrt(variance + epsilon))
+    far, count = x - x.mean(axis=axes, keepdims=True), math.prod(x.shape[axis] for axis in axes)
+    variance = np.square(far).sum(axis=axes, keepdims=True) / np.float64(max(count - ddof, 0))
+    return far / (np.sqrt(variance) + epsilon if outside else np.sqrt(variance + epsilon))
 
 
 def _variant(op: Any, **changes: Any) -> Any:

@@ -139,10 +139,11 @@ class CumSum(Op):
         # Kernels may also sum in blocks, whose partial sums are differences of these.
         squares = 4 * np.cumsum(np.square(y + 0.0), axis=self.axis)
         own = SIGMAS * precision.unit / np.sqrt(3) * np.sqrt(squares) + precision.tiny * y.shape[self.axis]
-        if precision.looks and y.size:
+        if precision.looks and precision.unit and y.size:
             x, each = inputs[0] + 0.0, {"axis": self.axis, "keepdims": True}
             looked = of_axes(x, (self.axis,), x.sum(**each), np.square(x).sum(**each), precision)
-            own *= np.maximum(looked / np.take(own, [-1], axis=self.axis), 1.0)  # terms that err alike do so the more, the more they are
+            # Terms that err alike do so the more, the more they are.
+            own *= np.fmax(looked / np.take(own, [-1], axis=self.axis), 1.0)
         return (own if slack is None else own + np.sqrt(np.cumsum(np.square(slack), axis=self.axis)),)
 
 

@@ -695,3 +695,14 @@ def test_of_a_nan_and_a_number_fmax_takes_the_number(choice):
     (report,) = probe.sweep(Net(), [x, y])
     assert report.ok, report.sentence
     assert np.isnan(report.outputs["numpy"]).sum() == 1
+
+
+@pytest.mark.parametrize("function", [lambda x: x.sum(1), lambda x: x.cumsum(1), lambda x: x @ x.mT, lambda x: F.layer_norm(x[:, :1], (1,))])
+def test_values_of_the_users_where_some_are_infinite(function):
+    """Warnings are errors here: inf less inf is none of the user's business."""
+    x = X[0, 0].copy()
+    x[1, 2] = np.inf
+    *_, last = probe.sweep(Net(function), x)
+    y = np.asarray(last.outputs["framework"])
+    assert probe.check(Net(function), last.layer, x, expected=y).ok
+    assert probe.check(Net(function), last.layer, x, expected=np.where(np.isfinite(y), y + 1, y)).verdict == "diverge"
