@@ -159,7 +159,6 @@ def _statistics_slack(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The variance of x, from what it is ``below`` its mean by, and how far mean and variance may be off.
 
-
     The variance comes from squared deviations, in two passes or as Welford's running update (each deviation is then off by the
     mean's own error), or, where the precision has ``shortcuts``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
     """

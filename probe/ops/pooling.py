@@ -79,9 +79,12 @@ class MaxPool(Pool):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(self._pooled, inputs[0], range(2, inputs[0].ndim)),)
 
+    def _held(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
+        return self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
+
     def _pooled(self, x: np.ndarray) -> np.ndarray:
         lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-        kernel, pads = self._trimmed(x.shape[2:], self._reach(x.shape[2:], self.ceil_mode, self.dilations), self.dilations)
+        kernel, pads = self._held(x.shape[2:])
         x = fitted(x, pads, lowest)
         for axis, (k, s, d) in enumerate(zip(kernel, self.strides, self.dilations, strict=True), start=2):
             count = (x.shape[axis] - (k - 1) * d - 1) // s + 1
@@ -94,7 +97,7 @@ class MaxPool(Pool):
 
     def emit(self, graph, *inputs):
         sizes, x = graph.shape(inputs[0])[2:], inputs[0]
-        kernel, pads = self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
+        kernel, pads = self._held(sizes)
         if any(after < 0 for _, after in pads):
             axes = list(range(2, 2 + len(pads)))
             stops = [size + min(0, after) for size, (_, after) in zip(sizes, pads, strict=True)]

@@ -45,7 +45,7 @@ class MaxPoolIndices(MaxPool):
     def _cells_of(self, x: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
         """(every window's cells on the last axis, their places in the plane)."""
         sizes = x.shape[2:]
-        kernel, pads = self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
+        kernel, pads = self._held(sizes)
         place = np.arange(math.prod(sizes)).reshape(1, 1, *sizes)
         cells, places = (
             windows(fitted(one, pads, value), kernel, self.strides, self.dilations) for one, value in ((x, lowest), (place, -1))
@@ -64,7 +64,7 @@ class MaxPoolIndices(MaxPool):
 
     def emit(self, graph, *inputs):
         x, sizes, rank = inputs[0], graph.shape(inputs[0])[2:], len(self.kernel)
-        kernel, pads = self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
+        kernel, pads = self._held(sizes)
         # Padded and cut before, so that places count in a plane of known size; then brought back to the input's.
         amounts = [0, 0, *(before for before, _ in pads), 0, 0, *(after for _, after in pads)]
         wide = [size + before + after for size, (before, after) in zip(sizes, pads, strict=True)]
