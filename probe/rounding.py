@@ -12,7 +12,8 @@ K * (y**2 / 3 + Q / 6); each product is rounded too, which adds Q. With the unit
 
 and six of these are allowed (the statistical view of Higham and Mary, "A new approach to probabilistic rounding
 error analysis", SIAM J. Sci. Comput. 41, 2019). Trained filters that follow the signal make real partial sums wander
-further: where an element exceeds six of these, ``settle`` gathers its true terms and lets its true partial sums decide.
+further, and terms that are alike err alike, not by chance: where an element exceeds six of these, ``settle`` gathers its
+true terms and lets these and their partial sums decide.
 """
 
 import math
