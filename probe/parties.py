@@ -172,7 +172,7 @@ def _near(
             error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
         return whole_at(ours.steps, ours.given, ours.values, precision_of(capture.dtype), where, error)
 
-    near = compare_three(theirs, value, third, allowed[0], None if _sum_at(ours) is None else look, room > 0)
+    near = compare_three(theirs, value, third, allowed[0], look if value.ndim and _sum_at(ours) is not None else None, room > 0)
     if near is None or not all(near):
         return False
     evidence.allowed["framework"] = evidence.allowed["onnx"] = allowed
@@ -209,8 +209,10 @@ def _answered(evidence: Evidence, capture: Capture, ours: Reference) -> tuple[np
         evidence.missing["onnx"] = str(error)
         return None
     lost = sum(map(_lost, answer, ours.values[-1])) if capture.dtype == "float64" else 0
-    if lost:
-        evidence.missing["onnx"] = f"it computes in float32 here, which does not hold these numbers: {lost} elements of it are inf or NaN"
+    unheld = sum(map(_unheld, capture.inputs)) if capture.dtype == "float64" else 0
+    if lost or unheld:
+        told = f"{lost} elements of it are inf or NaN" if lost else f"{unheld} elements of the input are too large or too small"
+        evidence.missing["onnx"] = f"it computes in float32 here, which does not hold these numbers: {told}"
         return None
     evidence.outputs["onnx"] = answer
     return answer
@@ -219,6 +221,14 @@ def _answered(evidence: Evidence, capture: Capture, ours: Reference) -> tuple[np
 def _lost(found: np.ndarray, value: np.ndarray) -> int:
     """How many elements are inf or NaN that are none in NumPy."""
     return int((np.isfinite(value) & ~np.isfinite(found)).sum()) if found.shape == value.shape else 0
+
+
+def _unheld(x: np.ndarray) -> int:
+    """How many finite numbers float32 has as inf, as 0 or with fewer digits."""
+    if x.dtype != np.float64:
+        return 0
+    sizes, held = np.abs(x), np.finfo(np.float32)
+    return int((np.isfinite(x) & ((sizes > held.max) | ((sizes < held.smallest_normal) & (sizes > 0)))).sum())
 
 
 def _wrapped(found: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -39,7 +39,7 @@ def _reaches(array: np.ndarray, limit: float) -> bool:
         with np.errstate(over="ignore"):
             if float(np.dot(flat, flat)) < limit**2:
                 return False
-    return max(float(array.max()), -float(array.min())) >= limit
+    return bool(np.fmax(np.fmax.reduce(array, axis=None), -np.fmin.reduce(array, axis=None)) >= limit)
 
 
 def in_floats(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

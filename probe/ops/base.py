@@ -155,12 +155,12 @@ class Op:
 def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
     """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps."""
     with np.errstate(all="ignore"):
-        moved, other = np.asarray(f(x + slack) - y), np.asarray(f(x - slack) - y)
-        np.abs(moved, out=moved)
-        np.maximum(moved, np.abs(other, out=other), out=moved)
-    if not np.isfinite(moved.max(initial=0.0)):
-        moved[~np.isfinite(moved)] = 0.0
-    return moved
+        sides = [np.asarray(f(x + slack) - y), np.asarray(f(x - slack) - y)]
+        for side in sides:
+            np.abs(side, out=side)
+            if not np.isfinite(side.max(initial=0.0)):
+                side[~np.isfinite(side)] = 0.0
+    return np.maximum(sides[0], sides[1], out=sides[0])
 
 
 class Elementwise(Op):

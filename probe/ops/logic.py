@@ -67,7 +67,7 @@ class _Comparison(_Logical):
             return (np.zeros(outputs[0].shape),)
         reach = sum(slack for slack in slacks if slack is not None)
         with np.errstate(invalid="ignore"):
-            return (np.where(np.abs(np.subtract(x, y, dtype=np.float64)) <= reach, 1.0, 0.0),)
+            return (np.where((np.abs(np.subtract(x, y, dtype=np.float64)) <= reach) & (reach > 0), 1.0, 0.0),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,7 +95,7 @@ class TopK(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (slack,), (values, places) = slacks, outputs
-        if slack is None:
+        if slack is None or not values.size:
             return np.zeros(values.shape), np.zeros(places.shape)
         moved = np.broadcast_to(slack.max(axis=self.axis, keepdims=True), values.shape)
         gaps = np.diff(values, axis=self.axis, prepend=np.inf, append=np.inf)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.blocks import places
 from probe.ops.base import Rearrangement
 from probe.ops.exact import of_constant
 
@@ -66,7 +67,7 @@ class Reshape(Rearrangement):
         size = inputs[0].size
         known = math.prod(n for n in self.shape if n != -1)
         shape = tuple(size // known if n == -1 else n for n in self.shape)
-        return np.unravel_index(np.ravel_multi_index(where, shape), inputs[0].shape)
+        return places(np.ravel_multi_index(where, shape) if shape else np.zeros(1, np.intp), inputs[0].shape)
 
 
 @dataclass(frozen=True, eq=False)

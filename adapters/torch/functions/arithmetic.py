@@ -9,6 +9,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Ref
 
+from .selection import nonzero
 from .table import Function, Value, function
 
 __all__ = ["add", "clamp", "where"]
@@ -154,9 +155,13 @@ def div(recipe: Function, input: Value, other: Value, *, rounding_mode: str | No
 
 @function("round", "round_", onnx="round")
 def rounded(recipe: Function, input: Value, *, decimals: int = 0) -> Ref:
-    if decimals:
-        raise Undescribed("rounding to decimals has no description")
-    return recipe.put(ops.Round(), input)
+    if not decimals:
+        return recipe.put(ops.Round(), input)
+    if recipe.array(input).dtype.kind != "f":
+        raise Undescribed("rounding integers to decimals has no description")
+    tens = 10.0 ** abs(decimals)
+    there, back = (ops.Mul(), ops.Div()) if decimals > 0 else (ops.Div(), ops.Mul())
+    return recipe.put(back, recipe.put(ops.Round(), recipe.put(there, input, tens)), tens)
 
 
 @function("addcmul", "addcmul_", onnx="add")
@@ -200,7 +205,10 @@ def clamp_max(recipe: Function, input: Value, max: Value) -> Ref:
 
 
 @function("where", onnx="where")
-def where(recipe: Function, condition: Value, input: Value, other: Value) -> Ref:
+def where(recipe: Function, condition: Value, input: Value | None = None, other: Value | None = None) -> Any:
+    """With a condition alone the places where it holds."""
+    if input is None or other is None:
+        return nonzero(recipe, condition, as_tuple=True)
     if recipe.kinds == ("bool",):  # ONNX Runtime chooses between numbers alone
         other = recipe.put(ops.And(), recipe.put(ops.Not(), condition), other)
         return recipe.put(ops.Or(), recipe.put(ops.And(), condition, input), other)

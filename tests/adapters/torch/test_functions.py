@@ -84,10 +84,12 @@ CASES = {
     ],
     "greater": [lambda x: x > Y, lambda x: x.gt(0)],
     "where": [
-        *(lambda x: torch.where(x > 0, x, 0.1 * x), lambda x: x.where(MASK, -0.5 * x), lambda x: x.gt(0).where(MASK, x < 1)),
+        *(lambda x: torch.where(x > 0)[0], lambda x: torch.where(x.gt(0).any(1))[1], lambda x: torch.where(x > 0, x, 0.1 * x)),
+        *(lambda x: x.where(MASK, -0.5 * x), lambda x: x.gt(0).where(MASK, x < 1)),
         lambda x: x.masked_fill(MASK, -1e9),
         lambda x: x.masked_fill(MASK, float("-inf")),
     ],
+    "round": [lambda x: x.round(), lambda x: torch.round(x, decimals=2), lambda x: (100 * x).round(decimals=-1)],
     "not": [lambda x: ~(x > 0), lambda x: torch.logical_not(x > 1), lambda x: F.relu(x).logical_not(), lambda x: F.relu(x).logical_not_()],
     "and": [lambda x: (x > 0) & MASK, lambda x: torch.logical_and(F.relu(x), Y.relu())],
     "or": [lambda x: torch.logical_or(x > 1, x < -1)],
@@ -697,7 +699,9 @@ def test_of_a_nan_and_a_number_fmax_takes_the_number(choice):
     assert np.isnan(report.outputs["numpy"]).sum() == 1
 
 
-@pytest.mark.parametrize("function", [lambda x: x.sum(1), lambda x: x.cumsum(1), lambda x: x @ x.mT, lambda x: F.layer_norm(x[:, :1], (1,))])
+@pytest.mark.parametrize(
+    "function", [lambda x: x.sum(1), lambda x: x.cumsum(1), lambda x: x @ x.mT, lambda x: F.layer_norm(x[:, :1], (1,))]
+)
 def test_values_of_the_users_where_some_are_infinite(function):
     """Warnings are errors here: inf less inf is none of the user's business."""
     x = X[0, 0].copy()
@@ -706,3 +710,28 @@ def test_values_of_the_users_where_some_are_infinite(function):
     y = np.asarray(last.outputs["framework"])
     assert probe.check(Net(function), last.layer, x, expected=y).ok
     assert probe.check(Net(function), last.layer, x, expected=np.where(np.isfinite(y), y + 1, y)).verdict == "diverge"
+
+
+def test_a_comparison_of_equal_numbers_has_one_answer():
+    """Constants are exact: at 0 it is no matter of rounding whether x is greater than 0."""
+    x = torch.tensor([[0.0, 0.0, 2.0, -0.0]])
+    for function, wrong in ((lambda x: x > 0, True), (lambda x: x >= 0.0, False), (lambda x: x == 0, False), (lambda x: x < 0, True)):
+        model = Net(function)
+        *_, report = probe.sweep(model, x)
+        assert report.ok
+        assert not probe.check(model, report.layer, x, expected=np.full((1, 4), wrong)).ok
+
+
+def test_a_value_that_is_no_number_hides_no_overflow():
+    assert [one.verdict for one in probe.sweep(Net(torch.exp), np.array([[100.0, 1.0, np.nan]], np.float32))] == ["agree"]
+
+
+@pytest.mark.parametrize("function", [torch.log, torch.rsqrt, torch.isinf, lambda x: x < 1e200, lambda x: x.sqrt()])
+def test_numbers_of_float64_that_float32_does_not_hold(function):
+    for report in probe.sweep(Net(function), torch.tensor([[1e-45, 1e160, 1e300, 2.0]], dtype=torch.float64)):
+        assert report.ok and "does not hold these numbers" in report.missing["onnx"], report.sentence
+
+
+def test_an_element_of_what_has_no_axes_is_explained():
+    story = probe.explain(Net(lambda x: x[0, 0, 0, 0].reshape(1)), "/reshape", X, at=(0,))
+    assert story.value == X[0, 0, 0, 0]

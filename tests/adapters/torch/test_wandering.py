@@ -51,7 +51,12 @@ class Net(nn.Module):
             nn.Conv2d(3, 2, 15),
             nn.LPPool2d(2, 8),
         ),
-        *(Net(lambda x: x.logsumexp((2, 3))), Net(lambda x: x.flatten(2).cumsum(2)), Net(lambda x: x.std((2, 3))), Net(lambda x: x.sum((2, 3)))),
+        *(
+            Net(lambda x: x.logsumexp((2, 3))),
+            Net(lambda x: x.flatten(2).cumsum(2)),
+            Net(lambda x: x.std((2, 3))),
+            Net(lambda x: x.sum((2, 3))),
+        ),
         *(Net(lambda x: x @ x.mT), Net(lambda x: F.normalize(x.flatten(2), dim=2)), Net(lambda x: x.flatten(2).norm(dim=2))),
         *(Net(lambda x: torch.fft.fft2(x).imag), Net(lambda x: F.scaled_dot_product_attention(x, x, x)), Net(lambda x: x.var())),
     ],
@@ -95,4 +100,11 @@ def test_a_bias_that_outweighs_the_terms_it_is_added_to():
         model.weight.copy_(torch.from_numpy(np.random.default_rng(0).normal(0, 0.01, model.weight.shape)))
         model.bias.fill_(1.0625)
     (report,) = probe.sweep(model, np.random.default_rng(1).normal(size=(8, 64, 64, 64)).astype(np.float32))
+    assert report.ok, report.sentence
+
+
+def test_a_product_of_two_long_vectors():
+    """Its result has no axes, and nearly all of its terms are rounded the same way."""
+    x = (0.3 + 1e-6 * np.random.default_rng(0).normal(size=(2, 3_000_000))).astype(np.float32)
+    *_, report = probe.sweep(Net(lambda x: x[0] @ x[1]), x)
     assert report.ok, report.sentence
