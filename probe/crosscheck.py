@@ -22,8 +22,8 @@ from probe.layer import Step, Weight, field_names
 
 __all__ = ["crosscheck"]
 
-_REFUSALS = (state.NotImplemented, state.InvalidGraph, state.Fail, state.RuntimeException)
-"""What ONNX Runtime raises where it has no kernel for a dtype."""
+_REFUSALS = (state.NotImplemented, state.InvalidArgument, state.InvalidGraph, state.Fail, state.RuntimeException)
+"""What ONNX Runtime raises where it has no kernel for a dtype or a shape."""
 
 _OPSET = 22
 _SESSIONS: "OrderedDict[tuple[bytes, int], onnxruntime.InferenceSession]" = OrderedDict()

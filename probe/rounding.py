@@ -215,7 +215,7 @@ def rounded(x: np.ndarray, precision: Precision) -> np.ndarray | None:
     """How far an input is off that a party first rounds, or flushes; None where it takes it as it is."""
     if not precision.casts or x.dtype.kind != "f":
         return None
-    sizes = np.abs(x)
+    sizes = np.where(np.isfinite(x), np.abs(x), 0.0)
     return np.maximum(precision.unit * sizes, np.minimum(sizes, precision.tiny))
 
 

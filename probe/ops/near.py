@@ -128,8 +128,8 @@ def _walked(parts: Sequence[tuple[Any, Near]], biases: Sequence[np.ndarray], pre
     weights = [op.weight.value.astype(np.float64) for op, _ in parts]
     found = np.zeros((len(rows[0]), columns))
     for at in range(columns):
-        terms = [np.full((len(rows[0]), 1), bias[at]) for bias in biases]
-        terms += [row * weight[:, at] for row, weight in zip(rows, weights, strict=True)]
+        terms = [row * weight[:, at] for row, weight in zip(rows, weights, strict=True)]
+        terms += [np.full((len(rows[0]), 1), bias[at]) for bias in biases]
         found[:, at] = of_partial_sums(np.concatenate(terms, axis=1)[:, :, None], precision)
     return found.reshape(*lead, columns)
 

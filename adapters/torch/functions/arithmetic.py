@@ -223,7 +223,7 @@ def where_of_tensor(recipe: Function, input: Value, condition: Value, other: Val
 
 @function("masked_fill", "masked_fill_", onnx="where")
 def masked_fill(recipe: Function, input: Value, mask: Value, value: Value) -> Ref:
-    return recipe.put(ops.Where(fixed=recipe.fixed(mask)), mask, value, input)
+    return where(recipe, mask, value, input)  # in a tensor of truths the value is one
 
 
 @function("nan_to_num", "nan_to_num_", onnx="where")
@@ -288,9 +288,9 @@ def to(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
 
 @function("cumsum", "cumsum_", onnx="cumsum")
 def cumsum(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
-    return recipe.put(ops.CumSum(axis=dim), input)
+    return recipe.put(ops.CumSum(axis=dim) if recipe.rank(input) else ops.Identity(), input)
 
 
 @function("cumprod", "cumprod_", onnx="cumprod")
 def cumprod(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
-    return recipe.put(ops.CumProd(axis=dim), input)
+    return recipe.put(ops.CumProd(axis=dim) if recipe.rank(input) else ops.Identity(), input)

@@ -28,6 +28,8 @@ def rmatmul(recipe: Function, input: Value, other: Value) -> Ref:
 
 @function("addmm", "addbmm", "baddbmm", "addmv", onnx="gemm")
 def addmm(recipe: Function, input: Value, mat1: Value, mat2: Value, *, beta: float = 1, alpha: float = 1) -> Ref:
+    if recipe.array(mat1).dtype.kind != "f" and any(factor != int(factor) for factor in (alpha, beta)):
+        raise Undescribed("a factor that is no integer beside integers has no description")
     product = recipe.put(ops.Product(), mat1, mat2)
     if recipe.rank(mat1) == 3 and len(recipe.outputs[0].shape) == 2:
         raise Undescribed("a sum over the batch has no description")

@@ -22,9 +22,16 @@ def _axes(recipe: Function, input: Value, dim: Dims) -> tuple[int, ...]:
     return tuple(axis % max(1, rank) for axis in ((dim,) if isinstance(dim, int) else dim))
 
 
+_OF_ONE: dict[Any, Any] = {
+    **dict.fromkeys((ops.ReduceAll, ops.ReduceAny), ops.Cast(to="bool")),
+    **dict.fromkeys((ops.ReduceL1, ops.ReduceL2), ops.Abs()),
+}
+"""What reductions make of a tensor without axes, where that is not the tensor itself."""
+
+
 def _reduced(recipe: Function, op: Callable[..., Any], input: Value, dim: Dims, keepdim: bool, **more: Any) -> Ref:
     if not recipe.rank(input):
-        return recipe.put(ops.Identity(), input)
+        return recipe.put(_OF_ONE.get(op, ops.Identity()), input)
     return recipe.put(op(axes=_axes(recipe, input, dim), keepdims=bool(keepdim), **more), input)
 
 

@@ -287,6 +287,8 @@ def quantile(
 @function("diff", onnx="sub")
 def diff(recipe: Function, input: Value, n: int = 1, dim: int = -1, prepend: Value | None = None, append: Value | None = None) -> Ref:
     """Each element less the one before it along an axis, n times; of truths whether they differ."""
+    if not n:
+        return recipe.ref(input)
     given = [one for one in (prepend, input, append) if one is not None]
     found = recipe.ref(input) if len(given) == 1 else concat(recipe, given, dim)
     shapes = [recipe.shape(one) for one in given]

@@ -27,9 +27,14 @@ def reshape(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
 
 
 @function("permute", onnx="transpose")
-def permute(recipe: Function, input: Value, *dims: Any) -> Ref:
-    order = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    return recipe.put(ops.Transpose(perm=tuple(axis % recipe.rank(input) for axis in order)), input)
+def permute(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
+    given = args if dims is None else (dims,)
+    order = given[0] if len(given) == 1 and not isinstance(given[0], int) else given
+    return _transposed(recipe, input, [axis % recipe.rank(input) for axis in order])
+
+
+def _transposed(recipe: Function, input: Value, order: Sequence[int]) -> Ref:
+    return recipe.put(ops.Transpose(perm=tuple(order)) if order else ops.Identity(), input)
 
 
 @function("transpose", "transpose_", "swapaxes", "swapdims", onnx="transpose")
@@ -41,7 +46,7 @@ def transpose(recipe: Function, input: Value, dim0: int, dim1: int) -> Ref:
 
 @function("t", "T", "H", "numpy_T", onnx="transpose")
 def turned(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Transpose(perm=tuple(reversed(range(recipe.rank(input))))), input)
+    return _transposed(recipe, input, [*reversed(range(recipe.rank(input)))])
 
 
 @function("mT", "mH", "adjoint", onnx="transpose")
@@ -141,10 +146,24 @@ def sliced(recipe: Function, input: Value, dim: int = 0, start: int | None = Non
 
 @function("index_select", onnx="gather")
 def index_select(recipe: Function, input: Value, dim: int, index: Value) -> Ref:
+    if not recipe.rank(input):
+        raise Undescribed("a tensor without axes, taken as one of a single element, has no description")
     return recipe.put(ops.Gather(axis=dim), input, index)
 
 
-@function("gather", "take_along_dim", onnx="gatherelements")
+@function("take_along_dim", onnx="gatherelements")
+def take_along_dim(recipe: Function, input: Value, indices: Value, dim: int | None = None) -> Ref:
+    """The elements at places along an axis, both broadcast along the others; without one those of all elements in a row."""
+    if dim is None:
+        row = recipe.put(ops.Reshape(shape=(-1,)), input)
+        return recipe.put(ops.Gather(axis=0), row, recipe.put(ops.Reshape(shape=(-1,)), indices))
+    axis, shape = dim % recipe.rank(input), recipe.outputs[0].shape
+    wide = (*shape[:axis], recipe.shape(input)[axis], *shape[axis + 1 :])
+    x, at = recipe.put(ops.Expand(shape=wide), input), recipe.put(ops.Expand(shape=shape), indices)
+    return recipe.put(ops.GatherElements(axis=axis), x, at)
+
+
+@function("gather", onnx="gatherelements")
 def gather(recipe: Function, input: Value, dim: int, index: Value, *, sparse_grad: bool = False) -> Ref:
     return recipe.put(ops.GatherElements(axis=dim), input, index)
 
@@ -167,10 +186,21 @@ def roll(recipe: Function, input: Value, shifts: Any, dims: Any = None) -> Ref:
     return found
 
 
-@function("flip", "fliplr", "flipud", onnx="slice")
-def flip(recipe: Function, input: Value, *dims: Any) -> Ref:
+@function("fliplr", onnx="slice")
+def fliplr(recipe: Function, input: Value) -> Ref:
+    return flip(recipe, input, 1)
+
+
+@function("flipud", onnx="slice")
+def flipud(recipe: Function, input: Value) -> Ref:
+    return flip(recipe, input, 0)
+
+
+@function("flip", onnx="slice")
+def flip(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
     rank = recipe.rank(input)
-    axes = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    given = args if dims is None else (dims,)
+    axes = given[0] if len(given) == 1 and not isinstance(given[0], int) else given
     turned = {axis % rank for axis in axes}
     starts = tuple(-1 if axis in turned else 0 for axis in range(rank))
     return recipe.put(ops.Slice(starts, (None,) * rank, tuple(-1 if axis in turned else 1 for axis in range(rank))), input)

@@ -113,7 +113,11 @@ def seen_as(recipe: Function, input: Value) -> Ref:
 
 @function("complex.complex", onnx="concat")
 def made(recipe: Function, real: Value, imag: Value) -> Ref:
-    return _joined(recipe, (recipe.ref(real), recipe.ref(imag)), len(recipe.outputs[0].shape) - 1)
+    *shape, _ = recipe.outputs[0].shape
+    parts = [
+        recipe.ref(one) if recipe.shape(one) == tuple(shape) else recipe.put(ops.Expand(shape=tuple(shape)), one) for one in (real, imag)
+    ]
+    return _joined(recipe, (parts[0], parts[1]), len(shape))
 
 
 @function("complex.mul", "complex.__mul__", "complex.__rmul__", "complex.multiply", onnx="mul")

@@ -99,6 +99,8 @@ class Function(Recipe):
 
     def module(self, kind: str, x: Value, weights: Mapping[str, Weight | None] | None = None, **attributes: Any) -> Ref:
         """What the module of torch.nn with these attributes would do to x."""
+        if self.outputs[0].dtype.kind in "iu" and kind.startswith(("AvgPool", "AdaptiveAvgPool", "LocalResponseNorm")):
+            raise Undescribed("means of integers, which are cut off, have no description")
         held = dict(weights or {})
         found = described_by_name(kind, {"training": self.training, **attributes}, Call((self.array(x),), held.get))
         start, ref = len(self.steps), self.ref(x)
@@ -162,12 +164,15 @@ def describe_function(name: str, shown: str, recipe: Function, args: Sequence[An
         bound = entry.signature.bind(recipe, *args, **named_so)
     except TypeError as error:
         raise Undescribed(f"{shown} was called in a way that has no description ({error})") from None
-    found = entry.describe(*bound.args, **bound.kwargs)
+    try:
+        found = entry.describe(*bound.args, **bound.kwargs)
+    except (LookupError, TypeError, ValueError) as error:
+        raise Undescribed(f"{shown} was called in a way that has no description ({type(error).__name__}: {error})") from None
     refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
     if len(refs) != len(recipe.outputs):
         raise Undescribed(f"{shown} gave {len(recipe.outputs)} tensors where {len(refs)} are described")
     if len(refs) > 1:
         Recipe.put(recipe, ops.Outputs(), *refs)
-    elif refs[0] != Ref(len(recipe.steps) - 1):
+    elif not recipe.steps or refs[0] != Ref(len(recipe.steps) - 1):
         Recipe.put(recipe, ops.Identity(), refs[0])
     return Description(tuple(recipe.steps))

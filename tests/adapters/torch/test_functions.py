@@ -196,6 +196,7 @@ CASES = {
     ],
     "slice": [
         *(lambda x: x[:, 1], lambda x: x[..., ::2], lambda x: x[0, -1, None, 1:3], lambda x: x.narrow(3, 1, 4), lambda x: x.select(1, -1)),
+        *(lambda x: x.fliplr(), lambda x: torch.flipud(x), lambda x: torch.flip(x, dims=(1, -1))),
         *(lambda x: x.flip(1), lambda x: x[:, AT], lambda x: x[MASK], lambda x: x[:, [0, 2], :, [1, 3]], lambda x: x[AT[:2] * 0, AT[:2]]),
     ],
     "gather": [
@@ -207,7 +208,10 @@ CASES = {
         ),
         lambda x: x.unfold(3, 3, 2),
     ],
-    "gatherelements": [lambda x: x.gather(1, torch.zeros(2, 2, 4, 6, dtype=torch.long))],
+    "gatherelements": [
+        *(lambda x: torch.take_along_dim(x, x.argsort(1), 1), lambda x: x.take_along_dim(AT.reshape(1, 1, 4, 1), dim=-2)),
+        lambda x: x.gather(1, torch.zeros(2, 2, 4, 6, dtype=torch.long)),
+    ],
     "trilu": [torch.tril, lambda x: x.triu(1)],
     "scatterelements": [
         lambda x: x.scatter(1, torch.zeros(2, 1, 4, 6, dtype=torch.long), Y),
@@ -735,3 +739,31 @@ def test_numbers_of_float64_that_float32_does_not_hold(function):
 def test_an_element_of_what_has_no_axes_is_explained():
     story = probe.explain(Net(lambda x: x[0, 0, 0, 0].reshape(1)), "/reshape", X, at=(0,))
     assert story.value == X[0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("function", [lambda x: x.softmax(1), lambda x: x.log_softmax(1), lambda x: x.logsumexp(1), lambda x: x.amax(1)])
+def test_masked_scores_in_float64(function):
+    """What ONNX Runtime rounds of -inf is nothing."""
+    x = torch.from_numpy(X[0, 0]).double().masked_fill(torch.eye(4, 6) > 0, -torch.inf)
+    for report in probe.sweep(Net(function), x):
+        assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: F.avg_pool2d(x, 2), lambda x: torch.addmm(x[0, 0], x[0, 0, :, :4], x[0, 0], alpha=0.6)],
+)
+def test_fractions_of_integers_are_refused_by_name(function):
+    *_, report = probe.sweep(Net(function), (X * 9).astype(np.int64))
+    assert report.verdict == "unchecked" and "integers" in report.sentence, report.sentence
+
+
+def test_what_becomes_of_a_tensor_without_axes():
+    """PyTorch takes it as one of a single element; what has no description then says so, and nothing ends in a traceback."""
+    functions = [
+        *(lambda x: x.norm(2, 0), lambda x: x.all(), lambda x: torch.any(x, 0), lambda x: x.cumsum(0), lambda x: x.permute(())),
+        *(lambda x: x.softmax(0), lambda x: x.topk(1)[0], lambda x: x.index_select(0, torch.tensor([0])), lambda x: torch.inner(x, x)),
+        *(lambda x: x.t() + 1, lambda x: torch.diff(x.reshape(1), 0) * 2, lambda x: x.gather(0, torch.tensor(0))),
+    ]
+    verdicts = [one.verdict for function in functions for one in probe.sweep(Net(function), np.array(-2.5, np.float32))]
+    assert set(verdicts) <= {"agree", "unchecked"} and verdicts.count("agree") > len(functions) // 2, verdicts
