@@ -45,7 +45,10 @@ __all__ = [
 
 SIGMAS = 6.0
 _LOOK_TERMS = 1 << 24
+_LOOK_FIRST = 8
 _LOOK_BLOCK = 256
+_LEAST_HOPE = 100
+"""What a second look may gain at least; and no more than so many times more than a sum has terms, where all err alike."""
 _LOOK_BLOCK_TERMS = 1 << 20
 _ALIKE = 8
 """Into how many kinds a last place parts the terms of a sum: those of one kind err alike."""
@@ -249,20 +252,19 @@ def settle(
     Looking stops where an element stays beyond (the verdict is then certain) or where the terms gathered would no longer
     be few; the elements not reached are then given what the tightest looked-at element gained.
     """
-    beyond = _beyond(error, allowed)
-    if beyond.size and any(step.op.looks for step in steps):
+    beyond, ratio = _beyond(error, allowed)
+    most = max((np.size(x) for x in inputs), default=0)
+    if beyond.size and any(step.op.looks for step in steps) and ratio.max() < _LEAST_HOPE + most:
         precision = replace(precision, looks=True)
         allowed = np.maximum(allowed, allowances(steps, inputs, values, precision)[output])
-        beyond = _beyond(error, allowed)
+        beyond, ratio = _beyond(error, allowed)
     if not beyond.size:
         return allowed
-    with np.errstate(over="ignore"):
-        ratio = error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)
     beyond = beyond[_largest_first(ratio)]
     refined = allowed.copy().ravel()
     seen, gain, budget = 0, np.inf, _LOOK_TERMS
     while seen < beyond.size and budget > 0:
-        block = beyond[seen : seen + _LOOK_BLOCK]
+        block = beyond[seen : seen + (_LOOK_BLOCK if seen else _LOOK_FIRST)]
         found = _trace(steps, inputs, values, places(block, allowed.shape), output)
         if found is None:
             return allowed
@@ -279,9 +281,11 @@ def settle(
     return refined.reshape(allowed.shape)
 
 
-def _beyond(error: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return np.flatnonzero((error > allowed) & np.isfinite(error))
+def _beyond(error: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which elements lie beyond what is allowed, and how many times that."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        beyond = np.flatnonzero((error > allowed) & np.isfinite(error))
+        return beyond, error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)
 
 
 def _largest_first(ratio: np.ndarray, count: int = 1 << 14) -> np.ndarray:
