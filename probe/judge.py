@@ -18,6 +18,7 @@ from probe.known import known_differences, reach, touched
 from probe.layer import Weight, weights_of
 from probe.model import Capture
 from probe.on_demand import OnDemand
+from probe.ops import Recomputed
 from probe.pairs import pairs
 from probe.parties import Reference, admit, ask, certainty, recomputed
 from probe.recompute import in_floats
@@ -54,11 +55,7 @@ def judge(
     seen, given = capture.inputs, in_floats(capture.inputs, capture.outputs)
     capture = capture if all(one is other for one, other in zip(seen, given, strict=True)) else replace(capture, inputs=given)
     mine, digits = _yours(expected, capture, evidence)
-    described, why = capture.description, capture.why
-    try:
-        ours = None if described is None else recomputed(described.steps, capture.inputs)
-    except Exception as error:  # a sweep goes on to the next layer
-        ours, why = None, f"it cannot be computed in NumPy ({type(error).__name__}: {error}): our own fault, please report it"
+    described, (ours, why) = capture.description, _computed(capture)
     if described is None or ours is None:
         evidence.missing |= dict.fromkeys(("numpy", "onnx"), why)
         if mine is not None:
@@ -98,6 +95,19 @@ def judge(
     if sparing and verdict == "agree":
         found["outputs"] = OnDemand(capture, partial(judge, threads=threads), tuple(_given(evidence)))
     return _report(capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **found, **about)
+
+
+def _computed(capture: Capture) -> tuple[Reference | None, str]:
+    """The layer in NumPy, or why there is none. A fault of ours does not end a sweep; one of the user's own function does."""
+    if capture.description is None:
+        return None, capture.why
+    steps = capture.description.steps
+    try:
+        return recomputed(steps, capture.inputs), ""
+    except Exception as error:
+        if any(isinstance(step.op, Recomputed) for step in steps):
+            raise
+        return None, f"it cannot be computed in NumPy ({type(error).__name__}: {error}): our own fault, please report it"
 
 
 def _mistakes(

@@ -8,12 +8,12 @@ different functions by ``hard_sigmoid``. Where a Keras has a bug, the descriptio
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from probe import ops
+from probe.building import Steps
 from probe.errors import Undescribed
 from probe.layer import Description, Ref, Step
 from probe.recompute import recompute
@@ -91,10 +91,13 @@ def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[St
             raise Undescribed(told)
         x = cast(recompute(before, call.inputs)[-1][0], call.dtype) if before else call.inputs[0]
         try:
-            found: tuple[Step, ...] = importlib.import_module(".own", __package__).function_steps(activation, x, call)
+            found = importlib.import_module(".own", __package__).function_steps(activation, x, call)
         except Undescribed as error:
             raise Undescribed(f"{told}, and cannot be followed: {error}") from None
-        return _after(len(before), found)
+        steps = Steps()
+        made = steps.include(before, *(Ref(-1, k) for k in range(len(call.inputs)))) if before else (Ref(-1),)
+        steps.include(found, *made)
+        return tuple(steps.steps[len(before) :])
     if name == "linear":
         return ()
     op = _FUNCTIONS[name](ndim)
@@ -105,16 +108,6 @@ def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[St
     if isinstance(op, ops.Gelu):
         op = gelu_op(op.approximate, call)
     return (Step(op),)
-
-
-def _after(count: int, steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Steps that refer to inputs of their own, behind ``count`` others whose output is that input."""
-    if not count:
-        return tuple(steps)
-    return tuple(
-        Step(step.op, tuple(Ref(count - 1) if ref.step < 0 else replace(ref, step=ref.step + count) for ref in step.sources(position)))
-        for position, step in enumerate(steps)
-    )
 
 
 def gelu_op(approximate: str, call: Call) -> ops.Gelu:

@@ -1,7 +1,7 @@
 """Pooling by means: of each window, of cells that tile the input, or of whole axes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,14 +45,6 @@ def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | in
     return terms.reshape(form), np.reshape(counts, (-1, 1, 1))
 
 
-def _look(own: np.ndarray, taken: Callable, inputs: Sequence[np.ndarray], where: Indices | None, precision: Precision) -> None:
-    """The second look at means, which are divided at the end, in two roundings more, or term by term."""
-    if where is not None:
-        cells, divisors = taken(inputs, where)
-        looked = of_partial_sums(cells, precision) / divisors[:, 0, 0] + 2 * precision.unit * np.abs((cells / divisors).sum(axis=(1, 2)))
-        own[where] = np.maximum.reduce([own[where], looked, of_partial_sums(cells / divisors, precision)])
-
-
 class _Mean(Op):
     """An op whose outputs are means of the cells that ``_taken`` gives, with what their sum is divided by."""
 
@@ -63,6 +55,15 @@ class _Mean(Op):
         """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells outside the input."""
         cells, divisors = self._taken(inputs, where)
         return cells / divisors
+
+    def _look(self, own: np.ndarray, inputs: Sequence[np.ndarray], where: Indices | None, precision: Precision) -> None:
+        """The second look at the means ``where``, which are divided at the end, in two roundings more, or term by term."""
+        if where is not None:
+            cells, divisors = self._taken(inputs, where)
+            looked = of_partial_sums(cells, precision) / divisors[:, 0, 0] + 2 * precision.unit * np.abs(
+                (cells / divisors).sum(axis=(1, 2))
+            )
+            own[where] = np.maximum.reduce([own[where], looked, of_partial_sums(cells / divisors, precision)])
 
 
 def _mean(cells: np.ndarray, value: float) -> Account:
@@ -153,7 +154,7 @@ class AveragePool(_Mean, Pool):
         (x,), (y,) = inputs, outputs
         pads, divisor = self._layout(x.shape[2:])
         own = _mean_allowance(self.terms_of(inputs, outputs), y, self._totals(np.square(x), pads), divisor, precision)
-        _look(own, self._taken, inputs, where, precision)
+        self._look(own, inputs, where, precision)
         return (own if slacks[0] is None else own + np.sqrt(self._totals(np.square(slacks[0]), pads)) / divisor,)
 
 
@@ -194,7 +195,7 @@ class GlobalAveragePool(_Mean):
         count = math.prod(x.shape[axis] for axis in self.axes)
         squares = np.square(x).sum(axis=self.axes, keepdims=self.keepdims)
         own = _mean_allowance(count, y, squares, count, precision)
-        _look(own, self._taken, inputs, where, precision)
+        self._look(own, inputs, where, precision)
         if slacks[0] is None:
             return (own,)
         return (own + np.sqrt(np.square(slacks[0]).sum(axis=self.axes, keepdims=self.keepdims)) / count,)
@@ -242,5 +243,5 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
         squares = self._fold(np.square(x), np.mean) * counts
         # ONNX multiplies by rounded reciprocals axis by axis: each product is rounded, as in a weighted sum.
         own = _mean_allowance(int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision)
-        _look(own, self._taken, inputs, where, precision)
+        self._look(own, inputs, where, precision)
         return (own if slacks[0] is None else own + np.sqrt(self._fold(np.square(slacks[0]), np.mean) / counts),)

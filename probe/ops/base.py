@@ -73,6 +73,7 @@ class Op:
 
     looks: ClassVar[bool] = False
     """Whether ``allowance`` takes sums over whole axes, with a second look where the precision ``looks``."""
+
     shortcut: ClassVar[str] = ""
     """A way of computing this that loses more digits and is in use, as what a party does ("takes …"); ``allowance`` holds it where
     the precision has ``shortcuts``. An op's field ``shortcuts`` says that the framework may take it."""

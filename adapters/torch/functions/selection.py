@@ -12,7 +12,7 @@ from probe.layer import Ref
 from .shape import concat, setitem
 from .table import Function, Value, function
 
-__all__: list[str] = []
+__all__ = ["nonzero"]
 
 
 _MOST = 1 << 23

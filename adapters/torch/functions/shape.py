@@ -28,9 +28,13 @@ def reshape(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
 
 @function("permute", onnx="transpose")
 def permute(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
+    return _transposed(recipe, input, [axis % recipe.rank(input) for axis in _several(args, dims)])
+
+
+def _several(args: Sequence[Any], dims: Any) -> Sequence[int]:
+    """Axes that were given one by one, as one argument, or by name."""
     given = args if dims is None else (dims,)
-    order = given[0] if len(given) == 1 and not isinstance(given[0], int) else given
-    return _transposed(recipe, input, [axis % recipe.rank(input) for axis in order])
+    return given[0] if len(given) == 1 and not isinstance(given[0], int) else given
 
 
 def _transposed(recipe: Function, input: Value, order: Sequence[int]) -> Ref:
@@ -199,9 +203,7 @@ def flipud(recipe: Function, input: Value) -> Ref:
 @function("flip", onnx="slice")
 def flip(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
     rank = recipe.rank(input)
-    given = args if dims is None else (dims,)
-    axes = given[0] if len(given) == 1 and not isinstance(given[0], int) else given
-    turned = {axis % rank for axis in axes}
+    turned = {axis % rank for axis in _several(args, dims)}
     starts = tuple(-1 if axis in turned else 0 for axis in range(rank))
     return recipe.put(ops.Slice(starts, (None,) * rank, tuple(-1 if axis in turned else 1 for axis in range(rank))), input)
 

@@ -115,7 +115,7 @@ Describer = Callable[..., Any]
 
 _ALIASES = {
     **{"axis": "dim", "keepdims": "keepdim", "a": "input", "x": "input", "x1": "input", "x2": "other", "axis0": "dim0", "axis1": "dim1"},
-    **{"mat2": "other", "tensor": "other", "exponent": "other", "indices": "index"},
+    **{"mat2": "other", "tensor": "other", "exponent": "other"},
     **{"batch1": "mat1", "batch2": "mat2", "mat": "mat1", "vec": "mat2", "mat_a": "input", "mat_b": "mat2"},
 }
 """What arguments may be called besides the name in a describer: NumPy's names, which PyTorch takes everywhere

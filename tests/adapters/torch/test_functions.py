@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from functional import Net, assert_close, in_kind, refused
 from probe.adapters.torch.functions import functions
 from torch import nn
 
@@ -244,15 +245,6 @@ CASES = {
 ALL = [pytest.param(f, name, id=f"{name}-{k}") for name, functions in CASES.items() for k, f in enumerate(functions)]
 
 
-class Net(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
 LEFT_OUT = {
     *("fractional_max_pool2d", "fractional_max_pool3d", "gumbel_softmax"),  # they draw at random
     *("scaled_grouped_mm", "scaled_mm"),  # for GPUs
@@ -336,15 +328,9 @@ def test_places_of_equal_numbers(function, kind):
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_in_other_precisions(kind, function, name):
     """None of them is an alarm; and in float64 a wrong formula cannot pass."""
-    if hasattr(function, "__globals__"):
-        names = {"Y": Y, "ROWS": ROWS, "KERNEL": KERNEL, "GRID": GRID, "DEEP": DEEP, "FORM": FORM}
-        spaces = function.__globals__ | {key: one.to(kind) for key, one in names.items()}
-        function = type(function)(function.__code__, spaces, None, function.__defaults__, function.__closure__)
+    function = in_kind(function, kind, {"Y": Y, "ROWS": ROWS, "KERNEL": KERNEL, "GRID": GRID, "DEEP": DEEP, "FORM": FORM})
     x = torch.from_numpy(X).to(kind)
-    try:
-        function(x)
-    except RuntimeError:
-        assert kind != torch.float64  # PyTorch has no such kernel in 16 bits
+    if refused(function, x):
         return
     try:
         reports = list(probe.sweep(Net(function).eval(), x))
@@ -354,10 +340,7 @@ def test_in_other_precisions(kind, function, name):
     assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
     if kind != torch.float64 or name in ("cast", "conv", "gemm", "gelu"):
         return
-    for one in reports:
-        ours, theirs = one.outputs["numpy"], one.outputs["framework"]
-        for left, right in zip(*(part if isinstance(part, tuple) else (part,) for part in (ours, theirs)), strict=True):
-            np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)
+    assert_close(reports)
 
 
 WAVES, PARTS = (torch.sin, torch.cos), (torch.asin, torch.acos, torch.atanh)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from functional import Net
 from torch import nn
 
 import probe
@@ -27,15 +28,6 @@ SIGNALS = {
     "nearly flat": lambda: 0.3 + 1e-6 * RNG.normal(size=SHAPE),
     "a ramp": lambda: np.broadcast_to(np.linspace(0, 1, SHAPE[-1]), SHAPE),
 }
-
-
-class Net(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
