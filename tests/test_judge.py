@@ -413,3 +413,22 @@ def test_numbers_that_onnx_runtime_cannot_hold_are_0_there():
     x = np.geomspace(1e-200, 1.0, 40)[None, None]
     report = judge(replace(of_framework(ops.Transpose(perm=(0, 2, 1)), lambda x: x.transpose(1, 2), x), dtype="float64"))
     assert report.ok and "onnx" in report.outputs, str(report)
+
+
+class Failing(ops.Relu):
+    """An op of ours with a fault."""
+
+    def run(self, *inputs):
+        raise IndexError("list index out of range")
+
+
+def test_a_fault_of_ours_is_said_and_one_of_the_users_function_is_raised():
+    capture = of_framework(ops.Relu(), torch.relu, np.ones((2, 3), np.float32))
+    report = judge(replace(capture, description=Description((Step(Failing()),))))
+    assert report.verdict == "unchecked" and "IndexError: list index out of range): our own fault" in report.missing["numpy"]
+
+    def theirs(layer, x):
+        raise IndexError("the user's own")
+
+    with pytest.raises(IndexError, match="the user's own"):
+        judge(replace(capture, description=Description((Step(ops.Recomputed(theirs, None)),))))

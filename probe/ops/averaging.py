@@ -60,10 +60,9 @@ class _Mean(Op):
         """The second look at the means ``where``, which are divided at the end, in two roundings more, or term by term."""
         if where is not None:
             cells, divisors = self._taken(inputs, where)
-            looked = of_partial_sums(cells, precision) / divisors[:, 0, 0] + 2 * precision.unit * np.abs(
-                (cells / divisors).sum(axis=(1, 2))
-            )
-            own[where] = np.maximum.reduce([own[where], looked, of_partial_sums(cells / divisors, precision)])
+            terms = cells / divisors
+            divided = of_partial_sums(cells, precision) / divisors[:, 0, 0] + 2 * precision.unit * np.abs(terms.sum(axis=(1, 2)))
+            own[where] = np.maximum.reduce([own[where], divided, of_partial_sums(terms, precision)])
 
 
 def _mean(cells: np.ndarray, value: float) -> Account:
