@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import __version__
-from probe.errors import BadInput, ProbeError
+from probe.errors import BadInput, NotCompared, ProbeError
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -131,12 +131,14 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
     if layer is not None and every:
         raise click.UsageError("--layer and --all exclude each other")
     if layer is None and not every:
-        for option in ("input_", "expect", "expect_input", "at", "json_", "save"):
-            if options[option] is not None:
+        alone = ("input_", "expect", "expect_input", "expect_at", "expect_value", "at", "call", "rtol", "atol", "json_", "save")
+        for option in (*alone, "sees", "fold", "thorough"):
+            if options[option] is not None and options[option] is not False:
                 raise click.UsageError(f"--{option.strip('_').replace('_', '-')} needs --layer NAME or --all")
         return _list(model, options)
-    if every and (options["save"] or options["expect_input"] or options["at"] or options["call"] is not None):
-        raise click.UsageError("--save, --expect-input, --at and --call go with --layer, not with --all")
+    for option in ("save", "expect_input", "expect_at", "expect_value", "at", "call", "rtol", "atol", "sees", "thorough") if every else ():
+        if options[option] is not None and options[option] is not False:
+            raise click.UsageError(f"--{option.replace('_', '-')} goes with --layer, not with --all")
     if (options["rtol"] is None) != (options["atol"] is None):
         raise click.UsageError("give --rtol and --atol both or neither: one alone means something else than it seems")
     if options["expect_input"] is not None and options["input_"] is not None:
@@ -213,7 +215,7 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
     from probe.expected import Unshaped
     from probe.road import check
 
-    expected = reading.expected(options["expect"], layer)
+    expected = reading.values(options["expect"], layer)
     given = reading.given(options["expect_input"])
     if isinstance(given, dict):
         given = list(given.values())
@@ -327,22 +329,29 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
     first: Report | None = None
     told = []
     reports = sweep(model, reading.given(options["input_"]), expected=expected, shape=options["shape"], seed=options["seed"])
-    for report in _with_progress(reports, len(model.layers)):
-        counts[report.verdict] += 1
-        if report.verdict == "diverge" and first is None:
-            first = report
-        if options["json_"]:
-            told.append(as_dict(report))
-        if options["json_"] != "-":
-            click.echo(line(report))
+    unused: NotCompared | None = None
+    try:
+        for report in _with_progress(reports, len(model.layers)):
+            counts[report.verdict] += 1
+            if report.verdict == "diverge" and first is None:
+                first = report
+            if options["json_"]:
+                told.append(as_dict(report))
+            if options["json_"] != "-":
+                click.echo(line(report))
+    except NotCompared as error:
+        unused = error
     summary = f"{counts['agree']} agree, {counts['diverge']} diverge, {counts['unchecked']} unchecked"
     if options["json_"]:
-        _write(options["json_"], json.dumps({"source": path, "counts": counts, "reports": told}, indent=2, allow_nan=False))
+        found = {"source": path, "counts": counts, "not_compared": {} if unused is None else unused.reasons, "reports": told}
+        _write(options["json_"], json.dumps(found, indent=2, allow_nan=False))
     if options["json_"] != "-":
         click.echo("")
         if first is not None:
             click.echo(f"the first that diverges is {first.layer!r}: {first.sentence.partition(': ')[2]}")
         click.echo(summary)
+    if unused is not None:
+        raise unused
     if counts["diverge"]:
         return 1
     if not counts["agree"]:

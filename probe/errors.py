@@ -4,13 +4,14 @@ The library raises them, the command prints them as ``probe: …`` and exits wit
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "BadInput",
     "CannotOpen",
     "ForwardFailed",
     "MissingExtra",
+    "NotCompared",
     "NotReached",
     "NotTrusted",
     "ProbeError",
@@ -45,6 +46,18 @@ class ForwardFailed(ProbeError):
 
 class NotReached(ProbeError):
     """The forward pass produced no call of the layer that was asked for."""
+
+
+class NotCompared(ProbeError):
+    """Values that the user gave were compared with nothing; ``reasons`` says of each name why."""
+
+    def __init__(self, reasons: Mapping[str, str], given: int):
+        self.reasons = dict(reasons)
+        by_reason: dict[str, list[str]] = {}
+        for name, why in reasons.items():
+            by_reason.setdefault(why, []).append(repr(name))
+        told = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+        super().__init__(f"the values of {len(reasons)} of the {given} names that you gave were not compared: {told}")
 
 
 class Undescribed(ProbeError):

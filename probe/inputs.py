@@ -1,5 +1,6 @@
 """The arrays a model is run on: the user's own, brought into the model's order, or drawn from a seed."""
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from probe.expected import as_array
 from probe.model import Capture, InputSpec, Model
 from probe.ops import Transpose
 
-__all__ = ["bind", "draw", "part_of"]
+__all__ = ["bind", "draw", "index_of", "part_of"]
 
 _SIZES = (32, 64, 96, 128, 224, 299, 16, 8)
 
@@ -156,7 +157,7 @@ def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) ->
 def part_of(at: Any) -> tuple[int | slice, ...]:
     """ "0,0:3,0:3,0", or such a tuple, as one number or slice per axis; axes left out at the end are whole."""
     if not isinstance(at, str):
-        return tuple(at) if isinstance(at, (list, tuple)) else (at,)
+        return tuple(_end_of(one) for one in (at if isinstance(at, (list, tuple)) else (at,)))
     try:
         ends = [[int(end) if end.strip() else None for end in part.split(":")] for part in at.split(",")]
         if any(len(part) > 2 or part == [None] for part in ends):
@@ -164,3 +165,19 @@ def part_of(at: Any) -> tuple[int | slice, ...]:
     except ValueError:
         raise BadInput(f"{at!r} is not a part of an array such as 0,0:3,0:3,0") from None
     return tuple(part[0] if len(part) == 1 and part[0] is not None else slice(*part) for part in ends)
+
+
+def _end_of(value: Any) -> int | slice:
+    if isinstance(value, slice):
+        return slice(*(None if end is None else index_of(end) for end in (value.start, value.stop, value.step)))
+    return index_of(value)
+
+
+def index_of(value: Any) -> int:
+    """An index as the user gave it. BadInput where it is no whole number: 0.5 is none, and True stands for something else."""
+    try:
+        if not isinstance(value, bool | np.bool_):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise BadInput(f"an index is a whole number such as 0 or -1; you gave {value!r}")

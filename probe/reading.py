@@ -10,7 +10,7 @@ from probe.errors import BadInput
 from probe.expected import Partial
 from probe.inputs import part_of
 
-__all__ = ["array", "expected", "given", "typed"]
+__all__ = ["array", "expected", "given", "typed", "values"]
 
 
 def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
@@ -26,6 +26,8 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded:
+        if not loaded.files:
+            raise BadInput(f"{path} holds no arrays")
         return {name: loaded[name] for name in loaded.files}
 
 
@@ -39,13 +41,17 @@ def given(path: str | None) -> Any:
 
 def expected(path: str | None, layer: str) -> Any:
     """The user's values of one layer: of an .npz the array of that name, or its only one."""
+    held = values(path, layer)
+    return held[layer] if isinstance(held, dict) else held
+
+
+def values(path: str | None, layer: str) -> Any:
+    """The same, with those of other layers that an .npz holds beside the one of that name."""
     if path is None:
         return None
     held = array(path)
-    if not isinstance(held, dict):
+    if not isinstance(held, dict) or layer in held:
         return held
-    if layer in held:
-        return held[layer]
     if len(held) == 1:
         return next(iter(held.values()))
     raise BadInput(f"{path} holds {', '.join(held)}; none of them is named {layer!r}")

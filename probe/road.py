@@ -1,16 +1,17 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 from importlib import import_module
+from numbers import Real
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from probe.drift import Drift, drifts
-from probe.errors import BadInput, NotReached, UnknownLayer
+from probe.errors import BadInput, NotReached
 from probe.expected import Partial, as_array
 from probe.inputs import bind, part_of
 from probe.judge import judge
@@ -18,6 +19,7 @@ from probe.model import Capture, Model
 from probe.piecewise import judged_in_pieces
 from probe.pipeline import judged_in_order
 from probe.report import Report
+from probe.theirs import Theirs, check_names
 
 __all__ = ["assert_layer", "check", "open_model", "sweep"]
 
@@ -52,26 +54,32 @@ def check(
 ) -> Report:
     """Checks one layer on the model's input ``x`` (drawn from ``seed`` where None), or alone on its own input ``given``.
 
-    ``expected`` is the user's own output of that layer. A layer that is called several times is checked in every call and
-    the report is about the first that differs; ``call`` picks one. ``expected_at`` says which part of the output ``expected``
-    is, as a number or a slice for each axis (``"0,0:3,0:3,0"`` or such a tuple). Where parties diverge the mistake is looked
-    for, with ``thorough`` at length; ``progress`` is called with the slugs as they are tried.
+    ``expected`` is the user's own output of that layer, or maps names of layers to their outputs: where those hold the layer's
+    inputs it is judged on them, and not blamed for what the user's layers before it did. A layer that is called several times
+    is checked in every call and the report is about the first that differs; ``call`` picks one. ``expected_at`` says which part
+    of the output ``expected`` is, as a number or a slice for each axis (``"0,0:3,0:3,0"`` or such a tuple). Where parties
+    diverge the mistake is looked for, with ``thorough`` at length; ``progress`` is called with the slugs as they are tried.
     """
-    if (rtol is None) != (atol is None):
-        raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
-    tolerance = None if rtol is None or atol is None else (rtol, atol)
+    tolerance = _tolerance(rtol, atol)
+    values: Mapping[str, Any] = {}
+    if isinstance(expected, Mapping):
+        if layer not in expected:
+            raise BadInput(f"you gave values of {', '.join(map(str, expected)) or 'no layer'}; none of them is named {layer!r}")
+        values, expected = expected, expected[layer]
     if expected is not None and expected_at is not None:
         expected = Partial(as_array(expected), part_of(expected_at))
-    found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed)
+    found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values)
     model, chosen = found.model, found.calls
     drift: Mapping[tuple[str, int], Drift] = {}
-    if expected is not None and given is None:
-        drift = drifts(model, found.arrays, {(one.layer, one.call) for one in chosen}, last=(layer, chosen[-1].call), seed=seed)
+    wandered = [one for one in chosen if found.own.get(one.call) is None]
+    if expected is not None and given is None and wandered:
+        drift = drifts(model, found.arrays, {(one.layer, one.call) for one in wandered}, last=(layer, wandered[-1].call), seed=seed)
     best: Report | None = None
     for one in chosen:
         search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
         about = {"how": found.how, "source": model.source, "framework": model.framework}
-        report = judge(one, expected, drift.get((one.layer, one.call)), tolerance, detail=True, search=search, about=about)
+        moved, own = drift.get((one.layer, one.call)), found.own.get(one.call)
+        report = judge(one, expected, moved, tolerance, own, detail=True, search=search, about=about)
         report = replace(report, notes=(*model.notes, *found.notes, *report.notes))
         if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
             best = report
@@ -79,6 +87,19 @@ def check(
     if call is None and len(chosen) > 1:
         best = replace(best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}"))
     return best
+
+
+def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | None:
+    """The tolerances that take the place of the allowance; BadInput where they are none."""
+    if rtol is None and atol is None:
+        return None
+    if rtol is None or atol is None:
+        raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
+    told: tuple[tuple[str, Any], ...] = (("rtol", rtol), ("atol", atol))
+    for name, value in told:
+        if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+            raise BadInput(f"{name} is a number from 0 on, such as 1e-5; you gave {value!r}")
+    return float(rtol), float(atol)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +113,28 @@ class Captured:
     notes: tuple[str, ...]
     alone: bool = False
     """Whether the layer alone was run, on ``arrays``."""
+    own: Mapping[int, tuple[np.ndarray, ...] | None] = field(default_factory=dict)
+    """The inputs of each call in the user's own run, where the values of other layers hold them."""
 
 
 def captured(
-    model: Any, layer: str, x: Any = None, *, given: Any = None, call: int | None = None, shape: Any = None, seed: int = 0
+    model: Any,
+    layer: str,
+    x: Any = None,
+    *,
+    given: Any = None,
+    call: int | None = None,
+    shape: Any = None,
+    seed: int = 0,
+    values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Captured:
-    """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the one that ``call`` picks."""
+    """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the one that ``call`` picks.
+
+    ``values`` are the user's own outputs by names of layers.
+    """
     model = _opened(model)
-    if layer not in model.names() and not getattr(model, "between", _never)(layer):
-        raise UnknownLayer(layer, [one.name for one in model.layers])
+    check_names(model, {layer: None, **values})
+    own: dict[int, tuple[np.ndarray, ...] | None] = {}
     calls: list[Capture] = []
     said: tuple[str, ...]
     if given is not None:
@@ -109,14 +143,23 @@ def captured(
         how, said = "the layer's own input, given", ()
     else:
         arrays, how = bind(model, x, shape, seed)
-        watched = model.run(arrays, {layer}, calls.append)
+        theirs = Theirs(arrays, values)
+        others = values.keys() - {spec.name for spec in model.inputs or ()}
+
+        def push(capture: Capture) -> None:
+            if capture.layer == layer:
+                calls.append(capture)
+                own[capture.call] = theirs.inputs_of(capture) if values else None
+            theirs.remember(capture)
+
+        watched = model.run(arrays, {layer, *others}, push)
         said = _faithful(model, arrays, watched)
     calls = [one for one in calls if one.layer == layer]
     if not calls:
         raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
     if call is not None and not 0 <= call < len(calls):
         raise BadInput(f"{layer!r} is called {len(calls)} times; call {call} does not exist (they count from 0)")
-    return Captured(model, calls if call is None else [calls[call]], arrays, how, said, given is not None)
+    return Captured(model, calls if call is None else [calls[call]], arrays, how, said, given is not None, own)
 
 
 def _faithful(model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:
@@ -150,16 +193,14 @@ def sweep(
     """Checks every call of every atomic layer in execution order, one forward pass in all, keeping nothing it has reported.
 
     ``expected`` maps layer names to the user's own outputs. A layer whose inputs the user's values also hold is judged on
-    those: the first that diverges is then the first faulty one, not the first that inherited a fault. Where all agree a report
-    keeps the framework's output alone; the others' are computed again when asked for.
+    those: the first that diverges is then the first faulty one, not the first that inherited a fault. After the last report it
+    raises NotCompared where some of the values were compared with nothing. Where all agree a report keeps the framework's output
+    alone; the others' are computed again when asked for.
     """
     model = _opened(model)
     arrays, how = bind(model, x, shape, seed)
     if expected is not None:
-        names = model.names()
-        for name in expected:
-            if name not in names and not getattr(model, "between", _never)(name):
-                raise UnknownLayer(name, [one.name for one in model.layers])
+        check_names(model, expected)
     return _swept(model, arrays, how, expected, layers, seed)
 
 
@@ -171,20 +212,29 @@ def _swept(
     model: Model, arrays: tuple[np.ndarray, ...], how: str, expected: Mapping[str, Any] | None, layers: Collection[str] | None, seed: int
 ) -> Iterator[Report]:
     drift = {} if expected is None else drifts(model, arrays, None, names=set(expected), seed=seed)
-    theirs = _Theirs(arrays, expected or {})
+    theirs = Theirs(arrays, expected or {})
+    for name in () if layers is None or expected is None else expected.keys() - set(layers):
+        theirs.refused(name, "it is not among the layers that were asked for")
     looked: list[str] = []
     about = {"how": how, "source": model.source, "framework": model.framework}
 
     def prepare(capture: Capture) -> Callable[[], Report]:
-        mine = None if expected is None or capture.call else expected.get(capture.layer)
+        mine = theirs.of(capture)
         own = theirs.inputs_of(capture) if mine is not None else None
         theirs.remember(capture)
         moved = None if own is not None else drift.get((capture.layer, capture.call))
 
         def done() -> Report:
+            if mine is None:
+                return judged_in_pieces(capture, partial(judge, threads=1, about=about))
             one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1, about=about)
-            report = one(capture) if mine is not None else judged_in_pieces(capture, one)
-            if mine is not None and report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
+            try:
+                report = one(capture)
+            except BadInput as error:  # the values are at fault, and the layer is judged without them
+                theirs.refused(capture.layer, str(error))
+                return judge(capture, threads=1, about=about)
+            theirs.compared(report)
+            if report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
                 report = one(capture, search={})
             return report
@@ -192,29 +242,7 @@ def _swept(
         return done
 
     yield from judged_in_order(lambda push: model.run(arrays, layers, push), prepare)
-
-
-class _Theirs:
-    """Which of the user's own values a layer's inputs correspond to, found by the equality of the captured arrays."""
-
-    def __init__(self, arrays: Sequence[np.ndarray], expected: Mapping[str, Any]):
-        self._expected = expected
-        self._known = {_key(array): np.asarray(array) for array in arrays} if expected else {}
-
-    def inputs_of(self, capture: Capture) -> tuple[np.ndarray, ...] | None:
-        found = [self._known.get(_key(array)) for array in capture.inputs]
-        if any(mine is None or mine.shape != array.shape for mine, array in zip(found, capture.inputs, strict=True)):
-            return None
-        return tuple(mine for mine in found if mine is not None)
-
-    def remember(self, capture: Capture) -> None:
-        mine = self._expected.get(capture.layer)
-        if mine is not None and len(capture.outputs) == 1 and not capture.call:
-            self._known[_key(capture.outputs[0])] = np.asarray(mine)
-
-
-def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
-    return array.shape, sha256(np.ascontiguousarray(array).tobytes()).digest()
+    theirs.close(model, arrays)
 
 
 def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any) -> None:
@@ -222,10 +250,6 @@ def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **
     report = check(model, layer, x, expected=expected, **options)
     if not report.ok:
         raise AssertionError(str(report))
-
-
-def _never(name: str) -> bool:
-    return False
 
 
 def _opened(model: Any) -> Model:

@@ -12,6 +12,7 @@ import numpy as np
 
 from probe.drift import drifts
 from probe.errors import BadInput, Undescribed
+from probe.inputs import index_of
 from probe.judge import judge
 from probe.layer import Ref, Step, Weight
 from probe.model import Capture
@@ -108,7 +109,7 @@ def _fields(found: Captured, capture: Capture, shape: tuple[int, ...], place: tu
 
 def _place(at: Sequence[int], shape: tuple[int, ...], layer: str) -> tuple[int, ...]:
     """``at`` with negative indices counted from the end."""
-    at = tuple(int(i) for i in at)
+    at = tuple(map(index_of, at))
     if len(at) != len(shape) or any(not -size <= i < size for i, size in zip(at, shape, strict=True)):
         told = f"give {len(shape)} indices" if len(at) != len(shape) else "an index is out of range"
         raise BadInput(f"the output of {layer!r} is {shape}, so it has no element [{', '.join(map(str, at))}]: {told}")

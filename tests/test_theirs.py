@@ -1,0 +1,216 @@
+"""The user's own values of several layers: each is compared, or the run says that it was not; a layer is judged on their inputs."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import probe
+from probe.cli import main
+from probe.errors import BadInput, NotCompared, UnknownLayer
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.act, self.out = torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 4)
+
+    def forward(self, x):
+        return x + self.out(self.act(self.fc(x)))
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block, self.unused, self.head = Block(), torch.nn.Linear(4, 2), torch.nn.Linear(4, 3)
+        self.alias, self.own = self.head, Own()
+
+    def forward(self, x):
+        return self.own(self.head(self.block(x)))
+
+
+class Own(torch.nn.Module):
+    def forward(self, x):
+        return torch.from_numpy(np.tanh(x.detach().numpy()))
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def outputs(net, x):
+    """What each module gives, by its name."""
+    found = {}
+    hooks = [
+        module.register_forward_hook(lambda module, args, output, name=name: found.update({name: output.numpy().copy()}))
+        for name, module in net.named_modules()
+    ]
+    with torch.no_grad():
+        net(torch.from_numpy(x))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("block", "Block is a container"),
+        ("unused", "the forward pass never reached it"),
+        ("alias", "under another name"),
+        ("block/nothing", "the forward pass made no such call"),
+        ("own", "has a forward of its own"),
+    ],
+)
+def test_a_sweep_ends_by_naming_the_values_that_it_compared_with_nothing(net, x, name, why):
+    found = []
+    values = {"block.fc": outputs(net, x)["block.fc"], name: np.zeros((2, 4))}
+    with pytest.raises(NotCompared, match=f"1 of the 2 names .* '{name}' .*{why}") as error:
+        for report in probe.sweep(net, x, expected=values):
+            found.append(report)
+    assert list(error.value.reasons) == [name]
+    assert {one.layer: one.verdict for one in found if "expected" in one.outputs and one.layer != name} == {"block.fc": "agree"}
+    assert {"block.fc", "block/add", "head"} <= {one.layer for one in found}, "the sweep itself went to its end"
+
+
+def test_values_of_another_number_of_outputs_end_no_sweep(x):
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()).eval()
+    found = []
+    with pytest.raises(NotCompared, match=r"'0' \(the layer has 1 outputs; you gave 2"):
+        for report in probe.sweep(net, x, expected={"0": [np.zeros((2, 3)), None]}):
+            found.append(report.verdict)
+    assert found == ["agree", "agree"]
+
+
+def test_values_of_layers_that_were_not_asked_for_are_named(net, x):
+    with pytest.raises(NotCompared, match=r"'head' \(it is not among the layers that were asked for\)"):
+        list(probe.sweep(net, x, layers=["block.fc"], expected={"head": np.zeros((2, 3))}))
+
+
+def test_values_that_were_all_compared_are_no_error(net, x):
+    values = {name: value for name, value in outputs(net, x).items() if name in ("block.fc", "block.act", "block.out", "head")}
+    reports = {report.layer: report for report in probe.sweep(net, x, expected=values)}
+    assert all("expected" in reports[name].outputs and reports[name].ok for name in values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"), [({}, "holds no values"), (np.zeros(3), "maps names of layers"), ([1], "maps names of layers")]
+)
+def test_a_sweep_with_values_of_nothing_is_refused(net, x, values, words):
+    with pytest.raises(BadInput, match=words):
+        probe.sweep(net, x, expected=values)
+
+
+def test_a_layer_is_not_blamed_for_what_the_layer_before_did(net, x):
+    right = outputs(net, x)
+    wrong = right["block"] + np.float32(0.1)
+    head = wrong @ net.head.weight.detach().numpy().T + net.head.bias.detach().numpy()
+    assert probe.check(net, "head", x, expected=head).verdict == "diverge"
+    for before in ("block", "block/add"):
+        report = probe.check(net, "head", x, expected={before: wrong, "head": head})
+        assert report.ok, report
+        assert any("your values of the layers before" in note for note in report.notes)
+        assert probe.check(net, "head", x, expected={before: wrong, "head": right["head"]}).verdict == "diverge"
+        assert probe.check(net, "head", x, expected={before: wrong, "head": head + np.float32(1e-3)}).verdict == "diverge"
+
+
+def test_values_of_other_layers_need_those_of_the_layer_and_known_names(net, x):
+    with pytest.raises(BadInput, match="you gave values of block; none of them is named 'head'"):
+        probe.check(net, "head", x, expected={"block": np.zeros((2, 4))})
+    with pytest.raises(UnknownLayer, match="no layer 'blok'"):
+        probe.check(net, "head", x, expected={"blok": np.zeros((2, 4)), "head": np.zeros((2, 3))})
+
+
+@pytest.fixture
+def files(tmp_path, net, x):
+    """The net in files, and what runs the command on it: (status, standard output, standard error)."""
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    (tmp_path / "net.py").write_text(f"import sys\nsys.path.insert(0, {str(tmp_path.parent)!r})\nfrom {__name__} import Net\n")
+    np.save(tmp_path / "x.npy", x)
+    return tmp_path
+
+
+@pytest.fixture
+def command(files, monkeypatch, capsys):
+    def run(*arguments):
+        model = (files / "net.pt", "--factory", f"{files / 'net.py'}:Net", "--input", files / "x.npy")
+        monkeypatch.setattr(sys, "argv", ["probe", *map(str, (*model, *arguments))])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_prints_its_reports_and_then_what_was_not_compared(command, files, net, x):
+    values = outputs(net, x)
+    np.savez(files / "mine.npz", **{name: values[name] for name in ("block.fc", "head")}, block=np.zeros((2, 4)))
+    for strict in ((), ("--strict",)):
+        status, out, err = command("--all", "--expect", files / "mine.npz", *strict)
+        assert status == 2
+        assert "6 agree, 0 diverge, 0 unchecked" in out
+        assert err.startswith("probe: the values of 1 of the 3 names that you gave were not compared: 'block' (Block is a container")
+        assert err.count("\n") == 1
+    status, out, _ = command("--all", "--expect", files / "mine.npz", "--json", "-")
+    assert status == 2 and '"not_compared": {\n    "block": "Block is a container' in out
+
+
+def test_the_command_refuses_a_file_of_no_arrays(command, files):
+    np.savez(files / "none.npz")
+    for arguments in (("--all",), ("--layer", "head")):
+        status, out, err = command(*arguments, "--expect", files / "none.npz")
+        assert (status, out) == (2, "")
+        assert err.endswith("none.npz holds no arrays\n")
+
+
+def test_the_command_judges_a_layer_on_the_values_of_those_before(command, files, net, x):
+    wrong = outputs(net, x)["block"] + np.float32(0.1)
+    head = wrong @ net.head.weight.detach().numpy().T + net.head.bias.detach().numpy()
+    np.savez(files / "mine.npz", **{"block/add": wrong, "head": head})
+    status, out, err = command("--layer", "head", "--expect", files / "mine.npz")
+    assert (status, err) == (0, ""), out
+    np.savez(files / "mine.npz", head=head)
+    assert command("--layer", "head", "--expect", files / "mine.npz")[0] == 1
+
+
+@pytest.mark.parametrize("tolerances", [(np.nan, 0.0), (1e-3, np.nan), (-1e-3, 0), (0, -1.0), (np.inf, 0), ("1", 0)])
+def test_tolerances_that_are_none_are_refused(net, x, tolerances):
+    rtol, atol = tolerances
+    with pytest.raises(BadInput, match="tol is a number from 0 on"):
+        probe.check(net, "head", x, rtol=rtol, atol=atol)
+    assert probe.check(net, "head", x, rtol=1e-5, atol=0).ok
+
+
+def test_the_command_refuses_such_tolerances(command):
+    for rtol, atol in (("nan", "0"), ("0", "-1"), ("inf", "0")):
+        status, out, err = command("--layer", "head", "--rtol", rtol, "--atol", atol)
+        assert (status, out) == (2, "")
+        assert "tol is a number from 0 on" in err
+
+
+@pytest.mark.parametrize("at", [(0.5, 0), (True, 0), (np.float32(1), 0), ("0", 0), (0, None), (np.True_, 0)])
+def test_an_index_that_is_no_whole_number_is_refused(net, x, at):
+    with pytest.raises(BadInput, match="an index is a whole number"):
+        probe.explain(net, "head", x, at=at)
+    with pytest.raises(BadInput, match="an index is a whole number"):
+        probe.check(net, "head", x, expected=0.0, expected_at=at)
+
+
+def test_an_index_may_be_numpys_and_count_from_the_end(net, x):
+    assert probe.explain(net, "head", x, at=(np.int64(1), -1)).at == (1, 2)
+    with pytest.raises(BadInput, match=r"no element \[2, 0\]: an index is out of range"):
+        probe.explain(net, "head", x, at=(2, 0))
+
+
+def test_options_that_a_sweep_does_not_read_are_refused(command):
+    for option in (("--rtol", "0", "--atol", "0"), ("--thorough",), ("--sees",), ("--at", "0,0"), ("--call", "0")):
+        status, _, err = command("--all", *option)
+        assert status == 2 and f"{option[0]} goes with --layer, not with --all" in err
