@@ -21,6 +21,8 @@ from .table import Node, Value, describe_node, refusal
 __all__ = ["OnnxModel"]
 
 _REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException, state.InvalidProtobuf)
+_NO_NUMPY = (*_REFUSALS, RuntimeError)
+"""What running raises: a RuntimeError where NumPy has no such type, as of float8."""
 _SHAPES = ("Shape", "Size")
 """What takes no more than the shape from its input."""
 
@@ -74,6 +76,8 @@ class OnnxModel:
         for one in self.proto.graph.input:
             if one.name not in self.initializers:
                 kind = one.type.tensor_type
+                if not kind.elem_type:
+                    raise BadInput(f"its input {one.name!r} is a sequence, a map or an optional; only tensors can be given")
                 sizes = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
                 specs.append(InputSpec(one.name, sizes, np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name))
         return tuple(specs)
@@ -152,6 +156,10 @@ class OnnxModel:
         return _answer(self._sessions[key], [name for name in node.output if name], given, f"the node {node.name or node.op_type} failed")
 
     def _capture(self, name: str, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> Capture:
+        sequences = [one for one in (*node.input, *node.output) if isinstance(values.get(one), list)]
+        if sequences:
+            given, made = ([values[one] for one in names if one in values and one not in sequences] for names in (node.input, node.output))
+            return Capture(name, _kind(node), 0, tuple(given), tuple(made), "float32", None, f"{sequences[0]} is a sequence, and no tensor")
         inputs: list[np.ndarray] = []
         refs: dict[str, Value] = {}
         for one in node.input:
@@ -209,8 +217,8 @@ def _session(model: onnx.ModelProto, source: str) -> onnxruntime.InferenceSessio
 
 def _answer(session: onnxruntime.InferenceSession, outputs: list[str], feeds: Mapping[str, np.ndarray], failure: str) -> list[np.ndarray]:
     try:
-        return [np.asarray(one) for one in session.run(outputs, dict(feeds))]
-    except _REFUSALS as error:
+        return [one if isinstance(one, list) else np.asarray(one) for one in session.run(outputs, dict(feeds))]
+    except _NO_NUMPY as error:
         shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
         raise ForwardFailed(f"{failure} on {shapes}: {_first(error)}") from None
 
