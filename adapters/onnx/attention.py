@@ -34,9 +34,18 @@ def _repeated(recipe: Node, x: Any, shape: tuple[int, ...], heads: int) -> Any:
 
 
 @node("Attention")
-def attention(recipe: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *rest: Value | None) -> Ref:
+def attention(
+    recipe: Node,
+    q: Value,
+    k: Value,
+    v: Value,
+    mask: Value | None = None,
+    past_key: Value | None = None,
+    past_value: Value | None = None,
+    lengths: Value | None = None,
+) -> Ref:
     """softmax(q kᵀ · scale + mask) v; q and k are each multiplied by the root of the scale."""
-    if any(one is not None for one in rest) or recipe.get("softcap", 0.0) or len(recipe.outputs) > 1:
+    if any(one is not None for one in (past_key, past_value, lengths)) or recipe.get("softcap", 0.0) or len(recipe.outputs) > 1:
         raise Undescribed("a cache of keys and values, a soft cap and further outputs have no description")
     queries, size = _heads(recipe, q, recipe.get("q_num_heads"))
     keys, held = _heads(recipe, k, recipe.get("kv_num_heads"))

@@ -30,7 +30,7 @@ _UNARY: dict[str, Callable[[Node], Any]] = {
     "Swish": lambda recipe: ops.Swish(alpha=recipe.get("alpha", 1.0)),
     "ThresholdedRelu": lambda recipe: ops.ThresholdedRelu(threshold=recipe.get("alpha", 1.0), keeps_nan=False),
 }
-_SEVERAL: dict[str, Callable[[], Any]] = {
+_BINARY: dict[str, Callable[[], Any]] = {
     "Add": ops.Add,
     "And": ops.And,
     "Equal": ops.Equal,
@@ -38,22 +38,29 @@ _SEVERAL: dict[str, Callable[[], Any]] = {
     "GreaterOrEqual": ops.GreaterOrEqual,
     "Less": ops.Less,
     "LessOrEqual": ops.LessOrEqual,
-    "Max": ops.Max,
-    "Mean": ops.Mean,
-    "Min": ops.Min,
     "Mul": ops.Mul,
     "Or": ops.Or,
     "Pow": ops.Pow,
     "Sub": ops.Sub,
-    "Sum": ops.Add,
     "Xor": ops.Xor,
 }
+_SEVERAL: dict[str, Callable[[], Any]] = {"Max": ops.Max, "Mean": ops.Mean, "Min": ops.Min, "Sum": ops.Add}
+
+
+def _made(name: str) -> Callable[[Node], Any]:
+    return lambda recipe: getattr(ops, name)()
 
 
 def _register(name: str, op: Callable[[Node], Any]) -> None:
     @node(name)
     def unary(recipe: Node, x: Value) -> Ref:
         return recipe.put(op(recipe), x)
+
+
+def _register_binary(name: str, op: Callable[[], Any]) -> None:
+    @node(name)
+    def binary(recipe: Node, x: Value, y: Value) -> Ref:
+        return recipe.put(op(), x, y)
 
 
 def _register_several(name: str, op: Callable[[], Any]) -> None:
@@ -63,9 +70,11 @@ def _register_several(name: str, op: Callable[[], Any]) -> None:
 
 
 for _name in _PLAIN:
-    _register_several(_name, getattr(ops, _name))
+    _register(_name, _made(_name))
 for _name, _op in _UNARY.items():
     _register(_name, _op)
+for _name, _binary in _BINARY.items():
+    _register_binary(_name, _binary)
 for _name, _several in _SEVERAL.items():
     _register_several(_name, _several)
 
@@ -86,7 +95,7 @@ def prelu(recipe: Node, x: Value, slope: Value) -> Ref:
     return recipe.put(ops.Where(), below, recipe.put(ops.Mul(), x, slope), x)
 
 
-@node("Dropout")
+@node("Dropout", implied=("is_test", "ratio", "seed"))
 def dropout(recipe: Node, x: Value, ratio: Value | None = None, training: Value | None = None) -> Ref:
     if training is not None and recipe.array(training).any():
         raise Undescribed("in training mode it drops elements at random")
@@ -120,7 +129,7 @@ def where(recipe: Node, condition: Value, x: Value, y: Value) -> Ref:
 _TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
 
 
-@node("Cast")
+@node("Cast", implied=("round_mode", "saturate"))
 def cast(recipe: Node, x: Value) -> Ref:
     kind = _TYPES.get(recipe.get("to"))
     if kind is None:
@@ -161,7 +170,7 @@ def cumprod(recipe: Node, x: Value, axis: Value) -> Ref:
     return _running(recipe, ops.CumProd, 1.0, x, axis)
 
 
-@node("CastLike")
+@node("CastLike", implied=("round_mode", "saturate", "target_type"))
 def cast_like(recipe: Node, x: Value, other: Value) -> Ref:
     kind = recipe.outputs[0].dtype.name
     if kind not in _TYPES.values():

@@ -16,6 +16,7 @@ from probe.layer import Description, Layer, Ref, Weight
 from probe.model import Capture, InputSpec, OnCall
 
 from .quantized import dequantized
+from .schema import plain
 from .table import Node, Value, describe_node, refusal
 
 __all__ = ["OnnxModel"]
@@ -191,9 +192,10 @@ class OnnxModel:
     def _described(
         self, node: onnx.NodeProto, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[Value | None]
     ) -> tuple[Description | None, str, tuple[str, ...]]:
+        if any((one.domain, one.name) == (node.domain, node.op_type) for one in self.proto.functions):
+            return None, f"the model defines {_kind(node)} itself, as a function", ()
         opset = next((one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1)
-        attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-        attributes = {key: value.decode() if isinstance(value, bytes) else value for key, value in attributes.items()}
+        attributes: dict[str, Any] = {one.name: plain(helper.get_attribute_value(one)) for one in node.attribute}
         recipe = Node(inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one])
         try:
             return describe_node(_kind(node), recipe, values), "", tuple(recipe.notes)
@@ -215,7 +217,7 @@ def _session(model: onnx.ModelProto, source: str) -> onnxruntime.InferenceSessio
         raise CannotOpen(f"ONNX Runtime does not take {source}: {_first(error)}") from None
 
 
-def _answer(session: onnxruntime.InferenceSession, outputs: list[str], feeds: Mapping[str, np.ndarray], failure: str) -> list[np.ndarray]:
+def _answer(session: onnxruntime.InferenceSession, outputs: list[str], feeds: Mapping[str, np.ndarray], failure: str) -> list[Any]:
     try:
         return [one if isinstance(one, list) else np.asarray(one) for one in session.run(outputs, dict(feeds))]
     except _NO_NUMPY as error:

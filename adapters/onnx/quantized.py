@@ -67,13 +67,13 @@ def _codes(recipe: Node, x: Value, shape: tuple[int, ...], scale: Value, zero: V
     return recipe.put(ops.QuantizeLinear(size=size, zero_point=point, low=int(limits.min), high=int(limits.max)), x)
 
 
-@node("QuantizeLinear")
+@node("QuantizeLinear", implied=("output_dtype", "saturate"))
 def quantize(recipe: Node, x: Value, scale: Value, zero: Value | None = None) -> Ref:
     axis = recipe.get("axis", 1) % max(1, recipe.rank(x))
     return _codes(recipe, x, recipe.shape(x), scale, zero, axis, recipe.get("block_size", 0))
 
 
-@node("DequantizeLinear")
+@node("DequantizeLinear", implied=("output_dtype",))
 def dequantize(recipe: Node, x: Value, scale: Value, zero: Value | None = None) -> Ref:
     if recipe.array(x).dtype.kind not in "iu":
         raise Undescribed(f"{recipe.array(x).dtype.name} that stand for other numbers have no description")
@@ -87,7 +87,7 @@ def dynamic_quantize(recipe: Node, x: Value) -> tuple[Ref, ...]:
     return tuple(Ref(found.step, index) for index in range(3))
 
 
-@node("QLinearConv")
+@node("QLinearConv", implied=("kernel_shape",))
 def qlinear_conv(
     recipe: Node,
     x: Value,
@@ -142,7 +142,7 @@ def matmul_integer(recipe: Node, x: Value, y: Value, x_zero: Value | None = None
     return recipe.put(ops.Product(), left, right)
 
 
-@node("ConvInteger")
+@node("ConvInteger", implied=("kernel_shape",))
 def conv_integer(recipe: Node, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None) -> Ref:
     """Windows as columns times the kernels, group by group."""
     (batch, channels, *sizes), (deep, _, *kernel), groups = recipe.shape(x), recipe.shape(w), recipe.get("group", 1)

@@ -117,7 +117,7 @@ def _beside(recipe: Node, parts: Sequence[Ref], axis: int, perm: tuple[int, ...]
 
 
 def _register(kind: str) -> None:
-    @node(kind)
+    @node(kind, implied=("hidden_size",))
     def recurrence(
         recipe: Node,
         x: Value,

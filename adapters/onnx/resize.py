@@ -85,10 +85,12 @@ def _axes(recipe: Node, x: Value, roi: Value | None, scales: Value | None, sizes
     return [_Axis(shape[axis], wide[axis], by[axis], *parts[axis]) for axis in range(rank)]
 
 
-@node("Resize", "Upsample")
+@node("Resize", implied=("roi",))
+@node("Upsample")
 def resize(recipe: Node, x: Value, roi: Value | None = None, scales: Value | None = None, sizes: Value | None = None) -> Ref:
     """Upsample and the first Resize take the scales second, and asymmetric coordinates; nearest is floor there."""
     old = recipe.opset < 11
+    recipe.knows("antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy", "nearest_mode")
     if old:
         roi, scales = None, roi if roi is not None else recipe.get("scales")
         assert scales is not None

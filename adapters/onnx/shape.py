@@ -11,7 +11,9 @@ from .table import Node, Value, node
 __all__ = ["pad", "sliced"]
 
 
-@node("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+@node("Reshape", implied=("allowzero", "shape"))
+@node("Flatten", implied=("axis",))
+@node("Squeeze", "Unsqueeze", implied=("axes",))
 def reshape(recipe: Node, x: Value, *rest: Value | None) -> Ref:
     """The elements in row-major order in the shape that the run gave them."""
     return recipe.reshaped(x)
@@ -27,7 +29,7 @@ def concat(recipe: Node, *values: Value) -> Ref:
     return recipe.put(ops.Concat(axis=recipe.get("axis", 1)), *values)
 
 
-@node("Split")
+@node("Split", implied=("num_outputs", "split"))
 def split(recipe: Node, x: Value, sizes: Value | None = None) -> tuple[Ref, ...]:
     shape, axis, parts, start = recipe.shape(x), recipe.get("axis", 0) % recipe.rank(x), [], 0
     for piece in recipe.outputs:
@@ -79,7 +81,7 @@ def pad(recipe: Node, x: Value, pads: Value | None = None, value: Value | None =
     return recipe.put(ops.Pad(pads=tuple(pairs), mode=mode, value=number), x)
 
 
-@node("Expand")
+@node("Expand", implied=("shape",))
 def expand(recipe: Node, x: Value, shape: Value) -> Ref:
     return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), x)
 
@@ -142,9 +144,9 @@ def depth_to_space(recipe: Node, x: Value) -> Ref:
 @node("SpaceToDepth")
 def space_to_depth(recipe: Node, x: Value) -> Ref:
     batch, channels, height, width = recipe.shape(x)
-    b = recipe.get("blocksize")
+    b, perm = recipe.get("blocksize"), (0, 3, 5, 1, 2, 4) if recipe.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
     apart = recipe.put(ops.Reshape(shape=(batch, channels, height // b, b, width // b, b)), x)
-    return recipe.reshaped(recipe.put(ops.Transpose(perm=(0, 3, 5, 1, 2, 4)), apart))
+    return recipe.reshaped(recipe.put(ops.Transpose(perm=perm), apart))
 
 
 @node("OneHot")

@@ -2,8 +2,10 @@
 
 The table holds operator names and is filled by the families beside this file. A describer receives the recipe that it adds steps
 to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a ``Weight`` for an initializer, None where one is left out.
+What it reads of them is noted: a node with anything else set to other than its default has no description.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +13,12 @@ import numpy as np
 
 from probe import ops
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref, Weight
+from probe.layer import Description, Recipe, Ref, Weight, weights_of
 
 from .left_out import LEFT_OUT
+from .schema import defaults, input_name
 
-__all__ = ["Node", "Value", "describe_node", "described", "node", "refusal"]
+__all__ = ["Node", "Value", "describe_node", "described", "implied", "node", "refusal"]
 
 Value = Ref | Weight | np.ndarray | float
 
@@ -32,16 +35,21 @@ class Node(Recipe):
         present: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
+        self.inputs, self.outputs, self._attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
         self.present = tuple(range(len(outputs)) if present is None else present)
         """Which of the operator's outputs these are: a node may leave some out."""
         self.notes: list[str] = []
         """What ONNX Runtime is known to do with such a node."""
+        self.read: set[str] = set()
+        """The attributes that the description has asked for."""
+        self.taken: list[Value] = []
+        """The inputs that it has used."""
 
     def put(self, op: Any, *inputs: Value) -> Ref:
         return super().put(op, *(self.ref(value) for value in inputs))
 
     def ref(self, value: Value) -> Ref:
+        self.taken.append(value)
         if isinstance(value, Ref):
             return value
         if isinstance(value, Weight):
@@ -50,6 +58,7 @@ class Node(Recipe):
 
     def array(self, value: Value) -> np.ndarray:
         """The values of an input of the node."""
+        self.taken.append(value)
         if isinstance(value, Ref):
             return self.inputs[value.index]
         return value.value if isinstance(value, Weight) else np.asarray(value)
@@ -62,7 +71,26 @@ class Node(Recipe):
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute of the node."""
-        return self.attributes.get(name, default)
+        self.read.add(name)
+        return self._attributes.get(name, default)
+
+    def knows(self, *names: str) -> None:
+        """Attributes that change nothing in the mode that others name."""
+        self.read.update(names)
+
+    def unread(self, kind: str, values: Sequence[Value | None]) -> str:
+        """What the node sets that its description has not read, in words; empty where there is nothing."""
+        usual, said = defaults(kind, self.opset), implied(kind)
+        for name, value in self._attributes.items():
+            if name not in self.read and name not in said and not (name in usual and usual[name] == value):
+                return f"its attribute {name}, which is {_short(value)}, is not read by the description"
+        held = weights_of(tuple(self.steps))
+        for at, value in enumerate(values):
+            used = value is None or any(one is value or (isinstance(one, Ref) and one == value) for one in self.taken)
+            name = input_name(kind, self.opset, at)
+            if not (used or name in said or (isinstance(value, Weight) and value.name in held)):
+                return f"its input {name} is not read by the description"
+        return ""
 
     def ints(self, value: Value | None, name: str = "") -> tuple[int, ...] | None:
         """Numbers that an input holds, or in older versions of the operator an attribute; None where neither does."""
@@ -73,6 +101,7 @@ class Node(Recipe):
 
     def weight(self, name: str, value: Value | None) -> Weight | None:
         """An input that must be an initializer."""
+        self.taken += [] if value is None else [value]
         if value is not None and not isinstance(value, Weight):
             raise Undescribed(f"its {name} is computed, and not an initializer")
         return value
@@ -89,15 +118,26 @@ class Node(Recipe):
         return self.put(ops.Reshape(shape=self.outputs[0].shape), value)
 
 
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, int | float | str | list | tuple) else type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 Describer = Callable[..., Any]
 _TABLE: dict[str, Describer] = {}
+_IMPLIED: dict[str, frozenset[str]] = {}
 
 
-def node(*names: str) -> Callable[[Describer], Describer]:
-    """Registers a describer for operators of the default domain."""
+def node(*names: str, implied: Sequence[str] = ()) -> Callable[[Describer], Describer]:
+    """Registers a describer for operators of the default domain.
+
+    ``implied`` names the attributes and inputs that it need not read: the shapes of the run say what they say, or they say nothing
+    about the outputs at all.
+    """
 
     def register(describer: Describer) -> Describer:
         _TABLE.update(dict.fromkeys(names, describer))
+        _IMPLIED.update(dict.fromkeys(names, frozenset(implied)))
         return describer
 
     return register
@@ -106,6 +146,11 @@ def node(*names: str) -> Callable[[Describer], Describer]:
 def described() -> tuple[str, ...]:
     """The names of the described operators, in alphabetical order."""
     return tuple(sorted(_TABLE))
+
+
+def implied(kind: str) -> frozenset[str]:
+    """The attributes and inputs of a described operator that its description need not read."""
+    return _IMPLIED.get(kind, frozenset())
 
 
 def refusal(kind: str) -> str:
@@ -121,7 +166,14 @@ def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> De
     """The steps of one run of a node; raises Undescribed with the reason where there are none."""
     if kind not in _TABLE:
         raise Undescribed(refusal(kind))
+    while values and values[-1] is None:
+        values = values[:-1]
+    known = inspect.signature(_TABLE[kind]).parameters.values()
+    if all(one.kind is not one.VAR_POSITIONAL for one in known) and len(values) > len(known) - 1:
+        raise Undescribed(f"its input {input_name(kind, recipe.opset, len(known) - 1)} has no description")
     found = _TABLE[kind](recipe, *values)
+    if unread := recipe.unread(kind, values):
+        raise Undescribed(unread)
     refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
     if len(refs) <= max(recipe.present):
         raise Undescribed(f"only the first {len(refs)} of the outputs of {kind} have a description")

@@ -68,7 +68,7 @@ def window(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> dic
     return {"strides": strides, "dilations": dilations, "pads": pads(recipe, sizes, kernel, strides, dilations)}
 
 
-@node("Conv")
+@node("Conv", implied=("kernel_shape",))
 def conv(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
     size = recipe.shape(kernel)[2:]
     given = window(recipe, recipe.shape(x)[2:], size)
@@ -80,7 +80,7 @@ def conv(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Re
     return recipe.put(ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
 
 
-@node("ConvTranspose")
+@node("ConvTranspose", implied=("kernel_shape",))
 def conv_transpose(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
     """With ``output_shape``, or SAME, whose output is the input's size times the stride, the crops follow from that."""
     size, sizes = recipe.shape(kernel)[2:], recipe.shape(x)[2:]
@@ -130,7 +130,7 @@ def max_pool(recipe: Node, x: Value) -> tuple[Ref, ...]:
     return found, recipe.put(ops.Add(), Ref(found.step, 1), before)
 
 
-@node("MaxUnpool")
+@node("MaxUnpool", implied=("kernel_shape", "output_shape", "pads", "strides"))
 def max_unpool(recipe: Node, x: Value, places: Value, shape: Value | None = None) -> Ref:
     """Zeros with the values at their places in the whole tensor."""
     flat = [recipe.put(ops.Reshape(shape=(-1,)), one) for one in (x, places)]
@@ -156,7 +156,7 @@ def global_max_pool(recipe: Node, x: Value) -> Ref:
     return recipe.put(ops.GlobalMaxPool(axes=tuple(range(2, recipe.rank(x)))), x)
 
 
-@node("BatchNormalization")
+@node("BatchNormalization", implied=("is_test", "momentum"))
 def batch_normalization(recipe: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Ref:
     if recipe.get("training_mode", 0):
         raise Undescribed("in training mode it normalises by the statistics of the batch")

@@ -1,0 +1,37 @@
+"""What ONNX itself says of an operator: its attributes' defaults and the names of its inputs."""
+
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx import helper
+
+__all__ = ["defaults", "input_name", "plain"]
+
+
+def plain(value: Any) -> Any:
+    """An attribute's value with text for bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@cache
+def _schema(kind: str, opset: int) -> Any:
+    try:
+        return onnx.defs.get_schema(kind, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+
+
+@cache
+def defaults(kind: str, opset: int) -> dict[str, Any]:
+    """The attributes that have a default in that version, and it."""
+    schema = _schema(kind, opset)
+    given = {} if schema is None else {name: one.default_value for name, one in schema.attributes.items()}
+    return {name: plain(helper.get_attribute_value(value)) for name, value in given.items() if value.type}
+
+
+def input_name(kind: str, opset: int, at: int) -> str:
+    """What the operator calls an input; its number where it has no name for it."""
+    schema = _schema(kind, opset)
+    names = [] if schema is None else [one.name for one in schema.inputs]
+    return names[at] if at < len(names) else f"number {at + 1}"

@@ -1,0 +1,154 @@
+"""What a description does not read and is set to other than its default leaves the node unchecked, by that name."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_cases import CASES, LATER, V, X, single, w
+from probe.adapters.onnx import described, table
+from probe.adapters.onnx.table import Node, describe_node, implied
+
+import probe
+from probe.errors import Undescribed
+from probe.layer import Ref, Weight
+
+RECURRENT = [[w(4, 2, 3), "s:", w(1, gates * 5, 3), "s:", w(1, gates * 5, 5)] for gates in (1, 3, 4)]
+U8, F = np.arange(24, dtype=np.uint8).reshape(4, 6), np.float32(0.1)
+QUANTISED = ["s:", F, "s:", np.uint8(3)]
+MORE = [
+    *((22, kind, values, {"hidden_size": 5}) for kind, values in zip(("RNN", "GRU", "LSTM"), RECURRENT, strict=True)),
+    (22, "Resize", [X, "", "s:", np.array([1, 1, 2, 2], np.float32)], {}),
+    (9, "Upsample", [X, "s:", np.array([1, 1, 2, 2], np.float32)], {}),
+    (22, "QuantizeLinear", [V, *QUANTISED], {}),
+    (22, "DequantizeLinear", [U8, *QUANTISED], {}),
+    (22, "DynamicQuantizeLinear", [V], {}),
+    (22, "MatMulInteger", [U8, "s:", U8.T.copy()], {}),
+    (22, "ConvInteger", [U8[None, None], "s:", U8[None, None, :2, :2].copy()], {}),
+    (22, "QLinearMatMul", [U8, *QUANTISED, "s:", U8.T.copy(), *QUANTISED, *QUANTISED], {}),
+    (22, "QLinearConv", [U8[None, None], *QUANTISED, "s:", U8[None, None, :2, :2].copy(), *QUANTISED, *QUANTISED], {}),
+    (22, "Split", [V], {"axis": 1, "num_outputs": 1}),
+    (22, "TopK", [V, "s:", np.array([2])], {"axis": 0}),
+]
+EACH = {kind: (opset, kind, values, more) for opset, kind, values, more in [*((22, *case) for case in CASES), *LATER, *MORE]}
+"""One case of every operator."""
+
+
+def test_every_operator_has_a_case():
+    assert EACH.keys() == set(described())
+
+
+def history(kind):
+    """The schemas of every version of an operator."""
+    return [one for one in onnx.defs.get_all_schemas_with_history() if one.domain == "" and one.name == kind]
+
+
+def given(opset, kind, values, attributes):
+    """What a description of the case gets: the call's inputs and outputs, the values of its node."""
+    proto, inputs = single(kind, values, attributes, opset)
+    schema = onnx.defs.get_schema(kind, opset, "")
+    proto.graph.node[0].output.extend(f"y{at}" for at in range(1, schema.min_output))
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in proto.graph.node[0].output[1:])
+    opened, calls = probe.open_model(proto), []
+    opened.run(inputs, None, calls.append)
+    held = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    free = iter(range(len(inputs)))
+    refs = [None if not name else Weight(name, held[name], held[name]) if name in held else Ref(-1, next(free)) for name in calls_of(proto)]
+    return calls[0].inputs, calls[0].outputs, refs
+
+
+def calls_of(proto):
+    return list(proto.graph.node[0].input)
+
+
+def told(opset, kind, values, attributes, more, extra=()):
+    """Why the node has no description with ``more`` set, or what its description has read."""
+    inputs, outputs, refs = given(opset, kind, values, attributes)
+    recipe = Node(inputs, outputs, attributes | more, opset)
+    try:
+        describe_node(kind, recipe, [*refs, *extra])
+    except Undescribed as error:
+        return str(error), recipe.read
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError, ZeroDivisionError):
+        return "", recipe.read  # what ONNX Runtime refuses
+    return "", recipe.read
+
+
+def other(attribute):
+    """A value that is not the default."""
+    kinds = onnx.defs.OpSchema.AttrType
+    usual = helper.get_attribute_value(attribute.default_value) if attribute.default_value.type else None
+    drawn = {
+        kinds.INT: 7,
+        kinds.FLOAT: 0.123,
+        kinds.STRING: "made-up",
+        kinds.INTS: [7, 7],
+        kinds.FLOATS: [0.123],
+        kinds.STRINGS: ["made-up"],
+    }
+    value = drawn[attribute.type]
+    assert value != usual
+    return value
+
+
+@pytest.mark.parametrize("kind", sorted(EACH))
+def test_an_attribute_is_read_or_named(kind):
+    """Each that any version of the operator has."""
+    case = EACH[kind]
+    attributes = {name: one for schema in history(kind) for name, one in schema.attributes.items()}
+    for name, attribute in attributes.items():
+        why, read = told(*case, {name: other(attribute)})
+        assert name in read or name in implied(kind) or name in why, f"{name}: {why}"
+
+
+@pytest.mark.parametrize("kind", sorted(EACH))
+def test_what_no_version_has_is_named(kind):
+    """An attribute and an input of a release to come."""
+    assert "its attribute made_up, which is 1, is not read" in told(*EACH[kind], {"made_up": 1})[0]
+    schema = history(kind)[-1]
+    if schema.max_input < 99:
+        inputs = len(given(*EACH[kind])[2])
+        later = (*(None,) * (schema.max_input - inputs), Weight("later", F, F))
+        assert "its input number" in told(*EACH[kind], {}, later)[0]
+
+
+def test_what_is_implied_is_of_the_operator():
+    for kind in described():
+        known = {name for schema in history(kind) for name in (*schema.attributes, *(one.name for one in schema.inputs))}
+        assert implied(kind) <= known, kind
+
+
+NEWEST = onnx.defs.get_schema("SpaceToDepth").since_version
+"""The version that gave it a mode."""
+
+
+def test_the_default_written_out_is_the_default():
+    for kind, values, more, opset in (
+        ("SpaceToDepth", [X], {"blocksize": 2, "mode": "DCR"}, NEWEST),
+        ("SpaceToDepth", [X], {"blocksize": 2, "mode": "CRD"}, NEWEST),
+        ("Cast", [V], {"to": TensorProto.INT32, "saturate": 1}, 22),
+    ):
+        proto, inputs = single(kind, values, more, opset)
+        (report,) = probe.sweep(proto, inputs)
+        assert report.ok and not report.missing
+
+
+def blocks_alone(recipe, x):
+    """A description of SpaceToDepth from before it had a mode."""
+    return recipe.put(probe.ops.Identity(), x) if recipe.get("blocksize") else x
+
+
+def test_a_model_says_which(monkeypatch):
+    monkeypatch.setitem(table._TABLE, "SpaceToDepth", blocks_alone)
+    proto, inputs = single("SpaceToDepth", [X], {"blocksize": 2, "mode": "CRD"}, NEWEST)
+    (report,) = probe.sweep(proto, inputs)
+    assert report.verdict == "unchecked"
+    assert "its attribute mode, which is 'CRD', is not read by the description" in report.sentence
+
+
+def test_a_function_of_the_model_is_not_the_operator_of_its_name():
+    """A file may define what its Relu does."""
+    body = [helper.make_node("Neg", ["a"], ["b"])]
+    proto, inputs = single("Relu", [V], {})
+    proto.functions.append(helper.make_function("", "Relu", ["a"], ["b"], body, [helper.make_opsetid("", 22)]))
+    (report,) = probe.sweep(proto, inputs)
+    assert report.verdict == "unchecked" and "the model defines Relu itself" in report.sentence
