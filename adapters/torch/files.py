@@ -30,7 +30,7 @@ _SCALARS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.
 
 
 def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -> Any:
-    """The object in the file, on the CPU; of TorchScript its state_dict, where a factory builds the module (``built``)."""
+    """The object in the file, on the CPU; of trusted TorchScript its state_dict, where a factory builds the module (``built``)."""
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -79,12 +79,14 @@ def _archive(path: Path) -> str:
 
 
 def _scripted(path: Path, trust: bool, built: bool) -> Any:
-    """A TorchScript archive: its parameters alone where a factory builds the module, else the module, whose code then runs."""
-    if not built and not trust:
+    """A TorchScript archive: its parameters alone where a factory builds the module, else the module.
+
+    Its code runs as it is loaded (``__setstate__``), also where only the parameters are wanted.
+    """
+    if not trust:
         raise NotTrusted(
             f"{path} is TorchScript: it holds code, which runs when it is opened. Give --trust (trust=True) if you trust its author, or "
-            "--factory 'package.module:Net' (factory= in Python), what builds the module that it was made from, and only the file's "
-            "parameters are read and put into that"
+            "save the state_dict() of the module that it was made from and open that with --factory"
         )
     try:
         with warnings.catch_warnings():

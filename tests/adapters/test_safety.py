@@ -164,6 +164,41 @@ def test_pickled_module(tmp_path, marker):
         assert not marker.exists() and "\n" not in str(error.value)
 
 
+class WritesWhenLoaded(torch.nn.Module):
+    """TorchScript runs ``__setstate__`` as it loads an archive, and its ``torch.save`` writes any file."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+
+    def forward(self, x):
+        return x
+
+    @torch.jit.export
+    def __getstate__(self):
+        return self.path, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        self.path, self.training = state
+        torch.save(torch.zeros(1), self.path)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_runs_nothing_without_trust(tmp_path, marker):
+    net = torch.nn.Sequential(WritesWhenLoaded(str(marker)), torch.nn.Linear(3, 2))
+    path = tmp_path / "script.pt"
+    torch.jit.script(net).save(path)
+    build = {"factory": lambda: torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(3, 2))}
+    for options in ({}, build):
+        with pytest.raises(NotTrusted, match=r"TorchScript.*--trust") as refusal:
+            probe.open_model(path, **options)
+        assert not marker.exists()
+        assert "--factory 'package" not in str(refusal.value)
+    assert probe.open_model(path, trust=True, **build).layers[1].kind == "Linear"
+    assert marker.exists(), "with trust its code runs, also where only the parameters are taken"
+
+
 def test_activation_that_is_a_function_of_some_module(tmp_path, marker):
     def call(config):
         config["config"]["layers"][1]["config"]["activation"] = {
