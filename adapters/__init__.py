@@ -7,6 +7,7 @@ are named by string and imported when they are the one, and a live object is rec
 import importlib
 import os
 import re
+import stat
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -56,9 +57,12 @@ def _adapter_of_object(source: Any) -> str:
 
 
 def _adapter_of_file(path: Path) -> str:
-    if path.is_dir():
-        raise CannotOpen(_folder(path))
     try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise CannotOpen(_folder(path))
+        if not stat.S_ISREG(kind):
+            raise CannotOpen(f"{path} is a device, a pipe or a socket, not a model file")  # to read from it may never end
         with path.open("rb") as file:
             head = file.read(1024)
             size = file.seek(0, os.SEEK_END)
@@ -66,6 +70,8 @@ def _adapter_of_file(path: Path) -> str:
         raise CannotOpen(f"there is no file {path}") from None
     except OSError as error:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CannotOpen(f"{str(path)!r} is not the name of a file: {error}") from None
     if not size:
         raise CannotOpen(f"{path} is empty")
     if head.startswith(_ZIP):
@@ -103,6 +109,7 @@ def _adapter_of_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            _bounded(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
         raise CannotOpen(f"{path} is a damaged or truncated zip archive, as .keras and .pt files are") from None
     last = {name.rpartition("/")[2] for name in names}
@@ -112,6 +119,20 @@ def _adapter_of_archive(path: Path) -> str:
     if exported or last & {"constants.pkl", "data.pkl", "serialized_exported_program.json"}:
         return ".torch"
     raise CannotOpen(f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds {', '.join(names[:3]) or 'nothing'}")
+
+
+_SMALL = 1 << 28
+_EXPANSION = 100
+"""How many times larger than itself an archive may become, beyond ``_SMALL`` bytes: weights compress by 10 at most, bombs by 1000."""
+
+
+def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raises CannotOpen where what an archive declares cannot be meant: loaders unpack it whole."""
+    size, declared = path.stat().st_size, sum(info.file_size for info in archive.infolist())
+    if declared > max(_SMALL, _EXPANSION * size):
+        raise CannotOpen(f"{path} declares {declared:,} bytes inside and has {size:,}: it is damaged or made up to fill the memory")
+    if any(info.flag_bits & 1 for info in archive.infolist()):
+        raise CannotOpen(f"{path} is encrypted: unpack it with its password and pack it again without one")
 
 
 def _folder(path: Path) -> str:

@@ -12,22 +12,25 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from probe.errors import CannotOpen
 from probe.layer import Layer
 
-from .hdf5 import Read, Unusual, shapes
+from .hdf5 import Unusual, shapes
 from .left_out import FOLLOWED
+from .order import endless
 from .safety import OF_HGQ2, QKERAS, TFMOT, objects
 from .table import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
-__all__ = ["File", "listing", "read"]
+__all__ = ["File", "listing", "read", "refuse_foreign_weights"]
 
 _WEIGHTS = "model.weights.h5"
+_DEPTH = 200
 _BROKEN = (
     AttributeError,
     EOFError,
@@ -102,22 +105,59 @@ def _damage(path: Path) -> Iterator[None]:
 def _read_archive(path: Path) -> File:
     with zipfile.ZipFile(path) as archive:
         metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
-        return File(path, "keras", str(metadata.get("keras_version", "3")), _model(json.loads(archive.read("config.json"))))
+        return _ordered(File(path, "keras", str(metadata.get("keras_version", "3")), _model(json.loads(archive.read("config.json")))))
 
 
 def _read_h5(path: Path) -> File:
-    with importlib.import_module("h5py").File(path, "r") as file:
+    with _hdf5(path, path, path.stat().st_size) as file:
         config = file.attrs.get("model_config")
         if config is None:
             raise CannotOpen(_without_config(path, set(file), set(file.attrs)))
         writer = file.attrs.get("keras_version", "")
-        return File(path, "h5", writer.decode() if isinstance(writer, bytes) else str(writer), _model(json.loads(config)))
+        return _ordered(File(path, "h5", writer.decode() if isinstance(writer, bytes) else str(writer), _model(json.loads(config))))
+
+
+def refuse_foreign_weights(file: File) -> None:
+    """Raises CannotOpen where the weights of a ``.keras`` file, which is listed without them, lie elsewhere; an ``.h5`` was read so."""
+    if file.form == "keras":
+        with _damage(file.path), zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
+            if _WEIGHTS in archive.namelist():
+                _hdf5(file.path, _Part(archive, stream), archive.getinfo(_WEIGHTS).file_size).close()
+
+
+def _hdf5(path: Path, source: Any, size: int) -> Any:
+    """An open ``h5py.File`` all of whose numbers lie in the file."""
+    with path.open("rb") if source is path else nullcontext(source) as stream, suppress(Unusual):
+        shapes(partial(_at, stream))
+    file = importlib.import_module("h5py").File(source, "r")
+    try:
+        importlib.import_module(".hdf5_tree", __package__).refuse_foreign(file, path, size)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _model(config: Any) -> Mapping[str, Any]:
     if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
         raise ValueError("its config names no class")
+    level, depth = [config], 0
+    while level:
+        level = [inner for part in level if isinstance(part, dict | list) for inner in (part.values() if isinstance(part, dict) else part)]
+        depth += 1
+        if depth > _DEPTH:
+            raise ValueError(f"its config is nested {_DEPTH} times and more")
     return config
+
+
+def _ordered(file: File) -> File:
+    """The file, where its layers can be put in order: Keras 3 says itself where they cannot."""
+    stuck = endless(file.config) if file.namespace == "tf_keras" else ""
+    if stuck:
+        raise CannotOpen(
+            f"{file.path} is no model that can be built: its layer {stuck!r} waits for its own output, or one that never comes"
+        )
+    return file
 
 
 def _first_line(error: BaseException) -> str:
@@ -236,31 +276,53 @@ def _output_shapes(entries: Sequence[Mapping[str, Any]], chained: bool) -> dict[
 def _shapes(file: File) -> dict[str, tuple[int, ...]]:
     """The shape of every dataset that holds weights, by its path."""
     if file.form == "h5":
-        with importlib.import_module("h5py").File(file.path, "r") as opened:
+        with _hdf5(file.path, file.path, file.path.stat().st_size) as opened:
             return _visited(opened)
     with zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
         if _WEIGHTS not in archive.namelist():
             return {}
+        part = _Part(archive, stream)
         try:
-            return shapes(_reader(archive, stream))
+            return shapes(partial(_at, part))
         except Unusual:
-            return _visited(importlib.import_module("h5py").File(io.BytesIO(archive.read(_WEIGHTS)), "r"))
+            with _hdf5(file.path, part, archive.getinfo(_WEIGHTS).file_size) as opened:
+                return _visited(opened)
 
 
-def _reader(archive: zipfile.ZipFile, stream: IO[bytes]) -> Read:
-    """Random access to the weights: past the archive where they are only stored, since zipfile reads through to wherever it seeks."""
-    info, start = archive.getinfo(_WEIGHTS), 0
-    if info.compress_type == zipfile.ZIP_STORED:
-        stream.seek(info.header_offset + 26)
-        start = info.header_offset + 30 + sum(struct.unpack("<HH", stream.read(4)))
-    else:
-        stream = io.BytesIO(archive.read(_WEIGHTS))
+def _at(stream: Any, offset: int, size: int) -> bytes:
+    """As many bytes from there as there are."""
+    stream.seek(offset)
+    return stream.read(size) or b""
 
-    def read(offset: int, size: int) -> bytes:
-        stream.seek(start + offset)
-        return stream.read(size)
 
-    return read
+class _Part(io.RawIOBase):
+    """The weights inside an archive as a file: past the archive where they are stored, since zipfile reads through to where it seeks."""
+
+    def __init__(self, archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
+        info = archive.getinfo(_WEIGHTS)
+        self._stream, self._start, self._size, self._at = stream, 0, info.file_size, 0
+        if info.compress_type == zipfile.ZIP_STORED:
+            stream.seek(info.header_offset + 26)
+            self._start = info.header_offset + 30 + sum(struct.unpack("<HH", stream.read(4)))
+        else:
+            self._stream = io.BytesIO(archive.read(_WEIGHTS))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.seek(self._start + self._at)
+        read = self._stream.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(read)] = read
+        self._at += len(read)
+        return len(read)
 
 
 def _visited(file: Any) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,7 @@
 A ``.keras`` file keeps its weights as HDF5 inside a zip archive, and its listing must not wait for NumPy, which h5py imports.
 This reads the plainest form of HDF5, the one that h5py writes unless told otherwise: superblock 0, version 1 object headers,
 groups as symbol tables (HDF5 File Format Specification 3.0, sections II.A, III.A to III.D and IV.A). Anything else raises
-Unusual, and the caller takes h5py.
+Unusual, and the caller takes h5py. A tree that leads back into itself raises ValueError: there the HDF5 library never ends.
 """
 
 import struct
@@ -14,7 +14,9 @@ __all__ = ["Read", "Unusual", "shapes"]
 Read = Callable[[int, int], bytes]
 """Offset and size -> the bytes there."""
 
-_DATASPACE, _CONTINUATION, _SYMBOL_TABLE = 0x01, 0x10, 0x11
+_DATASPACE, _LAYOUT, _CONTINUATION, _SYMBOL_TABLE = 0x01, 0x08, 0x10, 0x11
+_NOWHERE = (1 << 64) - 1
+_OBJECTS, _NAME, _RANK = 100_000, 1 << 14, 32
 
 
 class Unusual(Exception):
@@ -27,7 +29,7 @@ def shapes(read: Read) -> dict[str, tuple[int, ...]]:
         raise Unusual
     (root,) = _unpack("Q", read, 64)
     try:
-        return dict(_datasets(read, root, ""))
+        return dict(_datasets(read, root, "", set()))
     except (struct.error, RecursionError, UnicodeDecodeError):
         raise Unusual from None
 
@@ -36,19 +38,43 @@ def _unpack(form: str, read: Read, offset: int) -> tuple:
     return struct.unpack("<" + form, read(offset, struct.calcsize("<" + form)))
 
 
-def _datasets(read: Read, header: int, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _once(node: int, seen: set[int]) -> None:
+    if node in seen or len(seen) >= _OBJECTS:
+        raise ValueError("its tree leads to the same place twice" if node in seen else f"more than {_OBJECTS:,} nodes in its tree")
+    seen.add(node)
+
+
+def _datasets(read: Read, header: int, path: str, seen: set[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if header in seen:
+        raise Unusual  # one group under two names
+    seen.add(header)
     messages = dict(_messages(read, header))
     if _SYMBOL_TABLE in messages:
         tree, heap = _unpack("QQ", read, messages[_SYMBOL_TABLE])
         (names,) = _unpack("Q", read, heap + 24)
-        for name, child in _links(read, tree):
-            yield from _datasets(read, child, f"{path}/{_text(read, names + name)}".lstrip("/"))
+        for name, child in _links(read, tree, seen):
+            yield from _datasets(read, child, f"{path}/{_text(read, names + name)}".lstrip("/"), seen)
     elif _DATASPACE in messages:
         start = messages[_DATASPACE]
         version, rank = _unpack("BB", read, start)
+        if rank > _RANK:
+            raise Unusual
         yield path, _unpack(f"{rank}Q", read, start + (8 if version == 1 else 4))
+        if _LAYOUT in messages and read(messages[_LAYOUT], 2) == b"\3\2":  # in chunks, which a tree finds
+            axes, tree = _unpack("BQ", read, messages[_LAYOUT] + 2)
+            _chunks(read, tree, axes, seen)
     else:
         raise Unusual
+
+
+def _chunks(read: Read, node: int, axes: int, seen: set[int]) -> None:
+    """Follows the tree of a dataset's chunks down to the lowest nodes."""
+    if node == _NOWHERE:
+        return
+    _once(node, seen)
+    level, count = _unpack("BH", read, node + 5)
+    for child in range(count if level else 0):
+        _chunks(read, *_unpack("Q", read, node + 24 + (child + 1) * (8 + 8 * axes) + 8 * child), axes, seen)
 
 
 def _messages(read: Read, header: int) -> Iterator[tuple[int, int]]:
@@ -68,8 +94,9 @@ def _messages(read: Read, header: int) -> Iterator[tuple[int, int]]:
             start, count = start + 8 + length, count - 1
 
 
-def _links(read: Read, node: int) -> Iterator[tuple[int, int]]:
+def _links(read: Read, node: int, seen: set[int]) -> Iterator[tuple[int, int]]:
     """The entries of a group: where its name stands in the heap, and its object header."""
+    _once(node, seen)
     if read(node, 4) == b"SNOD":
         (count,) = _unpack("H", read, node + 6)
         for entry in range(count):
@@ -77,7 +104,7 @@ def _links(read: Read, node: int) -> Iterator[tuple[int, int]]:
     elif read(node, 4) == b"TREE":
         (count,) = _unpack("H", read, node + 6)
         for child in range(count):
-            yield from _links(read, *_unpack("Q", read, node + 32 + 16 * child))
+            yield from _links(read, *_unpack("Q", read, node + 32 + 16 * child), seen)
     else:
         raise Unusual
 
@@ -86,7 +113,7 @@ def _text(read: Read, offset: int) -> str:
     text = b""
     while b"\0" not in text:
         more = read(offset + len(text), 32)
-        if not more:
+        if not more or len(text) > _NAME:
             raise Unusual
         text += more
     return text.partition(b"\0")[0].decode()

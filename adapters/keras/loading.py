@@ -14,7 +14,7 @@ from typing import Any
 
 from probe.errors import CannotOpen, MissingExtra
 
-from .files import File
+from .files import File, refuse_foreign_weights
 from .table import ADAPTERS
 
 __all__ = ["OF_HGQ2", "framework", "imported", "load", "package", "qkeras", "quiet"]
@@ -161,6 +161,7 @@ def _import(name: str) -> Any:
 
 def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
     """The model in the file. It is not compiled: that would build losses and optimizers, which only training needs."""
+    refuse_foreign_weights(file)
     if file.quantised:
         custom = {**qkeras().custom_objects(), **custom}
     for name in file.packages:

@@ -1,10 +1,12 @@
 """Content decides which adapter opens a file, and what cannot be opened is one sentence of its own."""
 
 import io
+import os
 import pickle
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import h5py
 import keras
@@ -208,3 +210,34 @@ def test_what_listing_imports(files, name, never):
         f"print([one for one in {never.split()} if one in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.keras")
+    sentence(tmp_path / "pipe.keras", "a pipe")
+    sentence(Path("/dev/zero"), "a device")
+    with pytest.raises(CannotOpen, match="is not the name of a file"):
+        probe.open_model(tmp_path / "nul\0.keras")
+
+
+def test_an_archive_that_fills_the_memory_is_not_unpacked(files, tmp_path):
+    for name in ("k2.keras", "k3.keras", "zip.pt"):
+        with zipfile.ZipFile(files / name) as archive, zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as bomb:
+            for member in archive.namelist():
+                bomb.writestr(member, archive.read(member))
+            for number in range(3):
+                with bomb.open(f"{name.partition('.')[0]}/assets/{number}", "w", force_zip64=True) as stream:
+                    for _ in range(100):
+                        stream.write(bytes(1 << 20))
+        sentence(tmp_path / name, "declares", factory=Net if name in TORCH else None)
+
+
+def test_an_encrypted_archive_is_said_to_be(files, tmp_path):
+    content = bytearray((files / "k3.keras").read_bytes())
+    for signature, flags in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        at = content.find(signature)
+        while at >= 0:
+            content[at + flags] |= 1
+            at = content.find(signature, at + 4)
+    (tmp_path / "locked.keras").write_bytes(content)
+    sentence(tmp_path / "locked.keras", "is encrypted")

@@ -5,6 +5,8 @@ import copy
 import io
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from probe.adapters.keras.safety import objects, refuse_code
 from probe.adapters.keras.table import DESCRIBED
 
 import probe
-from probe.errors import NotTrusted
+from probe.errors import CannotOpen, NotTrusted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),  # Keras 3.15 saving
@@ -351,3 +353,153 @@ def test_classes_of_known_packages_are_trusted_under_their_own_names_alone(kind)
     ):
         with pytest.raises(NotTrusted):
             refuse_code("a file", model(**changed))
+
+
+def weights_of(path):
+    """The HDF5 file with the weights, the path of the dense layer's kernel in it, and how it is put back."""
+    if path.suffix == ".h5":
+        return path, "model_weights/dense/dense/kernel:0", lambda: None
+    inner = path.with_suffix(".weights.h5")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    inner.write_bytes(members["model.weights.h5"])
+
+    def put_back():
+        members["model.weights.h5"] = inner.read_bytes()
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    return inner, "layers/dense/vars/0", put_back
+
+
+def stored_outside(file, kernel, secret):
+    del file[kernel]
+    file.create_dataset(kernel, (3, 2), "<f4", external=[(str(secret), 0, 24)])
+
+
+def put_together(file, kernel, secret):
+    with h5py.File(secret.with_suffix(".other.h5"), "w") as other:
+        other["numbers"] = np.full((3, 2), 7, np.float32)
+    layout = h5py.VirtualLayout((3, 2), "<f4")
+    layout[:] = h5py.VirtualSource(secret.with_suffix(".other.h5"), "numbers", (3, 2))
+    del file[kernel]
+    file.create_virtual_dataset(kernel, layout)
+
+
+def linked(file, kernel, secret):
+    with h5py.File(secret.with_suffix(".other.h5"), "w") as other:
+        other["numbers"] = np.full((3, 2), 7, np.float32)
+    del file[kernel]
+    file[kernel] = h5py.ExternalLink(secret.with_suffix(".other.h5"), "numbers")
+
+
+def linked_group(file, kernel, secret):
+    """Out of sight of a listing: in a group that no layer has."""
+    file["deep/group"] = h5py.ExternalLink(secret, "/")
+
+
+def compressed_zeros(file, kernel, secret):
+    del file[kernel]
+    file.create_dataset(kernel, (30_000, 20_000), "<f4", chunks=(10_000, 10_000), compression="gzip")
+
+
+@pytest.mark.parametrize("change", [stored_outside, put_together, linked, linked_group, compressed_zeros])
+@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")])
+def test_no_other_file_is_read_as_weights(tmp_path, namespace, suffix, change):
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.arange(6, dtype=np.float32).tobytes())
+    path = saved(small(namespace), tmp_path / f"model{suffix}")
+    inner, kernel, put_back = weights_of(path)
+    with h5py.File(inner, "r+") as file:
+        change(file, kernel, secret)
+    put_back()
+    for trust in (False, True):
+        with pytest.raises(CannotOpen) as error:
+            probe.check(probe.open_model(path, trust=trust), "dense", np.ones((1, 3)))
+        told = str(error.value)
+        assert str(path) in told and "\n" not in told
+        assert "another file" in told or "other arrays" in told or "declares arrays" in told
+
+
+@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")])
+def test_rings_and_names_of_the_same_numbers_inside_a_file_are_no_harm(tmp_path, namespace, suffix):
+    path = saved(small(namespace), tmp_path / f"model{suffix}")
+    before = probe.check(path, "dense", np.ones((1, 3)))
+    inner, kernel, put_back = weights_of(path)
+    with h5py.File(inner, "r+") as file:
+        file["ring"] = file[kernel.partition("/")[0]]
+        file["ring"]["again"] = file["ring"]
+        file["soft"] = h5py.SoftLink("/ring")
+    put_back()
+    after = probe.check(path, "dense", np.ones((1, 3)))
+    assert before.ok and after.ok and np.array_equal(before.outputs["framework"], after.outputs["framework"])
+    assert [layer.name for layer in probe.open_model(path).layers] == ["dense"]
+
+
+@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".h5")])
+@pytest.mark.parametrize("of", ["groups", "chunks"])
+def test_a_ring_made_by_hand_is_refused(tmp_path, namespace, suffix, of):
+    """The HDF5 library itself follows a tree whose node is its own child until the process dies."""
+    path = saved(small(namespace), tmp_path / f"model{suffix}")
+    inner, kernel, put_back = weights_of(path)
+    if of == "chunks":
+        with h5py.File(inner, "r+") as file:
+            del file[kernel]
+            file.create_dataset(kernel, (3, 2), "<f4", chunks=(1, 1))[:] = 1
+    data = bytearray(inner.read_bytes())
+    kind, key = (b"TREE\0", 8) if of == "groups" else (b"TREE\1", 8 + 3 * 8)
+    at = data.index(kind)
+    data[at + 5 : at + 8] = b"\x01" + (2).to_bytes(2, "little")
+    for child in range(2):
+        data[(start := at + 24 + key + child * (key + 8)) : start + 8] = at.to_bytes(8, "little")
+    inner.write_bytes(data)
+    put_back()
+    for arguments in ((), ("--layer", "dense")):
+        done = subprocess.run(
+            [Path(sys.executable).parent / "probe", path, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "is damaged" in done.stderr and "twice" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("taken", [["dense", 0, 0, {}], ["data", 3, 0, {}], ["other", 0, 0, {}]])
+def test_a_keras_2_layer_that_waits_for_ever_is_refused(tmp_path, suffix, taken):
+    path = saved(small(tf_keras), tmp_path / f"waits{suffix}")
+    edited(path, lambda config: config["config"]["layers"][1].update(inbound_nodes=[[taken]]))
+    if taken[0] == "data":
+        assert probe.check(path, "dense", np.ones((1, 3))).ok  # the call of an input is always its only one
+        return
+    with pytest.raises(CannotOpen, match="'dense' waits for its own output"):
+        probe.open_model(path)
+
+
+def test_shared_and_nested_keras_2_layers_are_in_order(tmp_path):
+    layers = tf_keras.layers
+    data = tf_keras.Input((4,))
+    func = tf_keras.Model(data, layers.Dense(4)(data), name="func")
+    sequential = tf_keras.Sequential([tf_keras.Input((4,)), layers.Dense(4)], name="with_input")
+    deferred = tf_keras.Sequential([layers.Dense(4)], name="deferred")
+    shaped = tf_keras.Sequential([layers.Dense(4, input_shape=(4,))], name="shaped")
+    built = tf_keras.Sequential([layers.Dense(4)], name="built")
+    built.build((None, 4))
+    shared, x = layers.Dense(4, name="shared"), tf_keras.Input((4,))
+    y = shared(x)
+    for model in (func, sequential, deferred, shaped, built):
+        y = model(shared(model(y)))
+    sequence, *states = layers.LSTM(3, return_state=True)(layers.Reshape((4, 1))(y))
+    y = layers.Add()([sequence, layers.LSTM(3)(layers.Reshape((4, 1))(y), initial_state=states)])
+    model = tf_keras.Model(x, y * 2.0 + 1.0)
+    for suffix in (".h5", ".keras"):
+        path = saved(model, tmp_path / f"shared{suffix}")
+        assert len(probe.open_model(path).names()) > 12
+
+
+def test_a_config_nested_beyond_reason_is_one_sentence(tmp_path):
+    nested = {}
+    for _ in range(400):
+        nested = {"a": [nested]}
+    path = edited(saved(small(keras), tmp_path / "deep.keras"), lambda config: config.update(deep=nested))
+    with pytest.raises(CannotOpen, match="nested"):
+        probe.open_model(path)
