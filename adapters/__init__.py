@@ -58,10 +58,10 @@ def _adapter_of_object(source: Any) -> str:
 
 def _adapter_of_file(path: Path) -> str:
     try:
-        kind = path.stat().st_mode
-        if stat.S_ISDIR(kind):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise CannotOpen(_folder(path))
-        if not stat.S_ISREG(kind):
+        if not stat.S_ISREG(mode):
             raise CannotOpen(f"{path} is a device, a pipe or a socket, not a model file")  # to read from it may never end
         with path.open("rb") as file:
             head = file.read(1024)

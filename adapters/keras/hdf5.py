@@ -74,7 +74,8 @@ def _chunks(read: Read, node: int, axes: int, seen: set[int]) -> None:
     _once(node, seen)
     level, count = _unpack("BH", read, node + 5)
     for child in range(count if level else 0):
-        _chunks(read, *_unpack("Q", read, node + 24 + (child + 1) * (8 + 8 * axes) + 8 * child), axes, seen)
+        (below,) = _unpack("Q", read, node + 24 + (child + 1) * (8 + 8 * axes) + 8 * child)
+        _chunks(read, below, axes, seen)
 
 
 def _messages(read: Read, header: int) -> Iterator[tuple[int, int]]:
@@ -104,7 +105,8 @@ def _links(read: Read, node: int, seen: set[int]) -> Iterator[tuple[int, int]]:
     elif read(node, 4) == b"TREE":
         (count,) = _unpack("H", read, node + 6)
         for child in range(count):
-            yield from _links(read, *_unpack("Q", read, node + 32 + 16 * child), seen)
+            (below,) = _unpack("Q", read, node + 32 + 16 * child)
+            yield from _links(read, below, seen)
     else:
         raise Unusual
 
