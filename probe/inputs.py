@@ -12,7 +12,7 @@ from probe.expected import as_array
 from probe.model import Capture, InputSpec, Model
 from probe.ops import Transpose
 
-__all__ = ["bind", "draw", "index_of", "part_of"]
+__all__ = ["bind", "draw", "given_words", "index_of", "part_of"]
 
 _SIZES = (32, 64, 96, 128, 224, 299, 16, 8)
 
@@ -31,7 +31,8 @@ def bind(model: Model, x: Any, shape: Any = None, seed: int = 0) -> tuple[tuple[
         if specs is None and (not names or len(x) == len(names) == 1):
             if len(x) != 1:
                 raise BadInput(f"this model's inputs have no names; give the {len(x)} arrays as a sequence, in the order of its forward()")
-            return (as_array(next(iter(x.values()))),), "given"
+            only = as_array(next(iter(x.values())))
+            return (only,), given_words((only,))
         if set(names) != set(x):
             raise BadInput(f"the model's inputs are {', '.join(names)}; you gave {', '.join(map(str, x)) or 'none'}")
         x = [x[name] for name in names]
@@ -42,10 +43,18 @@ def bind(model: Model, x: Any, shape: Any = None, seed: int = 0) -> tuple[tuple[
         if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
             raise BadInput(f"an input must hold real numbers; you gave an array of dtype {array.dtype}")
     if specs is None:
-        return arrays, "given"
+        return arrays, given_words(arrays)
     if len(arrays) != len(specs):
         raise BadInput(f"the model takes {len(specs)} inputs ({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}")
-    return arrays, "given"
+    return arrays, given_words(arrays)
+
+
+def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
+    """What is said of arrays that the user gave: NaN and inf in them hide faults."""
+    floats = [array for array in arrays if array.dtype.kind == "f" or array.dtype.name == "bfloat16"]
+    found = [sum(int(of(array).sum()) for array in floats) for of in (np.isnan, np.isinf)]
+    told = " and ".join(f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count)
+    return f"{words}; it holds {told} of {sum(array.size for array in arrays)} numbers" if told else words
 
 
 def _unordered(names: Mapping[str, Any]) -> tuple[str, ...]:

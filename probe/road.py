@@ -13,7 +13,7 @@ import numpy as np
 from probe.drift import Drift, drifts
 from probe.errors import BadInput, NotReached
 from probe.expected import Partial, as_array
-from probe.inputs import bind, part_of
+from probe.inputs import bind, given_words, part_of
 from probe.judge import judge
 from probe.model import Capture, Model
 from probe.piecewise import judged_in_pieces
@@ -140,7 +140,7 @@ def captured(
     if given is not None:
         arrays = tuple(map(as_array, given)) if isinstance(given, (list, tuple)) else (as_array(given),)
         model.run_alone(layer, arrays, calls.append)
-        how, said = "the layer's own input, given", ()
+        how, said = given_words(arrays, "the layer's own input, given"), ()
     else:
         arrays, how = bind(model, x, shape, seed)
         theirs = Theirs(arrays, values)

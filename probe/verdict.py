@@ -66,8 +66,11 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
     """Why nothing can be said, or empty."""
     if "numpy" not in evidence.outputs:
         return evidence.missing.get("numpy") or "NumPy has no answer"
+    outputs = evidence.outputs["framework"]
     if not any(comparison.size for comparison in comparisons.values()):
         return "the output is empty: shapes agree, and there is no value to compare"
+    if all(one is None or not one.size or (one.dtype.kind == "f" and np.isnan(one.min()) and np.isnan(one).all()) for one in outputs):
+        return "the output is NaN throughout: there is no number to compare"
     if evidence.far or not any(comparison.ratio for comparison in comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
     for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
@@ -109,6 +112,7 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
         used = max(comparison.ratio for comparison in comparisons.values())
         told = f"the largest difference is {used:.2g} of what rounding allows" if used else "there is no difference at all"
         told += "".join(f", given that {NAMES[party]} {words}" for party, words in evidence.shortcuts.items())
+        told += _hidden(evidence.outputs["framework"])
         return "agree", f"agree: {_listed(present)} agree; {told}"
     if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
         reason = evidence.missing.get("numpy", "")
@@ -131,6 +135,14 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
         return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
     pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
     return "diverge", f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
+
+
+def _hidden(outputs: Arrays) -> str:
+    """How much of an output is NaN, which two parties may have for any reason."""
+    floats = [one for one in outputs if one is not None and one.size and one.dtype.kind == "f" and np.isnan(one.min())]
+    lost = sum(int(np.isnan(one).sum()) for one in floats)
+    total = sum(one.size for one in outputs if one is not None)
+    return f"; {lost} of its {total} numbers are NaN, behind which no fault shows" if lost else ""
 
 
 def _only_touched(pair: Pair, evidence: Evidence) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from types import FunctionType
 from typing import Any
 from weakref import ref
@@ -26,7 +27,7 @@ from .export import Called, alone
 from .functions import Function, describe_function, functions, named
 from .program import Program, place_of
 from .quantized import to_levels
-from .script import Script
+from .script import Script, unfollowed
 
 __all__ = ["Between", "calls_of"]
 
@@ -37,6 +38,11 @@ _CONSTRUCTORS = frozenset(
 _NO_LAYERS = frozenset({"requires_grad_", "retain_grad", "grad", "is_complex", "set_", "resize_", "share_memory_", "pin_memory"})
 _CASTS = frozenset("to type type_as _to_copy float double half bfloat16 bool byte int long short char".split())
 _WRITES = frozenset(f"__{name}__" for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split())
+_ARRAYS = frozenset("numpy tolist __array__ __dlpack__".split())
+_LEAVES = _ARRAYS | frozenset("item __float__ __int__ __index__ __complex__".split())
+"""What gives a tensor's numbers to code that is no PyTorch, all or one."""
+_BRINGS = frozenset("tensor as_tensor asarray scalar_tensor full frombuffer from_dlpack".split())
+"""What makes a tensor of numbers that may have come from there."""
 _NESTED = frozenset({"_nested_tensor_from_mask", "_transformer_encoder_layer_fwd", "to_padded_tensor"})
 
 
@@ -72,11 +78,23 @@ class _Frame:
         return self.module.place if isinstance(self.module, Program | Script) else self.name
 
 
+@dataclass
+class Unseen:
+    """Tensors that no call which was seen has made, in one place: what the first one goes into, its shape, and digests of all."""
+
+    words: str
+    dtype: str
+    followed: bool
+    """Whether what is called on them counts as following from the model's input."""
+    digests: list[str] = field(default_factory=list)
+
+
 class Between(TorchFunctionMode):
     """Enter it around a forward pass of ``root``; ``wanted`` names the function layers to push, None is all of them.
 
     ``names`` gives every module's name by its id, ``atomic`` says of a module that its inside is its own. ``met`` maps the
-    layers of the pass to their kinds, ``raised`` is what the callback raised.
+    layers of the pass to their kinds, ``raised`` is what the callback raised. ``unseen`` are the tensors that came from nowhere
+    seen (NumPy, code in C++, vmap), by names like those of layers.
     """
 
     def __init__(
@@ -95,12 +113,17 @@ class Between(TorchFunctionMode):
         self._inside = 0
         self._calls: Counter = Counter()
         self._following: dict[int, ref[torch.Tensor]] = {}
+        self._made: dict[int, ref[torch.Tensor]] = {}
+        self._left = self._arrays_left = False
+        self.unseen: dict[str, Unseen] = {}
         self._parameters = {
             id(tensor): f"{names.get(id(module), '')}.{key}".lstrip(".")
             for module in root.modules()
             for key, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
         }
+        held = [vars(module)[key] for module in root.modules() for key in vars(module).keys() - {"_parameters", "_buffers", "_modules"}]
+        self._make(held)
 
     @contextmanager
     def watching(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
@@ -127,8 +150,33 @@ class Between(TorchFunctionMode):
         known = self._following.get(id(tensor))
         return known is not None and known() is tensor
 
+    def _make(self, made: Any) -> None:
+        """Takes note of tensors that were there before the pass, or that a call which is seen has made."""
+        if isinstance(made, torch.Tensor | list | tuple | dict):
+            for tensor in tensors_in(made):
+                self._made[id(tensor)] = ref(tensor)
+
+    def _strange(self, tensors: Sequence[torch.Tensor], words: str, followed: bool = False) -> None:
+        """Takes note of those that came from nowhere seen; they follow from the model's input if arrays of it may have come back."""
+        for tensor in tensors:
+            known = self._made.get(id(tensor))
+            if (known is not None and known() is tensor) or id(tensor) in self._parameters or self.follows(tensor):
+                continue
+            if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                continue  # within vmap, whose result it is that came from nowhere
+            self._make(tensor)
+            one = self.unseen.setdefault(
+                f"{self._frames[-1].place}/unseen",
+                Unseen(f"{words}, {tuple(tensor.shape)},", dtype_name(tensor), followed or self._arrays_left),
+            )
+            one.digests.append(sha256(repr(tensor.shape).encode() + copied(tensor).tobytes()).hexdigest())
+            if self._arrays_left:
+                self.mark([tensor])
+
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        atomic = self._atomic(module)
+        atomic = self._atomic(module) or bool(unfollowed(module))
+        if self._frames and not self._inside:
+            self._strange(tensors_in((args, kwargs)), f"the input of {self._names.get(id(module), '')!r}")
         follows = not self._inside and any(self.follows(tensor) for tensor in tensors_in((args, kwargs)))
         self._frames.append(_Frame(self._names.get(id(module), ""), module, atomic, follows))
         self._inside += atomic
@@ -136,9 +184,15 @@ class Between(TorchFunctionMode):
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         frame = self._frames.pop()
         self._inside -= frame.atomic
+        outputs = tensors_in(output)
+        if frame.atomic:
+            self._make(output)
+        elif not self._inside:
+            self._frames.append(frame)
+            self._strange(outputs, f"the output of {frame.name!r}" if frame.name else "the output of the model", frame.follows)
+            self._frames.pop()
         if not frame.follows:
             return
-        outputs = tensors_in(output)
         # What a module that is broken down gives may come from code that shows no calls, such as TorchScript or vmap.
         if frame.atomic or not any(self.follows(tensor) for tensor in outputs):
             self.mark(outputs)
@@ -149,14 +203,21 @@ class Between(TorchFunctionMode):
             return func(*args, **kwargs)
         tensors = tensors_in((args, kwargs))
         name, shown = _known(func)
+        self._strange(tensors, f"the input of a call of {shown}")
         if name in _CONSTRUCTORS or name in _NO_LAYERS or not any(self.follows(tensor) for tensor in tensors):
-            return func(*args, **kwargs)
+            output = func(*args, **kwargs)
+            if not (self._left and name in _BRINGS):
+                self._make(output)
+            return output
+        self._left |= name in _LEAVES
+        self._arrays_left |= name in _ARRAYS
         writes = _writes(func, name, args, kwargs)
         before = {id(tensor): copied(tensor) for tensor in tensors} if writes else {}
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
         if not results or (not writes and all(any(one is other for other in tensors) for one in results)):
             return output  # such as contiguous() of what is contiguous
+        self._make(output)
         self.mark([one for result in results for one in (result, result._base if writes else None) if one is not None])
         layer = self._named(name)
         self.met[layer] = shown

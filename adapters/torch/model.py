@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from probe.errors import BadInput, NotReached, UnknownLayer
+from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
 from probe.layer import Layer
 from probe.model import Capture, InputSpec, OnCall
 
@@ -89,7 +90,10 @@ class TorchModel:
                 next(calls)
                 return on_call(capture)
 
-            outputs = self._run(self.module, inputs, modules, None, counted)
+            watching = self._between(self.module, None, counted)
+            outputs = self._run(self.module, inputs, modules, watching, counted)
+            if watching.unseen:
+                self._say_unseen(inputs, watching, on_call)
             if not next(calls):
                 raise NotReached("no call was seen in the forward pass: it runs in code that cannot be watched (TorchScript, vmap, C++)")
             return outputs
@@ -97,7 +101,8 @@ class TorchModel:
         for name in wanted:
             if name not in functions and is_script(self._find(name)) and is_script(self._parent(name)):
                 raise BadInput(f"{name!r} lies inside TorchScript: ask for the calls that it makes, such as {self._calls_of(name)!r}")
-        outputs = self._run(self.module, inputs, {name: self._find(name) for name in wanted if name not in functions}, functions, on_call)
+        between = self._between(self.module, functions, on_call) if functions else None
+        outputs = self._run(self.module, inputs, {name: self._find(name) for name in wanted if name not in functions}, between, on_call)
         for name in sorted(functions - self._met.keys()):
             raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
         return outputs
@@ -106,24 +111,42 @@ class TorchModel:
         if self.between(name):
             raise BadInput(f"{name!r} is a function call between modules, which runs only inside its module: give the model's own input")
         module = self._find(name)
-        self._run(module, inputs, {name: module}, (), on_call)
+        self._run(module, inputs, {name: module}, None, on_call)
 
     def _run(
         self,
         root: torch.nn.Module,
         inputs: Sequence[Any],
         watched: dict[str, torch.nn.Module],
-        functions: Collection[str] | None,
+        between: Between | None,
         on_call: OnCall,
     ) -> tuple[np.ndarray, ...]:
         names = {id(module): name for name, module in _named(self.module)}
-        between = None
-        if functions is None or functions:
-            between = Between(root, functions, names, lambda module: opaque(module) and not composed(module), on_call)
         try:
             return watch(root, tensors_for(root, inputs, self.module), watched, names, on_call, between)
         finally:
             self._met.update({} if between is None else between.met)
+
+    def _between(self, root: torch.nn.Module, functions: Collection[str] | None, on_call: OnCall) -> Between:
+        names = {id(module): name for name, module in _named(self.module)}
+        return Between(root, functions, names, lambda module: opaque(module) and not composed(module), on_call)
+
+    def _say_unseen(self, inputs: Sequence[Any], between: Between, on_call: OnCall) -> None:
+        """Pushes a call without description for each place that tensors came to from nowhere seen and that follow from the input.
+
+        A constant stays what it is when the input changes; a pass on another input tells the two apart.
+        """
+        again = self._between(self.module, (), lambda _: None)
+        with suppress(ProbeError):  # a model that fails on other numbers has used those of the input
+            self._run(self.module, [_other(array) for array in inputs], {}, again, lambda _: None)
+        for name, one in between.unseen.items():
+            if name in again.unseen and again.unseen[name].digests == one.digests:
+                continue
+            rest = "" if one.followed else ", nor are the functions that take nothing but it"
+            why = (
+                f"{one.words} was made by no call that was seen, and follows from the model's input: the code between is not checked{rest}"
+            )
+            on_call(Capture(name, "unseen", 0, (), (), one.dtype, why=why))
 
     def _parent(self, name: str) -> torch.nn.Module:
         return self._find(name.rpartition(".")[0])
@@ -140,6 +163,12 @@ class TorchModel:
 
     def _atomic(self) -> list[tuple[str, torch.nn.Module]]:
         return _atomic(self.module)
+
+
+def _other(array: np.ndarray) -> np.ndarray:
+    """Other numbers of the same kind and range, for a model to run on as well."""
+    moved = np.roll(array, 1)
+    return moved * array.dtype.type(0.75) if array.dtype.kind == "f" else moved
 
 
 def unwrapped(module: torch.nn.Module) -> torch.nn.Module:

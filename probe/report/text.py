@@ -171,11 +171,12 @@ def render(report: "Report") -> str:
 def line(report: "Report") -> str:
     """The report on one line, for a sweep."""
     call = f":{report.call}" if report.call else ""
-    shown = arrays(next(iter(report.outputs.values())))[0]
+    shown = next(iter(arrays(next(iter(report.outputs.values())))), None)
     shape = "" if shown is None else str(shown.shape)
     ratios = [comparison.ratio for comparison in report.comparisons.values()]
     if report.verdict == "agree":
         told = f"{max(ratios):.2g} of what rounding allows" if any(ratios) else "equal"
+        told += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
     else:
         told = report.sentence.partition(": ")[2]
         told += "".join(f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1])
