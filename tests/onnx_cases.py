@@ -192,5 +192,23 @@ LATER = [
     *((at, "Gemm", [V, "s:", w(6, 5), "s:", w(5)], {}) for at in (7, 9)),
     *((2, "GlobalLpPool", [X], {"p": p}) for p in (1, 2, 3)),
     *((12, "Hardmax", [np.round(X)], {"axis": axis}) for axis in (0, 2, 3)),
+    (
+        22,
+        "LpNormalization",
+        [
+            np.where(X > 0, X, 0) * (np.arange(8) > 2),
+        ],
+        {"axis": 1},
+    ),
+    (22, "NegativeLogLikelihoodLoss", [-np.abs(V), np.array([0, 5, 2, 2])], {}),
+    (13, "SoftmaxCrossEntropyLoss", [V, np.array([0, 5, 2, 2]), "s:", np.abs(w(6))], {"ignore_index": 5, "reduction": "sum"}),
+    (17, "LayerNormalization", [X, w(6, 8), w(6, 8)], {"axis": 2}),
+    (17, "LayerNormalization", [X, "s:", w(8), w(8)], {}),
+    (17, "LayerNormalization", [X, "s:", w(6, 1)], {"axis": 2}),
+    (23, "RMSNormalization", [X, w(8)], {}),
+    (15, "BatchNormalization", [X, w(3), "s:", w(3), w(3), "s:", np.abs(w(3)) + 1], {"epsilon": 1e-3}),
+    (22, "InstanceNormalization", [X, w(3), "s:", w(3)], {}),
+    (21, "GroupNormalization", [w(2, 6, 4, 3), w(6), w(6)], {"num_groups": 2}),
+    (18, "GroupNormalization", [w(2, 6, 4, 3), w(2), "s:", w(2)], {"num_groups": 2}),
     (9, "Scatter", [V, "s:", np.array([[0, 3]]), "s:", w(1, 2)], {"axis": 1}),
 ]

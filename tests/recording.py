@@ -3,6 +3,7 @@
 ``PYTHONPATH=tests python -m pytest -p recording tests/adapters`` adds what it sees to ``tests/options.json``.
 """
 
+import functools
 import importlib
 import inspect
 import json
@@ -97,6 +98,7 @@ def _watch_onnx():
     importlib.import_module("probe.adapters.onnx")
 
     def watched(kind, function):
+        @functools.wraps(function)
         def describe(recipe, *values):
             seen = _values["onnx"][kind]
             for name in schemas.get_schema(kind).attributes:

@@ -17,7 +17,6 @@ LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), "it draws at random"
     ),
-    **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), "a loss: it compares with a target"),
     **dict.fromkeys(
         (
             *("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix", "Constant", "ConstantOfShape", "EyeLike"),

@@ -35,7 +35,7 @@ class Node(Recipe):
         present: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self._attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
+        self.inputs, self.outputs, self.attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
         self.present = tuple(range(len(outputs)) if present is None else present)
         """Which of the operator's outputs these are: a node may leave some out."""
         self.notes: list[str] = []
@@ -72,7 +72,7 @@ class Node(Recipe):
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute of the node."""
         self.read.add(name)
-        return self._attributes.get(name, default)
+        return self.attributes.get(name, default)
 
     def knows(self, *names: str) -> None:
         """Attributes that change nothing in the mode that others name."""
@@ -81,7 +81,7 @@ class Node(Recipe):
     def unread(self, kind: str, values: Sequence[Value | None]) -> str:
         """What the node sets that its description has not read, in words; empty where there is nothing."""
         usual, said = defaults(kind, self.opset), implied(kind)
-        for name, value in self._attributes.items():
+        for name, value in self.attributes.items():
             if name not in self.read and name not in said and not (name in usual and usual[name] == value):
                 return f"its attribute {name}, which is {_short(value)}, is not read by the description"
         held = weights_of(tuple(self.steps))

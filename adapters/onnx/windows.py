@@ -156,45 +156,6 @@ def global_max_pool(recipe: Node, x: Value) -> Ref:
     return recipe.put(ops.GlobalMaxPool(axes=tuple(range(2, recipe.rank(x)))), x)
 
 
-@node("BatchNormalization", implied=("is_test", "momentum"))
-def batch_normalization(recipe: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Ref:
-    if recipe.get("training_mode", 0):
-        raise Undescribed("in training mode it normalises by the statistics of the batch")
-    if not recipe.get("spatial", 1):
-        raise Undescribed("statistics of each element, which version 7 could have, have no description")
-    parts = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
-    held: dict[str, Any] = {name: recipe.weight(name, value) for name, value in parts.items()}
-    return recipe.put(ops.BatchNormalization(**held, epsilon=recipe.get("epsilon", 1e-5)), x)
-
-
-@node("LayerNormalization")
-def layer_normalization(recipe: Node, x: Value, scale: Value, bias: Value | None = None) -> Ref:
-    rank = recipe.rank(x)
-    axes = tuple(range(recipe.get("axis", -1) % rank, rank))
-    shape = tuple(recipe.shape(x)[axis] for axis in axes)
-    if any(one is not None and recipe.shape(one) != shape for one in (scale, bias)):
-        raise Undescribed("a scale of another shape than the axes has no description")
-    held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
-    return recipe.put(ops.LayerNormalization(**held, epsilon=recipe.get("epsilon", 1e-5), axes=axes), x)
-
-
-@node("InstanceNormalization")
-def instance_normalization(recipe: Node, x: Value, scale: Value, bias: Value) -> Ref:
-    held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
-    return recipe.put(ops.GroupNormalization(**held, groups=recipe.shape(x)[1], epsilon=recipe.get("epsilon", 1e-5)), x)
-
-
-@node("GroupNormalization")
-def group_normalization(recipe: Node, x: Value, scale: Value, bias: Value) -> Ref:
-    """Before version 21 scale and bias are one number for each group."""
-    held: dict[str, Any] = {"scale": recipe.weight("scale", scale), "bias": recipe.weight("bias", bias)}
-    if recipe.opset < 21:
-        times = recipe.shape(x)[1] // recipe.get("num_groups")
-        told = (f"one number for the {times} channels of each group",)
-        held = {name: replace(one, effective=np.repeat(one.effective, times), steps=told) for name, one in held.items()}
-    return recipe.put(ops.GroupNormalization(**held, groups=recipe.get("num_groups"), epsilon=recipe.get("epsilon", 1e-5)), x)
-
-
 def _register_softmax(name: str, op: Callable[..., Any]) -> None:
     @node(name)
     def softmax(recipe: Node, x: Value) -> Ref:

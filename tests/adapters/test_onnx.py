@@ -62,15 +62,18 @@ def test_transposed_convolutions_crop_as_they_say(auto_pad):
     [
         (["y", "z"], "Split", [V], {"axis": 1, "num_outputs": 2}),
         (["y", "z"], "TopK", [V, "s:", np.array([2])], {"axis": 0}),
+        (["y", "mean", "z"], "LayerNormalization", [X, "s:", w(8)], {}),
+        (["y", "mean", "z"], "BatchNormalization", [X, *("s:", w(3)) * 3, "s:", np.abs(w(3)) + 1], {"training_mode": 1, "momentum": 0.7}),
+        (["y", "z"], "SoftmaxCrossEntropyLoss", [V, np.array([0, 5, 2, 2])], {}),
         (["y", "z"], "TopK", [np.round(V), "s:", np.array([3])], {"largest": 0}),
     ],
 )
 def test_operators_of_several_outputs(outputs, kind, values, attributes):
     proto, inputs = single(kind, values, attributes)
-    proto.graph.node[0].output.append("z")
-    proto.graph.output.append(onnx.ValueInfoProto(name="z"))
+    proto.graph.node[0].output.extend(outputs[1:])
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs[1:])
     (report,) = probe.sweep(proto, inputs)
-    assert report.ok and len(report.outputs["numpy"]) == 2
+    assert report.ok and not report.missing and len(report.outputs["numpy"]) == len(outputs), str(report)
 
 
 ELSEWHERE = {

@@ -103,6 +103,7 @@ def test_every_option(case, data):
     proto = model_of(kind, inputs, held, attributes, [name if name in kept else "" for name in names])
     (report,) = probe.sweep(proto, list(inputs.values()))
     assume(all(np.isfinite(one).all() for one in probe_outputs(report)))  # its softplus overflows, see below
+    assume(not any(one.size > 1 and np.ptp(one) == 0 for one in probe_outputs(report)))  # of equal numbers nothing can be said
     assert report.ok, str(report)
     assert not report.missing
     assert len(report.comparisons) == 3
