@@ -2,9 +2,11 @@
 
 Loading a Keras file runs code: a Lambda layer holds Python bytecode, a TFOpLambda any function of TensorFlow (one that writes
 files, say), tf_keras imports whatever module a class is said to live in, and QKeras evaluates the strings that name its
-quantizers. So names are allowed here, never forbidden, and the check reads the file's JSON before any loader sees the file.
+quantizers. An IntegerLookup whose ``vocabulary`` is a string opens the file of that name. So names of classes, functions and of
+options that are strings are allowed here, never forbidden, and the check reads the file's JSON before any loader sees the file.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -60,6 +62,11 @@ _PARTS = frozenset(
 _DATA = frozenset("__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__ TensorShape".split())
 _CLASSES = frozenset(DESCRIBED) | QKERAS | TFMOT | _LAYERS | _PARTS
 
+_OF_KERAS = frozenset(name for name in DESCRIBED if "." not in name)
+_SMALL_PARTS = frozenset(name.lower() for name in _PARTS)
+_PLACES = re.compile(r"[/\\\\:]|\.\.")
+"""What a path or a URL has, and no name of a layer's option."""
+
 _FUNCTIONS = frozenset(
     "celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid log_softmax mish "
     "relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh "
@@ -75,6 +82,21 @@ _OPERATION_MODULES = frozenset(f"keras.src.ops.{name}" for name in ("core", "ima
 
 _TRAINING_MODULES = frozenset(f"{root}.{name}" for root in ("keras", "tf_keras") for name in ("losses", "metrics", "optimizers"))
 """What a nested model was compiled with: built when it is loaded, and never called."""
+
+
+_NAMED = ("initializer", "regularizer", "constraint")
+"""How options end that name one of ``_PARTS``."""
+
+_SHORT = frozenset("glorot_normal_v2 l1_l2 max_norm maxnorm non_neg nonneg normal one unit_norm unitnorm uniform zero".split())
+"""Other names that Keras has for some of ``_PARTS``, beside the same in small letters with underscores."""
+
+_WORDS = frozenset(
+    "activation activations axis backend bias_axes bounding_box_format class_name color_format data_format default_policy "
+    "dim_ordering distribution dtype equation fill_mode format function_type input_dtype interpolation keras_version merge_mode "
+    "mode module noise_type oov_method output_data_format output_dtype output_mode padding pool_mode quantization_mode "
+    "registered_name reverse_dtype rng_type scaling score_mode source_name use_cudnn vocabulary_dtype window".split()
+)
+"""Options of Keras' own classes that may be words: none of them is the name of a file, a URL or of something to be looked up."""
 
 
 class Found(NamedTuple):
@@ -110,6 +132,11 @@ def refuse_code(source: str, config: Mapping[str, Any], imported: Collection[str
         what = _unknown(found, imported, modules)
         if what:
             raise NotTrusted(f"{source} holds {what}; {_advice(found)}")
+        if not found.compiled or found.value["class_name"] in _CLASSES:
+            for key, text in _odd_words(found.value, imported):
+                where = f" in layer {found.layer!r}" if found.layer else ""
+                what = f"{key} = {text!r} for {found.value['class_name']}{where}"
+                raise NotTrusted(f"{source} holds {what}: loading might open a file or a URL of that name, or look it up; {_TRUST}")
     for layer, name in _names_of_functions(config):
         if name not in _FUNCTIONS and name not in _CLASSES and name not in imported:
             raise NotTrusted(f"{source} names the function {name!r} in layer {layer!r}, which loading would look up; {_TRUST}")
@@ -151,6 +178,42 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
         return ""
     named = f"{module}.{kind}" if module else repr(registered or kind)
     return f"the class {named}{where}, which is not known to be harmless"
+
+
+def _odd_words(value: Mapping[str, Any], imported: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The options of an object that are strings and not known to be no names of files, with those strings; of inner objects none."""
+    if value["class_name"] in imported or value.get("registered_name") in imported or value["class_name"] in _DATA:
+        return
+    plain = value["class_name"] in _LAYERS | _PARTS | _OF_KERAS
+    for key, text, listed in _words("", value.get("config"), False):
+        if key.endswith(_NAMED) and not listed:
+            known = (
+                text in _CLASSES
+                or text in imported
+                or text.replace("_", "").lower().removesuffix("initializer") in _SMALL_PARTS
+                or text in _SHORT
+            )
+        elif plain and key.endswith(("activation", "quantizer", "quantizers")):
+            known = True  # looked at with the functions
+        elif plain:
+            known = key in _WORDS or key.endswith("_dtype") or (key == "vocabulary" and listed)
+        else:
+            known = not _PLACES.search(text)
+        if not known:
+            yield key, text
+
+
+def _words(key: str, value: Any, listed: bool) -> Iterator[tuple[str, str, bool]]:
+    """Each string with the option that it belongs to, and whether it stands in a list; inner objects are left to themselves."""
+    if isinstance(value, str):
+        yield key, value, listed
+    elif isinstance(value, Mapping) and "class_name" not in value:
+        for inner, one in value.items():
+            if inner not in ("name", "input_layers", "output_layers"):  # names of layers
+                yield from _words(str(inner), one, False)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _words(key, one, True)
 
 
 def _advice(found: Found) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tf_keras
 import torch
+from keras_cases import CASES
 from probe.adapters.keras.safety import objects, refuse_code
 from probe.adapters.keras.table import DESCRIBED
 
@@ -229,6 +230,76 @@ def test_strings_that_qkeras_would_evaluate(tmp_path, marker, suffix):
     assert probe.open_model(edited(path, string("quantized_bits(3, 0, alpha=1)"))).layers[0].checkable
     refused(edited(path, string("np.save('marker', 1)")), marker, "'np.save'", "'qdense'")
     refused(edited(path, string("get_quantizer")), marker, "'get_quantizer'")
+
+
+@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_vocabulary_that_is_the_name_of_a_file(tmp_path, monkeypatch, namespace, suffix, absolute):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_text("31\n41\n59\n")
+    data = namespace.Input((3,), dtype="int64")
+    model = namespace.Model(data, namespace.layers.IntegerLookup(vocabulary=[3, 1, 4], name="lookup")(data))
+    path = saved(model, tmp_path / f"lookup{suffix}")
+    assert probe.check(path, "lookup", np.array([[3, 1, 4]])).ok, "a vocabulary in the file is no harm"
+    name = str(tmp_path / "secret") if absolute else "secret"
+    edited(path, lambda config: config["config"]["layers"][1]["config"].update(vocabulary=name, vocabulary_size=4))
+    with pytest.raises(NotTrusted, match=r"vocabulary = .*secret.*'lookup'.*--trust"):
+        probe.open_model(path)
+    if namespace is keras:
+        report = probe.check(probe.open_model(path, trust=True), "lookup", np.array([[31, 59, 7]]))
+        assert report.outputs["framework"].tolist() == [[1, 3, 0]], "with trust the file is read"
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("kernel_initializer", "serialize_keras_object"),
+        ("kernel_regularizer", "keras_export"),
+        ("bias_constraint", "https://example.com/x"),
+        ("units", "/etc/passwd"),
+        ("weights", "weights.npy"),
+        ("some_new_option", "anything"),
+        ("dtype", {"config": {"path": ["deep", "down"]}}),
+    ],
+)
+def test_options_are_no_names_of_files_or_functions(tmp_path, suffix, option, value):
+    path = saved(small(tf_keras), tmp_path / f"option{suffix}")
+    edited(path, lambda config: config["config"]["layers"][1]["config"].update({option: value}))
+    with pytest.raises(NotTrusted, match=r"for Dense in layer 'dense'.*--trust"):
+        probe.open_model(path)
+
+
+def test_packages_take_no_paths_either(tmp_path):
+    layer = {"class_name": "QuantizerConfig", "module": "hgq.quantizer.config", "registered_name": "hgq>QuantizerConfig"}
+    for text, refused_ in (("RND_CONV", False), ("kernel", False), ("../secret", True), ("file:secret", True), ("C:\\secret", True)):
+        config = {"class_name": "Sequential", "config": {"layers": [{**layer, "config": {"name": "l", "round_mode": text}}]}}
+        if refused_:
+            with pytest.raises(NotTrusted, match="round_mode"):
+                refuse_code("a file", config)
+        else:
+            refuse_code("a file", config)
+
+
+@pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_every_layer_of_keras_with_its_own_options_is_let_through(namespace):
+    count = 0
+    for name, (options, _) in CASES.items():
+        cls = getattr(namespace.layers, name, None)
+        if cls is not None:
+            held = namespace.saving.serialize_keras_object(cls(**options))
+            refuse_code("the file", {"class_name": "Sequential", "config": {"name": "s", "layers": [held]}})
+            count += 1
+    assert count > 80
+    for module in (namespace.initializers, namespace.regularizers, namespace.constraints):
+        for name in dir(module):
+            known = (
+                not name.startswith("_") and name not in ("get", "serialize", "deserialize", "experimental") and "stft" not in name.lower()
+            )
+            if known and name not in ("Initializer", "Regularizer", "Constraint"):
+                option = {"initializers": "kernel_initializer", "regularizers": "bias_regularizer", "constraints": "kernel_constraint"}
+                value = {option[module.__name__.rpartition(".")[2]]: name}
+                refuse_code("the file", {"class_name": "Dense", "config": {"name": "d", **value}})
 
 
 def test_no_object_of_a_config_may_be_another_class(tmp_path):
