@@ -5,21 +5,27 @@ result, and so do helpers, one for each core beyond two. The pass waits while mo
 them, have not been judged and read, and judges meanwhile: so many threads compute as there are cores; on a single one the pass
 judges each call itself and waits until it has been read. Each computes on one thread: pools of threads that spin against each
 other (the framework's, BLAS', ONNX Runtime's) cost several times what they gain.
+
+The reader may be interrupted anywhere, and lost without a word. So it takes no lock but where signals are held back, and the other
+threads, which no signal reaches, wait for it a moment at a time: ``closed`` ends them, and they put back what they changed.
 """
 
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from probe.errors import BadInput
+from probe.interrupts import Shared, ends_when, held_back, interrupted, interruptible, numbers_kept, stop_here
 from probe.model import Capture
+from probe.turns import Reader, reading_for
 
 __all__ = ["judged_in_order"]
 
@@ -27,6 +33,10 @@ _WORKERS = 4
 _WAITING = 3
 _UNREAD = 8
 _BYTES = 32 << 20
+_MOMENT = 0.1
+"""Seconds after which whatever waits looks again."""
+_ENDING = 10.0
+"""Seconds after which the user may leave a pass that does not end behind."""
 
 T = TypeVar("T")
 
@@ -70,7 +80,9 @@ class _Line(Generic[T]):
         self._alone = workers == 1
         self._tasks: deque[_Task[T]] = deque()
         self._unread: deque[_Task[T]] = deque()
-        self._closed = self._ended = False
+        self._ended = False
+        self.closed = False
+        """Set by the reader, who needs no lock for it; each thread sees it within a moment."""
 
     def add(self, task: _Task[T]) -> None:
         with self._changed:
@@ -98,36 +110,51 @@ class _Line(Generic[T]):
         """Works while there is no room for another call; on a single core judges it. Raises _Stop once the line is closed."""
         if self._alone:
             self._work(lambda: not self._tasks)
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or not self._unread)
+            self._wait(lambda: not self._unread)
         else:
             self._work(self._room)
-        if self._closed:
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Raises _Stop once the line is closed."""
+        if self.closed:
             raise _Stop
 
     def finish(self) -> None:
-        """Works until nothing is left; nothing will be added."""
+        """Works until nothing is left, nothing will be added, and waits until all has been read."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
         if not self._alone:
             self._work(lambda: not self._tasks)
+        self._wait(lambda: False)
 
     def close(self) -> None:
+        self.closed = True
         with self._changed:
-            self._closed = True
             self._changed.notify_all()
+
+    def _wait(self, enough: Callable[[], bool]) -> None:
+        """Waits until it is ``enough`` or the line is closed."""
+        while not (self.closed or enough()):
+            with self._changed:
+                self._changed.wait_for(lambda: self.closed or enough(), _MOMENT)
+            if not self.closed:
+                stop_here()
 
     def _work(self, enough: Callable[[], bool]) -> None:
         """Does task after task, waiting for them, until it is ``enough`` or the line is closed."""
         while True:
+            self._wait(lambda: bool(self._tasks) or enough())
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._tasks or enough())
-                if self._closed or enough():
+                if self.closed or enough():
                     return
+                if not self._tasks:
+                    continue
                 task = self._tasks.popleft()
             try:
-                task.do()
+                with interruptible():
+                    task.do()
             finally:
                 with self._changed:
                     self._changed.notify_all()
@@ -138,34 +165,34 @@ class _Line(Generic[T]):
         return few and sum(task.size for task in self._unread) < _BYTES
 
 
-def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare: Callable[[Capture], Callable[[], T]]) -> Iterator[T]:
+def judged_in_order(
+    forward: Callable[[Callable[[Capture], None]], Any],
+    prepare: Callable[[Capture], Callable[[], T]],
+    settings: AbstractContextManager[Any] | None = None,
+) -> Iterator[T]:
     """What came of each call that ``forward`` pushes to its callback, in order.
 
-    ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on some thread. Closing the
-    iterator stops the forward pass, which puts the model back, and ends every thread. The reader that calls the model meanwhile
-    gets BadInput.
+    ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on some thread. ``settings`` is
+    entered on the forward pass' thread: what the reader has set that belongs to a thread. Closing the iterator stops the forward
+    pass, which puts the model back, and ends every thread.
     """
     workers = min(_WORKERS, _cores())
     line = _Line[T](workers)
     failed: list[BaseException] = []
     torch = sys.modules.get("torch")
     before = 1 if torch is None else torch.get_num_threads()
-    reader = threading.get_ident()
+    reader = Reader()
 
     def push(capture: Capture) -> None:
-        if threading.get_ident() == reader:  # which would wait for itself
-            raise BadInput(
-                f"{capture.layer!r} was called while its model is being swept: end the sweep first, as by list(probe.sweep(…)), or close it"
-            )
         size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
         line.add(_Task(prepare(capture), size))
         del capture
         line.hold()
 
     def produce() -> None:
-        with suppress(_Stop):
+        with suppress(_Stop), _SINGLE, reading_for(reader), ends_when(line.go_on):
             try:
-                with _one_thread(torch, before):
+                with settings or nullcontext(), _one_thread(torch, before):
                     forward(push)
             except _Stop:
                 raise
@@ -173,31 +200,50 @@ def judged_in_order(forward: Callable[[Callable[[Capture], None]], Any], prepare
                 failed.append(error)
             line.finish()
 
-    threads = [threading.Thread(target=produce, name="probe-forward", daemon=True)]
+    threads = [threading.Thread(target=copy_context().run, args=(produce,), name="probe-forward", daemon=True)]
     threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(workers - 2)]
-    with _pools(len(sys.modules)).limit(limits=1, user_api="blas"):
-        for thread in threads:
-            thread.start()
-        try:
-            while (task := line.first()) is not None:
-                result = task.result()
-                del task
-                yield result
-                reader = threading.get_ident()  # whoever asks for the next
-                del result
-                line.read()
-            if failed:
-                raise failed[0]
-        finally:
-            line.close()
+
+    def first() -> _Task[T] | None:
+        with held_back(), numbers_kept():
+            return line.first()
+
+    try:
+        with held_back():
             for thread in threads:
-                thread.join()
+                thread.start()
+        while (task := first()) is not None:
+            result = task.result()
+            del task
+            yield result
+            reader.thread = threading.get_ident()  # whoever asks for the next
+            del result
+            with held_back():
+                line.read()
+        if failed:
+            raise failed[0]
+    finally:
+        line.closed = True  # before anything that an interrupt could take the place of
+        with held_back():
+            line.close()
+            _ended(threads)
+
+
+def _ended(threads: list[threading.Thread]) -> None:
+    """Waits until the threads have put back what they changed; for one that does not end, no longer than the user wants."""
+    patient = time.monotonic() + _ENDING
+    for thread in threads:
+        while thread.is_alive() and not (interrupted() and time.monotonic() > patient):
+            thread.join(_MOMENT)
 
 
 @lru_cache(maxsize=1)
 def _pools(imported: int) -> ThreadpoolController:
     """The pools of all libraries that are loaded: looked for anew, which takes a millisecond, only where more modules were imported."""
     return ThreadpoolController()
+
+
+_SINGLE = Shared(lambda: _pools(len(sys.modules)).limit(limits=1, user_api="blas"))
+"""BLAS on one thread, which it knows for the whole process only."""
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from probe.drift import Drift, drifts
 from probe.errors import BadInput, NotReached
 from probe.expected import Partial, as_array
 from probe.inputs import bind, given_words, part_of
+from probe.interrupts import undisturbed
 from probe.judge import judge
 from probe.model import Capture, Model
 from probe.piecewise import judged_in_pieces
@@ -36,6 +37,7 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
     return import_module("probe.adapters").open_model(source, trust=trust, factory=factory, imports=tuple(imports))
 
 
+@undisturbed
 def check(
     model: Any,
     layer: str,

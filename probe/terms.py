@@ -13,6 +13,7 @@ import numpy as np
 from probe.drift import drifts
 from probe.errors import BadInput, Undescribed
 from probe.inputs import index_of
+from probe.interrupts import undisturbed
 from probe.judge import judge
 from probe.layer import Ref, Step, Weight
 from probe.model import Capture
@@ -28,6 +29,7 @@ from probe.sees import seen
 __all__ = ["explain", "origin_of"]
 
 
+@undisturbed
 def explain(
     model: Any,
     layer: str,

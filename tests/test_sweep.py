@@ -12,7 +12,7 @@ import torch
 
 import probe
 from probe import pipeline
-from probe.errors import BadInput, ProbeError
+from probe.errors import BadInput
 from probe.judge import judge
 from probe.model import Capture
 from probe.piecewise import _LARGE, judged_in_pieces
@@ -230,17 +230,29 @@ def test_outputs_that_agree_are_computed_again_when_asked_for(x):
     assert held() is None
 
 
-def test_a_model_that_is_being_swept_is_not_called_meanwhile(x):
+def test_a_model_that_is_being_swept_may_be_called_and_is_not_checked_meanwhile(x):
     model = net()
+    wanted, alone = model(torch.from_numpy(x)), [report.layer for report in probe.sweep(model, x)]
     sweep = probe.sweep(model, x)
-    next(sweep)
-    with pytest.raises(BadInput, match=r"'0' was called while its model is being swept: end the sweep first"):
-        model(torch.from_numpy(x))
-    with pytest.raises(ProbeError, match="is being swept"):
+    met = [next(sweep).layer]
+    assert torch.equal(model(torch.from_numpy(x)), wanted)
+    with pytest.raises(BadInput, match=r"the model is being swept: end the sweep first"):
         probe.check(model, "0", x)
-    sweep.close()
+    with pytest.raises(BadInput, match=r"the model is being swept"):
+        probe.check(model[1], "0", x[:, :1].repeat(4, 1))
+    with pytest.raises(BadInput, match=r"the model is being swept"):
+        next(probe.sweep(model, x))
+    met += [report.layer for report in sweep]
+    assert met == alone
     assert probe.check(model, "0", x).ok
     assert not model[0]._forward_hooks and not model[0]._forward_pre_hooks
+
+
+def test_two_models_are_swept_side_by_side(x):
+    pairs = list(zip(probe.sweep(net(), x), probe.sweep(net(), x), strict=True))
+    assert len(pairs) == 37
+    assert all(left.ok and right.ok and left.layer == right.layer for left, right in pairs)
+    assert not threads()
 
 
 def test_outputs_of_a_model_that_was_changed_since_are_not_made_up(x):

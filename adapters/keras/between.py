@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import Undescribed
+from probe.interrupts import held_back, interruptible
 
 from .description import Call
 from .left_out import FOLLOWED
@@ -73,7 +74,7 @@ def traced(
         met.append(place)
         return operation(*args, **kwargs)
 
-    with names_kept(call), unchanged(place.layer):
+    with held_back(), names_kept(call), unchanged(place.layer), interruptible():
         try:
             symbols = [_symbol(one, call, tensors) for one in given]
             result = symbolic(place.layer, call, tensors, symbols)
@@ -96,7 +97,7 @@ def traced(
 
 
 def _kept(layer: Any, own: Callable[[], Any]) -> Any:
-    with unchanged(layer):
+    with held_back(), unchanged(layer), interruptible():
         return own()
 
 

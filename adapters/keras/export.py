@@ -3,12 +3,8 @@
 On TensorFlow the converter is tf2onnx, the one that Keras' own ``model.export(format="onnx")`` takes; on PyTorch it is torch.onnx.
 """
 
-import contextlib
 import importlib
 import inspect
-import io
-import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +13,9 @@ import onnx
 
 from probe.errors import Undescribed
 from probe.exported import run_exported
+from probe.interrupts import held_back, interruptible
 from probe.layer import Ref
+from probe.quiet import exporting
 
 from .state import unchanged
 from .tensors import Tensors
@@ -34,7 +32,7 @@ def alone(
     arrays = list(inputs[: len(given)])
     if any(array.dtype.kind not in "fiub" for array in arrays):
         raise Undescribed("it was given no numbers")
-    with unchanged(layer):
+    with held_back(), unchanged(layer), interruptible():
         if tensors.backend == "torch":
             return _by_torch(layer, call, arguments, [one.dtype for one in given], arrays)
         if tensors.backend == "tensorflow":
@@ -65,7 +63,7 @@ def _by_tf2onnx(
         filled = tensors.mapped(lambda leaf: held[leaf.index] if isinstance(leaf, Ref) else leaf, (args, kwargs))
         return tensors.within(call(*filled[0], **filled[1]))
 
-    with _quiet():
+    with held_back(), exporting(), interruptible():
         try:
             convert = importlib.import_module("tf2onnx").convert.from_function
         except ImportError:
@@ -87,19 +85,3 @@ def _supported(model: onnx.ModelProto) -> None:
     unknown = sorted({one.op_type for one in model.graph.node if not one.domain and not onnx.defs.has(one.op_type, version)})
     if unknown:
         raise Undescribed(f"tf2onnx knows no ONNX operators for TensorFlow's {', '.join(unknown)}")
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Without the lines that tf2onnx and TensorFlow write on the way."""
-    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow")]
-    levels = [one.level for one in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for one in loggers:
-            one.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for one, level in zip(loggers, levels, strict=True):
-                one.setLevel(level)

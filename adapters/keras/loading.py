@@ -2,22 +2,22 @@
 
 import importlib
 import importlib.util
-import logging
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from probe.errors import CannotOpen, MissingExtra
+from probe.interrupts import held_back, interruptible
+from probe.quiet import silenced
 
 from .files import File, refuse_foreign_weights
 from .table import ADAPTERS
 
-__all__ = ["OF_HGQ2", "framework", "imported", "load", "package", "qkeras", "quiet"]
+__all__ = ["OF_HGQ2", "framework", "imported", "load", "package", "qkeras"]
 
 OF_HGQ2 = (
     "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which overwrites it: "
@@ -28,10 +28,10 @@ OF_HGQ2 = (
 def framework(namespace: str, quantised: bool = False) -> Any:
     """The module keras or tf_keras, imported without a word on standard error."""
     extra = "qkeras" if quantised else "keras"
-    with quiet(), _environment(_settings(namespace, quantised)):
+    with held_back(), silenced("", logs=True), _environment(_settings(namespace, quantised)), interruptible():
         try:
             if "tensorflow" not in sys.modules and _needs_tensorflow(namespace):
-                with _silent_descriptor():
+                with held_back(), _silent_descriptor(), interruptible():
                     importlib.import_module("tensorflow")
             module = importlib.import_module(namespace)
             if quantised:
@@ -69,7 +69,7 @@ _EXTRAS = {
 
 def package(name: str) -> Any:
     """Our adapter of a package of layers."""
-    with quiet():
+    with held_back(), silenced("", logs=True), interruptible():
         try:
             return importlib.import_module(ADAPTERS[name], __package__)
         except ImportError as error:
@@ -105,22 +105,6 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in own:
             os.environ.pop(name, None)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No Python warnings and no log lines below ERROR from the frameworks."""
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 @contextmanager
@@ -167,7 +151,7 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
     for name in file.packages:
         custom = {**package(name).custom_objects(), **custom}
     suffix = ".keras" if file.form == "keras" else ".h5"
-    with quiet(), tempfile.TemporaryDirectory() as folder:
+    with held_back(), silenced("", logs=True), tempfile.TemporaryDirectory() as folder, interruptible():
         path = file.path
         if path.suffix != suffix:
             # The loader goes by the name; content decides here.

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from probe.errors import BadInput, NotReached, UnknownLayer
+from probe.interrupts import held_back
 from probe.layer import Layer
 from probe.model import InputSpec, OnCall
+from probe.quiet import silenced
+from probe.turns import turn
 
 from .calls import arguments, inputs_by_name
 from .inputs import checked, checked_alone, hint, specs
-from .loading import quiet
-from .state import unchanged
+from .state import settings_kept, unchanged
 from .tensors import Tensors
 from .tree import Place, listed, own_call, places, root_of
 from .watch import watch
@@ -94,7 +96,7 @@ class Opened:
         return places(self._root, self._keras)
 
     def _watch(self, called: Any, arrays: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
-        with quiet():
+        with held_back(), silenced("", logs=True), turn(self._root._flatten_layers()):
             self._build(called, arrays)
             found = self._places()
             for place in found:
@@ -103,7 +105,7 @@ class Opened:
             sought = {place.name for place in found if place.role == "atomic"} if wanted is None else wanted
             between = None if wanted is None else {name for name in wanted if self.between(name)}
             forward = self._forward(called, arrays, None if self._live else False)
-            with unchanged(self._root):
+            with unchanged(self._root), settings_kept(self._keras):
                 outputs = watch(forward, found, sought, on_call, self._tensors, between, self._met)
         for name in sorted((between or set()) - self._met.keys()):
             raise UnknownLayer(name, [*self._met, *(place.name for place in found if place.role == "atomic")])

@@ -8,7 +8,7 @@ given, and described one by one; together they are the steps of the layer.
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from probe.building import Steps
 from probe.errors import Undescribed
+from probe.interrupts import Shared, held_back, interruptible
 from probe.layer import Description, Ref, Step, Weight
 from probe.ops import Constant
 from probe.registered import describe_registered, registered
@@ -34,7 +35,7 @@ __all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbol
 
 def followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     """The steps of a call; Undescribed where something in it leaves no node, or has no description."""
-    with names_kept(call):
+    with held_back(), names_kept(call), interruptible():
         return _followed(layer, call, tensors)
 
 
@@ -65,7 +66,7 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
 def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) -> tuple[Step, ...]:
     """The steps of a function of one tensor, such as an activation, called on ``x``; Undescribed where it cannot be followed."""
     tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=())
-    with names_kept(call):
+    with held_back(), names_kept(call), interruptible():
         symbols, values = _inputs(inner, tensors)
         return _between(symbols, values, _called(lambda: function(symbols[0]), call, tensors), inner, tensors).steps
 
@@ -121,7 +122,7 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
 def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
     """The result of a call on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
     try:
-        with _dense(call):
+        with held_back(), nullcontext() if call.legacy else _DENSE, interruptible():
             result = method()
     except Undescribed:
         raise
@@ -136,18 +137,18 @@ def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
 
 
 @contextmanager
-def _dense(call: Call) -> Iterator[None]:
+def _dense() -> Iterator[None]:
     """Keras 3.15 takes the product of a symbolic tensor and a number for sparse (ops/numpy.py, Multiply), and inner layers then fail."""
-    if call.legacy:
-        yield
-        return
-    kind = call.namespace.KerasTensor
+    kind = importlib.import_module("keras").KerasTensor
     before = vars(kind)["sparse"]
     kind.sparse = property(lambda tensor: False)
     try:
         yield
     finally:
         kind.sparse = before
+
+
+_DENSE = Shared(_dense)
 
 
 @dataclass(frozen=True, eq=False)

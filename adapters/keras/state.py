@@ -4,15 +4,19 @@ Even in inference a pass changes things: quantizers of QKeras keep the last scal
 count, Keras notes input specs and losses. All of it hangs on objects of Keras' own, which are walked from the model.
 """
 
+import importlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from probe.randomness import random_states_kept
+
 from .table import ROOTS
 from .tree import root_of
 
-__all__ = ["unchanged"]
+__all__ = ["settings_kept", "unchanged"]
 
 _GRAPH = ("KerasTensor", "Node")
 """What a functional model was drawn with: large, and not touched by running it."""
@@ -27,6 +31,37 @@ def unchanged(root: Any) -> Iterator[None]:
     finally:
         for restore in restores:
             restore()
+
+
+@contextmanager
+def settings_kept(keras: Any) -> Iterator[None]:
+    """Puts back the random states, and what Keras 3 has noted for this thread, such as the call that is on."""
+    with random_states_kept():
+        state = {} if keras.__name__ == "tf_keras" else vars(_global_state().GLOBAL_STATE_TRACKER)
+        before = dict(state)
+        drawing = _drawing()
+        drawn = None if drawing is None else drawing._rng.getstate()
+        try:
+            yield
+        finally:
+            for name in state.keys() - before.keys():
+                del state[name]
+            state.update(before)
+            if drawing is not None and drawing._rng.getstate() != drawn:
+                drawing._rng.setstate(drawn)
+                drawing.clear_kernel_cache()  # whose kernels draw on from where they were, for the same seed
+
+
+def _drawing() -> Any:
+    """TensorFlow's context where it draws the seeds of operations that have none, which it does once tf.random.set_seed was called."""
+    if "tensorflow" not in sys.modules:
+        return None
+    found = importlib.import_module("tensorflow.python.eager.context").context()
+    return found if getattr(found, "_rng", None) is not None else None
+
+
+def _global_state() -> Any:
+    return importlib.import_module("keras.src.backend.common.global_state")
 
 
 def _held(root: Any) -> list[Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.interrupts import Shared
+
 from .description import shared, widened
 
 __all__ = ["Tensors"]
@@ -77,15 +79,24 @@ class Tensors:
     def eager(self) -> Iterator[None]:
         """Every function runs eagerly, also one that the user has compiled: inside a graph there are no values to see."""
         if self.backend == "tensorflow":
-            config = importlib.import_module("tensorflow").config
-            before = config.functions_run_eagerly()
-            config.run_functions_eagerly(True)
-            try:
+            with _EAGERLY:
                 yield
-            finally:
-                config.run_functions_eagerly(before)
         elif self.backend == "torch":
             with importlib.import_module("torch").no_grad():
                 yield
         else:
             yield
+
+
+@contextlib.contextmanager
+def _eagerly() -> Iterator[None]:
+    config = importlib.import_module("tensorflow").config
+    before = config.functions_run_eagerly()
+    config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        config.run_functions_eagerly(before)
+
+
+_EAGERLY = Shared(_eagerly)

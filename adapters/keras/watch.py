@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import re
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import ForwardFailed, NotReached, Undescribed
+from probe.interrupts import held_back, interruptible, stop_here
 from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
 from probe.registered import describe_registered, registered
@@ -55,6 +57,8 @@ class _Pass:
     """Those that were met, and their kinds."""
     placed: frozenset[int] = frozenset()
     """The ids of the layers that are watched where they stand."""
+    thread: int = field(default_factory=threading.get_ident)
+    """The one that makes the pass: calls of others are not its."""
 
     @contextlib.contextmanager
     def mute(self) -> Iterator[None]:
@@ -89,7 +93,7 @@ def watch(
     placed = frozenset(id(place.layer) for place in places if place.role != "inner")
     state = _Pass(tensors, wanted, on_call, between=between, met={} if met is None else met, placed=placed)
     watched = bool(wanted) or between is None or bool(between)
-    with contextlib.ExitStack() as stack:
+    with held_back(), contextlib.ExitStack() as stack:
         if watched:
             stack.enter_context(tensors.eager())
         for place in places if watched else ():
@@ -97,7 +101,8 @@ def watch(
             if place.role != "inner" or place.name in wanted:
                 stack.enter_context(_replaced(place, state))
         try:
-            result = forward()
+            with interruptible(at_calls=True):
+                result = forward()
         except _Stopped as stopped:
             raise stopped.args[0] from None
         except Exception as error:
@@ -128,9 +133,10 @@ def _replaced(place: Place, state: _Pass) -> Iterator[None]:
 def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...], state: _Pass) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if state.muted or place.name in state.on:
+        if threading.get_ident() != state.thread or state.muted or place.name in state.on:
             # `quantized_call` may go through `call`: that is still one call of the layer.
             return original(*args, **kwargs)
+        stop_here()
         made = _through if state.looks_between(place) else _made
         return _called(place, original, lambda: made(place, original, args, kwargs, state), args, kwargs, watched, state)
 

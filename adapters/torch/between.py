@@ -6,10 +6,11 @@ makes it and the ONNX op it is: ``layer1.0/add``, and ``layer1.0/add:1`` the sec
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
+from threading import get_ident
 from types import FunctionType
 from typing import Any
 from weakref import ref
@@ -19,6 +20,7 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from probe.errors import Undescribed
+from probe.interrupts import stop_here
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 
@@ -109,6 +111,7 @@ class Between(TorchFunctionMode):
         self.met: dict[str, str] = {}
         self.raised: Exception | None = None
         self._root, self._wanted, self._names, self._atomic, self._on_call = root, wanted, names, atomic, on_call
+        self._thread = get_ident()
         self._frames: list[_Frame] = []
         self._inside = 0
         self._calls: Counter = Counter()
@@ -128,18 +131,14 @@ class Between(TorchFunctionMode):
     @contextmanager
     def watching(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
         self.mark(inputs)
-        handles = []
-        for module in self._root.modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                continue  # takes no hooks
-            handles.append(module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True))
-            handles.append(module.register_forward_hook(self._leave, always_call=True))
-        try:
+        with ExitStack() as stack:
+            for module in self._root.modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # takes no hooks
+                stack.callback(module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)
             with self:
                 yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def mark(self, tensors: Sequence[torch.Tensor]) -> None:
         """Says of tensors that they follow from the model's input."""
@@ -174,6 +173,9 @@ class Between(TorchFunctionMode):
                 self.mark([tensor])
 
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        if get_ident() != self._thread:
+            return
+        stop_here()
         atomic = self._atomic(module) or bool(unfollowed(module))
         if self._frames and not self._inside:
             self._strange(tensors_in((args, kwargs)), f"the input of {self._names.get(id(module), '')!r}")
@@ -182,6 +184,8 @@ class Between(TorchFunctionMode):
         self._inside += atomic
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        if get_ident() != self._thread:
+            return
         frame = self._frames.pop()
         self._inside -= frame.atomic
         outputs = tensors_in(output)
@@ -201,6 +205,7 @@ class Between(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._inside or not self._frames:
             return func(*args, **kwargs)
+        stop_here()
         tensors = tensors_in((args, kwargs))
         name, shown = _known(func)
         self._strange(tensors, f"the input of a call of {shown}")

@@ -8,7 +8,7 @@ import functools
 import inspect
 import itertools
 import sys
-import warnings
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -24,8 +24,11 @@ from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
 from probe.errors import BadInput, ForwardFailed, Undescribed
+from probe.interrupts import Shared, held_back, interruptible, stop_here
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
+from probe.quiet import silenced
+from probe.turns import turn
 
 from .arrays import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
 from .between import Between
@@ -53,16 +56,16 @@ def watch(
     modules = list(root.modules())
     _check_arguments(root, modules, inputs)
     watchers: list[_Watcher] = []
-    with ExitStack() as stack:
+    with held_back(), ExitStack() as stack:
+        stack.enter_context(turn(modules))
         stack.enter_context(unchanged(modules))
         if watched or between is not None:
             instead = _uncompiled(root)
             watchers = [_Watcher(name, instead.get(id(module), module), on_call) for name, module in watched.items()]
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", module=r"torch\.")
+        stack.enter_context(silenced("torch."))
         stack.enter_context(torch.no_grad())
         # What torch.compile made runs uncompiled: hooks inside it would not be called.
-        stack.enter_context(torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext())
+        stack.enter_context(_UNCOMPILED if "torch._dynamo" in sys.modules else nullcontext())
         for watcher in watchers:
             stack.callback(watcher.unhook)
             watcher.hook()
@@ -71,11 +74,15 @@ def watch(
         if between is not None:
             stack.enter_context(between.watching(inputs))
         try:
-            return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
+            with interruptible(at_calls=True):
+                return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
         except Exception as error:
             if any(watcher.raised is error for watcher in (*watchers, *(() if between is None else (between,)))):
                 raise
             raise _failure(error, root, inputs, names) from None
+
+
+_UNCOMPILED = Shared(lambda: torch.compiler.set_stance("force_eager"))
 
 
 class _Given(NamedTuple):
@@ -87,7 +94,10 @@ class _Given(NamedTuple):
 
 @dataclass(eq=False)
 class _Watcher:
-    """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the model."""
+    """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the model.
+
+    Calls of other threads than the one that makes it are not the pass'.
+    """
 
     name: str
     module: torch.nn.Module
@@ -100,6 +110,7 @@ class _Watcher:
     raised: Exception | None = None
     begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]] = field(default_factory=list)
     hooks: list[RemovableHandle] = field(default_factory=list)
+    thread: int = field(default_factory=threading.get_ident)
 
     def hook(self) -> None:
         # Registered last: the inputs are those that the user's own hooks leave, the outputs those that go on.
@@ -121,33 +132,43 @@ class _Watcher:
         return {name: copied(_member(self.module, name)) for name in written(self.module)}
 
     def _met(self, module: torch.nn.Module, args: Any) -> None:
+        if threading.get_ident() != self.thread:
+            return
         with torch._C.DisableTorchFunction():
             self.inside = self._copies()
 
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        if threading.get_ident() != self.thread:
+            return
+        stop_here()
         with torch._C.DisableTorchFunction():  # what is done here is no call of the model's
             self._begin(module, args, kwargs)
 
     def _begin(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         given = tensors_in((args, kwargs))
         cache = ExitStack()
-        if parametrize.is_parametrized(module):
-            # A parametrised weight is computed at each access: so what is read after the call is what the call used.
-            cache.enter_context(parametrize.cached())
         self.before = self._copies()
         scales = scales_in((args, kwargs))
         self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], scales, cache))
+        if parametrize.is_parametrized(module):
+            # A parametrised weight is computed at each access: so what is read after the call is what the call used.
+            with held_back():
+                cache.enter_context(parametrize.cached())
 
     def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return None
+        stop_here()
         with torch._C.DisableTorchFunction():
             return self._end(output, _named(module, args, kwargs))
 
     def _end(self, output: Any, named: Mapping[str, Any]) -> Any:
         # The arguments are those after the call: hooks made during the pass, as PEFT's for `adapter_names`, add some after ours.
-        inputs, given, scales, cache = self.begun.pop()
+        inputs, given, scales, cache = self.begun[-1]
         arguments = _Given(named, scales)
         try:
-            with cache:
+            with held_back(), cache, interruptible():
+                self.begun.pop()
                 capture = self._capture(inputs, given, arguments, tensors_in(output))
             replacement = self.on_call(capture)
             return None if replacement is None else with_values(output, replacement)

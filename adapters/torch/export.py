@@ -1,10 +1,7 @@
 """A module, or a function call, exported alone by torch.onnx and run in ONNX Runtime, for what has no description."""
 
 import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,9 @@ from torch.utils import _pytree as pytree
 
 from probe.errors import Undescribed
 from probe.exported import run_exported
+from probe.interrupts import held_back, interruptible
 from probe.layer import Ref
+from probe.quiet import exporting
 
 __all__ = ["Called", "alone"]
 
@@ -35,25 +34,22 @@ class Called(torch.nn.Module):
 def alone(module: torch.nn.Module, inputs: Sequence[np.ndarray], dtypes: Sequence[torch.dtype]) -> tuple[np.ndarray, ...]:
     """What the exported module gives on these inputs in ONNX Runtime; Undescribed with the reason where it cannot be exported."""
     tensors = tuple(torch.from_numpy(np.array(x)).to(dtype) for x, dtype in zip(inputs, dtypes, strict=True))
-    training = [one for one in module.modules() if one.training]
-    level = logging.getLogger("torch.onnx").level
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            torch.no_grad(),
-        ):
-            warnings.simplefilter("ignore")
-            logging.getLogger("torch.onnx").setLevel(logging.CRITICAL)
+        with held_back(), exporting(), torch.no_grad(), _modes_kept(module), interruptible():
             program = torch.onnx.export(module, tensors, dynamo=True, verbose=False)
             model = program.model_proto.SerializeToString()  # type: ignore[union-attr]
     except ImportError as error:
         raise Undescribed(f"torch.onnx needs {error.name}, which is not installed") from None
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
         raise Undescribed(f"torch.onnx does not export it ({type(error).__name__})") from None
+    return run_exported(model, inputs)
+
+
+@contextlib.contextmanager
+def _modes_kept(module: torch.nn.Module) -> Iterator[None]:
+    training = [one for one in module.modules() if one.training]
+    try:
+        yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
         for one in training:
             one.training = True
-    return run_exported(model, inputs)

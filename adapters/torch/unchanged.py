@@ -6,10 +6,12 @@ tuners/lora/layer.py), Brevitas' to those of quantisers that begin with statisti
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
+
+from probe.randomness import random_states_kept
 
 from .script import is_script
 
@@ -23,16 +25,25 @@ _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 
 @contextmanager
 def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random state."""
+    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random states.
+
+    The version counters of tensors too: what holds the same bits as before is what a backward pass to come has saved.
+    """
     saved = [*map(_saved, modules), *_remerged(modules), *_initialised(modules)]
     tensors = held(modules) if torch.cuda.is_initialized() else ()
     devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
+    with random_states_kept(), torch.random.fork_rng(devices=devices), _versions_kept(modules):
         try:
             yield
         finally:
             for restore in saved:
                 restore()
+
+
+def _versions_kept(modules: Sequence[torch.nn.Module]) -> AbstractContextManager[None]:
+    attributes = (value for module in modules if not is_script(module) for value in vars(module).values())
+    tensors = {id(one): one for one in (*held(modules), *attributes) if isinstance(one, torch.Tensor) and not one.is_inference()}
+    return torch.autograd._unsafe_preserve_version_counter(tuple(tensors.values()))
 
 
 def held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:

@@ -1,0 +1,237 @@
+"""Ctrl-C leaves nothing behind; and many threads at once all get what is right."""
+
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from interrupting import SUBJECTS, stress
+
+import probe
+from probe import interrupts
+from probe.interrupts import Shared, held_back, interruptible, stop_here, undisturbed
+
+FEW = {"torch": 60, "keras": 20, "tf_keras": 20}
+MANY = {"torch": 400, "keras": 300, "tf_keras": 300}
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_interrupts_at_random_moments_leave_nothing_behind(name):
+    _unharmed(name, FEW[name], every=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_many_interrupts_at_random_moments_leave_nothing_behind(name):
+    _unharmed(name, MANY[name], every=1)
+
+
+def _unharmed(name: str, count: int, every: int) -> None:
+    found = stress([SUBJECTS[name]()], count, seed=count, every=every)
+    assert sum(found.values()) == count, [key for key in found if key.startswith(("changed", "wrong"))]
+    assert sum(times for key, times in found.items() if key.endswith("interrupted")) > count / 5
+
+
+def test_what_comes_while_held_back_comes_at_the_end():
+    done = []
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        with held_back():
+            interrupt()
+            with held_back():
+                interrupt()
+            done.append(1)
+    assert done == [1] and signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_of_the_body_is_raised_there_and_no_further_one_while_things_are_put_back():
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with held_back():
+            try:
+                with interruptible():
+                    interrupt()
+                    done.append("not reached")
+            finally:
+                interrupt()
+                done.append("put back")
+    assert done == ["put back"]
+
+
+def test_at_calls_it_waits_for_the_next_call(monkeypatch):
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with held_back(), interruptible(at_calls=True):
+            interrupt()
+            done.append("in the framework")
+            stop_here()
+            done.append("not reached")
+    assert done == ["in the framework"]
+
+
+def test_where_no_call_comes_it_waits_no_longer_than_a_moment(monkeypatch):
+    monkeypatch.setattr(interrupts, "_PATIENCE", 0.1)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        with held_back(), interruptible(at_calls=True):
+            interrupt()
+            while time.monotonic() < start + 10:
+                pass
+    assert time.monotonic() < start + 2
+
+
+def test_one_that_waited_does_not_come_twice(monkeypatch):
+    monkeypatch.setattr(interrupts, "_PATIENCE", 0.05)
+    with pytest.raises(KeyboardInterrupt):
+        with held_back(), interruptible(at_calls=True):
+            interrupt()
+            stop_here()
+    time.sleep(0.2)
+
+
+def test_the_users_own_handler_is_asked():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with held_back():
+            with interruptible():
+                signal.raise_signal(signal.SIGTERM)
+                assert heard == [signal.SIGTERM]
+            signal.raise_signal(signal.SIGTERM)
+            assert len(heard) == 1
+        assert heard == [signal.SIGTERM] * 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_numpys_settings_are_put_back_whatever_comes():
+    @undisturbed
+    def work():
+        np.seterr(all="raise")
+        np.setbufsize(16)
+        interrupt()
+
+    before = np.geterr(), np.getbufsize()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert (np.geterr(), np.getbufsize()) == before
+
+
+def test_a_shared_setting_is_put_back_by_the_last():
+    said = []
+
+    class Setting:
+        def __enter__(self):
+            said.append("made")
+
+        def __exit__(self, *_):
+            said.append("put back")
+
+    shared, inside, leave = Shared(Setting), threading.Event(), threading.Event()
+
+    def other():
+        with shared:
+            inside.set()
+            leave.wait(5)
+
+    thread = threading.Thread(target=other)
+    with shared:
+        thread.start()
+        inside.wait(5)
+    assert said == ["made"]
+    leave.set()
+    thread.join()
+    assert said == ["made", "put back"]
+
+
+class _Endless(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        while True:
+            x = torch.relu(x)
+
+
+@pytest.mark.parametrize("work", [lambda model, x: probe.check(model, "first", x), lambda model, x: list(probe.sweep(model, x))])
+def test_a_pass_that_never_ends_is_ended(work):
+    timer = threading.Timer(0.3, interrupt_main)
+    timer.start()
+    start, model = time.monotonic(), _Endless()
+    with pytest.raises(KeyboardInterrupt):
+        work(model, np.ones((2, 3), np.float32))
+    assert time.monotonic() < start + 5
+    timer.join()
+    assert not model.first._forward_hooks
+    assert not [one for one in threading.enumerate() if one.name.startswith("probe-")]
+
+
+def interrupt_main() -> None:
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("name", "checks"),
+    [("torch", 20), ("keras", 2), *(pytest.param(name, 20, marks=pytest.mark.slow) for name in ("keras", "tf_keras"))],
+)
+def test_sixteen_threads_check_one_model(name, checks):
+    one = SUBJECTS[name]()
+    before, wrong, done = one.fingerprint(), [], []
+    start = threading.Barrier(16)
+
+    def work(number: int) -> None:
+        layers = list(one.layers)
+        start.wait()
+        for turn in range(checks):
+            try:
+                report = probe.check(one.model, layers[(number + turn) % len(layers)], one.x)
+                done.append(report.ok)
+            except BaseException as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert done == [True] * 16 * checks
+    after = one.fingerprint()
+    assert {key for key in before if before[key] != after[key]} == set()
+
+
+def test_calls_of_another_thread_are_not_the_pass():
+    """Neither counted, nor given what the callback replaces, nor ended with the pass."""
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()), np.ones((2, 3), np.float32)
+    wanted, stop, errors, calls = model(torch.from_numpy(x)), threading.Event(), [], []
+
+    def call() -> None:
+        try:
+            while not stop.is_set():
+                assert torch.equal(model(torch.from_numpy(x)), wanted)
+                calls.append(1)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        for _ in range(10):
+            assert [(report.layer, report.call) for report in probe.sweep(model, x)] == [("0", 0), ("1", 0)]
+            reports = probe.sweep(model, x)
+            next(reports)
+            reports.close()
+            assert probe.check(model, "1", x, expected=wanted.detach().numpy()).ok  # some passes have their outputs moved
+    finally:
+        stop.set()
+        thread.join()
+    assert not errors and calls
