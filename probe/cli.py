@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from probe import __version__
+from probe import __version__, shown
 from probe.errors import BadInput, NotCompared, ProbeError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> None:
-    click.echo(f"probe: {sentence}", err=True)
+    click.echo(f"probe: {shown.line(sentence)}", err=True)
     sys.exit(2)
 
 
@@ -187,13 +187,14 @@ def _open(path: str, options: dict[str, Any]) -> Any:
 def _list(path: str, options: dict[str, Any]) -> int:
     with _quiet():
         listing = _open(path, options).layers
-    names = max([len(layer.name or "(root)") for layer in listing] + [5])
-    kinds = max([len(layer.kind) for layer in listing] + [5])
+    names = max([len(shown.name(layer.name) or "(root)") for layer in listing] + [5])
+    kinds = max([len(shown.name(layer.kind)) for layer in listing] + [5])
     click.echo(f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  checked by")
     for layer in listing:
         shape = "" if layer.output_shape is None else "(" + ", ".join("?" if n is None else str(n) for n in layer.output_shape) + ")"
         how = ", ".join({"numpy": "NumPy", "onnx": "ONNX Runtime"}[party] for party in layer.checkable) or f"not checked: {layer.why}"
-        click.echo(f"{layer.name or '(root)':<{names}}  {layer.kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}")
+        name, kind = shown.name(layer.name) or "(root)", shown.name(layer.kind)
+        click.echo(shown.line(f"{name:<{names}}  {kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}"))
     return 0
 
 
@@ -348,7 +349,7 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
     if options["json_"] != "-":
         click.echo("")
         if first is not None:
-            click.echo(f"the first that diverges is {first.layer!r}: {first.sentence.partition(': ')[2]}")
+            click.echo(shown.line(f"the first that diverges is {shown.name(repr(first.layer))}: {first.sentence.partition(': ')[2]}"))
         click.echo(summary)
     if unused is not None:
         raise unused
@@ -365,11 +366,12 @@ def _with_progress(reports: "Iterator[Report]", total: int) -> "Iterator[Report]
         yield from reports
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     # Lines pass above the bar where both share the terminal; a file or a pipe keeps its own.
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         task = progress.add_task("checking", total=total)
         for report in reports:
-            progress.update(task, advance=1, description=report.layer)
+            progress.update(task, advance=1, description=escape(shown.name(report.layer)))
             yield report

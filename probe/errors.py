@@ -6,6 +6,8 @@ The library raises them, the command prints them as ``probe: …`` and exits wit
 import difflib
 from collections.abc import Iterable, Mapping
 
+from probe import shown
+
 __all__ = [
     "BadInput",
     "CannotOpen",
@@ -20,8 +22,15 @@ __all__ = [
 ]
 
 
+_SENTENCE, _COMPARED = 1500, 500
+"""Letters of a sentence, and of names that are held against one another."""
+
+
 class ProbeError(Exception):
-    """A mistake that the user can mend; ``str(error)`` is the sentence to show."""
+    """A mistake that the user can mend; ``str(error)`` is the sentence to show, whatever names of a file are in it."""
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(shown.line(sentence, _SENTENCE))
 
 
 class CannotOpen(ProbeError):
@@ -56,7 +65,7 @@ class NotCompared(ProbeError):
         by_reason: dict[str, list[str]] = {}
         for name, why in reasons.items():
             by_reason.setdefault(why, []).append(repr(name))
-        told = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+        told = "; ".join(f"{shown.several(names)} ({why})" for why, names in by_reason.items())
         super().__init__(f"the values of {len(reasons)} of the {given} names that you gave were not compared: {told}")
 
 
@@ -69,7 +78,6 @@ class UnknownLayer(ProbeError):
 
     def __init__(self, wanted: str, names: Iterable[str]):
         names = list(names)
-        near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-        shown = ", ".join(repr(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
-        hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else f"it has {shown or 'no layers'}."
-        super().__init__(f"the model has no layer {wanted!r}; {hint}")
+        near = difflib.get_close_matches(wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {shown.several(map(repr, names)) or 'no layers'}."
+        super().__init__(f"the model has no layer {shown.name(repr(wanted))}; {hint}")

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from probe import shown
 from probe.errors import BadInput, CannotOpen, NotTrusted
 
 from .factory import import_named
@@ -116,10 +117,10 @@ def _restricted(path: Path) -> Any:
 
 
 def _untrusted(path: Path, named: Sequence[str]) -> str:
-    shown = ", ".join(sorted(named)[:4]) + (", …" if len(named) > 4 else "")
+    found = shown.several(sorted(named), 4)
     what = "holds a whole pickled module or other objects, not only tensors"
     return (
-        f"{path} {what} ({shown}): loading it can run any code. Give --trust (trust=True) if you trust its author, "
+        f"{path} {what} ({found}): loading it can run any code. Give --trust (trust=True) if you trust its author, "
         "or save the module's state_dict() and open that with --factory"
     )
 
@@ -156,14 +157,14 @@ def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | Mapping[str, An
     for key in _KEYS:
         found: Any = loaded.get(key)
         if isinstance(found, torch.nn.Module) or _is_state(found):
-            others = ", ".join(repr(other) for other in loaded if other != key) or "nothing else"
+            others = shown.several(repr(other) for other in loaded if other != key) or "nothing else"
             return found, (f"read {key!r} of the checkpoint (beside {others})",)
     if "param_groups" in loaded or any("optim" in str(key) for key in loaded):
         raise CannotOpen(
-            f"{path} holds the state of an optimiser ({', '.join(map(str, loaded))}) and no model's parameters: "
+            f"{path} holds the state of an optimiser ({shown.several(map(str, loaded))}) and no model's parameters: "
             "give the file that the model's state_dict() was saved to"
         )
-    keys = ", ".join(repr(key) for key in list(loaded)[:8]) or "nothing"
+    keys = shown.several(map(repr, loaded), 8) or "nothing"
     raise CannotOpen(f"{path} is a checkpoint without a state_dict: it holds {keys}, and none of {', '.join(_KEYS)}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from probe import shown
 from probe.layer import Grid, Weight
 from probe.report.text import arrays
 
@@ -28,19 +29,24 @@ class _Table(NamedTuple):
 def header(report: "Report") -> str:
     """A C header: an array per weight (and its scale), input and output of the framework, each with its format in a comment."""
     guard = _identifier(f"{report.layer}_{report.call}_h").upper()
-    lines = [f"/* {line} */" for line in _title(report)]
+    lines = [_comment(line) for line in _title(report)]
     lines += [f"#ifndef {guard}", f"#define {guard}", "", "#include <math.h>", "#include <stdint.h>", ""]
     for table in _tables(report):
-        lines += [f"/* {table.words} */", *_c_array(_identifier(table.name), table.values), ""]
+        lines += [_comment(table.words), *_c_array(_identifier(table.name), table.values), ""]
     return "\n".join([*lines, f"#endif /* {guard} */", ""])
 
 
 def listing(report: "Report") -> str:
     """The same as text: comments after ``#``, and then a number a line (``numpy.loadtxt`` reads it, all tables in a row)."""
-    lines = [f"# {line}" for line in _title(report)]
+    lines = [shown.line(f"# {line}") for line in _title(report)]
     for table in _tables(report):
-        lines += [f"# {table.name}: {table.words}", *(_digits(value) for value in table.values.ravel())]
+        lines += [shown.line(f"# {table.name}: {table.words}"), *(_digits(value) for value in table.values.ravel())]
     return "\n".join([*lines, ""])
+
+
+def _comment(words: str) -> str:
+    """A comment in C, which no name in it can end."""
+    return f"/* {shown.line(words).replace('*/', '* /')} */"
 
 
 def _title(report: "Report") -> list[str]:

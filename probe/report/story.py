@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from probe import shown
 from probe.compare import PARTIES
 from probe.report.text import LABELS
 from probe.report.text import number as _number
@@ -189,7 +190,7 @@ def _plain(value: Any) -> Any:
 
 
 def _named(name: str, index: tuple[int, ...] | None) -> str:
-    return "padding" if index is None else f"{name}[{', '.join(map(str, index))}]"
+    return "padding" if index is None else f"{shown.name(name)}[{', '.join(map(str, index))}]"
 
 
 def _row(term: Term) -> tuple[str, ...]:
@@ -244,7 +245,7 @@ def _heading(story: Story) -> list[str]:
     call = f", call {story.call}" if story.call else ""
     where = f" ({', '.join(f'{name} {i}' for name, i in zip(story.axes, story.at, strict=True))})" if story.axes else ""
     output = f"output {story.output}" if story.output else "output"
-    lines = [f"{story.layer or '(root)'} ({story.kind}{call}) of {story.source}, {story.framework}"]
+    lines = [f"{shown.name(story.layer) or '(root)'} ({shown.name(story.kind)}{call}) of {story.source}, {story.framework}"]
     return [
         *lines,
         *([f"input: {story.how}"] if story.how else []),
@@ -282,4 +283,4 @@ def _render(story: Story) -> str:
         lines += ["", "of the model's input, this element can be influenced by", *map(str, story.sees)]
     for note in story.notes:
         lines += ["", f"note: {note}"]
-    return "\n".join([*lines, "", f"{story.scope}: {story.sentence}"])
+    return shown.page([*lines, "", f"{story.scope}: {story.sentence}"])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probe import shown
 from probe.compare import PARTIES, Comparison
 from probe.layer import Weight
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from probe.report import Outputs, Report
 
 __all__ = ["line", "render"]
+
+_WEIGHTS = 100
+"""How many of a layer's weights are listed."""
 
 LABELS = {"framework": "framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
 
@@ -34,7 +38,7 @@ def arrays(output: "Outputs") -> tuple[np.ndarray | None, ...]:
 
 def _weight(weight: Weight) -> list[str]:
     effective = weight.effective
-    lines = [f"  {weight.name:<18} {_axes(effective.shape, ())} {effective.dtype}"]
+    lines = [f"  {shown.name(weight.name):<18} {_axes(effective.shape, ())} {effective.dtype}"]
     lines += [f"    -> {step}" for step in weight.steps]
     if weight.stored is None:
         lines.append(f"    not stored as such; made of {', '.join(weight.parts) or 'other parts'}")
@@ -128,23 +132,25 @@ def _findings(report: "Report") -> list[str]:
 def render(report: "Report") -> str:
     """The whole report."""
     call = f", call {report.call}" if report.call else ""
-    lines = [f"{report.layer or '(root)'} ({report.kind}{call}) of {report.source}, {report.framework}", ""]
+    lines = [f"{shown.name(report.layer) or '(root)'} ({shown.name(report.kind)}{call}) of {report.source}, {report.framework}", ""]
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
         lines.append(
             f"{label:<10} {_axes(x.shape, () if i else report.input_axes)} {x.dtype}" + (f", {report.how}" if not i and report.how else "")
         )
-    shown = next(iter(report.outputs.values()))
-    for i, y in enumerate(arrays(shown)):
+    first = next(iter(report.outputs.values()))
+    for i, y in enumerate(arrays(first)):
         if y is not None:
-            label = "output" if not isinstance(shown, tuple) else report.output_name(i)
+            label = "output" if not isinstance(first, tuple) else report.output_name(i)
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
             lines.append(f"{label:<10} {_axes(y.shape, () if i else report.output_axes)} {kind}")
     lines += [f"{'' if i else 'computed':<10} {told}" for i, told in enumerate(told for told in report.ops if told != "Transpose")]
     if report.weights:
         lines += ["", f"weights, {sum(weight.effective.size for weight in report.weights.values())} parameters"]
-        for weight in report.weights.values():
+        for weight in list(report.weights.values())[:_WEIGHTS]:
             lines += _weight(weight)
+        if len(report.weights) > _WEIGHTS:
+            lines.append(f"  … and {len(report.weights) - _WEIGHTS:,} more")
     lines += ["", "parties"]
     for party in PARTIES:
         if party in report.outputs:
@@ -165,14 +171,14 @@ def render(report: "Report") -> str:
         lines += ["", f"note: {note}"]
     lines += _findings(report)
     lines += ["", report.sentence]
-    return "\n".join(lines)
+    return shown.page(lines)
 
 
 def line(report: "Report") -> str:
     """The report on one line, for a sweep."""
     call = f":{report.call}" if report.call else ""
-    shown = next(iter(arrays(next(iter(report.outputs.values())))), None)
-    shape = "" if shown is None else str(shown.shape)
+    first = next(iter(arrays(next(iter(report.outputs.values())))), None)
+    shape = "" if first is None else str(first.shape)
     ratios = [comparison.ratio for comparison in report.comparisons.values()]
     if report.verdict == "agree":
         told = f"{max(ratios):.2g} of what rounding allows" if any(ratios) else "equal"
@@ -180,4 +186,4 @@ def line(report: "Report") -> str:
     else:
         told = report.sentence.partition(": ")[2]
         told += "".join(f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1])
-    return f"{report.verdict:<9} {report.layer + call:<32} {report.kind:<22} {shape:<22} {told}"
+    return shown.line(f"{report.verdict:<9} {shown.name(report.layer) + call:<32} {shown.name(report.kind):<22} {shape:<22} {told}")

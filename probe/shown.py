@@ -1,0 +1,36 @@
+"""Text out of a file as it may be shown: on one line, without what steers a terminal or reorders the text around it, and not endless."""
+
+from collections.abc import Iterable
+
+__all__ = ["line", "name", "page", "several"]
+
+_LINE, _NAME, _SEVERAL = 4000, 160, 20
+
+
+def line(text: str, most: int = _LINE) -> str:
+    """The text with every character that does not print as an escape such as ``\\n``; of a longer one the beginning and the end."""
+    text = _short(text, most)
+    if not text.isprintable():
+        text = _short("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text), most)
+    return text
+
+
+def name(text: str) -> str:
+    """The same for the name of a layer, a weight or a class."""
+    return line(text, _NAME)
+
+
+def several(names: Iterable[str], most: int = _SEVERAL) -> str:
+    """The first of them, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(name, names[:most])) + more
+
+
+def page(lines: Iterable[str]) -> str:
+    """The lines under one another, none of which makes others."""
+    return "\n".join(map(line, lines))
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}"

@@ -1,0 +1,114 @@
+"""What a file holds is shown on lines of its own number, without what steers a terminal, and does not fill the screen."""
+
+import json
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+import probe as package
+from probe import shown
+from probe.cli import main
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+
+EVIL = "\x1b]0;owned\x07\x1b[31magree\x1b[0m\r\n\u202egnp.exe\u2028\x9b2J\x7f\ud800"
+
+
+def harmless(text):
+    return all(one.isprintable() or one == "\n" for one in text)
+
+
+@pytest.fixture
+def probe(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["probe", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        assert harmless(out) and harmless(err), (out, err)
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+def test_a_line_is_one_line():
+    assert shown.line("conv2d: 3 × 4 → ok") == "conv2d: 3 × 4 → ok"
+    assert shown.line("a\nb\x1b[0m\u202e") == r"a\nb\x1b[0m\u202e"
+    assert shown.page(["a", "b\nagree: all is well"]) == "a\nb\\nagree: all is well"
+    for text in (EVIL, EVIL * 10_000, "x" * 100_000):
+        told = shown.name(text)
+        assert harmless(told) and "\n" not in told and len(told) <= 170 and told[:1] == text[:1].replace("\x1b", "\\")
+    assert shown.several(map(str, range(20_000)), 3) == "0, 1, 2 and 19,997 more"
+
+
+def keras_file(path, name):
+    data = keras.Input((3,), name="data")
+    keras.Model(data, keras.layers.Dense(2, name="placeholder")(data)).save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {one: archive.read(one) for one in archive.namelist()}
+    members["config.json"] = members["config.json"].replace(b'"placeholder"', json.dumps(name).encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for one, content in members.items():
+            archive.writestr(one, content)
+    return path
+
+
+def onnx_file(path, name):
+    value = helper.make_tensor_value_info
+    node = helper.make_node("Relu", ["x"], ["y"], name=name)
+    graph = helper.make_graph([node], "g", [value("x", 1, [2, 3])], [value("y", 1, [2, 3])])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("name", [EVIL[:-1], "long" * 25_000], ids=["control", "long"])
+def test_names_of_layers(probe, tmp_path, name):
+    plain = [probe(make(tmp_path / "model.keras", "relu"))[1].count("\n") for make in (keras_file, onnx_file)]
+    for make, lines in zip((keras_file, onnx_file), plain, strict=True):
+        path = make(tmp_path / "model.keras", name)
+        status, out, err = probe(path)
+        assert (status, err) == (0, "") and out.count("\n") == lines and max(map(len, out.splitlines())) < 400
+        status, out, _ = probe(path, "--all", "--seed", "1")
+        assert out.count("\n") <= 3 and max(map(len, out.splitlines())) < 5000
+        status, out, err = probe(path, "--layer", "another")
+        assert (status, out, err.count("\n")) == (2, "", 1) and len(err) < 2000
+
+
+def test_the_report_and_the_story_of_an_odd_name(probe, tmp_path):
+    path = onnx_file(tmp_path / "model.onnx", EVIL[:-1])
+    text = str(package.check(path, EVIL[:-1]))
+    assert harmless(text) and text.count("\n") == str(package.check(onnx_file(tmp_path / "b.onnx", "relu"), "relu")).count("\n")
+    assert harmless(str(package.explain(path, EVIL[:-1], at=(0, 1))))
+    assert json.loads(package.check(path, EVIL[:-1]).to_json())["layer"] == EVIL[:-1], "JSON keeps names as they are"
+
+
+def test_a_name_does_not_end_a_comment_in_c(tmp_path):
+    path = onnx_file(tmp_path / "model.onnx", "x */ int evil; /*\n#include <evil.h>\n")
+    report = package.check(path, package.open_model(path).names()[0])
+    report.save(tmp_path / "out.h")
+    header = (tmp_path / "out.h").read_text()
+    assert "#include <evil.h>" not in header.splitlines() and header.splitlines()[0].count("*/") == 1
+    report.save(tmp_path / "out.txt")
+    assert np.loadtxt(tmp_path / "out.txt").size
+
+
+@pytest.mark.parametrize("count", [20_000, 3])
+@pytest.mark.parametrize("name", ["weight", EVIL, "w" * 100_000], ids=["plain", "control", "long"])
+def test_parameters_by_the_thousand_and_odd_ones(probe, tmp_path, count, name):
+    if count > 3 and len(name) > 1000:
+        return
+    torch.save({f"{name}{i}": torch.zeros(1) for i in range(count)}, tmp_path / "net.pt")
+    (tmp_path / "net.py").write_text("import torch\ndef net():\n    return torch.nn.Linear(3, 2)\n")
+    for arguments in ((), ("--factory", f"{tmp_path / 'net.py'}:net")):
+        status, out, err = probe(tmp_path / "net.pt", *arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1) and len(err) < 2000
+        assert count < 20 or "more" in err
+    torch.save({"state_dict": {"a": torch.zeros(1)}, **{f"{name}{i}": 0 for i in range(count)}}, tmp_path / "net.pt")
+    assert len(probe(tmp_path / "net.pt")[2]) < 2000
