@@ -89,8 +89,8 @@ APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
 INTEGERS = {"CategoryEncoding", "IntegerLookup", "Embedding", "ReversibleEmbedding"}
 
 
-def build(keras, name, dtype=None):
-    """(layer, arrays) of a class, or None where this Keras has none of that name."""
+def build(keras, name, dtype=None, **changed):
+    """(layer, arrays) of a class, or None where this Keras has none of that name; ``changed`` are options in place of those above."""
     kind = getattr(keras.layers, name, None) or {"GroupedQueryAttention": getattr(keras.layers, "GroupQueryAttention", None)}.get(name)
     if kind is None:
         return None
@@ -98,20 +98,21 @@ def build(keras, name, dtype=None):
     precision = {} if dtype is None else {"dtype": dtype}
     if name in WITHIN:
         inner, arrays = build(keras, WITHIN[name], dtype)
-        return kind(inner, **precision), arrays
+        return kind(inner, **precision, **changed), arrays
     if name == "RNN":
-        return kind(keras.layers.LSTMCell(3, **precision), **precision), [_drawn(rng, (2, 5, 4))]
+        return kind(keras.layers.LSTMCell(3, **precision), **precision, **changed), [_drawn(rng, (2, 5, 4))]
     if name in RANDOM:
         wanted = [
             one.name for one in inspect.signature(kind.__init__).parameters.values() if one.default is one.empty and one.name in _RANDOM
         ]
-        return kind(**{one: 2 if name == "RandomPosterization" else _RANDOM[one] for one in wanted}, **precision), [_drawn(rng, IMAGE[0])]
+        drawn = {one: 2 if name == "RandomPosterization" else _RANDOM[one] for one in wanted}
+        return kind(**drawn | precision | changed), [_drawn(rng, IMAGE[0])]
     options, shapes = CASES[name]
     options = {key: value for key, value in options.items() if key in inspect.signature(kind.__init__).parameters or name in INTEGERS}
     if name in INTEGERS:
         precision = {} if name == "IntegerLookup" else precision
-        return kind(**options, **precision), [np.array([12, 36, 7, 1138] if name == "IntegerLookup" else [0, 5, 2, 3])]
-    return kind(**options, **precision), [_drawn(rng, shape) for shape in shapes]
+        return kind(**options | precision | changed), [np.array([12, 36, 7, 1138] if name == "IntegerLookup" else [0, 5, 2, 3])]
+    return kind(**options | precision | changed), [_drawn(rng, shape) for shape in shapes]
 
 
 def _drawn(rng, shape):

@@ -19,6 +19,7 @@ from probe.errors import Undescribed
 from probe.layer import Description, Ref, Weight
 
 from .left_out import LEFT_OUT
+from .options import unread
 from .table import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
 __all__ = [
@@ -210,6 +211,9 @@ def described_class(layer: Any, watched: Collection[str] = ()) -> type:
     for name, value in vars(layer).items():
         if name in methods and name not in watched and not is_own(value, layer, name):
             raise Undescribed(f"`{name}` of this {kind.__name__} has been replaced on the layer itself")
+    told = unread(layer, found)
+    if told:
+        raise Undescribed(told)
     return found
 
 
