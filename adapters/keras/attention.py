@@ -176,6 +176,8 @@ def _multi_head(layer: Any, call: Call) -> Description:
     if call.legacy and any(axis < 0 for axis in axes or ()):
         raise Undescribed("Keras 2 counts negative attention_axes from behind the heads")
     attended = tuple(range(1, rank - 2)) if axes is None else tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
+    if any(axis >= rank - 2 for axis in attended):
+        raise Undescribed(f"its attention_axes {tuple(axes or ())} are more than those of the positions")
     weights = bool(call.arguments.get("return_attention_scores"))
     return with_heads(layer, call, Heads(rank, attended), 1, layer._key_dim**-0.5, weights)
 

@@ -269,6 +269,10 @@ def describe(layer: Any, call: Call) -> Description:
         if argument == "mask" and name in _IGNORES_MASK:
             continue
         raise Undescribed(f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it")
+    if not call.legacy and not getattr(layer, "autocast", True) and name not in _NEVER_CASTS:
+        kinds = {call.dtype, *(array.dtype.name for array in call.inputs if array.dtype.kind == "f")}
+        if kinds not in ({"float32"}, {"float64"}):
+            raise Undescribed(f"{type(layer).__name__} has option autocast=False: what it computes in follows from its inputs and weights")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         return importlib.import_module(".quantized", __package__).describe_quantized(layer, call, description)
     return description(layer, call)
@@ -293,6 +297,9 @@ def _holds_first(value: Any) -> bool:
 
 _UNDERSTOOD: dict[str, frozenset[str]] = {}
 """Class name -> the arguments of ``call`` beside the first that its function looks at."""
+
+_NEVER_CASTS = ("Embedding", "GroupNormalization", "LayerNormalization", "ReversibleEmbedding")
+"""Classes of Keras 3 that switch ``autocast`` off themselves, and are described so."""
 
 _IGNORES_MASK = ("BatchNormalization", "QBatchNormalization", "hgq.QBatchNormalization")
 """Classes whose ``call`` takes a mask and looks at it in training only."""

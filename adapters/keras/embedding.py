@@ -25,6 +25,8 @@ def _embedding(layer: Any, call: Call) -> Description:
 def _reversible(layer: Any, call: Call) -> Description:
     if not call.arguments.get("reverse"):
         return _embedding(layer, call)
+    if layer.reverse_dtype not in (None, call.dtype):
+        raise Undescribed(f"its reverse_dtype is {layer.reverse_dtype}, where the layer computes in {call.dtype}")
     tied = layer.tie_weights
     name, variable = ("embeddings", layer.embeddings) if tied else ("reverse_embeddings", layer.reverse_embeddings)
     recipe = Recipe()

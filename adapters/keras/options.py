@@ -6,7 +6,7 @@ each of them.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -17,13 +17,12 @@ __all__ = ["IDLE", "READ", "unread"]
 
 IDLE = {
     "activity_regularizer": "it adds to the loss",
-    "autocast": "a call in which a weight or an input stays in another precision than the layer's is told apart by its types",
+    "autocast": "where it is False, and not all is float32, the layer is unchecked (description.py)",
     "cell": "made by the layer itself, whose cell is looked at",
     "conv_op": "TensorFlow's Keras has the parameter, and does nothing with it",
     "dtype": "what it means for the arithmetic is read as `compute_dtype`",
     "dynamic": "it keeps TensorFlow from compiling the call",
     "force_generator": "how random numbers are drawn, in training",
-    "implementation": "Keras computes the same in another order",
     "name": "a name",
     "pool_dimensions": "given by the class itself, 1 to 3 as its name says",
     "pool_function": "given by the class itself",
@@ -46,7 +45,7 @@ _LORA = "lora_rank lora_alpha quantization_config gptq_unpacked_column_size"
 _IMAGES = "bounding_box_format data_format factor"
 _POOL = "pool_size strides padding data_format"
 _DROPS = "dropout recurrent_dropout"
-_GATED = f"activation recurrent_activation use_bias unit_forget_bias {_DROPS}"
+_GATED = f"activation recurrent_activation use_bias unit_forget_bias implementation {_DROPS}"
 _LOOP = "return_sequences return_state go_backwards stateful zero_output_for_mask time_major num_constants"
 _NORM = "axis momentum epsilon center scale renorm renorm_clipping renorm_momentum synchronized fused virtual_batch_size adjustment"
 _RANDOM = (
@@ -120,9 +119,7 @@ _TABLE = {
     "RepeatVector": "n",
     "Rescaling": "scale offset",
     "Reshape": "target_shape",
-    "Resizing": (
-        f"{_IMAGES} height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode fill_value antialias"
-    ),
+    "Resizing": (f"{_IMAGES} height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode fill_value antialias"),
     "ReversibleEmbedding": f"input_dim output_dim tie_weights mask_zero reverse_dtype logit_soft_cap {_LORA}",
     "STFTSpectrogram": "mode frame_length frame_step fft_length window periodic scaling padding expand_dims data_format",
     "SeparableConv1D SeparableConv2D": f"{_KERNEL} depth_multiplier groups",
@@ -140,7 +137,9 @@ _TABLE = {
     "UpSampling2D": "size data_format interpolation",
     "ZeroPadding1D ZeroPadding2D ZeroPadding3D": "padding data_format",
     **{f"{kind}Pooling1D {kind}Pooling2D {kind}Pooling3D": _POOL for kind in ("Average", "Max")},
-    **{f"Adaptive{kind}Pooling1D Adaptive{kind}Pooling2D Adaptive{kind}Pooling3D": "output_size data_format" for kind in ("Average", "Max")},
+    **{
+        f"Adaptive{kind}Pooling1D Adaptive{kind}Pooling2D Adaptive{kind}Pooling3D": "output_size data_format" for kind in ("Average", "Max")
+    },
     **{f"Global{kind}Pooling1D Global{kind}Pooling2D Global{kind}Pooling3D": "data_format keepdims" for kind in ("Average", "Max")},
     (
         "AugMix CutMix Equalization MaxNumBoundingBoxes MixUp RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter "
@@ -154,9 +153,7 @@ _TABLE = {
         "relu_neg_slope relu_upper_bound"
     ),
     "QAveragePooling2D": f"{_POOL} average_quantizer activation",
-    "QBatchNormalization": (
-        f"{_NORM} beta_quantizer gamma_quantizer mean_quantizer variance_quantizer gamma_range beta_range activation"
-    ),
+    "QBatchNormalization": (f"{_NORM} beta_quantizer gamma_quantizer mean_quantizer variance_quantizer gamma_range beta_range activation"),
     "QConv1D QConv2D": f"{_KERNEL} groups {_QUANTIZED}",
     "QConv2DBatchnorm": f"{_KERNEL} groups {_QUANTIZED} {_FOLDED}",
     "QConv2DTranspose": f"{_KERNEL} output_padding groups {_QUANTIZED}",
@@ -183,10 +180,11 @@ READ: dict[str, frozenset[str]] = {name: frozenset(options.split()) for names, o
 
 def unread(layer: Any, described: type) -> str:
     """Which option of the layer is set and not read by the description of the class ``described``, in words, or ""."""
-    for name, default in _unknown(type(layer), described):
-        found, value = _set(layer, name, default)
+    for name, default in _unknown(layer.__class__, described):
+        found, value = _set(layer, name)
         if found and not _same(value, default):
-            return f"{described.__name__} has option {name}={value!r:.60}, which its description does not read"
+            shown = " ".join(repr(value).split())[:60]
+            return f"{described.__name__} has option {name}={shown}, which its description does not read"
         if not found and default is not _KEY:
             return f"{described.__name__} has option {name}, which its description does not read and no attribute tells"
     return ""
@@ -244,19 +242,25 @@ def _nothing() -> None:
     pass
 
 
-def _set(layer: Any, name: str, default: Any) -> tuple[bool, Any]:
+def _set(layer: Any, name: str) -> tuple[bool, Any]:
     """Whether the layer tells what the option is set to, and that."""
-    attributes = vars(layer)
     for place in (name, f"_{name}"):
-        if place in attributes or isinstance(getattr(type(layer), place, None), property):
-            return True, getattr(layer, place)
+        if place in vars(layer):
+            return True, vars(layer)[place]
     config = layer.get_config()
-    return name in config, config.get(name)
+    if name in config:
+        return True, config[name]
+    return (True, getattr(layer, name)) if isinstance(getattr(type(layer), name, None), property) else (False, None)
 
 
 def _same(value: Any, default: Any) -> bool:
+    """Whether an option is at its default, which a constructor may keep once for every axis, and a function in place of its name."""
     if default is _KEY or default is inspect.Parameter.empty:
         return value is None or value is False
+    if value is default:
+        return True
     if isinstance(value, list | tuple):
         return list(value) == list(default) if isinstance(default, list | tuple) else all(_same(one, default) for one in value)
-    return value is default or (type(value) in (bool, int, float, str) and value == default) or getattr(value, "__name__", None) == default
+    if isinstance(default, str) and callable(value):
+        return getattr(value, "__name__", "") == default
+    return isinstance(value, bool | int | float | str) and bool(value == default)
