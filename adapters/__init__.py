@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from probe.errors import CannotOpen, MissingExtra
+from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
 
 __all__ = ["open_model"]
 
@@ -27,8 +27,15 @@ _SAVE = "load it where it was made and save it with model.save('model.keras')"
 
 def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> Any:
     """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra with one sentence."""
-    adapter = _adapter_of_file(Path(source)) if isinstance(source, str | os.PathLike) else _adapter_of_object(source)
-    return _imported(adapter).open_model(source, trust=trust, factory=factory, imports=imports)
+    if not isinstance(source, str | os.PathLike):
+        return _imported(_adapter_of_object(source)).open_model(source, trust=trust, factory=factory, imports=imports)
+    try:
+        adapter = _imported(_adapter_of_file(Path(source)))
+        return adapter.open_model(source, trust=trust, factory=factory, imports=imports)
+    except ProbeError:
+        raise
+    except Exception as error:  # no file is bad in a way that was foreseen everywhere
+        raise CannotOpen(f"{source} cannot be opened ({in_words(error)})") from error
 
 
 def _imported(adapter: str) -> Any:

@@ -7,14 +7,15 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from probe import __version__, shown
-from probe.errors import BadInput, NotCompared, ProbeError
+from probe.errors import BadInput, NotCompared, ProbeError, in_words
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -82,27 +83,79 @@ def _command(**options: Any) -> None:
 
     Exit status: 0 agree, 1 diverge, 2 could not check.
     """
-    sys.exit(_run(**options))
+    try:
+        status = _run(**options)
+    except (ProbeError, click.ClickException, click.exceptions.Exit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # click takes EOFError for an interrupt, a broken pipe for its own, SystemExit for the answer
+        raise _Unforeseen from error
+    sys.exit(status)
+
+
+class _Unforeseen(Exception):
+    """Its cause is what was raised."""
 
 
 def main() -> None:
-    """The console script: user errors are one sentence on standard error, exit status 2."""
+    """The console script: whatever goes wrong is one sentence on standard error, exit status 2.
+
+    With PROBE_TRACEBACK=1 in the environment the traceback comes before it.
+    """
+    _standard_streams()
     try:
-        _command(prog_name="probe", standalone_mode=False)
+        sys.exit(_command(prog_name="probe", standalone_mode=False) or 0)
     except ProbeError as error:
-        _complain(str(error))
-    except click.UsageError as error:
-        _complain(error.format_message())
-    except click.exceptions.Abort:
-        _complain("interrupted")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _complain(str(error), error)
+    except click.ClickException as error:
+        _complain(error.format_message(), error)
+    except click.exceptions.Abort as error:
+        _complain("interrupted", error)
+    except (_Unforeseen, OSError) as error:
+        cause = error.__cause__ or error
+        _complain(f"this was not foreseen, please report it ({_where(cause)}); PROBE_TRACEBACK=1 in the environment shows more", cause)
 
 
-def _complain(sentence: str) -> None:
-    click.echo(f"probe: {shown.line(sentence)}", err=True)
+def _standard_streams() -> None:
+    """Those that the caller has closed go nowhere, rather than into the next file that is opened, and none takes only some characters."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _where(error: BaseException) -> str:
+    """What went wrong in words, and the innermost place."""
+    from traceback import extract_tb
+
+    place = extract_tb(error.__traceback__)[-1]
+    return f"{in_words(error)}, in {Path(place.filename).name}, line {place.lineno}"
+
+
+def _complain(sentence: str, error: BaseException) -> None:
+    if os.environ.get("PROBE_TRACEBACK") == "1":
+        from traceback import print_exception
+
+        print_exception(error)
+    with suppress(OSError):
+        click.echo(f"probe: {shown.sentence(sentence)}", err=True)
     sys.exit(2)
+
+
+def _say(text: str) -> None:
+    """Prints; where standard output is full or closed the exit status is 2."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where what is left in the buffer goes
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(2) from None
+        raise BadInput(f"cannot write to standard output: {error.strerror}") from None
 
 
 def _causes(slug: str) -> int:
@@ -114,12 +167,12 @@ def _causes(slug: str) -> int:
     if slug == "all":
         width = max(map(len, known))
         for one in known.values():
-            click.echo(f"{one.slug:<{width}}  {one.title}")
+            _say(f"{one.slug:<{width}}  {one.title}")
         return 0
     if slug not in known:
         near = get_close_matches(slug, known, n=1)
         raise BadInput(f"there is no cause {slug!r}" + (f"; did you mean {near[0]!r}?" if near else "; --causes lists them"))
-    click.echo(f"{slug}: {known[slug].text}")
+    _say(f"{slug}: {known[slug].text}")
     return 0
 
 
@@ -151,10 +204,24 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
         raise click.UsageError("--expect-at says which part of the output --expect holds: give --expect FILE too")
     if options["fold"] and (every or any(options[name] is not None for name in ("expect", "expect_input", "expect_value", "at", "call"))):
         raise click.UsageError("--fold goes with --layer NAME, without --expect, --expect-input, --at and --call")
+    _refuse_targets(model, options)
     with _quiet():
         if options["fold"]:
             return _fold(model, str(layer), options)
         return _sweep(model, options) if every else _check(model, str(layer), options)
+
+
+def _refuse_targets(model: str, options: dict[str, Any]) -> None:
+    """Raises BadInput where a file cannot be written, before the work for it is done."""
+    targets = [options[name] for name in ("json_", "save") if options[name] not in (None, "-")]
+    if not targets:
+        return
+    from probe import writing
+
+    modules = [(options["factory"] or "").partition(".py:")[0] + ".py", *options["imports"]]
+    reading = [model, *modules, *(options[name] for name in ("input_", "expect", "expect_input") if options[name])]
+    if len({writing.target_of(target, reading) for target in targets}) < len(targets):
+        raise click.UsageError("--json and --save name the same file")
 
 
 @contextmanager
@@ -189,23 +256,22 @@ def _list(path: str, options: dict[str, Any]) -> int:
         listing = _open(path, options).layers
     names = max([len(shown.name(layer.name) or "(root)") for layer in listing] + [5])
     kinds = max([len(shown.name(layer.kind)) for layer in listing] + [5])
-    click.echo(f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  checked by")
+    _say(f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  checked by")
     for layer in listing:
         shape = "" if layer.output_shape is None else "(" + ", ".join("?" if n is None else str(n) for n in layer.output_shape) + ")"
         how = ", ".join({"numpy": "NumPy", "onnx": "ONNX Runtime"}[party] for party in layer.checkable) or f"not checked: {layer.why}"
         name, kind = shown.name(layer.name) or "(root)", shown.name(layer.kind)
-        click.echo(shown.line(f"{name:<{names}}  {kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}"))
+        _say(shown.line(f"{name:<{names}}  {kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}"))
     return 0
 
 
 def _write(path: str, text: str) -> None:
     if path == "-":
-        click.echo(text)
+        _say(text)
         return
-    try:
-        Path(path).write_text(text + "\n")
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}") from None
+    from probe import writing
+
+    writing.write(path, lambda file: file.write(f"{text}\n".encode()))
 
 
 def _check(path: str, layer: str, options: dict[str, Any]) -> int:
@@ -257,12 +323,16 @@ def _fold(path: str, layer: str, options: dict[str, Any]) -> int:
 def _told(report: "Report", options: dict[str, Any]) -> int:
     """Prints and writes a report as the options say; the exit status."""
     if options["json_"] != "-":
-        click.echo(str(report))
+        _say(str(report))
     if options["json_"]:
         _write(options["json_"], report.to_json())
     if options["save"]:
         report.save(options["save"])
-        click.echo(f"\nwritten: {options['save']}", err=options["json_"] == "-")
+        told = shown.line(f"written: {options['save']}")
+        if options["json_"] == "-":
+            click.echo(told, err=True)
+        else:
+            _say(f"\n{told}")
     return {"agree": 0, "diverge": 1}.get(report.verdict, 2)
 
 
@@ -293,7 +363,7 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
         sees=options["sees"],
     )
     if options["json_"] != "-":
-        click.echo(str(story))
+        _say(str(story))
     if options["json_"]:
         _write(options["json_"], story.to_json())
     return {"agree": 0, "diverge": 1}.get(story.verdict, 2)
@@ -339,7 +409,7 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
             if options["json_"]:
                 told.append(as_dict(report))
             if options["json_"] != "-":
-                click.echo(line(report))
+                _say(line(report))
     except NotCompared as error:
         unused = error
     summary = f"{counts['agree']} agree, {counts['diverge']} diverge, {counts['unchecked']} unchecked"
@@ -347,10 +417,10 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
         found = {"source": path, "counts": counts, "not_compared": {} if unused is None else unused.reasons, "reports": told}
         _write(options["json_"], json.dumps(found, indent=2, allow_nan=False))
     if options["json_"] != "-":
-        click.echo("")
+        _say("")
         if first is not None:
-            click.echo(shown.line(f"the first that diverges is {shown.name(repr(first.layer))}: {first.sentence.partition(': ')[2]}"))
-        click.echo(summary)
+            _say(shown.line(f"the first that diverges is {shown.name(repr(first.layer))}: {first.sentence.partition(': ')[2]}"))
+        _say(summary)
     if unused is not None:
         raise unused
     if counts["diverge"]:

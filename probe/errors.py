@@ -19,18 +19,29 @@ __all__ = [
     "ProbeError",
     "Undescribed",
     "UnknownLayer",
+    "in_words",
 ]
 
 
-_SENTENCE, _COMPARED = 1500, 500
-"""Letters of a sentence, and of names that are held against one another."""
+_REASON, _COMPARED = 300, 500
+"""Letters of a library's sentence, and of names that are held against one another."""
 
 
 class ProbeError(Exception):
     """A mistake that the user can mend; ``str(error)`` is the sentence to show, whatever names of a file are in it."""
 
     def __init__(self, sentence: str = "") -> None:
-        super().__init__(shown.line(sentence, _SENTENCE))
+        super().__init__(shown.sentence(sentence))
+
+
+def in_words(error: BaseException) -> str:
+    """What went wrong in a library, in words that fit into a sentence."""
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{type(error).__name__}: {shown.line(' '.join(said[: 4 * _REASON].split()), _REASON) or 'no reason given'}"
 
 
 class CannotOpen(ProbeError):

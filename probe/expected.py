@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.errors import BadInput
+from probe.errors import BadInput, in_words
 
 __all__ = ["Partial", "Unshaped", "as_array", "as_outputs"]
 
@@ -60,16 +60,16 @@ def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
 
 def as_array(values: Any, what: str = "an input") -> np.ndarray:
     """A user's values as NumPy has them: tensors of parameters and in bfloat16 too, and numbers longer than float64 in that."""
-    if getattr(values, "requires_grad", False):
-        values = values.detach()
+    if hasattr(values, "resolve_conj"):  # a tensor of PyTorch: gradients, conjugation and a sign may wait to be applied
+        values = values.detach().resolve_conj().resolve_neg()
     if str(getattr(values, "dtype", "")) == "torch.bfloat16":  # NumPy takes no such tensor
         return values.float().cpu().numpy().astype(import_module("ml_dtypes").bfloat16)
     if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
         raise BadInput(f"{masked} of {values.size} numbers are masked in {what}: nobody knows them; fill them first, as with .filled(0)")
     try:
         array = np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{what} cannot be made an array: {error}") from None
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BadInput(f"{what} cannot be made an array: {in_words(error)}") from None
     return array.astype(np.float64) if array.dtype == np.longdouble else array
 
 

@@ -1,5 +1,6 @@
 """The arrays a model is run on: the user's own, brought into the model's order, or drawn from a seed."""
 
+import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,9 @@ from probe.model import Capture, InputSpec, Model
 from probe.ops import Transpose
 
 __all__ = ["bind", "draw", "given_words", "index_of", "part_of"]
+
+_DRAWN, _AXES = 1 << 27, 32
+"""The largest input that is drawn: a gigabyte in float64."""
 
 _SIZES = (32, 64, 96, 128, 224, 299, 16, 8)
 
@@ -66,11 +70,16 @@ def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarr
 
     Raises BadInput where neither the model nor ``shape`` says what to draw.
     """
+    if seed < 0:
+        raise BadInput(f"a seed is a whole number of 0 or more; you gave {seed}")
     specs = _shaped(model, shape)
+    _drawable(specs)
     free = any(None in spec.shape[1:] for spec in specs)
     rng = np.random.default_rng(seed)
     failure: Exception | None = None
     for sizes in _candidates(specs):
+        if sum(map(math.prod, sizes)) > _DRAWN:
+            continue
         arrays = tuple(_drawn(rng, spec, size) for spec, size in zip(specs, sizes, strict=True))
         if not free:
             return arrays, _words(seed, arrays)
@@ -84,6 +93,22 @@ def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarr
             arrays = larger
         return arrays, _words(seed, arrays) + " (free sizes chosen by trying)"
     raise BadInput(f"no input size tried is accepted by the model; give shape= (--shape). The last attempt said: {failure}")
+
+
+def _drawable(specs: Sequence[InputSpec]) -> None:
+    """Raises BadInput where an input is no array of numbers that can be drawn here."""
+    for spec in specs:
+        if spec.dtype != "bfloat16" and (not hasattr(np, spec.dtype) or np.dtype(spec.dtype).kind not in "biufc"):
+            raise BadInput(f"the input {spec.name!r} takes {spec.dtype} values, which are not drawn: give your own (--input x.npy)")
+        known = [length for length in spec.shape if length is not None]
+        told = f"({', '.join('?' if length is None else str(length) for length in spec.shape)})"
+        if any(length < 0 for length in known):
+            raise BadInput(f"the input {spec.name!r} has no shape that can be drawn: {told}")
+        if math.prod(known) > _DRAWN or len(spec.shape) > _AXES:
+            raise BadInput(
+                f"the input {spec.name!r} of {told} is larger than what is drawn, {_DRAWN:,} numbers on {_AXES} axes: "
+                "give your own (--input x.npy) or a shape (--shape)"
+            )
 
 
 def _words(seed: int, arrays: Sequence[np.ndarray]) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-__all__ = ["line", "name", "page", "several"]
+__all__ = ["line", "name", "page", "sentence", "several"]
 
-_LINE, _NAME, _SEVERAL = 4000, 160, 20
+_LINE, _SENTENCE, _NAME, _SEVERAL = 4000, 1500, 160, 20
 
 
 def line(text: str, most: int = _LINE) -> str:
@@ -13,6 +13,11 @@ def line(text: str, most: int = _LINE) -> str:
     if not text.isprintable():
         text = _short("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text), most)
     return text
+
+
+def sentence(text: str) -> str:
+    """The same for an error, which must not fill the screen."""
+    return line(text, _SENTENCE)
 
 
 def name(text: str) -> str:

@@ -236,6 +236,105 @@ def test_a_failing_forward_is_one_sentence(probe, tmp_path):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--seed", "-1"), "a seed is a whole number of 0 or more"),
+        (("--shape=-2,8,8,1",), "(-2, 8, 8, 1)"),
+        (("--shape", "2,100000,100000,1"), "larger than what is drawn"),
+        (("--shape", "2" + ",1" * 70), "axes"),
+        (("--shape", "9" * 5000), "whole numbers"),
+        (("--shape", "99999999999999999999,8,8,1"), "larger than what is drawn"),
+    ],
+)
+def test_inputs_that_cannot_be_drawn(probe, arguments, words):
+    status, out, err = probe(KERAS, "--layer", "conv2d", *arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err and len(err) < 1600
+
+
+def test_an_empty_text_is_no_answer(probe, tmp_path):
+    (tmp_path / "mine.txt").write_text("# later\n")
+    status, out, err = probe(KERAS, "--layer", "conv2d", "--expect", tmp_path / "mine.txt")
+    assert (status, out, err.count("\n")) == (2, "", 1) and "holds no numbers" in err
+
+
+def test_what_is_read_is_not_written_over(probe, tmp_path):
+    for name in ("x.npy", "e.npz"):
+        np.savez(tmp_path / name, x=np.load(DIGITS)) if name == "e.npz" else np.save(tmp_path / name, np.load(DIGITS))
+    model, net = tmp_path / "model.pt", tmp_path / "net.py"
+    model.write_bytes(Path(TORCH).read_bytes())
+    net.write_bytes((EXAMPLES / "digits_net.py").read_bytes())
+    base = (model, "--factory", f"{net}:DigitsNet", "--layer", "conv", "--input", tmp_path / "x.npy", "--expect", tmp_path / "e.npz")
+    before = {one: one.read_bytes() for one in tmp_path.iterdir()}
+    for target in before:
+        for option in ("--save", "--json"):
+            status, out, err = probe(*base, option, target)
+            assert (status, out, err.count("\n")) == (2, "", 1) and "is being read" in err
+    status, _, err = probe(*base, "--save", tmp_path / "same.npz", "--json", tmp_path / "same.npz")
+    assert status == 2 and "the same file" in err
+    assert {one: one.read_bytes() for one in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("error", [EOFError("end"), RuntimeError("a\nb"), MemoryError(), RecursionError(), SystemExit(0), OSError(32, "")])
+def test_what_was_not_foreseen_is_one_sentence(probe, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("probe.adapters.open_model", fails)
+    status, out, err = probe(KERAS, "--layer", "conv2d")
+    assert (status, out, err.count("\n")) == (2, "", 1) and "not foreseen" in err and "test_cli.py, line" in err
+    monkeypatch.setenv("PROBE_TRACEBACK", "1")
+    status, out, err = probe(KERAS, "--layer", "conv2d")
+    assert (status, out) == (2, "") and "Traceback" in err and "def fails" not in err and "in fails" in err
+    assert err.splitlines()[-1].startswith("probe: this was not foreseen")
+
+
+def test_an_interrupt_is_one(probe, monkeypatch):
+    def stops(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("probe.adapters.open_model", stops)
+    status, out, err = probe(KERAS, "--layer", "conv2d")
+    assert (status, out) == (2, "") and err.strip() == "probe: interrupted"
+
+
+def test_standard_streams_that_are_full_or_closed(tmp_path):
+    script = Path(sys.executable).parent / "probe"
+
+    def run(line, **how):
+        return subprocess.run(
+            ["bash", "-c", line, "bash", script, TORCH, *FACTORY, "--layer", "conv", "--shape", "2,1,8,8"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+            **how,
+        )
+
+    done = run('"$@" > /dev/full')
+    assert (done.returncode, done.stderr) == (2, "probe: cannot write to standard output: No space left on device\n")
+    assert run('"$@" >&- 2>&-').returncode == 0
+    assert run('"$@" --json out.json <&- >&- 2>&-').returncode == 0 and json.loads((tmp_path / "out.json").read_text())["ok"]
+    done = run('"$@" | head -c 0; exit ${PIPESTATUS[0]}')
+    assert (done.returncode, done.stderr) == (2, "")
+    done = run('PYTHONIOENCODING=ascii "$@"')
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run('"$@" --call 7 2> /dev/full')
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("model", [KERAS, QKERAS, TORCH])
+def test_a_path_that_is_no_text(probe, tmp_path, model):
+    path = tmp_path / os.fsdecode(b"not \xff text\n\x1b[31m")
+    path.write_bytes(Path(model).read_bytes())
+    options = (*FACTORY, "--shape", "2,1,8,8", "--layer", "conv") if model is TORCH else ("--layer", "conv2d")
+    status, out, err = probe(path, *options)
+    assert (status, err) == (0, "") and "\x1b" not in out and r"not \udcff text\n\x1b" in out
+    status, out, err = probe(path, *options, "--json", "-")
+    assert status == 0 and json.loads(out)["source"] == str(path)
+
+
 def test_help_names_every_option():
     shown = CliRunner().invoke(_command, ["--help"]).output
     for option in _command.params:

@@ -153,9 +153,9 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
     suffix = ".keras" if file.form == "keras" else ".h5"
     with held_back(), silenced("", logs=True), tempfile.TemporaryDirectory() as folder, interruptible():
         path = file.path
-        if path.suffix != suffix:
-            # The loader goes by the name; content decides here.
-            path = Path(folder, path.name + suffix)
+        if path.suffix != suffix or not str(path).isprintable():
+            # The loader goes by the name, and TensorFlow takes text alone; content decides here.
+            path = Path(folder, "model" + suffix)
             path.symlink_to(file.path.resolve())
         try:
             return keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))

@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probe import shown, writing
 from probe.compare import PARTIES
-from probe.errors import BadInput
 from probe.layer import Weight
 from probe.report.bench import header, listing
 from probe.report.text import arrays
@@ -106,15 +105,15 @@ def to_json(report: "Report") -> str:
 
 
 def save(report: "Report", path: str | Path) -> None:
-    """Writes what a test bench needs, whole or not at all: a C header (.h), numbers a line each (.txt), or an .npz.
+    """Writes what a test bench needs, whole or not at all (``writing``): a C header (.h), numbers a line each (.txt), or an .npz.
 
     The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and ``effective:NAME``, and for quantised weights
     ``integer:NAME``, ``scale:NAME``, ``zero_point:NAME`` and ``bits:NAME``.
     """
-    target = Path(path)
-    if target.suffix in (".h", ".txt"):
-        text = header(report) if target.suffix == ".h" else listing(report)
-        _replace(target, lambda file: file.write(text.encode()))
+    suffix = Path(path).suffix
+    if suffix in (".h", ".txt"):
+        text = header(report) if suffix == ".h" else listing(report)
+        writing.write(path, lambda file: file.write(text.encode()), [report.source])
         return
     held: dict[str, np.ndarray] = {f"input_{i}": x for i, x in enumerate(report.inputs)}
     for party, output in report.outputs.items():
@@ -129,15 +128,5 @@ def save(report: "Report", path: str | Path) -> None:
             held[f"scale:{name}"] = np.asarray(weight.grid.scale)
             held[f"zero_point:{name}"] = np.asarray(weight.grid.zero_point)
             held[f"bits:{name}"] = np.asarray(weight.grid.bits)
-    _replace(target, lambda file: np.savez(file, **held))  # type: ignore[arg-type]
-
-
-def _replace(target: Path, write: Callable[[Any], Any]) -> None:
-    partial = target.with_name(target.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise BadInput(f"cannot write {target}: {error.strerror}") from None
+    named = {shown.line(name): array for name, array in held.items()}
+    writing.write(path, lambda file: np.savez(file, **named), [report.source])  # type: ignore[arg-type]
