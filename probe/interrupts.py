@@ -14,15 +14,16 @@ import _thread
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
 from functools import wraps
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-__all__ = ["Shared", "ends_when", "held_back", "interrupted", "interruptible", "numbers_kept", "stop_here", "undisturbed"]
+__all__ = ["MOMENT", "Shared", "apart", "await_end", "ends_when", "held_back", "interruptible", "numbers_kept", "stop_here", "undisturbed"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -33,6 +34,10 @@ _FREE, _HELD, _OPEN, _CALLS = range(4)
 """The user's handlers are in place; or ours: a signal waits, is passed on at once, or is passed on by ``stop_here``."""
 _PATIENCE = 0.5
 """Seconds until a signal that waits for ``stop_here`` is passed on at once."""
+_ENDING = 10.0
+"""Seconds after which an interrupt may leave a thread that does not end behind."""
+MOMENT = 0.1
+"""Seconds after which whatever waits looks again."""
 _AGAIN = 2.0
 """Seconds after a signal was passed on in which further ones wait: what it ended is being put back."""
 
@@ -169,11 +174,6 @@ class interruptible(AbstractContextManager[None]):
             _Main.mode = _HELD
 
 
-def interrupted() -> bool:
-    """Whether a signal waits in the main thread, for a main thread that asks."""
-    return bool(_Main.noted) and _in_main()
-
-
 def stop_here() -> None:
     """Where an interrupt may end what is going on: raises what was noted, or what ends the work of this thread (``ends_when``)."""
     if (ends := getattr(_ENDS, "check", None)) is not None:
@@ -190,6 +190,45 @@ def ends_when(check: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         del _ENDS.check
+
+
+def apart(work: Callable[[], _T], end: Callable[[], None] | None = None) -> _T:
+    """What the work gives in a thread of its own, which has set nothing and which no signal reaches.
+
+    An interrupt calls ``end``, and is raised when the thread has ended.
+    """
+    found: list[_T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=copy_context().run, args=(run,), name="probe-apart", daemon=True)
+    with held_back():
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(MOMENT)
+                stop_here()
+        except BaseException:
+            if end is not None:
+                end()
+            await_end([thread])
+            raise
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def await_end(threads: Sequence[threading.Thread]) -> None:
+    """Waits until the threads have put back what they changed; for one that does not end, no longer than the user wants."""
+    patient = time.monotonic() + _ENDING
+    for thread in threads:
+        while thread.is_alive() and not (_Main.noted and _in_main() and time.monotonic() > patient):
+            thread.join(MOMENT)
 
 
 class numbers_kept(AbstractContextManager[None]):

@@ -6,6 +6,7 @@ out is NumPy arrays, ``Description`` values and sentences.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,6 +89,9 @@ class Model(Protocol):
         Leaves the model as it was: modes, hooks, variables and states. Raises ForwardFailed where the model's own
         forward pass raises, BadInput where an input does not fit.
         """
+
+    def settings(self) -> AbstractContextManager[None]:
+        """What the calling thread has set in the framework for itself alone, to be entered in another that runs a pass for it."""
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         """The one layer called directly on ``inputs``, otherwise as ``run``."""

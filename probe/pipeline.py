@@ -13,7 +13,6 @@ threads, which no signal reaches, wait for it a moment at a time: ``closed`` end
 import os
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -23,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from probe.interrupts import Shared, ends_when, held_back, interrupted, interruptible, numbers_kept, stop_here
+from probe.interrupts import MOMENT, Shared, await_end, ends_when, held_back, interruptible, numbers_kept, stop_here
 from probe.model import Capture
 from probe.turns import Reader, reading_for
 
@@ -33,10 +32,6 @@ _WORKERS = 4
 _WAITING = 3
 _UNREAD = 8
 _BYTES = 32 << 20
-_MOMENT = 0.1
-"""Seconds after which whatever waits looks again."""
-_ENDING = 10.0
-"""Seconds after which the user may leave a pass that does not end behind."""
 
 T = TypeVar("T")
 
@@ -138,7 +133,7 @@ class _Line(Generic[T]):
         """Waits until it is ``enough`` or the line is closed."""
         while not (self.closed or enough()):
             with self._changed:
-                self._changed.wait_for(lambda: self.closed or enough(), _MOMENT)
+                self._changed.wait_for(lambda: self.closed or enough(), MOMENT)
             if not self.closed:
                 stop_here()
 
@@ -205,7 +200,15 @@ def judged_in_order(
 
     def first() -> _Task[T] | None:
         with held_back(), numbers_kept():
-            return line.first()
+            try:
+                return line.first()
+            except BaseException:
+                close()
+                raise
+
+    def close() -> None:
+        line.close()
+        await_end(threads)
 
     try:
         with held_back():
@@ -222,18 +225,14 @@ def judged_in_order(
         if failed:
             raise failed[0]
     finally:
-        line.closed = True  # before anything that an interrupt could take the place of
-        with held_back():
-            line.close()
-            _ended(threads)
-
-
-def _ended(threads: list[threading.Thread]) -> None:
-    """Waits until the threads have put back what they changed; for one that does not end, no longer than the user wants."""
-    patient = time.monotonic() + _ENDING
-    for thread in threads:
-        while thread.is_alive() and not (interrupted() and time.monotonic() > patient):
-            thread.join(_MOMENT)
+        line.closed = reader.gone = True  # before anything that an interrupt could take the place of
+        try:
+            with held_back():
+                close()
+        except BaseException:  # one that came before signals were held back
+            with held_back():
+                close()
+            raise
 
 
 @lru_cache(maxsize=1)

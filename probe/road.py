@@ -243,7 +243,7 @@ def _swept(
 
         return done
 
-    yield from judged_in_order(lambda push: model.run(arrays, layers, push), prepare)
+    yield from judged_in_order(lambda push: model.run(arrays, layers, push), prepare, model.settings())
     theirs.close(model, arrays)
 
 

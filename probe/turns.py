@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from probe.errors import BadInput
-from probe.interrupts import stop_here
+from probe.interrupts import MOMENT, stop_here
 
 __all__ = ["Reader", "reading_for", "turn"]
 
@@ -16,12 +17,16 @@ class Reader:
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
+        self.gone = False
+        """Whether it reads no more, and the pass is ending."""
 
 
 _CHANGED = threading.Condition()
 _BUSY: dict[int, Reader] = {}
 """The parts of models that are being run, by their ids, and for whom."""
 _MINE = threading.local()
+_OURS: ContextVar[frozenset[int]] = ContextVar("_OURS", default=frozenset())
+"""Those that this thread has, or the one that waits for it (``interrupts.apart``)."""
 
 
 @contextmanager
@@ -42,24 +47,28 @@ def turn(parts: Iterable[Any]) -> Iterator[None]:
     """
     keys = list({id(part) for part in parts})
     reader = getattr(_MINE, "reader", None) or Reader()
-    while not _taken(keys, reader):
+    while (taken := _taken(keys, reader)) is None:
         stop_here()
+    token = _OURS.set(_OURS.get().union(taken))
     try:
         yield
     finally:
+        _OURS.reset(token)
         with _CHANGED:
-            for key in keys:
+            for key in taken:
                 del _BUSY[key]
             _CHANGED.notify_all()
 
 
-def _taken(keys: list[int], reader: Reader) -> bool:
+def _taken(keys: list[int], reader: Reader) -> list[int] | None:
+    """The parts that are now the reader's, or None after having waited for them for a moment."""
     with _CHANGED:
-        busy = [_BUSY[key] for key in keys if key in _BUSY]
-        if any(one.thread == reader.thread for one in busy):
+        busy = {key: _BUSY[key] for key in keys if key in _BUSY}
+        if any(one.thread == reader.thread and not one.gone for one in busy.values()):
             raise BadInput("the model is being swept: end the sweep first, as by list(probe.sweep(…)), or close it")
-        if busy:
-            _CHANGED.wait(0.1)
-            return False
-        _BUSY.update(dict.fromkeys(keys, reader))
-        return True
+        if not busy.keys() <= _OURS.get():
+            _CHANGED.wait(MOMENT)
+            return None
+        free = [key for key in keys if key not in busy]
+        _BUSY.update(dict.fromkeys(free, reader))
+        return free

@@ -11,7 +11,9 @@ from interrupting import SUBJECTS, stress
 
 import probe
 from probe import interrupts
-from probe.interrupts import Shared, held_back, interruptible, stop_here, undisturbed
+from probe.errors import BadInput
+from probe.interrupts import Shared, apart, held_back, interruptible, stop_here, undisturbed
+from probe.turns import turn
 
 FEW = {"torch": 60, "keras": 20, "tf_keras": 20}
 MANY = {"torch": 400, "keras": 300, "tf_keras": 300}
@@ -190,9 +192,9 @@ def test_sixteen_threads_check_one_model(name, checks):
     def work(number: int) -> None:
         layers = list(one.layers)
         start.wait()
-        for turn in range(checks):
+        for count in range(checks):
             try:
-                report = probe.check(one.model, layers[(number + turn) % len(layers)], one.x)
+                report = probe.check(one.model, layers[(number + count) % len(layers)], one.x)
                 done.append(report.ok)
             except BaseException as error:
                 wrong.append(error)
@@ -235,3 +237,27 @@ def test_calls_of_another_thread_are_not_the_pass():
         stop.set()
         thread.join()
     assert not errors and calls
+
+
+def test_what_is_done_apart_may_run_the_model_of_who_waits_for_it():
+    model, other = object(), object()
+
+    def work() -> str:
+        with held_back(), turn([model, other]):
+            return "done"
+
+    with held_back(), turn([model]):
+        assert apart(work) == "done"
+        with pytest.raises(BadInput, match="is being swept"), turn([model]):
+            pass
+    assert apart(work) == "done"
+
+
+def test_an_interrupt_ends_what_is_done_apart():
+    ended = threading.Event()
+    timer = threading.Timer(0.2, interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        apart(lambda: ended.wait(10), ended.set)
+    timer.join()
+    assert ended.is_set()

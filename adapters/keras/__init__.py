@@ -18,6 +18,8 @@ from .files import File, listing, read
 from .safety import refuse_code
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
 
     from probe.layer import Layer
@@ -124,6 +126,9 @@ class Saved:
 
     def between(self, name: str) -> bool:
         return self._opened.between(name)
+
+    def settings(self) -> "AbstractContextManager[None]":
+        return self._opened.settings()
 
     def run(self, inputs: "Sequence[np.ndarray]", wanted: Collection[str] | None, on_call: "OnCall") -> "tuple[np.ndarray, ...]":
         return self._opened.run(inputs, wanted, on_call)

@@ -16,6 +16,7 @@ from probe.exported import run_exported
 from probe.interrupts import held_back, interruptible
 from probe.layer import Ref
 from probe.quiet import exporting
+from probe.turns import turn
 
 from .state import unchanged
 from .tensors import Tensors
@@ -32,12 +33,18 @@ def alone(
     arrays = list(inputs[: len(given)])
     if any(array.dtype.kind not in "fiub" for array in arrays):
         raise Undescribed("it was given no numbers")
-    with held_back(), unchanged(layer), interruptible():
+    with held_back(), turn(_layers(layer)), unchanged(layer), interruptible():
         if tensors.backend == "torch":
             return _by_torch(layer, call, arguments, [one.dtype for one in given], arrays)
         if tensors.backend == "tensorflow":
             return _by_tf2onnx(call, arguments, given, arrays, tensors)
     raise Undescribed(f"there is no exporter for the {tensors.backend} backend")
+
+
+def _layers(layer: Any) -> Sequence[Any]:
+    """The layer and those in it; an operation has none."""
+    found: Sequence[Any] = layer._flatten_layers() if hasattr(layer, "_flatten_layers") else [layer]
+    return found
 
 
 def _by_torch(layer: Any, call: Callable[..., Any], arguments: Mapping[str, Any], kinds: list[Any], arrays: Any) -> tuple[np.ndarray, ...]:

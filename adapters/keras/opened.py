@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from probe.turns import turn
 
 from .calls import arguments, inputs_by_name
 from .inputs import checked, checked_alone, hint, specs
-from .state import settings_kept, unchanged
+from .state import settings_here, settings_kept, unchanged
 from .tensors import Tensors
 from .tree import Place, listed, own_call, places, root_of
 from .watch import watch
@@ -82,6 +83,9 @@ class Opened:
         found = self._places()
         models = [one.name for one in found if one.role == "container" and own_call(one.layer)]
         return bool(slash) and name not in [one.name for one in found] and place in models
+
+    def settings(self) -> AbstractContextManager[None]:
+        return settings_here(self._tensors)
 
     def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
         return self._watch(self._root, checked(self._root, self._keras, inputs), wanted, on_call)

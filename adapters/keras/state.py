@@ -8,12 +8,13 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from probe.randomness import random_states_kept
 
 from .table import ROOTS
+from .tensors import Tensors
 from .tree import root_of
 
 __all__ = ["settings_kept", "unchanged"]
@@ -50,6 +51,21 @@ def settings_kept(keras: Any) -> Iterator[None]:
             if drawing is not None and drawing._rng.getstate() != drawn:
                 drawing._rng.setstate(drawn)
                 drawing.clear_kernel_cache()  # whose kernels draw on from where they were, for the same seed
+
+
+def settings_here(tensors: Tensors) -> AbstractContextManager[None]:
+    """What Keras, and PyTorch under it, hold for the calling thread alone, to be entered in another one."""
+    state = {} if tensors.legacy else dict(vars(_global_state().GLOBAL_STATE_TRACKER))
+    below = importlib.import_module("..torch.settings", __package__).settings_here()() if tensors.backend == "torch" else nullcontext()
+    return _settings(state, below)
+
+
+@contextmanager
+def _settings(state: Mapping[str, Any], below: AbstractContextManager[None]) -> Iterator[None]:
+    if state:
+        vars(_global_state().GLOBAL_STATE_TRACKER).update(state)
+    with below:
+        yield
 
 
 def _drawing() -> Any:

@@ -1,6 +1,7 @@
 """An opened ONNX model: its layers are its nodes, and ONNX Runtime, which runs it with every tensor an output, is the framework."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -95,6 +96,9 @@ class OnnxModel:
 
     def names(self) -> tuple[str, ...]:
         return tuple(self.nodes)
+
+    def settings(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
         """With every tensor that a wanted node takes or gives an output; after a replacement the rest is run node by node."""

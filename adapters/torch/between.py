@@ -30,6 +30,7 @@ from .functions import Function, describe_function, functions, named
 from .program import Program, place_of
 from .quantized import to_levels
 from .script import Script, unfollowed
+from .settings import settings_here
 
 __all__ = ["Between", "calls_of"]
 
@@ -111,7 +112,7 @@ class Between(TorchFunctionMode):
         self.met: dict[str, str] = {}
         self.raised: Exception | None = None
         self._root, self._wanted, self._names, self._atomic, self._on_call = root, wanted, names, atomic, on_call
-        self._thread = get_ident()
+        self._thread, self._settings = get_ident(), settings_here()
         self._frames: list[_Frame] = []
         self._inside = 0
         self._calls: Counter = Counter()
@@ -288,7 +289,9 @@ class Between(TorchFunctionMode):
             training=self._frames[-1].module.training,
             notes=_notes(results[0]),
             fixed=tuple(fixed),
-            alone=None if called is None else lambda: alone(Called(*called), inputs, [kind[place] for place in range(len(inputs))]),
+            alone=None
+            if called is None
+            else lambda: alone(Called(*called), inputs, [kind[place] for place in range(len(inputs))], self._settings),
         )
         self._calls[layer] += 1
         return self._handed_on(capture, output, results, bool(before))

@@ -34,8 +34,9 @@ from .arrays import copied, dtype_name, leaf_tensor, levels_of, scales_in, tenso
 from .between import Between
 from .description import Call, Scale, describe, opaque
 from .expectation import mismatch
-from .export import Called, alone
+from .export import Called, Settings, alone
 from .script import Script, kind_of, within
+from .settings import settings_here
 from .unchanged import held, merging, unchanged, written
 
 __all__ = ["watch"]
@@ -111,6 +112,7 @@ class _Watcher:
     begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]] = field(default_factory=list)
     hooks: list[RemovableHandle] = field(default_factory=list)
     thread: int = field(default_factory=threading.get_ident)
+    settings: Settings = field(default_factory=settings_here)
 
     def hook(self) -> None:
         # Registered last: the inputs are those that the user's own hooks leave, the outputs those that go on.
@@ -202,7 +204,7 @@ class _Watcher:
         self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any]
     ) -> Callable[[], tuple[np.ndarray, ...]]:
         kinds = [tensor.dtype for tensor in given]
-        return lambda: alone(Called(self.module, (), arguments), inputs, kinds)
+        return lambda: alone(Called(self.module, (), arguments), inputs, kinds, self.settings)
 
     def _read(self, name: str) -> Weight | None:
         found, before = weight_of(self.module, name), self.before.get(name)

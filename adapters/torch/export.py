@@ -10,9 +10,10 @@ from torch.utils import _pytree as pytree
 
 from probe.errors import Undescribed
 from probe.exported import run_exported
-from probe.interrupts import held_back, interruptible
+from probe.interrupts import apart
 from probe.layer import Ref
 from probe.quiet import exporting
+from probe.turns import turn
 
 __all__ = ["Called", "alone"]
 
@@ -31,18 +32,30 @@ class Called(torch.nn.Module):
         return function(*args, **kwargs)
 
 
-def alone(module: torch.nn.Module, inputs: Sequence[np.ndarray], dtypes: Sequence[torch.dtype]) -> tuple[np.ndarray, ...]:
-    """What the exported module gives on these inputs in ONNX Runtime; Undescribed with the reason where it cannot be exported."""
+Settings = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def alone(
+    module: torch.nn.Module, inputs: Sequence[np.ndarray], dtypes: Sequence[torch.dtype], settings: Settings = contextlib.nullcontext
+) -> tuple[np.ndarray, ...]:
+    """What the exported module gives on these inputs in ONNX Runtime; Undescribed with the reason where it cannot be exported.
+
+    It is exported under the ``settings`` of the pass that called it, and no others: in a thread of its own.
+    """
+    return run_exported(apart(lambda: _exported(module, inputs, dtypes, settings)), inputs)
+
+
+def _exported(module: torch.nn.Module, inputs: Sequence[np.ndarray], dtypes: Sequence[torch.dtype], settings: Settings) -> bytes:
     tensors = tuple(torch.from_numpy(np.array(x)).to(dtype) for x, dtype in zip(inputs, dtypes, strict=True))
     try:
-        with held_back(), exporting(), torch.no_grad(), _modes_kept(module), interruptible():
+        with turn(module.modules()), exporting(), settings(), torch.no_grad(), _modes_kept(module):
             program = torch.onnx.export(module, tensors, dynamo=True, verbose=False)
-            model = program.model_proto.SerializeToString()  # type: ignore[union-attr]
+            model: bytes = program.model_proto.SerializeToString()  # type: ignore[union-attr]
     except ImportError as error:
         raise Undescribed(f"torch.onnx needs {error.name}, which is not installed") from None
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
         raise Undescribed(f"torch.onnx does not export it ({type(error).__name__})") from None
-    return run_exported(model, inputs)
+    return model
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from .description import composed, opaque, refusal
 from .expectation import expectation
 from .functions import functions
 from .script import is_script, kind_of, unfollowed
+from .settings import settings_here
 
 __all__ = ["TorchModel", "mode_of", "unwrapped"]
 
@@ -80,6 +81,9 @@ class TorchModel:
         place, slash, _ = name.rpartition("/")
         modules = [known for known, _ in _named(self.module, shared=True)]
         return bool(slash) and name not in modules and place in modules
+
+    def settings(self) -> AbstractContextManager[None]:
+        return settings_here()()
 
     def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
         if wanted is None:
