@@ -1,0 +1,3 @@
+"""The corpus: importing this fills `case.CASES`."""
+
+from hostile import arrays, exports, graphs, healthy, pickles, safetensors_files  # noqa: F401

@@ -1,0 +1,49 @@
+"""Runs the corpus, or the cases whose names hold a word, and says what is wrong: `python tests/hostile/run.py [WORD] [--known]`.
+
+`--known` writes the failing ones into known_failures.txt, which a first run does and no later one should.
+"""
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hostile import corpus  # noqa: F401
+from hostile.case import CASES
+from hostile.worker import FAMILY, ORDER, Worker, judge
+
+
+def run(words: list[str], verbose: bool) -> list[str]:
+    failing = []
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="hostile") as folder:
+        worker = Worker(Path(folder))
+        for name, case in sorted(CASES.items(), key=lambda item: ORDER.index(FAMILY[item[1].format])):
+            if not all(word in name for word in words):
+                continue
+            began = time.monotonic()
+            ends = worker.case(name)
+            took = time.monotonic() - began
+            faults = [(run.arguments, fault) for run, ended in zip(case.runs, ends, strict=False) for fault in judge(run, ended)]
+            if faults:
+                failing.append(name)
+            print(f"{'FAIL' if faults else 'ok  '} {took:5.2f} s  {name}", flush=True)
+            for arguments, fault in faults:
+                print(f"         {' '.join(arguments)[:120]}: {fault}")
+            if verbose:
+                for run_, ended in zip(case.runs, ends, strict=False):
+                    figures = f"{ended['status']} {ended['seconds']:.2f} s {ended['growth']:.2f} GiB"
+                    print(f"         {run_.arguments} -> {figures}\n{ended['out'][:1500]}{ended['err'][:3000]}")
+        worker.close()
+    print(f"{len(failing)} failing, {time.monotonic() - start:.0f} s", Counter(name.rpartition("/")[0] for name in failing))
+    return failing
+
+
+if __name__ == "__main__":
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    failing = run(words, "-v" in sys.argv)
+    if "--known" in sys.argv:
+        (Path(__file__).parent / "known_failures.txt").write_text("".join(f"{name}\n" for name in sorted(failing)))

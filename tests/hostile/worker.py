@@ -1,0 +1,469 @@
+"""Runs cases: one process imports the frameworks once, and forks a child for each build and each command.
+
+A child that hangs or eats memory is killed without a loss to the others. Requests and answers are JSON, a line each, on the
+standard streams; the answers are made of plain values, which `judge` reads.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import functools
+import gc
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from hostile.case import CASES, Place, Run
+
+GIB = 2**30
+SECONDS = 10.0
+CANARY = "CANARYd41f8c"
+CANARY_NUMBER = 31337.4375
+# What is imported before a fork, by the formats that need it: the less there is, the cheaper is a fork.
+ONNX, TORCH = ("onnx", "onnxruntime", "h5py", "ml_dtypes"), ("torch", "safetensors")
+KERAS = ("tensorflow", "tf_keras", "keras", "qkeras")
+FAMILIES = {
+    "arrays": (("npy", "npz", "text", "onnx"), ONNX),
+    "torch": (("pt", "safetensors", "torchscript", "pt2"), (*ONNX, *TORCH)),
+    "keras": (("h5", "keras", "qkeras"), (*ONNX, *KERAS)),
+    "all": (("path", "command"), (*ONNX, *TORCH, *KERAS)),
+}
+FAMILY = {format: family for family, (formats, _) in FAMILIES.items() for format in formats}
+ORDER = list(FAMILIES)
+KNOWN = {*ONNX, *TORCH, *KERAS, "probe", "numpy", "click", "rich", "sympy", "threadpoolctl", "torchvision", "transformers", "peft"}
+
+
+def environment(root: Path) -> dict[str, str]:
+    """What every command runs under."""
+    return {
+        **os.environ,
+        "HOME": str(root / "home"),
+        "TF_USE_LEGACY_KERAS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONFAULTHANDLER": "1",
+        "COLUMNS": "200",
+    }
+
+
+def place(root: Path, name: str, port: int) -> Place:
+    """The case's folder, empty, with the canaries beside it."""
+    outer = root / "cases" / name.replace("/", "~")
+    shutil.rmtree(outer, ignore_errors=True)
+    (outer / "work").mkdir(parents=True)
+    (outer / "tmp").mkdir()
+    here = Place(outer / "work", port)
+    here.canary.write_text("".join(f"{CANARY}{i}\n" for i in range(50)))
+    numbers = np.full(4096, CANARY_NUMBER, np.float32)
+    here.canary_numbers.write_bytes(numbers.tobytes())
+    np.save(here.canary_array, numbers)
+    import h5py  # noqa: PLC0415  # this module is read before any framework
+
+    with h5py.File(here.canary_hdf5, "w") as file:
+        file["secret"] = numbers[:12].reshape(4, 3)
+        file["bias"] = numbers[:3]
+    return here
+
+
+class Opened:
+    """Which of some files were opened since: inotify, which sees what libraries in C open too."""
+
+    def __init__(self, paths: list[Path]):
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self._descriptor >= 0, os.strerror(ctypes.get_errno())
+        in_open = 0x20
+        self._names = {self._libc.inotify_add_watch(self._descriptor, str(path).encode(), in_open): path.name for path in paths}
+        assert min(self._names) > 0
+
+    def close(self) -> list[str]:
+        """The names of the files that were opened."""
+        try:
+            events = os.read(self._descriptor, 1 << 16)
+        except BlockingIOError:
+            events = b""
+        os.close(self._descriptor)
+        found, at = set(), 0
+        while at < len(events):
+            watch, _, _, size = struct.unpack_from("iIII", events, at)
+            found.add(self._names.get(watch, "?"))
+            at += 16 + size
+        return sorted(found)
+
+
+def snapshot(outer: Path) -> dict[str, str]:
+    """Everything below a folder, by kind and content."""
+    found = {}
+    for folder, folders, files in os.walk(os.fsencode(outer)):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)  # noqa: PTH118  # names need not be text
+            state = os.lstat(path)
+            if stat.S_ISREG(state.st_mode):
+                if state.st_size < 2**24 and state.st_mode & 0o400:
+                    with open(path, "rb") as file:  # noqa: PTH123
+                        content = hashlib.md5(file.read()).hexdigest()
+                else:
+                    content = str(state.st_mtime_ns)
+                what = f"file {state.st_size} {content}"
+            elif stat.S_ISLNK(state.st_mode):
+                what = f"link {Path(os.fsdecode(path)).readlink()}"
+            else:
+                what = str(stat.S_IFMT(state.st_mode))
+            found[os.path.relpath(path, os.fsencode(outer)).decode("utf-8", "backslashreplace")] = what
+    return found
+
+
+def _status(pid: int) -> tuple[float, int]:
+    """Seconds of processor time so far, and the greatest resident size."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    peak = 0
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            peak = int(line.split()[1]) * 1024
+    return seconds, peak
+
+
+def watch(pid: int, base: int, seconds: float = SECONDS) -> dict:
+    """Waits for a child, and ends it where it hangs or its memory grows by more than 1 GiB; from a base of 0 it is only measured.
+
+    A hang is processor time beyond the limit, or as much of the clock with hardly any: the machine may be busy with others.
+    """
+    start, used, peak, how = time.monotonic(), 0.0, 0, "exit"
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        try:
+            used, peak_now = _status(pid)
+            peak = max(peak, peak_now)
+        except (OSError, IndexError):  # it has just ended
+            pass
+        passed = time.monotonic() - start
+        if base and peak - base > GIB:
+            how = "memory"
+        elif used > seconds or (passed > seconds and used < 0.1 * passed) or passed > 9 * seconds:
+            how = "hang"
+        if how != "exit":
+            os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            break
+        time.sleep(0.005)
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    code = os.waitstatus_to_exitcode(status)
+    if how == "exit" and code < 0:
+        how = f"signal {-code}"
+    return {"how": how, "status": code, "seconds": used, "growth": max(0, peak - base) / GIB}
+
+
+def _fork(act, out: Path, err: Path, base: int) -> dict:
+    """What `act` ends with in a child of its own."""
+    pid = os.fork()
+    if pid:
+        try:
+            os.setpgid(pid, pid)
+        except (PermissionError, ProcessLookupError):
+            pass
+        return watch(pid, base)
+    code = 70
+    try:
+        os.setpgid(0, 0)
+        for path, descriptor in ((os.devnull, 0), (out, 1), (err, 2)):
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            os.dup2(opened, descriptor)
+        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", errors="backslashreplace")
+        faulthandler.enable(2)
+        code = act() or 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def _command(arguments: tuple[str, ...]):
+    def act():
+        from probe.cli import main  # noqa: PLC0415
+
+        sys.argv = ["probe", *arguments]
+        main()
+
+    return act
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(2_000_000).decode("utf-8", "backslashreplace")
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class Runner:
+    """Runs a case's commands, in a fork of this process or each as a process of its own."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        (root / "home").mkdir(parents=True, exist_ok=True)
+        (root / "out").mkdir(exist_ok=True)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server.setblocking(False)
+        self.port = self.server.getsockname()[1]
+
+    def close(self) -> None:
+        self.server.close()
+
+    def _asked(self) -> bool:
+        """Whether somebody connected to the server."""
+        try:
+            self.server.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
+
+    def build(self, name: str) -> Place:
+        here = place(self.root, name, self.port)
+        case = CASES[name]
+        if case.format not in ("torchscript", "pt2"):
+            before = Path.cwd()
+            os.chdir(here.work)
+            case.build(here)
+            os.chdir(before)
+            return here
+        # These compute: a fork of a process whose threads compute would hang.
+        out, err = (self.root / "out" / f"build.{stream}" for stream in ("out", "err"))
+
+        def act():
+            case.build(here)
+
+        ended = _fork(act, out, err, 0)
+        assert ended["status"] == 0, f"{name} cannot be built: {ended}\n{_text(err)[-3000:]}"
+        return here
+
+    def case(self, name: str, whole: tuple[int, float] | None = None) -> list[dict]:
+        """What each command of a case ended with, up to one that had to be ended.
+
+        `whole`: peak memory and seconds of a healthy process to count from.
+        """
+        here, ends = self.build(name), []
+        for run in CASES[name].runs:
+            ends.append(self._run(here, run, whole))
+            if ends[-1]["how"] != "exit":
+                break
+        return ends
+
+    def _run(self, here: Place, run: Run, whole: tuple[int, float] | None) -> dict:
+        outer = here.work.parent
+        out, err = (self.root / "out" / f"{outer.name}.{stream}" for stream in ("out", "err"))
+        before = snapshot(outer)
+        opened = Opened([path for path in outer.iterdir() if path.name.startswith("canary")])
+        if whole is None and run.stdout == "file":
+
+            def act():
+                os.chdir(here.work)
+                os.environ["TMPDIR"] = str(outer / "tmp")
+                _command(run.arguments)()
+
+            ended = _fork(act, out, err, _resident())
+        else:
+            ended = self._process(here, run, out, err, whole or (0, SECONDS))
+        touched = opened.close()
+        after = snapshot(outer)
+        changes = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+        return {
+            **ended,
+            "out": _text(out),
+            "err": _text(err),
+            "opened": touched,
+            "asked": self._asked(),
+            # ONNX Runtime leaves `.ses` in the folder for temporary files when it is imported.
+            "changed": sorted(changes - {f"work/{name}" for name in run.writes} - {"tmp/.ses"}),
+        }
+
+    def _process(self, here: Place, run: Run, out: Path, err: Path, healthy: tuple[int, float]) -> dict:
+        program = Path(sys.executable).with_name("probe")
+        redirection = {"file": '>"$OUT"', "closed": ">&-", "full": ">/dev/full"}[run.stdout]
+        out.write_bytes(b"")
+        with err.open("wb") as errors:
+            child = subprocess.Popen(
+                # A closed descriptor needs a shell: nothing of Python's can start a process without one.
+                ["/bin/sh", "-c", f'exec "$0" "$@" {redirection}', program, *run.arguments],
+                cwd=here.work,
+                env={**environment(self.root), "TMPDIR": str(here.work.parent / "tmp"), "OUT": str(out)},
+                stdin=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+            base, seconds = healthy
+            ended = watch(child.pid, base, SECONDS + seconds)
+            child.returncode = ended["status"]
+        return ended
+
+
+def _learn(runner: Runner, formats: Sequence[str]) -> None:
+    """Imports what the healthy cases of these formats import on their way, so that no fork imports it again."""
+    names = runner.root / "modules.json"
+
+    def act_of(run: Run, here: Place):
+        def act():
+            os.chdir(here.work)
+            try:
+                _command(run.arguments)()
+            finally:
+                names.write_text(json.dumps(list(sys.modules)))
+
+        return act
+
+    for case in [case for case in CASES.values() if case.kind == "healthy" and case.format in formats]:
+        here = runner.build(case.name)
+        _fork(act_of(case.runs[-1], here), runner.root / "out" / "learn.out", runner.root / "out" / "learn.err", 0)
+        for name in json.loads(names.read_text()):
+            if name not in sys.modules and name.partition(".")[0] in KNOWN:
+                try:
+                    importlib.import_module(name)
+                except Exception as why:
+                    print(f"{name}: {why}", file=sys.stderr)
+
+
+def serve(root: Path, family: str) -> None:
+    """Answers requests for cases of a family until its input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a framework prints on import
+    os.environ.update(environment(root))
+    import probe.cli  # noqa: F401, PLC0415
+
+    _, frameworks = FAMILIES[family]
+    for name in frameworks:
+        importlib.import_module(name)
+    runner = Runner(root)
+    _learn(runner, [format for format in FAMILY if set(FAMILIES[FAMILY[format]][1]) <= set(frameworks)])
+    # A child that collects garbage would copy every page of what was imported here.
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin:
+        try:
+            answer = {"runs": runner.case(json.loads(line)["case"])}
+        except BaseException:
+            answer = {"error": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+class Worker:
+    """The process that serves a family, seen from the tests; one at a time."""
+
+    def __init__(self, root: Path):
+        self._root, self._family = root, ""
+        self._process: subprocess.Popen | None = None
+
+    def case(self, name: str) -> list[dict]:
+        """What each command of a case ended with."""
+        if self._family != FAMILY[CASES[name].format]:
+            self.close()
+            self._start(FAMILY[CASES[name].format])
+        assert self._process and self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps({"case": name}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the worker has ended; see {self._root / self._family}.log"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["runs"]
+
+    def _start(self, family: str) -> None:
+        self._family = family
+        code = f"from hostile import corpus, worker\nworker.serve(worker.Path({str(self._root / family)!r}), {family!r})"
+        with (self._root / f"{family}.log").open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{code}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment(self._root),
+            )
+
+    def close(self) -> None:
+        if self._process and self._process.stdin and self._process.stdout:
+            self._process.stdin.close()
+            self._process.wait(120)
+            self._process.stdout.close()
+
+
+@functools.cache
+def measured(format: str) -> tuple[int, float]:
+    """Peak memory and seconds of a whole process on a healthy file of a format, to count from."""
+    wanted = {"npz": "npy", "path": "onnx", "command": "onnx"}.get(format, format)
+    name = next(case.name for case in CASES.values() if (case.format, case.kind) == (wanted, "healthy"))
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.closing(Runner(Path(folder))) as runner:
+            ended = runner.case(name, whole=(0, 60.0))[-1]
+    assert ended["how"] != "hang", ended
+    return int(ended["growth"] * GIB), ended["seconds"]
+
+
+def judge(run: Run, ended: dict) -> list[str]:
+    """What is wrong with how a command ended; nothing where all is well."""
+    faults = []
+    out, err = ended["out"], ended["err"]
+    if ended["how"] != "exit":
+        faults.append(f"ended by {ended['how']} after {ended['seconds']:.1f} s, {ended['growth']:.2f} GiB more")
+    elif ended["status"] not in run.allowed:
+        faults.append(f"exit {ended['status']}, allowed {sorted(run.allowed)}")
+    if ended["growth"] > 1 and ended["how"] != "memory":
+        faults.append(f"{ended['growth']:.2f} GiB more memory")
+    if "Traceback (most recent call last)" in out + err or "Fatal Python error" in err:
+        faults.append(f"traceback: {err.strip().splitlines()[-1][:300] if err.strip() else ''}")
+    lines = err.splitlines()
+    if ended["how"] == "exit" and "Traceback" not in err:
+        if ended["status"] == 2 and not out.strip() and not lines and run.stdout == "file":
+            faults.append("not a word")
+        if ended["status"] in (0, 1) and lines:
+            faults.append(f"standard error on success: {err[:300]!r}")
+        if ended["status"] == 2 and lines and (len(lines) > 1 or not err.startswith("probe: ")):
+            faults.append(f"more than one sentence: {err[:500]!r}")
+    for stream, text in (("output", out), ("error", err)):
+        if unprintable := sorted({character for character in text if character not in "\n\t" and _controls(character)}):
+            faults.append(f"control characters on standard {stream}: {unprintable!r}")
+        # A listing has a line for each layer, however many there are; one sentence is short.
+        if max(map(len, text.splitlines() or [""])) > 4_000 or (stream == "error" and len(text) > 8_000):
+            faults.append(f"{len(text)} characters on standard {stream}")
+        if CANARY in text or str(int(CANARY_NUMBER)) in text:
+            faults.append(f"a canary on standard {stream}")
+    for what in ("opened", "changed"):
+        if ended[what]:
+            faults.append(f"{what}: {', '.join(ended[what])}")
+    if ended["asked"]:
+        faults.append("asked a server")
+    return faults
+
+
+def _controls(character: str) -> bool:
+    """C0, C1, DEL, and what turns the direction of text."""
+    code = ord(character)
+    return code < 32 or 127 <= code < 160 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
