@@ -12,6 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from probe.errors import Undescribed
 from probe.model import Capture
+from probe.sessions import ran
 
 __all__ = ["by_exporter", "run_exported"]
 
@@ -30,7 +31,7 @@ def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray
         if len(wanted) > len(inputs):
             raise Undescribed(f"the exported model takes {len(wanted)} inputs where the layer took {len(inputs)}")
         feeds = {one.name: np.asarray(x, _TYPES.get(one.type, x.dtype)) for one, x in zip(wanted, inputs, strict=False)}
-        return tuple(session.run(None, feeds))
+        return tuple(ran(session, None, feeds))
     except (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
         raise Undescribed(f"ONNX Runtime does not run what was exported: {str(error).splitlines()[0]}") from None
 

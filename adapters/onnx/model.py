@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer
 from probe.layer import Description, Layer, Ref, Weight
 from probe.model import Capture, InputSpec, OnCall
+from probe.sessions import ran
 
 from .quantized import dequantized
 from .schema import plain
@@ -223,7 +224,7 @@ def _session(model: onnx.ModelProto, source: str) -> onnxruntime.InferenceSessio
 
 def _answer(session: onnxruntime.InferenceSession, outputs: list[str], feeds: Mapping[str, np.ndarray], failure: str) -> list[Any]:
     try:
-        return [one if isinstance(one, list) else np.asarray(one) for one in session.run(outputs, dict(feeds))]
+        return [one if isinstance(one, list) else np.asarray(one) for one in ran(session, outputs, feeds)]
     except _NO_NUMPY as error:
         shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
         raise ForwardFailed(f"{failure} on {shapes}: {_first(error)}") from None

@@ -1,0 +1,79 @@
+"""A model whose Loop never ends: Ctrl-C ends it, within a second, in Python and on the command line."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import probe
+
+
+@pytest.fixture
+def endless(tmp_path):
+    true = helper.make_node("Constant", [], ["going"], value=helper.make_tensor("true", TensorProto.BOOL, [], [True]))
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["on_out"]), helper.make_node("Neg", ["v"], ["v_out"])],
+        "body",
+        [
+            helper.make_tensor_value_info(*one)
+            for one in (("i", TensorProto.INT64, []), ("on", TensorProto.BOOL, []), ("v", TensorProto.FLOAT, [2, 3]))
+        ],
+        [helper.make_tensor_value_info("on_out", TensorProto.BOOL, []), helper.make_tensor_value_info("v_out", TensorProto.FLOAT, [2, 3])],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["r"], name="first"),
+            true,
+            helper.make_node("Loop", ["", "going", "r"], ["y"], body=body, name="loop"),
+        ],
+        "endless",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / "endless.onnx")
+    return str(tmp_path / "endless.onnx")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda model, x: probe.check(model, "first", x),
+        lambda model, x: list(probe.sweep(model, x)),
+        lambda model, x: probe.explain(model, "first", x, at=(0, 0)),
+    ],
+)
+def test_an_endless_loop_is_interrupted(endless, work):
+    sent = []
+
+    def send() -> None:
+        sent.append(time.monotonic())
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    timer = threading.Timer(0.5, send)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        work(endless, np.ones((2, 3), np.float32))
+    assert time.monotonic() - sent[0] < 1
+    timer.join()
+    assert not [one for one in threading.enumerate() if one.name.startswith("probe-")]
+
+
+@pytest.mark.parametrize("options", [["--layer", "first"], ["--all"]])
+def test_the_command_is_interrupted(endless, options):
+    words = [sys.executable, "-c", "from probe.cli import main; main()", endless, *options]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+        with pytest.raises(subprocess.TimeoutExpired):
+            command.wait(8)
+        start = time.monotonic()
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=20)
+        assert time.monotonic() - start < 3
+    assert command.returncode == 2 and said.strip() == "probe: interrupted"
