@@ -4,7 +4,8 @@ The library raises them, the command prints them as ``probe: …`` and exits wit
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from probe import shown
 
@@ -19,7 +20,9 @@ __all__ = [
     "ProbeError",
     "Undescribed",
     "UnknownLayer",
+    "describing",
     "in_words",
+    "our_fault",
 ]
 
 
@@ -92,3 +95,19 @@ class UnknownLayer(ProbeError):
         near = difflib.get_close_matches(wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {shown.several(map(repr, names)) or 'no layers'}."
         super().__init__(f"the model has no layer {shown.name(repr(wanted))}; {hint}")
+
+
+def our_fault(error: Exception, what: str) -> str:
+    """The sentence where we failed at what should have worked."""
+    return f"{what} ({in_words(error)}): our own fault, please report it"
+
+
+@contextmanager
+def describing() -> Iterator[None]:
+    """A fault of ours within leaves one call undescribed, and ends no sweep."""
+    try:
+        yield
+    except ProbeError:
+        raise
+    except Exception as error:
+        raise Undescribed(our_fault(error, "it cannot be described")) from error

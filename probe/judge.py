@@ -12,6 +12,7 @@ import numpy as np
 from probe.blind import blind_spots
 from probe.compare import PARTIES, Comparison
 from probe.drift import Drift
+from probe.errors import our_fault
 from probe.expected import Partial, Unshaped, as_outputs
 from probe.flips import flipped, quantises
 from probe.known import known_differences, reach, touched
@@ -107,7 +108,7 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
     except Exception as error:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
-        return None, f"it cannot be computed in NumPy ({type(error).__name__}: {error}): our own fault, please report it"
+        return None, our_fault(error, "it cannot be computed in NumPy")
 
 
 def _mistakes(

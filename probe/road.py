@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from probe.drift import Drift, drifts
-from probe.errors import BadInput, NotReached
+from probe.errors import BadInput, NotReached, ProbeError, our_fault
 from probe.expected import Partial, as_array
 from probe.inputs import bind, given_words, part_of
 from probe.interrupts import undisturbed
 from probe.judge import judge
 from probe.model import Capture, Model
+from probe.ops import Recomputed
 from probe.piecewise import judged_in_pieces
 from probe.pipeline import judged_in_order
 from probe.report import Report
@@ -81,7 +82,8 @@ def check(
         search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
         about = {"how": found.how, "source": model.source, "framework": model.framework}
         moved, own = drift.get((one.layer, one.call)), found.own.get(one.call)
-        report = judge(one, expected, moved, tolerance, own, detail=True, search=search, about=about)
+        asked = partial(judge, expected=expected, drift=moved, tolerance=tolerance, own_inputs=own, detail=True, about=about)
+        report = _judged(one, asked, search)
         report = replace(report, notes=(*model.notes, *found.notes, *report.notes))
         if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
             best = report
@@ -228,23 +230,39 @@ def _swept(
 
         def done() -> Report:
             if mine is None:
-                return judged_in_pieces(capture, partial(judge, threads=1, about=about))
+                return _judged(capture, partial(judge, threads=1, about=about), sparing=True)
             one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1, about=about)
             try:
-                report = one(capture)
+                report = _judged(capture, one)
             except BadInput as error:  # the values are at fault, and the layer is judged without them
                 theirs.refused(capture.layer, str(error))
-                return judge(capture, threads=1, about=about)
+                return _judged(capture, partial(judge, threads=1, about=about))
             theirs.compared(report)
             if report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
-                report = one(capture, search={})
+                report = _judged(capture, one, {})
             return report
 
         return done
 
     yield from judged_in_order(lambda push: model.run(arrays, layers, push), prepare, model.settings())
     theirs.close(model, arrays)
+
+
+def _judged(capture: Capture, one: Callable[..., Report], search: Mapping[str, Any] | None = None, sparing: bool = False) -> Report:
+    """What ``one`` says of a call. A fault of ours leaves it unchecked, and one in the search for a mistake without that."""
+    try:
+        return judged_in_pieces(capture, one) if sparing else one(capture, search=search)
+    except ProbeError:
+        raise
+    except Exception as error:
+        if search is not None:
+            report = _judged(capture, one)
+            return replace(report, notes=(*report.notes, our_fault(error, "the mistake cannot be looked for")))
+        steps = () if capture.description is None else capture.description.steps
+        if any(isinstance(step.op, Recomputed) for step in steps):
+            raise  # of the user's own function, and theirs to see
+        return one(replace(capture, description=None, why=our_fault(error, "it cannot be judged")))
 
 
 def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.errors import ForwardFailed, NotReached, Undescribed
+from probe.errors import ForwardFailed, NotReached, Undescribed, describing
 from probe.interrupts import held_back, interruptible, stop_here
 from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
@@ -255,10 +255,11 @@ def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | 
     try:
         if known:
             return describe_registered(place.layer, call), ""
-        if place.own:
-            return _followed(place.layer, call, state), ""
-        with state.mute():  # what follows an activation of the user's own makes calls
-            return describe(place.layer, call), ""
+        with describing():
+            if place.own:
+                return _followed(place.layer, call, state), ""
+            with state.mute():  # what follows an activation of the user's own makes calls
+                return describe(place.layer, call), ""
     except Undescribed as error:
         return None, str(error)
 

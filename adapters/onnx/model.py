@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer
+from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
 from probe.layer import Description, Layer, Ref, Weight
 from probe.model import Capture, InputSpec, OnCall
 from probe.sessions import ran
@@ -203,7 +203,8 @@ class OnnxModel:
         attributes: dict[str, Any] = {one.name: plain(helper.get_attribute_value(one)) for one in node.attribute}
         recipe = Node(inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one])
         try:
-            return describe_node(_kind(node), recipe, values), "", tuple(recipe.notes)
+            with describing():
+                return describe_node(_kind(node), recipe, values), "", tuple(recipe.notes)
         except Undescribed as error:
             return None, str(error), ()
 

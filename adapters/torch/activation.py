@@ -54,7 +54,9 @@ def softmax(dim: int | None, call: Call, op: Callable[..., Any]) -> Description:
     """Without ``dim`` PyTorch takes axis 0 of 0, 1 or 3 axes and axis 1 of others (torch/nn/functional.py, _get_softmax_dim)."""
     if dim is None:
         dim = 0 if call.x.ndim in (0, 1, 3) else 1
-    return chain(op(axis=dim % max(1, call.x.ndim)))
+    if not call.x.ndim:  # PyTorch takes a number for an axis of one
+        return chain(ops.Reshape(shape=(1,)), op(axis=0), ops.Reshape(shape=()))
+    return chain(op(axis=dim % call.x.ndim))
 
 
 @describes("Softmax2d")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from probe.errors import Undescribed
+from probe.errors import Undescribed, describing
 from probe.interrupts import stop_here
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
@@ -389,8 +389,9 @@ def _described(
             name = f"complex.{name}"
             if name not in functions():
                 raise Undescribed(f"complex numbers have no description in {shown}")
-        found = describe_function(name, shown, recipe, args, kwargs)
-        return to_levels(found, [levels_of(one) for one in given], [levels_of(one) for one in results], len(recipe.inputs)), ""
+        with describing():
+            found = describe_function(name, shown, recipe, args, kwargs)
+            return to_levels(found, [levels_of(one) for one in given], [levels_of(one) for one in results], len(recipe.inputs)), ""
     except Undescribed as error:
         return None, str(error)
 

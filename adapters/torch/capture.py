@@ -23,11 +23,12 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
-from probe.errors import BadInput, ForwardFailed, Undescribed
+from probe.errors import BadInput, ForwardFailed, Undescribed, describing
 from probe.interrupts import Shared, held_back, interruptible, stop_here
 from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
 from probe.quiet import silenced
+from probe.registered import registered
 from probe.turns import turn
 
 from .arrays import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
@@ -222,7 +223,8 @@ class _Watcher:
             engine = torch.backends.quantized.engine if ".quantized." in type(self.module).__module__ else ""
             named, scales = arguments
             call = Call(tuple(inputs), self._read, named, _shortcuts(given), levels, made, engine, _fused(given), scales)
-            description = describe(self.module, call)
+            with nullcontext() if registered(self.module) else describing():
+                description = describe(self.module, call)
             used = [*given, *outputs, *(one for one in self.module._parameters.values() if one is not None)]
             precisions = {dtype_name(tensor) for tensor in used if tensor.is_floating_point()}
             if len(precisions) > 1:

@@ -145,12 +145,15 @@ def _fractional(module: Any, call: Call) -> Description:
     else:
         wanted = tuple(int(n * ratio) for n, ratio in zip(sizes, ntuple(module.output_ratio, rank), strict=True))
     samples = call.required("_random_samples").value
+    if call.x.ndim == rank + 1:
+        samples = samples[:1]  # a single one takes those of the first
     # The samples name the axes the other way round in two dimensions and in order in three.
     order = range(rank) if rank == 3 else range(rank - 1, -1, -1)
     starts = tuple(_starts(samples[..., at], n, out, k) for at, n, out, k in zip(order, sizes, wanted, kernel, strict=True))
     planes = (samples.shape[0], samples.shape[1])
-    if call.x.ndim == rank + 2 and planes != call.x.shape[:2]:
-        raise Undescribed(f"its samples are for {planes} planes and not for {call.x.shape[:2]}")
+    taken = (1, *call.x.shape)[-rank - 2 : -rank]
+    if planes != taken:
+        raise Undescribed(f"its samples are for {planes} planes and not for {taken}")
     found = with_places(call.x, rank, FractionalMaxPool(kernel=kernel, starts=starts), (call.x.shape[-rank - 1], *wanted))
     if module.return_indices:
         return found

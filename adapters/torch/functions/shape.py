@@ -220,12 +220,19 @@ def triu(recipe: Function, input: Value, diagonal: int = 0) -> Ref:
 
 @function("unfold", onnx="gather")
 def unfold(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
-    """``Tensor.unfold(dimension, size, step)``: windows of one axis, side by side along a new last one; or ``F.unfold``."""
-    if kwargs or len(args) != 3 or not all(isinstance(one, int) for one in args) or len(recipe.outputs[0].shape) <= recipe.rank(input):
-        names = ("kernel_size", "dilation", "padding", "stride")
-        given = {"dilation": 1, "padding": 0, "stride": 1} | dict(zip(names, args, strict=False)) | kwargs
-        return recipe.module("Unfold", input, **given)
-    axis, size, step = args[0] % recipe.rank(input), args[1], args[2]
+    """``Tensor.unfold``, whose windows are an axis more; or ``F.unfold``, whose windows are columns."""
+    if len(recipe.outputs[0].shape) > recipe.rank(input):
+        return _windows(recipe, input, *args, **kwargs)
+    names = ("kernel_size", "dilation", "padding", "stride")
+    given = {"dilation": 1, "padding": 0, "stride": 1} | dict(zip(names, args, strict=False)) | kwargs
+    return recipe.module("Unfold", input, **given)
+
+
+def _windows(recipe: Function, input: Value, dimension: int, size: int, step: int) -> Ref:
+    """Windows of one axis, side by side along a new last one; a number is an axis of one."""
+    if not recipe.rank(input):
+        return recipe.reshaped(input)
+    axis = dimension % recipe.rank(input)
     count = (recipe.shape(input)[axis] - size) // step + 1
     picked = recipe.put(ops.Gather(axis=axis), input, np.arange(count)[:, None] * step + np.arange(size))
     order = [k for k in range(recipe.rank(input) + 1) if k != axis + 1]

@@ -1,0 +1,92 @@
+"""A fault of ours in one call leaves it unchecked with the reason and ends no sweep; one of the user's function is theirs to see."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+import probe
+from probe import ops
+
+WORDS = "(ZeroDivisionError: made for this test): our own fault, please report it"
+
+
+def broken(*args, **kwargs):
+    raise ZeroDivisionError("made for this test")
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.act, self.b = torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.b(torch.exp(self.act(self.a(x))))
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+
+
+def swept(model, x, **options):
+    return {report.layer: report for report in probe.sweep(model, x, **options)}
+
+
+@pytest.mark.parametrize(("where", "name"), [("capture.describe", None), ("between.describe_function", "/exp")])
+def test_in_describing_a_call_of_pytorch(where, name, x, monkeypatch):
+    monkeypatch.setattr(f"probe.adapters.torch.{where}", broken)
+    reports = swept(Net().eval(), x)
+    faulty = {"a", "act", "b"} if name is None else {name}
+    for layer, report in reports.items():
+        assert report.verdict == ("unchecked" if layer in faulty else "agree")
+        assert (f"it cannot be described {WORDS}" in report.sentence) == (layer in faulty)
+
+
+def test_in_describing_a_layer_of_keras(monkeypatch):
+    keras = pytest.importorskip("keras")
+    monkeypatch.setattr("probe.adapters.keras.watch.describe", broken)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a")])
+    (report,) = probe.sweep(model, np.ones((2, 4), np.float32))
+    assert report.verdict == "unchecked" and f"it cannot be described {WORDS}" in report.sentence
+
+
+def test_in_describing_a_node_of_onnx(monkeypatch, tmp_path):
+    monkeypatch.setattr("probe.adapters.onnx.model.describe_node", broken)
+    places = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"], name="t")], "g", places[:1], places[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx")
+    (report,) = probe.sweep(str(tmp_path / "net.onnx"), np.ones((2, 4), np.float32))
+    assert report.verdict == "unchecked" and f"it cannot be described {WORDS}" in report.sentence
+
+
+@pytest.mark.parametrize(
+    ("op", "method", "layer"), [(ops.Tanh, "run", "act"), (ops.Tanh, "allowance", "act"), (ops.Exp, "allowance", "/exp")]
+)
+def test_in_computing_or_judging(op, method, layer, x, monkeypatch):
+    monkeypatch.setattr(op, method, broken)
+    net = Net().eval()
+    for report in (swept(net, x)[layer], probe.check(net, layer, x)):
+        assert report.verdict == "unchecked" and WORDS in report.sentence
+    assert all(report.ok for name, report in swept(net, x).items() if name != layer)
+
+
+def test_in_looking_for_the_mistake(x, monkeypatch):
+    monkeypatch.setattr("probe.why.of_parties", broken)
+    net = Net().eval()
+    for report in (probe.check(net, "a", x, expected=np.zeros((2, 3))), swept(net, x, expected={"a": np.zeros((2, 3))})["a"]):
+        assert report.verdict == "diverge" and not report.findings
+        assert f"the mistake cannot be looked for {WORDS}" in report.notes
+
+
+def test_of_the_users_own_function_it_is_theirs_to_see(x):
+    class Own(torch.nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    probe.recomputes(Own)(broken)
+    with pytest.raises(ZeroDivisionError, match="made for this test"):
+        probe.check(Own().eval(), "", x)
+    with pytest.raises(ZeroDivisionError, match="made for this test"):
+        list(probe.sweep(Own().eval(), x))
