@@ -56,13 +56,16 @@ def drifts(
 
     def still(capture: Capture) -> None:
         key = (capture.layer, capture.call)
-        values = None if capture.description is None else recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))
+        values = _values(capture)
         if values is not None and asked(capture):
             base[key] = values[-1]
             total[key] = [np.zeros(np.shape(output)) for output in base[key]]
         if key == last:
             raise _Enough
-        scales[key] = _scales(capture, values)
+        try:
+            scales[key] = _scales(capture, values)
+        except Exception:  # our own fault, which judging the call says
+            scales[key] = _scales(capture, None)
 
     def moved(capture: Capture) -> Sequence[np.ndarray] | None:
         key = (capture.layer, capture.call)
@@ -88,6 +91,14 @@ def drifts(
         key: Drift(tuple(_slack(squares / _RUNS, output) for squares, output in zip(sums, base[key], strict=True)))
         for key, sums in total.items()
     }
+
+
+def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
+    """The call in NumPy; None where it has no description, or where computing it fails, which judging the call says."""
+    if capture.description is not None:
+        with suppress(Exception):
+            return recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))
+    return None
 
 
 def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
-            if file.read(4) == b"PK\3\4":
+            if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
                 return _archive(path, size)
             file.seek(0)
             return _array(file, size, path)

@@ -70,6 +70,8 @@ def test_in_computing_or_judging(op, method, layer, x, monkeypatch):
     for report in (swept(net, x)[layer], probe.check(net, layer, x)):
         assert report.verdict == "unchecked" and WORDS in report.sentence
     assert all(report.ok for name, report in swept(net, x).items() if name != layer)
+    right = net(torch.from_numpy(x)).detach().numpy()
+    assert swept(net, x, expected={"b": right})["b"].ok, "what its rounding may do to later layers is estimated without it"
 
 
 def test_in_looking_for_the_mistake(x, monkeypatch):
