@@ -72,7 +72,7 @@ def traced(
 
     def step(place: Place, operation: Any, args: Any, kwargs: Any) -> Any:
         met.append(place)
-        return operation(*args, **kwargs)
+        return tensors.made(lambda: operation(*args, **kwargs))
 
     with held_back(), names_kept(call), unchanged(place.layer), interruptible():
         try:
@@ -88,10 +88,14 @@ def traced(
             raise Undescribed(f"its operations, made one by one, fail ({type(error).__name__})") from None
     if not met:
         return None
-    theirs = _kept(place.layer, own)
+
+    def whole() -> Any:
+        return tensors.made(own)
+
+    theirs = _kept(place.layer, whole)
     if _same(ours, theirs, tensors) or _same(plain, theirs, tensors):
         return found if _same(ours, theirs, tensors) else again
-    if not _same(theirs, _kept(place.layer, own), tensors):
+    if not _same(theirs, _kept(place.layer, whole), tensors):
         raise Undescribed("it does not repeat itself, so that what follows it cannot be compared with it")
     raise Undescribed("its operations, made one by one on symbolic tensors, give other values than the call itself")
 

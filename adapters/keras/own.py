@@ -199,7 +199,7 @@ def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, s
             # A tensor that does not follow the inputs: Python made it while the call was on.
             held[id(one)] = (one, steps.put(Constant(value=tensors.array(one))))
     sources = [held[id(one)][1] for one in (*given, *masks)]
-    result = operation(*args, **kwargs)
+    result = tensors.made(lambda: operation(*args, **kwargs))
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
     read = _named(f"{operation.name}.", call) if getattr(operation, "weights", None) else call.read
     inner = replace(

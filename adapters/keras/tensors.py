@@ -87,6 +87,28 @@ class Tensors:
         else:
             yield
 
+    def made(self, call: Callable[[], Any]) -> Any:
+        """What a call gives, made with its functions compiled where it fails without: Keras compiles what TensorFlow's own kernels for
+        CPUs do not have, grouped convolutions and those with the channels first (keras/src/backend/tensorflow/nn.py, conv)."""
+        try:
+            return call()
+        except Exception as error:
+            if self.backend != "tensorflow" or not importlib.import_module("tensorflow").config.functions_run_eagerly():
+                raise
+            with contextlib.suppress(Exception), _compiled():
+                return call()
+            raise error
+
+
+@contextlib.contextmanager
+def _compiled() -> Iterator[None]:
+    config = importlib.import_module("tensorflow").config
+    config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        config.run_functions_eagerly(True)
+
 
 @contextlib.contextmanager
 def _eagerly() -> Iterator[None]:

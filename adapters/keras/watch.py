@@ -106,10 +106,23 @@ def watch(
         except _Stopped as stopped:
             raise stopped.args[0] from None
         except Exception as error:
-            raise ForwardFailed(f"the model's forward pass failed{state.failure or ': ' + _sentence(error)}") from None
+            failed = f"the model's forward pass failed{state.failure or ': ' + _sentence(error)}"
+        else:
+            failed = ""
+    if failed:
+        raise ForwardFailed(f"{failed}{_only_eagerly(forward) if watched and tensors.backend == 'tensorflow' else ''}")
     for name in state.compiled - state.calls.keys():
         raise NotReached(f"the forward pass reached {name!r} only inside a compiled graph, where there are no values to see")
     return tuple(tensors.array(tensor) for tensor in tensors.within(result))
+
+
+def _only_eagerly(forward: Callable[[], Any]) -> str:
+    """What is said where the pass fails watched and runs otherwise."""
+    try:
+        forward()
+    except Exception:
+        return ""
+    return "; with nobody watching it runs: something in it needs the functions compiled that are watched as they run eagerly"
 
 
 @contextlib.contextmanager
@@ -144,7 +157,9 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
 
 
 def _made(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
-    return original(*args, **kwargs)
+    if place.role == "container" or (place.own and any(True for _ in place.layer._flatten_layers(include_self=False))):
+        return original(*args, **kwargs)  # made twice, it would push the calls within twice
+    return state.tensors.made(lambda: original(*args, **kwargs))
 
 
 def _called(
@@ -214,7 +229,7 @@ def _through(place: Place, original: Callable[..., Any], args: Any, kwargs: Any,
 
 def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass) -> Any:
     state.met[place.name] = place.kind
-    return _called(place, operation.call, lambda: operation(*args, **kwargs), args, kwargs, _METHODS, state)
+    return _called(place, operation.call, lambda: state.tensors.made(lambda: operation(*args, **kwargs)), args, kwargs, _METHODS, state)
 
 
 def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any, ...] | None) -> Any:

@@ -132,3 +132,48 @@ def test_keras_3_adds_some_biases_along_the_wrong_axis(drawn):
     report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"))
     differing = {pair for pair, comparison in report.comparisons.items() if not comparison.ok}
     assert report.verdict == "diverge" and differing == {("framework", "numpy"), ("framework", "onnx")}
+
+
+GROUPED = np.random.default_rng(3).normal(size=(2, 5, 6, 7, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"groups": 2}, {"groups": 4, "padding": "same", "activation": "relu"}, {"groups": 2, "strides": (2, 1, 3), "use_bias": False}],
+)
+def test_grouped_convolutions_in_three_dimensions(keras, drawn, options):
+    """TensorFlow's kernel for CPUs has no groups: Keras compiles it, also where functions run eagerly so that they can be watched."""
+    layers = keras.layers
+    conv = layers.Conv3D(8, (2, 3, 2), name="conv", **options)
+    model = keras.Sequential([keras.Input(GROUPED.shape[1:]), layers.ReLU(name="before"), conv, layers.Flatten(), layers.Dense(3)])
+    drawn(conv)
+    import tensorflow as tf  # noqa: PLC0415
+
+    before = tf.config.functions_run_eagerly()
+    reports = list(probe.sweep(model, GROUPED))
+    assert [report.verdict for report in reports] == ["agree"] * 4, [report.sentence for report in reports]
+    assert probe.check(model, "conv", GROUPED).ok
+    assert probe.check(model, "conv", GROUPED, expected=np.roll(reports[1].outputs["numpy"], 1, axis=-1)).verdict == "diverge"
+    assert tf.config.functions_run_eagerly() == before
+    wrapped = layers.TimeDistributed(layers.Conv3D(8, (2, 3, 2), **options))
+    assert probe.check(wrapped, wrapped.name, given=GROUPED[:, None]).ok
+
+
+def test_what_runs_only_with_its_functions_compiled_is_said_to():
+    import keras  # noqa: PLC0415
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(2, 2, 2, 2, 6))
+
+        def call(self, x):
+            return self.dense(keras.ops.conv(x, self.kernel))
+
+    model = Own()
+    model(GROUPED)
+    with pytest.raises(probe.ProbeError, match="the same depth: 4 vs 2; with nobody watching it runs"):
+        list(probe.sweep(model, GROUPED))
