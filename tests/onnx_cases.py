@@ -148,7 +148,7 @@ CASES = [
 ]
 
 
-def single(kind, values, attributes, opset=22):
+def single(kind, values, attributes, opset=22, outputs=("y",)):
     """A model of one node; what follows "s:" is an initializer, "" is an input left out."""
     inputs, held, names = {}, {}, []
     for at, value in enumerate(values):
@@ -158,10 +158,50 @@ def single(kind, values, attributes, opset=22):
         name = f"v{at}"
         (held if at and isinstance(values[at - 1], str) else inputs)[name] = value
         names.append(name)
-    return model([helper.make_node(kind, names, ["y"], name="node", **attributes)], inputs, held, opset=opset), list(inputs.values())
+    node = helper.make_node(kind, names, list(outputs), name="node", **attributes)
+    return model([node], inputs, held, outputs, opset), list(inputs.values())
 
 
 Q, K = w(2, 4, 3, 6), w(2, 2, 5, 6)
+
+
+F32, I64, TRUTH = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+
+def graph(nodes, inputs, outputs, held=()):
+    """What If, Loop and Scan run; inputs are names and types, floats in a rank that is not said."""
+    takes = [helper.make_tensor_value_info(name, kind, None if kind == F32 else ()) for name, kind in inputs]
+    gives = [onnx.ValueInfoProto(name=name) for name in outputs]
+    nodes = [helper.make_node(kind, names, made, **more) for kind, names, made, more in nodes]
+    return helper.make_graph(nodes, "inner", takes, gives, [numpy_helper.from_array(value, name) for name, value in dict(held).items()])
+
+
+DENSE = {"k": w(6, 6)}
+STEP = graph(
+    [("MatMul", ["s", "k"], ["m"], {}), ("Add", ["m", "p"], ["a"], {}), ("Tanh", ["a"], ["t"], {}), ("Neg", ["t"], ["z"], {})],
+    [("s", F32), ("p", F32)],
+    ["t", "z"],
+    DENSE,
+)
+"""A recurrence: its state, and what it gives in each round."""
+ROUND = graph(
+    [
+        ("MatMul", ["s", "k"], ["m"], {}),
+        ("Tanh", ["m"], ["t"], {}),
+        ("Less", ["n", "end"], ["more"], {}),
+        ("Identity", ["t"], ["z"], {}),
+    ],
+    [("n", I64), ("going", TRUTH), ("s", F32)],
+    ["more", "t", "z"],
+    DENSE | {"end": np.array(2)},
+)
+"""Ends after its fourth round, whatever it is told."""
+BRANCHES = {
+    "then_branch": graph([("MatMul", ["v1", "k"], ["m"], {}), ("Relu", ["m"], ["o"], {})], [], ["o"], DENSE),
+    "else_branch": graph([("Neg", ["v1"], ["o"], {})], [], ["o"]),
+}
+"""Both take v1 from outside."""
+U8 = (RNG.random((4, 6)) * 256).astype(np.uint8)
 LATER = [
     (17, "DFT", [X[..., :2]], {"axis": 2}),
     (24, "Swish", [V], {"alpha": 0.7}),
@@ -210,5 +250,61 @@ LATER = [
     (22, "InstanceNormalization", [X, w(3), "s:", w(3)], {}),
     (21, "GroupNormalization", [w(2, 6, 4, 3), w(6), w(6)], {"num_groups": 2}),
     (18, "GroupNormalization", [w(2, 6, 4, 3), w(2), "s:", w(2)], {"num_groups": 2}),
+    *((18, f"Bitwise{kind}", [U8, "s:", U8[:1].copy()], {}) for kind in ("And", "Or", "Xor")),
+    (18, "BitwiseNot", [U8], {}),
+    (26, "BitCast", [V], {"to": TensorProto.INT32}),
+    *((28, "BitShift", [U8.view(np.int8), "s:", np.arange(6, dtype=np.int8) * 2], {"direction": way}) for way in ("LEFT", "RIGHT")),
+    (27, "Range", [np.float32(0.5), np.float32(9), np.float32(0.3)], {}),
+    (22, "ConstantOfShape", [np.array([2, 3])], {"value": numpy_helper.from_array(np.array([2.5], np.float32))}),
+    (22, "EyeLike", [V], {"k": 1}),
+    *((17, f"{kind}Window", [np.array(9)], {"periodic": at}) for kind in ("Hann", "Hamming", "Blackman") for at in (0, 1)),
+    *(
+        (22, "AveragePool", [X], {"kernel_shape": [2, 3], "dilations": [2, 1], **more})
+        for more in ({}, {"ceil_mode": 1, "strides": [2, 2]})
+    ),
+    *(
+        (22, "AveragePool", [X], {"kernel_shape": [2, 2], "dilations": [2, 2], "pads": [1, 1, 0, 1], "count_include_pad": at})
+        for at in (0, 1)
+    ),
+    *((22, "LpPool", [X], {"kernel_shape": [2, 3], "p": p, **more}) for p in (1, 2) for more in ({"dilations": [2, 1]}, {"ceil_mode": 1})),
+    *((18, "ScatterElements", [V, "s:", np.array([[0, 3, 0]]), w(1, 3)], {"axis": 1, "reduction": how}) for how in ("mul", "max", "min")),
+    *((18, "ScatterND", [V, "s:", np.array([[3], [1], [3]]), w(3, 6)], {"reduction": how}) for how in ("add", "mul", "max", "min")),
+    (13, "GatherND", [w(2, 3, 4), "s:", np.array([[[0, 1]], [[2, 3]]])], {"batch_dims": 1}),
+    (11, "OneHot", [np.array([0.0, 2.0, -1.0], np.float32), "s:", np.array(4.0, np.float32), "s:", np.array([0.0, 1.0], np.float32)], {}),
+    (22, "Dropout", [V, "s:", np.float32(0.3), "s:", np.array(False)], {}),
     (9, "Scatter", [V, "s:", np.array([[0, 3]]), "s:", w(1, 2)], {"axis": 1}),
 ]
+HEADS = {"q_num_heads": 4, "kv_num_heads": 2}
+SEVERAL = [
+    (22, ["y", "z"], "Split", [V], {"axis": 1, "num_outputs": 2}),
+    (22, ["y", "z"], "TopK", [V, "s:", np.array([2])], {"axis": 0}),
+    (22, ["y", "z"], "TopK", [np.round(V), "s:", np.array([3])], {"largest": 0}),
+    (22, ["y", "mean", "z"], "LayerNormalization", [X, "s:", w(8)], {}),
+    (22, ["y", "m", "z"], "BatchNormalization", [X, *("s:", w(3)) * 3, "s:", np.abs(w(3)) + 1], {"training_mode": 1, "momentum": 0.7}),
+    (22, ["y", "z"], "SoftmaxCrossEntropyLoss", [V, np.array([0, 5, 2, 2])], {}),
+    (22, ["y", "z"], "Dropout", [V, "s:", np.float32(0.3), "s:", np.array(True)], {}),
+    (22, ["y", "z"], "Dropout", [V], {}),
+    (22, ["y", "z"], "MaxPool", [X], {"kernel_shape": [3, 2], "strides": [2, 1], "storage_order": 1}),
+    (22, ["y", "z"], "Scan", [w(2, 6), w(5, 2, 6)], {"body": STEP, "num_scan_inputs": 1, "scan_output_directions": [1]}),
+    (
+        22,
+        ["y", "z"],
+        "Scan",
+        [w(2, 6), w(2, 5, 6)],
+        {"body": STEP, "num_scan_inputs": 1, "scan_input_axes": [1], "scan_input_directions": [1], "scan_output_axes": [-1]},
+    ),
+    *((22, ["y", "z"], "Loop", [np.array(most), "s:", np.array(True), V], {"body": ROUND}) for most in (2, 9)),
+    (27, ["y", "z"], "CausalConvWithState", [w(2, 3, 5), "s:", w(3, 1, 4), "s:", w(3)], {"activation": "silu"}),
+    *(
+        (27, ["y", "z"], "LinearAttention", [w(2, 3, 20), w(2, 3, 10), w(2, 3, 8), w(2, 2, 5, 4), *rest], HEADS | {"update_rule": rule})
+        for rule, rest in {
+            "linear": [],
+            "gated": [-np.abs(w(2, 3, 10))],
+            "delta": ["", np.abs(w(2, 3, 1))],
+            "gated_delta": [-np.abs(w(2, 3, 2)), np.abs(w(2, 3, 2))],
+        }.items()
+    ),
+]
+"""Operators of several outputs, which are named."""
+NO_GRAPH = {"BitCast"}
+"""What only newer opsets have than that of the graphs that are emitted."""

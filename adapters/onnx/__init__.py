@@ -9,13 +9,45 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from probe.errors import CannotOpen
 
-from . import attention, elementwise, fourier, losses, norms, quantized, recurrent, resize, sampling, shape, windows
+from . import (
+    attention,
+    bits,
+    elementwise,
+    fourier,
+    graphs,
+    losses,
+    makers,
+    norms,
+    quantized,
+    recurrences,
+    recurrent,
+    resize,
+    sampling,
+    shape,
+    windows,
+)
 from .model import OnnxModel
 from .table import described
 
 __all__ = ["FAMILIES", "described", "open_model"]
 
-FAMILIES = (attention, elementwise, fourier, losses, norms, quantized, recurrent, resize, sampling, shape, windows)
+FAMILIES = (
+    attention,
+    bits,
+    elementwise,
+    fourier,
+    graphs,
+    losses,
+    makers,
+    norms,
+    quantized,
+    recurrences,
+    recurrent,
+    resize,
+    sampling,
+    shape,
+    windows,
+)
 """The modules whose import fills the table of descriptions."""
 
 

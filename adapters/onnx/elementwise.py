@@ -12,7 +12,7 @@ from probe.layer import Ref, Weight
 
 from .table import Node, Value, node
 
-__all__ = ["cast", "clip"]
+__all__ = ["TYPES", "cast", "clip"]
 
 _PLAIN = (
     *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "HardSwish", "Identity"),
@@ -95,11 +95,18 @@ def prelu(recipe: Node, x: Value, slope: Value) -> Ref:
     return recipe.put(ops.Where(), below, recipe.put(ops.Mul(), x, slope), x)
 
 
-@node("Dropout", implied=("is_test", "ratio", "seed"))
-def dropout(recipe: Node, x: Value, ratio: Value | None = None, training: Value | None = None) -> Ref:
-    if training is not None and recipe.array(training).any():
+@node("Dropout", implied=("is_test", "seed"))
+def dropout(recipe: Node, x: Value, ratio: Value | None = None, training: Value | None = None) -> tuple[Ref, Ref]:
+    """What is dropped is drawn, and is what the run's own mask says; without a mask nothing can be said."""
+    share = recipe.get("ratio", 0.5) if ratio is None else float(recipe.array(ratio).reshape(()))
+    if training is None or not recipe.array(training).any() or share == 0:
+        return recipe.put(ops.Identity(), x), recipe.ref(np.ones(recipe.shape(x), bool))
+    if 1 not in recipe.present:
         raise Undescribed("in training mode it drops elements at random")
-    return recipe.put(ops.Identity(), x)
+    recipe.notes.append("which elements it drops is drawn at random: its own mask was taken as it came")
+    kept = recipe.outputs[recipe.present.index(1)]
+    larger = recipe.put(ops.Affine(gain=1 / (1 - share), offset=0.0), x)
+    return recipe.put(ops.Where(fixed=True), kept, larger, np.asarray(0.0)), recipe.ref(kept)
 
 
 @node("Clip")
@@ -126,12 +133,16 @@ def where(recipe: Node, condition: Value, x: Value, y: Value) -> Ref:
     return recipe.put(ops.Where(fixed=isinstance(condition, Weight)), condition, x, y)
 
 
-_TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
+TYPES = {
+    **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"},
+    **{12: "uint32", 13: "uint64"},
+}
+"""The names of ONNX' types."""
 
 
 @node("Cast", implied=("round_mode", "saturate"))
 def cast(recipe: Node, x: Value) -> Ref:
-    kind = _TYPES.get(recipe.get("to"))
+    kind = TYPES.get(recipe.get("to"))
     if kind is None:
         raise Undescribed(f"a cast to type {recipe.get('to')} has no description")
     return recipe.put(ops.Cast(to=kind), x)
@@ -173,6 +184,6 @@ def cumprod(recipe: Node, x: Value, axis: Value) -> Ref:
 @node("CastLike", implied=("round_mode", "saturate", "target_type"))
 def cast_like(recipe: Node, x: Value, other: Value) -> Ref:
     kind = recipe.outputs[0].dtype.name
-    if kind not in _TYPES.values():
+    if kind not in TYPES.values():
         raise Undescribed(f"a cast to {kind} has no description")
     return recipe.put(ops.Cast(to=kind), x)

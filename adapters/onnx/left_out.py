@@ -3,9 +3,9 @@
 __all__ = ["LEFT_OUT"]
 
 LEFT_OUT: dict[str, str] = {
-    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap"), "it runs graphs of its own, whose nodes are not layers"),
     **dict.fromkeys(
         (
+            "SequenceMap",
             *("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"),
             *("SequenceLength", "SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
         ),
@@ -18,18 +18,12 @@ LEFT_OUT: dict[str, str] = {
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), "it draws at random"
     ),
     **dict.fromkeys(
-        (
-            *("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix", "Constant", "ConstantOfShape", "EyeLike"),
-            *("Range", "Shape", "Size"),
-        ),
+        (*("Constant", "MelWeightMatrix", "Shape", "Size"),),
         "it makes numbers of a shape, a size or nothing: they do not follow from those of the input",
-    ),
-    **dict.fromkeys(
-        ("BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"), "it handles the bits of numbers, which have no op"
     ),
     **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), "how much it gives depends on the values, which no op has"),
     **dict.fromkeys(("DeformConv", "Det", "MaxRoiPool", "RoiAlign"), "samples of regions and determinants have no op"),
-    **dict.fromkeys(("CausalConvWithState", "LinearAttention", "SwiGLU"), "ONNX Runtime 1.32, which runs the model, has no kernel for it"),
+    "SwiGLU": "ONNX Runtime 1.32, which runs the model, has no kernel for it",
     "ImageDecoder": "it reads the bytes of image files",
 }
 """Operator -> the reason."""

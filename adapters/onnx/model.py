@@ -17,6 +17,7 @@ from probe.layer import Description, Layer, Ref, Weight
 from probe.model import Capture, InputSpec, OnCall
 from probe.sessions import ran
 
+from .graphs import free_names
 from .quantized import dequantized
 from .schema import plain
 from .table import Node, Value, describe_node, refusal
@@ -58,8 +59,7 @@ class OnnxModel:
         """The tensors that follow from the model's inputs, shapes of them left out."""
         found = {one.name for one in self.proto.graph.input} - self.initializers.keys()
         for node in self.proto.graph.node:
-            inner = [name for one in node.attribute for graph in (one.g, *one.graphs) for inside in graph.node for name in inside.input]
-            if node.op_type not in _SHAPES and found.intersection([*node.input, *inner]):
+            if node.op_type not in _SHAPES and found.intersection(_takes(node)):
                 found.update(node.output)
         return frozenset(found - {""})
 
@@ -109,7 +109,7 @@ class OnnxModel:
                 raise UnknownLayer(name, self.nodes)
         chosen = {name: self.nodes[name] for name in self.nodes if name in set(names)}
         results = [one.name for one in self.proto.graph.output]
-        tensors = {one for node in chosen.values() for one in (*node.input, *node.output) if one and one not in self.initializers}
+        tensors = {one for node in chosen.values() for one in (*_takes(node), *node.output) if one and one not in self.initializers}
         feeds = self._feeds(inputs)
         every = tuple(dict.fromkeys([*results, *sorted(tensors - feeds.keys())]))
         values = {**feeds, **dict(zip(every, self._run(every, feeds), strict=True))}
@@ -128,8 +128,8 @@ class OnnxModel:
         if name not in self.nodes:
             raise UnknownLayer(name, self.nodes)
         node = self.nodes[name]
-        wanted = [one for one in dict.fromkeys(node.input) if one in self.following]
-        if any(one and one not in self.following and one not in self.initializers for one in node.input):
+        wanted = [one for one in _takes(node) if one in self.following]
+        if any(one not in self.following and one not in self.initializers for one in _takes(node)):
             raise BadInput(f"{name!r} takes what the model computes from what it holds, so it does not run alone: give the model's input")
         if len(wanted) != len(inputs):
             raise BadInput(f"{name!r} takes {len(wanted)} inputs ({', '.join(wanted)}); you gave {len(inputs)}")
@@ -151,34 +151,46 @@ class OnnxModel:
 
     def _run_node(self, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         key = ("", *node.output)
-        given = {one: values[one] for one in node.input if one in values}
+        given = {one: values[one] for one in _takes(node) if one in values}
         if key not in self._sessions:
             declared = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None) for k, v in given.items()]
             outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-            held = [numpy_helper.from_array(self.initializers[one], one) for one in dict.fromkeys(node.input) if one in self.initializers]
+            held = [numpy_helper.from_array(self.initializers[one], one) for one in _takes(node) if one in self.initializers]
             graph = helper.make_graph([node], "node", declared, outputs, held)
             model = helper.make_model(graph, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version)
             self._sessions[key] = _session(model, self.source)
         return _answer(self._sessions[key], [name for name in node.output if name], given, f"the node {node.name or node.op_type} failed")
 
+    def _run_graph(self, graph: onnx.GraphProto, given: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Every tensor of a graph that a node runs."""
+        names = [name for node in graph.node for name in node.output if name]
+        key = (str(graph.SerializeToString(deterministic=True)), *(f"{name} {array.dtype}" for name, array in given.items()))
+        if key not in self._sessions:
+            declared = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None) for k, v in given.items()]
+            outputs = [onnx.ValueInfoProto(name=name) for name in names]
+            alone = helper.make_graph(graph.node, "body", declared, outputs, graph.initializer)
+            model = helper.make_model(alone, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version)
+            self._sessions[key] = _session(model, self.source)
+        return dict(zip(names, _answer(self._sessions[key], names, given, "a graph that a node runs failed"), strict=True))
+
     def _capture(self, name: str, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> Capture:
-        sequences = [one for one in (*node.input, *node.output) if isinstance(values.get(one), list)]
+        sequences = [one for one in (*_takes(node), *node.output) if isinstance(values.get(one), list)]
         if sequences:
             given, made = ([values[one] for one in names if one in values and one not in sequences] for names in (node.input, node.output))
             return Capture(name, _kind(node), 0, tuple(given), tuple(made), "float32", None, f"{sequences[0]} is a sequence, and no tensor")
         inputs: list[np.ndarray] = []
         refs: dict[str, Value] = {}
-        for one in node.input:
+        for one in _takes(node):
             if one in self.initializers:
                 array = self.initializers[one]
                 refs[one] = Weight(one, array, array)
-            elif one and one not in self.following:
+            elif one not in self.following:
                 refs[one] = self._computed(one, values)
-            elif one and one not in refs:
+            else:
                 refs[one] = Ref(-1, len(inputs))
                 inputs.append(values[one])
         outputs = tuple(values[one] for one in node.output if one in values)
-        description, why, notes = self._described(node, inputs, outputs, [refs.get(one) for one in node.input])
+        description, why, notes = self._described(node, inputs, outputs, refs, values)
         floating = [array for array in (*outputs, *inputs) if array.dtype.kind == "f"]
         floating += [value.effective for value in refs.values() if isinstance(value, Weight) and value.effective.dtype.kind == "f"]
         dtype = (floating or [*outputs])[0].dtype.name  # of integers with float scales that of the scales
@@ -195,18 +207,32 @@ class OnnxModel:
         return Weight(name, None, values[name], ("computed by the model from what it holds",))
 
     def _described(
-        self, node: onnx.NodeProto, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[Value | None]
+        self,
+        node: onnx.NodeProto,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        refs: Mapping[str, Value],
+        values: Mapping[str, np.ndarray],
     ) -> tuple[Description | None, str, tuple[str, ...]]:
         if any((one.domain, one.name) == (node.domain, node.op_type) for one in self.proto.functions):
             return None, f"the model defines {_kind(node)} itself, as a function", ()
         opset = next((one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1)
         attributes: dict[str, Any] = {one.name: plain(helper.get_attribute_value(one)) for one in node.attribute}
         recipe = Node(inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one])
+        recipe.outer, recipe.outside, recipe.run_graph = refs, {**self.initializers, **values}, self._run_graph
         try:
             with describing():
-                return describe_node(_kind(node), recipe, values), "", tuple(recipe.notes)
+                return describe_node(_kind(node), recipe, [refs.get(one) for one in node.input]), "", tuple(recipe.notes)
         except Undescribed as error:
             return None, str(error), ()
+        except Exception as error:  # a fault inside one call never ends a sweep
+            return None, f"describing it failed ({type(error).__name__}: {error}): our own fault, please report it", ()
+
+
+def _takes(node: onnx.NodeProto) -> tuple[str, ...]:
+    """The tensors that a node takes, those that the graphs it runs take from outside among them."""
+    inner = [name for one in node.attribute for graph in (one.g, *one.graphs) for name in free_names(graph)]
+    return tuple(dict.fromkeys(name for name in (*node.input, *inner) if name))
 
 
 def _kind(node: onnx.NodeProto) -> str:

@@ -11,7 +11,7 @@ from probe.errors import Undescribed
 from probe.layer import Ref, Weight
 
 from .table import Node, Value, node
-from .windows import pads
+from .windows import pads, windows
 
 __all__: list[str] = []
 
@@ -171,19 +171,24 @@ def hardmax(recipe: Node, x: Value) -> Ref:
 def lp_pool(recipe: Node, x: Value) -> Ref:
     kernel = tuple(recipe.get("kernel_shape"))
     strides, ones = tuple(recipe.get("strides", (1,) * len(kernel))), (1,) * len(kernel)
-    if recipe.get("ceil_mode", 0) or tuple(recipe.get("dilations", ones)) != ones:
-        raise Undescribed("ceil_mode and dilations have no description")
-    around = pads(recipe, recipe.shape(x)[2:], kernel, strides, ones)
+    dilations, p = tuple(recipe.get("dilations", ones)), recipe.get("p", 2)
+    around = pads(recipe, recipe.shape(x)[2:], kernel, strides, dilations)
     size = recipe.put(ops.Abs(), x)
+    if recipe.get("ceil_mode", 0) or dilations != ones:
+        apart, _, _ = windows(recipe, x, kernel, strides, around, dilations)
+        return recipe.reshaped(_norm(recipe, apart, (2,), p, False))
     if any(map(any, around)):
         size = recipe.put(ops.Pad(pads=((0, 0), (0, 0), *around), mode="constant", value=0.0), size)
-    return recipe.put(ops.LpPool(kernel=kernel, strides=strides, pads=((0, 0),) * len(kernel), p=float(recipe.get("p", 2))), size)
+    return recipe.put(ops.LpPool(kernel=kernel, strides=strides, pads=((0, 0),) * len(kernel), p=float(p)), size)
 
 
 @node("GlobalLpPool")
 def global_lp_pool(recipe: Node, x: Value) -> Ref:
-    axes, p = tuple(range(2, recipe.rank(x))), recipe.get("p", 2)
+    return _norm(recipe, x, tuple(range(2, recipe.rank(x))), recipe.get("p", 2), True)
+
+
+def _norm(recipe: Node, x: Value, axes: tuple[int, ...], p: float, keepdims: bool) -> Ref:
     if p in (1, 2):
-        return recipe.put((ops.ReduceL1 if p == 1 else ops.ReduceL2)(axes=axes, keepdims=True), x)
+        return recipe.put((ops.ReduceL1 if p == 1 else ops.ReduceL2)(axes=axes, keepdims=keepdims), x)
     powers = recipe.put(ops.Pow(), recipe.put(ops.Abs(), x), float(p))
-    return recipe.put(ops.Pow(), recipe.put(ops.ReduceSum(axes=axes, keepdims=True), powers), 1 / p)
+    return recipe.put(ops.Pow(), recipe.put(ops.ReduceSum(axes=axes, keepdims=keepdims), powers), 1 / p)

@@ -3,15 +3,21 @@
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
-__all__ = ["defaults", "input_name", "plain"]
+__all__ = ["defaults", "input_name", "numbers", "plain"]
 
 
 def plain(value: Any) -> Any:
     """An attribute's value with text for bytes."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def numbers(value: onnx.TensorProto) -> np.ndarray:
+    """Of an attribute that is a tensor."""
+    return numpy_helper.to_array(value)
 
 
 @cache

@@ -103,9 +103,13 @@ def gather_elements(recipe: Node, x: Value, indices: Value) -> Ref:
 
 @node("GatherND")
 def gather_nd(recipe: Node, x: Value, indices: Value) -> Ref:
-    if recipe.get("batch_dims", 0):
-        raise Undescribed("batch_dims has no description")
-    return recipe.put(ops.GatherND(), x, indices)
+    """With ``batch_dims`` the first indices are those of the place itself."""
+    batch, shape = recipe.get("batch_dims", 0), recipe.shape(indices)
+    if not batch:
+        return recipe.put(ops.GatherND(), x, indices)
+    own = [np.broadcast_to(one[..., None], (*shape[:-1], 1)).copy() for one in np.indices(shape[:-1])[:batch]]
+    whole = recipe.put(ops.Concat(axis=len(shape) - 1), *own, indices)
+    return recipe.put(ops.GatherND(), x, whole)
 
 
 @node("ScatterND")
@@ -120,7 +124,7 @@ def scatter_elements(recipe: Node, x: Value, indices: Value, updates: Value) -> 
 
 def _reduction(recipe: Node) -> str:
     how = recipe.get("reduction", "none")
-    if how not in ("none", "add"):
+    if how not in ("none", "add", "mul", "max", "min"):
         raise Undescribed(f"reduction {how!r} has no description")
     return how
 
@@ -156,7 +160,7 @@ def one_hot(recipe: Node, indices: Value, depth: Value, values: Value) -> Ref:
     off, on = (float(one) for one in recipe.array(values))
     given = recipe.array(indices)
     if given.dtype.kind == "f":
-        raise Undescribed("indices that are floats have no description")
+        given, indices = given.astype(np.int64), recipe.put(ops.Cast(to="int64"), indices)
     if (given < 0).any():
         whole = recipe.put(ops.Cast(to="int64"), indices)
         later = recipe.put(ops.Add(), whole, np.asarray(size))

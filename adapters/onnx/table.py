@@ -16,11 +16,15 @@ from probe.errors import Undescribed
 from probe.layer import Description, Recipe, Ref, Weight, weights_of
 
 from .left_out import LEFT_OUT
-from .schema import defaults, input_name
+from .schema import defaults, input_name, numbers
 
 __all__ = ["Node", "Value", "describe_node", "described", "implied", "node", "refusal"]
 
 Value = Ref | Weight | np.ndarray | float
+
+
+def _nothing(graph: Any, given: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+    raise Undescribed("nothing here runs the graphs that it holds")
 
 
 class Node(Recipe):
@@ -44,6 +48,11 @@ class Node(Recipe):
         """The attributes that the description has asked for."""
         self.taken: list[Value] = []
         """The inputs that it has used."""
+        self.outer: Mapping[str, Value] = {}
+        """For a node that runs graphs of its own: what these may take from outside, by name; and in numbers."""
+        self.outside: Mapping[str, np.ndarray] = {}
+        self.run_graph: Callable[[Any, Mapping[str, np.ndarray]], Mapping[str, Any]] = _nothing
+        """Runs such a graph on what it takes; gives every tensor in it."""
 
     def put(self, op: Any, *inputs: Value) -> Ref:
         return super().put(op, *(self.ref(value) for value in inputs))
@@ -92,6 +101,10 @@ class Node(Recipe):
                 return f"its input {name} is not read by the description"
         return ""
 
+    def tensor(self, value: Any) -> np.ndarray:
+        """The numbers of an attribute that is a tensor."""
+        return numbers(value)
+
     def ints(self, value: Value | None, name: str = "") -> tuple[int, ...] | None:
         """Numbers that an input holds, or in older versions of the operator an attribute; None where neither does."""
         if value is not None:
@@ -100,11 +113,11 @@ class Node(Recipe):
         return None if given is None else tuple(given)
 
     def weight(self, name: str, value: Value | None) -> Weight | None:
-        """An input that must be an initializer."""
+        """An input as a parameter of an op: where it follows from the model's input, as that made it."""
         self.taken += [] if value is None else [value]
-        if value is not None and not isinstance(value, Weight):
-            raise Undescribed(f"its {name} is computed, and not an initializer")
-        return value
+        if value is None or isinstance(value, Weight):
+            return value
+        return Weight(name, None, self.array(value), ("computed by the model from its input",))
 
     def in_floats(self, op: Any, x: Value) -> Ref:
         """An op that ONNX Runtime has for floats, on whatever x is; integers of up to 16 bits are exact there."""

@@ -122,12 +122,15 @@ def max_pool(recipe: Node, x: Value) -> tuple[Ref, ...]:
     given = _pooled(recipe, x)
     if len(recipe.outputs) < 2:
         return (recipe.in_floats(ops.MaxPool(**given), x),)
-    if recipe.get("storage_order", 0):
-        raise Undescribed("places counted column by column have no description")
     found = recipe.put(ops.MaxPoolIndices(**given), x)
     batch, channels, *sizes = recipe.shape(x)
     before = np.arange(batch * channels).reshape(batch, channels, *(1,) * len(sizes)) * math.prod(sizes)
-    return found, recipe.put(ops.Add(), Ref(found.step, 1), before)
+    places = Ref(found.step, 1)
+    if recipe.get("storage_order", 0):  # the last two axes are counted column by column
+        order = np.arange(math.prod(sizes)).reshape(*sizes[:-2], *sizes[:-3:-1])
+        turned = order.swapaxes(-1, -2) if len(sizes) > 1 else order
+        places = recipe.put(ops.Gather(axis=0), turned.reshape(-1), places)
+    return found, recipe.put(ops.Add(), places, before)
 
 
 @node("MaxUnpool", implied=("kernel_shape", "output_shape", "pads", "strides"))
@@ -141,9 +144,40 @@ def max_unpool(recipe: Node, x: Value, places: Value, shape: Value | None = None
 @node("AveragePool")
 def average_pool(recipe: Node, x: Value) -> Ref:
     given = _pooled(recipe, x)
-    if {*given.pop("dilations")} != {1}:
-        raise Undescribed("a dilated average has no description")
-    return recipe.put(ops.AveragePool(**given, count_include_pad=bool(recipe.get("count_include_pad", 0))), x)
+    dilations, padded = given.pop("dilations"), bool(recipe.get("count_include_pad", 0))
+    if {*dilations} != {1}:
+        return _dilated_average(recipe, x, given["kernel"], given["strides"], given["pads"], dilations, padded)
+    return recipe.put(ops.AveragePool(**given, count_include_pad=padded), x)
+
+
+def windows(
+    recipe: Node, x: Value, kernel: tuple[int, ...], strides: tuple[int, ...], around: Pads, dilations: tuple[int, ...]
+) -> tuple[Ref, np.ndarray, np.ndarray]:
+    """(batch, channel, tap, window), zeros beyond the input; and which taps are of the input, and which of it and its padding."""
+    batch, channels, *sizes = recipe.shape(x)
+    counts = recipe.outputs[0].shape[2:]
+    ends = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(counts, strides, kernel, dilations, strict=True)]
+    wide = tuple((before, max(0, end - before - size)) for (before, _), end, size in zip(around, ends, sizes, strict=True))
+    columns = recipe.put(ops.Im2Col(kernel=kernel, strides=strides, pads=wide, dilations=dilations), x)
+    apart = recipe.put(ops.Reshape(shape=(batch, channels, math.prod(kernel), -1)), columns)
+    taps = np.meshgrid(*(np.arange(k) * d for k, d in zip(kernel, dilations, strict=True)), indexing="ij")
+    starts = np.meshgrid(*(np.arange(n) * s for n, s in zip(counts, strides, strict=True)), indexing="ij")
+    inside, known = np.ones((2, math.prod(kernel), math.prod(counts)), bool)
+    for tap, start, (before, after), size in zip(taps, starts, around, sizes, strict=True):
+        at = tap.reshape(-1, 1) + start.reshape(1, -1)
+        inside &= (at >= before) & (at < before + size)
+        known &= at < before + size + after
+    return apart, inside, known
+
+
+def _dilated_average(
+    recipe: Node, x: Value, kernel: tuple[int, ...], strides: tuple[int, ...], around: Pads, dilations: tuple[int, ...], padded: bool
+) -> Ref:
+    """Over columns; padding counts where it is asked for, what lies beyond it (``ceil_mode``) never."""
+    apart, inside, known = windows(recipe, x, kernel, strides, around, dilations)
+    total = recipe.put(ops.ReduceSum(axes=(2,)), apart)
+    count = np.maximum((known if padded else inside).sum(axis=0), 1)
+    return recipe.reshaped(recipe.put(ops.Div(), total, count.astype(np.float64)))
 
 
 @node("GlobalAveragePool")

@@ -10,6 +10,7 @@ from probe.ops.auto_quantize import *
 from probe.ops.averaging import *
 from probe.ops.base import *
 from probe.ops.binary import *
+from probe.ops.bits import *
 from probe.ops.by_parts import *
 from probe.ops.chain import *
 from probe.ops.conv import *

@@ -129,8 +129,14 @@ class Trilu(_Moved):
         return (graph.op("Trilu", inputs[0], graph.const(self.k), upper=int(self.upper)),)
 
 
+_INTO = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
 class _Scatter(Op):
-    """x with the elements of the third input put, or added, where the second says; of several put at one place the last stays."""
+    """x with the elements of the third input put, or added, multiplied or compared, where the second says.
+
+    Of several put at one place the last stays.
+    """
 
     reduction: str
 
@@ -141,8 +147,8 @@ class _Scatter(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x, _, updates = inputs
         flat = np.array(x, np.result_type(x, updates)).reshape(-1)
-        if self.reduction == "add":
-            np.add.at(flat, self.targets(inputs).reshape(-1), updates.reshape(-1))
+        if self.reduction in _INTO:
+            _INTO[self.reduction].at(flat, self.targets(inputs).reshape(-1), updates.reshape(-1))
         else:
             flat[self.targets(inputs).reshape(-1)] = updates.reshape(-1)
         return (flat.reshape(x.shape),)
@@ -156,7 +162,7 @@ class _Scatter(Op):
     def reach(self, mask, inputs):
         _, indices, updates = inputs
         wanted = mask.reshape(-1)[self.targets(inputs)]
-        if self.reduction == "add":
+        if self.reduction != "none":
             return mask, np.zeros(indices.shape, bool), wanted
         source = self._sources(inputs)
         stays = np.isin(np.arange(updates.size), source).reshape(updates.shape)
@@ -167,12 +173,20 @@ class _Scatter(Op):
         if update < 0:
             return Account((Terms(np.array([at], int).reshape(1, len(at))),))
         where = np.array(places(np.array([update]), inputs[2].shape)).T.reshape(1, inputs[2].ndim)
-        words = "put here" if self.reduction == "none" else "the last of what is added here"
+        words = "put here" if self.reduction == "none" else f"the last of what is joined here by {self.reduction}"
         return Account((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         x, indices, updates = inputs
         own, theirs = (np.zeros(one.shape) if slack is None else slack for one, slack in zip((x, updates), slacks[::2], strict=True))
+        if self.reduction in ("max", "min"):
+            return type(self)(**{**vars(self), "reduction": "max"}).run(own, indices, theirs)
+        sum_of = type(self)(**{**vars(self), "reduction": "add"})
+        if self.reduction == "mul":
+            (reached,) = self.run(np.abs(x) + own, indices, np.abs(updates) + theirs)
+            (counts,) = sum_of.run(np.zeros(x.shape), indices, np.ones(updates.shape))
+            unit = precision.unit if outputs[0].dtype.kind == "f" else 0.0
+            return (reached - np.abs(outputs[0]) + counts * (unit * reached + precision.tiny * (unit > 0)),)
         (moved,) = self.run(own, indices, theirs)
         if self.reduction == "none" or outputs[0].dtype.kind != "f":
             return (moved,)

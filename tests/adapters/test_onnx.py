@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from onnx_cases import CASES, LATER, RNG, V, X, model, single, w
+from onnx_cases import BRANCHES, CASES, LATER, NO_GRAPH, RNG, SEVERAL, STEP, V, X, model, single, w
 from probe.adapters.onnx import described
 from probe.adapters.onnx.left_out import LEFT_OUT
 
@@ -26,7 +26,7 @@ def test_operator(kind, values, attributes):
 def test_operator_of_another_version(opset, kind, values, attributes):
     proto, inputs = single(kind, values, attributes, opset)
     (report,) = probe.sweep(proto, inputs)
-    assert report.ok and not report.missing, str(report)
+    assert report.ok and set(report.missing) == ({"onnx"} if kind in NO_GRAPH else set()), str(report)
 
 
 @pytest.mark.parametrize("more", [{}, {"pads": [1, 0, 0, 1]}, {"ceil_mode": 1}])
@@ -58,20 +58,10 @@ def test_transposed_convolutions_crop_as_they_say(auto_pad):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "kind", "values", "attributes"),
-    [
-        (["y", "z"], "Split", [V], {"axis": 1, "num_outputs": 2}),
-        (["y", "z"], "TopK", [V, "s:", np.array([2])], {"axis": 0}),
-        (["y", "mean", "z"], "LayerNormalization", [X, "s:", w(8)], {}),
-        (["y", "mean", "z"], "BatchNormalization", [X, *("s:", w(3)) * 3, "s:", np.abs(w(3)) + 1], {"training_mode": 1, "momentum": 0.7}),
-        (["y", "z"], "SoftmaxCrossEntropyLoss", [V, np.array([0, 5, 2, 2])], {}),
-        (["y", "z"], "TopK", [np.round(V), "s:", np.array([3])], {"largest": 0}),
-    ],
+    ("opset", "outputs", "kind", "values", "attributes"), SEVERAL, ids=[f"{case[2]}-{at}" for at, case in enumerate(SEVERAL)]
 )
-def test_operators_of_several_outputs(outputs, kind, values, attributes):
-    proto, inputs = single(kind, values, attributes)
-    proto.graph.node[0].output.extend(outputs[1:])
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs[1:])
+def test_operators_of_several_outputs(opset, outputs, kind, values, attributes):
+    proto, inputs = single(kind, values, attributes, opset, outputs)
     (report,) = probe.sweep(proto, inputs)
     assert report.ok and not report.missing and len(report.outputs["numpy"]) == len(outputs), str(report)
 
@@ -84,8 +74,8 @@ ELSEWHERE = {
 
 
 def test_every_described_operator_has_a_case():
-    tried = {kind for kind, _, _ in CASES} | {kind for _, kind, *_ in LATER}
-    assert set(described()) - tried == {"Split", "TopK"} | ELSEWHERE
+    tried = {kind for kind, _, _ in CASES} | {kind for _, kind, *_ in LATER} | {kind for _, _, kind, *_ in SEVERAL}
+    assert set(described()) - tried == {"If"} | ELSEWHERE
 
 
 def test_every_operator_is_described_or_left_out_with_its_reason():
@@ -160,3 +150,45 @@ def test_what_is_wrong_is_one_sentence(net, tmp_path):
     (tmp_path / "cut.onnx").write_bytes(data[: len(data) // 2])
     with pytest.raises(CannotOpen, match=r"cut\.onnx"):
         list(probe.sweep(tmp_path / "cut.onnx", X))
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_the_branch_that_ran(holds):
+    """With what it takes from outside among the inputs of its node."""
+    nodes = [helper.make_node("Abs", ["v0"], ["v1"], name="first"), helper.make_node("If", ["c"], ["y"], name="node", **BRANCHES)]
+    inputs = {"v0": V, "c": np.array(holds)}
+    proto = model(nodes, inputs)
+    first, report = probe.sweep(proto, list(inputs.values()))
+    assert first.ok and report.ok and not report.missing, str(report)
+    assert "only the branch that ran is checked" in str(report)
+    assert [one.shape for one in report.inputs] == [(), (4, 6)]
+    other = np.abs(V) if holds else np.abs(V) @ w(6, 6)
+    assert probe.check(proto, "node", list(inputs.values()), expected=other.astype(np.float32)).verdict == "diverge"
+    assert probe.check(proto, "node", given=[np.array(holds), np.abs(V)]).ok
+
+
+def test_a_fault_in_a_body_is_a_divergence():
+    wrong = onnx.GraphProto()
+    wrong.CopyFrom(STEP)
+    wrong.initializer[0].CopyFrom(numpy_helper.from_array(w(6, 6), "k"))
+    values, more = [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1}
+    proto, inputs = single("Scan", values, more | {"body": STEP}, outputs=("y", "z"))
+    faulty = probe.check(single("Scan", values, more | {"body": wrong}, outputs=("y", "z"))[0], "node", inputs).outputs["framework"]
+    assert probe.check(proto, "node", inputs, expected=faulty).verdict == "diverge"
+
+
+def test_what_a_body_may_not_hold_is_named():
+    body = onnx.GraphProto()
+    body.CopyFrom(STEP)
+    body.node[3].op_type = "Abs"
+    body.node[2].op_type = "Softmax"
+    body.node[2].attribute.append(helper.make_attribute("axis", 0))
+    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, outputs=("y", "z"))
+    assert probe.check(proto, "node", inputs).ok
+    proto, inputs = single("Scan", [w(2, 6), w(200, 2, 6)], {"num_scan_inputs": 1, "body": STEP}, outputs=("y", "z"))
+    report = probe.check(proto, "node", inputs)
+    assert report.verdict == "unchecked" and "its body runs 200 times" in report.sentence
+    body.node[3].op_type = "RandomNormalLike"
+    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, 15, outputs=("y", "z"))
+    report = probe.check(proto, "node", inputs)
+    assert report.verdict == "unchecked" and "RandomNormalLike inside of it" in report.sentence
