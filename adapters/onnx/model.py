@@ -225,8 +225,6 @@ class OnnxModel:
                 return describe_node(_kind(node), recipe, [refs.get(one) for one in node.input]), "", tuple(recipe.notes)
         except Undescribed as error:
             return None, str(error), ()
-        except Exception as error:  # a fault inside one call never ends a sweep
-            return None, f"describing it failed ({type(error).__name__}: {error}): our own fault, please report it", ()
 
 
 def _takes(node: onnx.NodeProto) -> tuple[str, ...]:

@@ -158,4 +158,4 @@ def test_a_description_that_fails_does_not_end_the_sweep(monkeypatch):
     monkeypatch.setitem(table._TABLE, "Relu", lambda recipe, x: recipe.put(x + None))
     proto, inputs = single("Relu", [V], {})
     (report,) = probe.sweep(proto, inputs)
-    assert report.verdict == "unchecked" and "describing it failed (TypeError: " in report.sentence
+    assert report.verdict == "unchecked" and "it cannot be described (TypeError: " in report.sentence
