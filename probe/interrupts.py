@@ -145,9 +145,12 @@ class held_back(AbstractContextManager[None]):
             return
         with _LOCK:
             _Main.turn = object()
-        self._put_back()
-        noted, _Main.noted = _Main.noted, []
-        _Main.mode, _Main.passed = _FREE, -_AGAIN
+        try:
+            self._put_back()
+        finally:  # also where the user's handlers, which are in place again, have raised
+            _Main.mode = _Main.around = _FREE
+            _Main.passed = -_AGAIN
+            noted, _Main.noted = _Main.noted, []
         for number in dict.fromkeys(noted):
             if kind is None or not issubclass(kind, KeyboardInterrupt):
                 signal.raise_signal(number)
@@ -227,7 +230,11 @@ def await_end(threads: Sequence[threading.Thread]) -> None:
     """Waits until the threads have put back what they changed; for one that does not end, no longer than the user wants."""
     patient = time.monotonic() + _ENDING
     for thread in threads:
-        while thread.is_alive() and not (_Main.noted and _in_main() and time.monotonic() > patient):
+        while (
+            thread.is_alive()
+            and thread is not threading.current_thread()
+            and not (_Main.noted and _in_main() and time.monotonic() > patient)
+        ):
             thread.join(MOMENT)
 
 

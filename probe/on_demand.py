@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from probe.errors import BadInput
+from probe.interrupts import undisturbed
 from probe.model import Capture
 from probe.report import Outputs, Report
 
@@ -26,7 +27,7 @@ class OnDemand(Mapping[str, Outputs]):
             outputs = self._capture.outputs
             return outputs[0] if len(outputs) == 1 else outputs
         if not self._found:
-            again = self._judge(self._capture)
+            again = undisturbed(self._judge)(self._capture)
             if not again.ok:
                 raise BadInput(
                     f"the outputs of {self._capture.layer!r} are computed again where they are asked for, and the model has been "

@@ -215,7 +215,7 @@ _LOOKED_INTO = 5
 def _swept(
     model: Model, arrays: tuple[np.ndarray, ...], how: str, expected: Mapping[str, Any] | None, layers: Collection[str] | None, seed: int
 ) -> Iterator[Report]:
-    drift = {} if expected is None else drifts(model, arrays, None, names=set(expected), seed=seed)
+    drift = {} if expected is None else undisturbed(drifts)(model, arrays, None, names=set(expected), seed=seed)
     theirs = Theirs(arrays, expected or {})
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
         theirs.refused(name, "it is not among the layers that were asked for")

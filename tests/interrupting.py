@@ -142,17 +142,20 @@ class Subject:
     held: Callable[[Any], dict[str, Hashable]]
     seconds: dict[str, float] = field(default_factory=dict)
     verdicts: list[str] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
 
     def works(self, rng: random.Random) -> Mapping[str, Callable[[], Any]]:
         layer, at = rng.choice(list(self.layers.items()))
         return {
             "check": lambda: probe.check(self.model, layer, self.x),
             "sweep": lambda: [report.verdict for report in probe.sweep(self.model, self.x)],
+            "check of values": lambda: probe.check(self.model, layer, self.x, expected=self.outputs.get(layer)),
             "explain": lambda: probe.explain(self.model, layer, self.x, at=at),
         }
 
     def measure(self) -> None:
         """What it does when nobody interrupts."""
+        self.outputs = {report.layer: report.outputs["framework"] for report in probe.sweep(self.model, self.x)}
         for _ in range(2):
             for name, work in self.works(random.Random(0)).items():
                 start = time.perf_counter()

@@ -1,12 +1,15 @@
 """Ctrl-C leaves nothing behind; and many threads at once all get what is right."""
 
+import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from everywhere import places, pressed
 from interrupting import SUBJECTS, stress
 
 import probe
@@ -38,6 +41,44 @@ def _unharmed(name: str, count: int, every: int) -> None:
     found = stress([SUBJECTS[name]()], count, seed=count, every=every)
     assert sum(found.values()) == count, [key for key in found if key.startswith(("changed", "wrong"))]
     assert sum(times for key, times in found.items() if key.endswith("interrupted")) > count / 5
+
+
+def _held(said: list[str]) -> None:
+    with held_back():
+        said.append("made")
+        try:
+            with interruptible(), held_back():
+                said.append("made inside")
+                try:
+                    with interruptible(at_calls=True):
+                        stop_here()
+                finally:
+                    said.append("put back inside")
+        finally:
+            said.append("put back")
+
+
+@pytest.mark.parametrize("further", [(), (1,), (2,), (5,), (1, 2)])
+def test_wherever_it_comes_what_is_made_is_put_back(further):
+    before, folder, said = signal.getsignal(signal.SIGINT), Path(interrupts.__file__).parent, list[str]()
+    count = places(lambda: _held([]), folder)
+    assert count > 50
+    for at in range(1, count + 1):
+        said.clear()
+        assert pressed(lambda: _held(said), folder, at, *(at + one for one in further)), at
+        assert said.count("made") == said.count("put back") and said.count("made inside") == said.count("put back inside"), at
+        assert interrupts._Main.mode == interrupts._FREE and signal.getsignal(signal.SIGINT) is before, at
+
+
+@pytest.mark.parametrize("work", ["check", "sweep"])
+def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(work):
+    one, rng, ours = SUBJECTS["torch"](), random.Random(0), Path(probe.__file__).parents[1]
+    one.measure()
+    work, before = one.works(rng)[work], one.fingerprint()
+    count = places(work, ours)
+    for at in rng.sample(range(1, 9 * count // 10), 20):  # the threads of a sweep do not always leave as much to the reader
+        assert pressed(work, ours, at), at
+        assert {key for key, value in one.fingerprint().items() if before[key] != value} == set(), at
 
 
 def test_what_comes_while_held_back_comes_at_the_end():

@@ -6,7 +6,6 @@ and without ``trust`` only PyTorch's restricted unpickler ever sees it.
 
 import re
 import struct
-import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from probe import shown
 from probe.errors import BadInput, CannotOpen, NotTrusted
+from probe.interrupts import held_back, interruptible
+from probe.quiet import silenced
 
 from .factory import import_named
 from .program import load_program
@@ -49,8 +50,7 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
         return load_program(path, trust)
     if kind == "script":
         return _scripted(path, trust, built)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "TypedStorage is deprecated", UserWarning)  # what quantised tensors are pickled with
+    with held_back(), silenced(""), interruptible():  # of TypedStorage, which quantised tensors are pickled with
         return _trusted(path, imports) if trust else _restricted(path)
 
 
@@ -90,8 +90,7 @@ def _scripted(path: Path, trust: bool, built: bool) -> Any:
             "save the state_dict() of the module that it was made from and open that with --factory"
         )
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="`torch.jit.load`", category=DeprecationWarning)
+        with held_back(), silenced(""), interruptible():  # of torch.jit.load itself, which is deprecated
             loaded = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise CannotOpen(f"{path} cannot be loaded as TorchScript: {_first_line(error)}") from None
