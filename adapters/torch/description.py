@@ -18,6 +18,8 @@ from probe.layer import Description, Step, Weight
 from probe.ops import Reshape
 from probe.registered import describe_registered, registered
 
+from .options import unread, unread_argument
+
 __all__ = [
     "SPATIAL",
     "Call",
@@ -168,6 +170,9 @@ def describe(module: Any, call: Call) -> Description:
     entry = _TABLE[key_of(owner)]
     if len(call.inputs) != 1 and not entry.several:
         raise Undescribed(f"it was called with {len(call.inputs)} tensors where one was expected")
+    reason = unread_argument(module, owner, call.arguments) if "." not in key_of(owner) else ""
+    if reason:
+        raise Undescribed(reason)
     description = entry.describe(module, call)
     for complete in _COMPLETIONS:
         description = complete(module, call, description)
@@ -202,7 +207,7 @@ def refusal(module: Any) -> str:
         return f"{public_name(type(module))} has no description; one would go in adapters/torch"
     if owner is None:
         return f"{public_name(type(module))} has a forward of its own: the modules and functions that it calls are checked one by one"
-    return _overridden(module, owner) or _TABLE[key_of(owner)].refuses(module)
+    return _overridden(module, owner) or unread(module, owner) or _TABLE[key_of(owner)].refuses(module)
 
 
 def framework_class(module: Any) -> bool:

@@ -15,6 +15,7 @@ from probe.layer import Description, Recipe, Ref
 
 from .attention import Heads, Masks, attended, masked
 from .description import Call, describe, describes
+from .options import unread
 
 __all__ = ["decoder", "encoder"]
 
@@ -131,6 +132,9 @@ def _known(module: Any, name: str) -> None:
     if kind.__name__ != name or not kind.__module__.startswith("torch.nn.modules.") or "forward" in vars(module):
         raise Undescribed(f"{kind.__name__} stands where a {name} was expected")
     for child in module.modules():
+        told = unread(child, type(child))
+        if told:
+            raise Undescribed(told)
         rate = getattr(child, "p", getattr(child, "dropout", 0.0))
         if child.training and isinstance(rate, float) and rate > 0:
             raise Undescribed("in training mode it drops elements at random; call eval() on it first")

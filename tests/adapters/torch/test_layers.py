@@ -13,6 +13,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from probe.adapters.torch.description import described
+from probe.adapters.torch.options import IDLE, READ, _unknown, unread
 
 import probe
 
@@ -24,6 +25,8 @@ CASES = {}
 
 NOT_FOR_CONSTRUCTOR = {"sizes", "unbatched", "axes", "lead"}
 ELSEWHERE = {"device", "dtype", "args", "kwargs", "min_value", "max_value", "process_group", "_random_samples"}
+KEPT_OTHERWISE = {"p", "init", "num_channels", "padding_mode"}
+"""What a module holds under another name, or in its parameters' values, or has one value alone."""
 
 
 def case(name, shape, **options):
@@ -234,6 +237,24 @@ def test_every_option_is_tried_at_two_values(name):
     tried = {key: values for key, values in CASES[name][1].items() if len(values) > 1 or key == "num_channels"}
     tried |= {"padding_mode": None} if name.startswith("ConvTranspose") else {}  # it takes "zeros" alone
     assert set(inspect.signature(getattr(torch.nn, name)).parameters) - ELSEWHERE <= set(tried)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_option_that_is_not_read_is_told(name, monkeypatch, pairwise):
+    """Each of them left out of the table, and set to other than its default."""
+    kind, (_, tried) = getattr(torch.nn, name), CASES[name]
+    own = {key: one.default for key, one in inspect.signature(kind).parameters.items() if key in tried and key not in IDLE}
+    for key, default in own.items():
+        chosen = next((one for one in pairwise(tried, lambda one: runs(name, one)) if one[key] != default), None)
+        module = None if chosen is None else build(name, chosen)
+        if module is None or not any(key in space for space in (vars(module), module._parameters)):
+            assert key in KEPT_OTHERWISE, (name, key)
+            continue
+        monkeypatch.setitem(READ, name, READ[name] - {key})
+        _unknown.cache_clear()
+        assert f"{name} has option {key}=" in unread(module, kind)
+        monkeypatch.undo()
+        _unknown.cache_clear()
 
 
 def test_every_activation_module_is_described():
