@@ -91,10 +91,11 @@ _SHORT = frozenset("glorot_normal_v2 l1_l2 max_norm maxnorm non_neg nonneg norma
 """Other names that Keras has for some of ``_PARTS``, beside the same in small letters with underscores."""
 
 _WORDS = frozenset(
-    "activation activations axis backend bias_axes bounding_box_format class_name color_format data_format default_policy "
-    "dim_ordering distribution dtype equation fill_mode format function_type input_dtype interpolation keras_version merge_mode "
-    "mode module noise_type oov_method output_data_format output_dtype output_mode padding pool_mode quantization_mode "
-    "registered_name reverse_dtype rng_type scaling score_mode source_name use_cudnn vocabulary_dtype window".split()
+    "activation activations axis backend bias_axes block_pooling_type bounding_box_format class_name cluster_centroids_init "
+    "cluster_gradient_aggregation color_format data_format default_policy dim_ordering distribution dtype equation fill_mode "
+    "folding_mode format function_type input_dtype interpolation keras_version merge_mode mode module name_prefix noise_type "
+    "oov_method output_data_format output_dtype output_mode padding pool_mode quantization_mode registered_name reverse_dtype "
+    "rng_type scaling score_mode source_name use_cudnn vocabulary_dtype window".split()
 )
 """Options of Keras' own classes that may be words: none of them is the name of a file, a URL or of something to be looked up."""
 

@@ -13,6 +13,7 @@ from probe.adapters.keras import options
 from probe.adapters.keras.augmentation import RANDOM
 from probe.adapters.keras.description import REGISTERED, described_class
 from probe.adapters.keras.left_out import FOLLOWED, LEFT_OUT
+from probe.adapters.keras.safety import _WORDS
 from probe.adapters.keras.table import DESCRIBED
 
 import probe
@@ -376,6 +377,19 @@ def test_an_option_of_a_release_to_come(package, monkeypatch):
             monkeypatch.undo()
         options._unknown.cache_clear()
         assert options.unread(layer, kind) == ""
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras", "qkeras"])
+def test_an_option_that_is_a_word_lets_a_file_be_read(package):
+    """Of those that are names of functions the reading of a file looks at the names."""
+    words = {
+        name
+        for kind in layer_classes(package)
+        for name, default in options._parameters(kind).items()
+        if isinstance(default, str) and not name.endswith(("_dtype", "_initializer", "_quantizer", "activation"))
+    }
+    assert words
+    assert words <= _WORDS
 
 
 def renewed(kind, **more):
