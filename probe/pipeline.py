@@ -174,8 +174,6 @@ def judged_in_order(
     workers = min(_WORKERS, _cores())
     line = _Line[T](workers)
     failed: list[BaseException] = []
-    torch = sys.modules.get("torch")
-    before = 1 if torch is None else torch.get_num_threads()
     reader = Reader()
 
     def push(capture: Capture) -> None:
@@ -187,7 +185,7 @@ def judged_in_order(
     def produce() -> None:
         with suppress(_Stop), _SINGLE, reading_for(reader), ends_when(line.go_on):
             try:
-                with settings or nullcontext(), _one_thread(torch, before):
+                with settings or nullcontext(), _one_thread():
                     forward(push)
             except _Stop:
                 raise
@@ -246,20 +244,31 @@ _SINGLE = Shared(lambda: _pools(len(sys.modules)).limit(limits=1, user_api="blas
 
 
 @contextmanager
-def _one_thread(torch: Any, before: int) -> Iterator[None]:
-    """PyTorch computes on one thread, for the thread that enters; others that have computed keep what they have.
-
-    What is set is taken over by every thread at its first operation, for OpenMP and, once a user has set it, for MKL, which then
-    no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put back to what was ``before`` for the calling thread.
-    """
-    if torch is None:
-        yield
-        return
-    torch.set_num_threads(1)
+def _as_many_as_before() -> Iterator[None]:
+    torch = sys.modules["torch"]
+    before = torch.get_num_threads()
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+_COUNTED = Shared(_as_many_as_before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread, for the thread that enters; others that have computed keep what they have.
+
+    What is set is taken over by every thread at its first operation, for OpenMP and, once a user has set it, for MKL, which then
+    no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put back to what the first thread that enters has found.
+    """
+    if "torch" not in sys.modules:
+        yield
+        return
+    with _COUNTED:
+        sys.modules["torch"].set_num_threads(1)
+        yield
 
 
 def _cores() -> int:

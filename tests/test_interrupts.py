@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from everywhere import places, pressed
-from interrupting import SUBJECTS, stress
+from interrupting import SUBJECTS, process, stress
 
 import probe
 from probe import interrupts
@@ -249,6 +249,35 @@ def test_sixteen_threads_check_one_model(name, checks):
     assert done == [True] * 16 * checks
     after = one.fingerprint()
     assert {key for key in before if before[key] != after[key]} == set()
+
+
+def test_sweeps_that_overlap_leave_the_process_as_it_was():
+    def dropping() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 4), torch.nn.Dropout(0.5)).train()
+
+    def threads_of_a_new_thread() -> int:
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    as_it_was = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        x = np.ones((5, 3), np.float32)
+        first, second, other = probe.sweep(dropping(), x), probe.sweep(dropping(), x), dropping()
+        before = process(), threads_of_a_new_thread(), torch.get_rng_state().tolist()
+        next(first)
+        next(second)
+        third = threading.Thread(target=lambda: list(probe.sweep(other, x)))
+        third.start()
+        third.join()
+        first.close()
+        list(second)
+        assert (process(), threads_of_a_new_thread(), torch.get_rng_state().tolist()) == before
+    finally:
+        torch.set_num_threads(as_it_was)
 
 
 def test_calls_of_another_thread_are_not_the_pass():

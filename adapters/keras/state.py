@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from probe.interrupts import Shared
 from probe.randomness import random_states_kept
 
 from .table import ROOTS
@@ -37,20 +38,15 @@ def unchanged(root: Any) -> Iterator[None]:
 @contextmanager
 def settings_kept(keras: Any) -> Iterator[None]:
     """Puts back the random states, and what Keras 3 has noted for this thread, such as the call that is on."""
-    with random_states_kept():
+    with random_states_kept(), _DRAWING:
         state = {} if keras.__name__ == "tf_keras" else vars(_global_state().GLOBAL_STATE_TRACKER)
         before = dict(state)
-        drawing = _drawing()
-        drawn = None if drawing is None else drawing._rng.getstate()
         try:
             yield
         finally:
             for name in state.keys() - before.keys():
                 del state[name]
             state.update(before)
-            if drawing is not None and drawing._rng.getstate() != drawn:
-                drawing._rng.setstate(drawn)
-                drawing.clear_kernel_cache()  # whose kernels draw on from where they were, for the same seed
 
 
 def settings_here(tensors: Tensors) -> AbstractContextManager[None]:
@@ -68,12 +64,21 @@ def _settings(state: Mapping[str, Any], below: AbstractContextManager[None]) -> 
         yield
 
 
-def _drawing() -> Any:
-    """TensorFlow's context where it draws the seeds of operations that have none, which it does once tf.random.set_seed was called."""
-    if "tensorflow" not in sys.modules:
-        return None
-    found = importlib.import_module("tensorflow.python.eager.context").context()
-    return found if getattr(found, "_rng", None) is not None else None
+@contextmanager
+def _drawn() -> Iterator[None]:
+    """Puts back what TensorFlow draws the seeds of operations from that have none, which it does once tf.random.set_seed was called."""
+    found: Any = importlib.import_module("tensorflow.python.eager.context").context() if "tensorflow" in sys.modules else None
+    drawing = getattr(found, "_rng", None)
+    before = None if drawing is None else drawing.getstate()
+    try:
+        yield
+    finally:
+        if drawing is not None and drawing.getstate() != before:
+            drawing.setstate(before)
+            found.clear_kernel_cache()  # whose kernels draw on from where they were, for the same seed
+
+
+_DRAWING = Shared(_drawn)
 
 
 def _global_state() -> Any:

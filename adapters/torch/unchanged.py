@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from probe.interrupts import Shared
 from probe.randomness import random_states_kept
 
 from .script import is_script
@@ -32,12 +33,15 @@ def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     saved = [*map(_saved, modules), *_remerged(modules), *_initialised(modules)]
     tensors = held(modules) if torch.cuda.is_initialized() else ()
     devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
-    with random_states_kept(), torch.random.fork_rng(devices=devices), _versions_kept(modules):
+    with random_states_kept(), _RANDOM, torch.random.fork_rng(devices=devices, enabled=bool(devices)), _versions_kept(modules):
         try:
             yield
         finally:
             for restore in saved:
                 restore()
+
+
+_RANDOM = Shared(lambda: torch.random.fork_rng(devices=[]))
 
 
 def _versions_kept(modules: Sequence[torch.nn.Module]) -> AbstractContextManager[None]:
