@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from probe.bounds import held, too_much
 from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
 
 __all__ = ["open_model"]
@@ -73,6 +74,7 @@ def _adapter_of_file(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(1024)
             size = file.seek(0, os.SEEK_END)
+            holds = held(file)
     except FileNotFoundError:
         raise CannotOpen(f"there is no file {path}") from None
     except OSError as error:
@@ -81,6 +83,8 @@ def _adapter_of_file(path: Path) -> str:
         raise CannotOpen(f"{str(path)!r} is not the name of a file: {error}") from None
     if not size:
         raise CannotOpen(f"{path} is empty")
+    if too_much(size, holds):
+        raise CannotOpen(f"{path} has {size:,} bytes, all but {holds:,} of them a hole: it is no model file")
     if head.startswith(_ZIP):
         return _adapter_of_archive(path)
     if _is_safetensors(head, size):
@@ -128,15 +132,10 @@ def _adapter_of_archive(path: Path) -> str:
     raise CannotOpen(f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds {', '.join(names[:3]) or 'nothing'}")
 
 
-_SMALL = 1 << 28
-_EXPANSION = 100
-"""How many times larger than itself an archive may become, beyond ``_SMALL`` bytes: weights compress by 10 at most, bombs by 1000."""
-
-
 def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
     """Raises CannotOpen where what an archive declares cannot be meant: loaders unpack it whole."""
     size, declared = path.stat().st_size, sum(info.file_size for info in archive.infolist())
-    if declared > max(_SMALL, _EXPANSION * size):
+    if too_much(declared, size):
         raise CannotOpen(f"{path} declares {declared:,} bytes inside and has {size:,}: it is damaged or made up to fill the memory")
     if any(info.flag_bits & 1 for info in archive.infolist()):
         raise CannotOpen(f"{path} is encrypted: unpack it with its password and pack it again without one")

@@ -11,14 +11,12 @@ from typing import IO, Any
 import numpy as np
 
 from probe import shown
+from probe.bounds import held, too_much
 from probe.errors import BadInput, in_words
 from probe.expected import Partial
 from probe.inputs import part_of
 
 __all__ = ["array", "expected", "given", "typed", "values"]
-
-_SMALL, _EXPANSION = 1 << 28, 100
-"""How many times larger than itself an .npz may become, beyond so many bytes."""
 
 _AXES = 64
 """As many as NumPy's arrays have."""
@@ -34,7 +32,8 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
             return _text(path, "," if path.endswith(".csv") else None)
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(0)
+            if too_much(size, holds := held(file)):
+                raise BadInput(f"{path} has {size:,} bytes, all but {holds:,} of them a hole")
             if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
                 return _archive(path, size)
             file.seek(0)
@@ -56,25 +55,25 @@ def _text(path: str, delimiter: str | None) -> np.ndarray:
 
 
 def _archive(path: str, size: int) -> dict[str, np.ndarray]:
-    held: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(path) as archive:
         declared = sum(info.file_size for info in archive.infolist())
-        if declared > max(_SMALL, _EXPANSION * size):
+        if too_much(declared, size):
             raise BadInput(f"{path} declares {declared:,} bytes inside and has {size:,}: it is damaged or made up to fill the memory")
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if info.flag_bits & 1:
                 raise BadInput(f"{path} is encrypted: save it again without a password")
-            if name in held:
+            if name in found:
                 raise BadInput(f"{path} holds {name!r} twice")
             with archive.open(info) as file:
                 try:
-                    held[name] = _array(file, info.file_size, f"{name!r} in {path}")
+                    found[name] = _array(file, info.file_size, f"{name!r} in {path}")
                 except ValueError as error:
                     raise BadInput(f"{info.filename!r} in {path} is no array ({in_words(error)})") from None
-    if not held:
+    if not found:
         raise BadInput(f"{path} holds no arrays")
-    return held
+    return found
 
 
 def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:

@@ -9,14 +9,12 @@ from typing import Any
 
 import h5py
 
+from probe.bounds import too_much
 from probe.errors import CannotOpen
 
 __all__ = ["refuse_foreign"]
 
 _OBJECTS = 100_000
-_SMALL = 1 << 28
-_EXPANSION = 100
-"""How many times larger than the file its arrays may be, beyond ``_SMALL`` bytes: weights compress by 10 at most, bombs by 1000."""
 
 
 def refuse_foreign(file: Any, path: str | os.PathLike[str], size: int) -> None:
@@ -46,7 +44,7 @@ def refuse_foreign(file: Any, path: str | os.PathLike[str], size: int) -> None:
             elif isinstance(found, h5py.h5d.DatasetID):
                 _bounded_attributes(path, inner, found, size)
                 declared += _own_bytes(path, inner, found, size)
-                if declared > max(_SMALL, _EXPANSION * size):
+                if too_much(declared, size):
                     raise CannotOpen(f"{path} declares arrays of {declared:,} bytes and more, and holds {size:,}: it is damaged or made up")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx.external_data_helper import load_external_data_for_model
 
 from probe.errors import CannotOpen
 
@@ -26,6 +27,7 @@ from . import (
     shape,
     windows,
 )
+from .bounds import refuse_endless, refuse_large, refuse_outside
 from .model import OnnxModel
 from .table import described
 
@@ -58,7 +60,11 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
         return OnnxModel(source, "a live ModelProto (onnx)", notes)
     path = Path(source)
     try:
-        proto = onnx.load(path)
+        proto = onnx.load(path, load_external_data=False)
+        refuse_outside(path, proto)
+        refuse_endless(path, proto)
+        refuse_large(path, proto)
+        load_external_data_for_model(proto, str(path.parent))
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise CannotOpen(f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}") from None
     return OnnxModel(proto, str(path), notes)

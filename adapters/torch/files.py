@@ -4,10 +4,14 @@ Unpickling a module runs code of the file's choosing. So the classes that a file
 and without ``trust`` only PyTorch's restricted unpickler ever sees it.
 """
 
+import io
+import mmap
+import pickletools
 import re
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +109,7 @@ def _restricted(path: Path) -> Any:
     try:
         with safe_globals(allowed):
             named = get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
+            named = named or _of_any_size(path)
             if not named:
                 return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -113,6 +118,27 @@ def _restricted(path: Path) -> Any:
         if not named:
             raise CannotOpen(f"{path} cannot be loaded: {_first_line(error)}") from None
     raise NotTrusted(_untrusted(path, named))
+
+
+def _of_any_size(path: Path) -> list[str]:
+    """What the restricted unpickler would call with any number: ``bytearray(n)`` takes n bytes of memory. No tensor needs it."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            pickles = (archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+            named = [_names_bytearray(io.BytesIO(content)) for content in pickles if b"bytearray" in content]
+    else:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            named = [content.find(b"bytearray") >= 0 and _names_bytearray(content)]
+    return ["builtins.bytearray"] if any(named) else []
+
+
+def _names_bytearray(stream: Any) -> bool:
+    """Whether the pickles that stand one after the other at the beginning of a file name it, as far as they can be read."""
+    with suppress(ValueError):
+        while True:
+            if any(code.name == "GLOBAL" and str(one).endswith(" bytearray") for code, one, _ in pickletools.genops(stream)):
+                return True
+    return False
 
 
 def _untrusted(path: Path, named: Sequence[str]) -> str:

@@ -574,3 +574,20 @@ def test_a_config_nested_beyond_reason_is_one_sentence(tmp_path):
     path = edited(saved(small(keras), tmp_path / "deep.keras"), lambda config: config.update(deep=nested))
     with pytest.raises(CannotOpen, match="nested"):
         probe.open_model(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_bytearray_of_any_size_is_not_made(tmp_path, legacy):
+    """The restricted unpickler of PyTorch lets it be called with a number, as which it takes that many bytes."""
+
+    class Large:
+        def __reduce__(self):
+            return (bytearray, (1 << 40,))
+
+    path = tmp_path / "large.pt"
+    torch.save({"weight": torch.zeros(2), "more": Large()}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(NotTrusted, match="bytearray"):
+        probe.open_model(path)
+    torch.save({"bytearray": torch.zeros(2)}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CannotOpen, match="is a state_dict"):
+        probe.open_model(path)

@@ -1,0 +1,96 @@
+"""ONNX models that would not end or fill the memory are refused before they run; those that only look so are not."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import probe
+from probe.errors import CannotOpen
+
+VALUE = helper.make_tensor_value_info
+
+
+def saved(path, nodes, constants=None, shape=(2, 4), functions=(), output="y"):
+    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "g", [VALUE("x", 1, shape)], [VALUE(output, 1, None)], held)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=opsets, functions=functions), path)
+    return path
+
+
+def loop(count, ends=False, inside=(), name="v"):
+    """A Loop of so many rounds (or of as many as it likes), whose condition may end it."""
+    last = helper.make_node("Less", ["i", "limit"], ["go_on"]) if ends else helper.make_node("Identity", ["go"], ["go_on"])
+    limit = helper.make_node("Constant", [], ["limit"], value=numpy_helper.from_array(np.array(3, np.int64)))
+    inputs = [VALUE("i", TensorProto.INT64, []), VALUE("go", TensorProto.BOOL, []), VALUE("v", 1, [2, 4])]
+    nodes = [limit, last, *(inside or [helper.make_node("Relu", ["v"], ["w"])])]
+    body = helper.make_graph(nodes, "body", inputs, [VALUE("go_on", TensorProto.BOOL, []), VALUE("w", 1, [2, 4])])
+    return helper.make_node("Loop", [count, "true", name], ["w" if name == "v" else "y"], body=body)
+
+
+@pytest.mark.parametrize(
+    ("node", "ends"),
+    [
+        (loop("", name="x"), False),
+        (loop("many", name="x"), False),
+        (loop("some", name="x", inside=[loop("some")]), False),
+        (loop("three", name="x"), True),
+        (loop("", ends=True, name="x"), True),
+        (loop("many", ends=True, name="x"), True),
+    ],
+)
+def test_loops_that_do_not_end(tmp_path, node, ends):
+    constants = {"many": np.array(1 << 40), "some": np.array(10_000), "three": np.array(3), "true": np.array(True)}
+    path = saved(tmp_path / "loop.onnx", [node], constants)
+    if ends:
+        probe.open_model(path).run([np.ones((2, 4), np.float32)], (), lambda _: None)
+        return
+    with pytest.raises(CannotOpen, match="would not come to an end"):
+        probe.open_model(path)
+
+
+def test_functions_that_unfold_without_end(tmp_path):
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+
+    def function(name, *calls):
+        nodes = [helper.make_node(call, ["a" if not i else f"b{i}"], [f"b{i + 1}"], domain="own") for i, call in enumerate(calls)]
+        nodes = nodes or [helper.make_node("Relu", ["a"], ["b0"])]
+        return helper.make_function("own", name, ["a"], [nodes[-1].output[0]], nodes, opsets)
+
+    call = [helper.make_node("F0", ["x"], ["y"], domain="own")]
+    doubling = [function(f"F{i}", *[f"F{i + 1}"] * 2) for i in range(40)] + [function("F40")]
+    for functions in (doubling, [function("F0", "F0")]):
+        with pytest.raises(CannotOpen, match="once its functions are unfolded"):
+            probe.open_model(saved(tmp_path / "f.onnx", call, functions=functions))
+    assert probe.open_model(saved(tmp_path / "f.onnx", call, functions=[function("F0", "F1", "F1"), function("F1")])).names()
+
+
+def test_operators_that_nobody_has(tmp_path):
+    path = saved(tmp_path / "n.onnx", [helper.make_node("Nonsense", ["x"], ["y"], domain="own")])
+    with pytest.raises(CannotOpen, match="no operators of 'own'"):
+        probe.open_model(path)
+
+
+def test_tensors_that_fill_the_memory(tmp_path):
+    expand = [helper.make_node("Expand", ["x", "s"], ["y"])]
+    with pytest.raises(CannotOpen, match="fills the memory"):
+        probe.open_model(saved(tmp_path / "e.onnx", expand, {"s": np.array([1 << 27, 2, 4])}))
+    assert probe.check(saved(tmp_path / "e.onnx", expand, {"s": np.array([5, 2, 4])}), "Expand_0").ok
+    large = [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]), helper.make_node("MatMul", ["t", "x"], ["y"])]
+    assert probe.open_model(saved(tmp_path / "l.onnx", large, shape=(4, 6000))).names(), "scores of 6,000 by 6,000 are no harm"
+
+
+def test_weights_beside_the_model(tmp_path):
+    path = saved(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": np.ones((4, 3), np.float32)})
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert probe.check(path, "MatMul_0").ok
+    with (tmp_path / "weights").open("ab") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(CannotOpen, match="a hole"):
+        probe.open_model(path)
+    (tmp_path / "weights").unlink()
+    (tmp_path / "weights").symlink_to("/dev/zero")
+    with pytest.raises(CannotOpen, match="no file in the folder"):
+        probe.open_model(path)
