@@ -119,7 +119,8 @@ def watch(
 def _only_eagerly(forward: Callable[[], Any]) -> str:
     """What is said where the pass fails watched and runs otherwise."""
     try:
-        forward()
+        with interruptible(at_calls=True):
+            forward()
     except Exception:
         return ""
     return "; with nobody watching it runs: something in it needs the functions compiled that are watched as they run eagerly"
