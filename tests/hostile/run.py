@@ -15,7 +15,6 @@ from hostile import corpus  # noqa: F401
 from hostile.case import CASES
 from hostile.worker import FAMILY, ORDER, Worker, judge
 
-
 KNOWN = Path(__file__).parent / "known_failures.txt"
 
 
