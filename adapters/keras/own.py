@@ -36,7 +36,20 @@ __all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbol
 def followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     """The steps of a call; Undescribed where something in it leaves no node, or has no description."""
     with held_back(), names_kept(call), interruptible():
-        return _followed(layer, call, tensors)
+        found = _followed(layer, call, tensors)
+        if (numbers := _numbers(found)) and not _alike(numbers, _numbers(_followed(layer, call, tensors))):
+            raise Undescribed(_advice(layer, "it makes other numbers in every call, such as random ones"))
+    return found
+
+
+def _numbers(description: Description) -> list[np.ndarray]:
+    """The constants of a call that could have been drawn at random: elements that are all equal were not."""
+    held = [step.op.value for step in description.steps if isinstance(step.op, Constant)]
+    return [value for value in held if value.size == 1 or (value != value.flat[:1]).any()]
+
+
+def _alike(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
+    return len(left) == len(right) and all(one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True))
 
 
 @contextmanager
@@ -170,7 +183,7 @@ class Graph:
         for node in self.nodes:
             args, kwargs = node.map_arguments({key: list(one) for key, one in known.items()})
             outputs = run(node.layer, args, kwargs)
-            flat = outputs if isinstance(outputs, list | tuple) else [outputs]
+            flat = tensors.flat(outputs)
             for key, output in zip(node.flat_output_ids, flat, strict=True):
                 known[str(key)] = [output] * 99
         return [known[str(id(symbol))][0] for symbol in self.drawn.outputs]

@@ -4,6 +4,7 @@
 before. Stacked cells are layers one after the other: where a step is skipped, all of them skip it.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from probe.layer import Description, Ref, weights_of
 from .activation import activation_steps
 from .conv import padding_pairs
 from .description import Call, described_class, described_name, describes
+from .table import ROOTS
+from .tree import root_of
 
 __all__ = ["OWN_CELLS", "STEPWISE", "Made", "Read", "Stepwise", "recurrence"]
 
@@ -50,6 +53,8 @@ class Read:
 
 @describes(*_LAYERS, arguments=("mask", "initial_state", "constants"))
 def _recurrent(layer: Any, call: Call) -> Description:
+    if type(layer).__name__ == "RNN" and any(map(_users, layer.cell.cells if _stacked(layer.cell) else (layer.cell,))):
+        return _of_users_cell(layer, call)
     steps = Steps()
     x, *states = _flat(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
     states = [*states, *_flat(call.arguments.get("initial_state"))]
@@ -65,6 +70,27 @@ def _recurrent(layer: Any, call: Call) -> Description:
     if layer.return_state and len(read.states) == 2 and not _stacked(layer.cell):
         names = ("output", "state h", "state c")
     return Description(steps.ended(*outputs), (*time, *spatial("channels" if rank > 3 else "features")), axes, names)
+
+
+def _users(cell: Any) -> bool:
+    """Whether a cell is the user's own, with a ``call`` that is described nowhere."""
+    if root_of(type(cell)) in ROOTS:
+        return False
+    try:
+        described_name(cell)
+    except Undescribed:
+        return True
+    return False
+
+
+def _of_users_cell(layer: Any, call: Call) -> Description:
+    """Written out step by step, and the cell's ``call`` followed in each like a layer's."""
+    own, tensors = (importlib.import_module(name, __package__) for name in (".own", ".tensors"))
+    try:
+        found: Description = own.followed(layer, call, tensors.Tensors(call.namespace))
+    except Undescribed as error:
+        raise Undescribed(str(error).removeprefix("RNN has no description, and its `call` cannot be followed: ")) from None
+    return found
 
 
 def _spatial(layer: Any, rank: int) -> Any:

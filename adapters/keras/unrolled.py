@@ -1,8 +1,10 @@
-"""Loops and maps of keras.ops over a function of the user's own, written out step by step so that its operations leave nodes.
+"""Loops, maps and recurrences over a function or a cell of the user's own, written out step by step so that its operations leave nodes.
 
 How often a loop goes round follows from its values: it is run once on those that it was given.
 """
 
+import importlib
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +27,8 @@ def unrolled(operation: Any, call: Call, tensors: Tensors) -> Callable[..., Any]
     """What to call in place of the operation's own ``call``, with the same arguments by name; None where it is none of these."""
     kind = type(operation)
     made = _MADE.get(kind.__name__) if kind.__module__.startswith("keras.src.ops.") else None
+    if kind.__name__ == "RNN" and kind.__module__.startswith(("keras.src.layers.", "tf_keras.src.layers.")):
+        made = _rnn
     return None if made is None else partial(made, operation, call, tensors)
 
 
@@ -112,6 +116,82 @@ def _associative_scan(operation: Any, call: Call, tensors: Tensors, f: Callable[
         found[at] = part(at) if before is None else f(found[before], part(at))
     columns = zip(*(tensors.flat(found[at]) for at in range(count)), strict=True)
     return tensors.packed(elems, [call.namespace.ops.concatenate(list(column), axis=axis) for column in columns])
+
+
+def _rnn(
+    layer: Any,
+    call: Call,
+    tensors: Tensors,
+    *,
+    mask: Any = None,
+    initial_state: Any = None,
+    constants: Any = None,
+    training: Any = None,
+    **sequences: Any,
+) -> Any:
+    """``RNN.call`` (keras/src/layers/rnn/rnn.py, backend/tensorflow/rnn.py; tf_keras/src/layers/rnn/base_rnn.py): a masked step leaves
+    the states as they are, and its output is the one before, or zeros. Read backwards the sequence stays in the order of reading."""
+    (given,) = sequences.values()  # its name is not the same in Keras 2 and 3
+    if (
+        constants is not None
+        or getattr(layer, "_num_constants", 0)
+        or getattr(layer, "time_major", False)
+        or isinstance(given, dict | tuple)
+    ):
+        raise Undescribed("it takes constants, nested inputs or time first")
+    x, *begun = (*tensors.flat(given), *([] if initial_state is None else tensors.flat(initial_state)))
+    held = call.states.get(id(layer))
+    if held is not None and begun and call.legacy:
+        raise Undescribed("it is stateful and was called with initial states")
+    states = _initial(layer, call, tensors)
+    if begun or held is not None:
+        states = tensors.packed(states, begun or [tensors.tensor(state, call.dtype) for state in held or ()])
+    functions = importlib.import_module("tensorflow") if call.legacy else call.namespace.ops
+    mask = None if mask is None else tensors.flat(mask)[0]
+    steps = range(_count(call.shape[1]))
+    outputs: list[Any] = []
+    for at in reversed(steps) if layer.go_backwards else steps:
+        output, after = _step(layer.cell, x[:, at], states, training, tensors)
+        if mask is not None:
+            keep = mask[:, at]
+
+            def kept(new: Any, old: Any, keep: Any = keep) -> Any:
+                return functions.where(functions.reshape(keep, (keep.shape[0], *(1,) * (len(new.shape) - 1))), new, old)
+
+            nothing = not outputs or getattr(layer, "zero_output_for_mask", False)
+            output = kept(output, _zeros(output, tensors) if nothing else outputs[-1])
+            after = tensors.packed(states, [kept(new, old) for new, old in zip(tensors.flat(after), tensors.flat(states), strict=True)])
+        states = after
+        outputs.append(output)
+    result = functions.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
+    return [result, *states] if layer.return_state else result
+
+
+def _initial(layer: Any, call: Call, tensors: Tensors) -> Any:
+    if call.legacy:
+        return layer.get_initial_state(tensors.tensor(call.inputs[0], call.dtype))
+    return layer.get_initial_state(call.shape[0])
+
+
+def _zeros(like: Any, tensors: Tensors) -> Any:
+    return tensors.tensor(np.zeros(tuple(like.shape), np.float32), like.dtype)
+
+
+def _step(cell: Any, x: Any, states: Any, training: Any, tensors: Tensors) -> tuple[Any, list[Any]]:
+    """One step of a cell, or of stacked ones, each of which takes what the one before gives."""
+    if type(cell).__name__ == "StackedRNNCells":
+        if getattr(cell, "reverse_state_order", False):
+            raise Undescribed("its stacked cells have their states in reverse order")
+        made: list[Any] = []
+        for one, state in zip(cell.cells, states, strict=True):
+            several = isinstance(state, list | tuple)
+            x, after = _step(one, x, list(state) if several else [state], training, tensors)
+            made.append(after if several else after[0])
+        return x, made
+    takes = training is not None and "training" in inspect.signature(cell.call).parameters
+    called = cell if callable(cell) else cell.call
+    x, after = called(x, states, **({"training": training} if takes else {}))
+    return x, list(after) if isinstance(after, list | tuple) else [after]
 
 
 _MADE: dict[str, Callable[..., Any]] = {
