@@ -132,12 +132,8 @@ def _rnn(
     """``RNN.call`` (keras/src/layers/rnn/rnn.py, backend/tensorflow/rnn.py; tf_keras/src/layers/rnn/base_rnn.py): a masked step leaves
     the states as they are, and its output is the one before, or zeros. Read backwards the sequence stays in the order of reading."""
     (given,) = sequences.values()  # its name is not the same in Keras 2 and 3
-    if (
-        constants is not None
-        or getattr(layer, "_num_constants", 0)
-        or getattr(layer, "time_major", False)
-        or isinstance(given, dict | tuple)
-    ):
+    other = isinstance(given, dict | tuple) or getattr(layer, "time_major", False)
+    if other or constants is not None or vars(layer).get("_num_constants"):
         raise Undescribed("it takes constants, nested inputs or time first")
     x, *begun = (*tensors.flat(given), *([] if initial_state is None else tensors.flat(initial_state)))
     held = call.states.get(id(layer))
