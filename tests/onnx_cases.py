@@ -201,6 +201,7 @@ BRANCHES = {
     "else_branch": graph([("Neg", ["v1"], ["o"], {})], [], ["o"]),
 }
 """Both take v1 from outside."""
+BOXES, SCORES = RNG.random((2, 9, 4)).astype(np.float32), RNG.random((2, 3, 9)).astype(np.float32)
 U8 = (RNG.random((4, 6)) * 256).astype(np.uint8)
 LATER = [
     (17, "DFT", [X[..., :2]], {"axis": 2}),
@@ -272,10 +273,17 @@ LATER = [
     (13, "GatherND", [w(2, 3, 4), "s:", np.array([[[0, 1]], [[2, 3]]])], {"batch_dims": 1}),
     (11, "OneHot", [np.array([0.0, 2.0, -1.0], np.float32), "s:", np.array(4.0, np.float32), "s:", np.array([0.0, 1.0], np.float32)], {}),
     (22, "Dropout", [V, "s:", np.float32(0.3), "s:", np.array(False)], {}),
+    (13, "NonZero", [np.where(V > 0, V, 0)], {}),
+    (11, "Unique", [np.round(V)], {}),
+    (11, "NonMaxSuppression", [BOXES, SCORES, "s:", np.array([3]), "s:", np.float32([0.3]), "s:", np.float32([0.1])], {}),
+    (20, "DFT", [X[..., :2], "s:", np.array(9), "s:", np.array(1)], {"inverse": 1, "onesided": 1}),
+    (19, "DFT", [X[..., :2]], {"axis": 2, "inverse": 1, "onesided": 1}),
+    (22, "Det", [w(2, 3, 5, 5)], {}),
     (9, "Scatter", [V, "s:", np.array([[0, 3]]), "s:", w(1, 2)], {"axis": 1}),
 ]
 HEADS = {"q_num_heads": 4, "kv_num_heads": 2}
 SEVERAL = [
+    *((11, ["y", "i", "r", "n"], "Unique", [np.round(V)], more) for more in ({}, {"sorted": 0}, {"axis": 0}, {"axis": -1, "sorted": 0})),
     (22, ["y", "z"], "Split", [V], {"axis": 1, "num_outputs": 2}),
     (22, ["y", "z"], "TopK", [V, "s:", np.array([2])], {"axis": 0}),
     (22, ["y", "z"], "TopK", [np.round(V), "s:", np.array([3])], {"largest": 0}),

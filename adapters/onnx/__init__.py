@@ -24,6 +24,7 @@ from . import (
     recurrent,
     resize,
     sampling,
+    selecting,
     shape,
     windows,
 )
@@ -47,6 +48,7 @@ FAMILIES = (
     recurrent,
     resize,
     sampling,
+    selecting,
     shape,
     windows,
 )

@@ -1,9 +1,8 @@
 """Fourier transforms: the last axis holds a number, or its real and imaginary parts."""
 
 from probe import ops
-from probe.errors import Undescribed
 from probe.layer import Ref
-from probe.spectra import framed, half, resized
+from probe.spectra import framed, half, resized, unhalved
 
 from .table import Node, Value, node
 
@@ -28,10 +27,12 @@ def dft(recipe: Node, x: Value, length: Value | None = None, axis: Value | None 
     rank = len(shape) - 1
     (at,) = (recipe.get("axis", 1),) if recipe.opset < 20 else recipe.ints(axis) or (-2,)
     at = at % len(shape)
-    size = (recipe.ints(length) or (shape[at],))[0]
     have = shape[at]
-    if inverse and onesided:
-        raise Undescribed("the inverse of a half has no description")
+    size = (recipe.ints(length) or (2 * (have - 1) if inverse and onesided else have,))[0]
+    if inverse and onesided:  # of a half, whose other half is the same turned round: real again
+        whole = unhalved(recipe.put, (_part(recipe, x, rank + 1, 0), _part(recipe, x, rank + 1, 1)), rank, at, have, size)
+        found = recipe.put(ops.Fourier((at,), True, 1 / size, coarse=True), *whole)
+        return recipe.put(ops.Unsqueeze(axes=(rank,)), Ref(found.step, 0))
     parts = [resized(recipe.put, _part(recipe, x, rank + 1, k), rank, at, have, size) for k in range(shape[-1])]
     done = recipe.put(ops.Fourier((at,), inverse, 1 / size if inverse else 1.0, coarse=True), *parts)
     pair = (Ref(done.step, 0), Ref(done.step, 1))

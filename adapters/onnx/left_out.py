@@ -21,8 +21,7 @@ LEFT_OUT: dict[str, str] = {
         (*("Constant", "MelWeightMatrix", "Shape", "Size"),),
         "it makes numbers of a shape, a size or nothing: they do not follow from those of the input",
     ),
-    **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), "how much it gives depends on the values, which no op has"),
-    **dict.fromkeys(("DeformConv", "Det", "MaxRoiPool", "RoiAlign"), "samples of regions and determinants have no op"),
+    **dict.fromkeys(("DeformConv", "MaxRoiPool", "RoiAlign"), "samples of regions have no op"),
     "SwiGLU": "ONNX Runtime 1.32, which runs the model, has no kernel for it",
     "ImageDecoder": "it reads the bytes of image files",
 }

@@ -200,7 +200,9 @@ def col2im(recipe: Node, x: Value, sizes: Value, kernel: Value) -> Ref:
 @node("Compress")
 def compress(recipe: Node, x: Value, condition: Value) -> Ref:
     """What the condition holds for, along an axis or of all elements in a row."""
-    picked, axis = tuple(int(at) for at in np.flatnonzero(recipe.array(condition))), recipe.get("axis")
+    axis = recipe.get("axis")
+    size = recipe.array(x).size if axis is None else recipe.shape(x)[axis]
+    picked = tuple(int(at) for at in np.flatnonzero(recipe.array(condition)) if at < size)  # a condition may be longer
     if axis is not None:
         return recipe.put(ops.Take(axis=axis % recipe.rank(x), order=picked), x)
     return recipe.put(ops.Take(axis=0, order=picked), recipe.put(ops.Reshape(shape=(-1,)), x))

@@ -190,9 +190,9 @@ def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> De
     refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
     if len(refs) <= max(recipe.present):
         raise Undescribed(f"only the first {len(refs)} of the outputs of {kind} have a description")
-    refs = tuple(refs[at] for at in recipe.present)
+    several, refs = len(refs) > 1, tuple(refs[at] for at in recipe.present)
     if len(refs) > 1:
         Recipe.put(recipe, ops.Outputs(), *refs)
-    elif refs[0] != Ref(len(recipe.steps) - 1) or isinstance(recipe.steps[-1].op, ops.Recurrence):
+    elif several or refs[0] != Ref(len(recipe.steps) - 1) or isinstance(recipe.steps[-1].op, ops.Recurrence):
         Recipe.put(recipe, ops.Identity(), refs[0])
     return Description(tuple(recipe.steps))

@@ -41,6 +41,11 @@ def gemm(recipe: Node, x: Value, y: Value, bias: Value | None = None) -> Ref:
     return recipe.put(ops.Add(), product, bias if beta == 1 else recipe.put(ops.Mul(), bias, beta))
 
 
+@node("Det")
+def determinant(recipe: Node, x: Value) -> Ref:
+    return recipe.put(ops.Det(), x)
+
+
 @node("Einsum")
 def einsum(recipe: Node, *values: Value) -> Ref:
     return recipe.put(ops.Einsum(equation=recipe.get("equation")), *values)

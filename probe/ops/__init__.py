@@ -16,6 +16,7 @@ from probe.ops.chain import *
 from probe.ops.conv import *
 from probe.ops.convlstm import *
 from probe.ops.curves import *
+from probe.ops.determinant import *
 from probe.ops.dynamic import *
 from probe.ops.elementary import *
 from probe.ops.embedding import *
@@ -50,6 +51,7 @@ from probe.ops.recurrent import *
 from probe.ops.reduce import *
 from probe.ops.resize import *
 from probe.ops.sample import *
+from probe.ops.selecting import *
 from probe.ops.softmax import *
 from probe.ops.standardize import *
 from probe.ops.transpose_conv import *

@@ -192,3 +192,35 @@ def test_what_a_body_may_not_hold_is_named():
     proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, 15, outputs=("y", "z"))
     report = probe.check(proto, "node", inputs)
     assert report.verdict == "unchecked" and "RandomNormalLike inside of it" in report.sentence
+
+
+def test_no_samples_are_compared_by_shape():
+    """Of every operator that ONNX Runtime runs on none of them; where a reduction gives numbers all the same, these are compared."""
+    told = 0
+    for kind, values, attributes in CASES:
+        proto, inputs = single(kind, values, attributes)
+        if len(inputs) > 1 or not inputs[0].ndim:
+            continue
+        try:
+            (report,) = probe.sweep(proto, [inputs[0][:0]])
+        except ForwardFailed:
+            continue
+        if report.outputs["framework"].size:
+            assert report.ok, str(report)
+        else:
+            assert "unchecked: the output is empty: shapes agree" in report.sentence, str(report)
+            told += 1
+    assert told > 100
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 12])
+def test_determinants(size):
+    """Also of matrices that are nearly singular, where little is left of large products."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = (rng.normal(size=(3, size, size)) * 10.0 ** rng.uniform(-0.5, 0.5, (3, size, 1))).astype(np.float32)
+        x[0, -1] = x[0, 0] * np.float32(1.5) if seed % 2 else x[0, -1]
+        proto, inputs = single("Det", [x], {})
+        (report,) = probe.sweep(proto, inputs)
+        assert report.verdict != "diverge" and not report.missing, str(report)
+        assert report.ok or seed % 2
