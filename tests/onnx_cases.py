@@ -202,6 +202,11 @@ BRANCHES = {
 }
 """Both take v1 from outside."""
 BOXES, SCORES = RNG.random((2, 9, 4)).astype(np.float32), RNG.random((2, 3, 9)).astype(np.float32)
+GRAMS = RNG.integers(0, 3, (3, 12)).astype(np.int64)
+POOL = {
+    **{"pool_int64s": [0, 2, 0, 1, 2, 2, 1, 0, 2], "ngram_counts": [0, 2, 6], "ngram_indexes": [4, 0, 1, 3, 2]},
+    **{"min_gram_length": 1, "max_gram_length": 3, "max_skip_count": 2},
+}
 U8 = (RNG.random((4, 6)) * 256).astype(np.uint8)
 LATER = [
     (17, "DFT", [X[..., :2]], {"axis": 2}),
@@ -279,6 +284,7 @@ LATER = [
     (20, "DFT", [X[..., :2], "s:", np.array(9), "s:", np.array(1)], {"inverse": 1, "onesided": 1}),
     (19, "DFT", [X[..., :2]], {"axis": 2, "inverse": 1, "onesided": 1}),
     (22, "Det", [w(2, 3, 5, 5)], {}),
+    *((9, "TfIdfVectorizer", [GRAMS], {"mode": mode, "weights": [0.5, 2.0, 3.0, 0.3, 1.7]} | POOL) for mode in ("TF", "IDF", "TFIDF")),
     (9, "Scatter", [V, "s:", np.array([[0, 3]]), "s:", w(1, 2)], {"axis": 1}),
 ]
 HEADS = {"q_num_heads": 4, "kv_num_heads": 2}

@@ -11,9 +11,7 @@ LEFT_OUT: dict[str, str] = {
         ),
         "it handles sequences and optionals, not tensors",
     ),
-    **dict.fromkeys(
-        ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"), "it handles strings, or counts of words"
-    ),
+    **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), "it handles strings"),
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), "it draws at random"
     ),

@@ -1,4 +1,6 @@
-"""Operators that give as many elements as the values say."""
+"""Operators that give as many elements as the values say, or count them."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -54,3 +56,22 @@ def non_max_suppression(
     if op.margin(*(recipe.array(one).astype(np.float64) for one in (boxes, scores))) < _NEAR:
         raise Undescribed("an overlap lies so near its bound that rounding decides who is left out")
     return recipe.put(op, boxes, scores)
+
+
+@node("TfIdfVectorizer")
+def count_ngrams(recipe: Node, x: Value) -> Ref:
+    """Of integers; ``ngram_counts`` says where in the pool those of each length begin."""
+    if recipe.get("pool_strings"):
+        raise Undescribed("words have no description")
+    pool, begins = list(recipe.get("pool_int64s")), [*recipe.get("ngram_counts"), len(recipe.get("pool_int64s"))]
+    grams = [tuple(pool[at : at + size]) for size, (begin, end) in enumerate(pairwise(begins), 1) for at in range(begin, end, size)]
+    op = ops.CountNgrams(
+        grams=tuple(grams),
+        places=tuple(recipe.get("ngram_indexes")),
+        shortest=recipe.get("min_gram_length"),
+        longest=recipe.get("max_gram_length"),
+        skips=recipe.get("max_skip_count"),
+        mode=recipe.get("mode"),
+        weights=tuple(recipe.get("weights", ())),
+    )
+    return recipe.put(op, x)

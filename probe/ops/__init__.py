@@ -34,6 +34,7 @@ from probe.ops.logic import *
 from probe.ops.masking import *
 from probe.ops.merge import *
 from probe.ops.nearest import *
+from probe.ops.ngrams import *
 from probe.ops.normalization import *
 from probe.ops.norms import *
 from probe.ops.nudged import *

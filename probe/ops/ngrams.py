@@ -1,0 +1,60 @@
+"""How often runs of given integers stand in a line of integers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.ops.base import Op
+
+__all__ = ["CountNgrams"]
+
+_INT64 = 7
+"""TensorProto.INT64."""
+
+
+@dataclass(frozen=True, eq=False)
+class CountNgrams(Op):
+    """For each of ``grams`` how often it stands in a line, its members next to each other or up to ``skips`` places apart.
+
+    The count goes to the place in ``places``. In mode "IDF" it is the weight where there is any, in mode "TFIDF" times the weight.
+    """
+
+    grams: tuple[tuple[int, ...], ...]
+    places: tuple[int, ...]
+    shortest: int
+    longest: int
+    skips: int
+    mode: str = "TF"
+    weights: tuple[float, ...] = ()
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x = np.atleast_2d(inputs[0])
+        counts = np.zeros((len(x), max(self.places) + 1))
+        for gram, place in zip(self.grams, self.places, strict=True):
+            if not self.shortest <= len(gram) <= self.longest:
+                continue
+            for step in range(1, (self.skips if len(gram) > 1 else 0) + 2):
+                starts = np.arange(max(0, x.shape[1] - step * (len(gram) - 1)))
+                windows = x[:, starts[:, None] + step * np.arange(len(gram))]
+                counts[:, place] += (windows == np.array(gram)).all(axis=-1).sum(axis=-1)
+        if self.mode != "TF":
+            factor = np.ones(counts.shape[1])
+            if self.weights:
+                factor[list(self.places)] = self.weights
+            counts = (counts > 0) * factor if self.mode == "IDF" else counts * factor
+        return (counts.reshape(*inputs[0].shape[:-1], -1),)
+
+    def emit(self, graph, *inputs):
+        order = sorted(range(len(self.grams)), key=lambda at: len(self.grams[at]))
+        sizes = [len(self.grams[at]) for at in order]
+        starts = [sum(size for size in sizes if size < n) for n in range(1, max(self.longest, *sizes) + 1)]
+        pool = [one for at in order for one in self.grams[at]]
+        weights = {"weights": [self.weights[at] for at in order]} if self.weights else {}
+        given = {"mode": self.mode, "min_gram_length": self.shortest, "max_gram_length": self.longest, "max_skip_count": self.skips}
+        places = [self.places[at] for at in order]
+        x = graph.op("Cast", inputs[0], to=_INT64)  # beside floats alone integers come as floats
+        return (graph.op("TfIdfVectorizer", x, ngram_counts=starts, ngram_indexes=places, pool_int64s=pool, **given, **weights),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        moved = slacks[0] is not None and (slacks[0] > 0).any()
+        return (np.full(outputs[0].shape, np.inf) if moved else precision.unit * np.abs(outputs[0]) * bool(self.weights),)
