@@ -1,6 +1,6 @@
 """How often runs of given integers stand in a line of integers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,5 +56,8 @@ class CountNgrams(Op):
         return (graph.op("TfIdfVectorizer", x, ngram_counts=starts, ngram_indexes=places, pool_int64s=pool, **given, **weights),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        moved = slacks[0] is not None and (slacks[0] > 0).any()
-        return (np.full(outputs[0].shape, np.inf) if moved else precision.unit * np.abs(outputs[0]) * bool(self.weights),)
+        """ONNX Runtime adds a weight as often as it counts."""
+        if slacks[0] is not None and (slacks[0] > 0).any():
+            return (np.full(outputs[0].shape, np.inf),)
+        (counts,) = replace(self, mode="TF").run(*inputs)
+        return ((counts + 1) * precision.unit * np.abs(outputs[0]) * bool(self.weights),)
