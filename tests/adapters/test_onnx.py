@@ -96,7 +96,15 @@ def test_softmax_before_version_13(axis):
 @pytest.fixture
 def net(tmp_path):
     """A convolution whose bias is computed, reshaped by x's own shape, and at the end an operator without description."""
-    held = {"k": w(4, 3, 3, 3), "b": w(4), "two": np.float32(2), "rest": np.array([-1]), "m": w(4 * 4 * 6, 5)}
+    held = {
+        "k": w(4, 3, 3, 3),
+        "b": w(4),
+        "two": np.float32(2),
+        "rest": np.array([-1]),
+        "m": w(4 * 4 * 6, 5),
+        "d": w(1, 4, 1, 1),
+        "o": w(2, 2, 4, 6),
+    }
     nodes = [
         helper.make_node("Mul", ["b", "two"], ["bias"], name="twice"),
         helper.make_node("Conv", ["x", "k", "bias"], ["c"], name="conv"),
@@ -105,7 +113,7 @@ def net(tmp_path):
         helper.make_node("Concat", ["sizes", "rest"], ["to"], axis=0),
         helper.make_node("Reshape", ["r", "to"], ["f"], name="flat"),
         helper.make_node("MatMul", ["f", "m"], ["p"], name="dense"),
-        helper.make_node("NonZero", ["p"], ["y"], name="top"),
+        helper.make_node("DeformConv", ["r", "d", "o"], ["y"], name="top"),
     ]
     path = tmp_path / "net.onnx"
     onnx.save(model(nodes, {"x": X}, held, ("y", "p")), path)
@@ -115,12 +123,12 @@ def net(tmp_path):
 def test_a_file(net):
     opened = probe.open_model(net)
     assert [(one.name, one.kind) for one in opened.layers] == [
-        *(("conv", "Conv"), ("Relu_2", "Relu"), ("flat", "Reshape"), ("dense", "MatMul"), ("top", "NonZero")),
+        *(("conv", "Conv"), ("Relu_2", "Relu"), ("flat", "Reshape"), ("dense", "MatMul"), ("top", "DeformConv")),
     ]
     assert [(one.name, one.shape) for one in opened.inputs] == [("x", (None, 3, 6, 8))] and opened.framework.startswith("onnxruntime")
     reports = list(probe.sweep(opened, X))
     assert [one.verdict for one in reports] == ["agree"] * 4 + ["unchecked"]
-    assert "the operator NonZero has no description: how much it gives depends on the values" in reports[-1].sentence
+    assert "the operator DeformConv has no description: samples of regions have no op" in reports[-1].sentence
     assert probe.check(opened, "dense").ok, "its input is drawn"
     report = probe.check(opened, "conv", X)
     assert report.weights["k"].stored is not None and report.weights["bias"].stored is None
