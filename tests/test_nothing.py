@@ -42,3 +42,64 @@ def test_nan_throughout_is_nothing_to_compare(net):
         assert report.verdict == "unchecked"
         assert "the output is NaN throughout: there is no number to compare" in report.sentence
     assert probe.check(net, "0", x, expected=np.zeros((3, 3))).verdict == "diverge"
+
+
+EMPTY = "unchecked: the output is empty: shapes agree, and there is no value to compare"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (torch.nn.Linear(4, 3), (0, 4)),
+        (torch.nn.Linear(4, 3), (2, 0, 4)),
+        (torch.nn.Conv2d(2, 3, 2), (0, 2, 5, 5)),
+        (torch.nn.BatchNorm1d(4), (0, 4)),
+        (torch.nn.AdaptiveAvgPool2d(1), (0, 2, 4, 4)),
+        (torch.nn.LSTM(4, 3), (5, 0, 4)),
+        (torch.nn.LSTMCell(4, 3), (0, 4)),
+        (torch.nn.MultiheadAttention(4, 2), (3, 0, 4)),
+    ],
+)
+def test_an_empty_batch_of_pytorch_is_no_agreement(layer, shape):
+    layer = layer.eval()
+    x = [np.zeros(shape, np.float32)] * (3 if isinstance(layer, torch.nn.MultiheadAttention) else 1)
+    for report in (probe.check(layer, "", x), *probe.sweep(layer, x), probe.check(layer, "", x, rtol=1.0, atol=1.0)):
+        assert report.sentence == EMPTY
+    wrong = probe.check(layer, "", x, expected=np.zeros((1, 3)))
+    assert wrong.verdict == "diverge" and "shapes differ" in wrong.sentence
+
+
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+@pytest.mark.parametrize(
+    ("kind", "options", "shape"),
+    [
+        ("Dense", {"units": 3}, (4,)),
+        ("ReLU", {}, (4,)),
+        ("MaxPooling2D", {}, (4, 4, 2)),
+        ("Embedding", {"input_dim": 5, "output_dim": 3}, (4,)),
+        ("BatchNormalization", {}, (4,)),
+        ("Flatten", {}, (4, 3)),
+        ("GlobalAveragePooling2D", {}, (4, 4, 3)),
+    ],
+)
+def test_an_empty_batch_of_keras_is_no_agreement(name, kind, options, shape):
+    keras = pytest.importorskip(name)
+    layer = getattr(keras.layers, kind)(**options)
+    model = keras.Sequential([keras.Input(shape), layer])
+    x = np.zeros((0, *shape), np.float32)
+    mine = np.zeros(np.asarray(model(x)).shape)
+    for report in (probe.check(model, layer.name, x), *probe.sweep(model, x), probe.check(model, layer.name, x, expected=mine)):
+        assert report.sentence == EMPTY
+    wrong = probe.check(model, layer.name, x, expected=np.zeros((1, 7)))
+    assert wrong.verdict == "diverge" and "shapes differ" in wrong.sentence
+
+
+def test_the_mean_of_nothing_is_said_without_a_warning():
+    class Mean(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (report,) = probe.sweep(Mean(), np.zeros((0, 4), np.float32))
+    assert "NaN throughout" in report.sentence

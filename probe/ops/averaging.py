@@ -165,7 +165,10 @@ class GlobalAveragePool(_Mean):
     keepdims: bool = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (inputs[0].mean(axis=self.axes, keepdims=self.keepdims),)
+        (x,) = inputs
+        if not all(x.shape[axis] for axis in self.axes):  # NumPy's warns
+            return (x.sum(axis=self.axes, keepdims=self.keepdims) * np.nan,)
+        return (x.mean(axis=self.axes, keepdims=self.keepdims),)
 
     def emit(self, graph, *inputs):
         return (graph.op("ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
