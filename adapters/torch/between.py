@@ -218,7 +218,8 @@ class Between(TorchFunctionMode):
         self._left |= name in _LEAVES
         self._arrays_left |= name in _ARRAYS
         writes = _writes(func, name, args, kwargs)
-        before = {id(tensor): copied(tensor) for tensor in tensors} if writes else {}
+        copy = _apart if kwargs.get("out") is not None else copied
+        before = {id(tensor): copy(tensor) for tensor in tensors} if writes else {}
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
         if not results or (not writes and all(any(one is other for other in tensors) for one in results)):
@@ -263,7 +264,7 @@ class Between(TorchFunctionMode):
             if not self.follows(tensor) and id(tensor) not in before:
                 fixed.append(len(inputs))
             inputs.append(before[id(tensor)] if id(tensor) in before else copied(tensor))
-        outputs = tuple(copied(one) for one in results)
+        outputs = tuple((_apart if given[1].get("out") is not None else copied)(one) for one in results)
         kinds = [dtype_name(one) for one in results]
         apart = {place.index: tensor for tensor in used if tensor.is_nested and isinstance(place := seen[id(tensor)], Ref)}
         complexes = [seen[id(tensor)] for tensor in used if tensor.is_complex()]
@@ -311,6 +312,11 @@ class Between(TorchFunctionMode):
         output = with_values(output, replacement)
         self.mark(tensors_in(output))
         return output
+
+
+def _apart(tensor: torch.Tensor) -> np.ndarray:
+    """The same as ``copied`` without a word to NumPy of the tensor itself, which could not be resized any more, as ``out=`` does."""
+    return copied(tensor.clone())
 
 
 @cache

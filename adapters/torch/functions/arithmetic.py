@@ -10,7 +10,7 @@ from probe.errors import Undescribed
 from probe.layer import Ref
 
 from .selection import nonzero
-from .table import Function, Value, function
+from .table import Function, Value, function, in_type
 
 __all__ = ["add", "clamp", "where"]
 
@@ -279,7 +279,7 @@ for _name, _to in _TYPES.items():
     _register_cast(_name, _to)
 
 
-@function("to", "type", "type_as", "_to_copy", onnx="cast")
+@function("to", "type", "type_as", "_to_copy", onnx="cast", idle="args dtype device layout pin_memory copy other")
 def to(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """Whatever the arguments: the type is that of the output."""
     kind = recipe.kinds[0]
@@ -288,9 +288,9 @@ def to(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
 
 @function("cumsum", "cumsum_", onnx="cumsum")
 def cumsum(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
-    return recipe.put(ops.CumSum(axis=dim) if recipe.rank(input) else ops.Identity(), input)
+    return in_type(recipe, dtype, input, lambda x: recipe.put(ops.CumSum(axis=dim) if recipe.rank(input) else ops.Identity(), x))
 
 
 @function("cumprod", "cumprod_", onnx="cumprod")
 def cumprod(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
-    return recipe.put(ops.CumProd(axis=dim) if recipe.rank(input) else ops.Identity(), input)
+    return in_type(recipe, dtype, input, lambda x: recipe.put(ops.CumProd(axis=dim) if recipe.rank(input) else ops.Identity(), x))

@@ -92,7 +92,7 @@ def encoder_layer(
     return x if apart is None else recipe.put(ops.Fill(value=0.0), x, apart[..., None])
 
 
-@function("_nested_tensor_from_mask", onnx="nested")
+@function("_nested_tensor_from_mask", idle="mask_check", onnx="nested")
 def nested(recipe: Function, t: Value, mask: Value, mask_check: bool = True) -> Ref:
     """Samples of their own lengths, seen as an array with zeros behind the shorter ones; the mask is true where a sample goes on."""
     length = recipe.outputs[0].shape[1]
@@ -101,7 +101,7 @@ def nested(recipe: Function, t: Value, mask: Value, mask_check: bool = True) -> 
     return recipe.put(ops.Fill(value=0.0), x, recipe.put(ops.Reshape(shape=(-1, length, 1)), kept))
 
 
-@function("to_padded_tensor", onnx="pad")
+@function("to_padded_tensor", onnx="pad", idle="output_size")
 def padded(recipe: Function, self: Value, padding: float, output_size: Any = None) -> Ref:
     """An array of samples of their own lengths, as long as the longest or as is said."""
     kept, out = _kept(recipe, self), recipe.outputs[0].shape

@@ -68,7 +68,8 @@ for _name, (_kind, _onnx, _defaults) in _ACTIVATIONS.items():
 
 
 def _register_softmax(name: str, kind: str) -> None:
-    @function(name, f"_{name}", f"special_{name}", onnx=kind.lower())
+    # Of `dtype` they take types of floats alone, and of two types of floats they are refused.
+    @function(name, f"_{name}", f"special_{name}", onnx=kind.lower(), idle="rest _stacklevel dtype")
     def call(recipe: Function, input: Value, dim: int | None = None, *rest: Any, _stacklevel: int = 3, dtype: Any = None) -> Ref:
         return recipe.module(kind, input, dim=dim)
 
@@ -80,8 +81,10 @@ for _name, _kind in {"softmax": "Softmax", "log_softmax": "LogSoftmax", "softmin
 def _register_dropout(name: str) -> None:
     # torch.nn.functional.dropout(input, p, training, inplace) and torch.dropout(input, p, train).
     @function(name, f"{name}_", onnx="dropout")
-    def call(recipe: Function, input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, **kwargs: Any) -> Ref:
-        if kwargs.get("train", training) and p:
+    def call(
+        recipe: Function, input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, *, train: bool | None = None
+    ) -> Ref:
+        if (training if train is None else train) and p:
             raise Undescribed("it drops elements at random")
         return recipe.put(ops.Identity(), input)
 
@@ -106,7 +109,7 @@ def rrelu(recipe: Function, input: Value, lower: float = 1 / 8, upper: float = 1
     return recipe.put(ops.LeakyRelu(alpha=(lower + upper) / 2), input)
 
 
-@function("layer_norm", "native_layer_norm", onnx="layernormalization")
+@function("layer_norm", "native_layer_norm", onnx="layernormalization", idle="rest")  # which kernel
 def layer_norm(
     recipe: Function,
     input: Value,
@@ -124,14 +127,14 @@ def rms_norm(recipe: Function, input: Value, normalized_shape: Sequence[int], we
     return recipe.module("RMSNorm", input, _weights(recipe, weight=weight), normalized_shape=tuple(normalized_shape), eps=eps)
 
 
-@function("group_norm", onnx="groupnormalization")
+@function("group_norm", onnx="groupnormalization", idle="rest")  # which kernel
 def group_norm(
     recipe: Function, input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, *rest: Any
 ) -> Ref:
     return recipe.module("GroupNorm", input, _weights(recipe, weight=weight, bias=bias), num_groups=num_groups, eps=eps)
 
 
-@function("batch_norm", onnx="batchnormalization")
+@function("batch_norm", onnx="batchnormalization", idle="momentum")  # of the running statistics
 def batch_norm(
     recipe: Function,
     input: Value,
@@ -175,11 +178,19 @@ for _name, _kind in {"upsample_linear1d": "linear", "upsample_bilinear2d": "bili
     _register_upsampling(_name, _kind)
 
 
-@function("embedding", onnx="gather")
-def embedding(recipe: Function, input: Value, weight: Value, *args: Any, **kwargs: Any) -> Ref:
+@function("embedding", onnx="gather", idle="padding_idx norm_type")  # of the gradient, and of `max_norm`
+def embedding(
+    recipe: Function,
+    input: Value,
+    weight: Value,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Ref:
     """Rows of the weight; ``aten.embedding`` takes the weight first. A largest norm would change the weight."""
-    names = ("padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse")
-    if (dict(zip(names, args, strict=False)) | kwargs).get("max_norm") and recipe.array(weight).dtype.kind == "f":
+    if max_norm and recipe.array(weight).dtype.kind == "f":
         raise Undescribed("max_norm changes the weight")
     rows, indices = (weight, input) if recipe.array(weight).dtype.kind == "f" else (input, weight)
     return recipe.put(ops.Gather(axis=0), rows, indices)
@@ -265,6 +276,6 @@ def interpolate(
     return recipe.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
 
 
-@function("one_hot", onnx="onehot")
+@function("one_hot", onnx="onehot", idle="num_classes")
 def one_hot(recipe: Function, input: Value, num_classes: int = -1) -> Ref:
     return recipe.put(ops.Cast(to="int64"), recipe.put(ops.OneHot(depth=recipe.outputs[0].shape[-1]), input))

@@ -53,7 +53,7 @@ def bilinear(recipe: Function, input1: Value, input2: Value, weight: Value, bias
     return found if bias is None else recipe.put(ops.Add(), found, bias)
 
 
-@function("instance_norm", onnx="instancenormalization")
+@function("instance_norm", onnx="instancenormalization", idle="momentum")  # of the running statistics
 def instance_norm(
     recipe: Function,
     input: Value,
@@ -108,7 +108,7 @@ def _register(rank: int) -> None:
         attributes = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
         return _as_module(recipe, f"MaxUnpool{rank}d", (input, indices), None, {"output_size": output_size}, **attributes)
 
-    @function(f"max_pool{rank}d_with_indices", onnx="maxpool")
+    @function(f"max_pool{rank}d_with_indices", onnx="maxpool", idle="return_indices")  # it gives them in either case
     def places(
         recipe: Function,
         input: Value,
@@ -122,7 +122,7 @@ def _register(rank: int) -> None:
         given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
         return _both(recipe, pool(recipe, f"MaxPool{rank}d", input, given | {"return_indices": True}))
 
-    @function(f"adaptive_max_pool{rank}d_with_indices", onnx="globalmaxpool")
+    @function(f"adaptive_max_pool{rank}d_with_indices", onnx="globalmaxpool", idle="return_indices")
     def adaptive(recipe: Function, input: Value, output_size: Any, return_indices: bool = True) -> tuple[Ref, ...]:
         return _both(recipe, recipe.module(f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=True))
 

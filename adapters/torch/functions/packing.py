@@ -12,7 +12,7 @@ from .table import Function, Value, function
 __all__: list[str] = []
 
 
-@function("_pack_padded_sequence", onnx="pack")
+@function("_pack_padded_sequence", onnx="pack", idle="lengths")
 def pack(recipe: Function, input: Value, lengths: Value, batch_first: bool) -> Any:
     """(rows, how many samples have each step)."""
     sizes = tuple(int(size) for size in recipe.outputs[1])
@@ -20,7 +20,7 @@ def pack(recipe: Function, input: Value, lengths: Value, batch_first: bool) -> A
     return recipe.put(ops.Packed(sizes=sizes), x), recipe.ref(np.asarray(sizes))
 
 
-@function("_pad_packed_sequence", onnx="unpack")
+@function("_pad_packed_sequence", onnx="unpack", idle="total_length")
 def unpack(recipe: Function, data: Value, batch_sizes: Value, batch_first: bool, padding_value: float, total_length: int) -> Any:
     """(steps, batch, ...), or batch first, with ``padding_value`` behind the shorter samples; and their lengths."""
     sizes = tuple(int(size) for size in recipe.array(batch_sizes))

@@ -111,7 +111,7 @@ for _rank in (1, 2, 3):
     _register_convolution(_rank)
 
 
-@function("convolution", "_convolution", onnx="conv")
+@function("convolution", "_convolution", onnx="conv", idle="output_padding rest")  # of the transposed one, and which kernel
 def any_convolution(
     recipe: Function,
     input: Value,

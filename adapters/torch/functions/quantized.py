@@ -9,18 +9,21 @@ from .table import Function, function
 
 __all__: list[str] = []
 
+_LEVELS = "scale zero_point dtype"
+"""What the levels of the output tell already."""
 
-@function("quantized.add", onnx="add")
+
+@function("quantized.add", onnx="add", idle=_LEVELS)
 def _add(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return recipe.put(ops.Add(), qa, qb)
 
 
-@function("quantized.add_relu", onnx="add")
+@function("quantized.add_relu", onnx="add", idle=_LEVELS)
 def _add_relu(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return recipe.put(ops.Relu(), recipe.put(ops.Add(), qa, qb))
 
 
-@function("quantized.mul", onnx="mul")
+@function("quantized.mul", onnx="mul", idle=_LEVELS)
 def _mul(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return recipe.put(ops.Mul(), qa, qb)
 
@@ -37,18 +40,18 @@ def _mul_scalar(recipe: Function, qa: Any, b: float) -> Ref:
     return recipe.put(ops.Affine(gain=float(b), offset=0.0), qa)
 
 
-@function("quantized.matmul", onnx="matmul")
+@function("quantized.matmul", onnx="matmul", idle=_LEVELS)
 def _matmul(recipe: Function, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return recipe.put(ops.Product(), qa, qb)
 
 
-@function("quantized.cat", onnx="concat")
+@function("quantized.cat", onnx="concat", idle=_LEVELS)
 def _cat(recipe: Function, qx: Any, dim: int, scale: float = 1.0, zero_point: int = 0) -> Ref:
     rank = recipe.outputs[0].ndim
     return recipe.put(ops.Concat(axis=dim % rank), *qx)
 
 
-@function("quantize_per_tensor", onnx="quantizelinear")
+@function("quantize_per_tensor", onnx="quantizelinear", idle=_LEVELS)
 def _quantize(recipe: Function, input: Any, scale: Any, zero_point: Any, dtype: Any) -> Ref:
     return recipe.put(ops.Identity(), input)
 

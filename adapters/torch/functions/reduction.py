@@ -8,7 +8,7 @@ from probe import ops
 from probe.errors import Undescribed
 from probe.layer import Ref
 
-from .table import Function, Value, function
+from .table import Function, Value, function, in_type
 
 __all__ = ["norm", "normalize", "topk"]
 
@@ -38,7 +38,7 @@ def _reduced(recipe: Function, op: Callable[..., Any], input: Value, dim: Dims, 
 def _register(names: str, op: Callable[..., Any]) -> None:
     @function(*names.split(), onnx=op.__name__.lower())
     def reduction(recipe: Function, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
-        return _reduced(recipe, op, input, dim, keepdim)
+        return in_type(recipe, dtype, input, lambda x: _reduced_again(recipe, op, x, input, dim, keepdim))
 
 
 for _names, _op in {
@@ -111,20 +111,25 @@ for _name, _op, _both in (
     _spread(_name, _op, _both)
 
 
-@function("norm", "linalg_norm", onnx="reducel2")
-def norm(
-    recipe: Function, input: Value, p: Any = None, dim: Dims = None, keepdim: bool = False, *, ord: Any = None, dtype: Any = None
-) -> Ref:
+# Of `dtype` norms take types of floats alone, and of two types of floats they are refused.
+@function("norm", onnx="reducel2", idle="dtype")
+def norm(recipe: Function, input: Value, p: Any = None, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+    """The norm of all elements along the axes, however many they are."""
+    if p == "nuc":
+        raise Undescribed("the nuclear norm has no description")
+    return _vector_norm(recipe, input, 2 if p in ("fro", None) else p, dim, keepdim)
+
+
+@function("linalg_norm", onnx="reducel2", idle="dtype")
+def linalg_norm(recipe: Function, input: Value, ord: Any = None, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
     """The norm of vectors; of matrices the Frobenius one, which is that of their elements."""
-    order = p if ord is None else ord
-    if order in ("fro", None):
-        order = 2
-    elif not isinstance(dim, int) and recipe.rank(input) > 1 and order != 2 and dim is not None and len(dim) == 2:
-        raise Undescribed(f"a matrix norm of order {order!r} has no description")
-    return _vector_norm(recipe, input, order, dim, keepdim)
+    axes = 1 if isinstance(dim, int) else recipe.rank(input) if dim is None else len(dim)
+    if ord not in ("fro", None) and axes > 1:
+        raise Undescribed(f"a matrix norm of order {ord!r} has no description")
+    return _vector_norm(recipe, input, 2 if ord in ("fro", None) else ord, dim, keepdim)
 
 
-@function("linalg_vector_norm", onnx="reducel2")
+@function("linalg_vector_norm", onnx="reducel2", idle="dtype")
 def vector_norm(recipe: Function, input: Value, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
     return _vector_norm(recipe, input, ord, dim, keepdim)
 
@@ -144,12 +149,14 @@ def _vector_norm(recipe: Function, input: Value, order: Any, dim: Dims, keepdim:
     return recipe.put(ops.Pow(), total, 1.0 / float(order))
 
 
-def _reduced_again(recipe: Function, op: Callable[..., Any], value: Ref, like: Value, dim: Dims, keepdim: bool) -> Ref:
+def _reduced_again(recipe: Function, op: Callable[..., Any], value: Value, like: Value, dim: Dims, keepdim: bool) -> Ref:
     """A reduction of a value in the shape of an argument."""
-    return recipe.put(op(axes=_axes(recipe, like, dim), keepdims=bool(keepdim)), value) if recipe.rank(like) else value
+    if not recipe.rank(like):
+        return recipe.put(_OF_ONE.get(op, ops.Identity()), value)
+    return recipe.put(op(axes=_axes(recipe, like, dim), keepdims=bool(keepdim)), value)
 
 
-@function("normalize", onnx="lpnormalization")
+@function("normalize", onnx="lpnormalization", idle="out")
 def normalize(recipe: Function, input: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Ref:
     length = norm(recipe, input, p, dim, True)
     return recipe.put(ops.Div(), input, recipe.put(ops.Clip(low=eps, high=None), length))

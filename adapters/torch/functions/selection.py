@@ -188,7 +188,7 @@ def count_nonzero(recipe: Function, input: Value, dim: Any = None) -> Ref:
     return recipe.put(ops.ReduceSum(axes=tuple(axis % array.ndim for axis in axes)), holds)
 
 
-@function("bincount", onnx="scatternd")
+@function("bincount", onnx="scatternd", idle="minlength")
 def bincount(recipe: Function, input: Value, weights: Value | None = None, minlength: int = 0) -> Ref:
     """How often each number occurs, or the sum of the weights beside it."""
     given = recipe.ref(np.ones(recipe.shape(input), np.int64)) if weights is None else recipe.ref(weights)
@@ -196,7 +196,7 @@ def bincount(recipe: Function, input: Value, weights: Value | None = None, minle
     return recipe.put(ops.ScatterND(reduction="add"), start, recipe.put(ops.Reshape(shape=(-1, 1)), input), given)
 
 
-@function("searchsorted", onnx="reducesum")
+@function("searchsorted", onnx="reducesum", idle="out_int32")
 def searchsorted(
     recipe: Function,
     sorted_sequence: Value,
@@ -219,7 +219,7 @@ def searchsorted(
     return recipe.put(ops.ReduceSum(axes=(len(shape),)), below)
 
 
-@function("bucketize", onnx="reducesum")
+@function("bucketize", onnx="reducesum", idle="out_int32")
 def bucketize(recipe: Function, input: Value, boundaries: Value, *, out_int32: bool = False, right: bool = False) -> Ref:
     return searchsorted(recipe, boundaries, input, right=right)
 
@@ -256,7 +256,7 @@ def median(recipe: Function, input: Value, dim: int | None = None, keepdim: bool
     return recipe.put(ops.Gather(axis=0), order, np.asarray((size - 1) // 2))
 
 
-@function("quantile", onnx="topk")
+@function("quantile", onnx="topk", idle="keepdim")
 def quantile(
     recipe: Function, input: Value, q: Value, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Ref:

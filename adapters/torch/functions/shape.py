@@ -20,9 +20,12 @@ __all__ = ["concat", "getitem", "setitem"]
     *("view", "reshape", "flatten", "unflatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_", "view_as", "reshape_as", "ravel"),
     *("_unsafe_view", "_reshape_alias", "atleast_1d", "atleast_2d", "atleast_3d"),
     onnx="reshape",
+    idle="args size shape stride start_dim end_dim dim sizes other dtype",
 )
 def reshape(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """The elements in row-major order in the shape that the call gave them."""
+    if recipe.array(input).dtype != recipe.outputs[0].dtype:
+        raise Undescribed("the bits of numbers, seen as those of another type, have no description")
     return recipe.reshaped(input)
 
 
@@ -72,12 +75,12 @@ def movedim(recipe: Function, input: Value, source: Any, destination: Any) -> Re
     return recipe.put(ops.Transpose(perm=tuple(fixed[axis] if axis in fixed else next(rest) for axis in range(rank))), input)
 
 
-@function("expand", "expand_as", "broadcast_to", onnx="expand")
+@function("expand", "expand_as", "broadcast_to", onnx="expand", idle="sizes size shape implicit other")
 def expand(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), input)
 
 
-@function("repeat", "tile", onnx="tile")
+@function("repeat", "tile", onnx="tile", idle="sizes repeats dims")
 def repeat(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     shape, wanted = recipe.shape(input), recipe.outputs[0].shape
     full = (1,) * (len(wanted) - len(shape)) + shape
@@ -85,7 +88,7 @@ def repeat(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     return recipe.put(ops.Tile(repeats=repeats), input if full == shape else recipe.put(ops.Reshape(shape=full), input))
 
 
-@function("repeat_interleave", onnx="gather")
+@function("repeat_interleave", onnx="gather", idle="output_size")
 def repeat_interleave(recipe: Function, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Ref:
     counts = recipe.array(repeats) if not isinstance(repeats, int) else repeats
     axis, x = (0, recipe.put(ops.Reshape(shape=(-1,)), input)) if dim is None else (dim, recipe.ref(input))
@@ -114,7 +117,11 @@ def _part(recipe: Function, input: Value, axis: int, start: int, stop: int) -> R
     return recipe.put(ops.Slice(starts=tuple(low for low, _ in bounds), stops=tuple(high for _, high in bounds)), input)
 
 
-@function("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_chunk", "unsafe_split", onnx="split")
+@function(
+    *("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_chunk", "unsafe_split"),
+    onnx="split",
+    idle="split_size split_size_or_sections split_sizes chunks indices sections indices_or_sections tensor_indices_or_sections",
+)
 def split(recipe: Function, input: Value, *sizes: Any, dim: int = 0, **kwargs: Any) -> Any:
     """Where the pieces end is told by their sizes."""
     axis = sizes[1] if len(sizes) > 1 else dim
@@ -152,7 +159,8 @@ def sliced(recipe: Function, input: Value, dim: int = 0, start: int | None = Non
 def index_select(recipe: Function, input: Value, dim: int, index: Value) -> Ref:
     if not recipe.rank(input):
         raise Undescribed("a tensor without axes, taken as one of a single element, has no description")
-    return recipe.put(ops.Gather(axis=dim), input, index)
+    at = index if recipe.rank(index) else recipe.put(ops.Reshape(shape=(-1,)), index)  # one place keeps its axis
+    return recipe.put(ops.Gather(axis=dim), input, at)
 
 
 @function("take_along_dim", onnx="gatherelements")
@@ -225,6 +233,8 @@ def unfold(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
         return _windows(recipe, input, *args, **kwargs)
     names = ("kernel_size", "dilation", "padding", "stride")
     given = {"dilation": 1, "padding": 0, "stride": 1} | dict(zip(names, args, strict=False)) | kwargs
+    if given.keys() != set(names):
+        raise Undescribed(f"the arguments {', '.join(sorted(given.keys() ^ set(names)))} have no description, or are missing")
     return recipe.module("Unfold", input, **given)
 
 
@@ -295,7 +305,7 @@ def getitem(recipe: Function, input: Value, key: Any) -> Ref:
 def _written(recipe: Function, input: Value, key: Any, value: Value, reduction: str = "none") -> Ref:
     numbers = _positions(recipe, input, key)
     array = recipe.array(value)
-    updates = recipe.ref(value)
+    updates = recipe.ref(_of_the_kind(recipe, value))
     while array.ndim > numbers.ndim:  # axes of size 1 in front that the place lacks
         array = array[0]
         updates = recipe.put(ops.Reshape(shape=array.shape), updates)
@@ -310,20 +320,26 @@ def setitem(recipe: Function, input: Value, key: Any, value: Value) -> Ref:
     return _written(recipe, input, tuple(key) if isinstance(key, tuple) else key, value)
 
 
-@function("index_put", "index_put_", "_index_put_impl_", onnx="scatternd")
+@function("index_put", "index_put_", "_index_put_impl_", onnx="scatternd", idle="unsafe")
 def index_put(recipe: Function, input: Value, indices: Sequence[Any], values: Value, accumulate: bool = False, **kwargs: Any) -> Ref:
     key = tuple(slice(None) if part is None else part for part in indices)
     return _written(recipe, input, key, values, "add" if accumulate else "none")
 
 
-@function("copy_", "copy", onnx="identity")
+@function("copy_", "copy", onnx="identity", idle="input")  # which is overwritten
 def copy(recipe: Function, input: Value, src: Value, non_blocking: bool = False) -> Ref:
-    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), src)
+    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), _of_the_kind(recipe, src))
 
 
-@function("fill_", "fill", onnx="expand")
+@function("fill_", "fill", onnx="expand", idle="input")  # which is overwritten
 def fill(recipe: Function, input: Value, value: Value) -> Ref:
-    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), value)
+    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), _of_the_kind(recipe, value))
+
+
+def _of_the_kind(recipe: Function, value: Value) -> Value:
+    """What is written, in the type of what it is written to."""
+    kind = recipe.outputs[0].dtype
+    return value if kind.kind == "f" or recipe.array(value).dtype == kind else recipe.put(ops.Cast(to=recipe.kinds[0]), value)
 
 
 @function("scatter", "scatter_", onnx="scatterelements")

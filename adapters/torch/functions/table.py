@@ -6,9 +6,12 @@ PyTorch function, behind the recipe that it adds steps to, and receives a ``Ref`
 input and a ``Weight`` for each parameter.
 """
 
+import dis
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ from probe.layer import Description, Recipe, Ref, Step, Weight
 
 from ..description import Call, described_by_name
 
-__all__ = ["Function", "Value", "describe_function", "function", "functions", "named"]
+__all__ = ["IDLE", "Function", "Value", "describe_function", "function", "functions", "in_type", "named", "unread"]
 
 Value = Ref | Weight | np.ndarray | float | int | bool
 
@@ -111,6 +114,16 @@ class Function(Recipe):
         return Ref(len(self.steps) - 1)
 
 
+def in_type(recipe: Function, dtype: Any, input: Value, reduce: Callable[[Value], Ref]) -> Ref:
+    """A sum or product with ``dtype``: its elements are brought to that type first, in which whole numbers wrap around."""
+    kind = recipe.kinds[0]
+    if dtype is None or recipe.outputs[0].dtype.kind == "f":  # of two types of floats it is refused
+        return reduce(input)
+    if kind == "bool":
+        raise Undescribed("sums and products of truth values have no description")
+    return recipe.put(ops.Cast(to=kind), reduce(recipe.put(ops.Cast(to=kind), input)))
+
+
 Describer = Callable[..., Any]
 
 _ALIASES = {
@@ -122,25 +135,54 @@ _ALIASES = {
 (torch/csrc/utils/python_arg_parser.cpp), and those of functions that share a describer."""
 
 
+IDLE = frozenset(("cudnn_enabled", "inplace", "memory_format", "non_blocking", "scale_grad_by_freq", "sparse", "sparse_grad"))
+"""Arguments that change no number of any function: which kernel, where the result lies, what the gradient does."""
+
+
 @dataclass(frozen=True)
 class _Entry:
     describe: Describer
     onnx: str
     signature: inspect.Signature
+    idle: frozenset[str]
 
 
 _TABLE: dict[str, _Entry] = {}
 
 
-def function(*names: str, onnx: str) -> Callable[[Describer], Describer]:
-    """Registers a describer for functions of these names; ``onnx`` names the layers that their calls become."""
+def function(*names: str, onnx: str, idle: str = "") -> Callable[[Describer], Describer]:
+    """Registers a describer for functions of these names; ``onnx`` names the layers that their calls become.
+
+    A parameter that the describer never looks at, and a keyword that it has under ``**kwargs``, has to be left at its default, or be one
+    of ``idle``: those that the shapes and types of the call's tensors tell already, or that change no number.
+    """
 
     def register(describer: Describer) -> Describer:
-        entry = _Entry(describer, onnx, inspect.signature(describer))
+        entry = _Entry(describer, onnx, inspect.signature(describer), IDLE.union(idle.split()))
         _TABLE.update(dict.fromkeys(names, entry))
         return describer
 
     return register
+
+
+def _left(given: Any, default: Any) -> bool:
+    """Whether an argument was left out, or at its default."""
+    return given is None or given is default or (isinstance(given, bool | int | float | str | tuple) and given in (default, ()))
+
+
+@lru_cache(maxsize=1024)
+def unread(describer: Describer) -> tuple[str, ...]:
+    """The parameters that a describer never looks at."""
+    return tuple(name for name in inspect.signature(describer).parameters if name not in set(_looked_at(describer.__code__)))
+
+
+def _looked_at(code: CodeType) -> Iterator[str]:
+    for step in dis.get_instructions(code):
+        if "LOAD_FAST" in step.opname or step.opname in ("LOAD_CLOSURE", "LOAD_DEREF"):
+            yield from step.argval if isinstance(step.argval, tuple) else (step.argval,)  # Python 3.13 loads two at once
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _looked_at(inner)
 
 
 def functions() -> tuple[str, ...]:
@@ -164,6 +206,11 @@ def describe_function(name: str, shown: str, recipe: Function, args: Sequence[An
         bound = entry.signature.bind(recipe, *args, **named_so)
     except TypeError as error:
         raise Undescribed(f"{shown} was called in a way that has no description ({error})") from None
+    for argument in unread(entry.describe):
+        given, parameter = bound.arguments.get(argument), known[argument]
+        for name, one in given.items() if given and parameter.kind is parameter.VAR_KEYWORD else ((argument, given),):
+            if name not in entry.idle and not _left(one, parameter.default):
+                raise Undescribed(f"{shown} was called with {name}={one!r:.60}, which its description does not read")
     try:
         found = entry.describe(*bound.args, **bound.kwargs)
     except (LookupError, TypeError, ValueError) as error:
