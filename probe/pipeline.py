@@ -6,7 +6,7 @@ them, have not been judged and read, and judges meanwhile: so many threads compu
 judges each call itself and waits until it has been read. Each computes on one thread: pools of threads that spin against each
 other (the framework's, BLAS', ONNX Runtime's) cost several times what they gain.
 
-The reader may be interrupted anywhere, and lost without a word. So it takes no lock but where signals are held back, and the other
+The reader may be interrupted anywhere, and lost without a word. So it waits and works where signals are held back, and the other
 threads, which no signal reaches, wait for it a moment at a time: ``closed`` ends them, and they put back what they changed.
 """
 
@@ -70,7 +70,9 @@ class _Line(Generic[T]):
     """What is to be judged and what has been, in order, for so many ``workers``: the pass, the reader and helpers."""
 
     def __init__(self, workers: int):
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        """Taken as it is: an interrupt between the locking of a Condition and the body of its ``with`` would leave it locked."""
+        self._changed = threading.Condition(self._lock)
         self._most = workers - 2 + _WAITING
         self._alone = workers == 1
         self._tasks: deque[_Task[T]] = deque()
@@ -80,7 +82,7 @@ class _Line(Generic[T]):
         """Set by the reader, who needs no lock for it; each thread sees it within a moment."""
 
     def add(self, task: _Task[T]) -> None:
-        with self._changed:
+        with self._lock:
             self._tasks.append(task)
             self._unread.append(task)
             if not self._alone:  # on a single core the pass does it, and nobody need wake
@@ -91,9 +93,13 @@ class _Line(Generic[T]):
         self._work(lambda: self._unread[0].done if self._unread else self._ended)
         return self._unread[0] if self._unread else None
 
+    def ready(self) -> _Task[T] | None:
+        """The first result, where it is there."""
+        return self._unread[0] if self._unread and self._unread[0].done else None
+
     def read(self) -> None:
         """Says that the first result has been read."""
-        with self._changed:
+        with self._lock:
             self._unread.popleft()
             self._changed.notify_all()
 
@@ -117,7 +123,7 @@ class _Line(Generic[T]):
 
     def finish(self) -> None:
         """Works until nothing is left, nothing will be added, and waits until all has been read."""
-        with self._changed:
+        with self._lock:
             self._ended = True
             self._changed.notify_all()
         if not self._alone:
@@ -126,13 +132,13 @@ class _Line(Generic[T]):
 
     def close(self) -> None:
         self.closed = True
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         """Waits until it is ``enough`` or the line is closed."""
         while not (self.closed or enough()):
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(lambda: self.closed or enough(), MOMENT)
             if not self.closed:
                 stop_here()
@@ -141,7 +147,7 @@ class _Line(Generic[T]):
         """Does task after task, waiting for them, until it is ``enough`` or the line is closed."""
         while True:
             self._wait(lambda: bool(self._tasks) or enough())
-            with self._changed:
+            with self._lock:
                 if self.closed or enough():
                     return
                 if not self._tasks:
@@ -151,7 +157,7 @@ class _Line(Generic[T]):
                 with interruptible():
                     task.do()
             finally:
-                with self._changed:
+                with self._lock:
                     self._changed.notify_all()
             del task
 
@@ -197,6 +203,8 @@ def judged_in_order(
     threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(workers - 2)]
 
     def first() -> _Task[T] | None:
+        if (task := line.ready()) is not None:
+            return task
         with held_back(), numbers_kept():
             try:
                 return line.first()
@@ -218,8 +226,7 @@ def judged_in_order(
             yield result
             reader.thread = threading.get_ident()  # whoever asks for the next
             del result
-            with held_back():
-                line.read()
+            line.read()
         if failed:
             raise failed[0]
     finally:

@@ -280,6 +280,39 @@ def test_sweeps_that_overlap_leave_the_process_as_it_was():
         torch.set_num_threads(as_it_was)
 
 
+def test_a_call_that_meets_a_hook_half_registered_is_no_error(monkeypatch):
+    """PyTorch registers a hook first, and then that it takes keyword arguments."""
+    model, x, errors = torch.nn.Sequential(torch.nn.Linear(3, 4)), torch.ones(2, 3), []
+    register, hook = torch.nn.Module.register_forward_pre_hook, torch.nn.Module.register_forward_hook
+
+    def call(module: torch.nn.Module) -> None:
+        def work() -> None:
+            try:
+                model(x)
+            except TypeError as error:
+                errors.append(error)
+
+        keeping = [dict(kept) for kept in (module._forward_pre_hooks_with_kwargs, module._forward_hooks_with_kwargs)]
+        module._forward_pre_hooks_with_kwargs.clear()
+        module._forward_hooks_with_kwargs.clear()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        module._forward_pre_hooks_with_kwargs.update(keeping[0])
+        module._forward_hooks_with_kwargs.update(keeping[1])
+
+    for name, made in (("register_forward_pre_hook", register), ("register_forward_hook", hook)):
+
+        def registered(module, *args, made=made, **options):
+            handle = made(module, *args, **options)
+            call(module)
+            return handle
+
+        monkeypatch.setattr(torch.nn.Module, name, registered)
+    assert [report.layer for report in probe.sweep(model, np.ones((2, 3), np.float32))] == ["0"]
+    assert not errors
+
+
 def test_calls_of_another_thread_are_not_the_pass():
     """Neither counted, nor given what the callback replaces, nor ended with the pass."""
     torch.manual_seed(0)

@@ -173,7 +173,7 @@ class Between(TorchFunctionMode):
             if self._arrays_left:
                 self.mark([tensor])
 
-    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:  # the default as in capture.py
         if get_ident() != self._thread:
             return
         stop_here()

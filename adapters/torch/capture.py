@@ -140,7 +140,8 @@ class _Watcher:
         with torch._C.DisableTorchFunction():
             self.inside = self._copies()
 
-    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+    # Another thread's call may meet a hook before PyTorch knows that it takes keyword arguments: hence the defaults.
+    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:
         if threading.get_ident() != self.thread:
             return
         stop_here()
@@ -158,7 +159,7 @@ class _Watcher:
             with held_back():
                 cache.enter_context(parametrize.cached())
 
-    def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any = None) -> Any:
         if threading.get_ident() != self.thread:
             return None
         stop_here()
