@@ -259,6 +259,8 @@ LATER = [
     *((18, f"Bitwise{kind}", [U8, "s:", U8[:1].copy()], {}) for kind in ("And", "Or", "Xor")),
     (18, "BitwiseNot", [U8], {}),
     (26, "BitCast", [V], {"to": TensorProto.INT32}),
+    (26, "BitCast", [U8], {"to": TensorProto.INT8}),
+    (26, "BitCast", [V.astype(np.int16) * 9999], {"to": TensorProto.UINT16}),
     *((28, "BitShift", [U8.view(np.int8), "s:", np.arange(6, dtype=np.int8) * 2], {"direction": way}) for way in ("LEFT", "RIGHT")),
     (27, "Range", [np.float32(0.5), np.float32(9), np.float32(0.3)], {}),
     (22, "ConstantOfShape", [np.array([2, 3])], {"value": numpy_helper.from_array(np.array([2.5], np.float32))}),
@@ -321,4 +323,4 @@ SEVERAL = [
 ]
 """Operators of several outputs, which are named."""
 NO_GRAPH = {"BitCast"}
-"""What only newer opsets have than that of the graphs that are emitted."""
+"""What only newer opsets have than that of the graphs that are emitted, at least of floats."""

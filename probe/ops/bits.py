@@ -138,4 +138,6 @@ class BitCast(_Bits):
         return (found.astype(np.float64) if found.dtype.kind == "f" else found,)
 
     def emit(self, graph, *inputs):
-        raise Undescribed("the opset of the graph has no operator that reads bits as another type")
+        if not {self.kind, self.to} <= _CODES.keys():
+            raise Undescribed("the opset of the graph has no operator that reads the bits of floats")
+        return (graph.op("Cast", graph.op("Cast", inputs[0], to=_CODES[self.to]), to=_INT64),)

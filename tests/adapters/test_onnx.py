@@ -26,7 +26,7 @@ def test_operator(kind, values, attributes):
 def test_operator_of_another_version(opset, kind, values, attributes):
     proto, inputs = single(kind, values, attributes, opset)
     (report,) = probe.sweep(proto, inputs)
-    assert report.ok and set(report.missing) == ({"onnx"} if kind in NO_GRAPH else set()), str(report)
+    assert report.ok and set(report.missing) <= ({"onnx"} if kind in NO_GRAPH else set()), str(report)
 
 
 @pytest.mark.parametrize("more", [{}, {"pads": [1, 0, 0, 1]}, {"ceil_mode": 1}])
