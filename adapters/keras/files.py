@@ -25,6 +25,7 @@ from .hdf5 import Unusual, shapes
 from .left_out import FOLLOWED
 from .order import endless
 from .safety import OF_HGQ2, QKERAS, TFMOT, objects
+from .sizes import oversized
 from .table import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 
 __all__ = ["File", "listing", "read", "refuse_foreign_weights"]
@@ -109,7 +110,7 @@ def _read_archive(path: Path) -> File:
 
 
 def _read_h5(path: Path) -> File:
-    with _hdf5(path, path, path.stat().st_size) as file:
+    with _hdf5(path, path, path.stat().st_size) as (file, _):
         config = file.attrs.get("model_config")
         if config is None:
             raise CannotOpen(_without_config(path, set(file), set(file.attrs)))
@@ -122,20 +123,17 @@ def refuse_foreign_weights(file: File) -> None:
     if file.form == "keras":
         with _damage(file.path), zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
             if _WEIGHTS in archive.namelist():
-                _hdf5(file.path, _Part(archive, stream), archive.getinfo(_WEIGHTS).file_size).close()
+                with _hdf5(file.path, _Part(archive, stream), archive.getinfo(_WEIGHTS).file_size):
+                    pass
 
 
-def _hdf5(path: Path, source: Any, size: int) -> Any:
-    """An open ``h5py.File`` all of whose numbers lie in the file."""
+@contextmanager
+def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, tuple[int, ...]]]]:
+    """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in it."""
     with path.open("rb") if source is path else nullcontext(source) as stream, suppress(Unusual):
         shapes(partial(_at, stream))
-    file = importlib.import_module("h5py").File(source, "r")
-    try:
-        importlib.import_module(".hdf5_tree", __package__).refuse_foreign(file, path, size)
-    except BaseException:
-        file.close()
-        raise
-    return file
+    with importlib.import_module("h5py").File(source, "r") as file:
+        yield file, importlib.import_module(".hdf5_tree", __package__).refuse_foreign(file, path, size)
 
 
 def _model(config: Any) -> Mapping[str, Any]:
@@ -151,7 +149,11 @@ def _model(config: Any) -> Mapping[str, Any]:
 
 
 def _ordered(file: File) -> File:
-    """The file, where its layers can be put in order: Keras 3 says itself where they cannot."""
+    """The file, where its layers are of sizes that it can hold, and can be put in order: Keras 3 says itself where they cannot."""
+    size = file.path.stat().st_size
+    large = oversized(file.config, size)
+    if large:
+        raise CannotOpen(f"{file.path} is damaged or made up: {large}, and the whole file has {size:,} bytes")
     stuck = endless(file.config) if file.namespace == "tf_keras" else ""
     if stuck:
         raise CannotOpen(
@@ -276,8 +278,8 @@ def _output_shapes(entries: Sequence[Mapping[str, Any]], chained: bool) -> dict[
 def _shapes(file: File) -> dict[str, tuple[int, ...]]:
     """The shape of every dataset that holds weights, by its path."""
     if file.form == "h5":
-        with _hdf5(file.path, file.path, file.path.stat().st_size) as opened:
-            return _visited(opened)
+        with _hdf5(file.path, file.path, file.path.stat().st_size) as (_, found):
+            return found
     with zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
         if _WEIGHTS not in archive.namelist():
             return {}
@@ -285,8 +287,8 @@ def _shapes(file: File) -> dict[str, tuple[int, ...]]:
         try:
             return shapes(partial(_at, part))
         except Unusual:
-            with _hdf5(file.path, part, archive.getinfo(_WEIGHTS).file_size) as opened:
-                return _visited(opened)
+            with _hdf5(file.path, part, archive.getinfo(_WEIGHTS).file_size) as (_, found):
+                return found
 
 
 def _at(stream: Any, offset: int, size: int) -> bytes:
@@ -323,9 +325,3 @@ class _Part(io.RawIOBase):
         buffer[: len(read)] = read
         self._at += len(read)
         return len(read)
-
-
-def _visited(file: Any) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
-    file.visititems(lambda name, item: found.update({name: item.shape}) if hasattr(item, "shape") else None)
-    return found

@@ -44,6 +44,17 @@ def _once(node: int, seen: set[int]) -> None:
     seen.add(node)
 
 
+def _ends(read: Read, node: int, seen: set[int]) -> None:
+    """The nodes to the right of one, along which the HDF5 library goes, come to an end; those that do are kept as negative numbers."""
+    passed: set[int] = set()
+    while node != _NOWHERE and -node not in seen:
+        if node in passed:
+            raise ValueError("its tree leads to the same place twice")
+        passed.add(node)
+        (node,) = _unpack("Q", read, node + 16)
+    seen.update(-one for one in passed)
+
+
 def _datasets(read: Read, header: int, path: str, seen: set[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
     if header in seen:
         raise Unusual  # one group under two names
@@ -72,6 +83,7 @@ def _chunks(read: Read, node: int, axes: int, seen: set[int]) -> None:
     if node == _NOWHERE:
         return
     _once(node, seen)
+    _ends(read, node, seen)
     level, count = _unpack("BH", read, node + 5)
     for child in range(count if level else 0):
         (below,) = _unpack("Q", read, node + 24 + (child + 1) * (8 + 8 * axes) + 8 * child)
@@ -103,6 +115,7 @@ def _links(read: Read, node: int, seen: set[int]) -> Iterator[tuple[int, int]]:
         for entry in range(count):
             yield _unpack("QQ", read, node + 8 + 40 * entry)
     elif read(node, 4) == b"TREE":
+        _ends(read, node, seen)
         (count,) = _unpack("H", read, node + 6)
         for child in range(count):
             (below,) = _unpack("Q", read, node + 32 + 16 * child)

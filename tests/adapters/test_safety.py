@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import tf_keras
 import torch
 from keras_cases import CASES
 from probe.adapters.keras.safety import objects, refuse_code
+from probe.adapters.keras.sizes import oversized
 from probe.adapters.keras.table import DESCRIBED
 
 import probe
@@ -590,4 +592,43 @@ def test_a_bytearray_of_any_size_is_not_made(tmp_path, legacy):
         probe.open_model(path)
     torch.save({"bytearray": torch.zeros(2)}, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(CannotOpen, match="is a state_dict"):
+        probe.open_model(path)
+
+
+@pytest.mark.parametrize(("option", "value"), [("units", 1 << 40), ("units", 1 << 28)])
+@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".h5")])
+def test_layers_that_the_file_cannot_hold_are_not_built(tmp_path, namespace, suffix, option, value):
+    path = saved(small(namespace), tmp_path / f"large{suffix}")
+    edited(path, lambda config: config["config"]["layers"][1]["config"].update({option: value}))
+    with pytest.raises(CannotOpen, match=f"'dense' has {option} = {value}"):
+        probe.open_model(path)
+
+
+def test_recurrent_layers_have_the_square_of_their_units(tmp_path):
+    layer = {"class_name": "LSTM", "config": {"name": "lstm", "units": 1 << 20}}
+    assert "units" in oversized({"class_name": "Sequential", "config": {"layers": [layer]}}, 10_000)
+    layer["config"]["units"] = 2000
+    assert not oversized({"class_name": "Sequential", "config": {"layers": [layer]}}, 10_000)
+
+
+def test_groups_nested_by_the_thousand_are_listed_in_time(tmp_path):
+    path = saved(small(tf_keras), tmp_path / "deep.h5")
+    with h5py.File(path, "r+") as file:
+        group = file
+        for _ in range(2000):
+            group = group.create_group("g")
+        for number in range(2000):
+            file.attrs[f"a{number}"] = number
+    start = time.process_time()
+    assert [layer.parameters for layer in probe.open_model(path).layers] == [8]
+    assert time.process_time() - start < 10
+
+
+def test_a_node_that_is_its_own_sibling_is_refused(tmp_path):
+    path = saved(small(tf_keras), tmp_path / "ring.h5")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"TREE")
+    data[at + 8 : at + 24] = at.to_bytes(8, "little") * 2
+    path.write_bytes(data)
+    with pytest.raises(CannotOpen, match="twice"):
         probe.open_model(path)
