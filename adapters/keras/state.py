@@ -51,7 +51,9 @@ def settings_kept(keras: Any) -> Iterator[None]:
 
 def settings_here(tensors: Tensors) -> AbstractContextManager[None]:
     """What Keras, and PyTorch under it, hold for the calling thread alone, to be entered in another one."""
-    state = {} if tensors.legacy else dict(vars(_global_state().GLOBAL_STATE_TRACKER))
+    held = {} if tensors.legacy else vars(_global_state().GLOBAL_STATE_TRACKER)
+    # Lists are a thread's own: a variable that is made in one waits in its list until that thread gives it a value.
+    state = {name: list(value) if isinstance(value, list) else value for name, value in held.items()}
     below = importlib.import_module("..torch.settings", __package__).settings_here()() if tensors.backend == "torch" else nullcontext()
     return _settings(state, below)
 

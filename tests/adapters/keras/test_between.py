@@ -1,5 +1,7 @@
 """What a model of the user's own does between its layers becomes layers of a sweep, in order, each recomputed."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -199,3 +201,14 @@ def test_a_model_that_takes_a_dict(namespace, relu, tmp_path):
     nested = kind()
     nested({"left": X[:, :4], "pair": [X, X]})
     swept(nested, {"left": X[:, :4], "pair/0": X, "pair/1": X})
+
+
+def test_variables_that_a_sweep_makes_are_not_left_waiting_in_the_callers_thread():
+    """Keras keeps those without a value in a list of the thread, which a first call on symbolic tensors begins."""
+    waiting = "uninitialized_variables"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    state = importlib.import_module("keras.src.backend.common.global_state")
+    state.set_global_attribute(waiting, [])
+    net = of_a_dict(keras, ops.relu)()
+    list(probe.sweep(net, {"right": X, "left": X[:, :4]}))
+    assert net.built and state.get_global_attribute(waiting) == []
