@@ -173,10 +173,13 @@ def graph(nodes, inputs, outputs, held=()):
     takes = [helper.make_tensor_value_info(name, kind, None if kind == F32 else ()) for name, kind in inputs]
     gives = [onnx.ValueInfoProto(name=name) for name in outputs]
     nodes = [helper.make_node(kind, names, made, **more) for kind, names, made, more in nodes]
-    return helper.make_graph(nodes, "inner", takes, gives, [numpy_helper.from_array(value, name) for name, value in dict(held).items()])
+    return helper.make_graph(
+        nodes, "inner", takes, gives, [numpy_helper.from_array(np.asarray(value), name) for name, value in dict(held).items()]
+    )
 
 
 DENSE = {"k": w(6, 6)}
+DROPS = {"r": np.float32(0.5), "on": np.array(True)}
 STEP = graph(
     [("MatMul", ["s", "k"], ["m"], {}), ("Add", ["m", "p"], ["a"], {}), ("Tanh", ["a"], ["t"], {}), ("Neg", ["t"], ["z"], {})],
     [("s", F32), ("p", F32)],

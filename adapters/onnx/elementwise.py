@@ -101,7 +101,7 @@ def dropout(recipe: Node, x: Value, ratio: Value | None = None, training: Value 
     share = recipe.get("ratio", 0.5) if ratio is None else float(recipe.array(ratio).reshape(()))
     if training is None or not recipe.array(training).any() or share == 0:
         return recipe.put(ops.Identity(), x), recipe.ref(np.ones(recipe.shape(x), bool))
-    if 1 not in recipe.present:
+    if 1 not in recipe.present or recipe.inside:
         raise Undescribed("in training mode it drops elements at random")
     recipe.notes.append("which elements it drops is drawn at random: its own mask was taken as it came")
     kept = recipe.outputs[recipe.present.index(1)]

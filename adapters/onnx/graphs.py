@@ -62,8 +62,9 @@ def _inlined(recipe: Node, inner: onnx.NodeProto, refs: dict[str, Value], values
         told = ("computed by the model from what it holds",)
         refs.update({name: Weight(name, None, values[name], told) for name in inner.output if name})
         return
-    if inner.domain not in ("", "ai.onnx"):
-        raise Undescribed(f"the operator {inner.domain}.{inner.op_type} inside of it has no description")
+    if inner.domain not in ("", "ai.onnx") or (inner.domain, inner.op_type) in recipe.own:
+        kind = "function" if (inner.domain, inner.op_type) in recipe.own else "operator"
+        raise Undescribed(f"the {kind} {'.'.join(filter(None, (inner.domain, inner.op_type)))} inside of it has no description")
     places: dict[Ref, int] = {}
     arrays: list[np.ndarray] = []
     local: dict[str, Value] = {}
@@ -79,7 +80,8 @@ def _inlined(recipe: Node, inner: onnx.NodeProto, refs: dict[str, Value], values
     attributes = {one.name: plain(helper.get_attribute_value(one)) for one in inner.attribute}
     outputs, present = [values[name] for name in inner.output if name], [at for at, name in enumerate(inner.output) if name]
     part = Node(arrays, outputs, attributes, recipe.opset, present)
-    part.outer, part.outside, part.run_graph = local, values, recipe.run_graph
+    part.outer, part.outside, part.run_graph, part.own = local, values, recipe.run_graph, recipe.own
+    part.inside = True
     try:
         steps = describe_node(inner.op_type, part, [local.get(name) for name in inner.input]).steps
     except Undescribed as error:

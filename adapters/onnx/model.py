@@ -149,6 +149,12 @@ class OnnxModel:
             self._sessions[outputs] = _session(model, self.source)
         return _answer(self._sessions[outputs], list(outputs), feeds, "the forward pass failed")
 
+    @property
+    def _surroundings(self) -> dict[str, Any]:
+        """What a part of the model needs to run alone."""
+        kept = self.proto
+        return {"opset_imports": kept.opset_import, "ir_version": kept.ir_version, "functions": kept.functions}
+
     def _run_node(self, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         key = ("", *node.output)
         given = {one: values[one] for one in _takes(node) if one in values}
@@ -157,7 +163,7 @@ class OnnxModel:
             outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
             held = [numpy_helper.from_array(self.initializers[one], one) for one in _takes(node) if one in self.initializers]
             graph = helper.make_graph([node], "node", declared, outputs, held)
-            model = helper.make_model(graph, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version)
+            model = helper.make_model(graph, **self._surroundings)
             self._sessions[key] = _session(model, self.source)
         return _answer(self._sessions[key], [name for name in node.output if name], given, f"the node {node.name or node.op_type} failed")
 
@@ -169,9 +175,15 @@ class OnnxModel:
             declared = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None) for k, v in given.items()]
             outputs = [onnx.ValueInfoProto(name=name) for name in names]
             alone = helper.make_graph(graph.node, "body", declared, outputs, graph.initializer)
-            model = helper.make_model(alone, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version)
-            self._sessions[key] = _session(model, self.source)
-        return dict(zip(names, _answer(self._sessions[key], names, given, "a graph that a node runs failed"), strict=True))
+            model = helper.make_model(alone, **self._surroundings)
+            try:
+                self._sessions[key] = _session(model, self.source)
+            except CannotOpen as error:
+                raise Undescribed(f"a graph that it holds does not run alone: {error}") from None
+        try:
+            return dict(zip(names, _answer(self._sessions[key], names, given, "a graph that it holds failed alone"), strict=True))
+        except ForwardFailed as error:
+            raise Undescribed(str(error)) from None
 
     def _capture(self, name: str, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> Capture:
         sequences = [one for one in (*_takes(node), *node.output) if isinstance(values.get(one), list)]
@@ -214,12 +226,13 @@ class OnnxModel:
         refs: Mapping[str, Value],
         values: Mapping[str, np.ndarray],
     ) -> tuple[Description | None, str, tuple[str, ...]]:
-        if any((one.domain, one.name) == (node.domain, node.op_type) for one in self.proto.functions):
+        own = {(one.domain, one.name) for one in self.proto.functions}
+        if (node.domain, node.op_type) in own:
             return None, f"the model defines {_kind(node)} itself, as a function", ()
         opset = next((one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1)
         attributes: dict[str, Any] = {one.name: plain(helper.get_attribute_value(one)) for one in node.attribute}
         recipe = Node(inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one])
-        recipe.outer, recipe.outside, recipe.run_graph = refs, {**self.initializers, **values}, self._run_graph
+        recipe.outer, recipe.outside, recipe.run_graph, recipe.own = refs, {**self.initializers, **values}, self._run_graph, own
         try:
             with describing():
                 return describe_node(_kind(node), recipe, [refs.get(one) for one in node.input]), "", tuple(recipe.notes)

@@ -6,7 +6,7 @@ What it reads of them is noted: a node with anything else set to other than its 
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class Node(Recipe):
         self.outside: Mapping[str, np.ndarray] = {}
         self.run_graph: Callable[[Any, Mapping[str, np.ndarray]], Mapping[str, Any]] = _nothing
         """Runs such a graph on what it takes; gives every tensor in it."""
+        self.own: Collection[tuple[str, str]] = ()
+        """The functions that the model defines itself, by domain and name."""
+        self.inside = False
+        """Whether it is a node of such a graph, whose numbers come from another run than the model's own."""
 
     def put(self, op: Any, *inputs: Value) -> Ref:
         return super().put(op, *(self.ref(value) for value in inputs))

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from onnx_cases import BRANCHES, CASES, LATER, NO_GRAPH, RNG, SEVERAL, STEP, V, X, model, single, w
+from onnx_cases import BRANCHES, CASES, DROPS, F32, LATER, NO_GRAPH, RNG, SEVERAL, STEP, V, X, graph, model, single, w
 from probe.adapters.onnx import described
 from probe.adapters.onnx.left_out import LEFT_OUT
 
@@ -196,6 +196,11 @@ def test_what_a_body_may_not_hold_is_named():
     proto, inputs = single("Scan", [w(2, 6), w(200, 2, 6)], {"num_scan_inputs": 1, "body": STEP}, outputs=("y", "z"))
     report = probe.check(proto, "node", inputs)
     assert report.verdict == "unchecked" and "its body runs 200 times" in report.sentence
+    function = helper.make_function("", "Tanh", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], [helper.make_opsetid("", 22)])
+    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": STEP}, outputs=("y", "z"))
+    proto.functions.append(function)
+    report = probe.check(proto, "node", inputs)
+    assert report.verdict == "unchecked" and "the function Tanh inside of it" in report.sentence
     body.node[3].op_type = "RandomNormalLike"
     proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, 15, outputs=("y", "z"))
     report = probe.check(proto, "node", inputs)
@@ -232,3 +237,13 @@ def test_determinants(size):
         (report,) = probe.sweep(proto, inputs)
         assert report.verdict != "diverge" and not report.missing, str(report)
         assert report.ok or seed % 2
+
+
+def test_what_a_body_drops_at_random_is_not_known():
+    """Its mask is that of another run."""
+    body = graph(
+        [("Identity", ["s"], ["t"], {}), ("Dropout", ["p", "r", "on"], ["z", "m"], {})], [("s", F32), ("p", F32)], ["t", "z"], DROPS
+    )
+    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, outputs=("y", "z"))
+    report = probe.check(proto, "node", inputs)
+    assert report.verdict == "unchecked" and "drops elements at random" in report.sentence
