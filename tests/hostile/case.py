@@ -56,7 +56,9 @@ class Place:
 class Run:
     arguments: tuple[str, ...]
     allowed: frozenset[int]
-    stdout: str = "file"  # "closed", "full": the command's standard output
+    # What a shell does to the command's streams and limits, and its environment; with either it runs as a process of its own.
+    shell: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
     writes: tuple[str, ...] = ()  # what the user asked it to write
 
 

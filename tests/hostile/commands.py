@@ -201,7 +201,7 @@ for slug, shape in {
     "x": "2x4",
     "thousand-axes": ",".join("1" * 1000),
 }.items():
-    good = ANY if slug in ("spaces", "parentheses", "trailing", "hundred-axes", "thousand-axes", "zero") else REFUSED
+    good = ANY if slug in ("spaces", "parentheses", "trailing", "hundred-axes", "thousand-axes", "zero", "rank") else REFUSED
     kind = "memory" if slug in ("huge", "petabytes", "four-gib", "beyond-int64") else "arguments"
     _typed(
         f"shape-{slug}",
@@ -314,7 +314,7 @@ for slug, factory in {
     "returns-text": "net.py:str",
     "not-text": os.fsdecode(b"\xff.py:Net"),
     "binary": "m.pt:Net",
-    "dunder": "os:system('touch ../MARKER')",
+    "of-the-standard-library": "os:getcwd()",
     "attribute-chain": "net.py:torch.nn.Identity",
     "escape-codes": "net.py:\x1b[31mNet",
 }.items():
@@ -326,7 +326,7 @@ for slug, factory in {
 
     _typed(
         f"factory-{slug}",
-        (("m.pt", "--all", "--shape", "2,4", "--factory", factory), REFUSED if slug != "dunder" else ANY),
+        (("m.pt", "--all", "--shape", "2,4", "--factory", factory), REFUSED),
         make=_factories,
     )
 for slug, module in {
@@ -364,7 +364,6 @@ for slug, arguments in {
     "expect-at-without-expect": ("m.onnx", "--layer", "fc", "--expect-at", "0"),
     "save-with-listing": ("m.onnx", "--save", "o.npz"),
     "save-with-all": ("m.onnx", "--all", "--save", "o.npz"),
-    "save-ending-unknown": ("m.onnx", "--layer", "fc", "--save", "o.agree"),
     "json-folder": ("m.onnx", "--layer", "fc", "--json", "."),
     "save-folder-missing": ("m.onnx", "--layer", "fc", "--save", "nobody/o.npz"),
     "json-folder-missing": ("m.onnx", "--layer", "fc", "--json", "nobody/o.json"),
@@ -471,18 +470,64 @@ _writes(
 _writes("save-over-an-old-one", ("--save", "o.npz"), ("o.npz",), lambda place: (place.work / "o.npz").write_bytes(b"old"))
 _writes("save-beside-a-linked-part", ("--save", "o.npz"), ("o.npz",), lambda place: (place.work / "o.npz.part").symlink_to("m.onnx"))
 
+_writes("save-ending-unknown", ("--save", "o.agree"), ("o.agree",), lambda place: None)
+
 # Standard output
 
-for stdout in ("closed", "full"):
-    for slug, arguments in {
-        "listing": ("m.onnx",),
-        "layer": FULL,
-        "all": ("m.onnx", "--all"),
-        "json": (*FULL, "--json", "-"),
-        "help": ("--help",),
-        "version": ("--version",),
-        "causes": ("--causes",),
-        "refused": ("nobody.h5",),
-    }.items():
-        allowed = REFUSED if slug == "refused" else ANY if stdout == "closed" else REFUSED
-        add("command", "arguments", f"stdout-{stdout}-{slug}", _all, Run(arguments, allowed, stdout=stdout))
+SHELLS = {
+    "stdout-closed": 'exec "$0" "$@" >&-',
+    "stdout-full": 'exec "$0" "$@" >/dev/full',
+    "stderr-closed": 'exec "$0" "$@" >"$OUT" 2>&-',
+    "stderr-full": 'exec "$0" "$@" >"$OUT" 2>/dev/full',
+    "stdin-closed": 'exec "$0" "$@" >"$OUT" <&-',
+    "all-closed": 'exec "$0" "$@" <&- >&- 2>&-',
+    "stdout-a-pipe-that-ends": '"$0" "$@" | true; exit 0',
+    "few-files": 'ulimit -n 16; exec "$0" "$@" >"$OUT"',
+    "no-core-and-small-stack": 'ulimit -s 512; exec "$0" "$@" >"$OUT"',
+    "folder-is-gone": 'cd ../tmp && mkdir d && cd d && rmdir ../d; exec "$0" "$@" >"$OUT"',
+}
+COMMANDS = {
+    "listing": ("m.onnx",),
+    "layer": FULL,
+    "all": ("m.onnx", "--all"),
+    "json": (*FULL, "--json", "-"),
+    "help": ("--help",),
+    "version": ("--version",),
+    "causes": ("--causes",),
+    "refused": ("nobody.h5",),
+}
+for shell, line in SHELLS.items():
+    for slug, arguments in COMMANDS.items():
+        # What is printed cannot be, or the files cannot be found from nowhere.
+        lost = shell == "folder-is-gone" and slug not in ("help", "version", "causes")
+        allowed = REFUSED if slug == "refused" or lost or shell == "stdout-full" else ANY
+        if shell == "stdout-a-pipe-that-ends":
+            allowed = frozenset({0})
+        # The pipe's own status is 0, whatever is said.
+        if shell == "stdout-a-pipe-that-ends" and slug == "refused":
+            continue
+        if shell.startswith("stdout") or slug in ("layer", "refused"):
+            add("command", "arguments", f"{shell}-{slug}", _all, Run(arguments, allowed, shell=line))
+for slug, value in {
+    "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "no-columns": {"COLUMNS": "0"},
+    "columns-negative": {"COLUMNS": "-5"},
+    "columns-text": {"COLUMNS": "agree"},
+    "columns-huge": {"COLUMNS": "99999999999"},
+    "warnings-are-errors": {"PYTHONWARNINGS": "error"},
+    "optimised": {"PYTHONOPTIMIZE": "2"},
+    "no-home": {"HOME": ""},
+    "home-nobody": {"HOME": "/nobody"},
+    "temporary-folder-nobody": {"TMPDIR": "/nobody"},
+    "forced-colours": {"FORCE_COLOR": "1", "TERM": "xterm-256color"},
+    "threads-text": {"OMP_NUM_THREADS": "agree"},
+    "development-mode": {"PYTHONDEVMODE": "1"},
+}.items():
+    environment = tuple(value.items())
+    runs = (
+        Run(("m.onnx",), frozenset({0}), environment=environment),
+        Run(FULL, frozenset({0}), environment=environment),
+        Run(("m.onnx", "--layer", "schicht-π"), REFUSED, environment=environment),
+    )
+    add("command", "arguments", f"environment-{slug}", _all, *runs)

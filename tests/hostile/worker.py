@@ -282,7 +282,7 @@ class Runner:
         out, err = (self.root / "out" / f"{outer.name}.{stream}" for stream in ("out", "err"))
         before = snapshot(outer)
         opened = Opened([path for path in outer.iterdir() if path.name.startswith("canary")])
-        if whole is None and run.stdout == "file":
+        if whole is None and not run.shell and not run.environment:
 
             def act():
                 os.chdir(here.work)
@@ -307,14 +307,13 @@ class Runner:
 
     def _process(self, here: Place, run: Run, out: Path, err: Path, healthy: tuple[int, float]) -> dict:
         program = Path(sys.executable).with_name("probe")
-        redirection = {"file": '>"$OUT"', "closed": ">&-", "full": ">/dev/full"}[run.stdout]
         out.write_bytes(b"")
         with err.open("wb") as errors:
             child = subprocess.Popen(
                 # A closed descriptor needs a shell: nothing of Python's can start a process without one.
-                ["/bin/sh", "-c", f'exec "$0" "$@" {redirection}', program, *run.arguments],
+                ["/bin/sh", "-c", run.shell or 'exec "$0" "$@" >"$OUT"', program, *run.arguments],
                 cwd=here.work,
-                env={**environment(self.root), "TMPDIR": str(here.work.parent / "tmp"), "OUT": str(out)},
+                env={**environment(self.root), "TMPDIR": str(here.work.parent / "tmp"), "OUT": str(out), **dict(run.environment)},
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,
@@ -441,7 +440,7 @@ def judge(run: Run, ended: dict) -> list[str]:
         faults.append(f"traceback: {err.strip().splitlines()[-1][:300] if err.strip() else ''}")
     lines = err.splitlines()
     if ended["how"] == "exit" and "Traceback" not in err:
-        if ended["status"] == 2 and not out.strip() and not lines and run.stdout == "file":
+        if ended["status"] == 2 and not out.strip() and not lines and not run.shell:
             faults.append("not a word")
         if ended["status"] in (0, 1) and lines:
             faults.append(f"standard error on success: {err[:300]!r}")
