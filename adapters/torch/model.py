@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,16 +140,17 @@ class TorchModel:
 
         A constant stays what it is when the input changes; a pass on another input tells the two apart.
         """
-        again = self._between(self.module, (), lambda _: None)
-        with suppress(ProbeError):  # a model that fails on other numbers has used those of the input
+        again, follows = self._between(self.module, (), lambda _: None), "follows"
+        try:
             self._run(self.module, [_other(array) for array in inputs], {}, again, lambda _: None)
+        except ProbeError:
+            follows = "may follow"  # the model does not take other numbers
         for name, one in between.unseen.items():
             if name in again.unseen and again.unseen[name].digests == one.digests:
                 continue
             rest = "" if one.followed else ", nor are the functions that take nothing but it"
-            why = (
-                f"{one.words} was made by no call that was seen, and follows from the model's input: the code between is not checked{rest}"
-            )
+            why = f"{one.words} was made by no call that was seen, and {follows} from the model's input: "
+            why += f"the code between is not checked{rest}"
             on_call(Capture(name, "unseen", 0, (), (), one.dtype, why=why))
 
     def _parent(self, name: str) -> torch.nn.Module:
