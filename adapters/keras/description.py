@@ -263,7 +263,10 @@ def describe(layer: Any, call: Call) -> Description:
     """The steps of this call of a layer; raises Undescribed with the reason where they are not known."""
     name = described_name(layer, call.watched)
     description = description_of(name)
-    for argument, value in () if name.startswith(("ops.", "tf.")) else call.arguments.items():
+    if name.startswith(("ops.", "tf.")):
+        found: Description = importlib.import_module(".reads", __package__).described_by_reading(layer, call, description)
+        return found
+    for argument, value in call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue
         if argument == "mask" and name in _IGNORES_MASK:

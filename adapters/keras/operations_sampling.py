@@ -21,7 +21,8 @@ def _sampler(op: Any, mode: str, modes: tuple[str, ...], call: Call) -> ops.Grid
     if op.fill_mode not in modes:
         raise Undescribed(f"its fill_mode is {op.fill_mode!r}, which goes on by other rules on {call.backend}")
     padding, align = _EDGES[op.fill_mode]
-    return ops.GridSample(mode, padding, align, pixels=True, fill=float(op.fill_value) if padding == "zeros" else 0.0)
+    fill = float(op.fill_value)
+    return ops.GridSample(mode, padding, align, pixels=True, fill=fill if padding == "zeros" else 0.0)
 
 
 def _within(places: np.ndarray) -> None:
