@@ -158,7 +158,8 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
 
 
 def _made(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
-    if place.role == "container" or (place.own and any(True for _ in place.layer._flatten_layers(include_self=False))):
+    inside = place.layer._flatten_layers(include_self=False) if hasattr(place.layer, "_flatten_layers") else ()  # an operation holds none
+    if place.role == "container" or (place.own and any(True for _ in inside)):
         return original(*args, **kwargs)  # made twice, it would push the calls within twice
     return state.tensors.made(lambda: original(*args, **kwargs))
 
