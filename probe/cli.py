@@ -6,7 +6,7 @@ Nothing heavy is imported before it is known to be needed: ``--help`` and listin
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -204,22 +204,25 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
         raise click.UsageError("--expect-at says which part of the output --expect holds: give --expect FILE too")
     if options["fold"] and (every or any(options[name] is not None for name in ("expect", "expect_input", "expect_value", "at", "call"))):
         raise click.UsageError("--fold goes with --layer NAME, without --expect, --expect-input, --at and --call")
-    _refuse_targets(model, options)
+    _refuse_targets([model], options)
     with _quiet():
         if options["fold"]:
             return _fold(model, str(layer), options)
         return _sweep(model, options) if every else _check(model, str(layer), options)
 
 
-def _refuse_targets(model: str, options: dict[str, Any]) -> None:
+def _refuse_targets(models: "Collection[str]", options: dict[str, Any]) -> None:
     """Raises BadInput where a file cannot be written, before the work for it is done."""
     targets = [options[name] for name in ("json_", "save") if options[name] not in (None, "-")]
     if not targets:
         return
     from probe import writing
+    from probe.report.forms import refuse_ending
 
+    if options["save"] is not None:
+        refuse_ending(options["save"])
     modules = [(options["factory"] or "").partition(".py:")[0] + ".py", *options["imports"]]
-    reading = [model, *modules, *(options[name] for name in ("input_", "expect", "expect_input") if options[name])]
+    reading = [*models, *modules, *(options[name] for name in ("input_", "expect", "expect_input") if options[name])]
     if len({writing.target_of(target, reading) for target in targets}) < len(targets):
         raise click.UsageError("--json and --save name the same file")
 
@@ -243,12 +246,14 @@ def _open(path: str, options: dict[str, Any]) -> Any:
     # What is imported stays: to look for garbage among a framework's objects, then and later, takes a seventh of the start.
     gc.disable()
     try:
-        return import_module("probe.adapters").open_model(
+        model = import_module("probe.adapters").open_model(
             path, trust=options["trust"], factory=options["factory"], imports=options["imports"]
         )
     finally:
         gc.freeze()
         gc.enable()
+    _refuse_targets(getattr(model, "beside", ()), options)
+    return model
 
 
 def _list(path: str, options: dict[str, Any]) -> int:

@@ -268,9 +268,11 @@ def test_what_is_read_is_not_written_over(probe, tmp_path):
     base = (model, "--factory", f"{net}:DigitsNet", "--layer", "conv", "--input", tmp_path / "x.npy", "--expect", tmp_path / "e.npz")
     before = {one: one.read_bytes() for one in tmp_path.iterdir()}
     for target in before:
-        for option in ("--save", "--json"):
+        for option in ("--save", "--json") if target.suffix == ".npz" else ("--json",):
             status, out, err = probe(*base, option, target)
             assert (status, out, err.count("\n")) == (2, "", 1) and "is being read" in err
+    status, _, err = probe(*base, "--save", tmp_path / "other.end")
+    assert status == 2 and "ends otherwise" in err
     status, _, err = probe(*base, "--save", tmp_path / "same.npz", "--json", tmp_path / "same.npz")
     assert status == 2 and "the same file" in err
     assert {one: one.read_bytes() for one in tmp_path.iterdir()} == before

@@ -65,20 +65,24 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path, save):
 def test_what_is_no_regular_file_is_refused(tmp_path, save):
     name, write_it = save
     os.mkfifo(tmp_path / name)
-    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    ring, full, folder = (tmp_path / f"{kind}-{name}" for kind in ("ring", "full", "folder"))
+    ring.symlink_to(ring)
+    full.symlink_to("/dev/full")
+    folder.mkdir()
     for path, words in (
         (tmp_path / name, "a pipe"),
         (f"/dev/null/{name}", "Not a directory"),
         (tmp_path / "nowhere" / name, "No such file"),
         (tmp_path / f"nul\0{name}", "not the name of a file"),
-        ("/dev/full", "a device"),
-        (tmp_path, "a folder"),
-        (tmp_path / "ring", "symbolic links"),
+        (full, "a device"),
+        (folder, "a folder"),
+        (ring, "symbolic links"),
+        (tmp_path / "report.other", "ends otherwise"),
         (tmp_path / ("x" * 300 + name), "too long"),
     ):
         with pytest.raises(BadInput, match=words):
             write_it(path)
-    assert names(tmp_path) == sorted(["ring", name]) and stat.S_ISFIFO((tmp_path / name).stat().st_mode)
+    assert names(tmp_path) == sorted([ring.name, full.name, folder.name, name]) and stat.S_ISFIFO((tmp_path / name).stat().st_mode)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError(28, "No space left on device"), ValueError])

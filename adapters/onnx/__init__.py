@@ -8,7 +8,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx.external_data_helper import load_external_data_for_model
 
-from probe.errors import CannotOpen
+from probe.errors import BadInput, CannotOpen
 
 from . import (
     attention,
@@ -28,7 +28,7 @@ from . import (
     shape,
     windows,
 )
-from .bounds import refuse_endless, refuse_large, refuse_outside
+from .bounds import files_beside, refuse_endless, refuse_large
 from .model import OnnxModel
 from .table import described
 
@@ -57,16 +57,18 @@ FAMILIES = (
 
 def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> OnnxModel:
     """A path to an .onnx file, external data beside it, or a live ModelProto."""
+    if imports:
+        raise BadInput("imports= (--import) names modules with classes of a Keras or PyTorch model's own; an ONNX model has none")
     notes = () if factory is None else ("it holds the whole computation, so the factory was not used",)
     if isinstance(source, onnx.ModelProto):
         return OnnxModel(source, "a live ModelProto (onnx)", notes)
     path = Path(source)
     try:
         proto = onnx.load(path, load_external_data=False)
-        refuse_outside(path, proto)
+        beside = files_beside(path, proto)
         refuse_endless(path, proto)
         refuse_large(path, proto)
         load_external_data_for_model(proto, str(path.parent))
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise CannotOpen(f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}") from None
-    return OnnxModel(proto, str(path), notes)
+    return OnnxModel(proto, str(path), notes, beside)

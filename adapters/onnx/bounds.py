@@ -18,7 +18,7 @@ from probe import shown
 from probe.bounds import held, too_much
 from probe.errors import CannotOpen
 
-__all__ = ["refuse_endless", "refuse_large", "refuse_outside"]
+__all__ = ["files_beside", "refuse_endless", "refuse_large"]
 
 _NODES = 300_000
 _KNOWN = 1024
@@ -31,9 +31,9 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc",
 """Whose operators ONNX Runtime knows."""
 
 
-def refuse_outside(path: Path, proto: onnx.ModelProto) -> None:
-    """Raises CannotOpen where tensors beside the model are no regular files in its folder, or ask for more than those hold."""
-    folder = path.parent
+def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
+    """The files beside the model that hold tensors; CannotOpen where one is no regular file in its folder, or mostly a hole."""
+    folder, found = path.parent, set[str]()
     for tensor in _tensors(proto.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -50,6 +50,8 @@ def refuse_outside(path: Path, proto: onnx.ModelProto) -> None:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, held(file)):
                 raise CannotOpen(f"{place} has {size:,} bytes, most of them a hole: it holds no weights")
+        found.add(str(place))
+    return tuple(sorted(found))
 
 
 def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:

@@ -38,6 +38,8 @@ class OnnxModel:
     proto: onnx.ModelProto
     source: str
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Other files that were read."""
     _sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = field(default_factory=dict, repr=False)
 
     @property

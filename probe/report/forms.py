@@ -9,6 +9,7 @@ import numpy as np
 
 from probe import shown, writing
 from probe.compare import PARTIES
+from probe.errors import BadInput
 from probe.layer import Weight
 from probe.report.bench import header, listing
 from probe.report.text import arrays
@@ -16,7 +17,7 @@ from probe.report.text import arrays
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["as_dict", "save", "to_json"]
+__all__ = ["as_dict", "refuse_ending", "save", "to_json"]
 
 
 def _number(value: float) -> float | str:
@@ -104,12 +105,19 @@ def to_json(report: "Report") -> str:
     return json.dumps(as_dict(report), indent=2, allow_nan=False)
 
 
+def refuse_ending(path: str | Path) -> None:
+    """Raises BadInput where the name does not say which of the forms to write."""
+    if Path(path).suffix not in (".npz", ".h", ".txt"):
+        raise BadInput(f"a report is saved as .npz, .h or .txt; {path} ends otherwise")
+
+
 def save(report: "Report", path: str | Path) -> None:
     """Writes what a test bench needs, whole or not at all (``writing``): a C header (.h), numbers a line each (.txt), or an .npz.
 
     The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and ``effective:NAME``, and for quantised weights
     ``integer:NAME``, ``scale:NAME``, ``zero_point:NAME`` and ``bits:NAME``.
     """
+    refuse_ending(path)
     suffix = Path(path).suffix
     if suffix in (".h", ".txt"):
         text = header(report) if suffix == ".h" else listing(report)

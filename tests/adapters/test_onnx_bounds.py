@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import probe
-from probe.errors import CannotOpen
+from probe.errors import BadInput, CannotOpen
 
 VALUE = helper.make_tensor_value_info
 
@@ -85,7 +85,7 @@ def test_weights_beside_the_model(tmp_path):
     path = saved(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": np.ones((4, 3), np.float32)})
     model = onnx.load(path)
     onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
-    assert probe.check(path, "MatMul_0").ok
+    assert probe.check(path, "MatMul_0").ok and probe.open_model(path).beside == (str(tmp_path / "weights"),)
     with (tmp_path / "weights").open("ab") as file:
         file.truncate(1 << 33)
     with pytest.raises(CannotOpen, match="a hole"):
@@ -94,3 +94,9 @@ def test_weights_beside_the_model(tmp_path):
     (tmp_path / "weights").symlink_to("/dev/zero")
     with pytest.raises(CannotOpen, match="no file in the folder"):
         probe.open_model(path)
+
+
+def test_an_import_is_not_silently_left_out(tmp_path):
+    path = saved(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])])
+    with pytest.raises(BadInput, match="--import"):
+        probe.open_model(path, imports=("own",))
