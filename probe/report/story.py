@@ -99,7 +99,7 @@ class Field:
     @property
     def box(self) -> tuple[tuple[int, int], ...] | None:
         """The (start, stop) on each axis that hold it, or None where it is nothing."""
-        places = self.mask.nonzero()
+        places = self.mask.nonzero() if self.mask.ndim else ()
         return tuple((int(at.min()), int(at.max()) + 1) for at in places) if self.mask.any() else None
 
     @property

@@ -247,3 +247,10 @@ def test_what_a_body_drops_at_random_is_not_known():
     proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, outputs=("y", "z"))
     report = probe.check(proto, "node", inputs)
     assert report.verdict == "unchecked" and "drops elements at random" in report.sentence
+
+
+def test_what_a_number_without_axes_influences():
+    proto, inputs = single("Range", [np.float32(0.5), np.float32(9), np.float32(0.3)], {}, 27)
+    story = probe.explain(proto, "node", inputs, at=(3,), sees=True)
+    assert [(field.count, field.box) for field in story.sees] == [(1, ()), (0, None), (1, ())]
+    assert str(story) and all(field.as_dict()["count"] in (0, 1) for field in story.sees)
