@@ -66,11 +66,18 @@ class Theirs:
         def met(capture: Capture) -> None:
             found.setdefault(capture.layer, capture.why or "a sweep reports it under another name, or as a part of its layer")
 
-        if asked:
+        def ask(names: Sequence[str]) -> None:
             try:
-                model.run(arrays, set(asked), met)
+                model.run(arrays, set(names), met)
             except ProbeError as error:
-                found |= {name: str(error) for name in asked if name not in found}
+                if len(names) == 1:
+                    found.setdefault(names[0], str(error))
+                    return
+                for name in names:
+                    ask([name])
+
+        if asked:
+            ask(asked)
         reasons = {name: why or found.get(name, "the forward pass never reached it") for name, why in self._waiting.items()}
         raise NotCompared(reasons, len(self._expected))
 

@@ -101,6 +101,21 @@ def test_values_that_were_all_compared_are_no_error(net, x):
     assert all("expected" in reports[name].outputs and reports[name].ok for name in values)
 
 
+def test_each_name_has_its_own_reason():
+    keras = pytest.importorskip("keras")
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="last")], name="inner")
+    given = keras.Input((4,), name="given")
+    model = keras.Model(given, inner(keras.layers.Dense(3, name="first")(given)))
+    x = np.ones((2, 4), np.float32)
+    values = {"given": x, "inner": np.zeros((2, 2)), "inner/last": np.asarray(model(x))}
+    with pytest.raises(NotCompared) as error:
+        list(probe.sweep(model, x, expected=values))
+    assert error.value.reasons == {
+        "given": "'given' is an input of the model: it computes nothing",
+        "inner": "Sequential is a container: its layers are checked one by one",
+    }
+
+
 @pytest.mark.parametrize(
     ("values", "words"), [({}, "holds no values"), (np.zeros(3), "maps names of layers"), ([1], "maps names of layers")]
 )
