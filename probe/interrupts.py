@@ -12,8 +12,10 @@ makes, and not inside the framework, whose own settings would stay half made. Wh
 
 import _thread
 import signal
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
@@ -52,10 +54,13 @@ class _Main:
     noted: list[int] = []  # noqa: RUF012
     since = passed = -_AGAIN
     """When the first of ``noted`` came, and when the last one was passed on."""
+    raised = 0
+    """The signal whose handler has raised, as long as it is not known whether that ended the body."""
     turn = object()
     """Another one for every outermost ``held_back``."""
 
 
+_COLLECTING = {weakref.__file__, sys.modules[weakref.WeakSet.__module__].__file__}
 _LOCK = threading.Lock()
 _ENDS = threading.local()
 
@@ -70,10 +75,20 @@ def _arrived(number: int, frame: FrameType | None) -> None:
     _Main.noted.append(number)
     if now - _Main.passed < _AGAIN:
         return
-    if _Main.mode == _OPEN or (_Main.mode == _CALLS and now - _Main.since >= _PATIENCE):
+    due = _Main.mode == _OPEN or (_Main.mode == _CALLS and now - _Main.since >= _PATIENCE)
+    if due and not _unheard(frame):
         _pass_on(frame)
-    elif _Main.mode == _CALLS and len(_Main.noted) == 1:
+    elif due or (_Main.mode == _CALLS and len(_Main.noted) == 1):
         _thread.start_new_thread(_later, (number, _Main.turn))
+
+
+def _unheard(frame: FrameType | None) -> bool:
+    """Whether what is raised here ends nothing and is only printed: in what Python calls as it collects an object."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _COLLECTING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _later(number: int, turn: object) -> None:
@@ -89,9 +104,9 @@ def _pass_on(frame: FrameType | None = None) -> None:
     while _Main.noted:
         number = _Main.noted[0]
         _Main.noted = [one for one in _Main.noted if one != number]
-        _Main.passed = time.monotonic()
+        _Main.passed, _Main.raised = time.monotonic(), number
         _Main.handlers[number](number, frame)
-        _Main.passed = -_AGAIN
+        _Main.passed, _Main.raised = -_AGAIN, 0
 
 
 def _in_main() -> bool:
@@ -149,7 +164,7 @@ class held_back(AbstractContextManager[None]):
             self._put_back()
         finally:  # also where the user's handlers, which are in place again, have raised
             _Main.mode = _Main.around = _FREE
-            _Main.passed = -_AGAIN
+            _Main.passed, _Main.raised = -_AGAIN, 0
             noted, _Main.noted = _Main.noted, []
         for number in dict.fromkeys(noted):
             if kind is None or not issubclass(kind, KeyboardInterrupt):
@@ -172,9 +187,13 @@ class interruptible(AbstractContextManager[None]):
             stop_here()
             _resume(_CALLS if self._calls else _Main.around if _Main.around in (_OPEN, _CALLS) else _OPEN)
 
-    def __exit__(self, *_: object) -> None:
-        if self._main:
-            _Main.mode = _HELD
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._main:
+            return
+        _Main.mode = _HELD
+        if _Main.raised and kind is None:  # the body has swallowed it: it comes again, at the end
+            _Main.noted.append(_Main.raised)
+        _Main.raised = 0
 
 
 def stop_here() -> None:

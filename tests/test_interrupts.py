@@ -138,6 +138,39 @@ def test_one_that_waited_does_not_come_twice(monkeypatch):
     time.sleep(0.2)
 
 
+def test_one_that_comes_while_python_collects_an_object_is_not_lost():
+    class Collected:
+        def __del__(self) -> None:
+            interrupt()
+            done.append("collected")
+
+    done: list[str] = []
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), held_back(), interruptible():
+        Collected()
+        while time.monotonic() < start + 10:
+            pass
+    assert done == ["collected"] and time.monotonic() < start + 3
+
+
+def test_one_that_the_body_swallows_comes_again_at_the_end():
+    done = []
+    with pytest.raises(KeyboardInterrupt), held_back(), interruptible():
+        try:
+            interrupt()
+        except KeyboardInterrupt:
+            done.append("swallowed")
+        done.append("went on")
+    assert done == ["swallowed", "went on"]
+    with held_back(), interruptible():  # and no more
+        pass
+    with pytest.raises(KeyboardInterrupt), held_back():
+        interrupt()
+        stop_here()
+    with held_back(), interruptible():
+        pass
+
+
 def test_the_users_own_handler_is_asked():
     heard = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
