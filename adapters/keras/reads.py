@@ -20,8 +20,14 @@ __all__ = ["described_by_reading"]
 _IDLE = frozenset(("name", "unroll"))
 """What changes no number of any of them."""
 
-_TYPE = {"MultiHot": "dtype", "OneHot": "dtype", "compat.v1.shape": "out_type"}
-"""The type of results that are small whole numbers, in any type the same ones."""
+_TOLD = {
+    **dict.fromkeys(("MultiHot", "OneHot", "OnesLike", "ZerosLike", "compat.v1.ones_like", "compat.v1.zeros_like"), "dtype"),
+    **dict.fromkeys(("one_hot", "ones_like", "zeros_like"), "dtype"),
+    **dict.fromkeys(("compat.v1.argmax", "compat.v1.argmin", "math.argmax", "math.argmin"), "output_type"),
+    "compat.v1.shape": "out_type",
+    "unstack": "num",
+}
+"""What the shape tells already, or the type of results that are the same small whole numbers in any type."""
 
 
 class _Arguments(Mapping[str, Any]):
@@ -50,7 +56,8 @@ def described_by_reading(operation: Any, call: Call, describe: Callable[[Any, Ca
     kind = type(operation).__name__ if not call.legacy else operation.symbol or type(operation).__name__
     for name, default in () if call.legacy else _parameters(type(operation).__init__):
         value = vars(operation).get(name, vars(operation).get(f"_{name}", default))
-        if name not in options and f"_{name}" not in options and name != _TYPE.get(kind) and not _same(value, default):
+        seen = name in options or f"_{name}" in options or name == _TOLD.get(kind)
+        if not seen and not _same(value, default) and not (name == "dtype" and value == call.dtype):
             raise Undescribed(f"{kind} has option {name}={value!r:.60}, which its description does not read")
     called = operation.function if call.legacy and callable(getattr(operation, "function", None)) else type(operation).call
     defaults = dict(_parameters(called))
@@ -60,7 +67,7 @@ def described_by_reading(operation: Any, call: Call, describe: Callable[[Any, Ca
         if (
             name in arguments
             or name in _IDLE
-            or name == _TYPE.get(kind)
+            or name == _TOLD.get(kind)
             or _same(value, defaults.get(name))
             or any(ref in used or ref == Ref(-1) for ref in refs)
         ):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from probe.adapters.keras.description import REGISTERED, Call, describe
+from probe.adapters.keras.reads import _TOLD
 from probe.adapters.keras.table import OPERATIONS
 
 import probe
@@ -41,7 +42,7 @@ def test_every_option_and_argument(kind, monkeypatch):
         for place in (name, f"_{name}"):
             vars(operation).clear()
             vars(operation)[place] = 17
-            if (kind.__name__, name) in (("MultiHot", "dtype"), ("OneHot", "dtype")):
+            if name == _TOLD.get(kind.__name__):
                 assert describe(operation, Call(operation, keras, (X,), "float32"))
                 continue
             with pytest.raises(Undescribed, match=f"{kind.__name__} has option {name}=17, {TOLD}"):
@@ -66,11 +67,23 @@ def test_a_type_that_is_asked_for():
     for function in (lambda x: keras.ops.cumsum(x, 1, dtype="int32"), lambda x: keras.ops.cumprod(x, 1, dtype="int32")):
         reports = list(probe.sweep(model(function), X * 3))
         assert [(one.verdict, "has option dtype='int32'" in one.sentence) for one in reports] == [("unchecked", True)]
-    assert [one.verdict for one in probe.sweep(model(lambda x: keras.ops.cumsum(x, 1)), X)] == ["agree"]
+    for function in (
+        lambda x: keras.ops.cumsum(x, 1),
+        lambda x: keras.ops.cumsum(x, 1, dtype="float32"),
+        lambda x: keras.ops.ones_like(x, "int32"),
+    ):
+        assert [one.verdict for one in probe.sweep(model(function), X)] == ["agree"]
 
 
 @pytest.mark.parametrize(
-    "function", [lambda x: tf.math.cumsum(x, 1, exclusive=False), lambda x: tf.nn.softmax(x, axis=1), lambda x: tf.nn.relu(x, name="mine")]
+    "function",
+    [
+        lambda x: tf.math.cumsum(x, 1, exclusive=False),
+        lambda x: tf.nn.softmax(x, axis=1),
+        lambda x: tf.nn.relu(x, name="mine"),
+        lambda x: tf.argmax(x, 1, output_type=tf.int32),
+        lambda x: tf.unstack(x, axis=1, num=3),
+    ],
 )
 def test_arguments_of_functions_of_tensorflow(function):
     inputs = tf_keras.Input(X.shape[1:])
