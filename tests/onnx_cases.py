@@ -286,7 +286,7 @@ LATER = [
     (13, "NonZero", [np.where(V > 0, V, 0)], {}),
     (11, "Unique", [np.round(V)], {}),
     (11, "NonMaxSuppression", [BOXES, SCORES, "s:", np.array([3]), "s:", np.float32([0.3]), "s:", np.float32([0.1])], {}),
-    (20, "DFT", [X[..., :2], "s:", np.array(9), "s:", np.array(1)], {"inverse": 1, "onesided": 1}),
+    *((20, "DFT", [X[..., :2], "s:", np.array(size), "s:", np.array(1)], {"inverse": 1, "onesided": 1}) for size in (4, 5)),
     (19, "DFT", [X[..., :2]], {"axis": 2, "inverse": 1, "onesided": 1}),
     (22, "Det", [w(2, 3, 5, 5)], {}),
     *((9, "TfIdfVectorizer", [GRAMS], {"mode": mode, "weights": [0.5, 2.0, 3.0, 0.3, 1.7]} | POOL) for mode in ("TF", "IDF", "TFIDF")),

@@ -1,6 +1,7 @@
 """Fourier transforms: the last axis holds a number, or its real and imaginary parts."""
 
 from probe import ops
+from probe.errors import Undescribed
 from probe.layer import Ref
 from probe.spectra import framed, half, resized, unhalved
 
@@ -29,6 +30,8 @@ def dft(recipe: Node, x: Value, length: Value | None = None, axis: Value | None 
     at = at % len(shape)
     have = shape[at]
     size = (recipe.ints(length) or (2 * (have - 1) if inverse and onesided else have,))[0]
+    if inverse and onesided and have != size // 2 + 1:
+        raise Undescribed(f"how a half of {have} frequencies is cut or filled for a line of {size} differs between engines")
     if inverse and onesided:  # of a half, whose other half is the same turned round: real again
         whole = unhalved(recipe.put, (_part(recipe, x, rank + 1, 0), _part(recipe, x, rank + 1, 1)), rank, at, have, size)
         found = recipe.put(ops.Fourier((at,), True, 1 / size, coarse=True), *whole)

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from onnx_cases import BRANCHES, CASES, DROPS, F32, LATER, NO_GRAPH, RNG, SEVERAL, STEP, V, X, graph, model, single, w
 from probe.adapters.onnx import described
 from probe.adapters.onnx.left_out import LEFT_OUT
@@ -254,3 +255,12 @@ def test_what_a_number_without_axes_influences():
     story = probe.explain(proto, "node", inputs, at=(3,), sees=True)
     assert [(field.count, field.box) for field in story.sees] == [(1, ()), (0, None), (1, ())]
     assert str(story) and all(field.as_dict()["count"] in (0, 1) for field in story.sees)
+
+
+def test_a_half_of_another_length_than_its_line():
+    """ONNX Runtime and onnx.reference differ, and the operator's text does not say."""
+    proto, inputs = single("DFT", [X[..., :2], "s:", np.array(8), "s:", np.array(1)], {"inverse": 1, "onesided": 1}, 20)
+    (report,) = probe.sweep(proto, inputs)
+    assert report.verdict == "unchecked" and "a half of 3 frequencies is cut or filled for a line of 8" in report.sentence
+    (theirs,) = ReferenceEvaluator(proto).run(None, {"v0": inputs[0]})
+    assert np.abs(theirs - report.outputs["framework"]).max() > 0.01
