@@ -28,12 +28,12 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
             raise BadInput(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a device, a pipe or a socket'}, not an array file")
-        if path.endswith((".txt", ".csv")):
-            return _text(path, "," if path.endswith(".csv") else None)
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, holds := held(file)):
                 raise BadInput(f"{path} has {size:,} bytes, all but {holds:,} of them a hole")
+            if path.endswith((".txt", ".csv")):
+                return _text(path, "," if path.endswith(".csv") else None)
             if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
                 return _archive(path, size)
             file.seek(0)

@@ -65,7 +65,7 @@ def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
     nodes = _size(proto.graph.node, functions, sizes)
     if nodes > _NODES:
         raise CannotOpen(f"{path} has more than {_NODES:,} nodes once its functions are unfolded")
-    rounds = _rounds(proto.graph, {})
+    rounds = sum(_rounds(one, {}) for one in (proto.graph, *proto.functions))
     if rounds > _ROUNDS:
         much = "without end" if rounds == math.inf else f"{rounds:,.0f} times"
         raise CannotOpen(f"{path} has loops that go round {much}: it would not come to an end")
@@ -131,7 +131,10 @@ def _size(nodes: Any, functions: Mapping[tuple[str, str], Any], sizes: dict[tupl
 
 def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
     """How many rounds the loops of a graph make that no condition can end."""
-    constants = {**constants, **{one.name: numpy_helper.to_array(one) for one in graph.initializer if math.prod(one.dims) == 1}}
+    constants = {
+        **constants,
+        **{one.name: numpy_helper.to_array(one) for one in getattr(graph, "initializer", ()) if math.prod(one.dims) == 1},
+    }
     for node in graph.node:
         value = next((one.t for one in node.attribute if one.name == "value"), None)
         if node.op_type == "Constant" and value is not None and math.prod(value.dims) == 1:

@@ -83,7 +83,9 @@ def _misfit(
 
 
 def _shape(value: Any) -> str:
-    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    return "nested" if value.is_nested else str(tuple(value.shape))
 
 
 def _precisions(values: Iterable[Any]) -> list[str]:

@@ -66,6 +66,16 @@ def test_functions_that_unfold_without_end(tmp_path):
     assert probe.open_model(saved(tmp_path / "f.onnx", call, functions=[function("F0", "F1", "F1"), function("F1")])).names()
 
 
+def test_a_loop_in_a_function(tmp_path):
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    held = {"many": np.array(1 << 40), "true": np.array(True)}
+    constants = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value)) for name, value in held.items()]
+    function = helper.make_function("own", "F", ["x"], ["y"], [*constants, loop("many", name="x")], opsets)
+    path = saved(tmp_path / "f.onnx", [helper.make_node("F", ["x"], ["y"], domain="own")], functions=[function])
+    with pytest.raises(CannotOpen, match="would not come to an end"):
+        probe.open_model(path)
+
+
 def test_operators_that_nobody_has(tmp_path):
     path = saved(tmp_path / "n.onnx", [helper.make_node("Nonsense", ["x"], ["y"], domain="own")])
     with pytest.raises(CannotOpen, match="no operators of 'own'"):

@@ -210,6 +210,14 @@ def test_other_contents_have_their_own_sentence(folder, net):
             probe.open_model(saved(folder, held), factory="own_net:Net")
 
 
+def test_a_tensor_without_a_shape_is_named(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    with pytest.raises(CannotOpen, match=r"It holds w nested, c \(2,\)"):
+        probe.open_model(saved(folder, {"w": nested, "c": torch.ones(2, dtype=torch.complex64).conj()}))
+
+
 def traced(net):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
