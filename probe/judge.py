@@ -21,11 +21,11 @@ from probe.model import Capture
 from probe.on_demand import OnDemand
 from probe.ops import Recomputed
 from probe.pairs import pairs
-from probe.parties import Reference, admit, ask, certainty, recomputed
+from probe.parties import Reference, admit, ask, certainty, first_look, recomputed
 from probe.recompute import in_floats
 from probe.report import Outputs, Report
 from probe.rounding import Precision, precision_of, smallest_visible_change
-from probe.verdict import NAMES, Arrays, Evidence, Pair, verdict_on
+from probe.verdict import NAMES, Arrays, Evidence, Pair, powers, verdict_on
 
 __all__ = ["judge"]
 
@@ -83,13 +83,17 @@ def judge(
         evidence.differences = known_differences(ours.steps, ours.inputs, ours.values)
         evidence.touched = touched(ours.steps, ours.inputs, ours.values)
         evidence.reach = reach(ours.steps, ours.inputs, ours.values)
+    if all(comparisons.values()):
+        references = {party: tuple((theirs if party == "expected" else ours).values[-1]) for party in PARTIES if party in evidence.allowed}
+        evidence.power = powers(evidence, capture, references, tolerance)
     verdict, sentence = verdict_on(capture, evidence, comparisons)
     found: dict[str, Any] = {}
+    precision = evidence.precision.get("framework", first_look(ours.steps, capture.dtype))
     if search is not None and verdict == "diverge":
-        found |= _mistakes(capture, evidence, comparisons, ours, theirs, tolerance, search)
+        found |= _mistakes(capture, evidence, comparisons, ours, theirs, tolerance, search, precision)
     if detail and verdict == "agree":
         found["blind"] = blind_spots(ours.steps, ours.inputs, ours.values)
-        found["visible"] = smallest_visible_change(ours.steps, ours.inputs, ours.values, precision_of(capture.dtype))
+        found["visible"] = smallest_visible_change(ours.steps, ours.inputs, ours.values, precision)
     weights = {name: _kept(weight) if detail else weight for name, weight in weights_of(described.steps).items()}
     found |= {"weights": weights, "ops": _told(ours), "input_axes": described.input_axes, "output_axes": described.output_axes}
     found["output_names"] = described.output_names
@@ -119,13 +123,14 @@ def _mistakes(
     theirs: Reference,
     tolerance: tuple[float, float] | None,
     search: Mapping[str, Any],
+    precision: Precision,
 ) -> dict[str, Any]:
     """What the report says of the mistake behind a divergence; booleans tell too little to look for one."""
     if any(value.dtype.kind == "b" for value in ours.values[-1]):
         return {}
     references = {"framework": (ours.values, ours.given), "expected": (theirs.values, theirs.given)}
     find = import_module("probe.why").of_parties  # only now: a healthy check pays nothing for it
-    diagnosis = find(capture.description, evidence, comparisons, references, precision_of(capture.dtype), tolerance, search)
+    diagnosis = find(capture.description, evidence, comparisons, references, precision, tolerance, search)
     return {} if diagnosis is None else {"findings": diagnosis.findings, "diagnosis": diagnosis.words}
 
 

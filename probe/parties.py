@@ -1,6 +1,6 @@
 """What each party gave for a captured call, and how far it may lie from NumPy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,13 +15,14 @@ from probe.model import Capture
 from probe.ops import Transpose
 from probe.ops.base import Sum
 from probe.pairs import equal
+from probe.power import ENOUGH, power
 from probe.recompute import flushed, overflown, recompute, widened
-from probe.rounding import Precision, allowances, precision_of, settle, whole_at, worst_case
+from probe.rounding import Precision, allowances, precision_of, settle, stored_in, whole_at, worst_case
 from probe.stepwise import follow, remembers
 from probe.ties import among_equals
-from probe.verdict import NAMES, Arrays, Evidence, Pair, largest, reaches
+from probe.verdict import NAMES, Arrays, Evidence, Pair, blunt, largest, reaches
 
-__all__ = ["Reference", "admit", "ask", "certainty", "recomputed"]
+__all__ = ["Reference", "admit", "ask", "certainty", "first_look", "recomputed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +80,8 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
     """
     values = ours.values
     evidence.outputs["numpy"] = tuple(values[-1])
-    usual = precision_of(capture.dtype)
     precision = precision_of("float32", casts=True) if capture.dtype == "float64" else precision_of("float32")
+    usual = first_look(ours.steps, capture.dtype)
     if remembers(ours.steps):
         ours.bound(capture.dtype)
         evidence.outputs["numpy"] = tuple(values[-1])
@@ -112,7 +113,7 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         evidence.near["framework", "numpy"] = close
     if not close.ok:
         evidence.allowed["framework"] = _allowed(ours, usual, capture.outputs, first)
-        _shorten(evidence, "framework", ours, usual, capture.outputs, lambda precision: _allowed(ours, precision, capture.outputs))
+        _excuse(evidence, "framework", ours, capture, capture.outputs, lambda precision: _allowed(ours, precision, capture.outputs))
     if not close.ok and _flushes(evidence, "framework", ours, usual, capture.outputs):
         evidence.near.pop(("framework", "numpy"), None)
     if answer is None:
@@ -177,7 +178,6 @@ def _near(
         return False
     evidence.allowed["framework"] = evidence.allowed["onnx"] = allowed
     evidence.near.update(zip(_THREE, near, strict=True))
-    evidence.far = room > 0
     return True
 
 
@@ -254,22 +254,60 @@ def _allowed(
 Allowed = Callable[[Precision], tuple[np.ndarray, ...]]
 
 
-def _shorten(evidence: Evidence, party: str, ours: Reference, precision: Precision, outputs: Arrays, allowed: Allowed) -> None:
-    """Allows a party that lies beyond its allowance the shortcuts of the ops, where these explain it; yours may take all of them."""
+def first_look(steps: Sequence[Step], dtype: str) -> Precision:
+    """The arithmetic that a layer of that dtype is held against first. Kernels of recurrences round each operation to it."""
+    return precision_of(dtype) if remembers(steps) else stored_in(dtype)
+
+
+def _excuses(party: str, ours: Reference, dtype: str) -> Iterator[tuple[str, Precision]]:
+    """What a party may do that loses more digits than are usually lost, in words, and its arithmetic; yours may take every shortcut."""
+    usual, own = first_look(ours.steps, dtype), precision_of(dtype)
+    inside = f"rounds to {dtype} inside this layer, too, and not only what it gives"
+    if usual != own:
+        yield inside, own
     words = [step.op.shortcut for step in ours.steps if step.op.shortcut and (party == "expected" or getattr(step.op, "shortcuts", False))]
-    if not words or compare(outputs, ours.values[-1], evidence.allowed[party]).ok:
+    if words:
+        told = " and ".join(dict.fromkeys(words))
+        yield told, replace(usual, shortcuts=True)
+        if usual != own:
+            yield f"{told}, and {inside}", replace(own, shortcuts=True)
+
+
+def _excuse(
+    evidence: Evidence,
+    party: str,
+    ours: Reference,
+    capture: Capture,
+    outputs: Arrays,
+    allowed: Callable[[Precision], tuple[np.ndarray, ...]],
+) -> None:
+    """Allows a party that lies beyond its allowance what explains it, as long as the check can then still tell right from wrong."""
+    values = tuple(ours.values[-1])
+    if compare(outputs, values, evidence.allowed[party]).ok:
         return
-    loose = allowed(replace(precision, shortcuts=True))
-    if compare(outputs, ours.values[-1], loose).ok:
-        evidence.allowed[party] = loose
-        evidence.shortcuts[party] = " and ".join(dict.fromkeys(words))
+    blurred = ""
+    for words, precision in _excuses(party, ours, capture.dtype):
+        loose = allowed(precision)
+        if not compare(outputs, values, loose).ok:
+            continue
+        told = power(values, loose)
+        if told is not None and told.share < ENOUGH:
+            blurred = blurred or f"perhaps {NAMES[party]} {words}; then {blunt(party, told, capture)}"
+            continue
+        evidence.allowed[party], evidence.precision[party] = loose, precision
+        evidence.shortcuts[party] = words
+        return
+    if blurred and party == "framework":
+        evidence.blurred = blurred
+    elif blurred:
+        evidence.notes.append(blurred)
 
 
 def _flushes(
     evidence: Evidence, party: str, ours: Reference, precision: Precision, outputs: Arrays, more: Sequence[np.ndarray] = ()
 ) -> bool:
     """Judges a party from NumPy with subnormal numbers taken for 0, where that explains what it gave; ``more`` is allowed besides."""
-    least = precision.tiny / 4
+    least = precision.normal
     seen = (*ours.inputs, *(value for step in ours.values[:-1] for value in step))
     if not any(x.dtype.kind == "f" and np.any((np.abs(x) < least) & (x != 0)) for x in seen):
         return False
@@ -282,6 +320,10 @@ def _flushes(
     allowed = tuple(map(np.add, allowed, more)) if more else allowed
     if not compare(outputs, values[-1], allowed).ok:
         return False
+    told = power(values[-1], allowed)
+    if told is not None and told.share < ENOUGH:
+        return False
+    evidence.blurred = "" if party == "framework" else evidence.blurred
     evidence.paths[party], evidence.allowed[party] = tuple(values[-1]), allowed
     evidence.shortcuts[party] = "takes subnormal numbers for 0"
     evidence.notes.append(f"{NAMES[party]} is held against NumPy with 0 for subnormal numbers (below {least:.3g})")
@@ -291,13 +333,14 @@ def _flushes(
 def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, drift: Drift | None, digits: float) -> None:
     """How far the user's values may lie from NumPy: the layer's own rounding, that of the layers before, and of storing or typing them."""
     evidence.outputs["expected"] = mine
-    precision, more = precision_of(capture.dtype), []
+    precision, more, further = first_look(ours.steps, capture.dtype), [], []
     for output, stored in enumerate(mine):
-        slack = np.asarray(digits if drift is None else drift.slack[output] + digits)
+        slack = np.asarray(digits)
         if stored is not None and stored.dtype == np.float16 and capture.dtype != "float16":
             slack = slack + precision_of("float16").unit * np.abs(ours.values[-1][output]) + 2.0**-25
             evidence.notes.append("your values are stored in float16: that rounding is allowed for")
-        more.append(slack)
+        more.append(slack if drift is None else slack + drift.slack[output])
+        further.append(slack if drift is None else slack + drift.further * drift.slack[output])
     if drift is not None and any(slack.any() for slack in drift.slack):
         evidence.notes.append("the allowance for yours also holds what rounding in the layers before may do to this layer's input")
 
@@ -305,9 +348,10 @@ def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, d
         if remembers(ours.steps) and evidence.known is None:
             _followed(evidence, "expected", ours, precision, mine)
         own = evidence.allowed["expected"] if "expected" in evidence.paths else _allowed(ours, precision, mine)
-        return tuple(slack + extra if extra.any() else slack for slack, extra in zip(own, more, strict=True))
+        extra = more if precision.stored or drift is None else further
+        return tuple(slack + added if added.any() else slack for slack, added in zip(own, extra, strict=True))
 
     evidence.allowed["expected"] = allowed(precision)
     if "expected" not in evidence.paths:
-        _shorten(evidence, "expected", ours, precision, mine, allowed)
+        _excuse(evidence, "expected", ours, capture, mine, allowed)
         _flushes(evidence, "expected", ours, precision, mine, more)

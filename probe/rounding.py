@@ -14,6 +14,11 @@ and six of these are allowed (the statistical view of Higham and Mary, "A new ap
 error analysis", SIAM J. Sci. Comput. 41, 2019). Trained filters that follow the signal make real partial sums wander
 further, and terms that are alike err alike, not by chance: where an element exceeds six of these, ``settle`` gathers its
 true terms and lets these and their partial sums decide.
+
+Engines compute layers of half precision in float32 and round what they store: a product of matrices is accumulated in float32 on
+CPUs with AMX or AVX-512, in tensor cores and in the reference kernels of PyTorch, TensorFlow and ONNX Runtime. So ``stored_in``
+is what such a layer is held against first, and ``precision_of`` of the half itself, where every operation and every partial sum is
+rounded to it, is a second look that has to be named.
 """
 
 import math
@@ -22,6 +27,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from probe.blocks import blocks, places
@@ -29,6 +35,7 @@ from probe.layer import Ref, Step, weights_of
 
 __all__ = [
     "SIGMAS",
+    "UNBOUNDED",
     "Precision",
     "allowances",
     "carry",
@@ -39,11 +46,14 @@ __all__ = [
     "rounded",
     "settle",
     "smallest_visible_change",
+    "stored_in",
     "whole_at",
     "worst_case",
 ]
 
 SIGMAS = 6.0
+UNBOUNDED = 1e150
+"""What is allowed where slack leaves a function's domain or range: more than any difference, and finite, so that 0 times it is 0."""
 _LOOK_TERMS = 1 << 24
 _LOOK_FIRST = 8
 _LOOK_BLOCK = 256
@@ -58,7 +68,8 @@ _ALIKE = 8
 class Precision:
     """The arithmetic of a party: unit roundoff, what may vanish, and whether it first rounds its operands.
 
-    ``tiny`` is four times the smallest normal number: subnormals may be flushed, and TensorFlow's exp is 0 from 2.35e-38 down.
+    ``tiny`` is four times the smallest normal number: subnormals may be flushed, and TensorFlow's exp is 0 from 2.35e-38 down. The
+    subnormal numbers of float16 are kept by the engines, which widen it: there it is the smallest of these.
     """
 
     name: str
@@ -79,6 +90,14 @@ class Precision:
     sketches: bool = False
     """Whether the party's recurrences have a sigmoid and tanh of their own, good to a few units of 1: ONNX Runtime's."""
 
+    stored: float = 0.0
+    """The unit roundoff of the dtype that each step's result is stored in, where that is less than what it is computed in."""
+
+    @property
+    def normal(self) -> float:
+        """The smallest normal number."""
+        return 2.0**-14 if self.name == "float16" else self.tiny / 4
+
     @property
     def narrow(self) -> bool:
         """Whether float32 is enough for an allowance: it holds what is added for tiny numbers."""
@@ -86,7 +105,7 @@ class Precision:
 
 
 _UNITS = {
-    "float16": (2.0**-11, 2.0**-12),
+    "float16": (2.0**-11, 2.0**-24),
     "bfloat16": (2.0**-8, 2.0**-124),
     "float32": (2.0**-24, 2.0**-124),
     "float64": (2.0**-52, 2.0**-1020),
@@ -99,6 +118,25 @@ def precision_of(dtype: str, casts: bool = False) -> Precision:
     """The precision of a floating dtype; integers and booleans are exact (unit 0)."""
     unit, tiny = _UNITS.get(dtype, (0.0, 0.0))
     return Precision(dtype, unit, tiny, casts)
+
+
+@cache
+def stored_in(dtype: str) -> Precision:
+    """The precision of a layer of that dtype: float16 and bfloat16 are computed in float32, and rounded where a step's result is stored."""
+    own = precision_of(dtype)
+    if own.unit <= precision_of("float32").unit:
+        return own
+    return replace(precision_of("float32"), name=dtype, stored=own.unit)
+
+
+def of_storing(y: np.ndarray, precision: Precision) -> np.ndarray:
+    """What rounding to the dtype that ``y`` is stored in may do to it; nothing where that holds it."""
+    dtype = np.dtype(np.float16) if precision.name == "float16" else np.dtype(ml_dtypes.bfloat16)
+    least = float(ml_dtypes.finfo(dtype).smallest_subnormal) / 2
+    with np.errstate(all="ignore"):
+        sizes = np.abs(y, dtype=np.float64)
+        held = y.astype(dtype).astype(np.float64) == y
+    return np.where(held | ~np.isfinite(sizes), 0.0, precision.stored * sizes + least)
 
 
 def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Precision, owned: bool = False) -> np.ndarray:
@@ -235,7 +273,18 @@ def carry(
     if grids and all(slack is None for slack in slacks) and op.exact(given, precision):
         return (None,) * len(outputs)
     made = op.allowance(given, slacks, outputs, precision, where)
+    if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
+        made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
+    if precision.stored and op.stores():
+        made = tuple(one if y.dtype.kind != "f" else one + _storing(op, y, precision) for one, y in zip(made, outputs, strict=True))
     return tuple(one if one.any() else None for one in made) if grids else made
+
+
+def _storing(op: Any, y: np.ndarray, precision: Precision) -> np.ndarray:
+    """What storing an output may do to it: of a biased sum that before the bias, too, which some engines store before they add it."""
+    before = op.unbiased(y)
+    own = of_storing(y, precision)
+    return own if before is None else own + of_storing(before, precision)
 
 
 def settle(
@@ -366,7 +415,9 @@ def smallest_visible_change(
     given = [_pick(ref, inputs, values) for ref in steps[position].sources(position)]
     assert op.products is not None
     largest = np.abs(op.products(given, where)).max(axis=(1, 2))
-    allowed = op.allowance(given, [None] * len(given), values[position], precision)[0][where]
+    allowed = carry(op, given, [None] * len(given), values[position], precision, False)[0]
+    assert allowed is not None
+    allowed = allowed[where]
     with np.errstate(all="ignore"):
         seen = allowed / largest
     seen = seen[np.isfinite(seen)]

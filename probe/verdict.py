@@ -9,14 +9,16 @@ from probe.compare import PARTIES, Comparison, compare
 from probe.known import Known
 from probe.layer import weights_of
 from probe.model import Capture
+from probe.power import ENOUGH, SURE, Power, power
 from probe.recompute import LARGEST
-from probe.rounding import precision_of
+from probe.rounding import Precision, precision_of
 
-__all__ = ["NAMES", "Arrays", "Evidence", "Pair", "largest", "reaches", "verdict_on"]
+__all__ = ["NAMES", "Arrays", "Evidence", "Pair", "blunt", "largest", "powers", "reaches", "verdict_on"]
 
 Arrays = tuple[np.ndarray | None, ...]
 Pair = tuple[str, str]
 _LAST_DIGITS = 8
+_LEAST = 2.0**20 * precision_of("float32").tiny
 _FEW = 16
 NAMES = {"framework": "the framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
 
@@ -33,8 +35,12 @@ class Evidence:
     threads: int = 0
     sparing: bool = False
     """Whether less than the whole allowance will do where all agree within that."""
-    far: bool = False
-    """Whether the output is known to reach over more than is allowed."""
+    precision: dict[str, Precision] = field(default_factory=dict)
+    """The arithmetic that a party's values were found to be within, where that is not the first that was asked."""
+    power: dict[str, Power] = field(default_factory=dict)
+    """For each party: what its allowance can tell."""
+    blurred: str = ""
+    """What would explain the framework's values, had the check then any power left."""
     near: dict[Pair, Comparison] = field(default_factory=dict)
     """Comparisons already made on the way to the allowances."""
     shortcuts: dict[str, str] = field(default_factory=dict)
@@ -56,6 +62,49 @@ def largest(allowed: np.ndarray) -> float:
     return float(allowed.max() if any(allowed.strides) else allowed[(0,) * allowed.ndim])
 
 
+def powers(
+    evidence: Evidence, capture: Capture, references: Mapping[str, Arrays], tolerance: tuple[float, float] | None
+) -> dict[str, Power]:
+    """For each party how well what it was allowed would have told a wrong element.
+
+    Asked against NumPy alone: of two parties that agree with NumPy nothing more is claimed. Not of parties whose allowance is as sharp
+    as arithmetic can be, but for yours: where the last digits decide, those may be anything.
+    """
+    found = {}
+    for party, reference in references.items():
+        values = evidence.paths.get(party, reference)
+        if party == "expected" and evidence.known is not None and values[0] is not None:
+            values = (np.where(evidence.known, values[0], np.nan), *values[1:])
+        if tolerance is None:
+            allowed = evidence.allowed[party]
+        else:
+            allowed = tuple(np.zeros(()) if one is None else tolerance[1] + tolerance[0] * np.abs(one) for one in values)
+        told = power(values, allowed)
+        if told is not None and (told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)):
+            found[party] = told
+    return found
+
+
+def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> bool:
+    """Whether no arithmetic is sharper than what is allowed.
+
+    Of layers without weights, where an output varies in its last digits only; weights whose part is lost in rounding could be any
+    others. And of numbers near the smallest that there are.
+    """
+    weightless = capture.description is not None and not weights_of(capture.description.steps)
+    unit = precision_of(capture.dtype).unit
+    for slack, value in zip(allowed, values, strict=True):
+        if value is None or value.dtype.kind != "f":
+            continue
+        where = np.isfinite(value)
+        size = float(np.abs(value[where]).max(initial=0.0))
+        typical = float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
+        least = max(_LAST_DIGITS * unit * size if weightless else 0.0, _LEAST)
+        if typical > slack.dtype.type(least):  # rounded as the allowance is
+            return False
+    return True
+
+
 def reaches(value: np.ndarray, distance: float) -> bool:
     """Whether a few of the values are seen to lie so far apart."""
     some = [value.item(value.size * place // _FEW) for place in range(_FEW)]
@@ -71,40 +120,40 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         return "the output is empty: shapes agree, and there is no value to compare"
     if all(one is None or not one.size or (one.dtype.kind == "f" and np.isnan(one.min()) and np.isnan(one).all()) for one in outputs):
         return "the output is NaN throughout: there is no number to compare"
-    if evidence.far or not any(comparison.ratio for comparison in comparisons.values()):
+    if not any(comparison.ratio for comparison in comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
-    for allowed, value in zip(evidence.allowed["framework"], evidence.outputs["numpy"], strict=True):
-        if value is None or not value.size or value.dtype.kind != "f":
-            continue
-        if reaches(value, most := largest(allowed)):
-            continue
-        with np.errstate(invalid="ignore"):  # where all are infinite
-            if most <= np.ptp(value) < np.inf:
-                continue
-        where = np.isfinite(value)
-        finite = value[where]
-        if not finite.size:
-            continue
-        size, precision = float(np.abs(finite).max()), precision_of(capture.dtype)
-        extent = float(np.ptp(finite)) or size
-        # Without weights, what varies in its last digits only is judged like a constant: no arithmetic is sharper than a few roundings.
-        # Weights whose part is lost in rounding could be any others.
-        least = _LAST_DIGITS * precision.unit * size if capture.description and not weights_of(capture.description.steps) else 0.0
-        typical = float(np.median(np.broadcast_to(allowed, value.shape)[where]))
-        with np.errstate(over="ignore"):
-            span = allowed.dtype.type(max(extent, least, 2.0**20 * precision.tiny))  # rounded as the allowance is
-        if typical > span:
-            return (
-                f"rounding may move this output by {typical:.2g}, more than its own range of {extent:.2g}: "
-                f"it cannot be judged in {capture.dtype}"
-            )
+    for party, told in evidence.power.items():
+        if told.share < ENOUGH and party != "onnx":
+            return blunt(party, told, capture)
     return ""
+
+
+def blunt(party: str, told: Power, capture: Capture) -> str:
+    """That an allowance is no evidence, and the way out."""
+    ways = {"expected": "give the input that yours was computed from (given=, --expect-input)"}
+    if capture.dtype in ("float16", "bfloat16"):
+        ways["framework"] = "check the layer in float32"
+    return (
+        f"rounding in {_computes_in(party, capture.dtype)} may move {NAMES[party]} by {told.allowed:.2g}, "
+        f"where the output's own range is {told.span:.2g}: of 100 wrong elements this check would have seen {100 * told.share:.0f}"
+        + (f"; {ways[party]}" if party in ways else "")
+    )
+
+
+def _weakness(evidence: Evidence, capture: Capture) -> str:
+    """What an agreement does not say, where it says less than usual. ONNX Runtime alone, in float32, may be no evidence at all."""
+    if "onnx" in evidence.power and evidence.power["onnx"].share < ENOUGH:
+        evidence.notes.append(f"that ONNX Runtime agrees is no evidence here: {blunt('onnx', evidence.power['onnx'], capture)}")
+    least = min((one.share for party, one in evidence.power.items() if party != "onnx"), default=1.0)
+    return f"; of 100 wrong elements this check would have seen {100 * least:.0f}" if least < SURE else ""
 
 
 def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Comparison]) -> tuple[str, str]:
     """The verdict and its reason, naming the odd one out."""
     apart = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
     present = [party for party in PARTIES if party in evidence.outputs]
+    if apart and evidence.blurred and all("framework" in pair for pair in apart):
+        return "unchecked", f"unchecked: {evidence.blurred}"
     if not apart:
         reason = _unchecked(evidence, comparisons, capture)
         if reason:
@@ -113,6 +162,7 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
         told = f"the largest difference is {used:.2g} of what rounding allows" if used else "there is no difference at all"
         told += "".join(f", given that {NAMES[party]} {words}" for party, words in evidence.shortcuts.items())
         told += _hidden(evidence.outputs["framework"])
+        told += _weakness(evidence, capture) if used else ""
         return "agree", f"agree: {_listed(present)} agree; {told}"
     if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
         reason = evidence.missing.get("numpy", "")

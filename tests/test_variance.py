@@ -81,14 +81,25 @@ def test_the_wrong_degrees_of_freedom_show_far_from_zero(mean, ratio):
     assert report.comparisons["framework", "numpy"].ratio > ratio
 
 
-def test_the_users_own_variance_may_be_the_difference_of_two_means():
-    x = far(16, 768, mean=300.0)
+def two_means(x):
     mean = x.mean(axis=1, keepdims=True)
     variance = np.square(x).mean(axis=1, keepdims=True) - np.square(mean)
-    report = judge(layer_norm(x), (x - mean) / np.sqrt(variance + np.float32(1e-5)))
+    return (x - mean) / np.sqrt(variance + np.float32(1e-5))
+
+
+def test_the_users_own_variance_may_be_the_difference_of_two_means():
+    x = far(16, 768, mean=200.0)
+    report = judge(layer_norm(x), two_means(x))
     assert report.ok, report.sentence
     assert "given that yours takes the variance as E[x²] - E[x]²" in report.sentence
     assert "E[x²]" not in judge(layer_norm(x), layer_norm(x).outputs[0]).sentence
+
+
+def test_an_algorithm_that_loses_all_digits_excuses_nothing():
+    x = far(16, 768, mean=300.0)
+    report = judge(layer_norm(x), two_means(x))
+    assert report.verdict == "diverge"
+    assert any(note.startswith("perhaps yours takes the variance as E[x²] - E[x]²") for note in report.notes)
 
 
 def test_a_constant_image_is_no_divergence():

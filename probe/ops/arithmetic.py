@@ -11,6 +11,7 @@ from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Slacks
 from probe.ops.exact import of_constant
 from probe.ops.merge import narrowed, place
+from probe.rounding import UNBOUNDED
 
 __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow"]
 
@@ -20,6 +21,9 @@ class Constant(Op):
     """Numbers that belong to the layer; they take no input. A framework rounds them to its own precision."""
 
     value: np.ndarray
+
+    def stores(self):
+        return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self.value.astype(np.float64) if self.value.dtype.kind == "f" else self.value,)
@@ -42,6 +46,9 @@ class Parameter(Op):
     """A weight as it is, for ops that take it as an input."""
 
     weight: Weight
+
+    def stores(self):
+        return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         value = self.weight.value
@@ -95,8 +102,9 @@ class _Binary(Op):
             if any(slack is not None for slack in slacks):
                 left, right = (0.0 if slack is None else slack for slack in slacks)
                 for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-                    moved = np.fmax(moved, np.abs(self.f(x + sign * left, y + other * right) - out))
-        return (np.where(np.isfinite(own), own, 0.0) + np.where(np.isfinite(moved), moved, 0.0),)
+                    moved = np.maximum(moved, np.abs(self.f(x + sign * left, y + other * right) - out))
+        moved = np.where(np.isfinite(moved), moved, np.where(np.isfinite(out), UNBOUNDED, 0.0))
+        return (np.where(np.isfinite(own), own, 0.0) + moved,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from probe.blocks import blocks
 from probe.layer import Weight
 from probe.ops.account import Account, Stage, Terms
 from probe.recompute import float_of
-from probe.rounding import Precision, of_partial_sums, of_sums
+from probe.rounding import UNBOUNDED, Precision, of_partial_sums, of_sums
 
 __all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
 
@@ -111,6 +111,14 @@ class Op:
         """How far each output may be off by rounding here, and by the slack that the inputs arrive with."""
         raise NotImplementedError
 
+    def stores(self) -> bool:
+        """Whether outputs are new numbers, rounded to the layer's dtype, and not elements of the inputs."""
+        return True
+
+    def unbiased(self, y: np.ndarray) -> np.ndarray | None:
+        """An output without the bias that was added last, None where none was."""
+        return None
+
     on_grid: ClassVar[bool] = False
     """Whether outputs are multiples of powers of two, of which what follows may be exact."""
 
@@ -154,13 +162,14 @@ class Op:
 
 
 def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps."""
+    """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps. UNBOUNDED where f then has no value."""
     with np.errstate(all="ignore"):
         sides = [np.asarray(f(x + slack) - y), np.asarray(f(x - slack) - y)]
         for side in sides:
             np.abs(side, out=side)
             if not np.isfinite(side.max(initial=0.0)):
-                side[~np.isfinite(side)] = 0.0
+                side[~np.isfinite(side)] = UNBOUNDED
+                side[~np.isfinite(y)] = 0.0
     return np.maximum(sides[0], sides[1], out=sides[0])
 
 
@@ -181,6 +190,9 @@ class Elementwise(Op):
 
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
+
+    def stores(self):
+        return bool(self.roundings)
 
     def put(self, x: np.ndarray, out: np.ndarray) -> None:
         """Writes f of x, taken in the dtype of ``out``, there."""
@@ -247,6 +259,9 @@ class Rearrangement(Op):
     """Elements are moved or repeated, never changed: slack moves with them."""
 
     moves = True
+
+    def stores(self):
+        return False
 
     def follow(self, where: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Where the output's elements (a row each) stand in the inputs: which input, -1 for none, and the element there."""

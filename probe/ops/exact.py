@@ -12,11 +12,12 @@ __all__ = ["held", "of_constant", "without_rounding"]
 
 def of_constant(value: np.ndarray, precision: Precision) -> np.ndarray:
     """What constants may be off by that a party rounds to its own precision: nothing where that holds them."""
-    if not precision.unit:
+    unit = precision.stored or precision.unit
+    if not unit:
         return np.zeros(value.shape)
     with np.errstate(all="ignore"):
-        exact = np.mod(np.frexp(value)[0], precision.unit) == 0
-        return np.where(np.isfinite(value) & ~exact, precision.unit * np.abs(value), 0.0)
+        exact = np.mod(np.frexp(value)[0], unit) == 0
+        return np.where(np.isfinite(value) & ~exact, unit * np.abs(value), 0.0)
 
 
 def held(value: np.ndarray, precision: Precision) -> np.ndarray:

@@ -162,6 +162,9 @@ class Mul(_Merge):
 class _Choice(_Merge):
     """One of the inputs at each place."""
 
+    def stores(self):
+        return False
+
     def account(self, inputs, outputs, at):
         members = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
         candidates = [float(x[place(x, at)]) for x in inputs]

@@ -72,6 +72,9 @@ class TopK(Op):
     largest: bool = True
     stable: bool = True
 
+    def stores(self):
+        return False
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         if self.largest:  # sorting the reversed line backwards keeps equal ones in their order

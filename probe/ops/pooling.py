@@ -76,6 +76,9 @@ class MaxPool(Pool):
     dilations: tuple[int, ...]
     ceil_mode: bool = False
 
+    def stores(self):
+        return False
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(self._pooled, inputs[0], range(2, inputs[0].ndim)),)
 
@@ -158,6 +161,9 @@ class GlobalMaxPool(Op):
     axes: tuple[int, ...]
     keepdims: bool = True
 
+    def stores(self):
+        return False
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].max(axis=self.axes, keepdims=self.keepdims),)
 
@@ -215,6 +221,9 @@ class AdaptivePool(Op):
 @dataclass(frozen=True, eq=False)
 class AdaptiveMaxPool(AdaptivePool):
     """The largest value of cells that tile the trailing axes into ``output_size``."""
+
+    def stores(self):
+        return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.max),)
