@@ -1,0 +1,151 @@
+"""What is no layer's output never agrees with it, in any precision, at any depth: zeros, the output negated, halved, doubled, reversed, shifted."""
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+import torchvision
+import transformers
+
+import probe
+from probe.drift import drifts
+from probe.inputs import bind
+from probe.judge import judge
+
+n = torch.nn
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def image(size, batch=2):
+    return np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
+
+
+def small():
+    layers = [n.Conv2d(3, 16, 3, padding=1), n.BatchNorm2d(16), n.ReLU(), n.MaxPool2d(2), n.Conv2d(16, 32, 3), n.GELU(), n.AvgPool2d(2)]
+    return n.Sequential(*layers, n.Flatten(), n.Linear(288, 40), n.LayerNorm(40), n.Linear(40, 10), n.Softmax(1)), image(16)
+
+
+def resnet18():
+    return torchvision.models.resnet18(weights=None), image(32)
+
+
+def mobilenet():
+    return torchvision.models.mobilenet_v3_small(weights=None), image(32)
+
+
+def vit():
+    net = torchvision.models.VisionTransformer(image_size=16, patch_size=4, num_layers=3, num_heads=4, hidden_dim=32, mlp_dim=64)
+    for block in net.encoder.layers:
+        for weight in block.parameters():
+            if weight.ndim > 1:
+                n.init.normal_(weight, std=0.2)
+    return net, image(16)
+
+
+def llama():
+    config = transformers.LlamaConfig(
+        vocab_size=97, hidden_size=64, intermediate_size=172, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, use_cache=False
+    )
+    net = transformers.LlamaForCausalLM(config)
+    for weight in net.parameters():
+        if weight.ndim > 1:
+            n.init.normal_(weight, std=0.15)
+    return net, np.random.default_rng(0).integers(97, size=(2, 12))
+
+
+class Recurrent(n.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = n.LSTM(12, 20, batch_first=True, bidirectional=True)
+        self.gru = n.GRU(40, 16, batch_first=True)
+        self.head = n.Linear(16, 5)
+
+    def forward(self, x):
+        return self.head(self.gru(self.lstm(x)[0])[0])
+
+
+def recurrent():
+    return Recurrent(), np.random.default_rng(0).normal(size=(3, 7, 12)).astype(np.float32)
+
+
+def keras_convolutions(policy):
+    layers = keras.layers
+    settings = {"dtype": policy}
+    net = keras.Sequential([
+        keras.Input((14, 14, 3)),
+        layers.Conv2D(16, 3, activation="relu", **settings),
+        layers.BatchNormalization(**settings),
+        layers.DepthwiseConv2D(3, **settings),
+        layers.MaxPooling2D(2, **settings),
+        layers.SeparableConv2D(24, 3, activation="swish", **settings),
+        layers.GlobalAveragePooling2D(**settings),
+        layers.Dense(10, activation="softmax", **settings),
+    ])  # fmt: skip
+    return net, np.moveaxis(image(14), 1, -1)
+
+
+def keras_sequence(policy):
+    layers = keras.layers
+    settings = {"dtype": policy}
+    x = inputs = keras.Input((9, 24))
+    for _ in range(3):
+        attended = layers.MultiHeadAttention(3, 8, **settings)(x, x)
+        x = layers.LayerNormalization(**settings)(layers.Add(**settings)([x, attended]))
+        x = layers.Dense(24, activation="gelu", **settings)(x)
+    net = keras.Model(inputs, layers.LSTM(7, **settings)(x))
+    return net, np.random.default_rng(0).normal(size=(2, 9, 24)).astype(np.float32)
+
+
+TORCH = (small, resnet18, mobilenet, vit, llama, recurrent)
+KERAS = (keras_convolutions, keras_sequence)
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+def build(net, dtype):
+    if net in KERAS:
+        keras.utils.set_random_seed(0)
+        return net(POLICIES[dtype])
+    torch.manual_seed(0)
+    module, x = net()
+    stored = {"bfloat16": ml_dtypes.bfloat16}.get(dtype, dtype)
+    return module.to(DTYPES[dtype]).eval(), x.astype(stored) if x.dtype.kind == "f" else x
+
+
+def nonsense(y):
+    yield "zeros", np.zeros_like(y)
+    yield "negated", -y
+    yield "halved", y / 2
+    yield "doubled", 2 * y
+    yield "reversed", y.ravel()[::-1].reshape(y.shape)
+    for axis in range(y.ndim):
+        yield f"shifted along axis {axis}", np.roll(y, 1, axis)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("net", [*TORCH, *KERAS], ids=lambda net: net.__name__)
+def test_nonsense_never_agrees(net, dtype):
+    module, x = build(net, dtype)
+    model = probe.open_model(module)
+    arrays, _ = bind(model, x, None, 0)
+    calls = []
+    model.run(arrays, None, calls.append)
+    before = drifts(model, arrays, None, names={one.layer for one in calls})
+    verdicts = {"agree": 0, "diverge": 0, "unchecked": 0}
+    said = []
+    for one in calls:
+        healthy = judge(one, threads=1)
+        verdicts[healthy.verdict] += 1
+        assert healthy.verdict != "diverge", f"{one.layer}: {healthy.sentence}"
+        y = one.outputs[0]
+        if not healthy.ok or y.dtype.kind != "f":
+            continue
+        drift = before.get((one.layer, one.call))
+        right = judge(one, y, drift, threads=1)
+        assert right.verdict != "diverge", f"{one.layer}: {right.sentence}"
+        for words, wrong in nonsense(y):
+            if not np.array_equal(wrong, y):
+                report = judge(one, [wrong, *[None] * (len(one.outputs) - 1)], drift, threads=1)
+                said += [f"{one.layer} ({one.kind}), {words}: {report.sentence}"] * report.ok
+    assert not said, "\n".join(said)
+    assert verdicts["agree"] > 0.9 * len(calls), verdicts
