@@ -113,7 +113,7 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         evidence.near["framework", "numpy"] = close
     if not close.ok:
         evidence.allowed["framework"] = _allowed(ours, usual, capture.outputs, first)
-        _excuse(evidence, "framework", ours, capture, capture.outputs, lambda precision: _allowed(ours, precision, capture.outputs))
+        _excuse(evidence, "framework", ours, capture, capture.outputs)
     if not close.ok and _flushes(evidence, "framework", ours, usual, capture.outputs):
         evidence.near.pop(("framework", "numpy"), None)
     if answer is None:
@@ -251,7 +251,13 @@ def _allowed(
     return tuple(looked)
 
 
-Allowed = Callable[[Precision], tuple[np.ndarray, ...]]
+_HOPE = 100.0
+"""What a second look at sums may gain; values further beyond are not looked at twice."""
+
+
+def _with(allowed: Sequence[np.ndarray], more: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Allowances and what is allowed besides, where there is some."""
+    return tuple(slack + added if added.any() else slack for slack, added in zip(allowed, more, strict=True)) if more else tuple(allowed)
 
 
 def first_look(steps: Sequence[Step], dtype: str) -> Precision:
@@ -279,15 +285,21 @@ def _excuse(
     ours: Reference,
     capture: Capture,
     outputs: Arrays,
-    allowed: Callable[[Precision], tuple[np.ndarray, ...]],
+    extra: Callable[[Precision], Sequence[np.ndarray]] | None = None,
 ) -> None:
-    """Allows a party that lies beyond its allowance what explains it, as long as the check can then still tell right from wrong."""
+    """Allows a party that lies beyond its allowance what explains it, as long as the check can then still tell right from wrong.
+
+    ``extra`` is what the party is allowed besides, which may depend on the arithmetic that the layers before had, too.
+    """
     values = tuple(ours.values[-1])
     if compare(outputs, values, evidence.allowed[party]).ok:
         return
     blurred = ""
     for words, precision in _excuses(party, ours, capture.dtype):
-        loose = allowed(precision)
+        first, more = ours.allowances(precision), () if extra is None else extra(precision)
+        if compare(outputs, values, _with(first, more)).ratio > _HOPE:
+            continue
+        loose = _with(_allowed(ours, precision, outputs, first), more)
         if not compare(outputs, values, loose).ok:
             continue
         told = power(values, loose)
@@ -316,8 +328,7 @@ def _flushes(
     values = recompute(ours.steps, ours.inputs, least)
     values[-1] = overflown(values[-1], precision.name)
     other = replace(ours, given=[flushed(x, least) for x in ours.inputs], values=values)
-    allowed = tuple(slack + least for slack in _allowed(other, precision, outputs))
-    allowed = tuple(map(np.add, allowed, more)) if more else allowed
+    allowed = _with(tuple(slack + least for slack in _allowed(other, precision, outputs)), more)
     if not compare(outputs, values[-1], allowed).ok:
         return False
     told = power(values[-1], allowed)
@@ -344,14 +355,10 @@ def admit(evidence: Evidence, capture: Capture, ours: Reference, mine: Arrays, d
     if drift is not None and any(slack.any() for slack in drift.slack):
         evidence.notes.append("the allowance for yours also holds what rounding in the layers before may do to this layer's input")
 
-    def allowed(precision: Precision) -> tuple[np.ndarray, ...]:
-        if remembers(ours.steps) and evidence.known is None:
-            _followed(evidence, "expected", ours, precision, mine)
-        own = evidence.allowed["expected"] if "expected" in evidence.paths else _allowed(ours, precision, mine)
-        extra = more if precision.stored or drift is None else further
-        return tuple(slack + added if added.any() else slack for slack, added in zip(own, extra, strict=True))
-
-    evidence.allowed["expected"] = allowed(precision)
-    if "expected" not in evidence.paths:
-        _excuse(evidence, "expected", ours, capture, mine, allowed)
-        _flushes(evidence, "expected", ours, precision, mine, more)
+    if remembers(ours.steps) and evidence.known is None:
+        _followed(evidence, "expected", ours, precision, mine)
+        evidence.allowed["expected"] = _with(evidence.allowed["expected"], more)
+        return
+    evidence.allowed["expected"] = _with(_allowed(ours, precision, mine), more)
+    _excuse(evidence, "expected", ours, capture, mine, lambda precision: more if precision.stored or drift is None else further)
+    _flushes(evidence, "expected", ours, precision, mine, more)

@@ -1,4 +1,4 @@
-"""What is no layer's output never agrees with it, in any precision, at any depth: zeros, the output negated, halved, doubled, reversed, shifted."""
+"""Zeros, or the output negated, halved, doubled, reversed or shifted, never agree with it: in any precision, at any depth."""
 
 import keras
 import ml_dtypes
@@ -45,7 +45,13 @@ def vit():
 
 def llama():
     config = transformers.LlamaConfig(
-        vocab_size=97, hidden_size=64, intermediate_size=172, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, use_cache=False
+        vocab_size=97,
+        hidden_size=64,
+        intermediate_size=172,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        use_cache=False,
     )
     net = transformers.LlamaForCausalLM(config)
     for weight in net.parameters():
