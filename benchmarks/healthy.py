@@ -2,13 +2,15 @@
 
 ``FAMILIES`` holds, per family of ops, one function for each framework; it draws a layer, its weights and its input, and gives the
 captured calls. Weights are also drawn sorted, all positive, or as edge filters that add up to nothing; inputs also constant,
-far from zero, sparse and heavy-tailed, over sixteen powers of two.
+far from zero, sparse and heavy-tailed, over sixteen powers of two (four in half precision, whose range is small).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 import torch
 from torch import nn
@@ -18,10 +20,36 @@ from probe import Description, Step, ops
 from probe.layer import Ref
 from probe.model import Capture
 
-__all__ = ["FAMILIES", "filters", "of_keras", "of_torch", "values"]
+__all__ = ["FAMILIES", "computed_in", "filters", "nonsense", "of_keras", "of_torch", "values"]
 
 Rng = np.random.Generator
 Captures = list[Capture]
+_dtype = "float32"
+
+
+@contextmanager
+def computed_in(dtype: str) -> Iterator[None]:
+    """Layers that are drawn meanwhile compute in that precision: PyTorch's whole, Keras' by the mixed policy."""
+    global _dtype
+    before, policy = _dtype, keras.config.dtype_policy()
+    _dtype = dtype
+    keras.config.set_dtype_policy(dtype if dtype == "float32" else f"mixed_{dtype}")
+    try:
+        yield
+    finally:
+        _dtype = before
+        keras.config.set_dtype_policy(policy)
+
+
+def stored(x: np.ndarray) -> np.ndarray:
+    """An input in the precision that is computed in."""
+    return x.astype(ml_dtypes.bfloat16 if _dtype == "bfloat16" else _dtype) if x.dtype.kind == "f" else x
+
+
+def nonsense(y: np.ndarray) -> Iterator[np.ndarray]:
+    """What is no output of the layer that gave ``y``: zeros, y negated, halved, doubled, reversed and shifted along each axis."""
+    found = (0 * y, -y, y / 2, 2 * y, y.ravel()[::-1].reshape(y.shape), *(np.roll(y, 1, axis) for axis in range(y.ndim)))
+    return (one for one in found if not np.array_equal(one, y, equal_nan=True))
 
 
 def values(rng: Rng, shape: Sequence[int]) -> np.ndarray:
@@ -35,7 +63,8 @@ def values(rng: Rng, shape: Sequence[int]) -> np.ndarray:
         "sparse": lambda: x * (rng.random(shape) < 0.2),
         "tails": lambda: x**3,
     }
-    return (kinds[str(rng.choice(list(kinds), p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1]))]() * 2.0 ** rng.uniform(-8, 8)).astype(np.float32)
+    power = rng.uniform(-8, 8) if _dtype == "float32" else rng.uniform(-3, 1)
+    return (kinds[str(rng.choice(list(kinds), p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1]))]() * 2.0**power).astype(np.float32)
 
 
 def filters(rng: Rng, shape: Sequence[int], axes: tuple[int, ...]) -> np.ndarray:
@@ -55,7 +84,7 @@ def filters(rng: Rng, shape: Sequence[int], axes: tuple[int, ...]) -> np.ndarray
 def of_torch(layer: nn.Module, *inputs: np.ndarray) -> Captures:
     """The calls of a PyTorch layer whose weights are drawn already."""
     calls: Captures = []
-    probe.open_model(layer.eval()).run(inputs, None, calls.append)
+    probe.open_model(layer.eval().to(getattr(torch, _dtype))).run([stored(x) for x in inputs], None, calls.append)
     return calls
 
 
@@ -250,9 +279,12 @@ def torch_merge(rng: Rng) -> Captures:
         (ops.Min(), torch.minimum),
         (ops.Concat(axis=len(shape) - 1), lambda *both: torch.cat(both, -1)),
     )[int(rng.integers(6))]
-    y = function(torch.from_numpy(left), torch.from_numpy(right)).numpy()
+    kind = getattr(torch, _dtype)
+    both = [torch.from_numpy(one).to(kind) for one in (left, right)]
+    left, right = (one.float().numpy() for one in both)
+    y = function(*both).float().numpy()
     step = Step(op, (Ref(-1, 0), Ref(-1, 1)))
-    return [Capture("merge", function.__name__, 0, (left, right), (y,), "float32", Description((step,)))]
+    return [Capture("merge", function.__name__, 0, (left, right), (y,), _dtype, Description((step,)))]
 
 
 def keras_merge(rng: Rng) -> Captures:

@@ -51,13 +51,14 @@ class Tally:
     sentences: list[str] = field(default_factory=list)
     """What was said of those that diverge."""
 
-    def add(self, report: Report) -> None:
+    def add(self, report: Report, party: str = "framework") -> None:
+        """Counts what is said of a party that is right or wrong."""
         self.cases += 1
         self.said[report.verdict] += 1
         self.ratios.append(max((one.ratio for one in report.comparisons.values()), default=0.0))
         if report.verdict == "diverge":
             self.sentences.append(f"{report.kind}: {report.sentence}")
-        left, right = (np.asarray(report.outputs[party], np.float64) for party in ("framework", "numpy"))
+        left, right = (np.asarray(report.outputs[party], np.float64) for party in (party, "numpy"))
         for name, passes in RIVALS.items():
             self.passed[name] += passes(left, right)
 
@@ -71,14 +72,29 @@ class Tally:
         )
 
 
-def healthy(family: str, framework: int, cases: int) -> Tally:
+def healthy(family: str, framework: int, cases: int, dtype: str = "float32") -> Tally:
     """Random layers of a family: of PyTorch (0) or of Keras (1)."""
-    from healthy import FAMILIES
+    from healthy import FAMILIES, computed_in
 
     tally = Tally()
-    for seed in range(cases):
-        for capture in FAMILIES[family][framework](np.random.default_rng(seed)):
-            tally.add(judge(capture, threads=1))
+    with computed_in(dtype):
+        for seed in range(cases):
+            for capture in FAMILIES[family][framework](np.random.default_rng(seed)):
+                tally.add(judge(capture, threads=1))
+    return tally
+
+
+def senseless(family: str, framework: int, cases: int, dtype: str) -> Tally:
+    """What is no output of such layers, of those that are checked, as the user's own: passed where it agrees."""
+    from healthy import FAMILIES, computed_in, nonsense
+
+    tally = Tally()
+    with computed_in(dtype):
+        for seed in range(cases):
+            for capture in FAMILIES[family][framework](np.random.default_rng(seed)):
+                if judge(capture, threads=1).ok and capture.outputs[0].dtype.kind == "f":
+                    for wrong in nonsense(capture.outputs[0]):
+                        tally.add(judge(capture, wrong, threads=1), "expected")
     return tally
 
 

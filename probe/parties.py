@@ -331,7 +331,7 @@ def _flushes(
     allowed = _with(tuple(slack + least for slack in _allowed(other, precision, outputs)), more)
     if not compare(outputs, values[-1], allowed).ok:
         return False
-    told = power(values[-1], allowed)
+    told = power(ours.values[-1], allowed)  # of values that all become 0 nothing would be told
     if told is not None and told.share < ENOUGH:
         return False
     evidence.blurred = "" if party == "framework" else evidence.blurred

@@ -99,7 +99,7 @@ def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> b
         where = np.isfinite(value)
         size = float(np.abs(value[where]).max(initial=0.0))
         typical = float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
-        least = max(_LAST_DIGITS * unit * size if weightless else 0.0, _LEAST)
+        least = max(_LAST_DIGITS * unit * size if weightless else 0.0, _LEAST, _LAST_DIGITS * precision_of(capture.dtype).tiny)
         if typical > slack.dtype.type(least):  # rounded as the allowance is
             return False
     return True

@@ -340,7 +340,12 @@ def test_in_other_precisions(kind, function, name):
     except NotReached:
         assert name == "cast"  # to what it is already
         return
-    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+    expected = ["agree"] * len(reports)
+    if reports[-1].verdict == "unchecked" and kind != torch.float64:
+        # Coordinates in bfloat16 may be off by more than the cells of the image; in float16 the epsilon of a cosine is 0.
+        assert {"gridsample": "would have seen 0", "cosinesimilarity": "NaN throughout"}[name] in reports[-1].sentence
+        expected[-1] = "unchecked"
+    assert [one.verdict for one in reports] == expected, "\n".join(str(one) for one in reports if not one.ok)
     if kind != torch.float64 or name in ("cast", "conv", "gemm", "gelu"):
         return
     assert_close(reports)
