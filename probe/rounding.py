@@ -276,15 +276,11 @@ def carry(
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
         made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
     if precision.stored and op.stores():
-        made = tuple(one if y.dtype.kind != "f" else one + _storing(op, y, precision) for one, y in zip(made, outputs, strict=True))
+        made = tuple(
+            one if y.dtype.kind != "f" else sum((of_storing(part, precision) for part in (y, *op.on_the_way(given, y))), start=one)
+            for one, y in zip(made, outputs, strict=True)
+        )
     return tuple(one if one.any() else None for one in made) if grids else made
-
-
-def _storing(op: Any, y: np.ndarray, precision: Precision) -> np.ndarray:
-    """What storing an output may do to it: of a biased sum that before the bias, too, which some engines store before they add it."""
-    before = op.unbiased(y)
-    own = of_storing(y, precision)
-    return own if before is None else own + of_storing(before, precision)
 
 
 def settle(

@@ -115,9 +115,9 @@ class Op:
         """Whether outputs are new numbers, rounded to the layer's dtype, and not elements of the inputs."""
         return True
 
-    def unbiased(self, y: np.ndarray) -> np.ndarray | None:
-        """An output without the bias that was added last, None where none was."""
-        return None
+    def on_the_way(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Numbers that some engines store, too, before they are added up to an output: a sum before its bias."""
+        return ()
 
     on_grid: ClassVar[bool] = False
     """Whether outputs are multiples of powers of two, of which what follows may be exact."""

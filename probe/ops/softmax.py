@@ -118,6 +118,11 @@ class LogSoftmax(Op):
 
         return (apart(one, inputs[0], (self.axis,)),)
 
+    def on_the_way(self, inputs, y):
+        """x less the largest, the log of the sum, and where that is added to the largest first, both."""
+        distance = _distances(inputs[0], self.axis)
+        return distance, distance + y, inputs[0] - y
+
     def emit(self, graph, *inputs):
         return (graph.op("LogSoftmax", inputs[0], axis=self.axis),)
 
