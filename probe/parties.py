@@ -15,7 +15,7 @@ from probe.model import Capture
 from probe.ops import Transpose
 from probe.ops.base import Sum
 from probe.pairs import equal
-from probe.power import ENOUGH, power
+from probe.power import ENOUGH, blinds, power
 from probe.recompute import flushed, overflown, recompute, widened
 from probe.rounding import Precision, allowances, precision_of, settle, stored_in, whole_at, worst_case
 from probe.stepwise import follow, remembers
@@ -303,6 +303,8 @@ def _excuse(
         if not compare(outputs, values, loose).ok:
             continue
         told = power(values, loose)
+        if told is not None and blinds(values, evidence.allowed[party], loose):
+            told = told._replace(share=0.0)
         if told is not None and told.share < ENOUGH:
             blurred = blurred or f"perhaps {NAMES[party]} {words}; then {blunt(party, told, capture)}"
             continue

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.blocks import places
 
-__all__ = ["ENOUGH", "SURE", "Power", "power"]
+__all__ = ["ENOUGH", "SURE", "Power", "blinds", "power"]
 
 ENOUGH = 0.5
 """Below this an allowance is no evidence."""
@@ -38,6 +38,19 @@ def power(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) ->
     """Of the output that is told least; None where there is nothing to tell: no output is of floats, or all are 0."""
     told = [_of_one(value, slack) for value, slack in zip(values, allowed, strict=True) if value is not None and value.dtype.kind == "f"]
     return min((one for one in told if one is not None), default=None)
+
+
+def blinds(values: Sequence[np.ndarray | None], usual: Sequence[np.ndarray], loose: Sequence[np.ndarray]) -> bool:
+    """Whether an output reversed, or shifted by one along an axis, is told from the output by ``usual`` and not clearly by ``loose``."""
+    for value, tight, wide in zip(values, usual, loose, strict=True):
+        if value is None or value.dtype.kind != "f":
+            continue
+        for moved in (np.flip(value), *(np.roll(value, 1, axis) for axis in range(value.ndim))):
+            with np.errstate(invalid="ignore"):
+                apart = np.abs(moved - value)
+            if (apart > tight).any() and not (apart > 2 * wide).any():
+                return True
+    return False
 
 
 def _of_one(value: np.ndarray, allowed: np.ndarray) -> Power | None:
