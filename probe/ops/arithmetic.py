@@ -81,6 +81,10 @@ class _Binary(Op):
         """The largest intermediate value, where that is more than the result."""
         return np.abs(out)
 
+    def breaks(self, x: np.ndarray, y: np.ndarray, left: np.ndarray | float, right: np.ndarray | float) -> np.ndarray:
+        """Where a pole lies within the slacks."""
+        return np.zeros((), bool)
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
             return (np.asarray(self.f(*inputs)),)
@@ -103,6 +107,7 @@ class _Binary(Op):
                 left, right = (0.0 if slack is None else slack for slack in slacks)
                 for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
                     moved = np.maximum(moved, np.abs(self.f(x + sign * left, y + other * right) - out))
+                moved = np.where(self.breaks(x, y, left, right), np.inf, moved)
         moved = np.where(np.isfinite(moved), moved, np.where(np.isfinite(out), UNBOUNDED, 0.0))
         return (np.where(np.isfinite(own), own, 0.0) + moved,)
 
@@ -115,6 +120,9 @@ class Div(_Binary):
 
     def f(self, x, y):
         return np.true_divide(x, y)
+
+    def breaks(self, x, y, left, right):
+        return np.abs(y) < right
 
     def emit(self, graph, *inputs):
         return (graph.op("Div", *inputs),)
@@ -129,6 +137,9 @@ class Pow(_Binary):
 
     def f(self, x, y):
         return np.power(x, y)
+
+    def breaks(self, x, y, left, right):
+        return (np.abs(x) < left) & (y < 0)
 
     def scale(self, x, y, out):
         # Kernels that take exp(y log x) lose what the exponent's size is in units of its last place.

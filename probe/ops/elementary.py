@@ -9,6 +9,7 @@ import numpy as np
 
 from probe.ops.base import Elementwise, spread
 from probe.ops.special import erf
+from probe.rounding import UNBOUNDED
 
 __all__ = [
     "Acos",
@@ -84,6 +85,9 @@ class Reciprocal(_Function):
 
     def f(self, x):
         return 1 / x
+
+    def _moved(self, x, y, slack):
+        return np.where(np.abs(x) < slack, UNBOUNDED, super()._moved(x, y, slack))
 
 
 @dataclass(frozen=True, eq=False)
