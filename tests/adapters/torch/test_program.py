@@ -87,8 +87,8 @@ def test_torchscript_gives_its_parameters_to_a_factory(net, tmp_path):
         warnings.simplefilter("ignore")
         torch.jit.trace(net.block, torch.from_numpy(X)).save(tmp_path / "block.pt")
     with pytest.raises(NotTrusted, match=r"TorchScript: it holds code, which runs when it is opened\. Give --trust .*--factory"):
-        probe.open_model(tmp_path / "block.pt")
-    model = probe.open_model(tmp_path / "block.pt", factory=Block)
+        probe.open_model(tmp_path / "block.pt", factory=Block)
+    model = probe.open_model(tmp_path / "block.pt", factory=Block, trust=True)
     report = probe.check(model, "conv", X)
     assert report.ok
     np.testing.assert_array_equal(report.weights["weight"].stored, net.block.conv.weight.detach().numpy())
