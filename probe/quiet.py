@@ -26,7 +26,7 @@ class _Here(threading.local):
 
 
 _HERE = _Here()
-_LOGGERS = ("tensorflow", "absl")
+_LOGGERS = ("tensorflow", "absl", "torch.export", "torch.export.pt2_archive._package", "torch._export.serde.serialize")
 _EXPORTERS = ("tensorflow", "tf2onnx", "torch.onnx")
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 
 from probe.errors import CannotOpen, NotTrusted
+from probe.interrupts import held_back, interruptible
 from probe.model import InputSpec
+from probe.quiet import silenced
 
 from .arrays import dtype_name
 
@@ -26,9 +28,10 @@ def load_program(path: Path, trust: bool) -> torch.export.ExportedProgram:
             "(trust=True) if you trust its author"
         )
     try:
-        return torch.export.load(path)
+        with held_back(), silenced("", logs=True), interruptible():  # of a file that it cannot read it logs a traceback
+            return torch.export.load(path)
     except (RuntimeError, ValueError, OSError, KeyError, AssertionError, AttributeError) as error:
-        first = " ".join(str(error).split("\n")[0].split())
+        first = " ".join(str(error).split("\n")[0].split()).removesuffix(" Please check the warnings above for possible errors.")
         raise CannotOpen(f"{path} cannot be loaded as an exported program: {type(error).__name__}: {first}") from None
 
 
