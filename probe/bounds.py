@@ -7,7 +7,7 @@ import errno
 import os
 from typing import IO
 
-__all__ = ["held", "too_much"]
+__all__ = ["held", "most", "too_much"]
 
 _SMALL = 1 << 28
 _EXPANSION = 100
@@ -17,6 +17,11 @@ _PIECES = 10_000
 def too_much(asked: int, holds: int) -> bool:
     """Whether so many bytes are more than a file that holds so many may ask for."""
     return asked > max(_SMALL, _EXPANSION * holds)
+
+
+def most(holds: int) -> int:
+    """How many bytes all may take together that is made of a file that holds so many."""
+    return 2 * _SMALL + _EXPANSION * holds
 
 
 def held(file: IO[bytes]) -> int:

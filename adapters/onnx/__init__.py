@@ -71,4 +71,4 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
         load_external_data_for_model(proto, str(path.parent))
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise CannotOpen(f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}") from None
-    return OnnxModel(proto, str(path), notes, beside)
+    return OnnxModel(proto, str(path), notes, beside, limited=not trust)

@@ -1,6 +1,7 @@
 """Which ONNX models are not run: those whose loops never end, whose functions unfold without end, whose tensors fill the memory.
 
-ONNX Runtime starts with all of them. What is judged is what the file says; it is read before any tensor outside of it.
+ONNX Runtime starts with all of them. What is judged is what the file says; it is read before any tensor outside of it. What only the run
+tells, sizes and rounds that the model computes, has a limit of memory and of time, which ONNX Runtime keeps.
 """
 
 import math
@@ -15,10 +16,10 @@ import onnx
 from onnx import numpy_helper
 
 from probe import shown
-from probe.bounds import held, too_much
+from probe.bounds import held, most, too_much
 from probe.errors import CannotOpen
 
-__all__ = ["files_beside", "refuse_endless", "refuse_large"]
+__all__ = ["files_beside", "memory_limit", "refuse_endless", "refuse_large", "time_limit"]
 
 _NODES = 300_000
 _KNOWN = 1024
@@ -26,6 +27,9 @@ _KNOWN = 1024
 
 _ROUNDS = 1 << 24
 """How many rounds loops may make, those inside of others counted for each."""
+
+_SECONDS = 8.0
+"""How long a pass may take whose loops go round as often as the model computes."""
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 """Whose operators ONNX Runtime knows."""
@@ -73,21 +77,76 @@ def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
 
 def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
     """Raises CannotOpen where a tensor on the way is larger than what the model and its inputs could be meant to make."""
+    inferred = _inferred(proto, {})
+    if inferred is None:  # ONNX Runtime, which infers them too, will say what is wrong
+        return
+    holds = proto.ByteSize() + sum(max(0, _bytes(one)) for one in proto.graph.input)
+    texts = _longest_texts(proto.graph)
+    for one in (*inferred.value_info, *inferred.output):
+        asked = max(_bytes(one), texts.get(one.name, 0) * max(1, _bytes(one) // 4))
+        if too_much(asked, holds):
+            raise CannotOpen(f"{path} makes {one.name!r} of {asked:,} bytes, and it holds and takes {holds:,}: that fills the memory")
+
+
+def _longest_texts(graph: Any) -> dict[str, int]:
+    """How long the longest text is in what follows from the texts that the graph holds."""
+    found = {one.name: max(map(len, one.string_data), default=0) for one in graph.initializer if one.data_type == onnx.TensorProto.STRING}
+    for node in graph.node:
+        held = [
+            text for one in node.attribute for text in (*one.t.string_data, *one.strings, *([one.s] if one.name == "value_string" else ()))
+        ]
+        taken = [found.get(name, 0) for name in node.input]
+        longest = (
+            sum(taken)
+            if node.op_type == "StringConcat"
+            else max([*taken, *(map(len, held) if node.op_type == "Constant" else ())], default=0)
+        )
+        found.update(dict.fromkeys(node.output, longest) if longest else {})
+    return found
+
+
+def memory_limit(proto: onnx.ModelProto, fed: Mapping[str, np.ndarray]) -> int | None:
+    """How many bytes a run on these inputs may take; None where the sizes of all tensors follow from the shapes that the model says."""
+    inferred = _inferred(proto, {name: array.shape for name, array in fed.items()})
+    told = {} if inferred is None else {one.name: one for one in (*inferred.value_info, *inferred.output)}
+    plain = all(node.domain in ("", "ai.onnx") and not _graphs(node) for node in proto.graph.node)
+    made = [name for node in proto.graph.node if node.op_type != "Constant" for name in node.output if name]
+    if plain and all(name in told and _is_known(told[name]) for name in made):
+        return None
+    held = sum(len(one.raw_data) or one.ByteSize() for one in proto.graph.initializer) + sum(array.nbytes for array in fed.values())
+    return most(held) + 2 * sum(max(0, _bytes(one)) for one in told.values())
+
+
+def time_limit(proto: onnx.ModelProto) -> float:
+    """How many seconds a run may take: as many as it likes where no loop goes round as often as the model computes."""
+    graphs = [proto.graph, *proto.functions]
+    nodes = [node for graph in graphs for node in _nodes(graph)]
+    constant = {node.output[0] for node in nodes if node.op_type == "Constant"} | {one.name for one in _tensors(proto.graph)}
+    computed = any(node.op_type == "Scan" or (node.op_type == "Loop" and node.input[0] not in constant) for node in nodes)
+    return _SECONDS if computed else math.inf
+
+
+def _inferred(proto: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    """The graph with the shapes that follow from those of its inputs; None where they contradict each other."""
     bare = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
     bare.graph.CopyFrom(onnx.GraphProto(name="g", node=proto.graph.node, input=proto.graph.input, output=proto.graph.output))
+    for one in bare.graph.input:
+        for size, dim in zip(shapes.get(one.name, ()), one.type.tensor_type.shape.dim, strict=False):
+            dim.dim_value = size
     for tensor in proto.graph.initializer:
         if math.prod(tensor.dims) > _KNOWN:
             bare.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
         else:
             bare.graph.initializer.add().CopyFrom(tensor)
     try:
-        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
-    except Exception:  # ONNX Runtime, which infers them too, will say what is wrong
-        return
-    holds = proto.ByteSize() + sum(max(0, _bytes(one)) for one in proto.graph.input)
-    for one in (*inferred.value_info, *inferred.output):
-        if too_much(_bytes(one), holds):
-            raise CannotOpen(f"{path} makes {one.name!r} of {_bytes(one):,} bytes, and it holds and takes {holds:,}: that fills the memory")
+        return onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+    except Exception:
+        return None
+
+
+def _is_known(value: Any) -> bool:
+    kind = value.type.tensor_type
+    return kind.HasField("shape") and all(size.HasField("dim_value") for size in kind.shape.dim)
 
 
 def _bytes(value: Any) -> int:

@@ -1,7 +1,10 @@
 """An opened ONNX model: its layers are its nodes, and ONNX Runtime, which runs it with every tensor an output, is the framework."""
 
+import math
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +20,7 @@ from probe.layer import Description, Layer, Ref, Weight
 from probe.model import Capture, InputSpec, OnCall
 from probe.sessions import ran
 
+from .bounds import memory_limit, time_limit
 from .graphs import free_names
 from .quantized import dequantized
 from .schema import plain
@@ -27,6 +31,9 @@ __all__ = ["OnnxModel"]
 _REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException, state.InvalidProtobuf)
 _NO_NUMPY = (*_REFUSALS, RuntimeError)
 """What running raises: a RuntimeError where NumPy has no such type, as of float8."""
+_FULL = "Available memory of"
+"""How ONNX Runtime begins to say that an allocator's limit is reached."""
+_ALLOCATOR = threading.Lock()
 _SHAPES = ("Shape", "Size")
 """What takes no more than the shape from its input."""
 
@@ -40,11 +47,19 @@ class OnnxModel:
     notes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     """Other files that were read."""
+    limited: bool = False
+    """Whether a run may not take what memory and time it likes."""
     _sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = field(default_factory=dict, repr=False)
+    _limits: dict[tuple[tuple[int, ...], ...], int | None] = field(default_factory=dict, repr=False)
+    """How many bytes a run on inputs of some shapes may take."""
 
     @property
     def framework(self) -> str:
         return f"onnxruntime {onnxruntime.__version__}"
+
+    @cached_property
+    def _seconds(self) -> float:
+        return time_limit(self.proto) if self.limited else math.inf
 
     @cached_property
     def initializers(self) -> Mapping[str, np.ndarray]:
@@ -143,13 +158,44 @@ class OnnxModel:
         return {spec.name: np.asarray(x, spec.dtype) for spec, x in zip(self.inputs, inputs, strict=True)}
 
     def _run(self, outputs: tuple[str, ...], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        if outputs not in self._sessions:
+        most = self._most(feeds) if self.limited else None
+        key = outputs if most is None else (f"{most}", *outputs)
+        if key not in self._sessions:
             model = onnx.ModelProto()
             model.CopyFrom(self.proto)
             known = {one.name for one in model.graph.output}
             model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
-            self._sessions[outputs] = _session(model, self.source)
-        return _answer(self._sessions[outputs], list(outputs), feeds, "the forward pass failed")
+            self._sessions[key] = _session(model, self.source, most)
+        found = self._answer(self._sessions[key], list(outputs), feeds, "the forward pass failed", most)
+        if most is not None:  # what the session made lies in its own memory, which is limited
+            for at, one in enumerate(found):
+                found[at] = deepcopy(one)
+        return found
+
+    def _most(self, feeds: Mapping[str, np.ndarray]) -> int | None:
+        shapes = tuple(array.shape for array in feeds.values())
+        if shapes not in self._limits:
+            self._limits[shapes] = memory_limit(self.proto, feeds)
+        return self._limits[shapes]
+
+    def _answer(
+        self,
+        session: onnxruntime.InferenceSession,
+        outputs: list[str],
+        feeds: Mapping[str, np.ndarray],
+        failure: str,
+        most: int | None = None,
+    ) -> list[Any]:
+        try:
+            return [one if isinstance(one, list) else np.asarray(one) for one in ran(session, outputs, feeds, self._seconds)]
+        except TimeoutError:
+            raise ForwardFailed(f"its loops did not end within {self._seconds:.0f} seconds; --trust (trust=True) lets them go on") from None
+        except _NO_NUMPY as error:
+            if most is not None and _FULL in str(error):
+                why = f"it computes tensors that take more than {most:,} bytes together; --trust (trust=True) lets it"
+                raise ForwardFailed(why) from None
+            shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
+            raise ForwardFailed(f"{failure} on {shapes}: {_first(error)}") from None
 
     @property
     def _surroundings(self) -> dict[str, Any]:
@@ -167,7 +213,9 @@ class OnnxModel:
             graph = helper.make_graph([node], "node", declared, outputs, held)
             model = helper.make_model(graph, **self._surroundings)
             self._sessions[key] = _session(model, self.source)
-        return _answer(self._sessions[key], [name for name in node.output if name], given, f"the node {node.name or node.op_type} failed")
+        return self._answer(
+            self._sessions[key], [name for name in node.output if name], given, f"the node {node.name or node.op_type} failed"
+        )
 
     def _run_graph(self, graph: onnx.GraphProto, given: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Every tensor of a graph that a node runs."""
@@ -183,7 +231,7 @@ class OnnxModel:
             except CannotOpen as error:
                 raise Undescribed(f"a graph that it holds does not run alone: {error}") from None
         try:
-            return dict(zip(names, _answer(self._sessions[key], names, given, "a graph that it holds failed alone"), strict=True))
+            return dict(zip(names, self._answer(self._sessions[key], names, given, "a graph that it holds failed alone"), strict=True))
         except ForwardFailed as error:
             raise Undescribed(str(error)) from None
 
@@ -252,22 +300,30 @@ def _kind(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _session(model: onnx.ModelProto, source: str) -> onnxruntime.InferenceSession:
+def _session(model: onnx.ModelProto, source: str, most: int | None = None) -> onnxruntime.InferenceSession:
+    """A session for the model, which takes ``most`` bytes of memory."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        if most is None:
+            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        with _ALLOCATOR:
+            _allocate(most)
+            try:
+                return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            finally:
+                _allocate(0)  # without limit
     except _REFUSALS as error:
         raise CannotOpen(f"ONNX Runtime does not take {source}: {_first(error)}") from None
 
 
-def _answer(session: onnxruntime.InferenceSession, outputs: list[str], feeds: Mapping[str, np.ndarray], failure: str) -> list[Any]:
-    try:
-        return [one if isinstance(one, list) else np.asarray(one) for one in ran(session, outputs, feeds)]
-    except _NO_NUMPY as error:
-        shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
-        raise ForwardFailed(f"{failure} on {shapes}: {_first(error)}") from None
+def _allocate(most: int) -> None:
+    """Sets what a session that is made next and takes the process' allocator takes its memory from; it keeps that one."""
+    place = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    as_requested = 1
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": as_requested}))
 
 
 def _first(error: BaseException) -> str:

@@ -2,11 +2,12 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import probe
-from probe.errors import BadInput, CannotOpen
+from probe.errors import BadInput, CannotOpen, ForwardFailed
 
 VALUE = helper.make_tensor_value_info
 
@@ -110,3 +111,71 @@ def test_an_import_is_not_silently_left_out(tmp_path):
     path = saved(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])])
     with pytest.raises(BadInput, match="--import"):
         probe.open_model(path, imports=("own",))
+
+
+def ran(path, **how):
+    return probe.open_model(path, **how).run([np.ones((2, 4), np.float32)], (), lambda _: None)
+
+
+def of_computed_size(path, size):
+    """x times 0 plus a size, rounded, is how long the output is."""
+    nodes = [
+        helper.make_node("Mul", ["x", "zero"], ["z"]),
+        helper.make_node("ReduceSum", ["z"], ["r"], keepdims=0),
+        helper.make_node("Add", ["r", "size"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["y"]),
+    ]
+    return saved(path, nodes, {"zero": np.float32(0), "size": np.float32(size), "one": np.float32(1)})
+
+
+def test_sizes_that_the_model_computes(tmp_path, monkeypatch):
+    monkeypatch.setattr("probe.bounds._SMALL", 1 << 20)
+    small, large = (of_computed_size(tmp_path / f"{size}.onnx", size) for size in (1 << 10, 1 << 20))
+    np.testing.assert_array_equal(ran(small)[0], np.arange(1 << 10, dtype=np.float32))
+    with pytest.raises(ForwardFailed, match=r"take more than 2,\d{3},\d{3} bytes together; --trust"):
+        ran(large)
+    np.testing.assert_array_equal(ran(large, trust=True)[0], np.arange(1 << 20, dtype=np.float32))
+
+
+def test_what_many_runs_give_is_no_memory_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("probe.bounds._SMALL", 1 << 20)
+    model = probe.open_model(of_computed_size(tmp_path / "m.onnx", 1 << 17))
+    kept = [model.run([np.ones((2, 4), np.float32)], (), lambda _: None)[0] for _ in range(8)]
+    assert all(one.size == 1 << 17 for one in kept)
+
+
+def test_the_limit_is_that_of_one_session(tmp_path, monkeypatch):
+    monkeypatch.setattr("probe.bounds._SMALL", 1 << 20)
+    ran(of_computed_size(tmp_path / "m.onnx", 10))
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    path = of_computed_size(tmp_path / "users.onnx", 1 << 22)
+    users = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert users.run(None, {"x": np.ones((2, 4), np.float32)})[0].size == 1 << 22
+
+
+@pytest.mark.parametrize(("rounds", "trust", "ends"), [(3, False, True), (20_000, True, True), (1 << 40, False, False)])
+def test_rounds_that_the_model_computes(tmp_path, monkeypatch, rounds, trust, ends):
+    monkeypatch.setattr("probe.adapters.onnx.bounds._SECONDS", 0.01 if trust else 0.5)
+    count = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("ReduceProd", ["s"], ["p"], keepdims=0)]
+    count.append(helper.make_node("Mul", ["p", "many"], ["count"]))
+    path = saved(tmp_path / "m.onnx", [*count, loop("count", name="x")], {"many": np.array(rounds), "true": np.array(True)})
+    if ends:
+        ran(path, trust=trust)
+        return
+    with pytest.raises(ForwardFailed, match=r"did not end within .* --trust"):
+        ran(path)
+
+
+def test_texts_that_double(tmp_path):
+    def doubled(times):
+        nodes = [helper.make_node("StringConcat", [f"s{i}"] * 2, [f"s{i + 1}"]) for i in range(times)]
+        path = saved(tmp_path / "m.onnx", [*nodes, helper.make_node("Relu", ["x"], ["y"])], {"s0": np.array(["text"], object)})
+        model = onnx.load(path)
+        model.opset_import[0].version = 20
+        onnx.save(model, path)
+        return path
+
+    assert probe.check(doubled(4), "Relu_4").ok
+    with pytest.raises(CannotOpen, match="fills the memory"):
+        probe.open_model(doubled(40))
