@@ -196,7 +196,9 @@ def test_two_numbers_of_every_magnitude(kind, function, dense):
             x = torch.cat([x, torch.tensor([math.nan], dtype=kind)])
         x, y = (one.flatten() for one in torch.meshgrid(x, x, indexing="ij"))
     (report,) = probe.sweep(Two(function).eval(), [x, y])
-    assert report.verdict == "agree" and not report.missing, str(report)
+    few = kind == torch.float32 and offset == 1000 and rows > 25  # what is left of the differences is less than their rounding
+    assert report.verdict == ("unchecked" if few else "agree") and not report.missing, str(report)
+    assert "own range" in report.sentence or not few
 
 
 @pytest.mark.parametrize("function", OF_ONE, ids=lambda one: one.__name__)
@@ -237,7 +239,9 @@ def test_distances_of_rows_that_are_close_to_each_other(kind, offset, rows):
     """By a matrix product they are differences of large numbers, and the root of what is left of those."""
     x = torch.from_numpy(np.random.default_rng(1).normal(size=(rows, 8))).to(kind) + offset
     (report,) = probe.sweep(Net(lambda x: torch.cdist(x, x)).eval(), x)
-    assert report.verdict == "agree" and not report.missing, str(report)
+    few = kind == torch.float32 and offset == 1000 and rows > 25  # what is left of the differences is less than their rounding
+    assert report.verdict == ("unchecked" if few else "agree") and not report.missing, str(report)
+    assert "own range" in report.sentence or not few
     direct = np.sqrt(np.square(x.double().numpy()[:, None] - x.double().numpy()).sum(2))
     assert (rows > 25) == (np.abs(report.outputs["framework"] - direct).max() > 1e-6) or kind == torch.float64 or not offset
 
