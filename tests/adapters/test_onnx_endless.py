@@ -60,12 +60,15 @@ def test_an_endless_loop_is_interrupted(endless, work):
         sent.append(time.monotonic())
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    timer = threading.Timer(0.5, send)
+    model, timer = probe.open_model(endless, trust=True), threading.Timer(0.5, send)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        work(probe.open_model(endless, trust=True), np.ones((2, 3), np.float32))
-    assert time.monotonic() - sent[0] < 1
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work(model, np.ones((2, 3), np.float32))
+        assert time.monotonic() - sent[0] < 1
+    finally:
+        timer.cancel()  # a failure must not interrupt what comes next
+        timer.join()
     assert not [one for one in threading.enumerate() if one.name.startswith("probe-")]
 
 
