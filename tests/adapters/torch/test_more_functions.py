@@ -196,9 +196,7 @@ def test_two_numbers_of_every_magnitude(kind, function, dense):
             x = torch.cat([x, torch.tensor([math.nan], dtype=kind)])
         x, y = (one.flatten() for one in torch.meshgrid(x, x, indexing="ij"))
     (report,) = probe.sweep(Two(function).eval(), [x, y])
-    few = kind == torch.float32 and offset == 1000 and rows > 25  # what is left of the differences is less than their rounding
-    assert report.verdict == ("unchecked" if few else "agree") and not report.missing, str(report)
-    assert "own range" in report.sentence or not few
+    assert report.verdict == "agree" and not report.missing, str(report)
 
 
 @pytest.mark.parametrize("function", OF_ONE, ids=lambda one: one.__name__)
