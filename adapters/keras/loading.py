@@ -15,6 +15,8 @@ from probe.interrupts import held_back, interruptible
 from probe.quiet import silenced
 
 from .files import File, refuse_foreign_weights
+from .limits import refuse_large
+from .sizes import STEPS, built_slowly, too_deep
 from .table import ADAPTERS
 
 __all__ = ["OF_HGQ2", "framework", "imported", "load", "package", "qkeras"]
@@ -146,6 +148,11 @@ def _import(name: str) -> Any:
 def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
     """The model in the file. It is not compiled: that would build losses and optimizers, which only training needs."""
     refuse_foreign_weights(file)
+    if keras.__name__ == "tf_keras":
+        if deep := too_deep(file.config):
+            raise CannotOpen(f"{file.path}: {deep}")
+        if not trust and (slow := built_slowly(file.config)):
+            raise CannotOpen(f"{file.path}: {slow}, which are more than {STEPS:,}; give --trust (trust=True) to run it all the same")
     if file.quantised:
         custom = {**qkeras().custom_objects(), **custom}
     for name in file.packages:
@@ -158,10 +165,13 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
             path = Path(folder, "model" + suffix)
             path.symlink_to(file.path.resolve())
         try:
-            return keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))
+            loaded = keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
             raise CannotOpen(f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({reason})") from None
+    if not trust:
+        refuse_large(file.path, loaded, keras)
+    return loaded
 
 
 def _safe_mode(file: File, keras: Any, trust: bool) -> dict[str, bool]:
