@@ -1,11 +1,10 @@
 """How well a comparison would have told a wrong output from a right one: the share of wrong elements that it would have shown."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-
-from probe.blocks import places
 
 __all__ = ["ENOUGH", "SURE", "Power", "blinds", "power"]
 
@@ -73,15 +72,22 @@ def _of_one(value: np.ndarray, allowed: np.ndarray) -> Power | None:
 
 def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, int, bool]:
     """The share among so many pairs (all of a small output), how many differ, and whether the half of some element is told from it."""
-    size = value.size
-    if size * size <= count:
-        first, second = (one.ravel() for one in np.indices((size, size)))
-    else:
-        first, second = np.random.default_rng(size).integers(size, size=(2, count))
+    first, second = _pairs(value.size, count)
     with np.errstate(all="ignore"):
-        one, other = (value[places(at, value.shape)].astype(np.float64) for at in (first, second))
+        one, other = value.flat[first].astype(np.float64), value.flat[second].astype(np.float64)
         apart = np.abs(one - other)
-        slack = allowed[places(first, value.shape)]
+        slack = allowed.flat[first] if any(allowed.strides) else allowed.item(0)
         differ = (apart > 0) & np.isfinite(apart)
-        halved = bool(np.any(np.isfinite(one) & (np.abs(one) > 2 * slack)))
-        return float((apart[differ] > slack[differ]).mean()) if differ.any() else np.nan, int(differ.sum()), halved
+        differing, told = int(np.count_nonzero(differ)), int(np.count_nonzero(differ & (apart > slack)))
+        halved = bool((np.isfinite(one) & (np.abs(one) > 2 * slack)).any())
+        return told / differing if differing else np.nan, differing, halved
+
+
+@lru_cache(maxsize=256)
+def _pairs(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many pairs of so many elements, the same each time; all of them where they are fewer."""
+    if size * size <= count:
+        first, second = np.indices((size, size))
+        return first.ravel(), second.ravel()
+    first, second = np.random.default_rng(size).integers(size, size=(2, count))
+    return first, second
