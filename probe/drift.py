@@ -19,6 +19,7 @@ from probe.rounding import SIGMAS, allowances, precision_of, stored_in
 __all__ = ["Drift", "drifts"]
 
 _RUNS = 8
+_VANISHING = 2.0**20 * precision_of("float32").tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,8 @@ def _scales(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> tu
             times = max((most / size for most, size in sizes if size), default=1.0)
     found: list[_Scale | None] = []
     for output, slack in zip(capture.outputs, allowed, strict=True):
-        finite = np.where(np.isfinite(slack), slack, 0.0) / sigmas
+        # What is allowed because small numbers may vanish is no rounding: the 0 of a mask stays 0.
+        finite = np.where(np.isfinite(slack) & (slack > _VANISHING), slack, 0.0) / sigmas
         largest = float(finite.max(initial=0.0))
         fits = output.dtype.kind == "f" and finite.shape in ((), output.shape)
         found.append(_Scale(largest, (finite / largest).astype(np.float16)) if largest and fits else None)

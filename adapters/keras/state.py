@@ -69,7 +69,8 @@ def _settings(state: Mapping[str, Any], below: AbstractContextManager[None]) -> 
 @contextmanager
 def _drawn() -> Iterator[None]:
     """Puts back what TensorFlow draws the seeds of operations from that have none, which it does once tf.random.set_seed was called."""
-    found: Any = importlib.import_module("tensorflow.python.eager.context").context() if "tensorflow" in sys.modules else None
+    imported = sys.modules.get("tensorflow.python.eager.context")
+    found: Any = None if imported is None else imported.context()
     drawing = getattr(found, "_rng", None)
     before = None if drawing is None else drawing.getstate()
     try:
