@@ -14,6 +14,8 @@ SURE = 0.9
 """Below this it has to be said how much evidence there is."""
 
 _FIRST, _MORE = 1 << 8, 1 << 12
+_ROUNDING = 2.0**-40
+"""What lies closer together, in units of the largest values, may differ by NumPy's own rounding alone."""
 _FEWEST = 1 << 6
 """So many pairs that differ tell the share well enough where it is clear."""
 
@@ -77,7 +79,9 @@ def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, i
         one, other = value.flat[first].astype(np.float64), value.flat[second].astype(np.float64)
         apart = np.abs(one - other)
         slack = allowed.flat[first] if any(allowed.strides) else allowed.item(0)
-        differ = (apart > 0) & np.isfinite(apart)
+        finite = np.isfinite(apart)
+        largest = np.abs(one).max(initial=0.0, where=finite)
+        differ = finite & (apart > _ROUNDING * largest)
         differing, told = int(np.count_nonzero(differ)), int(np.count_nonzero(differ & (apart > slack)))
         halved = bool((np.isfinite(one) & (np.abs(one) > 2 * slack)).any())
         return told / differing if differing else np.nan, differing, halved

@@ -103,7 +103,7 @@ def _between(symbols: list[Any], values: list[Any], result: Any, call: Call, ten
 
 def _advice(layer: Any, why: str) -> str:
     told = f"{type(layer).__name__} has no description, and its `call` cannot be followed"
-    return why if why.startswith(told) else f"{told}: {why} (@probe.describes tells what it computes)"
+    return why if told in why else f"{told}: {why} (@probe.describes tells what it computes)"
 
 
 def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
