@@ -303,7 +303,7 @@ def _excuse(
         if not compare(outputs, values, loose).ok:
             continue
         told = power(values, loose)
-        if told is not None and blinds(values, evidence.allowed[party], loose):
+        if told is not None and party == "expected" and blinds(values, evidence.allowed[party], loose):
             told = told._replace(share=0.0)
         if told is not None and told.share < ENOUGH:
             blurred = blurred or f"perhaps {NAMES[party]} {words}; then {blunt(party, told, capture)}"
@@ -334,7 +334,7 @@ def _flushes(
     if not compare(outputs, values[-1], allowed).ok:
         return False
     told = power(ours.values[-1], allowed)  # of values that all become 0 nothing would be told
-    if told is not None and told.share < ENOUGH:
+    if told is not None and (told.share < ENOUGH or blinds(ours.values[-1], evidence.allowed[party], allowed)):
         return False
     evidence.blurred = "" if party == "framework" else evidence.blurred
     evidence.paths[party], evidence.allowed[party] = tuple(values[-1]), allowed

@@ -470,7 +470,7 @@ _writes(
 _writes("save-over-an-old-one", ("--save", "o.npz"), ("o.npz",), lambda place: (place.work / "o.npz").write_bytes(b"old"))
 _writes("save-beside-a-linked-part", ("--save", "o.npz"), ("o.npz",), lambda place: (place.work / "o.npz.part").symlink_to("m.onnx"))
 
-_writes("save-ending-unknown", ("--save", "o.agree"), ("o.agree",), lambda place: None)
+_typed("save-ending-unknown", ((*FULL, "--save", "o.agree"), REFUSED))
 
 # Standard output
 
