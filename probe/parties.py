@@ -311,8 +311,8 @@ def _excuse(
         evidence.allowed[party], evidence.precision[party] = loose, precision
         evidence.shortcuts[party] = words
         return
-    if blurred and party == "framework":
-        evidence.blurred = blurred
+    if blurred and (party == "framework" or "framework" in evidence.shortcuts.keys() | evidence.blurred.keys()):
+        evidence.blurred[party] = blurred
     elif blurred:
         evidence.notes.append(blurred)
 
@@ -336,7 +336,7 @@ def _flushes(
     told = power(ours.values[-1], allowed)  # of values that all become 0 nothing would be told
     if told is not None and (told.share < ENOUGH or blinds(ours.values[-1], evidence.allowed[party], allowed)):
         return False
-    evidence.blurred = "" if party == "framework" else evidence.blurred
+    evidence.blurred.pop(party, None)
     evidence.paths[party], evidence.allowed[party] = tuple(values[-1]), allowed
     evidence.shortcuts[party] = "takes subnormal numbers for 0"
     evidence.notes.append(f"{NAMES[party]} is held against NumPy with 0 for subnormal numbers (below {least:.3g})")

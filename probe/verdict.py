@@ -39,8 +39,8 @@ class Evidence:
     """The arithmetic that a party's values were found to be within, where that is not the first that was asked."""
     power: dict[str, Power] = field(default_factory=dict)
     """For each party: what its allowance can tell."""
-    blurred: str = ""
-    """What would explain the framework's values, had the check then any power left."""
+    blurred: dict[str, str] = field(default_factory=dict)
+    """What would explain the framework's values, or yours where the framework needs it too, had the check then any power left."""
     near: dict[Pair, Comparison] = field(default_factory=dict)
     """Comparisons already made on the way to the allowances."""
     shortcuts: dict[str, str] = field(default_factory=dict)
@@ -155,8 +155,8 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
     """The verdict and its reason, naming the odd one out."""
     apart = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
     present = [party for party in PARTIES if party in evidence.outputs]
-    if apart and evidence.blurred and all("framework" in pair for pair in apart):
-        return "unchecked", f"unchecked: {evidence.blurred}"
+    if apart and all(evidence.blurred.keys() & set(pair) for pair in apart):
+        return "unchecked", f"unchecked: {'; '.join(evidence.blurred.values())}"
     if not apart:
         reason = _unchecked(evidence, comparisons, capture)
         if reason:
