@@ -14,12 +14,11 @@ import numpy as np
 
 from probe.model import Capture, Model
 from probe.recompute import in_floats, recompute, widened
-from probe.rounding import SIGMAS, allowances, precision_of, stored_in
+from probe.rounding import SIGMAS, VANISHING, allowances, precision_of, stored_in
 
 __all__ = ["Drift", "drifts"]
 
 _RUNS = 8
-_VANISHING = 2.0**20 * precision_of("float32").tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +157,7 @@ def _scales(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> tu
     found: list[_Scale | None] = []
     for output, slack in zip(capture.outputs, allowed, strict=True):
         # What is allowed because small numbers may vanish is no rounding: the 0 of a mask stays 0.
-        finite = np.where(np.isfinite(slack) & (slack > _VANISHING), slack, 0.0) / sigmas
+        finite = np.where(np.isfinite(slack) & (slack > VANISHING), slack, 0.0) / sigmas
         largest = float(finite.max(initial=0.0))
         fits = output.dtype.kind == "f" and finite.shape in ((), output.shape)
         found.append(_Scale(largest, (finite / largest).astype(np.float16)) if largest and fits else None)

@@ -17,7 +17,7 @@ from probe.ops.base import Sum
 from probe.pairs import equal
 from probe.power import ENOUGH, blinds, power
 from probe.recompute import flushed, overflown, recompute, widened
-from probe.rounding import Precision, allowances, precision_of, settle, stored_in, whole_at, worst_case
+from probe.rounding import LEAST_HOPE, Precision, allowances, precision_of, settle, stored_in, whole_at, worst_case
 from probe.stepwise import follow, remembers
 from probe.ties import among_equals
 from probe.verdict import NAMES, Arrays, Evidence, Pair, blunt, largest, reaches
@@ -251,10 +251,6 @@ def _allowed(
     return tuple(looked)
 
 
-_HOPE = 100.0
-"""What a second look at sums may gain; values further beyond are not looked at twice."""
-
-
 def _with(allowed: Sequence[np.ndarray], more: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Allowances and what is allowed besides, where there is some."""
     return tuple(slack + added if added.any() else slack for slack, added in zip(allowed, more, strict=True)) if more else tuple(allowed)
@@ -268,7 +264,7 @@ def first_look(steps: Sequence[Step], dtype: str) -> Precision:
 def _excuses(party: str, ours: Reference, dtype: str) -> Iterator[tuple[str, Precision]]:
     """What a party may do that loses more digits than are usually lost, in words, and its arithmetic; yours may take every shortcut."""
     usual, own = first_look(ours.steps, dtype), precision_of(dtype)
-    inside = f"rounds to {dtype} inside this layer, too, and not only what it gives"
+    inside = f"rounds to {dtype} inside this layer too, not only its output"
     if usual != own:
         yield inside, own
     words = [step.op.shortcut for step in ours.steps if step.op.shortcut and (party == "expected" or getattr(step.op, "shortcuts", False))]
@@ -297,8 +293,8 @@ def _excuse(
     blurred = ""
     for words, precision in _excuses(party, ours, capture.dtype):
         first, more = ours.allowances(precision), () if extra is None else extra(precision)
-        if compare(outputs, values, _with(first, more)).ratio > _HOPE:
-            continue
+        if compare(outputs, values, _with(first, more)).ratio > LEAST_HOPE:
+            continue  # further beyond than a second look at its sums would gain
         loose = _with(_allowed(ours, precision, outputs, first), more)
         if not compare(outputs, values, loose).ok:
             continue

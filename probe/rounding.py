@@ -34,8 +34,10 @@ from probe.blocks import blocks, places
 from probe.layer import Ref, Step, weights_of
 
 __all__ = [
+    "LEAST_HOPE",
     "SIGMAS",
     "UNBOUNDED",
+    "VANISHING",
     "Precision",
     "allowances",
     "carry",
@@ -57,7 +59,7 @@ UNBOUNDED = 1e150
 _LOOK_TERMS = 1 << 24
 _LOOK_FIRST = 8
 _LOOK_BLOCK = 256
-_LEAST_HOPE = 100
+LEAST_HOPE = 100
 """What a second look may gain at least; and no more than so many times more than a sum has terms, where all err alike."""
 _LOOK_BLOCK_TERMS = 1 << 20
 _ALIKE = 8
@@ -118,6 +120,10 @@ def precision_of(dtype: str, casts: bool = False) -> Precision:
     """The precision of a floating dtype; integers and booleans are exact (unit 0)."""
     unit, tiny = _UNITS.get(dtype, (0.0, 0.0))
     return Precision(dtype, unit, tiny, casts)
+
+
+VANISHING = 2.0**20 * precision_of("float32").tiny
+"""What may be allowed because small numbers vanish, and not because anything is rounded."""
 
 
 @cache
@@ -299,7 +305,7 @@ def settle(
     """
     beyond, ratio = _beyond(error, allowed)
     most = max((np.size(x) for x in inputs), default=0)
-    if beyond.size and any(step.op.looks for step in steps) and ratio.max() < _LEAST_HOPE + most:
+    if beyond.size and any(step.op.looks for step in steps) and ratio.max() < LEAST_HOPE + most:
         precision = replace(precision, looks=True)
         allowed = np.maximum(allowed, allowances(steps, inputs, values, precision)[output])
         beyond, ratio = _beyond(error, allowed)

@@ -11,16 +11,16 @@ from probe.layer import weights_of
 from probe.model import Capture
 from probe.power import ENOUGH, SURE, Power, power
 from probe.recompute import LARGEST
-from probe.rounding import Precision, precision_of
+from probe.rounding import VANISHING, Precision, precision_of
 
 __all__ = ["NAMES", "Arrays", "Evidence", "Pair", "blunt", "largest", "powers", "reaches", "verdict_on"]
 
 Arrays = tuple[np.ndarray | None, ...]
 Pair = tuple[str, str]
 _LAST_DIGITS = 8
-_LEAST = 2.0**20 * precision_of("float32").tiny
 _FEW = 16
 NAMES = {"framework": "the framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
+_VALUES = {"framework": "the framework's values", "onnx": "ONNX Runtime's values", "expected": "your values"}
 
 
 @dataclass
@@ -102,7 +102,7 @@ def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> b
         where = np.isfinite(value)
         size = float(np.abs(value[where]).max(initial=0.0))
         typical = float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
-        least = max(_LAST_DIGITS * unit * size if weightless else 0.0, _LEAST, _LAST_DIGITS * precision_of(capture.dtype).tiny)
+        least = max(_LAST_DIGITS * unit * size if weightless else 0.0, VANISHING, _LAST_DIGITS * precision_of(capture.dtype).tiny)
         if typical > slack.dtype.type(least):  # rounded as the allowance is
             return False
     return True
@@ -137,7 +137,7 @@ def blunt(party: str, told: Power, capture: Capture) -> str:
     if capture.dtype in ("float16", "bfloat16"):
         ways["framework"] = "check the layer in float32"
     return (
-        f"rounding in {_computes_in(party, capture.dtype)} may move {NAMES[party]} by {told.allowed:.2g}, "
+        f"rounding in {_computes_in(party, capture.dtype)} may move {_VALUES[party]} by {told.allowed:.2g}, "
         f"where the output's own range is {told.span:.2g}: of 100 wrong elements this check would have seen {100 * told.share:.0f}"
         + (f"; {ways[party]}" if party in ways else "")
     )

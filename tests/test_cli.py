@@ -12,26 +12,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from probe.cli import _command, main
+from probe.cli import _command
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 KERAS, QKERAS, TORCH = (str(EXAMPLES / name) for name in ("digits.keras", "digits_qkeras.h5", "digits.pt"))
 FACTORY = ("--factory", f"{EXAMPLES / 'digits_net.py'}:DigitsNet")
 DIGITS = str(EXAMPLES / "digits.npy")
-
-
-@pytest.fixture
-def probe(monkeypatch, capsys):
-    """Runs the command in this process: (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["probe", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
 
 
 @pytest.mark.parametrize("model", [QKERAS, KERAS])

@@ -1,7 +1,6 @@
 """What a file holds is shown on lines of its own number, without what steers a terminal, and does not fill the screen."""
 
 import json
-import sys
 import zipfile
 
 import keras
@@ -13,7 +12,6 @@ from onnx import helper
 
 import probe as package
 from probe import shown
-from probe.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 
@@ -25,14 +23,11 @@ def harmless(text):
 
 
 @pytest.fixture
-def probe(monkeypatch, capsys):
+def probe(probe):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["probe", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
+        status, out, err = probe(*arguments)
         assert harmless(out) and harmless(err), (out, err)
-        return stop.value.code or 0, out, err
+        return status, out, err
 
     return run
 

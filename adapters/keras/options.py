@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+from ..defaults import NO_PARAMETER, at_default
 from .table import ROOTS, key_of
 
 __all__ = ["IDLE", "READ", "unread"]
@@ -182,16 +183,12 @@ def unread(layer: Any, described: type) -> str:
     """Which option of the layer is set and not read by the description of the class ``described``, in words, or ""."""
     for name, default in _unknown(layer.__class__, described):
         found, value = _set(layer, name)
-        if found and not _same(value, default):
+        if found and not at_default(value, default):
             shown = " ".join(repr(value).split())[:60]
             return f"{described.__name__} has option {name}={shown}, which its description does not read"
-        if not found and default is not _KEY:
+        if not found and default is not NO_PARAMETER:
             return f"{described.__name__} has option {name}, which its description does not read and no attribute tells"
     return ""
-
-
-_KEY = object()
-"""In place of a default: what is no parameter, and stands in the configuration alone."""
 
 
 @lru_cache(maxsize=512)
@@ -201,7 +198,7 @@ def _unknown(kind: type, described: type) -> tuple[tuple[str, Any], ...]:
     known = READ.get(key_of(root, described.__name__))
     if known is None:
         return ()
-    options = {name: _KEY for name in _keys(kind)} | _parameters(kind)
+    options = {name: NO_PARAMETER for name in _keys(kind)} | _parameters(kind)
     return tuple((name, default) for name, default in options.items() if name not in {*known, *IDLE} and not name.endswith(_IDLE_ENDS))
 
 
@@ -251,16 +248,3 @@ def _set(layer: Any, name: str) -> tuple[bool, Any]:
     if name in config:
         return True, config[name]
     return (True, getattr(layer, name)) if isinstance(getattr(type(layer), name, None), property) else (False, None)
-
-
-def _same(value: Any, default: Any) -> bool:
-    """Whether an option is at its default, which a constructor may keep once for every axis, and a function in place of its name."""
-    if default is _KEY or default is inspect.Parameter.empty:
-        return value is None or value is False
-    if value is default:
-        return True
-    if isinstance(value, list | tuple):
-        return list(value) == list(default) if isinstance(default, list | tuple) else all(_same(one, default) for one in value)
-    if isinstance(default, str) and callable(value):
-        return getattr(value, "__name__", "") == default
-    return isinstance(value, bool | int | float | str) and bool(value == default)

@@ -97,7 +97,7 @@ class Tensors:
                 raise
             with contextlib.suppress(Exception), _compiled():
                 return call()
-            raise error
+            raise error  # which says more than that of the second try
 
 
 @contextlib.contextmanager

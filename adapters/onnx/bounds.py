@@ -140,7 +140,7 @@ def _inferred(proto: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
             bare.graph.initializer.add().CopyFrom(tensor)
     try:
         return onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
-    except Exception:
+    except Exception:  # of classes that onnx does not make public; ONNX Runtime infers them too, and says what is wrong
         return None
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from ..defaults import NO_PARAMETER, at_default
+
 __all__ = ["ARGUMENTS", "IDLE", "READ", "unread", "unread_argument"]
 
 IDLE = {
@@ -114,9 +116,9 @@ def unread(module: Any, described: type) -> str:
     """Which option of the module is set and not read by the description of the class ``described``, in words, or ""."""
     for name, default in _unknown(described):
         places = [space for space in (vars(module), module._parameters, module._buffers, module._modules) if name in space]
-        if not places and default is not _CONSTANT:
+        if not places and default is not NO_PARAMETER:
             return f"{described.__name__} has option {name}, which its description does not read and no attribute tells"
-        if places and not _same(places[0][name], default):
+        if places and not at_default(places[0][name], default):
             shown = " ".join(repr(places[0][name]).split())[:60]
             return f"{described.__name__} has option {name}={shown}, which its description does not read"
     return ""
@@ -129,13 +131,9 @@ def unread_argument(module: Any, described: type, arguments: Mapping[str, Any]) 
         if name in known or value is None:
             continue
         parameter = inspect.signature(type(module).forward).parameters.get(name)
-        if parameter is None or not _same(value, parameter.default):
+        if parameter is None or not at_default(value, parameter.default):
             return f"it was called with `{name}`, which its description does not read"
     return ""
-
-
-_CONSTANT = object()
-"""In place of a default: what is no parameter, and one of the class's ``__constants__``."""
 
 
 @lru_cache(maxsize=512)
@@ -145,7 +143,7 @@ def _unknown(described: type) -> tuple[tuple[str, Any], ...]:
     if known is None or not described.__module__.startswith("torch.nn.modules."):
         return ()
     constants = (name for cls in described.__mro__ for name in vars(cls).get("__constants__", ()))
-    options = dict.fromkeys(constants, _CONSTANT) | _parameters(described)
+    options = dict.fromkeys(constants, NO_PARAMETER) | _parameters(described)
     return tuple((name, default) for name, default in options.items() if name not in known and name not in IDLE)
 
 
@@ -161,14 +159,3 @@ def _parameters(described: type) -> dict[str, Any]:
         if not more:
             break
     return found
-
-
-def _same(value: Any, default: Any) -> bool:
-    """Whether an option is at its default, which a constructor may keep once for every axis."""
-    if default is _CONSTANT or default is inspect.Parameter.empty:
-        return value is None or value is False
-    if value is default:
-        return True
-    if isinstance(value, list | tuple):
-        return list(value) == list(default) if isinstance(default, list | tuple) else all(_same(one, default) for one in value)
-    return isinstance(value, bool | int | float | str) and bool(value == default)

@@ -1,15 +1,12 @@
 """Ops on the bits of integers, in the width of their type."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from probe.errors import Undescribed
-from probe.ops.account import Account, Stage, Terms
-from probe.ops.base import Op
-from probe.ops.merge import narrowed, place
+from probe.ops.merge import Broadcast
+from probe.rounding import UNBOUNDED
 
 __all__ = ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"]
 
@@ -18,30 +15,14 @@ _INT64, _BOOL = 7, 9
 """Types as ONNX numbers them; graphs hold integers in int64, which has no room for uint64."""
 
 
-class _Bits(Op):
-    """Of integers, which broadcast: exact, and without a say where one of them is not."""
-
-    function: ClassVar[Callable[..., np.ndarray]]
-    onnx: ClassVar[str]
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (np.asarray(type(self).function(*inputs)),)
-
-    def emit(self, graph, *inputs):
-        return (graph.op(self.onnx, *inputs),)
-
-    def account(self, inputs, outputs, at):
-        terms = tuple(Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k) for k, x in enumerate(inputs))
-        return Account(terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),))
-
-    def reach(self, mask, inputs):
-        return tuple(narrowed(mask, x.shape) for x in inputs)
+class _Bits(Broadcast):
+    """Of integers: exact, and without a say where one of them is not."""
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         moved = np.zeros(outputs[0].shape)
         for slack in slacks:
             if slack is not None:
-                moved = moved + np.where(slack > 0, np.inf, 0.0)
+                moved = np.maximum(moved, np.where(slack > 0, UNBOUNDED, 0.0))
         return (moved,)
 
 

@@ -1,14 +1,12 @@
 """Comparisons, logic, and the choice between two inputs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Op
-from probe.ops.merge import narrowed, place
+from probe.ops.merge import Broadcast, narrowed, place
 
 __all__ = [
     "And",
@@ -30,25 +28,8 @@ _BOOL = 9
 """TensorProto.BOOL."""
 
 
-class _Logical(Op):
-    """A truth for each element of inputs that broadcast; a truth that slack may turn is off by 1."""
-
-    function: ClassVar[Callable[..., np.ndarray]]
-    onnx: ClassVar[str]
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        with np.errstate(invalid="ignore"):
-            return (np.asarray(type(self).function(*inputs)),)
-
-    def emit(self, graph, *inputs):
-        return (graph.op(self.onnx, *inputs),)
-
-    def account(self, inputs, outputs, at):
-        terms = tuple(Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k) for k, x in enumerate(inputs))
-        return Account(terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),))
-
-    def reach(self, mask, inputs):
-        return tuple(narrowed(mask, x.shape) for x in inputs)
+class _Logical(Broadcast):
+    """A truth for each element; one that slack may turn is off by 1."""
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         turned = np.zeros(outputs[0].shape)

@@ -42,6 +42,27 @@ def narrowed(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(mask.any(axis=(*range(lead), *repeated), keepdims=True)).reshape(shape)
 
 
+class Broadcast(Op):
+    """One function of NumPy, and one operator of ONNX, of all inputs at once, which broadcast."""
+
+    function: ClassVar[Callable[..., np.ndarray]]
+    onnx: ClassVar[str]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        with np.errstate(invalid="ignore"):
+            return (np.asarray(type(self).function(*inputs)),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op(self.onnx, *inputs),)
+
+    def account(self, inputs, outputs, at):
+        terms = tuple(Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k) for k, x in enumerate(inputs))
+        return Account(terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),))
+
+    def reach(self, mask, inputs):
+        return tuple(narrowed(mask, x.shape) for x in inputs)
+
+
 class _Merge(Op):
     """A chain of one binary function over inputs that broadcast as in NumPy."""
 
