@@ -18,7 +18,7 @@ from .table import ROOTS
 from .tensors import Tensors
 from .tree import root_of
 
-__all__ = ["settings_kept", "unchanged"]
+__all__ = ["settings_here", "settings_kept", "unchanged"]
 
 _GRAPH = ("KerasTensor", "Node")
 """What a functional model was drawn with: large, and not touched by running it."""
