@@ -1,5 +1,6 @@
 """Ctrl-C leaves nothing behind; and many threads at once all get what is right."""
 
+import gc
 import random
 import signal
 import threading
@@ -20,6 +21,15 @@ from probe.turns import turn
 
 FEW = {"torch": 60, "keras": 20, "tf_keras": 20}
 MANY = {"torch": 400, "keras": 300, "tf_keras": 300}
+
+
+@pytest.fixture(autouse=True)
+def only_our_code():
+    """Hypothesis times the garbage collector with a callback; Python swallows a Ctrl-C that lands in one."""
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks.extend(callbacks)
 
 
 def interrupt() -> None:
@@ -75,10 +85,11 @@ def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(work):
     one, rng, ours = SUBJECTS["torch"](), random.Random(0), Path(probe.__file__).parents[1]
     one.measure()
     work, before = one.works(rng)[work], one.fingerprint()
-    count = places(work, ours)
-    for at in rng.sample(range(1, 9 * count // 10), 20):  # the threads of a sweep do not always leave as much to the reader
-        assert pressed(work, ours, at), at
+    count, came = places(work, ours), 0
+    for at in rng.sample(range(1, count), 20):
+        came += pressed(work, ours, at)
         assert {key for key, value in one.fingerprint().items() if before[key] != value} == set(), at
+    assert came >= 10  # the threads of a sweep do not always leave as many to this one
 
 
 def test_what_comes_while_held_back_comes_at_the_end():
