@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests" / "support")]
 
 import numpy as np
 

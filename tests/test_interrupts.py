@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from everywhere import places, pressed
-from interrupting import SUBJECTS, process, stress
+from interrupt_stress import SUBJECTS, process, stress
+from signal_points import places, pressed
 
 import probe
 from probe import interrupts

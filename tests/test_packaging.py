@@ -6,9 +6,9 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points, version
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 import probe
 
@@ -17,7 +17,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tensorflow_model_optimization", "tf_keras", "torch"]
 EXTRAS = ["brevitas", "peft", "torchao", "transformers"]

@@ -1,8 +1,8 @@
 """Which options of a layer its description reads: the table that keeps an option of a new release from being read as if it were not there.
 
 An option is a parameter of the constructor of Keras' class, or a key of its configuration. Whatever is neither in ``READ`` nor in
-``IDLE`` and is set to other than its default makes the layer unchecked, by that name. ``tests/adapters/keras/test_options.py`` sets
-each of them.
+``IDLE`` and is set to other than its default makes the layer unchecked, by that name. ``tests/adapters/keras/describe/test_options.py``
+sets each of them.
 """
 
 import inspect

@@ -2,7 +2,8 @@
 
 An option is a parameter of the constructor of a class of torch.nn, or one of its ``__constants__``. Whatever is neither in ``READ``
 nor in ``IDLE`` and is set to other than its default leaves the module unchecked, by that name, and so does an argument of its call.
-``tests/adapters/torch/test_options.py`` compares the tables with PyTorch; test_layers.py beside it tries every option at two values.
+``tests/adapters/torch/describe/test_options.py`` compares the tables with PyTorch; ``layers/test_described_classes.py``
+tries every option at two values.
 """
 
 import inspect

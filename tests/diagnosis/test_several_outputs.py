@@ -1,0 +1,72 @@
+"""A layer of several outputs: the one that differs is diagnosed, one mistake for all where there is one; NaN and inf do not warn."""
+
+import fault_catalogue
+import numpy as np
+import pytest
+import torch
+
+import probe
+from probe import Description, Step, Weight, ops
+from probe.judge import judge
+from probe.layer import Ref
+from probe.model import Capture
+
+F = torch.nn.functional
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+X, W, B = drawn(2, 3, 8, 9), drawn(4, 3, 3, 3, seed=1), drawn(4, seed=2)
+
+
+def layer(flip=False, bias=True, gelu="none"):
+    """(convolution, GELU of the convolution), by PyTorch."""
+    w = torch.from_numpy(W).flip(2, 3) if flip else torch.from_numpy(W)
+    first = F.conv2d(torch.from_numpy(X), w, torch.from_numpy(B) if bias else None, padding=1)
+    return [first.numpy(), F.gelu(first, approximate=gelu).numpy()]
+
+
+@pytest.fixture
+def capture():
+    conv = ops.Conv(Weight("kernel", W, W), Weight("bias", B, B), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    steps = (Step(conv), Step(ops.Gelu()), Step(ops.Outputs(), (Ref(0), Ref(1))))
+    described = Description(steps, output_names=("features", "activated"))
+    return Capture("both", "Both", 0, (X,), tuple(layer()), "float32", described)
+
+
+def test_the_output_that_differs_is_diagnosed(capture):
+    features, activated = layer(gelu="tanh")
+    report = judge(capture, [features, activated], search={})
+    assert [finding.slug for finding in report.findings] == ["gelu-approximation"]
+    assert report.findings[0].claim.startswith("activated: the tanh form")
+    report = judge(capture, [None, layer(bias=False)[1]], search={})
+    assert report.findings[0].slug == "missing-bias"
+
+
+def test_one_mistake_behind_all_outputs_is_named_once(capture):
+    report = judge(capture, layer(flip=True), search={})
+    assert [finding.slug for finding in report.findings] == ["flipped-kernel"]
+    assert "this gives all outputs that differ: features, activated" in report.diagnosis
+
+
+def test_outputs_with_mistakes_of_their_own(capture):
+    report = judge(capture, [layer(bias=False)[0], layer(gelu="tanh")[1]], search={})
+    assert [finding.slug for finding in report.findings] == ["missing-bias", "gelu-approximation"]
+    assert [finding.claim.partition(":")[0] for finding in report.findings] == ["features", "activated"]
+
+
+@pytest.mark.parametrize("family", sorted({family for _, family, _ in fault_catalogue.ROWS}))
+def test_nan_and_inf_in_the_users_values_do_not_warn(family):
+    """Warnings are errors here: one NaN, one inf, and nothing but NaN."""
+    _, _, make = next(row for row in fault_catalogue.ROWS if row[1] == family)
+    layer, x, *_ = make()
+    name = probe.open_model(layer).layers[0].name
+    right = probe.check(layer, name, given=x).outputs["framework"]
+    first = np.array(right[0] if isinstance(right, tuple) else right, np.float32)
+    for value in (np.nan, np.inf, -np.inf):
+        one = first.copy()
+        one.flat[one.size // 2] = value
+        assert probe.check(layer, name, given=x, expected=one).verdict == "diverge"
+    assert probe.check(layer, name, given=x, expected=np.full_like(first, np.nan)).findings == ()

@@ -1,0 +1,108 @@
+"""IntQuantize, FloatQuantize and SignQuantize bit for bit against Brevitas' own quantisers, where it is installed, and in ONNX Runtime."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantizer_inputs import values
+
+from probe import ops
+from probe.crosscheck import crosscheck
+from probe.layer import Step
+from probe.rounding import precision_of
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    core = pytest.importorskip("brevitas.core.quant")
+    from brevitas.core import function_wrapper as wrappers
+    from brevitas.core.bit_width.float import ComputeMaxMantissa
+    from brevitas.core.quant.float import FloatQuant
+    from brevitas.core.scaling import ConstScaling
+    from brevitas.core.utils import StatelessBuffer
+
+ROUNDINGS = {
+    "even": wrappers.RoundSte,
+    "floor": wrappers.FloorSte,
+    "ceil": wrappers.CeilSte,
+    "zero": wrappers.RoundToZeroSte,
+    "up": wrappers.DPURoundSte,
+}
+SCALES = st.floats(2.0**-20, 2.0**20, width=32) | st.sampled_from([2.0**-7, 0.5, 1.0, 1e-3])
+
+
+def same_in_onnx(op, x, y):
+    (found,) = crosscheck([Step(op)], [x], [(y,)])
+    np.testing.assert_array_equal(found, y)
+
+
+def allowed_for(op, x, y):
+    """What float32 gives lies within the allowance of what float64 gives, at every threshold too."""
+    wide = x.astype(np.float64)
+    (exact,) = op.run(wide)
+    (allowed,) = op.allowance((wide,), (None,), (exact,), precision_of("float32"))
+    assert (np.abs(y - exact) <= allowed).all()
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    x=values(),
+    scale=SCALES,
+    zero=st.sampled_from([0, 0, 3, -5]),
+    bits=st.integers(2, 8),
+    signed=st.booleans(),
+    narrow=st.booleans(),
+    rounding=st.sampled_from([*ROUNDINGS]),
+)
+def test_integers(x, scale, zero, bits, signed, narrow, rounding):
+    theirs = core.IntQuant(narrow, signed, wrappers.Identity(), ROUNDINGS[rounding]())
+    parts = [torch.tensor(float(part)) for part in (scale, zero, bits)]
+    low, high = int(theirs.min_int(parts[2])), int(theirs.max_int(parts[2]))
+    op = ops.IntQuantize(parts[0].numpy(), parts[1].numpy(), low, high, rounding)
+    y = theirs(*parts, torch.from_numpy(x)).numpy()
+    np.testing.assert_array_equal(op.run(x)[0], y)
+    same_in_onnx(op, x, y)
+    allowed_for(op, x, y)
+
+
+@settings(max_examples=40, deadline=None)
+@given(x=values(), scale=SCALES, threshold=st.none() | st.sampled_from([0.5, 0.3, 1e-3]))
+def test_signs(x, scale, threshold):
+    scaling = ConstScaling(scale)
+    theirs = core.BinaryQuant(scaling) if threshold is None else core.TernaryQuant(scaling, threshold)
+    op = ops.SignQuantize(np.float32(scale), threshold)
+    y = theirs(torch.from_numpy(x))[0].numpy()
+    np.testing.assert_array_equal(op.run(x)[0], y)
+    allowed_for(op, x, y)
+    same_in_onnx(op, np.where(np.abs(x) < 1e-37, np.float32(0), x), op.run(np.where(np.abs(x) < 1e-37, np.float32(0), x))[0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    x=values(),
+    scale=SCALES,
+    exponent=st.integers(2, 5),
+    mantissa=st.integers(1, 5),
+    shift=st.integers(-2, 3),
+    signed=st.booleans(),
+)
+def test_floats(x, scale, exponent, mantissa, shift, signed):
+    bias = 2 ** (exponent - 1) - 1 + shift
+    clamp = wrappers.FloatClamp(wrappers.TensorClamp(), signed)
+    parts = [StatelessBuffer(torch.tensor(float(part))) for part in (exponent, mantissa, bias)]
+    theirs = FloatQuant(
+        signed,
+        *parts,
+        clamp,
+        wrappers.Identity(),
+        ComputeMaxMantissa(),
+        ConstScaling(scale),
+    )
+    y = theirs(torch.from_numpy(x))[0].detach().numpy()
+    high = (2 - 2.0**-mantissa) * 2.0 ** (2**exponent - 1 - bias)
+    op = ops.FloatQuantize(np.float32(scale), mantissa, 1 - bias - mantissa, -high if signed else 0.0, high)
+    np.testing.assert_array_equal(op.run(x)[0], y)
+    allowed_for(op, x, y)
+    same_in_onnx(op, x, y)

@@ -1,0 +1,53 @@
+"""Every planted mistake is named first, or in a declared tie; every cause has its text and its planted mistake."""
+
+import pytest
+from fault_catalogue import ROWS, asked
+from repository import ROOT
+
+import probe
+from probe.hypotheses import CAUSES, REGISTERED
+
+ELSEWHERE = {"rounding"}
+"""No mistake: test_diagnose.py has differences within what rounding allows."""
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{slug} in {family} ({i})" for i, (slug, family, _) in enumerate(ROWS)])
+def test_the_planted_mistake_is_named(row):
+    slug, _, make = row
+    report = asked(make)
+    named = [finding.slug for finding in report.findings]
+    assert named, report
+    assert named[0] == slug or (slug in named and report.findings[0].tie), report
+    assert report.findings[0].left <= 1
+    assert slug in str(report)
+
+
+def test_every_cause_is_planted_and_explained():
+    assert {one.slug for one in REGISTERED} == set(CAUSES)
+    assert set(CAUSES) == {slug for slug, _, _ in ROWS} | ELSEWHERE
+    assert len([one for one in REGISTERED if one in CAUSES.values()]) == len(CAUSES)
+    for one in CAUSES.values():
+        assert one.title.endswith("."), one.slug
+        assert one.text
+
+
+@pytest.mark.parametrize("family", sorted({family for _, family, _ in ROWS}))
+def test_healthy_values_give_no_finding(family):
+    _, _, make = next(row for row in ROWS if row[1] == family)
+    layer, x, *_ = make()
+    name = probe.open_model(layer).layers[0].name
+    right = probe.check(layer, name, given=x).outputs["framework"]
+    report = probe.check(layer, name, given=x, expected=right)
+    assert report.ok, report
+    assert not report.findings
+    assert not report.diagnosis
+
+
+def test_the_page_of_causes_is_the_codes_own():
+    """Run ``python tools/gen_causes.py`` after a change; what was named is what the tests above hold."""
+    text = (ROOT / "docs" / "causes.md").read_text()
+    for one in CAUSES.values():
+        assert f"### `{one.slug}`\n\n{one.text}\n" in text, "run python tools/gen_causes.py"
+    rows = sorted(line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| ") and not line.startswith("| planted |"))
+    assert rows == sorted([f"| {slug}", family] for slug, family, _ in ROWS), "run python tools/gen_causes.py"
+    assert "(wrong)" not in text

@@ -1,0 +1,67 @@
+"""What --save writes is what a test bench reads: an .npz, a C header that compiles, numbers a line each."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from repository import EXAMPLES
+
+import probe
+
+PROGRAM = """
+#include <stdio.h>
+#include "layer.h"
+/* A valid 3x3 convolution of one channel, in integers, scaled at the end. */
+int main(void) {
+  for (int n = 0; n < 2; n++) for (int y = 0; y < 6; y++) for (int x = 0; x < 6; x++) for (int o = 0; o < 16; o++) {
+    double sum = 0;
+    for (int i = 0; i < 3; i++) for (int j = 0; j < 3; j++)
+      sum += (double)input_0[(n * 8 + y + i) * 8 + x + j] * kernel[(i * 3 + j) * 16 + o];
+    printf("%.17g\\n", sum * kernel_scale[0] + (double)bias[o] * bias_scale[0]);
+  }
+  return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def report():
+    return probe.check(EXAMPLES / "digits_qkeras.h5", "conv2d")
+
+
+def test_integers_scale_and_bits(report, tmp_path):
+    report.save(tmp_path / "layer.npz")
+    with np.load(tmp_path / "layer.npz") as held:
+        integers, scale = held["integer:kernel"], held["scale:kernel"]
+        np.testing.assert_array_equal(integers * scale, held["effective:kernel"])
+        assert held["bits:kernel"] == 4
+        assert not held["zero_point:kernel"]
+        assert integers.min() >= -8
+        assert integers.max() <= 7
+        assert (held["stored:kernel"] != held["effective:kernel"]).any()
+
+
+def test_a_layer_in_c_from_the_header_alone(report, tmp_path):
+    report.save(tmp_path / "layer.h")
+    text = (tmp_path / "layer.h").read_text()
+    assert "signed 4-bit integers, value = integer * 0.125 (3 fraction bits), shape (3, 3, 1, 16)" in text
+    (tmp_path / "main.c").write_text(PROGRAM)
+    subprocess.run(["cc", "-Wall", "-Wno-unused-variable", "-Werror", "-o", "main", "main.c"], cwd=tmp_path, check=True)
+    printed = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
+    inner = report.outputs["numpy"][:, 1:-1, 1:-1]  # the layer pads; the program does not
+    np.testing.assert_allclose(np.array(printed.split(), float).reshape(inner.shape), inner, rtol=1e-12, atol=1e-12)
+
+
+def test_plain_numbers(report, tmp_path):
+    report.save(tmp_path / "layer.txt")
+    read = np.loadtxt(tmp_path / "layer.txt")
+    kernel = report.weights["kernel"]
+    np.testing.assert_array_equal(read[: kernel.effective.size] * 0.125, kernel.effective.ravel())
+    assert read.size == kernel.effective.size + 1 + 16 + 1 + report.inputs[0].size + report.outputs["framework"].size
+    np.testing.assert_array_equal(read[-report.outputs["framework"].size :].astype(np.float32), report.outputs["framework"].ravel())
+
+
+@pytest.mark.parametrize("name", ["layer.h", "layer.txt", "layer.npz"])
+def test_nothing_is_left_where_it_cannot_be_written(report, name, tmp_path):
+    with pytest.raises(probe.ProbeError, match="cannot write"):
+        report.save(tmp_path / "missing" / name)

@@ -1,0 +1,92 @@
+"""The README's tables of layers: every described class by framework, who answers for it, and which options the tests have tried.
+
+What was tried is what ``record_options.py`` has seen.
+"""
+
+import json
+
+import keras
+import tf_keras
+import torch
+from probe.adapters.keras.left_out import LEFT_OUT
+from probe.adapters.keras.table import DESCRIBED
+from probe.adapters.onnx import described as onnx_described
+from probe.adapters.onnx import left_out as onnx_left_out
+from probe.adapters.torch import left_out as torch_left_out
+from probe.adapters.torch.description import described
+from record_options import FILE
+
+__all__ = ["left_out", "tables"]
+
+APPLICATIONS = ("CustomScaleLayer", "LayerScale", "StochasticDepth")
+"""Of keras.applications in either Keras."""
+
+
+def _tried() -> dict[str, dict[str, dict[str, list[str]]]]:
+    return json.loads(FILE.read_text())
+
+
+def _row(name: str, marks: list[str], entries: list[dict[str, list[str]]]) -> str:
+    parties = {party for entry in entries for party in entry["parties"]}
+    options = sorted({option for entry in entries for option in entry["options"]})
+    answers = ["yes" if party in parties else "" for party in ("numpy", "onnx")]
+    return f"| {' | '.join([name, *marks, *answers, ', '.join(options)])} |"
+
+
+def _folded(title: str, columns: list[str], rows: list[str], what: str = "classes") -> str:
+    head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return "\n".join([f"<details><summary>{title}: {len(rows)} {what}</summary>", "", *head, *rows, "", "</details>"])
+
+
+def tables() -> str:
+    """One table for Keras 3 and tf_keras, one for QKeras, one for torch.nn, one for ONNX."""
+    tried = _tried()
+    both: list[str] = []
+    quantised: list[str] = []
+    torch_rows: list[str] = []
+    for name, module in sorted(DESCRIBED.items()):
+        if name.endswith("Cell") and not _entries(tried, name, "keras", "tf_keras", "qkeras"):
+            continue  # a part of the layers around it
+        if module.startswith(".."):
+            if module == "..qkeras":
+                quantised.append(_row(name, [], _entries(tried, name, "qkeras")))
+            continue
+        marks = ["yes" if hasattr(space.layers, name) or name in APPLICATIONS else "" for space in (keras, tf_keras)]
+        marks = ["yes", ""] if name == "GroupedQueryAttention" else marks
+        both.append(_row(name, marks, _entries(tried, name, "keras", "tf_keras")))
+    for name in described():
+        torch_rows.append(_row(name, [], _entries(tried, name, "torch")))
+    onnx_rows = [_row(name, [], _entries(tried, name, "onnx")) for name in onnx_described()]
+    rest = ["numpy", "onnx", "options tried"]
+    return "\n\n".join(
+        [
+            _folded("Keras 3 and tf_keras", ["class", "Keras 3", "tf_keras", *rest], both),
+            _folded("QKeras", ["class", *rest], quantised),
+            _folded("PyTorch, torch.nn", ["class", *rest], torch_rows),
+            _folded("ONNX, the default domain", ["operator", *rest], onnx_rows, "operators"),
+        ]
+    )
+
+
+def _entries(tried: dict, name: str, *packages: str) -> list[dict[str, list[str]]]:
+    return [tried[package][name] for package in packages if name in tried.get(package, {})]
+
+
+def left_out() -> str:
+    """What is exported as a layer and has no description, with the reason."""
+    packages = {
+        "keras.layers": LEFT_OUT["keras"],
+        "tf_keras.layers": LEFT_OUT["tf_keras"],
+        "qkeras": LEFT_OUT["qkeras"],
+        "hgq.layers": LEFT_OUT["hgq"],
+        "keras.ops": LEFT_OUT["keras.ops"],
+    }
+    packages["torch.nn"] = {name: why for name, why in torch_left_out.LEFT_OUT.items() if hasattr(torch.nn, name)}
+    packages["onnx"] = onnx_left_out.LEFT_OUT
+    rows = ["| from | class | why |", "|---|---|---|"]
+    for package, reasons in packages.items():
+        together: dict[str, list[str]] = {}
+        for name, why in sorted(reasons.items()):
+            together.setdefault(why, []).append(name)
+        rows += [f"| {package} | {', '.join(names)} | {why} |" for why, names in together.items()]
+    return "\n".join(rows)

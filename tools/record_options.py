@@ -1,0 +1,143 @@
+"""Records which classes the tests check, with which options and in which precisions, for the README's table of layers.
+
+``PYTHONPATH=tools python -m pytest -p record_options tests/adapters`` adds what it sees to ``tools/tried_options.json``.
+"""
+
+import functools
+import importlib
+import inspect
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+FILE = Path(__file__).parent / "tried_options.json"
+_NOT_OPTIONS = {"self", "args", "kwargs", "name", "dtype", "device", "seed", "trainable", "activity_regularizer"}
+
+_values: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
+_parties: dict = defaultdict(set)
+
+
+def _said(value) -> str:
+    """A value in a form that tells it from others; anything large or with an address by its type."""
+    text = repr(value)
+    return text if len(text) < 60 and " at 0x" not in text else type(value).__name__
+
+
+def _parameters(kind) -> dict:
+    """Of the constructor; where it only hands on what it is given, also those of the bases."""
+    found: dict = {}
+    for base in kind.__mro__:
+        if "__init__" not in vars(base) or base is object or base.__name__ in ("Module", "Layer"):
+            continue
+        parameters = inspect.signature(base.__init__).parameters
+        found = {**parameters, **found}
+        if not any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
+            break
+    return found
+
+
+def _note(package, layer, arguments, dtype, config):
+    seen = _values[package][type(layer).__name__]
+    for name, parameter in _parameters(type(layer)).items():
+        if name in _NOT_OPTIONS or "initializer" in name or "regularizer" in name or "constraint" in name:
+            continue
+        if name not in config and not hasattr(layer, name):
+            continue
+        value = config[name] if name in config else getattr(layer, name)
+        if name in ("bias", "weight") and value is not None:
+            value = True
+        seen[name].add(_said(value))
+        if parameter.default is not parameter.empty:
+            seen[name].add(_said(parameter.default))
+    for name, value in list(arguments.items())[1:]:
+        if value is not None and value is not False and name != "training":
+            seen[name] |= {"None", "given"}
+    seen["dtype"].add(dtype)
+
+
+def _watch_keras():
+    table = importlib.import_module("probe.adapters.keras.table")
+    registered = importlib.import_module("probe.adapters.keras.description").REGISTERED
+    for module in sorted({one for one in table.DESCRIBED.values() if not one.startswith("..") or one == "..qkeras"}):
+        importlib.import_module(f"probe.adapters.{module[2:]}" if module.startswith("..") else f"probe.adapters.keras{module}")
+
+    def watched(function):
+        def describe(layer, call):
+            package = type(layer).__module__.partition(".")[0]
+            if package in ("keras", "tf_keras", "qkeras"):
+                _note(package, layer, call.arguments, call.dtype, layer.get_config())
+            return function(layer, call)
+
+        describe.__module__ = function.__module__
+        return describe
+
+    for name in [name for name in registered if "." not in name]:
+        registered[name] = watched(registered[name])
+
+
+def _watch_torch():
+    table = importlib.import_module("probe.adapters.torch.description")._TABLE
+    importlib.import_module("probe.adapters.torch")
+
+    def watched(function):
+        def describe(module, call):
+            if type(module).__module__.startswith("torch.nn.modules."):
+                _note("torch", module, call.arguments, str(call.inputs[0].dtype) if call.inputs else "float32", {})
+            return function(module, call)
+
+        return describe
+
+    for name, entry in list(table.items()):
+        table[name] = replace(entry, describe=watched(entry.describe))
+
+
+def _watch_onnx():
+    table = importlib.import_module("probe.adapters.onnx.table")._TABLE
+    schemas = importlib.import_module("onnx.defs")
+    importlib.import_module("probe.adapters.onnx")
+
+    def watched(kind, function):
+        @functools.wraps(function)
+        def describe(recipe, *values):
+            seen = _values["onnx"][kind]
+            for name in schemas.get_schema(kind).attributes:
+                seen[name].add(_said(recipe.attributes.get(name, "left out")))
+            for one, value in zip(schemas.get_schema(kind).inputs, (*values, *[None] * 9), strict=False):
+                if one.option == schemas.OpSchema.FormalParameterOption.Optional:
+                    seen[one.name].add(value is not None)
+            seen["opset"].add(recipe.opset)
+            seen["dtype"].add(recipe.outputs[0].dtype.name)
+            return function(recipe, *values)
+
+        return describe
+
+    for kind, function in list(table.items()):
+        table[kind] = watched(kind, function)
+
+
+def pytest_collection_finish(session):
+    _watch_keras()
+    _watch_torch()
+    _watch_onnx()
+    road = importlib.import_module("probe.road")
+    judge = road.judge
+
+    def judged(capture, *args, **options):
+        report = judge(capture, *args, **options)
+        _parties[report.kind] |= set(report.outputs)
+        return report
+
+    road.judge = judged
+
+
+def pytest_sessionfinish(session):
+    known = json.loads(FILE.read_text()) if FILE.exists() else {}
+    for package, classes in _values.items():
+        for name, options in classes.items():
+            entry = known.setdefault(package, {}).setdefault(name, {"options": [], "dtypes": [], "parties": []})
+            tried = {option for option, values in options.items() if len(values) > 1 and option != "dtype"}
+            entry["options"] = sorted({*entry["options"], *tried})
+            entry["dtypes"] = sorted({*entry["dtypes"], *options["dtype"]})
+            entry["parties"] = sorted({*entry["parties"], *_parties[name]} - {"expected", "framework"})
+    FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
