@@ -47,6 +47,12 @@ def test_every_package_is_shipped():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {name if name.startswith("probe") else f"probe.{name}" for name in names}
 
 
+def test_types_are_shipped():
+    """PEP 561: without the marker, type checkers take everything of an installed package for Any."""
+    assert (ROOT / "probe" / "py.typed").is_file()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["probe"]
+
+
 @pytest.mark.parametrize("top", ["probe", "adapters", "examples", "benchmarks"])
 def test_adapters_are_named_by_string(top):
     """The core imports no adapter, and adapters import each other relatively."""
