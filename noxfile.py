@@ -1,0 +1,114 @@
+"""What a change must pass: ``nox -l`` lists the sessions, ``nox`` alone runs `fast`; what follows ``--`` is handed to the tool.
+
+They run in the environment that is active (``pip install -e '.[all,dev]'``); only `hgq` and `wheel` make environments of their own.
+"""
+
+import shutil
+from pathlib import Path
+from zipfile import ZipFile
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["fast"]
+
+ROOT = Path(__file__).parent
+TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis")
+WITHOUT_FRAMEWORK = (
+    "tests/test_public_api.py",
+    "tests/adapters/onnx/test_attention.py",
+    "tests/adapters/onnx/test_limits.py",
+    "tests/adapters/onnx/test_losses.py",
+    "tests/adapters/onnx/test_quantize_linear.py",
+    "tests/adapters/onnx/test_resize.py",
+    "tests/adapters/onnx/test_value_dependent_shapes.py",
+    "tests/capture/test_array_files.py",
+    "tests/comparison",
+    "tests/evaluation/test_onnxruntime_reference.py",
+    "tests/evaluation/test_power.py",
+    "tests/verdict/test_quantization_level_flips.py",
+)
+BENCHMARKS = ("startup", "memory", "speed", "attention", "recurrent", "linear", "diagnosis", "onnx_node_cases", "truth")
+"""All that write a section of benchmarks/RESULTS.md."""
+
+
+@nox.session
+def fast(session: nox.Session) -> None:
+    """Numerics, ops against ONNX Runtime and PyTorch, verdict and diagnosis, without TensorFlow: under 90 s on 2 cores."""
+    folders = [f"tests/{name}" for name in ("ops", "comparison", "evaluation", "verdict", "diagnosis")]
+    session.run("python", "-m", "pytest", *folders, *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The README's test command: all but the exhaustive tests."""
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def exhaustive(session: nox.Session) -> None:
+    """What the README's test command leaves out."""
+    session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def hgq(session: nox.Session) -> None:
+    """HGQ2, in an environment of its own: its package `qkeras` would overwrite QKeras'."""
+    session.install("-e", ".[hgq]", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "tests/adapters/hgq", *session.posargs)
+
+
+@nox.session(venv_backend="venv")
+def wheel(session: nox.Session) -> None:
+    """The wheel ships the package and nothing else, and works with the base dependencies alone, from another folder."""
+    folder = Path(session.create_tmp()).resolve()
+    for old in folder.glob("*.whl"):
+        old.unlink()
+    # What an earlier build has left there would be shipped too.
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), ".")
+    (built,) = folder.glob("*.whl")
+    shipped = {name for name in ZipFile(built).namelist() if ".dist-info/" not in name}
+    sources = {"probe": ROOT / "probe", "probe/adapters": ROOT / "adapters"}
+    wanted = {f"{name}/{path.relative_to(top).as_posix()}" for name, top in sources.items() for path in top.rglob("*.py")}
+    if differing := shipped ^ wanted ^ {"probe/py.typed"}:
+        session.error(f"in the wheel or in the sources, not in both: {sorted(differing)}")
+    session.install(f"{built}", *TEST_TOOLS)
+    # The command alone: with "python -m" the checkout would come before what is installed.
+    session.run("pytest", *WITHOUT_FRAMEWORK, *session.posargs)
+    session.chdir(folder)
+    session.run("probe", "--help", silent=True)
+    listing = session.run("probe", str(ROOT / "examples" / "digits.keras"), silent=True)
+    if "conv2d" not in listing:
+        session.error(f"the listing of digits.keras lacks its layer conv2d:\n{listing}")
+    code = "import probe.adapters, importlib.util as u; assert u.find_spec('adapters') is None; assert 'site-packages' in probe.__file__"
+    session.run("python", "-c", code)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types, and the hosted workflows and issue forms against their schemas."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", "probe", "adapters")
+    hosted = ROOT / ".github"
+    for schema, files in {
+        "github-workflows": sorted(hosted.glob("workflows/*.yml")),
+        "github-issue-forms": sorted({*hosted.glob("ISSUE_TEMPLATE/*.yml")} - {hosted / "ISSUE_TEMPLATE" / "config.yml"}),
+        "github-issue-config": [hosted / "ISSUE_TEMPLATE" / "config.yml"],
+    }.items():
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, files))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Writes what is generated: the README's outputs and tables, and docs/causes.md."""
+    session.run("python", "tools/gen_readme.py")
+    session.run("python", "tools/gen_causes.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Writes benchmarks/RESULTS.md, or its sections by the benchmarks named after ``--``; fails where a bar is exceeded."""
+    for name in session.posargs or BENCHMARKS:
+        session.run("python", f"benchmarks/{name}.py")
