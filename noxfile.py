@@ -73,16 +73,17 @@ def wheel(session: nox.Session) -> None:
     wanted = {f"{name}/{path.relative_to(top).as_posix()}" for name, top in sources.items() for path in top.rglob("*.py")}
     if differing := shipped ^ wanted ^ {"probe/py.typed"}:
         session.error(f"in the wheel or in the sources, not in both: {sorted(differing)}")
-    session.install(f"{built}", *TEST_TOOLS)
+    session.install(str(built))
+    with session.chdir(folder):
+        session.run("probe", "--help", silent=True)
+        listing = session.run("probe", str(ROOT / "examples" / "digits.keras"), silent=True)
+        if "conv2d" not in listing:
+            session.error(f"the listing of digits.keras lacks its layer conv2d:\n{listing}")
+        code = "import probe.adapters, importlib.util as u; assert u.find_spec('adapters') is None; assert 'site-packages' in probe.__file__"
+        session.run("python", "-c", code)
+    session.install(*TEST_TOOLS)
     # The command alone: with "python -m" the checkout would come before what is installed.
     session.run("pytest", *WITHOUT_FRAMEWORK, *session.posargs)
-    session.chdir(folder)
-    session.run("probe", "--help", silent=True)
-    listing = session.run("probe", str(ROOT / "examples" / "digits.keras"), silent=True)
-    if "conv2d" not in listing:
-        session.error(f"the listing of digits.keras lacks its layer conv2d:\n{listing}")
-    code = "import probe.adapters, importlib.util as u; assert u.find_spec('adapters') is None; assert 'site-packages' in probe.__file__"
-    session.run("python", "-c", code)
 
 
 @nox.session
