@@ -79,8 +79,8 @@ def wheel(session: nox.Session) -> None:
         listing = session.run("probe", str(ROOT / "examples" / "digits.keras"), silent=True)
         if "conv2d" not in listing:
             session.error(f"the listing of digits.keras lacks its layer conv2d:\n{listing}")
-        code = "import probe.adapters, importlib.util as u; assert u.find_spec('adapters') is None; assert 'site-packages' in probe.__file__"
-        session.run("python", "-c", code)
+        outside = "import probe.adapters, importlib.util; assert importlib.util.find_spec('adapters') is None"
+        session.run("python", "-c", f"{outside}; assert 'site-packages' in probe.__file__")
     session.install(*TEST_TOOLS)
     # The command alone: with "python -m" the checkout would come before what is installed.
     session.run("pytest", *WITHOUT_FRAMEWORK, *session.posargs)
@@ -113,3 +113,10 @@ def bench(session: nox.Session) -> None:
     """Writes benchmarks/RESULTS.md, or its sections by the benchmarks named after ``--``; fails where a bar is exceeded."""
     for name in session.posargs or BENCHMARKS:
         session.run("python", f"benchmarks/{name}.py")
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Changes the source at random, where it lies, and shows what no test sees: in a clone (``-- --help``)."""
+    session.run("python", "-m", "pip", "install", "--quiet", "cosmic-ray>=8.4", "coverage>=7.6")
+    session.run("python", "tools/mutation.py", *session.posargs)
