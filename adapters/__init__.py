@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from probe.bounds import held, too_much
 from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
+from probe.files.size_limits import held, too_much
 
 __all__ = ["open_model"]
 

@@ -23,8 +23,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
 
 from probe import ops
+from probe.description.description import Description, Grid, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Grid, Step, Weight
 
 from .keras.activation import activation_steps
 from .keras.description import Call, Reader, array_of, describe, describes, read_variable

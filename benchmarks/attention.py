@@ -28,7 +28,7 @@ def encoder() -> dict[str, list[float]]:
     import torch
 
     import probe
-    from probe.recompute import recompute
+    from probe.evaluation.numpy_reference import recompute
 
     torch.manual_seed(0)
     torch.set_num_threads(1)

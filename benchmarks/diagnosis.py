@@ -17,9 +17,9 @@ import torch
 import torchvision
 
 import probe
-from probe import why
-from probe.judge import judge
+from probe.diagnosis import outputs
 from probe.model import Capture
+from probe.verdict.judge import judge
 
 BAR = 2.0
 SHOWN = 6
@@ -64,7 +64,7 @@ CASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"one mistake": one, "two
 def seconds(capture: Capture, expected: np.ndarray) -> tuple[float, float, str]:
     """How long looking takes: by the clock, and of the processor's time; and what was found."""
     taken = []
-    find = why.of_parties
+    find = outputs.of_parties
 
     def timed(*args: Any) -> Any:
         clock, cpu = time.perf_counter(), time.process_time()
@@ -72,11 +72,11 @@ def seconds(capture: Capture, expected: np.ndarray) -> tuple[float, float, str]:
         taken.append((time.perf_counter() - clock, time.process_time() - cpu))
         return found
 
-    why.of_parties = timed
+    outputs.of_parties = timed
     try:
         report = judge(capture, expected, search={}, threads=1)
     finally:
-        why.of_parties = find
+        outputs.of_parties = find
     named = [" + ".join((finding.slug, *finding.also)) for finding in report.findings]
     return (*taken[0], named[0] if named else "nothing") if taken else (0.0, 0.0, "no difference")
 

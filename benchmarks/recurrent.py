@@ -27,9 +27,9 @@ def measured(kind: str, batch: int) -> tuple[list[float], list[float], float]:
     import torch
 
     import probe
-    from probe.judge import judge
+    from probe.evaluation.numpy_reference import recompute
     from probe.model import Capture
-    from probe.recompute import recompute
+    from probe.verdict.judge import judge
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

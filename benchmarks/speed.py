@@ -91,8 +91,8 @@ def recomputation(model: Any, x: Any, graph: Any) -> dict[str, list[float]]:
     from onnx.reference import ReferenceEvaluator
 
     import probe
+    from probe.evaluation.numpy_reference import recompute
     from probe.ops import Conv, MatMul
-    from probe.recompute import recompute
 
     captures: list[Any] = []
     probe.open_model(model).run((x,), None, captures.append)

@@ -22,9 +22,9 @@ import numpy as np
 
 import probe
 from probe.errors import ForwardFailed
-from probe.judge import judge
 from probe.model import Capture
 from probe.report import Report
+from probe.verdict.judge import judge
 
 CASES = 1000
 HALF_CASES = 200

@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probe.api import assert_layer, check, open_model, sweep
+    from probe.batchnorm_folding import fold
+    from probe.description.custom_layers import describes, recomputes
+    from probe.description.description import Description, Ref, Step, Weight
     from probe.errors import ProbeError
-    from probe.folding import fold
-    from probe.layer import Description, Ref, Step, Weight
-    from probe.registered import describes, recomputes
+    from probe.explanation.trace import explain
     from probe.report import Report
-    from probe.road import assert_layer, check, open_model, sweep
-    from probe.terms import explain
 
 __all__ = [
     "Description",
@@ -36,20 +36,20 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Description": "layer",
+    "Description": "description.description",
     "ProbeError": "errors",
-    "Ref": "layer",
+    "Ref": "description.description",
     "Report": "report",
-    "Step": "layer",
-    "Weight": "layer",
-    "assert_layer": "road",
-    "check": "road",
-    "describes": "registered",
-    "explain": "terms",
-    "fold": "folding",
-    "open_model": "road",
-    "recomputes": "registered",
-    "sweep": "road",
+    "Step": "description.description",
+    "Weight": "description.description",
+    "assert_layer": "api",
+    "check": "api",
+    "describes": "description.custom_layers",
+    "explain": "explanation.trace",
+    "fold": "batchnorm_folding",
+    "open_model": "api",
+    "recomputes": "description.custom_layers",
+    "sweep": "api",
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from probe import __version__, shown
+from probe import __version__, printable
 from probe.errors import BadInput, NotCompared, ProbeError, in_words
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _complain(sentence: str, error: BaseException) -> None:
 
         print_exception(error)
     with suppress(OSError):
-        click.echo(f"probe: {shown.sentence(sentence)}", err=True)
+        click.echo(f"probe: {printable.sentence(sentence)}", err=True)
     sys.exit(2)
 
 
@@ -216,14 +216,14 @@ def _refuse_targets(models: "Collection[str]", options: dict[str, Any]) -> None:
     targets = [options[name] for name in ("json_", "save") if options[name] not in (None, "-")]
     if not targets:
         return
-    from probe import writing
-    from probe.report.forms import refuse_ending
+    from probe.files import atomic_write
+    from probe.report.json_npz import refuse_ending
 
     if options["save"] is not None:
         refuse_ending(options["save"])
     modules = [(options["factory"] or "").partition(".py:")[0] + ".py", *options["imports"]]
     reading = [*models, *modules, *(options[name] for name in ("input_", "expect", "expect_input") if options[name])]
-    if len({writing.target_of(target, reading) for target in targets}) < len(targets):
+    if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
         raise click.UsageError("--json and --save name the same file")
 
 
@@ -259,14 +259,14 @@ def _open(path: str, options: dict[str, Any]) -> Any:
 def _list(path: str, options: dict[str, Any]) -> int:
     with _quiet():
         listing = _open(path, options).layers
-    names = max([len(shown.name(layer.name) or "(root)") for layer in listing] + [5])
-    kinds = max([len(shown.name(layer.kind)) for layer in listing] + [5])
+    names = max([len(printable.name(layer.name) or "(root)") for layer in listing] + [5])
+    kinds = max([len(printable.name(layer.kind)) for layer in listing] + [5])
     _say(f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  checked by")
     for layer in listing:
         shape = "" if layer.output_shape is None else "(" + ", ".join("?" if n is None else str(n) for n in layer.output_shape) + ")"
         how = ", ".join({"numpy": "NumPy", "onnx": "ONNX Runtime"}[party] for party in layer.checkable) or f"not checked: {layer.why}"
-        name, kind = shown.name(layer.name) or "(root)", shown.name(layer.kind)
-        _say(shown.line(f"{name:<{names}}  {kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}"))
+        name, kind = printable.name(layer.name) or "(root)", printable.name(layer.kind)
+        _say(printable.line(f"{name:<{names}}  {kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}"))
     return 0
 
 
@@ -274,33 +274,33 @@ def _write(path: str, text: str) -> None:
     if path == "-":
         _say(text)
         return
-    from probe import writing
+    from probe.files import atomic_write
 
-    writing.write(path, lambda file: file.write(f"{text}\n".encode()))
+    atomic_write.write(path, lambda file: file.write(f"{text}\n".encode()))
 
 
 def _check(path: str, layer: str, options: dict[str, Any]) -> int:
     if options["at"] is not None and options["expect_value"] is None:
         return _explain(path, layer, options)
     model = _open(path, options)
-    from probe import reading
-    from probe.expected import Unshaped
-    from probe.road import check
+    from probe.api import check
+    from probe.capture import array_files
+    from probe.capture.user_arrays import Unshaped
 
-    expected = reading.values(options["expect"], layer)
-    given = reading.given(options["expect_input"])
+    expected = array_files.values(options["expect"], layer)
+    given = array_files.given(options["expect_input"])
     if isinstance(given, dict):
         given = list(given.values())
     part = options["expect_at"]
     if options["expect_value"] is not None:
-        expected = reading.typed(options["expect_value"], options["at"])
+        expected = array_files.typed(options["expect_value"], options["at"])
     elif expected is not None and part is None and options["expect"].endswith((".txt", ".csv")):
         expected = Unshaped(expected.ravel())
     progress = _told_on_terminal()
     report = check(
         model,
         layer,
-        reading.given(options["input_"]),
+        array_files.given(options["input_"]),
         expected=expected,
         given=given,
         call=options["call"],
@@ -319,10 +319,10 @@ def _check(path: str, layer: str, options: dict[str, Any]) -> int:
 
 def _fold(path: str, layer: str, options: dict[str, Any]) -> int:
     model = _open(path, options)
-    from probe import reading
-    from probe.folding import fold
+    from probe.batchnorm_folding import fold
+    from probe.capture import array_files
 
-    return _told(fold(model, layer, reading.given(options["input_"]), shape=options["shape"], seed=options["seed"]), options)
+    return _told(fold(model, layer, array_files.given(options["input_"]), shape=options["shape"], seed=options["seed"]), options)
 
 
 def _told(report: "Report", options: dict[str, Any]) -> int:
@@ -333,7 +333,7 @@ def _told(report: "Report", options: dict[str, Any]) -> int:
         _write(options["json_"], report.to_json())
     if options["save"]:
         report.save(options["save"])
-        told = shown.line(f"written: {options['save']}")
+        told = printable.line(f"written: {options['save']}")
         if options["json_"] == "-":
             click.echo(told, err=True)
         else:
@@ -347,18 +347,18 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
             raise click.UsageError(f"--{option.replace('_', '-')} goes with the check of a whole layer, not with --at alone")
     at = _numbers(None, None, options["at"])
     model = _open(path, options)
-    from probe import reading
-    from probe.expected import Unshaped
-    from probe.terms import explain
+    from probe.capture import array_files
+    from probe.capture.user_arrays import Unshaped
+    from probe.explanation.trace import explain
 
-    expected = reading.expected(options["expect"], layer)
+    expected = array_files.expected(options["expect"], layer)
     if expected is not None and options["expect"].endswith((".txt", ".csv")):
         expected = Unshaped(expected.ravel())
-    given = reading.given(options["expect_input"])
+    given = array_files.given(options["expect_input"])
     story = explain(
         model,
         layer,
-        reading.given(options["input_"]),
+        array_files.given(options["input_"]),
         at=at or (),
         expected=expected,
         given=list(given.values()) if isinstance(given, dict) else given,
@@ -393,18 +393,18 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
     import json
 
     model = _open(path, options)
-    from probe import reading
-    from probe.report.forms import as_dict
+    from probe.api import sweep
+    from probe.capture import array_files
+    from probe.report.json_npz import as_dict
     from probe.report.text import line
-    from probe.road import sweep
 
-    expected = None if options["expect"] is None else reading.array(options["expect"])
+    expected = None if options["expect"] is None else array_files.array(options["expect"])
     if expected is not None and not isinstance(expected, dict):
         raise BadInput("with --all, --expect takes an .npz keyed by layer names")
     counts = {"agree": 0, "diverge": 0, "unchecked": 0}
     first: Report | None = None
     told = []
-    reports = sweep(model, reading.given(options["input_"]), expected=expected, shape=options["shape"], seed=options["seed"])
+    reports = sweep(model, array_files.given(options["input_"]), expected=expected, shape=options["shape"], seed=options["seed"])
     unused: NotCompared | None = None
     try:
         for report in _with_progress(reports, len(model.layers)):
@@ -424,7 +424,7 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
     if options["json_"] != "-":
         _say("")
         if first is not None:
-            _say(shown.line(f"the first that diverges is {shown.name(repr(first.layer))}: {first.sentence.partition(': ')[2]}"))
+            _say(printable.line(f"the first that diverges is {printable.name(repr(first.layer))}: {first.sentence.partition(': ')[2]}"))
         _say(summary)
     if unused is not None:
         raise unused
@@ -448,5 +448,5 @@ def _with_progress(reports: "Iterator[Report]", total: int) -> "Iterator[Report]
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         task = progress.add_task("checking", total=total)
         for report in reports:
-            progress.update(task, advance=1, description=escape(shown.name(report.layer)))
+            progress.update(task, advance=1, description=escape(printable.name(report.layer)))
             yield report

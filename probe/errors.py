@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from probe import shown
+from probe import printable
 
 __all__ = [
     "BadInput",
@@ -34,7 +34,7 @@ class ProbeError(Exception):
     """A mistake that the user can mend; ``str(error)`` is the sentence to show, whatever names of a file are in it."""
 
     def __init__(self, sentence: str = "") -> None:
-        super().__init__(shown.sentence(sentence))
+        super().__init__(printable.sentence(sentence))
 
 
 def in_words(error: BaseException) -> str:
@@ -44,7 +44,7 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{type(error).__name__}: {shown.line(' '.join(said[: 4 * _REASON].split()), _REASON) or 'no reason given'}"
+    return f"{type(error).__name__}: {printable.line(' '.join(said[: 4 * _REASON].split()), _REASON) or 'no reason given'}"
 
 
 class CannotOpen(ProbeError):
@@ -79,7 +79,7 @@ class NotCompared(ProbeError):
         by_reason: dict[str, list[str]] = {}
         for name, why in reasons.items():
             by_reason.setdefault(why, []).append(repr(name))
-        told = "; ".join(f"{shown.several(names)} ({why})" for why, names in by_reason.items())
+        told = "; ".join(f"{printable.several(names)} ({why})" for why, names in by_reason.items())
         super().__init__(f"the values of {len(reasons)} of the {given} names that you gave were not compared: {told}")
 
 
@@ -93,8 +93,8 @@ class UnknownLayer(ProbeError):
     def __init__(self, wanted: str, names: Iterable[str]):
         names = list(names)
         near = difflib.get_close_matches(wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {shown.several(map(repr, names)) or 'no layers'}."
-        super().__init__(f"the model has no layer {shown.name(repr(wanted))}; {hint}")
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {printable.several(map(repr, names)) or 'no layers'}."
+        super().__init__(f"the model has no layer {printable.name(repr(wanted))}; {hint}")
 
 
 def our_fault(error: Exception, what: str) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from probe.layer import Description, Layer
+from probe.description.description import Description, Layer
 
 __all__ = ["Capture", "InputSpec", "Model", "OnCall"]
 

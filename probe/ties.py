@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.layer import Step
+from probe.description.description import Step
 from probe.ops import Identity, Outputs, TopK
 
 __all__ = ["among_equals"]

@@ -14,10 +14,10 @@ from interrupt_stress import SUBJECTS, process, stress
 from signal_points import places, pressed
 
 import probe
-from probe import interrupts
 from probe.errors import BadInput
-from probe.interrupts import Shared, apart, held_back, interruptible, stop_here, undisturbed
-from probe.turns import turn
+from probe.process import interrupts
+from probe.process.interrupts import Shared, apart, held_back, interruptible, stop_here, undisturbed
+from probe.process.model_lock import turn
 
 FEW = {"torch": 60, "keras": 20, "tf_keras": 20}
 MANY = {"torch": 400, "keras": 300, "tf_keras": 300}

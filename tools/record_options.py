@@ -120,7 +120,7 @@ def pytest_collection_finish(session):
     _watch_keras()
     _watch_torch()
     _watch_onnx()
-    road = importlib.import_module("probe.road")
+    road = importlib.import_module("probe.api")
     judge = road.judge
 
     def judged(capture, *args, **options):

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from hgq.quantizer import Quantizer
 
+from probe.description.description import Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Step, Weight
 
 from ..keras.description import Call, Reader, array_of, read_variable
 from . import attention, folded, layers, recurrent, softmax, spiking, tables  # noqa: F401 (they register their layers)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from probe.building import Steps
-from probe.layer import Ref
+from probe.description.builder import Steps
+from probe.description.description import Ref
 
 from ..keras.description import Call, describe, read_variable
 

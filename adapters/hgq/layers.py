@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from probe import ops
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
 
 from ..keras import conv, einsum, merging, pooling  # noqa: F401 (they register what the layers here extend)
 from ..keras.activation import activation_steps

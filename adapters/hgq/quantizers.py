@@ -11,9 +11,9 @@ from hgq.quantizer.internal.fixed_point_quantizer import FixedPointQuantizerKBI,
 from hgq.quantizer.internal.float_point_quantizer import FloatPointQuantizer
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Grid, Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Grid, Ref, Weight
 
 from ..keras.description import array_of
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description
 from probe.errors import Undescribed
-from probe.layer import Description
 
 from ..keras.activation import activation_steps
 from ..keras.description import REGISTERED, Call, describes

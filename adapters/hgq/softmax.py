@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 
 from ..keras.description import Call
 from .description import between_quantizers

@@ -8,9 +8,9 @@ import numpy as np
 from hgq.layers.snn import ATan, LIFCell, SpikingNeuralCell
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 
 from ..keras.description import REGISTERED, Call, described_class, describes
 from ..keras.recurrent import STEPWISE, Stepwise

@@ -6,9 +6,9 @@ from math import prod, sqrt
 from typing import Any
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 
 from ..keras import einsum, normalization  # noqa: F401 (they register what is inside the layers here)
 from ..keras.activation import activation_steps, along_axes

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
-from probe.recompute import recompute
+from probe.evaluation.numpy_reference import recompute
 
 from .description import Call, cast, describe, described_class, describes
 from .table import ADAPTERS, DESCRIBED

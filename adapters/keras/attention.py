@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Recipe, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref
 
 from .activation import activation_steps
 from .description import Call, describes

@@ -3,8 +3,8 @@
 from typing import Any
 
 from probe import ops
+from probe.description.description import Description, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Step
 
 from .description import Call, describes, named_axes
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import Undescribed
-from probe.interrupts import held_back, interruptible
+from probe.process.interrupts import held_back, interruptible
 
 from .description import Call
 from .left_out import FOLLOWED

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step, Weight
 
 from .description import Call, widened
 

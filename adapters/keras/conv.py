@@ -8,8 +8,8 @@ from math import prod
 from typing import Any
 
 from probe import ops
+from probe.description.description import Description, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Step
 
 from .activation import activation_steps
 from .description import Call, describes, named_axes

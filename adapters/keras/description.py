@@ -15,8 +15,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from probe.description.description import Description, Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Weight
 
 from .left_out import LEFT_OUT
 from .options import unread

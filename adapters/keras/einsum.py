@@ -6,8 +6,8 @@ from math import prod
 from typing import Any
 
 from probe import ops
+from probe.description.description import Description, Recipe, Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref, Weight
 
 from .activation import activation_steps
 from .description import Call, describes

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Recipe, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref, Step
 
 from .description import Call, describes
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.exported import run_exported
-from probe.interrupts import held_back, interruptible
-from probe.layer import Ref
-from probe.quiet import exporting
-from probe.turns import turn
+from probe.evaluation.framework_export import run_exported
+from probe.process.interrupts import held_back, interruptible
+from probe.process.log_suppression import exporting
+from probe.process.model_lock import turn
 
 from .state import unchanged
 from .tensors import Tensors

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 
 from .activation import along_axes, gelu_op
 from .chain import Chain

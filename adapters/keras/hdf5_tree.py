@@ -9,8 +9,8 @@ from typing import Any
 
 import h5py
 
-from probe.bounds import too_much
 from probe.errors import CannotOpen
+from probe.files.size_limits import too_much
 
 __all__ = ["refuse_foreign"]
 

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from probe.bounds import too_much
 from probe.errors import CannotOpen
+from probe.files.size_limits import too_much
 
 from .sizes import STEPS
 from .tree import places

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from probe.errors import CannotOpen, MissingExtra
-from probe.interrupts import held_back, interruptible
-from probe.quiet import silenced
+from probe.process.interrupts import held_back, interruptible
+from probe.process.log_suppression import silenced
 
 from .files import File, refuse_foreign_weights
 from .limits import refuse_large

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 
 from .activation import activation_steps
 from .chain import Chain

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
 
 from .activation import along_axes
 from .description import Call, describe, describes, named_axes

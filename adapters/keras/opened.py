@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Layer
 from probe.errors import BadInput, NotReached, UnknownLayer
-from probe.interrupts import held_back
-from probe.layer import Layer
 from probe.model import InputSpec, OnCall
-from probe.quiet import silenced
-from probe.turns import turn
+from probe.process.interrupts import held_back
+from probe.process.log_suppression import silenced
+from probe.process.model_lock import turn
 
 from .calls import arguments, inputs_by_name
 from .inputs import checked, checked_alone, hint, specs

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from probe import ops
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
 
 from .activation import along_axes, gelu_op, leaky_op
 from .chain import Chain

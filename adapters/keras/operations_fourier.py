@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref
+from probe.description.stft import Pair, framed, half, overlapped, resized, unhalved, window
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
-from probe.spectra import Pair, framed, half, overlapped, resized, unhalved, window
 
 from .description import Call, describes
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 
 from .chain import Chain
 from .description import Call, describes

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.custom_layers import describe_registered, registered
+from probe.description.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.interrupts import Shared, held_back, interruptible
-from probe.layer import Description, Ref, Step, Weight
 from probe.ops import Constant
-from probe.registered import describe_registered, registered
+from probe.process.interrupts import Shared, held_back, interruptible
 
 from .description import Call, describe, described_name, read_variable
 from .left_out import FOLLOWED

@@ -3,8 +3,8 @@
 from typing import Any
 
 from probe import ops
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
 
 from .conv import channels_first, padding_pairs, spatial_sizes, surrounded
 from .description import Call, describes, named_axes

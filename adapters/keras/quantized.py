@@ -13,9 +13,9 @@ import ml_dtypes
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Grid, Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Grid, Ref, Weight
 
 from .activation import activation_steps
 from .changed import changed

@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 
 from .description import Call
 

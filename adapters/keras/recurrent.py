@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref, weights_of
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, weights_of
 
 from .activation import activation_steps
 from .conv import padding_pairs

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Step
 
 from .conv import channels_first, surrounded
 from .description import Call, describes, named_axes

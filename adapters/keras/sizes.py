@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from probe.bounds import too_much
+from probe.files.size_limits import too_much
 
 from .safety import objects
 

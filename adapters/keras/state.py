@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from probe.interrupts import Shared
-from probe.randomness import random_states_kept
+from probe.process.interrupts import Shared
+from probe.process.random_state import random_states_kept
 
 from .table import ROOTS
 from .tensors import Tensors

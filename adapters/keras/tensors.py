@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.interrupts import Shared
+from probe.process.interrupts import Shared
 
 from .description import shared, widened
 

@@ -5,8 +5,8 @@ from math import prod
 from typing import Any
 
 from probe import ops
+from probe.description.description import Description, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Step
 
 from .activation import activation_steps
 from .conv import channels_first, spatial_sizes, surrounded

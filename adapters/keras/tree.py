@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from probe.description.custom_layers import registered
+from probe.description.description import Layer
 from probe.errors import Undescribed
-from probe.layer import Layer
-from probe.registered import registered
 
 from .description import described_name
 from .left_out import FOLLOWED

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 from .description import Call
 from .tensors import Tensors

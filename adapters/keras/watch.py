@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.custom_layers import describe_registered, registered
+from probe.description.description import Description, Ref
 from probe.errors import ForwardFailed, NotReached, Undescribed, describing
-from probe.interrupts import held_back, interruptible, stop_here
-from probe.layer import Description, Ref
 from probe.model import Capture, OnCall
-from probe.registered import describe_registered, registered
+from probe.process.interrupts import held_back, interruptible, stop_here
 
 from .description import Call, Reader, array_of, computed_in, describe, is_own, widened
 from .loading import package, qkeras

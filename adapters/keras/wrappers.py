@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
 
 from .description import Call, describe, describes
 from .recurrent import recurrence

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 from .table import Node, Value, node
 

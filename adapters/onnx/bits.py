@@ -1,8 +1,8 @@
 """Operators on the bits of integers."""
 
 from probe import ops
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 from .elementwise import TYPES
 from .table import Node, Value, node

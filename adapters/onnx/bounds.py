@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from probe import shown
-from probe.bounds import held, most, too_much
+from probe import printable
 from probe.errors import CannotOpen
+from probe.files.size_limits import held, most, too_much
 
 __all__ = ["files_beside", "memory_limit", "refuse_endless", "refuse_large", "time_limit"]
 
@@ -64,7 +64,7 @@ def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
     known = {*_DOMAINS, *(domain for domain, _ in functions)}
     unknown = sorted({node.domain for node in _nodes(proto.graph)} - known)
     if unknown:
-        raise CannotOpen(f"ONNX Runtime does not take {path}: it has no operators of {shown.several(map(repr, unknown))}")
+        raise CannotOpen(f"ONNX Runtime does not take {path}: it has no operators of {printable.several(map(repr, unknown))}")
     sizes: dict[tuple[str, str], int] = {}
     nodes = _size(proto.graph.node, functions, sizes)
     if nodes > _NODES:

@@ -1,9 +1,9 @@
 """Fourier transforms: the last axis holds a number, or its real and imaginary parts."""
 
 from probe import ops
+from probe.description.description import Ref
+from probe.description.stft import framed, half, resized, unhalved
 from probe.errors import Undescribed
-from probe.layer import Ref
-from probe.spectra import framed, half, resized, unhalved
 
 from .table import Node, Value, node
 

@@ -11,8 +11,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from probe import ops
+from probe.description.description import Recipe, Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Recipe, Ref, Weight
 
 from .schema import plain
 from .table import Node, Value, describe_node, node

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Grid, Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Grid, Ref, Weight
 
 from .table import Node, Value, node
 from .windows import window

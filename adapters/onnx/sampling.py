@@ -3,9 +3,9 @@
 import numpy as np
 
 from probe import ops
-from probe.building import affine_places
+from probe.description.builder import affine_places
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 from .table import Node, Value, node
 

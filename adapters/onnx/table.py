@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Recipe, Ref, Weight, weights_of
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref, Weight, weights_of
 
 from .left_out import LEFT_OUT
 from .schema import defaults, input_name, numbers

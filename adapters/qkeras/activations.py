@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from probe.layer import Step
+from probe.description.description import Step
 
 from .quantizers import quantizer_ops
 

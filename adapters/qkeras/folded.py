@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tf_keras
 
+from probe.description.description import Description, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Weight
 
 from ..keras.activation import activation_steps
 from ..keras.changed import changed

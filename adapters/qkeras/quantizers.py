@@ -15,8 +15,8 @@ from tensorflow.python.ops import array_ops, array_ops_stack
 from tensorflow.python.util import nest
 
 from probe import ops
+from probe.description.description import Grid
 from probe.errors import MissingExtra, Undescribed
-from probe.layer import Grid
 
 from ..keras.loading import OF_HGQ2
 

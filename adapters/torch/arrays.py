@@ -11,8 +11,8 @@ import torch
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
+from probe.description.description import Weight
 from probe.errors import BadInput
-from probe.layer import Weight
 
 from .description import Levels, Scale
 from .sources import told

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from probe.description.description import Description, Ref, Weight
 from probe.errors import Undescribed, describing
-from probe.interrupts import stop_here
-from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
+from probe.process.interrupts import stop_here
 
 from .arrays import array_of, copied, dtype_name, leaf_tensor, levels_of, tensors_in, with_values
 from .export import Called, alone

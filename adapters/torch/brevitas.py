@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Grid, Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Grid, Ref, Weight
 
 from .description import Call, chain, describe, described_as, describes, ntuple
 

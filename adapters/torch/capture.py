@@ -23,13 +23,13 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
+from probe.description.custom_layers import registered
+from probe.description.description import Description, Ref, Weight
 from probe.errors import BadInput, ForwardFailed, Undescribed, describing
-from probe.interrupts import Shared, held_back, interruptible, stop_here
-from probe.layer import Description, Ref, Weight
 from probe.model import Capture, OnCall
-from probe.quiet import silenced
-from probe.registered import registered
-from probe.turns import turn
+from probe.process.interrupts import Shared, held_back, interruptible, stop_here
+from probe.process.log_suppression import silenced
+from probe.process.model_lock import turn
 
 from .arrays import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
 from .between import Between

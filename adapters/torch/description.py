@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe.description.custom_layers import describe_registered, registered
+from probe.description.description import Description, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Step, Weight
 from probe.ops import Reshape
-from probe.registered import describe_registered, registered
 
 from .options import unread, unread_argument
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Recipe, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref
 
 from .description import Call, describes
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
 from probe.ops import Embedding, EmbeddingBag
 
 from .description import Call, chain, describes

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.exported import run_exported
-from probe.interrupts import apart
-from probe.layer import Ref
-from probe.quiet import exporting
-from probe.turns import turn
+from probe.evaluation.framework_export import run_exported
+from probe.process.interrupts import apart
+from probe.process.log_suppression import exporting
+from probe.process.model_lock import turn
 
 __all__ = ["Called", "alone"]
 

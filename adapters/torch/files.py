@@ -21,10 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from probe import shown
+from probe import printable
 from probe.errors import BadInput, CannotOpen, NotTrusted
-from probe.interrupts import held_back, interruptible
-from probe.quiet import silenced
+from probe.process.interrupts import held_back, interruptible
+from probe.process.log_suppression import silenced
 
 from .factory import import_named
 from .program import load_program
@@ -142,7 +142,7 @@ def _names_bytearray(stream: Any) -> bool:
 
 
 def _untrusted(path: Path, named: Sequence[str]) -> str:
-    found = shown.several(sorted(named), 4)
+    found = printable.several(sorted(named), 4)
     what = "holds a whole pickled module or other objects, not only tensors"
     return (
         f"{path} {what} ({found}): loading it can run any code. Give --trust (trust=True) if you trust its author, "
@@ -182,14 +182,14 @@ def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | Mapping[str, An
     for key in _KEYS:
         found: Any = loaded.get(key)
         if isinstance(found, torch.nn.Module) or _is_state(found):
-            others = shown.several(repr(other) for other in loaded if other != key) or "nothing else"
+            others = printable.several(repr(other) for other in loaded if other != key) or "nothing else"
             return found, (f"read {key!r} of the checkpoint (beside {others})",)
     if "param_groups" in loaded or any("optim" in str(key) for key in loaded):
         raise CannotOpen(
-            f"{path} holds the state of an optimiser ({shown.several(map(str, loaded))}) and no model's parameters: "
+            f"{path} holds the state of an optimiser ({printable.several(map(str, loaded))}) and no model's parameters: "
             "give the file that the model's state_dict() was saved to"
         )
-    keys = shown.several(map(repr, loaded), 8) or "nothing"
+    keys = printable.several(map(repr, loaded), 8) or "nothing"
     raise CannotOpen(f"{path} is a checkpoint without a state_dict: it holds {keys}, and none of {', '.join(_KEYS)}")
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Description
 from probe.errors import Undescribed
-from probe.layer import Description
 from probe.ops import LRN, BatchNormalization, GroupNormalization, Op, RMSNormalization
 
 from .description import SPATIAL, Call, batched, chain, describes

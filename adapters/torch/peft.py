@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step, Weight
 
 from .attention import drops
 from .description import Call, chain, describe, described_as, describes, refusal

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Description, Recipe, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref
 from probe.ops import (
     AdaptiveAveragePool,
     AdaptiveMaxPool,

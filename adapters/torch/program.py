@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from probe.errors import CannotOpen, NotTrusted
-from probe.interrupts import held_back, interruptible
 from probe.model import InputSpec
-from probe.quiet import silenced
+from probe.process.interrupts import held_back, interruptible
+from probe.process.log_suppression import silenced
 
 from .arrays import dtype_name
 

@@ -8,8 +8,8 @@ narrowed.
 from dataclasses import replace
 from typing import Any
 
+from probe.description.description import Description, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Weight
 
 from .description import Call, describes
 from .quantized import DYNAMIC_HIGH, unpacked

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from probe.building import Steps
+from probe.description.builder import Steps
+from probe.description.description import Description, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Ref
 from probe.ops import (
     GRU,
     LSTM,

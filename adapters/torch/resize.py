@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Description
 from probe.errors import Undescribed
-from probe.layer import Description
 from probe.ops import AdaptiveAveragePool, Op, Resize, ResizeNearest
 
 from .description import SPATIAL, Call, chain, describes, ntuple

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Description
 from probe.errors import Undescribed
-from probe.layer import Description
 from probe.ops import Identity, Pad, Reshape, Slice, Transpose
 
 from .description import Call, chain, describes

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from probe import shown
+from probe import printable
 from probe.errors import CannotOpen
 
 from .arrays import dtype_name
@@ -20,7 +20,7 @@ _SHOWN = 5
 
 def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
     """The sentence for parameters alone: what to give, and what the file holds."""
-    held = shown.several(f"{shown.name(name)} {_shape(value)}" for name, value in state.items())
+    held = printable.several(f"{printable.name(name)} {_shape(value)}" for name, value in state.items())
     return CannotOpen(
         f"{path} is a state_dict: parameters, and nothing that says how to compute with them. Give what builds the module, "
         f"--factory 'package.module:Net' or 'path/net.py:Net(10, wide=True)' (factory= in Python). It holds {held}"
@@ -73,7 +73,7 @@ def _misfit(
     path: Path, module: torch.nn.Module, missing: Iterable[str], unexpected: Iterable[str], wrong: list[str], error: RuntimeError | None
 ) -> CannotOpen:
     parts = [
-        f"{word} {shown.several(names, _SHOWN)}"
+        f"{word} {printable.several(names, _SHOWN)}"
         for word, names in (("missing", sorted(missing)), ("unexpected", sorted(unexpected)), ("of another shape", wrong))
         if names
     ]

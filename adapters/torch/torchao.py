@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Grid, Weight
 from probe.errors import Undescribed
-from probe.layer import Grid, Weight
 
 __all__ = ["packed"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Recipe, Ref
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref
 
 from .attention import Heads, Masks, attended, masked
 from .description import Call, describe, describes

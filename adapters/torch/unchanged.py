@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from probe.interrupts import Shared
-from probe.randomness import random_states_kept
+from probe.process.interrupts import Shared
+from probe.process.random_state import random_states_kept
 
 from .script import is_script
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description.description import Description, Recipe, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref, Step, Weight
 from probe.ops import Abs, Col2Im, ConvTranspose, FractionalMaxPool, Im2Col, LpPool, MaxPool, MaxUnpool, Neg, Reshape
 
 from .description import SPATIAL, Call, batched, describes, ntuple

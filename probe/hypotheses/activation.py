@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.base import Case, Edit, hypothesis
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.hypotheses.case import Case, Edit, hypothesis
 from probe.ops.base import Elementwise, Op
 from probe.ops.quantize import Quantizer
 

@@ -7,8 +7,8 @@ from itertools import permutations
 
 import numpy as np
 
-from probe.hypotheses.base import Case, Edit, Reordered, hypothesis
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.hypotheses.case import Case, Edit, Reordered, hypothesis
 from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Transpose
 
 __all__: list[str] = []

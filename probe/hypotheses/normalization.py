@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.base import Case, Edit, hypothesis
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.hypotheses.case import Case, Edit, hypothesis
 
 __all__: list[str] = []
 

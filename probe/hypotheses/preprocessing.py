@@ -7,8 +7,8 @@ from itertools import pairwise, product
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.base import Case, Edit, Steps, hypothesis, more
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.hypotheses.case import Case, Edit, Steps, hypothesis, more
 
 __all__: list[str] = []
 

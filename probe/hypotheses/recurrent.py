@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.base import Case, Edit, Steps, hypothesis, more
-from probe.layer import Ref, Step, Weight
+from probe.description.description import Ref, Step, Weight
+from probe.hypotheses.case import Case, Edit, Steps, hypothesis, more
 
 __all__: list[str] = []
 

@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 from probe import ops
-from probe.hypotheses.base import Case, Edit, hypothesis
+from probe.hypotheses.case import Case, Edit, hypothesis
 
 __all__: list[str] = []
 

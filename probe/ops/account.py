@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
 
 __all__ = ["Account", "Stage", "Terms", "box", "named"]
 

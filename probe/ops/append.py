@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op
 

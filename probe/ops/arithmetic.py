@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.evaluation.allowance import UNBOUNDED
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Slacks
 from probe.ops.exact import of_constant
 from probe.ops.merge import narrowed, place
-from probe.rounding import UNBOUNDED
 
 __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow"]
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.blocks import apart
+from probe.evaluation.allowance import Precision, of_partial_sums, of_sums
+from probe.numerics.blocks import apart
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Indices, Op
 from probe.ops.pooling import AdaptivePool, Pool, fitted, reduced
 from probe.ops.windows import Pads, seen
-from probe.rounding import Precision, of_partial_sums, of_sums
 
 __all__ = ["AdaptiveAveragePool", "AveragePool", "GlobalAveragePool"]
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from probe.blocks import blocks
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.evaluation.allowance import UNBOUNDED, Precision, of_partial_sums, of_sums
+from probe.evaluation.numpy_reference import float_of
+from probe.numerics.blocks import blocks
 from probe.ops.account import Account, Stage, Terms
-from probe.recompute import float_of
-from probe.rounding import UNBOUNDED, Precision, of_partial_sums, of_sums
 
 __all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.errors import Undescribed
+from probe.evaluation.allowance import UNBOUNDED
 from probe.ops.merge import Broadcast
-from probe.rounding import UNBOUNDED
 
 __all__ = ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"]
 

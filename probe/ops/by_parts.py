@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.layer import Ref, Step
+from probe.description.description import Ref, Step
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Op
 

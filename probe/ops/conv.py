@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.evaluation.allowance import SIGMAS
+from probe.evaluation.numpy_reference import float_of
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import convolve, convolve_squares
 from probe.ops.transforms import of_fourier, of_winograd
 from probe.ops.windows import Pads, flat, padded, seen, under
-from probe.recompute import float_of
-from probe.rounding import SIGMAS
 
 __all__ = ["Conv"]
 

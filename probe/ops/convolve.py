@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-from probe.blocks import blocks
+from probe.numerics.blocks import blocks
 
 __all__ = ["convolve", "convolve_squares", "holds", "narrows", "powered", "scale_of"]
 

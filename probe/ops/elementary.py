@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from probe.evaluation.allowance import UNBOUNDED
 from probe.ops.base import Elementwise, spread
 from probe.ops.special import erf
-from probe.rounding import UNBOUNDED
 
 __all__ = [
     "Acos",

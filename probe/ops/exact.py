@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.rounding import Precision
+from probe.evaluation.allowance import Precision
 
 __all__ = ["held", "of_constant", "without_rounding"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.evaluation.allowance import Precision
 from probe.ops.base import Elementwise, spread
 from probe.ops.exact import held
 from probe.ops.through import emit_flush, flush
-from probe.rounding import Precision
 
 __all__ = ["FixedPoint", "MiniFloat"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.evaluation.allowance import of_partial_sums, of_sums
 from probe.ops.account import Account, Terms
 from probe.ops.base import Indices, Op, Rearrangement
 from probe.ops.windows import Pads, flat, padded, windows
-from probe.rounding import of_partial_sums, of_sums
 
 __all__ = ["Col2Im", "Im2Col"]
 

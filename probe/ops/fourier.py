@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.description.description import Weight
 from probe.errors import Undescribed
-from probe.layer import Weight
+from probe.evaluation.allowance import of_sums
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Op
-from probe.rounding import of_sums
 
 __all__ = ["Fourier"]
 

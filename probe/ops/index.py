@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.blocks import places
+from probe.numerics.blocks import places
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Op, Rearrangement
 

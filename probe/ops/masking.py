@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.evaluation.allowance import of_partial_sums, of_sums
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.exact import of_constant
-from probe.rounding import of_partial_sums, of_sums
 
 __all__ = ["Fill", "Lower", "MaskSteps", "MaskedMean"]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from probe.evaluation.allowance import Precision, of_partial_sums, of_sums
 from probe.ops.activation import Sigmoid, Tanh
 from probe.ops.base import Op, Sum
 from probe.ops.chain import Chain
 from probe.ops.exact import held, without_rounding
 from probe.ops.linear import MatMul
-from probe.rounding import Precision, of_partial_sums, of_sums
 
 __all__ = ["Near", "Rounded", "summed"]
 

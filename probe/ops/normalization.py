@@ -7,11 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
-from probe.blocks import apart
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.evaluation.allowance import Precision, of_axes
+from probe.numerics.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Op
-from probe.rounding import Precision, of_axes
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 

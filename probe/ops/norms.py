@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
+from probe.evaluation.allowance import of_axes
 from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Op
-from probe.rounding import of_axes
 
 __all__ = ["LRN", "LpNormalization", "RMSNormalization"]
 

@@ -5,9 +5,9 @@ from functools import reduce
 
 import numpy as np
 
+from probe.evaluation.allowance import SIGMAS, of_axes
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op
-from probe.rounding import SIGMAS, of_axes
 
 __all__ = ["ArgMax", "ArgMin", "CumProd", "CumSum", "TopK"]
 

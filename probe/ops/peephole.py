@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
 from probe.ops.account import Account, Stage
 from probe.ops.activation import Tanh
 from probe.ops.base import Op

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.blocks import apart
+from probe.numerics.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op
 from probe.ops.windows import Pads, flat, padded, seen

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.evaluation.allowance import of_partial_sums, of_sums
 from probe.ops.account import Account, Terms
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import holds, powered, scale_of
 from probe.ops.exact import without_rounding
-from probe.rounding import of_partial_sums, of_sums
 
 __all__ = ["Einsum", "Product"]
 

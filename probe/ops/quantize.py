@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.evaluation.allowance import Precision
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Elementwise, Op, spread
 from probe.ops.through import TINY, emit_capped, emit_round, flush, like, round_through
-from probe.rounding import Precision
 
 __all__ = ["Mixing", "QuantizedBits", "QuantizedRelu", "Quantizer"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.blocks import places
+from probe.numerics.blocks import places
 from probe.ops.base import Rearrangement
 from probe.ops.exact import of_constant
 

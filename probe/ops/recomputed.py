@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from probe.errors import Undescribed
+from probe.evaluation.allowance import SIGMAS, Precision
 from probe.ops.base import Op, Slacks
-from probe.rounding import SIGMAS, Precision
 
 __all__ = ["Recomputed"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
 from probe.ops.account import Account, Stage
 from probe.ops.activation import Sigmoid
 from probe.ops.base import Op

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from probe.evaluation.allowance import of_axes
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.exact import without_rounding
 from probe.ops.softmax import of_exponentials
-from probe.rounding import of_axes
 
 __all__ = [
     "ReduceAll",

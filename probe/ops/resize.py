@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Op
 

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.blocks import apart
+from probe.evaluation.allowance import Precision, of_axes
+from probe.numerics.blocks import apart
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op, spread
 from probe.ops.special import sigmoid
-from probe.rounding import Precision, of_axes
 
 __all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax", "of_exponentials"]
 

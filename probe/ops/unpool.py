@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from probe.evaluation.allowance import of_sums
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Op
 from probe.ops.pooling import AdaptiveMaxPool, MaxPool, Pool, fitted
 from probe.ops.windows import Pads, windows
-from probe.rounding import of_sums
 
 __all__ = ["AdaptiveMaxPoolIndices", "FractionalMaxPool", "LpPool", "MaxPoolIndices", "MaxUnpool"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.layer import Weight
+from probe.description.description import Weight
 from probe.ops.account import Account, Terms
 from probe.ops.base import Indices
 from probe.ops.product import Einsum

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.compare import PARTIES, Comparison
-from probe.layer import Weight
-from probe.report.forms import save, to_json
+from probe.comparison.compare import PARTIES, Comparison
+from probe.description.description import Weight
+from probe.report.json_npz import save, to_json
 from probe.report.text import render
 
 __all__ = ["PARTIES", "Finding", "Outputs", "Report"]

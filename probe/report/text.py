@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probe import shown
-from probe.compare import PARTIES, Comparison
-from probe.layer import Weight
+from probe import printable
+from probe.comparison.compare import PARTIES, Comparison
+from probe.description.description import Weight
 
 if TYPE_CHECKING:
     from probe.report import Outputs, Report
@@ -38,7 +38,7 @@ def arrays(output: "Outputs") -> tuple[np.ndarray | None, ...]:
 
 def _weight(weight: Weight) -> list[str]:
     effective = weight.effective
-    lines = [f"  {shown.name(weight.name):<18} {_axes(effective.shape, ())} {effective.dtype}"]
+    lines = [f"  {printable.name(weight.name):<18} {_axes(effective.shape, ())} {effective.dtype}"]
     lines += [f"    -> {step}" for step in weight.steps]
     if weight.stored is None:
         lines.append(f"    not stored as such; made of {', '.join(weight.parts) or 'other parts'}")
@@ -132,7 +132,7 @@ def _findings(report: "Report") -> list[str]:
 def render(report: "Report") -> str:
     """The whole report."""
     call = f", call {report.call}" if report.call else ""
-    lines = [f"{shown.name(report.layer) or '(root)'} ({shown.name(report.kind)}{call}) of {report.source}, {report.framework}", ""]
+    lines = [f"{printable.name(report.layer) or '(root)'} ({printable.name(report.kind)}{call}) of {report.source}, {report.framework}", ""]
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
         lines.append(
@@ -171,7 +171,7 @@ def render(report: "Report") -> str:
         lines += ["", f"note: {note}"]
     lines += _findings(report)
     lines += ["", report.sentence]
-    return shown.page(lines)
+    return printable.page(lines)
 
 
 def line(report: "Report") -> str:
@@ -186,4 +186,6 @@ def line(report: "Report") -> str:
     else:
         told = report.sentence.partition(": ")[2]
         told += "".join(f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1])
-    return shown.line(f"{report.verdict:<9} {shown.name(report.layer) + call:<32} {shown.name(report.kind):<22} {shape:<22} {told}")
+    return printable.line(
+        f"{report.verdict:<9} {printable.name(report.layer) + call:<32} {printable.name(report.kind):<22} {shape:<22} {told}"
+    )

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from probe import reading
+from probe.capture import array_files
 from probe.errors import BadInput
 
 RNG = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_broken_arrays(tmp_path, content, inside):
 def sentence(path, *words):
     with warnings.catch_warnings(), pytest.raises(BadInput) as error:
         warnings.simplefilter("error")
-        reading.array(str(path))
+        array_files.array(str(path))
     told = str(error.value)
     assert str(path) in told and "\n" not in told and len(told) < 600
     for word in words:
@@ -79,7 +79,7 @@ def test_broken_archives(tmp_path):
     for at in range(0, len(whole), 37):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         try:
-            held = reading.array(str(path))
+            held = array_files.array(str(path))
         except BadInput as error:
             assert "\n" not in str(error)
         else:
@@ -94,7 +94,7 @@ def test_broken_archives(tmp_path):
     path.write_bytes(whole)
     sentence(path, "encrypted")
     with zipfile.ZipFile(path, "w"), pytest.raises(BadInput):
-        reading.array(str(path))
+        array_files.array(str(path))
     for names in (("a.npy", "a"), ("a.npy", "a.npy")):
         with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -130,9 +130,9 @@ def test_sound_arrays_are_read_as_numpy_reads_them(tmp_path, dtype, shape):
         values = np.array(RNG.integers(0, 2, shape), dtype, order=order)
         np.save(tmp_path / "x.npy", values)
         np.savez_compressed(tmp_path / "x.npz", **{"a/b": values, "ünïcode": values})
-        held = reading.array(str(tmp_path / "x.npz"))
+        held = array_files.array(str(tmp_path / "x.npz"))
         assert list(held) == ["a/b", "ünïcode"]
-        for read in (reading.array(str(tmp_path / "x.npy")), *held.values()):
+        for read in (array_files.array(str(tmp_path / "x.npy")), *held.values()):
             assert read.shape == values.shape and read.dtype == values.dtype.newbyteorder("=") and np.array_equal(read, values)
             assert read.dtype.isnative and read.flags.writeable
 
@@ -140,4 +140,4 @@ def test_sound_arrays_are_read_as_numpy_reads_them(tmp_path, dtype, shape):
 def test_a_typed_value_beyond_all_numbers():
     for text in ("1e999999999", "x", "1e-999999999x"):
         with pytest.raises(BadInput):
-            reading.typed(text, "0")
+            array_files.typed(text, "0")

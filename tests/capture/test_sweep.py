@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import probe
-from probe import pipeline
+from probe.capture import pipeline
+from probe.capture.pipeline import judged_in_order
 from probe.errors import BadInput
-from probe.judge import judge
 from probe.model import Capture
-from probe.piecewise import _LARGE, judged_in_pieces
-from probe.pipeline import judged_in_order
+from probe.verdict.batch_chunks import _LARGE, judged_in_pieces
+from probe.verdict.judge import judge
 
 
 def net() -> torch.nn.Sequential:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe import compare as module
-from probe.compare import compare, compare_three
+from probe.comparison import compare as module
+from probe.comparison.compare import compare, compare_three
 
 PAIRS = ((0, 1, 1.0), (1, 2, 1.0), (0, 2, 2.0))
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import probe
 from probe import ops
-from probe.registered import _OWN
+from probe.description.custom_layers import _OWN
 
 X = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
 

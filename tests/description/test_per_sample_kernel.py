@@ -6,7 +6,7 @@ import pytest
 
 import probe
 from probe import Ref, Step, ops
-from probe.registered import _OWN
+from probe.description.custom_layers import _OWN
 
 
 class SampleConv(keras.layers.Layer):

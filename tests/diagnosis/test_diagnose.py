@@ -12,14 +12,14 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.diagnose import diagnose
+from probe.description.description import Ref
+from probe.diagnosis.diagnose import diagnose
+from probe.diagnosis.prediction import Rounding, at, everywhere
+from probe.evaluation.allowance import precision_of
+from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Case
-from probe.judge import judge
-from probe.layer import Ref
 from probe.model import Capture
-from probe.predict import Rounding, at, everywhere
-from probe.recompute import recompute
-from probe.rounding import precision_of
+from probe.verdict.judge import judge
 
 F = torch.nn.functional
 
@@ -250,7 +250,7 @@ def test_a_slow_layer_stops_too():
 
 def test_the_healthy_path_does_not_import_the_diagnosis():
     program = "import sys, torch, numpy as np, probe; r = probe.check(torch.nn.ReLU(), '', given=np.ones((2, 3), np.float32)); "
-    program += "assert r.ok, r; assert 'probe.diagnose' not in sys.modules and 'probe.hypotheses' not in sys.modules"
+    program += "assert r.ok, r; assert 'probe.diagnosis.diagnose' not in sys.modules and 'probe.hypotheses' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

@@ -7,9 +7,9 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.judge import judge
-from probe.layer import Ref
+from probe.description.description import Ref
 from probe.model import Capture
+from probe.verdict.judge import judge
 
 F = torch.nn.functional
 

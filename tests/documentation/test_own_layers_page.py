@@ -4,7 +4,7 @@ import re
 
 from repository import ROOT
 
-from probe.registered import _OWN
+from probe.description.custom_layers import _OWN
 
 DOCUMENT = ROOT / "docs" / "own-layers.md"
 

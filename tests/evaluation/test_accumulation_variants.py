@@ -7,8 +7,8 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.judge import judge
 from probe.model import Capture
+from probe.verdict.judge import judge
 
 F = torch.nn.functional
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 
-from probe import crosscheck as module
-from probe.crosscheck import crosscheck
-from probe.layer import Step, Weight
+from probe.description.description import Step, Weight
+from probe.evaluation import onnxruntime_reference as module
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.ops import BatchNormalization, Clip, Conv, LayerNormalization, MatMul, MaxPool, Relu
 from probe.ops.activation import _Plain
-from probe.recompute import recompute
 
 
 @pytest.fixture

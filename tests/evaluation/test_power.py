@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from probe import Description, Step, ops
-from probe.judge import judge
-from probe.layer import Ref, Weight
+from probe.description.description import Ref, Weight
+from probe.evaluation.allowance import UNBOUNDED, allowances, carry, precision_of, stored_in
 from probe.model import Capture
-from probe.power import blinds, power
-from probe.rounding import UNBOUNDED, allowances, carry, precision_of, stored_in
-from probe.verdict import blunt
+from probe.verdict.detection_power import blinds, power
+from probe.verdict.judge import judge
+from probe.verdict.sentence import blunt
 
 
 def plain(kernel):

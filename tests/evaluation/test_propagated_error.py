@@ -14,7 +14,7 @@ import torchvision
 from onnx.reference import ReferenceEvaluator
 
 import probe
-from probe.drift import drifts
+from probe.evaluation.propagated_error import drifts
 
 
 def values_of(net, x):

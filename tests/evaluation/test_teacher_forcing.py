@@ -8,11 +8,11 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.building import Steps
-from probe.judge import judge
-from probe.layer import Ref
+from probe.description.builder import Steps
+from probe.description.description import Ref
+from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture
-from probe.recompute import recompute
+from probe.verdict.judge import judge
 
 
 def rnn(gain, units=24, seed=0):

@@ -9,8 +9,8 @@ import torch
 
 import probe
 from probe import Description, Step, ops
-from probe.judge import judge
 from probe.model import Capture
+from probe.verdict.judge import judge
 
 
 def far(*shape, mean=1000.0, dtype=np.float32):

@@ -7,8 +7,8 @@ import torch
 from explained_cases import LAYERS, call_of
 
 import probe
-from probe.recompute import recompute, widened
-from probe.sees import reach_of
+from probe.evaluation.numpy_reference import recompute, widened
+from probe.explanation.receptive_field import reach_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names

@@ -11,11 +11,11 @@ import torch
 from explained_cases import LAYERS, call_of, drawn
 
 import probe
-from probe.layer import Weight, weights_of
+from probe.description.description import Weight, weights_of
+from probe.evaluation.numpy_reference import recompute, widened
+from probe.explanation.element_report import number
+from probe.explanation.trace import origin_of
 from probe.ops import Concat, Identity, Mul
-from probe.recompute import recompute, widened
-from probe.report.story import number
-from probe.terms import origin_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names

@@ -12,10 +12,10 @@ from explained_cases import LAYERS, drawn
 from explained_layers import attention, stateful
 
 import probe
-from probe.recompute import recompute, widened
-from probe.report.story import number
-from probe.road import captured
-from probe.terms import origin_of
+from probe.api import captured
+from probe.evaluation.numpy_reference import recompute, widened
+from probe.explanation.element_report import number
+from probe.explanation.trace import origin_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),
@@ -89,7 +89,7 @@ def test_one_column_of_a_large_product_tells_the_same(monkeypatch):
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(30, 7).eval(), np.random.default_rng(0).normal(size=(3, 30)).astype(np.float32)
     whole = probe.explain(layer, "", given=x, at=(2, 5))
-    monkeypatch.setattr("probe.narrow._LARGE", 1)
+    monkeypatch.setattr("probe.explanation.matmul_column._LARGE", 1)
     column = probe.explain(layer, "", given=x, at=(2, 5))
     assert str(column).splitlines()[-1].startswith("this column of 7: agree")
     assert column.terms == whole.terms

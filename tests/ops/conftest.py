@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from probe import Description
-from probe.crosscheck import _emitted, crosscheck
-from probe.judge import judge
-from probe.layer import Ref, Step, Weight, weights_of
+from probe.description.description import Ref, Step, Weight, weights_of
+from probe.evaluation.allowance import allowances, precision_of, settle
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import _emitted, crosscheck
 from probe.model import Capture
 from probe.ops import Rearrangement
-from probe.recompute import recompute
-from probe.rounding import allowances, precision_of, settle
+from probe.verdict.judge import judge
 
 FLOAT32, FLOAT64 = precision_of("float32"), precision_of("float64")
 _ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

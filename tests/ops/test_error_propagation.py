@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.layer import Step
+from probe.description.description import Step
 
 
 @st.composite

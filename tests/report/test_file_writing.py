@@ -9,7 +9,7 @@ import torch
 
 import probe
 from probe.errors import BadInput
-from probe.writing import write
+from probe.files.atomic_write import write
 
 X = np.ones((2, 3), np.float32)
 

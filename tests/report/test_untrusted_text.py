@@ -11,7 +11,7 @@ import torch
 from onnx import helper
 
 import probe as package
-from probe import shown
+from probe import printable
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 
@@ -33,13 +33,13 @@ def probe(probe):
 
 
 def test_a_line_is_one_line():
-    assert shown.line("conv2d: 3 × 4 → ok") == "conv2d: 3 × 4 → ok"
-    assert shown.line("a\nb\x1b[0m\u202e") == r"a\nb\x1b[0m\u202e"
-    assert shown.page(["a", "b\nagree: all is well"]) == "a\nb\\nagree: all is well"
+    assert printable.line("conv2d: 3 × 4 → ok") == "conv2d: 3 × 4 → ok"
+    assert printable.line("a\nb\x1b[0m\u202e") == r"a\nb\x1b[0m\u202e"
+    assert printable.page(["a", "b\nagree: all is well"]) == "a\nb\\nagree: all is well"
     for text in (EVIL, EVIL * 10_000, "x" * 100_000):
-        told = shown.name(text)
+        told = printable.name(text)
         assert harmless(told) and "\n" not in told and len(told) <= 170 and told[:1] == text[:1].replace("\x1b", "\\")
-    assert shown.several(map(str, range(20_000)), 3) == "0, 1, 2 and 19,997 more"
+    assert printable.several(map(str, range(20_000)), 3) == "0, 1, 2 and 19,997 more"
 
 
 def keras_file(path, name):

@@ -7,7 +7,7 @@ import torch
 
 import probe
 from probe import ops
-from probe.blind import misses_asymmetry
+from probe.verdict.blind_spots import misses_asymmetry
 
 L, nn = keras.layers, torch.nn
 

@@ -11,10 +11,10 @@ from onnx import helper, numpy_helper
 
 import probe
 from probe import Description, Step, ops
-from probe.judge import judge
-from probe.known import KNOWN
-from probe.layer import Weight
+from probe.description.description import Weight
 from probe.model import Capture
+from probe.verdict.engine_differences import KNOWN
+from probe.verdict.judge import judge
 
 WINDOWS = {"kernel": (2, 2), "strides": (2, 2), "pads": ((0, 0), (0, 0)), "dilations": (1, 1)}
 STARTS = np.array([0, 2]) * np.ones((4, 1, 1), int)

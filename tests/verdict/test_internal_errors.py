@@ -75,7 +75,7 @@ def test_in_computing_or_judging(op, method, layer, x, monkeypatch):
 
 
 def test_in_looking_for_the_mistake(x, monkeypatch):
-    monkeypatch.setattr("probe.why.of_parties", broken)
+    monkeypatch.setattr("probe.diagnosis.outputs.of_parties", broken)
     net = Net().eval()
     for report in (probe.check(net, "a", x, expected=np.zeros((2, 3))), swept(net, x, expected={"a": np.zeros((2, 3))})["a"]):
         assert report.verdict == "diverge" and not report.findings

@@ -9,8 +9,8 @@ import torch
 
 import probe
 from probe import Description, Ref, Step, Weight, ops
-from probe.judge import judge
 from probe.model import Capture
+from probe.verdict.judge import judge
 
 
 def dense(rows=3, width=40, units=40, seed=0):

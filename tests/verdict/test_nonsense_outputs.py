@@ -9,9 +9,9 @@ import torchvision
 import transformers
 
 import probe
-from probe.drift import drifts
-from probe.inputs import bind
-from probe.judge import judge
+from probe.capture.model_inputs import bind
+from probe.evaluation.propagated_error import drifts
+from probe.verdict.judge import judge
 
 n = torch.nn
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from probe import Description, Step, Weight, ops
-from probe.judge import judge
 from probe.model import Capture
+from probe.verdict.judge import judge
 
 STEP = 2.0**-3
 

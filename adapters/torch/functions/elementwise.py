@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from probe import ops
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 from .table import Function, Value, function
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Ref, Step, Weight
 
 from ..description import Call, described_by_name
 from .layers import interpolate, pool

@@ -5,8 +5,8 @@ from itertools import pairwise
 from typing import Any
 
 from probe import ops
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 from ..attention import dot_product_attention
 from ..description import ntuple

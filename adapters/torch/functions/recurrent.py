@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from probe import ops
+from probe.description.description import Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Ref, Step, Weight
 
 from ..description import Call, described_by_name
 from .table import Function, Value, function

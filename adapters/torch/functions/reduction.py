@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from probe import ops
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 from .table import Function, Value, function, in_type
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Ref, Weight
 
 from .table import Function, Value, function
 

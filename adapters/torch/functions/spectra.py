@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Ref, Weight
+from probe.description.stft import Pair, half, resized, unhalved
 from probe.errors import Undescribed
-from probe.layer import Ref, Weight
-from probe.spectra import Pair, half, resized, unhalved
 
 from .table import Function, Value, describe_function, function
 

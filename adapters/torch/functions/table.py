@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.description.description import Description, Recipe, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.layer import Description, Recipe, Ref, Step, Weight
 
 from ..description import Call, described_by_name
 

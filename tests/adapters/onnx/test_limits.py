@@ -129,7 +129,7 @@ def of_computed_size(path, size):
 
 
 def test_sizes_that_the_model_computes(tmp_path, monkeypatch):
-    monkeypatch.setattr("probe.bounds._SMALL", 1 << 20)
+    monkeypatch.setattr("probe.files.size_limits._SMALL", 1 << 20)
     small, large = (of_computed_size(tmp_path / f"{size}.onnx", size) for size in (1 << 10, 1 << 20))
     np.testing.assert_array_equal(ran(small)[0], np.arange(1 << 10, dtype=np.float32))
     with pytest.raises(ForwardFailed, match=r"take more than 2,\d{3},\d{3} bytes together; --trust"):
@@ -138,14 +138,14 @@ def test_sizes_that_the_model_computes(tmp_path, monkeypatch):
 
 
 def test_what_many_runs_give_is_no_memory_of_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("probe.bounds._SMALL", 1 << 20)
+    monkeypatch.setattr("probe.files.size_limits._SMALL", 1 << 20)
     model = probe.open_model(of_computed_size(tmp_path / "m.onnx", 1 << 17))
     kept = [model.run([np.ones((2, 4), np.float32)], (), lambda _: None)[0] for _ in range(8)]
     assert all(one.size == 1 << 17 for one in kept)
 
 
 def test_the_limit_is_that_of_one_session(tmp_path, monkeypatch):
-    monkeypatch.setattr("probe.bounds._SMALL", 1 << 20)
+    monkeypatch.setattr("probe.files.size_limits._SMALL", 1 << 20)
     ran(of_computed_size(tmp_path / "m.onnx", 10))
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")

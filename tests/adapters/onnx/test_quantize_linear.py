@@ -9,9 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import probe
 from probe import ops
-from probe.crosscheck import crosscheck
-from probe.layer import Step
-from probe.recompute import recompute
+from probe.description.description import Step
+from probe.evaluation.allowance import precision_of
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
 
 KINDS = ["uint8", "int8", "uint16", "int16"]
 few = settings(max_examples=25, deadline=None)
@@ -213,6 +214,6 @@ def test_an_op_of_other_levels_is_seen(fault):
     steps, other = ((Step(ops.QuantizeLinear(**(healthy | more))),) for more in ({}, fault))
     values = recompute(steps, [x])
     ours, theirs = values[-1][0], crosscheck(other, [x], recompute(other, [x]))[0]
-    allowed = steps[0].op.allowance([x.astype(np.float64)], [None], [ours], probe.rounding.precision_of("float32"))[0]
+    allowed = steps[0].op.allowance([x.astype(np.float64)], [None], [ours], precision_of("float32"))[0]
     assert (np.abs(ours - theirs) > allowed).any()
     assert (np.abs(ours - crosscheck(steps, [x], values)[0]) <= allowed).all()

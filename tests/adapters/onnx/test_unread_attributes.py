@@ -9,8 +9,8 @@ from probe.adapters.onnx import described, table
 from probe.adapters.onnx.table import Node, describe_node, implied
 
 import probe
+from probe.description.description import Ref, Weight
 from probe.errors import Undescribed
-from probe.layer import Ref, Weight
 
 RECURRENT = [[w(4, 2, 3), "s:", w(1, gates * 5, 3), "s:", w(1, gates * 5, 5)] for gates in (1, 3, 4)]
 U8, F = np.arange(24, dtype=np.uint8).reshape(4, 6), np.float32(0.1)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.crosscheck import crosscheck
-from probe.layer import Ref, Step
+from probe.description.description import Ref, Step
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.explanation.receptive_field import reach_of
 from probe.ops.rearrange import Outputs
-from probe.recompute import recompute
-from probe.sees import reach_of
 
 
 @st.composite

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.layer import Ref, Step, Weight
-from probe.sees import reach_of
+from probe.description.description import Ref, Step, Weight
+from probe.explanation.receptive_field import reach_of
 
 SEED = st.integers(0, 2**32 - 1)
 MASKS = {"keep": bool, "drop": bool, "add": np.float32}

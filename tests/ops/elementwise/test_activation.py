@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.crosscheck import crosscheck
-from probe.layer import Step
-from probe.recompute import recompute
+from probe.description.description import Step
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
 
 act = keras.activations
 

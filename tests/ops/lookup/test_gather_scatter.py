@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.layer import Ref, Step
-from probe.sees import reach_of
+from probe.description.description import Ref, Step
+from probe.explanation.receptive_field import reach_of
 
 
 @st.composite

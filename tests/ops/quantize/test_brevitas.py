@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from quantizer_inputs import values
 
 from probe import ops
-from probe.crosscheck import crosscheck
-from probe.layer import Step
-from probe.rounding import precision_of
+from probe.description.description import Step
+from probe.evaluation.allowance import precision_of
+from probe.evaluation.onnxruntime_reference import crosscheck
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.crosscheck import crosscheck
-from probe.layer import Ref, Step, Weight
+from probe.description.description import Ref, Step, Weight
+from probe.evaluation.allowance import precision_of
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.evaluation.teacher_forcing import follow
 from probe.ops.gated import Gated
-from probe.recompute import recompute
-from probe.rounding import precision_of
-from probe.stepwise import follow
 
 FLOAT32 = precision_of("float32")
 ONNX = replace(FLOAT32, sketches=True)

@@ -11,10 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.layer import Step
-from probe.recompute import recompute
-from probe.sees import reach_of
-from probe.terms import origin_of
+from probe.description.description import Step
+from probe.evaluation.numpy_reference import recompute
+from probe.explanation.receptive_field import reach_of
+from probe.explanation.trace import origin_of
 
 few = settings(max_examples=40, deadline=None)
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}

@@ -7,9 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.crosscheck import crosscheck
-from probe.layer import Ref, Step
-from probe.recompute import recompute
+from probe.description.description import Ref, Step
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
 
 few = settings(max_examples=30, deadline=None)
 MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}

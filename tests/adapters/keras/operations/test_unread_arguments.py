@@ -14,8 +14,8 @@ from probe.adapters.keras.table import OPERATIONS
 
 import probe
 from probe import ops
+from probe.description.description import Description, Ref, Step
 from probe.errors import Undescribed
-from probe.layer import Description, Ref, Step
 
 TOLD = "which its description does not read"
 X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)

@@ -10,8 +10,8 @@ from probe.adapters.torch.description import Call, describe, described, refusal
 from torch import nn
 
 import probe
+from probe.description.description import Ref
 from probe.errors import Undescribed
-from probe.layer import Ref
 
 TOLD = "which its description does not read"
 

@@ -1,0 +1,276 @@
+"""The whole road: run the model once, describe, recompute, cross-check, compare, report."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import import_module
+from numbers import Real
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from probe.capture.model_inputs import bind, given_words, part_of
+from probe.capture.pipeline import judged_in_order
+from probe.capture.user_arrays import Partial, as_array
+from probe.capture.user_layer_outputs import Theirs, check_names
+from probe.errors import BadInput, NotReached, ProbeError, our_fault
+from probe.evaluation.propagated_error import Drift, drifts
+from probe.model import Capture, Model
+from probe.ops import Recomputed
+from probe.process.interrupts import undisturbed
+from probe.report import Report
+from probe.verdict.batch_chunks import judged_in_pieces
+from probe.verdict.judge import judge
+
+__all__ = ["assert_layer", "check", "open_model", "sweep"]
+
+
+def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> Model:
+    """Opens a saved model, or wraps a live one.
+
+    ``source`` is a path, a ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module`` or a single layer of these. ``factory``
+    builds the module that a PyTorch state_dict belongs to ("pkg.mod:Net", "net.py:Net(10)" or a callable), ``imports`` are
+    modules to import first (the user's own layers), ``trust`` lets a file run the code it holds.
+
+    Raises CannotOpen, NotTrusted or MissingExtra, each with one sentence.
+    """
+    return import_module("probe.adapters").open_model(source, trust=trust, factory=factory, imports=tuple(imports))
+
+
+@undisturbed
+def check(
+    model: Any,
+    layer: str,
+    x: Any = None,
+    *,
+    expected: Any = None,
+    given: Any = None,
+    call: int | None = None,
+    shape: Any = None,
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    expected_at: Any = None,
+    thorough: bool = False,
+    progress: Any = None,
+) -> Report:
+    """Checks one layer on the model's input ``x`` (drawn from ``seed`` where None), or alone on its own input ``given``.
+
+    ``expected`` is the user's own output of that layer, or maps names of layers to their outputs: where those hold the layer's
+    inputs it is judged on them, and not blamed for what the user's layers before it did. A layer that is called several times
+    is checked in every call and the report is about the first that differs; ``call`` picks one. ``expected_at`` says which part
+    of the output ``expected`` is, as a number or a slice for each axis (``"0,0:3,0:3,0"`` or such a tuple). Where parties
+    diverge the mistake is looked for, with ``thorough`` at length; ``progress`` is called with the slugs as they are tried.
+    """
+    tolerance = _tolerance(rtol, atol)
+    values: Mapping[str, Any] = {}
+    if isinstance(expected, Mapping):
+        if layer not in expected:
+            raise BadInput(f"you gave values of {', '.join(map(str, expected)) or 'no layer'}; none of them is named {layer!r}")
+        values, expected = expected, expected[layer]
+    if expected is not None and expected_at is not None:
+        expected = Partial(as_array(expected), part_of(expected_at))
+    found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values)
+    model, chosen = found.model, found.calls
+    drift: Mapping[tuple[str, int], Drift] = {}
+    wandered = [one for one in chosen if found.own.get(one.call) is None]
+    if expected is not None and given is None and wandered:
+        drift = drifts(model, found.arrays, {(one.layer, one.call) for one in wandered}, last=(layer, wandered[-1].call), seed=seed)
+    best: Report | None = None
+    for one in chosen:
+        search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
+        about = {"how": found.how, "source": model.source, "framework": model.framework}
+        moved, own = drift.get((one.layer, one.call)), found.own.get(one.call)
+        asked = partial(judge, expected=expected, drift=moved, tolerance=tolerance, own_inputs=own, detail=True, about=about)
+        report = _judged(one, asked, search)
+        report = replace(report, notes=(*model.notes, *found.notes, *report.notes))
+        if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
+            best = report
+    assert best is not None
+    if call is None and len(chosen) > 1:
+        best = replace(best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}"))
+    return best
+
+
+def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | None:
+    """The tolerances that take the place of the allowance; BadInput where they are none."""
+    if rtol is None and atol is None:
+        return None
+    if rtol is None or atol is None:
+        raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
+    told: tuple[tuple[str, Any], ...] = (("rtol", rtol), ("atol", atol))
+    for name, value in told:
+        if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+            raise BadInput(f"{name} is a number from 0 on, such as 1e-5; you gave {value!r}")
+    return float(rtol), float(atol)
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """The calls of one layer in one forward pass, and how it was fed."""
+
+    model: Model
+    calls: list[Capture]
+    arrays: tuple[np.ndarray, ...]
+    how: str
+    notes: tuple[str, ...]
+    alone: bool = False
+    """Whether the layer alone was run, on ``arrays``."""
+    own: Mapping[int, tuple[np.ndarray, ...] | None] = field(default_factory=dict)
+    """The inputs of each call in the user's own run, where the values of other layers hold them."""
+
+
+def captured(
+    model: Any,
+    layer: str,
+    x: Any = None,
+    *,
+    given: Any = None,
+    call: int | None = None,
+    shape: Any = None,
+    seed: int = 0,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> Captured:
+    """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the one that ``call`` picks.
+
+    ``values`` are the user's own outputs by names of layers.
+    """
+    model = _opened(model)
+    check_names(model, {layer: None, **values})
+    own: dict[int, tuple[np.ndarray, ...] | None] = {}
+    calls: list[Capture] = []
+    said: tuple[str, ...]
+    if given is not None:
+        arrays = tuple(map(as_array, given)) if isinstance(given, (list, tuple)) else (as_array(given),)
+        model.run_alone(layer, arrays, calls.append)
+        how, said = given_words(arrays, "the layer's own input, given"), ()
+    else:
+        arrays, how = bind(model, x, shape, seed)
+        theirs = Theirs(arrays, values)
+        others = values.keys() - {spec.name for spec in model.inputs or ()}
+
+        def push(capture: Capture) -> None:
+            if capture.layer == layer:
+                calls.append(capture)
+                own[capture.call] = theirs.inputs_of(capture) if values else None
+            theirs.remember(capture)
+
+        watched = model.run(arrays, {layer, *others}, push)
+        said = _faithful(model, arrays, watched)
+    calls = [one for one in calls if one.layer == layer]
+    if not calls:
+        raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
+    if call is not None and not 0 <= call < len(calls):
+        raise BadInput(f"{layer!r} is called {len(calls)} times; call {call} does not exist (they count from 0)")
+    return Captured(model, calls if call is None else [calls[call]], arrays, how, said, given is not None, own)
+
+
+def _faithful(model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:
+    """Whether the model gives the same with nobody watching, and whether it repeats itself at all."""
+
+    def same(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> bool:
+        return len(left) == len(right) and all(
+            one.shape == other.shape and one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True)
+        )
+
+    def unwatched() -> tuple[np.ndarray, ...]:
+        return model.run(arrays, (), lambda _: None)
+
+    first = unwatched()
+    if same(first, watched):
+        return ()
+    if same(first, unwatched()):
+        return ("watching changes the result: with nobody watching, the model's output differs in its bits (a fast or compiled path)",)
+    return ("the model does not repeat itself: two passes on the same input differ (active dropout, random layers)",)
+
+
+def sweep(
+    model: Any,
+    x: Any = None,
+    *,
+    expected: Mapping[str, Any] | None = None,
+    shape: Any = None,
+    seed: int = 0,
+    layers: Collection[str] | None = None,
+) -> Iterator[Report]:
+    """Checks every call of every atomic layer in execution order, one forward pass in all, keeping nothing it has reported.
+
+    ``expected`` maps layer names to the user's own outputs. A layer whose inputs the user's values also hold is judged on
+    those: the first that diverges is then the first faulty one, not the first that inherited a fault. After the last report it
+    raises NotCompared where some of the values were compared with nothing. Where all agree a report keeps the framework's output
+    alone; the others' are computed again when asked for.
+    """
+    model = _opened(model)
+    arrays, how = bind(model, x, shape, seed)
+    if expected is not None:
+        check_names(model, expected)
+    return _swept(model, arrays, how, expected, layers, seed)
+
+
+_LOOKED_INTO = 5
+"""In how many diverging layers of a sweep the mistake is looked for."""
+
+
+def _swept(
+    model: Model, arrays: tuple[np.ndarray, ...], how: str, expected: Mapping[str, Any] | None, layers: Collection[str] | None, seed: int
+) -> Iterator[Report]:
+    drift = {} if expected is None else undisturbed(drifts)(model, arrays, None, names=set(expected), seed=seed)
+    theirs = Theirs(arrays, expected or {})
+    for name in () if layers is None or expected is None else expected.keys() - set(layers):
+        theirs.refused(name, "it is not among the layers that were asked for")
+    looked: list[str] = []
+    about = {"how": how, "source": model.source, "framework": model.framework}
+
+    def prepare(capture: Capture) -> Callable[[], Report]:
+        mine = theirs.of(capture)
+        own = theirs.inputs_of(capture) if mine is not None else None
+        theirs.remember(capture)
+        moved = None if own is not None else drift.get((capture.layer, capture.call))
+
+        def done() -> Report:
+            if mine is None:
+                return _judged(capture, partial(judge, threads=1, about=about), sparing=True)
+            one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1, about=about)
+            try:
+                report = _judged(capture, one)
+            except BadInput as error:  # the values are at fault, and the layer is judged without them
+                theirs.refused(capture.layer, str(error))
+                return _judged(capture, partial(judge, threads=1, about=about))
+            theirs.compared(report)
+            if report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
+                looked.append(capture.layer)
+                report = _judged(capture, one, {})
+            return report
+
+        return done
+
+    yield from judged_in_order(lambda push: model.run(arrays, layers, push), prepare, model.settings())
+    theirs.close(model, arrays)
+
+
+def _judged(capture: Capture, one: Callable[..., Report], search: Mapping[str, Any] | None = None, sparing: bool = False) -> Report:
+    """What ``one`` says of a call. A fault of ours leaves it unchecked, and one in the search for a mistake without that."""
+    try:
+        return judged_in_pieces(capture, one) if sparing else one(capture, search=search)
+    except ProbeError:
+        raise
+    except Exception as error:
+        if search is not None:
+            report = _judged(capture, one)
+            return replace(report, notes=(*report.notes, our_fault(error, "the mistake cannot be looked for")))
+        steps = () if capture.description is None else capture.description.steps
+        if any(isinstance(step.op, Recomputed) for step in steps):
+            raise  # of the user's own function, and theirs to see
+        return one(replace(capture, description=None, why=our_fault(error, "it cannot be judged")))
+
+
+def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any) -> None:
+    """For tests: AssertionError carrying the report where the layer does not agree ("unchecked" fails too)."""
+    report = check(model, layer, x, expected=expected, **options)
+    if not report.ok:
+        raise AssertionError(str(report))
+
+
+def _opened(model: Any) -> Model:
+    return model if hasattr(model, "run_alone") and hasattr(model, "layers") else open_model(model)

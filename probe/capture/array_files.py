@@ -1,0 +1,135 @@
+"""The user's own files and typed values as arrays; BadInput with one sentence where they cannot be read."""
+
+import math
+import os
+import stat
+import zipfile
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from probe import printable
+from probe.capture.model_inputs import part_of
+from probe.capture.user_arrays import Partial
+from probe.errors import BadInput, in_words
+from probe.files.size_limits import held, too_much
+
+__all__ = ["array", "expected", "given", "typed", "values"]
+
+_AXES = 64
+"""As many as NumPy's arrays have."""
+
+
+def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
+    """An array file; an .npz gives a dict of its arrays. Raises BadInput with the path and the reason."""
+    try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise BadInput(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a device, a pipe or a socket'}, not an array file")
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if too_much(size, holds := held(file)):
+                raise BadInput(f"{path} has {size:,} bytes, all but {holds:,} of them a hole")
+            if path.endswith((".txt", ".csv")):
+                return _text(path, "," if path.endswith(".csv") else None)
+            if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
+                return _archive(path, size)
+            file.seek(0)
+            return _array(file, size, path)
+    except FileNotFoundError:
+        raise BadInput(f"there is no file {path}") from None
+    except BadInput:
+        raise
+    except Exception as error:  # what zipfile, zlib and NumPy raise for broken files has no common class
+        raise BadInput(f"{path} is not an array file that can be read (.npy, .npz, .txt, .csv): {in_words(error)}") from None
+
+
+def _text(path: str, delimiter: str | None) -> np.ndarray:
+    with Path(path).open(encoding="utf-8") as file:  # by name loadtxt would also fetch a URL, and unpack
+        if not any(line.partition("#")[0].strip() for line in file):
+            raise BadInput(f"{path} holds no numbers")
+        file.seek(0)
+        return np.loadtxt(file, delimiter=delimiter, ndmin=1)
+
+
+def _archive(path: str, size: int) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(path) as archive:
+        declared = sum(info.file_size for info in archive.infolist())
+        if too_much(declared, size):
+            raise BadInput(f"{path} declares {declared:,} bytes inside and has {size:,}: it is damaged or made up to fill the memory")
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if info.flag_bits & 1:
+                raise BadInput(f"{path} is encrypted: save it again without a password")
+            if name in found:
+                raise BadInput(f"{path} holds {name!r} twice")
+            with archive.open(info) as file:
+                try:
+                    found[name] = _array(file, info.file_size, f"{name!r} in {path}")
+                except ValueError as error:
+                    raise BadInput(f"{info.filename!r} in {path} is no array ({in_words(error)})") from None
+    if not found:
+        raise BadInput(f"{path} holds no arrays")
+    return found
+
+
+def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
+    """The array in a stream of ``size`` bytes, which has to be all that there is, in the machine's own byte order."""
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if header is None:
+        raise BadInput(f"{place} is an .npy of version {'.'.join(map(str, version))}, which is for arrays with named fields")
+    shape, by_column, dtype = header(file)
+    if dtype.hasobject:
+        raise BadInput(f"{place} holds Python objects, not numbers: to read them would run code")
+    if any(length < 0 for length in shape) or len(shape) > _AXES:
+        raise BadInput(f"{place} declares the shape {shape}")
+    count, left = math.prod(shape), size - file.tell()
+    if count * dtype.itemsize != left:
+        raise BadInput(f"{place} declares {count:,} values of {dtype} ({count * dtype.itemsize:,} bytes), and {left:,} bytes follow")
+    content = bytearray(left)
+    if file.readinto(content) != left or file.read(1):  # type: ignore[attr-defined]
+        raise BadInput(f"{place} is truncated")
+    values = np.frombuffer(content, dtype) if left else np.zeros(count, dtype)
+    if dtype.kind == "b":
+        values = values.view(np.uint8) != 0  # a byte other than 0 and 1 is no boolean to NumPy
+    values = values.reshape(shape[::-1]).T if by_column else values.reshape(shape)
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def given(path: str | None) -> Any:
+    """An input file: an .npz with one array is that array, otherwise arrays by input name."""
+    if path is None:
+        return None
+    held = array(path)
+    return next(iter(held.values())) if isinstance(held, dict) and len(held) == 1 else held
+
+
+def expected(path: str | None, layer: str) -> Any:
+    """The user's values of one layer: of an .npz the array of that name, or its only one."""
+    held = values(path, layer)
+    return held[layer] if isinstance(held, dict) else held
+
+
+def values(path: str | None, layer: str) -> Any:
+    """The same, with those of other layers that an .npz holds beside the one of that name."""
+    if path is None:
+        return None
+    held = array(path)
+    if not isinstance(held, dict) or layer in held:
+        return held
+    if len(held) == 1:
+        return next(iter(held.values()))
+    raise BadInput(f"{path} holds {printable.several(held)}; none of them is named {layer!r}")
+
+
+def typed(value: str, at: str) -> Any:
+    """One value as it was typed; its last digit may have been rounded."""
+    try:
+        digits = Decimal(value).as_tuple().exponent
+        return Partial(np.asarray(float(value)), part_of(at), 0.5 * 10.0**digits if isinstance(digits, int) else 0.0)
+    except (InvalidOperation, OverflowError):
+        raise BadInput(f"--expect-value takes a number; you gave {value!r}") from None

@@ -1,0 +1,283 @@
+"""The calls of one forward pass judged while the pass goes on: results in execution order, in bounded memory.
+
+A thread runs the forward pass and lines up what is to be judged. The reader takes it from there while it waits for its next
+result, and so do helpers, one for each core beyond two. The pass waits while more than a few calls, or more than a few MiB of
+them, have not been judged and read, and judges meanwhile: so many threads compute as there are cores; on a single one the pass
+judges each call itself and waits until it has been read. Each computes on one thread: pools of threads that spin against each
+other (the framework's, BLAS', ONNX Runtime's) cost several times what they gain.
+
+The reader may be interrupted anywhere, and lost without a word. So it waits and works where signals are held back, and the other
+threads, which no signal reaches, wait for it a moment at a time: ``closed`` ends them, and they put back what they changed.
+"""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import copy_context
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from probe.model import Capture
+from probe.process.interrupts import MOMENT, Shared, await_end, ends_when, held_back, interruptible, numbers_kept, stop_here
+from probe.process.model_lock import Reader, reading_for
+
+__all__ = ["judged_in_order"]
+
+_WORKERS = 4
+_WAITING = 3
+_UNREAD = 8
+_BYTES = 32 << 20
+
+T = TypeVar("T")
+
+
+class _Stop(BaseException):
+    """Ends a forward pass whose reader is gone; not an Exception, so that no model's own handler keeps it."""
+
+
+class _Task(Generic[T]):
+    """What is to be done for one call, and what came of it."""
+
+    def __init__(self, work: Callable[[], T], size: int):
+        self._work: Callable[[], T] | None = work
+        self._error: BaseException | None = None
+        self.size, self.done = size, False
+
+    def do(self) -> None:
+        assert self._work is not None
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # by the user, who need not wait for this result's turn
+        finally:
+            self._work = None  # it holds a call
+            self.done = True
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+class _Line(Generic[T]):
+    """What is to be judged and what has been, in order, for so many ``workers``: the pass, the reader and helpers."""
+
+    def __init__(self, workers: int):
+        self._lock = threading.RLock()
+        """Taken as it is: an interrupt between the locking of a Condition and the body of its ``with`` would leave it locked."""
+        self._changed = threading.Condition(self._lock)
+        self._most = workers - 2 + _WAITING
+        self._alone = workers == 1
+        self._tasks: deque[_Task[T]] = deque()
+        self._unread: deque[_Task[T]] = deque()
+        self._ended = False
+        self.closed = False
+        """Set by the reader, who needs no lock for it; each thread sees it within a moment."""
+
+    def add(self, task: _Task[T]) -> None:
+        with self._lock:
+            self._tasks.append(task)
+            self._unread.append(task)
+            if not self._alone:  # on a single core the pass does it, and nobody need wake
+                self._changed.notify_all()
+
+    def first(self) -> _Task[T] | None:
+        """The first result that has not been read, None after the last; works until it is there."""
+        self._work(lambda: self._unread[0].done if self._unread else self._ended)
+        return self._unread[0] if self._unread else None
+
+    def ready(self) -> _Task[T] | None:
+        """The first result, where it is there."""
+        return self._unread[0] if self._unread and self._unread[0].done else None
+
+    def read(self) -> None:
+        """Says that the first result has been read."""
+        with self._lock:
+            self._unread.popleft()
+            self._changed.notify_all()
+
+    def help(self) -> None:
+        """Works until the line is closed."""
+        self._work(lambda: False)
+
+    def hold(self) -> None:
+        """Works while there is no room for another call; on a single core judges it. Raises _Stop once the line is closed."""
+        if self._alone:
+            self._work(lambda: not self._tasks)
+            self._wait(lambda: not self._unread)
+        else:
+            self._work(self._room)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Raises _Stop once the line is closed."""
+        if self.closed:
+            raise _Stop
+
+    def finish(self) -> None:
+        """Works until nothing is left, nothing will be added, and waits until all has been read."""
+        with self._lock:
+            self._ended = True
+            self._changed.notify_all()
+        if not self._alone:
+            self._work(lambda: not self._tasks)
+        self._wait(lambda: False)
+
+    def close(self) -> None:
+        self.closed = True
+        with self._lock:
+            self._changed.notify_all()
+
+    def _wait(self, enough: Callable[[], bool]) -> None:
+        """Waits until it is ``enough`` or the line is closed."""
+        while not (self.closed or enough()):
+            with self._lock:
+                self._changed.wait_for(lambda: self.closed or enough(), MOMENT)
+            if not self.closed:
+                stop_here()
+
+    def _work(self, enough: Callable[[], bool]) -> None:
+        """Does task after task, waiting for them, until it is ``enough`` or the line is closed."""
+        while True:
+            self._wait(lambda: bool(self._tasks) or enough())
+            with self._lock:
+                if self.closed or enough():
+                    return
+                if not self._tasks:
+                    continue
+                task = self._tasks.popleft()
+            try:
+                with interruptible():
+                    task.do()
+            finally:
+                with self._lock:
+                    self._changed.notify_all()
+            del task
+
+    def _room(self) -> bool:
+        few = len(self._tasks) <= self._most and len(self._unread) <= _UNREAD
+        return few and sum(task.size for task in self._unread) < _BYTES
+
+
+def judged_in_order(
+    forward: Callable[[Callable[[Capture], None]], Any],
+    prepare: Callable[[Capture], Callable[[], T]],
+    settings: AbstractContextManager[Any] | None = None,
+) -> Iterator[T]:
+    """What came of each call that ``forward`` pushes to its callback, in order.
+
+    ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on some thread. ``settings`` is
+    entered on the forward pass' thread: what the reader has set that belongs to a thread. Closing the iterator stops the forward
+    pass, which puts the model back, and ends every thread.
+    """
+    workers = min(_WORKERS, _cores())
+    line = _Line[T](workers)
+    failed: list[BaseException] = []
+    reader = Reader()
+
+    def push(capture: Capture) -> None:
+        size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
+        line.add(_Task(prepare(capture), size))
+        del capture
+        line.hold()
+
+    def produce() -> None:
+        with suppress(_Stop), _SINGLE, reading_for(reader), ends_when(line.go_on):
+            try:
+                with settings or nullcontext(), _one_thread():
+                    forward(push)
+            except _Stop:
+                raise
+            except BaseException as error:  # a model may end the program, too, which in a thread ends nothing
+                failed.append(error)
+            line.finish()
+
+    threads = [threading.Thread(target=copy_context().run, args=(produce,), name="probe-forward", daemon=True)]
+    threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(workers - 2)]
+
+    def first() -> _Task[T] | None:
+        if (task := line.ready()) is not None:
+            return task
+        with held_back(), numbers_kept():
+            try:
+                return line.first()
+            except BaseException:
+                close()
+                raise
+
+    def close() -> None:
+        line.close()
+        await_end(threads)
+
+    try:
+        with held_back():
+            for thread in threads:
+                thread.start()
+        while (task := first()) is not None:
+            result = task.result()
+            del task
+            yield result
+            reader.thread = threading.get_ident()  # whoever asks for the next
+            del result
+            line.read()
+        if failed:
+            raise failed[0]
+    finally:
+        line.closed = reader.gone = True  # before anything that an interrupt could take the place of
+        try:
+            with held_back():
+                close()
+        except BaseException:  # one that came before signals were held back
+            with held_back():
+                close()
+            raise
+
+
+@lru_cache(maxsize=1)
+def _pools(imported: int) -> ThreadpoolController:
+    """The pools of all libraries that are loaded: looked for anew, which takes a millisecond, only where more modules were imported."""
+    return ThreadpoolController()
+
+
+_SINGLE = Shared(lambda: _pools(len(sys.modules)).limit(limits=1, user_api="blas"))
+"""BLAS on one thread, which it knows for the whole process only."""
+
+
+@contextmanager
+def _as_many_as_before() -> Iterator[None]:
+    torch = sys.modules["torch"]
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_COUNTED = Shared(_as_many_as_before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread, for the thread that enters; others that have computed keep what they have.
+
+    What is set is taken over by every thread at its first operation, for OpenMP and, once a user has set it, for MKL, which then
+    no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put back to what the first thread that enters has found.
+    """
+    if "torch" not in sys.modules:
+        yield
+        return
+    with _COUNTED:
+        sys.modules["torch"].set_num_threads(1)
+        yield
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

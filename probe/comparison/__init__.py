@@ -1,0 +1,1 @@
+"""Two arrays against an allowance."""

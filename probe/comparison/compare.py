@@ -1,0 +1,263 @@
+"""Two parties' outputs side by side: shape first, then the places of NaN and inf, then values against the allowance.
+
+Nothing is broadcast, transposed, sorted or skipped: a shape that differs is a divergence with its own sentence.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probe.numerics.blocks import Locate, blocks, places
+
+__all__ = ["PARTIES", "Comparison", "Worst", "compare", "compare_three", "identical"]
+
+PARTIES = ("framework", "numpy", "onnx", "expected")
+
+
+@dataclass(frozen=True, eq=False)
+class Worst:
+    """The element that lies furthest beyond (or closest to) its allowance."""
+
+    output: int
+    index: tuple[int, ...]
+    values: tuple[float, float]
+    allowance: float
+
+    @property
+    def error(self) -> float:
+        return abs(self.values[0] - self.values[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How two parties compare over all outputs of a layer."""
+
+    ok: bool
+    count: int
+    """Elements beyond the allowance."""
+    size: int
+    ratio: float
+    """The largest error in units of its allowance; inf where shapes, or the places of NaN or inf, differ."""
+    worst: Worst | None
+    reason: str = ""
+    """Why, where the comparison is not one of values."""
+    certain: bool | None = None
+    """Where values differ: True beyond what any order of rounding could do, False where it is merely improbable."""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def mirrored(self) -> "Comparison":
+        """The same with the two parties in the other order."""
+        worst = self.worst
+        return self if worst is None else replace(self, worst=replace(worst, values=(worst.values[1], worst.values[0])))
+
+
+_TINIEST = 1e-300
+_BLOCK = 1 << 17
+
+_Found = tuple[float, tuple[int, ...], int]
+"""The largest error / allowance with 0 / 0 = 0, its index, and how many exceed what is allowed."""
+
+
+def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> _Found | None:
+    """None where NaN or inf stand in a value."""
+    best, count = -1.0, 0
+    found: tuple[int, Locate] | None = None
+    with np.errstate(all="ignore"):
+        for (first, second, slack), locate in blocks(left, right, allowed, size=_BLOCK):
+            ratio = np.subtract(first, second, dtype=np.float64)
+            ratio /= slack if slack.flat[0] else slack + np.float64(_TINIEST)
+            largest = max(float(ratio.max()), -float(ratio.min())) / times
+            if not largest < math.inf:
+                if not (np.isfinite(first).all() and np.isfinite(second).all()):
+                    return None
+                # An allowance of 0, or one that is NaN, allows nothing but equality.
+                ratio = np.where(first == second, 0.0, ratio)
+                ratio[np.isnan(ratio)] = math.inf
+                largest = max(float(ratio.max()), -float(ratio.min())) / times
+            if largest > 1:
+                count += int((np.abs(ratio) > times).sum())
+            if largest > best:
+                best, found = largest, (int(np.argmax(np.abs(ratio))), locate)
+    assert found is not None
+    return best, found[1](found[0]), count
+
+
+def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> Comparison:
+    if left.shape != right.shape:
+        return Comparison(
+            False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}"
+        )
+    if not left.size:
+        return Comparison(True, 0, 0, 0.0, None)
+    allowed = np.broadcast_to(allowed, left.shape)
+    found = _largest(left, right, allowed, times)
+    if found is None:
+        first, second = np.asarray(left, np.float64), np.asarray(right, np.float64)
+        odd = ~(np.isfinite(first) & np.isfinite(second))
+        same = (first == second) | (np.isnan(first) & np.isnan(second))
+        apart = odd & ~same
+        if apart.any():
+            index = tuple(int(i) for i in np.argwhere(apart)[0])
+            worst = Worst(output, index, (float(first[index]), float(second[index])), times * float(allowed[index]))
+            return Comparison(
+                False, int(apart.sum()), left.size, math.inf, worst, f"NaN or inf stand at {int(apart.sum())} different places"
+            )
+        found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
+        assert found is not None
+    return _told(output, left, right, allowed, times, found)
+
+
+def _told(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float, found: _Found) -> Comparison:
+    ratio, index, count = found[0], tuple(map(int, found[1])), found[2]
+    ratio = math.inf if ratio > 0 and not allowed[index] else ratio
+    worst = Worst(output, index, (float(left[index]), float(right[index])), times * float(allowed[index]))
+    return Comparison(count == 0, count, left.size, ratio, worst)
+
+
+Look = Callable[[tuple[np.ndarray, ...]], np.ndarray]
+"""Gives the whole allowance at some indices."""
+_LOOKS = 1 << 10
+_PAIRS, _TIMES = ((0, 1), (1, 2), (0, 2)), (1.0, 1.0, 2.0)
+"""The pairs of ``compare_three``, and what each is held against in units of what is allowed."""
+
+
+def compare_three(
+    first: np.ndarray, second: np.ndarray, third: np.ndarray, allowed: np.ndarray, look: Look | None = None, part: bool = False
+) -> tuple[Comparison, Comparison, Comparison] | None:
+    """What ``compare`` gives of first and second, second and third, and first and third (against twice ``allowed``) where all agree.
+
+    One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors are rounded once, which moves
+    their ratios by 1e-7. None where some pair differs or float32 does not hold the ratios: ``compare`` then says it.
+    With ``look``, elements beyond ``allowed`` are looked at, and so are the worst where that is but a ``part`` of what is allowed
+    (it is changed there).
+    """
+    if not (first.shape == second.shape == third.shape == allowed.shape and first.size):
+        return None
+    if not (first.dtype == third.dtype == np.float32 and second.dtype == np.float64):
+        return None
+    single = None if any(allowed.strides) else float(allowed[(0,) * allowed.ndim])
+    flat = [array.reshape(-1) for array in ((first, second, third) if single is not None else (first, second, third, allowed))]
+    best, worst = [-1.0] * 3, [0] * 3
+    looks: list[np.ndarray] = []
+    with np.errstate(all="ignore"):
+        for start in range(0, first.size, _BLOCK):
+            rows = _sizes(*(array[start : start + _BLOCK] for array in flat))
+            found = _extremes(rows, single)
+            if look is not None and any(largest > 1 for largest, _ in found):
+                beyond = np.flatnonzero((rows[:2] > 1).any(axis=0))
+                rows[:, beyond] = 0
+                found = _extremes(rows, single)
+                looks.append(start + beyond)
+                if sum(map(len, looks)) > _LOOKS:
+                    return None
+            for number, (largest, place) in enumerate(found):
+                if not largest <= 1:
+                    return None
+                if largest > best[number]:
+                    best[number], worst[number] = largest, start + place
+        if look is not None and (part or looks):
+            seen = np.concatenate([*looks, worst])
+            where = places(seen, first.shape)
+            allowed[where] = look(where)
+            for number, (left, right) in enumerate(_PAIRS):
+                ratio = np.abs(np.subtract(flat[left][seen], flat[right][seen], dtype=np.float64)) / (_TIMES[number] * allowed[where])
+                last = int(ratio.argmax())
+                best[number], worst[number] = float(ratio[last]), int(seen[last])
+            if not all(largest <= 1 for largest in best):
+                return None
+    made = []
+    for ratio, place, (left, right), times in zip(best, worst, _PAIRS, _TIMES, strict=True):
+        index = tuple(map(int, places(place, first.shape)))
+        slack = allowed.item(index)
+        at = Worst(0, index, (flat[left].item(place), flat[right].item(place)), times * slack)
+        made.append(Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, at))
+    return made[0], made[1], made[2]
+
+
+class _Kept(threading.local):
+    """A thread's room, kept for its next comparison: memory taken anew is memory that the system clears."""
+
+    wide, narrow = np.empty(0), np.empty(0, np.float32)
+
+
+_kept = _Kept()
+
+
+def _sizes(first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
+    """How large the errors of first and second, second and third, first and third are, a row each, in units of ``slack`` where given.
+
+    The first alone where the third array is the first.
+    """
+    count = first.size
+    if _kept.wide.size < count:
+        _kept.wide, _kept.narrow = np.empty(count), np.empty(3 * count, np.float32)
+    wide, alike = _kept.wide[:count], bool((first == third).all())
+    rows = _kept.narrow[: count if alike else 3 * count].reshape(-1, count)
+    np.copyto(wide, first)
+    wide -= second
+    np.copyto(rows[0], wide, casting="same_kind")
+    if not alike:
+        np.subtract(first, third, out=rows[2])
+        np.subtract(rows[2], rows[0], out=rows[1])
+    if slack is not None:
+        rows /= slack.astype(np.float32, copy=False)
+    return np.abs(rows, out=rows)
+
+
+def _extremes(rows: np.ndarray, single: float | None) -> list[tuple[float, int]]:
+    """Of each pair the largest error in units of its allowance, ``single`` where given, and its place; NaN where there is no telling."""
+    found = []
+    for row, place in zip(rows, rows.argmax(axis=1).tolist(), strict=True):
+        largest = row.item(place)
+        if single is not None:
+            largest = largest / single if single else 0.0 if largest == 0 else math.inf
+        found.append((largest, place))
+    if len(rows) == 1:
+        return [*found, *found, (0.0, 0)]
+    return [*found[:2], (found[2][0] / 2, found[2][1])]
+
+
+def _stretched(left: np.ndarray, right: np.ndarray) -> str:
+    """What would have hidden the difference, where something would."""
+    try:
+        shape = np.broadcast_shapes(left.shape, right.shape)
+    except ValueError:
+        return ""
+    return f"; NumPy, and a loss of Keras, would have broadcast both to {shape} without a word"
+
+
+def identical(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Comparison:
+    """What ``compare`` gives for outputs that are equal bit for bit."""
+    first = next(value for value in values if value is not None)
+    index = (0,) * first.ndim
+    worst = Worst(0, index, (float(first[index]), float(first[index])), float(allowed[0][index]))
+    return Comparison(True, 0, sum(value.size for value in values if value is not None), 0.0, worst)
+
+
+def compare(
+    left: Sequence[np.ndarray | None], right: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray], times: float = 1.0
+) -> Comparison:
+    """Compares output by output against so many ``times`` of ``allowed``; an output that is None on one side was left out by the user."""
+    if len(left) != len(right):
+        return Comparison(False, 0, 0, math.inf, None, f"{len(left)} outputs against {len(right)}")
+    parts = [
+        _one(output, one, other, slack, times)
+        for output, (one, other, slack) in enumerate(zip(left, right, allowed, strict=True))
+        if one is not None and other is not None
+    ]
+    if not parts:
+        return Comparison(False, 0, 0, math.nan, None, "no output to compare")
+    worst = max(parts, key=lambda part: part.ratio)
+    return Comparison(
+        all(part.ok for part in parts),
+        sum(part.count for part in parts),
+        sum(part.size for part in parts),
+        worst.ratio,
+        worst.worst,
+        worst.reason,
+    )

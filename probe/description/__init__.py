@@ -1,0 +1,1 @@
+"""A layer as steps of ops, and what builds them."""

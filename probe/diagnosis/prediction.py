@@ -1,0 +1,309 @@
+"""What an edited layer would give: everywhere, or, much sooner, at a few hundred elements.
+
+Most mistakes can be told apart from a sample of the output, so the last step that the edit left alone is looked up, and the last
+sum of products computed, at those elements alone; everything is computed only for the few mistakes that survive.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+
+import numpy as np
+
+from probe.description.description import Ref, Step, Weight
+from probe.evaluation.allowance import Precision, Values, allowances, settle
+from probe.evaluation.numpy_reference import recompute, widened
+from probe.hypotheses.case import Case, Edit
+from probe.numerics.blocks import blocks, places
+from probe.ops import Add, AddConstant, BatchNormalization, Conv, MatMul, Max, Mean, Min, Mul, MulConstant, Sub
+from probe.ops.base import Elementwise, Indices, Rearrangement
+
+__all__ = ["Rounding", "Sample", "at", "everywhere", "most_apart", "rms", "rms_apart", "sample"]
+
+_TERMS = 1 << 17
+_DRAWN = 1 << 14
+"""Elements among which those of a sample are chosen where that leaves enough that are wrong."""
+_MERGES = (Add, Sub, Mul, Max, Min, Mean)
+"""Ops that combine the elements that stand at one place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """How far an honest evaluation of the (edited) layer may lie from its prediction."""
+
+    precision: Precision
+    extra: Callable[[], np.ndarray] | None = None
+    """What else is allowed: the layers before, storing."""
+    tolerance: tuple[float, float] | None = None
+    """The user's own rtol and atol instead of all that."""
+
+    def beside(self, case: Case, allowed: np.ndarray) -> "Rounding":
+        """The same with all that the healthy layer was ``allowed`` beyond its own rounding."""
+        if self.tolerance is not None:
+            return self
+
+        @cache
+        def extra() -> np.ndarray:
+            return np.maximum(allowed - replace(self, extra=None).of(case.edit(""), case.values), 0.0)
+
+        return replace(self, extra=extra)
+
+    def of(self, edit: Edit, values: Values, observed: np.ndarray | None = None) -> np.ndarray:
+        """The allowance; where ``observed`` is given, after a second look at the elements beyond."""
+        predicted = np.asarray(values[-1][0])
+        if self.tolerance is not None:
+            return self.tolerance[1] + self.tolerance[0] * np.abs(predicted)
+        given = [widened(x) for x in edit.inputs]
+        allowed = np.asarray(allowances(edit.steps, given, values, self.precision)[0])
+        if observed is not None and observed.shape == predicted.shape and 1 < most_apart(observed, predicted, allowed) < 50:
+            with np.errstate(invalid="ignore"):
+                error = np.abs(observed - predicted)
+            allowed = settle(edit.steps, given, values, self.precision, error, allowed)
+        if self.extra is None:
+            return allowed
+        extra = self.extra()
+        return allowed + (extra if extra.shape == allowed.shape else extra.max(initial=0.0))
+
+
+def everywhere(case: Case, edit: Edit) -> Values | None:
+    """The outputs of every step; None where the edit cannot be run on these shapes. Steps that the edit left alone are not run again."""
+    try:
+        return _upto(case, edit, len(edit.steps))
+    except (ValueError, IndexError, TypeError, MemoryError):
+        return None
+
+
+def _upto(case: Case, edit: Edit, stop: int) -> Values:
+    same = min(_left_alone(case, edit), stop)
+    values = list(case.values[:same])
+    if not same:
+        return recompute(edit.steps[:stop], edit.inputs)
+    given = [widened(x) for x in edit.inputs]
+    for position in range(same, stop):
+        step = edit.steps[position]
+        chosen = [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
+        with np.errstate(all="ignore"):
+            values.append(step.op.run(*chosen))
+    return values
+
+
+def _left_alone(case: Case, edit: Edit) -> int:
+    """How many steps, counted from the first, give what they give in the healthy layer."""
+    if len(edit.inputs) != len(case.inputs) or any(mine is not theirs for mine, theirs in zip(edit.inputs, case.inputs, strict=True)):
+        return 0
+    pairs = zip(edit.steps, case.steps, strict=False)
+    return next((i for i, (mine, theirs) in enumerate(pairs) if mine is not theirs), min(len(edit.steps), len(case.steps)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A few elements of the output, half of them from where the party is wrong."""
+
+    where: Indices
+    observed: np.ndarray
+    healthy: np.ndarray
+    allowed: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The root mean square of what is to be explained."""
+        return rms(self.observed - self.healthy)
+
+
+def rms(error: np.ndarray) -> float:
+    """The root mean square of what is finite."""
+    return rms_apart(error, np.broadcast_to(0.0, error.shape))
+
+
+def rms_apart(observed: np.ndarray, values: np.ndarray) -> float:
+    """The root mean square of how far two arrays are apart where that is finite."""
+    square, count = 0.0, 0
+    with np.errstate(all="ignore"):
+        for (mine, theirs), _ in blocks(observed, values):
+            error = np.subtract(mine, theirs).ravel()
+            part = float(error @ error)
+            if not np.isfinite(part):
+                error = error[np.isfinite(error)]
+                part = float(error @ error)
+            square, count = square + part, count + error.size
+    return float(np.sqrt(square / count)) if count else 0.0
+
+
+def most_apart(observed: np.ndarray, values: np.ndarray, allowed: np.ndarray) -> float:
+    """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
+    most = 0.0
+    with np.errstate(all="ignore"):
+        for (mine, theirs, slack), _ in blocks(observed, values, np.broadcast_to(allowed, observed.shape)):
+            ratio = np.abs(mine - theirs) / slack
+            if np.isnan(largest := float(ratio.max(initial=0.0))):
+                same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+                largest = float(np.nan_to_num(np.where(same, 0.0, ratio), nan=np.inf, posinf=np.inf).max())
+            most = max(most, largest)
+    return most
+
+
+def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
+    """Elements to try edits on; None where the observation has another shape."""
+    if not case.comparable:
+        return None
+    base, count = _base(case.steps, 0), 512
+    if base is not None and base >= 0 and case.steps[base].op.products is not None:
+        given = [case.input_of(base, i) for i in range(len(case.steps[base].sources(base)))]
+        count = int(np.clip(_TERMS // max(1, case.steps[base].op.terms_of(given, case.values[base])), 48, 512))
+    observed, healthy = case.observed.reshape(-1), case.healthy.reshape(-1)
+    slack = np.broadcast_to(allowed, case.observed.shape)
+    rng = np.random.default_rng(seed)
+    size = case.observed.size if case.known is None else case.seen.size
+    drawn = np.arange(size) if size <= _DRAWN else np.unique(rng.integers(0, size, _DRAWN))
+    chosen = drawn if case.known is None else np.flatnonzero(case.known)[drawn]
+    if chosen.size > 2 * count:
+        wrong = chosen[_wrong(observed[chosen], healthy[chosen], slack[places(chosen, slack.shape)])]
+        if wrong.size < count // 2 and size > _DRAWN:
+            everywhere = _wrong(case.observed, case.healthy, slack)
+            wrong = np.flatnonzero(everywhere if case.known is None else everywhere & case.known)
+        few = [part[np.unique(rng.integers(0, part.size, count // 2))] for part in (wrong, chosen) if part.size]
+        chosen = np.unique(np.concatenate(few))
+    where = places(chosen, case.observed.shape)
+    return Sample(where, observed[chosen], healthy[chosen], slack[where])
+
+
+def _wrong(observed: np.ndarray, healthy: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return ~(np.abs(observed - healthy) <= slack)
+
+
+def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
+    """The edited layer's output at some elements; None where only the whole can be computed."""
+    same = _left_alone(case, edit)
+    base = _base(edit.steps, same)
+    if base is None:
+        return None
+    known = 0 <= base < same
+    single = base < 0 or isinstance(edit.steps[base].op, _MERGES)
+    try:
+        values = case.values if known else _upto(case, edit, max(0, base))
+        given = () if known else edit.inputs if single else [widened(x) for x in edit.inputs]
+        shapes = _shapes(case, edit, values, base, given)
+        back = [where]
+        for i in range(len(edit.steps) - 1, base, -1):
+            origin = edit.steps[i].op.origin(back[-1], [np.broadcast_to(0.0, shapes[i - 1 - base])])
+            if origin is None:
+                return None
+            back.append(origin)
+        if shapes[-1] != case.observed.shape:
+            return None
+        with np.errstate(all="ignore"):
+            out = np.asarray(values[base][0])[back[-1]] if known else _computed(edit, values, base, given, back[-1])
+            for i in range(base + 1, len(edit.steps)):
+                back.pop()
+                out = _forward(edit.steps[i].op, out, back[-1], shapes[i - base])
+        return out
+    except (ValueError, IndexError, TypeError):
+        return None
+
+
+def _computed(edit: Edit, values: Values, base: int, given: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    """The output of the step at ``base`` (-1: the input) at some elements."""
+    if base < 0:
+        return widened(given[edit.steps[0].sources(0)[0].index][where])
+    chosen, op = _chosen(edit, values, base, given), edit.steps[base].op
+    if isinstance(op, _MERGES):
+        shape = np.broadcast_shapes(*(one.shape for one in chosen))
+        return op.run(*(widened(np.broadcast_to(one, shape)[where]) for one in chosen))[0]
+    assert op.products is not None
+    return op.products(chosen, where).sum(axis=(1, 2))
+
+
+def _chosen(edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in edit.steps[position].sources(position)]
+
+
+def _shapes(case: Case, edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
+    """The output shapes of the step at ``base`` (-1: the input's) and of those behind it, found on arrays that hold nothing."""
+    if base < 0:
+        shapes = [given[edit.steps[0].sources(0)[0].index].shape]
+    elif not given:
+        shapes = [np.shape(values[base][0])]
+    else:
+        chosen = _chosen(edit, values, base, given)
+        alike = _alike(case, edit.steps, base, chosen)
+        shapes = [case.values[base][0].shape if alike else _shape_of(edit.steps[base].op, chosen)]
+    for later in edit.steps[base + 1 :]:
+        shapes.append(later.op.run(np.broadcast_to(0.0, shapes[-1]))[0].shape if isinstance(later.op, Rearrangement) else shapes[-1])
+    return shapes
+
+
+def _alike(case: Case, steps: Sequence[Step], position: int, inputs: Sequence[np.ndarray]) -> bool:
+    """Whether a step differs from the healthy one by nothing but the numbers in its weights."""
+    if position >= len(case.steps):
+        return False
+    mine, theirs = steps[position].op, case.steps[position].op
+    if type(mine) is not type(theirs):
+        return False
+    for part in fields(mine):
+        left, right = getattr(mine, part.name), getattr(theirs, part.name)
+        if isinstance(left, Weight) and isinstance(right, Weight):
+            if left.value.shape != right.value.shape:
+                return False
+        elif isinstance(left, np.ndarray) or isinstance(right, np.ndarray) or left != right:
+            return False
+    return all(one.shape == case.input_of(position, i).shape for i, one in enumerate(inputs))
+
+
+def _shape_of(op: object, inputs: Sequence[np.ndarray]) -> tuple[int, ...]:
+    shape = inputs[0].shape
+    match op:
+        case MatMul():
+            return (*shape[:-1], op.weight.value.shape[1])
+        case Conv():
+            kernel = (inputs[1] if op.weight is None else op.weight.value).shape
+            windows = zip(shape[2:], op.pads, kernel[2:], op.dilations, op.strides, strict=True)
+            return (shape[0], kernel[0], *((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows))
+    if isinstance(op, _MERGES):
+        return np.broadcast_shapes(*(one.shape for one in inputs))
+    inner = getattr(op, "inner", None)
+    if inner is None:
+        raise TypeError(f"no shape of {type(op).__name__}")
+    return _shape_of(inner, inputs)
+
+
+def _forward(op: object, x: np.ndarray, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
+    """One step on elements that are at ``where`` in an output of ``shape``."""
+    match op:
+        case Rearrangement():
+            return x
+        case AddConstant() | MulConstant():
+            constant = np.broadcast_to(op.value.value, shape)[where]
+            return x + constant if isinstance(op, AddConstant) else x * constant
+        case BatchNormalization():
+            gain, mean, bias = (np.broadcast_to(part, shape)[where] for part in op._terms(np.broadcast_to(0.0, shape)))
+            return (x - mean) * gain + bias
+        case Elementwise():
+            return op.f(x)
+    raise TypeError(f"{type(op).__name__} is not computed element by element")
+
+
+def _base(steps: Sequence[Step], same: int) -> int | None:
+    """The last step that can be had element by element where all behind it acts on each element alone, else None.
+
+    That is one of the first ``same``, whose values are there, a sum of products or a merge; -1 where the whole layer acts so.
+    """
+    for position in range(len(steps) - 1, -1, -1):
+        op = steps[position].op
+        if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0] != Ref(position):
+            return None
+        if position < same or op.products is not None or isinstance(op, _MERGES):
+            return position
+        if isinstance(op, Rearrangement | AddConstant | MulConstant | BatchNormalization):
+            continue
+        held = [getattr(op, part.name) for part in fields(op)]
+        if not isinstance(op, Elementwise) or any(
+            isinstance(one, Weight) or (isinstance(one, np.ndarray) and one.size > 1) for one in held
+        ):
+            return None
+    return -1 if steps and steps[0].sources(0)[0].step < 0 else None
+
+
+def _lines_up(held: object) -> bool:
+    """Whether what an op holds differs from element to element."""
+    return isinstance(held, Weight) or (isinstance(held, np.ndarray) and (held.size > 1 or held.ndim > 1))

@@ -1,0 +1,343 @@
+"""The search itself: every edit of every hypothesis predicted and scored, pairs of them after, until the time is up.
+
+Cheap looks come first: a sample of the output, and of a large batch one sample of it, whose mistakes the whole batch confirms.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from probe.diagnosis.prediction import Rounding, Sample, at, everywhere, most_apart, rms, rms_apart, sample
+from probe.evaluation.allowance import Values
+from probe.hypotheses import REGISTERED, Hypothesis
+from probe.hypotheses.case import Case, Edit
+
+__all__ = [
+    "CLEARLY",
+    "Progress",
+    "Scored",
+    "Search",
+    "View",
+    "confirmed",
+    "freedom",
+    "left",
+    "on_the_whole",
+    "second_mistakes",
+    "slugs_of",
+    "try_all",
+]
+
+Progress = Callable[[str], None]
+
+CLEARLY = 0.2
+"""A mistake that does not explain all is named where it leaves no more than this share of the difference."""
+_HELPS = 0.97
+"""What one of two mistakes may leave to be worth looking at."""
+_FIRSTS, _MORE_FIRSTS = 12, 200
+"""How many mistakes are tried together with every other one."""
+_LARGE = 1 << 18
+"""Elements of an array from which on one sample of the batch is searched and the whole only asked to confirm."""
+_CONFIRMED, _LATE = 6, 3
+"""How many mistakes the whole batch confirms, and how many are held against it after the time is up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """An edit and what it leaves unexplained."""
+
+    hypothesis: Hypothesis
+    edit: Edit
+    order: int
+    index: int
+    """Which edit of its hypothesis it is."""
+    share: float = np.inf
+    """What remains of the difference, as a share of its root mean square."""
+    unlike: float = 1.0
+    """What remains of the variance of the observed ranks after the best line through the predicted ones."""
+    left: float = np.inf
+    """The largest remaining error in units of the allowance."""
+    also: tuple["Scored", ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        return self.left <= 1
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A case, and what the healthy layer is allowed: the whole batch, or one sample of it."""
+
+    case: Case
+    rounding: Rounding
+    allowed: np.ndarray
+    tolerated: Rounding
+    """The rounding without what the healthy layer is allowed beside it."""
+
+    def of_sample(self) -> "View":
+        """The sample that differs at most places, where the layer is large and works sample by sample."""
+        case = self.case
+        count = case.observed.shape[0] if case.observed.ndim else 0
+        if count < 2 or not case.comparable or max(np.size(one) for value in (case.inputs, *case.values) for one in value) < _LARGE:
+            return self
+        allowed = np.broadcast_to(self.allowed, case.observed.shape)
+        index = int(np.argmax(_beyond(case, allowed)))
+        one = case.sample(index)
+        if one is None:
+            return self
+        allowed = allowed[index : index + 1]
+        return View(one, self.tolerated.beside(one, allowed), allowed, self.tolerated)
+
+    def became(self, edit: Edit) -> "View | None":
+        """The view in which the edited layer is taken for the healthy one."""
+        values = _everywhere(self.case, edit)
+        if values is None:
+            return None
+        return replace(self, case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values))
+
+
+@dataclass
+class Search:
+    """One search: where to look, and until when."""
+
+    whole: View
+    part: View
+    thorough: bool
+    limit: float
+    """Seconds of this thread's own time, so that a busy machine takes nothing from the search."""
+    clock: float
+    """Seconds by the clock, whatever else the machine does."""
+    progress: Progress | None
+    started: tuple[float, float]
+    """When it began, in the thread's own time and by the clock."""
+    tried: int = 0
+    stopped: str = ""
+    """How long was looked, where the time was up; empty where all was tried."""
+    last: tuple[float, float] = (0.0, 0.0)
+    longest: tuple[float, float] = (0.0, 0.0)
+    """What the dearest step took: another one has to fit, so that looking ends in time where a layer is slow too."""
+
+    def over(self) -> bool:
+        """Whether the time is up, the thread's own or that by the clock; asked before every step."""
+        now = time.thread_time() - self.started[0], time.monotonic() - self.started[1]
+        self.longest = (max(self.longest[0], now[0] - self.last[0]), max(self.longest[1], now[1] - self.last[1]))
+        self.last = now
+        if not self.stopped:
+            limits = zip(now, self.longest, (self.limit, self.clock), strict=True)
+            worked, waited = (at + min(step, limit / 4) for at, step, limit in limits)
+            if waited > self.clock:
+                self.stopped = f"{self.clock:.3g} s by the clock"
+            elif worked > self.limit:
+                self.stopped = f"{self.limit:.3g} s"
+        return bool(self.stopped)
+
+
+def _beyond(case: Case, allowed: np.ndarray) -> np.ndarray:
+    """How many elements of each sample lie beyond the allowance."""
+    count = len(case.observed)
+    step = max(1, _LARGE * count // case.observed.size)
+    found = []
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        beyond = ~(np.abs(case.observed[part] - case.healthy[part]) <= allowed[part])
+        if case.known is not None:
+            beyond &= case.known[part]
+        found.append(beyond.reshape(len(beyond), -1).sum(axis=1))
+    return np.concatenate(found)
+
+
+def try_all(view: View, search: Search, few: bool = False, orders: Sequence[int] = ()) -> list[Scored]:
+    """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample shows to be exact goes on.
+
+    The hypotheses are tried as they are registered, or in these orders.
+    """
+    found: list[Scored] = []
+    prepared: dict[int, tuple[Sample | None, float]] = {}
+    for order in orders or range(len(REGISTERED)):
+        one = REGISTERED[order]
+        if one.whole and view is not search.whole and few:
+            continue
+        where = search.whole if one.whole and not few else view
+        if id(where) not in prepared:
+            prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
+        for index, edit in enumerate(one.function(where.case)):
+            if search.over():
+                return found
+            search.tried += 1
+            if search.progress is not None:
+                search.progress(one.slug)
+            scored = _score(where, edit, Scored(one, edit, order, index), *prepared[id(where)], few)
+            if scored is not None:
+                found.append(scored)
+    return found
+
+
+def _score(view: View, edit: Edit, scored: Scored, some: Sample | None, difference: float, few: bool = False) -> Scored | None:
+    """None where the edit changes nothing or cannot be run."""
+    case = view.case
+    values = None
+    guess = None if some is None else at(case, edit, some.where)
+    if guess is None:
+        values = _everywhere(case, edit)
+        if values is None:
+            return None
+        guess = None if some is None else np.asarray(values[-1][0])[some.where]
+    if some is not None and guess is not None:
+        with np.errstate(all="ignore"):
+            if not (np.abs(guess - some.healthy) > some.allowed).any():
+                return None
+            apart = np.abs(guess - some.observed)
+            share = rms(apart) / some.error if some.error else np.inf
+            worst = float(np.max(apart / np.maximum(some.allowed, 1e-300)))
+            scored = replace(scored, unlike=_unlike(guess, some.observed))
+        if not (worst < 100 or share < (CLEARLY / 2 if few else CLEARLY)):
+            return replace(scored, share=share)
+    values = _everywhere(case, edit) if values is None else values
+    if values is None:
+        return None
+    predicted = np.asarray(values[-1][0])
+    if not case.comparable:
+        most = left(case, predicted, view.rounding.of(edit, values, case.observed))
+        return replace(scored, share=0.0 if most <= 1 else 1.0, left=most)
+    share = _apart(case, predicted) / difference if difference else np.inf
+    if not share < _HELPS and np.isfinite(difference):
+        return replace(scored, share=share)
+    allowed = view.rounding.of(edit, values, case.observed if share < CLEARLY else None)
+    with np.errstate(all="ignore"):
+        if not (np.abs(case.pick(predicted - case.healthy)) > case.pick(np.broadcast_to(allowed, predicted.shape))).any():
+            return None
+    return replace(scored, share=share, left=left(case, predicted, allowed))
+
+
+def _everywhere(case: Case, edit: Edit) -> Values | None:
+    """The outputs of every step, where the last has the shape of the observation."""
+    values = everywhere(case, edit)
+    return values if values is not None and np.shape(values[-1][0]) == case.observed.shape else None
+
+
+def _unlike(guess: np.ndarray, observed: np.ndarray) -> float:
+    """The share of the variance of the ranks that is left by the best line through both; an activation behind hardly changes it."""
+    x, y = (np.unique(np.ravel(values), return_inverse=True)[1].astype(np.float64) for values in (guess, observed))
+    x, y = x - x.mean(), y - y.mean()
+    scale = float((x @ x) * (y @ y))
+    return 1 - float(x @ y) ** 2 / scale if scale else 1.0
+
+
+def _apart(case: Case, predicted: np.ndarray) -> float:
+    """The root mean square of what is not explained, where the party gave a value."""
+    return rms_apart(case.observed, predicted) if case.known is None else rms_apart(case.seen, case.pick(predicted))
+
+
+def _difference(case: Case) -> float:
+    return _apart(case, case.healthy) if case.comparable else np.inf
+
+
+def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
+    """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
+    if case.known is None:
+        return most_apart(case.observed, predicted, allowed)
+    return most_apart(case.seen, case.pick(predicted), case.pick(np.broadcast_to(allowed, predicted.shape)))
+
+
+def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
+    """Pairs of mistakes that reproduce the observation, the first one among those that bring the layer nearer to it.
+
+    At length, mistakes that reduce nothing alone are tried too. The second mistakes begin with those that help most alone.
+    """
+    helpful: dict[int, float] = {}
+    for one in scored:
+        helpful[one.order] = min(one.share, helpful.get(one.order, np.inf))
+    orders = sorted(range(len(REGISTERED)), key=lambda order: helpful.get(order, np.inf))
+    some = sample(search.part.case, search.part.allowed)
+    alike = 1.0 if some is None else _unlike(some.healthy, some.observed) / 2
+    for first in _firsts(scored, alike, search.thorough):
+        if search.over():
+            break
+        changed = search.part.became(first.edit) if not first.hypothesis.whole else None
+        if changed is None:
+            continue
+        seconds = try_all(changed, search, few=True, orders=orders)
+        found = [one for one in seconds if one.exact and one.hypothesis.slug != first.hypothesis.slug]
+        if found:
+            return [replace(one, also=(first,)) for one in found]
+    return []
+
+
+def _firsts(scored: Sequence[Scored], alike: float, thorough: bool) -> list[Scored]:
+    """What to look for a second mistake beside: by turns what the observation is likest to, and what leaves the least.
+
+    Whatever makes the values small leaves little, though it has nothing to do with them.
+    """
+    helping = [one for one in scored if one.share < (np.inf if thorough else _HELPS) or one.unlike < alike]
+    rankings = (_two_of_each(sorted(helping, key=key)) for key in (lambda one: one.unlike, lambda one: one.share))
+    apart: dict[tuple[str, float], Scored] = {}
+    for one in (one for turn in zip(*rankings, strict=True) for one in turn):
+        apart.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
+    return list(apart.values())[: _MORE_FIRSTS if thorough else _FIRSTS]
+
+
+def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:
+    """The same with the best two of each slug, which are apart, before all others."""
+    seen: dict[str, set[float]] = {}
+    best: list[Scored] = []
+    rest: list[Scored] = []
+    for one in ranked:
+        shares = seen.setdefault(one.hypothesis.slug, set())
+        new = round(one.share, 6) not in shares and len(shares) < 2
+        shares.add(round(one.share, 6))
+        (best if new else rest).append(one)
+    return [*best, *rest]
+
+
+def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
+    """Those that reproduce the whole batch too, the likeliest first; of a search in the whole batch all of them."""
+    ranked = sorted(exact, key=lambda one: (freedom(one), one.order, one.left))
+    if search.part is search.whole:
+        return ranked
+    asked: list[Scored] = []
+    slugs: set[tuple[str, ...]] = set()
+    for position, one in enumerate(ranked):
+        if len(asked) == _CONFIRMED:
+            break
+        if search.over() and (asked or position >= _LATE):
+            break
+        again = None if slugs_of(one) in slugs else on_the_whole(one, search.whole)
+        if again is not None and again.exact:
+            slugs.add(slugs_of(one))
+            asked.append(again)
+    return asked
+
+
+def on_the_whole(one: Scored, view: View) -> Scored | None:
+    """The same mistake, made again and scored on the whole batch."""
+    if one.hypothesis.whole:
+        return one
+    for first in one.also:
+        again = next(islice(first.hypothesis.function(view.case), first.index, None), None)
+        changed = None if again is None else view.became(again)
+        if changed is None:
+            return None
+        view = changed
+    edit = next(islice(one.hypothesis.function(view.case), one.index, None), None)
+    if edit is None:
+        return None
+    values = _everywhere(view.case, edit)
+    if values is not None:
+        predicted = np.asarray(values[-1][0])
+        # What the edited layer is allowed itself costs as much as running it, and what is allowed beside that as much again.
+        for allowed in (lambda: view.allowed, lambda: replace(view.rounding, extra=None).of(edit, values, view.case.observed)):
+            if (rest := left(view.case, predicted, allowed())) <= 1:
+                return replace(one, edit=edit, share=0.0, left=rest)
+    return _score(view, edit, replace(one, edit=edit), None, _difference(view.case))
+
+
+def freedom(one: Scored) -> int:
+    return sum(part.edit.fitted for part in (one, *one.also))
+
+
+def slugs_of(one: Scored) -> tuple[str, ...]:
+    """All mistakes of a prediction, the first one first."""
+    parts = [(part.edit.main or part.hypothesis.slug, *part.edit.also) for part in (*one.also, one)]
+    return tuple(dict.fromkeys(slug for slugs in parts for slug in slugs))

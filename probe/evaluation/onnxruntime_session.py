@@ -1,0 +1,50 @@
+"""A session of ONNX Runtime run so that Ctrl-C ends it: a Loop of the user's may be endless."""
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from probe.process.interrupts import MOMENT, apart, await_end
+
+__all__ = ["ran"]
+
+
+def ran(
+    session: onnxruntime.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, np.ndarray], seconds: float = math.inf
+) -> list[Any]:
+    """What the session gives. An interrupt makes it end before its next node, and so does the time: TimeoutError.
+
+    So many ``seconds`` must have passed on the clock and on the processors: a machine may be busy with others.
+    """
+    options = onnxruntime.RunOptions()
+    done, late = threading.Event(), threading.Event()
+    clock, used = time.monotonic(), time.process_time()
+
+    def end() -> None:
+        options.terminate = True
+
+    def wait() -> None:
+        while not done.wait(MOMENT):
+            if min(time.monotonic() - clock, time.process_time() - used) > seconds:
+                late.set()
+                end()
+                return
+
+    watch = threading.Thread(target=wait, name="probe-clock", daemon=True)
+    if seconds < math.inf:
+        watch.start()
+    try:
+        found: list[Any] = apart(lambda: session.run(outputs, dict(feeds), options), end)
+    except Exception:
+        if late.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        done.set()
+        await_end([watch])
+    return found

@@ -1,0 +1,177 @@
+"""What rounding in the layers before may have done to a layer's input, for values that came through other layers than ours.
+
+``expected`` is often the end of the user's own chain of layers, each with its own honest rounding. So the model is run a few
+times more with every layer's output moved at random by what rounding may do to it, and a layer's NumPy output is watched
+as its input wanders.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.evaluation.allowance import SIGMAS, VANISHING, allowances, precision_of, stored_in
+from probe.evaluation.numpy_reference import in_floats, recompute, widened
+from probe.model import Capture, Model
+
+__all__ = ["Drift", "drifts"]
+
+_RUNS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """How far each output of one call may lie off because its input may."""
+
+    slack: tuple[np.ndarray, ...]
+    further: float = 1.0
+    """How many times that where the layers before round to half precision inside, too, and not only what they give."""
+
+
+class _Enough(BaseException):
+    """Ends a forward pass after the last call of interest; not an Exception, so that no model's own handler keeps it."""
+
+
+def drifts(
+    model: Model,
+    arrays: Sequence[np.ndarray],
+    wanted: Collection[tuple[str, int]] | None,
+    *,
+    names: Collection[str] = (),
+    last: tuple[str, int] | None = None,
+    seed: int = 0,
+) -> Mapping[tuple[str, int], Drift]:
+    """The drift of the ``wanted`` calls (or of all calls of the layers ``names``); calls after ``last`` are not run.
+
+    Memory: two arrays per output of a wanted call, and two bytes per element that any layer puts out.
+    """
+
+    def asked(capture: Capture) -> bool:
+        return capture.description is not None and (capture.layer in names if wanted is None else (capture.layer, capture.call) in wanted)
+
+    base: dict[tuple[str, int], tuple[np.ndarray, ...]] = {}
+    total: dict[tuple[str, int], list[np.ndarray]] = {}
+    scales: dict[tuple[str, int], list[_Scale | None]] = {}
+    further: dict[tuple[str, int], float] = {}
+    most = 1.0
+    rng = np.random.default_rng([seed, 1])
+
+    def still(capture: Capture) -> None:
+        nonlocal most
+        key = (capture.layer, capture.call)
+        values = _values(capture)
+        if values is not None and asked(capture):
+            base[key], further[key] = values[-1], most
+            total[key] = [np.zeros(np.shape(output)) for output in base[key]]
+        if key == last:
+            raise _Enough
+        try:
+            scales[key], times = _scales(capture, values)
+        except Exception:  # our own fault, which judging the call says
+            scales[key], times = _scales(capture, None)
+        most = max(most, times)
+
+    def moved(capture: Capture) -> Sequence[np.ndarray] | None:
+        key = (capture.layer, capture.call)
+        if key in base and capture.description is not None:
+            output = recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))[-1]
+            for sums, now, before in zip(total[key], output, base[key], strict=True):
+                with np.errstate(all="ignore"):
+                    difference = np.subtract(now, before, dtype=np.float64)
+                    same = (now == before) | (np.isnan(now) & np.isnan(before))
+                    sums += np.square(np.where(np.isfinite(difference), difference, np.where(same, 0.0, np.inf)))
+        if key == last:
+            raise _Enough
+        return [_moved(output, scale, rng) for output, scale in zip(capture.outputs, scales[key], strict=True)]
+
+    def passed(on_call: Callable[[Capture], Sequence[np.ndarray] | None]) -> None:
+        with suppress(_Enough):
+            model.run(arrays, None, on_call)
+
+    passed(still)
+    if base:
+        for _ in range(_RUNS):
+            passed(moved)
+    return {
+        key: Drift(tuple(_slack(squares / _RUNS, output) for squares, output in zip(sums, base[key], strict=True)), further[key])
+        for key, sums in total.items()
+    }
+
+
+def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
+    """The call in NumPy; None where it has no description, or where computing it fails, which judging the call says."""
+    if capture.description is not None:
+        with suppress(Exception):
+            return recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))
+    return None
+
+
+def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Six of the scale at which each element wandered.
+
+    A few runs say little about one element, so it is given no less than the mean of those of its size (between the same powers of two),
+    a larger one no less than smaller ones, and each no less than half of those that wandered at all. Infinite where it left the range.
+    """
+    if not variance.size:
+        return variance
+    finite = np.isfinite(variance)
+    moved = variance[finite & (variance > 0)]
+    if not moved.size:
+        return SIGMAS * np.sqrt(variance)
+    sizes = np.frexp(np.where(np.isfinite(output), output, 0.0).astype(np.float64))[1]
+    sizes = np.where(output == 0, sizes.min(), sizes) - sizes.min()
+    counts = np.bincount(sizes[finite])
+    sums = np.bincount(sizes[finite], variance[finite])
+    means = np.maximum.accumulate(np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0))
+    pooled = np.append(means, means[-1])[np.minimum(sizes, len(means))]
+    return SIGMAS * np.sqrt(np.maximum(variance, np.maximum(pooled, np.median(moved))))
+
+
+class _Scale(NamedTuple):
+    """One scale of the rounding error of every element, in two bytes each: largest times fractions."""
+
+    largest: float
+    fractions: np.ndarray
+
+
+def _scales(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> tuple[list[_Scale | None], float]:
+    """How far the outputs of a call may be off, None where they are exact; and how many times that where it rounds inside, too."""
+    own = precision_of(capture.dtype)
+    if not own.unit:
+        return [None] * len(capture.outputs), 1.0
+    precision, times = stored_in(capture.dtype), 1.0
+    # Six of the scale of a sum are allowed, but of a result that is rounded when it is stored all that this may do.
+    sigmas = np.sqrt(3) if precision.stored else SIGMAS
+    if values is None or capture.description is None:
+        unit = precision.stored or SIGMAS * precision.unit
+        allowed: Sequence[np.ndarray] = [np.asarray(unit * np.abs(output).max(initial=0.0)) for output in capture.outputs]
+    else:
+        inputs = [widened(x) for x in in_floats(capture.inputs, capture.outputs)]
+        allowed = allowances(capture.description.steps, inputs, values, precision)
+        if precision.stored:
+            wider = allowances(capture.description.steps, inputs, values, own)
+            sizes = [(_size(one) / SIGMAS, _size(slack) / sigmas) for one, slack in zip(wider, allowed, strict=True)]
+            times = max((most / size for most, size in sizes if size), default=1.0)
+    found: list[_Scale | None] = []
+    for output, slack in zip(capture.outputs, allowed, strict=True):
+        # What is allowed because small numbers may vanish is no rounding: the 0 of a mask stays 0.
+        finite = np.where(np.isfinite(slack) & (slack > VANISHING), slack, 0.0) / sigmas
+        largest = float(finite.max(initial=0.0))
+        fits = output.dtype.kind == "f" and finite.shape in ((), output.shape)
+        found.append(_Scale(largest, (finite / largest).astype(np.float16)) if largest and fits else None)
+    return found, times
+
+
+def _size(slack: np.ndarray) -> float:
+    """The root mean square of what is finite."""
+    finite = slack[np.isfinite(slack)]
+    return float(np.sqrt(np.square(finite, dtype=np.float64).mean())) if finite.size else 0.0
+
+
+def _moved(output: np.ndarray, scale: _Scale | None, rng: np.random.Generator) -> np.ndarray:
+    if scale is None:
+        return output
+    noise = rng.standard_normal(output.shape, dtype=np.float32) * scale.fractions
+    return (output + scale.largest * noise.astype(np.float64)).astype(output.dtype)

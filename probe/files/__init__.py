@@ -1,0 +1,1 @@
+"""Files of the user's: how much may be read of one, and one way to write one."""

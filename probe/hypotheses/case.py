@@ -1,0 +1,242 @@
+"""What a hypothesis is: a function that sees a case and yields edits, each the layer as the mistake would make it.
+
+A hypothesis predicts and never judges: the engine (``probe.diagnosis.diagnose``) runs the edited steps and compares. Its docstring is
+what ``probe --causes SLUG`` prints; the first line stands in the README.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from inspect import cleandoc
+from typing import Any
+
+import numpy as np
+
+from probe.description.description import Ref, Step, Weight, weights_of
+from probe.evaluation.allowance import Values
+from probe.evaluation.numpy_reference import recompute, widened
+from probe.ops.base import Op, Rearrangement
+from probe.ops.rearrange import Outputs
+
+__all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "Reordered", "hypothesis", "more"]
+
+Steps = tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """The layer with one mistake in it."""
+
+    claim: str
+    """What was done instead, with the values that were fitted."""
+    steps: Steps
+    inputs: tuple[np.ndarray, ...]
+    do: str = ""
+    """What to do about it."""
+    fitted: int = 0
+    """How many numbers were fitted to the observation."""
+    also: tuple[str, ...] = ()
+    """Other mistakes, by their slugs, that this edit contains."""
+    main: str = ""
+    """The slug to name first where that is not the hypothesis' own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One output of one call and what a party gave for it."""
+
+    steps: Steps
+    inputs: tuple[np.ndarray, ...]
+    values: Values
+    """The healthy outputs of every step, in float64."""
+    observed: np.ndarray
+    """What the party gave, in float64; NaN where it gave nothing (``known`` says where)."""
+    known: np.ndarray | None = None
+    """Where the party gave a value; None: everywhere."""
+    output_axes: tuple[str, ...] = ()
+    thorough: bool = False
+    """Whether there is time for edits that are many or slow."""
+
+    @property
+    def healthy(self) -> np.ndarray:
+        return np.asarray(self.values[-1][0])
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the observation has the shape that it should have."""
+        return self.healthy.shape == self.observed.shape
+
+    def pick(self, array: np.ndarray) -> np.ndarray:
+        """The values of an array shaped like the observation, where the party gave one (1-D)."""
+        return array.ravel() if self.known is None else array[self.known]
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """The party's values (1-D)."""
+        return self.pick(self.observed)
+
+    def input_of(self, position: int, index: int = 0) -> np.ndarray:
+        """What the step at ``position`` is applied to; a single 0 for one that takes nothing."""
+        sources = self.steps[position].sources(position)
+        if not sources:
+            return np.zeros(())
+        ref = sources[index]
+        return widened(self.inputs[ref.index]) if ref.step < 0 else self.values[ref.step][ref.index]
+
+    def having(self, *kinds: type) -> Iterator[tuple[int, Any]]:
+        """(position, op) of the steps whose op is one of these."""
+        for position, step in enumerate(self.steps):
+            if isinstance(step.op, kinds):
+                yield position, step.op
+
+    @property
+    def last(self) -> int:
+        """The position of the last step that is more than a change of layout."""
+        return max((i for i, step in enumerate(self.steps) if not isinstance(step.op, Rearrangement)), default=len(self.steps) - 1)
+
+    def edit(self, claim: str, steps: Steps | None = None, inputs: tuple[np.ndarray, ...] | None = None, **more: Any) -> Edit:
+        return Edit(claim, self.steps if steps is None else steps, self.inputs if inputs is None else inputs, **more)
+
+    def with_op(self, position: int, op: Op) -> Steps:
+        """The steps with one op exchanged."""
+        return (*self.steps[:position], replace(self.steps[position], op=op), *self.steps[position + 1 :])
+
+    def changed(self, position: int, **fields: Any) -> Steps:
+        """The steps with some fields of one op changed."""
+        return self.with_op(position, replace(self.steps[position].op, **fields))
+
+    def inserted(self, position: int, *before: Op) -> Steps:
+        """The steps with ops put in front of the step at ``position``, on its first input."""
+        count = len(before)
+
+        def moved(step: Step) -> Step:
+            if step.inputs is None:
+                return step
+            return replace(step, inputs=tuple(replace(ref, step=ref.step + count) if ref.step >= position else ref for ref in step.inputs))
+
+        step = self.steps[position]
+        first, *rest = step.sources(position)
+        new = [Step(op, (first,) if not i else None) for i, op in enumerate(before)]
+        here = replace(step, inputs=(Ref(position + count - 1), *rest))
+        return (*self.steps[:position], *new, here, *map(moved, self.steps[position + 1 :]))
+
+    def appended(self, *ops: Op, at: int | None = None) -> Steps:
+        """The steps with ops put behind all others, or behind the step at ``at``."""
+        if at is None or at == len(self.steps) - 1:
+            return (*self.steps, *(Step(op) for op in ops))
+        return self.inserted(at + 1, *ops)
+
+    @cached_property
+    def weights(self) -> dict[str, Weight]:
+        return weights_of(self.steps)
+
+    def with_weights(self, arrays: Mapping[str, np.ndarray]) -> Steps:
+        """The steps with other effective values, in the framework's layout, for the weights of these names."""
+        steps = []
+        for step in self.steps:
+            parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
+            held = {name: value for name, value in parts.items() if isinstance(value, Weight) and value.name in arrays}
+            changed = {name: replace(value, effective=arrays[value.name]) for name, value in held.items()}
+            steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)
+        return tuple(steps)
+
+    def became_steps(self, steps: Steps) -> "Case":
+        """A case with other steps, to edit further; its values are still those of the old ones."""
+        return replace(self, steps=steps)
+
+    def became(self, edit: Edit) -> "Case":
+        """The case in which the edited layer is taken for the healthy one."""
+        return replace(self, steps=edit.steps, inputs=edit.inputs, values=recompute(edit.steps, edit.inputs))
+
+    def sample(self, index: int) -> "Case | None":
+        """The case of one sample of the batch; None where the layer does not work sample by sample."""
+        count = self.healthy.shape[:1]
+        if not self.comparable or any(x.shape[:1] != count for x in self.inputs):
+            return None
+        part = slice(index, index + 1)
+        inputs = tuple(x[part] for x in self.inputs)
+        try:
+            values = recompute(self.steps, inputs)
+        except (ValueError, IndexError, TypeError):
+            return None
+        alone, among = np.asarray(values[-1][0]), self.healthy[part]
+        if alone.shape != among.shape or not np.allclose(alone, among, rtol=1e-9, atol=1e-12, equal_nan=True):
+            return None
+        known = None if self.known is None else self.known[part]
+        return replace(self, inputs=inputs, values=values, observed=self.observed[part], known=known)
+
+
+def of_output(
+    steps: Steps, inputs: tuple[np.ndarray, ...], values: Values, output: int, observed: np.ndarray, known: np.ndarray | None = None
+) -> Case:
+    """The case of one output; of a layer with several, its steps end in one more that takes that output alone."""
+    if len(values[-1]) > 1:
+        steps, values = (*steps, Step(Outputs(), (Ref(len(steps) - 1, output),))), [*values, (values[-1][output],)]
+    return Case(steps, inputs, values, observed, known)
+
+
+Function = Callable[[Case], Iterator[Edit]]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A mistake by its slug."""
+
+    slug: str
+    function: Function
+    family: str
+    whole: bool = False
+    """Whether it needs the whole batch to show."""
+
+    @property
+    def text(self) -> str:
+        return cleandoc(self.function.__doc__ or "")
+
+    @property
+    def title(self) -> str:
+        return self.text.partition("\n")[0]
+
+
+REGISTERED: list[Hypothesis] = []
+"""In the order in which they are tried."""
+CAUSES: dict[str, Hypothesis] = {}
+"""The one of each slug whose text explains it."""
+
+
+def hypothesis(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
+    """Registers a function under its slug; it is tried in the order of registration."""
+
+    def register(function: Function) -> Function:
+        CAUSES[slug] = Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole)
+        REGISTERED.append(CAUSES[slug])
+        return function
+
+    return register
+
+
+def more(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
+    """Registers a function that makes further edits of a mistake which another function explains."""
+
+    def register(function: Function) -> Function:
+        REGISTERED.append(Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole))
+        return function
+
+    return register
+
+
+@dataclass(frozen=True, eq=False)
+class Reordered(Rearrangement):
+    """The places on ``axis`` in another order."""
+
+    axis: int
+    order: Sequence[int] | np.ndarray
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.take(inputs[0], self.order, axis=self.axis),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Gather", inputs[0], graph.const(list(self.order)), axis=self.axis),)
+
+    def origin(self, where, inputs):
+        axis = self.axis % len(where)
+        return tuple(np.asarray(self.order)[at] if i == axis else at for i, at in enumerate(where))

@@ -1,0 +1,127 @@
+"""Mistakes that were made before the layer: another scale, another sample."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit, Reordered, hypothesis
+from probe.ops.base import Rearrangement
+
+__all__: list[str] = []
+
+_MAPS: tuple[tuple[float, float, str], ...] = (
+    (1 / 255, 0.0, "x / 255"),
+    (255.0, 0.0, "255 x"),
+    (1 / 127.5, -1.0, "x / 127.5 - 1"),
+    (127.5, 127.5, "127.5 x + 127.5"),
+    (2.0, -1.0, "2 x - 1"),
+    (0.5, 0.5, "x / 2 + 0.5"),
+    (1 / 256, 0.0, "x / 256"),
+    (256.0, 0.0, "256 x"),
+    (1.0, -0.5, "x - 0.5"),
+    (1.0, -128.0, "x - 128"),
+    (-1.0, 1.0, "1 - x"),
+    (-1.0, 0.0, "-x"),
+    (2.0, 0.0, "2 x"),
+    (0.5, 0.0, "x / 2"),
+)
+_MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+_CAFFE = np.array([103.939, 116.779, 123.68])
+
+
+@hypothesis("scaled-input")
+def scaled_input(case: Case) -> Iterator[Edit]:
+    """The input on another scale: 0 to 255 for 0 to 1, mean and standard deviation not applied.
+
+    The usual maps are tried, then a factor and an offset are fitted where the layer is linear.
+    """
+    do = "give the layer the input that the model gives it: report.inputs"
+    x = np.asarray(case.inputs[0], np.float64)
+    if case.inputs[0].dtype.kind != "f":
+        return
+    for factor, offset, told in _MAPS:
+        yield case.edit(f"the input is {told}", inputs=(factor * x + offset, *case.inputs[1:]), do=do)
+    for axis in dict.fromkeys((1, x.ndim - 1)):
+        if x.ndim == 4 and x.shape[axis] == 3:
+            shape = [3 if i == axis else 1 for i in range(4)]
+            mean, std, caffe = (part.reshape(shape) for part in (_MEAN, _STD, _CAFFE))
+            maps = {
+                "(x - mean) / std of ImageNet": (x - mean) / std,
+                "without mean and std of ImageNet": x * std + mean,
+                "x minus Caffe's mean": x - caffe,
+                "without Caffe's mean": x + caffe,
+                "(x / 255 - mean) / std of ImageNet": (x / 255 - mean) / std,
+                "255 (x std + mean) of ImageNet": 255 * (x * std + mean),
+            }
+            for told, mapped in maps.items():
+                yield case.edit(f"the input is {told}", inputs=(mapped, *case.inputs[1:]), do=do)
+    yield from _fitted(case, x, do)
+
+
+def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
+    """a x + b by least squares: the output of a linear layer is linear in a and b."""
+    linear = (ops.Conv, ops.MatMul, ops.AveragePool, ops.GlobalAveragePool, ops.BatchNormalization)
+    if not case.comparable or case.seen.size < 3 or case.observed.size > 1 << 20:
+        return
+    ends = [position for position, _ in case.having(*linear)]
+    if not ends or any(not isinstance(step.op, (*linear, Rearrangement, ops.Relu)) for step in case.steps):
+        return
+    rest = case.inputs[1:]
+    try:
+        columns = [_run(case, np.full_like(x, value)) for value in (0.0, 1.0)]
+        nothing, ones = columns
+        y = _run(case, x)
+    except ValueError:
+        return
+    if any(isinstance(step.op, ops.Relu) for step in case.steps):
+        return
+    with np.errstate(all="ignore"):
+        matrix = np.stack([case.pick(y - nothing), case.pick(ones - nothing)], axis=1)
+        target = case.seen - case.pick(nothing)
+        finite = np.isfinite(matrix).all(axis=1) & np.isfinite(target)
+        solution = np.linalg.lstsq(matrix[finite], target[finite], rcond=None)[0]
+    factor, offset = (float(part) for part in solution)
+    if np.isfinite(solution).all() and (abs(factor - 1) > 1e-6 or abs(offset) > 1e-6):
+        yield case.edit(f"the input is {factor:.6g} x {offset:+.4g} (fitted)", inputs=(factor * x + offset, *rest), do=do, fitted=2)
+
+
+def _run(case: Case, x: np.ndarray) -> np.ndarray:
+    return case.became(case.edit("", inputs=(x, *case.inputs[1:]))).healthy
+
+
+@hypothesis("different-input", whole=True)
+def different_input(case: Case) -> Iterator[Edit]:
+    """Another sample of the batch, samples in another order, or the batch axis missing."""
+    y, mine = case.healthy, case.observed
+    do = "compare sample by sample: report.inputs holds what the layer was given"
+    if y.ndim and mine.shape == y.shape[1:]:
+        for sample in range(min(y.shape[0], 64)):
+            cut = ops.Slice((sample, *(0,) * (y.ndim - 1)), (sample + 1, *(None,) * (y.ndim - 1)))
+            told = "the batch axis is missing" + (f": these are the values of sample {sample}" if y.shape[0] > 1 else "")
+            yield case.edit(told, case.appended(cut, ops.Reshape(mine.shape)), do="keep the batch axis: values[None]")
+    elif y.ndim and mine.ndim == y.ndim and mine.shape[1:] == y.shape[1:] and mine.shape[0] != y.shape[0]:
+        for start in range(y.shape[0] - mine.shape[0] + 1):
+            cut = ops.Slice((start, *(0,) * (y.ndim - 1)), (start + mine.shape[0], *(None,) * (y.ndim - 1)))
+            yield case.edit(f"only the samples {start} to {start + mine.shape[0] - 1}", case.appended(cut), do=do)
+    elif case.comparable and y.ndim > 1 and 1 < y.shape[0] <= 256 and case.known is None:
+        yield from _other_order(case, do)
+
+
+def _other_order(case: Case, do: str) -> Iterator[Edit]:
+    count = case.healthy.shape[0]
+    columns = np.linspace(0, case.healthy[0].size - 1, min(64, case.healthy[0].size)).astype(int)
+    healthy, mine = (part.reshape(count, -1)[:, columns] for part in (case.healthy, case.observed))
+    with np.errstate(all="ignore"):
+        apart = np.abs(mine[:, None] - healthy[None]).max(axis=2)
+    order = np.argmin(np.nan_to_num(apart, nan=np.inf), axis=1)
+    if (order == np.arange(count)).all():
+        return
+    told = ", ".join(map(str, order[:16])) + (", ..." if count > 16 else "")
+    if len(set(order.tolist())) == 1:
+        told = f"the values of sample {order[0]} for every sample"
+    elif (order == np.arange(count)[::-1]).all():
+        told = "the samples in reverse order"
+    else:
+        told = f"the samples in the order {told}"
+    yield case.edit(told, case.appended(Reordered(0, order)), do=do)

@@ -1,0 +1,128 @@
+"""A layer's weights, inputs and outputs as a C header or as plain numbers, for a test bench in C or a hardware description language.
+
+Quantised weights are written as their integers, with the number format said; everything else as floats in digits that give
+the same bits back. All in the framework's own layout, in row-major order.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from probe import printable
+from probe.description.description import Grid, Weight
+from probe.report.text import arrays
+
+if TYPE_CHECKING:
+    from probe.report import Report
+
+__all__ = ["header", "listing"]
+
+
+class _Table(NamedTuple):
+    name: str
+    words: str
+    values: np.ndarray
+
+
+def header(report: "Report") -> str:
+    """A C header: an array per weight (and its scale), input and output of the framework, each with its format in a comment."""
+    guard = _identifier(f"{report.layer}_{report.call}_h").upper()
+    lines = [_comment(line) for line in _title(report)]
+    lines += [f"#ifndef {guard}", f"#define {guard}", "", "#include <math.h>", "#include <stdint.h>", ""]
+    for table in _tables(report):
+        lines += [_comment(table.words), *_c_array(_identifier(table.name), table.values), ""]
+    return "\n".join([*lines, f"#endif /* {guard} */", ""])
+
+
+def listing(report: "Report") -> str:
+    """The same as text: comments after ``#``, and then a number a line (``numpy.loadtxt`` reads it, all tables in a row)."""
+    lines = [printable.line(f"# {line}") for line in _title(report)]
+    for table in _tables(report):
+        lines += [printable.line(f"# {table.name}: {table.words}"), *(_digits(value) for value in table.values.ravel())]
+    return "\n".join([*lines, ""])
+
+
+def _comment(words: str) -> str:
+    """A comment in C, which no name in it can end."""
+    return f"/* {printable.line(words).replace('*/', '* /')} */"
+
+
+def _title(report: "Report") -> list[str]:
+    return [
+        f"layer {report.layer or '(root)'} ({report.kind}) of {report.source}, written by probe: {report.verdict}",
+        "in row-major order, in the framework's own layout",
+    ]
+
+
+def _tables(report: "Report") -> Iterator[_Table]:
+    for weight in report.weights.values():
+        yield from _weight(weight)
+    for place, x in enumerate(report.inputs):
+        yield _plain(f"input_{place}", x, report.input_axes)
+    for place, y in enumerate(arrays(report.outputs["framework"])):
+        if y is not None:
+            yield _plain(f"output_{place}", y, report.output_axes)
+
+
+def _weight(weight: Weight) -> Iterator[_Table]:
+    """The values, or the integers behind them and their scale."""
+    if weight.grid is None:
+        table = _plain(weight.name, weight.effective, ())
+        yield table._replace(words="; ".join((table.words, *weight.steps)))
+        return
+    codes = weight.grid.integers(weight.effective)
+    yield _Table(weight.name, "; ".join((f"{_number_format(weight.grid)}, {_shape(codes)}", *weight.steps)), _narrowest(codes))
+    yield _plain(f"{weight.name}_scale", np.asarray(weight.grid.scale), ())
+    if np.any(weight.grid.zero_point):
+        yield _plain(f"{weight.name}_zero_point", np.asarray(weight.grid.zero_point, np.int32), ())
+
+
+def _number_format(grid: Grid) -> str:
+    """Such as "signed 4-bit integers, value = integer * 0.125 (3 fraction bits)"."""
+    scales, zeros = np.unique(grid.scale), np.unique(grid.zero_point)
+    integer = "integer" if not zeros.any() else f"(integer - {int(zeros[0])})" if zeros.size == 1 else "(integer - zero point)"
+    kind = f"{'' if grid.signed else 'un'}signed {grid.bits}-bit integers"
+    kind = "signs of 1 bit (-1 or 1)" if grid.signed and grid.bits == 1 else kind
+    if scales.size > 1:
+        return f"{kind}, value = {integer} * scale, by channel"
+    fraction = float(-np.log2(scales[0]))
+    return f"{kind}, value = {integer} * {scales[0]:g}" + (f" ({fraction:.0f} fraction bits)" if fraction.is_integer() else "")
+
+
+def _narrowest(codes: np.ndarray) -> np.ndarray:
+    for name in ("int8", "uint8", "int16", "uint16", "int32"):
+        limits = np.iinfo(name)
+        if not codes.size or (codes.min() >= limits.min and codes.max() <= limits.max):
+            return codes.astype(name)
+    return codes
+
+
+def _plain(name: str, values: np.ndarray, axes: tuple[str, ...]) -> _Table:
+    values = values.astype(np.float32) if values.dtype == np.float16 else values.astype(np.uint8) if values.dtype == bool else values
+    return _Table(name, f"{values.dtype}, {_shape(values)}" + (f": {', '.join(axes)}" if len(axes) == values.ndim > 0 else ""), values)
+
+
+def _shape(values: np.ndarray) -> str:
+    return "shape (" + ", ".join(map(str, values.shape)) + ")"
+
+
+def _c_array(name: str, values: np.ndarray) -> Iterator[str]:
+    kind = {"float32": "float", "float64": "double"}.get(str(values.dtype), f"{values.dtype}_t")
+    suffix = "f" if values.dtype == np.float32 else ""
+    words = {"nan": "NAN", "inf": "INFINITY", "-inf": "-INFINITY"}
+    flat = [words.get(text, text + suffix) for text in map(_digits, values.ravel())] or ["0"]
+    yield f"static const {kind} {name}[{len(flat)}] = {{"
+    for start in range(0, len(flat), 12):
+        yield f"  {', '.join(flat[start : start + 12])},"
+    yield "};"
+
+
+def _digits(value: np.generic) -> str:
+    """Digits that give the same bits back, with a point where it is a float."""
+    return repr(float(str(value))) if value.dtype.kind == "f" else str(value)
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", name if not name[:1].isdigit() else f"_{name}") or "_"

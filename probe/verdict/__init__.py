@@ -1,0 +1,1 @@
+"""One captured call, judged."""

@@ -1,0 +1,43 @@
+"""The parties' outputs of a call that was judged, of which those that cost memory are computed again when asked for."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from probe.errors import BadInput
+from probe.model import Capture
+from probe.process.interrupts import undisturbed
+from probe.report import Outputs, Report
+
+__all__ = ["OnDemand"]
+
+
+class OnDemand(Mapping[str, Outputs]):
+    """Only the framework's are kept; the first of the others asked for has ``judge`` judge the call again, and all are kept then.
+
+    For calls in which all agree. Raises BadInput where they no longer do: the model has been changed since.
+    """
+
+    def __init__(self, capture: Capture, judge: Callable[[Capture], Report], parties: tuple[str, ...]):
+        self._capture, self._judge, self._parties = capture, judge, parties
+        self._found: Mapping[str, Outputs] = {}
+
+    def __getitem__(self, party: str) -> Outputs:
+        if party not in self._parties:
+            raise KeyError(party)
+        if party == "framework":
+            outputs = self._capture.outputs
+            return outputs[0] if len(outputs) == 1 else outputs
+        if not self._found:
+            again = undisturbed(self._judge)(self._capture)
+            if not again.ok:
+                raise BadInput(
+                    f"the outputs of {self._capture.layer!r} are computed again where they are asked for, and the model has been "
+                    "changed since it was swept: sweep it again, or keep the outputs you need before you change it"
+                )
+            self._found = again.outputs
+        return self._found[party]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parties)
+
+    def __len__(self) -> int:
+        return len(self._parties)
