@@ -23,7 +23,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
 
 from probe import ops
-from probe.description.description import Description, Grid, Step, Weight
+from probe.description import Description, Grid, Step, Weight
 from probe.errors import Undescribed
 
 from .keras.activation import activation_steps

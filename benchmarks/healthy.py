@@ -18,7 +18,7 @@ from torch import nn
 
 import probe
 from probe import Description, Step, ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.model import Capture
 
 __all__ = ["FAMILIES", "computed_in", "filters", "nonsense", "of_keras", "of_torch", "values"]

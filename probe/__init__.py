@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probe.api import assert_layer, check, open_model, sweep
+    from probe.api import assert_layer, check, sweep
     from probe.batchnorm_folding import fold
+    from probe.capture.run import open_model
     from probe.description.custom_layers import describes, recomputes
-    from probe.description.description import Description, Ref, Step, Weight
+    from probe.description import Description, Ref, Step, Weight
     from probe.errors import ProbeError
     from probe.explanation.trace import explain
     from probe.report import Report
@@ -36,18 +37,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Description": "description.description",
+    "Description": "description",
     "ProbeError": "errors",
-    "Ref": "description.description",
+    "Ref": "description",
     "Report": "report",
-    "Step": "description.description",
-    "Weight": "description.description",
+    "Step": "description",
+    "Weight": "description",
     "assert_layer": "api",
     "check": "api",
     "describes": "description.custom_layers",
     "explain": "explanation.trace",
     "fold": "batchnorm_folding",
-    "open_model": "api",
+    "open_model": "capture.run",
     "recomputes": "description.custom_layers",
     "sweep": "api",
 }

@@ -16,11 +16,14 @@ import numpy as np
 
 from probe import ops
 from probe.capture.model_inputs import bind
-from probe.description.description import Description, Ref, Step, Weight
+from probe.description.description import Description
 from probe.errors import BadInput, NotReached, UnknownLayer
-from probe.evaluation.numpy_reference import recompute, widened
+from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture, Model
 from probe.numerics.blocks import same_bits
+from probe.numerics.dtypes import widened
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
 from probe.report import Report
 from probe.verdict.judge import judge
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from probe.description.description import Description, Layer
+from probe.description.description import Description
+from probe.listing import Layer
 
 __all__ = ["Capture", "InputSpec", "Model", "OnCall"]
 

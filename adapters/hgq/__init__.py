@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from hgq.quantizer import Quantizer
 
-from probe.description.description import Step, Weight
+from probe.description import Step, Weight
 from probe.errors import Undescribed
 
 from ..keras.description import Call, Reader, array_of, read_variable

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
 from ..keras.description import Call, describes

@@ -6,8 +6,7 @@ from typing import Any
 
 from hgq.quantizer import Quantizer
 
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
 from ..keras.description import Call, describes

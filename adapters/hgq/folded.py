@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Step, Weight
+from probe.description import Description, Step, Weight
 
 from ..keras.description import REGISTERED, Call, array_of
 from .description import between_quantizers

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.builder import Steps
-from probe.description.description import Ref
+from probe.description import Ref, Steps
 
 from ..keras.description import Call, describe, read_variable
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description, Ref, Step
+from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
 from ..keras import conv, einsum, merging, pooling  # noqa: F401 (they register what the layers here extend)

@@ -11,8 +11,7 @@ from hgq.quantizer.internal.fixed_point_quantizer import FixedPointQuantizerKBI,
 from hgq.quantizer.internal.float_point_quantizer import FloatPointQuantizer
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Grid, Ref, Weight
+from probe.description import Grid, Ref, Steps, Weight
 from probe.errors import Undescribed
 
 from ..keras.description import array_of

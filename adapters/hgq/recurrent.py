@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description
+from probe.description import Description
 from probe.errors import Undescribed
 
 from ..keras.activation import activation_steps

@@ -8,8 +8,7 @@ import numpy as np
 from hgq.layers.snn import ATan, LIFCell, SpikingNeuralCell
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
 from ..keras.description import REGISTERED, Call, described_class, describes

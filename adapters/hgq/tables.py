@@ -6,8 +6,7 @@ from math import prod, sqrt
 from typing import Any
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
 from ..keras import einsum, normalization  # noqa: F401 (they register what is inside the layers here)

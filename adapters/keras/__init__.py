@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from probe.description.description import Layer
+    from probe.listing import Layer
     from probe.model import InputSpec, OnCall
 
     from .opened import Opened

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Recipe, Ref
+from probe.description import Description, Recipe, Ref
 from probe.errors import Undescribed
 
 from .activation import activation_steps

@@ -3,7 +3,7 @@
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description, Step
+from probe.description import Description, Step
 from probe.errors import Undescribed
 
 from .description import Call, describes, named_axes

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description, Step
+from probe.description import Description, Step
 from probe.errors import Undescribed
 
 from .activation import activation_steps

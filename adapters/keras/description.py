@@ -15,7 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from probe.description.description import Description, Ref, Weight
+from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed
 
 from .left_out import LEFT_OUT

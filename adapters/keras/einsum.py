@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description, Recipe, Ref, Weight
+from probe.description import Description, Recipe, Ref, Weight
 from probe.errors import Undescribed
 
 from .activation import activation_steps

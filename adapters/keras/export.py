@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 from probe.evaluation.framework_export import run_exported
 from probe.process.interrupts import held_back, interruptible

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from probe.description.description import Layer
 from probe.errors import CannotOpen
+from probe.listing import Layer
 
 from .hdf5 import Unusual, shapes
 from .left_out import FOLLOWED

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref
 from probe.errors import Undescribed
 
 from .activation import along_axes, gelu_op

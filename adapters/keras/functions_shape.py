@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .chain import Chain

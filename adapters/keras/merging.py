@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Ref, Step, Weight
+from probe.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
 from .description import Call, cast, describes

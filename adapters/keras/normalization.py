@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Ref, Step
+from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
 from .activation import along_axes

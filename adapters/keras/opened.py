@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Layer
 from probe.errors import BadInput, NotReached, UnknownLayer
+from probe.listing import Layer
 from probe.model import InputSpec, OnCall
 from probe.process.interrupts import held_back
 from probe.process.log_suppression import silenced

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description, Ref, Step
+from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
 from .activation import along_axes, gelu_op, leaky_op

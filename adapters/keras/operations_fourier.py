@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref, Steps
 from probe.description.stft import Pair, framed, half, overlapped, resized, unhalved, window
 from probe.errors import Undescribed
 

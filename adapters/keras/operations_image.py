@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref
 from probe.errors import Undescribed
-from probe.evaluation.allowance import precision_of
+from probe.numerics.precision import precision_of
 
 from .chain import Chain
 from .conv import padding_pairs

@@ -5,7 +5,7 @@ from math import prod
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description, Ref, Weight
+from probe.description import Description, Ref, Weight
 
 from .chain import Chain
 from .conv import padding_pairs

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.builder import Steps
+from probe.description import Description, Ref, Step, Steps, Weight
 from probe.description.custom_layers import describe_registered, registered
-from probe.description.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
 from probe.ops import Constant
 from probe.process.interrupts import Shared, held_back, interruptible

@@ -3,7 +3,7 @@
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description, Ref, Step
+from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
 from .conv import channels_first, padding_pairs, spatial_sizes, surrounded

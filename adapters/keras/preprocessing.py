@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Ref, Step, Weight
+from probe.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.evaluation.numpy_reference import flushed
+from probe.numerics.dtypes import flushed
 
 from .augmentation import images_alone
 from .chain import Chain

@@ -13,8 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Grid, Ref, Weight
+from probe.description import Description, Grid, Ref, Steps, Weight
 from probe.errors import Undescribed
 
 from .activation import activation_steps

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref
 from probe.errors import Undescribed
 
 from .description import Call

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref, weights_of
+from probe.description import Description, Ref, Steps, weights_of
 from probe.errors import Undescribed
 
 from .activation import activation_steps

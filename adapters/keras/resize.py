@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Step
+from probe.description import Description, Step
 from probe.errors import Undescribed
 
 from .conv import channels_first, surrounded

@@ -7,8 +7,8 @@ from itertools import takewhile
 from typing import Any
 
 from probe.description.custom_layers import registered
-from probe.description.description import Layer
 from probe.errors import Undescribed
+from probe.listing import Layer
 
 from .description import described_name
 from .left_out import FOLLOWED

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .description import Call

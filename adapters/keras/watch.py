@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from probe.description import Description, Ref
 from probe.description.custom_layers import describe_registered, registered
-from probe.description.description import Description, Ref
 from probe.errors import ForwardFailed, NotReached, Undescribed, describing
 from probe.model import Capture, OnCall
 from probe.process.interrupts import held_back, interruptible, stop_here

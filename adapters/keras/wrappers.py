@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref, Step
+from probe.description import Description, Ref, Step, Steps
 from probe.errors import Undescribed
 
 from .description import Call, describe, describes

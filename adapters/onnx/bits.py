@@ -1,7 +1,7 @@
 """Operators on the bits of integers."""
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .elementwise import TYPES

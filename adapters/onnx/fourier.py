@@ -1,7 +1,7 @@
 """Fourier transforms: the last axis holds a number, or its real and imaginary parts."""
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.description.stft import framed, half, resized, unhalved
 from probe.errors import Undescribed
 

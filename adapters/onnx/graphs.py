@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from probe import ops
-from probe.description.description import Recipe, Ref, Weight
+from probe.description import Recipe, Ref, Weight
 from probe.errors import Undescribed
 
 from .schema import plain

@@ -3,7 +3,7 @@
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .table import Node, Value, node

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .table import Node, Value, node

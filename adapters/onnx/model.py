@@ -15,9 +15,10 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from probe.description.description import Description, Layer, Ref, Weight
+from probe.description import Description, Ref, Weight
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
 from probe.evaluation.onnxruntime_session import ran
+from probe.listing import Layer
 from probe.model import Capture, InputSpec, OnCall
 
 from .bounds import memory_limit, time_limit

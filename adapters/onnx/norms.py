@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref, Weight
+from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
 from .table import Node, Value, node

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Grid, Ref, Weight
+from probe.description import Grid, Ref, Weight
 from probe.errors import Undescribed
 
 from .table import Node, Value, node

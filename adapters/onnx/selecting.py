@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .table import Node, Value, node

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Recipe, Ref, Weight, weights_of
+from probe.description import Description, Recipe, Ref, Weight, weights_of
 from probe.errors import Undescribed
 
 from .left_out import LEFT_OUT

@@ -15,7 +15,7 @@ import qkeras
 import tf_keras
 
 from probe import ops
-from probe.description.description import Description, Step, Weight
+from probe.description import Description, Step, Weight
 from probe.errors import Undescribed
 
 from ..keras import conv, normalization, pooling, recurrent, transpose_conv, wrappers  # noqa: F401 (they register what the layers here extend)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from probe.description.description import Step
+from probe.description import Step
 
 from .quantizers import quantizer_ops
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tf_keras
 
-from probe.description.description import Description, Weight
+from probe.description import Description, Weight
 from probe.errors import Undescribed
 
 from ..keras.activation import activation_steps

@@ -15,7 +15,7 @@ from tensorflow.python.ops import array_ops, array_ops_stack
 from tensorflow.python.util import nest
 
 from probe import ops
-from probe.description.description import Grid
+from probe.description import Grid
 from probe.errors import MissingExtra, Undescribed
 
 from ..keras.loading import OF_HGQ2

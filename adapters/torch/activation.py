@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from probe import ops
-from probe.description.description import Description
+from probe.description import Description
 
 from .description import Call, chain, describes
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from probe.description.description import Weight
+from probe.description import Weight
 from probe.errors import BadInput
 
 from .description import Levels, Scale

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Recipe, Ref, Weight
+from probe.description import Description, Recipe, Ref, Weight
 from probe.errors import Undescribed
 
 from .description import Call, describes

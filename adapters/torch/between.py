@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from probe.description.description import Description, Ref, Weight
+from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed, describing
 from probe.model import Capture, OnCall
 from probe.process.interrupts import stop_here

@@ -23,8 +23,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
+from probe.description import Description, Ref, Weight
 from probe.description.custom_layers import registered
-from probe.description.description import Description, Ref, Weight
 from probe.errors import BadInput, ForwardFailed, Undescribed, describing
 from probe.model import Capture, OnCall
 from probe.process.interrupts import Shared, held_back, interruptible, stop_here

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from probe.description.description import Description
+from probe.description import Description
 from probe.ops import Conv, MatMul, Pad
 
 from .description import Call, batched, chain, describes, ntuple

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe.description import Description, Step, Weight
 from probe.description.custom_layers import describe_registered, registered
-from probe.description.description import Description, Step, Weight
 from probe.errors import Undescribed
 from probe.ops import Reshape
 

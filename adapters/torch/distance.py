@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Recipe, Ref
+from probe.description import Description, Recipe, Ref
 from probe.errors import Undescribed
 
 from .description import Call, describes

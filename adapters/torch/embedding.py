@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from probe.description.description import Description, Ref, Step
+from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 from probe.ops import Embedding, EmbeddingBag
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 from probe.evaluation.framework_export import run_exported
 from probe.process.interrupts import apart

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from probe.description.description import Layer
 from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
+from probe.listing import Layer
 from probe.model import Capture, InputSpec, OnCall
 
 from .arrays import tensors_for

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from probe.description.description import Description
+from probe.description import Description
 from probe.ops import BatchNormalization, GroupNormalization, LayerNormalization, Reshape, Transpose
 
 from .description import SPATIAL, Call, chain, describes

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.builder import Steps
-from probe.description.description import Description, Grid, Ref, Weight
+from probe.description import Description, Grid, Ref, Steps, Weight
 from probe.errors import Undescribed
 
 from .conv import convolution, linear

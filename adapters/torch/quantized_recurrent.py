@@ -8,7 +8,7 @@ narrowed.
 from dataclasses import replace
 from typing import Any
 
-from probe.description.description import Description, Weight
+from probe.description import Description, Weight
 from probe.errors import Undescribed
 
 from .description import Call, describes

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.builder import Steps
-from probe.description.description import Description, Ref
+from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 from probe.ops import (
     GRU,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Description
+from probe.description import Description
 from probe.errors import Undescribed
 from probe.ops import Identity, Pad, Reshape, Slice, Transpose
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Grid, Weight
+from probe.description import Grid, Weight
 from probe.errors import Undescribed
 
 __all__ = ["packed"]

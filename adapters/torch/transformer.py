@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Recipe, Ref
+from probe.description import Description, Recipe, Ref
 from probe.errors import Undescribed
 
 from .attention import Heads, Masks, attended, masked

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Description, Recipe, Ref, Step, Weight
+from probe.description import Description, Recipe, Ref, Step, Weight
 from probe.errors import Undescribed
 from probe.ops import Abs, Col2Im, ConvTranspose, FractionalMaxPool, Im2Col, LpPool, MaxPool, MaxUnpool, Neg, Reshape
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from probe.capture.user_arrays import as_array
+from probe.description.same_padding import misses_asymmetry
 from probe.errors import BadInput, ForwardFailed
 from probe.model import Capture, InputSpec, Model
 from probe.ops import Transpose
-from probe.verdict.blind_spots import misses_asymmetry
 
 __all__ = ["bind", "draw", "given_words", "index_of", "part_of"]
 

@@ -6,9 +6,10 @@ A registration holds for that very class, since a subclass may compute something
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from probe.description.description import Description, Ref, Step
+from probe.description.description import Description
 from probe.errors import Undescribed
 from probe.ops import Op, Recomputed
+from probe.ops.step import Ref, Step
 
 __all__ = ["describe_registered", "describes", "recomputes", "registered"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref
+from probe.ops.step import Ref
 
 __all__ = ["Pair", "framed", "half", "overlapped", "resized", "unhalved", "window"]
 

@@ -11,8 +11,9 @@ from probe.description.description import Description
 from probe.diagnosis.diagnose import Diagnosis, diagnose
 from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.search import left
-from probe.evaluation.allowance import Precision, Values
+from probe.evaluation.allowance import Values
 from probe.hypotheses.case import Case, Edit, of_output
+from probe.numerics.precision import Precision
 from probe.ops import Outputs
 
 __all__ = ["of_parties"]

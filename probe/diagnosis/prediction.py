@@ -10,13 +10,16 @@ from functools import cache
 
 import numpy as np
 
-from probe.description.description import Ref, Step, Weight
-from probe.evaluation.allowance import Precision, Values, allowances, settle
-from probe.evaluation.numpy_reference import recompute, widened
+from probe.evaluation.allowance import Values, allowances, settle
+from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit
 from probe.numerics.blocks import blocks, places
+from probe.numerics.dtypes import widened
+from probe.numerics.precision import Precision
 from probe.ops import Add, AddConstant, BatchNormalization, Conv, MatMul, Max, Mean, Min, Mul, MulConstant, Sub
 from probe.ops.base import Elementwise, Indices, Rearrangement
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
 
 __all__ = ["Rounding", "Sample", "at", "everywhere", "most_apart", "rms", "rms_apart", "sample"]
 

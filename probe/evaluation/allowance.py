@@ -2,232 +2,26 @@
 
 No tolerance is set by hand. Each op says what rounding may do to its output (``Op.allowance``) and what becomes of
 the slack its inputs arrive with; the allowance of a layer is that of its last step.
-
-Sums of products have an unknown order of summation. Their rounding errors are a random walk along the partial
-sums, and for a random order the expected squared partial sums of K terms with sum y and sum of squares Q add up to
-K * (y**2 / 3 + Q / 6); each product is rounded too, which adds Q. With the unit roundoff u, whose error is uniform
-(variance u**2 / 3), the scale of the error is
-
-    u / sqrt(3) * sqrt(K * (y**2 / 3 + Q / 6) + Q)
-
-and six of these are allowed (the statistical view of Higham and Mary, "A new approach to probabilistic rounding
-error analysis", SIAM J. Sci. Comput. 41, 2019). Trained filters that follow the signal make real partial sums wander
-further, and terms that are alike err alike, not by chance: where an element exceeds six of these, ``settle`` gathers its
-true terms and lets these and their partial sums decide.
-
-Engines compute layers of half precision in float32 and round what they store: a product of matrices is accumulated in float32 on
-CPUs with AMX or AVX-512, in tensor cores and in the reference kernels of PyTorch, TensorFlow and ONNX Runtime. So ``stored_in``
-is what such a layer is held against first, and ``precision_of`` of the half itself, where every operation and every partial sum is
-rounded to it, is a second look that has to be named.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from probe.description.description import Ref, Step, weights_of
-from probe.numerics.blocks import blocks, places
+from probe.numerics.blocks import places
+from probe.numerics.precision import UNBOUNDED, Precision, of_storing
+from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
+from probe.ops.step import Ref, Step, weights_of
 
-__all__ = [
-    "LEAST_HOPE",
-    "SIGMAS",
-    "UNBOUNDED",
-    "VANISHING",
-    "Precision",
-    "allowances",
-    "carry",
-    "of_axes",
-    "of_partial_sums",
-    "of_sums",
-    "precision_of",
-    "rounded",
-    "settle",
-    "smallest_visible_change",
-    "stored_in",
-    "whole_at",
-    "worst_case",
-]
+__all__ = ["LEAST_HOPE", "allowances", "carry", "rounded", "settle", "smallest_visible_change", "whole_at", "worst_case"]
 
-SIGMAS = 6.0
-UNBOUNDED = 1e150
-"""What is allowed where slack leaves a function's domain or range: more than any difference, and finite, so that 0 times it is 0."""
 _LOOK_TERMS = 1 << 24
 _LOOK_FIRST = 8
 _LOOK_BLOCK = 256
 LEAST_HOPE = 100
 """What a second look may gain at least; and no more than so many times more than a sum has terms, where all err alike."""
-_LOOK_BLOCK_TERMS = 1 << 20
-_ALIKE = 8
-"""Into how many kinds a last place parts the terms of a sum: those of one kind err alike."""
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The arithmetic of a party: unit roundoff, what may vanish, and whether it first rounds its operands.
-
-    ``tiny`` is four times the smallest normal number: subnormals may be flushed, and TensorFlow's exp is 0 from 2.35e-38 down. The
-    subnormal numbers of float16 are kept by the engines, which widen it: there it is the smallest of these.
-    """
-
-    name: str
-    unit: float
-    tiny: float
-    casts: bool = False
-    certain: bool = False
-    """Whether a second look asks what no order of summation can exceed, instead of what is probable."""
-    shortcuts: bool = False
-    """Whether the party may take the shortcuts that lose digits (``Op.shortcut``)."""
-
-    walks: bool = False
-    """Whether recurrences look at the true partial sums of every step."""
-    looks: bool = False
-    """Whether sums over whole axes look at the true partial sums of every line."""
-    part: bool = False
-    """Whether sums may be given less than their allowance, found from a part of their terms (``Sum.part``)."""
-    sketches: bool = False
-    """Whether the party's recurrences have a sigmoid and tanh of their own, good to a few units of 1: ONNX Runtime's."""
-
-    stored: float = 0.0
-    """The unit roundoff of the dtype that each step's result is stored in, where that is less than what it is computed in."""
-
-    @property
-    def normal(self) -> float:
-        """The smallest normal number."""
-        return 2.0**-14 if self.name == "float16" else self.tiny / 4
-
-    @property
-    def narrow(self) -> bool:
-        """Whether float32 is enough for an allowance: it holds what is added for tiny numbers."""
-        return self.tiny >= 2.0**-126
-
-
-_UNITS = {
-    "float16": (2.0**-11, 2.0**-24),
-    "bfloat16": (2.0**-8, 2.0**-124),
-    "float32": (2.0**-24, 2.0**-124),
-    "float64": (2.0**-52, 2.0**-1020),
-}
-"""Of float64 twice the unit roundoff: NumPy errs as much as the framework does."""
-
-
-@cache
-def precision_of(dtype: str, casts: bool = False) -> Precision:
-    """The precision of a floating dtype; integers and booleans are exact (unit 0)."""
-    unit, tiny = _UNITS.get(dtype, (0.0, 0.0))
-    return Precision(dtype, unit, tiny, casts)
-
-
-VANISHING = 2.0**20 * precision_of("float32").tiny
-"""What may be allowed because small numbers vanish, and not because anything is rounded."""
-
-
-@cache
-def stored_in(dtype: str) -> Precision:
-    """The precision of a layer of that dtype: float16 and bfloat16 are computed in float32, and rounded where a step's result is stored."""
-    own = precision_of(dtype)
-    if own.unit <= precision_of("float32").unit:
-        return own
-    return replace(precision_of("float32"), name=dtype, stored=own.unit)
-
-
-def of_storing(y: np.ndarray, precision: Precision) -> np.ndarray:
-    """What rounding to the dtype that ``y`` is stored in may do to it; nothing where that holds it."""
-    dtype = np.dtype(np.float16) if precision.name == "float16" else np.dtype(ml_dtypes.bfloat16)
-    least = float(ml_dtypes.finfo(dtype).smallest_subnormal) / 2
-    with np.errstate(all="ignore"):
-        sizes = np.abs(y, dtype=np.float64)
-        held = y.astype(dtype).astype(np.float64) == y
-    return np.where(held | ~np.isfinite(sizes), 0.0, precision.stored * sizes + least)
-
-
-def of_sums(count: int, total: np.ndarray, squares: np.ndarray, precision: Precision, owned: bool = False) -> np.ndarray:
-    """Six of the scale above, for sums of ``count`` terms; ``squares`` is the sum of the squared terms (used up where ``owned``).
-
-    Squares that are owned and float32 give an allowance in float32, where that holds what the precision adds for tiny numbers.
-    """
-    count = max(count, 1)
-    narrow = owned and squares.dtype == np.float32 and precision.narrow
-    out = squares if narrow or (owned and squares.dtype == np.float64) else np.array(squares, np.float64)
-    factor = SIGMAS * precision.unit * math.sqrt(count) / 3
-    for (sums, part), _ in blocks(total if total.shape == out.shape else np.broadcast_to(total, out.shape), out):
-        part *= (count / 6 + (3 if precision.casts else 1)) * 3 / count
-        sums = sums.astype(out.dtype)
-        sums *= sums
-        part += sums
-        np.sqrt(part, out=part)
-        part *= factor
-        part += count * precision.tiny
-    return out
-
-
-def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
-    """The same from the true partial sums of ``terms`` (elements, channels, taps), the worse of two orders.
-
-    Kernels sum blocks of neighbouring terms from 0 and add those up: panels of a matrix product, channels in groups of 16. So the
-    partial sum at a term is the largest of those that end there, wherever they begin: at the first term, which is the bias where
-    there is one, or after it.
-    Where the precision asks for certainty: the worst case K * u * sum |terms| (Higham, "Accuracy and Stability of Numerical
-    Algorithms", 2002, section 4.2), two roundings more for each term whose operands are rounded first.
-    """
-    if precision.certain:
-        count = terms[0].size
-        return (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2)) + count * precision.tiny
-    squares = np.square(terms).sum(axis=(1, 2))
-    orders = (terms, terms.swapaxes(1, 2)) if 1 not in terms.shape[1:] else (terms,)
-    with np.errstate(all="ignore"):
-        walk = np.maximum.reduce([_walk(order.reshape(len(terms), -1), precision) for order in orders])
-        scale = np.sqrt(walk + (3 if precision.casts else 1) * squares)
-    return SIGMAS * precision.unit / np.sqrt(3) * scale + terms[0].size * precision.tiny
-
-
-def _walk(terms: np.ndarray, precision: Precision) -> np.ndarray:
-    """The sum over each row of the squared partial sums, each no larger than rounding can be of its term.
-
-    A partial sum is a multiple of its last place, and the term added to it is rounded to that: so terms that are alike, to a small part
-    of the last place, err alike (a constant image, two levels, terms too small to move the sum). Theirs add up before they are squared.
-    """
-    if not terms.size or not precision.unit:
-        return np.zeros(len(terms))
-    sums = _largest_sums(terms)
-    last = np.ldexp(2 * min(precision.unit, 2.0**-24), np.frexp(sums.max(axis=1, keepdims=True))[1] - 1)
-    kind = np.rint(terms * (_ALIKE / last))
-    order = np.argsort(kind, axis=1)
-    sums = np.take_along_axis(np.minimum(sums, np.abs(terms) / precision.unit), order, axis=1)
-    kind = np.take_along_axis(kind, order, axis=1)
-    first = np.ones(terms.shape, bool)
-    first[:, 1:] = kind[:, 1:] != kind[:, :-1]
-    starts = np.flatnonzero(first)
-    return np.bincount(starts // terms.shape[1], np.square(np.add.reduceat(sums.ravel(), starts)), len(terms))
-
-
-def _largest_sums(terms: np.ndarray) -> np.ndarray:
-    """The largest sum of consecutive terms that ends at each of a row, without its sign."""
-    sums = np.zeros((len(terms), terms.shape[1] + 1))
-    np.cumsum(terms, axis=1, out=sums[:, 1:])
-    above = sums - np.minimum.accumulate(sums, axis=1)
-    below = np.maximum.accumulate(sums, axis=1) - sums
-    return np.maximum(above, below, out=above)[:, 1:]
-
-
-def of_axes(terms: np.ndarray, axes: tuple[int, ...], total: np.ndarray, squares: np.ndarray, precision: Precision) -> np.ndarray:
-    """``of_sums`` of ``terms`` over whole ``axes``; where the precision ``looks``, by the true partial sums of every line too."""
-    axes = tuple(sorted(axis % terms.ndim for axis in axes))
-    sizes = [terms.shape[axis] for axis in axes]
-    own = of_sums(math.prod(sizes), total, squares, precision)
-    if not precision.looks or not terms.size or not axes:
-        return own
-    across = [axis for axis in range(terms.ndim) if axis not in axes]
-    lines = terms.transpose(*across, *axes).reshape(-1, sizes[0], math.prod(sizes[1:]))
-    step = max(1, _LOOK_BLOCK_TERMS // math.prod(sizes))
-    looked = [of_partial_sums(lines[start : start + step], precision) for start in range(0, len(lines), step)]
-    return np.maximum(own, np.concatenate(looked).reshape(own.shape))
-
-
 Values = Sequence[tuple[np.ndarray, ...]]
 """The outputs of every step, as ``recompute`` keeps them."""
 
@@ -368,7 +162,7 @@ def whole_at(
     given = [_pick(ref, inputs, values) for ref in steps[position].sources(position)]
     assert op.products is not None
     allowed = np.empty(len(error))
-    step = max(1, _LOOK_BLOCK_TERMS // max(1, count))
+    step = max(1, LOOK_BLOCK_TERMS // max(1, count))
     for start in range(0, len(error), step):
         few = tuple(part[start : start + step] for part in at)
         terms = op.products(given, few)

@@ -17,8 +17,9 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from probe.description.description import Step, Weight, field_names
 from probe.errors import Undescribed
+from probe.ops.step import Step, field_names
+from probe.ops.weight import Weight
 
 __all__ = ["crosscheck"]
 

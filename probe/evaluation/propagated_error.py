@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probe.evaluation.allowance import SIGMAS, VANISHING, allowances, precision_of, stored_in
-from probe.evaluation.numpy_reference import in_floats, recompute, widened
+from probe.evaluation.allowance import allowances
+from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture, Model
+from probe.numerics.dtypes import in_floats, widened
+from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 
 __all__ = ["Drift", "drifts"]
 

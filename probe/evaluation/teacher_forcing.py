@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Ref, Step
-from probe.evaluation.allowance import Precision, Values, carry, rounded
+from probe.evaluation.allowance import Values, carry, rounded
+from probe.numerics.precision import Precision
 from probe.ops import Outputs, Pad, Rearrangement, Recurrence
+from probe.ops.step import Ref, Step
 
 __all__ = ["follow", "remembers"]
 

@@ -5,11 +5,12 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from probe.description.description import Step, Weight
 from probe.evaluation.allowance import Values
 from probe.model import Capture
 from probe.ops import MatMul
 from probe.ops.base import Elementwise
+from probe.ops.step import Step
+from probe.ops.weight import Weight
 
 __all__ = ["of_column", "spread_out"]
 

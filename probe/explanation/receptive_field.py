@@ -10,12 +10,13 @@ from hashlib import sha256
 
 import numpy as np
 
-from probe.description.description import Ref, Step
 from probe.errors import BadInput
-from probe.evaluation.numpy_reference import in_floats, recompute
+from probe.evaluation.numpy_reference import recompute
 from probe.explanation.dataflow import Made, Watched
 from probe.model import Capture, Model
+from probe.numerics.dtypes import in_floats
 from probe.ops import Outputs
+from probe.ops.step import Ref, Step
 
 __all__ = ["reach_of", "seen"]
 

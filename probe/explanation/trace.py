@@ -10,18 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probe.api import Captured, captured
 from probe.capture.model_inputs import index_of
-from probe.description.description import Ref, Step, Weight
+from probe.capture.run import Captured, captured
 from probe.errors import BadInput, Undescribed
-from probe.evaluation.allowance import Values, allowances, precision_of, settle
-from probe.evaluation.numpy_reference import in_floats, overflown, recompute, widened
+from probe.evaluation.allowance import Values, allowances, settle
+from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.propagated_error import drifts
 from probe.explanation.element_report import Change, Field, Member, Origin, Story, Term, total
 from probe.explanation.matmul_column import of_column, spread_out
 from probe.explanation.receptive_field import seen
 from probe.model import Capture
+from probe.numerics.dtypes import in_floats, overflown, widened
+from probe.numerics.precision import precision_of
 from probe.ops import Account, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
 from probe.process.interrupts import undisturbed
 from probe.report.text import arrays
 from probe.verdict.judge import judge

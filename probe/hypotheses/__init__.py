@@ -22,7 +22,8 @@ from probe.hypotheses import number_formats
 from probe.hypotheses import quantizer_levels
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
-from probe.hypotheses.case import CAUSES, REGISTERED, Case, Edit, Hypothesis, hypothesis, more
+from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
+from probe.hypotheses.case import Case, Edit
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
 __all__ += ["accumulator_16bit", "activation", "attention", "channel_order", "fixed_point", "layout"]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, hypothesis, more
+from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.low_precision import narrow_weights, narrowed, summing
+from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.blocks import places
 from probe.ops.base import Indices, Sum
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe import ops
-from probe.description.description import Weight
-from probe.hypotheses.case import Case, Edit, hypothesis
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Elementwise, Op
 from probe.ops.quantize import Quantizer
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 

@@ -4,21 +4,22 @@ A hypothesis predicts and never judges: the engine (``probe.diagnosis.diagnose``
 what ``probe --causes SLUG`` prints; the first line stands in the README.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from inspect import cleandoc
 from typing import Any
 
 import numpy as np
 
-from probe.description.description import Ref, Step, Weight, weights_of
 from probe.evaluation.allowance import Values
-from probe.evaluation.numpy_reference import recompute, widened
+from probe.evaluation.numpy_reference import recompute
+from probe.numerics.dtypes import widened
 from probe.ops.base import Op, Rearrangement
 from probe.ops.rearrange import Outputs
+from probe.ops.step import Ref, Step, weights_of
+from probe.ops.weight import Weight
 
-__all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "Reordered", "hypothesis", "more"]
+__all__ = ["Case", "Edit"]
 
 Steps = tuple[Step, ...]
 
@@ -173,70 +174,3 @@ def of_output(
     if len(values[-1]) > 1:
         steps, values = (*steps, Step(Outputs(), (Ref(len(steps) - 1, output),))), [*values, (values[-1][output],)]
     return Case(steps, inputs, values, observed, known)
-
-
-Function = Callable[[Case], Iterator[Edit]]
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A mistake by its slug."""
-
-    slug: str
-    function: Function
-    family: str
-    whole: bool = False
-    """Whether it needs the whole batch to show."""
-
-    @property
-    def text(self) -> str:
-        return cleandoc(self.function.__doc__ or "")
-
-    @property
-    def title(self) -> str:
-        return self.text.partition("\n")[0]
-
-
-REGISTERED: list[Hypothesis] = []
-"""In the order in which they are tried."""
-CAUSES: dict[str, Hypothesis] = {}
-"""The one of each slug whose text explains it."""
-
-
-def hypothesis(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
-    """Registers a function under its slug; it is tried in the order of registration."""
-
-    def register(function: Function) -> Function:
-        CAUSES[slug] = Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole)
-        REGISTERED.append(CAUSES[slug])
-        return function
-
-    return register
-
-
-def more(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
-    """Registers a function that makes further edits of a mistake which another function explains."""
-
-    def register(function: Function) -> Function:
-        REGISTERED.append(Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole))
-        return function
-
-    return register
-
-
-@dataclass(frozen=True, eq=False)
-class Reordered(Rearrangement):
-    """The places on ``axis`` in another order."""
-
-    axis: int
-    order: Sequence[int] | np.ndarray
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (np.take(inputs[0], self.order, axis=self.axis),)
-
-    def emit(self, graph, *inputs):
-        return (graph.op("Gather", inputs[0], graph.const(list(self.order)), axis=self.axis),)
-
-    def origin(self, where, inputs):
-        axis = self.axis % len(where)
-        return tuple(np.asarray(self.order)[at] if i == axis else at for i, at in enumerate(where))

@@ -7,8 +7,10 @@ from itertools import permutations
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref, Step
-from probe.hypotheses.case import Case, Edit, Reordered, hypothesis, more
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.registry import hypothesis, more
+from probe.ops import Take
+from probe.ops.step import Ref, Step
 
 __all__: list[str] = []
 
@@ -77,11 +79,11 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Im2Col):
         rows, taps = case.values[position][0].shape[1], int(np.prod(op.kernel))
         order = np.arange(rows).reshape(-1, taps).T.ravel()
-        yield case.edit("the columns hold taps first and channels last", case.appended(Reordered(1, order), at=position))
+        yield case.edit("the columns hold taps first and channels last", case.appended(Take(1, order), at=position))
     for position, op in case.having(ops.Col2Im):
         rows, taps = case.input_of(position).shape[1], int(np.prod(op.kernel))
         order = np.arange(rows).reshape(taps, -1).T.ravel()
-        yield case.edit("the columns are read with taps first and channels last", case.inserted(position, Reordered(1, order)))
+        yield case.edit("the columns are read with taps first and channels last", case.inserted(position, Take(1, order)))
 
 
 @hypothesis("norm-over-neighbours")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, Steps, hypothesis
+from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.low_precision import summing
+from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rounding_modes import FixedPoint
 
 __all__: list[str] = []

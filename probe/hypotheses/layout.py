@@ -7,9 +7,10 @@ from itertools import permutations
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.hypotheses.case import Case, Edit, Reordered, hypothesis
-from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Transpose
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.registry import hypothesis
+from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Take, Transpose
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
@@ -102,7 +103,7 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
     for axis in range(1, y.ndim):
         if y.shape[axis] > 1:
             order = range(y.shape[axis] - 1, -1, -1)
-            yield case.edit(f"axis {axis} of the output is reversed", case.appended(Reordered(axis, list(order))), do=do)
+            yield case.edit(f"axis {axis} of the output is reversed", case.appended(Take(axis, list(order))), do=do)
 
 
 @hypothesis("wrong-axis")
@@ -115,7 +116,7 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
         names = {part.name for part in fields(op)}
         shape = case.input_of(position).shape
         rank = len(shape)
-        if "axis" in names and not isinstance(op, Reordered):
+        if "axis" in names and not isinstance(op, Take):
             for axis in range(rank):
                 # Parameters go along another axis only where it is as long; NumPy would broadcast them along one of length 1.
                 fits = shape[axis] == shape[op.axis % rank] or not isinstance(op, BatchNormalization)
@@ -157,16 +158,16 @@ def group_axis(case: Case) -> Iterator[Edit]:
         if isinstance(op, GroupNormalization):
             parts = {name: Weight(one.name, None, one.value[weave]) for name in ("scale", "bias") if (one := getattr(op, name)) is not None}
             changed = case.became_steps(case.changed(position, **parts))
-            steps = changed.appended(Reordered(1, back), at=position)
-            steps = case.became_steps(steps).inserted(position, Reordered(1, weave))
+            steps = changed.appended(Take(1, back), at=position)
+            steps = case.became_steps(steps).inserted(position, Take(1, weave))
             yield case.edit(f"the {groups} groups are interleaved", steps, do=do)
             continue
         outputs = case.values[position][0].shape[1]
         out = np.arange(outputs).reshape(groups, outputs // groups).T.ravel()
         if channels > groups:
-            yield case.edit("the input channels of the groups are interleaved", case.inserted(position, Reordered(1, weave)), do=do)
+            yield case.edit("the input channels of the groups are interleaved", case.inserted(position, Take(1, weave)), do=do)
         if outputs > groups:
-            yield case.edit("the output channels are interleaved", case.appended(Reordered(1, out), at=position), do=do)
+            yield case.edit("the output channels are interleaved", case.appended(Take(1, out), at=position), do=do)
             if channels > groups:
-                both = case.became_steps(case.appended(Reordered(1, out), at=position))
-                yield case.edit("input and output channels are interleaved", both.inserted(position, Reordered(1, weave)), do=do)
+                both = case.became_steps(case.appended(Take(1, out), at=position))
+                yield case.edit("input and output channels are interleaved", both.inserted(position, Take(1, weave)), do=do)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Weight
-from probe.hypotheses.case import Case, Edit, hypothesis
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.registry import hypothesis
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 

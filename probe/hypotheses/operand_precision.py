@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from probe import ops
-from probe.description.description import Recipe, Ref, Weight
-from probe.hypotheses.case import Case, Edit, Steps, more
+from probe.description.builder import Recipe
+from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.low_precision import SWITCHES, WAYS, Stored, narrow_weights
+from probe.hypotheses.registry import more
 from probe.ops.base import Sum
+from probe.ops.step import Ref
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 

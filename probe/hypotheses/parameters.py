@@ -8,9 +8,11 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from probe.description.description import Step, Weight
-from probe.hypotheses.case import Case, Edit, Steps, hypothesis
+from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.registry import hypothesis
 from probe.ops import BatchNormalization, Beside, Conv, GroupNormalization, Identity, LayerNormalization, MatMul
+from probe.ops.step import Step
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 

@@ -7,9 +7,10 @@ from itertools import permutations, product
 import numpy as np
 
 from probe import ops
-from probe.description.description import Grid, Weight
-from probe.hypotheses.case import Case, Edit, hypothesis, more
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.rounding_modes import MODES, FixedPoint
+from probe.ops.weight import Grid, Weight
 
 __all__: list[str] = []
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref, Step, Weight
-from probe.hypotheses.case import Case, Edit, Steps, hypothesis, more
+from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.registry import hypothesis, more
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 

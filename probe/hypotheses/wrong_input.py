@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit, Reordered, hypothesis
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.registry import hypothesis
+from probe.ops import Take
 from probe.ops.base import Rearrangement
 
 __all__: list[str] = []
@@ -124,4 +126,4 @@ def _other_order(case: Case, do: str) -> Iterator[Edit]:
         told = "the samples in reverse order"
     else:
         told = f"the samples in the order {told}"
-    yield case.edit(told, case.appended(Reordered(0, order)), do=do)
+    yield case.edit(told, case.appended(Take(0, order)), do=do)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
+from probe.ops.weight import Weight
 
 __all__ = ["Account", "Stage", "Terms", "box", "named"]
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.numerics.blocks import blocks
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Elementwise, Rearrangement, spread
 from probe.ops.special import erf, sigmoid, softplus
+from probe.ops.weight import Weight
 
 __all__ = [
     "Abs",

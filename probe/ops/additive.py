@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.attention import Attention
 from probe.ops.heads import Frame
+from probe.ops.weight import Weight
 
 __all__ = ["AdditiveAttention"]
 

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import UNBOUNDED
+from probe.numerics.precision import UNBOUNDED
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Slacks
 from probe.ops.exact import of_constant
 from probe.ops.merge import narrowed, place
+from probe.ops.weight import Weight
 
 __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow"]
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import SIGMAS, Precision, of_partial_sums
+from probe.numerics.precision import SIGMAS, Precision
+from probe.numerics.sum_error import of_partial_sums
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.convolve import holds, scale_of
 from probe.ops.heads import Block, Frame, finite, gathered
+from probe.ops.weight import Weight
 
 __all__ = ["Attention"]
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.evaluation.allowance import Precision, of_partial_sums, of_sums
 from probe.numerics.blocks import apart
+from probe.numerics.precision import Precision
+from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Indices, Op
 from probe.ops.pooling import AdaptivePool, Pool, fitted, reduced

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.errors import Undescribed
-from probe.evaluation.allowance import UNBOUNDED
+from probe.numerics.precision import UNBOUNDED
 from probe.ops.merge import Broadcast
 
 __all__ = ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"]

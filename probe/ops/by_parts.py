@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Ref, Step
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Op
+from probe.ops.step import Ref, Step
 
 __all__ = ["ByParts"]
 

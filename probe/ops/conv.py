@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import SIGMAS
-from probe.evaluation.numpy_reference import float_of
+from probe.numerics.dtypes import float_of
+from probe.numerics.precision import SIGMAS
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import convolve, convolve_squares
 from probe.ops.transforms import of_fourier, of_winograd
+from probe.ops.weight import Weight
 from probe.ops.windows import Pads, flat, padded, seen, under
 
 __all__ = ["Conv"]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.evaluation.allowance import UNBOUNDED
+from probe.numerics.precision import UNBOUNDED
 from probe.ops.base import Elementwise, spread
 from probe.ops.special import erf
 

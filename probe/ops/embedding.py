@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import of_partial_sums, of_sums
+from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Indices, Op
+from probe.ops.weight import Weight
 
 __all__ = ["Embedding", "EmbeddingBag"]
 

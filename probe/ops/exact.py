@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.evaluation.allowance import Precision
+from probe.numerics.precision import Precision
 
 __all__ = ["held", "of_constant", "without_rounding"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.evaluation.allowance import Precision
+from probe.numerics.precision import Precision
 from probe.ops.base import Elementwise, spread
 from probe.ops.exact import held
 from probe.ops.through import emit_flush, flush

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.evaluation.allowance import of_partial_sums, of_sums
+from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.account import Account, Terms
 from probe.ops.base import Indices, Op, Rearrangement
 from probe.ops.windows import Pads, flat, padded, windows

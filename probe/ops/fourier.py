@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.errors import Undescribed
-from probe.evaluation.allowance import of_sums
+from probe.numerics.sum_error import of_sums
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Op
+from probe.ops.weight import Weight
 
 __all__ = ["Fourier"]
 

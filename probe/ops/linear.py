@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import holds, narrows, powered, scale_of
 from probe.ops.exact import without_rounding
+from probe.ops.weight import Weight
 
 __all__ = ["MatMul"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.evaluation.allowance import of_partial_sums, of_sums
+from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.exact import of_constant

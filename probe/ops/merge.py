@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.numpy_reference import float_of, widened
 from probe.numerics.blocks import blocks
+from probe.numerics.dtypes import float_of, widened
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op, Rearrangement
 from probe.ops.exact import without_rounding
+from probe.ops.weight import Weight
 
 __all__ = ["Add", "AddConstant", "Beside", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
 

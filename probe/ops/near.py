@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from probe.evaluation.allowance import Precision, of_partial_sums, of_sums
+from probe.numerics.precision import Precision
+from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.activation import Sigmoid, Tanh
 from probe.ops.base import Op, Sum
 from probe.ops.chain import Chain

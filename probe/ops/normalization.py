@@ -7,11 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import Precision, of_axes
 from probe.numerics.blocks import apart
+from probe.numerics.precision import Precision
+from probe.numerics.sum_error import of_axes
 from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Op
+from probe.ops.weight import Weight
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import of_axes
+from probe.numerics.sum_error import of_axes
 from probe.ops.account import Account, Stage, Terms, box, named
 from probe.ops.base import Op
+from probe.ops.weight import Weight
 
 __all__ = ["LRN", "LpNormalization", "RMSNormalization"]
 

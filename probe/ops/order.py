@@ -5,7 +5,8 @@ from functools import reduce
 
 import numpy as np
 
-from probe.evaluation.allowance import SIGMAS, of_axes
+from probe.numerics.precision import SIGMAS
+from probe.numerics.sum_error import of_axes
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op
 

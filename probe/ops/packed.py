@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.ops.base import Rearrangement
 
-__all__ = ["Packed", "Take", "Unpacked"]
+__all__ = ["Packed", "Unpacked"]
 
 
 def _places(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -56,21 +56,3 @@ class Packed(Rearrangement):
     def origin(self, where, inputs):
         steps, samples = _places(self.sizes)
         return steps[where[0]], samples[where[0]], *where[1:]
-
-
-@dataclass(frozen=True, eq=False)
-class Take(Rearrangement):
-    """The places ``order`` on ``axis``."""
-
-    axis: int
-    order: tuple[int, ...]
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (np.take(inputs[0], self.order, axis=self.axis),)
-
-    def emit(self, graph, *inputs):
-        return (graph.op("Gather", inputs[0], graph.const(list(self.order)), axis=self.axis),)
-
-    def origin(self, where, inputs):
-        axis = self.axis % len(where)
-        return tuple(np.asarray(self.order)[at] if i == axis else at for i, at in enumerate(where))

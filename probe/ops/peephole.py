@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.account import Account, Stage
 from probe.ops.activation import Tanh
 from probe.ops.base import Op
@@ -12,6 +11,7 @@ from probe.ops.gated import sharing
 from probe.ops.near import Near
 from probe.ops.recurrence import States
 from probe.ops.recurrent import LSTM
+from probe.ops.weight import Weight
 
 __all__ = ["PeepholeLSTM"]
 

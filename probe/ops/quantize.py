@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.evaluation.allowance import Precision
+from probe.numerics.precision import Precision
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Elementwise, Op, spread
 from probe.ops.through import TINY, emit_capped, emit_round, flush, like, round_through

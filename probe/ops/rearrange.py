@@ -1,6 +1,7 @@
 """Ops that move or repeat elements and change none."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from probe.numerics.blocks import places
 from probe.ops.base import Rearrangement
 from probe.ops.exact import of_constant
 
-__all__ = ["Outputs", "Pad", "Reshape", "Slice", "Transpose"]
+__all__ = ["Outputs", "Pad", "Reshape", "Slice", "Take", "Transpose"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,3 +148,21 @@ class Slice(Rearrangement):
     def origin(self, where, inputs):
         starts = [start if start >= 0 else size + start for start, size in zip(self.starts, inputs[0].shape, strict=True)]
         return tuple(at * step + start for at, start, step in zip(where, starts, self.steps or (1,) * len(starts), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Take(Rearrangement):
+    """The places ``order`` on ``axis``."""
+
+    axis: int
+    order: Sequence[int] | np.ndarray
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.take(inputs[0], self.order, axis=self.axis),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Gather", inputs[0], graph.const(list(self.order)), axis=self.axis),)
+
+    def origin(self, where, inputs):
+        axis = self.axis % len(where)
+        return tuple(np.asarray(self.order)[at] if i == axis else at for i, at in enumerate(where))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import Undescribed
-from probe.evaluation.allowance import SIGMAS, Precision
+from probe.numerics.precision import SIGMAS, Precision
 from probe.ops.base import Op, Slacks
 
 __all__ = ["Recomputed"]

@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import SIGMAS, Precision
+from probe.numerics.precision import SIGMAS, Precision
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.activation import Tanh
 from probe.ops.base import Op, Slacks, Sum
 from probe.ops.linear import MatMul
 from probe.ops.near import Near, Rounded, summed
+from probe.ops.weight import Weight
 
 __all__ = ["Before", "Recurrence"]
 

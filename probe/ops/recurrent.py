@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.account import Account, Stage
 from probe.ops.activation import Sigmoid
 from probe.ops.base import Op
@@ -16,6 +15,7 @@ from probe.ops.gated import Gated, sharing
 from probe.ops.linear import MatMul
 from probe.ops.near import Near
 from probe.ops.recurrence import Before, Recurrence, States
+from probe.ops.weight import Weight
 
 __all__ = ["GRU", "LSTM", "RNN"]
 

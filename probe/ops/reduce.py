@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from probe.evaluation.allowance import of_axes
+from probe.numerics.sum_error import of_axes
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Indices, Op
 from probe.ops.exact import without_rounding

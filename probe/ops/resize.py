@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Op
+from probe.ops.weight import Weight
 
 __all__ = ["Resize"]
 

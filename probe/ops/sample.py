@@ -7,10 +7,10 @@ from itertools import product
 
 import numpy as np
 
-from probe.description.description import Weight
-from probe.evaluation.allowance import Precision
+from probe.numerics.precision import Precision
 from probe.ops.account import Account, Terms
 from probe.ops.base import Op
+from probe.ops.weight import Weight
 
 __all__ = ["GridSample"]
 

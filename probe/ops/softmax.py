@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.evaluation.allowance import Precision, of_axes
 from probe.numerics.blocks import apart
+from probe.numerics.precision import Precision
+from probe.numerics.sum_error import of_axes
 from probe.ops.account import Account, Stage, Terms, box
 from probe.ops.base import Op, spread
 from probe.ops.special import sigmoid

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.account import Account, Stage, Terms, named
 from probe.ops.base import Op
+from probe.ops.weight import Weight
 
 __all__ = ["AutoContrast", "Standardize"]
 

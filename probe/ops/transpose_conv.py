@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.account import Account, Terms, box
 from probe.ops.base import Indices, Sum
 from probe.ops.convolve import holds, powered, scale_of
+from probe.ops.weight import Weight
 from probe.ops.windows import Pads, flat
 
 __all__ = ["ConvTranspose"]

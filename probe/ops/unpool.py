@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.evaluation.allowance import of_sums
+from probe.numerics.sum_error import of_sums
 from probe.ops.account import Account, Stage, Terms
 from probe.ops.base import Op
 from probe.ops.pooling import AdaptiveMaxPool, MaxPool, Pool, fitted

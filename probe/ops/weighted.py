@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.description.description import Weight
 from probe.ops.account import Account, Terms
 from probe.ops.base import Indices
 from probe.ops.product import Einsum
+from probe.ops.weight import Weight
 
 __all__ = ["WeightedEinsum"]
 

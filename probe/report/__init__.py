@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probe.comparison.compare import PARTIES, Comparison
-from probe.description.description import Weight
+from probe.ops.weight import Weight
 from probe.report.json_npz import save, to_json
 from probe.report.text import render
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from probe import printable
-from probe.description.description import Grid, Weight
+from probe.ops.weight import Grid, Weight
 from probe.report.text import arrays
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 
 from probe import printable
 from probe.comparison.compare import PARTIES
-from probe.description.description import Weight
 from probe.errors import BadInput
 from probe.files import atomic_write
+from probe.ops.weight import Weight
 from probe.report.c_header import header, listing
 from probe.report.text import arrays
 

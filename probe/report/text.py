@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
-from probe.description.description import Weight
+from probe.ops.weight import Weight
 
 if TYPE_CHECKING:
     from probe.report import Outputs, Report

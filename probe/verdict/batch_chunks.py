@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from probe.comparison.compare import Comparison
-from probe.description.description import Step
 from probe.model import Capture
 from probe.ops import (
     AdaptiveAveragePool,
@@ -28,6 +27,7 @@ from probe.ops import (
     Sub,
     Transpose,
 )
+from probe.ops.step import Step
 from probe.report import Report
 from probe.verdict.lazy_outputs import OnDemand
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.description.description import Step, Weight
+from probe.description.same_padding import misses_asymmetry
 from probe.evaluation.allowance import Values
 from probe.ops import AveragePool, BatchNormalization, Conv, MatMul, MaxPool, Op, Relu, Relu6, Transpose
+from probe.ops.step import Step
+from probe.ops.weight import Weight
 
-__all__ = ["blind_spots", "misses_asymmetry"]
+__all__ = ["blind_spots"]
 
 
 def blind_spots(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> tuple[str, ...]:
@@ -58,28 +60,6 @@ def _stride(op: Op, x: np.ndarray) -> list[str]:
         return []
     size = " x ".join(map(str, x.shape[2:]))
     return [f"with its stride an input of {size} is padded alike on both sides: that Keras pads an odd cell at the end would not show"]
-
-
-def misses_asymmetry(op: Op, shape: Sequence[int]) -> bool:
-    """Whether padding as Keras' "same" does is symmetric on every strided axis of this size, and would not be on another size."""
-    if not isinstance(op, (AveragePool, Conv, MaxPool)) or len(shape) != len(op.strides) + 2:
-        return False
-    kernel = op.kernel if not isinstance(op, Conv) else op.weight.value.shape[2:] if op.weight is not None else (1,) * len(op.strides)
-    dilations = getattr(op, "dilations", (1,) * len(op.strides))
-    elsewhere = False
-    for size, k, d, stride, pad in zip(shape[2:], kernel, dilations, op.strides, op.pads, strict=True):
-        if stride == 1:
-            continue
-        here, *others = (_same(size + more, (k - 1) * d + 1, stride) for more in range(stride))
-        if here % 2 or pad != (here // 2, here // 2) or not here:
-            return False
-        elsewhere = elsewhere or any(other % 2 for other in others)
-    return elsewhere
-
-
-def _same(size: int, span: int, stride: int) -> int:
-    """How many cells "same" adds to an axis."""
-    return max(0, (-(-size // stride) - 1) * stride + span - size)
 
 
 def _zero_bias(bias: Weight | None) -> list[str]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.description.description import Step
-from probe.evaluation.allowance import Precision
-from probe.ops import FakeQuantize, Mixing, QuantizeLinear, Rearrangement
+from probe.numerics.precision import Precision
+from probe.ops import FakeQuantize, Identity, Mixing, Outputs, QuantizeLinear, Rearrangement, TopK
+from probe.ops.step import Step
 
-__all__ = ["flipped", "quantises"]
+__all__ = ["among_equals", "flipped", "quantises"]
 
 _LEVELS = 64.0
 """What rounding of the result itself stays below, in units of the last place of the largest value; a level is more in any
@@ -37,3 +37,24 @@ def flipped(
         size = np.abs(mine[np.isfinite(mine)]).max(initial=0)
         count += int(((error > _LEVELS * precision.unit * size) & (error <= slack)).sum())
     return count
+
+
+def among_equals(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]], output: int, theirs: np.ndarray
+) -> np.ndarray | None:
+    """Where the places in an output of the last step may be other than NumPy's, since the numbers there are equal.
+
+    None where the output is no places, or where the layer says which of equal numbers comes first.
+    """
+    position = len(steps) - 1
+    while isinstance(steps[position].op, Identity | Outputs):
+        ref = steps[position].sources(position)[output]
+        if ref.step < 0:
+            return None
+        position, output = ref.step, ref.index
+    op = steps[position].op
+    if not isinstance(op, TopK) or op.stable or output != 1:
+        return None
+    (ref,) = steps[position].sources(position)
+    x = inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]
+    return op.as_right(x, values[position][1], theirs)

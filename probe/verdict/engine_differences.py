@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from probe.description.description import Step, weights_of
 from probe.evaluation.allowance import Values
 from probe.numerics.blocks import blocks
 from probe.ops import Softplus
+from probe.ops.step import Step, weights_of
 
 __all__ = ["KNOWN", "Known", "known_differences", "reach", "touched"]
 

@@ -11,21 +11,25 @@ import numpy as np
 
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
 from probe.comparison.compare import PARTIES, Comparison
-from probe.description.description import Weight, weights_of
 from probe.errors import our_fault
-from probe.evaluation.allowance import Precision, precision_of, smallest_visible_change
-from probe.evaluation.numpy_reference import in_floats
+from probe.evaluation.allowance import smallest_visible_change
 from probe.evaluation.propagated_error import Drift
+from probe.evaluation.reference import Reference, recomputed
 from probe.model import Capture
+from probe.numerics.dtypes import in_floats
+from probe.numerics.precision import Precision, precision_of
 from probe.ops import Recomputed
+from probe.ops.step import weights_of
+from probe.ops.weight import Weight
 from probe.report import Outputs, Report
 from probe.verdict.blind_spots import blind_spots
 from probe.verdict.discontinuities import flipped, quantises
 from probe.verdict.engine_differences import known_differences, reach, touched
+from probe.verdict.evidence import NAMES, Arrays, Evidence, Pair
 from probe.verdict.lazy_outputs import OnDemand
 from probe.verdict.pairwise import pairs
-from probe.verdict.parties import Reference, admit, ask, certainty, first_look, recomputed
-from probe.verdict.sentence import NAMES, Arrays, Evidence, Pair, powers, verdict_on
+from probe.verdict.parties import admit, ask, certainty, first_look
+from probe.verdict.sentence import powers, verdict_on
 
 __all__ = ["judge"]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.comparison.compare import PARTIES, Comparison, compare, identical
 from probe.numerics.blocks import same_bits
-from probe.verdict.sentence import Arrays, Evidence, Pair
+from probe.verdict.evidence import Arrays, Evidence, Pair
 
 __all__ = ["equal", "pairs"]
 

@@ -1,62 +1,31 @@
 """What each party gave for a captured call, and how far it may lie from NumPy."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 
 from probe.comparison.compare import Comparison, compare, compare_three
-from probe.description.description import Step
 from probe.errors import Undescribed
-from probe.evaluation.allowance import LEAST_HOPE, Precision, allowances, precision_of, settle, stored_in, whole_at, worst_case
-from probe.evaluation.numpy_reference import flushed, overflown, recompute, widened
+from probe.evaluation.allowance import LEAST_HOPE, settle, whole_at, worst_case
+from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.evaluation.propagated_error import Drift
+from probe.evaluation.reference import Reference
 from probe.evaluation.teacher_forcing import follow, remembers
 from probe.model import Capture
+from probe.numerics.dtypes import flushed, overflown
+from probe.numerics.precision import Precision, precision_of, stored_in
 from probe.ops import Transpose
 from probe.ops.base import Sum
-from probe.ties import among_equals
+from probe.ops.step import Step
 from probe.verdict.detection_power import ENOUGH, blinds, power
+from probe.verdict.discontinuities import among_equals
+from probe.verdict.evidence import NAMES, Arrays, Evidence, Pair, largest, reaches
 from probe.verdict.pairwise import equal
-from probe.verdict.sentence import NAMES, Arrays, Evidence, Pair, blunt, largest, reaches
+from probe.verdict.sentence import blunt
 
-__all__ = ["Reference", "admit", "ask", "certainty", "first_look", "recomputed"]
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """A layer in NumPy on one set of inputs."""
-
-    steps: Sequence[Step]
-    given: Sequence[np.ndarray]
-    """The inputs as they came."""
-    values: list[tuple[np.ndarray, ...]]
-    """The outputs of every step."""
-
-    @cached_property
-    def inputs(self) -> list[np.ndarray]:
-        """The inputs in float64, where they are needed so."""
-        return [widened(x) for x in self.given]
-
-    def taken(self, position: int) -> list[np.ndarray]:
-        """What a step is applied to, the call's inputs as they came."""
-        sources = self.steps[position].sources(position)
-        return [self.given[ref.index] if ref.step < 0 else self.values[ref.step][ref.index] for ref in sources]
-
-    def bound(self, dtype: str) -> None:
-        """Makes infinite what lies beyond the range of the layer's dtype."""
-        self.values[-1] = overflown(self.values[-1], dtype)
-
-    def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
-        as_given = all(step.op.widens() for step in self.steps) and not precision.shortcuts
-        return allowances(self.steps, self.given if as_given else self.inputs, self.values, precision)
-
-
-def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray]) -> Reference:
-    """The steps in NumPy."""
-    return Reference(steps, given, recompute(steps, given))
+__all__ = ["admit", "ask", "certainty", "first_look"]
 
 
 def certainty(pair: Pair, comparison: Comparison, capture: Capture, ours: Reference, theirs: Reference) -> Comparison:

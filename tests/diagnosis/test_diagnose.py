@@ -12,13 +12,13 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.diagnosis.diagnose import diagnose
 from probe.diagnosis.prediction import Rounding, at, everywhere
-from probe.evaluation.allowance import precision_of
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Case
 from probe.model import Capture
+from probe.numerics.precision import precision_of
 from probe.verdict.judge import judge
 
 F = torch.nn.functional

@@ -7,7 +7,7 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.model import Capture
 from probe.verdict.judge import judge
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 
-from probe.description.description import Step, Weight
+from probe.description import Step, Weight
 from probe.evaluation import onnxruntime_reference as module
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from probe import Description, Step, ops
-from probe.description.description import Ref, Weight
-from probe.evaluation.allowance import UNBOUNDED, allowances, carry, precision_of, stored_in
+from probe.description import Ref, Weight
+from probe.evaluation.allowance import allowances, carry
 from probe.model import Capture
+from probe.numerics.precision import UNBOUNDED, precision_of, stored_in
 from probe.verdict.detection_power import blinds, power
 from probe.verdict.judge import judge
 from probe.verdict.sentence import blunt

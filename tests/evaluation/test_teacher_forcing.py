@@ -8,8 +8,7 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.description.builder import Steps
-from probe.description.description import Ref
+from probe.description import Ref, Steps
 from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture
 from probe.verdict.judge import judge

@@ -7,8 +7,9 @@ import torch
 from explained_cases import LAYERS, call_of
 
 import probe
-from probe.evaluation.numpy_reference import recompute, widened
+from probe.evaluation.numpy_reference import recompute
 from probe.explanation.receptive_field import reach_of
+from probe.numerics.dtypes import widened
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names

@@ -11,8 +11,10 @@ import torch
 from explained_cases import LAYERS, call_of, drawn
 
 import probe
-from probe.description.description import Weight, weights_of
-from probe.evaluation.numpy_reference import recompute, widened
+from probe.ops.weight import Weight
+from probe.ops.step import weights_of
+from probe.evaluation.numpy_reference import recompute
+from probe.numerics.dtypes import widened
 from probe.explanation.element_report import number
 from probe.explanation.trace import origin_of
 from probe.ops import Concat, Identity, Mul

@@ -12,10 +12,11 @@ from explained_cases import LAYERS, drawn
 from explained_layers import attention, stateful
 
 import probe
-from probe.api import captured
-from probe.evaluation.numpy_reference import recompute, widened
+from probe.capture.run import captured
+from probe.evaluation.numpy_reference import recompute
 from probe.explanation.element_report import number
 from probe.explanation.trace import origin_of
+from probe.numerics.dtypes import widened
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from probe import Description
-from probe.description.description import Ref, Step, Weight, weights_of
-from probe.evaluation.allowance import allowances, precision_of, settle
+from probe.description import Ref, Step, Weight, weights_of
+from probe.evaluation.allowance import allowances, settle
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import _emitted, crosscheck
 from probe.model import Capture
+from probe.numerics.precision import precision_of
 from probe.ops import Rearrangement
 from probe.verdict.judge import judge
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref, Step, Weight
-from probe.evaluation.allowance import precision_of
+from probe.description import Ref, Step, Weight
+from probe.numerics.precision import precision_of
 
 PRECISION = precision_of("float32")
 

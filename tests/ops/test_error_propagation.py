@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Step
+from probe.description import Step
 
 
 @st.composite

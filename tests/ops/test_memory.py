@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probe import ops
-from probe.description.description import Weight
+from probe.description import Weight
 
 MIB = 1 << 20
 BOUND = 64

@@ -7,7 +7,7 @@ import torch
 
 import probe
 from probe import ops
-from probe.verdict.blind_spots import misses_asymmetry
+from probe.description.same_padding import misses_asymmetry
 
 L, nn = keras.layers, torch.nn
 

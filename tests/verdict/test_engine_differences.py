@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 import probe
 from probe import Description, Step, ops
-from probe.description.description import Weight
+from probe.description import Weight
 from probe.model import Capture
 from probe.verdict.engine_differences import KNOWN
 from probe.verdict.judge import judge

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .table import Function, Value, function

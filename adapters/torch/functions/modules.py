@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref, Step, Weight
+from probe.description import Ref, Step, Weight
 from probe.errors import Undescribed
 
 from ..description import Call, described_by_name

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 
 from .table import Function, Value, function
 

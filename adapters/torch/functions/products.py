@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..attention import dot_product_attention

@@ -3,7 +3,7 @@
 from typing import Any
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 
 from .table import Function, function
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from probe import ops
-from probe.description.description import Ref, Step, Weight
+from probe.description import Ref, Step, Weight
 from probe.errors import Undescribed
 
 from ..description import Call, described_by_name

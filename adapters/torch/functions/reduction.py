@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from probe import ops
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 from .table import Function, Value, function, in_type

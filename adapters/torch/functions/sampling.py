@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.builder import affine_places
-from probe.description.description import Ref
+from probe.description import Ref
+from probe.description.affine_grid import affine_places
 from probe.errors import Undescribed
 
 from .table import Function, Value, function

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Ref, Weight
+from probe.description import Ref, Weight
 from probe.description.stft import Pair, half, resized, unhalved
 from probe.errors import Undescribed
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description.description import Description, Recipe, Ref, Step, Weight
+from probe.description import Description, Recipe, Ref, Step, Weight
 from probe.errors import Undescribed
 
 from ..description import Call, described_by_name

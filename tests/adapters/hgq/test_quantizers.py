@@ -10,9 +10,9 @@ from probe.adapters.hgq.quantizers import quantizer_ops
 from quantizers.minifloat.float_point_ops import float_quantize
 
 from probe import ops
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 ROUNDINGS = ("RND", "RND_CONV", "TRN", "TRN_ZERO", "RND_ZERO", "RND_MIN_INF", "RND_INF")
 

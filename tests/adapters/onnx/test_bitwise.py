@@ -10,7 +10,7 @@ from onnx_cases import single
 
 import probe
 from probe import ops
-from probe.evaluation.allowance import precision_of
+from probe.numerics.precision import precision_of
 
 KINDS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 few = settings(max_examples=40, deadline=None)

@@ -9,10 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import probe
 from probe import ops
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 KINDS = ["uint8", "int8", "uint16", "int16"]
 few = settings(max_examples=25, deadline=None)

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from probe.adapters.onnx.table import Node, describe_node
 
 import probe
-from probe.description.description import Ref, Weight
+from probe.description import Ref, Weight
 from probe.evaluation.numpy_reference import recompute
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}

@@ -9,7 +9,7 @@ from probe.adapters.onnx import described, table
 from probe.adapters.onnx.table import Node, describe_node, implied
 
 import probe
-from probe.description.description import Ref, Weight
+from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
 RECURRENT = [[w(4, 2, 3), "s:", w(1, gates * 5, 3), "s:", w(1, gates * 5, 5)] for gates in (1, 3, 4)]

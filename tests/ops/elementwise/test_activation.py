@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Step
+from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 

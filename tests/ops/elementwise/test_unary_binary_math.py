@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Ref, Step
-from probe.evaluation.allowance import allowances, precision_of
+from probe.description import Ref, Step
+from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 GRID = np.concatenate([2.0 ** np.linspace(-30, 6, 8001), -(2.0 ** np.linspace(-30, 6, 8001)), np.linspace(-12, 12, 8001)])
 POSITIVE, INSIDE = np.abs(GRID), np.concatenate([np.tanh(GRID), [1.0, -1.0, 0.0]])

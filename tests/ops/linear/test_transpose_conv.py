@@ -9,11 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.explanation.receptive_field import reach_of
 from probe.explanation.trace import origin_of
+from probe.numerics.precision import precision_of
 
 TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 few = settings(max_examples=40, deadline=None)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Ref, Step
+from probe.description import Ref, Step
 from probe.explanation.receptive_field import reach_of
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from quantizer_inputs import values
 
 from probe import ops
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 SCALES = st.floats(2.0**-60, 2.0**60, width=32) | st.sampled_from([2.0**-7, 0.1, 1.0, 1e-3])
 RANGES = st.sampled_from([(-128, 127), (0, 255), (-127, 127), (0, 127), (-8, 7), (0, 15), (-32768, 32767), (-1, 1)])

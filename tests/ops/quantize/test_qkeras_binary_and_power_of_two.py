@@ -11,10 +11,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from quantizer_inputs import NOISE, values
 
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 importlib.import_module("probe.adapters.qkeras")
 quantizers = sys.modules["probe.adapters.qkeras.quantizers"]

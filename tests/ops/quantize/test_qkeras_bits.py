@@ -9,9 +9,9 @@ from hypothesis.extra.numpy import arrays
 from quantizer_inputs import NOISE, values
 
 from probe import ops
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 BITS = st.integers(1, 12)
 INTEGER = st.integers(0, 4)

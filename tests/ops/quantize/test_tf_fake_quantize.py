@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Step
-from probe.evaluation.allowance import precision_of
+from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
 
 ranges = st.tuples(st.floats(-1000, 0, width=32), st.floats(2.0**-10, 1000, width=32))
 options = st.tuples(st.integers(2, 16), st.booleans(), st.integers(0, 2**32 - 1))

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Ref, Step, Weight
-from probe.evaluation.allowance import precision_of
+from probe.description import Ref, Step, Weight
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.evaluation.teacher_forcing import follow
+from probe.numerics.precision import precision_of
 from probe.ops.gated import Gated
 
 FLOAT32 = precision_of("float32")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.evaluation.allowance import precision_of
+from probe.numerics.precision import precision_of
 
 NAMES = {"linear": "bilinear", "nearest": "nearest", "cubic": "bicubic"}
 

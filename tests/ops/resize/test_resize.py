@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probe import ops
-from probe.description.description import Step
+from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.explanation.receptive_field import reach_of
 from probe.explanation.trace import origin_of

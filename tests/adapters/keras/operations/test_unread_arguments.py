@@ -14,7 +14,7 @@ from probe.adapters.keras.table import OPERATIONS
 
 import probe
 from probe import ops
-from probe.description.description import Description, Ref, Step
+from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
 TOLD = "which its description does not read"

@@ -10,7 +10,7 @@ from probe.adapters.torch.description import Call, describe, described, refusal
 from torch import nn
 
 import probe
-from probe.description.description import Ref
+from probe.description import Ref
 from probe.errors import Undescribed
 
 TOLD = "which its description does not read"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from probe.adapters.torch import open_model
 
 import probe
-from probe.api import captured
+from probe.capture.run import captured
 
 nn = torch.nn
 BOTH = [False, True]

@@ -1,0 +1,49 @@
+"""A layer in NumPy on one set of inputs, with its allowances."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from probe.evaluation.allowance import allowances
+from probe.evaluation.numpy_reference import recompute
+from probe.numerics.dtypes import overflown, widened
+from probe.numerics.precision import Precision
+from probe.ops.step import Step
+
+__all__ = ["Reference", "recomputed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A layer in NumPy on one set of inputs."""
+
+    steps: Sequence[Step]
+    given: Sequence[np.ndarray]
+    """The inputs as they came."""
+    values: list[tuple[np.ndarray, ...]]
+    """The outputs of every step."""
+
+    @cached_property
+    def inputs(self) -> list[np.ndarray]:
+        """The inputs in float64, where they are needed so."""
+        return [widened(x) for x in self.given]
+
+    def taken(self, position: int) -> list[np.ndarray]:
+        """What a step is applied to, the call's inputs as they came."""
+        sources = self.steps[position].sources(position)
+        return [self.given[ref.index] if ref.step < 0 else self.values[ref.step][ref.index] for ref in sources]
+
+    def bound(self, dtype: str) -> None:
+        """Makes infinite what lies beyond the range of the layer's dtype."""
+        self.values[-1] = overflown(self.values[-1], dtype)
+
+    def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
+        as_given = all(step.op.widens() for step in self.steps) and not precision.shortcuts
+        return allowances(self.steps, self.given if as_given else self.inputs, self.values, precision)
+
+
+def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray]) -> Reference:
+    """The steps in NumPy."""
+    return Reference(steps, given, recompute(steps, given))

@@ -1,0 +1,55 @@
+"""One op and what it is applied to; a layer is a short tuple of these."""
+
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from probe.ops.weight import Weight
+
+if TYPE_CHECKING:
+    from probe.ops.base import Op
+
+__all__ = ["Ref", "Step", "field_names", "weights_of"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An input of a step: output ``index`` of step ``step``, or input ``index`` of the call where ``step`` is -1."""
+
+    step: int
+    index: int = 0
+
+
+@cache
+def _before(position: int) -> tuple[Ref, ...]:
+    return (Ref(position - 1),)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One op and what it is applied to; without ``inputs``, to the step before (the first: to the call's first input)."""
+
+    op: "Op"
+    inputs: tuple[Ref, ...] | None = None
+
+    def sources(self, position: int) -> tuple[Ref, ...]:
+        """The inputs, with the default spelled out for a step at ``position``."""
+        return _before(position) if self.inputs is None else self.inputs
+
+
+@cache
+def field_names(kind: Any) -> tuple[str, ...]:
+    """The names of a dataclass' fields, in their order."""
+    return tuple(part.name for part in fields(kind))
+
+
+def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:
+    """The weights that the steps use, by the framework's name for them, in the order of use."""
+    found: dict[str, Weight] = {}
+    for step in steps:
+        kind: Any = type(step.op)
+        for name in field_names(kind):
+            value = getattr(step.op, name)
+            if isinstance(value, Weight):
+                found.setdefault(value.name, value)
+    return found

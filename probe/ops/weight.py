@@ -1,0 +1,88 @@
+"""A parameter as the framework stores it and as the layer uses it, and the integers behind it where it is quantised."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Grid", "Weight"]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The integers behind quantised values: ``effective = scale * (integer - zero_point)``.
+
+    ``scale`` and ``zero_point`` broadcast against the values in the framework's layout.
+    """
+
+    scale: "np.ndarray"
+    bits: int
+    signed: bool = True
+    zero_point: "np.ndarray | int" = 0
+
+    def integers(self, effective: "np.ndarray") -> "np.ndarray":
+        """The int64 that stands for each value."""
+        return ((effective / self.scale).round() + self.zero_point).astype("int64")
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A parameter as the framework stores it and as the layer uses it, both in the framework's layout.
+
+    ``stored`` is what ``get_weights()`` or ``state_dict()`` gives under ``name``, or None where the file
+    holds only ``parts`` of it. ``effective`` is what the layer multiplies by, in the stored dtype
+    (bfloat16 widened to float32, exactly). ``steps`` are the words and numbers between the two.
+    ``rows`` is the part of the first axis that the op uses, where one parameter holds those of several; ``axes`` and then
+    ``shape`` lead from the framework's layout to the op's.
+    """
+
+    name: str
+    stored: "np.ndarray | None"
+    effective: "np.ndarray"
+    steps: tuple[str, ...] = ()
+    parts: "Mapping[str, np.ndarray]" = field(default_factory=dict)
+    axes: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    rows: tuple[int, int] | None = None
+    grid: Grid | None = None
+    """The integers that the effective values stand for, where they are multiples of a scale."""
+
+    @property
+    def value(self) -> "np.ndarray":
+        """The effective values in the op's layout (a view wherever NumPy can give one)."""
+        return self.to_op(self.effective)
+
+    def to_op(self, array: "np.ndarray") -> "np.ndarray":
+        """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
+        array = array if self.rows is None else array[slice(*self.rows)]
+        array = array if self.axes is None else array.transpose(self.axes)
+        return array if self.shape is None else array.reshape(self.shape)
+
+    def from_op(self, array: "np.ndarray") -> "np.ndarray":
+        """The other way round: an array in the op's layout brought to the framework's, where all rows are used."""
+        axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+        turned = array.reshape([self.effective.shape[axis] for axis in axes])
+        return turned.transpose([axes.index(axis) for axis in range(len(axes))])
+
+    def index_of(self, where: tuple) -> tuple:
+        """The framework's indices of elements that are named in the op's layout: ``to_op`` the other way round."""
+        axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+        if self.shape is not None:
+            flat = sum(at * step for at, step in zip(where, _steps(self.value.shape), strict=True))
+            sizes = self.effective.shape if self.rows is None else (self.rows[1] - self.rows[0], *self.effective.shape[1:])
+            turned = [sizes[axis] for axis in axes]
+            where = tuple(flat // step % size for size, step in zip(turned, _steps(turned), strict=True))
+        back = list(where)
+        for axis, at in zip(axes, where, strict=True):
+            back[axis] = at
+        if self.rows is not None:
+            back[0] = back[0] + self.rows[0]
+        return tuple(back)
+
+
+def _steps(sizes: Sequence[int]) -> list[int]:
+    """How many elements lie between neighbours on each axis of a row-major array."""
+    return [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
