@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from probe.api import assert_layer, check, sweep
     from probe.batchnorm_folding import fold
     from probe.capture.run import open_model
-    from probe.description.custom_layers import describes, recomputes
     from probe.description import Description, Ref, Step, Weight
+    from probe.description.custom_layers import describes, recomputes
     from probe.errors import ProbeError
     from probe.explanation.trace import explain
     from probe.report import Report

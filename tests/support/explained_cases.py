@@ -9,7 +9,7 @@ import qkeras
 import tf_keras
 import torch
 
-from probe.road import captured
+from probe.capture.run import captured
 
 SPACE = (7, 6, 5)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from images import each, image, padded
 
 from probe import ops
-from probe.layer import Step
-from probe.recompute import recompute
+from probe.description import Step
+from probe.evaluation.numpy_reference import recompute
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
