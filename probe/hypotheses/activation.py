@@ -9,7 +9,7 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Elementwise, Op
-from probe.ops.quantize import Quantizer
+from probe.ops.quantize.qkeras_bits import Quantizer
 from probe.ops.weight import Weight
 
 __all__: list[str] = []

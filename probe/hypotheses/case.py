@@ -15,7 +15,7 @@ from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.numerics.dtypes import widened
 from probe.ops.base import Op, Rearrangement
-from probe.ops.rearrange import Outputs
+from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
 

@@ -9,7 +9,7 @@ from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.low_precision import SWITCHES, WAYS, Stored, narrow_weights, narrowed, summing
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rounding_modes import MODES, FixedPoint
-from probe.ops.quantize import QuantizedBits, QuantizedRelu
+from probe.ops.quantize.qkeras_bits import QuantizedBits, QuantizedRelu
 from probe.ops.weight import Weight
 
 __all__: list[str] = []

@@ -15,7 +15,7 @@ from probe.numerics.blocks import blocks
 from probe.numerics.dtypes import float_of
 from probe.numerics.precision import UNBOUNDED, Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.account import Account, Stage, Terms
+from probe.ops.contributions import Account, Stage, Terms
 from probe.ops.weight import Weight
 
 __all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]

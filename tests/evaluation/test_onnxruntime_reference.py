@@ -10,7 +10,7 @@ from probe.evaluation import onnxruntime_reference as module
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.ops import BatchNormalization, Clip, Conv, LayerNormalization, MatMul, MaxPool, Relu
-from probe.ops.activation import _Plain
+from probe.ops.elementwise.activation import _Plain
 
 
 @pytest.fixture

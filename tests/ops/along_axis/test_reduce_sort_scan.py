@@ -12,7 +12,7 @@ from probe.description import Ref, Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.explanation.receptive_field import reach_of
-from probe.ops.rearrange import Outputs
+from probe.ops.shape.rearrange import Outputs
 
 
 @st.composite

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from probe.ops.convolve import convolve, convolve_squares
-from probe.ops.linear import _squared_product
+from probe.ops.linear.im2col_gemm import convolve, convolve_squares
+from probe.ops.linear.matmul import _squared_product
 
 
 @pytest.mark.parametrize("by_x", [1e-30, 1e-12, 1e-6, 1e-3, 1.0, 1e6, 1e20])

@@ -14,7 +14,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.evaluation.teacher_forcing import follow
 from probe.numerics.precision import precision_of
-from probe.ops.gated import Gated
+from probe.ops.recurrent.gate_blocks import Gated
 
 FLOAT32 = precision_of("float32")
 ONNX = replace(FLOAT32, sketches=True)
@@ -235,8 +235,8 @@ def test_long_plain_recurrences_keep_a_small_allowance():
 
 def test_memory_of_the_walk_does_not_grow_with_the_steps(monkeypatch):
     """The input's products are taken a few steps at a time."""
-    monkeypatch.setattr("probe.ops.recurrence._WALKED", 64)
-    monkeypatch.setattr("probe.ops.recurrence._JUDGED", 64)
+    monkeypatch.setattr("probe.ops.recurrent.rnn_lstm_gru.recurrence._WALKED", 64)
+    monkeypatch.setattr("probe.ops.recurrent.rnn_lstm_gru.recurrence._JUDGED", 64)
     for kind in KINDS:
         rng = np.random.default_rng(0)
         op_class, gates = KINDS[kind]

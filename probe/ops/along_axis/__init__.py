@@ -1,0 +1,1 @@
+"""Ops that go along an axis: reductions, sorting and running sums, softmax."""

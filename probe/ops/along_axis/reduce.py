@@ -1,0 +1,365 @@
+"""Reductions of whole axes: sums, means, extremes, norms and variances."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from probe.numerics.sum_error import of_axes
+from probe.ops.along_axis.softmax import of_exponentials
+from probe.ops.base import Indices, Op
+from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.exactness import without_rounding
+
+__all__ = [
+    "ReduceAll",
+    "ReduceAny",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceStd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "ReduceVar",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class _Reduction(Op):
+    """``axes`` (counted from the first; all of them where empty) become one, which is kept with size 1 or dropped."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+    onnx: ClassVar[str]
+    words: ClassVar[str]
+
+    def over(self, x: np.ndarray) -> tuple[int, ...]:
+        return tuple(axis % x.ndim for axis in self.axes) if self.axes else tuple(range(x.ndim))
+
+    def count(self, x: np.ndarray) -> int:
+        return math.prod(x.shape[axis] for axis in self.over(x))
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        raise NotImplementedError
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        with np.errstate(all="ignore"):
+            return (np.asarray(self.reduced(inputs[0], self.keepdims)),)
+
+    def emit(self, graph, *inputs):
+        axes = (graph.const(list(self.axes)),) if self.axes else ()
+        return (graph.op(self.onnx, inputs[0], *axes, keepdims=int(self.keepdims)),)
+
+    def kept(self, array: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """An output with the axes that were dropped."""
+        return array if self.keepdims else np.expand_dims(array, self.over(x))
+
+    def like(self, array: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """An array of the kept axes in the shape of the output."""
+        return array if self.keepdims else np.squeeze(array, axis=self.over(x))
+
+    def reach(self, mask, inputs):
+        return (np.broadcast_to(self.kept(mask, inputs[0]), inputs[0].shape),)
+
+    def members(self, x: np.ndarray, where: Indices) -> Indices:
+        """Where the elements behind the outputs at ``where`` stand in x: (outputs, members) on each axis."""
+        over = self.over(x)
+        grid = np.indices([x.shape[axis] for axis in over]).reshape(len(over), self.count(x))
+        rest = [axis for axis in range(x.ndim) if axis not in over]
+        outer = [at[:, None] for at in where] if not self.keepdims else [where[axis][:, None] for axis in rest]
+        at = dict(zip(rest, outer, strict=True)) | {axis: row[None, :] for axis, row in zip(over, grid, strict=True)}
+        shape = (len(where[0]) if where else 1, self.count(x))
+        return tuple(np.broadcast_to(at[axis], shape) for axis in range(x.ndim))
+
+    def account(self, inputs, outputs, at):
+        (x,) = inputs
+        over = self.over(x)
+        rest = iter(at)
+        fixed = [next(rest) if axis not in over or self.keepdims else 0 for axis in range(x.ndim)]
+        members = box([range(x.shape[axis]) if axis in over else fixed[axis] for axis in range(x.ndim)])
+        return self.told(members, float(outputs[0][at]))
+
+    def told(self, members: np.ndarray, value: float) -> Account:
+        return Account((), (Stage(f"{self.words} of {len(members)} elements", value, Terms(members)),))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sum(_Reduction):
+    """A sum of one term for each element, divided by ``divisor``."""
+
+    looks = True
+
+    def term(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def divisor(self, x: np.ndarray) -> float:
+        return 1.0
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        total = self.term(x).sum(axis=self.over(x), keepdims=keepdims)
+        by = self.divisor(x)
+        return total if by == 1 else total / by
+
+    def terms_of(self, inputs, outputs):
+        return self.count(inputs[0])
+
+    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+        """The terms of the outputs at ``where``: (elements, terms, 1)."""
+        (x,) = inputs
+        return (self.term(x[self.members(x, where)]) / self.divisor(x))[:, :, None]
+
+    def moved(self, x: np.ndarray, slack: np.ndarray) -> np.ndarray:
+        """How far each term may be off."""
+        return slack
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,), by = inputs, slacks, outputs, self.divisor(inputs[0])
+        over = self.over(x)
+        each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
+        terms = self.term(x) + 0.0
+        own = of_axes(terms, over, y * by, np.square(terms).sum(**each), precision)
+        own = own / by + (0 if by == 1 else 2 * precision.unit * np.abs(y))
+        return (own if slack is None else own + np.sqrt(np.square(self.moved(x, slack)).sum(**each)) / by,)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceSum(_Sum):
+    """The sum over the axes."""
+
+    onnx = "ReduceSum"
+
+    def told(self, members, value):
+        return Account((Terms(members),))
+
+    def exact(self, inputs, precision):
+        return without_rounding([(self.count(inputs[0]), inputs)], (), precision)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceMean(_Sum):
+    """The mean over the axes."""
+
+    onnx = "ReduceMean"
+
+    def divisor(self, x):
+        return float(self.count(x))
+
+    def told(self, members, value):
+        return Account((Terms(members),), (Stage(f"divided by {len(members)}", value),))
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceL1(_Sum):
+    """The sum of the absolute values over the axes."""
+
+    onnx, words = "ReduceL1", "the sum of the absolute values"
+
+    def term(self, x):
+        return np.abs(x)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceSumSquare(_Sum):
+    """The sum of the squares over the axes."""
+
+    onnx, words = "ReduceSumSquare", "the sum of the squares"
+
+    def term(self, x):
+        return np.square(x)
+
+    def moved(self, x, slack):
+        return 2 * np.abs(x) * slack + np.square(slack)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceL2(_Reduction):
+    """The square root of the sum of the squares over the axes."""
+
+    onnx, words = "ReduceL2", "the square root of the sum of the squares"
+    looks = True
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        return np.sqrt(np.square(x + 0.0).sum(axis=self.over(x), keepdims=keepdims))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        squares = np.square(x + 0.0)
+        over, fourth = self.over(x), np.square(squares).sum(axis=self.over(x), keepdims=self.keepdims)
+        total = of_axes(squares, over, np.square(y), fourth, precision)
+        # The squares of what is small vanish: below sqrt(tiny) the norm is no better than that.
+        own = np.minimum(total / np.maximum(2 * y, 1e-300), np.sqrt(total)) + 2 * precision.unit * y + precision.tiny
+        return (own if slack is None else own + np.sqrt(np.square(slack).sum(axis=self.over(x), keepdims=self.keepdims)),)
+
+
+def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:
+    """What an extreme of no elements is: ONNX gives the infinity that every other number is beyond."""
+    return {} if x.size or x.dtype.kind != "f" else {"initial": value}
+
+
+class _Extreme(_Reduction):
+    """One of the elements."""
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,) = inputs, slacks
+        if slack is None:
+            return (np.zeros(outputs[0].shape),)
+        return (slack.max(axis=self.over(x), keepdims=self.keepdims, initial=0.0),)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceMax(_Extreme):
+    """The largest element over the axes."""
+
+    onnx, words = "ReduceMax", "the largest"
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        return x.max(axis=self.over(x), keepdims=keepdims, **_of_nothing(x, -np.inf))
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceMin(_Extreme):
+    """The smallest element over the axes."""
+
+    onnx, words = "ReduceMin", "the smallest"
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        return x.min(axis=self.over(x), keepdims=keepdims, **_of_nothing(x, np.inf))
+
+
+class _Truths(_Extreme):
+    """Of truths, by way of integers."""
+
+    def emit(self, graph, *inputs):
+        axes = (graph.const(list(self.axes)),) if self.axes else ()
+        whole = graph.op("Cast", graph.op("Cast", inputs[0], to=9), to=7)
+        return (graph.op("Cast", graph.op(self.onnx, whole, *axes, keepdims=int(self.keepdims)), to=9),)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceAll(_Truths):
+    """Whether all elements over the axes hold."""
+
+    onnx, words = "ReduceMin", "all"
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        return (x != 0).all(axis=self.over(x), keepdims=keepdims)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceAny(_Truths):
+    """Whether any element over the axes holds."""
+
+    onnx, words = "ReduceMax", "any"
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        return (x != 0).any(axis=self.over(x), keepdims=keepdims)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceProd(_Reduction):
+    """The product over the axes."""
+
+    onnx, words = "ReduceProd", "the product"
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        return x.prod(axis=self.over(x), keepdims=keepdims)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        own = (self.count(x) + 1) * precision.unit * np.abs(y) + precision.tiny
+        if slack is None:
+            return (own,)
+        return (own + (np.abs(x) + slack).prod(axis=self.over(x), keepdims=self.keepdims) - np.abs(y),)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceLogSumExp(_Reduction):
+    """log(sum exp(x)) over the axes, computed less the largest."""
+
+    onnx, words = "ReduceLogSumExp", "the logarithm of the sum of the exponentials"
+    looks = True
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        top = x.max(axis=self.over(x), keepdims=True, **_of_nothing(x, -np.inf))
+        top = np.where(np.isfinite(top), top, 0.0)
+        found = np.log(np.exp(x - top).sum(axis=self.over(x), keepdims=True)) + top
+        return found if keepdims else np.squeeze(found, axis=self.over(x))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (x,), (slack,), (y,) = inputs, slacks, outputs
+        over, each = self.over(x), {"axis": self.over(x), "keepdims": self.keepdims}
+        soft = np.exp(x - self.kept(y, x))
+        top = x.max(axis=over, keepdims=True, **_of_nothing(x, -np.inf))
+        apart = np.where(np.isneginf(x), 0.0, np.abs(x - top))  # what is masked adds nothing
+        spent = (soft * (apart + 6)).sum(**each) + 2 * math.sqrt(self.count(x)) + np.abs(self.like(top, x)) + 4 * np.abs(y)
+        own = precision.unit * np.where(np.isfinite(spent), spent, 0.0) + precision.tiny
+        looked = np.broadcast_to(of_exponentials(soft, over, precision), np.shape(self.kept(y, x)))
+        own = own + np.nan_to_num(self.like(looked, x))
+        return (own if slack is None else own + (soft * slack).sum(**each),)
+
+
+def _mean(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The mean over axes, which are kept; NaN, without a warning, where there is nothing."""
+    return x.mean(axis=axes, keepdims=True) if x.size else np.full([1 if k in axes else size for k, size in enumerate(x.shape)], np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceVar(_Reduction):
+    """The mean squared distance from the mean over the axes; it divides by ``ddof`` less than the count."""
+
+    ddof: int = 0
+    words = "the mean squared distance from the mean"
+    looks = True
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        far = np.square(x - _mean(x, self.over(x)))
+        return far.sum(axis=self.over(x), keepdims=keepdims) / far.dtype.type(max(self.count(x) - self.ddof, 0))
+
+    def emit(self, graph, *inputs):
+        axes = (graph.const(list(self.axes)),) if self.axes else ()
+        apart = graph.op("Sub", inputs[0], graph.op("ReduceMean", inputs[0], *axes, keepdims=1))
+        total = graph.op("ReduceSumSquare", apart, *axes, keepdims=int(self.keepdims))
+        sizes = graph.shape(inputs[0])
+        count = math.prod(sizes[axis] for axis in self.axes) if self.axes else math.prod(sizes)
+        return (graph.op("Div", total, graph.const(float(max(count - self.ddof, 0)))),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        return (self.moved(inputs[0], slacks[0], outputs[0], precision),)
+
+    def moved(self, x: np.ndarray, slack: np.ndarray | None, variance: np.ndarray, precision) -> np.ndarray:
+        """What the mean loses shifts all distances, which cancels but for its square; one pass (Welford) loses more."""
+        over, count, by = self.over(x), self.count(x), np.float64(max(self.count(x) - self.ddof, 0))
+        each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
+        mean = _mean(x, over)
+        far = x - mean
+        squares = np.square(far)
+        own = of_axes(squares, over, variance * by, np.square(squares).sum(**each), precision) / by + 4 * precision.unit * variance
+        shift = of_axes(x, over, self.like(mean, x) * count, np.square(x + 0.0).sum(**each), precision) / count
+        own = own + np.square(shift) + 6 * precision.unit * np.sqrt(variance) * np.abs(self.like(mean, x)) + precision.tiny
+        if slack is None:
+            return own
+        return own + (2 * np.sqrt(np.square(far * slack).sum(**each)) + np.square(slack).sum(**each)) / by
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceStd(ReduceVar):
+    """The square root of the mean squared distance from the mean over the axes."""
+
+    words = "the square root of the mean squared distance from the mean"
+
+    def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
+        return np.sqrt(super().reduced(x, keepdims))
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Sqrt", super().emit(graph, *inputs)[0]),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (y,) = outputs
+        moved = self.moved(inputs[0], slacks[0], np.square(y), precision)
+        return (np.sqrt(np.square(y) + moved) - np.sqrt(np.maximum(np.square(y) - moved, 0.0)) + 2 * precision.unit * y,)

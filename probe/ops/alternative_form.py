@@ -1,0 +1,55 @@
+"""The same numbers come to by another way, whose rounding counts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.ops.base import Op
+from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.step import Ref, Step
+
+__all__ = ["ByParts"]
+
+
+@dataclass(frozen=True, eq=False)
+class ByParts(Op):
+    """The first input as it is, which the layer computes from the others in ``steps``."""
+
+    steps: tuple[Step, ...]
+    words: str = ""
+    """What the steps are, for the report."""
+
+    def run(self, *inputs):
+        return inputs[:1]
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Identity", inputs[0]),)
+
+    def says(self, inputs):
+        return f"computed as {self.words}" if self.words else ""
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        """What the first input arrives with, and what rounding does on the layer's own way."""
+        values: list[tuple[np.ndarray, ...]] = []
+        carried: list[tuple[np.ndarray, ...]] = []
+        for position, step in enumerate(self.steps):
+            refs = step.sources(position)
+            given = [_pick(ref, inputs[1:], values) for ref in refs]
+            values.append(step.op.run(*given))
+            arrived = [_pick(ref, slacks[1:], carried) for ref in refs]
+            carried.append(step.op.allowance(given, arrived, values[-1], precision))
+        (own,) = carried[-1]
+        return (own if slacks[0] is None else own + slacks[0],)
+
+    def origin(self, where, inputs):
+        return where
+
+    def account(self, inputs, outputs, at):
+        return Account((Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),))
+
+    def reach(self, mask, inputs):
+        return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))
+
+
+def _pick(ref: Ref, inputs, values):
+    return inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]

@@ -1,0 +1,252 @@
+"""Arithmetic of two inputs that broadcast, constants to compute with, and changes of type."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from probe.numerics.precision import UNBOUNDED
+from probe.ops.base import Op, Slacks
+from probe.ops.contributions import Account, Stage, Terms, named
+from probe.ops.elementwise.n_ary import narrowed, place
+from probe.ops.exactness import of_constant
+from probe.ops.weight import Weight
+
+__all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow"]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Op):
+    """Numbers that belong to the layer; they take no input. A framework rounds them to its own precision."""
+
+    value: np.ndarray
+
+    def stores(self):
+        return False
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self.value.astype(np.float64) if self.value.dtype.kind == "f" else self.value,)
+
+    def emit(self, graph, *inputs):
+        return (graph.const(self.value),)
+
+    def says(self, inputs):
+        return f"{self.value}" if self.value.size == 1 else f"{self.value.size} numbers of the layer's own"
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (y,) = outputs
+        if y.dtype.kind != "f" or not precision.unit:
+            return (np.zeros(y.shape),)
+        return (of_constant(y, precision),)
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter(Op):
+    """A weight as it is, for ops that take it as an input."""
+
+    weight: Weight
+
+    def stores(self):
+        return False
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        value = self.weight.value
+        return (value.astype(np.float64) if value.dtype.kind == "f" else value,)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Identity", graph.weight(self.weight)),)
+
+    def says(self, inputs):
+        return self.weight.name
+
+    def account(self, inputs, outputs, at):
+        return Account((), (Stage(named(self.weight, at), float(outputs[0][at])),))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (y,) = outputs
+        return (precision.unit * np.abs(y) if precision.casts and y.dtype.kind == "f" else np.zeros(y.shape),)
+
+
+class _Binary(Op):
+    """A function of two inputs that broadcast, monotone in each; ``roundings`` as for Elementwise."""
+
+    roundings: ClassVar[float] = 2
+    symbol: ClassVar[str]
+
+    def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def scale(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The largest intermediate value, where that is more than the result."""
+        return np.abs(out)
+
+    def breaks(self, x: np.ndarray, y: np.ndarray, left: np.ndarray | float, right: np.ndarray | float) -> np.ndarray:
+        """Where a pole lies within the slacks."""
+        return np.zeros((), bool)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        with np.errstate(all="ignore"):
+            return (np.asarray(self.f(*inputs)),)
+
+    def account(self, inputs, outputs, at):
+        x, y = (np.array([place(one, at)], int).reshape(1, one.ndim) for one in inputs)
+        other = float(inputs[1][tuple(y[0])])
+        return Account((Terms(x),), (Stage(f"{self.symbol} {other:.9g}, from input 1", float(outputs[0][at]), Terms(y, input=1)),))
+
+    def reach(self, mask, inputs):
+        return tuple(narrowed(mask, x.shape) for x in inputs)
+
+    def allowance(self, inputs: Sequence[np.ndarray], slacks: Slacks, outputs: Sequence[np.ndarray], precision, where=None):
+        (x, y), (out,) = inputs, outputs
+        own = np.full(out.shape, precision.tiny if out.dtype.kind == "f" else 0.0)
+        with np.errstate(all="ignore"):
+            own = own + self.roundings * precision.unit * self.scale(x, y, out)
+            moved = np.zeros(out.shape)
+            if any(slack is not None for slack in slacks):
+                left, right = (0.0 if slack is None else slack for slack in slacks)
+                for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+                    moved = np.maximum(moved, np.abs(self.f(x + sign * left, y + other * right) - out))
+                moved = np.where(self.breaks(x, y, left, right), np.inf, moved)
+        moved = np.where(np.isfinite(moved), moved, np.where(np.isfinite(out), UNBOUNDED, 0.0))
+        return (np.where(np.isfinite(own), own, 0.0) + moved,)
+
+
+@dataclass(frozen=True, eq=False)
+class Div(_Binary):
+    """x / y; a quotient of integers is no integer."""
+
+    symbol = "divided by"
+
+    def f(self, x, y):
+        return np.true_divide(x, y)
+
+    def breaks(self, x, y, left, right):
+        return np.abs(y) < right
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Div", *inputs),)
+
+
+@dataclass(frozen=True, eq=False)
+class Pow(_Binary):
+    """x to the power of y."""
+
+    roundings = 6
+    symbol = "to the power of"
+
+    def f(self, x, y):
+        return np.power(x, y)
+
+    def breaks(self, x, y, left, right):
+        return (np.abs(x) < left) & (y < 0)
+
+    def scale(self, x, y, out):
+        # Kernels that take exp(y log x) lose what the exponent's size is in units of its last place.
+        exponent = np.abs(y * np.log(np.maximum(np.abs(x), 1e-300)))
+        return np.abs(out) * np.maximum(1.0, np.where(np.isfinite(exponent), exponent, 0.0) / 8)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Pow", *inputs),)
+
+
+@dataclass(frozen=True, eq=False)
+class Mod(_Binary):
+    """What is left of x divided by y: with the sign of y, or with that of x (``fmod``, as C's)."""
+
+    fmod: bool = False
+    symbol = "modulo"
+
+    def f(self, x, y):
+        return np.fmod(x, y) if self.fmod else np.mod(x, y)
+
+    def scale(self, x, y, out):
+        return np.abs(out) if self.fmod else np.broadcast_to(np.abs(y), np.shape(out))
+
+    def emit(self, graph, *inputs):
+        rest = graph.op("Mod", *inputs, fmod=1)
+        return (rest if self.fmod else _floored(graph, rest, inputs[1]),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().allowance(inputs, slacks, outputs, precision, where)
+        (x, y), (left, right) = inputs, (0.0 if slack is None else slack for slack in slacks)
+        with np.errstate(all="ignore"):
+            turns = (left + np.abs(x / y) * right) / np.abs(y)
+            jumps = (own > 0.5 * np.abs(y)) | (turns > 0.5)
+        return (np.where(jumps, np.maximum(own, (1 + 4 * precision.unit) * np.abs(y)), own),)  # any rest may be left
+
+
+@dataclass(frozen=True, eq=False)
+class FloorDiv(_Binary):
+    """The largest whole number that is no larger than x / y."""
+
+    symbol = "divided and floored by"
+
+    def f(self, x, y):
+        return np.floor_divide(x, y)
+
+    def emit(self, graph, *inputs):
+        x, y = inputs
+        rest = _floored(graph, graph.op("Mod", x, y, fmod=1), y)
+        # Less the rest, the quotient is whole but for one rounding.
+        return (graph.op("Round", graph.op("Div", graph.op("Sub", x, rest), y)),)
+
+
+def _floored(graph, rest: str, y: str) -> str:
+    """C's remainder brought to the sign of the divisor."""
+    turned = graph.op("Equal", graph.op("Sign", rest), graph.op("Neg", graph.op("Sign", y)))
+    return graph.op("Where", turned, graph.op("Add", rest, y), rest)
+
+
+_CODES = {"bfloat16": 16, "float16": 10, "bool": 9, "int8": 3, "uint8": 2, "int16": 5, "uint16": 4, "int32": 6, "uint32": 12}
+"""TensorProto's numbers of the types in which a value may change."""
+_FLOAT, _INT64 = 1, 7
+
+
+@dataclass(frozen=True, eq=False)
+class Cast(Op):
+    """x in another type: floats to integers without what follows the point, floats to narrower ones rounded."""
+
+    to: str
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        with np.errstate(all="ignore"):
+            if self.to == "bool":
+                return (x != 0,)
+            if self.to == "bfloat16":
+                bits = np.asarray(x, np.float32).view(np.uint32)
+                rounded = ((bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) & np.uint32(0xFFFF0000)).view(np.float32)
+                return (np.where(np.isfinite(x), rounded, x).astype(np.float64),)
+            if np.dtype(self.to).kind == "f":
+                return (x.astype(self.to).astype(np.float64),)
+            whole = np.trunc(x).astype(np.int64) if x.dtype.kind == "f" else x
+            return (whole.astype(self.to),)
+
+    def emit(self, graph, *inputs):
+        (x,) = inputs
+        if self.to in _CODES:
+            x = graph.op("Cast", x, to=_CODES[self.to])
+        if self.to == "bool":
+            return (x,)
+        return (graph.op("Cast", x, to=_FLOAT if "float" in self.to else _INT64),)
+
+    def account(self, inputs, outputs, at):
+        return Account((Terms(np.array([at], int).reshape(1, len(at))),), (Stage(f"Cast: as {self.to}", float(outputs[0][at])),))
+
+    def reach(self, mask, inputs):
+        return (mask,)
+
+    def origin(self, where, inputs):
+        return where
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (slack,), (y,) = slacks, outputs
+        if slack is None:
+            return (np.zeros(y.shape),)
+        if self.to == "bool":
+            return (np.where(np.abs(inputs[0]) <= slack, 1.0, 0.0) * (slack > 0),)
+        if y.dtype.kind != "f":
+            return (np.ceil(slack),)
+        step = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(self.to, 0.0)
+        return (np.where(slack > 0, slack + step * np.abs(y), 0.0),)

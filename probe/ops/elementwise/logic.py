@@ -1,0 +1,192 @@
+"""Comparisons, logic, and the choice between two inputs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.ops.base import Op
+from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.elementwise.n_ary import Broadcast, narrowed, place
+
+__all__ = [
+    "And",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "NotEqual",
+    "Or",
+    "Where",
+    "Xor",
+]
+
+_BOOL = 9
+"""TensorProto.BOOL."""
+
+
+class _Logical(Broadcast):
+    """A truth for each element; one that slack may turn is off by 1."""
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        turned = np.zeros(outputs[0].shape)
+        for slack in slacks:
+            if slack is not None:
+                turned = np.maximum(turned, slack)
+        return (turned,)
+
+
+class _Comparison(_Logical):
+    """The first input against the second."""
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        x, y = inputs
+        if all(slack is None for slack in slacks):
+            return (np.zeros(outputs[0].shape),)
+        reach = sum(slack for slack in slacks if slack is not None)
+        with np.errstate(invalid="ignore"):
+            return (np.where((np.abs(np.subtract(x, y, dtype=np.float64)) <= reach) & (reach > 0), 1.0, 0.0),)
+
+
+@dataclass(frozen=True, eq=False)
+class Equal(_Comparison):
+    """Whether the inputs are equal."""
+
+    function = np.equal
+    onnx = "Equal"
+
+
+@dataclass(frozen=True, eq=False)
+class NotEqual(_Comparison):
+    """Whether the inputs differ."""
+
+    function = np.not_equal
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Not", graph.op("Equal", *inputs)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Greater(_Comparison):
+    """Whether the first input is greater than the second."""
+
+    function = np.greater
+    onnx = "Greater"
+
+
+@dataclass(frozen=True, eq=False)
+class GreaterOrEqual(_Comparison):
+    """Whether the first input is not less than the second."""
+
+    function = np.greater_equal
+    onnx = "GreaterOrEqual"
+
+
+@dataclass(frozen=True, eq=False)
+class Less(_Comparison):
+    """Whether the first input is less than the second."""
+
+    function = np.less
+    onnx = "Less"
+
+
+@dataclass(frozen=True, eq=False)
+class LessOrEqual(_Comparison):
+    """Whether the first input is not greater than the second."""
+
+    function = np.less_equal
+    onnx = "LessOrEqual"
+
+
+@dataclass(frozen=True, eq=False)
+class And(_Logical):
+    """Whether both inputs hold."""
+
+    function = np.logical_and
+    onnx = "And"
+
+
+@dataclass(frozen=True, eq=False)
+class Or(_Logical):
+    """Whether one of the inputs holds."""
+
+    function = np.logical_or
+    onnx = "Or"
+
+
+@dataclass(frozen=True, eq=False)
+class Xor(_Logical):
+    """Whether exactly one of the inputs holds."""
+
+    function = np.logical_xor
+    onnx = "Xor"
+
+
+@dataclass(frozen=True, eq=False)
+class Not(_Logical):
+    """Whether the input does not hold."""
+
+    function = np.logical_not
+    onnx = "Not"
+
+
+@dataclass(frozen=True, eq=False)
+class IsNaN(_Logical):
+    """Whether the input is no number."""
+
+    function = np.isnan
+    onnx = "IsNaN"
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        return (np.zeros(outputs[0].shape),)
+
+
+@dataclass(frozen=True, eq=False)
+class IsInf(_Logical):
+    """Whether the input is infinite."""
+
+    function = np.isinf
+    onnx = "IsInf"
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        return (np.zeros(outputs[0].shape),)
+
+
+@dataclass(frozen=True, eq=False)
+class Where(Op):
+    """The second input where the first holds, else the third; they broadcast. ``fixed`` where the first does not follow the data."""
+
+    fixed: bool = False
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        condition, x, y = inputs
+        return (np.where(condition != 0, x, y),)
+
+    def emit(self, graph, *inputs):
+        condition, x, y = inputs
+        return (graph.op("Where", graph.op("Cast", condition, to=_BOOL), x, y),)
+
+    def account(self, inputs, outputs, at):
+        holds = bool(inputs[0][place(inputs[0], at)])
+        taken = 1 if holds else 2
+        words = f"Where: input {taken}, since the condition {'holds' if holds else 'does not hold'}"
+        where = np.array([place(inputs[taken], at)], int).reshape(1, inputs[taken].ndim)
+        return Account((Terms(where, input=taken),), (Stage(words, float(outputs[0][at])),))
+
+    def reach(self, mask, inputs):
+        chosen = np.broadcast_to(inputs[0] != 0, mask.shape)
+        masks = (mask, mask & chosen, mask & ~chosen) if self.fixed else (mask, mask, mask)
+        return tuple(narrowed(one, x.shape) for one, x in zip(masks, inputs, strict=True))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        condition, x, y = inputs
+        own, other = (np.zeros(()) if slack is None else slack for slack in slacks[1:])
+        allowed = np.broadcast_to(np.where(condition != 0, own, other), outputs[0].shape)
+        if slacks[0] is not None and (slacks[0] >= 0.5).any():
+            with np.errstate(invalid="ignore"):
+                apart = np.abs(np.subtract(x, y, dtype=np.float64)) + own + other
+            allowed = np.where(slacks[0] >= 0.5, np.maximum(allowed, np.where(np.isfinite(apart), apart, 0.0)), allowed)
+        return (np.array(allowed, np.float64),)

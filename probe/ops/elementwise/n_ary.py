@@ -1,0 +1,319 @@
+"""Ops that put several inputs together, and constants that broadcast against one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, ClassVar
+
+import numpy as np
+
+from probe.numerics.blocks import blocks
+from probe.numerics.dtypes import float_of, widened
+from probe.ops.base import Op, Rearrangement
+from probe.ops.contributions import Account, Stage, Terms, named
+from probe.ops.exactness import without_rounding
+from probe.ops.weight import Weight
+
+__all__ = ["Add", "AddConstant", "Beside", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
+
+
+def _total(slacks, shape) -> np.ndarray:
+    """The slacks of all inputs added up over the output's shape."""
+    total = np.zeros(shape)
+    for slack in slacks:
+        if slack is not None:
+            total += slack
+    return total
+
+
+def _element(x: np.ndarray, at: tuple[int, ...], **how: Any) -> Terms:
+    """The element of an input, or of a constant, that stands at a place of the output it broadcasts to."""
+    return Terms(np.array([place(x, at)], int).reshape(1, x.ndim), **how)
+
+
+def place(x: np.ndarray, at: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - x.ndim :], x.shape, strict=True))
+
+
+def narrowed(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of what was broadcast to the mask's shape."""
+    lead = mask.ndim - len(shape)
+    repeated = tuple(lead + axis for axis, size in enumerate(shape) if size == 1)
+    return np.asarray(mask.any(axis=(*range(lead), *repeated), keepdims=True)).reshape(shape)
+
+
+class Broadcast(Op):
+    """One function of NumPy, and one operator of ONNX, of all inputs at once, which broadcast."""
+
+    function: ClassVar[Callable[..., np.ndarray]]
+    onnx: ClassVar[str]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        with np.errstate(invalid="ignore"):
+            return (np.asarray(type(self).function(*inputs)),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op(self.onnx, *inputs),)
+
+    def account(self, inputs, outputs, at):
+        terms = tuple(Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k) for k, x in enumerate(inputs))
+        return Account(terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),))
+
+    def reach(self, mask, inputs):
+        return tuple(narrowed(mask, x.shape) for x in inputs)
+
+
+class _Merge(Op):
+    """A chain of one binary function over inputs that broadcast as in NumPy."""
+
+    function: ClassVar[Callable[..., np.ndarray]]
+    onnx: ClassVar[str]
+
+    def widens(self):
+        return True
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        with np.errstate(all="ignore"):
+            return (reduce(type(self).function, inputs),)
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        dtypes = {float_of(x) for x in inputs}
+        if len(dtypes) > 1:  # every link of the chain has its own
+            return self.run(*map(widened, inputs))
+        whole, dtype = np.broadcast_arrays(*inputs), dtypes.pop()
+        like = next((x for x in inputs if x.shape == whole[0].shape), None)
+        out = np.empty(whole[0].shape, dtype) if like is None else np.empty_like(like, dtype)
+        with np.errstate(all="ignore"):
+            for (target, first, *rest), _ in blocks(out, *whole):
+                target[...] = first
+                for part in rest:
+                    type(self).function(target, part.astype(dtype, copy=False), out=target)
+        return (out,)
+
+    def emit(self, graph, *inputs):
+        return (reduce(lambda left, right: graph.op(self.onnx, left, right), inputs),)
+
+    def account(self, inputs, outputs, at):
+        return Account(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
+
+    def reach(self, mask, inputs):
+        return tuple(narrowed(mask, x.shape) for x in inputs)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        narrow = all(slack is None for slack in slacks) and precision.narrow
+        own = np.empty_like(outputs[0], np.float32 if narrow else np.float64)
+        for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*inputs)):
+            target[...] = precision.tiny
+            for part in parts:
+                size = np.empty_like(target)
+                np.multiply(part, (len(inputs) - 1) * precision.unit, out=size, dtype=np.result_type(part, size), casting="same_kind")
+                target += np.abs(size, out=size)
+        return (own if narrow else own + _total(slacks, outputs[0].shape),)
+
+
+@dataclass(frozen=True, eq=False)
+class Add(_Merge):
+    """The sum of the inputs."""
+
+    function = np.add
+    onnx = "Add"
+
+    def exact(self, inputs, precision):
+        return without_rounding([], inputs, precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Beside(Add):
+    """A layer's own output and what is computed beside the layer and added, such as an adapter that no kernel holds."""
+
+    weight: str = ""
+    """What the layer's own output was multiplied with."""
+    words: str = ""
+    """What is added, for the report."""
+
+    def says(self, inputs):
+        return f"plus {self.words}"
+
+
+@dataclass(frozen=True, eq=False)
+class Sub(_Merge):
+    """The first input less the others."""
+
+    function = np.subtract
+    onnx = "Sub"
+
+    def account(self, inputs, outputs, at):
+        return Account(tuple(_element(x, at, input=k, sign=-1.0 if k else 1.0) for k, x in enumerate(inputs)))
+
+    def exact(self, inputs, precision):
+        return without_rounding([], inputs, precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Mul(_Merge):
+    """The product of the inputs."""
+
+    function = np.multiply
+    onnx = "Mul"
+
+    def account(self, inputs, outputs, at):
+        places = [place(x, at) for x in inputs]
+        factors = [float(x[place]) for x, place in zip(inputs, places, strict=True)]
+        if len(inputs) < 2:
+            return Account((_element(inputs[0], at),))
+        first = _element(inputs[0], at, factor=1, factor_where=np.array([places[1]], int).reshape(1, inputs[1].ndim))
+        stages, product = [], factors[0] * factors[1]
+        for k, (x, factor) in enumerate(zip(inputs[2:], factors[2:], strict=True), start=2):
+            product *= factor
+            stages.append(Stage(f"times {factor:.9g}, from input {k}", product, _element(x, at, input=k)))
+        return Account((first,), tuple(stages))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        own = len(inputs) * precision.unit * np.abs(outputs[0]) + precision.tiny
+        for k, slack in enumerate(slacks):
+            if slack is not None:
+                rest = [np.abs(x) + (0 if other is None else other) for x, other in zip(inputs, slacks, strict=True)]
+                own = own + slack * reduce(np.multiply, rest[:k] + rest[k + 1 :], np.ones(()))
+        return (own,)
+
+    def exact(self, inputs, precision):
+        return len(inputs) == 2 and without_rounding([(1, inputs)], (), precision)
+
+
+class _Choice(_Merge):
+    """One of the inputs at each place."""
+
+    def stores(self):
+        return False
+
+    def account(self, inputs, outputs, at):
+        members = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
+        candidates = [float(x[place(x, at)]) for x in inputs]
+        chosen = float(outputs[0][at])
+        winner = next(k for k, value in enumerate(candidates) if value == chosen or value != value)
+        listed = ", ".join(f"{value:.9g}" for value in candidates)
+        return Account((members[winner],), (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),))
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        return (reduce(np.maximum, [slack for slack in slacks if slack is not None], np.zeros(outputs[0].shape)),)
+
+
+@dataclass(frozen=True, eq=False)
+class Max(_Choice):
+    """The largest of the inputs."""
+
+    function = np.maximum
+    onnx = "Max"
+
+
+@dataclass(frozen=True, eq=False)
+class Min(_Choice):
+    """The smallest of the inputs."""
+
+    function = np.minimum
+    onnx = "Min"
+
+
+@dataclass(frozen=True, eq=False)
+class Mean(Op):
+    """The mean of the inputs."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (reduce(np.add, inputs) / len(inputs),)
+
+    def emit(self, graph, *inputs):
+        total = reduce(lambda left, right: graph.op("Add", left, right), inputs)
+        return (graph.op("Div", total, graph.const(float(len(inputs)))),)
+
+    def account(self, inputs, outputs, at):
+        terms = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
+        return Account(terms, (Stage(f"divided by {len(inputs)}", float(outputs[0][at])),))
+
+    def reach(self, mask, inputs):
+        return tuple(narrowed(mask, x.shape) for x in inputs)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        magnitude = sum(np.abs(x) for x in inputs)
+        own = (len(inputs) + 1) * precision.unit * magnitude / len(inputs) + precision.tiny
+        return (own + _total(slacks, outputs[0].shape) / len(inputs),)
+
+
+@dataclass(frozen=True, eq=False)
+class Concat(Rearrangement):
+    """The inputs one after the other along ``axis``."""
+
+    axis: int
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.concatenate(inputs, axis=self.axis),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Concat", *inputs, axis=self.axis),)
+
+    def follow(self, where, inputs):
+        axis = self.axis % inputs[0].ndim
+        stops = np.cumsum([x.shape[axis] for x in inputs])
+        which = np.searchsorted(stops, where[:, axis], side="right")
+        back = where.copy()
+        back[:, axis] -= np.concatenate([[0], stops])[which]
+        return which, back
+
+
+@dataclass(frozen=True, eq=False)
+class AddConstant(Op):
+    """x plus a weight that broadcasts."""
+
+    value: Weight
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0] + self.value.value.astype(inputs[0].dtype),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Add", inputs[0], graph.weight(self.value)),)
+
+    def account(self, inputs, outputs, at):
+        words = f"plus {named(self.value, place(self.value.value, at))}"
+        return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
+
+    def reach(self, mask, inputs):
+        return (narrowed(mask, inputs[0].shape),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        own = precision.unit * (np.abs(inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
+        return (own + _total(slacks, outputs[0].shape),)
+
+    def origin(self, where, inputs):
+        return where if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape) else None
+
+    def exact(self, inputs, precision):
+        return without_rounding([], [inputs[0], self.value.value], precision)
+
+
+@dataclass(frozen=True, eq=False)
+class MulConstant(Op):
+    """x times a weight that broadcasts."""
+
+    value: Weight
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0] * self.value.value.astype(inputs[0].dtype),)
+
+    def emit(self, graph, *inputs):
+        return (graph.op("Mul", inputs[0], graph.weight(self.value)),)
+
+    def account(self, inputs, outputs, at):
+        words = f"times {named(self.value, place(self.value.value, at))}"
+        return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
+
+    def reach(self, mask, inputs):
+        return (narrowed(mask, inputs[0].shape),)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        own = 2 * precision.unit * np.abs(outputs[0]) + precision.tiny
+        return (own if slacks[0] is None else own + slacks[0] * np.abs(self.value.value),)
+
+    def origin(self, where, inputs):
+        return where if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape) else None
+
+    def exact(self, inputs, precision):
+        return without_rounding([(1, [inputs[0], self.value.value])], (), precision)

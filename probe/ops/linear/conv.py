@@ -1,0 +1,163 @@
+"""Convolution. Layouts are (batch, channel, *spatial) for data and (out channel, in channel / groups, *kernel) for kernels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.numerics.dtypes import float_of
+from probe.numerics.precision import SIGMAS
+from probe.ops.base import Indices, Sum
+from probe.ops.contributions import Account, Terms, box
+from probe.ops.linear.im2col_gemm import convolve, convolve_squares
+from probe.ops.linear.winograd_fft import of_fourier, of_winograd
+from probe.ops.weight import Weight
+from probe.ops.window.sliding_windows import Pads, flat, padded, seen, under
+
+__all__ = ["Conv"]
+
+_PART = 8
+_WORTH = 1 << 25
+"""So many products at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Sum):
+    """Cross-correlation (ONNX Conv). Input (batch, channel, *spatial), output (batch, out channel, *spatial).
+
+    The kernel is (out channel, in channel / groups, *kernel); where ``weight`` is None it is the second input.
+    """
+
+    weight: Weight | None
+    bias: Weight | None
+    strides: tuple[int, ...]
+    pads: Pads
+    dilations: tuple[int, ...]
+    groups: int = 1
+    shortcuts: bool = False
+    shortcut = "goes through transforms (Winograd, Fourier), which lose more than sums of products"
+
+    def widens(self):
+        return True
+
+    def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return inputs[1] if self.weight is None else self.weight.value
+
+    def _squares(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return convolve_squares(x, w, self.strides, self.pads, self.dilations, self.groups)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._summed(inputs, inputs[0].dtype),)
+
+    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (self._summed(inputs, float_of(inputs[0])),)
+
+    def _summed(self, inputs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+        out = convolve(inputs[0], self._kernel(inputs), self.strides, self.pads, self.dilations, self.groups, dtype)
+        if self.bias is not None:
+            out += self.bias.value.astype(dtype).reshape(-1, *(1,) * (out.ndim - 2))
+        return out
+
+    def emit(self, graph, *inputs):
+        kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
+        bias = () if self.bias is None else (graph.weight(self.bias),)
+        return (
+            graph.op(
+                "Conv",
+                inputs[0],
+                kernel,
+                *bias,
+                strides=self.strides,
+                pads=flat(self.pads),
+                dilations=self.dilations,
+                group=self.groups,
+            ),
+        )
+
+    def says(self, inputs):
+        channels, *kernel = self._kernel(inputs).shape[1:]
+        told = f"each output is a sum over {' x '.join(map(str, kernel))} positions and {channels} channel{'s' * (channels != 1)}"
+        told += f" of its group (of {self.groups})" if self.groups > 1 else ""
+        return told + (", plus the bias" if self.bias is not None else "")
+
+    def terms_of(self, inputs, outputs):
+        return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
+
+    def squares(self, inputs):
+        return self._with_bias(self._squares(inputs[0], self._kernel(inputs)), inputs[0].ndim)
+
+    def divisible(self, inputs, outputs):
+        """Where enough channels are summed for an eighth of them to tell."""
+        shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
+        return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART and math.prod(shape[1:]) * outputs[0].size > _WORTH
+
+    def part(self, inputs):
+        """The squares of every eighth channel."""
+        x, w = (array[:, ::_PART].astype(np.float32) for array in (inputs[0], self._kernel(inputs)))
+        return self._with_bias(self._squares(x, w), x.ndim)
+
+    def on_the_way(self, inputs, y):
+        return () if self.bias is None else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
+
+    def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
+        if self.bias is not None:
+            squared = np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (rank - 2))
+            out = out.astype(np.float64, copy=False) if squared.max(initial=0) > 1e30 else out
+            np.add(out, squared, out=out, casting="same_kind")
+        return out
+
+    def incoming(self, slack):
+        assert self.weight is not None
+        out = self._squares(slack, self.weight.value).astype(np.float64, copy=False)
+        return np.sqrt(out, out=out)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().allowance(inputs, slacks if self.weight is not None else (None,), outputs, precision, where)
+        if self.weight is None:
+            for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
+                if not any(one is None for one in moved):
+                    own = own + np.sqrt(self._squares(*(np.asarray(one, np.float64) for one in moved)))
+        if precision.shortcuts and precision.unit and self.groups == 1 and math.prod(self._kernel(inputs).shape[2:]) > 1:
+            x, w = padded(inputs[0], self.pads), self._kernel(inputs).astype(np.float64)
+            variance = of_fourier(x, w)
+            if w.shape[2:] == (3, 3) and {*self.strides, *self.dilations} == {1}:
+                variance = np.maximum(variance, of_winograd(x, w))
+            own = np.maximum(own, SIGMAS * precision.unit / math.sqrt(3) * np.sqrt(variance))
+        return (own,)
+
+    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+        """The terms of the outputs at ``where``: (elements, channels, taps), the bias first where there is one."""
+        x, w = inputs[0], self._kernel(inputs)
+        width, deep = w.shape[1], w.shape[0] // self.groups
+        batch, channel, *position = where
+        cells, inside = under(position, x.shape[2:], w.shape[2:], self.strides, self.pads, self.dilations)
+        planes = (batch * x.shape[1] + channel // deep * width)[:, None] + np.arange(width)
+        gathered = x.reshape(-1, math.prod(x.shape[2:]))[planes[:, :, None], cells[:, None, :]]
+        if not inside.all():
+            gathered = np.where(inside[:, None, :], gathered, 0.0)
+        terms = gathered * w[channel].reshape(len(batch), width, -1).astype(np.float64)
+        if self.bias is not None:
+            first = np.zeros((len(batch), width, 1))
+            first[:, 0, 0] = self.bias.value[channel]
+            terms = np.concatenate([first, terms], axis=2)
+        return terms
+
+    def reach(self, mask, inputs):
+        x, kernel = inputs[0], self._kernel(inputs)
+        groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
+        members = seen(groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations)
+        found = np.repeat(members, kernel.shape[1], axis=1)
+        return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
+
+    def account(self, inputs, outputs, at):
+        shape = self._kernel(inputs).shape
+        batch, channel, *position = at
+        taps = box([range(size) for size in shape[1:]])
+        first = [i * s - before for i, s, (before, _) in zip(position, self.strides, self.pads, strict=True)]
+        members = channel // (shape[0] // self.groups) * shape[1] + taps[:, 0]
+        where = np.column_stack([np.full(len(taps), batch), members, np.array(first, int) + taps[:, 1:] * np.array(self.dilations, int)])
+        factor = 1 if self.weight is None else self.weight
+        rows = np.column_stack([np.full(len(taps), channel), taps])
+        channels = members if shape[1] > 1 else None
+        return Account((Terms(where, factor=factor, factor_where=rows, channels=channels),), bias=self.bias, bias_where=(channel,))

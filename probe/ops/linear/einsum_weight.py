@@ -1,0 +1,55 @@
+"""Sums of products of an input and a weight by Einstein's convention."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.ops.base import Indices
+from probe.ops.contributions import Account, Terms
+from probe.ops.linear.einsum import Einsum
+from probe.ops.weight import Weight
+
+__all__ = ["WeightedEinsum"]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedEinsum(Einsum):
+    """Einsum of the input and ``weight``, such as "bnd,ndh->bnh"."""
+
+    weight: Weight
+
+    def _both(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [inputs[0], self.weight.value.astype(np.float64)] if len(inputs) == 1 else list(inputs)
+
+    def labels(self, inputs):
+        return super().labels(self._both(inputs))
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return super().run(*self._both(inputs))
+
+    def emit(self, graph, *inputs):
+        return super().emit(graph, inputs[0], graph.weight(self.weight))
+
+    def terms_of(self, inputs, outputs):
+        return super().terms_of(self._both(inputs), outputs)
+
+    def exact(self, inputs, precision):
+        return super().exact(self._both(inputs), precision)
+
+    def allowance(self, inputs, slacks, outputs, precision, where=None):
+        both = self._both(inputs)
+        weight = precision.unit * np.abs(both[1]) if precision.casts else None
+        return super().allowance(both, [slacks[0], weight], outputs, precision, where)
+
+    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+        """The terms of the outputs at ``where``: (elements, terms, 1)."""
+        return super().products(self._both(inputs), where)
+
+    def account(self, inputs, outputs, at):
+        here = tuple(np.array([i]) for i in at)
+        taken, factors = (np.stack(one, axis=-1)[0] for one in self._places(self._both(inputs), here))
+        return Account((Terms(taken, factor=self.weight, factor_where=factors),))
+
+    def reach(self, mask, inputs):
+        return super().reach(mask, self._both(inputs))[:1]

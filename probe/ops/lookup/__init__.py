@@ -1,0 +1,1 @@
+"""Ops that look up by an index or a key."""

@@ -1,0 +1,93 @@
+"""An LSTM whose products are convolutions, as Keras' ConvLSTM1D, 2D and 3D: sequences are (steps, batch, channels, *spatial)."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probe.ops.contributions import Account, Stage
+from probe.ops.linear.conv import Conv
+from probe.ops.recurrent.rnn_lstm_gru import LSTM
+from probe.ops.window.sliding_windows import Pads
+
+__all__ = ["ConvLSTM"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvLSTM(LSTM):
+    """c' = f c + i g, h' = o activation(c'), all of them maps.
+
+    The kernels are (4 * filters, in, *kernel) and (4 * filters, filters, *kernel).
+    The input's convolution has ``strides``, ``pads`` and ``dilations``, the state's none but ``state_pads``, which keep its size.
+    """
+
+    strides: tuple[int, ...] = (1,)
+    pads: Pads = ((0, 0),)
+    dilations: tuple[int, ...] = (1,)
+    state_pads: Pads = ((0, 0),)
+
+    @property
+    def width(self):
+        return self.recurrent.value.shape[0] // len(self.gates)
+
+    def inward(self):
+        return Conv(self.kernel, None, self.strides, self.pads, self.dilations)
+
+    def onward(self):
+        ones = (1,) * len(self.strides)
+        return Conv(self.recurrent, None, ones, self.state_pads, ones)
+
+    def state_shapes(self, x):
+        kernel = self.kernel.value.shape[2:]
+        windows = zip(x.shape[3:], self.pads, kernel, self.dilations, self.strides, strict=True)
+        spatial = ((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows)
+        return [(x.shape[1], self.width, *spatial)] * 2
+
+    def through(self, method, x):
+        made = method(x.reshape(-1, *x.shape[2:]))
+        return made.reshape(*x.shape[:2], *made.shape[1:])
+
+    def arranged(self, dtype, batch):
+        inward, onward, bias = self.inward(), self.onward(), sum(one for one in self.biases() if one is not None)
+        shift = np.reshape(bias, (-1, *(1,) * len(self.strides)))
+        i, f, o, g = (self.block(one) for one in "ifog")
+
+        def step(share, states):
+            h, c = states
+            z = onward.run(h)[0] + share
+            on = [self.recurrent_activation.run(z[:, part])[0] for part in (i, f, o)]
+            after = on[1] * c + on[0] * self.activation.run(z[:, g])[0]
+            return on[2] * self.activation.run(after)[0], after
+
+        return lambda x: self.through(lambda part: inward.run(part)[0], x) + shift, step
+
+    def emit(self, graph, *inputs):
+        return self.emit_scan(graph, *inputs)
+
+    def emit_zeros(self, graph, x):
+        return [graph.const(np.zeros(shape)) for shape in self.state_shapes(np.broadcast_to(0.0, graph.shape(x)))]
+
+    def emit_share(self, graph, x):
+        shape = graph.shape(x)
+        merged = graph.op("Reshape", x, graph.const([shape[0] * shape[1], *shape[2:]]))
+        op = self.inward() if self.bias is None else replace(self.inward(), bias=self.bias)
+        (made,) = op.emit(graph, merged)
+        spatial = self.state_shapes(np.broadcast_to(0.0, shape))[0][2:]
+        return graph.op("Reshape", made, graph.const([*shape[:2], len(self.gates) * self.width, *spatial]))
+
+    def emit_step(self, graph):
+        onward = self.onward()
+        kernel = graph.weight(self.recurrent)
+
+        def step(inner, share, states):
+            product = inner.op("Conv", states[0], kernel, pads=[before for before, _ in onward.pads] + [after for _, after in onward.pads])
+            return self.emit_cell(inner, inner.op("Add", share, product), states, None)
+
+        return step
+
+    def says(self, inputs):
+        x, size = inputs[0], math.prod(self.kernel.value.shape[2:])
+        return f"{self.width} filters of {size} positions over {len(x)} steps" + (", masked steps skipped" if self.has_mask else "")
+
+    def account(self, inputs, outputs, at):
+        return Account((), (Stage(self.title(inputs), float(outputs[0][at])),))

@@ -1,0 +1,89 @@
+"""LSTMs as ONNX has them beyond the usual ones: gates that see the cell, coupled gates, another function on the cell."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probe.ops.base import Op
+from probe.ops.contributions import Account, Stage
+from probe.ops.elementwise.activation import Tanh
+from probe.ops.recurrent.gate_blocks import sharing
+from probe.ops.recurrent.recurrence import States
+from probe.ops.recurrent.rnn_lstm_gru import LSTM
+from probe.ops.recurrent.running_error import Near
+from probe.ops.weight import Weight
+
+__all__ = ["PeepholeLSTM"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PeepholeLSTM(LSTM):
+    """c' = f c + i g, h' = o shown(c'), where i and f also see c, and o sees c' (Gers and Schmidhuber, 2000; ONNX LSTM).
+
+    ``peepholes`` (3, units) holds what the cell is multiplied by on its way to i, o and f. ``coupled``: f is 1 - i.
+    """
+
+    peepholes: Weight | None = None
+    coupled: bool = False
+    shown: Op = field(default_factory=Tanh)
+
+    def _peeps(self) -> np.ndarray:
+        """The peepholes of i, o and f."""
+        return np.zeros((3, self.width)) if self.peepholes is None else self.peepholes.value.astype(np.float64)
+
+    def arranged(self, dtype, batch):
+        kernel, recurrent, first, second = self.columns("ifog", "", dtype)
+        bias, (to_i, to_o, to_f), gate = first + second, self._peeps().astype(dtype), self.recurrent_activation
+
+        def step(share: np.ndarray, states: States) -> States:
+            h, c = states
+            i, f, o, g = np.split(h @ recurrent + share, 4, axis=1)
+            (i,) = gate.run(i + to_i * c)
+            f = 1 - i if self.coupled else gate.run(f + to_f * c)[0]
+            after = f * c + i * self.activation.run(g)[0]
+            return gate.run(o + to_o * after)[0] * self.shown.run(after)[0], after
+
+        return sharing(kernel, bias), step
+
+    def cell(self, a, x, before, rest, keep, carries):
+        z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())
+        to_i, to_o, to_f = (Near.exactly(np.broadcast_to(one, rest[0].value.shape)) for one in self._peeps())
+        gate, c, cells, shown = self.recurrent_activation, rest[0], [], []
+        for t in range(len(x.value)):
+            parts = {one: z[t][:, self.block(one)] for one in "ifog"}
+            i = a.apply(gate, a.add(parts["i"], a.mul(to_i, c)))
+            f = a.rest(i) if self.coupled else a.apply(gate, a.add(parts["f"], a.mul(to_f, c)))
+            after = a.add(a.mul(f, c), a.mul(i, a.apply(self.activation, parts["g"])))
+            o = a.apply(gate, a.add(parts["o"], a.mul(to_o, after)))
+            c = after if keep is None else after.where(keep[t][:, None], c)
+            cells.append(c)
+            shown.append(a.mul(o, a.apply(self.shown, after)))
+            c = c if carries else Near.exactly(c.value)
+        return tuple(Near(np.stack([one.value for one in each]), np.stack([one.slack for one in each])) for each in (shown, cells))
+
+    def fits(self):
+        return False
+
+    def emit_step(self, graph):
+        recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
+        peeps: tuple[str, ...] = ()
+        if self.peepholes is not None:
+            peeps = graph.ops("Split", graph.weight(self.peepholes), outputs=3, axis=0, num_outputs=3)
+
+        def seen(inner, part: str, which: int, cell: str) -> str:
+            return inner.op("Add", part, inner.op("Mul", peeps[which], cell)) if peeps else part
+
+        def step(inner, share, states):
+            h, c = states
+            z = inner.op("Add", share, inner.op("MatMul", h, recurrent))
+            parts, gate = self.emit_gates(inner, inner.op("Add", z, second) if second else z), self.recurrent_activation
+            (i,) = gate.emit(inner, seen(inner, parts["i"], 0, c))
+            f = inner.op("Sub", inner.const(1.0), i) if self.coupled else gate.emit(inner, seen(inner, parts["f"], 2, c))[0]
+            after = inner.op("Add", inner.op("Mul", f, c), inner.op("Mul", i, self.activation.emit(inner, parts["g"])[0]))
+            (o,) = gate.emit(inner, seen(inner, parts["o"], 1, after))
+            return inner.op("Mul", o, self.shown.emit(inner, after)[0]), after
+
+        return step
+
+    def told(self, x, before, at, value):
+        return Account((self.terms_from(at, "g", len(x)),), (Stage("an LSTM's output, by gates that see its cell", value),))
