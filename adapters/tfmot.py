@@ -26,8 +26,8 @@ from probe import ops
 from probe.description import Description, Grid, Step, Weight
 from probe.errors import Undescribed
 
-from .keras.activation import activation_steps
-from .keras.description import Call, Reader, array_of, describe, describes, read_variable
+from .keras.describe.describe import Call, Reader, array_of, describe, describes, read_variable
+from .keras.layers.activation import activation_steps
 
 __all__ = ["custom_objects", "quantized_activation_steps", "reader"]
 

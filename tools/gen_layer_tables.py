@@ -8,12 +8,12 @@ import json
 import keras
 import tf_keras
 import torch
-from probe.adapters.keras.left_out import LEFT_OUT
-from probe.adapters.keras.table import DESCRIBED
+from probe.adapters.keras.describe.described_classes import DESCRIBED
+from probe.adapters.keras.describe.undescribed_classes import LEFT_OUT
 from probe.adapters.onnx import described as onnx_described
-from probe.adapters.onnx import left_out as onnx_left_out
-from probe.adapters.torch import left_out as torch_left_out
-from probe.adapters.torch.description import described
+from probe.adapters.onnx import undescribed_operators as onnx_left_out
+from probe.adapters.torch.describe import undescribed_classes as torch_left_out
+from probe.adapters.torch.describe.describe import described
 from record_options import FILE
 
 __all__ = ["left_out", "tables"]

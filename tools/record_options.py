@@ -57,8 +57,8 @@ def _note(package, layer, arguments, dtype, config):
 
 
 def _watch_keras():
-    table = importlib.import_module("probe.adapters.keras.table")
-    registered = importlib.import_module("probe.adapters.keras.description").REGISTERED
+    table = importlib.import_module("probe.adapters.keras.describe.described_classes")
+    registered = importlib.import_module("probe.adapters.keras.describe.describe").REGISTERED
     for module in sorted({one for one in table.DESCRIBED.values() if not one.startswith("..") or one == "..qkeras"}):
         importlib.import_module(f"probe.adapters.{module[2:]}" if module.startswith("..") else f"probe.adapters.keras{module}")
 
@@ -77,7 +77,7 @@ def _watch_keras():
 
 
 def _watch_torch():
-    table = importlib.import_module("probe.adapters.torch.description")._TABLE
+    table = importlib.import_module("probe.adapters.torch.describe.describe")._TABLE
     importlib.import_module("probe.adapters.torch")
 
     def watched(function):
@@ -93,7 +93,7 @@ def _watch_torch():
 
 
 def _watch_onnx():
-    table = importlib.import_module("probe.adapters.onnx.table")._TABLE
+    table = importlib.import_module("probe.adapters.onnx.describe")._TABLE
     schemas = importlib.import_module("onnx.defs")
     importlib.import_module("probe.adapters.onnx")
 

@@ -9,9 +9,9 @@ from probe import ops
 from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
-from ..keras.description import Call, describes
+from ..keras.describe.describe import Call, describes
 from .description import at_inference
-from .inside import inside
+from .nested_layer import inside
 from .quantizers import through
 
 _ARGUMENTS = ("value", "key", "query_mask", "value_mask", "key_mask", "attention_mask", "return_attention_scores", "use_causal_mask")

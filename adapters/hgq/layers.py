@@ -7,9 +7,9 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..keras import conv, einsum, merging, pooling  # noqa: F401 (they register what the layers here extend)
-from ..keras.activation import activation_steps
-from ..keras.description import REGISTERED, Call, describes
+from ..keras.describe.describe import REGISTERED, Call, describes
+from ..keras.layers import conv, einsum, merging, pooling  # noqa: F401 (they register what the layers here extend)
+from ..keras.layers.activation import activation_steps
 from .description import between_quantizers
 from .quantizers import quantizer_ops
 

@@ -10,9 +10,9 @@ from probe import ops
 from probe.description import Description
 from probe.errors import Undescribed
 
-from ..keras.activation import activation_steps
-from ..keras.description import REGISTERED, Call, describes
-from ..keras.recurrent import OWN_CELLS, Made
+from ..keras.describe.describe import REGISTERED, Call, describes
+from ..keras.layers.activation import activation_steps
+from ..keras.layers.recurrent import OWN_CELLS, Made
 from .description import at_inference
 from .quantizers import quantizer_ops
 

@@ -9,12 +9,12 @@ from probe import ops
 from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
-from ..keras import einsum, normalization  # noqa: F401 (they register what is inside the layers here)
-from ..keras.activation import activation_steps, along_axes
-from ..keras.conv import padding_pairs
-from ..keras.description import Call, describes
+from ..keras.describe.describe import Call, describes
+from ..keras.layers import einsum, normalization  # noqa: F401 (they register what is inside the layers here)
+from ..keras.layers.activation import activation_steps, along_axes
+from ..keras.layers.conv import padding_pairs
 from .description import at_inference
-from .inside import inside
+from .nested_layer import inside
 from .quantizers import through
 
 

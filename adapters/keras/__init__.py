@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from probe.errors import BadInput, CannotOpen
 
-from .files import File, listing, read
-from .safety import refuse_code
+from .loading.allow_list import refuse_code
+from .loading.file import File, listing, read
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from probe.listing import Layer
     from probe.model import InputSpec, OnCall
 
-    from .opened import Opened
+    from .capture.model import Opened
 
 __all__ = ["Saved", "is_live", "open_model"]
 
@@ -53,7 +53,7 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
     file = read(Path(source))
     custom: Mapping[str, Any] = {}
     if imports:
-        loading = importlib.import_module(".loading", __package__)
+        loading = importlib.import_module(".loading.load", __package__)
         custom = loading.imported(imports, loading.framework(file.namespace, file.quantised))
     if not trust:
         refuse_code(str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()})
@@ -61,7 +61,7 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
 
 
 def _live(source: Any, keras: Any) -> "Opened":
-    opened = importlib.import_module(".opened", __package__)
+    opened = importlib.import_module(".capture.model", __package__)
     if keras.__name__ == "keras" and opened.uses_qkeras(source):
         raise CannotOpen(
             "this model's QKeras layers are built on Keras 3, but QKeras works on Keras 2: "
@@ -81,10 +81,10 @@ class Saved:
 
     @cached_property
     def _opened(self) -> "Opened":
-        loading = importlib.import_module(".loading", __package__)
+        loading = importlib.import_module(".loading.load", __package__)
         keras = loading.framework(self._file.namespace, self._file.quantised)
         root = loading.load(self._file, keras, self._custom, self._trust)
-        return importlib.import_module(".opened", __package__).Opened(self.source, root, keras, live=False, notes=self._told_notes)
+        return importlib.import_module(".capture.model", __package__).Opened(self.source, root, keras, live=False, notes=self._told_notes)
 
     @property
     def _is_loaded(self) -> bool:

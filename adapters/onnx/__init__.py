@@ -10,49 +10,29 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from probe.errors import BadInput, CannotOpen
 
-from . import (
-    attention,
-    bits,
-    elementwise,
-    fourier,
-    graphs,
-    losses,
-    makers,
-    norms,
-    quantized,
-    recurrences,
-    recurrent,
-    resize,
-    sampling,
-    selecting,
-    shape,
-    windows,
-)
-from .bounds import files_beside, refuse_endless, refuse_large
+from .describe import described
 from .model import OnnxModel
-from .table import described
-
-__all__ = ["FAMILIES", "described", "open_model"]
-
-FAMILIES = (
+from .operators import (  # noqa: F401 - their import fills the table of described operators
     attention,
-    bits,
+    bitwise,
+    control_flow,
     elementwise,
     fourier,
-    graphs,
+    generators,
+    grid_sample,
+    linear_attention,
     losses,
-    makers,
-    norms,
-    quantized,
-    recurrences,
+    nonzero_unique_nms,
+    normalization,
+    products_pools_reductions,
+    quantize_linear,
     recurrent,
     resize,
-    sampling,
-    selecting,
     shape,
-    windows,
 )
-"""The modules whose import fills the table of descriptions."""
+from .run_limits import files_beside, refuse_endless, refuse_large
+
+__all__ = ["described", "open_model"]
 
 
 def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> OnnxModel:

@@ -21,11 +21,11 @@ from probe.evaluation.onnxruntime_session import ran
 from probe.listing import Layer
 from probe.model import Capture, InputSpec, OnCall
 
-from .bounds import memory_limit, time_limit
-from .graphs import free_names
-from .quantized import dequantized
+from .describe import Node, Value, describe_node, refusal
+from .operators.control_flow import free_names
+from .operators.quantize_linear import dequantized
+from .run_limits import memory_limit, time_limit
 from .schema import plain
-from .table import Node, Value, describe_node, refusal
 
 __all__ = ["OnnxModel"]
 

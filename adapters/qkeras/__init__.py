@@ -18,11 +18,11 @@ from probe import ops
 from probe.description import Description, Step, Weight
 from probe.errors import Undescribed
 
-from ..keras import conv, normalization, pooling, recurrent, transpose_conv, wrappers  # noqa: F401 (they register what the layers here extend)
-from ..keras.activation import activation_steps
-from ..keras.description import REGISTERED, Call, Reader, array_of, describes, read_variable
-from ..keras.safety import QKERAS
-from . import folded  # noqa: F401 (it registers its layers)
+from ..keras.describe.describe import REGISTERED, Call, Reader, array_of, describes, read_variable
+from ..keras.layers import conv, normalization, pooling, recurrent, transpose_conv, wrappers  # noqa: F401 (they register what the layers here extend)
+from ..keras.layers.activation import activation_steps
+from ..keras.loading.allow_list import QKERAS
+from . import batchnorm_folding  # noqa: F401 (it registers its layers)
 from .quantizers import effective, grid_of, quantizer_ops
 
 __all__ = ["custom_objects", "reader"]

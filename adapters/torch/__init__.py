@@ -6,59 +6,31 @@ from typing import Any
 
 import torch
 
-from . import (
+from .capture.exported_program import Program, is_program, specs_of
+from .capture.function_calls import calls_of
+from .capture.model import TorchModel, mode_of, unwrapped
+from .capture.torchscript import Script, is_script, unfollowed, within
+from .layers import (  # noqa: F401 - their import fills the table of descriptions
     activation,
     attention,
-    brevitas,
     conv,
     distance,
     embedding,
     normalization,
-    norms,
-    peft,
     pooling,
-    qat,
-    quantized,
-    quantized_recurrent,
-    quantized_rows,
     recurrent,
     resize,
+    rms_lp_norm,
     shape,
     transformer,
-    windows,
+    transpose_conv_unpool,
 )
-from .between import calls_of
-from .factory import Factory, build
-from .files import contents, load
-from .model import TorchModel, mode_of, unwrapped
-from .program import Program, is_program, specs_of
-from .script import Script, is_script, unfollowed, within
-from .state import fill, without_factory
+from .loading.factory import Factory, build
+from .loading.file import contents, load
+from .loading.state_dict import fill, without_factory
+from .packages import ao_qat, ao_quantized, ao_quantized_embedding, ao_quantized_recurrent, brevitas, peft  # noqa: F401
 
-__all__ = ["FAMILIES", "open_model"]
-
-FAMILIES = (
-    activation,
-    attention,
-    brevitas,
-    conv,
-    distance,
-    embedding,
-    normalization,
-    norms,
-    peft,
-    pooling,
-    qat,
-    quantized,
-    quantized_recurrent,
-    quantized_rows,
-    recurrent,
-    resize,
-    shape,
-    transformer,
-    windows,
-)
-"""The modules whose import fills the table of descriptions."""
+__all__ = ["open_model"]
 
 
 def open_model(source: Any, *, trust: bool = False, factory: Factory | None = None, imports: Sequence[str] = ()) -> TorchModel:

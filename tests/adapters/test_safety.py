@@ -18,9 +18,9 @@ import pytest
 import tf_keras
 import torch
 from keras_cases import CASES
-from probe.adapters.keras.safety import objects, refuse_code
-from probe.adapters.keras.sizes import oversized
-from probe.adapters.keras.table import DESCRIBED
+from probe.adapters.keras.describe.described_classes import DESCRIBED
+from probe.adapters.keras.loading.allow_list import objects, refuse_code
+from probe.adapters.keras.loading.config_limits import oversized
 
 import probe
 from probe.errors import CannotOpen, NotTrusted

@@ -76,8 +76,8 @@ def test_the_layers_that_mistakes_are_planted_in(family):
 
 def test_every_family_of_described_classes_is_told():
     """A class with a description of its own needs a layer here; one that shares its description is told by another."""
-    torch_described = importlib.import_module("probe.adapters.torch.description")
-    table = importlib.import_module("probe.adapters.keras.table").DESCRIBED
+    torch_described = importlib.import_module("probe.adapters.torch.describe.describe")
+    table = importlib.import_module("probe.adapters.keras.describe.described_classes").DESCRIBED
     told = {case.values[0] for case in LAYERS} | {name for name, *_ in GATHERED}
     told |= {type(make()[0]).__name__ for _, _, make in {family: row for row in fault_catalogue.ROWS for family in [row[1]]}.values()}
     # Packages of their own, and identities, have tests of their own.

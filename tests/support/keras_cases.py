@@ -3,8 +3,8 @@
 import inspect
 
 import numpy as np
-from probe.adapters.keras.augmentation import RANDOM
-from probe.adapters.keras.table import DESCRIBED
+from probe.adapters.keras.describe.described_classes import DESCRIBED
+from probe.adapters.keras.layers.augmentation import RANDOM
 
 SPATIAL = {1: (7,), 2: (7, 6), 3: (5, 6, 4)}
 IMAGE = [(2, 6, 7, 3)]

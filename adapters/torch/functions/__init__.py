@@ -1,27 +1,21 @@
 """PyTorch's functions as steps: what a forward computes between its modules."""
 
-from . import (
+from . import (  # noqa: F401 - their import fills the table of described functions
     arithmetic,
     elementwise,
-    fused,
-    layers,
-    modules,
-    packing,
-    products,
+    fourier,
+    fused_transformer,
+    gather_sort,
+    grid_sample,
+    matmul,
+    nn_functional,
+    nn_functional_stateful,
+    packed_sequence,
     quantized,
     recurrent,
     reduction,
-    sampling,
-    selection,
     shape,
-    spectra,
 )
-from .table import Function, describe_function, functions, named
+from .describe import Function, describe_function, functions, named
 
-__all__ = ["FAMILIES", "Function", "describe_function", "functions", "named"]
-
-FAMILIES = (
-    *(arithmetic, elementwise, fused, layers, modules, packing, products, quantized, recurrent, reduction),
-    *(sampling, selection, shape, spectra),
-)
-"""The modules whose import fills the table of described functions."""
+__all__ = ["Function", "describe_function", "functions", "named"]

@@ -9,8 +9,8 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .selection import nonzero
-from .table import Function, Value, function, in_type
+from .describe import Function, Value, function, in_type
+from .gather_sort import nonzero
 
 __all__ = ["add", "clamp", "where"]
 

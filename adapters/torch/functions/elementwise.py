@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .table import Function, Value, function
+from .describe import Function, Value, function
 
 __all__: list[str] = []
 

@@ -5,7 +5,7 @@ from typing import Any
 from probe import ops
 from probe.description import Ref
 
-from .table import Function, function
+from .describe import Function, function
 
 __all__: list[str] = []
 

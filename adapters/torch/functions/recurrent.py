@@ -8,8 +8,8 @@ from probe import ops
 from probe.description import Ref, Step, Weight
 from probe.errors import Undescribed
 
-from ..description import Call, described_by_name
-from .table import Function, Value, function
+from ..describe.describe import Call, described_by_name
+from .describe import Function, Value, function
 
 __all__: list[str] = []
 

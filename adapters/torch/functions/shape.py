@@ -11,7 +11,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from .table import Function, Value, function
+from .describe import Function, Value, function
 
 __all__ = ["concat", "getitem", "setitem"]
 

@@ -7,9 +7,9 @@ import pkgutil
 import hgq.layers
 import keras
 from probe.adapters import hgq as adapter
-from probe.adapters.keras.description import REGISTERED
-from probe.adapters.keras.left_out import LEFT_OUT
-from probe.adapters.keras.table import DESCRIBED
+from probe.adapters.keras.describe.describe import REGISTERED
+from probe.adapters.keras.describe.described_classes import DESCRIBED
+from probe.adapters.keras.describe.undescribed_classes import LEFT_OUT
 
 HERE = {name.removeprefix("hgq.") for name, module in DESCRIBED.items() if module == "..hgq"}
 

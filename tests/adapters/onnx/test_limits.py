@@ -156,7 +156,7 @@ def test_the_limit_is_that_of_one_session(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("rounds", "trust", "ends"), [(3, False, True), (20_000, True, True), (1 << 40, False, False)])
 def test_rounds_that_the_model_computes(tmp_path, monkeypatch, rounds, trust, ends):
-    monkeypatch.setattr("probe.adapters.onnx.bounds._SECONDS", 0.01 if trust else 0.5)
+    monkeypatch.setattr("probe.adapters.onnx.run_limits._SECONDS", 0.01 if trust else 0.5)
     count = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("ReduceProd", ["s"], ["p"], keepdims=0)]
     count.append(helper.make_node("Mul", ["p", "many"], ["count"]))
     path = saved(tmp_path / "m.onnx", [*count, loop("count", name="x")], {"many": np.array(rounds), "true": np.array(True)})

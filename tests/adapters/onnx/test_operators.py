@@ -7,7 +7,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_cases import BRANCHES, CASES, DROPS, F32, LATER, NO_GRAPH, RNG, SEVERAL, STEP, V, X, graph, model, single, w
 from probe.adapters.onnx import described
-from probe.adapters.onnx.left_out import LEFT_OUT
+from probe.adapters.onnx.undescribed_operators import LEFT_OUT
 
 import probe
 from probe.errors import BadInput, CannotOpen, ForwardFailed, UnknownLayer

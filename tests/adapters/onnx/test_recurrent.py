@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from probe.adapters.onnx.table import Node, describe_node
+from probe.adapters.onnx.describe import Node, describe_node
 
 import probe
 from probe.description import Ref, Weight

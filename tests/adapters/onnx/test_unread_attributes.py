@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_cases import CASES, LATER, SEVERAL, STEP, V, X, single, w
-from probe.adapters.onnx import described, table
-from probe.adapters.onnx.table import Node, describe_node, implied
+from probe.adapters.onnx import describe, described
+from probe.adapters.onnx.describe import Node, describe_node, implied
 
 import probe
 from probe.description import Ref, Weight
@@ -138,7 +138,7 @@ def blocks_alone(recipe, x):
 
 
 def test_a_model_says_which(monkeypatch):
-    monkeypatch.setitem(table._TABLE, "SpaceToDepth", blocks_alone)
+    monkeypatch.setitem(describe._TABLE, "SpaceToDepth", blocks_alone)
     proto, inputs = single("SpaceToDepth", [X], {"blocksize": 2, "mode": "CRD"}, NEWEST)
     (report,) = probe.sweep(proto, inputs)
     assert report.verdict == "unchecked"
@@ -155,7 +155,7 @@ def test_a_function_of_the_model_is_not_the_operator_of_its_name():
 
 
 def test_a_description_that_fails_does_not_end_the_sweep(monkeypatch):
-    monkeypatch.setitem(table._TABLE, "Relu", lambda recipe, x: recipe.put(x + None))
+    monkeypatch.setitem(describe._TABLE, "Relu", lambda recipe, x: recipe.put(x + None))
     proto, inputs = single("Relu", [V], {})
     (report,) = probe.sweep(proto, inputs)
     assert report.verdict == "unchecked" and "it cannot be described (TypeError: " in report.sentence

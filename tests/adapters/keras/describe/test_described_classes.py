@@ -5,9 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from probe.adapters.keras.description import REGISTERED, Call, describe, described_class
-from probe.adapters.keras.left_out import FOLLOWED, LEFT_OUT
-from probe.adapters.keras.table import DESCRIBED, FUNCTIONS, OPERATIONS
+from probe.adapters.keras.describe.describe import REGISTERED, Call, describe, described_class
+from probe.adapters.keras.describe.described_classes import DESCRIBED, FUNCTIONS, OPERATIONS
+from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
 
 import probe
 from probe.errors import Undescribed

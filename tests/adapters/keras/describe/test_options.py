@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import keras_cases
 import numpy as np
 import pytest
-from probe.adapters.keras import options
-from probe.adapters.keras.augmentation import RANDOM
-from probe.adapters.keras.description import REGISTERED, described_class
-from probe.adapters.keras.left_out import FOLLOWED, LEFT_OUT
-from probe.adapters.keras.safety import _WORDS
-from probe.adapters.keras.table import DESCRIBED
+from probe.adapters.keras.describe import layer_options
+from probe.adapters.keras.describe.describe import REGISTERED, described_class
+from probe.adapters.keras.describe.described_classes import DESCRIBED
+from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
+from probe.adapters.keras.layers.augmentation import RANDOM
+from probe.adapters.keras.loading.allow_list import _WORDS
 
 import probe
 from probe.errors import CannotOpen, Undescribed
@@ -267,19 +267,21 @@ def alike(left, right):
 @contextmanager
 def without(name, option):
     """As if the description did not read the option."""
-    before = options.READ[name]
-    options.READ[name] = before - {option}
-    options._unknown.cache_clear()
+    before = layer_options.READ[name]
+    layer_options.READ[name] = before - {option}
+    layer_options._unknown.cache_clear()
     try:
         yield
     finally:
-        options.READ[name] = before
-        options._unknown.cache_clear()
+        layer_options.READ[name] = before
+        layer_options._unknown.cache_clear()
 
 
 def to_set(kind):
     """The parameters that Keras' class has and that may change a number."""
-    return sorted(name for name in options._parameters(kind) if name not in options.IDLE and not name.endswith(options._IDLE_ENDS))
+    return sorted(
+        name for name in layer_options._parameters(kind) if name not in layer_options.IDLE and not name.endswith(layer_options._IDLE_ENDS)
+    )
 
 
 def one_of_each_function():
@@ -331,7 +333,7 @@ def test_every_option_is_read(keras, name):
         report = probe.check(layer, layer.name, given=given)
         assert report.verdict == "agree" or any(word in report.missing["numpy"] for word in REFUSED), f"{changed}\n{report}"
         rest = left
-        for option, default in options._parameters(type(layer)).items():
+        for option, default in layer_options._parameters(type(layer)).items():
             if option not in changed or changed[option] == default:
                 continue
             with (
@@ -355,12 +357,12 @@ def test_every_option_of_this_release_is_known(package):
     """What is in no table would make every layer of the class unchecked that sets it."""
     kinds = layer_classes(package)
     assert len(kinds) > 15
-    assert not {kind.__name__: options._unknown(kind, kind) for kind in kinds if options._unknown(kind, kind)}
-    assert all(options._parameters(kind) for kind in kinds)
+    assert not {kind.__name__: layer_options._unknown(kind, kind) for kind in kinds if layer_options._unknown(kind, kind)}
+    assert all(layer_options._parameters(kind) for kind in kinds)
 
 
 def test_every_described_class_names_its_options():
-    assert {name for name in DESCRIBED if not name.startswith("hgq.")} == options.READ.keys()
+    assert {name for name in DESCRIBED if not name.startswith("hgq.")} == layer_options.READ.keys()
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras", "qkeras"])
@@ -370,13 +372,13 @@ def test_an_option_of_a_release_to_come(package, monkeypatch):
         layer = object.__new__(kind)
         for attributes, told in (({"foo": 3}, "foo=3"), ({"_foo": 3}, "foo=3"), ({"foo": None}, ""), ({"foo": (None, None)}, "")):
             monkeypatch.setattr(kind, "__init__", renewed(kind, foo=None))
-            options._unknown.cache_clear()
+            layer_options._unknown.cache_clear()
             vars(layer).clear()
             vars(layer).update(attributes)
-            assert options.unread(layer, kind) == (told and f"{kind.__name__} has option {told}, which its description does not read")
+            assert layer_options.unread(layer, kind) == (told and f"{kind.__name__} has option {told}, which its description does not read")
             monkeypatch.undo()
-        options._unknown.cache_clear()
-        assert options.unread(layer, kind) == ""
+        layer_options._unknown.cache_clear()
+        assert layer_options.unread(layer, kind) == ""
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras", "qkeras"])
@@ -385,7 +387,7 @@ def test_an_option_that_is_a_word_lets_a_file_be_read(package):
     words = {
         name
         for kind in layer_classes(package)
-        for name, default in options._parameters(kind).items()
+        for name, default in layer_options._parameters(kind).items()
         if isinstance(default, str) and not name.endswith(("_dtype", "_initializer", "_quantizer", "activation"))
     }
     assert words
@@ -422,10 +424,10 @@ def newer(keras, monkeypatch):
     call, config = kind.call, kind.get_config
     monkeypatch.setattr(kind, "call", lambda self, inputs: call(self, inputs) * self.sharpened)
     monkeypatch.setattr(kind, "get_config", lambda self: {**config(self), "sharpened": self.sharpened})
-    options._unknown.cache_clear()
+    layer_options._unknown.cache_clear()
     yield kind
     monkeypatch.undo()
-    options._unknown.cache_clear()
+    layer_options._unknown.cache_clear()
 
 
 @SAVING
@@ -446,7 +448,7 @@ def test_a_new_option_makes_the_layer_unchecked_by_name(keras, newer, tmp_path):
 def test_inside_wrappers_and_recurrences(keras, newer, monkeypatch):
     cell = keras.layers.GRUCell
     monkeypatch.setattr(cell, "__init__", renewed(cell, sharpened=1))
-    options._unknown.cache_clear()
+    layer_options._unknown.cache_clear()
     layers = keras.layers
     for layer in (
         layers.TimeDistributed(newer(3, sharpened=2)),
@@ -505,7 +507,7 @@ def test_in_training_nothing_is_taken_for_inference(keras, name):
     built = keras_cases.build(keras, name)
     if built is None or "training" not in inspect.signature(built[0].call).parameters:
         return
-    layer, given, _ = called(keras, name, {"dropout": 0.5} if "dropout" in options._parameters(type(built[0])) else {})
+    layer, given, _ = called(keras, name, {"dropout": 0.5} if "dropout" in layer_options._parameters(type(built[0])) else {})
     inputs = given if len(given) == 1 or name in ("GroupedQueryAttention", "MultiHeadAttention") else [given]
 
     class Trains(keras.Model):

@@ -6,7 +6,7 @@ import sys
 
 import keras_cases
 import pytest
-from probe.adapters.keras.opened import Opened
+from probe.adapters.keras.capture.model import Opened
 
 import probe
 

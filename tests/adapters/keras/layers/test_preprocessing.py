@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from probe.adapters.keras.augmentation import RANDOM
-from probe.adapters.keras.opened import Opened
+from probe.adapters.keras.capture.model import Opened
+from probe.adapters.keras.layers.augmentation import RANDOM
 
 import probe
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
-from probe.adapters.keras.sizes import built_slowly
+from probe.adapters.keras.loading.config_limits import built_slowly
 
 import probe
 from probe.errors import CannotOpen
@@ -42,7 +42,7 @@ def test_sizes_that_double_from_layer_to_layer(tmp_path, package, ending):
 @BOTH
 @pytest.mark.parametrize("within", [False, True])
 def test_steps_of_a_recurrence(tmp_path, monkeypatch, package, ending, within):
-    monkeypatch.setattr("probe.adapters.keras.limits.STEPS", 10)
+    monkeypatch.setattr("probe.adapters.keras.loading.run_limits.STEPS", 10)
     layers = package.layers
     inner = [layers.Input((12, 3)), layers.Bidirectional(layers.LSTM(2, name="lstm"), name="both")]
     model = package.Sequential([layers.Input((12, 3)), package.Sequential(inner)]) if within else package.Sequential(inner)
@@ -50,13 +50,13 @@ def test_steps_of_a_recurrence(tmp_path, monkeypatch, package, ending, within):
     with pytest.raises(CannotOpen, match=r"both' goes through 12 steps one by one, which are more than 10; give --trust"):
         list(probe.sweep(path))
     assert all(one.ok for one in probe.sweep(probe.open_model(path, trust=True)))
-    monkeypatch.setattr("probe.adapters.keras.limits.STEPS", 12)
+    monkeypatch.setattr("probe.adapters.keras.loading.run_limits.STEPS", 12)
     assert all(one.ok for one in probe.sweep(path))
 
 
 @BOTH
 def test_sizes_that_the_file_leaves_free_are_the_users(tmp_path, monkeypatch, package, ending):
-    monkeypatch.setattr("probe.adapters.keras.limits.STEPS", 10)
+    monkeypatch.setattr("probe.adapters.keras.loading.run_limits.STEPS", 10)
     path = saved(package.Sequential([package.layers.Input((None, 3)), package.layers.GRU(2, name="gru")]), tmp_path / f"m{ending}")
     assert probe.check(path, "gru", np.ones((1, 12, 3), np.float32)).ok
 
@@ -77,12 +77,12 @@ def repeated(functional):
 def test_places_that_keras_2_repeats_one_by_one(tmp_path, monkeypatch, functional):
     path = saved(repeated(functional), tmp_path / "m.h5")
     assert probe.check(path, "last").ok
-    monkeypatch.setattr("probe.adapters.keras.sizes.STEPS", 26)
-    monkeypatch.setattr("probe.adapters.keras.loading.STEPS", 26)
+    monkeypatch.setattr("probe.adapters.keras.loading.config_limits.STEPS", 26)
+    monkeypatch.setattr("probe.adapters.keras.loading.load.STEPS", 26)
     with pytest.raises(CannotOpen, match="its layer 'last' repeats 27 places one by one, which are more than 26; give --trust"):
         probe.check(path, "last")
     assert probe.check(probe.open_model(path, trust=True), "last").ok
-    monkeypatch.setattr("probe.adapters.keras.sizes.STEPS", 27)
+    monkeypatch.setattr("probe.adapters.keras.loading.config_limits.STEPS", 27)
     assert probe.check(path, "last").ok
 
 

@@ -11,7 +11,7 @@ import pytest
 import qkeras
 import tensorflow as tf
 import tf_keras
-from probe.adapters.keras import files
+from probe.adapters.keras.loading import file as files
 
 import probe
 from probe.errors import BadInput, ForwardFailed, MissingExtra, NotReached

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from probe.adapters.keras.left_out import FOLLOWED, LEFT_OUT
-from probe.adapters.keras.table import OPERATIONS
+from probe.adapters.keras.describe.described_classes import OPERATIONS
+from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
 
 import probe
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from probe.adapters.keras.description import REGISTERED, Call, describe
-from probe.adapters.keras.reads import _TOLD
-from probe.adapters.keras.table import OPERATIONS
+from probe.adapters.keras.describe.describe import REGISTERED, Call, describe
+from probe.adapters.keras.describe.described_classes import OPERATIONS
+from probe.adapters.keras.describe.operation_options import _TOLD
 
 import probe
 from probe import ops

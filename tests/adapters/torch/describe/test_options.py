@@ -5,8 +5,8 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from probe.adapters.torch import options
-from probe.adapters.torch.description import Call, describe, described, refusal
+from probe.adapters.torch.describe import module_options
+from probe.adapters.torch.describe.describe import Call, describe, described, refusal
 from torch import nn
 
 import probe
@@ -19,19 +19,19 @@ TOLD = "which its description does not read"
 @pytest.fixture(autouse=True)
 def _fresh():
     """What was found out of a class that a test exchanges parts of is forgotten."""
-    options._unknown.cache_clear()
+    module_options._unknown.cache_clear()
     yield
-    options._unknown.cache_clear()
+    module_options._unknown.cache_clear()
 
 
 def test_the_tables_are_what_this_release_has():
     """What is in no table would leave every module of the class unchecked that sets it."""
-    assert options.READ.keys() == set(described())
+    assert module_options.READ.keys() == set(described())
     kinds = [getattr(nn, name) for name in described()]
-    assert not {kind.__name__: options._unknown(kind) for kind in kinds if options._unknown(kind)}
+    assert not {kind.__name__: module_options._unknown(kind) for kind in kinds if module_options._unknown(kind)}
     for kind in kinds:
         _, *more = list(inspect.signature(kind.forward).parameters)[1:]
-        assert options.ARGUMENTS.get(kind.__name__, set()) == set(more), kind
+        assert module_options.ARGUMENTS.get(kind.__name__, set()) == set(more), kind
 
 
 def renewed(kind, **more):
@@ -60,19 +60,19 @@ def test_an_option_of_a_release_to_come(name, monkeypatch):
         patch.setattr(kind, "__init__", renewed(kind, foo=2))
         for value, told in ((3, "foo=3"), (2, ""), ((2, 2), ""), ((2, 3), r"foo=(2, 3)"), (None, "foo=None")):
             module.foo = value
-            assert options.unread(module, kind) == (told and f"{name} has option {told}, {TOLD}")
+            assert module_options.unread(module, kind) == (told and f"{name} has option {told}, {TOLD}")
         module.foo = nn.Parameter(torch.zeros(1))
-        assert f"{name} has option foo=Parameter containing: tensor([0.]" in options.unread(module, kind)
+        assert f"{name} has option foo=Parameter containing: tensor([0.]" in module_options.unread(module, kind)
         del module.foo
-        assert options.unread(module, kind) == f"{name} has option foo, {TOLD} and no attribute tells"
-    options._unknown.cache_clear()
+        assert module_options.unread(module, kind) == f"{name} has option foo, {TOLD} and no attribute tells"
+    module_options._unknown.cache_clear()
     module.foo = 3
-    assert options.unread(module, kind) == ""  # an attribute of the user's own
+    assert module_options.unread(module, kind) == ""  # an attribute of the user's own
     monkeypatch.setattr(kind, "__constants__", ["foo"], raising=False)
-    options._unknown.cache_clear()
-    assert options.unread(module, kind) == f"{name} has option foo=3, {TOLD}"
+    module_options._unknown.cache_clear()
+    assert module_options.unread(module, kind) == f"{name} has option foo=3, {TOLD}"
     module.foo = False
-    assert options.unread(module, kind) == ""
+    assert module_options.unread(module, kind) == ""
 
 
 @pytest.mark.parametrize("name", described())
@@ -90,7 +90,7 @@ def test_an_argument_of_a_release_to_come(name, monkeypatch):
     given = {one.name: Ref(-1, place) for place, one in enumerate(old[1:])}
     module = nn.Module.__new__(kind)
     for value, told in ((2, f"it was called with `foo`, {TOLD}"), (Ref(-1, 1), f"it was called with `foo`, {TOLD}"), (1, ""), (None, "")):
-        assert options.unread_argument(module, kind, {**given, "foo": value}) == told
+        assert module_options.unread_argument(module, kind, {**given, "foo": value}) == told
 
 
 @pytest.fixture

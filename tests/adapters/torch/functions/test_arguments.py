@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from probe.adapters.torch.functions import functions, table
+from probe.adapters.torch.functions import describe, functions
 from torch_functions import Net
 
 import probe
@@ -82,12 +82,12 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
     def describer(recipe, input, foo=1, *rest, inplace=False, bar=None, **others):
         return recipe.put(ops.Relu(), input)
 
-    monkeypatch.setitem(table._TABLE, "relu", table._Entry(describer, "relu", inspect.signature(describer), table.IDLE))
+    monkeypatch.setitem(describe._TABLE, "relu", describe._Entry(describer, "relu", inspect.signature(describer), describe.IDLE))
 
     def told(*args, **kwargs):
-        recipe = table.Function([X], [X], ["float32"])
+        recipe = describe.Function([X], [X], ["float32"])
         try:
-            table.describe_function("relu", "relu", recipe, (table.Ref(-1, 0), *args), kwargs)
+            describe.describe_function("relu", "relu", recipe, (describe.Ref(-1, 0), *args), kwargs)
         except Undescribed as error:
             return str(error)
         return ""
@@ -105,21 +105,23 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
 @pytest.mark.parametrize("name", functions())
 def test_an_argument_that_no_description_has(name):
     """A keyword that no release has yet, beside arguments that the function takes."""
-    entry = table._TABLE.get(name.removeprefix("complex."), table._TABLE[name])  # which hand what they are given on to those of the parts
+    entry = describe._TABLE.get(
+        name.removeprefix("complex."), describe._TABLE[name]
+    )  # which hand what they are given on to those of the parts
     asked = [one for one in list(entry.signature.parameters.values())[1:] if one.default is one.empty]
     needed = [one for one in asked if one.kind is one.POSITIONAL_OR_KEYWORD]
-    recipe = table.Function([X], [X], ["float32"])
+    recipe = describe.Function([X], [X], ["float32"])
     with pytest.raises(Undescribed) as raised:
-        table.describe_function(name, name, recipe, [table.Ref(-1, 0)] * len(needed), {"foo": 2})
+        describe.describe_function(name, name, recipe, [describe.Ref(-1, 0)] * len(needed), {"foo": 2})
     assert "foo" in str(raised.value)
 
 
 def test_what_is_not_looked_at_can_be_left_out():
     """An argument that every call gives, and that is neither read nor idle, would leave every call unchecked."""
     for name in functions():
-        entry = table._TABLE[name]
+        entry = describe._TABLE[name]
         parameters = entry.signature.parameters
-        unread = {one for one in table.unread(entry.describe) if parameters[one].default is inspect.Parameter.empty} - entry.idle
+        unread = {one for one in describe.unread(entry.describe) if parameters[one].default is inspect.Parameter.empty} - entry.idle
         assert not {one for one in unread if parameters[one].kind not in (parameters[one].VAR_POSITIONAL, parameters[one].VAR_KEYWORD)}, (
             name
         )
@@ -128,8 +130,8 @@ def test_what_is_not_looked_at_can_be_left_out():
 def test_idle_arguments_are_arguments():
     """A word of ``idle`` that no describer has, or that it reads, is a slip."""
     for name in functions():
-        entry = table._TABLE[name]
-        unread = table.unread(entry.describe)
+        entry = describe._TABLE[name]
+        unread = describe.unread(entry.describe)
         anything = any(entry.signature.parameters[one].kind is inspect.Parameter.VAR_KEYWORD for one in unread)
-        assert anything or entry.idle - table.IDLE <= {*unread, "dtype"}, name
-    assert table.IDLE & {one for name in functions() for one in table.unread(table._TABLE[name].describe)}
+        assert anything or entry.idle - describe.IDLE <= {*unread, "dtype"}, name
+    assert describe.IDLE & {one for name in functions() for one in describe.unread(describe._TABLE[name].describe)}

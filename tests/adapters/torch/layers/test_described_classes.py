@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from probe.adapters.torch.description import described
-from probe.adapters.torch.options import IDLE, READ, _unknown, unread
+from probe.adapters.torch.describe.describe import described
+from probe.adapters.torch.describe.module_options import IDLE, READ, _unknown, unread
 
 import probe
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from probe.adapters.torch.description import described
-from probe.adapters.torch.left_out import LEFT_OUT
+from probe.adapters.torch.describe.describe import described
+from probe.adapters.torch.describe.undescribed_classes import LEFT_OUT
 
 import probe
 

@@ -1,0 +1,1 @@
+"""Keras models watched while they run."""

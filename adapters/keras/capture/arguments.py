@@ -1,0 +1,101 @@
+"""With which arguments a model or a layer is called on given tensors: the structure that it was built with."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from probe.errors import BadInput
+
+from ..describe.tensors import Tensors
+
+__all__ = ["arguments", "inputs_by_name"]
+
+
+def arguments(called: Any, given: Sequence[Any], tensors: Tensors, told: Sequence[str] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments; the tensors are given flat, in the order of ``inputs``.
+
+    ``told`` names them for a model that takes a dict and was never called.
+    """
+    if isinstance(called, tensors.keras.Model):
+        structure = _model_structure(called, tensors)
+        if structure is not None:
+            return (tensors.packed(structure, given),), {}
+    recorded = _recorded(called, tensors)
+    if recorded is not None:
+        args, kwargs = recorded
+        symbolic = tensors.symbolic((args, kwargs))
+        if len(symbolic) != len(given):
+            raise BadInput(f"{type(called).__name__} was built on {len(symbolic)} inputs; you gave {len(given)}")
+        values = {id(old): new for old, new in zip(symbolic, given, strict=True)}
+        return tensors.mapped(lambda leaf: values.get(id(leaf), leaf), (args, kwargs))
+    names = inputs_by_name(called)
+    if names or told:
+        if len(names or told) != len(given):
+            raise BadInput(f"{type(called).__name__} takes {len(names or told)} inputs ({', '.join(names or told)}); you gave {len(given)}")
+        return (_nested(_built(called) if names else dict.fromkeys(told), dict(zip(names or told, given, strict=True))),), {}
+    if len(given) == 1:
+        return (given[0],), {}
+    spread = [
+        one
+        for one in inspect.signature(called.call).parameters.values()
+        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.default is one.empty
+    ]
+    return (tuple(given), {}) if len(spread) > 1 else ((list(given),), {})
+
+
+def _model_structure(model: Any, tensors: Tensors) -> Any:
+    """The nested symbolic inputs of a functional model, or None."""
+    if tensors.legacy:
+        return vars(model).get("_nested_inputs")
+    return vars(model).get("_inputs_struct")
+
+
+def _recorded(layer: Any, tensors: Tensors) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of the first call that a functional model recorded of a layer."""
+    nodes = getattr(layer, "_inbound_nodes", None)
+    if not nodes:
+        return None
+    if tensors.legacy:
+        args, kwargs = nodes[0].call_args, nodes[0].call_kwargs
+    else:
+        args, kwargs = nodes[0].arguments.args, nodes[0].arguments.kwargs
+    return (tuple(args), dict(kwargs)) if args or kwargs else None
+
+
+def inputs_by_name(called: Any) -> tuple[str, ...]:
+    """The names of what a model or layer of the user's own was built on, where that was a dict: "left", "pair/0" for what lies deeper."""
+    built = _built(called)
+    return tuple(name for name, _ in _leaves(built)) if isinstance(built, dict) else ()
+
+
+def _built(called: Any) -> Any:
+    """The shapes that the first argument of a ``call`` had, nested as it was; None where nothing is known of them."""
+    shapes = getattr(called, "_build_shapes_dict", None)
+    if shapes is None:
+        return getattr(called, "_build_input_shape", None)
+    return next(iter(shapes.values())) if len(shapes) == 1 else None
+
+
+def _parts(built: Any) -> list[tuple[Any, Any]] | None:
+    """What lies inside by key or place, dicts in the order of their keys as the frameworks flatten them; None for a shape."""
+    if isinstance(built, dict):
+        return [(key, built[key]) for key in sorted(built)]
+    if isinstance(built, list | tuple) and any(not isinstance(size, int | None) for size in built):
+        return list(enumerate(built))
+    return None
+
+
+def _leaves(built: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    parts = _parts(built)
+    if parts is None:
+        yield name, built
+    for key, one in parts or ():
+        yield from _leaves(one, f"{name}/{key}" if name else key)
+
+
+def _nested(built: Any, values: dict[str, Any], name: str = "") -> Any:
+    parts = _parts(built)
+    if parts is None:
+        return values[name]
+    made = [(key, _nested(one, values, f"{name}/{key}" if name else key)) for key, one in parts]
+    return dict(made) if isinstance(built, dict) else [one for _, one in made]

@@ -1,0 +1,349 @@
+"""One forward pass with each call of the wanted layers pushed to a callback, whatever kind of model makes the call.
+
+Functional, sequential and subclassed models all end in ``layer.call`` (``quantized_call`` where Keras 3 has quantised the layer),
+looked up on the instance: so that is what is replaced there, and put back. Outputs that the callback returns flow on.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import re
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from probe.description import Description, Ref
+from probe.description.custom_layers import describe_registered, registered
+from probe.errors import ForwardFailed, NotReached, Undescribed, describing
+from probe.model import Capture, OnCall
+from probe.process.interrupts import held_back, interruptible, stop_here
+
+from ..describe.describe import Call, Reader, array_of, computed_in, describe, is_own, widened
+from ..describe.described_classes import ADAPTERS
+from ..describe.layer_tree import Place, own_call, root_of
+from ..describe.tensors import Tensors
+from ..loading.load import package, qkeras
+
+__all__ = ["received", "watch"]
+
+_METHODS = ("call", "quantized_call")
+
+
+class _Stopped(BaseException):
+    """Carries what the callback raised past Keras, which rewrites the exceptions of a call."""
+
+
+@dataclass(eq=False)
+class _Pass:
+    """What one forward pass knows: how often each layer was called, which calls are on, and the first failure."""
+
+    tensors: Tensors
+    wanted: Collection[str]
+    on_call: OnCall
+    calls: dict[str, int] = field(default_factory=dict)
+    on: list[str] = field(default_factory=list)
+    compiled: set[str] = field(default_factory=set)
+    failure: str = ""
+    muted: bool = False
+    """Whether calls are not counted for now: those that following a layer of the user's own makes."""
+    between: Collection[str] | None = ()
+    """Which operations between the layers are wanted, by name; None is all of them."""
+    met: dict[str, str] = field(default_factory=dict)
+    """Those that were met, and their kinds."""
+    placed: frozenset[int] = frozenset()
+    """The ids of the layers that are watched where they stand."""
+    thread: int = field(default_factory=threading.get_ident)
+    """The one that makes the pass: calls of others are not its."""
+
+    @contextlib.contextmanager
+    def mute(self) -> Iterator[None]:
+        before, self.muted = self.muted, True
+        try:
+            yield
+        finally:
+            self.muted = before
+
+    def looks_between(self, place: Place) -> bool:
+        """Whether operations that a model of the user's own makes itself are wanted."""
+        if place.role != "container" or not own_call(place.layer):
+            return False
+        return self.between is None or any(name.rpartition("/")[0] == place.name for name in self.between)
+
+
+def watch(
+    forward: Callable[[], Any],
+    places: Sequence[Place],
+    wanted: Collection[str],
+    on_call: OnCall,
+    tensors: Tensors,
+    between: Collection[str] | None = (),
+    met: dict[str, str] | None = None,
+) -> tuple[np.ndarray, ...]:
+    """Runs ``forward`` once and returns its outputs; with nothing wanted, as it would run without us.
+
+    ``between`` names what is wanted of the operations between layers, None is all of them; ``met`` takes down those that were met.
+
+    ForwardFailed where the model's own code raises; what ``on_call`` raises comes through as it is.
+    """
+    placed = frozenset(id(place.layer) for place in places if place.role != "inner")
+    state = _Pass(tensors, wanted, on_call, between=between, met={} if met is None else met, placed=placed)
+    watched = bool(wanted) or between is None or bool(between)
+    with held_back(), contextlib.ExitStack() as stack:
+        if watched:
+            stack.enter_context(tensors.eager())
+        for place in places if watched else ():
+            # Layers that are not wanted are watched too, so that a failure can be placed.
+            if place.role != "inner" or place.name in wanted:
+                stack.enter_context(_replaced(place, state))
+        try:
+            with interruptible(at_calls=True):
+                result = forward()
+        except _Stopped as stopped:
+            raise stopped.args[0] from None
+        except Exception as error:
+            failed = f"the model's forward pass failed{state.failure or ': ' + _sentence(error)}"
+        else:
+            failed = ""
+    if failed:
+        raise ForwardFailed(f"{failed}{_only_eagerly(forward) if watched and tensors.backend == 'tensorflow' else ''}")
+    for name in state.compiled - state.calls.keys():
+        raise NotReached(f"the forward pass reached {name!r} only inside a compiled graph, where there are no values to see")
+    return tuple(tensors.array(tensor) for tensor in tensors.within(result))
+
+
+def _only_eagerly(forward: Callable[[], Any]) -> str:
+    """What is said where the pass fails watched and runs otherwise."""
+    try:
+        with interruptible(at_calls=True):
+            forward()
+    except Exception:
+        return ""
+    return "; with nobody watching it runs: something in it needs the functions compiled that are watched as they run eagerly"
+
+
+@contextlib.contextmanager
+def _replaced(place: Place, state: _Pass) -> Iterator[None]:
+    """``call`` of one layer replaced on the instance, past Keras' own ``__setattr__``, which would track it."""
+    attributes = vars(place.layer)
+    before = {method: attributes[method] for method in _METHODS if method in attributes}
+    methods = [method for method in _METHODS if callable(getattr(place.layer, method, None))]
+    watched = tuple(method for method in methods if method not in before or is_own(before[method], place.layer, method))
+    originals = {method: getattr(place.layer, method) for method in methods}
+    for method, original in originals.items():
+        attributes[method] = _watched(place, original, watched, state)
+    try:
+        yield
+    finally:
+        for method in methods:
+            del attributes[method]
+        attributes.update(before)
+
+
+def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...], state: _Pass) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != state.thread or state.muted or place.name in state.on:
+            # `quantized_call` may go through `call`: that is still one call of the layer.
+            return original(*args, **kwargs)
+        stop_here()
+        made = _through if state.looks_between(place) else _made
+        return _called(place, original, lambda: made(place, original, args, kwargs, state), args, kwargs, watched, state)
+
+    return call
+
+
+def _made(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
+    inside = place.layer._flatten_layers(include_self=False) if hasattr(place.layer, "_flatten_layers") else ()  # an operation holds none
+    if place.role == "container" or (place.own and any(True for _ in inside)):
+        return original(*args, **kwargs)  # made twice, it would push the calls within twice
+    return state.tensors.made(lambda: original(*args, **kwargs))
+
+
+def _called(
+    place: Place, original: Callable[..., Any], made: Callable[[], Any], args: Any, kwargs: Any, watched: tuple[str, ...], state: _Pass
+) -> Any:
+    """One call, made by ``made``, and pushed where it is wanted; ``original`` says what its arguments are called."""
+    tensors = state.tensors
+    given, masks, arguments = received(original, args, kwargs, tensors)
+    wanted = place.name in state.wanted or (place.name in state.met and (state.between is None or place.name in state.between))
+    if wanted and not tensors.visible(given):
+        state.compiled.add(place.name)
+        wanted = False
+    inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
+    # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
+    reads = not tensors.legacy or place.kind == "MultiHeadAttention"
+    own = [getattr(tensor, "_keras_mask", None) if reads else None for tensor in given] if wanted else []
+    places = {index: Ref(-1, len(given) + len(masks) + count) for count, index in enumerate(i for i, m in enumerate(own) if m is not None)}
+    masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
+    # Before the call, which may change what the layer quantises with.
+    reader = _reader(place.layer) if wanted else None
+    held = _states(place.layer, tensors) if wanted else {}
+    state.on.append(place.name)
+    try:
+        result = made()
+    except Exception as error:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
+        state.failure = state.failure or f" in layer {place.name!r} ({place.kind}), called on {shapes}: {_sentence(error)}"
+        raise
+    finally:
+        state.on.remove(place.name)
+    if not wanted:
+        return result
+    dtype = computed_in(place.layer) or tensors.dtype((result, given))
+    cast = "Embedding" in place.kind or hasattr(place.layer, "cell")
+    if dtype == "float64" and not cast and any(array.dtype == np.float32 for array in inputs):
+        dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
+    carried = tuple(places.get(index) for index in range(len(given))) if places else ()
+    seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
+    lone = None if isinstance(place.layer, tensors.keras.Model) else (place.layer, original, arguments, tensors, (*given, *masks))
+    return _pushed(place, seen, result, state, lone)
+
+
+def _through(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
+    """The call of a model of the user's own, made node by node; as it is where it cannot be followed, which is then pushed with why."""
+    between = importlib.import_module(".operation_calls", __package__)
+    given, masks, arguments = received(original, args, kwargs, state.tensors)
+    if not state.tensors.visible(given):
+        return original(*args, **kwargs)
+    call = Call(place.layer, state.tensors.keras, (), "", arguments)
+
+    def own() -> Any:
+        return original(*args, **kwargs)
+
+    try:
+        with state.mute():
+            traced = between.traced(place, call, [*given, *masks], own, state.tensors, lambda layer: id(layer) in state.placed)
+    except Undescribed as error:
+        whole = Place(
+            f"{place.name}/{between.WHOLE}", place.layer, "atomic", f"what it does between its layers cannot be followed: {error}"
+        )
+        state.met[whole.name] = whole.kind
+        return _called(whole, original, own, args, kwargs, (), state)
+    if traced is None:
+        return own()
+    return traced.run(lambda step, operation, args, kwargs: _stepped(step, operation, args, kwargs, state))
+
+
+def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass) -> Any:
+    state.met[place.name] = place.kind
+    return _called(place, operation.call, lambda: state.tensors.made(lambda: operation(*args, **kwargs)), args, kwargs, _METHODS, state)
+
+
+def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any, ...] | None) -> Any:
+    """The call handed to the callback; its result with the callback's values in place of its own, where it returns any.
+
+    ``lone`` is what exports the layer alone, where it has no description.
+    """
+    tensors, number = state.tensors, state.calls.get(place.name, 0)
+    state.calls[place.name] = number + 1
+    outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
+    try:
+        description, why = _description(place, call, state)
+        inputs = (*call.inputs, *call.masks) if description is not None and _uses_masks(description, call) else call.inputs
+        alone = None if description is not None or lone is None else partial(_exported, *lone, (*call.inputs, *call.masks))
+        captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training, alone=alone)
+        replacement = state.on_call(captured)
+    except Exception as error:
+        raise _Stopped(error) from None
+    if replacement is None:
+        return result
+    values = iter(replacement)
+    within = {id(tensor) for tensor in tensors.within(result)}
+    flat = [tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf for leaf in tensors.flat(result)]
+    return tensors.packed(result, flat)
+
+
+def _exported(*told: Any) -> tuple[np.ndarray, ...]:
+    found: tuple[np.ndarray, ...] = importlib.import_module(".onnx_export", __package__).alone(*told)
+    return found
+
+
+def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | None, str]:
+    known = registered(place.layer)
+    if place.role == "container" and not known:
+        return None, f"{place.kind} is a container: its layers are checked one by one"
+    if place.why and not place.own and not known:
+        return None, place.why
+    try:
+        if known:
+            return describe_registered(place.layer, call), ""
+        with describing():
+            if place.own:
+                return _followed(place.layer, call, state), ""
+            with state.mute():  # what follows an activation of the user's own makes calls
+                return describe(place.layer, call), ""
+    except Undescribed as error:
+        return None, str(error)
+
+
+def _followed(layer: Any, call: Call, state: _Pass) -> Description:
+    with state.mute():
+        found: Description = importlib.import_module(".symbolic_trace", __package__).followed(layer, call, state.tensors)
+    return found
+
+
+def _uses_masks(description: Description, call: Call) -> bool:
+    sources = (ref for position, step in enumerate(description.steps) for ref in step.sources(position))
+    return any(ref.step < 0 and ref.index >= len(call.inputs) for ref in sources)
+
+
+def _states(layer: Any, tensors: Tensors) -> dict[int, tuple[np.ndarray, ...]]:
+    """What stateful recurrences hold: the layer itself or those in it."""
+    if not hasattr(layer, "_flatten_layers"):
+        return {}
+    stateful = [one for one in layer._flatten_layers() if getattr(one, "stateful", False) and getattr(one, "states", None) is not None]
+    held = {id(one): [state for state in tensors.flat(one.states) if state is not None] for one in stateful}
+    return {key: tuple(widened(array_of(state, tensors.keras)) for state in states) for key, states in held.items() if states}
+
+
+def _reader(layer: Any) -> Reader | None:
+    """A reader of the package's own where the layer, or one inside it, is QKeras' or of another package with an adapter."""
+    if not hasattr(layer, "_flatten_layers"):
+        return None
+    roots = {root_of(cls) for one in layer._flatten_layers() for cls in type(one).__mro__}
+    if "qkeras" in roots:
+        return qkeras().reader(layer)
+    name = next((name for name in ADAPTERS if name in roots), None)
+    return None if name is None else package(name).reader(layer)
+
+
+def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """The tensors that a layer was called on, the masks, and all its arguments by name with the ``Ref`` of a tensor for the tensor.
+
+    Refs count the tensors first and then the masks.
+    """
+    try:
+        bound = inspect.signature(original).bind(*args, **kwargs)
+    except TypeError:
+        return tensors.within((args, kwargs)), [], {}
+    named = dict(bound.arguments)
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(named.pop(name, {}))
+    given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
+    # Operations are also called on variables, which are weights and no inputs.
+    given = [tensor for tensor in given if not hasattr(type(tensor), "assign")] or given
+    masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
+    places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
+    referred = {
+        name: value if name == "training" or not tensors.within(value) else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
+        for name, value in named.items()
+    }
+    return given, masks, referred
+
+
+def _is_mask(name: str) -> bool:
+    return name == "mask" or name.endswith("_mask")
+
+
+def _sentence(error: BaseException) -> str:
+    """What a framework says in one line, without the frame that Keras and TensorFlow put around it."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith("Exception encountered when calling")]
+    text = re.sub(r"^\{\{[^}]*\}\} | \[Op:\w+\].*$", "", lines[0] if lines else "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,125 @@
+"""What a model of the user's own does between its layers: the operations of its ``call``, as calls with names of their own.
+
+The call is made on symbolic tensors first, as that of a layer of the user's own is (own.py), and then node by node on the values,
+so that each layer runs where it stands and each operation between them is seen. An operation is named after the model and itself:
+"block/relu", and "block/relu:1" the second time in the same call; in the outermost model "/relu".
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from probe.errors import Undescribed
+from probe.process.interrupts import held_back, interruptible
+
+from ..describe.describe import Call
+from ..describe.described_classes import ROOTS
+from ..describe.layer_tree import Place, root_of
+from ..describe.tensors import Tensors
+from ..describe.undescribed_classes import FOLLOWED
+from .restore_state import unchanged
+from .symbolic_trace import Graph, drawn, names_kept, symbolic
+
+__all__ = ["WHOLE", "Traced", "traced"]
+
+WHOLE = "call"
+"""What is named in place of the operations where a call cannot be followed: "block/call"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """The call of a model as nodes between symbolic tensors; ``inside`` says of a layer whether it has a place of its own."""
+
+    place: Place
+    given: Sequence[Any]
+    graph: Graph
+    result: Any
+    tensors: Tensors
+    inside: Callable[[Any], bool]
+    plain: bool = False
+    """Whether NumPy's numbers are handed on as Python's: a tensor's own operators take their type for no more than a number's."""
+
+    def run(self, step: Callable[[Place, Any, Any, Any], Any]) -> Any:
+        """What the nodes give; ``step`` makes each call that no place stands for."""
+        counts: Counter[str] = Counter()
+
+        def run(operation: Any, args: Any, kwargs: Any) -> Any:
+            if self.inside(operation):
+                return operation(*args, **kwargs)
+            if self.plain:
+                args, kwargs = self.tensors.mapped(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, (args, kwargs))
+            name = f"{self.place.name}/{_named(operation)}"
+            counts[name] += 1
+            name += f":{counts[name] - 1}" if counts[name] > 1 else ""
+            users = root_of(type(operation)) not in ROOTS or type(operation).__name__ in FOLLOWED
+            return step(Place(name, operation, "atomic", own=users), operation, args, kwargs)
+
+        return self.tensors.packed(self.result, self.graph.run(self.given, run, self.tensors))
+
+
+def traced(
+    place: Place, call: Call, given: Sequence[Any], own: Callable[[], Any], tensors: Tensors, inside: Callable[[Any], bool]
+) -> Traced | None:
+    """None where nothing lies between the layers; Undescribed with the reason where the call cannot be followed.
+
+    That is also where its nodes do not give what ``own``, the call as it is, gives bit by bit.
+    """
+    met: list[Place] = []
+
+    def step(place: Place, operation: Any, args: Any, kwargs: Any) -> Any:
+        met.append(place)
+        return tensors.made(lambda: operation(*args, **kwargs))
+
+    with held_back(), names_kept(call), unchanged(place.layer), interruptible():
+        try:
+            symbols = [_symbol(one, call, tensors) for one in given]
+            result = symbolic(place.layer, call, tensors, symbols)
+            found = Traced(place, given, drawn(call, symbols, result), result, tensors, inside)
+            ours = found.run(step)
+            again = replace(found, plain=True)
+            plain = again.run(step)
+        except Undescribed:
+            raise
+        except Exception as error:
+            raise Undescribed(f"its operations, made one by one, fail ({type(error).__name__})") from None
+    if not met:
+        return None
+
+    def whole() -> Any:
+        return tensors.made(own)
+
+    theirs = _kept(place.layer, whole)
+    if _same(ours, theirs, tensors) or _same(plain, theirs, tensors):
+        return found if _same(ours, theirs, tensors) else again
+    if not _same(theirs, _kept(place.layer, whole), tensors):
+        raise Undescribed("it does not repeat itself, so that what follows it cannot be compared with it")
+    raise Undescribed("its operations, made one by one on symbolic tensors, give other values than the call itself")
+
+
+def _kept(layer: Any, own: Callable[[], Any]) -> Any:
+    with held_back(), unchanged(layer), interruptible():
+        return own()
+
+
+def _same(left: Any, right: Any, tensors: Tensors) -> bool:
+    """Whether two results are the same bit by bit."""
+    one, other = ([tensors.array(tensor) for tensor in tensors.within(nested)] for nested in (left, right))
+    return len(one) == len(other) and all(a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True))
+
+
+def _symbol(tensor: Any, call: Call, tensors: Tensors) -> Any:
+    shape, dtype = tuple(tensor.shape), tensors.dtype([tensor])
+    if call.legacy:
+        return call.namespace.Input(batch_size=shape[0], shape=shape[1:], dtype=dtype)
+    return call.namespace.KerasTensor(shape, dtype=dtype)
+
+
+def _named(operation: Any) -> str:
+    """The name of an operation of Keras 3, of a function of TensorFlow, or of a layer that is made in the call itself."""
+    if hasattr(operation, "symbol"):
+        return str(operation.symbol or getattr(operation.function, "__name__", "")).rpartition(".")[2].strip("_")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(operation).__name__).lower()

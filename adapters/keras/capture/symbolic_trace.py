@@ -1,0 +1,249 @@
+"""A layer of the user's own, followed through the operations that its ``call`` makes.
+
+The call is made once more on symbolic tensors, which is how a functional model is built: every operation of keras.ops (every
+function of TensorFlow in Keras 2) and every layer inside leaves a node. The nodes are then run on the values that the layer was
+given, and described one by one; together they are the steps of the layer.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from probe.description import Description, Ref, Step, Steps, Weight
+from probe.description.custom_layers import describe_registered, registered
+from probe.errors import Undescribed
+from probe.ops import Constant
+from probe.process.interrupts import Shared, held_back, interruptible
+
+from ..describe.describe import Call, describe, described_name, read_variable
+from ..describe.described_classes import ROOTS
+from ..describe.layer_tree import root_of
+from ..describe.tensors import Tensors
+from ..describe.undescribed_classes import FOLLOWED
+from .call_hooks import received
+from .unrolled_loops import unrolled
+
+__all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbolic"]
+
+
+def followed(layer: Any, call: Call, tensors: Tensors) -> Description:
+    """The steps of a call; Undescribed where something in it leaves no node, or has no description."""
+    with held_back(), names_kept(call), interruptible():
+        found = _followed(layer, call, tensors)
+        if (numbers := _numbers(found)) and not _alike(numbers, _numbers(_followed(layer, call, tensors))):
+            raise Undescribed(_advice(layer, "it makes other numbers in every call, such as random ones"))
+    return found
+
+
+def _numbers(description: Description) -> list[np.ndarray]:
+    """The constants of a call that could have been drawn at random: elements that are all equal were not."""
+    held = [step.op.value for step in description.steps if isinstance(step.op, Constant)]
+    return [value for value in held if value.size == 1 or (value != value.flat[:1]).any()]
+
+
+def _alike(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
+    return len(left) == len(right) and all(one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True))
+
+
+@contextmanager
+def names_kept(call: Call) -> Iterator[None]:
+    """Keras counts the names it gives, to nodes too: what the user builds later must not be named otherwise."""
+    if call.legacy:
+        counts = importlib.import_module("tf_keras.src.backend").get_default_graph_uid_map()
+    else:
+        counts = importlib.import_module("keras.src.backend.common.global_state").get_global_attribute("object_name_uids", {}) or {}
+    before = dict(counts)
+    try:
+        yield
+    finally:
+        counts.clear()
+        counts.update(before)
+
+
+def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
+    symbols, values = _inputs(call, tensors)
+    try:
+        result = symbolic(layer, call, tensors, symbols)
+        return _between(symbols, values, result, call, tensors)
+    except Undescribed as error:
+        raise Undescribed(_advice(layer, str(error))) from None
+
+
+def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) -> tuple[Step, ...]:
+    """The steps of a function of one tensor, such as an activation, called on ``x``; Undescribed where it cannot be followed."""
+    tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=())
+    with held_back(), names_kept(call), interruptible():
+        symbols, values = _inputs(inner, tensors)
+        return _between(symbols, values, _called(lambda: function(symbols[0]), call, tensors), inner, tensors).steps
+
+
+def _between(symbols: list[Any], values: list[Any], result: Any, call: Call, tensors: Tensors) -> Description:
+    """The nodes between symbolic tensors and a result, run on the values and described one by one."""
+    steps = Steps()
+    held: dict[int, tuple[Any, Ref]] = {id(value): (value, Ref(-1, index)) for index, value in enumerate(values)}
+
+    def run(operation: Any, args: Any, kwargs: Any) -> Any:
+        return _ran(operation, args, kwargs, call, tensors, steps, held)
+
+    try:
+        outputs = drawn(call, symbols, result).run(values, run, tensors)
+    except Undescribed:
+        raise
+    except Exception as error:
+        raise Undescribed(f"running its operations one by one failed ({type(error).__name__})") from None
+    return Description(steps.ended(*(held[id(one)][1] for one in outputs)))
+
+
+def _advice(layer: Any, why: str) -> str:
+    told = f"{type(layer).__name__} has no description, and its `call` cannot be followed"
+    return why if told in why else f"{told}: {why} (@probe.describes tells what it computes)"
+
+
+def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
+    """A symbolic tensor and one with values for each tensor that the layer was given."""
+    symbols, values = [], []
+    for array in (*call.inputs, *call.masks):
+        dtype = call.dtype if array.dtype.kind == "f" else array.dtype.name
+        values.append(tensors.tensor(array, dtype))
+        if call.legacy:
+            symbols.append(call.namespace.Input(batch_size=array.shape[0], shape=array.shape[1:], dtype=dtype))
+        else:
+            symbols.append(call.namespace.KerasTensor(array.shape, dtype=dtype))
+    return symbols, values
+
+
+def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
+    """What ``call`` gives on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
+    written_out = unrolled(layer, call, tensors)
+    method = written_out or partial(type(layer).call, layer)
+    if written_out is None and any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(type(layer).call).parameters.values()):
+        raise Undescribed("it takes any number of arguments")
+    named = {
+        name: tensors.mapped(lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value)
+        for name, value in call.arguments.items()
+    }
+    return _called(partial(method, **named), call, tensors)
+
+
+def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
+    """The result of a call on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
+    try:
+        with held_back(), nullcontext() if call.legacy else _DENSE, interruptible():
+            result = method()
+    except Undescribed:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+        line = next((line for line in lines if not line.startswith("Exception encountered")), "")
+        raise Undescribed(f"on symbolic tensors it fails ({type(error).__name__}: {line[:200]})") from None
+    leaves = tensors.flat(result)
+    if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
+        raise Undescribed("it gives a tensor that does not come from its inputs")
+    return result
+
+
+@contextmanager
+def _dense() -> Iterator[None]:
+    """Keras 3.15 takes the product of a symbolic tensor and a number for sparse (ops/numpy.py, Multiply), and inner layers then fail."""
+    kind = importlib.import_module("keras").KerasTensor
+    before = vars(kind)["sparse"]
+    kind.sparse = property(lambda tensor: False)
+    try:
+        yield
+    finally:
+        kind.sparse = before
+
+
+_DENSE = Shared(_dense)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The nodes between symbolic tensors and a result, in the order that they run in."""
+
+    drawn: Any
+    """keras.Function, or the functional model of Keras 2."""
+    symbols: Sequence[Any]
+    nodes: Sequence[Any]
+
+    def run(self, values: Sequence[Any], run: Callable[..., Any], tensors: Tensors) -> list[Any]:
+        """Makes every call with ``run``; the result's tensors, flat."""
+        if not tensors.legacy:
+            used = [value for symbol, value in zip(self.symbols, values, strict=True) if _reached(symbol)]
+            outputs = self.drawn._run_through_graph(used, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
+            return tensors.flat(outputs)
+        known = {str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)}
+        for node in self.nodes:
+            args, kwargs = node.map_arguments({key: list(one) for key, one in known.items()})
+            outputs = run(node.layer, args, kwargs)
+            flat = tensors.flat(outputs)
+            for key, output in zip(node.flat_output_ids, flat, strict=True):
+                known[str(key)] = [output] * 99
+        return [known[str(id(symbol))][0] for symbol in self.drawn.outputs]
+
+
+def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
+    """Before anything puts back what the symbolic call has noted on the layers."""
+    if not call.legacy:
+        return Graph(call.namespace.Function([one for one in symbols if _reached(one)], result), symbols, ())
+    model = call.namespace.Model(list(symbols), result)
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return Graph(model, symbols, [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input])
+
+
+def _reached(symbol: Any) -> bool:
+    """Whether anything was done with a symbolic tensor of Keras 3; one that a call is given and never looks at is no part of its graph."""
+    return hasattr(symbol, "_keras_history")
+
+
+def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, steps: Steps, held: dict[int, tuple[Any, Ref]]) -> Any:
+    """One operation or layer, run and described; its steps follow those before."""
+    given, masks, arguments = received(operation.call, args, kwargs, tensors)
+    inputs = [tensors.array(one) for one in given]
+    for one in (*given, *masks):
+        if id(one) not in held:
+            # A tensor that does not follow the inputs: Python made it while the call was on.
+            held[id(one)] = (one, steps.put(Constant(value=tensors.array(one))))
+    sources = [held[id(one)][1] for one in (*given, *masks)]
+    result = tensors.made(lambda: operation(*args, **kwargs))
+    dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
+    read = _named(f"{operation.name}.", call) if getattr(operation, "weights", None) else call.read
+    inner = replace(
+        call,
+        layer=operation,
+        inputs=tuple(inputs),
+        dtype=dtype,
+        arguments=arguments,
+        watched=("call", "quantized_call"),
+        read=read,
+        carried=(),
+        masks=tuple(tensors.array(mask) for mask in masks),
+    )
+    described = _described(operation, inner, tensors)
+    for output, ref in zip(tensors.within(result), steps.include(described.steps, *sources), strict=True):
+        held[id(output)] = (output, ref)
+    return result
+
+
+def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
+    if registered(operation):
+        return describe_registered(operation, call)
+    try:
+        described_name(operation, call.watched)
+    except Undescribed:
+        if root_of(type(operation)) in ROOTS and type(operation).__name__ not in FOLLOWED:
+            raise
+        return _followed(operation, call, tensors)
+    return describe(operation, call)
+
+
+def _named(prefix: str, call: Call) -> Callable[[str, Any, str | None], Weight]:
+    """Reads the weights of a layer inside under its name."""
+    read = call.read or read_variable(call.namespace)
+    return lambda name, variable, dtype: read(f"{prefix}{name}", variable, dtype)

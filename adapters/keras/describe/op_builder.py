@@ -1,0 +1,270 @@
+"""Builds the steps of an operation whose arguments are tensors, numbers and variables in any mixture."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Description, Ref, Step, Weight
+from probe.errors import Undescribed
+
+from .describe import Call, widened
+
+__all__ = ["Chain"]
+
+
+class Chain:
+    """Steps under construction, with the shape of what each gives: ``ref`` brings an argument in, ``add`` applies an op."""
+
+    def __init__(self, call: Call):
+        self.call = call
+        self.steps: list[Step] = []
+        self._shapes: list[tuple[int, ...]] = []
+
+    def shape(self, ref: Ref) -> tuple[int, ...]:
+        return self.call.inputs[ref.index].shape if ref.step < 0 else self._shapes[ref.step]
+
+    def dtype(self, ref: Ref) -> np.dtype:
+        """Of an input of the call as it is; of anything computed a float."""
+        return self.call.inputs[ref.index].dtype if ref.step < 0 else np.dtype(np.float64)
+
+    def ref(self, value: Any) -> Ref:
+        """A tensor of the call, a variable, or a number or array that belongs to the operation."""
+        if isinstance(value, Ref):
+            return value
+        weight = self.weight(value)
+        if weight is not None:
+            return self.place(ops.Parameter(weight=weight), weight.value.shape)
+        array = widened(np.asarray(value))
+        if array.dtype.kind not in "fiub":
+            raise Undescribed(f"it was called with {type(value).__name__}, which is no number")
+        return self.place(ops.Constant(value=array), array.shape)
+
+    def weight(self, value: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
+        """A variable under the last part of its name, or None for anything else."""
+        if not hasattr(type(value), "assign") or not hasattr(value, "shape"):
+            return None
+        name = str(getattr(value, "path", None) or value.name).partition(":")[0].rpartition("/")[2]
+        found: Weight = self.call.weight(name, value, axes=axes, shape=shape)
+        return found
+
+    def pair(self, left: Any, right: Any, early: bool = False) -> tuple[Ref, Ref]:
+        """Two operands of one type: beside a float an integer becomes one, and so does an integer number.
+
+        ``early`` where a number is made a tensor before the other operand is looked at (``Call.early``).
+        """
+        tensors = [one for one in (left, right) if isinstance(one, Ref)]
+        floats = [self.dtype(one).kind == "f" for one in tensors]
+        if not any(floats):
+            whole = [self.dtype(one) for one in tensors if self.dtype(one).kind in "iu"]
+            kind = np.result_type(*whole) if whole and not early else None  # what an integer number becomes, and sums wrap around in
+            first, second = (self.ref(np.asarray(one).astype(kind) if kind and type(one) is int else one) for one in (left, right))
+            return first, second
+        found = []
+        for one in (left, right):
+            if not isinstance(one, Ref) and not hasattr(type(one), "assign"):
+                one = self.call.early(one) if early else np.asarray(one, np.float64)
+            elif isinstance(one, Ref) and self.dtype(one).kind != "f":
+                one = self.add(ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one)
+            found.append(self.ref(one))
+        return found[0], found[1]
+
+    def shaped(self, value: Any) -> Any:
+        """The same, with a nested list of numbers (as a file holds it) as an array."""
+        return value if isinstance(value, Ref) or hasattr(value, "shape") else np.asarray(value)
+
+    def truth(self, ref: Ref) -> Ref:
+        """Whether each element holds."""
+        return ref if ref.step >= 0 or self.dtype(ref).kind == "b" else self.add(ops.Cast(to="bool"), ref)
+
+    def ints(self, value: Any) -> list[int]:
+        """Sizes and places, which may themselves be tensors of this call."""
+        if isinstance(value, Ref):
+            value = np.ravel(self.call.inputs[value.index]).tolist()
+        if hasattr(value, "tolist"):
+            value = np.ravel(value).tolist()
+        values = value if isinstance(value, list | tuple) else [value]
+        found = []
+        for one in values:
+            if hasattr(one, "numpy"):
+                one = one.numpy()
+            found += self.ints(one) if isinstance(one, Ref | np.ndarray) else [int(one)]
+        return found
+
+    def place(self, op: ops.Op, shape: tuple[int, ...]) -> Ref:
+        """An op that takes no input."""
+        self.steps.append(Step(op, ()))
+        self._shapes.append(shape)
+        return Ref(len(self.steps) - 1)
+
+    def add(self, op: ops.Op, *sources: Ref, shape: Sequence[int] | None = None) -> Ref:
+        """An op on ``sources``; its output has the shape that they broadcast to, or the one given."""
+        if shape is None:
+            try:
+                shape = np.broadcast_shapes(*(self.shape(ref) for ref in sources))
+            except ValueError as error:
+                raise Undescribed(f"shapes that do not go together: {error}") from None
+        self.steps.append(Step(op, sources))
+        self._shapes.append(tuple(int(size) for size in shape))
+        return Ref(len(self.steps) - 1)
+
+    def done(self, *outputs: Ref) -> Description:
+        """The description whose output is the last step, or those named."""
+        if len(outputs) > 1 or (outputs and outputs[0] != Ref(len(self.steps) - 1)) or not self.steps:
+            if len(outputs) == 1:
+                self.add(ops.Identity(), outputs[0])
+            else:
+                self.steps.append(Step(ops.Outputs(), outputs))
+        return Description(tuple(self.steps))
+
+    def axes(self, ref: Ref, axis: Any) -> tuple[int, ...]:
+        """Axes counted from the first; all of them for None."""
+        rank = len(self.shape(ref))
+        if axis is None:
+            return tuple(range(rank))
+        return tuple(sorted(int(one) % rank for one in (axis if isinstance(axis, list | tuple) else (axis,))))
+
+    def reduce(self, op: Callable[..., ops.Op], ref: Ref, axis: Any, keepdims: bool) -> Ref:
+        over = self.axes(ref, axis)
+        sizes = [1 if k in over else size for k, size in enumerate(self.shape(ref))]
+        shape = sizes if keepdims else [size for k, size in enumerate(sizes) if k not in over]
+        if not over:
+            return self.add(ops.Identity(), ref)
+        return self.add(op(axes=over, keepdims=bool(keepdims)), ref, shape=shape)
+
+    def reshape(self, ref: Ref, shape: Sequence[int]) -> Ref:
+        have = int(np.prod(self.shape(ref), dtype=np.int64))
+        known = int(np.prod([size for size in shape if size != -1], dtype=np.int64))
+        target = tuple(have // known if size == -1 else int(size) for size in shape)
+        return self.add(ops.Reshape(shape=target), ref, shape=target)
+
+    def transpose(self, ref: Ref, perm: Sequence[int] | None) -> Ref:
+        shape = self.shape(ref)
+        order = tuple(range(len(shape)))[::-1] if perm is None else tuple(int(axis) % len(shape) for axis in perm)
+        return self.add(ops.Transpose(perm=order), ref, shape=[shape[axis] for axis in order])
+
+    def expand_dims(self, ref: Ref, axis: Any) -> Ref:
+        axes = axis if isinstance(axis, list | tuple) else (axis,)
+        rank = len(self.shape(ref)) + len(axes)
+        new = {int(one) % rank for one in axes}
+        rest = iter(self.shape(ref))
+        return self.reshape(ref, [1 if k in new else next(rest) for k in range(rank)])
+
+    def squeeze(self, ref: Ref, axis: Any) -> Ref:
+        shape = self.shape(ref)
+        gone = {k for k, size in enumerate(shape) if size == 1} if axis in (None, [], ()) else set(self.axes(ref, axis))
+        return self.reshape(ref, [size for k, size in enumerate(shape) if k not in gone])
+
+    def concat(self, refs: Sequence[Ref], axis: int) -> Ref:
+        shape = list(self.shape(refs[0]))
+        axis = int(axis) % len(shape)
+        shape[axis] = sum(self.shape(ref)[axis] for ref in refs)
+        return self.add(ops.Concat(axis=axis), *refs, shape=shape)
+
+    def stack(self, refs: Sequence[Ref], axis: int) -> Ref:
+        wide = [self.expand_dims(ref, axis) for ref in refs]
+        return self.concat(wide, int(axis) % len(self.shape(wide[0])))
+
+    def part(self, ref: Ref, axis: int, start: int, stop: int, step: int = 1) -> Ref:
+        """Elements of one axis."""
+        slices = [slice(None)] * len(self.shape(ref))
+        slices[axis] = slice(start, None if stop < 0 else stop, step)
+        return self.sliced(ref, slices)
+
+    def sliced(self, ref: Ref, slices: Sequence[slice]) -> Ref:
+        starts, stops, steps, sizes = [], [], [], []
+        for size, one in zip(self.shape(ref), slices, strict=True):
+            start, stop, step = one.indices(size)
+            starts.append(start)
+            stops.append(None if stop < 0 else stop)
+            steps.append(step)
+            sizes.append(len(range(start, stop, step)))
+        if 0 in sizes:
+            raise Undescribed("it takes nothing of its input")
+        return self.add(ops.Slice(starts=tuple(starts), stops=tuple(stops), steps=tuple(steps)), ref, shape=sizes)
+
+    def split(self, ref: Ref, parts: Any, axis: int) -> list[Ref]:
+        """Along one axis: into so many equal parts, at those places (a tuple), or of those sizes (a list)."""
+        axis = self.axes(ref, axis)[0]
+        size = self.shape(ref)[axis]
+        if isinstance(parts, int):
+            stops = [size // parts * (k + 1) for k in range(parts)]
+        elif isinstance(parts, list):
+            sizes = [one if one >= 0 else size - sum(other for other in parts if other >= 0) for one in parts]
+            stops = np.cumsum(sizes).tolist()
+        else:
+            stops = [*(one if one >= 0 else size + one for one in parts), size]
+        return [self.part(ref, axis, start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
+
+    def getitem(self, ref: Ref, key: Any) -> Ref:
+        """What ``x[key]`` gives: numbers, slices, None and an ellipsis, or one tensor of places."""
+        keys = list(key) if isinstance(key, list | tuple) else [key]
+        keys = [int(one) if isinstance(one, np.integer) else one for one in keys]
+        if Ellipsis not in [one for one in keys if one is Ellipsis]:
+            keys.append(Ellipsis)
+        at = next(k for k, one in enumerate(keys) if one is Ellipsis)
+        used = sum(1 for one in keys if one is not Ellipsis and one is not None)
+        rank = len(self.shape(ref))
+        keys[at : at + 1] = [slice(None)] * (rank - used)
+        slices: list[slice] = []
+        shape: list[int] = []
+        gather: tuple[int, Any] | None = None
+        for one in keys:
+            size = self.shape(ref)[len(slices)] if one is not None else 1
+            if one is None:
+                shape.append(1)
+            elif isinstance(one, bool) or not isinstance(one, int | slice | Ref | np.ndarray):
+                raise Undescribed(f"it is indexed by {type(one).__name__}")
+            elif isinstance(one, int):
+                if not -size <= one < size:
+                    raise Undescribed("it is indexed outside its axes")
+                slices.append(slice(one % size, one % size + 1))
+            elif isinstance(one, slice):
+                if any(isinstance(end, Ref) or hasattr(end, "numpy") for end in (one.start, one.stop, one.step)):
+                    raise Undescribed("it is sliced at places that are computed")
+                slices.append(one)
+                shape.append(len(range(*one.indices(size))))
+            else:
+                if gather is not None or None in keys:
+                    raise Undescribed("it is indexed by several tensors")
+                gather = (len(shape), one)
+                slices.append(slice(None))
+                shape.append(size)
+        cut = self.reshape(self.sliced(ref, slices), shape)
+        return cut if gather is None else self.take(cut, self.ref(gather[1]), gather[0])
+
+    def take(self, ref: Ref, indices: Ref, axis: int | None) -> Ref:
+        if axis is None:
+            ref, axis = self.reshape(ref, (-1,)), 0
+        shape, axis = self.shape(ref), self.axes(ref, axis)[0]
+        if indices.step < 0 and self.call.inputs[indices.index].dtype.kind == "b":
+            raise Undescribed("it is indexed by a mask")
+        return self.add(ops.Gather(axis=axis), ref, indices, shape=(*shape[:axis], *self.shape(indices), *shape[axis + 1 :]))
+
+    def picked(self, ref: Ref, numbers: np.ndarray) -> Ref:
+        """The elements of these numbers, counted in row-major order; 0 for a number of -1."""
+        flat = self.reshape(ref, (-1,))
+        if (numbers < 0).any():
+            flat = self.concat([flat, self.ref(np.zeros(1))], 0)
+        return self.take(flat, self.ref(np.where(numbers < 0, int(np.prod(self.shape(ref), dtype=np.int64)), numbers)), 0)
+
+    def product(self, left: Ref, right: Ref) -> Ref:
+        """A matrix product as NumPy's; with a weight of two axes on the right it is a layer's own."""
+        one, other = self.shape(left), self.shape(right)
+        op = self.steps[right.step].op if right.step >= 0 else None
+        if isinstance(op, ops.Parameter) and right == Ref(len(self.steps) - 1) and len(other) == 2 and len(one) > 1:
+            self.steps.pop()
+            self._shapes.pop()
+            return self.add(ops.MatMul(weight=op.weight, bias=None), left, shape=(*one[:-1], other[-1]))
+        lead = np.broadcast_shapes(one[:-2], other[:-2])
+        return self.add(ops.Product(), left, right, shape=(*lead, *one[-2:-1], *(other[-1:] if len(other) > 1 else ())))
+
+    def expand(self, ref: Ref, shape: Sequence[int]) -> Ref:
+        target = tuple(int(size) for size in shape)
+        return self.add(ops.Expand(shape=target), ref, shape=target)
+
+    def like(self, ref: Ref, value: float) -> Ref:
+        """Numbers in the shape of another."""
+        shape = self.shape(ref)
+        return self.place(ops.Constant(value=np.full(shape, value)), shape)

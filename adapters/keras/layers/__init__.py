@@ -1,0 +1,1 @@
+"""Keras' layers as steps, one file a family."""

@@ -1,0 +1,323 @@
+"""Keras' recurrent layers and their cells: an op (or steps) for each cell, and around it what RNN does about masks, states and direction.
+
+``go_backwards`` reads from the end and gives the sequence in the order of reading; a mask skips steps, whose output repeats the one
+before. Stacked cells are layers one after the other: where a step is skipped, all of them skip it.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Description, Ref, Steps, weights_of
+from probe.errors import Undescribed
+
+from ..describe.describe import Call, described_class, described_name, describes
+from ..describe.described_classes import ROOTS
+from ..describe.layer_tree import root_of
+from .activation import activation_steps
+from .conv import padding_pairs
+
+__all__ = ["OWN_CELLS", "STEPWISE", "Made", "Read", "Stepwise", "recurrence"]
+
+Made = tuple[tuple[ops.Op, ...], ops.Recurrence]
+"""What a cell's input goes through first, and the cell."""
+
+OWN_CELLS: dict[str, Callable[[Any, Call, str], Made]] = {}
+"""Cells of other packages, by what they are described under: (cell, call, prefix of its weights' names) -> the cell."""
+
+Stepwise = Callable[[Ref, Ref], tuple[Ref, Ref]]
+"""Adds one step of time: its input and the state before -> its output and the state after."""
+
+STEPWISE: dict[str, Callable[[Any, Call, str, Steps, Ref], tuple[Ref, Stepwise]]] = {}
+"""Cells that are no op: (cell, call, prefix of its weights' names, steps, the input at all times) -> what comes in, and one step."""
+
+_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell", "QSimpleRNNCell", "QLSTMCell", "QGRUCell")
+_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "QSimpleRNN", "QLSTM", "QGRU")
+_ALIKE = (*_LAYERS, "QLIF", "QSimpleSNN")
+"""Those of HGQ2 too, which are described there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What a recurrent layer gives: the sequence in the order of reading, its last step, and the last states, batch first."""
+
+    sequence: Ref
+    last: Ref
+    states: tuple[Ref, ...]
+
+
+@describes(*_LAYERS, arguments=("mask", "initial_state", "constants"))
+def _recurrent(layer: Any, call: Call) -> Description:
+    if type(layer).__name__ == "RNN" and any(map(_users, layer.cell.cells if _stacked(layer.cell) else (layer.cell,))):
+        return _of_users_cell(layer, call)
+    steps = Steps()
+    x, *states = _flat(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
+    states = [*states, *_flat(call.arguments.get("initial_state"))]
+    if call.arguments.get("constants") is not None:
+        raise Undescribed("it was called with `constants`")
+    read = recurrence(layer, call, steps, x, call.inputs[x.index].shape, call.arguments.get("mask"), states)
+    outputs = (read.sequence if layer.return_sequences else read.last, *(read.states if layer.return_state else ()))
+    time = ("time", "batch") if getattr(layer, "time_major", False) else ("batch", "time")
+    rank = len(call.inputs[x.index].shape)
+    spatial = _spatial(layer, rank - 3)
+    axes = (*(time if layer.return_sequences else ("batch",)), *spatial("filters" if rank > 3 else "units"))
+    names = ("output", *(f"state {index}" for index in range(len(read.states)))) if layer.return_state else ()
+    if layer.return_state and len(read.states) == 2 and not _stacked(layer.cell):
+        names = ("output", "state h", "state c")
+    return Description(steps.ended(*outputs), (*time, *spatial("channels" if rank > 3 else "features")), axes, names)
+
+
+def _users(cell: Any) -> bool:
+    """Whether a cell is the user's own, with a ``call`` that is described nowhere."""
+    if root_of(type(cell)) in ROOTS:
+        return False
+    try:
+        described_name(cell)
+    except Undescribed:
+        return True
+    return False
+
+
+def _of_users_cell(layer: Any, call: Call) -> Description:
+    """Written out step by step, and the cell's ``call`` followed in each like a layer's."""
+    own, tensors = (importlib.import_module(name, __package__) for name in ("..capture.symbolic_trace", "..describe.tensors"))
+    try:
+        found: Description = own.followed(layer, call, tensors.Tensors(call.namespace))
+    except Undescribed as error:
+        raise Undescribed(str(error).removeprefix("RNN has no description, and its `call` cannot be followed: ")) from None
+    return found
+
+
+def _spatial(layer: Any, rank: int) -> Any:
+    places = {0: (), 1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}[rank]
+    first = rank and layer.cell.data_format == "channels_first"
+    return lambda name: (name, *places) if first else (*places, name)
+
+
+def recurrence(
+    layer: Any, call: Call, steps: Steps, x: Ref, shape: tuple[int, ...], mask: Ref | None, states: Sequence[Ref], prefix: str = ""
+) -> Read:
+    """Adds a recurrent layer to the steps, on x (batch, time, ...), with its weights' names after ``prefix``.
+
+    Raises Undescribed where the layer or its cell is not Keras' own.
+    """
+    _known(layer, _ALIKE, call)
+    if _dropping(layer.cell) and call.training:
+        raise Undescribed("dropout is active in it")
+    if getattr(layer, "stateful", False) and states and call.legacy:
+        raise Undescribed("it is stateful and was called with initial states")
+    begun = list(states) or [steps.put(ops.Constant(state)) for state in call.states.get(id(layer), ())]
+    major = getattr(layer, "time_major", False)
+    first = getattr(layer.cell, "data_format", None) == "channels_first"
+    into, back = _orders(len(shape), first)
+    count = shape[0] if major else shape[1]
+    outside = str(getattr(layer, "compute_dtype", None) or call.dtype)
+    x, *begun = (_cast(steps, one, outside, call.dtype) for one in (x, *begun))
+    x = x if major and len(shape) == 3 else steps.put(ops.Transpose(perm=into), x)
+    if mask is not None and not major:
+        mask = steps.put(ops.Transpose(perm=(1, 0)), mask)
+    cells = layer.cell.cells if _stacked(layer.cell) else (layer.cell,)
+    spatial = tuple(shape[axis] for axis in into[3:])
+    begun = [_turned(steps, state, len(shape) - 1, first) for state in begun]
+    ended: list[Ref] = []
+    for index, cell in enumerate(cells):
+        given, begun = begun[: _count(cell)], begun[_count(cell) :]
+        options: dict[str, Any] = {
+            "reverse": bool(layer.go_backwards),
+            "zero_masked": index == len(cells) - 1 and bool(getattr(layer, "zero_output_for_mask", False)),
+        }
+        named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
+        if (name := described_name(cell, call.watched)) in STEPWISE:
+            x, stepped = STEPWISE[name](cell, call, named, steps, x)
+            x, state = _step_by_step(steps, stepped, x, (count, shape[1] if major else shape[0], cell.units), given, mask, **options)
+            ended.append(state)
+            continue
+        before, made = _made(cell, call, named, spatial)
+        for one in before:
+            x = steps.put(one, x)
+        op = replace(made, **options, has_mask=mask is not None, has_states=bool(given))
+        x = steps.put(op, x, *(() if mask is None else (mask,)), *given)
+        ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+    x, *ended = (_cast(steps, one, call.dtype, outside) for one in (x, *ended))
+    rank = len(shape)
+    at = (0 if layer.go_backwards else count - 1,)
+    last = steps.put(ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x)
+    last = steps.put(ops.Squeeze(axes=(0,)), last)
+    last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
+    sequence = steps.put(ops.Flip(axis=0), x) if layer.go_backwards else x
+    return Read(sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence), last, tuple(ended))
+
+
+def _step_by_step(
+    steps: Steps,
+    stepped: Stepwise,
+    x: Ref,
+    sizes: tuple[int, int, int],
+    given: Sequence[Ref],
+    mask: Ref | None = None,
+    reverse: bool = False,
+    zero_masked: bool = False,
+) -> tuple[Ref, Ref]:
+    """(the sequence (time, batch, units), the last state): at a masked step the state stays, and the output before is repeated."""
+    count, batch, units = sizes
+    nothing = steps.put(ops.Constant(np.zeros((batch, units), np.float32)))
+    (state,), shown = list(given) or [nothing], nothing
+    outputs: dict[int, Ref] = {}
+    for t in reversed(range(count)) if reverse else range(count):
+        part = steps.put(ops.Squeeze(axes=(0,)), steps.put(ops.Slice((t, 0, 0), (t + 1, None, None)), x))
+        output, after = stepped(part, state)
+        if mask is not None:
+            keep = steps.put(ops.Transpose(perm=(1, 0)), steps.put(ops.Slice((t, 0), (t + 1, None)), mask))
+            output = steps.put(ops.Where(), keep, output, nothing if zero_masked else shown)
+            after = steps.put(ops.Where(), keep, after, state)
+        shown, state = output, after
+        outputs[t] = steps.put(ops.Unsqueeze(axes=(0,)), output)
+    return steps.put(ops.Concat(axis=0), *(outputs[t] for t in range(count))), state
+
+
+_WIDER = {"float16": ("float32", "float64"), "bfloat16": ("float32", "float64"), "float32": ("float64",)}
+"""What holds every number of a dtype."""
+
+
+def _cast(steps: Steps, x: Ref, dtype: str, to: str) -> Ref:
+    """A layer of another precision than its cell: the cell casts what it is given, the layer what the cell has given."""
+    return x if to == dtype or to in _WIDER.get(dtype, ()) else steps.put(ops.Cast(to=to), x)
+
+
+def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(batch, time, ...) as (time, batch, channels, ...) and the other way round."""
+    inner = tuple(range(2, rank)) if channels_first or rank == 3 else (rank - 1, *range(2, rank - 1))
+    into = (1, 0, *inner)
+    return into, tuple(np.argsort(into).tolist())
+
+
+def _turned(steps: Steps, state: Ref, rank: int, channels_first: bool, out: bool = False) -> Ref:
+    """A state with its channels after the batch axis; ``out``: where Keras has them."""
+    if rank == 2 or channels_first:
+        return state
+    perm = (0, *range(2, rank), 1) if out else (0, rank - 1, *range(1, rank - 1))
+    return steps.put(ops.Transpose(perm=perm), state)
+
+
+def _flat(value: Any) -> list[Ref]:
+    """The Refs anywhere in an argument, in order."""
+    if isinstance(value, Ref):
+        return [value]
+    return [] if value is None else [ref for one in value for ref in _flat(one)]
+
+
+def _stacked(cell: Any) -> bool:
+    return type(cell).__name__ == "StackedRNNCells"
+
+
+def _known(layer: Any, names: Sequence[str], call: Call) -> str:
+    name = described_class(layer, call.watched).__name__
+    if name not in names:
+        raise Undescribed(f"the {type(layer).__name__} inside it is none of {', '.join(names)}")
+    return name
+
+
+def _dropping(cell: Any) -> bool:
+    if _stacked(cell):
+        return any(_dropping(one) for one in cell.cells)
+    return bool(getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0))
+
+
+def _count(cell: Any) -> int:
+    return 2 if "LSTM" in type(cell).__name__ else 1
+
+
+def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
+    """The activation of a state of ``rank`` axes; the last of ``ndim`` of them is Keras' last one."""
+    made = activation_steps(activation, call, ndim)
+    if not made:
+        return ops.Identity()
+    fit = (ops.Elementwise, ops.Softmax, ops.LogSoftmax, ops.AutoQuantizedBits)
+    if weights_of(made) or not all(isinstance(step.op, fit) for step in made):
+        raise Undescribed(f"its activation {getattr(activation, '__name__', activation)!r} has no description inside a recurrence")
+    parts = [replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op for step in made]
+    return parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
+
+
+def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> Made:
+    """The op of a cell; its direction, mask and states are those of the layer around it."""
+    if type(cell).__name__ not in _CELLS and not any(one.__name__ in _CELLS for one in type(cell).__mro__):
+        raise Undescribed(f"its cell {type(cell).__name__} has no description")
+    kind = _known(cell, _CELLS, call)
+    if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
+        raise Undescribed(f"its cell computes in {cell.compute_dtype}, what is around it in {call.dtype}")
+    name = described_name(cell, call.watched)
+    if name in OWN_CELLS:
+        return OWN_CELLS[name](cell, call, prefix)
+    return (), _op(cell, kind, call, prefix, spatial)
+
+
+def _op(cell: Any, kind: str, call: Call, prefix: str, spatial: tuple[int, ...]) -> ops.Recurrence:
+    rank, ndim = 2 + len(spatial), 2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0)
+    shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
+    if kind.removeprefix("Q") != "SimpleRNNCell":
+        shared["recurrent_activation"] = _function(cell.recurrent_activation, call, rank, ndim)
+    if kind == "ConvLSTMCell":
+        return _convolving(cell, call, prefix, spatial, shared)
+    shared["kernel"] = call.weight(f"{prefix}kernel", cell.kernel)
+    shared["recurrent"] = call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel)
+    shared["bias"] = call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None)
+    if getattr(cell, "state_quantizer", None):
+        shared["state_quantizer"] = _function(cell.state_quantizer_internal, call, rank, ndim)
+    match kind.removeprefix("Q"):
+        case "SimpleRNNCell":
+            return ops.RNN(**shared)
+        case "LSTMCell":
+            return ops.LSTM(**shared, gates="ifgo")
+    return ops.GRU(**shared, gates="zrh", reset_after=bool(cell.reset_after))
+
+
+def _convolving(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]) -> ops.ConvLSTM:
+    rank = len(spatial)
+    axes = (rank + 1, rank, *range(rank))
+    kernel = tuple(cell.kernel_size)
+    strides, dilations = tuple(cell.strides), tuple(cell.dilation_rate)
+    ones = (1,) * rank
+    pads = padding_pairs(cell.padding, spatial, kernel, strides, dilations)
+    sizes = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in zip(spatial, pads, kernel, dilations, strides, strict=True)]
+    return ops.ConvLSTM(
+        **shared,
+        kernel=call.weight(f"{prefix}kernel", cell.kernel, axes=axes),
+        recurrent=call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel, axes=axes),
+        bias=call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None),
+        gates="ifgo",
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        state_pads=padding_pairs("same", sizes, kernel, ones, ones),
+    )
+
+
+@describes("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", arguments=("states",))
+def _cell(layer: Any, call: Call) -> Description:
+    """One step: a sequence of one."""
+    x, *states = (*_flat(next(iter(call.arguments.values()))), *_flat(call.arguments["states"]))
+    if call.training and _dropping(layer):
+        raise Undescribed("dropout is active in it")
+    steps, ended = Steps(), list[Ref]()
+    x = steps.put(ops.Unsqueeze(axes=(0,)), x)
+    for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):
+        given, states = states[: _count(cell)], states[_count(cell) :]
+        named = f"cells.{index}." if _stacked(layer) else ""
+        if (name := described_name(cell, call.watched)) in STEPWISE:
+            x, stepped = STEPWISE[name](cell, call, named, steps, x)
+            x, state = _step_by_step(steps, stepped, x, (1, call.shape[0], cell.units), given)
+            ended.append(state)
+            continue
+        before, made = _made(cell, call, named)
+        for one in before:
+            x = steps.put(one, x)
+        x = steps.put(replace(made, has_states=True), x, *given)
+        ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+    output = steps.put(ops.Squeeze(axes=(0,)), x)
+    names = ("output", *(f"state {index}" for index in range(len(ended))))
+    return Description(steps.ended(output, *ended), ("batch", "features"), ("batch", "units"), names)

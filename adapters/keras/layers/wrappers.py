@@ -1,0 +1,120 @@
+"""Keras' wrappers: a recurrent layer read in both directions, and any layer applied to every time step."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Description, Ref, Step, Steps
+from probe.errors import Undescribed
+
+from ..describe.describe import Call, describe, describes
+from .recurrent import recurrence
+
+__all__: list[str] = []
+
+_MERGED: dict[str, Callable[[], ops.Op]] = {"sum": ops.Add, "ave": ops.Mean, "mul": ops.Mul}
+
+
+def _refs(value: Any) -> list[Ref]:
+    if isinstance(value, Ref):
+        return [value]
+    return [ref for one in value for ref in _refs(one)] if isinstance(value, list | tuple) else []
+
+
+@describes("Bidirectional", arguments=("mask", "initial_state"))
+def _bidirectional(layer: Any, call: Call) -> Description:
+    """Both layers on the same input; the second one's sequence is turned back before they are merged."""
+    steps = Steps()
+    x, *states = _refs(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
+    states = [*states, *_refs(call.arguments.get("initial_state"))]
+    half, shape, mask = len(states) // 2, call.inputs[x.index].shape, call.arguments.get("mask")
+    first = recurrence(layer.forward_layer, call, steps, x, shape, mask, states[:half], "forward_layer.")
+    second = recurrence(layer.backward_layer, call, steps, x, shape, mask, states[half:], "backward_layer.")
+    major = bool(getattr(layer.forward_layer, "time_major", False))
+    time = ("time", "batch") if major else ("batch", "time")
+    whole = bool(layer.forward_layer.return_sequences)
+    turned = steps.put(ops.Flip(axis=0 if major else 1), second.sequence) if whole else second.last
+    pair = (first.sequence if whole else first.last, turned)
+    mode = layer.merge_mode
+    if mode is not None and mode != "concat" and mode not in _MERGED:
+        raise Undescribed(f"its merge mode is {mode!r}")
+    last = len(shape) - 1 if whole else len(shape) - 2
+    merged = pair if mode is None else (steps.put(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
+    outputs = (*merged, *((*first.states, *second.states) if layer.forward_layer.return_state else ()))
+    names: tuple[str, ...] = ("forward", "backward") if mode is None else ("output",)
+    names += tuple(f"{way} state {index}" for way, read in (("forward", first), ("backward", second)) for index in range(len(read.states)))
+    axes = (*(time if whole else ("batch",)), "units") if len(shape) == 3 else ()
+    told = names[: len(outputs)] if len(outputs) > 1 else ()
+    return Description(steps.ended(*outputs), (*time, "features") if len(shape) == 3 else (), axes, told)
+
+
+@describes("TimeDistributed", arguments=("mask",))
+def _time_distributed(layer: Any, call: Call) -> Description:
+    """The layer inside on batch and time as one axis; step by step where it looks across the batch, as Keras 3 does."""
+    inner, x = layer.layer, call.inputs[0]
+    if call.arguments.get("mask") is not None and "mask" in inspect.signature(inner.call).parameters and not _heedless(inner):
+        raise Undescribed(f"a mask reaches the {type(inner).__name__} inside it")
+    if getattr(inner, "stateful", False):
+        raise Undescribed("the layer inside it is stateful")
+    if not call.legacy and getattr(inner, "compute_dtype", call.dtype) != call.dtype:
+        raise Undescribed(f"the layer inside it is of {inner.compute_dtype}, and called in {call.dtype}")
+    batch, count, *rest = x.shape
+    steps = Steps()
+    if not call.legacy and (call.training or _across(inner, x.ndim - 1)):
+        parts = [_one_step(steps, inner, call, t) for t in range(count)]
+        made = steps.put(ops.Concat(axis=1), *parts) if count > 1 else parts[0]
+        return Description(steps.ended(made), ("batch", "time", *_unnamed(x.ndim - 2)), ())
+    merged = steps.put(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
+    found = _inner(inner, call, x.reshape(batch * count, *rest))
+    outputs = [steps.put(ops.Grouped(count=count), one) for one in steps.include(found.steps, merged)]
+    axes = [("batch", "time", *names[1:]) if names else () for names in (found.input_axes, found.output_axes)]
+    return Description(steps.ended(*outputs), axes[0] or ("batch", "time", *_unnamed(x.ndim - 2)), axes[1], found.output_names)
+
+
+def _unnamed(count: int) -> tuple[str, ...]:
+    return ("features",) if count == 1 else tuple(f"axis {axis}" for axis in range(2, 2 + count))
+
+
+def _one_step(steps: Steps, inner: Any, call: Call, t: int) -> Ref:
+    rest = call.shape[2:]
+    part = steps.put(ops.Slice(starts=(0, t, *(0 for _ in rest)), stops=(None, t + 1, *(None for _ in rest))), Ref(-1))
+    part = steps.put(ops.Squeeze(axes=(1,)), part)
+    (made,) = steps.include(_inner(inner, call, call.inputs[0][:, t]).steps, part)
+    return steps.put(ops.Unsqueeze(axes=(1,)), made)
+
+
+def _heedless(inner: Any) -> bool:
+    """Whether the layer looks at its mask in training only."""
+    return type(inner).__name__ in ("BatchNormalization", "QBatchNormalization")
+
+
+def _across(inner: Any, rank: int) -> bool:
+    """Whether the layer works along the batch axis."""
+    axes = getattr(inner, "axis", None)
+    axes = axes if isinstance(axes, list | tuple) else () if axes is None else (axes,)
+    return any(isinstance(axis, int) and axis % rank == 0 for axis in axes)
+
+
+def _inner(layer: Any, call: Call, x: np.ndarray) -> Description:
+    """The layer inside, on x; of a Sequential model its layers one after the other."""
+    if type(layer).__name__ == "Sequential" and isinstance(layer, call.namespace.Sequential):
+        return _chain(layer, call, x)
+    first = next(iter(inspect.signature(layer.call).parameters), "inputs")
+    arguments = {first: Ref(-1)} | ({"training": True} if call.training else {})
+    dtype = str(getattr(layer, "compute_dtype", None) or call.dtype)
+    return describe(layer, replace(call, layer=layer, inputs=(x,), dtype=dtype, arguments=arguments, carried=(), masks=()))
+
+
+def _chain(model: Any, call: Call, x: np.ndarray) -> Description:
+    steps, at = Steps(), Ref(-1)
+    for layer in model.layers:
+        if isinstance(layer, call.namespace.layers.InputLayer):
+            continue
+        (at,) = steps.include(_inner(layer, call, x).steps, at)
+        x = np.broadcast_to(np.zeros((), x.dtype), tuple(layer.compute_output_shape(x.shape)))
+    made: tuple[Step, ...] = steps.ended(at)
+    return Description(made)

@@ -1,0 +1,1 @@
+"""Keras files: what they say, whether they may be loaded, and how."""

@@ -1,0 +1,327 @@
+"""What a Keras file says about its model without any framework: who wrote it, its config, and the list of its layers.
+
+Standard library only at the top, and h5py for an ``.h5`` alone: listing a file must not wait for a framework.
+"""
+
+import importlib
+import io
+import json
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from probe.errors import CannotOpen
+from probe.listing import Layer
+
+from ..describe.described_classes import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
+from ..describe.undescribed_classes import FOLLOWED
+from .allow_list import OF_HGQ2, QKERAS, TFMOT, objects
+from .config_limits import oversized
+from .hdf5 import Unusual, shapes
+from .layer_order import endless
+
+__all__ = ["File", "listing", "read", "refuse_foreign_weights"]
+
+_WEIGHTS = "model.weights.h5"
+_DEPTH = 200
+_BROKEN = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile, h5py and json raise, and what a config of another shape than a config's comes to."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A saved model, read as far as it can be without its framework."""
+
+    path: Path
+    form: str
+    """"h5" or "keras", by content."""
+    writer: str
+    """The version of Keras that wrote it, such as "2.15.0", or "" where it does not say."""
+    config: Mapping[str, Any]
+    """The model's serialized config: ``class_name``, ``config``, …"""
+
+    @property
+    def namespace(self) -> str:
+        """Keras 3 refuses some files of Keras 2 and computes others differently: each opens with its own."""
+        return "keras" if self.writer.startswith("3") and not self.quantised else "tf_keras"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether it holds layers or quantizers of QKeras."""
+        values = [found.value for found in objects(self.config)]
+        values = [value for value in values if value.get("registered_name") not in OF_HGQ2]
+        # keras.ops has operations of the same names, such as Clip.
+        return any(
+            (value["class_name"] in QKERAS and not str(value.get("module")).startswith(("keras.src.ops.", "hgq.")))
+            or str(value.get("module")).startswith("qkeras.")
+            for value in values
+        )
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """The packages with an adapter of their own that it holds classes of; an ``.h5`` names classes without their module."""
+        values = [found.value for found in objects(self.config)]
+        roots = {str(value.get("module")).partition(".")[0] for value in values}
+        if any(value["class_name"] in TFMOT and not value.get("module") for value in values):
+            roots.add("tensorflow_model_optimization")
+        return frozenset(roots & ADAPTERS.keys())
+
+
+def read(path: Path) -> File:
+    """Reads an ``.h5`` or ``.keras`` by its content; CannotOpen with a sentence where there is no whole model in it."""
+    with _damage(path):
+        with path.open("rb") as stream:
+            signature = stream.read(4)
+        return _read_h5(path) if signature == b"\x89HDF" else _read_archive(path)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Whatever reading a broken file comes to, from the zip archive and HDF5 down to the config's JSON, in one sentence."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise CannotOpen(f"{path} is damaged or truncated ({_first_line(error)})") from None
+
+
+def _read_archive(path: Path) -> File:
+    with zipfile.ZipFile(path) as archive:
+        metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+        return _ordered(File(path, "keras", str(metadata.get("keras_version", "3")), _model(json.loads(archive.read("config.json")))))
+
+
+def _read_h5(path: Path) -> File:
+    with _hdf5(path, path, path.stat().st_size) as (file, _):
+        config = file.attrs.get("model_config")
+        if config is None:
+            raise CannotOpen(_without_config(path, set(file), set(file.attrs)))
+        writer = file.attrs.get("keras_version", "")
+        return _ordered(File(path, "h5", writer.decode() if isinstance(writer, bytes) else str(writer), _model(json.loads(config))))
+
+
+def refuse_foreign_weights(file: File) -> None:
+    """Raises CannotOpen where the weights of a ``.keras`` file, which is listed without them, lie elsewhere; an ``.h5`` was read so."""
+    if file.form == "keras":
+        with _damage(file.path), zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
+            if _WEIGHTS in archive.namelist():
+                with _hdf5(file.path, _Part(archive, stream), archive.getinfo(_WEIGHTS).file_size):
+                    pass
+
+
+@contextmanager
+def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, tuple[int, ...]]]]:
+    """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in it."""
+    with path.open("rb") if source is path else nullcontext(source) as stream, suppress(Unusual):
+        shapes(partial(_at, stream))
+    with importlib.import_module("h5py").File(source, "r") as file:
+        yield file, importlib.import_module(".hdf5_tree", __package__).refuse_foreign(file, path, size)
+
+
+def _model(config: Any) -> Mapping[str, Any]:
+    if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
+        raise ValueError("its config names no class")
+    level, depth = [config], 0
+    while level:
+        level = [inner for part in level if isinstance(part, dict | list) for inner in (part.values() if isinstance(part, dict) else part)]
+        depth += 1
+        if depth > _DEPTH:
+            raise ValueError(f"its config is nested {_DEPTH} times and more")
+    return config
+
+
+def _ordered(file: File) -> File:
+    """The file, where its layers are of sizes that it can hold, and can be put in order: Keras 3 says itself where they cannot."""
+    size = file.path.stat().st_size
+    large = oversized(file.config, size)
+    if large:
+        raise CannotOpen(f"{file.path} is damaged or made up: {large}, and the whole file has {size:,} bytes")
+    stuck = endless(file.config) if file.namespace == "tf_keras" else ""
+    if stuck:
+        raise CannotOpen(
+            f"{file.path} is no model that can be built: its layer {stuck!r} waits for its own output, or one that never comes"
+        )
+    return file
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:120] or type(error).__name__
+
+
+def _without_config(path: Path, groups: set[str], attributes: set[str]) -> str:
+    if "layer_names" in attributes or groups & {"layers", "vars", "_layer_checkpoint_dependencies", "model_weights"}:
+        return (
+            f"{path} holds weights only, not the model they belong to: build the model in Python, call "
+            "model.load_weights(path) and give probe that model, or save it whole with model.save('model.keras')"
+        )
+    return f"{path} is an HDF5 file, but there is no Keras model in it"
+
+
+def listing(file: File) -> tuple[Layer, ...] | None:
+    """The atomic layers as far as the file tells, or None where it does not list layers (a subclassed model)."""
+    if _inner_layers(file.config) is None:
+        return None
+    with _damage(file.path):
+        sizes = {name: math.prod(shape) for name, shape in _shapes(file).items() if "seed_generator" not in name}
+        return tuple(_layers(file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form))
+
+
+def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    inner = config.get("config")
+    layers = inner.get("layers") if isinstance(inner, Mapping) else inner
+    return layers if isinstance(layers, list) and all(isinstance(one, Mapping) and "class_name" in one for one in layers) else None
+
+
+def _layers(model: Mapping[str, Any], sizes: Mapping[str, int], prefix: str, group: str, form: str) -> Iterator[Layer]:
+    entries = _inner_layers(model) or ()
+    outputs = _output_shapes(entries, chained=model["class_name"].endswith("Sequential"))
+    groups = _groups(model, entries, group) if form == "keras" else {}
+    for entry in entries:
+        name, kind = _name(entry), entry["class_name"].rpartition(">")[2]
+        place = groups.get(name, "") if form == "keras" else f"{group}/{name}"
+        if kind == "InputLayer":
+            continue
+        if _inner_layers(entry):
+            yield from _layers(entry, sizes, f"{prefix}{name}/", place, form)
+            continue
+        why = _why(entry, kind)
+        parameters = sum(size for path, size in sizes.items() if _within(path, place, form))
+        yield Layer(prefix + name, kind, () if why else ("numpy", "onnx"), why, outputs.get(name), parameters)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name") or entry["config"].get("name", ""))
+
+
+def _why(entry: Mapping[str, Any], kind: str) -> str:
+    module = str(entry.get("module") or "keras")
+    if module.startswith("keras.src.ops."):
+        return "" if kind in OPERATIONS or kind in FOLLOWED else f"{kind} of keras.ops has no description"
+    if kind in FOLLOWED and module.partition(".")[0] in ROOTS:
+        return ""
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        called = entry["config"].get("function")
+        return "" if called in FUNCTIONS else f"the function {called} of TensorFlow has no description"
+    if module.partition(".")[0] == "hgq":
+        return "" if key_of("hgq", kind) in DESCRIBED else f"{kind} has no description"
+    own = entry["class_name"] != kind or module.partition(".")[0] not in ROOTS or entry.get("registered_name") not in (None, kind)
+    return f"{kind} has no description" if own or kind not in DESCRIBED else ""
+
+
+def _within(path: str, place: str, form: str) -> bool:
+    """Whether a dataset belongs to a layer. An ``.h5`` keeps nested weights flat below the outermost layer: outer/…/inner/kernel:0."""
+    if form == "keras":
+        return path.startswith(place + "/")
+    top, *nested = place.split("/")[1:]
+    parts = path.split("/")
+    return parts[:2] == ["model_weights", top] and all(name in parts[2:-1] for name in nested)
+
+
+def _groups(model: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], group: str) -> dict[str, str]:
+    """Where a ``.keras`` file keeps the weights of each layer: ``layers/conv2d_1``, counted by class and not by name."""
+    counts: dict[str, int] = {}
+    found = {}
+    for entry in entries:
+        kind = entry["class_name"].rpartition(">")[2]
+        operation = str(entry.get("module")).startswith("keras.src.ops.")
+        if operation or (kind == "InputLayer" and model["class_name"].endswith("Sequential")):
+            continue
+        snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+        count = counts[snake] = counts.get(snake, -1) + 1
+        found[_name(entry)] = f"{group}/layers/{snake}{f'_{count}' if count else ''}".lstrip("/")
+    return found
+
+
+def _output_shapes(entries: Sequence[Mapping[str, Any]], chained: bool) -> dict[str, tuple[int | None, ...]]:
+    """The output shapes that the file tells: those of which it tells the input shape of the layer that comes next."""
+    found: dict[str, tuple[int | None, ...]] = {}
+
+    def note(name: str, shape: Any) -> None:
+        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
+            found.setdefault(name, tuple(shape))
+
+    for position, entry in enumerate(entries):
+        told = (entry.get("build_config") or {}).get("input_shape")
+        if chained and position:
+            note(_name(entries[position - 1]), told)
+        for node in entry.get("inbound_nodes") or ():
+            if isinstance(node, list):
+                shapes_told = told if len(node) > 1 and isinstance(told, list) else [told]
+                for one, shape in zip(node, shapes_told, strict=False):
+                    if isinstance(one, list) and one[1:3] == [0, 0]:
+                        note(one[0], shape)
+            for tensor in objects(node):
+                history = tensor.value["config"].get("keras_history") if tensor.value["class_name"] == "__keras_tensor__" else None
+                if history and history[1:] == [0, 0]:
+                    note(history[0], tensor.value["config"]["shape"])
+    return found
+
+
+def _shapes(file: File) -> dict[str, tuple[int, ...]]:
+    """The shape of every dataset that holds weights, by its path."""
+    if file.form == "h5":
+        with _hdf5(file.path, file.path, file.path.stat().st_size) as (_, found):
+            return found
+    with zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
+        if _WEIGHTS not in archive.namelist():
+            return {}
+        part = _Part(archive, stream)
+        try:
+            return shapes(partial(_at, part))
+        except Unusual:
+            with _hdf5(file.path, part, archive.getinfo(_WEIGHTS).file_size) as (_, found):
+                return found
+
+
+def _at(stream: Any, offset: int, size: int) -> bytes:
+    """As many bytes from there as there are."""
+    stream.seek(offset)
+    return stream.read(size) or b""
+
+
+class _Part(io.RawIOBase):
+    """The weights inside an archive as a file: past the archive where they are stored, since zipfile reads through to where it seeks."""
+
+    def __init__(self, archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
+        info = archive.getinfo(_WEIGHTS)
+        self._stream, self._start, self._size, self._at = stream, 0, info.file_size, 0
+        if info.compress_type == zipfile.ZIP_STORED:
+            stream.seek(info.header_offset + 26)
+            self._start = info.header_offset + 30 + sum(struct.unpack("<HH", stream.read(4)))
+        else:
+            self._stream = io.BytesIO(archive.read(_WEIGHTS))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.seek(self._start + self._at)
+        read = self._stream.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(read)] = read
+        self._at += len(read)
+        return len(read)

@@ -1,0 +1,273 @@
+"""The operations of keras.ops that a functional model of Keras 3 records beside its layers: arithmetic and reductions.
+
+Each is a class with a ``call``; its options are attributes, named as the arguments of the function are.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from probe import ops
+from probe.description import Description, Ref, Step
+from probe.errors import Undescribed
+
+from ..describe.describe import Call, describes, description_of
+from ..describe.op_builder import Chain
+from ..layers.activation import along_axes, gelu_op, leaky_op
+
+__all__ = ["as_layer", "data_format", "operation"]
+
+UNARY: dict[str, Callable[[Any], ops.Op]] = {
+    "Abs": lambda op: ops.Abs(),
+    "Absolute": lambda op: ops.Abs(),
+    "Arccos": lambda op: ops.Acos(),
+    "Arccosh": lambda op: ops.Acosh(),
+    "Arcsin": lambda op: ops.Asin(),
+    "Arcsinh": lambda op: ops.Asinh(),
+    "Arctan": lambda op: ops.Atan(),
+    "Arctanh": lambda op: ops.Atanh(),
+    "Ceil": lambda op: ops.Ceil(),
+    "Celu": lambda op: ops.Celu(alpha=float(op.alpha)),
+    "Copy": lambda op: ops.Identity(),
+    "Cos": lambda op: ops.Cos(),
+    "Cosh": lambda op: ops.Cosh(),
+    "Elu": lambda op: ops.Elu(alpha=float(op.alpha)),
+    "Erf": lambda op: ops.Erf(),
+    "Exp": lambda op: ops.Exp(),
+    "Expm1": lambda op: ops.Expm1(),
+    "Fabs": lambda op: ops.Abs(),
+    "Floor": lambda op: ops.Floor(),
+    "HardShrink": lambda op: ops.Shrink(lambd=float(op.threshold), bias=0.0, keeps_nan=False),
+    "HardSigmoid": lambda op: ops.HardSigmoid(alpha=1 / 6, beta=0.5),
+    "HardSilu": lambda op: ops.HardSwish(),
+    "HardTanh": lambda op: ops.Clip(low=-1.0, high=1.0),
+    "Isinf": lambda op: ops.IsInf(),
+    "Isnan": lambda op: ops.IsNaN(),
+    "Log": lambda op: ops.Log(),
+    "Log10": lambda op: ops.Log10(),
+    "Log1p": lambda op: ops.Log1p(),
+    "Log2": lambda op: ops.Log2(),
+    "LogSigmoid": lambda op: ops.LogSigmoid(),
+    "Negative": lambda op: ops.Neg(),
+    "Reciprocal": lambda op: ops.Reciprocal(),
+    "Relu": lambda op: ops.Relu(),
+    "Relu6": lambda op: ops.Relu6(),
+    "Rsqrt": lambda op: ops.Rsqrt(),
+    "Selu": lambda op: ops.Selu(),
+    "Sigmoid": lambda op: ops.Sigmoid(),
+    "Sign": lambda op: ops.Sign(),
+    "Silu": lambda op: ops.Swish(),
+    "Sin": lambda op: ops.Sin(),
+    "Sinh": lambda op: ops.Sinh(),
+    "SoftShrink": lambda op: ops.Shrink(lambd=float(op.threshold), bias=float(op.threshold), keeps_nan=False),
+    "Softplus": lambda op: ops.Softplus(),
+    "Softsign": lambda op: ops.Softsign(),
+    "SparsePlus": lambda op: ops.SparsePlus(),
+    "SparseSigmoid": lambda op: ops.SparseSigmoid(),
+    "Sqrt": lambda op: ops.Sqrt(),
+    "Square": lambda op: ops.Square(),
+    "Squareplus": lambda op: ops.Squareplus(b=float(op.b)),
+    "StopGradient": lambda op: ops.Identity(),
+    "Tan": lambda op: ops.Tan(),
+    "Tanh": lambda op: ops.Tanh(),
+    "TanhShrink": lambda op: ops.TanhShrink(),
+    "Threshold": lambda op: ops.ThresholdedRelu(threshold=float(op.threshold), value=float(op.default_value), keeps_nan=False),
+    "Trunc": lambda op: ops.Trunc(),
+}
+
+BINARY: dict[str, Callable[[], ops.Op]] = {
+    "Add": ops.Add,
+    "Divide": ops.Div,
+    "Equal": ops.Equal,
+    "FloorDivide": ops.FloorDiv,
+    "Greater": ops.Greater,
+    "GreaterEqual": ops.GreaterOrEqual,
+    "Less": ops.Less,
+    "LessEqual": ops.LessOrEqual,
+    "Maximum": ops.Max,
+    "Minimum": ops.Min,
+    "Mod": ops.Mod,
+    "Multiply": ops.Mul,
+    "NotEqual": ops.NotEqual,
+    "Power": ops.Pow,
+    "Subtract": ops.Sub,
+    "TrueDivide": ops.Div,
+}
+
+_EARLY = frozenset(("Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "Mod", "NotEqual"))
+"""Those of two operands that make a number a tensor before they look at the other one (keras/src/backend/*/numpy.py)."""
+
+_LOGICAL: dict[str, Callable[[], ops.Op]] = {"LogicalAnd": ops.And, "LogicalOr": ops.Or, "LogicalXor": ops.Xor}
+
+REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
+    "All": ops.ReduceAll,
+    "Amax": ops.ReduceMax,
+    "Amin": ops.ReduceMin,
+    "Any": ops.ReduceAny,
+    "Logsumexp": ops.ReduceLogSumExp,
+    "Max": ops.ReduceMax,
+    "Mean": ops.ReduceMean,
+    "Min": ops.ReduceMin,
+    "Prod": ops.ReduceProd,
+    "Std": ops.ReduceStd,
+    "Sum": ops.ReduceSum,
+    "Var": ops.ReduceVar,
+}
+
+
+def operation(*names: str) -> Callable[[Callable[[Any, Call, Chain], Ref]], Callable[[Any, Call, Chain], Ref]]:
+    """Registers a function for operations of these names; it gives the last of the steps it adds to the chain."""
+
+    def register(function: Callable[[Any, Call, Chain], Ref]) -> Callable[[Any, Call, Chain], Ref]:
+        def describe(op: Any, call: Call) -> Description:
+            chain = Chain(call)
+            return chain.done(function(op, call, chain))
+
+        describe.__module__ = function.__module__
+        describes(*(f"ops.{name}" for name in names))(describe)
+        return function
+
+    return register
+
+
+def data_format(op: Any, call: Call) -> str:
+    """Where the channels stand: what the operation was made with, or what the process is set to."""
+    return str(op.data_format or call.namespace.config.image_data_format())
+
+
+def as_layer(kind: str, op: Any, call: Call, **attributes: Any) -> Description:
+    """An operation that does what the layer of class ``kind`` with these attributes does."""
+    return description_of(kind)(SimpleNamespace(data_format=data_format(op, call), **attributes), call)
+
+
+@operation(*UNARY)
+def _unary(op: Any, call: Call, chain: Chain) -> Ref:
+    return chain.add(UNARY[type(op).__name__](op), Ref(-1))
+
+
+@operation("LeakyRelu")
+def _leaky_relu(op: Any, call: Call, chain: Chain) -> Ref:
+    return chain.add(leaky_op(float(op.negative_slope), call), Ref(-1))
+
+
+@operation("Gelu")
+def _gelu(op: Any, call: Call, chain: Chain) -> Ref:
+    return chain.add(gelu_op("tanh" if op.approximate else "none", call), Ref(-1))
+
+
+@operation("Clip")
+def _clip(op: Any, call: Call, chain: Chain) -> Ref:
+    if not all(end is None or isinstance(end, int | float) for end in (op.x_min, op.x_max)):
+        raise Undescribed("it clips at more than one number")
+    low, high = (None if end is None else float(end) for end in (op.x_min, op.x_max))
+    return chain.add(ops.Clip(low=low, high=high), Ref(-1))
+
+
+@operation("Round")
+def _round(op: Any, call: Call, chain: Chain) -> Ref:
+    if op.decimals:
+        raise Undescribed("it rounds to decimals")
+    return chain.add(ops.Round(), Ref(-1))
+
+
+@operation(*BINARY)
+def _binary(op: Any, call: Call, chain: Chain) -> Ref:
+    kind = type(op).__name__
+    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"], early=kind in _EARLY)
+    return chain.add(BINARY[kind](), left, right)
+
+
+@operation("LogicalNot")
+def _logical_not(op: Any, call: Call, chain: Chain) -> Ref:
+    return chain.add(ops.Not(), chain.truth(Ref(-1)))
+
+
+@operation("LogicalAnd", "LogicalOr", "LogicalXor")
+def _logical(op: Any, call: Call, chain: Chain) -> Ref:
+    return chain.add(_LOGICAL[type(op).__name__](), *(chain.truth(chain.ref(call.arguments[name])) for name in ("x1", "x2")))
+
+
+@operation("DivideNoNan")
+def _divide_no_nan(op: Any, call: Call, chain: Chain) -> Ref:
+    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
+    zero = chain.add(ops.Equal(), right, chain.ref(0.0))
+    return chain.add(ops.Where(), zero, chain.ref(0.0), chain.add(ops.Div(), left, right))
+
+
+@operation("Hypot")
+def _hypot(op: Any, call: Call, chain: Chain) -> Ref:
+    squares = [chain.add(ops.Square(), one) for one in chain.pair(call.arguments["x1"], call.arguments["x2"])]
+    return chain.add(ops.Sqrt(), chain.add(ops.Add(), *squares))
+
+
+@operation(*REDUCTIONS)
+def _reduction(op: Any, call: Call, chain: Chain) -> Ref:
+    if getattr(op, "initial", None) is not None:
+        raise Undescribed("it was called with `initial`")
+    return chain.reduce(REDUCTIONS[type(op).__name__], Ref(-1), op.axis, op.keepdims)
+
+
+@operation("Norm")
+def _norm(op: Any, call: Call, chain: Chain) -> Ref:
+    axes = chain.axes(Ref(-1), op.axis)
+    if op.ord in (None, 2, "fro") and (len(axes) == 1 or op.ord != 2):
+        return chain.reduce(ops.ReduceL2, Ref(-1), op.axis, op.keepdims)
+    if op.ord == 1 and len(axes) == 1:
+        return chain.reduce(ops.ReduceL1, Ref(-1), op.axis, op.keepdims)
+    raise Undescribed(f"its ord is {op.ord!r}")
+
+
+@describes("ops.Moments")
+def _moments(op: Any, call: Call) -> Description:
+    chain = Chain(call)
+    return chain.done(*(chain.reduce(part, Ref(-1), op.axes, op.keepdims) for part in (ops.ReduceMean, ops.ReduceVar)))
+
+
+@operation("Argmax", "Argmin")
+def _places(op: Any, call: Call, chain: Chain) -> Ref:
+    ref, axis = Ref(-1), op.axis
+    if axis is None:
+        if op.keepdims:
+            raise Undescribed("its axes are all of them, and kept")
+        ref, axis = chain.reshape(ref, (-1,)), 0
+    kind = ops.ArgMax if type(op).__name__ == "Argmax" else ops.ArgMin
+    shape = list(chain.shape(ref))
+    axis = axis % len(shape)
+    shape[axis : axis + 1] = [1] if op.keepdims else []
+    return chain.add(kind(axis=axis, keepdims=bool(op.keepdims)), ref, shape=shape)
+
+
+@operation("Cumsum", "Cumprod")
+def _cumulated(op: Any, call: Call, chain: Chain) -> Ref:
+    ref, axis = (chain.reshape(Ref(-1), (-1,)), 0) if op.axis is None else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+    found = chain.add((ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref)
+    kind = call.inputs[0].dtype
+    return chain.add(ops.Cast(to=kind.name), found) if kind.kind in "iu" and op.dtype is None else found
+
+
+_ALONG: dict[str, Callable[[int], ops.Op]] = {
+    "LogSoftmax": lambda axis: ops.LogSoftmax(axis=axis),
+    "Softmax": lambda axis: ops.Softmax(axis=axis),
+    "Sparsemax": lambda axis: ops.Sparsemax(axis=axis),
+}
+
+
+@describes(*(f"ops.{name}" for name in _ALONG))
+def _along(op: Any, call: Call) -> Description:
+    rank = len(call.shape)
+    axis = tuple(range(rank)) if op.axis is None else op.axis if isinstance(op.axis, list | tuple) else (op.axis,)
+    return Description(along_axes(call.shape, axis, _ALONG[type(op).__name__]))
+
+
+@describes("ops.Glu")
+def _glu(op: Any, call: Call) -> Description:
+    return Description((Step(ops.Glu(axis=op.axis % len(call.shape))),))
+
+
+@operation("Normalize")
+def _normalize(op: Any, call: Call, chain: Chain) -> Ref:
+    axes = chain.axes(Ref(-1), -1 if op.axis is None else op.axis)
+    epsilon = call.namespace.backend.epsilon() if op.epsilon is None else op.epsilon
+    if op.order != 2:
+        raise Undescribed(f"its order is {op.order!r}")
+    return chain.add(ops.LpNormalization(axes=axes, epsilon=float(epsilon), p=2.0), Ref(-1))

@@ -1,0 +1,192 @@
+"""The operations of keras.ops.image: resizing, padding and cropping, colours, and filters of fixed form."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Description, Ref
+from probe.errors import Undescribed
+from probe.numerics.precision import precision_of
+
+from ..describe.describe import Call, cast, describes
+from ..describe.op_builder import Chain
+from ..layers.conv import padding_pairs
+from .arithmetic import as_layer, data_format, operation
+
+
+@describes("ops.Resize")
+def _resize(op: Any, call: Call) -> Description:
+    if call.inputs[0].dtype.kind != "f":
+        raise Undescribed("it was given integers")
+    height, width = (int(one) for one in op.size)
+    options = ("interpolation", "antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio", "fill_value")
+    return as_layer("Resizing", op, call, height=height, width=width, **{name: getattr(op, name) for name in options})
+
+
+def _channels(op: Any, call: Call) -> int:
+    """The axis of the channels."""
+    return len(call.shape) - (1 if data_format(op, call) == "channels_last" else 3)
+
+
+def _of_floats(call: Call) -> None:
+    if call.inputs[0].dtype.kind != "f":
+        raise Undescribed("it was given integers, which it rounds")
+
+
+@operation("RGBToGrayscale")
+def _grayscale(op: Any, call: Call, chain: Chain) -> Ref:
+    _of_floats(call)
+    axis = _channels(op, call)
+    if call.shape[axis] == 1:
+        return chain.add(ops.Identity(), Ref(-1))
+    sizes = [3 if k == axis else 1 for k in range(len(call.shape))]
+    parts = cast(np.array([0.2989, 0.5870, 0.1140]).reshape(sizes), call.dtype)
+    return chain.reduce(ops.ReduceSum, chain.add(ops.Mul(), Ref(-1), chain.ref(parts)), (axis,), True)
+
+
+def _split(op: Any, call: Call, chain: Chain, floor: bool = False) -> tuple[list[Ref], int]:
+    """Three colours; with ``floor``, what is next to nothing beside 1 is nothing."""
+    _of_floats(call)
+    axis = _channels(op, call)
+    x = Ref(-1)
+    if floor:
+        away = chain.add(ops.Less(), chain.add(ops.Abs(), x), chain.ref(2.0 * precision_of(call.dtype).unit))
+        x = chain.add(ops.Where(), away, chain.ref(0.0), x)
+    return [chain.part(x, axis, k, k + 1) for k in range(3)], axis
+
+
+@operation("RGBToHSV")
+def _rgb_to_hsv(op: Any, call: Call, chain: Chain) -> Ref:
+    """The hue is counted from the largest of the three (tensorflow/core/kernels/image/colorspace_op.h).
+
+    The other backends take what is below their type's epsilon for 0, and divide by six times the span at once.
+    """
+    floors = call.backend != "tensorflow"
+    (red, green, blue), axis = _split(op, call, chain, floors)
+    high, low = chain.add(ops.Max(), red, green, blue), chain.add(ops.Min(), red, green, blue)
+    span = chain.add(ops.Sub(), high, low)
+    zero, one = chain.ref(0.0), chain.ref(1.0)
+    flat = chain.add(ops.Equal(), span, zero)
+    by = chain.add(ops.Mul(), chain.add(ops.Where(), flat, one, span), chain.ref(6.0))
+
+    def turn(first: Ref, second: Ref, start: float) -> Ref:
+        return chain.add(ops.Add(), chain.add(ops.Div(), chain.add(ops.Sub(), first, second), by), chain.ref(start / 6))
+
+    # Of equal ones TensorFlow looks at red first and then at green, and so do the others.
+    among = chain.add(ops.Where(), chain.add(ops.Equal(), green, high), turn(blue, red, 2.0), turn(red, green, 4.0))
+    hue = chain.add(ops.Where(), chain.add(ops.Equal(), red, high), turn(green, blue, 0.0), among)
+    hue = chain.add(ops.Where(), flat, zero, hue)
+    hue = chain.add(ops.Where(), chain.add(ops.Less(), hue, zero), chain.add(ops.Add(), hue, one), hue)
+    positive = chain.add(ops.Greater(), high, zero)
+    whole = chain.add(ops.Where(), positive, high, one)
+    share = chain.add(ops.Where(), positive, chain.add(ops.Div(), span, whole), zero)
+    return chain.concat([hue, share, high], axis)
+
+
+@operation("HSVToRGB")
+def _hsv_to_rgb(op: Any, call: Call, chain: Chain) -> Ref:
+    """v * ((1 - s) + s * ramp(h)), a ramp for each colour (tensorflow/core/kernels/image/colorspace_op.h).
+
+    The other backends turn a hue outside 0 .. 1 back first.
+    """
+    (hue, share, value), axis = _split(op, call, chain)
+    if call.backend != "tensorflow":
+        hue = chain.add(ops.Mod(), hue, chain.ref(1.0))
+    turned = chain.add(ops.Mul(), hue, chain.ref(6.0))
+    rest = chain.add(ops.Sub(), chain.ref(1.0), share)
+
+    def colour(start: float, middle: float, sign: float) -> Ref:
+        away = chain.add(ops.Abs(), chain.add(ops.Sub(), turned, chain.ref(middle)))
+        ramp = chain.add(ops.Add(), chain.ref(start), chain.add(ops.Mul(), away, chain.ref(sign)))
+        kept = chain.add(ops.Clip(low=0.0, high=1.0), ramp)
+        return chain.add(ops.Mul(), chain.add(ops.Add(), rest, chain.add(ops.Mul(), share, kept)), value)
+
+    return chain.concat([colour(-1.0, 3.0, 1.0), colour(2.0, 2.0, -1.0), colour(2.0, 4.0, -1.0)], axis)
+
+
+def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
+    """The first spatial axis, and what is put on or cut off before and after each of the two."""
+    first = _channels(op, call) - 2 if data_format(op, call) == "channels_last" else len(call.shape) - 2
+    found = []
+    for axis, (before, after, target) in enumerate((("top", "bottom", "height"), ("left", "right", "width"))):
+        start, stop, size = getattr(op, f"{before}_{word}"), getattr(op, f"{after}_{word}"), getattr(op, f"target_{target}")
+        spare = None if size is None else abs(int(size) - call.shape[first + axis])
+        start = spare - stop if start is None else int(start)
+        found.append((start, spare - start if spare is not None else int(stop)))
+    return first, found
+
+
+@operation("PadImages")
+def _pad_images(op: Any, call: Call, chain: Chain) -> Ref:
+    first, edges = _edges(op, call, "padding")
+    pads = [(0, 0)] * first + edges + [(0, 0)] * (len(call.shape) - first - 2)
+    return chain.add(ops.Pad(pads=tuple(pads)), Ref(-1), shape=[n + sum(pad) for n, pad in zip(call.shape, pads, strict=True)])
+
+
+@operation("CropImages")
+def _crop_images(op: Any, call: Call, chain: Chain) -> Ref:
+    first, edges = _edges(op, call, "cropping")
+    slices = [slice(None)] * len(call.shape)
+    for axis, (before, after) in enumerate(edges, first):
+        slices[axis] = slice(before, call.shape[axis] - after)
+    return chain.sliced(Ref(-1), slices)
+
+
+def _planes(op: Any, call: Call, chain: Chain) -> tuple[Ref, tuple[int, ...]]:
+    """Each channel of each image as an image of its own, and the shape (…, channels, height, width) to go back to."""
+    rank = len(call.shape)
+    x = Ref(-1)
+    if data_format(op, call) == "channels_last":
+        x = chain.transpose(x, (*range(rank - 3), rank - 1, rank - 3, rank - 2))
+    shape = chain.shape(x)
+    return chain.reshape(x, (prod(shape[:-2]), 1, *shape[-2:])), shape
+
+
+@operation("GaussianBlur")
+def _gaussian_blur(op: Any, call: Call, chain: Chain) -> Ref:
+    """A convolution with a kernel that is computed here too, so that its rounding counts."""
+    if call.backend not in ("tensorflow", "torch"):
+        raise Undescribed(f"how the {call.backend} backend blurs is not known")
+    _of_floats(call)
+    sizes = tuple(int(one) for one in op.kernel_size)
+    curves = []
+    for size, sigma in zip(sizes, op.sigma, strict=True):
+        steps = chain.add(ops.Div(), chain.ref(np.arange(size) - (size - 1) / 2), chain.ref(float(sigma)))
+        curve = chain.add(ops.Exp(), chain.add(ops.Mul(), chain.add(ops.Square(), steps), chain.ref(-0.5)))
+        curves.append(chain.add(ops.Div(), curve, chain.reduce(ops.ReduceSum, curve, None, True)))
+    # Both backends read the outer product of the second with the first as rows of the first (backend/tensorflow/image.py, gaussian_blur).
+    kernel = chain.reshape(chain.add(ops.Mul(), chain.reshape(curves[1], (-1, 1)), chain.reshape(curves[0], (1, -1))), (1, 1, *sizes))
+    x, shape = _planes(op, call, chain)
+    # On PyTorch Keras pads by half the height on every side, so that other images come out of windows that are not odd squares.
+    half = (sizes[0] // 2, sizes[0] // 2)
+    pads = (half, half) if call.backend == "torch" else padding_pairs("same", shape[-2:], sizes, (1, 1), (1, 1))
+    out = tuple(n + sum(pad) - size + 1 for n, pad, size in zip(shape[-2:], pads, sizes, strict=True))
+    conv = ops.Conv(None, None, strides=(1, 1), pads=pads, dilations=(1, 1))
+    found = chain.add(conv, x, kernel, shape=(*chain.shape(x)[:2], *out))
+    return _turned_back(op, call, chain, chain.reshape(found, (*shape[:-2], *out)))
+
+
+def _turned_back(op: Any, call: Call, chain: Chain, x: Ref) -> Ref:
+    rank = len(call.shape)
+    if data_format(op, call) == "channels_first":
+        return x
+    return chain.transpose(x, (*range(rank - 3), rank - 2, rank - 1, rank - 3, *range(rank, len(chain.shape(x)))))
+
+
+@operation("SobelEdges")
+def _sobel_edges(op: Any, call: Call, chain: Chain) -> Ref:
+    """Vertical and horizontal differences along a new last axis; TensorFlow mirrors the image beyond its border, PyTorch puts zeros."""
+    if call.backend not in ("tensorflow", "torch"):
+        raise Undescribed(f"what the {call.backend} backend sees beyond the border is not known")
+    x, shape = _planes(op, call, chain)
+    count, _, height, width = chain.shape(x)
+    pad = ops.Pad(pads=((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect" if call.backend == "tensorflow" else "constant")
+    padded = chain.add(pad, x, shape=(count, 1, height + 2, width + 2))
+    down = np.array([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
+    kernel = chain.ref(np.stack([down, down.T])[:, None])
+    conv = ops.Conv(None, None, strides=(1, 1), pads=((0, 0), (0, 0)), dilations=(1, 1))
+    found = chain.add(conv, padded, kernel, shape=(count, 2, height, width))
+    last = chain.transpose(found, (0, 2, 3, 1))
+    return _turned_back(op, call, chain, chain.reshape(last, (*shape, 2)))

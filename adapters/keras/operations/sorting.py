@@ -1,0 +1,136 @@
+"""The operations of keras.ops that go by order, and those that leave NaN out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Ref
+from probe.errors import Undescribed
+
+from ..describe.describe import Call
+from ..describe.op_builder import Chain
+from .arithmetic import operation
+
+_WITHOUT_NAN: dict[str, tuple[float, Callable[..., ops.Op]]] = {
+    "Nanmax": (-np.inf, ops.ReduceMax),
+    "Nanmin": (np.inf, ops.ReduceMin),
+    "Nanprod": (1.0, ops.ReduceProd),
+    "Nansum": (0.0, ops.ReduceSum),
+}
+
+
+def _filled(chain: Chain, value: float) -> Ref:
+    return chain.add(ops.Where(), chain.add(ops.IsNaN(), Ref(-1)), chain.ref(value), Ref(-1))
+
+
+@operation(*_WITHOUT_NAN)
+def _without_nan(op: Any, call: Call, chain: Chain) -> Ref:
+    value, reduction = _WITHOUT_NAN[type(op).__name__]
+    found = chain.reduce(reduction, _filled(chain, value), op.axis, op.keepdims)
+    if np.isfinite(value):
+        return found
+    nothing = chain.reduce(ops.ReduceAll, chain.add(ops.IsNaN(), Ref(-1)), op.axis, op.keepdims)
+    return chain.add(ops.Where(), nothing, chain.ref(np.nan), found)
+
+
+@operation("Nanmean", "Nanvar", "Nanstd")
+def _moments_without_nan(op: Any, call: Call, chain: Chain) -> Ref:
+    kind = type(op).__name__
+    there = chain.add(ops.Cast(to="float32"), chain.add(ops.Not(), chain.add(ops.IsNaN(), Ref(-1))))
+
+    def mean(x: Ref, keepdims: bool) -> Ref:
+        return chain.add(ops.Div(), *(chain.reduce(ops.ReduceSum, one, op.axis, keepdims) for one in (x, there)))
+
+    if kind == "Nanmean":
+        return mean(_filled(chain, 0.0), op.keepdims)
+    centred = chain.add(ops.Sub(), Ref(-1), mean(_filled(chain, 0.0), True))
+    centred = chain.add(ops.Where(), chain.add(ops.IsNaN(), Ref(-1)), chain.ref(0.0), centred)
+    found = mean(chain.add(ops.Square(), centred), op.keepdims)
+    return found if kind == "Nanvar" else chain.add(ops.Sqrt(), found)
+
+
+@operation("Nancumsum", "Nancumprod")
+def _running_without_nan(op: Any, call: Call, chain: Chain) -> Ref:
+    total = type(op).__name__ == "Nancumsum"
+    ref = _filled(chain, 0.0 if total else 1.0)
+    ref, axis = (chain.reshape(ref, (-1,)), 0) if op.axis is None else (ref, chain.axes(ref, op.axis)[0])
+    return chain.add((ops.CumSum if total else ops.CumProd)(axis=axis), ref)
+
+
+def _sorted(chain: Chain, ref: Ref, axis: int) -> Ref:
+    return chain.add(ops.TopK(k=chain.shape(ref)[axis], axis=axis, largest=False), ref)
+
+
+@operation("Sort", "Argsort")
+def _sort(op: Any, call: Call, chain: Chain) -> Ref:
+    ref, axis = (chain.reshape(Ref(-1), (-1,)), 0) if op.axis is None else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+    if type(op).__name__ == "Sort":
+        found = _sorted(chain, ref, axis)
+        return chain.add(ops.Identity(), found)
+    array = call.inputs[0].reshape(-1) if op.axis is None else call.inputs[0]
+    if (np.diff(np.sort(array, axis=axis), axis=axis) == 0).any():
+        raise Undescribed("of equal elements it is not said which comes first")
+    found = _sorted(chain, ref, axis)
+    return chain.add(ops.Identity(), Ref(found.step, 1), shape=chain.shape(found))
+
+
+@operation("Median", "Quantile", "Percentile")
+def _quantile(op: Any, call: Call, chain: Chain) -> Ref:
+    """Between two neighbours in order, or one of them; up to 3.15 Keras' quantile of a functional model looks at no ``method``."""
+    kind = type(op).__name__
+    q = 0.5 if kind == "Median" else call.arguments["q"]
+    if isinstance(q, Ref):
+        q = call.inputs[q.index]
+    # A number of Python's becomes a float32 tensor first.
+    q = np.asarray(q, np.float32).astype(np.float64) / (100 if kind == "Percentile" else 1)
+    method = getattr(op, "method", "linear")
+    axes = chain.axes(Ref(-1), op.axis)
+    rest = [axis for axis in range(len(call.shape)) if axis not in axes]
+    kept = [call.shape[axis] for axis in rest]
+    lines = chain.reshape(chain.transpose(Ref(-1), (*rest, *axes)), (*kept, -1))
+    order = _sorted(chain, lines, len(kept))
+    count = chain.shape(lines)[-1]
+    parts = [_at(chain, order, float(one) * (count - 1), method, len(kept)) for one in q.ravel()]
+    shape = [1 if axis in axes else size for axis, size in enumerate(call.shape)] if op.keepdims else kept
+    parts = [chain.reshape(one, shape) for one in parts]
+    return chain.stack(parts, 0) if q.ndim else parts[0]
+
+
+def _at(chain: Chain, order: Ref, place: float, method: str, axis: int) -> Ref:
+    if method == "nearest":
+        place, method = float(np.rint(place)), "lower"
+    low, high = int(np.floor(place)), int(np.ceil(place))
+    share = {"linear": place - low, "lower": 0.0, "higher": 1.0, "midpoint": 0.5}[method]
+    first, second = (chain.part(order, axis, one, one + 1) for one in (low, high))
+    if low == high or share == 0:
+        return first
+    if share == 1:
+        return second
+    by = chain.ref(share)
+    if method == "linear" and chain.call.backend != "tensorflow":  # the place is a number of the input's type, rounded like any other
+        by = chain.add(ops.Sub(), chain.add(ops.Mul(), chain.ref(place), chain.ref(1.0)), chain.ref(float(low)))
+    rest = chain.add(ops.Sub(), chain.ref(1.0), by)
+    return chain.add(ops.Add(), chain.add(ops.Mul(), first, rest), chain.add(ops.Mul(), second, by))
+
+
+@operation("SearchSorted", "Digitize")
+def _search_sorted(op: Any, call: Call, chain: Chain) -> Ref:
+    """How many of the rising numbers are less than each value, or also those that are equal."""
+    values, bins = ("x", "bins") if type(op).__name__ == "Digitize" else ("values", "sorted_sequence")
+    x, numbers = chain.pair(call.arguments[values], chain.shaped(call.arguments[bins]))
+    if len(chain.shape(numbers)) != 1:
+        raise Undescribed("it searches several sequences")
+    counts = ops.GreaterOrEqual() if getattr(op, "side", "right") == "right" else ops.Greater()
+    passed = chain.add(ops.Cast(to="int32"), chain.add(counts, chain.expand_dims(x, -1), numbers))
+    return chain.reduce(ops.ReduceSum, passed, -1, False)
+
+
+@operation("InTopK")
+def _in_top_k(op: Any, call: Call, chain: Chain) -> Ref:
+    targets, scores = (chain.ref(call.arguments[name]) for name in ("targets", "predictions"))
+    wanted = chain.expand_dims(targets, -1)
+    own = chain.add(ops.GatherElements(axis=1), scores, wanted, shape=chain.shape(wanted))
+    above = chain.add(ops.Cast(to="int32"), chain.add(ops.Greater(), scores, own))
+    return chain.add(ops.Less(), chain.reduce(ops.ReduceSum, above, -1, False), chain.ref(int(op.k)))

@@ -1,0 +1,1 @@
+"""TensorFlow's functions as Keras 2 records them, as steps."""

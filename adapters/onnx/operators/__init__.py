@@ -1,0 +1,1 @@
+"""ONNX operators as steps, one file a family."""

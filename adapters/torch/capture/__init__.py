@@ -1,0 +1,1 @@
+"""PyTorch modules watched while they run."""

@@ -1,0 +1,89 @@
+"""What shape a module wants its input in, in words, and how to bring another shape to it."""
+
+from typing import Any, NamedTuple
+
+from ..describe.describe import SPATIAL, public_name
+
+__all__ = ["Expectation", "expectation", "mismatch"]
+
+
+class Expectation(NamedTuple):
+    """The axes by name; the axis whose size the module fixes, and that size; how many leading axes may be left out."""
+
+    axes: tuple[str, ...]
+    fixed: int
+    size: int
+
+    def shape(self) -> str:
+        """Such as "(batch, 3, height, width)"."""
+        sizes = list(self.axes)
+        sizes[self.fixed] = str(self.size)
+        return f"({', '.join(sizes)})"
+
+
+def expectation(module: Any) -> Expectation | None:
+    """What a layer with a weight expects, by the name of its class; None where nothing is known."""
+    for cls in type(module).__mro__:
+        kind = cls.__name__
+        if not public_name(cls).startswith("torch.nn."):
+            continue
+        if kind.startswith(("Conv", "BatchNorm")) and kind[-2:] in ("1d", "2d", "3d"):
+            size = module.in_channels if kind.startswith("Conv") else module.num_features
+            return Expectation(("batch", "channels", *SPATIAL[int(kind[-2])]), 1, size)
+        if kind == "Linear":
+            return Expectation(("batch", "features"), -1, module.in_features)
+        if kind == "GroupNorm":
+            return Expectation(("batch", "channels"), 1, module.num_channels)
+        if kind in ("RNN", "LSTM", "GRU"):
+            axes = ("batch", "steps") if module.batch_first else ("steps", "batch")
+            return Expectation((*axes, "features"), -1, module.input_size)
+    return None
+
+
+def mismatch(module: Any, shape: tuple[int, ...]) -> str | None:
+    """A sentence that names the axes and the way out, where the shape is not what the module expects."""
+    wanted = expectation(module)
+    if wanted is None:
+        return None
+    rank, kind = len(wanted.axes), type(module).__name__
+    rigid = wanted.axes[-1] in ("length", "height", "width")
+    if (len(shape) == rank or (not rigid and len(shape) > rank)) and shape[wanted.fixed] == wanted.size:
+        return None
+    if len(shape) == rank - 1 and hasattr(module, "in_channels") and shape[0] == wanted.size:
+        return None  # A convolution takes a single sample too.
+    what = wanted.axes[wanted.fixed]
+    axes = f"({', '.join(wanted.axes)})" if rigid or wanted.fixed == 1 else f"(..., {what})"
+    return f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: {_advice(wanted, shape, rigid)}"
+
+
+def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
+    size, rank, what = wanted.size, len(wanted.axes), wanted.axes[wanted.fixed]
+    if not rigid:
+        if len(shape) > 2 and size == _product(shape[1:]):
+            return "flatten it, x.reshape(len(x), -1)"
+        return f"axis {wanted.fixed % rank if wanted.fixed > 0 else max(0, len(shape) - 1)} must have size {size}"
+    tail = ", :" * (rank - 2)
+    if len(shape) == rank:
+        if shape[-1] == size:
+            return "move the channels from the end, np.moveaxis(x, -1, 1)"
+        return f"its second axis must have size {size}"
+    if len(shape) == rank - 1:
+        if shape[-1] == size and size > 1:
+            return "move the channels from the end and add a batch axis, np.moveaxis(x, -1, 0)[None]"
+        if shape[0] == size and size > 1:
+            return "add a batch axis, x[None]"
+        return f"add a channel axis, x[:, None{tail}]" + _more(size, what)
+    if len(shape) == rank - 2:
+        return f"add a batch and a channel axis, x[None, None{tail}]" + _more(size, what)
+    return f"it must have {rank} axes"
+
+
+def _more(size: int, what: str) -> str:
+    return "" if size == 1 else f", and give it {size} {what}"
+
+
+def _product(sizes: tuple[int, ...]) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total

@@ -1,0 +1,350 @@
+"""One forward pass of a PyTorch module, with every call of the wanted modules pushed to a callback.
+
+Watching leaves nothing behind: hooks go, and modes, attributes, buffers and the random state are put back, however
+the pass ends. Inputs are copied before the call, since in-place operations overwrite them.
+"""
+
+import functools
+import inspect
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
+
+from probe.description import Description, Ref, Weight
+from probe.description.custom_layers import registered
+from probe.errors import BadInput, ForwardFailed, Undescribed, describing
+from probe.model import Capture, OnCall
+from probe.process.interrupts import Shared, held_back, interruptible, stop_here
+from probe.process.log_suppression import silenced
+from probe.process.model_lock import turn
+
+from ..describe.describe import Call, Scale, describe, opaque
+from .function_calls import Between
+from .input_checks import mismatch
+from .onnx_export import Called, Settings, alone
+from .restore_state import held, merging, unchanged, written
+from .tensors import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
+from .thread_settings import settings_here
+from .torchscript import Script, kind_of, within
+
+__all__ = ["watch"]
+
+
+def watch(
+    root: torch.nn.Module,
+    inputs: Sequence[torch.Tensor],
+    watched: Mapping[str, torch.nn.Module],
+    names: Mapping[int, str],
+    on_call: OnCall,
+    between: Between | None = None,
+) -> tuple[np.ndarray, ...]:
+    """Calls ``root`` on the inputs once and returns its outputs.
+
+    ``names`` gives every module's name by its id, for what is said on failure. ``between`` watches the function calls.
+    """
+    modules = list(root.modules())
+    _check_arguments(root, modules, inputs)
+    watchers: list[_Watcher] = []
+    with held_back(), ExitStack() as stack:
+        stack.enter_context(turn(modules))
+        stack.enter_context(unchanged(modules))
+        if watched or between is not None:
+            instead = _uncompiled(root)
+            watchers = [_Watcher(name, instead.get(id(module), module), on_call) for name, module in watched.items()]
+        stack.enter_context(silenced("torch."))
+        stack.enter_context(torch.no_grad())
+        # What torch.compile made runs uncompiled: hooks inside it would not be called.
+        stack.enter_context(_UNCOMPILED if "torch._dynamo" in sys.modules else nullcontext())
+        for watcher in watchers:
+            stack.callback(watcher.unhook)
+            watcher.hook()
+        if watchers or between is not None:
+            _plain(modules)
+        if between is not None:
+            stack.enter_context(between.watching(inputs))
+        try:
+            with interruptible(at_calls=True):
+                return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
+        except Exception as error:
+            if any(watcher.raised is error for watcher in (*watchers, *(() if between is None else (between,)))):
+                raise
+            raise _failure(error, root, inputs, names) from None
+
+
+_UNCOMPILED = Shared(lambda: torch.compiler.set_stance("force_eager"))
+
+
+class _Given(NamedTuple):
+    """The arguments of a call by their names, and the scales of those that are Brevitas' QuantTensors."""
+
+    named: Mapping[str, Any]
+    scales: tuple[Scale | None, ...]
+
+
+@dataclass(eq=False)
+class _Watcher:
+    """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the model.
+
+    Calls of other threads than the one that makes it are not the pass'.
+    """
+
+    name: str
+    module: torch.nn.Module
+    on_call: OnCall
+    calls: int = 0
+    before: dict[str, np.ndarray] = field(default_factory=dict)
+    """Parameters that the call itself changes, as they were."""
+    inside: dict[str, np.ndarray] = field(default_factory=dict)
+    """The same as a layer within met them, which they were changed for."""
+    raised: Exception | None = None
+    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]] = field(default_factory=list)
+    hooks: list[RemovableHandle] = field(default_factory=list)
+    thread: int = field(default_factory=threading.get_ident)
+    settings: Settings = field(default_factory=settings_here)
+
+    def hook(self) -> None:
+        # Registered last: the inputs are those that the user's own hooks leave, the outputs those that go on.
+        self.hooks.append(self.module.register_forward_pre_hook(self._enter, with_kwargs=True))
+        self.hooks.append(self.module.register_forward_hook(self._leave, with_kwargs=True))
+        within = merging(self.module)
+        if within is not None:
+            self.hooks.append(within.register_forward_pre_hook(self._met))
+
+    def unhook(self) -> None:
+        """Takes the hooks away, and ends what a call that did not end began."""
+        for hook in self.hooks:
+            hook.remove()
+        for *_, cache in self.begun:
+            cache.close()
+
+    def _copies(self) -> dict[str, np.ndarray]:
+        """What the call writes to."""
+        return {name: copied(_member(self.module, name)) for name in written(self.module)}
+
+    def _met(self, module: torch.nn.Module, args: Any) -> None:
+        if threading.get_ident() != self.thread:
+            return
+        with torch._C.DisableTorchFunction():
+            self.inside = self._copies()
+
+    # Another thread's call may meet a hook before PyTorch knows that it takes keyword arguments: hence the defaults.
+    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:
+        if threading.get_ident() != self.thread:
+            return
+        stop_here()
+        with torch._C.DisableTorchFunction():  # what is done here is no call of the model's
+            self._begin(module, args, kwargs)
+
+    def _begin(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        given = tensors_in((args, kwargs))
+        cache = ExitStack()
+        self.before = self._copies()
+        scales = scales_in((args, kwargs))
+        self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], scales, cache))
+        if parametrize.is_parametrized(module):
+            # A parametrised weight is computed at each access: so what is read after the call is what the call used.
+            with held_back():
+                cache.enter_context(parametrize.cached())
+
+    def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any = None) -> Any:
+        if threading.get_ident() != self.thread:
+            return None
+        stop_here()
+        with torch._C.DisableTorchFunction():
+            return self._end(output, _named(module, args, kwargs))
+
+    def _end(self, output: Any, named: Mapping[str, Any]) -> Any:
+        # The arguments are those after the call: hooks made during the pass, as PEFT's for `adapter_names`, add some after ours.
+        inputs, given, scales, cache = self.begun[-1]
+        arguments = _Given(named, scales)
+        try:
+            with held_back(), cache, interruptible():
+                self.begun.pop()
+                capture = self._capture(inputs, given, arguments, tensors_in(output))
+            replacement = self.on_call(capture)
+            return None if replacement is None else with_values(output, replacement)
+        except Exception as error:
+            self.raised = error
+            raise
+
+    def _capture(self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: _Given, outputs: list[torch.Tensor]) -> Capture:
+        description, why = self._describe(inputs, given, arguments, outputs)
+        self.calls += 1
+        floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized]
+        return Capture(
+            layer=self.name,
+            kind=kind_of(self.module),
+            call=self.calls - 1,
+            inputs=tuple(inputs),
+            outputs=tuple(copied(tensor) for tensor in outputs),
+            dtype=dtype_name((floating or outputs or given)[0]) if outputs or given else "",
+            description=description,
+            why=why,
+            training=self.module.training,
+            notes=tuple(_notes(self.module)),
+            alone=None if description is not None or not self._single() else self._alone(inputs, given, arguments.named),
+        )
+
+    def _single(self) -> bool:
+        """Whether it is a layer and no container of others."""
+        return opaque(self.module) or bool(vars(self.module).get("blind")) or not any(True for _ in self.module.children())
+
+    def _alone(
+        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any]
+    ) -> Callable[[], tuple[np.ndarray, ...]]:
+        kinds = [tensor.dtype for tensor in given]
+        return lambda: alone(Called(self.module, (), arguments), inputs, kinds, self.settings)
+
+    def _read(self, name: str) -> Weight | None:
+        found, before = weight_of(self.module, name), self.before.get(name)
+        if found is None or before is None:
+            return found
+        return Weight(name, before, self.inside.get(name, before), parts=found.parts)
+
+    def _describe(
+        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: _Given, outputs: list[torch.Tensor]
+    ) -> tuple[Description | None, str]:
+        try:
+            if not self._single():
+                raise Undescribed(f"{kind_of(self.module)} is a container: its layers are checked one by one")
+            levels, made = (tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs))
+            engine = torch.backends.quantized.engine if ".quantized." in type(self.module).__module__ else ""
+            named, scales = arguments
+            call = Call(tuple(inputs), self._read, named, _shortcuts(given), levels, made, engine, _fused(given), scales)
+            with nullcontext() if registered(self.module) else describing():
+                description = describe(self.module, call)
+            used = [*given, *outputs, *(one for one in self.module._parameters.values() if one is not None)]
+            precisions = {dtype_name(tensor) for tensor in used if tensor.is_floating_point()}
+            if len(precisions) > 1:
+                raise Undescribed(f"it mixes {' and '.join(sorted(precisions))}, as under torch.autocast")
+            if any(tensor.is_complex() for tensor in used):
+                raise Undescribed("complex numbers have no description")
+        except Undescribed as error:
+            return None, str(error)
+        return description, ""
+
+
+def _member(module: torch.nn.Module, name: str) -> torch.Tensor:
+    """A tensor by its dotted name, also where it is no parameter (or not now)."""
+    inside, _, last = name.rpartition(".")
+    found: torch.Tensor = getattr(module.get_submodule(inside), last)
+    return found
+
+
+def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:
+    """Puts what follows its graph in the place of everything compiled; by the id of what was there. ``unchanged`` puts that back."""
+    found = {}
+    for parent, key, script in list(within(root)):
+        found[id(parent._modules[key])] = script
+        parent._modules[key] = script
+    return found
+
+
+def _plain(modules: Sequence[torch.nn.Module]) -> None:
+    """Keeps TransformerEncoders from nested tensors, which NumPy has no arrays for; what they do to padded positions is then told
+    from the unwatched pass. ``unchanged`` puts the attribute back."""
+    for module in modules:
+        if isinstance(module, torch.nn.TransformerEncoder):
+            module.use_nested_tensor = False
+
+
+class _Packed(NamedTuple):
+    """The parts of a PackedSequence."""
+
+    data: Any
+    batch_sizes: Any
+    sorted_indices: Any
+    unsorted_indices: Any
+
+
+@functools.lru_cache(maxsize=512)
+def _places(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters that ``forward`` takes by position, self left out."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(one.name for one in list(inspect.signature(forward).parameters.values())[1:] if one.kind in kinds)
+
+
+def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
+    """The arguments by the names of forward's parameters, each tensor as the Ref of its place among ``tensors_in``."""
+    forward = type(module).forward
+    names = _places(forward) if "forward" not in vars(module) and isinstance(forward, FunctionType) else ()
+    if not kwargs and len(args) <= len(names) and all(isinstance(arg, torch.Tensor) for arg in args):
+        return {name: Ref(-1, place) for place, name in enumerate(names[: len(args)])}
+    number = itertools.count()
+
+    def referred(leaf: Any) -> Any:
+        if isinstance(leaf, PackedSequence):  # It refuses to hold anything but tensors.
+            return _Packed(*map(referred, leaf))
+        return Ref(-1, next(number)) if leaf_tensor(leaf) else leaf
+
+    args, kwargs = pytree.tree_map(referred, (args, kwargs), is_leaf=lambda part: isinstance(part, PackedSequence) or leaf_tensor(part))
+    try:
+        return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    except TypeError:
+        return kwargs  # forward itself says what is wrong
+
+
+def _fused(given: Sequence[torch.Tensor]) -> bool:
+    """Whether a MultiheadAttention called on these may take its fused kernel, as far as its parameters do not say."""
+    if len(given) < 2:
+        return False
+    first = {(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in given[:3]}
+    return len(first) == 1 and torch.backends.mha.get_fastpath_enabled() and torch._C._len_torch_function_stack() == 0
+
+
+def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
+    """Whether kernels may be chosen that take a shortcut: in channels_last, on another device (cuDNN), or NNPACK's without oneDNN."""
+    plain = all(tensor.layout != torch.strided or (tensor.is_contiguous() and tensor.device.type == "cpu") for tensor in given)
+    return not (plain and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
+
+
+def _notes(module: torch.nn.Module) -> Iterator[str]:
+    """Names the hooks that are neither ours nor PyTorch's own re-parametrisations."""
+    for when, hooks in (("before", module._forward_pre_hooks), ("after", module._forward_hooks)):
+        for hook in hooks.values():
+            if not str(hook.__module__).startswith(("torch.", str(__package__).rpartition(".")[0])):
+                called = getattr(hook, "__qualname__", type(hook).__name__)
+                yield f"it carries a forward hook of the user's own, {called}, which runs {when} it and may change what it computes"
+
+
+def _check_arguments(root: torch.nn.Module, modules: Sequence[torch.nn.Module], inputs: Sequence[torch.Tensor]) -> None:
+    if any(map(is_lazy, held(modules))):
+        raise BadInput(f"{type(root).__name__} holds lazy modules without parameters yet: call it once on an input first")
+    forward = inspect.signature(root.forward)
+    try:
+        forward.bind(*inputs)
+    except TypeError as error:
+        raise BadInput(f"{type(root).__name__} takes {forward}; you gave {len(inputs)} inputs ({error})") from None
+
+
+def _failure(error: Exception, root: torch.nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[int, str]) -> Exception:
+    """One sentence that names the innermost module that raised and what it was given."""
+    module, given = root, list(inputs)
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "_call_impl" and isinstance(frame.f_locals.get("self"), torch.nn.Module):
+            module = frame.f_locals["self"]
+            given = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
+        trace = trace.tb_next
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
+    wrong = mismatch(module, tuple(given[0].shape)) if given else None
+    name, kind = names.get(id(module), ""), type(module).__name__
+    place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
+    if wrong and given[0].shape == inputs[0].shape and (module is root or given[0].data_ptr() == inputs[0].data_ptr()):
+        return BadInput(wrong if module is root else f"{wrong} ({place} is the first to see it)")
+    first = " ".join(str(error).split("\n")[0].split())
+    return ForwardFailed(f"the forward pass failed in {place}, called on {shapes}: {wrong or f'{type(error).__name__}: {first}'}")

@@ -1,0 +1,281 @@
+"""The functions of torch.nn.functional that do what a module of torch.nn does: described as that module."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Ref, Weight
+from probe.errors import Undescribed
+
+from .describe import Function, Value, function
+
+__all__ = ["activation", "interpolate", "pool"]
+
+_ACTIVATIONS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
+    "relu": ("ReLU", "relu", {}),
+    "relu6": ("ReLU6", "clip", {}),
+    "celu": ("CELU", "celu", {"alpha": 1.0}),
+    "elu": ("ELU", "elu", {"alpha": 1.0}),
+    "gelu": ("GELU", "gelu", {"approximate": "none"}),
+    "hardshrink": ("Hardshrink", "shrink", {"lambd": 0.5}),
+    "hardsigmoid": ("Hardsigmoid", "hardsigmoid", {}),
+    "hardswish": ("Hardswish", "hardswish", {}),
+    "hardtanh": ("Hardtanh", "clip", {"min_val": -1.0, "max_val": 1.0}),
+    "leaky_relu": ("LeakyReLU", "leakyrelu", {"negative_slope": 0.01}),
+    "logsigmoid": ("LogSigmoid", "logsigmoid", {}),
+    "log_sigmoid": ("LogSigmoid", "logsigmoid", {}),
+    "mish": ("Mish", "mish", {}),
+    "selu": ("SELU", "selu", {}),
+    "silu": ("SiLU", "silu", {}),
+    "sigmoid": ("Sigmoid", "sigmoid", {}),
+    "special_expit": ("Sigmoid", "sigmoid", {}),
+    "softplus": ("Softplus", "softplus", {"beta": 1.0, "threshold": 20.0}),
+    "softshrink": ("Softshrink", "shrink", {"lambd": 0.5}),
+    "softsign": ("Softsign", "softsign", {}),
+    "tanh": ("Tanh", "tanh", {}),
+    "tanhshrink": ("Tanhshrink", "tanhshrink", {}),
+    "threshold": ("Threshold", "thresholdedrelu", {"threshold": 0.0, "value": 0.0}),
+    "pixel_shuffle": ("PixelShuffle", "depthtospace", {"upscale_factor": 1}),
+    "pixel_unshuffle": ("PixelUnshuffle", "spacetodepth", {"downscale_factor": 1}),
+    "channel_shuffle": ("ChannelShuffle", "channelshuffle", {"groups": 1}),
+    "native_channel_shuffle": ("ChannelShuffle", "channelshuffle", {"groups": 1}),
+    "glu": ("GLU", "glu", {"dim": -1}),
+    "local_response_norm": ("LocalResponseNorm", "lrn", {"size": 1, "alpha": 1e-4, "beta": 0.75, "k": 1.0}),
+    "fold": ("Fold", "col2im", {"output_size": None, "kernel_size": None, "dilation": 1, "padding": 0, "stride": 1}),
+}
+
+
+def activation(
+    recipe: Function, kind: str, defaults: Mapping[str, Any], input: Value, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Ref:
+    given = {**defaults, **dict(zip(defaults, args, strict=False)), **kwargs}
+    given.pop("inplace", None)
+    if given.keys() - defaults.keys():
+        raise Undescribed(f"the arguments {', '.join(sorted(given.keys() - defaults.keys()))} have no description")
+    return recipe.module(kind, input, **given)
+
+
+def _register_activation(name: str, kind: str, onnx: str, defaults: Mapping[str, Any]) -> None:
+    @function(name, f"{name}_", onnx=onnx)
+    def call(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
+        return activation(recipe, kind, defaults, input, args, kwargs)
+
+
+for _name, (_kind, _onnx, _defaults) in _ACTIVATIONS.items():
+    _register_activation(_name, _kind, _onnx, _defaults)
+
+
+def _register_softmax(name: str, kind: str) -> None:
+    # Of `dtype` they take types of floats alone, and of two types of floats they are refused.
+    @function(name, f"_{name}", f"special_{name}", onnx=kind.lower(), idle="rest _stacklevel dtype")
+    def call(recipe: Function, input: Value, dim: int | None = None, *rest: Any, _stacklevel: int = 3, dtype: Any = None) -> Ref:
+        return recipe.module(kind, input, dim=dim)
+
+
+for _name, _kind in {"softmax": "Softmax", "log_softmax": "LogSoftmax", "softmin": "Softmin"}.items():
+    _register_softmax(_name, _kind)
+
+
+def _register_dropout(name: str) -> None:
+    # torch.nn.functional.dropout(input, p, training, inplace) and torch.dropout(input, p, train).
+    @function(name, f"{name}_", onnx="dropout")
+    def call(
+        recipe: Function, input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, *, train: bool | None = None
+    ) -> Ref:
+        if (training if train is None else train) and p:
+            raise Undescribed("it drops elements at random")
+        return recipe.put(ops.Identity(), input)
+
+
+for _name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout"):
+    _register_dropout(_name)
+
+
+def _weights(recipe: Function, **values: Value | None) -> dict[str, Weight | None]:
+    return {name: recipe.weight(name, value) for name, value in values.items()}
+
+
+@function("prelu", "_prelu_kernel", onnx="prelu")
+def prelu(recipe: Function, input: Value, weight: Value) -> Ref:
+    return recipe.module("PReLU", input, _weights(recipe, weight=weight))
+
+
+@function("rrelu", "rrelu_", onnx="leakyrelu")
+def rrelu(recipe: Function, input: Value, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Ref:
+    if training:
+        raise Undescribed("in training mode it draws its slopes")
+    return recipe.put(ops.LeakyRelu(alpha=(lower + upper) / 2), input)
+
+
+@function("layer_norm", "native_layer_norm", onnx="layernormalization", idle="rest")  # which kernel
+def layer_norm(
+    recipe: Function,
+    input: Value,
+    normalized_shape: Sequence[int],
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+    *rest: Any,
+) -> Ref:
+    return recipe.module("LayerNorm", input, _weights(recipe, weight=weight, bias=bias), normalized_shape=tuple(normalized_shape), eps=eps)
+
+
+@function("rms_norm", onnx="rmsnormalization")
+def rms_norm(recipe: Function, input: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: float | None = None) -> Ref:
+    return recipe.module("RMSNorm", input, _weights(recipe, weight=weight), normalized_shape=tuple(normalized_shape), eps=eps)
+
+
+@function("group_norm", onnx="groupnormalization", idle="rest")  # which kernel
+def group_norm(
+    recipe: Function, input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, *rest: Any
+) -> Ref:
+    return recipe.module("GroupNorm", input, _weights(recipe, weight=weight, bias=bias), num_groups=num_groups, eps=eps)
+
+
+@function("batch_norm", onnx="batchnormalization", idle="momentum")  # of the running statistics
+def batch_norm(
+    recipe: Function,
+    input: Value,
+    running_mean: Value | None,
+    running_var: Value | None,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Ref:
+    held = _weights(recipe, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    return recipe.module("BatchNorm2d", input, held, running_mean=running_mean, eps=eps, training=training)
+
+
+@function("aten.batch_norm", "aten._native_batch_norm_legit_no_training", onnx="batchnormalization")
+def aten_batch_norm(
+    recipe: Function, input: Value, weight: Value, bias: Value, running_mean: Value, running_var: Value, *rest: Any
+) -> Ref | tuple[Ref, ...]:
+    """In ATen the statistics come last, and then (training, momentum, eps, cudnn), or (momentum, eps) where it is decomposed."""
+    training, (_, eps, *_) = (rest[0], rest[1:]) if isinstance(rest[0], bool) else (False, rest)
+    found = batch_norm(recipe, input, running_mean, running_var, weight, bias, training, 0.1, eps)
+    if len(recipe.outputs) == 1:
+        return found
+    empty = [recipe.ref(np.zeros(out.shape)) for out in recipe.outputs[1:]]
+    return (found, *empty)
+
+
+@function("aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", onnx="resize")
+def aten_nearest(recipe: Function, input: Value, output_size: Any, scale_factors: Any = None) -> Ref:
+    return interpolate(recipe, input, output_size, None if output_size else tuple(scale_factors))
+
+
+def _register_upsampling(name: str, mode: str) -> None:
+    @function(f"aten.{name}", onnx="resize")
+    def call(recipe: Function, input: Value, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Ref:
+        return interpolate(recipe, input, output_size, None if output_size else tuple(scale_factors), mode, align_corners)
+
+
+for _name, _kind in {"upsample_linear1d": "linear", "upsample_bilinear2d": "bilinear", "upsample_trilinear3d": "trilinear"}.items():
+    _register_upsampling(_name, _kind)
+
+
+@function("embedding", onnx="gather", idle="padding_idx norm_type")  # of the gradient, and of `max_norm`
+def embedding(
+    recipe: Function,
+    input: Value,
+    weight: Value,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Ref:
+    """Rows of the weight; ``aten.embedding`` takes the weight first. A largest norm would change the weight."""
+    if max_norm and recipe.array(weight).dtype.kind == "f":
+        raise Undescribed("max_norm changes the weight")
+    rows, indices = (weight, input) if recipe.array(weight).dtype.kind == "f" else (input, weight)
+    return recipe.put(ops.Gather(axis=0), rows, indices)
+
+
+def pool(recipe: Function, kind: str, input: Value, given: dict[str, Any]) -> Ref:
+    if given.get("stride") in (None, [], ()):
+        given["stride"] = given["kernel_size"]
+    return recipe.module(kind, input, **given)
+
+
+def _register_pools(rank: int) -> None:
+    @function(f"max_pool{rank}d", onnx="maxpool")
+    def maximum(
+        recipe: Function,
+        input: Value,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Ref:
+        given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+        return pool(recipe, f"MaxPool{rank}d", input, given | {"return_indices": return_indices})
+
+    @function(f"avg_pool{rank}d", onnx="averagepool")
+    def average(
+        recipe: Function,
+        input: Value,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Ref:
+        given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+        return pool(
+            recipe, f"AvgPool{rank}d", input, given | {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+        )
+
+    @function(f"lp_pool{rank}d", onnx="lppool")
+    def power(recipe: Function, input: Value, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Ref:
+        given = {"norm_type": norm_type, "kernel_size": kernel_size, "stride": stride, "ceil_mode": ceil_mode}
+        return pool(recipe, f"LPPool{rank}d", input, given)
+
+    @function(f"adaptive_avg_pool{rank}d", f"_adaptive_avg_pool{rank}d", onnx="globalaveragepool")
+    def adaptive_average(recipe: Function, input: Value, output_size: Any) -> Ref:
+        return recipe.module(f"AdaptiveAvgPool{rank}d", input, output_size=output_size)
+
+    @function(f"adaptive_max_pool{rank}d", onnx="globalmaxpool")
+    def adaptive_maximum(recipe: Function, input: Value, output_size: Any, return_indices: bool = False) -> Ref:
+        return recipe.module(f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=return_indices)
+
+
+for _rank in (1, 2, 3):
+    _register_pools(_rank)
+
+_PADS = {"constant": "ConstantPad1d", "reflect": "ReflectionPad1d", "replicate": "ReplicationPad1d", "circular": "CircularPad1d"}
+
+
+@function("pad", "constant_pad_nd", onnx="pad")
+def pad(recipe: Function, input: Value, pad: Sequence[int], mode: Any = "constant", value: float | None = None) -> Ref:
+    """``aten.constant_pad_nd`` has its value where ``pad`` has its mode."""
+    if not isinstance(mode, str):
+        mode, value = "constant", mode
+    return recipe.module(_PADS[mode], input, padding=tuple(pad), value=value or 0.0)
+
+
+@function("interpolate", "upsample", onnx="resize")
+def interpolate(
+    recipe: Function,
+    input: Value,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Ref:
+    given = {"size": size, "scale_factor": scale_factor, "mode": mode, "align_corners": align_corners, "antialias": antialias}
+    return recipe.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
+
+
+@function("one_hot", onnx="onehot", idle="num_classes")
+def one_hot(recipe: Function, input: Value, num_classes: int = -1) -> Ref:
+    return recipe.put(ops.Cast(to="int64"), recipe.put(ops.OneHot(depth=recipe.outputs[0].shape[-1]), input))

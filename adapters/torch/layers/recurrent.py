@@ -1,0 +1,204 @@
+"""RNN, LSTM, GRU and their cells: one op for each layer and direction, with what PyTorch does about their sequences around it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from probe.description import Description, Ref, Steps
+from probe.errors import Undescribed
+from probe.ops import (
+    GRU,
+    LSTM,
+    RNN,
+    Concat,
+    Constant,
+    DynamicQuantize,
+    Op,
+    Packed,
+    Recurrence,
+    Relu,
+    Reshape,
+    Slice,
+    Take,
+    Tanh,
+    Transpose,
+    Unpacked,
+)
+
+from ..describe.describe import Call, describes
+
+__all__ = ["cell", "recurrence"]
+
+_STATES = {"LSTM": ("h_n", "c_n"), "GRU": ("h_n",), "RNN": ("h_n",)}
+_FUNCTIONS = {"tanh": Tanh, "relu": Relu}
+
+
+@describes("RNN", "LSTM", "GRU", several=True)
+def _recurrence(module: Any, call: Call) -> Description:
+    return recurrence(module, call)
+
+
+def recurrence(module: Any, call: Call, levels: int | None = None) -> Description:
+    """Each layer in each direction, from the first to the last; the directions stand side by side.
+
+    ``levels`` is the highest level of those that numbers are rounded to before each product, where they are: over the whole
+    sequence of the input, and over the batch of the states at each step; of a packed sequence, over the samples that it has then.
+    """
+    if module.dropout and module.training and module.num_layers > 1:
+        raise Undescribed("dropout is active between its layers")
+    given: Any = call.arguments["input"]
+    steps, names = Steps(), _STATES[_kind(module)]
+    if isinstance(given, Ref):
+        packed, batched = None, call.inputs[given.index].ndim == 3
+        x = _steps_first(steps, given, call.inputs[given.index].shape, module.batch_first)
+        mask = None
+    else:
+        packed = _Sizes(given, call)
+        batched, mask = True, steps.put(Constant(packed.mask))
+        x = steps.put(Unpacked(packed.sizes), given.data)
+    begun = _initial(module, call, steps, batched, packed)
+    ways = 2 if module.bidirectional else 1
+    last: list[Ref] = []
+    for layer in range(module.num_layers):
+        outputs, taken = [], x if levels is None else steps.put(DynamicQuantize(high=levels), x)
+        for way in range(ways):
+            op = _op(module, call, f"_l{layer}" + "_reverse" * way, bool(way), mask is not None, begun is not None)
+            op = op if levels is None else replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
+            states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
+            outputs.append(steps.put(op, taken, *(() if mask is None else (mask,)), *states))
+        last += outputs
+        x = outputs[0] if ways == 1 else steps.put(Concat(axis=2), *outputs)
+    if packed is not None:
+        batch = max(packed.sizes)
+    else:
+        batch = call.inputs[given.index].shape[0 if module.batch_first else 1] if batched else 1
+    sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
+    ended = [_stacked(steps, last, index, (batch, sizes[index - 1]), batched, packed) for index in range(1, 1 + len(names))]
+    if packed is not None:
+        told = tuple(f"output.{name}" for name, part in zip(given._fields, given, strict=True) if part is not None)
+        x = steps.put(Packed(packed.sizes), x)
+        return Description(steps.ended(x, *packed.rest, *ended), output_names=(*told, *names))
+    axes: tuple[str, ...] = ("batch", "steps") if module.batch_first else ("steps", "batch")
+    if not batched:
+        axes, x = ("steps",), _squeezed(steps, x, call.inputs[given.index].shape[0])
+    elif module.batch_first:
+        x = steps.put(Transpose(perm=(1, 0, 2)), x)
+    return Description(steps.ended(x, *ended), (*axes, "features"), (*axes, "units"), ("output", *names))
+
+
+class _Sizes:
+    """What a PackedSequence says of its rows."""
+
+    def __init__(self, given: Any, call: Call):
+        self.sizes = tuple(int(size) for size in call.inputs[given.batch_sizes.index])
+        self.mask = np.arange(max(self.sizes))[None] < np.asarray(self.sizes)[:, None]
+        self.rest = tuple(one for one in given[1:] if one is not None)
+        self.sorted, self.unsorted = (
+            None if one is None else tuple(int(at) for at in call.inputs[one.index])
+            for one in (given.sorted_indices, given.unsorted_indices)
+        )
+
+
+def _kind(module: Any) -> str:
+    return next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in _STATES)
+
+
+def _steps_first(steps: Steps, x: Ref, shape: tuple[int, ...], batch_first: bool) -> Ref:
+    """The input as (steps, batch, features)."""
+    if len(shape) == 2:
+        return steps.put(Reshape(shape=(shape[0], 1, shape[1])), x)
+    return steps.put(Transpose(perm=(1, 0, 2)), x) if batch_first else x
+
+
+def _squeezed(steps: Steps, x: Ref, count: int) -> Ref:
+    return steps.put(Reshape(shape=(count, -1)), x)
+
+
+def _initial(module: Any, call: Call, steps: Steps, batched: bool, packed: _Sizes | None) -> list[list[Ref]] | None:
+    """For h and, in an LSTM, c: the initial state of each layer and direction; None where they are zero."""
+    given = call.arguments.get("hx")
+    if given is None:
+        return None
+    found = []
+    for ref in given if isinstance(given, tuple | list) else (given,):
+        shape = call.inputs[ref.index].shape
+        whole = ref if batched else steps.put(Reshape(shape=(shape[0], 1, shape[1])), ref)
+        if packed is not None and packed.sorted is not None:
+            whole = steps.put(Take(axis=1, order=packed.sorted), whole)
+        parts = []
+        for at in range(shape[0]):
+            part = steps.put(Slice(starts=(at, 0, 0), stops=(at + 1, None, None)), whole)
+            parts.append(steps.put(Reshape(shape=(-1, shape[-1])), part))
+        found.append(parts)
+    return found
+
+
+def _stacked(steps: Steps, last: list[Ref], index: int, size: tuple[int, int], batched: bool, packed: _Sizes | None) -> Ref:
+    """The last states of all layers and directions as one tensor."""
+    whole = steps.put(Concat(axis=0), *(Ref(ref.step, index) for ref in last)) if len(last) > 1 else Ref(last[0].step, index)
+    if not batched:
+        return whole
+    whole = steps.put(Reshape(shape=(len(last), *size)), whole)
+    return whole if packed is None or packed.unsorted is None else steps.put(Take(axis=1, order=packed.unsorted), whole)
+
+
+def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool) -> Recurrence:
+    def weight(name: str, required: bool = True, axes: tuple[int, ...] | None = None) -> Any:
+        return call.required(name + suffix, axes=axes) if required else call.weight(name + suffix, axes=axes)
+
+    shared: dict[str, Any] = {
+        "kernel": weight("weight_ih", axes=(1, 0)),
+        "recurrent": weight("weight_hh", axes=(1, 0)),
+        "bias": weight("bias_ih") if module.bias else None,
+        "recurrent_bias": weight("bias_hh") if module.bias else None,
+        "reverse": reverse,
+        "has_mask": has_mask,
+        "has_states": has_states,
+    }
+    match _kind(module):
+        case "LSTM":
+            return LSTM(**shared, projection=weight("weight_hr", axes=(1, 0)) if getattr(module, "proj_size", 0) else None)
+        case "GRU":
+            return GRU(**shared, gates="rzh")
+    return RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
+
+
+@describes("RNNCell", "LSTMCell", "GRUCell", several=True)
+def _cell(module: Any, call: Call) -> Description:
+    return cell(module, call)
+
+
+def cell(module: Any, call: Call, levels: int | None = None) -> Description:
+    """One step, as a sequence of one; ``levels`` as in ``recurrence``."""
+    steps, given = Steps(), call.arguments["input"]
+    shape = call.inputs[given.index].shape
+    batch = shape[0] if len(shape) == 2 else 1
+    x = steps.put(Reshape(shape=(1, batch, shape[-1])), given)
+    hx = call.arguments.get("hx")
+    states = () if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+    if len(shape) == 1:
+        states = tuple(steps.put(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states)
+    shared: dict[str, Any] = {
+        "kernel": call.required("weight_ih", axes=(1, 0)),
+        "recurrent": call.required("weight_hh", axes=(1, 0)),
+        "bias": call.weight("bias_ih"),
+        "recurrent_bias": call.weight("bias_hh"),
+        "has_states": bool(states),
+        "product_quantizer": None if levels is None else DynamicQuantize(high=levels, axes=2),
+    }
+    kind = next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in ("RNNCell", "LSTMCell", "GRUCell"))
+    op: Op
+    match kind:
+        case "LSTMCell":
+            op = LSTM(**shared)
+        case "GRUCell":
+            op = GRU(**shared, gates="rzh")
+        case _:
+            op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
+    made = steps.put(op, x if levels is None else steps.put(DynamicQuantize(high=levels), x), *states)
+    told = (0, 2) if kind == "LSTMCell" else (0,)
+    axes = ("batch",) if len(shape) == 2 else ()
+    out = shape[:-1]
+    ended = [steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index)) for index in told]
+    return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c") if len(told) > 1 else ())

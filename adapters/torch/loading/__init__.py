@@ -1,0 +1,1 @@
+"""PyTorch files and the modules they belong to."""

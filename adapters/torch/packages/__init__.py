@@ -1,0 +1,1 @@
+"""Layers of torch.ao and of packages beside PyTorch, as steps."""
