@@ -26,7 +26,9 @@ from probe import ops
 from probe.description import Description, Grid, Step, Weight
 from probe.errors import Undescribed
 
-from .keras.describe.describe import Call, Reader, array_of, describe, describes, read_variable
+from .keras.describe.call import Call
+from .keras.describe.describe import describe, describes
+from .keras.describe.variables import Reader, array_of, read_variable
 from .keras.layers.activation import activation_steps
 
 __all__ = ["custom_objects", "quantized_activation_steps", "reader"]

@@ -13,7 +13,8 @@ from hgq.quantizer import Quantizer
 from probe.description import Step, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import Call, Reader, array_of, read_variable
+from ..keras.describe.call import Call
+from ..keras.describe.variables import Reader, array_of, read_variable
 from . import attention, batchnorm_folding, layers, recurrent, softmax, spiking, tables  # noqa: F401 (they register their layers)
 from .quantizers import quantized, quantizer_ops
 

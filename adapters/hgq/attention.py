@@ -9,7 +9,8 @@ from probe import ops
 from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import Call, describes
+from ..keras.describe.call import Call
+from ..keras.describe.describe import describes
 from .description import at_inference
 from .nested_layer import inside
 from .quantizers import through

@@ -10,7 +10,9 @@ import numpy as np
 from probe import ops
 from probe.description import Description, Step, Weight
 
-from ..keras.describe.describe import REGISTERED, Call, array_of
+from ..keras.describe.call import Call
+from ..keras.describe.describe import REGISTERED
+from ..keras.describe.variables import array_of
 from .description import between_quantizers
 from .quantizers import quantized
 

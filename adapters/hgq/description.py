@@ -9,7 +9,8 @@ from hgq.quantizer import Quantizer
 from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import Call, describes
+from ..keras.describe.call import Call
+from ..keras.describe.describe import describes
 from .quantizers import through
 
 __all__ = ["at_inference", "between_quantizers"]

@@ -7,7 +7,8 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import REGISTERED, Call, describes
+from ..keras.describe.call import Call
+from ..keras.describe.describe import REGISTERED, describes
 from ..keras.layers import conv, einsum, merging, pooling  # noqa: F401 (they register what the layers here extend)
 from ..keras.layers.activation import activation_steps
 from .description import between_quantizers

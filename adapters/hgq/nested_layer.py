@@ -8,7 +8,9 @@ import numpy as np
 
 from probe.description import Ref, Steps
 
-from ..keras.describe.describe import Call, describe, read_variable
+from ..keras.describe.call import Call
+from ..keras.describe.describe import describe
+from ..keras.describe.variables import read_variable
 
 __all__ = ["inside"]
 

@@ -14,7 +14,7 @@ from probe import ops
 from probe.description import Grid, Ref, Steps, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import array_of
+from ..keras.describe.variables import array_of
 
 __all__ = ["quantized", "quantizer_ops", "through"]
 

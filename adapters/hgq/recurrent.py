@@ -10,7 +10,8 @@ from probe import ops
 from probe.description import Description
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import REGISTERED, Call, describes
+from ..keras.describe.call import Call
+from ..keras.describe.describe import REGISTERED, describes
 from ..keras.layers.activation import activation_steps
 from ..keras.layers.recurrent import OWN_CELLS, Made
 from .description import at_inference

@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import Call
+from ..keras.describe.call import Call
 from .description import between_quantizers
 from .quantizers import through
 

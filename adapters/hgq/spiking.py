@@ -11,7 +11,8 @@ from probe import ops
 from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import REGISTERED, Call, described_class, describes
+from ..keras.describe.call import Call
+from ..keras.describe.describe import REGISTERED, described_class, describes
 from ..keras.layers.recurrent import STEPWISE, Stepwise
 from .description import at_inference
 from .quantizers import quantizer_ops

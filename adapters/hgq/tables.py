@@ -9,7 +9,8 @@ from probe import ops
 from probe.description import Description, Ref, Steps
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import Call, describes
+from ..keras.describe.call import Call
+from ..keras.describe.describe import describes
 from ..keras.layers import einsum, normalization  # noqa: F401 (they register what is inside the layers here)
 from ..keras.layers.activation import activation_steps, along_axes
 from ..keras.layers.conv import padding_pairs

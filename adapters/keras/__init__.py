@@ -53,8 +53,8 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
     file = read(Path(source))
     custom: Mapping[str, Any] = {}
     if imports:
-        loading = importlib.import_module(".loading.load", __package__)
-        custom = loading.imported(imports, loading.framework(file.namespace, file.quantised))
+        keras = importlib.import_module(".loading.import_framework", __package__).framework(file.namespace, file.quantised)
+        custom = importlib.import_module(".loading.load", __package__).imported(imports, keras)
     if not trust:
         refuse_code(str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()})
     return Saved(file, custom, trust)
@@ -81,9 +81,8 @@ class Saved:
 
     @cached_property
     def _opened(self) -> "Opened":
-        loading = importlib.import_module(".loading.load", __package__)
-        keras = loading.framework(self._file.namespace, self._file.quantised)
-        root = loading.load(self._file, keras, self._custom, self._trust)
+        keras = importlib.import_module(".loading.import_framework", __package__).framework(self._file.namespace, self._file.quantised)
+        root = importlib.import_module(".loading.load", __package__).load(self._file, keras, self._custom, self._trust)
         return importlib.import_module(".capture.model", __package__).Opened(self.source, root, keras, live=False, notes=self._told_notes)
 
     @property

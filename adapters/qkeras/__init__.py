@@ -18,14 +18,16 @@ from probe import ops
 from probe.description import Description, Step, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import REGISTERED, Call, Reader, array_of, describes, read_variable
+from ..keras.describe.call import Call
+from ..keras.describe.describe import REGISTERED, describes
+from ..keras.describe.variables import Reader, array_of, read_variable
 from ..keras.layers import conv, normalization, pooling, recurrent, transpose_conv, wrappers  # noqa: F401 (they register what the layers here extend)
 from ..keras.layers.activation import activation_steps
 from ..keras.loading.allow_list import QKERAS
 from . import batchnorm_folding  # noqa: F401 (it registers its layers)
 from .quantizers import effective, grid_of, quantizer_ops
 
-__all__ = ["custom_objects", "reader"]
+__all__ = ["custom_objects", "quantized_activation_steps", "reader"]
 
 _QUANTIZER_OF = {
     "kernel": "kernel",
@@ -44,6 +46,11 @@ _QUANTIZER_OF = {
 def custom_objects() -> dict[str, Any]:
     """What Keras must be told to load a QKeras model, by name."""
     return {**{name: vars(qkeras)[name] for name in QKERAS if name in vars(qkeras)}, "QActivation": _QActivation}
+
+
+def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
+    """The steps of a quantizer, or of a function of QKeras' own, on a tensor of ``ndim`` axes."""
+    return tuple(Step(op) for op in quantizer_ops(activation, ndim, "its output goes through"))
 
 
 class _QActivation(qkeras.QActivation):

@@ -16,7 +16,9 @@ import tf_keras
 from probe.description import Description, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.describe import REGISTERED, Call, array_of, describes
+from ..keras.describe.call import Call
+from ..keras.describe.describe import REGISTERED, describes
+from ..keras.describe.variables import array_of
 from ..keras.describe.with_attributes import changed
 from ..keras.layers.activation import activation_steps
 from .quantizers import grid_of, quantizer_ops, settled

@@ -18,7 +18,7 @@ from probe import ops
 from probe.description import Grid
 from probe.errors import MissingExtra, Undescribed
 
-from ..keras.loading.load import OF_HGQ2
+from ..keras.loading.import_framework import OF_HGQ2
 
 __all__ = ["effective", "function_ops", "grid_of", "quantizer_ops", "settled"]
 

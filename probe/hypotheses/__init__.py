@@ -1,6 +1,6 @@
 """The mistakes that are known, one function each; trying starts with the commonest family.
 
-A family of ops brings its own in a file of its own: one more line here, before the number number_formats.
+A family of ops brings its own in a file of its own: one more line here, before the number formats.
 """
 
 # ruff: noqa: I001 - this is the order in which they are tried.

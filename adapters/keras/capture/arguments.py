@@ -1,14 +1,15 @@
 """With which arguments a model or a layer is called on given tensors: the structure that it was built with."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from probe.description import Ref
 from probe.errors import BadInput
 
 from ..describe.tensors import Tensors
 
-__all__ = ["arguments", "inputs_by_name"]
+__all__ = ["arguments", "inputs_by_name", "received"]
 
 
 def arguments(called: Any, given: Sequence[Any], tensors: Tensors, told: Sequence[str] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -99,3 +100,32 @@ def _nested(built: Any, values: dict[str, Any], name: str = "") -> Any:
         return values[name]
     made = [(key, _nested(one, values, f"{name}/{key}" if name else key)) for key, one in parts]
     return dict(made) if isinstance(built, dict) else [one for _, one in made]
+
+
+def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """The tensors that a layer was called on, the masks, and all its arguments by name with the ``Ref`` of a tensor for the tensor.
+
+    Refs count the tensors first and then the masks.
+    """
+    try:
+        bound = inspect.signature(original).bind(*args, **kwargs)
+    except TypeError:
+        return tensors.within((args, kwargs)), [], {}
+    named = dict(bound.arguments)
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(named.pop(name, {}))
+    given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
+    # Operations are also called on variables, which are weights and no inputs.
+    given = [tensor for tensor in given if not hasattr(type(tensor), "assign")] or given
+    masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
+    places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
+    referred = {
+        name: value if name == "training" or not tensors.within(value) else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
+        for name, value in named.items()
+    }
+    return given, masks, referred
+
+
+def _is_mask(name: str) -> bool:
+    return name == "mask" or name.endswith("_mask")

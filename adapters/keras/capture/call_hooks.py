@@ -7,7 +7,6 @@ looked up on the instance: so that is what is replaced there, and put back. Outp
 import contextlib
 import functools
 import importlib
-import inspect
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,13 +22,18 @@ from probe.errors import ForwardFailed, NotReached, Undescribed, describing
 from probe.model import Capture, OnCall
 from probe.process.interrupts import held_back, interruptible, stop_here
 
-from ..describe.describe import Call, Reader, array_of, computed_in, describe, is_own, widened
+from ..describe.call import Call
+from ..describe.describe import computed_in, describe, is_own
 from ..describe.described_classes import ADAPTERS
 from ..describe.layer_tree import Place, own_call, root_of
 from ..describe.tensors import Tensors
-from ..loading.load import package, qkeras
+from ..describe.variables import Reader, array_of, widened
+from ..loading.import_framework import package
+from . import symbolic_trace
+from .arguments import received
+from .operation_calls import WHOLE, traced
 
-__all__ = ["received", "watch"]
+__all__ = ["watch"]
 
 _METHODS = ("call", "quantized_call")
 
@@ -199,34 +203,31 @@ def _called(
     if dtype == "float64" and not cast and any(array.dtype == np.float32 for array in inputs):
         dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
     carried = tuple(places.get(index) for index in range(len(given))) if places else ()
-    seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held)
+    seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held, tracer=symbolic_trace)
     lone = None if isinstance(place.layer, tensors.keras.Model) else (place.layer, original, arguments, tensors, (*given, *masks))
     return _pushed(place, seen, result, state, lone)
 
 
 def _through(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
     """The call of a model of the user's own, made node by node; as it is where it cannot be followed, which is then pushed with why."""
-    between = importlib.import_module(".operation_calls", __package__)
     given, masks, arguments = received(original, args, kwargs, state.tensors)
     if not state.tensors.visible(given):
         return original(*args, **kwargs)
-    call = Call(place.layer, state.tensors.keras, (), "", arguments)
+    call = Call(place.layer, state.tensors.keras, (), "", arguments, tracer=symbolic_trace)
 
     def own() -> Any:
         return original(*args, **kwargs)
 
     try:
         with state.mute():
-            traced = between.traced(place, call, [*given, *masks], own, state.tensors, lambda layer: id(layer) in state.placed)
+            graph = traced(place, call, [*given, *masks], own, state.tensors, lambda layer: id(layer) in state.placed)
     except Undescribed as error:
-        whole = Place(
-            f"{place.name}/{between.WHOLE}", place.layer, "atomic", f"what it does between its layers cannot be followed: {error}"
-        )
+        whole = Place(f"{place.name}/{WHOLE}", place.layer, "atomic", f"what it does between its layers cannot be followed: {error}")
         state.met[whole.name] = whole.kind
         return _called(whole, original, own, args, kwargs, (), state)
-    if traced is None:
+    if graph is None:
         return own()
-    return traced.run(lambda step, operation, args, kwargs: _stepped(step, operation, args, kwargs, state))
+    return graph.run(lambda step, operation, args, kwargs: _stepped(step, operation, args, kwargs, state))
 
 
 def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass) -> Any:
@@ -259,7 +260,7 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any
 
 
 def _exported(*told: Any) -> tuple[np.ndarray, ...]:
-    found: tuple[np.ndarray, ...] = importlib.import_module(".onnx_export", __package__).alone(*told)
+    found: tuple[np.ndarray, ...] = importlib.import_module(".onnx_export", __package__).alone(*told)  # only now: it imports onnx
     return found
 
 
@@ -273,18 +274,10 @@ def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | 
         if known:
             return describe_registered(place.layer, call), ""
         with describing():
-            if place.own:
-                return _followed(place.layer, call, state), ""
-            with state.mute():  # what follows an activation of the user's own makes calls
-                return describe(place.layer, call), ""
+            with state.mute():  # to follow code of the user's own makes calls
+                return (symbolic_trace.followed if place.own else describe)(place.layer, call), ""
     except Undescribed as error:
         return None, str(error)
-
-
-def _followed(layer: Any, call: Call, state: _Pass) -> Description:
-    with state.mute():
-        found: Description = importlib.import_module(".symbolic_trace", __package__).followed(layer, call, state.tensors)
-    return found
 
 
 def _uses_masks(description: Description, call: Call) -> bool:
@@ -306,39 +299,8 @@ def _reader(layer: Any) -> Reader | None:
     if not hasattr(layer, "_flatten_layers"):
         return None
     roots = {root_of(cls) for one in layer._flatten_layers() for cls in type(one).__mro__}
-    if "qkeras" in roots:
-        return qkeras().reader(layer)
     name = next((name for name in ADAPTERS if name in roots), None)
     return None if name is None else package(name).reader(layer)
-
-
-def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
-    """The tensors that a layer was called on, the masks, and all its arguments by name with the ``Ref`` of a tensor for the tensor.
-
-    Refs count the tensors first and then the masks.
-    """
-    try:
-        bound = inspect.signature(original).bind(*args, **kwargs)
-    except TypeError:
-        return tensors.within((args, kwargs)), [], {}
-    named = dict(bound.arguments)
-    for name, parameter in bound.signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            named.update(named.pop(name, {}))
-    given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
-    # Operations are also called on variables, which are weights and no inputs.
-    given = [tensor for tensor in given if not hasattr(type(tensor), "assign")] or given
-    masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
-    places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
-    referred = {
-        name: value if name == "training" or not tensors.within(value) else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
-        for name, value in named.items()
-    }
-    return given, masks, referred
-
-
-def _is_mask(name: str) -> bool:
-    return name == "mask" or name.endswith("_mask")
 
 
 def _sentence(error: BaseException) -> str:

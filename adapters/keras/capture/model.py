@@ -17,6 +17,7 @@ from probe.process.model_lock import turn
 
 from ..describe.layer_tree import Place, listed, own_call, places, root_of
 from ..describe.tensors import Tensors
+from ..layers import quantized  # noqa: F401 - its import registers what it completes
 from .arguments import arguments, inputs_by_name
 from .call_hooks import watch
 from .input_checks import checked, checked_alone, hint, specs

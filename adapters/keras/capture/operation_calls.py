@@ -16,7 +16,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.process.interrupts import held_back, interruptible
 
-from ..describe.describe import Call
+from ..describe.call import Call
 from ..describe.described_classes import ROOTS
 from ..describe.layer_tree import Place, root_of
 from ..describe.tensors import Tensors

@@ -21,19 +21,22 @@ from probe.errors import Undescribed
 from probe.ops import Constant
 from probe.process.interrupts import Shared, held_back, interruptible
 
-from ..describe.describe import Call, describe, described_name, read_variable
+from ..describe.call import Call
+from ..describe.describe import describe, described_name
 from ..describe.described_classes import ROOTS
 from ..describe.layer_tree import root_of
 from ..describe.tensors import Tensors
 from ..describe.undescribed_classes import FOLLOWED
-from .call_hooks import received
+from ..describe.variables import read_variable
+from .arguments import received
 from .unrolled_loops import unrolled
 
 __all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbolic"]
 
 
-def followed(layer: Any, call: Call, tensors: Tensors) -> Description:
+def followed(layer: Any, call: Call) -> Description:
     """The steps of a call; Undescribed where something in it leaves no node, or has no description."""
+    tensors = Tensors(call.namespace)
     with held_back(), names_kept(call), interruptible():
         found = _followed(layer, call, tensors)
         if (numbers := _numbers(found)) and not _alike(numbers, _numbers(_followed(layer, call, tensors))):

@@ -14,7 +14,7 @@ import numpy as np
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.describe import Call
+from ..describe.call import Call
 from ..describe.tensors import Tensors
 
 __all__ = ["unrolled"]

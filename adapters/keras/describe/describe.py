@@ -8,25 +8,21 @@ defines the arithmetic is the class described.
 
 import importlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
-from probe.description import Description, Ref, Weight
+from probe.description import Description, Ref
 from probe.errors import Undescribed
 
+from .call import Call, Describer
 from .described_classes import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 from .layer_options import unread
+from .operation_options import described_by_reading
 from .undescribed_classes import LEFT_OUT
 
 __all__ = [
     "REGISTERED",
-    "Call",
-    "array_of",
-    "cast",
+    "completes",
     "computed_in",
     "describe",
     "described_class",
@@ -35,15 +31,13 @@ __all__ = [
     "description_of",
     "is_own",
     "named_axes",
-    "read_variable",
-    "widened",
 ]
-
-Describer = Callable[[Any, "Call"], Description]
-Reader = Callable[[str, Any, str | None], Weight]
 
 REGISTERED: dict[str, Describer] = {}
 """Class name -> the function that describes it, as far as the families have been imported."""
+
+Completion = Callable[[Any, Call, Describer], Description | None]
+_COMPLETIONS: list[Completion] = []
 
 _HARMLESS = frozenset(
     "build build_from_config compute_mask compute_output_shape compute_output_signature compute_output_spec count_params from_config "
@@ -52,128 +46,12 @@ _HARMLESS = frozenset(
 """What a subclass, or Keras itself on an instance, may replace without changing what ``call`` computes."""
 
 
-def widened(array: np.ndarray) -> np.ndarray:
-    """bfloat16 as float32, which is exact; anything else as it is."""
-    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
-
-
-def array_of(variable: Any, namespace: Any) -> np.ndarray:
-    """A variable as it is stored, also inside a call, where Keras would cast it."""
-    if namespace.__name__ == "keras":
-        if not isinstance(variable, namespace.Variable):
-            raise Undescribed("one of its weights is not a variable but computed")
-        # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
-        value = variable._value
-        # Unlike `read_value()`, TensorFlow's `value()` goes through no second operation.
-        return shared(value.value()) if hasattr(value, "read_value") else _owned(namespace.ops.convert_to_numpy(value))
-    if not hasattr(type(variable), "assign"):
-        raise Undescribed("one of its weights is not a variable but computed")
-    return _owned(variable.numpy())
-
-
-def shared(tensor: Any) -> np.ndarray:
-    """The memory of an eager TensorFlow tensor, which nobody writes to: a variable that is assigned to takes new memory."""
-    if getattr(tensor.dtype, "name", "") == "bfloat16" or not tensor.shape.rank:
-        return _owned(tensor.numpy())
-    array = np.asarray(memoryview(tensor))
-    array.flags.writeable = False
-    return array
-
-
-def _owned(array: np.ndarray) -> np.ndarray:
-    return array if array.flags.owndata else np.array(array)
-
-
-def cast(array: np.ndarray, dtype: str) -> np.ndarray:
-    """A float array rounded to ``dtype`` (bfloat16 comes back widened)."""
-    return widened(array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype))
-
-
-def read_variable(namespace: Any) -> Reader:
-    """The plain reader: what is stored, and the same cast to the dtype that the layer computes in (None: not cast)."""
-
-    def read(name: str, variable: Any, dtype: str | None) -> Weight:
-        array = array_of(variable, namespace)
-        stored = widened(array)
-        if dtype is None or array.dtype.name == dtype:
-            return Weight(name, stored, stored)
-        return Weight(name, stored, cast(array, dtype), (f"cast from {array.dtype.name} to {dtype}",))
-
-    return read
-
-
 def computed_in(layer: Any) -> str:
     """The dtype that a layer computes in, or empty; of a recurrence of Keras 3 that of its cell, which casts what it is given."""
     cell = getattr(layer, "cell", None)
     if cell is not None and _root(type(layer)) == "keras":
         return str(getattr(cell, "compute_dtype", None) or "")
     return str(getattr(layer, "compute_dtype", None) or "")
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One call of a layer, as the description functions see it; ``inputs`` are as ``layer.call`` received them."""
-
-    layer: Any
-    namespace: Any
-    """The module keras or tf_keras."""
-    inputs: tuple[np.ndarray, ...]
-    dtype: str
-    """The layer's compute dtype: "float32", "bfloat16", …"""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What ``layer.call`` received, by name; a tensor anywhere in it is the ``Ref`` of that input, a mask's of one after the inputs."""
-    watched: Collection[str] = ()
-    """Methods that the capture itself has replaced on the instance for as long as it watches."""
-    read: Reader | None = None
-    """How a variable becomes a weight; without it as ``read_variable`` does."""
-    carried: tuple[Ref | None, ...] = ()
-    """The mask that each input carries, where any does: Keras 3's merging layers read them from the tensors, not from an argument."""
-    masks: tuple[np.ndarray, ...] = ()
-    """The masks among the arguments and then those that inputs carry, which Refs count after the inputs."""
-    states: Mapping[int, tuple[np.ndarray, ...]] = field(default_factory=dict)
-    """What the stateful recurrences in it held before the call, by the layers' ids."""
-
-    @property
-    def legacy(self) -> bool:
-        """Whether this is Keras 2 (tf_keras, and QKeras on it)."""
-        return self.namespace.__name__ != "keras"
-
-    @property
-    def backend(self) -> str:
-        """What computes it: "tensorflow", and for Keras 3 also "torch", "jax", …"""
-        return "tensorflow" if self.legacy else self.namespace.backend.backend()
-
-    def early(self, value: Any) -> np.ndarray:
-        """A number as an operation has it that makes it a tensor before it looks at the other one.
-
-        On TensorFlow that is one of float32, and both are then widened to one type; on PyTorch one of ``floatx``, which is then
-        brought to the type of the tensor that has axes. Keras 2 asks for that type at once.
-        """
-        if self.legacy:
-            return cast(np.asarray(value, np.float64), self.dtype)
-        if self.backend == "tensorflow":
-            return np.asarray(value, np.float32)
-        return cast(cast(np.asarray(value, np.float64), self.namespace.config.floatx()), self.dtype)
-
-    @property
-    def training(self) -> bool:
-        """Whether the layer was told that it is in training; Keras passes True, 1 or an eager tensor."""
-        return bool(self.arguments.get("training"))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the (first) input."""
-        return self.inputs[0].shape
-
-    def weight(
-        self, name: str, variable: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None, cast: bool = True
-    ) -> Any:
-        """The variable as a Weight, or None for None. ``cast`` False where the layer uses it in the dtype it is stored in."""
-        if variable is None:
-            return None
-        read = self.read or read_variable(self.namespace)
-        weight = read(name, variable, self.dtype if cast else None)
-        return weight if axes is None and shape is None else replace(weight, axes=axes, shape=shape)
 
 
 def named_axes(ndim: int, rank: int, channels_first: bool) -> tuple[str, ...]:
@@ -193,6 +71,12 @@ def describes(*names: str, arguments: Collection[str] = ()) -> Callable[[Describ
         return function
 
     return register
+
+
+def completes(function: Completion) -> Completion:
+    """Registers what is asked before a class's own description: it gives another one, or None where that one holds."""
+    _COMPLETIONS.append(function)
+    return function
 
 
 def described_class(layer: Any, watched: Collection[str] = ()) -> type:
@@ -264,8 +148,7 @@ def describe(layer: Any, call: Call) -> Description:
     name = described_name(layer, call.watched)
     description = description_of(name)
     if name.startswith(("ops.", "tf.")):
-        found: Description = importlib.import_module(".operation_options", __package__).described_by_reading(layer, call, description)
-        return found
+        return described_by_reading(layer, call, description)
     for argument, value in call.arguments.items():
         if _holds_first(value) or argument == "training" or argument in _UNDERSTOOD[name] or value is None:
             continue
@@ -276,9 +159,8 @@ def describe(layer: Any, call: Call) -> Description:
         kinds = {call.dtype, *(array.dtype.name for array in call.inputs if array.dtype.kind == "f")}
         if kinds not in ({"float32"}, {"float64"}):
             raise Undescribed(f"{type(layer).__name__} has option autocast=False: what it computes in follows from its inputs and weights")
-    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
-        return importlib.import_module("..layers.quantized", __package__).describe_quantized(layer, call, description)
-    return description(layer, call)
+    completed = (complete(layer, call, description) for complete in _COMPLETIONS)
+    return next((one for one in completed if one is not None), None) or description(layer, call)
 
 
 def description_of(name: str) -> Describer:

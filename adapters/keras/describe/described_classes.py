@@ -6,10 +6,10 @@ with what the modules register. Modules are named relatively to ``adapters.keras
 
 __all__ = ["ADAPTERS", "DESCRIBED", "FUNCTIONS", "OPERATIONS", "ROOTS", "key_of"]
 
-ADAPTERS = {"hgq": "..hgq", "tensorflow_model_optimization": "..tfmot"}
-"""Packages of layers -> their adapter, which is imported for a model that has any of them (QKeras' has a place of its own)."""
+ADAPTERS = {"qkeras": "..qkeras", "hgq": "..hgq", "tensorflow_model_optimization": "..tfmot"}
+"""Packages of layers -> their adapter, which is imported for a model that has any of them."""
 
-ROOTS = ("keras", "tf_keras", "qkeras", *ADAPTERS)
+ROOTS = ("keras", "tf_keras", *ADAPTERS)
 """The packages whose classes the names below mean; a class of the same name elsewhere is another class."""
 
 _FAMILIES = {

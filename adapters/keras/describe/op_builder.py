@@ -9,7 +9,8 @@ from probe import ops
 from probe.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
-from .describe import Call, widened
+from .call import Call
+from .variables import widened
 
 __all__ = ["Chain"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from .describe import Call
+from .call import Call
 
 __all__ = ["described_by_reading"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.process.interrupts import Shared
 
-from .describe import shared, widened
+from .variables import shared, widened
 
 __all__ = ["Tensors"]
 

@@ -17,8 +17,10 @@ from probe.description import Description, Ref, Step, Steps
 from probe.errors import Undescribed
 from probe.evaluation.numpy_reference import recompute
 
-from ..describe.describe import Call, cast, describe, described_class, describes
+from ..describe.call import Call
+from ..describe.describe import describe, described_class, describes
 from ..describe.described_classes import ADAPTERS, DESCRIBED
+from ..describe.variables import cast
 
 __all__ = ["activation_steps", "along_axes", "gelu_op", "leaky_op"]
 
@@ -65,6 +67,10 @@ def _function_name(function: Any, namespace: Any) -> str | None:
     return next((name for name in _FUNCTIONS for home in homes if getattr(home, name, None) is function), None)
 
 
+def _root(value: Any) -> str:
+    return str(getattr(value, "__module__", "")).partition(".")[0]
+
+
 def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[Step] | None = None) -> tuple[Step, ...]:
     """The steps of a fused ``activation=`` on an output of rank ``ndim``; none for None and linear.
 
@@ -73,11 +79,11 @@ def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[St
     """
     if activation is None:
         return ()
-    if str(getattr(activation, "__module__", "")).partition(".")[0] == "qkeras":
-        return importlib.import_module("...qkeras.activations", __package__).quantizer_steps(activation, ndim)
-    if type(activation).__module__.partition(".")[0] in ADAPTERS:
-        adapter = importlib.import_module(ADAPTERS[type(activation).__module__.partition(".")[0]], __package__.rpartition(".")[0])
-        return adapter.quantized_activation_steps(activation, call, ndim)
+    package = "qkeras" if _root(activation) == "qkeras" else _root(type(activation))
+    if package in ADAPTERS:
+        adapter = importlib.import_module(ADAPTERS[package], __package__.rpartition(".")[0])
+        found: tuple[Step, ...] = adapter.quantized_activation_steps(activation, call, ndim)
+        return found
     if isinstance(activation, call.namespace.layers.Layer):
         if DESCRIBED.get(described_class(activation).__name__) != ".layers.activation":
             raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")
@@ -90,12 +96,12 @@ def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[St
             raise Undescribed(told)
         x = cast(recompute(before, call.inputs)[-1][0], call.dtype) if before else call.inputs[0]
         try:
-            found = importlib.import_module("..capture.symbolic_trace", __package__).function_steps(activation, x, call)
+            traced = call.tracer.function_steps(activation, x, call)
         except Undescribed as error:
             raise Undescribed(f"{told}, and cannot be followed: {error}") from None
         steps = Steps()
         made = steps.include(before, *(Ref(-1, k) for k in range(len(call.inputs)))) if before else (Ref(-1),)
-        steps.include(found, *made)
+        steps.include(traced, *made)
         return tuple(steps.steps[len(before) :])
     if name == "linear":
         return ()

@@ -15,7 +15,8 @@ from probe import ops
 from probe.description import Description, Recipe, Ref
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.call import Call
+from ..describe.describe import describes
 from .activation import activation_steps
 from .einsum import projected
 

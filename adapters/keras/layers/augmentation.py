@@ -6,7 +6,8 @@ from probe import ops
 from probe.description import Description, Step
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes, named_axes
+from ..describe.call import Call
+from ..describe.describe import describes, named_axes
 
 __all__ = ["RANDOM", "images_alone"]
 

@@ -9,7 +9,8 @@ from probe import ops
 from probe.description import Description, Recipe, Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.call import Call
+from ..describe.describe import describes
 from .activation import activation_steps
 
 __all__ = ["product_with", "projected"]

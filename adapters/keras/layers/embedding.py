@@ -8,7 +8,8 @@ from probe import ops
 from probe.description import Description, Recipe, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.call import Call
+from ..describe.describe import describes
 
 __all__: list[str] = []
 

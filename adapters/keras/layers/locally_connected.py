@@ -11,7 +11,8 @@ from probe import ops
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes, named_axes
+from ..describe.call import Call
+from ..describe.describe import describes, named_axes
 from ..describe.op_builder import Chain
 from .activation import activation_steps
 

@@ -9,7 +9,9 @@ from probe import ops
 from probe.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, cast, describes
+from ..describe.call import Call
+from ..describe.describe import describes
+from ..describe.variables import cast
 
 
 def _merged(call: Call, op: ops.Op) -> Description:

@@ -11,7 +11,8 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describe, describes, named_axes
+from ..describe.call import Call
+from ..describe.describe import describe, describes, named_axes
 from .activation import along_axes
 
 _CANCELS = ("torch", "numpy")

@@ -6,7 +6,8 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes, named_axes
+from ..describe.call import Call
+from ..describe.describe import describes, named_axes
 from .conv import channels_first, padding_pairs, spatial_sizes, surrounded
 
 _RANKS = (1, 2, 3)

@@ -9,8 +9,10 @@ from probe.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
 from probe.numerics.dtypes import flushed
 
-from ..describe.describe import Call, array_of, cast, describes, widened
+from ..describe.call import Call
+from ..describe.describe import describes
 from ..describe.op_builder import Chain
+from ..describe.variables import array_of, cast, widened
 from .augmentation import images_alone
 from .resize import resized
 

@@ -16,11 +16,11 @@ from probe import ops
 from probe.description import Description, Grid, Ref, Steps, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, array_of, cast, read_variable, widened
+from ..describe.call import Call
+from ..describe.describe import completes
+from ..describe.variables import array_of, cast, read_variable, widened
 from ..describe.with_attributes import changed
 from .activation import activation_steps
-
-__all__ = ["describe_quantized"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,11 @@ _MARK = object()
 """Stands for the variable that is not read as it is."""
 
 
-def describe_quantized(layer: Any, call: Call, plain: Callable[[Any, Call], Description]) -> Description:
+@completes
+def _quantized(layer: Any, call: Call, plain: Callable[[Any, Call], Description]) -> Description | None:
     """The steps of a layer that Keras has quantised, or on which LoRA is enabled."""
+    if not getattr(layer, "quantization_mode", None) and not getattr(layer, "lora_enabled", False):
+        return None
     name, mode = "embeddings" if hasattr(layer, "_embeddings") else "kernel", layer.quantization_mode
     backwards = bool(call.arguments.get("reverse"))  # a ReversibleEmbedding, which LoRA changes in its forward direction alone
     untied = backwards and not layer.tie_weights

@@ -4,7 +4,6 @@
 before. Stacked cells are layers one after the other: where a step is skipped, all of them skip it.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,8 @@ from probe import ops
 from probe.description import Description, Ref, Steps, weights_of
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, described_class, described_name, describes
+from ..describe.call import Call
+from ..describe.describe import described_class, described_name, describes
 from ..describe.described_classes import ROOTS
 from ..describe.layer_tree import root_of
 from .activation import activation_steps
@@ -84,12 +84,10 @@ def _users(cell: Any) -> bool:
 
 def _of_users_cell(layer: Any, call: Call) -> Description:
     """Written out step by step, and the cell's ``call`` followed in each like a layer's."""
-    own, tensors = (importlib.import_module(name, __package__) for name in ("..capture.symbolic_trace", "..describe.tensors"))
     try:
-        found: Description = own.followed(layer, call, tensors.Tensors(call.namespace))
+        return call.tracer.followed(layer, call)
     except Undescribed as error:
         raise Undescribed(str(error).removeprefix("RNN has no description, and its `call` cannot be followed: ")) from None
-    return found
 
 
 def _spatial(layer: Any, rank: int) -> Any:

@@ -11,7 +11,8 @@ from probe import ops
 from probe.description import Description, Ref, Step, Steps
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describe, describes
+from ..describe.call import Call
+from ..describe.describe import describe, describes
 from .recurrent import recurrence
 
 __all__: list[str] = []

@@ -83,7 +83,8 @@ class File:
         roots = {str(value.get("module")).partition(".")[0] for value in values}
         if any(value["class_name"] in TFMOT and not value.get("module") for value in values):
             roots.add("tensorflow_model_optimization")
-        return frozenset(roots & ADAPTERS.keys())
+        roots.discard("qkeras")  # HGQ2 brings a package of that name along
+        return frozenset(roots & ADAPTERS.keys()) | ({"qkeras"} if self.quantised else set())
 
 
 def read(path: Path) -> File:

@@ -11,7 +11,8 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes, description_of
+from ..describe.call import Call
+from ..describe.describe import describes, description_of
 from ..describe.op_builder import Chain
 from ..layers.activation import along_axes, gelu_op, leaky_op
 

@@ -9,7 +9,8 @@ from probe.description import Description, Ref, Steps
 from probe.description.stft import Pair, framed, half, overlapped, resized, unhalved, window
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.call import Call
+from ..describe.describe import describes
 
 
 def _both(steps: Steps, x: Pair, axes: tuple[int, ...], inverse: bool = False, scale: float = 1.0, real: bool = False) -> Pair:

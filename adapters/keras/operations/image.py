@@ -10,8 +10,10 @@ from probe.description import Description, Ref
 from probe.errors import Undescribed
 from probe.numerics.precision import precision_of
 
-from ..describe.describe import Call, cast, describes
+from ..describe.call import Call
+from ..describe.describe import describes
 from ..describe.op_builder import Chain
+from ..describe.variables import cast
 from ..layers.conv import padding_pairs
 from .arithmetic import as_layer, data_format, operation
 

@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.describe import Call
+from ..describe.call import Call
 from ..describe.op_builder import Chain
 from .arithmetic import operation
 

@@ -11,7 +11,8 @@ from probe import ops
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.call import Call
+from ..describe.describe import describes
 from ..describe.op_builder import Chain
 from .arithmetic import operation
 

@@ -7,7 +7,8 @@ from typing import Any
 from probe import ops
 from probe.description import Description, Ref, Weight
 
-from ..describe.describe import Call, describes
+from ..describe.call import Call
+from ..describe.describe import describes
 from ..describe.op_builder import Chain
 from ..layers.conv import padding_pairs
 from .arithmetic import as_layer, data_format, operation

@@ -26,8 +26,8 @@ from probe.errors import BadInput, CannotOpen, NotTrusted
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
+from ...user_modules import import_named
 from ..capture.exported_program import load_program
-from .factory import import_named
 
 __all__ = ["contents", "load"]
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from probe.adapters.keras.describe.describe import REGISTERED, Call, describe, described_class
+from probe.adapters.keras.describe.call import Call
+from probe.adapters.keras.describe.describe import REGISTERED, describe, described_class
 from probe.adapters.keras.describe.described_classes import DESCRIBED, FUNCTIONS, OPERATIONS
 from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
 

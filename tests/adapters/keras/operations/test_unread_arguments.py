@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from probe.adapters.keras.describe.describe import REGISTERED, Call, describe
+from probe.adapters.keras.describe.call import Call
+from probe.adapters.keras.describe.describe import REGISTERED, describe
 from probe.adapters.keras.describe.described_classes import OPERATIONS
 from probe.adapters.keras.describe.operation_options import _TOLD
 

@@ -1,0 +1,117 @@
+"""How a framework, and our adapter of a package of layers, is imported: quietly, in the environment it needs, which is put back."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from probe.errors import CannotOpen, MissingExtra
+from probe.process.interrupts import held_back, interruptible
+from probe.process.log_suppression import silenced
+
+from ..describe.described_classes import ADAPTERS
+
+__all__ = ["OF_HGQ2", "framework", "package"]
+
+OF_HGQ2 = (
+    "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which overwrites it: "
+    "in an environment without hgq2, pip install 'layerprobe[qkeras]'"
+)
+
+
+def framework(namespace: str, quantised: bool = False) -> Any:
+    """The module keras or tf_keras, imported without a word on standard error."""
+    extra = "qkeras" if quantised else "keras"
+    with held_back(), silenced("", logs=True), _environment(_settings(namespace, quantised)), interruptible():
+        try:
+            if "tensorflow" not in sys.modules and _needs_tensorflow(namespace):
+                with held_back(), _silent_descriptor(), interruptible():
+                    importlib.import_module("tensorflow")
+            module = importlib.import_module(namespace)
+            if quantised:
+                package("qkeras")
+        except ImportError as error:
+            raise MissingExtra(f"this model needs {error.name or namespace} ({error}): pip install 'layerprobe[{extra}]'") from None
+    if namespace == "keras" and not module.__version__.startswith("3"):
+        raise MissingExtra(f"this model needs Keras 3, and keras {module.__version__} is installed: pip install 'layerprobe[keras]'")
+    return module
+
+
+_EXTRAS = {
+    "qkeras": "pip install 'layerprobe[qkeras]'",
+    "hgq": "in an environment without QKeras, whose package hgq2 overwrites, pip install 'layerprobe[hgq]'",
+    "tensorflow_model_optimization": "pip install 'layerprobe[tfmot]'",
+}
+"""Package -> how it is installed."""
+
+
+def package(name: str) -> Any:
+    """Our adapter of a package of layers."""
+    with held_back(), silenced("", logs=True), interruptible():
+        try:
+            adapter = importlib.import_module(ADAPTERS[name], __package__.rpartition(".")[0])
+        except ImportError as error:
+            if name == "qkeras" and _installed("hgq"):
+                raise MissingExtra(f"this model needs QKeras, but {OF_HGQ2}") from None
+            raise MissingExtra(f"this model needs {error.name or name} ({error}): {_EXTRAS[name]}") from None
+    if name == "qkeras":
+        _refuse_keras_3()
+    return adapter
+
+
+def _refuse_keras_3() -> None:
+    """TensorFlow decides when it is imported which Keras ``tf.keras`` means, and QKeras builds on ``tf.keras`` without a check."""
+    if not issubclass(sys.modules["qkeras"].QDense, sys.modules["tf_keras"].layers.Layer):
+        raise CannotOpen(
+            "QKeras works on Keras 2, but TensorFlow was imported before the environment said so: "
+            "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
+        )
+
+
+def _settings(namespace: str, quantised: bool) -> dict[str, str]:
+    settings = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    if namespace == "tf_keras" or quantised:
+        # For QKeras, and for a QKeras file opened later in this process. Keras 3 is left to the user's own `tf.keras`.
+        settings["TF_USE_LEGACY_KERAS"] = "1"
+    if not _installed("tensorflow") and _installed("torch"):
+        settings["KERAS_BACKEND"] = "torch"
+    return settings
+
+
+def _installed(name: str) -> bool:
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None  # a folder of that name beside the user is no package
+
+
+def _needs_tensorflow(namespace: str) -> bool:
+    return namespace == "tf_keras" or (_installed("tensorflow") and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow")
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables that are read when TensorFlow or Keras is imported; those that the user has set stay."""
+    own = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _silent_descriptor() -> Iterator[None]:
+    """Standard error itself turned off: TensorFlow 2.21 writes two lines from C++ as it is imported, whatever the log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
