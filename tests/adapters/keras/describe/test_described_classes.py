@@ -31,7 +31,7 @@ def test_the_table_is_what_the_families_register():
             for name, function in REGISTERED.items()
             if function.__module__ == module.__name__ and DESCRIBED.get(name) != "..qkeras"
         }
-    registered["ConvLSTMCell"] = ".recurrent"  # a part of the layers around it, without a description of its own
+    registered["ConvLSTMCell"] = ".layers.recurrent"  # a part of the layers around it, without a description of its own
     assert {name: module for name, module in DESCRIBED.items() if module in FAMILIES} == registered
 
 
