@@ -88,10 +88,11 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, types, and the hosted workflows and issue forms against their schemas."""
+    """Style, types, the direction of imports, and the hosted workflows and issue forms against their schemas."""
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", "probe", "adapters")
+    session.run("lint-imports", "--no-cache")
     hosted = ROOT / ".github"
     for schema, files in {
         "github-workflows": sorted(hosted.glob("workflows/*.yml")),

@@ -21,6 +21,7 @@ __all__ = [
     "Undescribed",
     "UnknownLayer",
     "describing",
+    "first_line",
     "in_words",
     "our_fault",
 ]
@@ -35,6 +36,12 @@ class ProbeError(Exception):
 
     def __init__(self, sentence: str = "") -> None:
         super().__init__(printable.sentence(sentence))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says went wrong; the class of the error where it says nothing."""
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:_REASON]
 
 
 def in_words(error: BaseException) -> str:

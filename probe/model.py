@@ -15,7 +15,11 @@ import numpy as np
 from probe.description.description import Description
 from probe.listing import Layer
 
-__all__ = ["Capture", "InputSpec", "Model", "OnCall"]
+__all__ = ["Capture", "InputSpec", "Model", "OnCall", "StopForward"]
+
+
+class StopForward(BaseException):
+    """Raised by a callback to end a forward pass early; not an Exception, so that no model's own handler keeps it."""
 
 
 @dataclass(frozen=True, eq=False)

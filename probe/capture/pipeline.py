@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from probe.model import Capture
+from probe.model import Capture, StopForward
 from probe.process.interrupts import MOMENT, Shared, await_end, ends_when, held_back, interruptible, numbers_kept, stop_here
 from probe.process.model_lock import Reader, reading_for
 
@@ -34,10 +34,6 @@ _UNREAD = 8
 _BYTES = 32 << 20
 
 T = TypeVar("T")
-
-
-class _Stop(BaseException):
-    """Ends a forward pass whose reader is gone; not an Exception, so that no model's own handler keeps it."""
 
 
 class _Task(Generic[T]):
@@ -108,7 +104,7 @@ class _Line(Generic[T]):
         self._work(lambda: False)
 
     def hold(self) -> None:
-        """Works while there is no room for another call; on a single core judges it. Raises _Stop once the line is closed."""
+        """Works while there is no room for another call; on a single core judges it. Raises StopForward once the line is closed."""
         if self._alone:
             self._work(lambda: not self._tasks)
             self._wait(lambda: not self._unread)
@@ -117,9 +113,9 @@ class _Line(Generic[T]):
         self.go_on()
 
     def go_on(self) -> None:
-        """Raises _Stop once the line is closed."""
+        """Raises StopForward once the line is closed."""
         if self.closed:
-            raise _Stop
+            raise StopForward
 
     def finish(self) -> None:
         """Works until nothing is left, nothing will be added, and waits until all has been read."""
@@ -189,11 +185,11 @@ def judged_in_order(
         line.hold()
 
     def produce() -> None:
-        with suppress(_Stop), _SINGLE, reading_for(reader), ends_when(line.go_on):
+        with suppress(StopForward), _SINGLE, reading_for(reader), ends_when(line.go_on):
             try:
                 with settings or nullcontext(), _one_thread():
                     forward(push)
-            except _Stop:
+            except StopForward:
                 raise
             except BaseException as error:  # a model may end the program, too, which in a thread ends nothing
                 failed.append(error)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from probe.ops import AveragePool, Conv, MaxPool, Op
 
-__all__ = ["misses_asymmetry"]
+__all__ = ["misses_asymmetry", "same_padding"]
 
 
 def misses_asymmetry(op: Op, shape: Sequence[int]) -> bool:
@@ -17,13 +17,13 @@ def misses_asymmetry(op: Op, shape: Sequence[int]) -> bool:
     for size, k, d, stride, pad in zip(shape[2:], kernel, dilations, op.strides, op.pads, strict=True):
         if stride == 1:
             continue
-        here, *others = (_same(size + more, (k - 1) * d + 1, stride) for more in range(stride))
+        here, *others = (same_padding(size + more, (k - 1) * d + 1, stride) for more in range(stride))
         if here % 2 or pad != (here // 2, here // 2) or not here:
             return False
         elsewhere = elsewhere or any(other % 2 for other in others)
     return elsewhere
 
 
-def _same(size: int, span: int, stride: int) -> int:
-    """How many cells "same" adds to an axis."""
+def same_padding(size: int, span: int, stride: int) -> int:
+    """How many cells SAME padding adds to an axis of ``size``, for windows that span ``span`` cells."""
     return max(0, (-(-size // stride) - 1) * stride + span - size)

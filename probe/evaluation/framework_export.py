@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from probe.errors import Undescribed
+from probe.errors import Undescribed, first_line
 from probe.evaluation.onnxruntime_session import ran
 from probe.model import Capture
 
@@ -33,7 +33,7 @@ def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray
         feeds = {one.name: np.asarray(x, _TYPES.get(one.type, x.dtype)) for one, x in zip(wanted, inputs, strict=False)}
         return tuple(ran(session, None, feeds))
     except (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
-        raise Undescribed(f"ONNX Runtime does not run what was exported: {str(error).splitlines()[0]}") from None
+        raise Undescribed(f"ONNX Runtime does not run what was exported: {first_line(error)}") from None
 
 
 def by_exporter(capture: Capture) -> tuple[tuple[np.ndarray, ...] | None, str]:

@@ -17,7 +17,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from probe.errors import Undescribed
+from probe.errors import Undescribed, first_line
 from probe.ops.step import Step, field_names
 from probe.ops.weight import Weight
 
@@ -287,4 +287,4 @@ def crosscheck(
     try:
         return tuple(_session(model, threads).run(outputs, feeds))
     except _REFUSALS as error:
-        raise Undescribed(f"ONNX Runtime does not run it: {str(error).splitlines()[0]}") from None
+        raise Undescribed(f"ONNX Runtime does not run it: {first_line(error)}") from None

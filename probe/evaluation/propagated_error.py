@@ -14,7 +14,7 @@ import numpy as np
 
 from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
-from probe.model import Capture, Model
+from probe.model import Capture, Model, StopForward
 from probe.numerics.dtypes import in_floats, widened
 from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 
@@ -30,10 +30,6 @@ class Drift:
     slack: tuple[np.ndarray, ...]
     further: float = 1.0
     """How many times that where the layers before round to half precision inside, too, and not only what they give."""
-
-
-class _Enough(BaseException):
-    """Ends a forward pass after the last call of interest; not an Exception, so that no model's own handler keeps it."""
 
 
 def drifts(
@@ -68,7 +64,7 @@ def drifts(
             base[key], further[key] = values[-1], most
             total[key] = [np.zeros(np.shape(output)) for output in base[key]]
         if key == last:
-            raise _Enough
+            raise StopForward
         try:
             scales[key], times = _scales(capture, values)
         except Exception:  # our own fault, which judging the call says
@@ -85,11 +81,11 @@ def drifts(
                     same = (now == before) | (np.isnan(now) & np.isnan(before))
                     sums += np.square(np.where(np.isfinite(difference), difference, np.where(same, 0.0, np.inf)))
         if key == last:
-            raise _Enough
+            raise StopForward
         return [_moved(output, scale, rng) for output, scale in zip(capture.outputs, scales[key], strict=True)]
 
     def passed(on_call: Callable[[Capture], Sequence[np.ndarray] | None]) -> None:
-        with suppress(_Enough):
+        with suppress(StopForward):
             model.run(arrays, None, on_call)
 
     passed(still)

@@ -10,7 +10,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from probe.model import Capture, Model
+from probe.model import Capture, Model, StopForward
 
 __all__ = ["Made", "Watched"]
 
@@ -25,10 +25,6 @@ class Made:
     array: np.ndarray
     call: int
     index: int
-
-
-class _Enough(BaseException):
-    """Ends a forward pass after the call of interest; not an Exception, so that no model's own handler keeps it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +59,7 @@ class Watched:
             at += 1
             if at == position:
                 seen.append(capture.inputs[index])
-                raise _Enough
+                raise StopForward
             given = [known.get((at, k)) for k in range(len(capture.outputs))]
             recorded = self.calls[at].outputs
             return [recorded[k] if one is None else one.astype(recorded[k].dtype) for k, one in enumerate(given)]
@@ -72,7 +68,7 @@ class Watched:
         arrays = [array if one is None else one.astype(array.dtype) for array, one in zip(self.arrays, inputs, strict=True)]
         try:
             self.model.run(arrays, self.names, pinned)
-        except _Enough:
+        except StopForward:
             pass
         return seen[0]
 

@@ -8,39 +8,12 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes, named_axes
+from ..describe.described_classes import DESCRIBED
 
 __all__ = ["RANDOM", "images_alone"]
 
-RANDOM = (
-    "AugMix",
-    "CutMix",
-    "Equalization",
-    "MaxNumBoundingBoxes",
-    "MixUp",
-    "RandAugment",
-    "RandomBrightness",
-    "RandomColorDegeneration",
-    "RandomColorJitter",
-    "RandomContrast",
-    "RandomElasticTransform",
-    "RandomErasing",
-    "RandomFlip",
-    "RandomGaussianBlur",
-    "RandomGrayscale",
-    "RandomHeight",
-    "RandomHue",
-    "RandomInvert",
-    "RandomPerspective",
-    "RandomPosterization",
-    "RandomRotation",
-    "RandomSaturation",
-    "RandomSharpness",
-    "RandomShear",
-    "RandomTranslation",
-    "RandomWidth",
-    "RandomZoom",
-    "Solarization",
-)
+RANDOM = tuple(name for name, module in DESCRIBED.items() if module == ".layers.augmentation" and name != "AutoContrast")
+"""Those that draw at random in training."""
 
 
 def images_alone(call: Call) -> None:

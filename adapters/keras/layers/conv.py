@@ -9,6 +9,7 @@ from typing import Any
 
 from probe import ops
 from probe.description import Description, Step
+from probe.description.same_padding import same_padding
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -29,7 +30,7 @@ def padding_pairs(padding: str, sizes: Sequence[int], kernel: Sequence[int], str
         case "causal":
             return tuple((span - 1, 0) for span in spans)
         case "same":
-            needed = [max((-(-n // s) - 1) * s + span - n, 0) for n, s, span in zip(sizes, strides, spans, strict=True)]
+            needed = [same_padding(n, span, s) for n, span, s in zip(sizes, spans, strides, strict=True)]
             return tuple((total // 2, total - total // 2) for total in needed)
     raise Undescribed(f"its padding is {padding!r}")
 

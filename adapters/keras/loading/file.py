@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from probe.errors import CannotOpen
+from probe.errors import CannotOpen, first_line
 from probe.listing import Layer
 
 from ..describe.described_classes import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
@@ -101,7 +101,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise CannotOpen(f"{path} is damaged or truncated ({_first_line(error)})") from None
+        raise CannotOpen(f"{path} is damaged or truncated ({first_line(error)})") from None
 
 
 def _read_archive(path: Path) -> File:
@@ -161,10 +161,6 @@ def _ordered(file: File) -> File:
             f"{file.path} is no model that can be built: its layer {stuck!r} waits for its own output, or one that never comes"
         )
     return file
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:120] or type(error).__name__
 
 
 def _without_config(path: Path, groups: set[str], attributes: set[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probe.errors import CannotOpen
+from probe.errors import CannotOpen, first_line
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
@@ -48,7 +48,7 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
         try:
             loaded = keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise CannotOpen(f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({reason})") from None
     if not trust:
         refuse_large(file.path, loaded, keras)

@@ -9,6 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.description import Ref, Weight
+from probe.description.same_padding import same_padding
 from probe.errors import Undescribed
 
 from ..describe import Node, Value, node
@@ -61,7 +62,7 @@ def pads(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...], strides:
         return ((0, 0),) * len(kernel)
     found = []
     for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
+        total = same_padding(size, (k - 1) * d + 1, s)
         less, more = total // 2, total - total // 2
         found.append((less, more) if auto == "SAME_UPPER" else (more, less))
     return tuple(found)

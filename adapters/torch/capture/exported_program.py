@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from probe.errors import CannotOpen, NotTrusted
+from probe.errors import CannotOpen, NotTrusted, first_line
 from probe.model import InputSpec
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
@@ -31,7 +31,7 @@ def load_program(path: Path, trust: bool) -> torch.export.ExportedProgram:
         with held_back(), silenced("", logs=True), interruptible():  # of a file that it cannot read it logs a traceback
             return torch.export.load(path)
     except (RuntimeError, ValueError, OSError, KeyError, AssertionError, AttributeError) as error:
-        first = " ".join(str(error).split("\n")[0].split()).removesuffix(" Please check the warnings above for possible errors.")
+        first = first_line(error).removesuffix(" Please check the warnings above for possible errors.")
         raise CannotOpen(f"{path} cannot be loaded as an exported program: {type(error).__name__}: {first}") from None
 
 

@@ -25,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 
 from probe.description import Description, Ref, Weight
 from probe.description.custom_layers import registered
-from probe.errors import BadInput, ForwardFailed, Undescribed, describing
+from probe.errors import BadInput, ForwardFailed, Undescribed, describing, first_line
 from probe.model import Capture, OnCall
 from probe.process.interrupts import Shared, held_back, interruptible, stop_here
 from probe.process.log_suppression import silenced
@@ -346,5 +346,6 @@ def _failure(error: Exception, root: torch.nn.Module, inputs: Sequence[torch.Ten
     place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
     if wrong and given[0].shape == inputs[0].shape and (module is root or given[0].data_ptr() == inputs[0].data_ptr()):
         return BadInput(wrong if module is root else f"{wrong} ({place} is the first to see it)")
-    first = " ".join(str(error).split("\n")[0].split())
-    return ForwardFailed(f"the forward pass failed in {place}, called on {shapes}: {wrong or f'{type(error).__name__}: {first}'}")
+    return ForwardFailed(
+        f"the forward pass failed in {place}, called on {shapes}: {wrong or f'{type(error).__name__}: {first_line(error)}'}"
+    )

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from probe import printable
-from probe.errors import BadInput, CannotOpen, NotTrusted
+from probe.errors import BadInput, CannotOpen, NotTrusted, first_line
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
@@ -97,7 +97,7 @@ def _scripted(path: Path, trust: bool, built: bool) -> Any:
         with held_back(), silenced(""), interruptible():  # of torch.jit.load itself, which is deprecated
             loaded = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError) as error:
-        raise CannotOpen(f"{path} cannot be loaded as TorchScript: {_first_line(error)}") from None
+        raise CannotOpen(f"{path} cannot be loaded as TorchScript: {type(error).__name__}: {first_line(error)}") from None
     return loaded.state_dict() if built else loaded
 
 
@@ -116,7 +116,7 @@ def _restricted(path: Path) -> Any:
         # Before version 1.6 torch.save wrote plain pickles: there the restricted unpickler itself stops at the first such name.
         named = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
         if not named:
-            raise CannotOpen(f"{path} cannot be loaded: {_first_line(error)}") from None
+            raise CannotOpen(f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}") from None
     raise NotTrusted(_untrusted(path, named))
 
 
@@ -163,14 +163,10 @@ def _trusted(path: Path, imports: Sequence[str]) -> Any:
     except (AttributeError, ImportError) as error:
         raise BadInput(f"{path} needs code that is not here ({error}): name the module that defines it with --import (imports=)") from None
     except Exception as error:
-        raise CannotOpen(f"{path} cannot be loaded: {_first_line(error)}") from None
+        raise CannotOpen(f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}") from None
     finally:
         for name in lent:
             vars(main).pop(name, None)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
 
 
 def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | Mapping[str, Any], tuple[str, ...]]:

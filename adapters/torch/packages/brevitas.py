@@ -4,7 +4,6 @@ None of brevitas is imported. A quantiser says itself, in the call, which scale,
 of ``ops.IntQuantize``, ``ops.FloatQuantize`` and ``ops.SignQuantize``. (brevitas/nn/quant_layer.py and brevitas/proxy, 0.13.)
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from probe import ops
 from probe.description import Description, Grid, Ref, Steps, Weight
+from probe.description.same_padding import same_padding
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, chain, describe, described_as, describes, ntuple
@@ -212,7 +212,7 @@ def _same(module: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         raise Undescribed("it was called on a single sample without a batch axis")
     pads = []
     for size, k, s, d in zip(shape[2:], module.kernel_size, ntuple(module.stride, rank), ntuple(module.dilation, rank), strict=True):
-        total = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
+        total = same_padding(size, (k - 1) * d + 1, s)
         pads.append((total // 2, total - total // 2))
     return tuple(pads)
 

@@ -14,7 +14,7 @@ import probe
 from probe.errors import Undescribed
 
 FAMILIES = sorted({module for module in DESCRIBED.values() if not module.startswith("..")})
-HERE = (".layers.activation", ".layers.conv", ".layers.merging", ".layers.normalization", ".layers.pooling", ".layers.resize", ".layers.shape", ".layers.transpose_conv")
+HERE = tuple(f".layers.{name}" for name in "activation conv merging normalization pooling resize shape transpose_conv".split())
 """The families whose classes the models below hold; the others have models of their own."""
 APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
 """Of keras.applications and not of keras.layers."""
