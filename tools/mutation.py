@@ -10,6 +10,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import gc
 import importlib
 import json
 import math
@@ -34,7 +35,7 @@ from cosmic_ray.mutating import use_mutation
 from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parent.parent
-FRAMEWORKS = ["numpy", "scipy", "onnx", "onnxruntime", "torch", "torchvision", "tensorflow", "keras", "tf_keras", "qkeras"]
+FRAMEWORKS = ["hypothesis", "numpy", "scipy", "onnx", "onnxruntime", "torch", "torchvision", "tensorflow", "keras", "tf_keras", "qkeras"]
 WHERE = ["probe/ops", "probe/verdict", "probe/diagnosis", "probe/hypotheses", "adapters"]
 MUTATIONS = re.compile(
     "core/(ReplaceBinaryOperator|ReplaceUnaryOperator|ReplaceComparisonOperator_(?!.*_Is(Not)?$)|ReplaceComparisonOperator_Is"
@@ -155,7 +156,9 @@ def _run(tests: list[str], limit: float) -> tuple[str, str]:
             os.setsid()
             os.dup2(printed.fileno(), 1)
             os.dup2(printed.fileno(), 2)
-            os._exit(pytest.main(["-x", "-q", "--tb=no", "-n0", "-p", "no:cacheprovider", "-rfE", *tests]))
+            # hypothesis is among what is imported already.
+            imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            os._exit(pytest.main(["-x", "-q", "-n0", "--tb=no", "-rfE", "-p", "no:cacheprovider", *imported, *tests]))
         end = time.monotonic() + limit
         while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
             time.sleep(0.1)
@@ -209,7 +212,6 @@ def main() -> int:
     parser.add_argument("--tests", nargs="*", default=["tests"], help="what the map is made of")
     asked = parser.parse_args()
     os.chdir(ROOT)
-    sys.dont_write_bytecode = True
     os.environ.update(CI="1", TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
     if not asked.map.exists():
         # A process of its own: this one must not have imported what is changed.
@@ -225,6 +227,11 @@ def main() -> int:
     for name in FRAMEWORKS:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    # pytest collects garbage, and would go through all of the frameworks each time.
+    gc.freeze()
+    # What is not changed is compiled once; a mutant's bytecode is never kept.
+    print(_run(["--collect-only", *asked.tests], math.inf))
+    sys.dont_write_bytecode = True
     healthy: set[str] = set()
     count, start = Counter[str](), time.monotonic()
     for mutant in chosen:
