@@ -58,13 +58,14 @@ def of_partial_sums(terms: np.ndarray, precision: Precision) -> np.ndarray:
     """
     if precision.certain:
         count = terms[0].size
-        return (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2)) + count * precision.tiny
+        bound = (count + (2 if precision.casts else 0)) * precision.unit * np.abs(terms).sum(axis=(1, 2))
+        return np.asarray(bound + count * precision.tiny)
     squares = np.square(terms).sum(axis=(1, 2))
     orders = (terms, terms.swapaxes(1, 2)) if 1 not in terms.shape[1:] else (terms,)
     with np.errstate(all="ignore"):
         walk = np.maximum.reduce([_walk(order.reshape(len(terms), -1), precision) for order in orders])
         scale = np.sqrt(walk + (3 if precision.casts else 1) * squares)
-    return SIGMAS * precision.unit / np.sqrt(3) * scale + terms[0].size * precision.tiny
+    return np.asarray(SIGMAS * precision.unit / np.sqrt(3) * scale + terms[0].size * precision.tiny)
 
 
 def _walk(terms: np.ndarray, precision: Precision) -> np.ndarray:
@@ -93,7 +94,8 @@ def _largest_sums(terms: np.ndarray) -> np.ndarray:
     np.cumsum(terms, axis=1, out=sums[:, 1:])
     above = sums - np.minimum.accumulate(sums, axis=1)
     below = np.maximum.accumulate(sums, axis=1) - sums
-    return np.maximum(above, below, out=above)[:, 1:]
+    np.maximum(above, below, out=above)
+    return above[:, 1:]
 
 
 def of_axes(terms: np.ndarray, axes: tuple[int, ...], total: np.ndarray, squares: np.ndarray, precision: Precision) -> np.ndarray:
@@ -107,4 +109,4 @@ def of_axes(terms: np.ndarray, axes: tuple[int, ...], total: np.ndarray, squares
     lines = terms.transpose(*across, *axes).reshape(-1, sizes[0], math.prod(sizes[1:]))
     step = max(1, LOOK_BLOCK_TERMS // math.prod(sizes))
     looked = [of_partial_sums(lines[start : start + step], precision) for start in range(0, len(lines), step)]
-    return np.maximum(own, np.concatenate(looked).reshape(own.shape))
+    return np.asarray(np.maximum(own, np.concatenate(looked).reshape(own.shape)))

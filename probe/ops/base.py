@@ -171,7 +171,8 @@ def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, 
             if not np.isfinite(side.max(initial=0.0)):
                 side[~np.isfinite(side)] = UNBOUNDED
                 side[~np.isfinite(y)] = 0.0
-    return np.maximum(sides[0], sides[1], out=sides[0])
+    np.maximum(sides[0], sides[1], out=sides[0])
+    return sides[0]
 
 
 class Elementwise(Op):
@@ -186,13 +187,13 @@ class Elementwise(Op):
     pointwise: ClassVar[bool] = True
     """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
 
-    def widens(self):
+    def widens(self) -> bool:
         return self.pointwise and type(self).run is Elementwise.run and type(self).allowance is Elementwise.allowance
 
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def stores(self):
+    def stores(self) -> bool:
         return bool(self.roundings)
 
     def put(self, x: np.ndarray, out: np.ndarray) -> None:
@@ -201,7 +202,7 @@ class Elementwise(Op):
 
     def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The largest intermediate value, where that is more than the result."""
-        return np.abs(y)
+        return np.asarray(np.abs(y))
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._evaluated(inputs[0], inputs[0].dtype),)
@@ -218,7 +219,14 @@ class Elementwise(Op):
                 self.put(part, target)
         return out
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def allowance(
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        outputs: Sequence[np.ndarray],
+        precision: Precision,
+        where: Indices | None = None,
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None and not (self.roundings and precision.unit):
             return (np.broadcast_to(precision.tiny, y.shape),)  # TensorFlow takes subnormal numbers for zero.
@@ -246,13 +254,13 @@ class Elementwise(Op):
         """How far f may move from y where x moves by slack."""
         return spread(self.f, x, y, slack)
 
-    def origin(self, where, inputs):
+    def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
         return where
 
-    def account(self, inputs, outputs, at):
+    def account(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> Account:
         return Account((Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),))
 
-    def reach(self, mask, inputs):
+    def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         return (mask,)
 
 
@@ -261,7 +269,7 @@ class Rearrangement(Op):
 
     moves = True
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
     def follow(self, where: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -271,14 +279,21 @@ class Rearrangement(Op):
         rows = [np.broadcast_to(one, len(where)) for one in back]  # an output without axes names one element
         return np.zeros(len(where), int), np.stack(rows, axis=1) if rows else np.zeros((len(where), 0), int)
 
-    def reach(self, mask, inputs):
+    def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         reached = tuple(np.zeros(x.shape, bool) for x in inputs)
         which, back = self.follow(np.argwhere(mask), inputs)
         for k, one in enumerate(reached):
             one[tuple(back[which == k].T)] = True
         return reached
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def allowance(
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        outputs: Sequence[np.ndarray],
+        precision: Precision,
+        where: Indices | None = None,
+    ) -> tuple[np.ndarray, ...]:
         if all(slack is None for slack in slacks):
             return tuple(np.broadcast_to(0.0, y.shape) for y in outputs)
         return self.run(*(np.zeros(x.shape) if slack is None else slack for x, slack in zip(inputs, slacks, strict=True)))
@@ -303,7 +318,14 @@ class Sum(Op):
         """What slack of the first input does to the output, as independent errors."""
         raise NotImplementedError
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def allowance(
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        outputs: Sequence[np.ndarray],
+        precision: Precision,
+        where: Indices | None = None,
+    ) -> tuple[np.ndarray, ...]:
         squares = self.part(inputs) if precision.part else self.squares(inputs)
         own = of_sums(self.terms_of(inputs, outputs), outputs[0], squares, precision, owned=True)
         if where is not None:
