@@ -12,10 +12,32 @@ from hypothesis import HealthCheck, settings
 
 from probe.cli import main
 
-settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
-settings.register_profile("many", settings.get_profile("local"), max_examples=1000)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+# As many cases as can be waited for; `ci` draws what the tests say (support/examples.py), the same ones each time.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25)
+settings.register_profile("ci", settings.get_profile("default"), max_examples=100, derandomize=True, database=None)
+settings.register_profile("many", settings.get_profile("default"), max_examples=1000)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--without-tensorflow", action="store_true", help="leave out what needs TensorFlow, which then cannot be imported")
+
+
+def pytest_configure(config):
+    if config.getoption("--without-tensorflow"):
+        sys.modules.update(dict.fromkeys(["keras", "qkeras", "tensorflow", "tf_keras"]))  # a None there is an ImportError
+
+
+def pytest_ignore_collect(collection_path, config):
+    names = ("test_qkeras_", "test_tf_", "test_false_alarms_")  # they import it at their top
+    return True if config.getoption("--without-tensorflow") and collection_path.name.startswith(names) else None
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--without-tensorflow"):
+        left_out = [item for item in items if item.get_closest_marker("tensorflow")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe.comparison import compare as module
 from probe.comparison.compare import compare, compare_three
@@ -18,7 +19,7 @@ def _same(one, other, exact=1e-5):
         assert one.worst.values == other.worst.values or one.ratio == pytest.approx(other.ratio, rel=exact)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     shape=st.lists(st.integers(1, 7), max_size=4),
     scale=st.sampled_from([1e-30, 1e-3, 1.0, 1e30]),

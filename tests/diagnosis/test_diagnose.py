@@ -162,15 +162,24 @@ def test_words_about_where_the_error_sits(conv, x):
     assert "width: only at the border (0 of 0..9)" in "; ".join(asked(wide, x, border).diagnosis)
 
 
-def test_looking_stops_and_says_so(conv, x):
-    op = ops.Conv(Weight("w", None, parts(conv)[0].numpy()), None, (2, 2), ((1, 1), (1, 1)), (1, 1))
-    steps = (Step(op),)
-    values = recompute(steps, (x,))
-    case = Case(steps, (x,), values, values[-1][0] + drawn(*values[-1][0].shape))
-    found = diagnose(case, Rounding(precision_of("float32")), seconds=0.0)
+@pytest.fixture
+def noise():
+    """A convolution, and another output of it that nothing explains."""
+    steps = (Step(ops.Conv(Weight("w", None, drawn(2, 1, 2, 2)), None, (2, 2), ((1, 1), (1, 1)), (1, 1))),)
+    given = (drawn(1, 1, 5, 4, seed=1),)
+    values = recompute(steps, given)
+    return Case(steps, given, values, values[-1][0] + drawn(*values[-1][0].shape, seed=2))
+
+
+def test_looking_stops_and_says_so(noise):
+    found = diagnose(noise, Rounding(precision_of("float32")), seconds=0.0)
     assert "looking stopped after 0 s" in found.words[0]
     assert "--thorough looks further" in found.words[0]
-    assert "looking stopped" not in " ".join(diagnose(case, Rounding(precision_of("float32")), thorough=True, seconds=600).words)
+
+
+@pytest.mark.exhaustive
+def test_looking_thoroughly_comes_to_its_end(noise):
+    assert "looking stopped" not in " ".join(diagnose(noise, Rounding(precision_of("float32")), thorough=True, seconds=600).words)
 
 
 def _convolved():

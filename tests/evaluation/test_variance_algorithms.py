@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 import torch
+from lazy import keras
 
 import probe
 from probe import Description, Step, ops
@@ -30,6 +30,7 @@ def test_torch(mean, dtype):
         assert [verdict for verdict, _ in verdicts(layer.to(dtype), x)] != ["diverge"]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("mean", [0.0, 30.0, 1000.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_keras(mean, dtype):
@@ -102,6 +103,7 @@ def test_an_algorithm_that_loses_all_digits_excuses_nothing():
     assert any(note.startswith("perhaps yours takes the variance as E[x²] - E[x]²") for note in report.notes)
 
 
+@pytest.mark.tensorflow
 def test_a_constant_image_is_no_divergence():
     """Adding one value again and again errs in one direction."""
     for value in (0.1, 1 / 3, 1234.567):

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from lazy import available
 
 from probe import Description
 from probe.description import Ref, Step, Weight, weights_of
@@ -87,7 +88,7 @@ def agrees():
         if onnx:
             _emits_alike(steps, inputs, values)
             _ratio(name, "onnx", steps, wide, values, crosscheck(steps, inputs, values))
-        if tensorflow is not None:
+        if tensorflow is not None and available():
             weights = {name: one.numpy() for name, one in weights.items()}
             _ratio(name, "tensorflow", steps, wide, values, [np.asarray(tensorflow(*(one.numpy() for one in given), **weights))])
         if reference is not None and _at_the_ends[name] < 3:

@@ -1,8 +1,10 @@
 """Every planted mistake is named first, or in a declared tie; every cause has its text and its planted mistake."""
 
+import numpy as np
 import pytest
 from fault_catalogue import ROWS, asked
 from repository import ROOT
+from representatives import representatives
 
 import probe
 from probe.hypotheses import CAUSES, REGISTERED
@@ -11,7 +13,7 @@ ELSEWHERE = {"rounding"}
 """No mistake: test_diagnose.py has differences within what rounding allows."""
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[f"{slug} in {family} ({i})" for i, (slug, family, _) in enumerate(ROWS)])
+@pytest.mark.parametrize("row", representatives(ROWS, lambda row: row[0], lambda i, row: f"{row[0]} in {row[1]} ({i})"))
 def test_the_planted_mistake_is_named(row):
     slug, _, make = row
     report = asked(make)
@@ -41,6 +43,21 @@ def test_healthy_values_give_no_finding(family):
     assert report.ok, report
     assert not report.findings
     assert not report.diagnosis
+
+
+@pytest.mark.parametrize("family", sorted({family for _, family, _ in ROWS}))
+def test_nan_and_inf_in_the_users_values_do_not_warn(family):
+    """Warnings are errors here: one NaN, one inf, and nothing but NaN."""
+    _, _, make = next(row for row in ROWS if row[1] == family)
+    layer, x, *_ = make()
+    name = probe.open_model(layer).layers[0].name
+    right = probe.check(layer, name, given=x).outputs["framework"]
+    first = np.array(right[0] if isinstance(right, tuple) else right, np.float32)
+    for value in (np.nan, np.inf, -np.inf):
+        one = first.copy()
+        one.flat[one.size // 2] = value
+        assert probe.check(layer, name, given=x, expected=one).verdict == "diverge"
+    assert probe.check(layer, name, given=x, expected=np.full_like(first, np.nan)).findings == ()
 
 
 def test_the_page_of_causes_is_the_codes_own():

@@ -1,9 +1,9 @@
 """What an input could not have revealed is said, and inputs are drawn so that there is nothing to say where the weights allow it."""
 
-import keras
 import numpy as np
 import pytest
 import torch
+from lazy import keras
 
 import probe
 from probe import ops
@@ -41,6 +41,7 @@ KERAS = {
 }
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(("name", "seed"), [*((name, 0) for name in KERAS), *(("ReLU", seed) for seed in range(1, 5))])
 def test_drawn_inputs_leave_nothing_unseen_in_keras(name, seed):
     make, shape = KERAS[name]
@@ -71,6 +72,7 @@ def test_drawn_inputs_leave_nothing_unseen_in_torch(name, seed):
     assert report.blind == ()
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("kernel", "stride", "size", "missed"),
     [
@@ -104,6 +106,7 @@ def test_the_unevenness_of_one_axis_is_enough():
     assert misses_asymmetry(ops.MaxPool(kernel=(3, 3), strides=(2, 2), pads=((1, 1), (1, 1)), dilations=(1, 1)), (1, 1, 9, 9))
 
 
+@pytest.mark.tensorflow
 def test_what_the_weights_hide_is_said_of_a_fresh_layer():
     model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(4, 3), L.BatchNormalization()])
     first, second = (probe.check(model, layer.name) for layer in model.layers)

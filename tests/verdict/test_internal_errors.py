@@ -44,6 +44,7 @@ def test_in_describing_a_call_of_pytorch(where, name, x, monkeypatch):
         assert (f"it cannot be described {WORDS}" in report.sentence) == (layer in faulty)
 
 
+@pytest.mark.tensorflow
 def test_in_describing_a_layer_of_keras(monkeypatch):
     keras = pytest.importorskip("keras")
     monkeypatch.setattr("probe.adapters.keras.capture.call_hooks.describe", broken)

@@ -1,12 +1,12 @@
 """Zeros, or the output negated, halved, doubled, reversed or shifted, never agree with it: in any precision, at any depth."""
 
-import keras
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
 import torchvision
 import transformers
+from lazy import keras
 
 import probe
 from probe.capture.model_inputs import bind
@@ -103,8 +103,12 @@ def keras_sequence(policy):
     return net, np.random.default_rng(0).normal(size=(2, 9, 24)).astype(np.float32)
 
 
-TORCH = (small, shufflenet, mobilenet, vit, llama, recurrent)
 KERAS = (keras_convolutions, keras_sequence)
+NETS = [
+    *(small, vit, recurrent),
+    *(pytest.param(net, marks=pytest.mark.exhaustive) for net in (shufflenet, mobilenet, llama)),
+    *(pytest.param(net, marks=pytest.mark.tensorflow) for net in KERAS),
+]
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -129,7 +133,7 @@ def nonsense(y):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("net", [*TORCH, *KERAS], ids=lambda net: net.__name__)
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
 def test_nonsense_never_agrees(net, dtype):
     module, x = build(net, dtype)
     model = probe.open_model(module)

@@ -69,6 +69,7 @@ def test_an_empty_batch_of_pytorch_is_no_agreement(layer, shape):
     assert wrong.verdict == "diverge" and "shapes differ" in wrong.sentence
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["keras", "tf_keras"])
 @pytest.mark.parametrize(
     ("kind", "options", "shape"),

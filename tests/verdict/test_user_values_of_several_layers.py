@@ -101,6 +101,7 @@ def test_values_that_were_all_compared_are_no_error(net, x):
     assert all("expected" in reports[name].outputs and reports[name].ok for name in values)
 
 
+@pytest.mark.tensorflow
 def test_each_name_has_its_own_reason():
     keras = pytest.importorskip("keras")
     inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="last")], name="inner")

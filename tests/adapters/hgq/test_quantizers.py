@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from hgq.quantizer import Quantizer, QuantizerConfig
 from hgq.quantizer.internal.fixed_point_quantizer import get_fixed_quantizer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from probe.adapters.hgq.quantizers import quantizer_ops
 from quantizers.minifloat.float_point_ops import float_quantize
 
@@ -43,7 +44,7 @@ MODES += [(rounding, "WRAP_SM") for rounding in ("RND", "RND_CONV")]  # the libr
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(MODES))
-@settings(max_examples=120, deadline=None)
+@examples(120)
 def test_fixed_point_is_hgqs(seed, mode):
     (rounding, overflow), rng = mode, np.random.default_rng(seed)
     bits = rng.choice([(4, 6), (1, 6), (1, 1)])
@@ -61,7 +62,7 @@ def test_fixed_point_is_hgqs(seed, mode):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(("RND", "RND_CONV")), st.booleans())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_what_is_folded_back_at_its_ends_is_hgqs(seed, rounding, large):
     """WRAP_SM at the ends of its turns and their halves, half a level before, and next to each; and where float32 has no levels left."""
     rng = np.random.default_rng(seed)
@@ -83,7 +84,7 @@ def test_what_is_folded_back_at_its_ends_is_hgqs(seed, rounding, large):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_small_floats_are_hgqs(seed):
     rng = np.random.default_rng(seed)
     m, e, e0 = (rng.integers(low, high, (1, 6)).astype(np.float32) for low, high in ((-1, 6), (0, 5), (-2, 3)))
@@ -100,7 +101,7 @@ def test_small_floats_are_hgqs(seed):
 
 
 @given(st.data())
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_a_quantizer_as_a_layer_is_hgqs(data):
     """As it is configured: of a weight or a lane, trainable or not, with a scaler and an affine map around it."""
     kind = data.draw(st.sampled_from(("kbi", "kif")))

@@ -3,8 +3,9 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
@@ -77,7 +78,7 @@ def nodes(draw):
     return inputs, attributes, outputs, opset
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(nodes())
 def test_every_option(case):
     inputs, attributes, outputs, opset = case

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from onnx.reference import ReferenceEvaluator
 from onnx_cases import single
 
@@ -13,7 +14,7 @@ from probe import ops
 from probe.numerics.precision import precision_of
 
 KINDS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
-few = settings(max_examples=40, deadline=None)
+few = examples(40)
 
 
 def drawn(rng, kind, *shape):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from onnx.reference import ReferenceEvaluator
 from onnx_cases import single
 
@@ -32,7 +33,7 @@ def losses(draw):
     return draw(st.sampled_from(KINDS)), values, attributes
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(losses())
 def test_every_option(case):
     kind, values, attributes = case

@@ -3,8 +3,9 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from onnx import TensorProto, helper, numpy_helper
 
 import probe
@@ -15,7 +16,7 @@ from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
 
 KINDS = ["uint8", "int8", "uint16", "int16"]
-few = settings(max_examples=25, deadline=None)
+few = examples(25)
 
 
 def model(nodes, inputs, held, outputs=("y",), opset=21):

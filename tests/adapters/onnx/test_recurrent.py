@@ -3,8 +3,9 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from probe.adapters.onnx.describe import Node, describe_node
@@ -94,7 +95,7 @@ def probe_outputs(report):
     return found if isinstance(found, tuple) else (found,)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(nodes(), st.data())
 def test_every_option(case, data):
     kind, inputs, held, attributes = case

@@ -3,8 +3,9 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from onnx import helper, numpy_helper
 
 import probe
@@ -71,7 +72,7 @@ def cases(draw, mode):
     return x, given
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(cases("nearest"))
 def test_nearest(case):
     x, given = case
@@ -79,7 +80,7 @@ def test_nearest(case):
     assert report.ok and not report.missing, str(report)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(cases("linear"))
 def test_linear(case):
     x, given = case
@@ -87,7 +88,7 @@ def test_linear(case):
     assert report.ok and not report.missing, str(report)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(cases("cubic"))
 def test_cubic(case):
     x, given = case
@@ -95,7 +96,7 @@ def test_cubic(case):
     assert report.ok and not report.missing, str(report)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.sampled_from(["linear", "cubic"]), st.sampled_from(["half_pixel", "align_corners", "asymmetric"]), st.data())
 def test_antialiased(mode, coordinates, data):
     x = np.random.default_rng(data.draw(st.integers(0, 99))).normal(size=(2, 3, 12, 9)).astype(np.float32)

@@ -1,14 +1,15 @@
 """Operators that give as many elements as the values say, against ONNX Runtime and onnx.reference."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from onnx.reference import ReferenceEvaluator
 from onnx_cases import single
 
 import probe
 
-few = settings(max_examples=40, deadline=None)
+few = examples(40)
 
 
 @few

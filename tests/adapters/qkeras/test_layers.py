@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import qkeras
 import tf_keras
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from qkeras import QActivation, QBatchNormalization, QConv1D, QConv2D, QDense, QDepthwiseConv2D, quantized_bits, quantized_relu
 
 import probe
@@ -101,7 +102,7 @@ def filled(layer, shape, seed=0):
 
 
 @given(layers(), st.integers(0, 9))
-@settings(max_examples=300)
+@examples(300)
 def test_all_parties_agree_on_a_layer_alone(case, seed):
     layer, shape = case
     x = filled(layer, shape, seed)

@@ -1,11 +1,12 @@
 """Reductions, orders and running sums against PyTorch, TensorFlow and ONNX Runtime."""
 
-import keras
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
+from lazy import keras
 
 from probe import ops
 from probe.description import Ref, Step
@@ -51,7 +52,7 @@ REDUCTIONS = [
 
 
 @pytest.mark.parametrize(("op", "reference", "tensorflow"), REDUCTIONS, ids=[row[0].__name__ for row in REDUCTIONS])
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(sample())
 def test_reduction(agrees, op, reference, tensorflow, case):
     x, axes, keep = case
@@ -60,7 +61,7 @@ def test_reduction(agrees, op, reference, tensorflow, case):
     agrees(op(axes=axes, keepdims=keep), [x], lambda x: reference(x, axes, keep), by_keras, exact=exact)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(sample(longest=6))
 def test_product_and_unbiased(agrees, case):
     x, axes, keep = case
@@ -77,7 +78,7 @@ def test_all_axes_leave_none(agrees):
     agrees(ops.ReduceMean(axes=(0, 1)), [x], lambda x: x.mean())
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(sample(longest=9), st.data())
 def test_order(case, data):
     """Places and sorted values are equal, bit for bit; equal elements stand in their order."""
@@ -101,7 +102,7 @@ def test_order(case, data):
             np.testing.assert_array_equal(onnx, torchs.numpy())
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(sample(longest=200))
 def test_running(agrees, case):
     x, axes, _ = case

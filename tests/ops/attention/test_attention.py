@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Ref, Step, Weight
@@ -43,7 +44,7 @@ def reference(op, q, k, v, *masks):
     return torch.nan_to_num(weights) @ v if op.empty == "zero" else weights @ v
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     lead=st.lists(st.integers(1, 3), max_size=3),
     queries=st.integers(1, 9),
@@ -107,7 +108,7 @@ def test_scores_of_any_size(agrees, scale):
     agrees(op, [q, k, v], lambda q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scale))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(lead=st.lists(st.integers(1, 3), max_size=1), n=st.integers(1, 6), m=st.integers(1, 9), d=st.integers(1, 12), seed=SEED)
 def test_additive_attention(agrees, lead, n, m, d, seed):
     rng = np.random.default_rng(seed)

@@ -2,13 +2,12 @@
 
 from functools import reduce
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lazy import keras, tf
 
 from probe import ops
 

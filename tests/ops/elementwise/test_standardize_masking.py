@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 
@@ -16,7 +17,7 @@ def drawn(shape, seed):
 
 
 @given(shape=SHAPES, seed=SEEDS, boundaries=st.lists(st.floats(-2, 2, width=16), min_size=1, max_size=6, unique=True).map(sorted))
-@settings(max_examples=20)
+@examples(20)
 def test_bucketize(agrees, shape, seed, boundaries):
     x = drawn(shape, seed)
     x.flat[0] = boundaries[-1]
@@ -26,7 +27,7 @@ def test_bucketize(agrees, shape, seed, boundaries):
 
 
 @given(shape=SHAPES, seed=SEEDS, depth=st.integers(1, 6))
-@settings(max_examples=15)
+@examples(15)
 def test_one_hot(agrees, shape, seed, depth):
     x = np.random.default_rng(seed).integers(0, depth, shape)
     agrees(ops.OneHot(depth=depth), [x], lambda v: torch.nn.functional.one_hot(v, depth).double())
@@ -37,7 +38,7 @@ def test_one_hot_of_no_place(agrees):
 
 
 @given(seed=SEEDS, modulus=st.sampled_from([0, 2, 3]))
-@settings(max_examples=10)
+@examples(10)
 def test_lookup(agrees, seed, modulus):
     keys, values = (12, 7, -3), (2, 9, 4)
     x = np.random.default_rng(seed).choice([12, 7, -3, 0, 5, 100], (3, 4))
@@ -52,7 +53,7 @@ def test_lookup(agrees, seed, modulus):
 
 
 @given(seed=SEEDS, shape=SHAPES, invert=st.booleans())
-@settings(max_examples=20)
+@examples(20)
 def test_standardize(agrees, weight, seed, shape, invert):
     rng = np.random.default_rng(seed)
     mean, variance = (weight(name, rng.uniform(0, 3, shape[-1]).astype("float32")) for name in ("mean", "variance"))
@@ -66,7 +67,7 @@ def test_standardize(agrees, weight, seed, shape, invert):
 
 
 @given(seed=SEEDS, ends=st.sampled_from([(0.0, 255.0), (-1.0, 1.0)]))
-@settings(max_examples=15)
+@examples(15)
 def test_auto_contrast(agrees, seed, ends):
     low, high = ends
 
@@ -79,7 +80,7 @@ def test_auto_contrast(agrees, seed, ends):
 
 
 @given(seed=SEEDS, steps=st.integers(1, 7), keepdims=st.booleans(), axis=st.sampled_from([1, 2]))
-@settings(max_examples=20)
+@examples(20)
 def test_masks(agrees, seed, steps, keepdims, axis):
     rng = np.random.default_rng(seed)
     mask = rng.random((3, steps)) < 0.6

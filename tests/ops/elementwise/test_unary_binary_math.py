@@ -1,11 +1,12 @@
 """Elementary functions, arithmetic and logic against PyTorch, Keras and ONNX Runtime."""
 
-import keras
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
+from lazy import keras
 
 from probe import ops
 from probe.description import Ref, Step
@@ -69,7 +70,7 @@ def nonzero(y):
     return np.where(y == 0, np.float32(0.5), y)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(pair())
 def test_division(agrees, arrays):
     x, y = arrays[0], nonzero(arrays[1])
@@ -79,7 +80,7 @@ def test_division(agrees, arrays):
     agrees(ops.FloorDiv(), [x, y], torch.floor_divide)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(pair(low=-3.0))
 def test_power(agrees, arrays):
     x, y = arrays[0], np.clip(arrays[1], -6, 6)
@@ -100,7 +101,7 @@ LOGICAL = [
 ]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(pair())
 def test_logic(arrays):
     """Truths are equal, bit for bit."""
@@ -114,7 +115,7 @@ def test_logic(arrays):
         np.testing.assert_array_equal(crosscheck(steps, given, values)[0], theirs)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(pair(), st.booleans())
 def test_where(agrees, arrays, fixed):
     condition = np.asarray(arrays[0] > arrays[1])

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from images import each, image, padded
+from lazy import tf
 
 from probe import ops
 from probe.description import Step

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Ref, Step
@@ -15,7 +16,7 @@ def normal(rng, shape):
     return rng.normal(rng.choice([0.0, 2.0]), 1, size=shape).astype(np.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.integers(1, 4), max_size=2), st.integers(1, 5), st.integers(1, 200), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_product(agrees, batch, n, k, m, seed):
     """Batches broadcast, and either side may be a vector."""
@@ -29,7 +30,7 @@ def test_product(agrees, batch, n, k, m, seed):
 EQUATIONS = ["ij,jk->ik", "bij,bjk", "bhqd,bhkd->bhqk", "...i,ij->...j", "bnc,c->bn", "ii->i", "bii->b", "ij->ji", "i,j->ij", "a,b,abc->c"]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.sampled_from([*EQUATIONS, "...ij,...jk->...ik", "bij,bij->", "b i, b j -> b", "xyz,y->xz"]), st.integers(0, 2**32 - 1))
 def test_einsum(agrees, equation, seed):
     rng = np.random.default_rng(seed)

@@ -1,10 +1,10 @@
 """Matrix products against PyTorch, TensorFlow and ONNX Runtime."""
 
 import numpy as np
-import tensorflow as tf
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from lazy import tf
 
 from probe import ops
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
+from lazy import tf
 
 from probe import ops
 from probe.description import Step
@@ -16,7 +17,7 @@ from probe.explanation.trace import origin_of
 from probe.numerics.precision import precision_of
 
 TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-few = settings(max_examples=40, deadline=None)
+few = examples(40)
 
 
 def each(draw, rank, low, high):
@@ -61,7 +62,7 @@ def test_conv_transpose(agrees, weight, case):
     agrees(ops.ConvTranspose(weight=kernel, bias=None if b is None else weight("bias", b), **how), [x], by_torch(how))
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(transposed(most=2))
 def test_conv_transpose_whose_kernel_is_an_input(agrees, weight, case):
     x, w, _, how = case

@@ -1,16 +1,17 @@
 """Embeddings and bags of them against PyTorch, TensorFlow and ONNX Runtime."""
 
 import numpy as np
-import tensorflow as tf
 import torch
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
+from lazy import tf
 
 from probe import ops
 
 F = torch.nn.functional
 SEED = st.integers(0, 2**32 - 1)
-QUICK = settings(max_examples=30, deadline=None, phases=[Phase.explicit, Phase.generate])
+QUICK = examples(30, phases=[Phase.explicit, Phase.generate])
 
 
 @QUICK

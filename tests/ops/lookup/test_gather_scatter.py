@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Ref, Step
@@ -17,7 +18,7 @@ def array(draw, least=1):
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1))).normal(size=shape).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(array(), st.data())
 def test_slice_with_steps(agrees, x, data):
     steps = tuple(data.draw(st.sampled_from([1, 2, 3, -1, -2])) for _ in x.shape)
@@ -27,7 +28,7 @@ def test_slice_with_steps(agrees, x, data):
     agrees(ops.Slice(starts=starts, stops=stops, steps=steps), [x], lambda x: torch.from_numpy(x.numpy()[where].copy()))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(array(), st.data())
 def test_gather(agrees, x, data):
     """By int64 indices, or by floats that hold them."""
@@ -44,7 +45,7 @@ def test_gather(agrees, x, data):
     agrees(ops.GatherND(), [x, at], lambda x, at: x[tuple(at.movedim(-1, 0))])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(array(least=2), st.data())
 def test_repeats(agrees, x, data):
     repeats = tuple(data.draw(st.integers(1, 3)) for _ in x.shape)
@@ -57,7 +58,7 @@ def test_repeats(agrees, x, data):
     agrees(ops.Trilu(upper=False, k=k), [x], lambda x: x.tril(k))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(array(), st.data())
 def test_scatter(agrees, x, data):
     """Put at places that differ; added at any."""

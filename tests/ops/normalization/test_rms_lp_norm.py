@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 
-few = settings(max_examples=30, deadline=None)
+few = examples(30)
 
 
 @st.composite

@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from quantizer_inputs import values
 
 from probe import ops
@@ -46,7 +47,7 @@ def allowed_for(op, x, y):
     assert (np.abs(y - exact) <= allowed).all()
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(
     x=values(),
     scale=SCALES,
@@ -67,7 +68,7 @@ def test_integers(x, scale, zero, bits, signed, narrow, rounding):
     allowed_for(op, x, y)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(x=values(), scale=SCALES, threshold=st.none() | st.sampled_from([0.5, 0.3, 1e-3]))
 def test_signs(x, scale, threshold):
     scaling = ConstScaling(scale)
@@ -79,7 +80,7 @@ def test_signs(x, scale, threshold):
     same_in_onnx(op, np.where(np.abs(x) < 1e-37, np.float32(0), x), op.run(np.where(np.abs(x) < 1e-37, np.float32(0), x))[0])
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     x=values(),
     scale=SCALES,

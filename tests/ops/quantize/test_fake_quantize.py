@@ -4,8 +4,9 @@ import warnings
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Step
@@ -33,7 +34,7 @@ def cases(draw):
     return values(draw, scale, max(high, -low)), scale, draw(st.integers(low, high)), low, high
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(case=cases(), nan=st.booleans())
 def test_of_a_whole_tensor(case, nan):
     x, scale, zero, low, high = case
@@ -43,7 +44,7 @@ def test_of_a_whole_tensor(case, nan):
     np.testing.assert_array_equal(op.run(x)[0], theirs)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data(), axis=st.integers(0, 2), floating=st.booleans())
 def test_by_channel(data, axis, floating):
     low, high = data.draw(RANGES)
@@ -59,7 +60,7 @@ def test_by_channel(data, axis, floating):
     np.testing.assert_array_equal(op.run(x)[0], theirs)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(case=cases())
 def test_quantising_a_tensor_adds_the_zero_point_first(case):
     x, scale, zero, low, high = case
@@ -74,7 +75,7 @@ def test_quantising_a_tensor_adds_the_zero_point_first(case):
     np.testing.assert_array_equal(op.run(x)[0], made.dequantize().numpy())
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(case=cases(), zero_first=st.booleans(), wraps=st.booleans())
 def test_onnx_runtime_and_float64_within_the_allowance(case, zero_first, wraps):
     x, scale, zero, low, high = case

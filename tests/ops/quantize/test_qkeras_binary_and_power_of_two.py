@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import qkeras
 import tensorflow as tf
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from quantizer_inputs import NOISE, values
 
 from probe.description import Step
@@ -66,7 +67,7 @@ def fitted(quantizer):
 
 
 @given(values(), st.one_of(SIGNS, POWERS, CURVES))
-@settings(max_examples=600, deadline=None)
+@examples(600)
 def test_float32_is_qkeras_bit_for_bit_but_for_what_is_transcendental(x, quantizer):
     """One unit in the last place where tanh comes before, eight where a scale is a quotient of means or the levels are logarithms."""
     theirs = np.asarray(quantizer(tf.constant(x)))
@@ -83,7 +84,7 @@ def test_float32_is_qkeras_bit_for_bit_but_for_what_is_transcendental(x, quantiz
 @given(values(), st.one_of(SIGNS, POWERS, CURVES), st.sampled_from([0.0, 2.0**-22, 2.0**-12]))
 @example(np.array([-1e-45], np.float32), qkeras.binary(alpha="auto"), 0.0)
 @example(np.array([0.49999997, 1.4999999], np.float32), qkeras.stochastic_ternary(alpha="auto"), 0.0)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_numpy_onnx_and_qkeras_agree_within_the_allowance(x, quantizer, shift):
     steps = [Step(op) for op in chain(quantizer, x)]
     slack = shift * np.abs(x).astype(float)

@@ -3,9 +3,10 @@
 import numpy as np
 import qkeras
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from hypothesis_examples import examples
 from quantizer_inputs import NOISE, values
 
 from probe import ops
@@ -91,7 +92,7 @@ def auto_cases(draw):
 
 
 @given(st.one_of(bits_cases(), relu_cases(), auto_cases()))
-@settings(max_examples=1000)
+@examples(1000)
 def test_float32_is_qkeras_bit_for_bit(case):
     x, op, quantizer = case
     theirs = quantizer(tf.constant(x)).numpy()
@@ -99,7 +100,7 @@ def test_float32_is_qkeras_bit_for_bit(case):
 
 
 @given(st.one_of(bits_cases(), relu_cases(), auto_cases()), st.sampled_from([0.0, 2.0**-22, 2.0**-12]))
-@settings(max_examples=300)
+@examples(300)
 def test_numpy_onnx_and_qkeras_agree_within_the_allowance(case, shift):
     """Also where the framework's input is off by a known slack, whatever level it then falls on."""
     x, op, quantizer = case

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Step
@@ -39,7 +40,7 @@ def judged(op, x, theirs):
 
 
 @given(ranges, options)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_one_range_is_tensorflows(limits, option):
     (low, high), (bits, narrow, seed) = limits, option
     for divides, theirs in (
@@ -52,7 +53,7 @@ def test_one_range_is_tensorflows(limits, option):
 
 
 @given(st.lists(ranges, min_size=1, max_size=4), options)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_a_range_per_channel_is_tensorflows(limits, option):
     bits, narrow, seed = option
     low, high = np.array(limits, np.float32).T

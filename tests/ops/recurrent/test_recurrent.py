@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Ref, Step, Weight
@@ -83,7 +84,7 @@ def _within(op, inputs):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=20)
+@examples(20)
 def test_recurrence(kind, data):
     layer, op, inputs = data.draw(cases(kind))
     ours = op.run(*inputs)
@@ -104,7 +105,7 @@ ACTIVATIONS = [ops.Tanh(), ops.Relu(), ops.Sigmoid(), ops.HardSigmoid(0.2, 0.5),
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=20)
+@examples(20)
 @np.errstate(all="ignore")  # states grow without bounds
 def test_masks_and_activations(kind, data):
     """Against the same cell stepped by hand: a skipped step leaves the states, and shows what stood before or 0."""

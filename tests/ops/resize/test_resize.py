@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
+from lazy import tf
 
 from probe import ops
 from probe.description import Step
@@ -16,7 +17,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.explanation.receptive_field import reach_of
 from probe.explanation.trace import origin_of
 
-few = settings(max_examples=40, deadline=None)
+few = examples(40)
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 TENSORFLOW = {
     "bilinear": {"mode": "linear"},
@@ -106,7 +107,7 @@ def test_nearest_by_whole_scales_in_onnx(agrees, x, coordinates, rounding, data)
 
 
 @pytest.mark.parametrize("method", TENSORFLOW)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(images(2, 12), st.booleans(), st.data())
 def test_tensorflow(agrees, method, x, antialias, data):
     sizes = sizes_of(data.draw, x)
@@ -146,7 +147,7 @@ MODES = [
 
 
 @pytest.mark.parametrize("how", MODES)
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(images(2), st.data())
 def test_what_an_element_is_made_of(how, x, data):
     """The shares told of an element give it, and they are of what it is said to see."""

@@ -1,12 +1,12 @@
 """Pooling against PyTorch, TensorFlow and ONNX Runtime, in one to three spatial axes."""
 
 import numpy as np
-import tensorflow as tf
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from images import each, image, padded
+from lazy import tf
 
 from probe import ops
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from hypothesis_examples import examples
 
 import probe
 
@@ -128,26 +129,26 @@ TENSORS = arrays(np.float32, st.tuples(st.just(3), st.integers(1, 5)), elements=
     slope=st.sampled_from([0.0, 0.25, 0.3]),
     threshold=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_relu(keras, agrees, x, max_value, slope, threshold):
     agrees(keras.layers.ReLU(max_value=max_value, negative_slope=slope, threshold=threshold), x)
 
 
 @given(x=TENSORS, alpha=st.sampled_from([0.0, 0.25, 0.3, 1.7]))
-@settings(max_examples=20)
+@examples(20)
 def test_leaky_and_exponential(keras, agrees, x, alpha):
     agrees(keras.layers.LeakyReLU(alpha), x)
     agrees(keras.layers.ELU(alpha), x)
 
 
 @given(x=TENSORS, theta=st.sampled_from([0.0, 0.5, 1.0, 2.0]))
-@settings(max_examples=20)
+@examples(20)
 def test_thresholded(agrees, x, theta):
     agrees(pytest.importorskip("tf_keras").layers.ThresholdedReLU(theta), x)
 
 
 @given(shape=st.lists(st.integers(1, 4), min_size=2, max_size=5), data=st.data())
-@settings(max_examples=20)
+@examples(20)
 def test_prelu(keras, agrees, shape, data):
     shared = data.draw(st.one_of(st.none(), st.lists(st.integers(1, len(shape) - 1), unique=True)))
     report = agrees(keras.layers.PReLU(shared_axes=shared), tuple(shape))
@@ -155,7 +156,7 @@ def test_prelu(keras, agrees, shape, data):
 
 
 @given(shape=st.lists(st.integers(1, 5), min_size=2, max_size=4), data=st.data())
-@settings(max_examples=40)
+@examples(40)
 def test_softmax(keras, agrees, shape, data):
     axes = st.integers(-len(shape), len(shape) - 1)
     axis = data.draw(st.one_of(axes, st.lists(axes, min_size=1, max_size=len(shape), unique_by=lambda a: a % len(shape))))

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
-QUICK = settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
+QUICK = examples(10, phases=[Phase.explicit, Phase.generate])
 SEED = st.integers(0, 999)
 
 

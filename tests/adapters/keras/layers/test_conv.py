@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
@@ -70,7 +71,7 @@ def _adds_bias_wrongly(keras, options, layer, shape):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=30)
+@examples(30)
 def test_convolution(keras, agrees, kind, data):
     options, shape = data.draw(convolutions(kind, keras.__name__ == "tf_keras"))
     layer = getattr(keras.layers, kind)(**options)
@@ -90,7 +91,7 @@ def test_convolution(keras, agrees, kind, data):
     activation=st.sampled_from([None, "gelu", "softmax"]),
     shape=st.lists(st.integers(1, 6), min_size=2, max_size=5),
 )
-@settings(max_examples=30)
+@examples(30)
 def test_dense(keras, agrees, units, bias, activation, shape):
     agrees(keras.layers.Dense(units, use_bias=bias, activation=activation), tuple(shape))
 

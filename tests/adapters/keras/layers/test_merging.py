@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
@@ -26,7 +27,7 @@ def broadcast(draw, count):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=25)
+@examples(25)
 def test_merging(keras, agrees, kind, data):
     count = 2 if kind == "Subtract" else data.draw(st.integers(2, 4))
     agrees(getattr(keras.layers, kind)(), *data.draw(broadcast(count)))
@@ -35,7 +36,7 @@ def test_merging(keras, agrees, kind, data):
 @given(
     shape=st.lists(st.integers(1, 4), min_size=2, max_size=4), lengths=st.lists(st.integers(1, 4), min_size=2, max_size=4), data=st.data()
 )
-@settings(max_examples=25)
+@examples(25)
 def test_concatenate(keras, agrees, shape, lengths, data):
     axis = data.draw(st.integers(-len(shape) + 1, len(shape) - 1).filter(bool))
     shapes = []

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
@@ -12,7 +13,7 @@ EPSILONS = st.sampled_from([1e-3, 1e-5, 1e-6, 0.1])
 
 
 @given(shape=SHAPES, epsilon=EPSILONS, scale=st.booleans(), center=st.booleans(), data=st.data())
-@settings(max_examples=50)
+@examples(50)
 def test_batch_normalization(keras, agrees, shape, epsilon, scale, center, data):
     ndim = len(shape)
     axis = data.draw(st.sampled_from([axis for axis in range(-ndim, ndim) if axis % ndim]))
@@ -22,7 +23,7 @@ def test_batch_normalization(keras, agrees, shape, epsilon, scale, center, data)
 
 
 @given(shape=SHAPES, data=st.data())
-@settings(max_examples=20)
+@examples(20)
 def test_batch_normalization_of_keras_2(agrees, shape, data):
     layers = pytest.importorskip("tf_keras").layers
     axes = data.draw(st.lists(st.integers(1, len(shape) - 1), min_size=1, unique=True))
@@ -32,7 +33,7 @@ def test_batch_normalization_of_keras_2(agrees, shape, data):
 
 
 @given(shape=SHAPES, epsilon=EPSILONS, scale=st.booleans(), center=st.booleans(), data=st.data())
-@settings(max_examples=50)
+@examples(50)
 def test_layer_normalization(keras, agrees, shape, epsilon, scale, center, data):
     ndim = len(shape)
     axes = st.integers(-ndim, ndim - 1).filter(lambda axis: axis % ndim)
@@ -49,7 +50,7 @@ def test_layer_normalization(keras, agrees, shape, epsilon, scale, center, data)
     center=st.booleans(),
     data=st.data(),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_group_normalization(keras, agrees, groups, each, others, epsilon, scale, center, data):
     place = data.draw(st.integers(1, len(others) + 1))
     shape = [2, *others]

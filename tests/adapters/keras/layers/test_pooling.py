@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
@@ -18,7 +19,7 @@ def _shape(batch, channels, sizes, data_format):
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("kind", ["Max", "Average"])
 @given(data=st.data())
-@settings(max_examples=30)
+@examples(30)
 def test_windowed(keras, agrees, kind, rank, data):
     small = st.integers(1, 4)
     size = tuple(data.draw(small) for _ in range(rank))
@@ -33,7 +34,7 @@ def test_windowed(keras, agrees, kind, rank, data):
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("kind", ["Max", "Average"])
 @given(data=st.data())
-@settings(max_examples=15)
+@examples(15)
 def test_global(keras, agrees, kind, rank, data):
     data_format, keepdims = data.draw(FORMATS), data.draw(st.booleans())
     sizes = [data.draw(st.integers(1, 6)) for _ in range(rank)]
@@ -44,7 +45,7 @@ def test_global(keras, agrees, kind, rank, data):
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("kind", ["Max", "Average"])
 @given(data=st.data())
-@settings(max_examples=20)
+@examples(20)
 def test_adaptive(agrees, kind, rank, data):
     layers = pytest.importorskip("keras").layers
     data_format = data.draw(FORMATS)

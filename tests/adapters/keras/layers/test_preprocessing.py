@@ -4,8 +4,9 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from probe.adapters.keras.capture.model import Opened
 from probe.adapters.keras.layers.augmentation import RANDOM
 
@@ -15,7 +16,7 @@ import probe
 @given(
     scale=st.floats(-3, 3), offset=st.sampled_from([0.0, -1.0, [0.5, -2.0, 3.0]]), policy=st.sampled_from(["float32", "float64", "float16"])
 )
-@settings(max_examples=15)
+@examples(15)
 @example(scale=1e-40, offset=0.0, policy="float64")  # which a cast to float64 takes for 0
 def test_rescaling(keras, agrees, scale, offset, policy):
     report = agrees(keras.layers.Rescaling(scale, offset, dtype=policy), (2, 4, 3))
@@ -33,7 +34,7 @@ def adapted(keras, data, **options):
     invert=st.booleans(),
     policy=st.sampled_from(["float32", "float64", "mixed_float16"]),
 )
-@settings(max_examples=20)
+@examples(20)
 def test_normalization_adapted(keras, axis, invert, policy):
     rng = np.random.default_rng(0)
     layer = adapted(keras, rng.normal(3, 2, size=(20, 4, 3)).astype("float32"), axis=axis, invert=invert, dtype=policy)
@@ -44,7 +45,7 @@ def test_normalization_adapted(keras, axis, invert, policy):
 
 
 @given(axis=st.sampled_from([-1, 1, None]), invert=st.booleans(), several=st.booleans())
-@settings(max_examples=10)
+@examples(10)
 def test_normalization_given(keras, axis, invert, several):
     size = {-1: 3, 1: 4, None: None}[axis]
     if several and size is not None:
@@ -78,7 +79,7 @@ def runs(call):
 
 @pytest.mark.parametrize("mode", MODES)
 @given(shape=SHAPES, boundaries=st.lists(st.floats(-2, 2, width=16), min_size=1, max_size=5, unique=True).map(sorted))
-@settings(max_examples=12)
+@examples(12)
 def test_discretization(keras, mode, shape, boundaries):
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
     x.flat[0] = boundaries[0]
@@ -89,7 +90,7 @@ def test_discretization(keras, mode, shape, boundaries):
 
 @pytest.mark.parametrize("mode", MODES[1:])
 @given(shape=SHAPES, tokens=st.integers(1, 6), weighted=st.booleans())
-@settings(max_examples=12)
+@examples(12)
 def test_category_encoding(keras, mode, shape, tokens, weighted):
     x = np.random.default_rng(1).integers(0, tokens, shape)
     layer = keras.layers.CategoryEncoding(tokens, output_mode=mode)
@@ -105,7 +106,7 @@ def test_category_encoding(keras, mode, shape, tokens, weighted):
 
 @pytest.mark.parametrize("mode", MODES)
 @given(mask=st.booleans(), oov=st.integers(1, 3), invert=st.booleans(), padded=st.booleans())
-@settings(max_examples=12)
+@examples(12)
 def test_integer_lookup(keras, mode, mask, oov, invert, padded):
     options = {"invert": True} if invert and mode == "int" else {"num_oov_indices": oov}
     if padded:
@@ -151,7 +152,7 @@ def test_augmentation_passes_images_through(keras):
 
 @pytest.mark.parametrize("kind", ["CenterCrop", "RandomCrop"])
 @given(height=st.integers(3, 9), width=st.integers(3, 9), size=st.tuples(st.integers(3, 9), st.integers(3, 9)), single=st.booleans())
-@settings(max_examples=15)
+@examples(15)
 def test_crops(keras, kind, height, width, size, single):
     layer = getattr(keras.layers, kind)(height, width)
     x = np.random.default_rng(0).uniform(0, 255, size=(*(() if single else (2,)), *size, 3)).astype("float32")
@@ -161,7 +162,7 @@ def test_crops(keras, kind, height, width, size, single):
 
 @pytest.mark.parametrize("mode", ["log", "magnitude", "psd", "real", "imag", "stft"])
 @given(channels=st.integers(1, 3), padding=st.sampled_from(["valid", "same"]), expand=st.booleans(), step=st.sampled_from([None, 5, 16]))
-@settings(max_examples=6)
+@examples(6)
 def test_short_time_fourier_transform(mode, channels, padding, expand, step):
     keras = pytest.importorskip("keras")
     layer = keras.layers.STFTSpectrogram(mode, frame_length=16, frame_step=step, padding=padding, expand_dims=expand)
@@ -171,7 +172,7 @@ def test_short_time_fourier_transform(mode, channels, padding, expand, step):
 
 
 @given(db=st.booleans(), window=st.sampled_from(["hann", "hamming"]), exponent=st.sampled_from([1.0, 2.0]), single=st.booleans())
-@settings(max_examples=8)
+@examples(8)
 def test_mel_spectrogram(db, window, exponent, single):
     keras = pytest.importorskip("keras")
     layer = keras.layers.MelSpectrogram(

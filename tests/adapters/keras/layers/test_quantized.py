@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis_examples import examples
 
 import probe
 from probe import ops
@@ -146,7 +147,7 @@ def test_integers_and_scale_give_the_effective_weights(kind, mode):
     st.sampled_from([(-127, 127), (-8, 7)]),
     st.integers(0, 1),
 )
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_the_largest_magnitude_sets_the_scale(x, limits, axis):
     op = ops.AbsMaxQuantize(axes=(axis,), low=limits[0], high=limits[1])
     integers, scale = keras.quantizers.abs_max_quantize(x, axis=axis, value_range=limits)
@@ -159,7 +160,7 @@ def test_the_largest_magnitude_sets_the_scale(x, limits, axis):
 
 
 @given(arrays(np.float32, 20, elements=st.floats(-600, 600, width=32)), st.sampled_from([1.0, 0.25, 3.0]))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_float8_is_keras_bit_for_bit(x, size):
     op = ops.Float8(size=size)
     convert = keras.ops.convert_to_tensor

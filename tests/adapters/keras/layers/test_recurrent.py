@@ -4,8 +4,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
@@ -28,7 +29,7 @@ def options_of(draw, kind, legacy):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None)
+@examples(8)
 def test_recurrence(keras, agrees, kind, data):
     options = data.draw(options_of(kind, keras.__name__ == "tf_keras"))
     shape = tuple(data.draw(st.integers(1, high)) for high in (3, 6, 4))

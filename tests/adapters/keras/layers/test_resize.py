@@ -4,13 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
 FORMATS = st.sampled_from(["channels_last", "channels_first"])
-few = settings(max_examples=12, deadline=None)
+few = examples(12)
 
 
 def shaped(batch, channels, sizes, data_format):
@@ -57,7 +58,7 @@ def test_conv_transpose(keras, agrees, rank, data):
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos3", "lanczos5", "nearest", "area", "gaussian", "mitchellcubic"])
-@settings(max_examples=6, deadline=None)
+@examples(6)
 @given(data=st.data())
 def test_resizing_and_upsampling(keras, agrees, interpolation, data):
     draw = data.draw

@@ -3,8 +3,9 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 
 import probe
 
@@ -14,19 +15,19 @@ RANKS = (1, 2, 3)
 
 
 @given(shape=SHAPES, data_format=FORMATS)
-@settings(max_examples=20)
+@examples(20)
 def test_flatten(keras, agrees, shape, data_format):
     agrees(keras.layers.Flatten(data_format=data_format), shape)
 
 
 @given(shape=SHAPES, data=st.data())
-@settings(max_examples=20)
+@examples(20)
 def test_permute(keras, agrees, shape, data):
     agrees(keras.layers.Permute(tuple(data.draw(st.permutations(range(1, len(shape)))))), shape)
 
 
 @given(shape=SHAPES, data=st.data())
-@settings(max_examples=20)
+@examples(20)
 def test_reshape(keras, agrees, shape, data):
     size = math.prod(shape[1:])
     first = data.draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
@@ -35,7 +36,7 @@ def test_reshape(keras, agrees, shape, data):
 
 
 @given(n=st.integers(1, 5), features=st.integers(1, 5))
-@settings(max_examples=10)
+@examples(10)
 def test_repeat_vector(keras, agrees, n, features):
     agrees(keras.layers.RepeatVector(n), (2, features))
 
@@ -50,7 +51,7 @@ def _shape(rank, sizes, data_format):
 
 @pytest.mark.parametrize("rank", RANKS)
 @given(data=st.data(), data_format=FORMATS)
-@settings(max_examples=15)
+@examples(15)
 def test_padding_and_cropping(keras, agrees, rank, data, data_format):
     amount = st.integers(0, 3)
     pairs = tuple((data.draw(amount), data.draw(amount)) for _ in range(rank))
@@ -62,7 +63,7 @@ def test_padding_and_cropping(keras, agrees, rank, data, data_format):
 
 @pytest.mark.parametrize("rank", RANKS)
 @given(data=st.data(), data_format=FORMATS)
-@settings(max_examples=10)
+@examples(10)
 def test_up_sampling(keras, agrees, rank, data, data_format):
     size = tuple(data.draw(st.integers(1, 3)) for _ in range(rank))
     layer = getattr(keras.layers, f"UpSampling{rank}D")(size[0] if rank == 1 else size, **_options(rank, data_format))

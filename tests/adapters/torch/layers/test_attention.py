@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from probe.adapters.torch import open_model
 
 import probe
@@ -66,7 +67,7 @@ def masks_of(rng, batch, heads, queries, positions, kind, which):
     return found
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
+@examples(20, phases=[Phase.explicit, Phase.generate])
 @given(
     options=st.fixed_dictionaries({name: st.booleans() for name in ("bias", "add_bias_kv", "add_zero_attn", "batch_first")}),
     dims=st.sampled_from([(None, None), (5, None), (None, 3), (6, 10)]),
@@ -178,7 +179,7 @@ def test_a_query_that_may_attend_to_nothing():
     assert call.description is None and "attend to nothing" in call.why
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
+@examples(20, phases=[Phase.explicit, Phase.generate])
 @given(
     limit=st.sampled_from([None, None, 1.0]),
     padding=st.sampled_from([None, 0, -2]),

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from probe.adapters.torch.describe.describe import described
 from probe.adapters.torch.describe.module_options import IDLE, READ, _unknown, unread
 
@@ -262,6 +263,7 @@ def test_every_activation_module_is_described():
         assert name in CASES or name == "MultiheadAttention"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", CASES)
 def test_options_pairwise(name, agrees, pairwise, signal):
     shape, options = CASES[name]
@@ -273,7 +275,7 @@ def test_options_pairwise(name, agrees, pairwise, signal):
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_options_at_random(name, data, agrees, signal):
     shape, options = CASES[name]

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from probe.adapters.torch import open_model
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -72,7 +73,7 @@ def states_for(module, lead):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15)
+@examples(15)
 @given(data=st.data())
 def test_layers_and_directions(kind, data):
     options, width, hidden = data.draw(layers(kind))
@@ -90,7 +91,7 @@ def test_layers_and_directions(kind, data):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10)
+@examples(10)
 @given(data=st.data())
 def test_packed_sequences(kind, data):
     options, width, hidden = data.draw(layers(kind))

@@ -5,14 +5,15 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis_examples import examples
 from probe.adapters.torch.describe.describe import described
 from probe.adapters.torch.describe.undescribed_classes import LEFT_OUT
 
 import probe
 
-few = settings(max_examples=8, deadline=None)
+few = examples(8)
 
 
 class Twice(torch.nn.Module):
