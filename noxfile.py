@@ -36,7 +36,7 @@ BENCHMARKS = ("startup", "memory", "speed", "attention", "recurrent", "linear", 
 def fast(session: nox.Session) -> None:
     """Numerics, ops against ONNX Runtime and PyTorch, verdict and diagnosis, without TensorFlow: under 90 s on 2 cores."""
     folders = [f"tests/{name}" for name in ("ops", "comparison", "evaluation", "verdict", "diagnosis")]
-    session.run("python", "-m", "pytest", *folders, *session.posargs)
+    session.run("python", "-m", "pytest", "--without-tensorflow", *folders, *session.posargs)
 
 
 @nox.session
@@ -48,7 +48,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def exhaustive(session: nox.Session) -> None:
     """What the README's test command leaves out."""
-    session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "exhaustive", *session.posargs)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)

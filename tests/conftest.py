@@ -23,6 +23,17 @@ def pytest_addoption(parser):
     parser.addoption("--without-tensorflow", action="store_true", help="leave out what needs TensorFlow, which then cannot be imported")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """A process for each core, where tests are not asked for one by one and nobody says how many (``-n 0``: none)."""
+    option = config.option
+    if not config.pluginmanager.hasplugin("xdist") or option.numprocesses is not None or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    one_by_one = option.file_or_dir and all("::" in path for path in option.file_or_dir)
+    if not (one_by_one or option.collectonly or option.usepdb or option.capture == "no"):
+        option.numprocesses, option.dist = "auto", "worksteal"
+
+
 def pytest_configure(config):
     if config.getoption("--without-tensorflow"):
         sys.modules.update(dict.fromkeys(["keras", "qkeras", "tensorflow", "tf_keras"]))  # a None there is an ImportError
