@@ -14,14 +14,12 @@ nox.options.sessions = ["fast"]
 
 ROOT = Path(__file__).parent
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis")
+# Those that pass with the newest ONNX Runtime for Python 3.10, 1.23, too.
 WITHOUT_FRAMEWORK = (
     "tests/test_public_api.py",
-    "tests/adapters/onnx/test_attention.py",
     "tests/adapters/onnx/test_limits.py",
     "tests/adapters/onnx/test_losses.py",
-    "tests/adapters/onnx/test_quantize_linear.py",
     "tests/adapters/onnx/test_resize.py",
-    "tests/adapters/onnx/test_value_dependent_shapes.py",
     "tests/capture/test_array_files.py",
     "tests/comparison",
     "tests/evaluation/test_onnxruntime_reference.py",
