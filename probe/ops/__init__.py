@@ -2,7 +2,7 @@
 
 from probe.ops.along_axis.reduce import *
 from probe.ops.along_axis.softmax import *
-from probe.ops.along_axis.sort_scan import *
+from probe.ops.along_axis.topk_sort_cumsum import *
 from probe.ops.alternative_form import *
 from probe.ops.attention.additive_attention import *
 from probe.ops.attention.attention import *
