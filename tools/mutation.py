@@ -31,7 +31,7 @@ from pathlib import Path
 import coverage
 import pytest
 from cosmic_ray.ast import ast_nodes, get_ast_from_path
-from cosmic_ray.mutating import use_mutation
+from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parent.parent
@@ -84,11 +84,11 @@ class Map:
         path.write_text(json.dumps({"seconds": self.seconds, "lines": self.lines}))
 
     def tests(self, file: str, lines: range) -> list[str]:
-        """Those that run one of the lines, or where that is done on import alone, any line of the file: quick ones that are near first."""
+        """Those that run one of the lines, or where none is known to, any line of the file, or any line: quick ones that are near first."""
         known = self.lines.get(file, {})
         names = {name for line in lines for name in known.get(line, [])}
-        if not names and any(line in known for line in lines):
-            names = {name for here in known.values() for name in here}
+        if not names:
+            names = {name for here in known.values() for name in here} or set(self.seconds)
         folder = Path(file).parts[1 if file.startswith("probe") else 0 : -1]
 
         def far(name: str) -> float:
@@ -144,8 +144,15 @@ def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
             for occurrence, start in enumerate(found):
                 if not any(first <= start <= last for first, last in unseen):
                     places[file, start].append(Mutant(file, name, occurrence, start))
-    draw = random.Random(seed)
-    return [draw.choice(changes) for changes in draw.sample(list(places.values()), min(count, len(places)))]
+    draw, drawn = random.Random(seed), []
+    for changes in draw.sample(list(places.values()), len(places)):
+        mutant = draw.choice(changes)
+        with contextlib.suppress(SyntaxError):  # as where the `**` is one of arguments
+            ast.parse(mutate_code(mutant.file.read_text(), get_operator(mutant.operator)(), mutant.occurrence))
+            drawn.append(mutant)
+        if len(drawn) == count:
+            break
+    return drawn
 
 
 def _run(tests: list[str], limit: float) -> tuple[str, str]:
@@ -179,13 +186,13 @@ def _tried(mutant: Mutant, known: Map, seconds: float, healthy: set[str]) -> tup
     """What became of a mutant, and its change; ``healthy`` gathers the tests that are known to pass without one."""
     tests, spent = [], 0.0
     for name in known.tests(str(mutant.file), mutant.lines()):
-        if tests and (spent := spent + known.seconds.get(name, 0.0)) > seconds:
-            break
-        tests.append(name)
+        if not tests or spent + known.seconds.get(name, 0.0) <= seconds:
+            tests.append(name)
+            spent += known.seconds.get(name, 0.0)
     limit = 60 + 5 * seconds
     while True:
         with use_mutation(mutant.file, get_operator(mutant.operator)(), mutant.occurrence) as (before, after):
-            outcome, by = _run(tests, limit) if tests else ("survived", "no test runs it")
+            outcome, by = _run(tests, limit)
         test = by.partition("[")[0]
         if outcome == "survived" or test in healthy:
             break
