@@ -8,9 +8,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from onnx_cases import single
 from repository import EXAMPLES
 
 from probe.cli import _command
@@ -288,11 +290,13 @@ def test_an_interrupt_is_one(probe, monkeypatch):
 
 
 def test_standard_streams_that_are_full_or_closed(tmp_path):
-    script = Path(sys.executable).parent / "probe"
+    """On a model of ONNX, for which no framework has to start."""
+    script, model = Path(sys.executable).parent / "probe", tmp_path / "relu.onnx"
+    onnx.save(single("Relu", [np.ones((2, 3), np.float32)], {})[0], model)
 
     def run(line, **how):
         return subprocess.run(
-            ["bash", "-c", line, "bash", script, TORCH, *FACTORY, "--layer", "conv", "--shape", "2,1,8,8"],
+            ["bash", "-c", line, "bash", script, model, "--layer", "node", "--shape", "2,3"],
             capture_output=True,
             text=True,
             cwd=tmp_path,

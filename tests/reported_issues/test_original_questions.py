@@ -74,7 +74,7 @@ def test_the_sum_of_a_convolution_runs_over_the_channels(namespace):
     assert "sum over 2 x 2 positions and 3 channels" in str(report)
 
 
-@pytest.mark.parametrize("namespace", [keras, tf_keras])
+@pytest.mark.parametrize("namespace", [keras, pytest.param(tf_keras, marks=pytest.mark.exhaustive)])
 def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
     layers = namespace.layers
 
