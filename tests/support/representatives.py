@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-__all__ = ["representatives"]
+__all__ = ["exhaustive", "representatives"]
+
+
+def exhaustive(*values: Any) -> list:
+    """Values of one parameter that other values of it stand for."""
+    return [pytest.param(value, marks=pytest.mark.exhaustive) for value in values]
 
 
 def representatives(rows: Iterable[Sequence], kind: Callable[[Any], Hashable], ids: Callable[[int, Any], str]) -> list:

@@ -9,6 +9,7 @@ from probe.adapters.keras.describe.call import Call
 from probe.adapters.keras.describe.describe import REGISTERED, describe, described_class
 from probe.adapters.keras.describe.described_classes import DESCRIBED, FUNCTIONS, OPERATIONS
 from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
+from representatives import exhaustive
 
 import probe
 from probe.errors import Undescribed
@@ -166,7 +167,7 @@ def _three_axes(keras, layers):
     return keras.Model(inputs, [layers.GlobalAveragePooling3D()(x), layers.GlobalMaxPooling3D()(x)])
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("suffix", [".keras", *exhaustive(".h5")])
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3's own, as it saves
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")  # Keras 2's own, of the format under test
 def test_every_class_saved_and_reopened(keras, drawn, tmp_path, suffix):

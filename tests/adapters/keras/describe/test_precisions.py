@@ -7,6 +7,7 @@ import sys
 import keras_cases
 import pytest
 from probe.adapters.keras.capture.model import Opened
+from representatives import exhaustive
 
 import probe
 
@@ -29,7 +30,7 @@ def judged(keras, name, policy):
         return str(error)
 
 
-@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16", *SLOW])
+@pytest.mark.parametrize("policy", ["float64", *exhaustive("mixed_bfloat16"), *SLOW])
 def test_every_class_in_every_precision(keras, policy):
     """No two parties differ; what is not judged has a reason, and what does not run is refused by the framework itself."""
     agreed = 0

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis_examples import examples
+from representatives import exhaustive
 
 import probe
 
@@ -140,7 +141,10 @@ GROUPED = np.random.default_rng(3).normal(size=(2, 5, 6, 7, 4)).astype(np.float3
 
 @pytest.mark.parametrize(
     "options",
-    [{"groups": 2}, {"groups": 4, "padding": "same", "activation": "relu"}, {"groups": 2, "strides": (2, 1, 3), "use_bias": False}],
+    [
+        {"groups": 4, "padding": "same", "activation": "relu"},
+        *exhaustive({"groups": 2}, {"groups": 2, "strides": (2, 1, 3), "use_bias": False}),
+    ],
 )
 def test_grouped_convolutions_in_three_dimensions(keras, drawn, options):
     """TensorFlow's kernel for CPUs has no groups: Keras compiles it, also where functions run eagerly so that they can be watched."""

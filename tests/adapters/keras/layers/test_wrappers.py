@@ -4,13 +4,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from representatives import exhaustive
 
 import probe
 
 MODES = ["concat", "sum", "ave", "mul", None]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["concat", "sum", *exhaustive("ave", "mul", None)])
 def test_bidirectional(keras, agrees, mode):
     layers = keras.layers
     pairs = list(product((layers.SimpleRNN, layers.LSTM, layers.GRU), (False, True)))

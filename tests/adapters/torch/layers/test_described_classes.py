@@ -1,6 +1,7 @@
 """Every described class against PyTorch itself: options pairwise and at random, the layer called alone, all parties agreeing."""
 
 import contextlib
+import functools
 import inspect
 import re
 import warnings
@@ -226,6 +227,12 @@ def runs(name, chosen):
     return False
 
 
+@pytest.fixture(scope="session")
+def pairs(pairwise):
+    """By class, choices of options in which every two meet: found once for all tests."""
+    return functools.cache(lambda name: list(pairwise(CASES[name][1], lambda chosen: runs(name, chosen))))
+
+
 def test_every_described_class_has_a_case():
     """Here, or in another file of tests/adapters/torch (a TransformerDecoder as the part of a Transformer that it is)."""
     text = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
@@ -241,12 +248,12 @@ def test_every_option_is_tried_at_two_values(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_option_that_is_not_read_is_told(name, monkeypatch, pairwise):
+def test_an_option_that_is_not_read_is_told(name, monkeypatch, pairs):
     """Each of them left out of the table, and set to other than its default."""
     kind, (_, tried) = getattr(torch.nn, name), CASES[name]
     own = {key: one.default for key, one in inspect.signature(kind).parameters.items() if key in tried and key not in IDLE}
     for key, default in own.items():
-        chosen = next((one for one in pairwise(tried, lambda one: runs(name, one)) if one[key] != default), None)
+        chosen = next((one for one in pairs(name) if one[key] != default), None)
         module = None if chosen is None else build(name, chosen)
         if module is None or not any(key in space for space in (vars(module), module._parameters)):
             assert key in KEPT_OTHERWISE, (name, key)
@@ -265,9 +272,9 @@ def test_every_activation_module_is_described():
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", CASES)
-def test_options_pairwise(name, agrees, pairwise, signal):
-    shape, options = CASES[name]
-    for position, chosen in enumerate(pairwise(options, lambda chosen: runs(name, chosen))):
+def test_options_pairwise(name, agrees, pairs, signal):
+    shape, _ = CASES[name]
+    for position, chosen in enumerate(pairs(name)):
         dtype = (np.float32, np.float64)[position % 2]
         agrees(
             build(name, chosen, (torch.float32, torch.float64)[position % 2]), signal(shape(chosen, chosen["sizes"]), dtype, seed=position)
@@ -289,9 +296,8 @@ def test_options_at_random(name, data, agrees, signal):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_saved_and_reopened(name, tmp_path, pairwise, signal):
-    shape, options = CASES[name]
-    chosen = list(pairwise(options, lambda chosen: runs(name, chosen)))[-1]
+def test_saved_and_reopened(name, tmp_path, pairs, signal):
+    shape, chosen = CASES[name][0], pairs(name)[-1]
     module = torch.nn.Sequential(OrderedDict(before=torch.nn.Identity(), layer=build(name, chosen)))
     x = signal(shape(chosen, chosen["sizes"]))
     torch.save(module.state_dict(), tmp_path / "net.pt")
@@ -303,9 +309,9 @@ def test_saved_and_reopened(name, tmp_path, pairwise, signal):
 
 
 @pytest.mark.parametrize("name", ["Conv2d", "MaxPool2d", "AvgPool2d", "BatchNorm2d", "GroupNorm", "ReLU", "ChannelShuffle", "Upsample"])
-def test_channels_last_memory(name, pairwise, signal):
-    shape, options = CASES[name]
-    chosen = {**next(pairwise(options, lambda chosen: runs(name, chosen))), "unbatched": False, "axes": 4}
+def test_channels_last_memory(name, pairs, signal):
+    shape, chosen = CASES[name][0], pairs(name)[0]
+    chosen = {**chosen, "unbatched": False, "axes": 4}
     module = torch.nn.Sequential(Strided(), build(name, chosen))
     assert probe.check(module.eval(), "1", signal(shape(chosen, chosen["sizes"]))).ok
 
@@ -317,8 +323,8 @@ class Strided(torch.nn.Module):
 
 # GELU is left out: through oneDNN PyTorch gives NaN for inf where it has two elements or more, and inf where it has one.
 @pytest.mark.parametrize("name", [name for name in CASES if name in torch.nn.modules.activation.__all__ and name != "GELU"])
-def test_nan_and_inf_go_where_pytorch_puts_them(name, pairwise):
-    module = build(name, next(pairwise(CASES[name][1], lambda chosen: runs(name, chosen))))
+def test_nan_and_inf_go_where_pytorch_puts_them(name, pairs):
+    module = build(name, pairs(name)[0])
     x = np.array([[0.5, np.inf, -np.inf, np.nan, -0.5, 2.0], [-1.0, 1e30, -1e30, 88.0, -104.0, 1e-40]], np.float32)[:, :, None]
     report = probe.check(module, "", given=np.concatenate([x, x], axis=2))
     assert report.comparisons["framework", "numpy"].ok, str(report)

@@ -44,10 +44,14 @@ def _known() -> dict[str, Any]:
 
 
 KNOWN = _known()
+LONG = {"nn.MultiheadAttention": pytest.mark.exhaustive, "nn.LSTM": pytest.mark.exhaustive} | {
+    name: pytest.mark.slow for name in KNOWN if "Transformer" in name
+}
+CASES = [pytest.param(name, marks=LONG.get(name, ())) for name in KNOWN]
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("Transformer" in name)) for name in KNOWN])
+@pytest.mark.parametrize("name", CASES)
 def test_every_case_is_answered(name):
     told = []
     for training in (False, True):
