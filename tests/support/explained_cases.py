@@ -147,7 +147,8 @@ def drawn(layer, shapes, seed=0):
                     tensor.copy_(torch.from_numpy(values))
         layer.eval()
     else:
-        layer.build(shapes[0] if len(shapes) == 1 else list(shapes))
+        if not layer.built:  # the tests of several files share it
+            layer.build(shapes[0] if len(shapes) == 1 else list(shapes))
         weights = [rng.uniform(0.05, 2.0, v.shape) if "variance" in v.name else rng.normal(size=v.shape) for v in layer.weights]
         if weights:
             layer.set_weights(weights)
