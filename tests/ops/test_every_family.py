@@ -1,4 +1,4 @@
-"""What a slack of the input adds to an allowance: at least what independent errors of that size do, and little beyond the worst of them."""
+"""What holds for ops of every family: what a slack of the input adds, what scaling does, and that terms add up."""
 
 import inspect
 
@@ -64,6 +64,7 @@ CASES = {
     "GridSample": (ops.GridSample(), normal(1, 2, 4, 5), RNG.uniform(-0.9, 0.9, size=(1, 3, 2, 2))),
     "Im2Col": (ops.Im2Col((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)), normal(1, 2, 3, 4)),
     "Col2Im": (ops.Col2Im((3, 4), (2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)), normal(1, 8, 6)),
+    "Col2Im, apart": (ops.Col2Im((6, 7), (2, 3), (2, 1), ((1, 0), (1, 1)), (2, 1)), normal(1, 12, 21)),
     "AddConstant": (ops.AddConstant(vector(5)), normal(2, 5)),
     "MulConstant": (ops.MulConstant(vector(5)), normal(2, 5)),
     "Pow": (ops.Pow(), positive(2, 5), normal(5)),
@@ -115,6 +116,22 @@ LARGEST = ("MaxPool", "GlobalMaxPool", "Max", "Min", "ReduceMax", "ReduceMin")
 """The largest slack of those compared."""
 
 
+HOMOGENEOUS = (
+    "AveragePool",
+    "AdaptiveAveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "MaxPool",
+    "LpPool",
+    "Einsum",
+    "Fourier",
+    "Resize",
+)
+HOMOGENEOUS += ("Im2Col", "Col2Im", "CumSum", "Add", "Sub", "Max", "Min", "Mean", "Concat")
+HOMOGENEOUS += ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceStd", "ReduceSum")
+"""Four times the inputs, and the outputs are four times as large (a product's sixteen times)."""
+
+
 def moved(op, inputs, slacks, outputs):
     """How far each output goes by independent errors of the inputs, and by the worst: from each element's own, the others left."""
     squares, sums = ([np.zeros(y.shape) for y in outputs] for _ in range(2))
@@ -148,3 +165,28 @@ def test_a_slack_is_passed_on_as_it_moves_the_output(name):
         else:
             most = 3 * worst.max() if name in OF_THE_LARGEST else 1.05 * worst
         assert (slack - alone <= most + 1e-9).all(), np.nanmax((slack - alone) / worst)
+
+
+def test_a_boundary_within_the_slack_lies_on_either_side():
+    x, slack = np.array([-0.1, 0.1, 0.3]), np.full(3, 0.2)
+    op = ops.Bucketize((0.0,))
+    assert np.array_equal(op.allowance([x], (slack,), op.wide(x), FLOAT32)[0], [1, 1, 0])
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.partition(",")[0] in HOMOGENEOUS])
+def test_an_allowance_grows_with_the_numbers(name):
+    """As rounding errors do, whose sizes are relative."""
+    op, *inputs = CASES[name]
+    larger = [4 * x for x in inputs]
+    times = 16 if name == "Einsum" else 4
+    once, grown = (op.allowance(xs, (None,) * len(xs), op.wide(*xs), FLOAT32) for xs in (inputs, larger))
+    for one, other in zip(once, grown, strict=True):
+        assert np.allclose(times * one, other, rtol=1e-9, atol=1e3 * FLOAT32.tiny)
+
+
+@pytest.mark.parametrize("name", [name for name, (op, *_) in CASES.items() if op.products])
+def test_the_terms_of_an_element_add_up_to_it(name):
+    op, *inputs = CASES[name]
+    (y,) = op.wide(*inputs)
+    where = tuple(axis.ravel() for axis in np.indices(y.shape))
+    assert np.allclose(op.products(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12)
