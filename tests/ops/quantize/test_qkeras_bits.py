@@ -1,6 +1,7 @@
 """Our quantisers against QKeras' own: weights bit for bit, activations within the allowance and through ONNX Runtime."""
 
 import numpy as np
+import pytest
 import qkeras
 import tensorflow as tf
 from hypothesis import given
@@ -135,3 +136,17 @@ def test_infinities_and_nan_are_where_qkeras_has_them():
         y = op.run(x.astype(float))
         np.testing.assert_array_equal(y[0], theirs)
         np.testing.assert_array_equal(crosscheck([Step(op)], [x], [y])[0], theirs)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ops.AutoQuantizedBits(4, 0, axes=(1,)),
+        ops.AutoQuantizedBits(3, 1, axes=(0, 1)),
+        ops.QuantizedBits(4),
+        ops.QuantizedBits(3, 1, symmetric=1),
+    ],
+)
+def test_as_many_levels_as_are_said(op):
+    x = np.linspace(-4, 4, 2001, dtype=np.float32)[None]
+    assert len(np.unique(op.run(x)[0])) == op.levels

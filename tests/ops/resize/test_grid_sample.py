@@ -86,3 +86,8 @@ def test_reach_and_account():
         (terms,) = op.account((x, grid), (y,), at).terms
         total = sum(terms.factor.value[k[0]] * x[tuple(row)] for row, k in zip(terms.where, terms.factor_where, strict=True))
         np.testing.assert_allclose(total, y[at], rtol=1e-12)
+
+
+def test_it_says_how_many_coordinates_a_place_has():
+    inputs = np.zeros((2, 3, 4, 5)), np.zeros((2, 7, 6, 2))
+    assert "each place of 2 coordinates" in ops.GridSample().says(inputs)
