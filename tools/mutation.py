@@ -109,14 +109,19 @@ class Mutant:
 
     def lines(self) -> range:
         """Those of the statement around it; of a compound one its head."""
-        around = [
-            node
-            for node in ast.walk(_parsed(self.file))
-            if isinstance(node, ast.stmt) and (node.lineno, node.col_offset) <= self.start <= (node.end_lineno, node.end_col_offset)
-        ]
-        inner = max(around, key=lambda node: (node.lineno, node.col_offset))
+        around = [(_head(node), node) for node in ast.walk(_parsed(self.file)) if isinstance(node, ast.stmt)]
+        first, inner = max(
+            ((first, node) for first, node in around if first <= self.start <= (node.end_lineno, node.end_col_offset)),
+            key=lambda found: found[0],
+        )
         body = getattr(inner, "body", None)
-        return range(inner.lineno, max(body[0].lineno, inner.lineno + 1) if body else inner.end_lineno + 1)
+        return range(first[0], max(body[0].lineno, first[0] + 1) if body else inner.end_lineno + 1)
+
+
+def _head(node: ast.stmt) -> tuple[int, int]:
+    """Where a statement begins, its decorators included."""
+    first = min([*getattr(node, "decorator_list", []), node], key=lambda one: one.lineno)
+    return first.lineno, first.col_offset - (first is not node)
 
 
 @cache
@@ -124,11 +129,12 @@ def _parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text())
 
 
-def _annotations(file: Path) -> list[ast.expr]:
-    """Where a mutant would change no more than what mypy sees."""
+def _unseen(file: Path) -> list[ast.expr]:
+    """Where a mutant would change nothing: annotations, and the ``strict`` of zip, which only guards."""
     found = []
     for node in ast.walk(_parsed(file)):
         found += [one for one in (getattr(node, "annotation", None), getattr(node, "returns", None)) if one is not None]
+        found += [node.value] if isinstance(node, ast.keyword) and node.arg == "strict" else []
     return found
 
 
@@ -138,7 +144,7 @@ def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
     places: dict[tuple[Path, tuple[int, int]], list[Mutant]] = defaultdict(list)
     for file in files:
         nodes = list(ast_nodes(get_ast_from_path(file)))
-        unseen = [((one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)) for one in _annotations(file)]
+        unseen = [((one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)) for one in _unseen(file)]
         for name, operator in operators:
             found = (start for node in nodes for start, _ in operator.mutation_positions(node))
             for occurrence, start in enumerate(found):
