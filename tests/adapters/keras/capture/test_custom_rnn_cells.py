@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+from representatives import ONE_KERAS, exhaustive
 
 import probe
 
@@ -73,7 +74,7 @@ def checked(keras, layer, masked=False, **options):
     return report
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [False, *exhaustive(True)])
 @pytest.mark.parametrize(
     ("cell", "options"),
     [
@@ -91,12 +92,13 @@ def test_a_cell_of_the_users_own_is_followed(keras, made, cell, options, masked)
     assert report.ok, report
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [True, *exhaustive(False)])
 def test_stacked_with_other_cells(keras, made, masked):
     cells = [made["Plain"](5), made["Two"](4), keras.layers.LSTMCell(3)]
     assert checked(keras, keras.layers.RNN(cells, return_sequences=True, return_state=True), masked).ok
 
 
+@ONE_KERAS
 def test_states_that_were_given_or_kept(keras, made):
     layer = keras.layers.RNN(made["Plain"](5), return_sequences=True)
     given, state = keras.Input(X.shape[1:]), keras.Input((5,))
@@ -110,6 +112,7 @@ def test_states_that_were_given_or_kept(keras, made):
     assert all(np.array_equal(one, other) for one, other in zip(before, net.get_weights(), strict=True))
 
 
+@ONE_KERAS
 def test_a_fault_is_seen(keras, made):
     layer = keras.layers.RNN(made["Plain"](5), return_sequences=True)
     right = np.asarray(model(keras, layer)(X))
@@ -125,6 +128,7 @@ def test_a_fault_is_seen(keras, made):
         np.testing.assert_array_equal(held.stored, array)
 
 
+@ONE_KERAS
 def test_what_cannot_be_followed_is_unchecked(keras, made):
     layer = keras.layers.RNN(made["Drawing"](5))
     drawn = probe.check(model(keras, layer), layer.name, X)

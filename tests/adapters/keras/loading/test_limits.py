@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tf_keras
 from probe.adapters.keras.loading.config_limits import built_slowly
+from representatives import exhaustive
 
 import probe
 from probe.errors import CannotOpen
@@ -40,7 +41,7 @@ def test_sizes_that_double_from_layer_to_layer(tmp_path, package, ending):
 
 
 @BOTH
-@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("within", [True, *exhaustive(False)])
 def test_steps_of_a_recurrence(tmp_path, monkeypatch, package, ending, within):
     monkeypatch.setattr("probe.adapters.keras.loading.run_limits.STEPS", 10)
     layers = package.layers
@@ -94,15 +95,15 @@ def test_a_length_behind_a_layer_of_unknown_length_is_not_guessed():
 
 
 def test_more_layers_than_keras_2_can_add(tmp_path):
-    layers = [tf_keras.layers.Input((2,)), *(tf_keras.layers.ReLU() for _ in range(420))]
+    layers = [tf_keras.layers.Input((2,)), *(tf_keras.layers.ReLU() for _ in range(250))]
     path = saved(tf_keras.Sequential(layers), tmp_path / "m.h5")
-    assert len(probe.open_model(path).layers) == 420
+    assert len(probe.open_model(path).layers) == 250
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(400)
+    sys.setrecursionlimit(240)
     try:
         with pytest.raises(RecursionError):
             tf_keras.models.load_model(path, compile=False)
-        with pytest.raises(CannotOpen, match="a Sequential of 421 layers is more than Keras 2 can build"):
+        with pytest.raises(CannotOpen, match="a Sequential of 251 layers is more than Keras 2 can build"):
             _ = probe.open_model(path).inputs
     finally:
         sys.setrecursionlimit(before)
