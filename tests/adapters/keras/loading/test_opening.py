@@ -12,6 +12,7 @@ import qkeras
 import tensorflow as tf
 import tf_keras
 from probe.adapters.keras.loading import file as files
+from representatives import exhaustive
 
 import probe
 from probe.errors import BadInput, ForwardFailed, MissingExtra, NotReached
@@ -412,7 +413,7 @@ def saved(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["k3", "k2", "q"])
+@pytest.mark.parametrize("name", ["k3", *exhaustive("k2", "q")])
 def test_nothing_of_the_frameworks_on_standard_error(saved, name):
     """In a process of its own: nothing is printed, and the environment is as it was."""
     done = python(

@@ -151,6 +151,7 @@ for policy in ("float32", "float64", "float16"):
 """
 
 
+@pytest.mark.exhaustive
 def test_numbers_of_the_configuration_are_as_wide_as_the_layer():
     """On TensorFlow they go through float32. The layer itself imports TensorFlow, also on PyTorch."""
     pytest.importorskip("torch")
@@ -205,6 +206,7 @@ assert " on torch " in model.framework
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")  # Keras 3 as it saves
 def test_the_same_file_gives_the_same_on_pytorch(tmp_path):
     """What NumPy and ONNX Runtime compute from the same inputs does not depend on who runs the model."""
