@@ -6,6 +6,10 @@ import sys
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a process for each core: further threads would only wait for each other, a barrier ten times as long as the work.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ[name] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
