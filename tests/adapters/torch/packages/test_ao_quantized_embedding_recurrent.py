@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from representatives import representatives
 from torch import nn
 from torch.ao import quantization
 from torch.ao.nn import quantized as nnq
@@ -200,9 +201,15 @@ PACKED_CASES = [
 
 
 @pytest.mark.parametrize(
-    ("engine", "name", "enforce_sorted"), [case for case in PACKED_CASES if case[0] in torch.backends.quantized.supported_engines]
+    "case",
+    representatives(
+        [case for case in PACKED_CASES if case[0] in torch.backends.quantized.supported_engines],
+        lambda case: case[1],
+        lambda _, case: "-".join(map(str, case)),
+    ),
 )
-def test_packed_sequences_saved_and_reopened(engine, name, enforce_sorted, using, tmp_path, signal):
+def test_packed_sequences_saved_and_reopened(case, using, tmp_path, signal):
+    engine, name, enforce_sorted = case
     using(engine)
     lengths, path = LENGTHS[enforce_sorted], tmp_path / "net.pt"
     torch.save(PackedNet(PACKED[name], lengths, enforce_sorted).state_dict(), path)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from module_state import bits, unchanged
+from representatives import representatives
 from torch import nn
 
 import probe
@@ -250,7 +251,11 @@ WITHOUT = {
 DYNAMIC = ("MXFloat8e4m3Act", "MXInt8Act")
 
 
-@pytest.mark.parametrize("name", [name for name in QUANTIZERS if "Weight" in name or "Bias" in name])
+OF_PARAMETERS = [name for name in QUANTIZERS if "Weight" in name or "Bias" in name]
+_VARIANT = re.compile("(MSE|HQO|Per(Channel|Tensor|Group)|Float|FixedPoint|Decoupled|InternalScaling|Const).*")
+
+
+@pytest.mark.parametrize("name", representatives(OF_PARAMETERS, lambda name: _VARIANT.sub("", name), lambda _, name: name))
 def test_every_quantizer_of_weights_and_biases(name, tmp_path, signal):
     """Saved, reopened, checked; the stored weight in its place diverges and is named; nothing is written."""
     part = "weight" if "Weight" in name else "bias"
