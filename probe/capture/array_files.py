@@ -27,7 +27,8 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
-            raise BadInput(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a device, a pipe or a socket'}, not an array file")
+            kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+            raise BadInput(f"{path} is {kind}, not an array file")
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, holds := held(file)):

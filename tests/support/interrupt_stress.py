@@ -239,9 +239,8 @@ def stress(subjects: list[Subject], count: int, seed: int, every: int = 1) -> Co
             after = one.fingerprint()
             for key in sorted(before.keys() | after.keys(), key=str):
                 if before.get(key) != after.get(key):
-                    found[
-                        f"changed: {one.name} {name}: {key.split(' ')[0] if key.startswith(('tensor', 'module', 'layer ')) else key}"
-                    ] += 1
+                    short = key.split(" ")[0] if key.startswith(("tensor", "module", "layer ")) else key
+                    found[f"changed: {one.name} {name}: {short}"] += 1
                     if os.environ.get("STRESS_TELL"):
                         print(number, name, key, str(before.get(key))[:300], "->", str(after.get(key))[:300], flush=True)
             if number // len(subjects) % every == 0:

@@ -114,7 +114,8 @@ def watch(
         else:
             failed = ""
     if failed:
-        raise ForwardFailed(f"{failed}{_only_eagerly(forward) if watched and tensors.backend == 'tensorflow' else ''}")
+        hint = _only_eagerly(forward) if watched and tensors.backend == "tensorflow" else ""
+        raise ForwardFailed(f"{failed}{hint}")
     for name in state.compiled - state.calls.keys():
         raise NotReached(f"the forward pass reached {name!r} only inside a compiled graph, where there are no values to see")
     return tuple(tensors.array(tensor) for tensor in tensors.within(result))

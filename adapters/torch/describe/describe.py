@@ -155,7 +155,8 @@ def key_of(cls: type) -> str:
         return cls.__name__
     if where.startswith("torch.ao.quantization."):
         return f"torch.ao.quantization.{cls.__name__}"
-    return f"{where.partition('.modules')[0] if where.startswith('torch.ao.') else where}.{cls.__name__}"
+    package = where.partition(".modules")[0] if where.startswith("torch.ao.") else where
+    return f"{package}.{cls.__name__}"
 
 
 def describe(module: Any, call: Call) -> Description:

@@ -84,7 +84,7 @@ _array(
     "npy",
     "code",
     "header-expression",
-    lambda place: npy_of(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': open({place.marker!r}, 'w')}}".encode(), DATA),
+    lambda place: npy_of((f"{{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': open({place.marker!r}, 'w')}}").encode(), DATA),
 )
 _array("npy", "code", "header-is-a-call", lambda place: npy_of(f"__import__('pathlib').Path({place.marker!r}).touch()".encode(), DATA))
 _array("npz", "code", "object-array", lambda place: _npz({"fc.npy": _objects(place)}))

@@ -5,10 +5,12 @@ import pytest
 
 import probe
 
-UNARY = """abs ceil celu cos cosh elu erf exp expm1 floor gelu hard_shrink hard_sigmoid hard_silu hard_tanh isinf isnan log_sigmoid
-    logical_not negative reciprocal relu relu6 selu sigmoid sign silu sin sinh soft_shrink softplus softsign sparse_plus sparse_sigmoid
-    square squareplus stop_gradient tan tanh tanh_shrink trunc arctan arcsinh leaky_relu copy round softmax log_softmax glu normalize
-    ravel cumsum cumprod flip ones_like zeros_like transpose diff tril triu""".split()
+UNARY = """abs ceil celu cos cosh elu erf exp expm1 floor gelu hard_shrink hard_sigmoid
+    hard_silu hard_tanh isinf isnan log_sigmoid logical_not negative reciprocal relu
+    relu6 selu sigmoid sign silu sin sinh soft_shrink softplus softsign sparse_plus
+    sparse_sigmoid square squareplus stop_gradient tan tanh tanh_shrink trunc arctan
+    arcsinh leaky_relu copy round softmax log_softmax glu normalize ravel cumsum cumprod
+    flip ones_like zeros_like transpose diff tril triu""".split()
 REDUCTIONS = "all any max min mean prod std sum var logsumexp amax amin".split()
 
 

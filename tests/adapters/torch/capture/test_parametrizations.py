@@ -128,7 +128,8 @@ def naively(module, name, values, x):
     held = {"weight": module.weight, "bias": module.bias, name: torch.from_numpy(values)}
     if isinstance(module, nn.Linear):
         return nn.functional.linear(torch.from_numpy(x), held["weight"], held["bias"]).detach().numpy()
-    kind = f"conv{'_transpose' if type(module).__name__.startswith('ConvTranspose') else ''}{len(module.kernel_size)}d"
+    transpose = "_transpose" if type(module).__name__.startswith("ConvTranspose") else ""
+    kind = f"conv{transpose}{len(module.kernel_size)}d"
     return getattr(nn.functional, kind)(torch.from_numpy(x), held["weight"], held["bias"]).detach().numpy()
 
 
