@@ -1,5 +1,6 @@
 """The environment every test runs in, set before anything imports a framework."""
 
+import gc
 import os
 import sys
 
@@ -67,3 +68,12 @@ def probe(monkeypatch, capsys):
         return stop.value.code or 0, out, err
 
     return run
+
+
+@pytest.fixture
+def no_gc_callbacks():
+    """Hypothesis times the garbage collector with a callback; Python swallows a Ctrl-C that lands in one."""
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks.extend(callbacks)

@@ -24,13 +24,7 @@ FEW = {"torch": 60, "keras": 20, "tf_keras": 20}
 MANY = {"torch": 400, "keras": 300, "tf_keras": 300}
 
 
-@pytest.fixture(autouse=True)
-def only_our_code():
-    """Hypothesis times the garbage collector with a callback; Python swallows a Ctrl-C that lands in one."""
-    callbacks = gc.callbacks[:]
-    gc.callbacks.clear()
-    yield
-    gc.callbacks.extend(callbacks)
+pytestmark = pytest.mark.usefixtures("no_gc_callbacks")
 
 
 def interrupt() -> None:
@@ -148,6 +142,25 @@ def test_one_that_waited_does_not_come_twice(monkeypatch):
             interrupt()
             stop_here()
     time.sleep(0.2)
+
+
+def test_one_that_comes_while_python_collects_garbage_is_not_lost():
+    def told(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and not done:
+            done.append("collecting")
+            interrupt()
+
+    done, start = list[str](), time.monotonic()
+    gc.callbacks.append(told)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with held_back(), interruptible():
+                gc.collect()
+                while time.monotonic() < start + 5:
+                    time.sleep(0.01)
+    finally:
+        gc.callbacks.remove(told)
+    assert done == ["collecting"] and time.monotonic() < start + 3
 
 
 def test_one_that_comes_while_python_collects_an_object_is_not_lost():

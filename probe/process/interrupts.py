@@ -11,6 +11,7 @@ makes, and not inside the framework, whose own settings would stay half made. Wh
 """
 
 import _thread
+import gc
 import signal
 import sys
 import threading
@@ -83,9 +84,10 @@ def _arrived(number: int, frame: FrameType | None) -> None:
 
 
 def _unheard(frame: FrameType | None) -> bool:
-    """Whether what is raised here ends nothing and is only printed: in what Python calls as it collects an object."""
+    """Whether what is raised here ends nothing and is only printed: in what Python calls as it collects garbage or an object."""
+    told = {getattr(one, "__code__", None) for one in gc.callbacks}
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _COLLECTING:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _COLLECTING or frame.f_code in told:
             return True
         frame = frame.f_back
     return False

@@ -13,6 +13,8 @@ from onnx import TensorProto, helper
 
 import probe
 
+pytestmark = pytest.mark.usefixtures("no_gc_callbacks")
+
 
 @pytest.fixture
 def endless(tmp_path):
