@@ -90,7 +90,7 @@ class DynamicQuantize(Op):
     the level next to 0, found from that end of the range where it errs less.
     """
 
-    high: int = 255
+    high: int
     axes: int = 0
     """Over how many of the last axes the range goes, where there are more: each part has its own then. 0: over all."""
 

@@ -105,6 +105,7 @@ def _windows(keras, tf):
     found += [tf.nn.conv1d_transpose(line, numbers(4, 5, 4), (2, 27, 5), 3, "VALID"), tf.math.cumprod(x, 1), tf.sort(x, 1, "DESCENDING")]
     found += [tf.roll(x, 2, 1), tf.roll(x, (1, -2), (1, 2)), tf.linalg.diag_part(x), tf.linalg.trace(x), tf.math.add_n([x, z, x])]
     found += [tf.math.scalar_mul(2.0, x), tf.math.erfc(x), tf.math.is_finite(x), tf.math.rint(x), tf.sort(x)]
+    found += [tf.nn.space_to_depth(image[:, :, :8], 2)]
     yield found
 
 

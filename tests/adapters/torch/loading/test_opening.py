@@ -172,6 +172,19 @@ def test_code_in_an_ordinary_pickle_does_not_run_either(folder):
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_bytearray_takes_trust_and_its_name_alone_does_not(folder, zipped):
+    """PyTorch's restricted unpickler calls bytearray(n) with any n, which takes n bytes of memory."""
+    path = folder / "net.pt"
+    torch.save({"weight": torch.ones(3), "extra": bytearray(3)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(NotTrusted, match=r"builtins\.bytearray.*--trust"):
+        probe.open_model(path, factory=torch.nn.Identity)
+    module = torch.nn.Module()
+    module.register_buffer("bytearray", torch.ones(3))
+    torch.save(module.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    assert "bytearray" in probe.open_model(path, factory=lambda: module).module.state_dict()
+
+
 def test_a_whole_module_opens_with_trust(folder, net):
     net.train()
     path = saved(folder, net)
