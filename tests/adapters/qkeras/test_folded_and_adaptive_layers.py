@@ -12,6 +12,7 @@ from qkeras import (
     QGlobalAveragePooling2D,
     quantized_bits,
 )
+from representatives import exhaustive
 
 import probe
 
@@ -64,9 +65,9 @@ def folding(mode, **options):
     return full, QDepthwiseConv2DBatchnorm((3, 2), depth_multiplier=2, depthwise_quantizer=quantized_bits(5, 1, alpha="auto"), **bits)
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("suffix", [".h5", *exhaustive(".keras")])
 @pytest.mark.parametrize("mode", ["ema_stats_folding", "batch_stats_folding"])
-@pytest.mark.parametrize("options", [{"use_bias": True}, {"use_bias": False, "bias_quantizer": None}, {"scale": False}])
+@pytest.mark.parametrize("options", [{"use_bias": True}, *exhaustive({"use_bias": False, "bias_quantizer": None}, {"scale": False})])
 def test_a_folded_batch_normalisation(mode, options, suffix, tmp_path):
     for layer in folding(mode, **options):
         model, x = model_of(layer, (9, 8, 3))
@@ -93,7 +94,7 @@ def test_a_folded_batch_normalisation(mode, options, suffix, tmp_path):
 
 @pytest.mark.parametrize(
     "layer",
-    [*folding("ema_stats_folding", use_bias=True), *folding("batch_stats_folding", use_bias=True)],
+    [*folding("ema_stats_folding", use_bias=True), *exhaustive(*folding("batch_stats_folding", use_bias=True))],
     ids=["full", "depthwise", "full by batch", "depthwise by batch"],
 )
 def test_stored_weights_of_a_folded_layer_are_named(layer):

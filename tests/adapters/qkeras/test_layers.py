@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis_examples import examples
 from qkeras import QActivation, QBatchNormalization, QConv1D, QConv2D, QDense, QDepthwiseConv2D, quantized_bits, quantized_relu
+from representatives import exhaustive
 
 import probe
 
@@ -138,7 +139,7 @@ SAVED = {
 }
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("suffix", [".h5", *exhaustive(".keras")])
 @pytest.mark.parametrize("kind", SAVED)
 def test_a_saved_layer_agrees_and_its_stored_weights_diverge(kind, suffix, tmp_path):
     options, shape = SAVED[kind]
