@@ -5,6 +5,7 @@ import pytest
 import qkeras
 import tf_keras
 from qkeras import QGRU, QLSTM, QBidirectional, QDense, QSimpleRNN, quantized_bits
+from representatives import exhaustive
 
 import probe
 
@@ -49,8 +50,8 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("kind", LAYERS)
-@pytest.mark.parametrize("state", [None, quantized_bits(6, 1, alpha=1)], ids=["state as it is", "state quantised"])
+@pytest.mark.parametrize("kind", ["simple", "lstm", "gru", "both ways", *exhaustive("lstm of functions", "gru reset before")])
+@pytest.mark.parametrize("state", [*exhaustive(None), quantized_bits(6, 1, alpha=1)], ids=["state as it is", "state quantised"])
 def test_every_party_agrees_out_of_a_file(kind, state, tmp_path):
     layer = LAYERS[kind](state)
     model, x = modelled(layer)
@@ -70,7 +71,7 @@ def test_every_party_agrees_out_of_a_file(kind, state, tmp_path):
         np.testing.assert_array_equal(one, same)
 
 
-@pytest.mark.parametrize("kind", [QSimpleRNN, QLSTM, QGRU])
+@pytest.mark.parametrize("kind", [QLSTM, *exhaustive(QSimpleRNN, QGRU)])
 def test_stored_weights_diverge_and_are_named(kind):
     layer = kind(5, activation="quantized_tanh(6)", return_sequences=True, **quantisers())
     model, x = modelled(layer)
