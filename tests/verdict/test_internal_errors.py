@@ -34,9 +34,9 @@ def swept(model, x, **options):
     return {report.layer: report for report in probe.sweep(model, x, **options)}
 
 
-@pytest.mark.parametrize(("where", "name"), [("capture.describe", None), ("between.describe_function", "/exp")])
+@pytest.mark.parametrize(("where", "name"), [("module_hooks.describe", None), ("function_calls.describe_function", "/exp")])
 def test_in_describing_a_call_of_pytorch(where, name, x, monkeypatch):
-    monkeypatch.setattr(f"probe.adapters.torch.{where}", broken)
+    monkeypatch.setattr(f"probe.adapters.torch.capture.{where}", broken)
     reports = swept(Net().eval(), x)
     faulty = {"a", "act", "b"} if name is None else {name}
     for layer, report in reports.items():

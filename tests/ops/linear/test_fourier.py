@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lazy import tf
 
 from probe import Ref, Step, ops
 
@@ -21,7 +21,6 @@ SIZES = [1, 2, 3, 5, 8, 12, 17, 31, 64, 97, 128, 250, 1000, 1024]
 
 @given(st.sampled_from(SIZES), st.booleans(), st.booleans(), st.sampled_from(["noise", "tone", "far"]), st.integers(0, 99))
 def test_a_line(agrees, size, inverse, both, kind, seed):
-    tf = pytest.importorskip("tensorflow")
     rng = np.random.default_rng(seed)
     parts = [rng.normal(size=(2, 3, size)) for _ in range(1 + both)]
     if kind == "tone":

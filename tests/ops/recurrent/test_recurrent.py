@@ -236,8 +236,8 @@ def test_long_plain_recurrences_keep_a_small_allowance():
 
 def test_memory_of_the_walk_does_not_grow_with_the_steps(monkeypatch):
     """The input's products are taken a few steps at a time."""
-    monkeypatch.setattr("probe.ops.recurrent.rnn_lstm_gru.recurrence._WALKED", 64)
-    monkeypatch.setattr("probe.ops.recurrent.rnn_lstm_gru.recurrence._JUDGED", 64)
+    monkeypatch.setattr("probe.ops.recurrent.recurrence._WALKED", 64)
+    monkeypatch.setattr("probe.ops.recurrent.recurrence._JUDGED", 64)
     for kind in KINDS:
         rng = np.random.default_rng(0)
         op_class, gates = KINDS[kind]
