@@ -131,11 +131,11 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _unseen(file: Path) -> list[ast.expr]:
-    """Where a mutant would change nothing: annotations, and the ``strict`` of zip, which only guards."""
+    """Where a mutant would change nothing: annotations, and what only guards, zip's ``strict`` and a dataclass' ``frozen``."""
     found = []
     for node in ast.walk(_parsed(file)):
         found += [one for one in (getattr(node, "annotation", None), getattr(node, "returns", None)) if one is not None]
-        found += [node.value] if isinstance(node, ast.keyword) and node.arg == "strict" else []
+        found += [node.value] if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen") else []
     return found
 
 

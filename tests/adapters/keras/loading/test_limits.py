@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
+from probe.adapters.keras.loading import hdf5
 from probe.adapters.keras.loading.config_limits import built_slowly
 from representatives import exhaustive
 
@@ -108,3 +109,13 @@ def test_more_layers_than_keras_2_can_add(tmp_path):
     finally:
         sys.setrecursionlimit(before)
     assert probe.open_model(path).inputs
+
+
+@pytest.mark.parametrize("size", [5, 32, 2 * hdf5._NAME])
+def test_a_name_in_hdf5_that_does_not_end(size):
+    content = b"a" * size
+    with pytest.raises(hdf5.Unusual):
+        hdf5._text(lambda offset, count: content[offset : offset + count], 0)
+    content += b"\0bc"
+    if size < hdf5._NAME:
+        assert hdf5._text(lambda offset, count: content[offset : offset + count], 0) == "a" * size
