@@ -432,3 +432,34 @@ def test_a_buffer_of_any_type_is_put_back_bit_for_bit(dtype, shape):
     list(probe.sweep(model, np.ones((1, 4), np.float32)))
     assert model.total is buffer and buffer.dtype == before.dtype
     assert torch.equal(buffer.reshape(-1).view(torch.uint8), before.reshape(-1).view(torch.uint8))
+
+
+class Without(nn.Module):
+    """Modules that take no tensor, and one that gives none either."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = Table()
+        self.count = Count()
+
+    def forward(self, x):
+        return x + self.table() * self.count()
+
+
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Parameter(torch.ones(5, dtype=torch.float64))
+
+    def forward(self):
+        return self.rows * 2
+
+
+class Count(nn.Module):
+    def forward(self):
+        return 3
+
+
+def test_the_dtype_of_what_takes_no_tensor():
+    calls = {call.layer: call.dtype for call in captured(probe.open_model(Without().eval()), ["table", "count"])}
+    assert calls == {"table": "float64", "count": ""}

@@ -111,7 +111,7 @@ def test_fractional_pooling_that_draws_is_not_checked():
 
 PAIRS = {
     "CosineSimilarity": [{}, {"dim": -1}, {"dim": 0, "eps": 2.0}],
-    "PairwiseDistance": [{}, {"p": 1.0, "keepdim": True}, {"p": 3.0, "eps": 0.1}, {"p": float("inf")}],
+    "PairwiseDistance": [{}, {"p": 1.0, "keepdim": True}, {"p": 3.0, "eps": 0.1}, {"p": 0.5, "eps": 0.1}, {"p": float("inf")}],
 }
 
 
