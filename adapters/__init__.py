@@ -66,11 +66,14 @@ def _adapter_of_object(source: Any) -> str:
 
 def _adapter_of_file(path: Path) -> str:
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
+        mode = status.st_mode
         if stat.S_ISDIR(mode):
             raise CannotOpen(_folder(path))
         if not stat.S_ISREG(mode):
             raise CannotOpen(f"{path} is a device, a pipe or a socket, not a model file")  # to read from it may never end
+        if not status.st_size:  # under /proc to read may never end either
+            raise CannotOpen(f"{path} is empty")
         with path.open("rb") as file:
             head = file.read(1024)
             size = file.seek(0, os.SEEK_END)
@@ -81,8 +84,6 @@ def _adapter_of_file(path: Path) -> str:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise CannotOpen(f"{str(path)!r} is not the name of a file: {error}") from None
-    if not size:
-        raise CannotOpen(f"{path} is empty")
     if too_much(size, holds):
         raise CannotOpen(f"{path} has {size:,} bytes, all but {holds:,} of them a hole: it is no model file")
     if head.startswith(_ZIP):

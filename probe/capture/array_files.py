@@ -25,10 +25,13 @@ _AXES = 64
 def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
     """An array file; an .npz gives a dict of its arrays. Raises BadInput with the path and the reason."""
     try:
-        mode = Path(path).stat().st_mode
+        status = Path(path).stat()
+        mode = status.st_mode
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
             raise BadInput(f"{path} is {kind}, not an array file")
+        if not status.st_size:  # under /proc to read may never end
+            raise BadInput(f"{path} is empty: it holds no numbers")
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, holds := held(file)):
