@@ -190,3 +190,11 @@ def test_the_terms_of_an_element_add_up_to_it(name):
     (y,) = op.wide(*inputs)
     where = tuple(axis.ravel() for axis in np.indices(y.shape))
     assert np.allclose(op.products(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12)
+
+
+def test_the_last_of_the_largest_may_be_another():
+    x = np.array([[5.0, 3.0, 1.0, 0.0]])
+    inputs, slacks = [x], (np.full(x.shape, 1e-3),)
+    for k, places in ((2, [0, 4]), (4, [0, 0, 0, 0])):
+        op = ops.TopK(k, 1)
+        assert np.array_equal(op.allowance(inputs, slacks, op.wide(x), FLOAT32)[1], [places])
