@@ -42,6 +42,17 @@ def test_equal_elements_are_not_counted():
     assert share(np.arange(6), 0.4) is None  # integers are equal or not
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_the_unit_of_the_output_does_not_matter(scale):
+    assert share(scale * NORMAL, scale * 0.5) == share(NORMAL, 0.5)
+
+
+def test_what_is_allowed_and_how_far_values_lie_apart():
+    told = power((NORMAL,), (np.linspace(0.2, 0.6, NORMAL.size).reshape(NORMAL.shape),))
+    assert np.isclose(told.allowed, 0.4) and np.isclose(told.span, np.ptp(NORMAL))
+    assert power((np.full((3, 4), -2.5),), (np.asarray(0.4),)).span == 2.5
+
+
 def test_an_allowance_that_takes_half_of_the_output_tells_nothing():
     signs = np.sign(NORMAL)
     assert share(signs, 0.4) == 1.0

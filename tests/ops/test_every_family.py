@@ -48,6 +48,7 @@ CASES = {
     "RMSNormalization": (ops.RMSNormalization(vector(5), 1e-3, (2,)), ROWS),
     "RMSNormalization, centred": (ops.RMSNormalization(vector(5), 1e-3, (2,), True), ROWS),
     "LpNormalization": (ops.LpNormalization((2,), 1e-3), ROWS),
+    "LpNormalization, p = 1": (ops.LpNormalization((2,), 1e-3, 1.0), ROWS),
     "LRN": (ops.LRN(3, 0.1, 0.75, 1.0, 1, 1), normal(2, 5, 3)),
     "Standardize": (ops.Standardize(vector(5), weight(positive(5)), 1e-3), ROWS),
     "Softmax": (ops.Softmax(2), ROWS),
@@ -97,6 +98,7 @@ OF_THE_LARGEST = (
     "RMSNormalization",
     "RMSNormalization, centred",
     "LpNormalization",
+    "LpNormalization, p = 1",
     "LRN",
     "Softmax",
 )
