@@ -232,7 +232,7 @@ def unfold(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
     if len(recipe.outputs[0].shape) > recipe.rank(input):
         return _windows(recipe, input, *args, **kwargs)
     names = ("kernel_size", "dilation", "padding", "stride")
-    given = {"dilation": 1, "padding": 0, "stride": 1} | dict(zip(names, args, strict=False)) | kwargs
+    given = dict(zip(names, args, strict=False)) | kwargs  # PyTorch gives its defaults too
     if given.keys() != set(names):
         raise Undescribed(f"the arguments {', '.join(sorted(given.keys() ^ set(names)))} have no description, or are missing")
     return recipe.module("Unfold", input, **given)

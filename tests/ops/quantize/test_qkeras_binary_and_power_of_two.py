@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis_examples import examples
 from quantizer_inputs import NOISE, values
 
+from probe import ops
 from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
@@ -112,3 +113,7 @@ def test_every_float_around_the_thresholds_of_a_logarithm(kind):
     assert "at a threshold" in words
     away = np.array([0.3, 1.0, 2.9, 5.0], np.float32)
     assert "threshold" not in quantizers.effective(chain(quantizer, away), quantizer, away)[1]
+
+
+def test_below_zero_without_a_slope_is_the_smallest_power():
+    np.testing.assert_array_equal(ops.QuantizedReluPo2(-3, 2).run(np.array([-5.0, -0.25, 0.3, 9.0]))[0], [0.125, 0.125, 0.25, 4.0])

@@ -207,6 +207,7 @@ CASES = {
             lambda x: x.roll((1, -1), (2, 3)),
             lambda x: x.repeat_interleave(2, 1),
         ),
+        *(lambda x: F.unfold(x, 3), lambda x: F.unfold(x, (2, 3), 1, (1, 0), stride=2)),
         lambda x: x.unfold(3, 3, 2),
         lambda x: x.unfold(dimension=-2, size=3, step=2),
         lambda x: x.unfold(1, size=2, step=1),
