@@ -463,3 +463,25 @@ class Count(nn.Module):
 def test_the_dtype_of_what_takes_no_tensor():
     calls = {call.layer: call.dtype for call in captured(probe.open_model(Without().eval()), ["table", "count"])}
     assert calls == {"table": "float64", "count": ""}
+
+
+class Again(nn.Module):
+    """A module that calls itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Twice()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+class Twice(nn.Module):
+    def forward(self, x, more=True):
+        return self(x * 2, False) if more else x + 1
+
+
+def test_a_module_that_calls_itself_has_the_inputs_of_each_call():
+    inner, outer = captured(probe.open_model(Again().eval()), ["inner"])
+    np.testing.assert_array_equal(inner.inputs[0], 2 * X)
+    np.testing.assert_array_equal(outer.inputs[0], X)
