@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from probe import Weight, ops
-from probe.numerics.precision import precision_of
+from probe.description import Ref, Step
+from probe.evaluation.allowance import allowances
+from probe.numerics.precision import precision_of, stored_in
 
 FLOAT32 = precision_of("float32")
 RNG = np.random.default_rng(0)
@@ -200,3 +202,15 @@ def test_the_last_of_the_largest_may_be_another():
     for k, places in ((2, [0, 4]), (4, [0, 0, 0, 0])):
         op = ops.TopK(k, 1)
         assert np.array_equal(op.allowance(inputs, slacks, op.wide(x), FLOAT32)[1], [places])
+
+
+PICKING = {name: CASES[name] for name in ("MaxPool", "GlobalMaxPool", "Max", "Min", "Transpose", "Slice", "Concat", "Pad")}
+PICKING |= {"TopK": (ops.TopK(2, 1), normal(2, 5))}
+
+
+@pytest.mark.parametrize("name", PICKING)
+def test_elements_of_the_inputs_are_stored_without_rounding(name):
+    op, *inputs = PICKING[name]
+    outputs = op.wide(*inputs)
+    for allowed in allowances((Step(op, tuple(Ref(-1, at) for at in range(len(inputs)))),), inputs, [outputs], stored_in("bfloat16")):
+        assert not np.any(allowed)
