@@ -1,6 +1,8 @@
-"""What a change must pass: ``nox -l`` lists the sessions, ``nox`` alone runs `fast`; what follows ``--`` is handed to the tool.
+"""What a change must pass: ``nox -l`` lists the sessions, ``nox`` alone runs `fast`; what follows
+``--`` is handed to the tool.
 
-They run in the environment that is active (``pip install -e '.[all,dev]'``); only `hgq` and `wheel` make environments of their own.
+They run in the environment that is active (``pip install -e '.[all,dev]'``); only `hgq` and `wheel`
+make environments of their own.
 """
 
 import shutil
@@ -26,14 +28,27 @@ WITHOUT_FRAMEWORK = (
     "tests/evaluation/test_power.py",
     "tests/verdict/test_quantization_level_flips.py",
 )
-BENCHMARKS = ("startup", "memory", "speed", "attention", "recurrent", "linear", "diagnosis", "onnx_node_cases", "truth")
+BENCHMARKS = (
+    "startup",
+    "memory",
+    "speed",
+    "attention",
+    "recurrent",
+    "linear",
+    "diagnosis",
+    "onnx_node_cases",
+    "truth",
+)
 """All that write a section of benchmarks/RESULTS.md."""
 
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """Numerics, ops against ONNX Runtime and PyTorch, verdict and diagnosis, without TensorFlow: under 90 s on 2 cores."""
-    folders = [f"tests/{name}" for name in ("ops", "comparison", "evaluation", "verdict", "diagnosis")]
+    """Numerics, ops against ONNX Runtime and PyTorch, verdict and diagnosis, without TensorFlow:
+    under 90 s on 2 cores."""
+    folders = [
+        f"tests/{name}" for name in ("ops", "comparison", "evaluation", "verdict", "diagnosis")
+    ]
     session.run("python", "-m", "pytest", "--without-tensorflow", *folders, *session.posargs)
 
 
@@ -58,17 +73,24 @@ def hgq(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv")
 def wheel(session: nox.Session) -> None:
-    """The wheel ships the package and nothing else, and works with the base dependencies alone, from another folder."""
+    """The wheel ships the package and nothing else, and works with the base dependencies alone,
+    from another folder."""
     folder = Path(session.create_tmp()).resolve()
     for old in folder.glob("*.whl"):
         old.unlink()
     # What an earlier build has left there would be shipped too.
     shutil.rmtree(ROOT / "build", ignore_errors=True)
-    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), ".")
+    session.run(
+        "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), "."
+    )
     (built,) = folder.glob("*.whl")
     shipped = {name for name in ZipFile(built).namelist() if ".dist-info/" not in name}
     sources = {"probe": ROOT / "probe", "probe/adapters": ROOT / "adapters"}
-    wanted = {f"{name}/{path.relative_to(top).as_posix()}" for name, top in sources.items() for path in top.rglob("*.py")}
+    wanted = {
+        f"{name}/{path.relative_to(top).as_posix()}"
+        for name, top in sources.items()
+        for path in top.rglob("*.py")
+    }
     if differing := shipped ^ wanted ^ {"probe/py.typed"}:
         session.error(f"in the wheel or in the sources, not in both: {sorted(differing)}")
     session.install(str(built))
@@ -77,7 +99,10 @@ def wheel(session: nox.Session) -> None:
         listing = session.run("probe", str(ROOT / "examples" / "digits.keras"), silent=True)
         if "conv2d" not in listing:
             session.error(f"the listing of digits.keras lacks its layer conv2d:\n{listing}")
-        outside = "import probe.adapters, importlib.util; assert importlib.util.find_spec('adapters') is None"
+        outside = (
+            "import probe.adapters, importlib.util; assert "
+            "importlib.util.find_spec('adapters') is None"
+        )
         session.run("python", "-c", f"{outside}; assert 'site-packages' in probe.__file__")
     session.install(*TEST_TOOLS)
     # The command alone: with "python -m" the checkout would come before what is installed.
@@ -86,7 +111,8 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, types, the direction of imports, and the hosted workflows and issue forms against their schemas."""
+    """Style, types, the direction of imports, and the hosted workflows and issue forms against
+    their schemas."""
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", "probe", "adapters")
@@ -94,7 +120,9 @@ def lint(session: nox.Session) -> None:
     hosted = ROOT / ".github"
     for schema, files in {
         "github-workflows": sorted(hosted.glob("workflows/*.yml")),
-        "github-issue-forms": sorted({*hosted.glob("ISSUE_TEMPLATE/*.yml")} - {hosted / "ISSUE_TEMPLATE" / "config.yml"}),
+        "github-issue-forms": sorted(
+            {*hosted.glob("ISSUE_TEMPLATE/*.yml")} - {hosted / "ISSUE_TEMPLATE" / "config.yml"}
+        ),
         "github-issue-config": [hosted / "ISSUE_TEMPLATE" / "config.yml"],
     }.items():
         session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, files))
@@ -109,13 +137,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Writes benchmarks/RESULTS.md, or its sections by the benchmarks named after ``--``; fails where a bar is exceeded."""
+    """Writes benchmarks/RESULTS.md, or its sections by the benchmarks named after ``--``; fails
+    where a bar is exceeded."""
     for name in session.posargs or BENCHMARKS:
         session.run("python", f"benchmarks/{name}.py")
 
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Changes the source at random, where it lies, and shows what no test sees: in a clone (``-- --help``)."""
+    """Changes the source at random, where it lies, and shows what no test sees: in a clone (``--
+    --help``)."""
     session.run("python", "-m", "pip", "install", "--quiet", "cosmic-ray>=8.4", "coverage>=7.6")
     session.run("python", "tools/mutation.py", *session.posargs)

@@ -1,7 +1,8 @@
 """Which adapter opens what: the content of a file decides, or where a live object comes from.
 
-Standard library only. An adapter imports its framework, which may be absent, or slow, or fill the memory of a GPU: so adapters
-are named by string and imported when they are the one, and a live object is recognised without importing anything.
+Standard library only. An adapter imports its framework, which may be absent, or slow, or fill the
+memory of a GPU: so adapters are named by string and imported when they are the one, and a live
+object is recognised without importing anything.
 """
 
 import importlib
@@ -26,10 +27,15 @@ _ZIP = b"PK\x03\x04"
 _SAVE = "load it where it was made and save it with model.save('model.keras')"
 
 
-def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> Any:
-    """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra with one sentence."""
+def open_model(
+    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+) -> Any:
+    """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra
+    with one sentence."""
     if not isinstance(source, str | os.PathLike):
-        return _imported(_adapter_of_object(source)).open_model(source, trust=trust, factory=factory, imports=imports)
+        return _imported(_adapter_of_object(source)).open_model(
+            source, trust=trust, factory=factory, imports=imports
+        )
     try:
         adapter = _imported(_adapter_of_file(Path(source)))
         return adapter.open_model(source, trust=trust, factory=factory, imports=imports)
@@ -45,22 +51,32 @@ def _imported(adapter: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(__name__):
             raise
-        raise MissingExtra(f"this needs {error.name}, which is not installed: pip install 'layerprobe[{_EXTRAS[adapter]}]'") from None
+        raise MissingExtra(
+            f"this needs {error.name}, which is not installed: pip install "
+            f"'layerprobe[{_EXTRAS[adapter]}]'"
+        ) from None
 
 
 def _adapter_of_object(source: Any) -> str:
     if importlib.import_module(".keras", __name__).is_live(source):
         return ".keras"
     # A Keras 3 layer on the torch backend is a torch module too.
-    if any(cls.__module__.startswith("torch.nn.") and cls.__name__ == "Module" for cls in type(source).__mro__):
+    if any(
+        cls.__module__.startswith("torch.nn.") and cls.__name__ == "Module"
+        for cls in type(source).__mro__
+    ):
         return ".torch"
-    if type(source).__module__.startswith("torch.export.") and type(source).__name__ == "ExportedProgram":
+    if (
+        type(source).__module__.startswith("torch.export.")
+        and type(source).__name__ == "ExportedProgram"
+    ):
         return ".torch"
     kind = type(source)
     if kind.__module__.startswith("onnx.") and kind.__name__ == "ModelProto":
         return ".onnx"
     raise CannotOpen(
-        f"give a path, a Keras model or layer, a torch.nn.Module or an onnx.ModelProto; this is {kind.__module__}.{kind.__qualname__}"
+        "give a path, a Keras model or layer, a torch.nn.Module or an onnx.ModelProto; this is "
+        f"{kind.__module__}.{kind.__qualname__}"
     )
 
 
@@ -71,7 +87,8 @@ def _adapter_of_file(path: Path) -> str:
         if stat.S_ISDIR(mode):
             raise CannotOpen(_folder(path))
         if not stat.S_ISREG(mode):
-            raise CannotOpen(f"{path} is a device, a pipe or a socket, not a model file")  # to read from it may never end
+            # to read from it may never end
+            raise CannotOpen(f"{path} is a device, a pipe or a socket, not a model file")
         if not status.st_size:  # under /proc to read may never end either
             raise CannotOpen(f"{path} is empty")
         with path.open("rb") as file:
@@ -85,7 +102,9 @@ def _adapter_of_file(path: Path) -> str:
     except ValueError as error:
         raise CannotOpen(f"{str(path)!r} is not the name of a file: {error}") from None
     if too_much(size, holds):
-        raise CannotOpen(f"{path} has {size:,} bytes, all but {holds:,} of them a hole: it is no model file")
+        raise CannotOpen(
+            f"{path} has {size:,} bytes, all but {holds:,} of them a hole: it is no model file"
+        )
     if head.startswith(_ZIP):
         return _adapter_of_archive(path)
     if _is_safetensors(head, size):
@@ -102,12 +121,22 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"\x89HDF\r\n\x1a\n", ".keras"),
     # A pickle of protocol 2 to 5: what torch.save wrote before 1.6.
     (rb"\x80[\x02-\x05]", ".torch"),
-    (rb".{4}TFL3", "a TensorFlow Lite model, which cannot be opened yet: give the Keras model it was made from"),
-    # ModelProto: field 1 is the IR version, 3 or more; then the producer's name, or another low field.
+    (
+        rb".{4}TFL3",
+        (
+            "a TensorFlow Lite model, which cannot be opened yet: give the Keras model it "
+            "was made from"
+        ),
+    ),
+    # ModelProto: field 1 is the IR version, 3 or more; then the producer's name, or another low
+    # field.
     (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),
     # SavedModel: field 1 is the schema version, 1; then the graphs.
     (rb"\x08\x01\x12", f"the graph of a SavedModel, which cannot be opened yet: {_SAVE}"),
-    (rb"version https://git-lfs", "a pointer of Git LFS and not the file itself: fetch it with git lfs pull"),
+    (
+        rb"version https://git-lfs",
+        ("a pointer of Git LFS and not the file itself: fetch it with git lfs pull"),
+    ),
 )
 """How a file begins -> its adapter, or what it is and why it cannot be opened."""
 
@@ -123,23 +152,33 @@ def _adapter_of_archive(path: Path) -> str:
             names = archive.namelist()
             _bounded(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
-        raise CannotOpen(f"{path} is a damaged or truncated zip archive, as .keras and .pt files are") from None
+        raise CannotOpen(
+            f"{path} is a damaged or truncated zip archive, as .keras and .pt files are"
+        ) from None
     last = {name.rpartition("/")[2] for name in names}
     if "config.json" in names:
         return ".keras"
     exported = any(name.endswith("models/model.json") for name in names)
     if exported or last & {"constants.pkl", "data.pkl", "serialized_exported_program.json"}:
         return ".torch"
-    raise CannotOpen(f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds {', '.join(names[:3]) or 'nothing'}")
+    raise CannotOpen(
+        f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds "
+        f"{', '.join(names[:3]) or 'nothing'}"
+    )
 
 
 def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
     """Raises CannotOpen where what an archive declares cannot be meant: loaders unpack it whole."""
     size, declared = path.stat().st_size, sum(info.file_size for info in archive.infolist())
     if too_much(declared, size):
-        raise CannotOpen(f"{path} declares {declared:,} bytes inside and has {size:,}: it is damaged or made up to fill the memory")
+        raise CannotOpen(
+            f"{path} declares {declared:,} bytes inside and has {size:,}: it is "
+            "damaged or made up to fill the memory"
+        )
     if any(info.flag_bits & 1 for info in archive.infolist()):
-        raise CannotOpen(f"{path} is encrypted: unpack it with its password and pack it again without one")
+        raise CannotOpen(
+            f"{path} is encrypted: unpack it with its password and pack it again without one"
+        )
 
 
 def _folder(path: Path) -> str:

@@ -1,7 +1,9 @@
-"""TensorFlow Model Optimization (tfmot): wrappers of Keras 2 layers that prune, quantise or cluster their weights.
+"""TensorFlow Model Optimization (tfmot): wrappers of Keras 2 layers that prune, quantise or cluster
+their weights.
 
-A wrapper is described as the layer inside it; what differs is how a weight is read, and what follows its activation and its
-output. Pruning writes ``weight * mask`` into the variable in each call, and clustering its indices: what was stored is read before.
+A wrapper is described as the layer inside it; what differs is how a weight is read, and what
+follows its activation and its output. Pruning writes ``weight * mask`` into the variable in each
+call, and clustering its indices: what was stored is read before.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,9 +19,17 @@ from tensorflow_model_optimization.python.core.clustering.keras.clustering_algor
     ClusteringAlgorithm,
     ClusteringAlgorithmPerChannel,
 )
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_aware_activation, quantize_layer, quantize_wrapper
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantizers
-from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import default_n_bit_quantizers
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_aware_activation,
+    quantize_layer,
+    quantize_wrapper,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantizers,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (  # noqa: E501
+    default_n_bit_quantizers,
+)
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
 
 from probe import ops
@@ -52,13 +62,24 @@ def custom_objects() -> dict[str, Any]:
         tfmot.quantization.keras.quantize_scope(),
         tfmot.clustering.keras.cluster_scope(),
     )
-    found = {name: value for scope in scopes for part in scope.custom_objects for name, value in part.items()}
+    found = {
+        name: value
+        for scope in scopes
+        for part in scope.custom_objects
+        for name, value in part.items()
+    }
     others = (cluster_wrapper.ClusterWeightsRNN, cluster_wrapper.ClusterWeightsMHA)
-    return {**found, **{kind.__name__: kind for kind in others}, "QuantizeLayer": _QuantizeLayer, "QuantizeWrapperV2": _QuantizeWrapper}
+    return {
+        **found,
+        **{kind.__name__: kind for kind in others},
+        "QuantizeLayer": _QuantizeLayer,
+        "QuantizeWrapperV2": _QuantizeWrapper,
+    }
 
 
 class _QuantizeLayer(quantize_layer.QuantizeLayer):
-    """Is built once: tfmot's own does not note that it is built, and out of a ``.keras`` gets its variables twice."""
+    """Is built once: tfmot's own does not note that it is built, and out of a ``.keras`` gets its
+    variables twice."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -68,7 +89,8 @@ class _QuantizeLayer(quantize_layer.QuantizeLayer):
 
 
 class _QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
-    """Is built with its layer built before, as it was when it was saved: tfmot's own has fewer variables out of a ``.keras``."""
+    """Is built with its layer built before, as it was when it was saved: tfmot's own has fewer
+    variables out of a ``.keras``."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -85,27 +107,54 @@ class _QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
 
 
 def reader(layer: Any) -> Reader:
-    """How the variables of a layer become weights where it, or one inside it, is a wrapper. Made before the call, which writes them."""
+    """How the variables of a layer become weights where it, or one inside it, is a wrapper. Made
+    before the call, which writes them."""
     plain = read_variable(tf_keras)
     inside = list(layer._flatten_layers())
     masked = {
-        id(variable): weight for one in inside if isinstance(one, pruning_wrapper.PruneLowMagnitude) for variable, weight in _pruned(one)
+        id(variable): weight
+        for one in inside
+        if isinstance(one, pruning_wrapper.PruneLowMagnitude)
+        for variable, weight in _pruned(one)
     }
     clustered = [
-        (one, name, weight) for one in inside if isinstance(one, cluster_wrapper.ClusterWeights) for name, weight in _clustered(one)
+        (one, name, weight)
+        for one in inside
+        if isinstance(one, cluster_wrapper.ClusterWeights)
+        for name, weight in _clustered(one)
     ]
     quantised = [one for one in inside if isinstance(one, quantize_wrapper.QuantizeWrapper)]
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:
         weight = masked.get(id(variable))
-        weight = weight or next((made for one, key, made in clustered if one.get_weight_from_layer(key) is variable), None)
-        weight = weight or next((_fake_quantised(*found) for one in quantised for found in _used(one) if found[0] is variable), None)
+        weight = weight or next(
+            (made for one, key, made in clustered if one.get_weight_from_layer(key) is variable),
+            None,
+        )
+        weight = weight or next(
+            (
+                _fake_quantised(*found)
+                for one in quantised
+                for found in _used(one)
+                if found[0] is variable
+            ),
+            None,
+        )
         if weight is None:
             return plain(name, variable, dtype)
         if dtype not in (None, weight.effective.dtype.name):
-            raise Undescribed(f"its {name} is of {weight.effective.dtype}, and the layer computes in {dtype}")
-        parts = {(key.format(name) if "{}" in key else key): value for key, value in weight.parts.items()}
-        return replace(weight, name=name, steps=tuple(words.replace("{}", name) for words in weight.steps), parts=parts)
+            raise Undescribed(
+                f"its {name} is of {weight.effective.dtype}, and the layer computes in {dtype}"
+            )
+        parts = {
+            (key.format(name) if "{}" in key else key): value for key, value in weight.parts.items()
+        }
+        return replace(
+            weight,
+            name=name,
+            steps=tuple(words.replace("{}", name) for words in weight.steps),
+            parts=parts,
+        )
 
     return read
 
@@ -122,14 +171,23 @@ def _pruned(wrapper: Any) -> Iterator[tuple[Any, Weight]]:
 def _clustered(wrapper: Any) -> Iterator[tuple[str, Weight]]:
     """The names of what is replaced by the nearest of a few centroids, and what comes of it."""
     for name, variable in wrapper.original_clusterable_weights.items():
-        stored, centroids = array_of(variable, tf_keras), array_of(wrapper.cluster_centroids[name], tf_keras)
+        stored, centroids = (
+            array_of(variable, tf_keras),
+            array_of(wrapper.cluster_centroids[name], tf_keras),
+        )
         algorithm = wrapper.clustering_algorithms[name]
         if type(algorithm) not in (ClusteringAlgorithm, ClusteringAlgorithmPerChannel):
-            raise Undescribed(f"its {name} goes through {type(algorithm).__name__}, which has no description")
+            raise Undescribed(
+                f"its {name} goes through {type(algorithm).__name__}, which has no description"
+            )
         source, used = stored, centroids
         if wrapper.preserve_sparsity:
             zero = np.asarray(wrapper.zero_idx[name])
-            at = used[np.arange(len(used)), zero][:, None] if wrapper.cluster_per_channel else used[zero]
+            at = (
+                used[np.arange(len(used)), zero][:, None]
+                if wrapper.cluster_per_channel
+                else used[zero]
+            )
             used = np.where(used == at, np.float32(0), used)
             source = stored * np.asarray(wrapper.sparsity_masks[name])
         if type(algorithm) is ClusteringAlgorithm:
@@ -144,7 +202,16 @@ def _clustered(wrapper: Any) -> Iterator[tuple[str, Weight]]:
         made = made * np.sign(source + np.float32(1e6))
         each = " of its channel" if wrapper.cluster_per_channel else ""
         words = f"the nearest of {centroids.shape[-1]} cluster centroids{each}"
-        yield name, Weight("{}", stored, made, (words,), {"cluster_centroids_{}": centroids, "pulling_indices_{}": indices})
+        yield (
+            name,
+            Weight(
+                "{}",
+                stored,
+                made,
+                (words,),
+                {"cluster_centroids_{}": centroids, "pulling_indices_{}": indices},
+            ),
+        )
 
 
 def _nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -158,13 +225,16 @@ def _nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def _used(wrapper: Any) -> Iterator[tuple[Any, Any, Any, Mapping[str, Any]]]:
-    """(what the layer inside uses in its call, the variable behind it, its quantizer, the quantizer's own variables)."""
+    """(what the layer inside uses in its call, the variable behind it, its quantizer, the
+    quantizer's own variables)."""
     now = wrapper.quantize_config.get_weights_and_quantizers(wrapper.layer)
     for (used, _), (variable, quantizer, variables) in zip(now, wrapper._weight_vars, strict=True):
         yield used, variable, quantizer, variables
 
 
-def _fake_quantised(used: Any, variable: Any, quantizer: Any, variables: Mapping[str, Any]) -> Weight:
+def _fake_quantised(
+    used: Any, variable: Any, quantizer: Any, variables: Mapping[str, Any]
+) -> Weight:
     stored = array_of(variable, tf_keras)
     op = _op(quantizer, variables, "its {} goes through")
     if op is None:
@@ -173,12 +243,23 @@ def _fake_quantised(used: Any, variable: Any, quantizer: Any, variables: Mapping
     low, high = op.limits()
     clipped = int(np.count_nonzero((stored < low) | (stored > high)))
     step = np.atleast_1d(op.step())
-    scale = f"{step.min():g}" if step.min() == step.max() else f"{step.min():g} to {step.max():g} by channel"
+    scale = (
+        f"{step.min():g}"
+        if step.min() == step.max()
+        else (f"{step.min():g} to {step.max():g} by channel")
+    )
     options = f"{op.bits} bits" + (", narrow" if op.narrow else "")
     counted = f"{clipped} value{'' if clipped == 1 else 's'} clipped"
-    words = f"{type(quantizer).__name__}({options}): scale {scale}, {op.levels + 1} levels, {counted}"
-    grid = Grid(op.step(), op.bits, zero_point=op.zero_point().astype(np.int64) - 2 ** (op.bits - 1))
-    parts = {"{}_" + key.removesuffix("_var"): array_of(one, tf_keras) for key, one in (variables or {}).items()}
+    words = (
+        f"{type(quantizer).__name__}({options}): scale {scale}, {op.levels + 1} levels, {counted}"
+    )
+    grid = Grid(
+        op.step(), op.bits, zero_point=op.zero_point().astype(np.int64) - 2 ** (op.bits - 1)
+    )
+    parts = {
+        "{}_" + key.removesuffix("_var"): array_of(one, tf_keras)
+        for key, one in (variables or {}).items()
+    }
     return Weight("{}", stored, value, (words,), parts, grid=grid)
 
 
@@ -187,17 +268,31 @@ def _op(quantizer: Any, variables: Mapping[str, Any], where: str) -> ops.NudgedF
     kind = type(quantizer)
     if kind.__call__ is _quantizers.FixedQuantizer.__call__:
         # It never hands on how many bits it was given.
-        low, high = np.asarray(quantizer.init_min, np.float32), np.asarray(quantizer.init_max, np.float32)
+        low, high = (
+            np.asarray(quantizer.init_min, np.float32),
+            np.asarray(quantizer.init_max, np.float32),
+        )
         return ops.NudgedFakeQuantize(low, high, 8, bool(quantizer.narrow_range), divides=False)
     if kind.__call__ in _RANGES:
         low, high = (array_of(variables[name], tf_keras) for name in ("min_var", "max_var"))
-        return ops.NudgedFakeQuantize(low, high, int(quantizer.num_bits), bool(quantizer.narrow_range), divides=not np.ndim(low))
-    if kind.__name__ == "NoQuantizer" and kind.__module__ == _quantizers.LastValueQuantizer.__module__:
+        return ops.NudgedFakeQuantize(
+            low,
+            high,
+            int(quantizer.num_bits),
+            bool(quantizer.narrow_range),
+            divides=not np.ndim(low),
+        )
+    if (
+        kind.__name__ == "NoQuantizer"
+        and kind.__module__ == _quantizers.LastValueQuantizer.__module__
+    ):
         return None
     raise Undescribed(f"{where} {kind.__name__}, a quantizer without a description")
 
 
-def _quantised(quantizer: Any, variables: Mapping[str, Any], call: Call, where: str) -> tuple[Step, ...]:
+def _quantised(
+    quantizer: Any, variables: Mapping[str, Any], call: Call, where: str
+) -> tuple[Step, ...]:
     if call.training:
         raise Undescribed("its ranges follow the batch in training mode")
     op = _op(quantizer, variables, where)
@@ -213,9 +308,19 @@ def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
     if activation._should_pre_quantize():
-        before = _quantised(activation.quantizer, activation._pre_activation_vars, call, "what its activation is given goes through")
+        before = _quantised(
+            activation.quantizer,
+            activation._pre_activation_vars,
+            call,
+            "what its activation is given goes through",
+        )
     if activation._should_post_quantize():
-        after = _quantised(activation.quantizer, activation._post_activation_vars, call, "what its activation gives goes through")
+        after = _quantised(
+            activation.quantizer,
+            activation._post_activation_vars,
+            call,
+            "what its activation gives goes through",
+        )
     return (*before, *activation_steps(activation.activation, call, ndim), *after)
 
 
@@ -223,8 +328,12 @@ def _inside(wrapper: Any, call: Call) -> Description:
     """The layer inside, called on what the wrapper was given."""
     inner = wrapper.layer
     first = next(iter(signature(inner.call).parameters), "inputs")
-    arguments = {first if name == "inputs" else name: value for name, value in call.arguments.items()}
-    return describe(inner, replace(call, layer=inner, dtype=str(inner.compute_dtype), arguments=arguments))
+    arguments = {
+        first if name == "inputs" else name: value for name, value in call.arguments.items()
+    }
+    return describe(
+        inner, replace(call, layer=inner, dtype=str(inner.compute_dtype), arguments=arguments)
+    )
 
 
 _ARGUMENTS = ("mask", "initial_state", "constants", "states")
@@ -239,7 +348,13 @@ def _pruning(layer: Any, call: Call) -> Description:
 
 @describes("ClusterWeights", "ClusterWeightsRNN", "ClusterWeightsMHA", arguments=_ARGUMENTS)
 def _clustering(layer: Any, call: Call) -> Description:
-    return _inside(layer, replace(call, arguments={name: value for name, value in call.arguments.items() if name != "training"}))
+    return _inside(
+        layer,
+        replace(
+            call,
+            arguments={name: value for name, value in call.arguments.items() if name != "training"},
+        ),
+    )
 
 
 @describes("QuantizeWrapper", "QuantizeWrapperV2", arguments=_ARGUMENTS)
@@ -250,7 +365,14 @@ def _quantizing(layer: Any, call: Call) -> Description:
     if not layer._output_quantizers:
         return plain
     return replace(
-        plain, steps=plain.steps + _quantised(layer._output_quantizers[0], layer._output_quantizer_vars, call, "its output goes through")
+        plain,
+        steps=plain.steps
+        + _quantised(
+            layer._output_quantizers[0],
+            layer._output_quantizer_vars,
+            call,
+            "its output goes through",
+        ),
     )
 
 
@@ -259,4 +381,7 @@ def _quantize_layer(layer: Any, call: Call) -> Description:
     assert isinstance(layer, quantize_layer.QuantizeLayer)
     if layer.quantizer is None:
         return Description((Step(ops.Identity()),))
-    return Description(_quantised(layer.quantizer, layer.quantizer_vars, call, "its input goes through") or (Step(ops.Identity()),))
+    return Description(
+        _quantised(layer.quantizer, layer.quantizer_vars, call, ("its input goes through"))
+        or (Step(ops.Identity()),)
+    )

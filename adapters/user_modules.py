@@ -13,14 +13,19 @@ __all__ = ["import_named"]
 
 
 def import_named(name: str) -> ModuleType:
-    """A module by its dotted name, the working directory included, or by the path of its .py file."""
+    """A module by its dotted name, the working directory included, or by the path of its .py
+    file."""
     path = Path(name)
     folder = path.resolve().parent if name.endswith(".py") else Path.cwd()
     if name.endswith(".py") and not path.is_file():
         raise BadInput(f"there is no file {name}")
     try:
         with _importable(folder):
-            return _from_file(path.resolve()) if name.endswith(".py") else importlib.import_module(name)
+            return (
+                _from_file(path.resolve())
+                if name.endswith(".py")
+                else importlib.import_module(name)
+            )
     except Exception as error:
         raise BadInput(f"importing {name} raised {type(error).__name__}: {error}") from error
 

@@ -1,7 +1,9 @@
-"""What do recomputing a Transformer encoder, and sweeping one for images, cost next to the tools that one would otherwise use?
+"""What do recomputing a Transformer encoder, and sweeping one for images, cost next to the tools
+that one would otherwise use?
 
-As ``speed.py``, whose rounds and peer these are: every measurement is a process of its own, the two sides take turns, and the
-median of the ratios counts. The encoder is held against PyTorch's own forward pass, both on one core.
+As ``speed.py``, whose rounds and peer these are: every measurement is a process of its own, the two
+sides take turns, and the median of the ratios counts. The encoder is held against PyTorch's own
+forward pass, both on one core.
 """
 
 import json
@@ -23,7 +25,8 @@ SINGLE = {"encoder, one thread"}
 
 
 def encoder() -> dict[str, list[float]]:
-    """Twelve layers of 512 features and 8 heads on 1,024 tokens; every layer of a sweep is recomputed, sums and activations too."""
+    """Twelve layers of 512 features and 8 heads on 1,024 tokens; every layer of a sweep is
+    recomputed, sums and activations too."""
     import numpy as np
     import torch
 
@@ -60,7 +63,9 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, list[float]]]] = {
 def measured(name: str) -> dict[str, list[float]]:
     """The measurement in a process of its own."""
     env = {**os.environ, **(ONE if name in SINGLE else {})}
-    done = subprocess.run([sys.executable, __file__, name], env=env, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, name], env=env, check=True, stdout=subprocess.PIPE, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -79,8 +84,14 @@ def main() -> int:
         mine, other = taken[ours], taken[theirs]
         ratio = median(left / right for left, right in zip(mine, other, strict=True))
         fine = fine and not math.isnan(ratio) and ratio <= bar
-        lines.append(f"| {name}: {ours} | {median(mine):.2f} | {theirs} | {median(other):.2f} | {ratio:.2f} | {bar:.2f} |")
-    how = f"Written by `python benchmarks/attention.py`: {machine('numpy', 'onnx', 'onnxruntime', 'torch')}. Median of {ROUNDS} rounds, "
+        lines.append(
+            f"| {name}: {ours} | {median(mine):.2f} | {theirs} | {median(other):.2f} | "
+            f"{ratio:.2f} | {bar:.2f} |"
+        )
+    how = (
+        "Written by `python benchmarks/attention.py`: "
+        f"{machine('numpy', 'onnx', 'onnxruntime', 'torch')}. Median of {ROUNDS} rounds, "
+    )
     how += f"each turn after a rest of {REST} s."
     keep("Attention", f"{how}\n\n" + "\n".join(lines))
     print("\n".join(lines))

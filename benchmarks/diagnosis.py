@@ -1,8 +1,10 @@
-"""How long looking for the mistake takes in each layer of resnet50: ``python benchmarks/diagnosis.py``.
+"""How long looking for the mistake takes in each layer of resnet50: ``python
+benchmarks/diagnosis.py``.
 
-Every layer of torchvision's resnet50 (random weights) at 224 x 224 is diagnosed three times with the common causes: on values
-of an activation too many, on two mistakes at once, and on noise of the same size as the output, where nothing can be found and
-all is tried. Layers of equal shapes are taken once.
+Every layer of torchvision's resnet50 (random weights) at 224 x 224 is diagnosed three times with
+the common causes: on values of an activation too many, on two mistakes at once, and on noise of the
+same size as the output, where nothing can be found and all is tried. Layers of equal shapes are
+taken once.
 """
 
 import os
@@ -36,16 +38,23 @@ def captures(batch: int) -> list[Capture]:
     def keep(capture: Capture) -> None:
         if capture.description is not None:
             weights = tuple(
-                one.effective.shape for step in capture.description.steps for one in vars(step.op).values() if hasattr(one, "effective")
+                one.effective.shape
+                for step in capture.description.steps
+                for one in vars(step.op).values()
+                if hasattr(one, "effective")
             )
-            kept.setdefault((capture.kind, tuple(one.shape for one in capture.inputs), weights), capture)
+            kept.setdefault(
+                (capture.kind, tuple(one.shape for one in capture.inputs), weights), capture
+            )
 
     model.run((x,), None, keep)
     return list(kept.values())
 
 
 def noise(y: np.ndarray) -> np.ndarray:
-    return (y + np.random.default_rng(1).normal(scale=y.std() or 1.0, size=y.shape)).astype(np.float32)
+    return (y + np.random.default_rng(1).normal(scale=y.std() or 1.0, size=y.shape)).astype(
+        np.float32
+    )
 
 
 def one(y: np.ndarray) -> np.ndarray:
@@ -58,7 +67,11 @@ def two(y: np.ndarray) -> np.ndarray:
     return np.maximum(np.flip(y, 1), 0) if y.min() < 0 else np.tanh(np.flip(y, 1))
 
 
-CASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"one mistake": one, "two mistakes": two, "noise": noise}
+CASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "one mistake": one,
+    "two mistakes": two,
+    "noise": noise,
+}
 
 
 def seconds(capture: Capture, expected: np.ndarray) -> tuple[float, float, str]:
@@ -86,19 +99,33 @@ def main(batches: tuple[int, ...]) -> None:
     for batch in batches:
         calls = captures(batch)
         for name, wrong in CASES.items():
-            timed = sorted(((*seconds(one, wrong(one.outputs[0])), one) for one in calls), key=lambda row: -row[0])
+            timed = sorted(
+                ((*seconds(one, wrong(one.outputs[0])), one) for one in calls),
+                key=lambda row: -row[0],
+            )
             named = sum(found != "nothing" for _, _, found, _ in timed)
-            counted.append(f"{name}, batch {batch}: something is named in {named} of {len(timed)} layers")
+            counted.append(
+                f"{name}, batch {batch}: something is named in {named} of {len(timed)} layers"
+            )
             print(counted[-1], flush=True)
             for took, cpu, found, one in timed[:SHOWN]:
                 shape = " × ".join(map(str, one.outputs[0].shape))
-                rows.append(f"| {batch} | {name} | {one.layer} ({one.kind}) | {shape} | {took:.2f} | {cpu:.2f} | {found} |")
+                rows.append(
+                    f"| {batch} | {name} | {one.layer} ({one.kind}) | {shape} | "
+                    f"{took:.2f} | {cpu:.2f} | {found} |"
+                )
                 print(rows[-1], flush=True)
-    head = "| batch | values | layer | output | seconds | processor | named first |\n|---|---|---|---|---|---|---|"
+    head = (
+        "| batch | values | layer | output | seconds | processor | named first "
+        "|\n|---|---|---|---|---|---|---|"
+    )
     lead = (
-        f"Written by `python benchmarks/diagnosis.py`: {results.machine('numpy', 'torch', 'torchvision')}.\n"
-        f"Every layer of resnet50 at 224 × 224 of its own kind and shapes; the {SHOWN} slowest each.\n"
-        "How long looking for the mistake takes with the common causes, by the clock and in processor seconds "
+        "Written by `python benchmarks/diagnosis.py`: "
+        f"{results.machine('numpy', 'torch', 'torchvision')}.\n"
+        f"Every layer of resnet50 at 224 × 224 of its own kind and shapes; the {SHOWN} slowest "
+        "each.\n"
+        "How long looking for the mistake takes with the common causes, by the clock and in "
+        "processor seconds "
         f"(load {os.getloadavg()[0]:.1f} when it ended); the bar is {BAR:g} s.\n"
         f"{'; '.join(counted).capitalize()}."
     )

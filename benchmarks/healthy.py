@@ -1,8 +1,9 @@
 """Random layers of PyTorch and of Keras that are right: what no check may call different.
 
-``FAMILIES`` holds, per family of ops, one function for each framework; it draws a layer, its weights and its input, and gives the
-captured calls. Weights are also drawn sorted, all positive, or as edge filters that add up to nothing; inputs also constant,
-far from zero, sparse and heavy-tailed, over sixteen powers of two (four in half precision, whose range is small).
+``FAMILIES`` holds, per family of ops, one function for each framework; it draws a layer, its
+weights and its input, and gives the captured calls. Weights are also drawn sorted, all positive, or
+as edge filters that add up to nothing; inputs also constant, far from zero, sparse and
+heavy-tailed, over sixteen powers of two (four in half precision, whose range is small).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,8 @@ _dtype = "float32"
 
 @contextmanager
 def computed_in(dtype: str) -> Iterator[None]:
-    """Layers that are drawn meanwhile compute in that precision: PyTorch's whole, Keras' by the mixed policy."""
+    """Layers that are drawn meanwhile compute in that precision: PyTorch's whole, Keras' by the
+    mixed policy."""
     global _dtype
     before, policy = _dtype, keras.config.dtype_policy()
     _dtype = dtype
@@ -44,17 +46,33 @@ def computed_in(dtype: str) -> Iterator[None]:
 
 def stored(x: np.ndarray) -> np.ndarray:
     """An input in the precision that is computed in."""
-    return x.astype(ml_dtypes.bfloat16 if _dtype == "bfloat16" else _dtype) if x.dtype.kind == "f" else x
+    return (
+        x.astype(ml_dtypes.bfloat16 if _dtype == "bfloat16" else _dtype)
+        if x.dtype.kind == "f"
+        else x
+    )
 
 
 def nonsense(y: np.ndarray, exact: np.ndarray) -> Iterator[np.ndarray]:
-    """What is no output of the layer that gave ``y``: zeros, y negated, halved, doubled, reversed and shifted along each axis.
+    """What is no output of the layer that gave ``y``: zeros, y negated, halved, doubled, reversed
+    and shifted along each axis.
 
-    Not what leaves the output as it is without rounding, ``exact``: rows that are equal may be exchanged.
+    Not what leaves the output as it is without rounding, ``exact``: rows that are equal may be
+    exchanged.
     """
-    moves: list[Callable[[np.ndarray], np.ndarray]] = [lambda y: 0 * y, lambda y: -y, lambda y: y / 2, lambda y: 2 * y, np.flip]
+    moves: list[Callable[[np.ndarray], np.ndarray]] = [
+        lambda y: 0 * y,
+        lambda y: -y,
+        lambda y: y / 2,
+        lambda y: 2 * y,
+        np.flip,
+    ]
     moves += [partial(np.roll, shift=1, axis=axis) for axis in range(y.ndim)]
-    return (move(y) for move in moves if not np.allclose(move(exact), exact, rtol=1e-9, atol=0, equal_nan=True))
+    return (
+        move(y)
+        for move in moves
+        if not np.allclose(move(exact), exact, rtol=1e-9, atol=0, equal_nan=True)
+    )
 
 
 def values(rng: Rng, shape: Sequence[int]) -> np.ndarray:
@@ -69,7 +87,9 @@ def values(rng: Rng, shape: Sequence[int]) -> np.ndarray:
         "tails": lambda: x**3,
     }
     power = rng.uniform(-8, 8) if _dtype == "float32" else rng.uniform(-3, 1)
-    return (kinds[str(rng.choice(list(kinds), p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1]))]() * 2.0**power).astype(np.float32)
+    return (
+        kinds[str(rng.choice(list(kinds), p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1]))]() * 2.0**power
+    ).astype(np.float32)
 
 
 def filters(rng: Rng, shape: Sequence[int], axes: tuple[int, ...]) -> np.ndarray:
@@ -89,7 +109,9 @@ def filters(rng: Rng, shape: Sequence[int], axes: tuple[int, ...]) -> np.ndarray
 def of_torch(layer: nn.Module, *inputs: np.ndarray) -> Captures:
     """The calls of a PyTorch layer whose weights are drawn already."""
     calls: Captures = []
-    probe.open_model(layer.eval().to(getattr(torch, _dtype))).run([stored(x) for x in inputs], None, calls.append)
+    probe.open_model(layer.eval().to(getattr(torch, _dtype))).run(
+        [stored(x) for x in inputs], None, calls.append
+    )
     return calls
 
 
@@ -139,7 +161,11 @@ def sizes(rng: Rng, rank: int, low: int, high: int) -> tuple[int, ...]:
 def torch_conv(rng: Rng, groups: int = 1) -> Captures:
     rank = int(rng.choice([1, 2, 2, 3]))
     kernel, dilation = sizes(rng, rank, 1, 5 if rank < 3 else 3), sizes(rng, rank, 1, 2)
-    width = groups * int(rng.integers(1, 65 if rank < 3 else 9)) if groups == 1 or rng.random() < 0.5 else groups
+    width = (
+        groups * int(rng.integers(1, 65 if rank < 3 else 9))
+        if groups == 1 or rng.random() < 0.5
+        else groups
+    )
     layer = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[rank](
         width,
         groups * int(rng.integers(1, 9)),
@@ -150,7 +176,10 @@ def torch_conv(rng: Rng, groups: int = 1) -> Captures:
         groups=groups,
         bias=bool(rng.random() < 0.7),
     )
-    spatial = [(k - 1) * d + int(rng.integers(1, 9 if rank < 3 else 4)) for k, d in zip(kernel, dilation, strict=True)]
+    spatial = [
+        (k - 1) * d + int(rng.integers(1, 9 if rank < 3 else 4))
+        for k, d in zip(kernel, dilation, strict=True)
+    ]
     return of_torch(drawn(rng, layer), values(rng, (int(rng.integers(1, 3)), width, *spatial)))
 
 
@@ -166,8 +195,15 @@ def keras_conv(rng: Rng) -> Captures:
         use_bias=bool(rng.random() < 0.7),
     )
     spatial = [(k - 1) * (1 + dilated) + int(rng.integers(1, 9 if rank < 3 else 4)) for k in kernel]
-    # TensorFlow's convolution of one channel to a single column with a stride is wrong, as plain loops show: no healthy layer.
-    return built(rng, layer, values(rng, (int(rng.integers(1, 3)), *spatial, int(rng.integers(2, 65 if rank < 3 else 9)))))
+    # TensorFlow's convolution of one channel to a single column with a stride is wrong, as plain
+    # loops show: no healthy layer.
+    return built(
+        rng,
+        layer,
+        values(
+            rng, (int(rng.integers(1, 3)), *spatial, int(rng.integers(2, 65 if rank < 3 else 9)))
+        ),
+    )
 
 
 def torch_grouped(rng: Rng) -> Captures:
@@ -175,11 +211,21 @@ def torch_grouped(rng: Rng) -> Captures:
 
 
 def keras_depthwise(rng: Rng) -> Captures:
-    rank, multiplier, padding = int(rng.integers(1, 3)), int(rng.integers(1, 4)), str(rng.choice(["same", "valid"]))
+    rank, multiplier, padding = (
+        int(rng.integers(1, 3)),
+        int(rng.integers(1, 4)),
+        str(rng.choice(["same", "valid"])),
+    )
     kernel, stride = int(rng.integers(1, 6)), int(rng.integers(1, 4))
     kind = {1: keras.layers.DepthwiseConv1D, 2: keras.layers.DepthwiseConv2D}[rank]
     layer = kind(kernel, strides=stride, depth_multiplier=multiplier, padding=padding)
-    return built(rng, layer, values(rng, (int(rng.integers(1, 3)), *sizes(rng, rank, kernel, 14), int(rng.integers(1, 33)))))
+    return built(
+        rng,
+        layer,
+        values(
+            rng, (int(rng.integers(1, 3)), *sizes(rng, rank, kernel, 14), int(rng.integers(1, 33)))
+        ),
+    )
 
 
 def torch_dense(rng: Rng) -> Captures:
@@ -198,10 +244,16 @@ def torch_pool(rng: Rng) -> Captures:
     rank = int(rng.integers(1, 4))
     x = values(rng, (int(rng.integers(1, 3)), int(rng.integers(1, 9)), *sizes(rng, rank, 6, 12)))
     kernel, kind = int(rng.integers(1, 5)), int(rng.integers(4))
-    how = {"stride": int(rng.integers(1, 4)), "padding": int(rng.integers(0, kernel // 2 + 1)), "ceil_mode": bool(rng.random() < 0.5)}
+    how = {
+        "stride": int(rng.integers(1, 4)),
+        "padding": int(rng.integers(0, kernel // 2 + 1)),
+        "ceil_mode": bool(rng.random() < 0.5),
+    }
     layer = (
         lambda: getattr(nn, f"MaxPool{rank}d")(kernel, **how),
-        lambda: getattr(nn, f"AvgPool{rank}d")(kernel, **how, count_include_pad=bool(rng.random() < 0.5)),
+        lambda: getattr(nn, f"AvgPool{rank}d")(
+            kernel, **how, count_include_pad=bool(rng.random() < 0.5)
+        ),
         lambda: getattr(nn, f"AdaptiveAvgPool{rank}d")(int(rng.integers(1, 8))),
         lambda: getattr(nn, f"AdaptiveMaxPool{rank}d")(int(rng.integers(1, 8))),
     )[kind]()
@@ -209,14 +261,28 @@ def torch_pool(rng: Rng) -> Captures:
 
 
 def keras_pool(rng: Rng) -> Captures:
-    rank, name = int(rng.integers(1, 4)), str(rng.choice(["Max", "Average", "GlobalMax", "GlobalAverage"]))
-    how = {"pool_size": int(rng.integers(1, 4)), "strides": int(rng.integers(1, 4)), "padding": str(rng.choice(["same", "valid"]))}
+    rank, name = (
+        int(rng.integers(1, 4)),
+        str(rng.choice(["Max", "Average", "GlobalMax", "GlobalAverage"])),
+    )
+    how = {
+        "pool_size": int(rng.integers(1, 4)),
+        "strides": int(rng.integers(1, 4)),
+        "padding": str(rng.choice(["same", "valid"])),
+    }
     layer = getattr(keras.layers, f"{name}Pooling{rank}D")(**({} if "Global" in name else how))
-    return of_keras(layer, values(rng, (int(rng.integers(1, 3)), *sizes(rng, rank, 4, 12), int(rng.integers(1, 9)))))
+    return of_keras(
+        layer,
+        values(rng, (int(rng.integers(1, 3)), *sizes(rng, rank, 4, 12), int(rng.integers(1, 9)))),
+    )
 
 
 def torch_norm(rng: Rng) -> Captures:
-    rank, groups, epsilon = int(rng.integers(1, 4)), int(rng.integers(1, 5)), float(rng.choice([1e-3, 1e-5, 1e-6]))
+    rank, groups, epsilon = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(1, 5)),
+        float(rng.choice([1e-3, 1e-5, 1e-6])),
+    )
     shape = (int(rng.integers(2, 5)), groups * int(rng.integers(1, 17)), *sizes(rng, rank, 2, 9))
     layer = (
         lambda: getattr(nn, f"BatchNorm{rank}d")(shape[1], eps=epsilon),
@@ -227,7 +293,11 @@ def torch_norm(rng: Rng) -> Captures:
 
 
 def keras_norm(rng: Rng) -> Captures:
-    rank, groups, epsilon = int(rng.integers(1, 4)), int(rng.integers(1, 5)), float(rng.choice([1e-3, 1e-5, 1e-6]))
+    rank, groups, epsilon = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(1, 5)),
+        float(rng.choice([1e-3, 1e-5, 1e-6])),
+    )
     shape = (int(rng.integers(2, 5)), *sizes(rng, rank, 2, 9), groups * int(rng.integers(1, 17)))
     layer = (
         lambda: keras.layers.BatchNormalization(epsilon=epsilon),
@@ -238,17 +308,22 @@ def keras_norm(rng: Rng) -> Captures:
 
 
 _TORCH_ACTIVATIONS = (
-    "CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU ReLU ReLU6 SELU SiLU Sigmoid Softplus "
+    "CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU ReLU "
+    "ReLU6 SELU SiLU Sigmoid Softplus "
     "Softshrink Softsign Tanh Tanhshrink"
 ).split()
 _KERAS_ACTIVATIONS = (
-    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu log_sigmoid mish relu relu6 selu sigmoid silu "
+    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu "
+    "log_sigmoid mish relu relu6 selu sigmoid silu "
     "soft_shrink softplus softsign squareplus tanh tanh_shrink"
 ).split()
 
 
 def torch_activation(rng: Rng) -> Captures:
-    return of_torch(getattr(nn, str(rng.choice(_TORCH_ACTIVATIONS)))(), values(rng, sizes(rng, int(rng.integers(2, 5)), 1, 12)))
+    return of_torch(
+        getattr(nn, str(rng.choice(_TORCH_ACTIVATIONS)))(),
+        values(rng, sizes(rng, int(rng.integers(2, 5)), 1, 12)),
+    )
 
 
 def keras_activation(rng: Rng) -> Captures:
@@ -259,7 +334,10 @@ def keras_activation(rng: Rng) -> Captures:
 def torch_softmax(rng: Rng) -> Captures:
     shape = (*sizes(rng, int(rng.integers(1, 4)), 1, 8), 2 * int(rng.integers(1, 501)))
     kind = str(rng.choice(["Softmax", "LogSoftmax", "Softmin", "GLU"]))
-    return of_torch(getattr(nn, kind)(dim=-1 if kind == "GLU" else int(rng.integers(len(shape)))), values(rng, shape))
+    return of_torch(
+        getattr(nn, kind)(dim=-1 if kind == "GLU" else int(rng.integers(len(shape)))),
+        values(rng, shape),
+    )
 
 
 def keras_softmax(rng: Rng) -> Captures:
@@ -289,12 +367,16 @@ def torch_merge(rng: Rng) -> Captures:
     left, right = (one.float().numpy() for one in both)
     y = function(*both).float().numpy()
     step = Step(op, (Ref(-1, 0), Ref(-1, 1)))
-    return [Capture("merge", function.__name__, 0, (left, right), (y,), _dtype, Description((step,)))]
+    return [
+        Capture("merge", function.__name__, 0, (left, right), (y,), _dtype, Description((step,)))
+    ]
 
 
 def keras_merge(rng: Rng) -> Captures:
     shape, count = sizes(rng, int(rng.integers(2, 5)), 1, 9), int(rng.integers(2, 5))
-    kind = str(rng.choice(["Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract"]))
+    kind = str(
+        rng.choice(["Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract"])
+    )
     inputs = [values(rng, shape) for _ in range(2 if kind == "Subtract" else count)]
     return of_keras(getattr(keras.layers, kind)(), *inputs)
 
@@ -334,16 +416,27 @@ SOBEL = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], np.float32)
 def torch_edges(rng: Rng) -> Captures:
     """Sobel filters, and ones that add up to nothing, on images of one grey value."""
     channels, size = int(rng.integers(1, 65)), int(rng.choice([3, 5]))
-    layer = nn.Conv2d(channels, 4, size, padding=int(rng.integers(0, 2)), bias=bool(rng.random() < 0.5))
+    layer = nn.Conv2d(
+        channels, 4, size, padding=int(rng.integers(0, 2)), bias=bool(rng.random() < 0.5)
+    )
     w = rng.normal(size=layer.weight.shape)
-    w = SOBEL * rng.normal(size=(4, channels, 1, 1)) if size == 3 and rng.random() < 0.5 else w - w.mean(axis=(1, 2, 3), keepdims=True)
+    w = (
+        SOBEL * rng.normal(size=(4, channels, 1, 1))
+        if size == 3 and rng.random() < 0.5
+        else w - w.mean(axis=(1, 2, 3), keepdims=True)
+    )
     layer.weight.data = torch.from_numpy(w.astype(np.float32))
-    return of_torch(layer, np.full((1, channels, 9, 9), rng.normal() * 2.0 ** rng.uniform(-8, 8), np.float32))
+    return of_torch(
+        layer, np.full((1, channels, 9, 9), rng.normal() * 2.0 ** rng.uniform(-8, 8), np.float32)
+    )
 
 
 def keras_edges(rng: Rng) -> Captures:
     channels, size = int(rng.integers(1, 65)), int(rng.choice([3, 5]))
-    layer, x = keras.layers.Conv2D(4, size, padding="same", use_bias=False), np.full((1, 9, 9, channels), rng.normal(), np.float32)
+    layer, x = (
+        keras.layers.Conv2D(4, size, padding="same", use_bias=False),
+        np.full((1, 9, 9, channels), rng.normal(), np.float32),
+    )
     layer.build(x.shape)
     w = rng.normal(size=(size, size, channels, 4))
     layer.set_weights([(w - w.mean(axis=(0, 1, 2))).astype(np.float32)])
@@ -351,7 +444,8 @@ def keras_edges(rng: Rng) -> Captures:
 
 
 def torch_sorted(rng: Rng) -> Captures:
-    """Terms of one sign first: weights in ascending order, and inputs that are all positive or in order too."""
+    """Terms of one sign first: weights in ascending order, and inputs that are all positive or in
+    order too."""
     width = int(rng.integers(64, 2305))
     layer = drawn(rng, nn.Linear(width, 8))
     layer.weight.data = torch.sort(layer.weight.data, dim=1).values
@@ -363,7 +457,14 @@ def keras_sorted(rng: Rng) -> Captures:
     width = int(rng.integers(8, 257))
     layer, x = keras.layers.Conv2D(8, 3), np.abs(values(rng, (1, 6, 6, width)))
     layer.build(x.shape)
-    layer.set_weights([np.sort(rng.normal(size=(3 * 3 * width, 8)), axis=0).reshape(3, 3, width, 8).astype(np.float32), np.zeros(8)])
+    layer.set_weights(
+        [
+            np.sort(rng.normal(size=(3 * 3 * width, 8)), axis=0)
+            .reshape(3, 3, width, 8)
+            .astype(np.float32),
+            np.zeros(8),
+        ]
+    )
     return of_keras(layer, x)
 
 

@@ -1,7 +1,8 @@
 """How much memory does a sweep take beyond a model that is loaded and has predicted once?
 
-keras.applications.VGG16 from an .h5, batch 4, 224 × 224. The high-water mark is reset (5 into /proc/self/clear_refs) after
-loading and predicting, and read as VmHWM after the sweep: ru_maxrss could not see it, since loading peaks higher. Linux only.
+keras.applications.VGG16 from an .h5, batch 4, 224 × 224. The high-water mark is reset (5 into
+/proc/self/clear_refs) after loading and predicting, and read as VmHWM after the sweep: ru_maxrss
+could not see it, since loading peaks higher. Linux only.
 """
 
 import os
@@ -27,8 +28,12 @@ def main() -> int:
     if len(sys.argv) == 1:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "vgg16.h5"
-            made = os.spawnv(os.P_WAIT, sys.executable, [sys.executable, __file__, "make", str(path)])
-            return made or os.spawnv(os.P_WAIT, sys.executable, [sys.executable, __file__, "sweep", str(path)])
+            made = os.spawnv(
+                os.P_WAIT, sys.executable, [sys.executable, __file__, "make", str(path)]
+            )
+            return made or os.spawnv(
+                os.P_WAIT, sys.executable, [sys.executable, __file__, "sweep", str(path)]
+            )
     if sys.argv[1] == "make":
         import keras
 
@@ -50,9 +55,20 @@ def main() -> int:
     assert "diverge" not in verdicts
     for layer, reached in steps:
         print(f"{layer:20} {reached:8.0f} MiB")
-    row = f"| keras.applications VGG16, .h5, batch 4, 224 × 224 | {before:.0f} MiB | {peak:.0f} MiB | {BAR} MiB |"
-    head = "| model | resident after predicting | a sweep's peak above it | bar |\n|---|---|---|---|"
-    keep("Memory", f"Written by `python benchmarks/memory.py`: {machine('numpy', 'onnxruntime', 'tensorflow', 'keras')}.\n\n{head}\n{row}")
+    row = (
+        f"| keras.applications VGG16, .h5, batch 4, 224 × 224 | {before:.0f} MiB | {peak:.0f} "
+        f"MiB | {BAR} MiB |"
+    )
+    head = (
+        "| model | resident after predicting | a sweep's peak above it | bar |\n|---|---|---|---|"
+    )
+    keep(
+        "Memory",
+        (
+            "Written by `python benchmarks/memory.py`: "
+            f"{machine('numpy', 'onnxruntime', 'tensorflow', 'keras')}.\n\n{head}\n{row}"
+        ),
+    )
     print(row)
     return 0 if peak <= BAR else 1
 

@@ -1,6 +1,8 @@
-"""Faults planted in a framework's own layer: the layer says one thing and its output was computed by another one.
+"""Faults planted in a framework's own layer: the layer says one thing and its output was computed
+by another one.
 
-Each row is (fault, layer, capture, wrong output). Inputs have both signs; sums have up to 2,304 terms.
+Each row is (fault, layer, capture, wrong output). Inputs have both signs; sums have up to 2,304
+terms.
 """
 
 import copy
@@ -42,7 +44,8 @@ def fixed_point(bits: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def one_off(rank: float) -> Callable[[np.ndarray], np.ndarray]:
-    """One weight off by 1 %: the one at that rank of all sizes, 0.5 the median and 1 the largest."""
+    """One weight off by 1 %: the one at that rank of all sizes, 0.5 the median and 1 the
+    largest."""
 
     def changed(w: np.ndarray) -> np.ndarray:
         w = w.copy()
@@ -106,7 +109,9 @@ def in_sums() -> Iterator[Row]:
         (capture,) = of_keras(layer, x)
         for fault, changes in {**WEIGHTS, "one bias missing": [one_missing]}.items():
             for change in changes:
-                layer.set_weights([kernel, change(bias)] if change is one_missing else [change(kernel), bias])
+                layer.set_weights(
+                    [kernel, change(bias)] if change is one_missing else [change(kernel), bias]
+                )
                 yield fault, name, capture, np.asarray(layer(x))
         layer.set_weights([kernel, bias])
 
@@ -127,22 +132,51 @@ def in_normalisations() -> Iterator[Row]:
         right.running_mean.normal_()
         wrong.load_state_dict(right.state_dict())
         (capture,) = of_torch(right, x)
-        yield "batch-norm eps 1e-5 for 1e-3", "BatchNorm2d", capture, wrong.eval()(torch.from_numpy(x)).detach().numpy()
+        yield (
+            ("batch-norm eps 1e-5 for 1e-3"),
+            "BatchNorm2d",
+            capture,
+            wrong.eval()(torch.from_numpy(x)).detach().numpy(),
+        )
         layers = [keras.layers.BatchNormalization(epsilon=epsilon) for epsilon in (1e-3, 1e-5)]
         last = signed(2, 8, 8, channels)
         for layer in layers:
             layer.build(last.shape)
-            layer.set_weights([np.ones(channels), np.zeros(channels), right.running_mean.numpy(), right.running_var.numpy()])
+            layer.set_weights(
+                [
+                    np.ones(channels),
+                    np.zeros(channels),
+                    right.running_mean.numpy(),
+                    right.running_var.numpy(),
+                ]
+            )
         (capture,) = of_keras(layers[0], last)
-        yield "batch-norm eps 1e-5 for 1e-3", "BatchNormalization", capture, np.asarray(layers[1](last))
+        yield (
+            ("batch-norm eps 1e-5 for 1e-3"),
+            "BatchNormalization",
+            capture,
+            np.asarray(layers[1](last)),
+        )
     for width, offset in ((16, 0), (768, 0), (768, 10), (768, 100)):
         x = signed(32, width) + np.float32(offset)
         (capture,) = of_torch(nn.LayerNorm(width, elementwise_affine=False), x)
         t = torch.from_numpy(x)
-        wrong = (t - t.mean(1, keepdim=True)) / torch.sqrt(t.var(1, correction=1, keepdim=True) + 1e-5)
-        yield "layer-norm with ddof 1", f"LayerNorm of {width}, mean {offset}", capture, wrong.numpy()
+        wrong = (t - t.mean(1, keepdim=True)) / torch.sqrt(
+            t.var(1, correction=1, keepdim=True) + 1e-5
+        )
+        yield (
+            "layer-norm with ddof 1",
+            (f"LayerNorm of {width}, mean {offset}"),
+            capture,
+            wrong.numpy(),
+        )
         (capture,) = of_keras(keras.layers.LayerNormalization(epsilon=1e-5), x)
-        yield "layer-norm with ddof 1", f"LayerNormalization of {width}, mean {offset}", capture, wrong.numpy()
+        yield (
+            "layer-norm with ddof 1",
+            (f"LayerNormalization of {width}, mean {offset}"),
+            capture,
+            wrong.numpy(),
+        )
 
 
 def in_activations() -> Iterator[Row]:
@@ -150,27 +184,46 @@ def in_activations() -> Iterator[Row]:
     (capture,) = of_torch(nn.GELU(), x)
     yield "tanh-GELU", "GELU", capture, nn.GELU(approximate="tanh")(torch.from_numpy(x)).numpy()
     (capture,) = of_keras(keras.layers.Activation("gelu"), x)
-    yield "tanh-GELU", "Activation", capture, np.asarray(keras.activations.gelu(x, approximate=True))
+    yield (
+        "tanh-GELU",
+        "Activation",
+        capture,
+        np.asarray(keras.activations.gelu(x, approximate=True)),
+    )
     others = (("Keras 3", keras, tf_keras), ("Keras 2", tf_keras, keras))
     for name, right, other in others:
         (capture,) = of_keras(right.layers.Activation("hard_sigmoid"), x)
-        yield "hard_sigmoid of the other Keras", name, capture, np.asarray(other.layers.Activation("hard_sigmoid")(x))
+        yield (
+            ("hard_sigmoid of the other Keras"),
+            name,
+            capture,
+            np.asarray(other.layers.Activation("hard_sigmoid")(x)),
+        )
 
 
 def in_padding() -> Iterator[Row]:
     for size, kernel, stride in ((8, 3, 2), (12, 5, 2), (9, 4, 1)):
         keras.utils.set_random_seed(0)
-        layer, x = keras.layers.Conv2D(5, kernel, strides=stride, padding="same"), signed(2, size, size, 3)
+        layer, x = (
+            keras.layers.Conv2D(5, kernel, strides=stride, padding="same"),
+            signed(2, size, size, 3),
+        )
         (capture,) = of_keras(layer, x)
         total = (-(-size // stride) - 1) * stride + kernel - size
         w = torch.from_numpy(np.asarray(layer.kernel).transpose(3, 2, 0, 1).copy())
         y = F.conv2d(torch.from_numpy(x).permute(0, 3, 1, 2), w, None, stride, -(-total // 2))
         shape = capture.outputs[0].shape
-        yield "symmetric for asymmetric padding", "Conv2D", capture, y.permute(0, 2, 3, 1).numpy()[:, : shape[1], : shape[2]]
+        yield (
+            ("symmetric for asymmetric padding"),
+            "Conv2D",
+            capture,
+            y.permute(0, 2, 3, 1).numpy()[:, : shape[1], : shape[2]],
+        )
 
 
 def in_accumulation() -> Iterator[Row]:
-    """A dense layer of PyTorch that keeps its running sum in float16, with products in float16 or in float32."""
+    """A dense layer of PyTorch that keeps its running sum in float16, with products in float16 or
+    in float32."""
     torch.manual_seed(0)
     layer, x = nn.Linear(1024, 16, bias=False), signed(8, 1024)
     (capture,) = of_torch(layer, x)
@@ -179,7 +232,12 @@ def in_accumulation() -> Iterator[Row]:
         total = np.zeros((8, 16), np.float16)
         for k in range(1024):
             total = (total + (x[:, k, None] * w[:, k]).astype(narrow)).astype(np.float16)
-        yield "float16 accumulation over 1,024 terms", "Linear of 1024", capture, total.astype(np.float32)
+        yield (
+            ("float16 accumulation over 1,024 terms"),
+            "Linear of 1024",
+            capture,
+            total.astype(np.float32),
+        )
 
 
 def faults() -> Iterator[Row]:

@@ -1,7 +1,8 @@
 """What does recomputing a long LSTM by hand cost next to PyTorch's own float32?
 
-``python benchmarks/recurrent.py`` pins itself to one core and one thread; the two sides take turns, the ratio of each round counts,
-and of nine rounds the median. It writes its section of RESULTS.md; the exit status is 1 where the ratio exceeds the bar.
+``python benchmarks/recurrent.py`` pins itself to one core and one thread; the two sides take turns,
+the ratio of each round counts, and of nine rounds the median. It writes its section of RESULTS.md;
+the exit status is 1 where the ratio exceeds the bar.
 """
 
 import os
@@ -22,7 +23,8 @@ def taken(side: Callable[[], object]) -> float:
 
 
 def measured(kind: str, batch: int) -> tuple[list[float], list[float], float]:
-    """Seconds of NumPy and of PyTorch in each round, and of judging the result; 256 units over 2,000 steps of 256 features."""
+    """Seconds of NumPy and of PyTorch in each round, and of judging the result; 256 units over
+    2,000 steps of 256 features."""
     import numpy as np
     import torch
 
@@ -55,7 +57,10 @@ def main() -> int:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     from results import keep, machine
 
-    lines = ["| what | NumPy, seconds | PyTorch, seconds | ratio | bar | judged whole, seconds |", "|---|---|---|---|---|---|"]
+    lines = [
+        ("| what | NumPy, seconds | PyTorch, seconds | ratio | bar | judged whole, seconds |"),
+        "|---|---|---|---|---|---|",
+    ]
     fine = True
     for kind, batch in KINDS:
         ours, theirs, whole = measured(kind, batch)
@@ -63,11 +68,17 @@ def main() -> int:
         barred = (kind, batch) == KINDS[0]
         fine = fine and (not barred or ratio <= BAR)
         bar = f"{BAR}" if barred else ""
-        lines.append(f"| {kind}, batch {batch} | {median(ours):.3f} | {median(theirs):.3f} | {ratio:.2f} | {bar} | {whole:.2f} |")
+        lines.append(
+            f"| {kind}, batch {batch} | {median(ours):.3f} | {median(theirs):.3f} | "
+            f"{ratio:.2f} | {bar} | {whole:.2f} |"
+        )
     how = (
-        f"Written by `python benchmarks/recurrent.py`: {machine('numpy', 'torch', 'onnxruntime')}, of which one is used, at one thread.\n"
-        f"256 units over 2,000 steps of 256 features, random weights. NumPy computes in float64, PyTorch in float32; the two take turns, "
-        f"and the ratio is the median of {ROUNDS} rounds. Judging holds the framework and ONNX Runtime against NumPy, step by step."
+        "Written by `python benchmarks/recurrent.py`: "
+        f"{machine('numpy', 'torch', 'onnxruntime')}, of which one is used, at one thread.\n"
+        "256 units over 2,000 steps of 256 features, random weights. NumPy computes in float64, "
+        "PyTorch in float32; the two take turns, "
+        f"and the ratio is the median of {ROUNDS} rounds. Judging holds the framework and ONNX "
+        "Runtime against NumPy, step by step."
     )
     keep("Recurrences", f"{how}\n\n" + "\n".join(lines))
     print("\n".join(lines))

@@ -1,9 +1,11 @@
 """What does recomputing, and a whole sweep, cost next to the tools that one would otherwise use?
 
-Every measurement is a process of its own (``python benchmarks/speed.py NAME``), in which the sides take turns; the ratio
-of each round counts, and of five rounds the median. Before each turn the process rests: OpenBLAS' threads spin for a tenth of a
-second after the last product of onnx.reference, which would take a core from the other side. "One thread" pins the process to
-one core. Without a name all run, the table goes to RESULTS.md, and the exit status is 1 where a ratio exceeds its bar.
+Every measurement is a process of its own (``python benchmarks/speed.py NAME``), in which the sides
+take turns; the ratio of each round counts, and of five rounds the median. Before each turn the
+process rests: OpenBLAS' threads spin for a tenth of a second after the last product of
+onnx.reference, which would take a core from the other side. "One thread" pins the process to one
+core. Without a name all run, the table goes to RESULTS.md, and the exit status is 1 where a ratio
+exceeds its bar.
 """
 
 import io
@@ -36,11 +38,17 @@ BARS: list[tuple[str, str, str, float | None]] = [
     ("sweep mobilenet_v3_large, one thread", "sweep", PEER, 0.75),
     ("sweep mobilenet_v3_large, one thread", "sweep", PLAIN, None),
 ]
-SINGLE = {"resnet50", "MobileNetV2", "sweep resnet50, one thread", "sweep mobilenet_v3_large, one thread"}
+SINGLE = {
+    "resnet50",
+    "MobileNetV2",
+    "sweep resnet50, one thread",
+    ("sweep mobilenet_v3_large, one thread"),
+}
 
 
 def rounds(sides: dict[str, Callable[[], float | None]]) -> dict[str, list[float]]:
-    """Seconds of each side in each of five rounds, after one that does not count; a side may report its own seconds."""
+    """Seconds of each side in each of five rounds, after one that does not count; a side may report
+    its own seconds."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(ROUNDS + 1):
         for name, side in sides.items():
@@ -53,7 +61,8 @@ def rounds(sides: dict[str, Callable[[], float | None]]) -> dict[str, list[float
 
 
 def torchvision_model(name: str) -> Any:
-    """Random weights, and batch-norm statistics of which no two are equal (the exporter would merge equal ones)."""
+    """Random weights, and batch-norm statistics of which no two are equal (the exporter would merge
+    equal ones)."""
     import torch
     import torchvision
 
@@ -75,14 +84,17 @@ def image() -> Any:
 
 
 def exported(model: Any) -> Any:
-    """The float32 graph with its layers as they are: no constants folded, no batch normalisation merged."""
+    """The float32 graph with its layers as they are: no constants folded, no batch normalisation
+    merged."""
     import onnx
     import torch
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (torch.from_numpy(image()),), buffer, dynamo=False, do_constant_folding=False)
+        torch.onnx.export(
+            model, (torch.from_numpy(image()),), buffer, dynamo=False, do_constant_folding=False
+        )
     return onnx.load_from_string(buffer.getvalue())
 
 
@@ -103,7 +115,10 @@ def recomputation(model: Any, x: Any, graph: Any) -> dict[str, list[float]]:
         values = recompute(one.description.steps, one.inputs)
         for position, step in enumerate(one.description.steps):
             if isinstance(step.op, Conv | MatMul):
-                given = [one.inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
+                given = [
+                    one.inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]
+                    for ref in step.sources(position)
+                ]
                 operations += step.op.terms_of(given, values[position]) * values[position][0].size
     side = round(operations ** (1 / 3))
     left, right = np.random.default_rng(0).normal(size=(2, side, side))
@@ -145,9 +160,11 @@ def timed(run: Callable[..., Any], total: list[float]) -> Callable[..., Any]:
 
 
 def swept(model: Any) -> dict[str, list[float]]:
-    """A sweep next to: ONNX Runtime with every tensor an output, onnx.reference with every intermediate, and allclose.
+    """A sweep next to: ONNX Runtime with every tensor an output, onnx.reference with every
+    intermediate, and allclose.
 
-    Once with ONNX Runtime as it comes, and once with its optimisations off, whose search costs more than they gain in one run.
+    Once with ONNX Runtime as it comes, and once with its optimisations off, whose search costs more
+    than they gain in one run.
     """
     import numpy as np
     import onnx
@@ -171,7 +188,9 @@ def swept(model: Any) -> dict[str, list[float]]:
         options.graph_optimization_level = level
         session = onnxruntime.InferenceSession(every, options, providers=["CPUExecutionProvider"])
         theirs = session.run(None, feed)
-        reference = ReferenceEvaluator(onnx.load_from_string(plain)).run(None, feed, intermediate=True)
+        reference = ReferenceEvaluator(onnx.load_from_string(plain)).run(
+            None, feed, intermediate=True
+        )
         for name, values in zip(names, theirs, strict=True):
             np.allclose(values, reference[name], rtol=1e-3, atol=1e-3)
 
@@ -179,7 +198,11 @@ def swept(model: Any) -> dict[str, list[float]]:
         verdicts = {report.verdict for report in probe.sweep(model, x)}
         assert "diverge" not in verdicts
 
-    sides = {"sweep": ours, PEER: lambda: peer(levels.ORT_ENABLE_ALL), PLAIN: lambda: peer(levels.ORT_DISABLE_ALL)}
+    sides = {
+        "sweep": ours,
+        PEER: lambda: peer(levels.ORT_ENABLE_ALL),
+        PLAIN: lambda: peer(levels.ORT_DISABLE_ALL),
+    }
     return rounds(sides)
 
 
@@ -189,11 +212,15 @@ def mobilenet() -> dict[str, list[float]]:
     import keras
 
     graph = exported(torchvision_model("mobilenet_v2"))
-    return recomputation(keras.applications.MobileNetV2(weights=None), image().transpose(0, 2, 3, 1).copy(), graph)
+    return recomputation(
+        keras.applications.MobileNetV2(weights=None), image().transpose(0, 2, 3, 1).copy(), graph
+    )
 
 
 MEASUREMENTS: dict[str, Callable[[], dict[str, list[float]]]] = {
-    "resnet50": lambda: recomputation(torchvision_model("resnet50"), image(), exported(torchvision_model("resnet50"))),
+    "resnet50": lambda: recomputation(
+        torchvision_model("resnet50"), image(), exported(torchvision_model("resnet50"))
+    ),
     "MobileNetV2": mobilenet,
     "sweep resnet50": lambda: swept(torchvision_model("resnet50")),
     "sweep resnet50, one thread": lambda: swept(torchvision_model("resnet50")),
@@ -205,7 +232,9 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, list[float]]]] = {
 def measured(name: str) -> dict[str, list[float]]:
     """The measurement in a process of its own."""
     env = {**os.environ, **(ONE if name in SINGLE else {})}
-    done = subprocess.run([sys.executable, __file__, name], env=env, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, name], env=env, check=True, stdout=subprocess.PIPE, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -226,12 +255,19 @@ def main() -> int:
         fine = fine and not math.isnan(ratio) and (bar is None or ratio <= bar)
         single = " (one thread)" if name in ("resnet50", "MobileNetV2") else ""
         told = f"{ratio:.2f} | {'' if bar is None else f'{bar:.2f}'}"
-        lines.append(f"| {name}{single}: {ours} | {median(mine):.2f} | {theirs} | {median(other):.2f} | {told} |")
+        lines.append(
+            f"| {name}{single}: {ours} | {median(mine):.2f} | {theirs} | "
+            f"{median(other):.2f} | {told} |"
+        )
     how = (
-        f"Written by `python benchmarks/speed.py`: {machine('numpy', 'onnx', 'onnxruntime', 'torch', 'keras')}.\n"
-        f"Batch 1, 224 × 224, random weights. The sides take turns, each after a rest of {REST} s; the ratio is the median of "
-        f"{ROUNDS} rounds. The peer is ONNX Runtime on the whole graph with every tensor an output, onnx.reference with every "
-        "intermediate, and allclose; with nothing optimised, ONNX Runtime's graph optimisations are off."
+        "Written by `python benchmarks/speed.py`: "
+        f"{machine('numpy', 'onnx', 'onnxruntime', 'torch', 'keras')}.\n"
+        f"Batch 1, 224 × 224, random weights. The sides take turns, each after a rest of {REST} "
+        "s; the ratio is the median of "
+        f"{ROUNDS} rounds. The peer is ONNX Runtime on the whole graph with every tensor an "
+        "output, onnx.reference with every "
+        "intermediate, and allclose; with nothing optimised, ONNX Runtime's graph optimisations "
+        "are off."
     )
     keep("Speed", f"{how}\n\n" + "\n".join(lines))
     print("\n".join(lines))

@@ -1,8 +1,9 @@
 """What does the command cost next to the least that could be done?
 
-Whole processes, interleaved: each round runs every command once, a ratio is taken within its round, and the median of five
-rounds counts. Run it with the Python that has the project and all frameworks; it prints the table, writes RESULTS.md beside
-this file, and exits with 1 where a ratio exceeds its bar.
+Whole processes, interleaved: each round runs every command once, a ratio is taken within its round,
+and the median of five rounds counts. Run it with the Python that has the project and all
+frameworks; it prints the table, writes RESULTS.md beside this file, and exits with 1 where a ratio
+exceeds its bar.
 """
 
 import os
@@ -42,11 +43,34 @@ COMMANDS = {
     "probe digits.keras": [*PROBE, "digits.keras"],
     "probe digits_qkeras.h5": [*PROBE, "digits_qkeras.h5"],
     "bare QKeras": [*PYTHON, BARE_QKERAS],
-    "probe digits_qkeras.h5 --layer conv2d": [*PROBE, "digits_qkeras.h5", "--layer", "conv2d", "--input", "digits.npy"],
+    ("probe digits_qkeras.h5 --layer conv2d"): [
+        *PROBE,
+        "digits_qkeras.h5",
+        "--layer",
+        "conv2d",
+        "--input",
+        "digits.npy",
+    ],
     "bare Keras 3": [*PYTHON, BARE_KERAS],
-    "probe digits.keras --layer conv2d": [*PROBE, "digits.keras", "--layer", "conv2d", "--input", "digits.npy"],
+    ("probe digits.keras --layer conv2d"): [
+        *PROBE,
+        "digits.keras",
+        "--layer",
+        "conv2d",
+        "--input",
+        "digits.npy",
+    ],
     "bare PyTorch": [*PYTHON, BARE_TORCH],
-    "probe digits.pt --layer conv": [*PROBE, "digits.pt", "--layer", "conv", "--factory", "digits_net.py:DigitsNet", "--shape", "10,1,8,8"],
+    ("probe digits.pt --layer conv"): [
+        *PROBE,
+        "digits.pt",
+        "--layer",
+        "conv",
+        "--factory",
+        "digits_net.py:DigitsNet",
+        "--shape",
+        "10,1,8,8",
+    ],
 }
 BARS = [
     ("probe --help", "import numpy", 0.75),
@@ -60,7 +84,13 @@ BARS = [
 
 def seconds(command: list[str]) -> float:
     """Wall time of one process in examples/, where the bare scripts find the files by name."""
-    env = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": "."}
+    env = {
+        **os.environ,
+        "TF_USE_LEGACY_KERAS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": ".",
+    }
     start = perf_counter()
     subprocess.run(command, cwd=HERE.parent / "examples", env=env, check=True, capture_output=True)
     return perf_counter() - start
@@ -68,11 +98,19 @@ def seconds(command: list[str]) -> float:
 
 def table(taken: dict[str, list[float]]) -> tuple[str, bool]:
     """The measured ratios as Markdown, and whether all are within their bars."""
-    lines, fine = ["| command | seconds | next to | seconds | ratio | bar |", "|---|---|---|---|---|---|"], True
+    lines, fine = (
+        [("| command | seconds | next to | seconds | ratio | bar |"), "|---|---|---|---|---|---|"],
+        True,
+    )
     for command, base, bar in BARS:
-        ratio = median(mine / theirs for mine, theirs in zip(taken[command], taken[base], strict=True))
+        ratio = median(
+            mine / theirs for mine, theirs in zip(taken[command], taken[base], strict=True)
+        )
         fine = fine and ratio <= bar
-        lines.append(f"| `{command}` | {median(taken[command]):.2f} | {base} | {median(taken[base]):.2f} | {ratio:.2f} | {bar} |")
+        lines.append(
+            f"| `{command}` | {median(taken[command]):.2f} | {base} | "
+            f"{median(taken[base]):.2f} | {ratio:.2f} | {bar} |"
+        )
     return "\n".join(lines), fine
 
 

@@ -1,8 +1,9 @@
-"""How often is a right layer called different, and a wrong one passed: by probe, and by the tolerances that people set by hand?
+"""How often is a right layer called different, and a wrong one passed: by probe, and by the
+tolerances that people set by hand?
 
-Right layers: random ones of every family of ops, of PyTorch and of Keras on TensorFlow, each held against NumPy and ONNX
-Runtime as well, and trained networks. Wrong ones: faults planted in the framework's own layer. The hand-set tolerances are
-asked about the framework's output and NumPy's.
+Right layers: random ones of every family of ops, of PyTorch and of Keras on TensorFlow, each held
+against NumPy and ONNX Runtime as well, and trained networks. Wrong ones: faults planted in the
+framework's own layer. The hand-set tolerances are asked about the framework's output and NumPy's.
 """
 
 import os
@@ -48,7 +49,9 @@ class Tally:
     """What was said of some layers."""
 
     cases: int = 0
-    said: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("agree", "diverge", "unchecked"), 0))
+    said: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("agree", "diverge", "unchecked"), 0)
+    )
     passed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RIVALS, 0))
     ratios: list[float] = field(default_factory=list)
     """For each layer the largest error in units of the allowance."""
@@ -87,8 +90,11 @@ def healthy(family: str, framework: int, cases: int, dtype: str = "float32") -> 
     return tally
 
 
-def captured(draw: Callable[[np.random.Generator], list[Capture]], cases: int, dtype: str) -> Iterator[Capture]:
-    """The calls of random layers; in half precision without those that the framework has no kernel for."""
+def captured(
+    draw: Callable[[np.random.Generator], list[Capture]], cases: int, dtype: str
+) -> Iterator[Capture]:
+    """The calls of random layers; in half precision without those that the framework has no kernel
+    for."""
     for seed in range(cases):
         try:
             yield from draw(np.random.default_rng(seed))
@@ -98,7 +104,8 @@ def captured(draw: Callable[[np.random.Generator], list[Capture]], cases: int, d
 
 
 def senseless(family: str, framework: int, cases: int, dtype: str) -> Tally:
-    """What is no output of such layers, of those that are checked, as the user's own: passed where it agrees."""
+    """What is no output of such layers, of those that are checked, as the user's own: passed where
+    it agrees."""
     from healthy import FAMILIES, computed_in, nonsense
 
     tally = Tally()
@@ -145,20 +152,27 @@ def share(count: int, of: int) -> str:
 
 def table_of_healthy(rows: Iterable[tuple[str, Tally]]) -> str:
     lines = [
-        "| right layers | layers | probe: diverge | unchecked | error / allowance, median and largest "
+        "| right layers | layers | probe: diverge | unchecked | error / allowance, median and "
+        "largest "
         "| `allclose` | rtol=atol=1e-3 | cosine > 0.99 |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, tally in rows:
-        rivals = " | ".join(share(tally.cases - passed, tally.cases) for passed in tally.passed.values())
+        rivals = " | ".join(
+            share(tally.cases - passed, tally.cases) for passed in tally.passed.values()
+        )
         ratio = f"{np.median(tally.ratios):.2f}, {max(tally.ratios):.2f}"
-        lines.append(f"| {name} | {tally.cases} | {tally.said['diverge']} | {tally.said['unchecked']} | {ratio} | {rivals} |")
+        lines.append(
+            f"| {name} | {tally.cases} | {tally.said['diverge']} | "
+            f"{tally.said['unchecked']} | {ratio} | {rivals} |"
+        )
     return "\n".join(lines)
 
 
 def table_of_faults(rows: Iterable[tuple[str, Tally]]) -> str:
     lines = [
-        "| planted fault | layers | probe: passed | error / allowance, smallest | `allclose` | rtol=atol=1e-3 | cosine > 0.99 |",
+        "| planted fault | layers | probe: passed | error / allowance, smallest | `allclose` | "
+        "rtol=atol=1e-3 | cosine > 0.99 |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, tally in rows:
@@ -180,28 +194,43 @@ def main() -> int:
 
     with ProcessPoolExecutor(2, get_context("spawn"), one_thread) as pool:
         faulty, real = pool.submit(planted), pool.submit(trained)
-        parts = {name: [pool.submit(healthy, name, framework, CASES) for framework in (0, 1)] for name in FAMILIES}
+        parts = {
+            name: [pool.submit(healthy, name, framework, CASES) for framework in (0, 1)]
+            for name in FAMILIES
+        }
         halves = {
-            f"{name} in {dtype}": [pool.submit(healthy, name, framework, HALF_CASES, dtype) for framework in (0, 1)]
+            f"{name} in {dtype}": [
+                pool.submit(healthy, name, framework, HALF_CASES, dtype) for framework in (0, 1)
+            ]
             for dtype in ("bfloat16", "float16")
             for name in FAMILIES
         }
         wrong = {
             f"zeros, or the output negated, halved, doubled, reversed, shifted, in {dtype}": [
-                pool.submit(senseless, name, framework, HALF_CASES // 5, dtype) for framework in (0, 1) for name in FAMILIES
+                pool.submit(senseless, name, framework, HALF_CASES // 5, dtype)
+                for framework in (0, 1)
+                for name in FAMILIES
             ]
             for dtype in ("float32", "bfloat16", "float16")
         }
-        rows = {name: torch.result().joined(tensorflow.result()) for name, (torch, tensorflow) in (parts | halves).items()} | real.result()
-        faults = faulty.result() | {name: reduce(Tally.joined, [part.result() for part in tallies]) for name, tallies in wrong.items()}
+        rows = {
+            name: torch.result().joined(tensorflow.result())
+            for name, (torch, tensorflow) in (parts | halves).items()
+        } | real.result()
+        faults = faulty.result() | {
+            name: reduce(Tally.joined, [part.result() for part in tallies])
+            for name, tallies in wrong.items()
+        }
     alarms = [sentence for tally in rows.values() for sentence in tally.sentences]
     missed = sum(tally.said["agree"] for tally in faults.values())
     print(*alarms, sep="\n")
     packages = machine("numpy", "onnxruntime", "torch", "tensorflow", "keras", "tf_keras")
     keep(
         "Truth",
-        f"Written by `python benchmarks/truth.py`: {packages}.\n{__doc__.partition(chr(10) * 2)[2].strip()}\n\n"
-        "False alarms: layers called different though they are right, in numbers by probe and in shares by the others.\n\n"
+        "Written by `python benchmarks/truth.py`: "
+        f"{packages}.\n{__doc__.partition(chr(10) * 2)[2].strip()}\n\n"
+        "False alarms: layers called different though they are right, in numbers by probe and in "
+        "shares by the others.\n\n"
         f"{table_of_healthy(rows.items())}\n\n"
         "Missed faults: layers passed though they are wrong.\n\n"
         f"{table_of_faults(faults.items())}",

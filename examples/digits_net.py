@@ -1,4 +1,5 @@
-"""The PyTorch net whose state_dict is digits.pt: probe examples/digits.pt --factory examples/digits_net.py:DigitsNet"""
+"""The PyTorch net whose state_dict is digits.pt: probe examples/digits.pt --factory
+examples/digits_net.py:DigitsNet"""
 
 import torch
 from torch import nn

@@ -16,7 +16,9 @@ model = keras.Sequential(
         layers.Conv2D(16, 3, padding="same", use_bias=False, name="conv2d"),
         layers.BatchNormalization(name="batch_normalization"),
         layers.Activation("relu", name="relu"),
-        layers.SeparableConv2D(32, 3, strides=2, padding="same", activation="gelu", name="separable_conv2d"),
+        layers.SeparableConv2D(
+            32, 3, strides=2, padding="same", activation="gelu", name="separable_conv2d"
+        ),
         layers.DepthwiseConv2D(3, padding="same", name="depthwise_conv2d"),
         layers.LeakyReLU(0.1, name="leaky_relu"),
         layers.AveragePooling2D(2, name="pool"),

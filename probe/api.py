@@ -42,19 +42,25 @@ def check(
     thorough: bool = False,
     progress: Any = None,
 ) -> Report:
-    """Checks one layer on the model's input ``x`` (drawn from ``seed`` where None), or alone on its own input ``given``.
+    """Checks one layer on the model's input ``x`` (drawn from ``seed`` where None), or alone on its
+    own input ``given``.
 
-    ``expected`` is the user's own output of that layer, or maps names of layers to their outputs: where those hold the layer's
-    inputs it is judged on them, and not blamed for what the user's layers before it did. A layer that is called several times
-    is checked in every call and the report is about the first that differs; ``call`` picks one. ``expected_at`` says which part
-    of the output ``expected`` is, as a number or a slice for each axis (``"0,0:3,0:3,0"`` or such a tuple). Where parties
-    diverge the mistake is looked for, with ``thorough`` at length; ``progress`` is called with the slugs as they are tried.
+    ``expected`` is the user's own output of that layer, or maps names of layers to their outputs:
+    where those hold the layer's inputs it is judged on them, and not blamed for what the user's
+    layers before it did. A layer that is called several times is checked in every call and the
+    report is about the first that differs; ``call`` picks one. ``expected_at`` says which part of
+    the output ``expected`` is, as a number or a slice for each axis (``"0,0:3,0:3,0"`` or such a
+    tuple). Where parties diverge the mistake is looked for, with ``thorough`` at length;
+    ``progress`` is called with the slugs as they are tried.
     """
     tolerance = _tolerance(rtol, atol)
     values: Mapping[str, Any] = {}
     if isinstance(expected, Mapping):
         if layer not in expected:
-            raise BadInput(f"you gave values of {', '.join(map(str, expected)) or 'no layer'}; none of them is named {layer!r}")
+            raise BadInput(
+                f"you gave values of {', '.join(map(str, expected)) or 'no layer'}; "
+                f"none of them is named {layer!r}"
+            )
         values, expected = expected, expected[layer]
     if expected is not None and expected_at is not None:
         expected = Partial(as_array(expected), part_of(expected_at))
@@ -63,20 +69,44 @@ def check(
     drift: Mapping[tuple[str, int], Drift] = {}
     wandered = [one for one in chosen if found.own.get(one.call) is None]
     if expected is not None and given is None and wandered:
-        drift = drifts(model, found.arrays, {(one.layer, one.call) for one in wandered}, last=(layer, wandered[-1].call), seed=seed)
+        drift = drifts(
+            model,
+            found.arrays,
+            {(one.layer, one.call) for one in wandered},
+            last=(layer, wandered[-1].call),
+            seed=seed,
+        )
     best: Report | None = None
     for one in chosen:
-        search = None if best is not None and best.verdict == "diverge" else {"thorough": thorough, "progress": progress}
+        search = (
+            None
+            if best is not None and best.verdict == "diverge"
+            else {"thorough": thorough, "progress": progress}
+        )
         about = {"how": found.how, "source": model.source, "framework": model.framework}
         moved, own = drift.get((one.layer, one.call)), found.own.get(one.call)
-        asked = partial(judge, expected=expected, drift=moved, tolerance=tolerance, own_inputs=own, detail=True, about=about)
+        asked = partial(
+            judge,
+            expected=expected,
+            drift=moved,
+            tolerance=tolerance,
+            own_inputs=own,
+            detail=True,
+            about=about,
+        )
         report = _judged(one, asked, search)
         report = replace(report, notes=(*model.notes, *found.notes, *report.notes))
-        if best is None or (best.ok and not report.ok) or (best.verdict == "unchecked" and report.verdict == "diverge"):
+        if (
+            best is None
+            or (best.ok and not report.ok)
+            or (best.verdict == "unchecked" and report.verdict == "diverge")
+        ):
             best = report
     assert best is not None
     if call is None and len(chosen) > 1:
-        best = replace(best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}"))
+        best = replace(
+            best, notes=(*best.notes, (f"called {len(chosen)} times; this is call {best.call}"))
+        )
     return best
 
 
@@ -85,7 +115,9 @@ def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | 
     if rtol is None and atol is None:
         return None
     if rtol is None or atol is None:
-        raise BadInput("give rtol and atol both or neither: one alone means something else than it seems")
+        raise BadInput(
+            "give rtol and atol both or neither: one alone means something else than it seems"
+        )
     told: tuple[tuple[str, Any], ...] = (("rtol", rtol), ("atol", atol))
     for name, value in told:
         if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
@@ -102,12 +134,14 @@ def sweep(
     seed: int = 0,
     layers: Collection[str] | None = None,
 ) -> Iterator[Report]:
-    """Checks every call of every atomic layer in execution order, one forward pass in all, keeping nothing it has reported.
+    """Checks every call of every atomic layer in execution order, one forward pass in all, keeping
+    nothing it has reported.
 
-    ``expected`` maps layer names to the user's own outputs. A layer whose inputs the user's values also hold is judged on
-    those: the first that diverges is then the first faulty one, not the first that inherited a fault. After the last report it
-    raises NotCompared where some of the values were compared with nothing. Where all agree a report keeps the framework's output
-    alone; the others' are computed again when asked for.
+    ``expected`` maps layer names to the user's own outputs. A layer whose inputs the user's values
+    also hold is judged on those: the first that diverges is then the first faulty one, not the
+    first that inherited a fault. After the last report it raises NotCompared where some of the
+    values were compared with nothing. Where all agree a report keeps the framework's output alone;
+    the others' are computed again when asked for.
     """
     model = opened(model)
     arrays, how = bind(model, x, shape, seed)
@@ -121,9 +155,18 @@ _LOOKED_INTO = 5
 
 
 def _swept(
-    model: Model, arrays: tuple[np.ndarray, ...], how: str, expected: Mapping[str, Any] | None, layers: Collection[str] | None, seed: int
+    model: Model,
+    arrays: tuple[np.ndarray, ...],
+    how: str,
+    expected: Mapping[str, Any] | None,
+    layers: Collection[str] | None,
+    seed: int,
 ) -> Iterator[Report]:
-    drift = {} if expected is None else undisturbed(drifts)(model, arrays, None, names=set(expected), seed=seed)
+    drift = (
+        {}
+        if expected is None
+        else undisturbed(drifts)(model, arrays, None, names=set(expected), seed=seed)
+    )
     theirs = Theirs(arrays, expected or {})
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
         theirs.refused(name, "it is not among the layers that were asked for")
@@ -142,7 +185,8 @@ def _swept(
             one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1, about=about)
             try:
                 report = _judged(capture, one)
-            except BadInput as error:  # the values are at fault, and the layer is judged without them
+            # the values are at fault, and the layer is judged without them
+            except BadInput as error:
                 theirs.refused(capture.layer, str(error))
                 return _judged(capture, partial(judge, threads=1, about=about))
             theirs.compared(report)
@@ -153,12 +197,20 @@ def _swept(
 
         return done
 
-    yield from judged_in_order(lambda push: model.run(arrays, layers, push), prepare, model.settings())
+    yield from judged_in_order(
+        lambda push: model.run(arrays, layers, push), prepare, model.settings()
+    )
     theirs.close(model, arrays)
 
 
-def _judged(capture: Capture, one: Callable[..., Report], search: Mapping[str, Any] | None = None, sparing: bool = False) -> Report:
-    """What ``one`` says of a call. A fault of ours leaves it unchecked, and one in the search for a mistake without that."""
+def _judged(
+    capture: Capture,
+    one: Callable[..., Report],
+    search: Mapping[str, Any] | None = None,
+    sparing: bool = False,
+) -> Report:
+    """What ``one`` says of a call. A fault of ours leaves it unchecked, and one in the search for a
+    mistake without that."""
     try:
         return judged_in_pieces(capture, one) if sparing else one(capture, search=search)
     except ProbeError:
@@ -166,15 +218,21 @@ def _judged(capture: Capture, one: Callable[..., Report], search: Mapping[str, A
     except Exception as error:
         if search is not None:
             report = _judged(capture, one)
-            return replace(report, notes=(*report.notes, our_fault(error, "the mistake cannot be looked for")))
+            return replace(
+                report,
+                notes=(*report.notes, our_fault(error, ("the mistake cannot be looked for"))),
+            )
         steps = () if capture.description is None else capture.description.steps
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise  # of the user's own function, and theirs to see
         return one(replace(capture, description=None, why=our_fault(error, "it cannot be judged")))
 
 
-def assert_layer(model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any) -> None:
-    """For tests: AssertionError carrying the report where the layer does not agree ("unchecked" fails too)."""
+def assert_layer(
+    model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any
+) -> None:
+    """For tests: AssertionError carrying the report where the layer does not agree ("unchecked"
+    fails too)."""
     report = check(model, layer, x, expected=expected, **options)
     if not report.ok:
         raise AssertionError(str(report))

@@ -1,10 +1,12 @@
-"""A layer with the batch normalisation after it folded into its kernel and bias, as a deployed layer would hold them, proven.
+"""A layer with the batch normalisation after it folded into its kernel and bias, as a deployed
+layer would hold them, proven.
 
     kernel' = kernel * gamma / sqrt(variance + epsilon)        per output channel
     bias'   = (bias - mean) * gamma / sqrt(variance + epsilon) + beta
 
-(Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2.)
-Nothing is written to the model: the folded layer is one more party, held against the two layers in a row.
+(Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", 2018, section 3.2.) Nothing is written to the model: the folded layer is one more party,
+held against the two layers in a row.
 """
 
 from collections.abc import Sequence
@@ -34,21 +36,32 @@ _BETWEEN = (ops.Transpose, ops.Reshape)
 
 
 def fold(model: Any, layer: str, x: Any = None, *, shape: Any = None, seed: int = 0) -> Report:
-    """The report of the folded layer: ``report.weights`` are its kernel and bias, ``report.outputs["expected"]`` is what it gives.
+    """The report of the folded layer: ``report.weights`` are its kernel and bias,
+    ``report.outputs["expected"]`` is what it gives.
 
-    Every other party computes the layer and then the batch normalisation. Raises BadInput where no batch normalisation follows,
-    or something stands between, and NotReached or UnknownLayer as ``probe.check`` does.
+    Every other party computes the layer and then the batch normalisation. Raises BadInput where no
+    batch normalisation follows, or something stands between, and NotReached or UnknownLayer as
+    ``probe.check`` does.
     """
-    model = model if hasattr(model, "run_alone") else import_module("probe.adapters").open_model(model)
+    model = (
+        model if hasattr(model, "run_alone") else import_module("probe.adapters").open_model(model)
+    )
     if layer not in model.names():
         raise UnknownLayer(layer, [one.name for one in model.layers])
     arrays, how = bind(model, x, shape, seed)
     first, second = _pair(model, arrays, layer)
     pair = _joined(first, second)
     weights, folded = _folded(first, second)
-    deployed = recompute(folded, [widened(one) for one in first.inputs])[-1][0].astype(second.outputs[0].dtype)
+    deployed = recompute(folded, [widened(one) for one in first.inputs])[-1][0].astype(
+        second.outputs[0].dtype
+    )
     report = judge(pair, expected=deployed, detail=True)
-    told = (f"{second.layer!r} ({second.kind}) is folded into {layer!r}; yours is the folded layer, the others are the two in a row",)
+    told = (
+        (
+            f"{second.layer!r} ({second.kind}) is folded into {layer!r}; yours is the folded "
+            "layer, the others are the two in a row"
+        ),
+    )
     return replace(
         report,
         weights={weight.name: weight for weight in weights},
@@ -72,8 +85,13 @@ class _Finder:
     def __call__(self, capture: Capture) -> None:
         if self.first is None:
             self.first = capture if capture.layer == self.layer else None
-        elif self.second is None and any(same_bits(one, self.first.outputs[0]) for one in capture.inputs):
-            if capture.description is not None and _position(capture.description.steps, ops.BatchNormalization) is not None:
+        elif self.second is None and any(
+            same_bits(one, self.first.outputs[0]) for one in capture.inputs
+        ):
+            if (
+                capture.description is not None
+                and _position(capture.description.steps, ops.BatchNormalization) is not None
+            ):
                 self.second = capture
             else:
                 self.others.append(f"{capture.layer!r} ({capture.kind})")
@@ -87,13 +105,18 @@ def _pair(model: Model, arrays: Sequence[np.ndarray], layer: str) -> tuple[Captu
     if finder.first.description is None:
         raise BadInput(f"{layer!r} cannot be folded: {finder.first.why}")
     if finder.second is None:
-        after = f"what follows is {' and '.join(finder.others)}" if finder.others else "nothing that can be seen follows"
+        after = (
+            (f"what follows is {' and '.join(finder.others)}")
+            if finder.others
+            else ("nothing that can be seen follows")
+        )
         raise BadInput(f"no batch normalisation follows {layer!r}: {after}")
     return finder.first, finder.second
 
 
 def _position(steps: Sequence[Step], *kinds: type) -> int | None:
-    """Where the one step of these kinds stands among others that only move elements; None where there is no such one."""
+    """Where the one step of these kinds stands among others that only move elements; None where
+    there is no such one."""
     found = [position for position, step in enumerate(steps) if isinstance(step.op, kinds)]
     rest = all(isinstance(step.op, (*_BETWEEN, *kinds)) for step in steps)
     return found[0] if rest and len(found) == 1 else None
@@ -105,11 +128,20 @@ def _joined(first: Capture, second: Capture) -> Capture:
     before = len(first.description.steps)
     after = []
     for position, step in enumerate(second.description.steps):
-        sources = (Ref(before - 1) if ref.step < 0 else replace(ref, step=ref.step + before) for ref in step.sources(position))
+        sources = (
+            Ref(before - 1) if ref.step < 0 else replace(ref, step=ref.step + before)
+            for ref in step.sources(position)
+        )
         after.append(replace(step, inputs=tuple(sources)))
     axes = first.description.input_axes, second.description.output_axes
     described = Description((*first.description.steps, *after), *axes)
-    return replace(first, kind=f"{first.kind} + {second.kind}", outputs=second.outputs, description=described, notes=())
+    return replace(
+        first,
+        kind=(f"{first.kind} + {second.kind}"),
+        outputs=second.outputs,
+        description=described,
+        notes=(),
+    )
 
 
 def _folded(first: Capture, second: Capture) -> tuple[list[Weight], tuple[Step, ...]]:
@@ -118,24 +150,41 @@ def _folded(first: Capture, second: Capture) -> tuple[list[Weight], tuple[Step, 
     steps = first.description.steps
     position = _position(steps, ops.Conv, ops.MatMul)
     if position is None:
-        raise BadInput(f"{first.layer!r} ({first.kind}) cannot be folded: it is not one convolution or product without an activation")
+        raise BadInput(
+            f"{first.layer!r} ({first.kind}) cannot be folded: it is not one "
+            "convolution or product without an activation"
+        )
     op: Any = steps[position].op
-    norm: Any = next(step.op for step in second.description.steps if isinstance(step.op, ops.BatchNormalization))
+    norm: Any = next(
+        step.op for step in second.description.steps if isinstance(step.op, ops.BatchNormalization)
+    )
     if op.weight is None:
         raise BadInput(f"{first.layer!r} cannot be folded: its kernel is an input of the call")
     kernel = op.weight.value.astype(np.float64)
     axis = 0 if isinstance(op, ops.Conv) else 1
-    parts = {part.name: part.effective for part in (norm.scale, norm.bias, norm.mean, norm.variance) if part is not None}
+    parts = {
+        part.name: part.effective
+        for part in (norm.scale, norm.bias, norm.mean, norm.variance)
+        if part is not None
+    }
 
     def value(part: Weight | None, otherwise: float) -> np.ndarray:
-        return np.full(kernel.shape[axis], otherwise) if part is None else part.value.astype(np.float64).ravel()
+        return (
+            np.full(kernel.shape[axis], otherwise)
+            if part is None
+            else part.value.astype(np.float64).ravel()
+        )
 
     gain = value(norm.scale, 1.0) / np.sqrt(value(norm.variance, 1.0) + norm.epsilon)
     offset = (value(op.bias, 0.0) - value(norm.mean, 0.0)) * gain + value(norm.bias, 0.0)
     words = f"gamma / sqrt(variance + {norm.epsilon:g})"
     scaled = kernel * np.expand_dims(gain, tuple(at for at in range(kernel.ndim) if at != axis))
     weight = _held(op.weight, scaled, f"times {words} of {second.layer!r}", parts)
-    bias = Weight("bias", None, offset.astype(op.weight.effective.dtype)) if op.bias is None else op.bias
+    bias = (
+        Weight("bias", None, offset.astype(op.weight.effective.dtype))
+        if op.bias is None
+        else op.bias
+    )
     bias = _held(bias, offset, f"(bias - mean) * {words} + beta of {second.layer!r}", parts)
     changed = replace(steps[position], op=replace(op, weight=weight, bias=bias))
     return [weight, bias], (*steps[:position], changed, *steps[position + 1 :])
@@ -143,4 +192,10 @@ def _folded(first: Capture, second: Capture) -> tuple[list[Weight], tuple[Step, 
 
 def _held(weight: Weight, value: np.ndarray, words: str, parts: dict[str, np.ndarray]) -> Weight:
     effective = weight.from_op(value).astype(weight.effective.dtype)
-    return replace(weight, effective=effective, steps=(*weight.steps, words), parts={**weight.parts, **parts}, grid=None)
+    return replace(
+        weight,
+        effective=effective,
+        steps=(*weight.steps, words),
+        parts={**weight.parts, **parts},
+        grid=None,
+    )

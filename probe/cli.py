@@ -1,6 +1,8 @@
-"""The command: arguments, the road, what is printed, and the exit status. The only file that prints.
+"""The command: arguments, the road, what is printed, and the exit status. The only file that
+prints.
 
-Nothing heavy is imported before it is known to be needed: ``--help`` and listings start without NumPy.
+Nothing heavy is imported before it is known to be needed: ``--help`` and listings start without
+NumPy.
 """
 
 import gc
@@ -31,7 +33,9 @@ def _numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 1,3,224,224") from None
+        raise click.BadParameter(
+            f"{value!r} is not a list of whole numbers such as 1,3,224,224"
+        ) from None
 
 
 def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
@@ -43,43 +47,109 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.argument("model", required=False)
 @click.option("--layer", metavar="NAME", help="Check this layer.")
 @click.option("--all", "every", is_flag=True, help="Check every layer, a line each.")
-@click.option("--call", type=int, metavar="N", help="Which call of a layer that is called several times (from 0).")
+@click.option(
+    "--call",
+    type=int,
+    metavar="N",
+    help=("Which call of a layer that is called several times (from 0)."),
+)
 @click.option("--input", "input_", metavar="FILE", help="The model's input: .npy or .npz.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the drawn input.")
-@click.option("--shape", multiple=True, callback=_shapes, metavar="1,3,224,224", help="Shape of the drawn input; once per input.")
 @click.option(
-    "--expect", metavar="FILE", help="Your own values of the layer: .npy, .npz, .txt or .csv. With --all an .npz keyed by layer names."
+    "--shape",
+    multiple=True,
+    callback=_shapes,
+    metavar="1,3,224,224",
+    help="Shape of the drawn input; once per input.",
 )
-@click.option("--expect-input", metavar="FILE", help="The layer's own input that your values were computed from.")
-@click.option("--expect-at", metavar="0,0:3,0:3,0", help="Which part of the output --expect holds: a number or a slice per axis.")
-@click.option("--expect-value", metavar="X", help="Your own value of one element, the one that --at names.")
+@click.option(
+    "--expect",
+    metavar="FILE",
+    help=(
+        "Your own values of the layer: .npy, .npz, .txt or .csv. "
+        "With --all an .npz keyed by layer names."
+    ),
+)
+@click.option(
+    "--expect-input",
+    metavar="FILE",
+    help=("The layer's own input that your values were computed from."),
+)
+@click.option(
+    "--expect-at",
+    metavar="0,0:3,0:3,0",
+    help=("Which part of the output --expect holds: a number or a slice per axis."),
+)
+@click.option(
+    "--expect-value", metavar="X", help=("Your own value of one element, the one that --at names.")
+)
 @click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
-@click.option("--sees", is_flag=True, help="With --at: which elements of the model's input can influence it at all.")
-@click.option("--fold", is_flag=True, help="The layer's kernel and bias with the batch normalisation after it folded in, proven.")
-@click.option("--thorough", is_flag=True, help="Try more mistakes and pairs of them where parties diverge, for up to half a minute.")
-@click.option("--causes", is_flag=False, flag_value="all", metavar="[SLUG]", help="The mistakes that are known, or one of them at length.")
-@click.option("--rtol", type=float, help="Relative tolerance instead of the derived allowance; needs --atol.")
-@click.option("--atol", type=float, help="Absolute tolerance instead of the derived allowance; needs --rtol.")
+@click.option(
+    "--sees",
+    is_flag=True,
+    help=("With --at: which elements of the model's input can influence it at all."),
+)
+@click.option(
+    "--fold",
+    is_flag=True,
+    help=("The layer's kernel and bias with the batch normalisation after it folded in, proven."),
+)
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help=("Try more mistakes and pairs of them where parties diverge, for up to half a minute."),
+)
+@click.option(
+    "--causes",
+    is_flag=False,
+    flag_value="all",
+    metavar="[SLUG]",
+    help="The mistakes that are known, or one of them at length.",
+)
+@click.option(
+    "--rtol",
+    type=float,
+    help=("Relative tolerance instead of the derived allowance; needs --atol."),
+)
+@click.option(
+    "--atol",
+    type=float,
+    help=("Absolute tolerance instead of the derived allowance; needs --rtol."),
+)
 @click.option(
     "--factory",
     metavar="PKG.MOD:NET",
-    help="What builds the module of a PyTorch state_dict: pkg.mod:Net or path/net.py:Net(10, wide=True).",
+    help=(
+        "What builds the module of a PyTorch state_dict: pkg.mod:Net or path/net.py:Net(10, "
+        "wide=True)."
+    ),
 )
-@click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module to import first: your own layers.")
+@click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help=("A module to import first: your own layers."),
+)
 @click.option("--trust", is_flag=True, help="Let the file run the code it holds.")
 @click.option("--json", "json_", metavar="FILE|-", help="The report as JSON.")
 @click.option(
     "--save",
     metavar="FILE",
-    help="Inputs, stored and effective weights, every party's output: .npz; or for a test bench a C header (.h) or plain numbers (.txt).",
+    help=(
+        "Inputs, stored and effective weights, every party's output: .npz; or for a test bench a "
+        "C header (.h) or plain numbers (.txt)."
+    ),
 )
-@click.option("--strict", is_flag=True, help="With --all: exit 2 where any layer could not be checked.")
+@click.option(
+    "--strict", is_flag=True, help=("With --all: exit 2 where any layer could not be checked.")
+)
 @click.version_option(__version__, prog_name="probe")
 def _command(**options: Any) -> None:
     """Who is right about a layer's output, where exactly, and why.
 
-    Without --layer or --all the layers of MODEL are listed. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), a
-    PyTorch .pt, .pth, .pt2 or .safetensors file, or an ONNX .onnx file.
+    Without --layer or --all the layers of MODEL are listed. MODEL is a Keras .keras, .h5 or .hdf5
+    file (QKeras too), a PyTorch .pt, .pth, .pt2 or .safetensors file, or an ONNX .onnx file.
 
     Exit status: 0 agree, 1 diverge, 2 could not check.
     """
@@ -87,7 +157,8 @@ def _command(**options: Any) -> None:
         status = _run(**options)
     except (ProbeError, click.ClickException, click.exceptions.Exit, KeyboardInterrupt):
         raise
-    except BaseException as error:  # click takes EOFError for an interrupt, a broken pipe for its own, SystemExit for the answer
+    # click takes EOFError for an interrupt, a broken pipe for its own, SystemExit for the answer
+    except BaseException as error:
         raise _Unforeseen from error
     sys.exit(status)
 
@@ -112,11 +183,18 @@ def main() -> None:
         _complain("interrupted", error)
     except (_Unforeseen, OSError) as error:
         cause = error.__cause__ or error
-        _complain(f"this was not foreseen, please report it ({_where(cause)}); PROBE_TRACEBACK=1 in the environment shows more", cause)
+        _complain(
+            (
+                f"this was not foreseen, please report it ({_where(cause)}); PROBE_TRACEBACK=1 "
+                "in the environment shows more"
+            ),
+            cause,
+        )
 
 
 def _standard_streams() -> None:
-    """Those that the caller has closed go nowhere, rather than into the next file that is opened, and none takes only some characters."""
+    """Those that the caller has closed go nowhere, rather than into the next file that is opened,
+    and none takes only some characters."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -171,7 +249,10 @@ def _causes(slug: str) -> int:
         return 0
     if slug not in known:
         near = get_close_matches(slug, known, n=1)
-        raise BadInput(f"there is no cause {slug!r}" + (f"; did you mean {near[0]!r}?" if near else "; --causes lists them"))
+        raise BadInput(
+            f"there is no cause {slug!r}"
+            + ((f"; did you mean {near[0]!r}?") if near else "; --causes lists them")
+        )
     _say(f"{slug}: {known[slug].text}")
     return 0
 
@@ -184,26 +265,75 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
     if layer is not None and every:
         raise click.UsageError("--layer and --all exclude each other")
     if layer is None and not every:
-        alone = ("input_", "expect", "expect_input", "expect_at", "expect_value", "at", "call", "rtol", "atol", "json_", "save")
+        alone = (
+            "input_",
+            "expect",
+            "expect_input",
+            "expect_at",
+            "expect_value",
+            "at",
+            "call",
+            "rtol",
+            "atol",
+            "json_",
+            "save",
+        )
         for option in (*alone, "sees", "fold", "thorough"):
             if options[option] is not None and options[option] is not False:
-                raise click.UsageError(f"--{option.strip('_').replace('_', '-')} needs --layer NAME or --all")
+                raise click.UsageError(
+                    f"--{option.strip('_').replace('_', '-')} needs --layer NAME or --all"
+                )
         return _list(model, options)
-    for option in ("save", "expect_input", "expect_at", "expect_value", "at", "call", "rtol", "atol", "sees", "thorough") if every else ():
+    for option in (
+        (
+            "save",
+            "expect_input",
+            "expect_at",
+            "expect_value",
+            "at",
+            "call",
+            "rtol",
+            "atol",
+            "sees",
+            "thorough",
+        )
+        if every
+        else ()
+    ):
         if options[option] is not None and options[option] is not False:
-            raise click.UsageError(f"--{option.replace('_', '-')} goes with --layer, not with --all")
+            raise click.UsageError(
+                f"--{option.replace('_', '-')} goes with --layer, not with --all"
+            )
     if (options["rtol"] is None) != (options["atol"] is None):
-        raise click.UsageError("give --rtol and --atol both or neither: one alone means something else than it seems")
+        raise click.UsageError(
+            "give --rtol and --atol both or neither: one alone means something else than it seems"
+        )
     if options["expect_input"] is not None and options["input_"] is not None:
-        raise click.UsageError("--input is the model's input, --expect-input the layer's own: give one of them")
-    if options["expect_value"] is not None and (options["at"] is None or options["expect"] is not None):
-        raise click.UsageError("--expect-value is the value of one element: name it by --at, and leave --expect out")
+        raise click.UsageError(
+            "--input is the model's input, --expect-input the layer's own: give one of them"
+        )
+    if options["expect_value"] is not None and (
+        options["at"] is None or options["expect"] is not None
+    ):
+        raise click.UsageError(
+            "--expect-value is the value of one element: name it by --at, and leave --expect out"
+        )
     if options["sees"] and (options["at"] is None or options["expect_value"] is not None):
         raise click.UsageError("--sees is about one element: give --at, without --expect-value")
     if options["expect_at"] is not None and options["expect"] is None:
-        raise click.UsageError("--expect-at says which part of the output --expect holds: give --expect FILE too")
-    if options["fold"] and (every or any(options[name] is not None for name in ("expect", "expect_input", "expect_value", "at", "call"))):
-        raise click.UsageError("--fold goes with --layer NAME, without --expect, --expect-input, --at and --call")
+        raise click.UsageError(
+            "--expect-at says which part of the output --expect holds: give --expect FILE too"
+        )
+    if options["fold"] and (
+        every
+        or any(
+            options[name] is not None
+            for name in ("expect", "expect_input", "expect_value", "at", "call")
+        )
+    ):
+        raise click.UsageError(
+            "--fold goes with --layer NAME, without --expect, --expect-input, --at and --call"
+        )
     _refuse_targets([model], options)
     with _quiet():
         if options["fold"]:
@@ -222,7 +352,11 @@ def _refuse_targets(models: "Collection[str]", options: dict[str, Any]) -> None:
     if options["save"] is not None:
         refuse_ending(options["save"])
     modules = [(options["factory"] or "").partition(".py:")[0] + ".py", *options["imports"]]
-    reading = [*models, *modules, *(options[name] for name in ("input_", "expect", "expect_input") if options[name])]
+    reading = [
+        *models,
+        *modules,
+        *(options[name] for name in ("input_", "expect", "expect_input") if options[name]),
+    ]
     if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
         raise click.UsageError("--json and --save name the same file")
 
@@ -243,7 +377,8 @@ def _quiet() -> Iterator[None]:
 def _open(path: str, options: dict[str, Any]) -> Any:
     from importlib import import_module
 
-    # What is imported stays: to look for garbage among a framework's objects, then and later, takes a seventh of the start.
+    # What is imported stays: to look for garbage among a framework's objects, then and later, takes
+    # a seventh of the start.
     gc.disable()
     try:
         model = import_module("probe.adapters").open_model(
@@ -261,12 +396,28 @@ def _list(path: str, options: dict[str, Any]) -> int:
         listing = _open(path, options).layers
     names = max([len(printable.name(layer.name) or "(root)") for layer in listing] + [5])
     kinds = max([len(printable.name(layer.kind)) for layer in listing] + [5])
-    _say(f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  checked by")
+    _say(
+        f"{'layer':<{names}}  {'class':<{kinds}}  {'output shape':<24}  {'parameters':>10}  "
+        "checked by"
+    )
     for layer in listing:
-        shape = "" if layer.output_shape is None else "(" + ", ".join("?" if n is None else str(n) for n in layer.output_shape) + ")"
-        how = ", ".join({"numpy": "NumPy", "onnx": "ONNX Runtime"}[party] for party in layer.checkable) or f"not checked: {layer.why}"
+        shape = (
+            ""
+            if layer.output_shape is None
+            else "(" + ", ".join("?" if n is None else str(n) for n in layer.output_shape) + ")"
+        )
+        how = (
+            ", ".join(
+                {"numpy": "NumPy", "onnx": "ONNX Runtime"}[party] for party in layer.checkable
+            )
+            or f"not checked: {layer.why}"
+        )
         name, kind = printable.name(layer.name) or "(root)", printable.name(layer.kind)
-        _say(printable.line(f"{name:<{names}}  {kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}"))
+        _say(
+            printable.line(
+                f"{name:<{names}}  {kind:<{kinds}}  {shape:<24}  {layer.parameters:>10}  {how}"
+            )
+        )
     return 0
 
 
@@ -322,7 +473,16 @@ def _fold(path: str, layer: str, options: dict[str, Any]) -> int:
     from probe.batchnorm_folding import fold
     from probe.capture import array_files
 
-    return _told(fold(model, layer, array_files.given(options["input_"]), shape=options["shape"], seed=options["seed"]), options)
+    return _told(
+        fold(
+            model,
+            layer,
+            array_files.given(options["input_"]),
+            shape=options["shape"],
+            seed=options["seed"],
+        ),
+        options,
+    )
 
 
 def _told(report: "Report", options: dict[str, Any]) -> int:
@@ -344,7 +504,10 @@ def _told(report: "Report", options: dict[str, Any]) -> int:
 def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
     for option in ("save", "expect_at", "rtol"):
         if options[option] is not None:
-            raise click.UsageError(f"--{option.replace('_', '-')} goes with the check of a whole layer, not with --at alone")
+            raise click.UsageError(
+                f"--{option.replace('_', '-')} goes with the check of a whole "
+                "layer, not with --at alone"
+            )
     at = _numbers(None, None, options["at"])
     model = _open(path, options)
     from probe.capture import array_files
@@ -375,7 +538,8 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
 
 
 def _told_on_terminal() -> "Callable[[str], None] | None":
-    """What is being tried, on a line of its own that is written over, once a second has passed; nothing where no terminal sees it."""
+    """What is being tried, on a line of its own that is written over, once a second has passed;
+    nothing where no terminal sees it."""
     if not sys.stderr.isatty():
         return None
     from time import monotonic
@@ -404,7 +568,13 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
     counts = {"agree": 0, "diverge": 0, "unchecked": 0}
     first: Report | None = None
     told = []
-    reports = sweep(model, array_files.given(options["input_"]), expected=expected, shape=options["shape"], seed=options["seed"])
+    reports = sweep(
+        model,
+        array_files.given(options["input_"]),
+        expected=expected,
+        shape=options["shape"],
+        seed=options["seed"],
+    )
     unused: NotCompared | None = None
     try:
         for report in _with_progress(reports, len(model.layers)):
@@ -417,14 +587,26 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
                 _say(line(report))
     except NotCompared as error:
         unused = error
-    summary = f"{counts['agree']} agree, {counts['diverge']} diverge, {counts['unchecked']} unchecked"
+    summary = (
+        f"{counts['agree']} agree, {counts['diverge']} diverge, {counts['unchecked']} unchecked"
+    )
     if options["json_"]:
-        found = {"source": path, "counts": counts, "not_compared": {} if unused is None else unused.reasons, "reports": told}
+        found = {
+            "source": path,
+            "counts": counts,
+            "not_compared": {} if unused is None else unused.reasons,
+            "reports": told,
+        }
         _write(options["json_"], json.dumps(found, indent=2, allow_nan=False))
     if options["json_"] != "-":
         _say("")
         if first is not None:
-            _say(printable.line(f"the first that diverges is {printable.name(repr(first.layer))}: {first.sentence.partition(': ')[2]}"))
+            _say(
+                printable.line(
+                    f"the first that diverges is {printable.name(repr(first.layer))}: "
+                    f"{first.sentence.partition(': ')[2]}"
+                )
+            )
         _say(summary)
     if unused is not None:
         raise unused
@@ -445,7 +627,9 @@ def _with_progress(reports: "Iterator[Report]", total: int) -> "Iterator[Report]
     from rich.progress import Progress
 
     # Lines pass above the bar where both share the terminal; a file or a pipe keeps its own.
-    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+    with Progress(
+        console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+    ) as progress:
         task = progress.add_task("checking", total=total)
         for report in reports:
             progress.update(task, advance=1, description=escape(printable.name(report.layer)))

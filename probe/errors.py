@@ -32,14 +32,16 @@ _REASON, _COMPARED = 300, 500
 
 
 class ProbeError(Exception):
-    """A mistake that the user can mend; ``str(error)`` is the sentence to show, whatever names of a file are in it."""
+    """A mistake that the user can mend; ``str(error)`` is the sentence to show, whatever names of a
+    file are in it."""
 
     def __init__(self, sentence: str = "") -> None:
         super().__init__(printable.sentence(sentence))
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library says went wrong; the class of the error where it says nothing."""
+    """The first line of what a library says went wrong; the class of the error where it says
+    nothing."""
     lines = (" ".join(line.split()) for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)[:_REASON]
 
@@ -51,7 +53,10 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{type(error).__name__}: {printable.line(' '.join(said[: 4 * _REASON].split()), _REASON) or 'no reason given'}"
+    return (
+        f"{type(error).__name__}: "
+        f"{printable.line(' '.join(said[: 4 * _REASON].split()), _REASON) or 'no reason given'}"
+    )
 
 
 class CannotOpen(ProbeError):
@@ -87,7 +92,10 @@ class NotCompared(ProbeError):
         for name, why in reasons.items():
             by_reason.setdefault(why, []).append(repr(name))
         told = "; ".join(f"{printable.several(names)} ({why})" for why, names in by_reason.items())
-        super().__init__(f"the values of {len(reasons)} of the {given} names that you gave were not compared: {told}")
+        super().__init__(
+            f"the values of {len(reasons)} of the {given} names that you gave were "
+            f"not compared: {told}"
+        )
 
 
 class Undescribed(ProbeError):
@@ -99,8 +107,14 @@ class UnknownLayer(ProbeError):
 
     def __init__(self, wanted: str, names: Iterable[str]):
         names = list(names)
-        near = difflib.get_close_matches(wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {printable.several(map(repr, names)) or 'no layers'}."
+        near = difflib.get_close_matches(
+            wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5
+        )
+        hint = (
+            f"did you mean {' or '.join(map(repr, near))}?"
+            if near
+            else f"it has {printable.several(map(repr, names)) or 'no layers'}."
+        )
         super().__init__(f"the model has no layer {printable.name(repr(wanted))}; {hint}")
 
 

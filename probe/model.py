@@ -1,8 +1,9 @@
-"""What an adapter offers to the rest: a model that lists its layers and pushes their calls to a callback.
+"""What an adapter offers to the rest: a model that lists its layers and pushes their calls to a
+callback.
 
-A Protocol and not a base class: adapters share no code through it, and a test can offer one in ten lines.
-Everything framework-specific (opening, capture, effective weights, descriptions) stays behind it; what comes
-out is NumPy arrays, ``Description`` values and sentences.
+A Protocol and not a base class: adapters share no code through it, and a test can offer one in ten
+lines. Everything framework-specific (opening, capture, effective weights, descriptions) stays
+behind it; what comes out is NumPy arrays, ``Description`` values and sentences.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -19,12 +20,14 @@ __all__ = ["Capture", "InputSpec", "Model", "OnCall", "StopForward"]
 
 
 class StopForward(BaseException):
-    """Raised by a callback to end a forward pass early; not an Exception, so that no model's own handler keeps it."""
+    """Raised by a callback to end a forward pass early; not an Exception, so that no model's own
+    handler keeps it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """One call of a layer: copies of its inputs and outputs, and its description read while the call was on.
+    """One call of a layer: copies of its inputs and outputs, and its description read while the
+    call was on.
 
     Arrays are in the framework's own layout; bfloat16 is widened to float32, which is exact.
     """
@@ -44,16 +47,20 @@ class Capture:
     notes: tuple[str, ...] = ()
     """Sentences about this call that the report must carry."""
     fixed: tuple[int, ...] = ()
-    """Which inputs are known not to follow from the model's input, such as a mask that the model makes itself."""
+    """Which inputs are known not to follow from the model's input, such as a mask that the model
+    makes itself."""
     sketches: bool = False
-    """Whether the framework's recurrences have a sigmoid and tanh of their own (``Precision.sketches``): it is ONNX Runtime."""
+    """Whether the framework's recurrences have a sigmoid and tanh of their own
+    (``Precision.sketches``): it is ONNX Runtime."""
     alone: Callable[[], tuple[np.ndarray, ...]] | None = None
-    """For a call without description: exports the layer alone with the framework's own exporter and runs it in ONNX Runtime."""
+    """For a call without description: exports the layer alone with the framework's own exporter and
+    runs it in ONNX Runtime."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a model as far as the model says: ``shape`` has None where a size is free; ``high`` bounds indices."""
+    """One input of a model as far as the model says: ``shape`` has None where a size is free;
+    ``high`` bounds indices."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -62,7 +69,8 @@ class InputSpec:
 
 
 OnCall = Callable[[Capture], Sequence[np.ndarray] | None]
-"""Receives each call of a wanted layer; arrays that it returns take the place of the layer's outputs."""
+"""Receives each call of a wanted layer; arrays that it returns take the place of the layer's
+outputs."""
 
 
 class Model(Protocol):
@@ -86,17 +94,21 @@ class Model(Protocol):
     def names(self) -> tuple[str, ...]:
         """Every name that can be asked for, containers and inner layers included."""
 
-    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
-        """One forward pass, whose outputs are returned; each call of a wanted layer (None: of every atomic one) goes to ``on_call``.
+    def run(
+        self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
+        """One forward pass, whose outputs are returned; each call of a wanted layer (None: of every
+        atomic one) goes to ``on_call``.
 
         With nothing wanted the pass is not watched at all.
 
-        Leaves the model as it was: modes, hooks, variables and states. Raises ForwardFailed where the model's own
-        forward pass raises, BadInput where an input does not fit.
+        Leaves the model as it was: modes, hooks, variables and states. Raises ForwardFailed where
+        the model's own forward pass raises, BadInput where an input does not fit.
         """
 
     def settings(self) -> AbstractContextManager[None]:
-        """What the calling thread has set in the framework for itself alone, to be entered in another that runs a pass for it."""
+        """What the calling thread has set in the framework for itself alone, to be entered in
+        another that runs a pass for it."""
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         """The one layer called directly on ``inputs``, otherwise as ``run``."""

@@ -1,4 +1,5 @@
-"""Text out of a file as it may be shown: on one line, without what steers a terminal or reorders the text around it, and not endless."""
+"""Text out of a file as it may be shown: on one line, without what steers a terminal or reorders
+the text around it, and not endless."""
 
 from collections.abc import Iterable
 
@@ -8,10 +9,16 @@ _LINE, _SENTENCE, _NAME, _SEVERAL = 4000, 1500, 160, 20
 
 
 def line(text: str, most: int = _LINE) -> str:
-    """The text with every character that does not print as an escape such as ``\\n``; of a longer one the beginning and the end."""
+    """The text with every character that does not print as an escape such as ``\\n``; of a longer
+    one the beginning and the end."""
     text = _short(text, most)
     if not text.isprintable():
-        text = _short("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text), most)
+        text = _short(
+            "".join(
+                one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+            ),
+            most,
+        )
     return text
 
 
@@ -38,4 +45,8 @@ def page(lines: Iterable[str]) -> str:
 
 
 def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}"
+    return (
+        text
+        if len(text) <= most
+        else (f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}")
+    )

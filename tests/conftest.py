@@ -8,8 +8,14 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # There is a process for each core: further threads would only wait for each other, a barrier ten times as long as the work.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    # There is a process for each core: further threads would only wait for each other, a barrier
+    # ten times as long as the work.
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+    ):
         os.environ[name] = "1"
 
 import pytest
@@ -17,22 +23,36 @@ from hypothesis import HealthCheck, settings
 
 from probe.cli import main
 
-# As many cases as can be waited for; `ci` draws what the tests say (support/examples.py), the same ones each time.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25)
-settings.register_profile("ci", settings.get_profile("default"), max_examples=100, derandomize=True, database=None)
+# As many cases as can be waited for; `ci` draws what the tests say (support/examples.py), the same
+# ones each time.
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25
+)
+settings.register_profile(
+    "ci", settings.get_profile("default"), max_examples=100, derandomize=True, database=None
+)
 settings.register_profile("many", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--without-tensorflow", action="store_true", help="leave out what needs TensorFlow, which then cannot be imported")
+    parser.addoption(
+        "--without-tensorflow",
+        action="store_true",
+        help=("leave out what needs TensorFlow, which then cannot be imported"),
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """A process for each core, where tests are not asked for one by one and nobody says how many (``-n 0``: none)."""
+    """A process for each core, where tests are not asked for one by one and nobody says how many
+    (``-n 0``: none)."""
     option = config.option
-    if not config.pluginmanager.hasplugin("xdist") or option.numprocesses is not None or "PYTEST_XDIST_WORKER" in os.environ:
+    if (
+        not config.pluginmanager.hasplugin("xdist")
+        or option.numprocesses is not None
+        or "PYTEST_XDIST_WORKER" in os.environ
+    ):
         return
     one_by_one = option.file_or_dir and all("::" in path for path in option.file_or_dir)
     if not (one_by_one or option.collectonly or option.usepdb or option.capture == "no"):
@@ -41,12 +61,17 @@ def pytest_cmdline_main(config):
 
 def pytest_configure(config):
     if config.getoption("--without-tensorflow"):
-        sys.modules.update(dict.fromkeys(["keras", "qkeras", "tensorflow", "tf_keras"]))  # a None there is an ImportError
+        # a None there is an ImportError
+        sys.modules.update(dict.fromkeys(["keras", "qkeras", "tensorflow", "tf_keras"]))
 
 
 def pytest_ignore_collect(collection_path, config):
     names = ("test_qkeras_", "test_tf_", "test_false_alarms_")  # they import it at their top
-    return True if config.getoption("--without-tensorflow") and collection_path.name.startswith(names) else None
+    return (
+        True
+        if config.getoption("--without-tensorflow") and collection_path.name.startswith(names)
+        else None
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -72,7 +97,8 @@ def probe(monkeypatch, capsys):
 
 @pytest.fixture
 def no_gc_callbacks():
-    """Hypothesis times the garbage collector with a callback; Python swallows a Ctrl-C that lands in one."""
+    """Hypothesis times the garbage collector with a callback; Python swallows a Ctrl-C that lands
+    in one."""
     callbacks = gc.callbacks[:]
     gc.callbacks.clear()
     yield

@@ -47,7 +47,11 @@ class Twice(torch.nn.Module):
 
 @pytest.mark.parametrize(
     ("net", "words"),
-    [(Shy(), "watching changes the result"), (Moody(), "does not repeat itself"), (torch.nn.Sequential(torch.nn.Linear(6, 4)), None)],
+    [
+        (Shy(), "watching changes the result"),
+        (Moody(), ("does not repeat itself")),
+        (torch.nn.Sequential(torch.nn.Linear(6, 4)), None),
+    ],
 )
 def test_watched_and_unwatched_are_compared(net, words):
     layer = "0" if words is None else "fc"
@@ -57,14 +61,20 @@ def test_watched_and_unwatched_are_compared(net, words):
 
 def test_every_call_is_checked_and_one_can_be_picked():
     net = Twice().eval()
-    assert [(report.layer, report.call) for report in probe.sweep(net, X)] == [("fc", 0), ("/relu", 0), ("fc", 1)]
+    assert [(report.layer, report.call) for report in probe.sweep(net, X)] == [
+        ("fc", 0),
+        ("/relu", 0),
+        ("fc", 1),
+    ]
     report = probe.check(net, "fc", X)
     assert report.ok
     assert any("called 2 times" in note for note in report.notes)
     second = probe.check(net, "fc", X, call=1)
     assert second.call == 1
     assert probe.check(net, "fc", X, call=1, expected=second.outputs["framework"]).ok
-    assert probe.check(net, "fc", X, call=0, expected=second.outputs["framework"]).verdict == "diverge"
+    assert (
+        probe.check(net, "fc", X, call=0, expected=second.outputs["framework"]).verdict == "diverge"
+    )
 
 
 def test_a_sweep_closed_early_leaves_no_thread_and_no_hook():
@@ -93,22 +103,34 @@ def test_an_input_that_is_not_numbers_is_one_sentence():
 def test_values_in_other_forms_than_arrays_of_float32():
     net = torch.nn.Linear(6, 4).eval()
     y = net(torch.from_numpy(X))  # it requires a gradient
-    for mine in (y, y.tolist(), y.detach().numpy().astype(np.longdouble), y.detach().numpy().astype(">f4")):
+    for mine in (
+        y,
+        y.tolist(),
+        y.detach().numpy().astype(np.longdouble),
+        y.detach().numpy().astype(">f4"),
+    ):
         assert probe.check(net, "", given=X.astype(np.longdouble), expected=mine).ok
     for mine, told in (
         ([[1.0, 2.0], [3.0]], "cannot be made an array"),
         ([None], "nothing to compare"),
         (np.array("a"), "must be numbers"),
-        (np.ma.masked_less(y.detach().numpy(), 0), "numbers are masked in expected values: nobody knows them; fill them first"),
+        (
+            np.ma.masked_less(y.detach().numpy(), 0),
+            ("numbers are masked in expected values: nobody knows them; fill them first"),
+        ),
     ):
         with pytest.raises(probe.ProbeError, match=told):
             probe.check(net, "", given=X, expected=mine)
 
 
 def test_bfloat16_is_taken_as_it_is():
-    """Also where no parameter says what a module computes in; NumPy has no such numbers of its own."""
+    """Also where no parameter says what a module computes in; NumPy has no such numbers of its
+    own."""
     x = torch.from_numpy(X).bfloat16()
-    for net in (torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh()).bfloat16().eval(), torch.nn.Sequential(torch.nn.Tanh()).eval()):
+    for net in (
+        torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh()).bfloat16().eval(),
+        torch.nn.Sequential(torch.nn.Tanh()).eval(),
+    ):
         last = str(len(net) - 1)
         with torch.no_grad():
             y = net(x)

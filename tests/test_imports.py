@@ -7,7 +7,9 @@ from graphlib import TopologicalSorter
 import tomllib
 from repository import ROOT
 
-BY_NAME = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["layerprobe"]["imported-by-name"]
+BY_NAME = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["layerprobe"][
+    "imported-by-name"
+]
 
 
 def modules() -> dict[str, tuple[str, bool, ast.Module]]:
@@ -18,14 +20,22 @@ def modules() -> dict[str, tuple[str, bool, ast.Module]]:
             local = path.relative_to(ROOT)
             parts = [*(["probe"] if top == "adapters" else []), *local.with_suffix("").parts]
             package = parts[-1] == "__init__"
-            found[".".join(parts[:-1] if package else parts)] = (local.as_posix(), package, ast.parse(path.read_text()))
+            found[".".join(parts[:-1] if package else parts)] = (
+                local.as_posix(),
+                package,
+                ast.parse(path.read_text()),
+            )
     return found
 
 
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those under ``if TYPE_CHECKING``."""
     for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+        if not (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        ):
             yield node
             yield from nodes(node)
 
@@ -41,9 +51,20 @@ def imported(name: str, package: bool, tree: ast.Module, known: set[str]) -> set
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            start = ".".join(filter(None, [base(name, package, node.level) if node.level else "", node.module or ""]))
-            found |= {one if (one := f"{start}.{alias.name}") in known else start for alias in node.names}
-        elif isinstance(node, ast.Call) and (literal := called_by_name(node)) and literal.lstrip(".") and literal[0] in ".p":
+            start = ".".join(
+                filter(
+                    None, [base(name, package, node.level) if node.level else "", node.module or ""]
+                )
+            )
+            found |= {
+                one if (one := f"{start}.{alias.name}") in known else start for alias in node.names
+            }
+        elif (
+            isinstance(node, ast.Call)
+            and (literal := called_by_name(node))
+            and literal.lstrip(".")
+            and literal[0] in ".p"
+        ):
             level = len(literal) - len(literal.lstrip("."))
             found.add(f"{base(name, package, level)}.{literal.lstrip('.')}" if level else literal)
     return (found & known) - {name}
@@ -51,7 +72,9 @@ def imported(name: str, package: bool, tree: ast.Module, known: set[str]) -> set
 
 def called_by_name(node: ast.Call) -> str | None:
     """What ``import_module`` is called with: a literal, or "?"."""
-    function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    function = (
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    )
     if function not in ("import_module", "__import__"):
         return None
     return node.args[0].value if isinstance(node.args[0], ast.Constant) else "?"
@@ -59,9 +82,13 @@ def called_by_name(node: ast.Call) -> str | None:
 
 def test_no_circle_even_by_name():
     found = modules()
-    graph = {name: imported(name, package, tree, set(found)) for name, (_, package, tree) in found.items()}
+    graph = {
+        name: imported(name, package, tree, set(found))
+        for name, (_, package, tree) in found.items()
+    }
     assert sum(map(len, graph.values())) > 1000
-    # What is found by a file's content or in a table of names is above the tables: the adapters, and the families of layers.
+    # What is found by a file's content or in a table of names is above the tables: the adapters,
+    # and the families of layers.
     assert len(list(TopologicalSorter(graph).static_order())) == len(found)
 
 
@@ -70,7 +97,9 @@ def test_whatever_is_imported_by_name_is_listed_with_its_reason():
         path
         for path, _, tree in modules().values()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and (name := called_by_name(node)) and (name[0] in ".?" or name.startswith("probe"))
+        if isinstance(node, ast.Call)
+        and (name := called_by_name(node))
+        and (name[0] in ".?" or name.startswith("probe"))
     }
     assert ours - BY_NAME.keys() == set(), "list it in pyproject.toml with its reason, or import it"
     assert BY_NAME.keys() - ours == set(), "these import nothing by name"

@@ -44,7 +44,9 @@ def test_many_interrupts_at_random_moments_leave_nothing_behind(name):
 
 def _unharmed(name: str, count: int, every: int) -> None:
     found = stress([SUBJECTS[name]()], count, seed=count, every=every)
-    assert sum(found.values()) == count, [key for key in found if key.startswith(("changed", "wrong"))]
+    assert sum(found.values()) == count, [
+        key for key in found if key.startswith(("changed", "wrong"))
+    ]
     assert sum(times for key, times in found.items() if key.endswith("interrupted")) > count / 5
 
 
@@ -65,14 +67,22 @@ def _held(said: list[str]) -> None:
 
 @pytest.mark.parametrize("further", [(), (1,), (2,), (5,), (1, 2)])
 def test_wherever_it_comes_what_is_made_is_put_back(further):
-    before, folder, said = signal.getsignal(signal.SIGINT), Path(interrupts.__file__).parent, list[str]()
+    before, folder, said = (
+        signal.getsignal(signal.SIGINT),
+        Path(interrupts.__file__).parent,
+        list[str](),
+    )
     count = places(lambda: _held([]), folder)
     assert count > 50
     for at in range(1, count + 1):
         said.clear()
         assert pressed(lambda: _held(said), folder, at, *(at + one for one in further)), at
-        assert said.count("made") == said.count("put back") and said.count("made inside") == said.count("put back inside"), at
-        assert interrupts._Main.mode == interrupts._FREE and signal.getsignal(signal.SIGINT) is before, at
+        assert said.count("made") == said.count("put back") and said.count(
+            "made inside"
+        ) == said.count("put back inside"), at
+        assert (
+            interrupts._Main.mode == interrupts._FREE and signal.getsignal(signal.SIGINT) is before
+        ), at
 
 
 @pytest.mark.parametrize("work", ["check", "sweep"])
@@ -83,7 +93,9 @@ def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(work):
     count, came = places(work, ours), 0
     for at in rng.sample(range(1, count), 20):
         came += pressed(work, ours, at)
-        assert {key for key, value in one.fingerprint().items() if before[key] != value} == set(), at
+        assert {key for key, value in one.fingerprint().items() if before[key] != value} == set(), (
+            at
+        )
     assert came >= 10  # the threads of a sweep do not always leave as many to this one
 
 
@@ -262,7 +274,10 @@ class _Endless(torch.nn.Module):
             x = torch.relu(x)
 
 
-@pytest.mark.parametrize("work", [lambda model, x: probe.check(model, "first", x), lambda model, x: list(probe.sweep(model, x))])
+@pytest.mark.parametrize(
+    "work",
+    [lambda model, x: probe.check(model, "first", x), lambda model, x: list(probe.sweep(model, x))],
+)
 def test_a_pass_that_never_ends_is_ended(work):
     timer = threading.Timer(0.3, interrupt_main)
     timer.start()
@@ -281,7 +296,11 @@ def interrupt_main() -> None:
 
 @pytest.mark.parametrize(
     ("name", "checks"),
-    [("torch", 20), ("keras", 2), *(pytest.param(name, 20, marks=pytest.mark.slow) for name in ("keras", "tf_keras"))],
+    [
+        ("torch", 20),
+        ("keras", 2),
+        *(pytest.param(name, 20, marks=pytest.mark.slow) for name in ("keras", "tf_keras")),
+    ],
 )
 def test_sixteen_threads_check_one_model(name, checks):
     one = SUBJECTS[name]()
@@ -311,7 +330,12 @@ def test_sixteen_threads_check_one_model(name, checks):
 
 def test_sweeps_that_overlap_leave_the_process_as_it_was():
     def dropping() -> torch.nn.Module:
-        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 4), torch.nn.Dropout(0.5)).train()
+        return torch.nn.Sequential(
+            torch.nn.Linear(3, 4),
+            torch.nn.Dropout(0.5),
+            torch.nn.Linear(4, 4),
+            torch.nn.Dropout(0.5),
+        ).train()
 
     def threads_of_a_new_thread() -> int:
         found: list[int] = []
@@ -341,7 +365,10 @@ def test_sweeps_that_overlap_leave_the_process_as_it_was():
 def test_a_call_that_meets_a_hook_half_registered_is_no_error(monkeypatch):
     """PyTorch registers a hook first, and then that it takes keyword arguments."""
     model, x, errors = torch.nn.Sequential(torch.nn.Linear(3, 4)), torch.ones(2, 3), []
-    register, hook = torch.nn.Module.register_forward_pre_hook, torch.nn.Module.register_forward_hook
+    register, hook = (
+        torch.nn.Module.register_forward_pre_hook,
+        torch.nn.Module.register_forward_hook,
+    )
 
     def call(module: torch.nn.Module) -> None:
         def work() -> None:
@@ -350,7 +377,10 @@ def test_a_call_that_meets_a_hook_half_registered_is_no_error(monkeypatch):
             except TypeError as error:
                 errors.append(error)
 
-        keeping = [dict(kept) for kept in (module._forward_pre_hooks_with_kwargs, module._forward_hooks_with_kwargs)]
+        keeping = [
+            dict(kept)
+            for kept in (module._forward_pre_hooks_with_kwargs, module._forward_hooks_with_kwargs)
+        ]
         module._forward_pre_hooks_with_kwargs.clear()
         module._forward_hooks_with_kwargs.clear()
         thread = threading.Thread(target=work)
@@ -374,7 +404,10 @@ def test_a_call_that_meets_a_hook_half_registered_is_no_error(monkeypatch):
 def test_calls_of_another_thread_are_not_the_pass():
     """Neither counted, nor given what the callback replaces, nor ended with the pass."""
     torch.manual_seed(0)
-    model, x = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()), np.ones((2, 3), np.float32)
+    model, x = (
+        torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()),
+        np.ones((2, 3), np.float32),
+    )
     wanted, stop, errors, calls = model(torch.from_numpy(x)), threading.Event(), [], []
 
     def call() -> None:
@@ -389,11 +422,15 @@ def test_calls_of_another_thread_are_not_the_pass():
     thread.start()
     try:
         for _ in range(10):
-            assert [(report.layer, report.call) for report in probe.sweep(model, x)] == [("0", 0), ("1", 0)]
+            assert [(report.layer, report.call) for report in probe.sweep(model, x)] == [
+                ("0", 0),
+                ("1", 0),
+            ]
             reports = probe.sweep(model, x)
             next(reports)
             reports.close()
-            assert probe.check(model, "1", x, expected=wanted.detach().numpy()).ok  # some passes have their outputs moved
+            # some passes have their outputs moved
+            assert probe.check(model, "1", x, expected=wanted.detach().numpy()).ok
     finally:
         stop.set()
         thread.join()

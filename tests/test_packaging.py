@@ -1,4 +1,5 @@
-"""What is shipped, and what each way in imports: nothing heavy before it is needed, never the other framework."""
+"""What is shipped, and what each way in imports: nothing heavy before it is needed, never the other
+framework."""
 
 import ast
 import os
@@ -20,18 +21,30 @@ else:
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tensorflow_model_optimization", "tf_keras", "torch"]
 EXTRAS = ["brevitas", "peft", "torchao", "transformers"]
-"""What layers of other packages are made of: known by the names of their classes, and never imported."""
+"""What layers of other packages are made of: known by the names of their classes, and never
+imported."""
 
 
 def python(code, *arguments):
-    """What a fresh Python prints, started outside the checkout and without this process' settings for TensorFlow."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))}
-    run = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT.parent, env=env)
+    """What a fresh Python prints, started outside the checkout and without this process' settings
+    for TensorFlow."""
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT.parent,
+        env=env,
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
-LOUD = [pytest.param(name, marks=pytest.mark.filterwarnings("ignore")) for name in (*EXTRAS, "tf2onnx")]
+LOUD = [
+    pytest.param(name, marks=pytest.mark.filterwarnings("ignore")) for name in (*EXTRAS, "tf2onnx")
+]
 
 
 @pytest.mark.parametrize("name", [*FRAMEWORKS, *LOUD])
@@ -41,14 +54,22 @@ def test_a_promised_framework_imports(name):
 
 
 def test_every_package_is_shipped():
-    """setuptools takes a literal list, because adapters/ is installed as probe.adapters; it must name every folder."""
-    folders = {path.parent.relative_to(ROOT) for top in ("probe", "adapters") for path in (ROOT / top).rglob("*.py")}
+    """setuptools takes a literal list, because adapters/ is installed as probe.adapters; it must
+    name every folder."""
+    folders = {
+        path.parent.relative_to(ROOT)
+        for top in ("probe", "adapters")
+        for path in (ROOT / top).rglob("*.py")
+    }
     names = {".".join(folder.parts) for folder in folders}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {name if name.startswith("probe") else f"probe.{name}" for name in names}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {
+        name if name.startswith("probe") else f"probe.{name}" for name in names
+    }
 
 
 def test_types_are_shipped():
-    """PEP 561: without the marker, type checkers take everything of an installed package for Any."""
+    """PEP 561: without the marker, type checkers take everything of an installed package for
+    Any."""
     assert (ROOT / "probe" / "py.typed").is_file()
     assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["probe"]
 
@@ -61,14 +82,31 @@ def test_adapters_are_named_by_string(top):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
-            assert not [name for name in names if f"{name}.".startswith(("adapters.", "probe.adapters."))], path
+            assert not [
+                name for name in names if f"{name}.".startswith(("adapters.", "probe.adapters."))
+            ], path
 
 
 def test_extras():
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"keras", "qkeras", "tfmot", "hgq", "torch", "torchao", "peft", "brevitas", "tf2onnx", "bench", "all", "dev"} <= set(extras)
+    assert {
+        "keras",
+        "qkeras",
+        "tfmot",
+        "hgq",
+        "torch",
+        "torchao",
+        "peft",
+        "brevitas",
+        "tf2onnx",
+        "bench",
+        "all",
+        "dev",
+    } <= set(extras)
     assert "hgq" not in extras["all"][0], "hgq2 overwrites QKeras' package"
-    assert not [one for group in extras.keys() - {"dev"} for one in extras[group] if "==" in one], "a library takes ranges"
+    assert not [one for group in extras.keys() - {"dev"} for one in extras[group] if "==" in one], (
+        "a library takes ranges"
+    )
 
 
 def test_versions_agree():
@@ -106,7 +144,9 @@ def test_what_a_module_imports(code, imported):
 
 def test_the_core_imports_no_framework():
     modules = sorted(
-        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "probe").rglob("*.py") if path.stem != "__init__"
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "probe").rglob("*.py")
+        if path.stem != "__init__"
     )
     code = IMPORTED.format(f"import {', '.join(modules)}")
     assert not set(python(code).split()) & {*FRAMEWORKS, *EXTRAS}
@@ -128,10 +168,21 @@ print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
     [
         (["digits.keras"], [*FRAMEWORKS, "numpy", "h5py", "onnx", "onnxruntime"]),
         (["digits_qkeras.h5"], [*FRAMEWORKS, "onnx", "onnxruntime"]),
-        (["digits.keras", "--layer", "conv2d"], ["torch", "qkeras", "tensorflow_model_optimization"]),
+        (
+            ["digits.keras", "--layer", "conv2d"],
+            ["torch", "qkeras", "tensorflow_model_optimization"],
+        ),
         (["digits_qkeras.h5", "--layer", "conv2d"], ["torch"]),
         (
-            ["digits.pt", "--layer", "conv", "--factory", "digits_net.py:DigitsNet", "--shape", "2,1,8,8"],
+            [
+                "digits.pt",
+                "--layer",
+                "conv",
+                "--factory",
+                "digits_net.py:DigitsNet",
+                "--shape",
+                "2,1,8,8",
+            ],
             [*FRAMEWORKS[:5], *EXTRAS, "h5py"],
         ),
     ],
@@ -139,6 +190,8 @@ print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
 )
 def test_probing_imports_one_framework(arguments, forbidden):
     examples = ROOT / "examples"
-    out = python(RUN, *(f"{examples / one}" if "." in one else one for one in arguments)).splitlines()
+    out = python(
+        RUN, *(f"{examples / one}" if "." in one else one for one in arguments)
+    ).splitlines()
     assert out[-2:-1] == ["status 0"]
     assert not set(out[-1].split()) & set(forbidden)

@@ -55,9 +55,26 @@ def test_an_unknown_name_is_an_attribute_error():
         (probe.open_model, ["source", "trust", "factory", "imports"]),
         (
             probe.check,
-            ["model", "layer", "x", "expected", "given", "call", "shape", "seed", "rtol", "atol", "expected_at", "thorough", "progress"],
+            [
+                "model",
+                "layer",
+                "x",
+                "expected",
+                "given",
+                "call",
+                "shape",
+                "seed",
+                "rtol",
+                "atol",
+                "expected_at",
+                "thorough",
+                "progress",
+            ],
         ),
-        (probe.explain, ["model", "layer", "x", "at", "output", "expected", "given", "call", "shape", "seed"]),
+        (
+            probe.explain,
+            ["model", "layer", "x", "at", "output", "expected", "given", "call", "shape", "seed"],
+        ),
         (probe.sweep, ["model", "x", "expected", "shape", "seed", "layers"]),
         (probe.assert_layer, ["model", "layer", "x", "expected"]),
     ],
@@ -65,4 +82,6 @@ def test_an_unknown_name_is_an_attribute_error():
 )
 def test_arguments(function, arguments):
     """More may be added, keyword-only; these stay, in this order."""
-    assert [name for name in inspect.signature(function).parameters if name in arguments] == arguments
+    assert [
+        name for name in inspect.signature(function).parameters if name in arguments
+    ] == arguments

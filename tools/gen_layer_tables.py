@@ -1,4 +1,5 @@
-"""The README's tables of layers: every described class by framework, who answers for it, and which options the tests have tried.
+"""The README's tables of layers: every described class by framework, who answers for it, and which
+options the tests have tried.
 
 What was tried is what ``record_options.py`` has seen.
 """
@@ -35,7 +36,16 @@ def _row(name: str, marks: list[str], entries: list[dict[str, list[str]]]) -> st
 
 def _folded(title: str, columns: list[str], rows: list[str], what: str = "classes") -> str:
     head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    return "\n".join([f"<details><summary>{title}: {len(rows)} {what}</summary>", "", *head, *rows, "", "</details>"])
+    return "\n".join(
+        [
+            (f"<details><summary>{title}: {len(rows)} {what}</summary>"),
+            "",
+            *head,
+            *rows,
+            "",
+            "</details>",
+        ]
+    )
 
 
 def tables() -> str:
@@ -51,7 +61,10 @@ def tables() -> str:
             if module == "..qkeras":
                 quantised.append(_row(name, [], _entries(tried, name, "qkeras")))
             continue
-        marks = ["yes" if hasattr(space.layers, name) or name in APPLICATIONS else "" for space in (keras, tf_keras)]
+        marks = [
+            "yes" if hasattr(space.layers, name) or name in APPLICATIONS else ""
+            for space in (keras, tf_keras)
+        ]
         marks = ["yes", ""] if name == "GroupedQueryAttention" else marks
         both.append(_row(name, marks, _entries(tried, name, "keras", "tf_keras")))
     for name in described():
@@ -81,7 +94,9 @@ def left_out() -> str:
         "hgq.layers": LEFT_OUT["hgq"],
         "keras.ops": LEFT_OUT["keras.ops"],
     }
-    packages["torch.nn"] = {name: why for name, why in torch_left_out.LEFT_OUT.items() if hasattr(torch.nn, name)}
+    packages["torch.nn"] = {
+        name: why for name, why in torch_left_out.LEFT_OUT.items() if hasattr(torch.nn, name)
+    }
     packages["onnx"] = onnx_left_out.LEFT_OUT
     rows = ["| from | class | why |", "|---|---|---|"]
     for package, reasons in packages.items():

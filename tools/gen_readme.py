@@ -1,4 +1,5 @@
-"""The parts of README.md that come from the code: real output of the examples, and the table of layers.
+"""The parts of README.md that come from the code: real output of the examples, and the table of
+layers.
 
 ``python tools/gen_readme.py`` writes them; ``test_readme.py`` compares.
 """
@@ -34,7 +35,11 @@ def command(*arguments: str) -> str:
     out, here = io.StringIO(), Path.cwd()
     os.chdir(ROOT)
     try:
-        with mock.patch.object(sys, "argv", ["probe", *arguments]), contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        with (
+            mock.patch.object(sys, "argv", ["probe", *arguments]),
+            contextlib.redirect_stdout(out),
+            contextlib.suppress(SystemExit),
+        ):
             main()
     finally:
         os.chdir(here)
@@ -42,13 +47,19 @@ def command(*arguments: str) -> str:
 
 
 def first() -> str:
-    return command("examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy")
+    return command(
+        "examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy"
+    )
 
 
 def groupnorm() -> str:
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(64, 1024), torch.nn.GroupNorm(16, 1024), torch.nn.ReLU())
-    return str(probe.check(net, "1", np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(64, 1024), torch.nn.GroupNorm(16, 1024), torch.nn.ReLU()
+    )
+    return str(
+        probe.check(net, "1", np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32))
+    )
 
 
 def _raw() -> probe.Report:
@@ -56,8 +67,12 @@ def _raw() -> probe.Report:
     model = probe.open_model(str(ROOT / "examples" / "digits_qkeras.h5"))
     x = np.load(ROOT / "examples" / "digits.npy")
     weights = probe.check(model, "conv2d", x).weights
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
-    mine = np.einsum("bhwcij,ijco->bhwo", windows, weights["kernel"].stored) + weights["bias"].stored
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2)
+    )
+    mine = (
+        np.einsum("bhwcij,ijco->bhwo", windows, weights["kernel"].stored) + weights["bias"].stored
+    )
     return probe.check(model, "conv2d", x, expected=mine)
 
 
@@ -71,14 +86,30 @@ def why() -> str:
 
 
 def at() -> str:
-    return command("examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy", "--at", "3,4,3,5")
+    return command(
+        "examples/digits_qkeras.h5",
+        "--layer",
+        "conv2d",
+        "--input",
+        "examples/digits.npy",
+        "--at",
+        "3,4,3,5",
+    )
 
 
 def header() -> str:
     """The beginning of a C header."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "conv2d.h"
-        command("examples/digits_qkeras.h5", "--layer", "conv2d", "--input", "examples/digits.npy", "--save", str(target))
+        command(
+            "examples/digits_qkeras.h5",
+            "--layer",
+            "conv2d",
+            "--input",
+            "examples/digits.npy",
+            "--save",
+            str(target),
+        )
         lines = target.read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if "integers" in line)
     return "\n".join([*lines[start : start + 4], "  ..."])
@@ -86,7 +117,13 @@ def header() -> str:
 
 def fold() -> str:
     """What --fold says of the weights, and its verdict."""
-    model = ("examples/digits.pt", "--factory", "examples/digits_net.py:DigitsNet", "--shape", "4,1,8,8")
+    model = (
+        "examples/digits.pt",
+        "--factory",
+        "examples/digits_net.py:DigitsNet",
+        "--shape",
+        "4,1,8,8",
+    )
     parts = command(*model, "--layer", "conv", "--fold").rstrip().split("\n\n")
     return "\n\n".join([next(part for part in parts if part.startswith("weights")), parts[-1]])
 
@@ -115,13 +152,17 @@ def recurrent() -> str:
         x = keras.layers.SimpleRNN(10, return_sequences=True, name="first")(x)
         x = keras.layers.SimpleRNN(10, return_sequences=True, name="second")(x)
         x = keras.layers.Conv1D(16, 3, padding="same", name="conv")(x)
-        return keras.Model(inputs, keras.layers.TimeDistributed(keras.layers.Dense(outputs), name="dense")(x))
+        return keras.Model(
+            inputs, keras.layers.TimeDistributed(keras.layers.Dense(outputs), name="dense")(x)
+        )
 
     model, x = network(1), np.random.default_rng(0).normal(size=(4, 96, 3)).astype(np.float32)
     lines = [line(report) for report in probe.sweep(model, x)]
     seen = str(probe.explain(model, "dense", x, at=(0, 0, 0), sees=True)).split("\n\n")
     lines += ["", next(part for part in seen if part.startswith("of the model's input"))]
-    return "\n".join([*lines, "", probe.check(network(5), "dense", x, expected=np.asarray(model(x))).sentence])
+    return "\n".join(
+        [*lines, "", probe.check(network(5), "dense", x, expected=np.asarray(model(x))).sentence]
+    )
 
 
 def causes() -> str:
@@ -152,7 +193,11 @@ def section(name: str) -> str:
     if name in ("layers", "left-out", "causes"):
         return body
     width = 140
-    wrapped = [piece for line in body.splitlines() for piece in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])]
+    wrapped = [
+        piece
+        for line in body.splitlines()
+        for piece in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])
+    ]
     return "```\n" + "\n".join(wrapped).rstrip() + "\n```"
 
 

@@ -1,9 +1,11 @@
-"""Which mistakes in the source would no test see? Random mutants, each held against the tests that run its line.
+"""Which mistakes in the source would no test see? Random mutants, each held against the tests that
+run its line.
 
-``nox -s mutation -- probe/ops probe/verdict --mutants 200 --seed 0``: cosmic-ray changes an operator, a comparison or a constant in the
-file; a child of a process that has imported the frameworks once runs the tests of that line, quick and near ones first, until one fails.
-Which tests run which line coverage.py tells in one pass over the tests, which is kept (--map FILE). The files are changed where they
-lie and put back: run it in a clone.
+``nox -s mutation -- probe/ops probe/verdict --mutants 200 --seed 0``: cosmic-ray changes an
+operator, a comparison or a constant in the file; a child of a process that has imported the
+frameworks once runs the tests of that line, quick and near ones first, until one fails. Which tests
+run which line coverage.py tells in one pass over the tests, which is kept (--map FILE). The files
+are changed where they lie and put back: run it in a clone.
 """
 
 import argparse
@@ -36,18 +38,32 @@ from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parent.parent
-FRAMEWORKS = ["hypothesis", "numpy", "scipy", "onnx", "onnxruntime", "torch", "torchvision", "tensorflow", "keras", "tf_keras", "qkeras"]
+FRAMEWORKS = [
+    "hypothesis",
+    "numpy",
+    "scipy",
+    "onnx",
+    "onnxruntime",
+    "torch",
+    "torchvision",
+    "tensorflow",
+    "keras",
+    "tf_keras",
+    "qkeras",
+]
 WHERE = ["probe/ops", "probe/verdict", "probe/diagnosis", "probe/hypotheses", "adapters"]
 MUTATIONS = re.compile(
     "core/(ReplaceBinaryOperator|ReplaceUnaryOperator|ReplaceComparisonOperator_(?!.*_Is(Not)?$)|ReplaceComparisonOperator_Is"
     "|NumberReplacer|ReplaceTrue|ReplaceFalse|ReplaceAnd|ReplaceOr|AddNot)"
 )
-"""An operator, a comparison or a constant; not `==` by `is`, which for small integers is the same."""
+"""An operator, a comparison or a constant; not `==` by `is`, which for small integers is the
+same."""
 
 
 @dataclass
 class Map:
-    """Which tests run a line, and how many seconds each takes; a parametrised test counts as one."""
+    """Which tests run a line, and how many seconds each takes; a parametrised test counts as
+    one."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     lines: dict[str, dict[int, list[str]]] = field(default_factory=dict)
@@ -72,20 +88,29 @@ class Map:
         data = seen.get_data()
         for path in data.measured_files():
             contexts = data.contexts_by_lineno(path).items()
-            self.lines[str(Path(path).relative_to(ROOT))] = {line: [name for name in names if name] for line, names in contexts}
+            self.lines[str(Path(path).relative_to(ROOT))] = {
+                line: [name for name in names if name] for line, names in contexts
+            }
         return self
 
     @classmethod
     def read(cls, path: Path) -> "Map":
         kept = json.loads(path.read_text())
-        return cls(kept["seconds"], {file: {int(line): names for line, names in lines.items()} for file, lines in kept["lines"].items()})
+        return cls(
+            kept["seconds"],
+            {
+                file: {int(line): names for line, names in lines.items()}
+                for file, lines in kept["lines"].items()
+            },
+        )
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"seconds": self.seconds, "lines": self.lines}))
 
     def tests(self, file: str, lines: range) -> list[str]:
-        """Those that run one of the lines, or where none is known to, any line of the file, or any line: quick ones that are near first."""
+        """Those that run one of the lines, or where none is known to, any line of the file, or any
+        line: quick ones that are near first."""
         known = self.lines.get(file, {})
         names = {name for line in lines for name in known.get(line, [])}
         if not names:
@@ -93,7 +118,9 @@ class Map:
         folder = Path(file).parts[1 if file.startswith("probe") else 0 : -1]
 
         def far(name: str) -> float:
-            shared = sum(mine == theirs for mine, theirs in zip(folder, Path(name).parts[1:], strict=False))
+            shared = sum(
+                mine == theirs for mine, theirs in zip(folder, Path(name).parts[1:], strict=False)
+            )
             return self.seconds.get(name, 0.0) / 4**shared
 
         return sorted(names, key=far)
@@ -110,9 +137,17 @@ class Mutant:
 
     def lines(self) -> range:
         """Those of the statement around it; of a compound one its head."""
-        around = [(_head(node), node) for node in ast.walk(_parsed(self.file)) if isinstance(node, ast.stmt)]
+        around = [
+            (_head(node), node)
+            for node in ast.walk(_parsed(self.file))
+            if isinstance(node, ast.stmt)
+        ]
         first, inner = max(
-            ((first, node) for first, node in around if first <= self.start <= (node.end_lineno, node.end_col_offset)),
+            (
+                (first, node)
+                for first, node in around
+                if first <= self.start <= (node.end_lineno, node.end_col_offset)
+            ),
             key=lambda found: found[0],
         )
         body = getattr(inner, "body", None)
@@ -131,11 +166,20 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _unseen(file: Path) -> list[ast.expr]:
-    """Where a mutant would change nothing: annotations, and what only guards, zip's ``strict`` and a dataclass' ``frozen``."""
+    """Where a mutant would change nothing: annotations, and what only guards, zip's ``strict`` and
+    a dataclass' ``frozen``."""
     found = []
     for node in ast.walk(_parsed(file)):
-        found += [one for one in (getattr(node, "annotation", None), getattr(node, "returns", None)) if one is not None]
-        found += [node.value] if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen") else []
+        found += [
+            one
+            for one in (getattr(node, "annotation", None), getattr(node, "returns", None))
+            if one is not None
+        ]
+        found += (
+            [node.value]
+            if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen")
+            else []
+        )
     return found
 
 
@@ -145,7 +189,10 @@ def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
     places: dict[tuple[Path, tuple[int, int]], list[Mutant]] = defaultdict(list)
     for file in files:
         nodes = list(ast_nodes(get_ast_from_path(file)))
-        unseen = [((one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)) for one in _unseen(file)]
+        unseen = [
+            ((one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset))
+            for one in _unseen(file)
+        ]
         for name, operator in operators:
             found = (start for node in nodes for start, _ in operator.mutation_positions(node))
             for occurrence, start in enumerate(found):
@@ -155,7 +202,11 @@ def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
     for changes in draw.sample(list(places.values()), len(places)):
         mutant = draw.choice(changes)
         with contextlib.suppress(SyntaxError):  # as where the `**` is one of arguments
-            ast.parse(mutate_code(mutant.file.read_text(), get_operator(mutant.operator)(), mutant.occurrence))
+            ast.parse(
+                mutate_code(
+                    mutant.file.read_text(), get_operator(mutant.operator)(), mutant.occurrence
+                )
+            )
             drawn.append(mutant)
         if len(drawn) == count:
             break
@@ -163,7 +214,8 @@ def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
 
 
 def _run(tests: list[str], limit: float) -> tuple[str, str]:
-    """In a child: ("survived" | "killed", the first test that failed or the signal), and what it printed."""
+    """In a child: ("survived" | "killed", the first test that failed or the signal), and what it
+    printed."""
     with tempfile.TemporaryFile("w+") as printed:
         child = os.fork()
         if not child:
@@ -173,8 +225,23 @@ def _run(tests: list[str], limit: float) -> tuple[str, str]:
             os.dup2(printed.fileno(), 2)
             # hypothesis is among what is imported already.
             imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-            os._exit(pytest.main(["-x", "-q", "-n0", "--tb=no", "-rfE", "-p", "no:cacheprovider", *imported, *tests]))
-        # By the clock a busy machine takes longer; one that waits for ever takes no time of the processor.
+            os._exit(
+                pytest.main(
+                    [
+                        "-x",
+                        "-q",
+                        "-n0",
+                        "--tb=no",
+                        "-rfE",
+                        "-p",
+                        "no:cacheprovider",
+                        *imported,
+                        *tests,
+                    ]
+                )
+            )
+        # By the clock a busy machine takes longer; one that waits for ever takes no time of the
+        # processor.
         end = time.monotonic() + 20 * limit
         while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
             time.sleep(0.1)
@@ -193,7 +260,8 @@ def _run(tests: list[str], limit: float) -> tuple[str, str]:
 
 
 def _tried(mutant: Mutant, known: Map, seconds: float, healthy: set[str]) -> tuple[str, str]:
-    """What became of a mutant, and its change; ``healthy`` gathers the tests that are known to pass without one."""
+    """What became of a mutant, and its change; ``healthy`` gathers the tests that are known to pass
+    without one."""
     tests, spent = [], 0.0
     for name in known.tests(str(mutant.file), mutant.lines()):
         if not tests or spent + known.seconds.get(name, 0.0) <= seconds:
@@ -201,7 +269,10 @@ def _tried(mutant: Mutant, known: Map, seconds: float, healthy: set[str]) -> tup
             spent += known.seconds.get(name, 0.0)
     limit = 30 + 5 * seconds
     while True:
-        with use_mutation(mutant.file, get_operator(mutant.operator)(), mutant.occurrence) as (before, after):
+        with use_mutation(mutant.file, get_operator(mutant.operator)(), mutant.occurrence) as (
+            before,
+            after,
+        ):
             outcome, by = _run(tests, limit)
         test = by.partition("[")[0]
         if outcome == "survived" or test in healthy:
@@ -217,29 +288,60 @@ def _tried(mutant: Mutant, known: Map, seconds: float, healthy: set[str]) -> tup
 
 def main() -> int:
     """Prints a line a mutant as it ends, and the survivors' changes; counts them at the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("paths", nargs="*", type=Path, default=[Path(one) for one in WHERE])
     parser.add_argument("--mutants", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of tests, by the clock of the pass, that a mutant may live through")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="after which no other mutant is begun")
     parser.add_argument(
-        "--map", type=Path, default=Path(".cache/mutation/map.json"), help="which test runs which line; made where it lacks"
+        "--seconds",
+        type=float,
+        default=60.0,
+        help=("of tests, by the clock of the pass, that a mutant may live through"),
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help=("after which no other mutant is begun")
+    )
+    parser.add_argument(
+        "--map",
+        type=Path,
+        default=Path(".cache/mutation/map.json"),
+        help=("which test runs which line; made where it lacks"),
     )
     parser.add_argument("--tests", nargs="*", default=["tests"], help="what the map is made of")
     asked = parser.parse_args()
     os.chdir(ROOT)
-    os.environ.update(CI="1", TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
+    os.environ.update(
+        CI="1",
+        TF_USE_LEGACY_KERAS="1",
+        TF_CPP_MIN_LOG_LEVEL="3",
+        CUDA_VISIBLE_DEVICES="",
+        OMP_NUM_THREADS="1",
+    )
     if not asked.map.exists():
         # A process of its own: this one must not have imported what is changed.
-        command = [sys.executable, __file__, "--map", str(asked.map), "--mutants", "0", "--tests", *asked.tests]
+        command = [
+            sys.executable,
+            __file__,
+            "--map",
+            str(asked.map),
+            "--mutants",
+            "0",
+            "--tests",
+            *asked.tests,
+        ]
         if asked.mutants:
             subprocess.run(command, check=True)
         else:
             Map.of(asked.tests).write(asked.map)
             return 0
     known = Map.read(asked.map)
-    files = [file for path in asked.paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    files = [
+        file
+        for path in asked.paths
+        for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
+    ]
     chosen = mutants(files, asked.mutants, asked.seed)
     for name in FRAMEWORKS:
         with contextlib.suppress(ImportError):

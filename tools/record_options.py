@@ -1,6 +1,8 @@
-"""Records which classes the tests check, with which options and in which precisions, for the README's table of layers.
+"""Records which classes the tests check, with which options and in which precisions, for the
+README's table of layers.
 
-``PYTHONPATH=tools python -m pytest -n 0 -m "not slow" -p record_options tests/adapters`` adds what it sees to ``tools/tried_options.json``.
+``PYTHONPATH=tools python -m pytest -n 0 -m "not slow" -p record_options tests/adapters`` adds what
+it sees to ``tools/tried_options.json``.
 """
 
 import functools
@@ -12,14 +14,25 @@ from dataclasses import replace
 from pathlib import Path
 
 FILE = Path(__file__).parent / "tried_options.json"
-_NOT_OPTIONS = {"self", "args", "kwargs", "name", "dtype", "device", "seed", "trainable", "activity_regularizer"}
+_NOT_OPTIONS = {
+    "self",
+    "args",
+    "kwargs",
+    "name",
+    "dtype",
+    "device",
+    "seed",
+    "trainable",
+    "activity_regularizer",
+}
 
 _values: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
 _parties: dict = defaultdict(set)
 
 
 def _said(value) -> str:
-    """A value in a form that tells it from others; anything large or with an address by its type."""
+    """A value in a form that tells it from others; anything large or with an address by its
+    type."""
     text = repr(value)
     return text if len(text) < 60 and " at 0x" not in text else type(value).__name__
 
@@ -32,7 +45,9 @@ def _parameters(kind) -> dict:
             continue
         parameters = inspect.signature(base.__init__).parameters
         found = {**parameters, **found}
-        if not any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
+        if not any(
+            one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()
+        ):
             break
     return found
 
@@ -40,7 +55,12 @@ def _parameters(kind) -> dict:
 def _note(package, layer, arguments, dtype, config):
     seen = _values[package][type(layer).__name__]
     for name, parameter in _parameters(type(layer)).items():
-        if name in _NOT_OPTIONS or "initializer" in name or "regularizer" in name or "constraint" in name:
+        if (
+            name in _NOT_OPTIONS
+            or "initializer" in name
+            or "regularizer" in name
+            or "constraint" in name
+        ):
             continue
         if name not in config and not hasattr(layer, name):
             continue
@@ -59,8 +79,14 @@ def _note(package, layer, arguments, dtype, config):
 def _watch_keras():
     table = importlib.import_module("probe.adapters.keras.describe.described_classes")
     registered = importlib.import_module("probe.adapters.keras.describe.describe").REGISTERED
-    for module in sorted({one for one in table.DESCRIBED.values() if not one.startswith("..") or one == "..qkeras"}):
-        importlib.import_module(f"probe.adapters.{module[2:]}" if module.startswith("..") else f"probe.adapters.keras{module}")
+    for module in sorted(
+        {one for one in table.DESCRIBED.values() if not one.startswith("..") or one == "..qkeras"}
+    ):
+        importlib.import_module(
+            f"probe.adapters.{module[2:]}"
+            if module.startswith("..")
+            else f"probe.adapters.keras{module}"
+        )
 
     def watched(function):
         def describe(layer, call):
@@ -83,7 +109,13 @@ def _watch_torch():
     def watched(function):
         def describe(module, call):
             if type(module).__module__.startswith("torch.nn.modules."):
-                _note("torch", module, call.arguments, str(call.inputs[0].dtype) if call.inputs else "float32", {})
+                _note(
+                    "torch",
+                    module,
+                    call.arguments,
+                    str(call.inputs[0].dtype) if call.inputs else "float32",
+                    {},
+                )
             return function(module, call)
 
         return describe
@@ -103,7 +135,9 @@ def _watch_onnx():
             seen = _values["onnx"][kind]
             for name in schemas.get_schema(kind).attributes:
                 seen[name].add(_said(recipe.attributes.get(name, "left out")))
-            for one, value in zip(schemas.get_schema(kind).inputs, (*values, *[None] * 9), strict=False):
+            for one, value in zip(
+                schemas.get_schema(kind).inputs, (*values, *[None] * 9), strict=False
+            ):
                 if one.option == schemas.OpSchema.FormalParameterOption.Optional:
                     seen[one.name].add(value is not None)
             seen["opset"].add(recipe.opset)
@@ -135,9 +169,17 @@ def pytest_sessionfinish(session):
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
     for package, classes in _values.items():
         for name, options in classes.items():
-            entry = known.setdefault(package, {}).setdefault(name, {"options": [], "dtypes": [], "parties": []})
-            tried = {option for option, values in options.items() if len(values) > 1 and option != "dtype"}
+            entry = known.setdefault(package, {}).setdefault(
+                name, {"options": [], "dtypes": [], "parties": []}
+            )
+            tried = {
+                option
+                for option, values in options.items()
+                if len(values) > 1 and option != "dtype"
+            }
             entry["options"] = sorted({*entry["options"], *tried})
             entry["dtypes"] = sorted({*entry["dtypes"], *options["dtype"]})
-            entry["parties"] = sorted({*entry["parties"], *_parties[name]} - {"expected", "framework"})
+            entry["parties"] = sorted(
+                {*entry["parties"], *_parties[name]} - {"expected", "framework"}
+            )
     FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")

@@ -1,8 +1,10 @@
-"""HGQ2: Keras 3 layers whose inputs, weights and outputs go through fixed point with bits of its own for every element.
+"""HGQ2: Keras 3 layers whose inputs, weights and outputs go through fixed point with bits of its
+own for every element.
 
-A layer is described as the layer of Keras that it extends, between the quantizers of its input and its output; only how a weight is
-read differs. The quantizers are arithmetic of our own (``probe.ops``). HGQ2 installs a package `qkeras` over QKeras': the two cannot
-be in one environment.
+A layer is described as the layer of Keras that it extends, between the quantizers of its input and
+its output; only how a weight is read differs. The quantizers are arithmetic of our own
+(``probe.ops``). HGQ2 installs a package `qkeras` over QKeras': the two cannot be in one
+environment.
 """
 
 from typing import Any
@@ -32,14 +34,18 @@ _QUANTIZER_OF = {
 
 
 def custom_objects() -> dict[str, Any]:
-    """What Keras must be told to load a model: nothing, since importing hgq registers its classes."""
+    """What Keras must be told to load a model: nothing, since importing hgq registers its
+    classes."""
     return {}
 
 
 def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
     """The steps of what HGQ2 has and a layer takes for its activation."""
     if not isinstance(activation, Quantizer):
-        raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")
+        raise Undescribed(
+            f"its activation {type(activation).__name__} is a layer without a "
+            "description as an activation"
+        )
     return tuple(Step(op) for op in quantizer_ops(activation, "its activation is"))
 
 
@@ -50,7 +56,8 @@ def reader(layer: Any) -> Reader:
         id(getattr(one, name)): getattr(one, quantizer)
         for one in layer._flatten_layers()
         for name, quantizer in _QUANTIZER_OF.items()
-        if getattr(one, name, None) is not None and isinstance(getattr(one, quantizer, None), Quantizer)
+        if getattr(one, name, None) is not None
+        and isinstance(getattr(one, quantizer, None), Quantizer)
     }
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:

@@ -1,4 +1,5 @@
-"""HGQ2's attention layers: heads between quantised projections; Linformer's and SALT's make fewer rows of key and value first."""
+"""HGQ2's attention layers: heads between quantised projections; Linformer's and SALT's make fewer
+rows of key and value first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,16 @@ from .description import at_inference
 from .nested_layer import inside
 from .quantizers import through
 
-_ARGUMENTS = ("value", "key", "query_mask", "value_mask", "key_mask", "attention_mask", "return_attention_scores", "use_causal_mask")
+_ARGUMENTS = (
+    "value",
+    "key",
+    "query_mask",
+    "value_mask",
+    "key_mask",
+    "attention_mask",
+    "return_attention_scores",
+    "use_causal_mask",
+)
 
 Shaped = tuple[Ref, tuple[int, ...]]
 
@@ -35,7 +45,8 @@ def _linformer(layer: Any, call: Call) -> Description:
 
 @describes("hgq.QSALTAttention", arguments=_ARGUMENTS)
 def _salt(layer: Any, call: Call) -> Description:
-    """Rows of key and value may be put together in groups first; a convolution over the scores follows."""
+    """Rows of key and value may be put together in groups first; a convolution over the scores
+    follows."""
     steps, (query, value, key) = Steps(), _given(call)
     if layer.cluster_k_proj:
         key = _grouped(steps, key, layer.n_k_pad, layer._k_reshape_to)
@@ -62,10 +73,14 @@ def _grouped(steps: Steps, x: Shaped, pad: int, to: Sequence[int]) -> Shaped:
     return steps.put(ops.Reshape(shape=grouped), ref), grouped
 
 
-def _shortened(steps: Steps, layer: Any, call: Call, key: Shaped, value: Shaped) -> tuple[Shaped, Shaped]:
+def _shortened(
+    steps: Steps, layer: Any, call: Call, key: Shaped, value: Shaped
+) -> tuple[Shaped, Shaped]:
     shared = layer._lin_v_proj is layer._lin_k_proj
     key = _projected(steps, layer._lin_k_proj, call, "lin_kv" if shared else "lin_key", key)
-    return key, _projected(steps, layer._lin_v_proj, call, "lin_kv" if shared else "lin_value", value)
+    return key, _projected(
+        steps, layer._lin_v_proj, call, "lin_kv" if shared else "lin_value", value
+    )
 
 
 def _projected(steps: Steps, dense: Any, call: Call, name: str, x: Shaped) -> Shaped:
@@ -73,9 +88,12 @@ def _projected(steps: Steps, dense: Any, call: Call, name: str, x: Shaped) -> Sh
     return inside(steps, dense, call, name, ref, shape), tuple(dense.compute_output_shape(shape))
 
 
-def _attended(steps: Steps, layer: Any, call: Call, query: Shaped, value: Shaped, key: Shaped) -> Description:
+def _attended(
+    steps: Steps, layer: Any, call: Call, query: Shaped, value: Shaped, key: Shaped
+) -> Description:
     q, k, v = (
-        _projected(steps, getattr(layer, f"_{name}_dense"), call, name, x) for name, x in (("query", query), ("key", key), ("value", value))
+        _projected(steps, getattr(layer, f"_{name}_dense"), call, name, x)
+        for name, x in (("query", query), ("key", key), ("value", value))
     )
     scores = steps.put(ops.Einsum(equation=layer._dot_product_equation), k[0], q[0])
     shape = _shape_of(layer._dot_product_equation, k[1], q[1])
@@ -85,27 +103,38 @@ def _attended(steps: Steps, layer: Any, call: Call, query: Shaped, value: Shaped
     shares = inside(steps, layer._softmax, call, "softmax", scores, shape, mask)
     attended = steps.put(ops.Einsum(equation=layer._combine_equation), shares, v[0])
     y, result = _projected(
-        steps, layer._output_dense, call, "attention_output", (attended, _shape_of(layer._combine_equation, shape, v[1]))
+        steps,
+        layer._output_dense,
+        call,
+        "attention_output",
+        (attended, _shape_of(layer._combine_equation, shape, v[1])),
     )
     if layer.enable_oq:
         y = through(steps, y, layer.oq, "its output goes through")
     axes = ("batch", "positions", "features") if len(result) == 3 else ()
     if call.arguments.get("return_attention_scores"):
-        return Description(steps.ended(y, shares), axes, axes, ("attention_output", "attention_scores"))
+        return Description(
+            steps.ended(y, shares), axes, axes, ("attention_output", "attention_scores")
+        )
     return Description(steps.ended(y), axes, axes)
 
 
 def _shape_of(equation: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that an einsum of these shapes gives."""
     given, _, out = equation.partition("->")
-    sizes = {letter: size for part, shape in zip(given.split(","), shapes, strict=True) for letter, size in zip(part, shape, strict=True)}
+    sizes = {
+        letter: size
+        for part, shape in zip(given.split(","), shapes, strict=True)
+        for letter, size in zip(part, shape, strict=True)
+    }
     return tuple(sizes[letter] for letter in out)
 
 
 def _mask(
     steps: Steps, layer: Any, call: Call, query: tuple[int, ...], value: tuple[int, ...], rank: int
 ) -> tuple[Ref, tuple[int, ...]] | None:
-    """All masks together, true where a query attends, with axes for the heads before those of the positions."""
+    """All masks together, true where a query attends, with axes for the heads before those of the
+    positions."""
     found: list[Shaped] = []
     for name, at in (("query_mask", 2), ("value_mask", 1), ("key_mask", 1)):
         ref = call.arguments.get(name)
@@ -127,7 +156,11 @@ def _mask(
     behind = 2 * len(layer._attention_axes)
     if len(shape) < behind:
         raise Undescribed(f"its mask of shape {shape} lacks axes of the positions")
-    whole = (*shape[: len(shape) - behind], *(1,) * (rank - len(shape)), *shape[len(shape) - behind :])
+    whole = (
+        *shape[: len(shape) - behind],
+        *(1,) * (rank - len(shape)),
+        *shape[len(shape) - behind :],
+    )
     return steps.put(ops.Reshape(shape=whole), mask), whole
 
 

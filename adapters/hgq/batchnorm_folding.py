@@ -1,4 +1,5 @@
-"""HGQ2's layers with a normalisation inside, whose gain and offset are quantised, or folded into the kernel and bias that are."""
+"""HGQ2's layers with a normalisation inside, whose gain and offset are quantised, or folded into
+the kernel and bias that are."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,14 +20,23 @@ from .quantizers import quantized
 
 def _parts(layer: Any, names: Mapping[str, str]) -> dict[str, np.ndarray]:
     found = {name: getattr(layer, attribute, None) for name, attribute in names.items()}
-    return {name: array_of(variable, keras) for name, variable in found.items() if variable is not None}
+    return {
+        name: array_of(variable, keras) for name, variable in found.items() if variable is not None
+    }
 
 
-_NORM = {"bn_gamma": "bn_gamma", "bn_beta": "bn_beta", "moving_mean": "moving_mean", "moving_variance": "moving_variance"}
+_NORM = {
+    "bn_gamma": "bn_gamma",
+    "bn_beta": "bn_beta",
+    "moving_mean": "moving_mean",
+    "moving_variance": "moving_variance",
+}
 
 
 def _gain(parts: Mapping[str, np.ndarray], epsilon: float) -> np.ndarray:
-    wide = parts.get("bn_gamma", np.float32(1)) / np.sqrt((parts["moving_variance"] + np.float32(epsilon)).astype(np.float64))
+    wide = parts.get("bn_gamma", np.float32(1)) / np.sqrt(
+        (parts["moving_variance"] + np.float32(epsilon)).astype(np.float64)
+    )
     return np.asarray(wide, np.float32)
 
 
@@ -36,18 +46,26 @@ _SHARE = np.float32(2.0**-21)
 
 @between_quantizers("QBatchNormalization")
 def _batch_normalization(layer: Any, call: Call) -> Description:
-    """x * quantised(gamma / sqrt(variance + epsilon)) + quantised(beta - mean * the same); without a beta HGQ2 takes 1."""
+    """x * quantised(gamma / sqrt(variance + epsilon)) + quantised(beta - mean * the same); without
+    a beta HGQ2 takes 1."""
     parts = _parts(layer, _NORM)
     gain = _gain(parts, layer.epsilon)
     shift = parts["moving_mean"] * gain
     beta = parts.get("bn_beta", np.float32(1))
     shape, root = tuple(layer._shape), f"sqrt(moving_variance + {layer.epsilon:g})"
-    first = Weight("bn_gamma", parts.get("bn_gamma"), gain, (f"divided by {root}",), parts, shape=shape)
+    first = Weight(
+        "bn_gamma", parts.get("bn_gamma"), gain, (f"divided by {root}",), parts, shape=shape
+    )
     words = f"{'bn_beta' if 'bn_beta' in parts else '1'} - moving_mean * bn_gamma / {root}"
     second = Weight("bn_beta", parts.get("bn_beta"), beta - shift, (words,), parts, shape=shape)
     made = [
         quantized(first, layer.kq, _SHARE * np.abs(gain), lambda: layer.qscaler_and_qoffset[0]),
-        quantized(second, layer.bq, _SHARE * (np.abs(beta) + np.abs(shift)), lambda: layer.qscaler_and_qoffset[1]),
+        quantized(
+            second,
+            layer.bq,
+            _SHARE * (np.abs(beta) + np.abs(shift)),
+            lambda: layer.qscaler_and_qoffset[1],
+        ),
     ]
     return Description((Step(ops.MulConstant(made[0])), Step(ops.AddConstant(made[1]))))
 
@@ -58,7 +76,8 @@ def _with(call: Call, kernel: Weight, bias: Weight) -> Call:
 
 @between_quantizers("QBatchNormDense")
 def _normalized_dense(layer: Any, call: Call) -> Description:
-    """The normalisation of the input folded into kernel and bias, as HGQ2 folds it: its bias lacks the division by the deviation."""
+    """The normalisation of the input folded into kernel and bias, as HGQ2 folds it: its bias lacks
+    the division by the deviation."""
     parts = _parts(layer, _NORM)
     kernel, bias = array_of(layer._kernel, keras), array_of(layer.bias, keras)
     folded = _gain(parts, layer.epsilon)[:, None] * kernel
@@ -69,8 +88,18 @@ def _normalized_dense(layer: Any, call: Call) -> Description:
         return layer.get_fused_qkernel_and_qbias(layer.moving_mean, layer.moving_variance)[index]
 
     words = f"times bn_gamma / sqrt(moving_variance + {layer.epsilon:g})"
-    first = quantized(Weight("kernel", kernel, folded, (words,), parts), layer.kq, _SHARE * np.abs(folded), lambda: theirs(0))
-    second = quantized(Weight("bias", bias, bias - shift, ("less moving_mean times kernel",), parts), layer.bq, off, lambda: theirs(1))
+    first = quantized(
+        Weight("kernel", kernel, folded, (words,), parts),
+        layer.kq,
+        _SHARE * np.abs(folded),
+        lambda: theirs(0),
+    )
+    second = quantized(
+        Weight("bias", bias, bias - shift, (("less moving_mean times kernel"),), parts),
+        layer.bq,
+        off,
+        lambda: theirs(1),
+    )
     return REGISTERED["Dense"](layer, _with(call, first, second))
 
 
@@ -86,10 +115,14 @@ def _normalized_einsum(layer: Any, call: Call) -> Description:
     off = _SHARE * (np.abs(bias) + np.abs(shift))
 
     def theirs(index: int) -> Any:
-        return layer.get_fused_qkernel_and_qbias(False, layer.moving_mean, layer.moving_variance)[index]
+        return layer.get_fused_qkernel_and_qbias(False, layer.moving_mean, layer.moving_variance)[
+            index
+        ]
 
     root = f"sqrt(moving_variance + {epsilon:g})"
     first = Weight("kernel", kernel, folded, (f"times gamma / {root}",), parts)
     second = Weight("bias", bias, bias - shift, (f"less moving_mean * gamma / {root}",), parts)
     kernel_weight = quantized(first, layer.kq, _SHARE * np.abs(folded), lambda: theirs(0))
-    return REGISTERED["EinsumDense"](layer, _with(call, kernel_weight, quantized(second, layer.bq, off, lambda: theirs(1))))
+    return REGISTERED["EinsumDense"](
+        layer, _with(call, kernel_weight, quantized(second, layer.bq, off, lambda: theirs(1)))
+    )

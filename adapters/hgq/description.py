@@ -1,4 +1,5 @@
-"""How a layer of HGQ2 is described: as what it computes, between the quantizers of its inputs and of its output."""
+"""How a layer of HGQ2 is described: as what it computes, between the quantizers of its inputs and
+of its output."""
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -34,7 +35,10 @@ def _between(layer: Any, call: Call, plain: Describer) -> Description:
     if layer.enable_iq:
         several = not isinstance(layer.iq, Quantizer)
         each = list(layer.iq) if several else [layer.iq]
-        sources = [through(steps, x, one, "its input goes through") for x, one in zip(sources, each, strict=True)]
+        sources = [
+            through(steps, x, one, ("its input goes through"))
+            for x, one in zip(sources, each, strict=True)
+        ]
     described = plain(layer, call)
     masks = (Ref(-1, len(call.inputs) + index) for index in range(len(call.masks)))
     (y,) = steps.include(described.steps, *sources, *masks)
@@ -44,9 +48,12 @@ def _between(layer: Any, call: Call, plain: Describer) -> Description:
 
 
 def between_quantizers(*names: str, arguments: Collection[str] = ()) -> Callable[[Describer], None]:
-    """Registers, for classes of HGQ2, what they compute between the quantizers of their inputs and of their output."""
+    """Registers, for classes of HGQ2, what they compute between the quantizers of their inputs and
+    of their output."""
 
     def register(plain: Describer) -> None:
-        describes(*(f"hgq.{name}" for name in names), arguments=arguments)(lambda layer, call: _between(layer, call, plain))
+        describes(*(f"hgq.{name}" for name in names), arguments=arguments)(
+            lambda layer, call: _between(layer, call, plain)
+        )
 
     return register

@@ -1,4 +1,5 @@
-"""HGQ2's layers that are Keras' or hardly more: dense, convolution, einsum, pooling, merging, sums, and functions kept as tables."""
+"""HGQ2's layers that are Keras' or hardly more: dense, convolution, einsum, pooling, merging, sums,
+and functions kept as tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +16,24 @@ from .description import between_quantizers
 from .quantizers import quantizer_ops
 
 for _name in (
-    *("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Dot"),
-    *(f"{pooled}Pooling{rank}D" for pooled in ("Max", "Average", "GlobalMax", "GlobalAverage") for rank in (1, 2, 3)),
+    *(
+        "Dense",
+        "EinsumDense",
+        "Conv1D",
+        "Conv2D",
+        "Conv3D",
+        "Add",
+        "Subtract",
+        "Multiply",
+        "Maximum",
+        "Minimum",
+        "Dot",
+    ),
+    *(
+        f"{pooled}Pooling{rank}D"
+        for pooled in ("Max", "Average", "GlobalMax", "GlobalAverage")
+        for rank in (1, 2, 3)
+    ),
 ):
     between_quantizers(f"Q{_name}")(REGISTERED[_name])
 
@@ -25,7 +42,9 @@ for _name in (
 def _quantizer(layer: Any, call: Call) -> Description:
     if call.training:
         raise Undescribed("it follows the batch in training mode")
-    return Description(tuple(Step(op) for op in quantizer_ops(layer, "it is")) or (Step(ops.Identity()),))
+    return Description(
+        tuple(Step(op) for op in quantizer_ops(layer, "it is")) or (Step(ops.Identity()),)
+    )
 
 
 def _scaled(steps: Sequence[Step], gain: float) -> Description:
@@ -39,20 +58,34 @@ def _average(layer: Any, call: Call) -> Description:
 
 @between_quantizers("QSum", "QMeanPow2")
 def _sum(layer: Any, call: Call) -> Description:
-    return _scaled((Step(ops.ReduceSum(axes=tuple(layer.axes), keepdims=bool(layer.keepdims))),), layer.scale)
+    return _scaled(
+        (Step(ops.ReduceSum(axes=tuple(layer.axes), keepdims=bool(layer.keepdims))),), layer.scale
+    )
 
 
 @between_quantizers("QEinsum")
 def _einsum(layer: Any, call: Call) -> Description:
-    return Description((Step(ops.Einsum(equation=layer.equation), tuple(Ref(-1, index) for index in range(len(call.inputs)))),))
+    return Description(
+        (
+            Step(
+                ops.Einsum(equation=layer.equation),
+                tuple(Ref(-1, index) for index in range(len(call.inputs))),
+            ),
+        )
+    )
 
 
 @between_quantizers("QUnaryFunctionLUT")
 def _function(layer: Any, call: Call) -> Description:
-    return Description(activation_steps(layer.activation, call, len(call.shape)) or (Step(ops.Identity()),))
+    return Description(
+        activation_steps(layer.activation, call, len(call.shape)) or (Step(ops.Identity()),)
+    )
 
 
 @between_quantizers("QAffinedUnaryFunctionLUT")
 def _affined(layer: Any, call: Call) -> Description:
-    line = (Step(ops.MulConstant(call.weight("scale", layer.scale))), Step(ops.AddConstant(call.weight("bias", layer.bias))))
+    line = (
+        Step(ops.MulConstant(call.weight("scale", layer.scale))),
+        Step(ops.AddConstant(call.weight("bias", layer.bias))),
+    )
     return Description((*line, *activation_steps(layer.activation, call, len(call.shape))))

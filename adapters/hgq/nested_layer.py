@@ -16,9 +16,16 @@ __all__ = ["inside"]
 
 
 def inside(
-    steps: Steps, layer: Any, call: Call, name: str, x: Ref, shape: Sequence[int], mask: tuple[Ref, Sequence[int]] | None = None
+    steps: Steps,
+    layer: Any,
+    call: Call,
+    name: str,
+    x: Ref,
+    shape: Sequence[int],
+    mask: tuple[Ref, Sequence[int]] | None = None,
 ) -> Ref:
-    """What ``layer``, known as ``name`` within the layer of this call, gives for ``x`` of this shape (and a mask of its shape)."""
+    """What ``layer``, known as ``name`` within the layer of this call, gives for ``x`` of this
+    shape (and a mask of its shape)."""
     read = call.read or read_variable(call.namespace)
     masks = () if mask is None else (np.broadcast_to(np.bool_(True), tuple(mask[1])),)
     inner = replace(

@@ -1,4 +1,5 @@
-"""HGQ2's quantizers as ops, arithmetic of our own (``probe.ops``), and weights that go through them."""
+"""HGQ2's quantizers as ops, arithmetic of our own (``probe.ops``), and weights that go through
+them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,7 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 from hgq.quantizer.internal.base import DefaultBitwidthMapper, DummyQuantizer
-from hgq.quantizer.internal.fixed_point_quantizer import FixedPointQuantizerKBI, FixedPointQuantizerKIF
+from hgq.quantizer.internal.fixed_point_quantizer import (
+    FixedPointQuantizerKBI,
+    FixedPointQuantizerKIF,
+)
 from hgq.quantizer.internal.float_point_quantizer import FloatPointQuantizer
 
 from probe import ops
@@ -22,7 +26,8 @@ _OVERFLOWS = ("WRAP", "WRAP_SM", "SAT", "SAT_SYM")
 
 
 def quantizer_ops(quantizer: Any, where: str) -> tuple[ops.Op, ...]:
-    """What a quantizer of HGQ2 does at inference; ``where`` begins the sentence if it cannot be told."""
+    """What a quantizer of HGQ2 does at inference; ``where`` begins the sentence if it cannot be
+    told."""
     inner, before, after = quantizer.quantizer, [], []
     if quantizer.scaler is not None:
         size = np.asarray(quantizer.scaler, np.float64)
@@ -35,18 +40,28 @@ def quantizer_ops(quantizer: Any, where: str) -> tuple[ops.Op, ...]:
     if type(inner) is DummyQuantizer:
         return (*before, *after)
     if type(getattr(inner, "bw_mapper", None)) is not DefaultBitwidthMapper:
-        raise Undescribed(f"{where} {type(inner).__name__}, a quantizer whose bits are assigned in a way of its own")
+        raise Undescribed(
+            f"{where} {type(inner).__name__}, a quantizer whose bits are assigned "
+            "in a way of its own"
+        )
     return (*before, _op(inner, where), *after)
 
 
 def _op(inner: Any, where: str) -> ops.Op:
     def bits(name: str) -> np.ndarray:
         held = getattr(inner, name)
-        array = array_of(held, keras) if isinstance(held, keras.Variable) else keras.ops.convert_to_numpy(held)
+        array = (
+            array_of(held, keras)
+            if isinstance(held, keras.Variable)
+            else keras.ops.convert_to_numpy(held)
+        )
         return np.rint(array.astype(np.float64))
 
     kind = type(inner)
-    if f"{kind.__module__}.{kind.__name__}" == "qkeras.quantizers.frozen_quantizer.FrozenFixedPointQuantizer":
+    if (
+        f"{kind.__module__}.{kind.__name__}"
+        == "qkeras.quantizers.frozen_quantizer.FrozenFixedPointQuantizer"
+    ):
         kind = FixedPointQuantizerKBI  # HGQ2's own `qkeras` holds its bits as constants
     if kind is FloatPointQuantizer:
         return ops.MiniFloat(bits("_m"), bits("_e"), bits("_e0"))
@@ -55,15 +70,30 @@ def _op(inner: Any, where: str) -> ops.Op:
     by_bits = kind is FixedPointQuantizerKBI
     rounding, overflow = inner.round_mode.removeprefix("S_"), inner.overflow_mode
     if overflow not in _OVERFLOWS:
-        raise Undescribed(f"{where} a quantizer of overflow mode {overflow}, which has no description")
-    if overflow == "WRAP" and inner.trainable and inner._is_weight and (not by_bits or rounding == "RND"):
+        raise Undescribed(
+            f"{where} a quantizer of overflow mode {overflow}, which has no description"
+        )
+    if (
+        overflow == "WRAP"
+        and inner.trainable
+        and inner._is_weight
+        and (not by_bits or rounding == "RND")
+    ):
         overflow = ""  # of weights the integer bits follow the values
     integer = bits("_i")
-    return ops.FixedPoint(bits("_k"), integer, bits("_b") - integer if by_bits else bits("_f"), rounding, overflow)
+    return ops.FixedPoint(
+        bits("_k"), integer, bits("_b") - integer if by_bits else bits("_f"), rounding, overflow
+    )
 
 
-def quantized(weight: Weight, quantizer: Any, off: np.ndarray | None = None, theirs: Callable[[], Any] | None = None) -> Weight:
-    """The weight with its effective values quantised; where they were computed and may be ``off``, the framework's decide a threshold."""
+def quantized(
+    weight: Weight,
+    quantizer: Any,
+    off: np.ndarray | None = None,
+    theirs: Callable[[], Any] | None = None,
+) -> Weight:
+    """The weight with its effective values quantised; where they were computed and may be ``off``,
+    the framework's decide a threshold."""
     chain = quantizer_ops(quantizer, f"its {weight.name} goes through")
 
     def applied(values: np.ndarray) -> np.ndarray:
@@ -75,14 +105,27 @@ def quantized(weight: Weight, quantizer: Any, off: np.ndarray | None = None, the
     value = applied(given)
     undecided = np.zeros(given.shape, bool)
     if off is not None:
-        undecided = applied((given - off).astype(np.float32)) != applied((given + off).astype(np.float32))
+        undecided = applied((given - off).astype(np.float32)) != applied(
+            (given + off).astype(np.float32)
+        )
     for op in chain:
         undecided |= op.undecided(given) if isinstance(op, ops.MiniFloat) else False
     if undecided.any():
         asked = quantizer(given) if theirs is None else theirs()
         value = np.where(undecided, keras.ops.convert_to_numpy(asked), value)
-    parts = {**weight.parts, f"{weight.name} before its quantizer": given} if weight.steps else weight.parts  # what is folded
-    return replace(weight, effective=value, steps=(*weight.steps, _words(chain, quantizer, given)), parts=parts, grid=_grid(chain, value))
+    # what is folded
+    parts = (
+        {**weight.parts, (f"{weight.name} before its quantizer"): given}
+        if weight.steps
+        else weight.parts
+    )
+    return replace(
+        weight,
+        effective=value,
+        steps=(*weight.steps, _words(chain, quantizer, given)),
+        parts=parts,
+        grid=_grid(chain, value),
+    )
 
 
 def _grid(chain: Sequence[ops.Op], value: np.ndarray) -> Grid | None:
@@ -95,18 +138,30 @@ def _grid(chain: Sequence[ops.Op], value: np.ndarray) -> Grid | None:
 
 
 def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
-    """Such as "kbi quantizer(RND, SAT_SYM): scale 0.0156, 1 sign, 2 integer and 6 fraction bits, 3 values clipped"."""
+    """Such as "kbi quantizer(RND, SAT_SYM): scale 0.0156, 1 sign, 2 integer and 6 fraction bits, 3
+    values clipped"."""
     op = next((op for op in chain if isinstance(op, ops.FixedPoint | ops.MiniFloat)), None)
     name = f"{quantizer.q_type} quantizer"
     if not isinstance(op, ops.FixedPoint):
         return name if op is None else f"{name} {op.says(())}"
     steps, (low, high) = op.step(), op.limits()
-    scale = f"{steps.min():g}" if steps.min() == steps.max() else f"{steps.min():g} to {steps.max():g} by element"
-    beyond = int(np.count_nonzero((given < low - steps / 2) | (given > high + steps / 2))) if op.overflow else 0
+    scale = (
+        f"{steps.min():g}"
+        if steps.min() == steps.max()
+        else (f"{steps.min():g} to {steps.max():g} by element")
+    )
+    beyond = (
+        int(np.count_nonzero((given < low - steps / 2) | (given > high + steps / 2)))
+        if op.overflow
+        else 0
+    )
     way = {"WRAP": "wrapped around", "WRAP_SM": "folded back"}.get(op.overflow, "clipped")
     done = f"{beyond} value{'' if beyond == 1 else 's'} {way}"
     said = op.says(()).removeprefix("to fixed point of ").partition(" bits")[0]
-    return f"{name}({op.rounding}, {op.overflow or 'WRAP of weights'}): scale {scale}, {said} bits, {done}"
+    return (
+        f"{name}({op.rounding}, {op.overflow or 'WRAP of weights'}): scale {scale}, {said} "
+        f"bits, {done}"
+    )
 
 
 def through(steps: Steps, x: Ref, quantizer: Any, where: str) -> Ref:

@@ -1,4 +1,5 @@
-"""HGQ2's recurrent layers and their cells: Keras' around a cell whose input, states and gates go through quantizers."""
+"""HGQ2's recurrent layers and their cells: Keras' around a cell whose input, states and gates go
+through quantizers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +34,10 @@ def _cell(layer: Any, call: Call) -> Description:
 def _activation(function: Any, call: Call, rank: int = 2) -> tuple[ops.Op, ...]:
     parts = tuple(step.op for step in activation_steps(function, call, rank))
     if not all(isinstance(part, ops.Elementwise) for part in parts):
-        raise Undescribed(f"its activation {getattr(function, '__name__', function)!r} has no description inside a recurrence")
+        raise Undescribed(
+            f"its activation {getattr(function, '__name__', function)!r} has no "
+            "description inside a recurrence"
+        )
     return parts
 
 
@@ -58,15 +62,22 @@ def _simple(cell: Any, call: Call, prefix: str) -> Made:
     at_inference(call)
     output = (*quantizer_ops(cell.paq, "its sum goes through"), *_activation(cell.activation, call))
     state = _one(quantizer_ops(cell.sq, "its state goes through")) if cell.enable_sq else None
-    return _input(cell), ops.RNN(**_weights(cell, call, prefix), activation=_one(output), state_quantizer=state)
+    return _input(cell), ops.RNN(
+        **_weights(cell, call, prefix), activation=_one(output), state_quantizer=state
+    )
 
 
 def _gated(cell: Any, call: Call, prefix: str) -> Made:
     at_inference(call)
     gates = quantizer_ops(cell.praq, "its gates go through")
     function = _activation(cell.recurrent_activation, call)
-    update, reset = (_one((*function, *(_half(op, cell.units, half) for op in gates))) for half in (0, 1))
-    candidate = (*_activation(cell.activation, call), *quantizer_ops(cell.paq, "its candidate goes through"))
+    update, reset = (
+        _one((*function, *(_half(op, cell.units, half) for op in gates))) for half in (0, 1)
+    )
+    candidate = (
+        *_activation(cell.activation, call),
+        *quantizer_ops(cell.paq, "its candidate goes through"),
+    )
     op = ops.GRU(
         **_weights(cell, call, prefix),
         gates="zrh",
@@ -84,11 +95,19 @@ def _half(op: ops.Op, units: int, half: int) -> ops.Op:
     """What the quantizer of both gates side by side is for the first or the second of them."""
 
     def cut(bits: np.ndarray) -> np.ndarray:
-        return bits[..., half * units : (half + 1) * units] if bits.ndim and bits.shape[-1] == 2 * units else bits
+        return (
+            bits[..., half * units : (half + 1) * units]
+            if bits.ndim and bits.shape[-1] == 2 * units
+            else bits
+        )
 
     if isinstance(op, ops.FixedPoint):
         return replace(op, sign=cut(op.sign), integer=cut(op.integer), fraction=cut(op.fraction))
-    return replace(op, m=cut(op.m), e=cut(op.e), e0=cut(op.e0)) if isinstance(op, ops.MiniFloat) else op
+    return (
+        replace(op, m=cut(op.m), e=cut(op.e), e0=cut(op.e0))
+        if isinstance(op, ops.MiniFloat)
+        else op
+    )
 
 
 OWN_CELLS.update({"hgq.QGRUCell": _gated, "hgq.QSimpleRNNCell": _simple})

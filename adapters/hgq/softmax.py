@@ -1,4 +1,5 @@
-"""HGQ2's softmax: two tables, of exp and of 1 / (sum + epsilon), each between quantizers of its own."""
+"""HGQ2's softmax: two tables, of exp and of 1 / (sum + epsilon), each between quantizers of its
+own."""
 
 from typing import Any
 
@@ -29,8 +30,16 @@ def _softmax(layer: Any, call: Call) -> Description:
     x = steps.put(ops.Exp(), steps.put(ops.Affine(gain=gain, offset=0.0), x))
     x = through(steps, x, layer.exp_table.oq, "its exponential goes through")
     x = x if mask is None else steps.put(ops.Fill(value=0.0), x, mask)
-    total = through(steps, steps.put(ops.ReduceSum(axes=axes, keepdims=True), x), layer.inv_table.iq, "its sum goes through")
-    total = steps.put(ops.Reciprocal(), steps.put(ops.Affine(gain=1.0, offset=float(keras.backend.epsilon())), total))
+    total = through(
+        steps,
+        steps.put(ops.ReduceSum(axes=axes, keepdims=True), x),
+        layer.inv_table.iq,
+        "its sum goes through",
+    )
+    total = steps.put(
+        ops.Reciprocal(),
+        steps.put(ops.Affine(gain=1.0, offset=float(keras.backend.epsilon())), total),
+    )
     total = through(steps, total, layer.inv_table.oq, "its divisor goes through")
     return Description(steps.ended(steps.put(ops.Mul(), x, total)))
 

@@ -1,4 +1,5 @@
-"""HGQ2's spiking layers, step by step: a membrane gathers its input, fires above a threshold, and is set back."""
+"""HGQ2's spiking layers, step by step: a membrane gathers its input, fires above a threshold, and
+is set back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ def _cell(layer: Any, call: Call) -> Description:
     steps, cell = Steps(), _Cell.of(layer, call)
     (state,) = _flat(call.arguments["states"])
     output, after = cell.step(steps, cell.received(steps, call.arguments["inputs"]), state)
-    return Description(steps.ended(output, after), ("batch", "features"), ("batch", "units"), ("output", "state 0"))
+    return Description(
+        steps.ended(output, after), ("batch", "features"), ("batch", "units"), ("output", "state 0")
+    )
 
 
 def _flat(value: Any) -> list[Ref]:
@@ -67,14 +70,23 @@ class _Cell:
         if described_class(cell, call.watched).__name__ not in _CELLS:
             raise Undescribed(f"its cell {type(cell).__name__} has no description")
         grad = cell.spike_grad
-        if not (type(grad) is ATan and grad.alpha >= 0) and grad is not SpikingNeuralCell._surrogate_bypass:
+        if (
+            not (type(grad) is ATan and grad.alpha >= 0)
+            and grad is not SpikingNeuralCell._surrogate_bypass
+        ):
             raise Undescribed("its spikes come from a function of its own")
         return cls(
             cell,
-            call.weight(f"{prefix}beta", cell.beta if isinstance(cell, LIFCell) else getattr(cell, "lif_beta", None)),
+            call.weight(
+                f"{prefix}beta",
+                cell.beta if isinstance(cell, LIFCell) else getattr(cell, "lif_beta", None),
+            ),
             call.weight(f"{prefix}threshold", cell.threshold),
             call.weight(f"{prefix}graded_spikes_factor", cell.graded_spikes_factor),
-            *(_ops(cell, name, where) for name, where in (("iq", "input"), ("oq", "output"), ("sq", "state"))),
+            *(
+                _ops(cell, name, where)
+                for name, where in (("iq", "input"), ("oq", "output"), ("sq", "state"))
+            ),
         )
 
     def received(self, steps: Steps, x: Ref) -> Ref:
@@ -84,7 +96,10 @@ class _Cell:
         """(output, the state after)."""
         decayed = state if self.beta is None else steps.put(ops.MulConstant(self.beta), state)
         gathered = steps.put(ops.Add(), decayed, x)
-        threshold, nothing = steps.put(ops.Parameter(self.threshold)), steps.put(ops.Constant(np.zeros((), np.float32)))
+        threshold, nothing = (
+            steps.put(ops.Parameter(self.threshold)),
+            steps.put(ops.Constant(np.zeros((), np.float32))),
+        )
         fires = steps.put(ops.Greater(), gathered, threshold)
         if self.cell.inhibition:
             above = steps.put(ops.Sub(), gathered, threshold)
@@ -94,13 +109,21 @@ class _Cell:
         output = steps.put(ops.Where(), fires, steps.put(ops.Parameter(self.factor)), nothing)
         after = gathered
         if self.cell.reset_mechanism != "none":
-            back = nothing if self.cell.reset_mechanism == "zero" else steps.put(ops.Sub(), gathered, threshold)
+            back = (
+                nothing
+                if self.cell.reset_mechanism == "zero"
+                else steps.put(ops.Sub(), gathered, threshold)
+            )
             after = steps.put(ops.Where(), fires, back, gathered)
         return _through(steps, output, self.output), _through(steps, after, self.state)
 
 
 def _ops(cell: Any, name: str, where: str) -> tuple[ops.Op, ...]:
-    return quantizer_ops(getattr(cell, name), f"its {where} goes through") if getattr(cell, f"enable_{name}", False) else ()
+    return (
+        quantizer_ops(getattr(cell, name), (f"its {where} goes through"))
+        if getattr(cell, f"enable_{name}", False)
+        else ()
+    )
 
 
 def _through(steps: Steps, x: Ref, chain: Sequence[ops.Op]) -> Ref:

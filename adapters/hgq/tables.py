@@ -1,4 +1,5 @@
-"""HGQ2's layers that are sums of tables: for each pair of an input and an output a small network, whose quantised result is looked up."""
+"""HGQ2's layers that are sums of tables: for each pair of an input and an output a small network,
+whose quantised result is looked up."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -32,16 +33,33 @@ def _conv(layer: Any, call: Call) -> Description:
     if layer.data_format != "channels_last":
         raise Undescribed("its channels come first, but HGQ2 takes the last axis for them")
     steps, (batch, *spatial, channels) = Steps(), call.shape
-    pads = padding_pairs(layer.padding, tuple(spatial), layer.kernel_size, layer.strides, layer.dilation_rate)
-    x = steps.put(ops.Pad(pads=((0, 0), *pads, (0, 0))), Ref(-1)) if any(map(any, pads)) else Ref(-1)
-    reach = [(size - 1) * dilation for size, dilation in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
+    pads = padding_pairs(
+        layer.padding, tuple(spatial), layer.kernel_size, layer.strides, layer.dilation_rate
+    )
+    x = (
+        steps.put(ops.Pad(pads=((0, 0), *pads, (0, 0))), Ref(-1))
+        if any(map(any, pads))
+        else Ref(-1)
+    )
+    reach = [
+        (size - 1) * dilation
+        for size, dilation in zip(layer.kernel_size, layer.dilation_rate, strict=True)
+    ]
     padded = [size + sum(pad) for size, pad in zip(spatial, pads, strict=True)]
-    sizes = [(size - far - 1) // stride + 1 for size, far, stride in zip(padded, reach, layer.strides, strict=True)]
+    sizes = [
+        (size - far - 1) // stride + 1
+        for size, far, stride in zip(padded, reach, layer.strides, strict=True)
+    ]
     cells = []
     for tap in product(*map(range, layer.kernel_size)):
         starts = [at * dilation for at, dilation in zip(tap, layer.dilation_rate, strict=True)]
-        stops = [start + (size - 1) * stride + 1 for start, size, stride in zip(starts, sizes, layer.strides, strict=True)]
-        cells.append(steps.put(ops.Slice((0, *starts, 0), (None, *stops, None), (1, *layer.strides, 1)), x))
+        stops = [
+            start + (size - 1) * stride + 1
+            for start, size, stride in zip(starts, sizes, layer.strides, strict=True)
+        ]
+        cells.append(
+            steps.put(ops.Slice((0, *starts, 0), (None, *stops, None), (1, *layer.strides, 1)), x)
+        )
     x = steps.put(ops.Concat(axis=len(spatial) + 1), *cells)
     return _dense_of(steps, layer, call, x, (batch, *sizes, len(cells) * channels))
 
@@ -55,11 +73,18 @@ def _dense_of(steps: Steps, layer: Any, call: Call, x: Ref, shape: tuple[int, ..
         x = inside(steps, layer.bn_module, call, "bn_module", x, wide)
         x = steps.put(ops.Affine(gain=1 / sqrt(layer.n_in), offset=0.0), x)
     x = through(steps, x, layer.toq, "its tables go through")
-    return _ended(steps, layer, call, steps.put(ops.ReduceSum(axes=(len(shape) - 1,), keepdims=False), x), len(shape))
+    return _ended(
+        steps,
+        layer,
+        call,
+        steps.put(ops.ReduceSum(axes=(len(shape) - 1,), keepdims=False), x),
+        len(shape),
+    )
 
 
 def _looked_up(steps: Steps, layer: Any, call: Call, x: Ref, shape: Sequence[int]) -> Ref:
-    """What the network of each table gives, on elements that went through quantizers of their own."""
+    """What the network of each table gives, on elements that went through quantizers of their
+    own."""
     if layer.enable_iq:
         x = through(steps, x, layer.iq, "its input goes through")
     x, wide = steps.put(ops.Reshape(shape=(*shape, 1)), x), (*shape, 1)
@@ -82,7 +107,9 @@ def _einsum(layer: Any, call: Call) -> Description:
     """Tables for each product that the einsum would add up."""
     at_inference(call)
     steps, (apart, shape) = Steps(), layer._broadcast_shapes(call.shape)
-    x = steps.put(ops.Expand(shape=tuple(shape)), steps.put(ops.Reshape(shape=tuple(apart)), Ref(-1)))
+    x = steps.put(
+        ops.Expand(shape=tuple(shape)), steps.put(ops.Reshape(shape=tuple(apart)), Ref(-1))
+    )
     x = _looked_up(steps, layer, call, x, shape)
     if layer.enable_bn:
         (x,) = steps.include(_normalized(layer, call, shape), x)
@@ -96,8 +123,18 @@ def _einsum(layer: Any, call: Call) -> Description:
 
 def _normalized(layer: Any, call: Call, shape: Sequence[int]) -> Any:
     count = prod(shape[axis] for axis in layer._bn_axes)
-    names = {"scale": "bn_gamma", "bias": "bn_beta", "mean": "moving_mean", "variance": "moving_variance"}
-    weights = {part: call.weight(name, getattr(layer, name, None), shape=(count,), cast=False) for part, name in names.items()}
+    names = {
+        "scale": "bn_gamma",
+        "bias": "bn_beta",
+        "mean": "moving_mean",
+        "variance": "moving_variance",
+    }
+    weights = {
+        part: call.weight(name, getattr(layer, name, None), shape=(count,), cast=False)
+        for part, name in names.items()
+    }
     return along_axes(
-        tuple(shape), layer._bn_axes, lambda axis: ops.BatchNormalization(epsilon=float(layer.bn_epsilon), axis=axis, **weights)
+        tuple(shape),
+        layer._bn_axes,
+        lambda axis: ops.BatchNormalization(epsilon=float(layer.bn_epsilon), axis=axis, **weights),
     )

@@ -1,8 +1,10 @@
-"""Opens Keras models, from a file or live, and runs them with every call of the wanted layers pushed to a callback.
+"""Opens Keras models, from a file or live, and runs them with every call of the wanted layers
+pushed to a callback.
 
-Keras 3 (``keras``) and Keras 2 (``tf_keras``, and QKeras on it) are one adapter: the module that a model belongs to is handed
-from function to function. A file is read without either until the model has to run, so that listing it costs nothing; what
-needs NumPy or a framework is imported from here by name.
+Keras 3 (``keras``) and Keras 2 (``tf_keras``, and QKeras on it) are one adapter: the module that a
+model belongs to is handed from function to function. A file is read without either until the model
+has to run, so that listing it costs nothing; what needs NumPy or a framework is imported from here
+by name.
 """
 
 import importlib
@@ -31,7 +33,8 @@ __all__ = ["Saved", "is_live", "open_model"]
 
 
 def is_live(source: Any) -> bool:
-    """Whether this is a Keras model or layer. Nothing is imported: what nobody has imported has no instances."""
+    """Whether this is a Keras model or layer. Nothing is imported: what nobody has imported has no
+    instances."""
     return _namespace_of(source) is not None
 
 
@@ -43,20 +46,30 @@ def _namespace_of(source: Any) -> Any:
     return None
 
 
-def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> "Saved | Opened":
-    """A ``.keras`` or ``.h5`` file, a live ``keras.Model`` or ``tf_keras.Model``, or a single layer of either."""
+def open_model(
+    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+) -> "Saved | Opened":
+    """A ``.keras`` or ``.h5`` file, a live ``keras.Model`` or ``tf_keras.Model``, or a single layer
+    of either."""
     if factory is not None:
-        raise BadInput("factory= (--factory) builds the module of a PyTorch state_dict; a Keras model needs none")
+        raise BadInput(
+            "factory= (--factory) builds the module of a PyTorch state_dict; a Keras "
+            "model needs none"
+        )
     keras = _namespace_of(source)
     if keras is not None:
         return _live(source, keras)
     file = read(Path(source))
     custom: Mapping[str, Any] = {}
     if imports:
-        keras = importlib.import_module(".loading.import_framework", __package__).framework(file.namespace, file.quantised)
+        keras = importlib.import_module(".loading.import_framework", __package__).framework(
+            file.namespace, file.quantised
+        )
         custom = importlib.import_module(".loading.load", __package__).imported(imports, keras)
     if not trust:
-        refuse_code(str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()})
+        refuse_code(
+            str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()}
+        )
     return Saved(file, custom, trust)
 
 
@@ -67,7 +80,12 @@ def _live(source: Any, keras: Any) -> "Opened":
             "this model's QKeras layers are built on Keras 3, but QKeras works on Keras 2: "
             "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
         )
-    return opened.Opened(f"a live {keras.__name__} {'model' if isinstance(source, keras.Model) else 'layer'}", source, keras, live=True)
+    return opened.Opened(
+        (f"a live {keras.__name__} {'model' if isinstance(source, keras.Model) else 'layer'}"),
+        source,
+        keras,
+        live=True,
+    )
 
 
 class Saved:
@@ -81,9 +99,15 @@ class Saved:
 
     @cached_property
     def _opened(self) -> "Opened":
-        keras = importlib.import_module(".loading.import_framework", __package__).framework(self._file.namespace, self._file.quantised)
-        root = importlib.import_module(".loading.load", __package__).load(self._file, keras, self._custom, self._trust)
-        return importlib.import_module(".capture.model", __package__).Opened(self.source, root, keras, live=False, notes=self._told_notes)
+        keras = importlib.import_module(".loading.import_framework", __package__).framework(
+            self._file.namespace, self._file.quantised
+        )
+        root = importlib.import_module(".loading.load", __package__).load(
+            self._file, keras, self._custom, self._trust
+        )
+        return importlib.import_module(".capture.model", __package__).Opened(
+            self.source, root, keras, live=False, notes=self._told_notes
+        )
 
     @property
     def _is_loaded(self) -> bool:
@@ -94,7 +118,12 @@ class Saved:
         if self._file.namespace == "keras":
             return ()
         with_qkeras = " and QKeras" if self._file.quantised else ""
-        return (f"written by Keras {self._file.writer or '1 or 2'}: opened with tf_keras{with_qkeras}",)
+        return (
+            (
+                f"written by Keras {self._file.writer or '1 or 2'}: opened with "
+                f"tf_keras{with_qkeras}"
+            ),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -129,7 +158,9 @@ class Saved:
     def settings(self) -> "AbstractContextManager[None]":
         return self._opened.settings()
 
-    def run(self, inputs: "Sequence[np.ndarray]", wanted: Collection[str] | None, on_call: "OnCall") -> "tuple[np.ndarray, ...]":
+    def run(
+        self, inputs: "Sequence[np.ndarray]", wanted: Collection[str] | None, on_call: "OnCall"
+    ) -> "tuple[np.ndarray, ...]":
         return self._opened.run(inputs, wanted, on_call)
 
     def run_alone(self, name: str, inputs: "Sequence[np.ndarray]", on_call: "OnCall") -> None:

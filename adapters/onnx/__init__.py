@@ -1,4 +1,5 @@
-"""ONNX files and models: each node that follows from the model's input is a layer, run by ONNX Runtime."""
+"""ONNX files and models: each node that follows from the model's input is a layer, run by ONNX
+Runtime."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,11 +36,20 @@ from .run_limits import files_beside, refuse_endless, refuse_large
 __all__ = ["described", "open_model"]
 
 
-def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> OnnxModel:
+def open_model(
+    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+) -> OnnxModel:
     """A path to an .onnx file, external data beside it, or a live ModelProto."""
     if imports:
-        raise BadInput("imports= (--import) names modules with classes of a Keras or PyTorch model's own; an ONNX model has none")
-    notes = () if factory is None else ("it holds the whole computation, so the factory was not used",)
+        raise BadInput(
+            "imports= (--import) names modules with classes of a Keras or PyTorch "
+            "model's own; an ONNX model has none"
+        )
+    notes = (
+        ()
+        if factory is None
+        else (("it holds the whole computation, so the factory was not used"),)
+    )
     if isinstance(source, onnx.ModelProto):
         return OnnxModel(source, "a live ModelProto (onnx)", notes)
     path = Path(source)
@@ -50,5 +60,7 @@ def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports
         refuse_large(path, proto)
         load_external_data_for_model(proto, str(path.parent))
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise CannotOpen(f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}") from None
+        raise CannotOpen(
+            f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}"
+        ) from None
     return OnnxModel(proto, str(path), notes, beside, limited=not trust)

@@ -1,8 +1,9 @@
 """How an ONNX node becomes steps of ops.
 
-The table holds operator names and is filled by the families beside this file. A describer receives the recipe that it adds steps
-to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a ``Weight`` for an initializer, None where one is left out.
-What it reads of them is noted: a node with anything else set to other than its default has no description.
+The table holds operator names and is filled by the families beside this file. A describer receives
+the recipe that it adds steps to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a
+``Weight`` for an initializer, None where one is left out. What it reads of them is noted: a node
+with anything else set to other than its default has no description.
 """
 
 import inspect
@@ -28,7 +29,8 @@ def _nothing(graph: Any, given: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
 
 
 class Node(Recipe):
-    """The steps of one node being put together; ``put`` takes weights and numbers where it takes Refs."""
+    """The steps of one node being put together; ``put`` takes weights and numbers where it takes
+    Refs."""
 
     def __init__(
         self,
@@ -39,7 +41,12 @@ class Node(Recipe):
         present: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.attributes, self.opset = tuple(inputs), tuple(outputs), attributes, opset
+        self.inputs, self.outputs, self.attributes, self.opset = (
+            tuple(inputs),
+            tuple(outputs),
+            attributes,
+            opset,
+        )
         self.present = tuple(range(len(outputs)) if present is None else present)
         """Which of the operator's outputs these are: a node may leave some out."""
         self.notes: list[str] = []
@@ -49,14 +56,16 @@ class Node(Recipe):
         self.taken: list[Value] = []
         """The inputs that it has used."""
         self.outer: Mapping[str, Value] = {}
-        """For a node that runs graphs of its own: what these may take from outside, by name; and in numbers."""
+        """For a node that runs graphs of its own: what these may take from outside, by name; and in
+        numbers."""
         self.outside: Mapping[str, np.ndarray] = {}
         self.run_graph: Callable[[Any, Mapping[str, np.ndarray]], Mapping[str, Any]] = _nothing
         """Runs such a graph on what it takes; gives every tensor in it."""
         self.own: Collection[tuple[str, str]] = ()
         """The functions that the model defines itself, by domain and name."""
         self.inside = False
-        """Whether it is a node of such a graph, whose numbers come from another run than the model's own."""
+        """Whether it is a node of such a graph, whose numbers come from another run than the
+        model's own."""
 
     def put(self, op: Any, *inputs: Value) -> Ref:
         return super().put(op, *(self.ref(value) for value in inputs))
@@ -92,14 +101,24 @@ class Node(Recipe):
         self.read.update(names)
 
     def unread(self, kind: str, values: Sequence[Value | None]) -> str:
-        """What the node sets that its description has not read, in words; empty where there is nothing."""
+        """What the node sets that its description has not read, in words; empty where there is
+        nothing."""
         usual, said = defaults(kind, self.opset), implied(kind)
         for name, value in self.attributes.items():
-            if name not in self.read and name not in said and not (name in usual and usual[name] == value):
-                return f"its attribute {name}, which is {_short(value)}, is not read by the description"
+            if (
+                name not in self.read
+                and name not in said
+                and not (name in usual and usual[name] == value)
+            ):
+                return (
+                    f"its attribute {name}, which is {_short(value)}, is not read by the "
+                    "description"
+                )
         held = weights_of(tuple(self.steps))
         for at, value in enumerate(values):
-            used = value is None or any(one is value or (isinstance(one, Ref) and one == value) for one in self.taken)
+            used = value is None or any(
+                one is value or (isinstance(one, Ref) and one == value) for one in self.taken
+            )
             name = input_name(kind, self.opset, at)
             if not (used or name in said or (isinstance(value, Weight) and value.name in held)):
                 return f"its input {name} is not read by the description"
@@ -110,21 +129,24 @@ class Node(Recipe):
         return numbers(value)
 
     def ints(self, value: Value | None, name: str = "") -> tuple[int, ...] | None:
-        """Numbers that an input holds, or in older versions of the operator an attribute; None where neither does."""
+        """Numbers that an input holds, or in older versions of the operator an attribute; None
+        where neither does."""
         if value is not None:
             return tuple(int(one) for one in self.array(value).reshape(-1))
         given = self.get(name) if name else None
         return None if given is None else tuple(given)
 
     def weight(self, name: str, value: Value | None) -> Weight | None:
-        """An input as a parameter of an op: where it follows from the model's input, as that made it."""
+        """An input as a parameter of an op: where it follows from the model's input, as that made
+        it."""
         self.taken += [] if value is None else [value]
         if value is None or isinstance(value, Weight):
             return value
         return Weight(name, None, self.array(value), ("computed by the model from its input",))
 
     def in_floats(self, op: Any, x: Value) -> Ref:
-        """An op that ONNX Runtime has for floats, on whatever x is; integers of up to 16 bits are exact there."""
+        """An op that ONNX Runtime has for floats, on whatever x is; integers of up to 16 bits are
+        exact there."""
         kind = self.array(x).dtype
         if kind.kind not in "iu" or kind.itemsize > 2:
             return self.put(op, x)
@@ -136,7 +158,9 @@ class Node(Recipe):
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if isinstance(value, int | float | str | list | tuple) else type(value).__name__
+    text = (
+        repr(value) if isinstance(value, int | float | str | list | tuple) else type(value).__name__
+    )
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -148,8 +172,8 @@ _IMPLIED: dict[str, frozenset[str]] = {}
 def node(*names: str, implied: Sequence[str] = ()) -> Callable[[Describer], Describer]:
     """Registers a describer for operators of the default domain.
 
-    ``implied`` names the attributes and inputs that it need not read: the shapes of the run say what they say, or they say nothing
-    about the outputs at all.
+    ``implied`` names the attributes and inputs that it need not read: the shapes of the run say
+    what they say, or they say nothing about the outputs at all.
     """
 
     def register(describer: Describer) -> Describer:
@@ -187,16 +211,24 @@ def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> De
         values = values[:-1]
     known = inspect.signature(_TABLE[kind]).parameters.values()
     if all(one.kind is not one.VAR_POSITIONAL for one in known) and len(values) > len(known) - 1:
-        raise Undescribed(f"its input {input_name(kind, recipe.opset, len(known) - 1)} has no description")
+        raise Undescribed(
+            f"its input {input_name(kind, recipe.opset, len(known) - 1)} has no description"
+        )
     found = _TABLE[kind](recipe, *values)
     if unread := recipe.unread(kind, values):
         raise Undescribed(unread)
-    refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+    refs = tuple(
+        recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,))
+    )
     if len(refs) <= max(recipe.present):
         raise Undescribed(f"only the first {len(refs)} of the outputs of {kind} have a description")
     several, refs = len(refs) > 1, tuple(refs[at] for at in recipe.present)
     if len(refs) > 1:
         Recipe.put(recipe, ops.Outputs(), *refs)
-    elif several or refs[0] != Ref(len(recipe.steps) - 1) or isinstance(recipe.steps[-1].op, ops.Recurrence):
+    elif (
+        several
+        or refs[0] != Ref(len(recipe.steps) - 1)
+        or isinstance(recipe.steps[-1].op, ops.Recurrence)
+    ):
         Recipe.put(recipe, ops.Identity(), refs[0])
     return Description(tuple(recipe.steps))

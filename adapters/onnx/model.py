@@ -1,4 +1,5 @@
-"""An opened ONNX model: its layers are its nodes, and ONNX Runtime, which runs it with every tensor an output, is the framework."""
+"""An opened ONNX model: its layers are its nodes, and ONNX Runtime, which runs it with every tensor
+an output, is the framework."""
 
 import math
 import threading
@@ -29,7 +30,14 @@ from .schema import plain
 
 __all__ = ["OnnxModel"]
 
-_REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException, state.InvalidProtobuf)
+_REFUSALS = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.NotImplemented,
+    state.RuntimeException,
+    state.InvalidProtobuf,
+)
 _NO_NUMPY = (*_REFUSALS, RuntimeError)
 """What running raises: a RuntimeError where NumPy has no such type, as of float8."""
 _FULL = "Available memory of"
@@ -50,7 +58,9 @@ class OnnxModel:
     """Other files that were read."""
     limited: bool = False
     """Whether a run may not take what memory and time it likes."""
-    _sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = field(default_factory=dict, repr=False)
+    _sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = field(
+        default_factory=dict, repr=False
+    )
     _limits: dict[tuple[tuple[int, ...], ...], int | None] = field(default_factory=dict, repr=False)
     """How many bytes a run on inputs of some shapes may take."""
 
@@ -83,11 +93,16 @@ class OnnxModel:
 
     @cached_property
     def nodes(self) -> Mapping[str, onnx.NodeProto]:
-        """The nodes that are layers, by name: the node's own, or that of its operator and its number."""
+        """The nodes that are layers, by name: the node's own, or that of its operator and its
+        number."""
         found: dict[str, onnx.NodeProto] = {}
         for number, node in enumerate(self.proto.graph.node):
             if self.following.intersection(node.output):
-                name = node.name if node.name and node.name not in found else f"{node.name or node.op_type}_{number}"
+                name = (
+                    node.name
+                    if node.name and node.name not in found
+                    else f"{node.name or node.op_type}_{number}"
+                )
                 found[name] = node
         return found
 
@@ -98,9 +113,21 @@ class OnnxModel:
             if one.name not in self.initializers:
                 kind = one.type.tensor_type
                 if not kind.elem_type:
-                    raise BadInput(f"its input {one.name!r} is a sequence, a map or an optional; only tensors can be given")
-                sizes = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
-                specs.append(InputSpec(one.name, sizes, np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name))
+                    raise BadInput(
+                        f"its input {one.name!r} is a sequence, a map or an optional; "
+                        "only tensors can be given"
+                    )
+                sizes = tuple(
+                    size.dim_value if size.HasField("dim_value") else None
+                    for size in kind.shape.dim
+                )
+                specs.append(
+                    InputSpec(
+                        one.name,
+                        sizes,
+                        np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name,
+                    )
+                )
         return tuple(specs)
 
     @property
@@ -119,15 +146,23 @@ class OnnxModel:
     def settings(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
-        """With every tensor that a wanted node takes or gives an output; after a replacement the rest is run node by node."""
+    def run(
+        self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
+        """With every tensor that a wanted node takes or gives an output; after a replacement the
+        rest is run node by node."""
         names = list(self.nodes) if wanted is None else list(wanted)
         for name in names:
             if name not in self.nodes:
                 raise UnknownLayer(name, self.nodes)
         chosen = {name: self.nodes[name] for name in self.nodes if name in set(names)}
         results = [one.name for one in self.proto.graph.output]
-        tensors = {one for node in chosen.values() for one in (*_takes(node), *node.output) if one and one not in self.initializers}
+        tensors = {
+            one
+            for node in chosen.values()
+            for one in (*_takes(node), *node.output)
+            if one and one not in self.initializers
+        }
         feeds = self._feeds(inputs)
         every = tuple(dict.fromkeys([*results, *sorted(tensors - feeds.keys())]))
         values = {**feeds, **dict(zip(every, self._run(every, feeds), strict=True))}
@@ -138,7 +173,12 @@ class OnnxModel:
             if name in chosen:
                 replacement = on_call(self._capture(name, node, values))
                 if replacement is not None:
-                    values.update({one: np.asarray(new, values[one].dtype) for one, new in zip(node.output, replacement, strict=False)})
+                    values.update(
+                        {
+                            one: np.asarray(new, values[one].dtype)
+                            for one, new in zip(node.output, replacement, strict=False)
+                        }
+                    )
                     moved = moved or wanted is None
         return tuple(values[name] for name in results)
 
@@ -148,15 +188,23 @@ class OnnxModel:
         node = self.nodes[name]
         wanted = [one for one in _takes(node) if one in self.following]
         if any(one not in self.following and one not in self.initializers for one in _takes(node)):
-            raise BadInput(f"{name!r} takes what the model computes from what it holds, so it does not run alone: give the model's input")
+            raise BadInput(
+                f"{name!r} takes what the model computes from what it holds, so it "
+                "does not run alone: give the model's input"
+            )
         if len(wanted) != len(inputs):
-            raise BadInput(f"{name!r} takes {len(wanted)} inputs ({', '.join(wanted)}); you gave {len(inputs)}")
+            raise BadInput(
+                f"{name!r} takes {len(wanted)} inputs ({', '.join(wanted)}); you gave {len(inputs)}"
+            )
         values = dict(zip(wanted, (np.asarray(x) for x in inputs), strict=True))
         values.update(zip(node.output, self._run_node(node, values), strict=False))
         on_call(self._capture(name, node, values))
 
     def _feeds(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        return {spec.name: np.asarray(x, spec.dtype) for spec, x in zip(self.inputs, inputs, strict=True)}
+        return {
+            spec.name: np.asarray(x, spec.dtype)
+            for spec, x in zip(self.inputs, inputs, strict=True)
+        }
 
     def _run(self, outputs: tuple[str, ...], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         most = self._most(feeds) if self.limited else None
@@ -165,9 +213,13 @@ class OnnxModel:
             model = onnx.ModelProto()
             model.CopyFrom(self.proto)
             known = {one.name for one in model.graph.output}
-            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+            model.graph.output.extend(
+                onnx.ValueInfoProto(name=name) for name in outputs if name not in known
+            )
             self._sessions[key] = _session(model, self.source, most)
-        found = self._answer(self._sessions[key], list(outputs), feeds, "the forward pass failed", most)
+        found = self._answer(
+            self._sessions[key], list(outputs), feeds, ("the forward pass failed"), most
+        )
         if most is not None:  # what the session made lies in its own memory, which is limited
             for at, one in enumerate(found):
                 found[at] = deepcopy(one)
@@ -188,12 +240,21 @@ class OnnxModel:
         most: int | None = None,
     ) -> list[Any]:
         try:
-            return [one if isinstance(one, list) else np.asarray(one) for one in ran(session, outputs, feeds, self._seconds)]
+            return [
+                one if isinstance(one, list) else np.asarray(one)
+                for one in ran(session, outputs, feeds, self._seconds)
+            ]
         except TimeoutError:
-            raise ForwardFailed(f"its loops did not end within {self._seconds:.0f} seconds; --trust (trust=True) lets them go on") from None
+            raise ForwardFailed(
+                f"its loops did not end within {self._seconds:.0f} seconds; "
+                "--trust (trust=True) lets them go on"
+            ) from None
         except _NO_NUMPY as error:
             if most is not None and _FULL in str(error):
-                why = f"it computes tensors that take more than {most:,} bytes together; --trust (trust=True) lets it"
+                why = (
+                    f"it computes tensors that take more than {most:,} bytes together; --trust "
+                    "(trust=True) lets it"
+                )
                 raise ForwardFailed(why) from None
             shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
             raise ForwardFailed(f"{failure} on {shapes}: {_first(error)}") from None
@@ -202,28 +263,48 @@ class OnnxModel:
     def _surroundings(self) -> dict[str, Any]:
         """What a part of the model needs to run alone."""
         kept = self.proto
-        return {"opset_imports": kept.opset_import, "ir_version": kept.ir_version, "functions": kept.functions}
+        return {
+            "opset_imports": kept.opset_import,
+            "ir_version": kept.ir_version,
+            "functions": kept.functions,
+        }
 
     def _run_node(self, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         key = ("", *node.output)
         given = {one: values[one] for one in _takes(node) if one in values}
         if key not in self._sessions:
-            declared = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None) for k, v in given.items()]
+            declared = [
+                helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None)
+                for k, v in given.items()
+            ]
             outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-            held = [numpy_helper.from_array(self.initializers[one], one) for one in _takes(node) if one in self.initializers]
+            held = [
+                numpy_helper.from_array(self.initializers[one], one)
+                for one in _takes(node)
+                if one in self.initializers
+            ]
             graph = helper.make_graph([node], "node", declared, outputs, held)
             model = helper.make_model(graph, **self._surroundings)
             self._sessions[key] = _session(model, self.source)
         return self._answer(
-            self._sessions[key], [name for name in node.output if name], given, f"the node {node.name or node.op_type} failed"
+            self._sessions[key],
+            [name for name in node.output if name],
+            given,
+            f"the node {node.name or node.op_type} failed",
         )
 
     def _run_graph(self, graph: onnx.GraphProto, given: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Every tensor of a graph that a node runs."""
         names = [name for node in graph.node for name in node.output if name]
-        key = (str(graph.SerializeToString(deterministic=True)), *(f"{name} {array.dtype}" for name, array in given.items()))
+        key = (
+            str(graph.SerializeToString(deterministic=True)),
+            *(f"{name} {array.dtype}" for name, array in given.items()),
+        )
         if key not in self._sessions:
-            declared = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None) for k, v in given.items()]
+            declared = [
+                helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None)
+                for k, v in given.items()
+            ]
             outputs = [onnx.ValueInfoProto(name=name) for name in names]
             alone = helper.make_graph(graph.node, "body", declared, outputs, graph.initializer)
             model = helper.make_model(alone, **self._surroundings)
@@ -232,15 +313,39 @@ class OnnxModel:
             except CannotOpen as error:
                 raise Undescribed(f"a graph that it holds does not run alone: {error}") from None
         try:
-            return dict(zip(names, self._answer(self._sessions[key], names, given, "a graph that it holds failed alone"), strict=True))
+            return dict(
+                zip(
+                    names,
+                    self._answer(
+                        self._sessions[key], names, given, "a graph that it holds failed alone"
+                    ),
+                    strict=True,
+                )
+            )
         except ForwardFailed as error:
             raise Undescribed(str(error)) from None
 
-    def _capture(self, name: str, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> Capture:
-        sequences = [one for one in (*_takes(node), *node.output) if isinstance(values.get(one), list)]
+    def _capture(
+        self, name: str, node: onnx.NodeProto, values: Mapping[str, np.ndarray]
+    ) -> Capture:
+        sequences = [
+            one for one in (*_takes(node), *node.output) if isinstance(values.get(one), list)
+        ]
         if sequences:
-            given, made = ([values[one] for one in names if one in values and one not in sequences] for names in (node.input, node.output))
-            return Capture(name, _kind(node), 0, tuple(given), tuple(made), "float32", None, f"{sequences[0]} is a sequence, and no tensor")
+            given, made = (
+                [values[one] for one in names if one in values and one not in sequences]
+                for names in (node.input, node.output)
+            )
+            return Capture(
+                name,
+                _kind(node),
+                0,
+                tuple(given),
+                tuple(made),
+                "float32",
+                None,
+                f"{sequences[0]} is a sequence, and no tensor",
+            )
         inputs: list[np.ndarray] = []
         refs: dict[str, Value] = {}
         for one in _takes(node):
@@ -255,18 +360,46 @@ class OnnxModel:
         outputs = tuple(values[one] for one in node.output if one in values)
         description, why, notes = self._described(node, inputs, outputs, refs, values)
         floating = [array for array in (*outputs, *inputs) if array.dtype.kind == "f"]
-        floating += [value.effective for value in refs.values() if isinstance(value, Weight) and value.effective.dtype.kind == "f"]
-        dtype = (floating or [*outputs])[0].dtype.name  # of integers with float scales that of the scales
-        return Capture(name, _kind(node), 0, tuple(inputs), outputs, dtype, description, why, notes=notes, sketches=True)
+        floating += [
+            value.effective
+            for value in refs.values()
+            if isinstance(value, Weight) and value.effective.dtype.kind == "f"
+        ]
+        # of integers with float scales that of the scales
+        dtype = (floating or [*outputs])[0].dtype.name
+        return Capture(
+            name,
+            _kind(node),
+            0,
+            tuple(inputs),
+            outputs,
+            dtype,
+            description,
+            why,
+            notes=notes,
+            sketches=True,
+        )
 
     def _computed(self, name: str, values: Mapping[str, np.ndarray]) -> Weight:
-        """What the model computes from what it holds; of what it dequantises the integers are what is stored."""
+        """What the model computes from what it holds; of what it dequantises the integers are what
+        is stored."""
         maker = next((node for node in self.proto.graph.node if name in node.output), None)
-        if maker is not None and maker.op_type == "DequantizeLinear" and all(one in self.initializers for one in maker.input if one):
+        if (
+            maker is not None
+            and maker.op_type == "DequantizeLinear"
+            and all(one in self.initializers for one in maker.input if one)
+        ):
             codes, scale, *rest = (self.initializers[one] for one in maker.input if one)
             how = {one.name: one.i for one in maker.attribute}
             if codes.dtype.kind in "iuV":
-                return dequantized(codes, maker.input[0], scale, rest[0] if rest else None, how.get("axis", 1), how.get("block_size", 0))
+                return dequantized(
+                    codes,
+                    maker.input[0],
+                    scale,
+                    rest[0] if rest else None,
+                    how.get("axis", 1),
+                    how.get("block_size", 0),
+                )
         return Weight(name, None, values[name], ("computed by the model from what it holds",))
 
     def _described(
@@ -280,20 +413,40 @@ class OnnxModel:
         own = {(one.domain, one.name) for one in self.proto.functions}
         if (node.domain, node.op_type) in own:
             return None, f"the model defines {_kind(node)} itself, as a function", ()
-        opset = next((one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1)
-        attributes: dict[str, Any] = {one.name: plain(helper.get_attribute_value(one)) for one in node.attribute}
-        recipe = Node(inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one])
-        recipe.outer, recipe.outside, recipe.run_graph, recipe.own = refs, {**self.initializers, **values}, self._run_graph, own
+        opset = next(
+            (one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1
+        )
+        attributes: dict[str, Any] = {
+            one.name: plain(helper.get_attribute_value(one)) for one in node.attribute
+        }
+        recipe = Node(
+            inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one]
+        )
+        recipe.outer, recipe.outside, recipe.run_graph, recipe.own = (
+            refs,
+            {**self.initializers, **values},
+            self._run_graph,
+            own,
+        )
         try:
             with describing():
-                return describe_node(_kind(node), recipe, [refs.get(one) for one in node.input]), "", tuple(recipe.notes)
+                return (
+                    describe_node(_kind(node), recipe, [refs.get(one) for one in node.input]),
+                    "",
+                    tuple(recipe.notes),
+                )
         except Undescribed as error:
             return None, str(error), ()
 
 
 def _takes(node: onnx.NodeProto) -> tuple[str, ...]:
     """The tensors that a node takes, those that the graphs it runs take from outside among them."""
-    inner = [name for one in node.attribute for graph in (one.g, *one.graphs) for name in free_names(graph)]
+    inner = [
+        name
+        for one in node.attribute
+        for graph in (one.g, *one.graphs)
+        for name in free_names(graph)
+    ]
     return tuple(dict.fromkeys(name for name in (*node.input, *inner) if name))
 
 
@@ -301,19 +454,25 @@ def _kind(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _session(model: onnx.ModelProto, source: str, most: int | None = None) -> onnxruntime.InferenceSession:
+def _session(
+    model: onnx.ModelProto, source: str, most: int | None = None
+) -> onnxruntime.InferenceSession:
     """A session for the model, which takes ``most`` bytes of memory."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
         if most is None:
-            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
         options.add_session_config_entry("session.use_env_allocators", "1")
         with _ALLOCATOR:
             _allocate(most)
             try:
-                return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+                return onnxruntime.InferenceSession(
+                    model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                )
             finally:
                 _allocate(0)  # without limit
     except _REFUSALS as error:
@@ -321,10 +480,15 @@ def _session(model: onnx.ModelProto, source: str, most: int | None = None) -> on
 
 
 def _allocate(most: int) -> None:
-    """Sets what a session that is made next and takes the process' allocator takes its memory from; it keeps that one."""
-    place = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    """Sets what a session that is made next and takes the process' allocator takes its memory from;
+    it keeps that one."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
     as_requested = 1
-    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": as_requested}))
+    onnxruntime.create_and_register_allocator(
+        place, onnxruntime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": as_requested})
+    )
 
 
 def _first(error: BaseException) -> str:

@@ -1,7 +1,9 @@
-"""Which ONNX models are not run: those whose loops never end, whose functions unfold without end, whose tensors fill the memory.
+"""Which ONNX models are not run: those whose loops never end, whose functions unfold without end,
+whose tensors fill the memory.
 
-ONNX Runtime starts with all of them. What is judged is what the file says; it is read before any tensor outside of it. What only the run
-tells, sizes and rounds that the model computes, has a limit of memory and of time, which ONNX Runtime keeps.
+ONNX Runtime starts with all of them. What is judged is what the file says; it is read before any
+tensor outside of it. What only the run tells, sizes and rounds that the model computes, has a limit
+of memory and of time, which ONNX Runtime keeps.
 """
 
 import math
@@ -31,12 +33,20 @@ _ROUNDS = 1 << 24
 _SECONDS = 8.0
 """How long a pass may take whose loops go round as often as the model computes."""
 
-_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
+_DOMAINS = (
+    "",
+    "ai.onnx",
+    "ai.onnx.ml",
+    "com.microsoft",
+    "com.microsoft.nchwc",
+    "com.ms.internal.nhwc",
+)
 """Whose operators ONNX Runtime knows."""
 
 
 def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
-    """The files beside the model that hold tensors; CannotOpen where one is no regular file in its folder, or mostly a hole."""
+    """The files beside the model that hold tensors; CannotOpen where one is no regular file in its
+    folder, or mostly a hole."""
     folder, found = path.parent, set[str]()
     for tensor in _tensors(proto.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -49,22 +59,31 @@ def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
         except (OSError, ValueError):
             continue  # onnx itself says so
         if not inside or not regular:
-            raise CannotOpen(f"{path} keeps {tensor.name!r} in {told.get('location', '')!r}, which is no file in the folder of the model")
+            raise CannotOpen(
+                f"{path} keeps {tensor.name!r} in {told.get('location', '')!r}, "
+                "which is no file in the folder of the model"
+            )
         with place.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, held(file)):
-                raise CannotOpen(f"{place} has {size:,} bytes, most of them a hole: it holds no weights")
+                raise CannotOpen(
+                    f"{place} has {size:,} bytes, most of them a hole: it holds no weights"
+                )
         found.add(str(place))
     return tuple(sorted(found))
 
 
 def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
-    """Raises CannotOpen where a node takes what ONNX Runtime has not, or running the model would not come to an end."""
+    """Raises CannotOpen where a node takes what ONNX Runtime has not, or running the model would
+    not come to an end."""
     functions = {(function.domain, function.name): function for function in proto.functions}
     known = {*_DOMAINS, *(domain for domain, _ in functions)}
     unknown = sorted({node.domain for node in _nodes(proto.graph)} - known)
     if unknown:
-        raise CannotOpen(f"ONNX Runtime does not take {path}: it has no operators of {printable.several(map(repr, unknown))}")
+        raise CannotOpen(
+            f"ONNX Runtime does not take {path}: it has no operators of "
+            f"{printable.several(map(repr, unknown))}"
+        )
     sizes: dict[tuple[str, str], int] = {}
     nodes = _size(proto.graph.node, functions, sizes)
     if nodes > _NODES:
@@ -76,7 +95,8 @@ def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
 
 
 def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
-    """Raises CannotOpen where a tensor on the way is larger than what the model and its inputs could be meant to make."""
+    """Raises CannotOpen where a tensor on the way is larger than what the model and its inputs
+    could be meant to make."""
     inferred = _inferred(proto, {})
     if inferred is None:  # ONNX Runtime, which infers them too, will say what is wrong
         return
@@ -85,15 +105,28 @@ def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
     for one in (*inferred.value_info, *inferred.output):
         asked = max(_bytes(one), texts.get(one.name, 0) * max(1, _bytes(one) // 4))
         if too_much(asked, holds):
-            raise CannotOpen(f"{path} makes {one.name!r} of {asked:,} bytes, and it holds and takes {holds:,}: that fills the memory")
+            raise CannotOpen(
+                f"{path} makes {one.name!r} of {asked:,} bytes, and it holds and "
+                f"takes {holds:,}: that fills the memory"
+            )
 
 
 def _longest_texts(graph: Any) -> dict[str, int]:
     """How long the longest text is in what follows from the texts that the graph holds."""
-    found = {one.name: max(map(len, one.string_data), default=0) for one in graph.initializer if one.data_type == onnx.TensorProto.STRING}
+    found = {
+        one.name: max(map(len, one.string_data), default=0)
+        for one in graph.initializer
+        if one.data_type == onnx.TensorProto.STRING
+    }
     for node in graph.node:
         held = [
-            text for one in node.attribute for text in (*one.t.string_data, *one.strings, *([one.s] if one.name == "value_string" else ()))
+            text
+            for one in node.attribute
+            for text in (
+                *one.t.string_data,
+                *one.strings,
+                *([one.s] if one.name == "value_string" else ()),
+            )
         ]
         taken = [found.get(name, 0) for name in node.input]
         longest = (
@@ -106,41 +139,73 @@ def _longest_texts(graph: Any) -> dict[str, int]:
 
 
 def memory_limit(proto: onnx.ModelProto, fed: Mapping[str, np.ndarray]) -> int | None:
-    """How many bytes a run on these inputs may take; None where the sizes of all tensors follow from the shapes that the model says."""
+    """How many bytes a run on these inputs may take; None where the sizes of all tensors follow
+    from the shapes that the model says."""
     inferred = _inferred(proto, {name: array.shape for name, array in fed.items()})
-    told = {} if inferred is None else {one.name: one for one in (*inferred.value_info, *inferred.output)}
+    told = (
+        {}
+        if inferred is None
+        else {one.name: one for one in (*inferred.value_info, *inferred.output)}
+    )
     plain = all(node.domain in ("", "ai.onnx") and not _graphs(node) for node in proto.graph.node)
-    made = [name for node in proto.graph.node if node.op_type != "Constant" for name in node.output if name]
+    made = [
+        name
+        for node in proto.graph.node
+        if node.op_type != "Constant"
+        for name in node.output
+        if name
+    ]
     if plain and all(name in told and _is_known(told[name]) for name in made):
         return None
-    held = sum(len(one.raw_data) or one.ByteSize() for one in proto.graph.initializer) + sum(array.nbytes for array in fed.values())
+    held = sum(len(one.raw_data) or one.ByteSize() for one in proto.graph.initializer) + sum(
+        array.nbytes for array in fed.values()
+    )
     return most(held) + 2 * sum(max(0, _bytes(one)) for one in told.values())
 
 
 def time_limit(proto: onnx.ModelProto) -> float:
-    """How many seconds a run may take: as many as it likes where no loop goes round as often as the model computes."""
+    """How many seconds a run may take: as many as it likes where no loop goes round as often as the
+    model computes."""
     graphs = [proto.graph, *proto.functions]
     nodes = [node for graph in graphs for node in _nodes(graph)]
-    constant = {node.output[0] for node in nodes if node.op_type == "Constant"} | {one.name for one in _tensors(proto.graph)}
-    computed = any(node.op_type == "Scan" or (node.op_type == "Loop" and node.input[0] not in constant) for node in nodes)
+    constant = {node.output[0] for node in nodes if node.op_type == "Constant"} | {
+        one.name for one in _tensors(proto.graph)
+    }
+    computed = any(
+        node.op_type == "Scan" or (node.op_type == "Loop" and node.input[0] not in constant)
+        for node in nodes
+    )
     return _SECONDS if computed else math.inf
 
 
 def _inferred(proto: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """The graph with the shapes that follow from those of its inputs; None where they contradict each other."""
-    bare = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
-    bare.graph.CopyFrom(onnx.GraphProto(name="g", node=proto.graph.node, input=proto.graph.input, output=proto.graph.output))
+    """The graph with the shapes that follow from those of its inputs; None where they contradict
+    each other."""
+    bare = onnx.ModelProto(
+        ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions
+    )
+    bare.graph.CopyFrom(
+        onnx.GraphProto(
+            name="g", node=proto.graph.node, input=proto.graph.input, output=proto.graph.output
+        )
+    )
     for one in bare.graph.input:
-        for size, dim in zip(shapes.get(one.name, ()), one.type.tensor_type.shape.dim, strict=False):
+        for size, dim in zip(
+            shapes.get(one.name, ()), one.type.tensor_type.shape.dim, strict=False
+        ):
             dim.dim_value = size
     for tensor in proto.graph.initializer:
         if math.prod(tensor.dims) > _KNOWN:
-            bare.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            bare.graph.initializer.add(
+                name=tensor.name, dims=tensor.dims, data_type=tensor.data_type
+            )
         else:
             bare.graph.initializer.add().CopyFrom(tensor)
     try:
         return onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
-    except Exception:  # of classes that onnx does not make public; ONNX Runtime infers them too, and says what is wrong
+    # of classes that onnx does not make public; ONNX Runtime infers them too, and says what is
+    # wrong
+    except Exception:
         return None
 
 
@@ -157,7 +222,11 @@ def _bytes(value: Any) -> int:
 
 
 def _graphs(node: onnx.NodeProto) -> list[Any]:
-    return [graph for one in node.attribute for graph in (*([one.g] if one.HasField("g") else []), *one.graphs)]
+    return [
+        graph
+        for one in node.attribute
+        for graph in (*([one.g] if one.HasField("g") else []), *one.graphs)
+    ]
 
 
 def _nodes(graph: Any) -> Iterator[onnx.NodeProto]:
@@ -176,15 +245,20 @@ def _tensors(graph: Any) -> Iterator[onnx.TensorProto]:
             yield from inner.initializer
 
 
-def _size(nodes: Any, functions: Mapping[tuple[str, str], Any], sizes: dict[tuple[str, str], int]) -> int:
-    """How many nodes these are once functions take the place of their calls; beyond the bound where one calls itself."""
+def _size(
+    nodes: Any, functions: Mapping[tuple[str, str], Any], sizes: dict[tuple[str, str], int]
+) -> int:
+    """How many nodes these are once functions take the place of their calls; beyond the bound where
+    one calls itself."""
     total = 0
     for node in nodes:
         key = (node.domain, node.op_type)
         if key in functions and key not in sizes:
             sizes[key] = _NODES + 1  # until it is known: it is being counted
             sizes[key] = _size(functions[key].node, functions, sizes)
-        total += sizes.get(key, 1) + sum(_size(graph.node, functions, sizes) for graph in _graphs(node))
+        total += sizes.get(key, 1) + sum(
+            _size(graph.node, functions, sizes) for graph in _graphs(node)
+        )
     return total
 
 
@@ -192,7 +266,11 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
     """How many rounds the loops of a graph make that no condition can end."""
     constants = {
         **constants,
-        **{one.name: numpy_helper.to_array(one) for one in getattr(graph, "initializer", ()) if math.prod(one.dims) == 1},
+        **{
+            one.name: numpy_helper.to_array(one)
+            for one in getattr(graph, "initializer", ())
+            if math.prod(one.dims) == 1
+        },
     }
     for node in graph.node:
         value = next((one.t for one in node.attribute if one.name == "value"), None)
@@ -203,9 +281,19 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
         inner = sum(_rounds(one, constants) for one in _graphs(node))
         if node.op_type == "Loop" and node.domain in ("", "ai.onnx") and _graphs(node):
             count, go = (*node.input[:2], "", "")[:2]
-            limit = math.inf if not count else float(constants[count].ravel()[0]) if count in constants else 1.0
+            limit = (
+                math.inf
+                if not count
+                else float(constants[count].ravel()[0])
+                if count in constants
+                else 1.0
+            )
             begins = not go or (go in constants and bool(constants[go].ravel()[0]))
-            total += max(limit, 0.0) * (1 + inner) if begins and _goes_on(_graphs(node)[0], constants) else inner
+            total += (
+                max(limit, 0.0) * (1 + inner)
+                if begins and _goes_on(_graphs(node)[0], constants)
+                else inner
+            )
         else:
             total += inner
     return total
@@ -213,11 +301,16 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
 
 def _goes_on(body: Any, constants: Mapping[str, np.ndarray]) -> bool:
     """Whether the condition that a loop's body gives is the one it was given, or always true."""
-    given, told = body.input[1].name if len(body.input) > 1 else "", body.output[0].name if body.output else ""
+    given, told = (
+        body.input[1].name if len(body.input) > 1 else "",
+        body.output[0].name if body.output else "",
+    )
     makers = {output: node for node in body.node for output in node.output}
     while told in makers and makers[told].op_type == "Identity" and makers[told].input:
         told = makers[told].input[0]
-    held_inside = {one.name: numpy_helper.to_array(one) for one in body.initializer if math.prod(one.dims) == 1}
+    held_inside = {
+        one.name: numpy_helper.to_array(one) for one in body.initializer if math.prod(one.dims) == 1
+    }
     if told in makers and makers[told].op_type == "Constant":
         value = next((one.t for one in makers[told].attribute if one.name == "value"), None)
         return value is not None and bool(np.all(numpy_helper.to_array(value)))

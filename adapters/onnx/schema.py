@@ -32,8 +32,16 @@ def _schema(kind: str, opset: int) -> Any:
 def defaults(kind: str, opset: int) -> dict[str, Any]:
     """The attributes that have a default in that version, and it."""
     schema = _schema(kind, opset)
-    given = {} if schema is None else {name: one.default_value for name, one in schema.attributes.items()}
-    return {name: plain(helper.get_attribute_value(value)) for name, value in given.items() if value.type}
+    given = (
+        {}
+        if schema is None
+        else {name: one.default_value for name, one in schema.attributes.items()}
+    )
+    return {
+        name: plain(helper.get_attribute_value(value))
+        for name, value in given.items()
+        if value.type
+    }
 
 
 def input_name(kind: str, opset: int, at: int) -> str:

@@ -1,8 +1,9 @@
 """QKeras: Keras 2 layers whose weights and activations go through quantisers.
 
-A layer is described as the Keras layer that it extends; only how a weight is read differs, and what follows as
-activation. The quantisers are arithmetic of our own (``probe.ops``): QKeras' are what they are compared with. Weights and
-quantisers are paired by name; QKeras' own helper pairs them by position and is wrong where a layer lacks one of them.
+A layer is described as the Keras layer that it extends; only how a weight is read differs, and what
+follows as activation. The quantisers are arithmetic of our own (``probe.ops``): QKeras' are what
+they are compared with. Weights and quantisers are paired by name; QKeras' own helper pairs them by
+position and is wrong where a layer lacks one of them.
 """
 
 from collections.abc import Iterator
@@ -45,7 +46,10 @@ _QUANTIZER_OF = {
 
 def custom_objects() -> dict[str, Any]:
     """What Keras must be told to load a QKeras model, by name."""
-    return {**{name: vars(qkeras)[name] for name in QKERAS if name in vars(qkeras)}, "QActivation": _QActivation}
+    return {
+        **{name: vars(qkeras)[name] for name in QKERAS if name in vars(qkeras)},
+        "QActivation": _QActivation,
+    }
 
 
 def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
@@ -54,20 +58,35 @@ def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[
 
 
 class _QActivation(qkeras.QActivation):
-    """Reads its own config: QKeras' QActivation cannot, where its quantiser was given as an object and saved to a ``.keras``."""
+    """Reads its own config: QKeras' QActivation cannot, where its quantiser was given as an object
+    and saved to a ``.keras``."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> qkeras.QActivation:
         quantizer = config["activation"]
-        return qkeras.QActivation(**{**config, "activation": qkeras.get_quantizer(quantizer) if isinstance(quantizer, dict) else quantizer})
+        return qkeras.QActivation(
+            **{
+                **config,
+                "activation": qkeras.get_quantizer(quantizer)
+                if isinstance(quantizer, dict)
+                else quantizer,
+            }
+        )
 
 
 def reader(layer: Any) -> Reader:
-    """How the variables of a QKeras layer, and of those inside it, become weights: through the quantiser of that name."""
+    """How the variables of a QKeras layer, and of those inside it, become weights: through the
+    quantiser of that name."""
     plain = read_variable(tf_keras)
     # Made before the call, which may set the integer bits for the next one.
-    before = np.asarray(layer.quantizer.integer) if isinstance(layer, qkeras.QAdaptiveActivation) else None
-    owners = {id(variable): pair for owner in _inside(layer) for variable, pair in _quantised(owner)}
+    before = (
+        np.asarray(layer.quantizer.integer)
+        if isinstance(layer, qkeras.QAdaptiveActivation)
+        else None
+    )
+    owners = {
+        id(variable): pair for owner in _inside(layer) for variable, pair in _quantised(owner)
+    }
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:
         if name == "integer" and before is not None:
@@ -88,14 +107,23 @@ def _inside(layer: Any) -> Iterator[Any]:
 
 
 def _quantised(layer: Any) -> Iterator[tuple[Any, Any]]:
-    """(variable, its quantiser) of a layer; QKeras looks at ``mean_quantizer`` and calls ``mean_quantizer_internal``."""
+    """(variable, its quantiser) of a layer; QKeras looks at ``mean_quantizer`` and calls
+    ``mean_quantizer_internal``."""
     for name, quantizer in _QUANTIZER_OF.items():
         variable = getattr(layer, name, None)
         if variable is not None and getattr(layer, f"{quantizer}_quantizer", None):
             yield variable, getattr(layer, f"{quantizer}_quantizer_internal")
 
 
-for _name in ("Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"):
+for _name in (
+    "Conv1D",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Dense",
+    "DepthwiseConv2D",
+    "SeparableConv1D",
+    "SeparableConv2D",
+):
     describes(f"Q{_name}")(REGISTERED[_name])
 
 for _name in ("SimpleRNN", "LSTM", "GRU"):
@@ -110,26 +138,37 @@ describes("QBatchNormalization")(REGISTERED["BatchNormalization"])
 
 @describes("QActivation")
 def _activation(layer: Any, call: Call) -> Description:
-    return Description(activation_steps(layer.quantizer, call, len(call.shape)) or (Step(ops.Identity()),))
+    return Description(
+        activation_steps(layer.quantizer, call, len(call.shape)) or (Step(ops.Identity()),)
+    )
 
 
 @describes("QAdaptiveActivation")
 def _adaptive(layer: Any, call: Call) -> Description:
-    """Its integer bits follow a moving average: those that were there before the call are used in it."""
+    """Its integer bits follow a moving average: those that were there before the call are used in
+    it."""
     if call.training:
         raise Undescribed("its quantizer adapts in training mode")
     integer = call.weight("integer", layer.quantizer.integer, cast=False).effective
-    return Description(tuple(Step(op) for op in quantizer_ops(layer.quantizer, len(call.shape), "it goes through", integer)))
+    return Description(
+        tuple(
+            Step(op)
+            for op in quantizer_ops(layer.quantizer, len(call.shape), "it goes through", integer)
+        )
+    )
 
 
 def _averaged(layer: Any, call: Call, name: str, area: int) -> Description:
-    """The mean, times the number of cells again, times their quantised inverse (qkeras/qpooling.py)."""
+    """The mean, times the number of cells again, times their quantised inverse
+    (qkeras/qpooling.py)."""
     plain = REGISTERED[name](layer, call)
     ndim = len(plain.output_axes) or len(call.shape)
     steps = plain.steps
     if layer.average_quantizer:
         inverse = np.array([1 / area], np.float32)
-        for op in quantizer_ops(layer.average_quantizer_internal, 1, "its inverse area goes through"):
+        for op in quantizer_ops(
+            layer.average_quantizer_internal, 1, ("its inverse area goes through")
+        ):
             (inverse,) = op.run(inverse)
         steps += (Step(ops.Affine(gain=float(np.float32(area) * inverse[0]), offset=0.0)),)
     return replace(plain, steps=steps + activation_steps(layer.activation, call, ndim))

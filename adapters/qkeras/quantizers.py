@@ -1,7 +1,7 @@
 """QKeras' quantizers as ops: arithmetic of our own, of which QKeras' is what it is compared with.
 
-They are described as they behave at inference: the stochastic ones round then like the plain ones. ``bernoulli`` draws at
-random at inference too, so that nothing can be recomputed of it.
+They are described as they behave at inference: the stochastic ones round then like the plain ones.
+``bernoulli`` draws at random at inference too, so that nothing can be recomputed of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,8 @@ __all__ = ["effective", "function_ops", "grid_of", "quantizer_ops", "settled"]
 if not hasattr(qkeras, "QDense"):
     raise MissingExtra(OF_HGQ2)
 
-# QKeras 0.9.0 calls names that TensorFlow has moved; with them its recurrent and transposed layers run as they are.
+# QKeras 0.9.0 calls names that TensorFlow has moved; with them its recurrent and transposed layers
+# run as they are.
 for _module, _name, _moved in (
     (nest, "is_sequence", nest.is_nested),
     (array_ops, "stack", array_ops_stack.stack),
@@ -35,26 +36,44 @@ for _module, _name, _moved in (
         setattr(_module, _name, _moved)
 
 _SIGMOIDS = {qkeras.quantizers.hard_sigmoid: 0.5, qkeras.quantizers.smooth_sigmoid: 0.1875}
-"""QKeras' own sigmoids -> the slope of clip(slope * x + 0.5, 0, 1). Its hard_sigmoid is neither that of Keras 2 nor of Keras 3."""
+"""QKeras' own sigmoids -> the slope of clip(slope * x + 0.5, 0, 1). Its hard_sigmoid is neither
+that of Keras 2 nor of Keras 3."""
 
 _FUNCTIONS: dict[Any, Callable[[], tuple[ops.Op, ...]]] = {
     qkeras.quantizers.hard_sigmoid: lambda: (ops.HardSigmoid(alpha=0.5, beta=0.5),),
     qkeras.quantizers.smooth_sigmoid: lambda: (ops.HardSigmoid(alpha=0.1875, beta=0.5),),
-    qkeras.quantizers.hard_tanh: lambda: (ops.HardSigmoid(alpha=0.5, beta=0.5), ops.Affine(gain=2.0, offset=-1.0)),
-    qkeras.quantizers.smooth_tanh: lambda: (ops.HardSigmoid(alpha=0.1875, beta=0.5), ops.Affine(gain=2.0, offset=-1.0)),
+    qkeras.quantizers.hard_tanh: lambda: (
+        ops.HardSigmoid(alpha=0.5, beta=0.5),
+        ops.Affine(gain=2.0, offset=-1.0),
+    ),
+    qkeras.quantizers.smooth_tanh: lambda: (
+        ops.HardSigmoid(alpha=0.1875, beta=0.5),
+        ops.Affine(gain=2.0, offset=-1.0),
+    ),
     qkeras.quantizers.binary_sigmoid: lambda: (ops.QuantizedSigmoid(bits=0, full=True),),
-    qkeras.quantizers.binary_tanh: lambda: (ops.QuantizedSigmoid(bits=0, full=True), ops.Affine(gain=2.0, offset=-1.0)),
+    qkeras.quantizers.binary_tanh: lambda: (
+        ops.QuantizedSigmoid(bits=0, full=True),
+        ops.Affine(gain=2.0, offset=-1.0),
+    ),
 }
 
 
 def function_ops(function: Any) -> tuple[ops.Op, ...] | None:
-    """The ops of an activation of QKeras' that is a plain function and no quantizer; None for anything else."""
-    found = _FUNCTIONS.get(function) if callable(function) and getattr(function, "__hash__", None) else None
+    """The ops of an activation of QKeras' that is a plain function and no quantizer; None for
+    anything else."""
+    found = (
+        _FUNCTIONS.get(function)
+        if callable(function) and getattr(function, "__hash__", None)
+        else None
+    )
     return None if found is None else found()
 
 
-def quantizer_ops(quantizer: Any, ndim: int, where: str, integer: np.ndarray | None = None) -> tuple[ops.Op, ...]:
-    """What a quantizer of QKeras does to an array of that rank; ``where`` begins the sentence if it cannot be told.
+def quantizer_ops(
+    quantizer: Any, ndim: int, where: str, integer: np.ndarray | None = None
+) -> tuple[ops.Op, ...]:
+    """What a quantizer of QKeras does to an array of that rank; ``where`` begins the sentence if it
+    cannot be told.
 
     ``integer`` are other integer bits than those that it holds now.
     """
@@ -64,11 +83,20 @@ def quantizer_ops(quantizer: Any, ndim: int, where: str, integer: np.ndarray | N
     if plain is not None:
         return plain
     if kind not in _DESCRIBERS or tf_keras.backend.floatx() != "float32":
-        why = "which draws at random at inference too" if kind is qkeras.bernoulli else "a quantizer without a description"
+        why = (
+            ("which draws at random at inference too")
+            if kind is qkeras.bernoulli
+            else "a quantizer without a description"
+        )
         raise Undescribed(f"{where} {name}, {why}")
-    stochastic = getattr(quantizer, "use_stochastic_rounding", False) or kind in (qkeras.stochastic_binary, qkeras.stochastic_ternary)
+    stochastic = getattr(quantizer, "use_stochastic_rounding", False) or kind in (
+        qkeras.stochastic_binary,
+        qkeras.stochastic_ternary,
+    )
     if stochastic and tf_keras.backend.learning_phase():
-        raise Undescribed(f"{where} {name}, which rounds at random while Keras' learning phase is on")
+        raise Undescribed(
+            f"{where} {name}, which rounds at random while Keras' learning phase is on"
+        )
     chain = _DESCRIBERS[kind](quantizer, ndim)
     return chain if integer is None else tuple(_with_integer(op, integer) for op in chain)
 
@@ -78,24 +106,39 @@ def _with_integer(op: ops.Op, integer: np.ndarray) -> ops.Op:
 
 
 def grid_of(chain: Sequence[ops.Op], stored: np.ndarray, value: np.ndarray) -> Grid | None:
-    """The integers behind values that the quantizer's ops gave, where they are equally far apart."""
+    """The integers behind values that the quantizer's ops gave, where they are equally far
+    apart."""
     op = chain[-1]
-    if not isinstance(op, ops.Quantizer | ops.Binary | ops.Ternary) or op.noise != 1 or len(chain) > 1:
+    if (
+        not isinstance(op, ops.Quantizer | ops.Binary | ops.Ternary)
+        or op.noise != 1
+        or len(chain) > 1
+    ):
         return None
     scale = np.asarray(op.step(stored), np.float32)
     if not scale.all():
         return None
-    bits, signed = (op.bits, getattr(op, "keep_negative", False)) if isinstance(op, ops.Quantizer) else (op.levels - 1, True)
+    bits, signed = (
+        (op.bits, getattr(op, "keep_negative", False))
+        if isinstance(op, ops.Quantizer)
+        else (op.levels - 1, True)
+    )
     grid = Grid(scale, bits, signed)
     # The straight-through estimator may leave a value a rounding away from its level.
-    near = np.abs(grid.integers(value) * scale - value) <= 2.0**-20 * scale + 2.0**-22 * np.abs(stored)
+    near = np.abs(grid.integers(value) * scale - value) <= 2.0**-20 * scale + 2.0**-22 * np.abs(
+        stored
+    )
     return grid if near.all() else None
 
 
-def effective(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> tuple[np.ndarray, str]:
-    """Stored values as the quantizer's ops give them, in float32, and the words for what became of them.
+def effective(
+    chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Stored values as the quantizer's ops give them, in float32, and the words for what became of
+    them.
 
-    A value whose logarithm falls on a threshold rounds as the machine's own logarithm has it: for those the quantizer is asked.
+    A value whose logarithm falls on a threshold rounds as the machine's own logarithm has it: for
+    those the quantizer is asked.
     """
     value = stored.astype(np.float32)
     for op in chain:
@@ -104,9 +147,14 @@ def effective(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> tu
     if isinstance(last, ops.QuantizedPo2 | ops.QuantizedReluPo2):
         undecided = last.undecided(given)
         if undecided.any():
-            value = np.where(undecided, np.asarray(quantizer(tf_keras.backend.constant(stored))), value)
+            value = np.where(
+                undecided, np.asarray(quantizer(tf_keras.backend.constant(stored))), value
+            )
             count = int(undecided.sum())
-            words += f"; {count} value{'' if count == 1 else 's'} at a threshold as QKeras rounds {'it' if count == 1 else 'them'} here"
+            words += (
+                f"; {count} value{'' if count == 1 else 's'} at a threshold as QKeras rounds "
+                f"{'it' if count == 1 else 'them'} here"
+            )
     return value, words
 
 
@@ -125,13 +173,17 @@ def _integer(bits: Any) -> int | np.ndarray:
     return int(array.item()) if array.size == 1 else array.astype(np.int64)
 
 
-def settled(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray, theirs: Callable[[], Any]) -> tuple[np.ndarray, str]:
+def settled(
+    chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray, theirs: Callable[[], Any]
+) -> tuple[np.ndarray, str]:
     """As ``effective``, of values that were computed and may be off by rounding.
 
     ``theirs`` gives the framework's own: it decides at a threshold.
     """
     value, words = effective(chain, quantizer, stored)
-    around = [effective(chain, quantizer, stored * np.float32(1 + sign * 2.0**-21))[0] for sign in (-1, 1)]
+    around = [
+        effective(chain, quantizer, stored * np.float32(1 + sign * 2.0**-21))[0] for sign in (-1, 1)
+    ]
     undecided = np.abs(around[1] - around[0]) > 2.0**-16 * np.abs(value)
     if undecided.any():
         value = np.where(undecided, np.asarray(quantizer(theirs())), value)
@@ -142,13 +194,22 @@ def _bits(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
     alpha, negative, common = quantizer.alpha, bool(quantizer.keep_negative), _fixed(quantizer)
     if isinstance(alpha, str):
         axes = _reduced(quantizer.scale_axis, ndim)
-        return (ops.AutoQuantizedBits(**common, power_of_two="po2" in alpha, keep_negative=negative, axes=axes),)
+        return (
+            ops.AutoQuantizedBits(
+                **common, power_of_two="po2" in alpha, keep_negative=negative, axes=axes
+            ),
+        )
     alpha = 1.0 if alpha is None else np.asarray(alpha, np.float32)
-    return (ops.QuantizedBits(**common, symmetric=bool(quantizer.symmetric), keep_negative=negative, alpha=alpha),)
+    return (
+        ops.QuantizedBits(
+            **common, symmetric=bool(quantizer.symmetric), keep_negative=negative, alpha=alpha
+        ),
+    )
 
 
 def _reduced(scale_axis: int | None, ndim: int) -> tuple[int, ...]:
-    """The axes over which one scale is found (qkeras/quantizers.py, _get_scaling_axis: a negative axis keeps none)."""
+    """The axes over which one scale is found (qkeras/quantizers.py, _get_scaling_axis: a negative
+    axis keeps none)."""
     if ndim == 1:
         return (0,)
     if scale_axis is None:
@@ -157,7 +218,9 @@ def _reduced(scale_axis: int | None, ndim: int) -> tuple[int, ...]:
 
 
 def _hswish(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
-    bent = ops.ShiftedHardSwish(shift=float(quantizer.relu_shift), bound=float(quantizer.relu_upper_bound))
+    bent = ops.ShiftedHardSwish(
+        shift=float(quantizer.relu_shift), bound=float(quantizer.relu_upper_bound)
+    )
     return (bent, *_bits(quantizer, ndim))
 
 
@@ -186,13 +249,24 @@ def _scale_of(quantizer: Any) -> Any:
 
 
 def _binary(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
-    return (ops.Binary(alpha=_scale_of(quantizer), axes=_reduced(None, ndim), zero_one=bool(quantizer.use_01)),)
+    return (
+        ops.Binary(
+            alpha=_scale_of(quantizer), axes=_reduced(None, ndim), zero_one=bool(quantizer.use_01)
+        ),
+    )
 
 
 def _ternary(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
     threshold = quantizer.default_threshold if quantizer.threshold is None else quantizer.threshold
     rounds = int(quantizer.number_of_unrolls)
-    return (ops.Ternary(alpha=_scale_of(quantizer), axes=_reduced(None, ndim), threshold=float(threshold), rounds=rounds),)
+    return (
+        ops.Ternary(
+            alpha=_scale_of(quantizer),
+            axes=_reduced(None, ndim),
+            threshold=float(threshold),
+            rounds=rounds,
+        ),
+    )
 
 
 def _powers(quantizer: Any) -> dict[str, Any]:
@@ -208,11 +282,17 @@ def _powers(quantizer: Any) -> dict[str, Any]:
 
 
 def _relu_po2(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
-    return (ops.QuantizedReluPo2(**_powers(quantizer), negative_slope=float(quantizer.negative_slope)),)
+    return (
+        ops.QuantizedReluPo2(**_powers(quantizer), negative_slope=float(quantizer.negative_slope)),
+    )
 
 
 def _curve(quantizer: Any) -> dict[str, Any]:
-    return {"bits": int(quantizer.bits), "symmetric": bool(quantizer.symmetric), "slope": _internal_sigmoid()}
+    return {
+        "bits": int(quantizer.bits),
+        "symmetric": bool(quantizer.symmetric),
+        "slope": _internal_sigmoid(),
+    }
 
 
 def _tanh(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
@@ -221,11 +301,19 @@ def _tanh(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
 
 def _sigmoid(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
     slope = None if quantizer.use_real_sigmoid else _internal_sigmoid()
-    return (ops.QuantizedSigmoid(bits=int(quantizer.bits), symmetric=bool(quantizer.symmetric), slope=slope),)
+    return (
+        ops.QuantizedSigmoid(
+            bits=int(quantizer.bits), symmetric=bool(quantizer.symmetric), slope=slope
+        ),
+    )
 
 
 def _ulaw(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
-    return (ops.QuantizedUlaw(**_curve(quantizer), integer=int(quantizer.integer), u=float(quantizer.u)),)
+    return (
+        ops.QuantizedUlaw(
+            **_curve(quantizer), integer=int(quantizer.integer), u=float(quantizer.u)
+        ),
+    )
 
 
 _DESCRIBERS: dict[type, Callable[[Any, int], tuple[ops.Op, ...]]] = {
@@ -266,14 +354,24 @@ _OPTIONS = {
 def _words(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> str:
     """Such as "quantized_bits(4, 0, alpha=1): scale 0.125, 16 levels, 3 values clipped"."""
     op = chain[-1]
-    options = [str(_integer(getattr(quantizer, name))) for name in ("bits", "integer") if hasattr(quantizer, name)]
+    options = [
+        str(_integer(getattr(quantizer, name)))
+        for name in ("bits", "integer")
+        if hasattr(quantizer, name)
+    ]
     if isinstance(op, ops.Binary | ops.Ternary):
         options = []
     for option, default in _OPTIONS.items():
-        if getattr(quantizer, option, default) != default and not (option == "symmetric" and isinstance(op, ops.AutoQuantizedBits)):
+        if getattr(quantizer, option, default) != default and not (
+            option == "symmetric" and isinstance(op, ops.AutoQuantizedBits)
+        ):
             options.append(f"{option}={getattr(quantizer, option)}")
     alpha = getattr(quantizer, "alpha", None)
-    options += [] if alpha is None else [f"alpha={alpha!r}" if np.ndim(alpha) == 0 else "alpha per channel"]
+    options += (
+        []
+        if alpha is None
+        else [f"alpha={alpha!r}" if np.ndim(alpha) == 0 else "alpha per channel"]
+    )
     noise = float(np.asarray(getattr(quantizer, "qnoise_factor", 1.0)))
     options += [f"qnoise_factor={noise:g}"] if noise != 1 else []
     name = f"{getattr(quantizer, '__name__', type(quantizer).__name__)}({', '.join(options)})"
@@ -282,5 +380,12 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> str:
     if not isinstance(op, ops.QuantizedBits | ops.AutoQuantizedBits | ops.Binary | ops.Ternary):
         return name
     steps, clipped = np.atleast_1d(op.step(stored)), int(np.count_nonzero(op.clipped(stored)))
-    scale = f"{steps.min():g}" if steps.min() == steps.max() else f"{steps.min():g} to {steps.max():g} by channel"
-    return f"{name}: scale {scale}, {op.levels} levels, {clipped} value{'' if clipped == 1 else 's'} clipped"
+    scale = (
+        f"{steps.min():g}"
+        if steps.min() == steps.max()
+        else (f"{steps.min():g} to {steps.max():g} by channel")
+    )
+    return (
+        f"{name}: scale {scale}, {op.levels} levels, {clipped} "
+        f"value{'' if clipped == 1 else 's'} clipped"
+    )

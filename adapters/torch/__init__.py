@@ -28,13 +28,23 @@ from .layers import (  # noqa: F401 - their import fills the table of descriptio
 from .loading.factory import Factory, build
 from .loading.file import contents, load
 from .loading.state_dict import fill, without_factory
-from .packages import ao_qat, ao_quantized, ao_quantized_embedding, ao_quantized_recurrent, brevitas, peft  # noqa: F401
+from .packages import (  # noqa: F401
+    ao_qat,
+    ao_quantized,
+    ao_quantized_embedding,
+    ao_quantized_recurrent,
+    brevitas,
+    peft,
+)
 
 __all__ = ["open_model"]
 
 
-def open_model(source: Any, *, trust: bool = False, factory: Factory | None = None, imports: Sequence[str] = ()) -> TorchModel:
-    """A path to what torch.save, torch.export.save or safetensors wrote, or a live module, which keeps its mode, or exported program."""
+def open_model(
+    source: Any, *, trust: bool = False, factory: Factory | None = None, imports: Sequence[str] = ()
+) -> TorchModel:
+    """A path to what torch.save, torch.export.save or safetensors wrote, or a live module, which
+    keeps its mode, or exported program."""
     if is_program(source):
         return _program(source, "a live ExportedProgram (torch.export)", factory)
     if is_script(source):
@@ -62,22 +72,44 @@ def open_model(source: Any, *, trust: bool = False, factory: Factory | None = No
 
 
 def _program(program: Any, source: str, factory: Factory | None) -> TorchModel:
-    notes = ("an exported program: each of its nodes is a layer, named after the module it came from",)
-    unused = () if factory is None else ("it holds the whole computation, so the factory was not used",)
+    notes = (
+        ("an exported program: each of its nodes is a layer, named after the module it came from"),
+    )
+    unused = (
+        ()
+        if factory is None
+        else (("it holds the whole computation, so the factory was not used"),)
+    )
     module = Program(program)
     return TorchModel(module, source, (*notes, *unused), specs_of(program), calls_of(module))
 
 
 def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> TorchModel:
-    unused = () if factory is None else ("it holds the whole computation, so the factory was not used",)
-    told = unfollowed(module) or "TorchScript: each node of its graphs is a layer, named after the module it came from"
+    unused = (
+        ()
+        if factory is None
+        else (("it holds the whole computation, so the factory was not used"),)
+    )
+    told = unfollowed(module) or (
+        "TorchScript: each node of its graphs is a layer, named after the module it came from"
+    )
     return TorchModel(Script(module, ""), source, (told, *notes, *unused))
 
 
 def _live(module: torch.nn.Module) -> TorchModel:
     inner = unwrapped(module)
-    notes = (mode_of(inner),) if inner is module else (mode_of(inner), "it was compiled; it runs uncompiled here")
+    notes = (
+        (mode_of(inner),)
+        if inner is module
+        else (mode_of(inner), ("it was compiled; it runs uncompiled here"))
+    )
     parts = [f"{script.place!r}" for _, _, script in within(inner)]
     if parts:
-        notes = (*notes, f"TorchScript inside it is followed node by node where that can be: {', '.join(parts)}")
+        notes = (
+            *notes,
+            (
+                "TorchScript inside it is followed node by node where that can be: "
+                f"{', '.join(parts)}"
+            ),
+        )
     return TorchModel(inner, f"a live {type(inner).__name__} (torch.nn.Module)", notes)

@@ -1,4 +1,5 @@
-"""The user's own files and typed values as arrays; BadInput with one sentence where they cannot be read."""
+"""The user's own files and typed values as arrays; BadInput with one sentence where they cannot be
+read."""
 
 import math
 import os
@@ -23,7 +24,8 @@ _AXES = 64
 
 
 def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
-    """An array file; an .npz gives a dict of its arrays. Raises BadInput with the path and the reason."""
+    """An array file; an .npz gives a dict of its arrays. Raises BadInput with the path and the
+    reason."""
     try:
         status = Path(path).stat()
         mode = status.st_mode
@@ -46,12 +48,17 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
         raise BadInput(f"there is no file {path}") from None
     except BadInput:
         raise
-    except Exception as error:  # what zipfile, zlib and NumPy raise for broken files has no common class
-        raise BadInput(f"{path} is not an array file that can be read (.npy, .npz, .txt, .csv): {in_words(error)}") from None
+    # what zipfile, zlib and NumPy raise for broken files has no common class
+    except Exception as error:
+        raise BadInput(
+            f"{path} is not an array file that can be read (.npy, .npz, .txt, .csv): "
+            f"{in_words(error)}"
+        ) from None
 
 
 def _text(path: str, delimiter: str | None) -> np.ndarray:
-    with Path(path).open(encoding="utf-8") as file:  # by name loadtxt would also fetch a URL, and unpack
+    # by name loadtxt would also fetch a URL, and unpack
+    with Path(path).open(encoding="utf-8") as file:
         if not any(line.partition("#")[0].strip() for line in file):
             raise BadInput(f"{path} holds no numbers")
         file.seek(0)
@@ -63,7 +70,10 @@ def _archive(path: str, size: int) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         declared = sum(info.file_size for info in archive.infolist())
         if too_much(declared, size):
-            raise BadInput(f"{path} declares {declared:,} bytes inside and has {size:,}: it is damaged or made up to fill the memory")
+            raise BadInput(
+                f"{path} declares {declared:,} bytes inside and has {size:,}: it is "
+                "damaged or made up to fill the memory"
+            )
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if info.flag_bits & 1:
@@ -74,18 +84,27 @@ def _archive(path: str, size: int) -> dict[str, np.ndarray]:
                 try:
                     found[name] = _array(file, info.file_size, f"{name!r} in {path}")
                 except ValueError as error:
-                    raise BadInput(f"{info.filename!r} in {path} is no array ({in_words(error)})") from None
+                    raise BadInput(
+                        f"{info.filename!r} in {path} is no array ({in_words(error)})"
+                    ) from None
     if not found:
         raise BadInput(f"{path} holds no arrays")
     return found
 
 
 def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
-    """The array in a stream of ``size`` bytes, which has to be all that there is, in the machine's own byte order."""
+    """The array in a stream of ``size`` bytes, which has to be all that there is, in the machine's
+    own byte order."""
     version = np.lib.format.read_magic(file)
-    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
     if header is None:
-        raise BadInput(f"{place} is an .npy of version {'.'.join(map(str, version))}, which is for arrays with named fields")
+        raise BadInput(
+            f"{place} is an .npy of version {'.'.join(map(str, version))}, which is "
+            "for arrays with named fields"
+        )
     shape, by_column, dtype = header(file)
     if dtype.hasobject:
         raise BadInput(f"{place} holds Python objects, not numbers: to read them would run code")
@@ -93,7 +112,10 @@ def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
         raise BadInput(f"{place} declares the shape {shape}")
     count, left = math.prod(shape), size - file.tell()
     if count * dtype.itemsize != left:
-        raise BadInput(f"{place} declares {count:,} values of {dtype} ({count * dtype.itemsize:,} bytes), and {left:,} bytes follow")
+        raise BadInput(
+            f"{place} declares {count:,} values of {dtype} ({count * dtype.itemsize:,} "
+            f"bytes), and {left:,} bytes follow"
+        )
     content = bytearray(left)
     if file.readinto(content) != left or file.read(1):  # type: ignore[attr-defined]
         raise BadInput(f"{place} is truncated")
@@ -134,6 +156,10 @@ def typed(value: str, at: str) -> Any:
     """One value as it was typed; its last digit may have been rounded."""
     try:
         digits = Decimal(value).as_tuple().exponent
-        return Partial(np.asarray(float(value)), part_of(at), 0.5 * 10.0**digits if isinstance(digits, int) else 0.0)
+        return Partial(
+            np.asarray(float(value)),
+            part_of(at),
+            0.5 * 10.0**digits if isinstance(digits, int) else 0.0,
+        )
     except (InvalidOperation, OverflowError):
         raise BadInput(f"--expect-value takes a number; you gave {value!r}") from None

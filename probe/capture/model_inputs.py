@@ -1,4 +1,5 @@
-"""The arrays a model is run on: the user's own, brought into the model's order, or drawn from a seed."""
+"""The arrays a model is run on: the user's own, brought into the model's order, or drawn from a
+seed."""
 
 import math
 import operator
@@ -21,44 +22,69 @@ _DRAWN, _AXES = 1 << 27, 32
 _SIZES = (32, 64, 96, 128, 224, 299, 16, 8)
 
 
-def bind(model: Model, x: Any, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarray, ...], str]:
+def bind(
+    model: Model, x: Any, shape: Any = None, seed: int = 0
+) -> tuple[tuple[np.ndarray, ...], str]:
     """The model's inputs in its own order, and in words how they came about.
 
-    ``x`` is an array, a sequence of arrays, a mapping from input names, or None: then they are drawn. Raises BadInput
-    where names or the number of inputs do not fit.
+    ``x`` is an array, a sequence of arrays, a mapping from input names, or None: then they are
+    drawn. Raises BadInput where names or the number of inputs do not fit.
     """
     if x is None:
         return draw(model, shape, seed)
     specs = model.inputs
     if isinstance(x, Mapping):
-        names = list(getattr(model, "in_order", _unordered)(x)) if specs is None else [spec.name for spec in specs]
+        names = (
+            list(getattr(model, "in_order", _unordered)(x))
+            if specs is None
+            else [spec.name for spec in specs]
+        )
         if specs is None and (not names or len(x) == len(names) == 1):
             if len(x) != 1:
-                raise BadInput(f"this model's inputs have no names; give the {len(x)} arrays as a sequence, in the order of its forward()")
+                raise BadInput(
+                    f"this model's inputs have no names; give the {len(x)} arrays as a "
+                    "sequence, in the order of its forward()"
+                )
             only = as_array(next(iter(x.values())))
             return (only,), given_words((only,))
         if set(names) != set(x):
-            raise BadInput(f"the model's inputs are {', '.join(names)}; you gave {', '.join(map(str, x)) or 'none'}")
+            raise BadInput(
+                f"the model's inputs are {', '.join(names)}; you gave "
+                f"{', '.join(map(str, x)) or 'none'}"
+            )
         x = [x[name] for name in names]
     arrays = tuple(map(as_array, x)) if isinstance(x, (list, tuple)) else (as_array(x),)
     if specs is not None and len(arrays) != len(specs) and len(specs) == 1 and isinstance(x, list):
         arrays = (as_array(x),)
     for array in arrays:
         if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-            raise BadInput(f"an input must hold real numbers; you gave an array of dtype {array.dtype}")
+            raise BadInput(
+                f"an input must hold real numbers; you gave an array of dtype {array.dtype}"
+            )
     if specs is None:
         return arrays, given_words(arrays)
     if len(arrays) != len(specs):
-        raise BadInput(f"the model takes {len(specs)} inputs ({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}")
+        raise BadInput(
+            f"the model takes {len(specs)} inputs "
+            f"({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}"
+        )
     return arrays, given_words(arrays)
 
 
 def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
     """What is said of arrays that the user gave: NaN and inf in them hide faults."""
-    floats = [array for array in arrays if array.dtype.kind == "f" or array.dtype.name == "bfloat16"]
+    floats = [
+        array for array in arrays if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    ]
     found = [sum(int(of(array).sum()) for array in floats) for of in (np.isnan, np.isinf)]
-    told = " and ".join(f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count)
-    return f"{words}; it holds {told} of {sum(array.size for array in arrays)} numbers" if told else words
+    told = " and ".join(
+        f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count
+    )
+    return (
+        (f"{words}; it holds {told} of {sum(array.size for array in arrays)} numbers")
+        if told
+        else words
+    )
 
 
 def _unordered(names: Mapping[str, Any]) -> tuple[str, ...]:
@@ -88,25 +114,36 @@ def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarr
         except (ForwardFailed, BadInput) as error:
             failure = error
             continue
-        larger = tuple(_drawn(rng, spec, size) for spec, size in zip(specs, _grown(specs, sizes), strict=True))
+        larger = tuple(
+            _drawn(rng, spec, size) for spec, size in zip(specs, _grown(specs, sizes), strict=True)
+        )
         if unmet and _unmet(model, larger, unmet) < unmet:
             arrays = larger
         return arrays, _words(seed, arrays) + " (free sizes chosen by trying)"
-    raise BadInput(f"no input size tried is accepted by the model; give shape= (--shape). The last attempt said: {failure}")
+    raise BadInput(
+        "no input size tried is accepted by the model; give shape= (--shape). The "
+        f"last attempt said: {failure}"
+    )
 
 
 def _drawable(specs: Sequence[InputSpec]) -> None:
     """Raises BadInput where an input is no array of numbers that can be drawn here."""
     for spec in specs:
-        if spec.dtype != "bfloat16" and (not hasattr(np, spec.dtype) or np.dtype(spec.dtype).kind not in "biufc"):
-            raise BadInput(f"the input {spec.name!r} takes {spec.dtype} values, which are not drawn: give your own (--input x.npy)")
+        if spec.dtype != "bfloat16" and (
+            not hasattr(np, spec.dtype) or np.dtype(spec.dtype).kind not in "biufc"
+        ):
+            raise BadInput(
+                f"the input {spec.name!r} takes {spec.dtype} values, which are not "
+                "drawn: give your own (--input x.npy)"
+            )
         known = [length for length in spec.shape if length is not None]
         told = f"({', '.join('?' if length is None else str(length) for length in spec.shape)})"
         if any(length < 0 for length in known):
             raise BadInput(f"the input {spec.name!r} has no shape that can be drawn: {told}")
         if math.prod(known) > _DRAWN or len(spec.shape) > _AXES:
             raise BadInput(
-                f"the input {spec.name!r} of {told} is larger than what is drawn, {_DRAWN:,} numbers on {_AXES} axes: "
+                f"the input {spec.name!r} of {told} is larger than what is drawn, {_DRAWN:,} "
+                f"numbers on {_AXES} axes: "
                 "give your own (--input x.npy) or a shape (--shape)"
             )
 
@@ -116,7 +153,8 @@ def _words(seed: int, arrays: Sequence[np.ndarray]) -> str:
 
 
 def _unmet(model: Model, arrays: tuple[np.ndarray, ...], otherwise: int | None = None) -> int:
-    """How many convolutions and poolings see a size on which asymmetric padding does not show; ``otherwise`` where the model refuses it."""
+    """How many convolutions and poolings see a size on which asymmetric padding does not show;
+    ``otherwise`` where the model refuses it."""
     missed: list[bool] = []
     try:
         model.run(arrays, None, lambda capture: missed.append(_misses(capture)))
@@ -142,7 +180,10 @@ def _misses(capture: Capture) -> bool:
 def _grown(specs: Sequence[InputSpec], sizes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """The sizes with every free one but the batch's larger by one."""
     return [
-        tuple(size + (free is None and axis > 0) for axis, (free, size) in enumerate(zip(spec.shape, one, strict=True)))
+        tuple(
+            size + (free is None and axis > 0)
+            for axis, (free, size) in enumerate(zip(spec.shape, one, strict=True))
+        )
         for spec, one in zip(specs, sizes, strict=True)
     ]
 
@@ -159,27 +200,47 @@ def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
                 + "; give an input (--input x.npy) or a shape to draw (--shape 1,3,224,224)"
             )
         return specs
-    shapes = [tuple(one) for one in shape] if shape and not isinstance(shape[0], int) else [tuple(shape)]
+    shapes = (
+        [tuple(one) for one in shape] if shape and not isinstance(shape[0], int) else [tuple(shape)]
+    )
     if specs is None:
         high = getattr(model, "first_index_bound", None)
         return tuple(
-            InputSpec(f"input_{i}", one, "int64" if high and not i else "float32", None if i else high) for i, one in enumerate(shapes)
+            InputSpec(
+                f"input_{i}", one, "int64" if high and not i else "float32", None if i else high
+            )
+            for i, one in enumerate(shapes)
         )
     if len(shapes) != len(specs):
-        raise BadInput(f"the model takes {len(specs)} inputs ({', '.join(spec.name for spec in specs)}); you gave {len(shapes)} shapes")
-    return tuple(InputSpec(spec.name, one, spec.dtype, spec.high) for spec, one in zip(specs, shapes, strict=True))
+        raise BadInput(
+            f"the model takes {len(specs)} inputs "
+            f"({', '.join(spec.name for spec in specs)}); you gave {len(shapes)} "
+            "shapes"
+        )
+    return tuple(
+        InputSpec(spec.name, one, spec.dtype, spec.high)
+        for spec, one in zip(specs, shapes, strict=True)
+    )
 
 
 def _candidates(specs: Sequence[InputSpec]) -> Iterator[list[tuple[int, ...]]]:
     """Shapes to try: the batch is 2, every other free size the same number."""
     for size in _SIZES:
-        yield [tuple((2 if axis == 0 else size) if length is None else length for axis, length in enumerate(spec.shape)) for spec in specs]
+        yield [
+            tuple(
+                (2 if axis == 0 else size) if length is None else length
+                for axis, length in enumerate(spec.shape)
+            )
+            for spec in specs
+        ]
 
 
 def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:
     if spec.high is not None or spec.dtype.startswith(("int", "uint")):
         dtype = spec.dtype if spec.dtype.startswith(("int", "uint", "float")) else "int64"
-        return rng.integers(0, spec.high or (256 if spec.dtype == "uint8" else 2), size=shape).astype(dtype)
+        return rng.integers(
+            0, spec.high or (256 if spec.dtype == "uint8" else 2), size=shape
+        ).astype(dtype)
     if spec.dtype == "bool":
         return rng.integers(0, 2, size=shape).astype(bool)
     x = rng.normal(size=shape)
@@ -189,26 +250,37 @@ def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) ->
 
 
 def part_of(at: Any) -> tuple[int | slice, ...]:
-    """ "0,0:3,0:3,0", or such a tuple, as one number or slice per axis; axes left out at the end are whole."""
+    """ "0,0:3,0:3,0", or such a tuple, as one number or slice per axis; axes left out at the end
+    are whole."""
     if not isinstance(at, str):
         return tuple(_end_of(one) for one in (at if isinstance(at, (list, tuple)) else (at,)))
     try:
-        ends = [[int(end) if end.strip() else None for end in part.split(":")] for part in at.split(",")]
+        ends = [
+            [int(end) if end.strip() else None for end in part.split(":")] for part in at.split(",")
+        ]
         if any(len(part) > 2 or part == [None] for part in ends):
             raise ValueError
     except ValueError:
         raise BadInput(f"{at!r} is not a part of an array such as 0,0:3,0:3,0") from None
-    return tuple(part[0] if len(part) == 1 and part[0] is not None else slice(*part) for part in ends)
+    return tuple(
+        part[0] if len(part) == 1 and part[0] is not None else slice(*part) for part in ends
+    )
 
 
 def _end_of(value: Any) -> int | slice:
     if isinstance(value, slice):
-        return slice(*(None if end is None else index_of(end) for end in (value.start, value.stop, value.step)))
+        return slice(
+            *(
+                None if end is None else index_of(end)
+                for end in (value.start, value.stop, value.step)
+            )
+        )
     return index_of(value)
 
 
 def index_of(value: Any) -> int:
-    """An index as the user gave it. BadInput where it is no whole number: 0.5 is none, and True stands for something else."""
+    """An index as the user gave it. BadInput where it is no whole number: 0.5 is none, and True
+    stands for something else."""
     try:
         if not isinstance(value, bool | np.bool_):
             return operator.index(value)

@@ -1,13 +1,16 @@
-"""The calls of one forward pass judged while the pass goes on: results in execution order, in bounded memory.
+"""The calls of one forward pass judged while the pass goes on: results in execution order, in
+bounded memory.
 
-A thread runs the forward pass and lines up what is to be judged. The reader takes it from there while it waits for its next
-result, and so do helpers, one for each core beyond two. The pass waits while more than a few calls, or more than a few MiB of
-them, have not been judged and read, and judges meanwhile: so many threads compute as there are cores; on a single one the pass
-judges each call itself and waits until it has been read. Each computes on one thread: pools of threads that spin against each
-other (the framework's, BLAS', ONNX Runtime's) cost several times what they gain.
+A thread runs the forward pass and lines up what is to be judged. The reader takes it from there
+while it waits for its next result, and so do helpers, one for each core beyond two. The pass waits
+while more than a few calls, or more than a few MiB of them, have not been judged and read, and
+judges meanwhile: so many threads compute as there are cores; on a single one the pass judges each
+call itself and waits until it has been read. Each computes on one thread: pools of threads that
+spin against each other (the framework's, BLAS', ONNX Runtime's) cost several times what they gain.
 
-The reader may be interrupted anywhere, and lost without a word. So it waits and works where signals are held back, and the other
-threads, which no signal reaches, wait for it a moment at a time: ``closed`` ends them, and they put back what they changed.
+The reader may be interrupted anywhere, and lost without a word. So it waits and works where signals
+are held back, and the other threads, which no signal reaches, wait for it a moment at a time:
+``closed`` ends them, and they put back what they changed.
 """
 
 import os
@@ -23,7 +26,16 @@ from typing import Any, Generic, TypeVar
 from threadpoolctl import ThreadpoolController
 
 from probe.model import Capture, StopForward
-from probe.process.interrupts import MOMENT, Shared, await_end, ends_when, held_back, interruptible, numbers_kept, stop_here
+from probe.process.interrupts import (
+    MOMENT,
+    Shared,
+    await_end,
+    ends_when,
+    held_back,
+    interruptible,
+    numbers_kept,
+    stop_here,
+)
 from probe.process.model_lock import Reader, reading_for
 
 __all__ = ["judged_in_order"]
@@ -50,7 +62,10 @@ class _Task(Generic[T]):
             self._result = self._work()
         except BaseException as error:
             self._error = error
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            if (
+                isinstance(error, KeyboardInterrupt)
+                and threading.current_thread() is threading.main_thread()
+            ):
                 raise  # by the user, who need not wait for this result's turn
         finally:
             self._work = None  # it holds a call
@@ -63,11 +78,13 @@ class _Task(Generic[T]):
 
 
 class _Line(Generic[T]):
-    """What is to be judged and what has been, in order, for so many ``workers``: the pass, the reader and helpers."""
+    """What is to be judged and what has been, in order, for so many ``workers``: the pass, the
+    reader and helpers."""
 
     def __init__(self, workers: int):
         self._lock = threading.RLock()
-        """Taken as it is: an interrupt between the locking of a Condition and the body of its ``with`` would leave it locked."""
+        """Taken as it is: an interrupt between the locking of a Condition and the body of its
+        ``with`` would leave it locked."""
         self._changed = threading.Condition(self._lock)
         self._most = workers - 2 + _WAITING
         self._alone = workers == 1
@@ -104,7 +121,8 @@ class _Line(Generic[T]):
         self._work(lambda: False)
 
     def hold(self) -> None:
-        """Works while there is no room for another call; on a single core judges it. Raises StopForward once the line is closed."""
+        """Works while there is no room for another call; on a single core judges it. Raises
+        StopForward once the line is closed."""
         if self._alone:
             self._work(lambda: not self._tasks)
             self._wait(lambda: not self._unread)
@@ -169,9 +187,10 @@ def judged_in_order(
 ) -> Iterator[T]:
     """What came of each call that ``forward`` pushes to its callback, in order.
 
-    ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on some thread. ``settings`` is
-    entered on the forward pass' thread: what the reader has set that belongs to a thread. Closing the iterator stops the forward
-    pass, which puts the model back, and ends every thread.
+    ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on
+    some thread. ``settings`` is entered on the forward pass' thread: what the reader has set that
+    belongs to a thread. Closing the iterator stops the forward pass, which puts the model back, and
+    ends every thread.
     """
     workers = min(_WORKERS, _cores())
     line = _Line[T](workers)
@@ -191,12 +210,20 @@ def judged_in_order(
                     forward(push)
             except StopForward:
                 raise
-            except BaseException as error:  # a model may end the program, too, which in a thread ends nothing
+            # a model may end the program, too, which in a thread ends nothing
+            except BaseException as error:
                 failed.append(error)
             line.finish()
 
-    threads = [threading.Thread(target=copy_context().run, args=(produce,), name="probe-forward", daemon=True)]
-    threads += [threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True) for number in range(workers - 2)]
+    threads = [
+        threading.Thread(
+            target=copy_context().run, args=(produce,), name="probe-forward", daemon=True
+        )
+    ]
+    threads += [
+        threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True)
+        for number in range(workers - 2)
+    ]
 
     def first() -> _Task[T] | None:
         if (task := line.ready()) is not None:
@@ -226,7 +253,8 @@ def judged_in_order(
         if failed:
             raise failed[0]
     finally:
-        line.closed = reader.gone = True  # before anything that an interrupt could take the place of
+        # before anything that an interrupt could take the place of
+        line.closed = reader.gone = True
         try:
             with held_back():
                 close()
@@ -238,7 +266,8 @@ def judged_in_order(
 
 @lru_cache(maxsize=1)
 def _pools(imported: int) -> ThreadpoolController:
-    """The pools of all libraries that are loaded: looked for anew, which takes a millisecond, only where more modules were imported."""
+    """The pools of all libraries that are loaded: looked for anew, which takes a millisecond, only
+    where more modules were imported."""
     return ThreadpoolController()
 
 
@@ -261,10 +290,12 @@ _COUNTED = Shared(_as_many_as_before)
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """PyTorch computes on one thread, for the thread that enters; others that have computed keep what they have.
+    """PyTorch computes on one thread, for the thread that enters; others that have computed keep
+    what they have.
 
-    What is set is taken over by every thread at its first operation, for OpenMP and, once a user has set it, for MKL, which then
-    no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put back to what the first thread that enters has found.
+    What is set is taken over by every thread at its first operation, for OpenMP and, once a user
+    has set it, for MKL, which then no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put
+    back to what the first thread that enters has found.
     """
     if "torch" not in sys.modules:
         yield

@@ -1,4 +1,5 @@
-"""The calls of one layer in one forward pass, and whether watching them changed the model's result."""
+"""The calls of one layer in one forward pass, and whether watching them changed the model's
+result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +18,21 @@ from probe.model import Capture, Model
 __all__ = ["Captured", "captured", "open_model", "opened"]
 
 
-def open_model(source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()) -> Model:
+def open_model(
+    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+) -> Model:
     """Opens a saved model, or wraps a live one.
 
-    ``source`` is a path, a ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module`` or a single layer of these. ``factory``
-    builds the module that a PyTorch state_dict belongs to ("pkg.mod:Net", "net.py:Net(10)" or a callable), ``imports`` are
-    modules to import first (the user's own layers), ``trust`` lets a file run the code it holds.
+    ``source`` is a path, a ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module`` or a single
+    layer of these. ``factory`` builds the module that a PyTorch state_dict belongs to
+    ("pkg.mod:Net", "net.py:Net(10)" or a callable), ``imports`` are modules to import first (the
+    user's own layers), ``trust`` lets a file run the code it holds.
 
     Raises CannotOpen, NotTrusted or MissingExtra, each with one sentence.
     """
-    return import_module("probe.adapters").open_model(source, trust=trust, factory=factory, imports=tuple(imports))
+    return import_module("probe.adapters").open_model(
+        source, trust=trust, factory=factory, imports=tuple(imports)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,8 @@ def captured(
     seed: int = 0,
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Captured:
-    """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the one that ``call`` picks.
+    """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the
+    one that ``call`` picks.
 
     ``values`` are the user's own outputs by names of layers.
     """
@@ -65,7 +72,9 @@ def captured(
     calls: list[Capture] = []
     said: tuple[str, ...]
     if given is not None:
-        arrays = tuple(map(as_array, given)) if isinstance(given, (list, tuple)) else (as_array(given),)
+        arrays = (
+            tuple(map(as_array, given)) if isinstance(given, (list, tuple)) else (as_array(given),)
+        )
         model.run_alone(layer, arrays, calls.append)
         how, said = given_words(arrays, "the layer's own input, given"), ()
     else:
@@ -85,16 +94,25 @@ def captured(
     if not calls:
         raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
     if call is not None and not 0 <= call < len(calls):
-        raise BadInput(f"{layer!r} is called {len(calls)} times; call {call} does not exist (they count from 0)")
-    return Captured(model, calls if call is None else [calls[call]], arrays, how, said, given is not None, own)
+        raise BadInput(
+            f"{layer!r} is called {len(calls)} times; call {call} does not exist (they "
+            "count from 0)"
+        )
+    return Captured(
+        model, calls if call is None else [calls[call]], arrays, how, said, given is not None, own
+    )
 
 
-def _faithful(model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:
-    """Whether the model gives the same with nobody watching, and whether it repeats itself at all."""
+def _faithful(
+    model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]
+) -> tuple[str, ...]:
+    """Whether the model gives the same with nobody watching, and whether it repeats itself at
+    all."""
 
     def same(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> bool:
         return len(left) == len(right) and all(
-            one.shape == other.shape and one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True)
+            one.shape == other.shape and one.tobytes() == other.tobytes()
+            for one, other in zip(left, right, strict=True)
         )
 
     def unwatched() -> tuple[np.ndarray, ...]:
@@ -104,8 +122,18 @@ def _faithful(model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.nd
     if same(first, watched):
         return ()
     if same(first, unwatched()):
-        return ("watching changes the result: with nobody watching, the model's output differs in its bits (a fast or compiled path)",)
-    return ("the model does not repeat itself: two passes on the same input differ (active dropout, random layers)",)
+        return (
+            (
+                "watching changes the result: with nobody watching, the model's output differs in "
+                "its bits (a fast or compiled path)"
+            ),
+        )
+    return (
+        (
+            "the model does not repeat itself: two passes on the same input differ (active "
+            "dropout, random layers)"
+        ),
+    )
 
 
 def opened(model: Any) -> Model:

@@ -1,4 +1,5 @@
-"""The user's own values, in the forms that they come in: whole, without a shape, or a part of an output."""
+"""The user's own values, in the forms that they come in: whole, without a shape, or a part of an
+output."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,13 +31,19 @@ class Partial:
     def spread(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """(the whole output, NaN where no value was given; where one was given)."""
         whole, known = np.full(shape, np.nan), np.zeros(shape, bool)
-        told = ",".join(str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}" for one in self.at)
+        told = ",".join(
+            str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}"
+            for one in self.at
+        )
         try:
             part = whole[self.at]
         except IndexError:
             raise BadInput(f"there is no element {told} in an output of {shape}") from None
         if [n for n in part.shape if n != 1] != [n for n in self.values.shape if n != 1]:
-            raise BadInput(f"{told} of an output of {shape} is an array of {part.shape}; you gave {self.values.shape}")
+            raise BadInput(
+                f"{told} of an output of {shape} is an array of {part.shape}; you gave "
+                f"{self.values.shape}"
+            )
         whole[self.at], known[self.at] = self.values.reshape(part.shape), True
         return whole, known
 
@@ -46,12 +53,17 @@ def _end(value: int | None) -> str:
 
 
 def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
-    """The user's values per output: an array stands for the first, a sequence (None to skip) for all."""
+    """The user's values per output: an array stands for the first, a sequence (None to skip) for
+    all."""
     if isinstance(expected, Unshaped):
         expected = expected.values
-    if isinstance(expected, (list, tuple)) and any(one is None or isinstance(one, np.ndarray) for one in expected):
+    if isinstance(expected, (list, tuple)) and any(
+        one is None or isinstance(one, np.ndarray) for one in expected
+    ):
         if len(expected) != count:
-            raise BadInput(f"the layer has {count} outputs; you gave {len(expected)} (None skips one)")
+            raise BadInput(
+                f"the layer has {count} outputs; you gave {len(expected)} (None skips one)"
+            )
         if all(one is None for one in expected):
             raise BadInput("expected has None for every output: there is nothing to compare")
         return tuple(None if one is None else _numbers(one) for one in expected)
@@ -59,13 +71,18 @@ def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
 
 
 def as_array(values: Any, what: str = "an input") -> np.ndarray:
-    """A user's values as NumPy has them: tensors of parameters and in bfloat16 too, and numbers longer than float64 in that."""
-    if hasattr(values, "resolve_conj"):  # a tensor of PyTorch: gradients, conjugation and a sign may wait to be applied
+    """A user's values as NumPy has them: tensors of parameters and in bfloat16 too, and numbers
+    longer than float64 in that."""
+    # a tensor of PyTorch: gradients, conjugation and a sign may wait to be applied
+    if hasattr(values, "resolve_conj"):
         values = values.detach().resolve_conj().resolve_neg()
     if str(getattr(values, "dtype", "")) == "torch.bfloat16":  # NumPy takes no such tensor
         return values.float().cpu().numpy().astype(import_module("ml_dtypes").bfloat16)
     if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
-        raise BadInput(f"{masked} of {values.size} numbers are masked in {what}: nobody knows them; fill them first, as with .filled(0)")
+        raise BadInput(
+            f"{masked} of {values.size} numbers are masked in {what}: nobody knows "
+            "them; fill them first, as with .filled(0)"
+        )
     try:
         array = np.asarray(values)
     except (RuntimeError, TypeError, ValueError) as error:

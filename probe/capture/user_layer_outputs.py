@@ -1,4 +1,5 @@
-"""The user's own values of several layers: which inputs of a layer they also hold, and which of them were compared with nothing."""
+"""The user's own values of several layers: which inputs of a layer they also hold, and which of
+them were compared with nothing."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -28,9 +29,13 @@ class Theirs:
         return None if capture.call else self._expected.get(capture.layer)
 
     def inputs_of(self, capture: Capture) -> tuple[np.ndarray, ...] | None:
-        """The user's own inputs of a call, where all are known, found by the equality of the captured arrays."""
+        """The user's own inputs of a call, where all are known, found by the equality of the
+        captured arrays."""
         found = [self._inputs.get(_key(array)) for array in capture.inputs]
-        if any(mine is None or mine.shape != array.shape for mine, array in zip(found, capture.inputs, strict=True)):
+        if any(
+            mine is None or mine.shape != array.shape
+            for mine, array in zip(found, capture.inputs, strict=True)
+        ):
             return None
         return tuple(mine for mine in found if mine is not None)
 
@@ -42,7 +47,11 @@ class Theirs:
             outputs = as_outputs(mine, len(capture.outputs))
         except BadInput:
             return  # judging says so
-        self._inputs |= {_key(output): one for output, one in zip(capture.outputs, outputs, strict=True) if one is not None}
+        self._inputs |= {
+            _key(output): one
+            for output, one in zip(capture.outputs, outputs, strict=True)
+            if one is not None
+        }
 
     def compared(self, report: Report) -> None:
         """Takes note of a report on the values of its layer."""
@@ -55,16 +64,22 @@ class Theirs:
         self._waiting[layer] = why
 
     def close(self, model: Model, arrays: Sequence[np.ndarray]) -> None:
-        """Raises NotCompared where a name was used by no report, with the reason that a pass which asks for it finds."""
+        """Raises NotCompared where a name was used by no report, with the reason that a pass which
+        asks for it finds."""
         if not self._waiting:
             return
         missed = [name for name, why in self._waiting.items() if not why]
         named = set(model.names())
-        found: dict[str, str] = {name: "the forward pass made no such call" for name in missed if name not in named}
+        found: dict[str, str] = {
+            name: ("the forward pass made no such call") for name in missed if name not in named
+        }
         asked = [name for name in missed if name in named]
 
         def met(capture: Capture) -> None:
-            found.setdefault(capture.layer, capture.why or "a sweep reports it under another name, or as a part of its layer")
+            found.setdefault(
+                capture.layer,
+                capture.why or ("a sweep reports it under another name, or as a part of its layer"),
+            )
 
         def ask(names: Sequence[str]) -> None:
             try:
@@ -78,16 +93,24 @@ class Theirs:
 
         if asked:
             ask(asked)
-        reasons = {name: why or found.get(name, "the forward pass never reached it") for name, why in self._waiting.items()}
+        reasons = {
+            name: why or found.get(name, ("the forward pass never reached it"))
+            for name, why in self._waiting.items()
+        }
         raise NotCompared(reasons, len(self._expected))
 
 
 def check_names(model: Model, expected: Mapping[str, Any]) -> None:
     """Raises BadInput or UnknownLayer where the values cannot be those of layers of the model."""
     if not isinstance(expected, Mapping):
-        raise BadInput(f"expected maps names of layers to their outputs; you gave {type(expected).__name__}")
+        raise BadInput(
+            f"expected maps names of layers to their outputs; you gave {type(expected).__name__}"
+        )
     if not expected:
-        raise BadInput("expected holds no values: there is nothing to compare; leave it out, or key the outputs by names of layers")
+        raise BadInput(
+            "expected holds no values: there is nothing to compare; leave it out, or "
+            "key the outputs by names of layers"
+        )
     known, between = set(model.names()), getattr(model, "between", _never)
     for name in expected:
         if name not in known and not between(name):

@@ -1,6 +1,8 @@
-"""Two parties' outputs side by side: shape first, then the places of NaN and inf, then values against the allowance.
+"""Two parties' outputs side by side: shape first, then the places of NaN and inf, then values
+against the allowance.
 
-Nothing is broadcast, transposed, sorted or skipped: a shape that differs is a divergence with its own sentence.
+Nothing is broadcast, transposed, sorted or skipped: a shape that differs is a divergence with its
+own sentence.
 """
 
 import math
@@ -40,12 +42,14 @@ class Comparison:
     """Elements beyond the allowance."""
     size: int
     ratio: float
-    """The largest error in units of its allowance; inf where shapes, or the places of NaN or inf, differ."""
+    """The largest error in units of its allowance; inf where shapes, or the places of NaN or inf,
+    differ."""
     worst: Worst | None
     reason: str = ""
     """Why, where the comparison is not one of values."""
     certain: bool | None = None
-    """Where values differ: True beyond what any order of rounding could do, False where it is merely improbable."""
+    """Where values differ: True beyond what any order of rounding could do, False where it is
+    merely improbable."""
 
     def __bool__(self) -> bool:
         return self.ok
@@ -53,7 +57,11 @@ class Comparison:
     def mirrored(self) -> "Comparison":
         """The same with the two parties in the other order."""
         worst = self.worst
-        return self if worst is None else replace(self, worst=replace(worst, values=(worst.values[1], worst.values[0])))
+        return (
+            self
+            if worst is None
+            else replace(self, worst=replace(worst, values=(worst.values[1], worst.values[0])))
+        )
 
 
 _TINIEST = 1e-300
@@ -63,7 +71,9 @@ _Found = tuple[float, tuple[int, ...], int]
 """The largest error / allowance with 0 / 0 = 0, its index, and how many exceed what is allowed."""
 
 
-def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> _Found | None:
+def _largest(
+    left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float
+) -> _Found | None:
     """None where NaN or inf stand in a value."""
     best, count = -1.0, 0
     found: tuple[int, Locate] | None = None
@@ -87,10 +97,17 @@ def _largest(left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: fl
     return best, found[1](found[0]), count
 
 
-def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float) -> Comparison:
+def _one(
+    output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float
+) -> Comparison:
     if left.shape != right.shape:
         return Comparison(
-            False, left.size, left.size, math.inf, None, f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}"
+            False,
+            left.size,
+            left.size,
+            math.inf,
+            None,
+            (f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}"),
         )
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
@@ -103,19 +120,38 @@ def _one(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, 
         apart = odd & ~same
         if apart.any():
             index = tuple(int(i) for i in np.argwhere(apart)[0])
-            worst = Worst(output, index, (float(first[index]), float(second[index])), times * float(allowed[index]))
+            worst = Worst(
+                output,
+                index,
+                (float(first[index]), float(second[index])),
+                times * float(allowed[index]),
+            )
             return Comparison(
-                False, int(apart.sum()), left.size, math.inf, worst, f"NaN or inf stand at {int(apart.sum())} different places"
+                False,
+                int(apart.sum()),
+                left.size,
+                math.inf,
+                worst,
+                (f"NaN or inf stand at {int(apart.sum())} different places"),
             )
         found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
         assert found is not None
     return _told(output, left, right, allowed, times, found)
 
 
-def _told(output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float, found: _Found) -> Comparison:
+def _told(
+    output: int,
+    left: np.ndarray,
+    right: np.ndarray,
+    allowed: np.ndarray,
+    times: float,
+    found: _Found,
+) -> Comparison:
     ratio, index, count = found[0], tuple(map(int, found[1])), found[2]
     ratio = math.inf if ratio > 0 and not allowed[index] else ratio
-    worst = Worst(output, index, (float(left[index]), float(right[index])), times * float(allowed[index]))
+    worst = Worst(
+        output, index, (float(left[index]), float(right[index])), times * float(allowed[index])
+    )
     return Comparison(count == 0, count, left.size, ratio, worst)
 
 
@@ -127,21 +163,33 @@ _PAIRS, _TIMES = ((0, 1), (1, 2), (0, 2)), (1.0, 1.0, 2.0)
 
 
 def compare_three(
-    first: np.ndarray, second: np.ndarray, third: np.ndarray, allowed: np.ndarray, look: Look | None = None, part: bool = False
+    first: np.ndarray,
+    second: np.ndarray,
+    third: np.ndarray,
+    allowed: np.ndarray,
+    look: Look | None = None,
+    part: bool = False,
 ) -> tuple[Comparison, Comparison, Comparison] | None:
-    """What ``compare`` gives of first and second, second and third, and first and third (against twice ``allowed``) where all agree.
+    """What ``compare`` gives of first and second, second and third, and first and third (against
+    twice ``allowed``) where all agree.
 
-    One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors are rounded once, which moves
-    their ratios by 1e-7. None where some pair differs or float32 does not hold the ratios: ``compare`` then says it.
-    With ``look``, elements beyond ``allowed`` are looked at, and so are the worst where that is but a ``part`` of what is allowed
-    (it is changed there).
+    One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors
+    are rounded once, which moves their ratios by 1e-7. None where some pair differs or float32 does
+    not hold the ratios: ``compare`` then says it. With ``look``, elements beyond ``allowed`` are
+    looked at, and so are the worst where that is but a ``part`` of what is allowed (it is changed
+    there).
     """
     if not (first.shape == second.shape == third.shape == allowed.shape and first.size):
         return None
     if not (first.dtype == third.dtype == np.float32 and second.dtype == np.float64):
         return None
     single = None if any(allowed.strides) else float(allowed[(0,) * allowed.ndim])
-    flat = [array.reshape(-1) for array in ((first, second, third) if single is not None else (first, second, third, allowed))]
+    flat = [
+        array.reshape(-1)
+        for array in (
+            (first, second, third) if single is not None else (first, second, third, allowed)
+        )
+    ]
     best, worst = [-1.0] * 3, [0] * 3
     looks: list[np.ndarray] = []
     with np.errstate(all="ignore"):
@@ -165,7 +213,9 @@ def compare_three(
             where = places(seen, first.shape)
             allowed[where] = look(where)
             for number, (left, right) in enumerate(_PAIRS):
-                ratio = np.abs(np.subtract(flat[left][seen], flat[right][seen], dtype=np.float64)) / (_TIMES[number] * allowed[where])
+                ratio = np.abs(
+                    np.subtract(flat[left][seen], flat[right][seen], dtype=np.float64)
+                ) / (_TIMES[number] * allowed[where])
                 last = int(ratio.argmax())
                 best[number], worst[number] = float(ratio[last]), int(seen[last])
             if not all(largest <= 1 for largest in best):
@@ -175,12 +225,15 @@ def compare_three(
         index = tuple(map(int, places(place, first.shape)))
         slack = allowed.item(index)
         at = Worst(0, index, (flat[left].item(place), flat[right].item(place)), times * slack)
-        made.append(Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, at))
+        made.append(
+            Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, at)
+        )
     return made[0], made[1], made[2]
 
 
 class _Kept(threading.local):
-    """A thread's room, kept for its next comparison: memory taken anew is memory that the system clears."""
+    """A thread's room, kept for its next comparison: memory taken anew is memory that the system
+    clears."""
 
     wide, narrow = np.empty(0), np.empty(0, np.float32)
 
@@ -188,8 +241,11 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
-def _sizes(first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
-    """How large the errors of first and second, second and third, first and third are, a row each, in units of ``slack`` where given.
+def _sizes(
+    first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.ndarray | None = None
+) -> np.ndarray:
+    """How large the errors of first and second, second and third, first and third are, a row each,
+    in units of ``slack`` where given.
 
     The first alone where the third array is the first.
     """
@@ -210,7 +266,8 @@ def _sizes(first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.n
 
 
 def _extremes(rows: np.ndarray, single: float | None) -> list[tuple[float, int]]:
-    """Of each pair the largest error in units of its allowance, ``single`` where given, and its place; NaN where there is no telling."""
+    """Of each pair the largest error in units of its allowance, ``single`` where given, and its
+    place; NaN where there is no telling."""
     found = []
     for row, place in zip(rows, rows.argmax(axis=1).tolist(), strict=True):
         largest = row.item(place)
@@ -240,9 +297,13 @@ def identical(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]
 
 
 def compare(
-    left: Sequence[np.ndarray | None], right: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray], times: float = 1.0
+    left: Sequence[np.ndarray | None],
+    right: Sequence[np.ndarray | None],
+    allowed: Sequence[np.ndarray],
+    times: float = 1.0,
 ) -> Comparison:
-    """Compares output by output against so many ``times`` of ``allowed``; an output that is None on one side was left out by the user."""
+    """Compares output by output against so many ``times`` of ``allowed``; an output that is None on
+    one side was left out by the user."""
     if len(left) != len(right):
         return Comparison(False, 0, 0, math.inf, None, f"{len(left)} outputs against {len(right)}")
     parts = [

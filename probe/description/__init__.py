@@ -5,4 +5,14 @@ from probe.description.description import Description
 from probe.ops.step import Ref, Step, field_names, weights_of
 from probe.ops.weight import Grid, Weight
 
-__all__ = ["Description", "Grid", "Recipe", "Ref", "Step", "Steps", "Weight", "field_names", "weights_of"]
+__all__ = [
+    "Description",
+    "Grid",
+    "Recipe",
+    "Ref",
+    "Step",
+    "Steps",
+    "Weight",
+    "field_names",
+    "weights_of",
+]

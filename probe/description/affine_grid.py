@@ -11,13 +11,18 @@ from probe.ops.step import Ref
 __all__ = ["affine_places"]
 
 
-def affine_places(put: Callable[..., Ref], theta: Ref, batch: int, space: Sequence[int], align: bool) -> Ref:
-    """Where the elements of an image lie from -1 to 1, the last axis first and 1 behind, times turned matrices (batch, axes, axes + 1).
+def affine_places(
+    put: Callable[..., Ref], theta: Ref, batch: int, space: Sequence[int], align: bool
+) -> Ref:
+    """Where the elements of an image lie from -1 to 1, the last axis first and 1 behind, times
+    turned matrices (batch, axes, axes + 1).
 
-    With ``align`` the ends are the middles of the first and last element, else their outer edges. Frameworks count from -1 in equal
-    steps, so that the middle is as far off as the ends.
+    With ``align`` the ends are the middles of the first and last element, else their outer edges.
+    Frameworks count from -1 in equal steps, so that the middle is as far off as the ends.
     """
-    numbers = np.stack([one.ravel() for one in np.indices(tuple(space))[::-1]], axis=1).astype(np.float64)
+    numbers = np.stack([one.ravel() for one in np.indices(tuple(space))[::-1]], axis=1).astype(
+        np.float64
+    )
     sizes = np.array(list(space)[::-1], np.float64)
 
     def constant(value: Any) -> Ref:

@@ -1,4 +1,5 @@
-"""Layers of the user's own, told by the user: as steps of ops, or as a NumPy function of their inputs.
+"""Layers of the user's own, told by the user: as steps of ops, or as a NumPy function of their
+inputs.
 
 A registration holds for that very class, since a subclass may compute something else.
 """
@@ -19,11 +20,13 @@ _OWN: dict[type, Callable[[Any, Any], Any]] = {}
 
 
 def describes(cls: type) -> Callable[[Function], Function]:
-    """Registers ``function(layer, call)``, which says what a layer of the user's own class computes, as steps of ``probe.ops``.
+    """Registers ``function(layer, call)``, which says what a layer of the user's own class
+    computes, as steps of ``probe.ops``.
 
-    It returns an op, a sequence of ops (each applied to what the one before gave) or Steps, or a Description. ``call.inputs`` are
-    the arrays that the layer received, ``call.x`` is the first; ``call.weight("name")`` reads a parameter of a PyTorch module,
-    ``call.weight("name", layer.variable)`` a variable of a Keras layer. Layouts are ONNX's: (batch, channel, *spatial).
+    It returns an op, a sequence of ops (each applied to what the one before gave) or Steps, or a
+    Description. ``call.inputs`` are the arrays that the layer received, ``call.x`` is the first;
+    ``call.weight("name")`` reads a parameter of a PyTorch module, ``call.weight("name",
+    layer.variable)`` a variable of a Keras layer. Layouts are ONNX's: (batch, channel, *spatial).
     """
 
     def register(function: Function) -> Function:
@@ -34,14 +37,18 @@ def describes(cls: type) -> Callable[[Function], Function]:
 
 
 def recomputes(cls: type) -> Callable[[Function], Function]:
-    """Registers ``function(layer, *inputs)``, which computes the output of a layer of the user's own class in NumPy.
+    """Registers ``function(layer, *inputs)``, which computes the output of a layer of the user's
+    own class in NumPy.
 
-    It receives the layer's inputs as arrays in float64 and returns an array, or a tuple of arrays for several outputs. There is
-    then no second opinion of ONNX Runtime, and what rounding may do is estimated by running the function on moved inputs.
+    It receives the layer's inputs as arrays in float64 and returns an array, or a tuple of arrays
+    for several outputs. There is then no second opinion of ONNX Runtime, and what rounding may do
+    is estimated by running the function on moved inputs.
     """
 
     def register(function: Function) -> Function:
-        _OWN[cls] = lambda layer, call: Step(Recomputed(function, layer), tuple(Ref(-1, at) for at in range(len(call.inputs))))
+        _OWN[cls] = lambda layer, call: Step(
+            Recomputed(function, layer), tuple(Ref(-1, at) for at in range(len(call.inputs)))
+        )
         return function
 
     return register
@@ -61,6 +68,7 @@ def describe_registered(layer: Any, call: Any) -> Description:
     steps = tuple(Step(part) if isinstance(part, Op) else part for part in parts)
     if not steps or not all(isinstance(step, Step) for step in steps):
         raise Undescribed(
-            f"what is registered for {type(layer).__name__} gives {type(told).__name__} where an op, steps or a Description is expected"
+            f"what is registered for {type(layer).__name__} gives {type(told).__name__} where an "
+            "op, steps or a Description is expected"
         )
     return Description(steps)

@@ -1,4 +1,5 @@
-"""What a layer is once its framework is left behind: steps of ops, and names for their axes and outputs."""
+"""What a layer is once its framework is left behind: steps of ops, and names for their axes and
+outputs."""
 
 from dataclasses import dataclass
 
@@ -9,9 +10,11 @@ __all__ = ["Description"]
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """A layer as steps; its outputs are the outputs of the last one (``ops.Outputs`` gathers those of several).
+    """A layer as steps; its outputs are the outputs of the last one (``ops.Outputs`` gathers those
+    of several).
 
-    Axis names are for the report, and so are the names of the outputs where there are several, such as ("output", "h_n", "c_n").
+    Axis names are for the report, and so are the names of the outputs where there are several, such
+    as ("output", "h_n", "c_n").
     """
 
     steps: tuple[Step, ...]

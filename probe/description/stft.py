@@ -1,6 +1,7 @@
 """Spectra as steps: half of a line's frequencies and back, and frames of a signal under a window.
 
-``put`` adds an op and gives the Ref of its output, as ``Recipe.put`` does. Complex numbers go in pairs of real and imaginary parts.
+``put`` adds an op and gives the Ref of its output, as ``Recipe.put`` does. Complex numbers go in
+pairs of real and imaginary parts.
 """
 
 from collections.abc import Callable
@@ -30,27 +31,36 @@ def resized(put: Put, x: Ref, rank: int, axis: int, have: int, size: int) -> Ref
     """Cut off at ``size`` along an axis, or filled up with zeros."""
     if size < have:
         return put(_cut(rank, axis, 0, size), x)
-    return x if size == have else put(ops.Pad(pads=tuple((0, (size - have) * (k == axis)) for k in range(rank))), x)
+    return (
+        x
+        if size == have
+        else put(ops.Pad(pads=tuple((0, (size - have) * (k == axis)) for k in range(rank))), x)
+    )
 
 
 def half(put: Put, pair: Pair, rank: int, axis: int, size: int) -> Pair:
-    """The frequencies up to the middle: those behind it are the same turned round where the line was real."""
+    """The frequencies up to the middle: those behind it are the same turned round where the line
+    was real."""
     cut = _cut(rank, axis, 0, size // 2 + 1)
     return put(cut, pair[0]), put(cut, pair[1])
 
 
 def unhalved(put: Put, pair: Pair, rank: int, axis: int, have: int, size: int) -> Pair:
-    """All frequencies of a real line of that size from those up to its middle, of which ``have`` are given."""
+    """All frequencies of a real line of that size from those up to its middle, of which ``have``
+    are given."""
     real, imaginary = (resized(put, x, rank, axis, have, size // 2 + 1) for x in pair)
     if size < 3:
         return real, imaginary
     back = _cut(rank, axis, (size - 1) // 2, 0, -1)
     joined = ops.Concat(axis=axis)
-    return put(joined, real, put(back, real)), put(joined, imaginary, put(ops.Neg(), put(back, imaginary)))
+    return put(joined, real, put(back, real)), put(
+        joined, imaginary, put(ops.Neg(), put(back, imaginary))
+    )
 
 
 def window(put: Put, kind: Any, size: int, length: int) -> Ref | None:
-    """A window of that size amid zeros, (length): "hann" and "hamming" by their cosine, any other by its numbers; None is none.
+    """A window of that size amid zeros, (length): "hann" and "hamming" by their cosine, any other
+    by its numbers; None is none.
 
     The cosine is a step, because its rounding is that of 1 where the window is next to nothing.
     """
@@ -79,5 +89,11 @@ def overlapped(put: Put, x: Ref, shape: tuple[int, ...], step: int) -> Ref:
     *lead, count, length = shape
     time = (count - 1) * step + length
     columns = put(ops.Transpose(perm=(0, 2, 1)), put(ops.Reshape(shape=(-1, count, length)), x))
-    image = ops.Col2Im(sizes=(1, time), kernel=(1, length), strides=(1, step), pads=((0, 0), (0, 0)), dilations=(1, 1))
+    image = ops.Col2Im(
+        sizes=(1, time),
+        kernel=(1, length),
+        strides=(1, step),
+        pads=((0, 0), (0, 0)),
+        dilations=(1, 1),
+    )
     return put(ops.Reshape(shape=(*lead, time)), put(image, columns))

@@ -1,8 +1,10 @@
-"""Which mistake gives exactly those values: predictions of the hypotheses against what a party gave.
+"""Which mistake gives exactly those values: predictions of the hypotheses against what a party
+gave.
 
-Every hypothesis yields edited layers. Edits whose output is the healthy one are dropped, the others are compared with the
-observation by the allowance of the *edited* layer; one that leaves nothing beyond it reproduces the party. Cheap looks come
-first, whole outputs and second mistakes after, until the time is up.
+Every hypothesis yields edited layers. Edits whose output is the healthy one are dropped, the others
+are compared with the observation by the allowance of the *edited* layer; one that leaves nothing
+beyond it reproduces the party. Cheap looks come first, whole outputs and second mistakes after,
+until the time is up.
 """
 
 import time
@@ -34,9 +36,11 @@ __all__ = ["Diagnosis", "diagnose"]
 
 _SECONDS, _LONG = 1.3, 30.0
 _SECONDS_OF_SAMPLE = 1.1
-"""What the common search has in one sample of a large batch: holding what it finds against the whole batch takes time too."""
+"""What the common search has in one sample of a large batch: holding what it finds against the
+whole batch takes time too."""
 _BUSY = 6
-"""How many times the seconds of its own the common search may take by the clock, on a machine that does other things too."""
+"""How many times the seconds of its own the common search may take by the clock, on a machine that
+does other things too."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,27 @@ def diagnose(
     seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Names the mistakes that reproduce the observation, or says that none does and where the error sits.
+    """Names the mistakes that reproduce the observation, or says that none does and where the error
+    sits.
 
-    ``allowed`` is what the healthy layer is allowed where that is more than its rounding. ``certain`` False: the difference is
-    improbable as rounding, but a worst case could reach it. ``thorough`` tries what is many or slow (every axis order of large
-    kernels, sums of 16 bits in several orders, every width of a fixed point for each part, mistakes that help only together).
+    ``allowed`` is what the healthy layer is allowed where that is more than its rounding.
+    ``certain`` False: the difference is improbable as rounding, but a worst case could reach it.
+    ``thorough`` tries what is many or slow (every axis order of large kernels, sums of 16 bits in
+    several orders, every width of a fixed point for each part, mistakes that help only together).
 
-    Looking stops after ``seconds`` of the thread's own time (1.3, in one sample of a large batch 1.1, or 30 if ``thorough``), and by
-    the clock after as many if ``thorough``, else after six times as many; one prediction may run into that.
+    Looking stops after ``seconds`` of the thread's own time (1.3, in one sample of a large batch
+    1.1, or 30 if ``thorough``), and by the clock after as many if ``thorough``, else after six
+    times as many; one prediction may run into that.
     """
     started = time.thread_time(), time.monotonic()
     case = replace(case, thorough=thorough)
     if not np.isfinite(case.seen).any():
-        return Diagnosis((), ("none of these values is a finite number: no mistake that is known gives that",) if case.seen.size else ())
+        return Diagnosis(
+            (),
+            (("none of these values is a finite number: no mistake that is known gives that"),)
+            if case.seen.size
+            else (),
+        )
     healthy = case.edit("")
     tolerated = rounding
     if allowed is None:
@@ -82,12 +94,25 @@ def diagnose(
     if case.comparable and rounding.tolerance is not None:
         derived = replace(rounding, tolerance=None).of(healthy, case.values, case.observed)
         if (ratio := left(case, case.healthy, derived)) <= 1:
-            claim = f"within what rounding allows (the largest difference is {ratio:.2g} of it): your tolerances are tighter"
+            claim = (
+                f"within what rounding allows (the largest difference is {ratio:.2g} of it): "
+                "your tolerances are tighter"
+            )
             return Diagnosis((Finding("rounding", claim, ratio, party=party),))
     whole = View(case, rounding, allowed, tolerated)
     part = whole.of_sample()
-    limit = seconds if seconds is not None else _LONG if thorough else _SECONDS if part is whole else _SECONDS_OF_SAMPLE
-    search = Search(whole, part, thorough, limit, limit if thorough else _BUSY * limit, progress, started)
+    limit = (
+        seconds
+        if seconds is not None
+        else _LONG
+        if thorough
+        else _SECONDS
+        if part is whole
+        else _SECONDS_OF_SAMPLE
+    )
+    search = Search(
+        whole, part, thorough, limit, limit if thorough else _BUSY * limit, progress, started
+    )
     scored = try_all(search.part, search)
     exact = confirmed([one for one in scored if one.exact], search)
     if not exact and case.comparable:
@@ -97,12 +122,16 @@ def diagnose(
     words = [*_stopped(search), *_telling(case, exact)]
     if exact and not findings:
         names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in exact))
-        words.append(f"{case.seen.size} values cannot decide between mistakes with as many fitted numbers ({names})")
+        words.append(
+            f"{case.seen.size} values cannot decide between mistakes with as many fitted "
+            f"numbers ({names})"
+        )
     if not exact:
         findings = _partial(case, scored, party, search)
         if certain is False and not findings:
             claim = (
-                "no known mistake reproduces it, and another order of summation (Winograd, FFT, sorted terms) could give such differences"
+                "no known mistake reproduces it, and another order of summation (Winograd, FFT, "
+                "sorted terms) could give such differences"
             )
             findings = (Finding("rounding", claim, left(case, case.healthy, allowed), party=party),)
         elif not findings:
@@ -118,7 +147,8 @@ def _stopped(search: Search) -> Iterator[str]:
 
 
 def _exact(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[str]], ...]:
-    """The exact ones, those that fitted least first, one for each slug, and the claims of its others."""
+    """The exact ones, those that fitted least first, one for each slug, and the claims of its
+    others."""
     best: dict[tuple[str, ...], Scored] = {}
     others: dict[tuple[str, ...], list[str]] = {}
     for one in exact:
@@ -137,7 +167,9 @@ def _exact(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[
 def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
     """What would tell the first two of several exact explanations apart."""
     first = next(iter(exact), None)
-    second = next((one for one in exact if first is not None and slugs_of(one) != slugs_of(first)), None)
+    second = next(
+        (one for one in exact if first is not None and slugs_of(one) != slugs_of(first)), None
+    )
     if first is None or second is None:
         return
     pair = [everywhere(case, one.edit) for one in (first, second)]
@@ -150,13 +182,23 @@ def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
     apart = np.abs(left - right)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(apart)), apart.shape))
     if apart[index] > 1e-4 * max(abs(left[index]), abs(right[index])):
-        names = f"{slugs_of(first)[0]} gives {left[index]:.9g} there, {slugs_of(second)[0]} {right[index]:.9g}"
+        names = (
+            f"{slugs_of(first)[0]} gives {left[index]:.9g} there, {slugs_of(second)[0]} "
+            f"{right[index]:.9g}"
+        )
         yield f"your value at [{', '.join(map(str, index))}] would tell them apart: {names}"
 
 
-def _partial(case: Case, scored: Sequence[Scored], party: str, search: Search) -> tuple[Finding, ...]:
-    """The one that leaves clearly less than any other, where there is one and enough values to say so."""
-    enough = [one for one in scored if np.isfinite(one.left) and case.seen.size >= 8 * (1 + one.edit.fitted)]
+def _partial(
+    case: Case, scored: Sequence[Scored], party: str, search: Search
+) -> tuple[Finding, ...]:
+    """The one that leaves clearly less than any other, where there is one and enough values to say
+    so."""
+    enough = [
+        one
+        for one in scored
+        if np.isfinite(one.left) and case.seen.size >= 8 * (1 + one.edit.fitted)
+    ]
     ranked = sorted(enough, key=lambda one: one.share)
     if not ranked or ranked[0].share > CLEARLY:
         return ()

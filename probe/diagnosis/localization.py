@@ -13,7 +13,8 @@ _LOOKED_AT = 1 << 16
 
 
 def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:
-    """Sentences about the difference: its share, channels, border, sign, growth, best line, distinct values."""
+    """Sentences about the difference: its share, channels, border, sign, growth, best line,
+    distinct values."""
     if not case.comparable:
         return tuple(_of_shapes(case))
     with np.errstate(invalid="ignore"):
@@ -22,10 +23,17 @@ def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:
         error = np.where(case.known, error, 0.0)
     if not error.size:
         return ()
-    odd = ~np.isfinite(error) & ~((case.observed == case.healthy) | (np.isnan(case.observed) & np.isnan(case.healthy)))
+    odd = ~np.isfinite(error) & ~(
+        (case.observed == case.healthy) | (np.isnan(case.observed) & np.isnan(case.healthy))
+    )
     if odd.any():
         place = ", ".join(map(str, np.argwhere(odd)[0].tolist()))
-        return (f"NaN or infinity stands at {int(odd.sum())} of {odd.size} places where NumPy has another value, the first [{place}]",)
+        return (
+            (
+                f"NaN or infinity stands at {int(odd.sum())} of {odd.size} places where NumPy has "
+                f"another value, the first [{place}]"
+            ),
+        )
     error = np.where(np.isfinite(error), error, 0.0)
     return tuple(_told(case, error, np.broadcast_to(allowed, error.shape)))
 
@@ -33,7 +41,11 @@ def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:
 def _told(case: Case, error: np.ndarray, allowed: np.ndarray) -> Iterator[str]:
     wrong = np.abs(error) > allowed
     if wrong.all() or not wrong.any():
-        yield "every element differs" if wrong.any() else "no element differs by more than rounding allows"
+        yield (
+            "every element differs"
+            if wrong.any()
+            else ("no element differs by more than rounding allows")
+        )
     else:
         yield f"{int(wrong.sum())} of {wrong.size} elements differ beyond rounding"
     if not wrong.any():
@@ -74,7 +86,10 @@ def _along(case: Case, wrong: np.ndarray, error: np.ndarray, axis: int) -> Itera
     if size >= 5 and energy.min() > 0:
         slope = np.corrcoef(np.arange(size), np.log(energy))[0, 1] if np.ptp(energy) else 0.0
         if abs(slope) > 0.9 and energy.max() > 3 * energy.min():
-            yield f"{name}: the difference {'grows' if slope > 0 else 'shrinks'} along it, from {energy[0]:.2g} to {energy[-1]:.2g}"
+            yield (
+                f"{name}: the difference {'grows' if slope > 0 else 'shrinks'} along it, from "
+                f"{energy[0]:.2g} to {energy[-1]:.2g}"
+            )
 
 
 def _line(case: Case) -> Iterator[str]:
@@ -89,7 +104,10 @@ def _line(case: Case) -> Iterator[str]:
     ratio, offset = np.polyfit(x, y, 1)
     likeness = float(np.corrcoef(x, y)[0, 1])
     if abs(likeness) > 0.5:
-        yield f"best line: yours = {ratio:.6g} x NumPy {'+' if offset >= 0 else '-'} {abs(offset):.3g} (correlation {likeness:.4f})"
+        yield (
+            f"best line: yours = {ratio:.6g} x NumPy {'+' if offset >= 0 else '-'} "
+            f"{abs(offset):.3g} (correlation {likeness:.4f})"
+        )
     else:
         yield f"yours and NumPy hardly go together (correlation {likeness:.2f})"
     if np.unique(y).size <= min(64, y.size // 4) < np.unique(x).size:
@@ -99,5 +117,12 @@ def _line(case: Case) -> Iterator[str]:
 def _of_shapes(case: Case) -> Iterator[str]:
     mine, theirs = case.observed, case.healthy
     if mine.size == theirs.size and not np.isnan(mine).any():
-        near = np.allclose(np.sort(mine, axis=None), np.sort(theirs, axis=None), rtol=1e-4, atol=1e-6 * float(np.abs(theirs).max()))
-        yield "the sorted values are " + ("alike: the elements stand in another order" if near else "different too")
+        near = np.allclose(
+            np.sort(mine, axis=None),
+            np.sort(theirs, axis=None),
+            rtol=1e-4,
+            atol=1e-6 * float(np.abs(theirs).max()),
+        )
+        yield "the sorted values are " + (
+            ("alike: the elements stand in another order") if near else "different too"
+        )

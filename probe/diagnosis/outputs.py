@@ -1,4 +1,5 @@
-"""Whose values are diagnosed, and which of a layer's outputs: the way from a judged call to the engine and back."""
+"""Whose values are diagnosed, and which of a layer's outputs: the way from a judged call to the
+engine and back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,8 @@ from probe.ops import Outputs
 __all__ = ["of_parties"]
 
 Asked = tuple[Case, Rounding, np.ndarray | None]
-"""The case of an output, the rounding of its layer, and what the healthy layer is allowed in all."""
+"""The case of an output, the rounding of its layer, and what the healthy layer is allowed in
+all."""
 
 
 def of_parties(
@@ -31,9 +33,13 @@ def of_parties(
     tolerance: tuple[float, float] | None,
     options: Mapping[str, Any],
 ) -> Diagnosis | None:
-    """The diagnosis of yours, or else of the framework's outputs, where they differ from NumPy's."""
+    """The diagnosis of yours, or else of the framework's outputs, where they differ from
+    NumPy's."""
     with np.errstate(all="ignore"):
-        for party, pair in (("expected", ("numpy", "expected")), ("framework", ("framework", "numpy"))):
+        for party, pair in (
+            ("expected", ("numpy", "expected")),
+            ("framework", ("framework", "numpy")),
+        ):
             comparison = comparisons.get(pair)
             if comparison is None or comparison.ok:
                 continue
@@ -43,7 +49,14 @@ def of_parties(
                 if observed is None or output >= len(values[-1]):
                     continue
                 known = evidence.known if party == "expected" and not output else None
-                one = of_output(described.steps, tuple(inputs), values, output, np.asarray(observed, np.float64), known)
+                one = of_output(
+                    described.steps,
+                    tuple(inputs),
+                    values,
+                    output,
+                    np.asarray(observed, np.float64),
+                    known,
+                )
                 case = replace(one, output_axes=described.output_axes if not output else ())
                 allowed = None if tolerance is not None else evidence.allowed[party][output]
                 rounding = Rounding(precision, None, tolerance)
@@ -51,25 +64,42 @@ def of_parties(
                 if not case.comparable or left(case, case.healthy, slack) > 1:
                     cases[output] = case, rounding, allowed
             if cases:
-                return _of_outputs(cases, described, {"certain": comparison.certain, "party": party, **options})
+                return _of_outputs(
+                    cases, described, {"certain": comparison.certain, "party": party, **options}
+                )
         return None
 
 
-def _of_outputs(cases: Mapping[int, Asked], described: Description, options: Mapping[str, Any]) -> Diagnosis:
-    """The diagnosis of the first output that differs, held against the others; those that it does not explain get their own."""
+def _of_outputs(
+    cases: Mapping[int, Asked], described: Description, options: Mapping[str, Any]
+) -> Diagnosis:
+    """The diagnosis of the first output that differs, held against the others; those that it does
+    not explain get their own."""
     first, *others = cases
     found = _diagnosed(cases[first], options)
     if not others:
         return found if not first else _said_of(found, _output_name(described, first))
-    agreeing = [[_gives(edit, first, output, *cases[output]) for output in others] for edit in found.edits]
+    agreeing = [
+        [_gives(edit, first, output, *cases[output]) for output in others] for edit in found.edits
+    ]
     if found.edits and any(all(one) for one in agreeing):
         kept = [position for position, one in enumerate(agreeing) if all(one)]
         names = ", ".join(_output_name(described, output) for output in cases)
         findings = tuple(replace(found.findings[position], tie=len(kept) > 1) for position in kept)
-        return replace(found, findings=findings, words=(f"this gives all outputs that differ: {names}", *found.words))
+        return replace(
+            found,
+            findings=findings,
+            words=((f"this gives all outputs that differ: {names}"), *found.words),
+        )
     parts = [_said_of(found, _output_name(described, first))]
-    parts += [_said_of(_diagnosed(cases[output], options), _output_name(described, output)) for output in others]
-    return Diagnosis(tuple(one for part in parts for one in part.findings), tuple(word for part in parts for word in part.words))
+    parts += [
+        _said_of(_diagnosed(cases[output], options), _output_name(described, output))
+        for output in others
+    ]
+    return Diagnosis(
+        tuple(one for part in parts for one in part.findings),
+        tuple(word for part in parts for word in part.words),
+    )
 
 
 def _diagnosed(case: Asked, options: Mapping[str, Any]) -> Diagnosis:
@@ -77,7 +107,11 @@ def _diagnosed(case: Asked, options: Mapping[str, Any]) -> Diagnosis:
 
 
 def _output_name(described: Description, output: int) -> str:
-    return described.output_names[output] if output < len(described.output_names) else f"output {output}"
+    return (
+        described.output_names[output]
+        if output < len(described.output_names)
+        else f"output {output}"
+    )
 
 
 def _said_of(found: Diagnosis, name: str) -> Diagnosis:
@@ -86,13 +120,18 @@ def _said_of(found: Diagnosis, name: str) -> Diagnosis:
     return replace(found, findings=findings, words=tuple(f"{name}: {word}" for word in found.words))
 
 
-def _gives(edit: Edit, first: int, output: int, case: Case, rounding: Rounding, allowed: np.ndarray | None) -> bool:
+def _gives(
+    edit: Edit, first: int, output: int, case: Case, rounding: Rounding, allowed: np.ndarray | None
+) -> bool:
     """Whether an edit made for one output reproduces what was observed of another."""
     last = len(edit.steps) - 1
     (ref,) = edit.steps[last].sources(last)
     if not isinstance(edit.steps[last].op, Outputs) or ref.index != first:
         return False
-    moved = replace(edit, steps=(*edit.steps[:last], replace(edit.steps[last], inputs=(replace(ref, index=output),))))
+    moved = replace(
+        edit,
+        steps=(*edit.steps[:last], replace(edit.steps[last], inputs=(replace(ref, index=output),))),
+    )
     values = everywhere(case, moved)
     if values is None or np.shape(values[-1][0]) != case.observed.shape:
         return False

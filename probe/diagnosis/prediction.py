@@ -1,7 +1,8 @@
 """What an edited layer would give: everywhere, or, much sooner, at a few hundred elements.
 
-Most mistakes can be told apart from a sample of the output, so the last step that the edit left alone is looked up, and the last
-sum of products computed, at those elements alone; everything is computed only for the few mistakes that survive.
+Most mistakes can be told apart from a sample of the output, so the last step that the edit left
+alone is looked up, and the last sum of products computed, at those elements alone; everything is
+computed only for the few mistakes that survive.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,19 @@ from probe.hypotheses.case import Case, Edit
 from probe.numerics.blocks import blocks, places
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import Precision
-from probe.ops import Add, AddConstant, BatchNormalization, Conv, MatMul, Max, Mean, Min, Mul, MulConstant, Sub
+from probe.ops import (
+    Add,
+    AddConstant,
+    BatchNormalization,
+    Conv,
+    MatMul,
+    Max,
+    Mean,
+    Min,
+    Mul,
+    MulConstant,
+    Sub,
+)
 from probe.ops.base import Elementwise, Indices, Rearrangement
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
@@ -47,18 +60,25 @@ class Rounding:
 
         @cache
         def extra() -> np.ndarray:
-            return np.maximum(allowed - replace(self, extra=None).of(case.edit(""), case.values), 0.0)
+            return np.maximum(
+                allowed - replace(self, extra=None).of(case.edit(""), case.values), 0.0
+            )
 
         return replace(self, extra=extra)
 
     def of(self, edit: Edit, values: Values, observed: np.ndarray | None = None) -> np.ndarray:
-        """The allowance; where ``observed`` is given, after a second look at the elements beyond."""
+        """The allowance; where ``observed`` is given, after a second look at the elements
+        beyond."""
         predicted = np.asarray(values[-1][0])
         if self.tolerance is not None:
             return self.tolerance[1] + self.tolerance[0] * np.abs(predicted)
         given = [widened(x) for x in edit.inputs]
         allowed = np.asarray(allowances(edit.steps, given, values, self.precision)[0])
-        if observed is not None and observed.shape == predicted.shape and 1 < most_apart(observed, predicted, allowed) < 50:
+        if (
+            observed is not None
+            and observed.shape == predicted.shape
+            and 1 < most_apart(observed, predicted, allowed) < 50
+        ):
             with np.errstate(invalid="ignore"):
                 error = np.abs(observed - predicted)
             allowed = settle(edit.steps, given, values, self.precision, error, allowed)
@@ -69,7 +89,8 @@ class Rounding:
 
 
 def everywhere(case: Case, edit: Edit) -> Values | None:
-    """The outputs of every step; None where the edit cannot be run on these shapes. Steps that the edit left alone are not run again."""
+    """The outputs of every step; None where the edit cannot be run on these shapes. Steps that the
+    edit left alone are not run again."""
     try:
         return _upto(case, edit, len(edit.steps))
     except (ValueError, IndexError, TypeError, MemoryError):
@@ -84,7 +105,10 @@ def _upto(case: Case, edit: Edit, stop: int) -> Values:
     given = [widened(x) for x in edit.inputs]
     for position in range(same, stop):
         step = edit.steps[position]
-        chosen = [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in step.sources(position)]
+        chosen = [
+            given[ref.index] if ref.step < 0 else values[ref.step][ref.index]
+            for ref in step.sources(position)
+        ]
         with np.errstate(all="ignore"):
             values.append(step.op.run(*chosen))
     return values
@@ -92,10 +116,15 @@ def _upto(case: Case, edit: Edit, stop: int) -> Values:
 
 def _left_alone(case: Case, edit: Edit) -> int:
     """How many steps, counted from the first, give what they give in the healthy layer."""
-    if len(edit.inputs) != len(case.inputs) or any(mine is not theirs for mine, theirs in zip(edit.inputs, case.inputs, strict=True)):
+    if len(edit.inputs) != len(case.inputs) or any(
+        mine is not theirs for mine, theirs in zip(edit.inputs, case.inputs, strict=True)
+    ):
         return 0
     pairs = zip(edit.steps, case.steps, strict=False)
-    return next((i for i, (mine, theirs) in enumerate(pairs) if mine is not theirs), min(len(edit.steps), len(case.steps)))
+    return next(
+        (i for i, (mine, theirs) in enumerate(pairs) if mine is not theirs),
+        min(len(edit.steps), len(case.steps)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +165,15 @@ def most_apart(observed: np.ndarray, values: np.ndarray, allowed: np.ndarray) ->
     """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
     most = 0.0
     with np.errstate(all="ignore"):
-        for (mine, theirs, slack), _ in blocks(observed, values, np.broadcast_to(allowed, observed.shape)):
+        for (mine, theirs, slack), _ in blocks(
+            observed, values, np.broadcast_to(allowed, observed.shape)
+        ):
             ratio = np.abs(mine - theirs) / slack
             if np.isnan(largest := float(ratio.max(initial=0.0))):
                 same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
-                largest = float(np.nan_to_num(np.where(same, 0.0, ratio), nan=np.inf, posinf=np.inf).max())
+                largest = float(
+                    np.nan_to_num(np.where(same, 0.0, ratio), nan=np.inf, posinf=np.inf).max()
+                )
             most = max(most, largest)
     return most
 
@@ -152,7 +185,11 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
     base, count = _base(case.steps, 0), 512
     if base is not None and base >= 0 and case.steps[base].op.products is not None:
         given = [case.input_of(base, i) for i in range(len(case.steps[base].sources(base)))]
-        count = int(np.clip(_TERMS // max(1, case.steps[base].op.terms_of(given, case.values[base])), 48, 512))
+        count = int(
+            np.clip(
+                _TERMS // max(1, case.steps[base].op.terms_of(given, case.values[base])), 48, 512
+            )
+        )
     observed, healthy = case.observed.reshape(-1), case.healthy.reshape(-1)
     slack = np.broadcast_to(allowed, case.observed.shape)
     rng = np.random.default_rng(seed)
@@ -160,11 +197,17 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
     drawn = np.arange(size) if size <= _DRAWN else np.unique(rng.integers(0, size, _DRAWN))
     chosen = drawn if case.known is None else np.flatnonzero(case.known)[drawn]
     if chosen.size > 2 * count:
-        wrong = chosen[_wrong(observed[chosen], healthy[chosen], slack[places(chosen, slack.shape)])]
+        wrong = chosen[
+            _wrong(observed[chosen], healthy[chosen], slack[places(chosen, slack.shape)])
+        ]
         if wrong.size < count // 2 and size > _DRAWN:
             everywhere = _wrong(case.observed, case.healthy, slack)
             wrong = np.flatnonzero(everywhere if case.known is None else everywhere & case.known)
-        few = [part[np.unique(rng.integers(0, part.size, count // 2))] for part in (wrong, chosen) if part.size]
+        few = [
+            part[np.unique(rng.integers(0, part.size, count // 2))]
+            for part in (wrong, chosen)
+            if part.size
+        ]
         chosen = np.unique(np.concatenate(few))
     where = places(chosen, case.observed.shape)
     return Sample(where, observed[chosen], healthy[chosen], slack[where])
@@ -196,7 +239,11 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
         if shapes[-1] != case.observed.shape:
             return None
         with np.errstate(all="ignore"):
-            out = np.asarray(values[base][0])[back[-1]] if known else _computed(edit, values, base, given, back[-1])
+            out = (
+                np.asarray(values[base][0])[back[-1]]
+                if known
+                else _computed(edit, values, base, given, back[-1])
+            )
             for i in range(base + 1, len(edit.steps)):
                 back.pop()
                 out = _forward(edit.steps[i].op, out, back[-1], shapes[i - base])
@@ -205,7 +252,9 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
         return None
 
 
-def _computed(edit: Edit, values: Values, base: int, given: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+def _computed(
+    edit: Edit, values: Values, base: int, given: Sequence[np.ndarray], where: Indices
+) -> np.ndarray:
     """The output of the step at ``base`` (-1: the input) at some elements."""
     if base < 0:
         return widened(given[edit.steps[0].sources(0)[0].index][where])
@@ -217,12 +266,20 @@ def _computed(edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]
     return op.products(chosen, where).sum(axis=(1, 2))
 
 
-def _chosen(edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [given[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in edit.steps[position].sources(position)]
+def _chosen(
+    edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    return [
+        given[ref.index] if ref.step < 0 else values[ref.step][ref.index]
+        for ref in edit.steps[position].sources(position)
+    ]
 
 
-def _shapes(case: Case, edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
-    """The output shapes of the step at ``base`` (-1: the input's) and of those behind it, found on arrays that hold nothing."""
+def _shapes(
+    case: Case, edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]
+) -> list[tuple[int, ...]]:
+    """The output shapes of the step at ``base`` (-1: the input's) and of those behind it, found on
+    arrays that hold nothing."""
     if base < 0:
         shapes = [given[edit.steps[0].sources(0)[0].index].shape]
     elif not given:
@@ -232,7 +289,11 @@ def _shapes(case: Case, edit: Edit, values: Values, base: int, given: Sequence[n
         alike = _alike(case, edit.steps, base, chosen)
         shapes = [case.values[base][0].shape if alike else _shape_of(edit.steps[base].op, chosen)]
     for later in edit.steps[base + 1 :]:
-        shapes.append(later.op.run(np.broadcast_to(0.0, shapes[-1]))[0].shape if isinstance(later.op, Rearrangement) else shapes[-1])
+        shapes.append(
+            later.op.run(np.broadcast_to(0.0, shapes[-1]))[0].shape
+            if isinstance(later.op, Rearrangement)
+            else shapes[-1]
+        )
     return shapes
 
 
@@ -261,7 +322,11 @@ def _shape_of(op: object, inputs: Sequence[np.ndarray]) -> tuple[int, ...]:
         case Conv():
             kernel = (inputs[1] if op.weight is None else op.weight.value).shape
             windows = zip(shape[2:], op.pads, kernel[2:], op.dilations, op.strides, strict=True)
-            return (shape[0], kernel[0], *((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows))
+            return (
+                shape[0],
+                kernel[0],
+                *((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows),
+            )
     if isinstance(op, _MERGES):
         return np.broadcast_shapes(*(one.shape for one in inputs))
     inner = getattr(op, "inner", None)
@@ -279,7 +344,10 @@ def _forward(op: object, x: np.ndarray, where: Indices, shape: tuple[int, ...]) 
             constant = np.broadcast_to(op.value.value, shape)[where]
             return x + constant if isinstance(op, AddConstant) else x * constant
         case BatchNormalization():
-            gain, mean, bias = (np.broadcast_to(part, shape)[where] for part in op._terms(np.broadcast_to(0.0, shape)))
+            gain, mean, bias = (
+                np.broadcast_to(part, shape)[where]
+                for part in op._terms(np.broadcast_to(0.0, shape))
+            )
             return (x - mean) * gain + bias
         case Elementwise():
             return op.f(x)
@@ -287,13 +355,17 @@ def _forward(op: object, x: np.ndarray, where: Indices, shape: tuple[int, ...]) 
 
 
 def _base(steps: Sequence[Step], same: int) -> int | None:
-    """The last step that can be had element by element where all behind it acts on each element alone, else None.
+    """The last step that can be had element by element where all behind it acts on each element
+    alone, else None.
 
-    That is one of the first ``same``, whose values are there, a sum of products or a merge; -1 where the whole layer acts so.
+    That is one of the first ``same``, whose values are there, a sum of products or a merge; -1
+    where the whole layer acts so.
     """
     for position in range(len(steps) - 1, -1, -1):
         op = steps[position].op
-        if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0] != Ref(position):
+        if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0] != Ref(
+            position
+        ):
             return None
         if position < same or op.products is not None or isinstance(op, _MERGES):
             return position
@@ -301,7 +373,8 @@ def _base(steps: Sequence[Step], same: int) -> int | None:
             continue
         held = [getattr(op, part.name) for part in fields(op)]
         if not isinstance(op, Elementwise) or any(
-            isinstance(one, Weight) or (isinstance(one, np.ndarray) and one.size > 1) for one in held
+            isinstance(one, Weight) or (isinstance(one, np.ndarray) and one.size > 1)
+            for one in held
         ):
             return None
     return -1 if steps and steps[0].sources(0)[0].step < 0 else None
@@ -309,4 +382,6 @@ def _base(steps: Sequence[Step], same: int) -> int | None:
 
 def _lines_up(held: object) -> bool:
     """Whether what an op holds differs from element to element."""
-    return isinstance(held, Weight) or (isinstance(held, np.ndarray) and (held.size > 1 or held.ndim > 1))
+    return isinstance(held, Weight) or (
+        isinstance(held, np.ndarray) and (held.size > 1 or held.ndim > 1)
+    )

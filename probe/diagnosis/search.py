@@ -1,6 +1,8 @@
-"""The search itself: every edit of every hypothesis predicted and scored, pairs of them after, until the time is up.
+"""The search itself: every edit of every hypothesis predicted and scored, pairs of them after,
+until the time is up.
 
-Cheap looks come first: a sample of the output, and of a large batch one sample of it, whose mistakes the whole batch confirms.
+Cheap looks come first: a sample of the output, and of a large batch one sample of it, whose
+mistakes the whole batch confirms.
 """
 
 import time
@@ -10,7 +12,16 @@ from itertools import islice
 
 import numpy as np
 
-from probe.diagnosis.prediction import Rounding, Sample, at, everywhere, most_apart, rms, rms_apart, sample
+from probe.diagnosis.prediction import (
+    Rounding,
+    Sample,
+    at,
+    everywhere,
+    most_apart,
+    rms,
+    rms_apart,
+    sample,
+)
 from probe.evaluation.allowance import Values
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit
@@ -33,15 +44,18 @@ __all__ = [
 Progress = Callable[[str], None]
 
 CLEARLY = 0.2
-"""A mistake that does not explain all is named where it leaves no more than this share of the difference."""
+"""A mistake that does not explain all is named where it leaves no more than this share of the
+difference."""
 _HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 _LARGE = 1 << 18
-"""Elements of an array from which on one sample of the batch is searched and the whole only asked to confirm."""
+"""Elements of an array from which on one sample of the batch is searched and the whole only asked
+to confirm."""
 _CONFIRMED, _LATE = 6, 3
-"""How many mistakes the whole batch confirms, and how many are held against it after the time is up."""
+"""How many mistakes the whole batch confirms, and how many are held against it after the time is
+up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +70,8 @@ class Scored:
     share: float = np.inf
     """What remains of the difference, as a share of its root mean square."""
     unlike: float = 1.0
-    """What remains of the variance of the observed ranks after the best line through the predicted ones."""
+    """What remains of the variance of the observed ranks after the best line through the predicted
+    ones."""
     left: float = np.inf
     """The largest remaining error in units of the allowance."""
     also: tuple["Scored", ...] = ()
@@ -77,10 +92,15 @@ class View:
     """The rounding without what the healthy layer is allowed beside it."""
 
     def of_sample(self) -> "View":
-        """The sample that differs at most places, where the layer is large and works sample by sample."""
+        """The sample that differs at most places, where the layer is large and works sample by
+        sample."""
         case = self.case
         count = case.observed.shape[0] if case.observed.ndim else 0
-        if count < 2 or not case.comparable or max(np.size(one) for value in (case.inputs, *case.values) for one in value) < _LARGE:
+        if (
+            count < 2
+            or not case.comparable
+            or max(np.size(one) for value in (case.inputs, *case.values) for one in value) < _LARGE
+        ):
             return self
         allowed = np.broadcast_to(self.allowed, case.observed.shape)
         index = int(np.argmax(_beyond(case, allowed)))
@@ -95,7 +115,9 @@ class View:
         values = _everywhere(self.case, edit)
         if values is None:
             return None
-        return replace(self, case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values))
+        return replace(
+            self, case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values)
+        )
 
 
 @dataclass
@@ -117,12 +139,17 @@ class Search:
     """How long was looked, where the time was up; empty where all was tried."""
     last: tuple[float, float] = (0.0, 0.0)
     longest: tuple[float, float] = (0.0, 0.0)
-    """What the dearest step took: another one has to fit, so that looking ends in time where a layer is slow too."""
+    """What the dearest step took: another one has to fit, so that looking ends in time where a
+    layer is slow too."""
 
     def over(self) -> bool:
-        """Whether the time is up, the thread's own or that by the clock; asked before every step."""
+        """Whether the time is up, the thread's own or that by the clock; asked before every
+        step."""
         now = time.thread_time() - self.started[0], time.monotonic() - self.started[1]
-        self.longest = (max(self.longest[0], now[0] - self.last[0]), max(self.longest[1], now[1] - self.last[1]))
+        self.longest = (
+            max(self.longest[0], now[0] - self.last[0]),
+            max(self.longest[1], now[1] - self.last[1]),
+        )
         self.last = now
         if not self.stopped:
             limits = zip(now, self.longest, (self.limit, self.clock), strict=True)
@@ -148,8 +175,11 @@ def _beyond(case: Case, allowed: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def try_all(view: View, search: Search, few: bool = False, orders: Sequence[int] = ()) -> list[Scored]:
-    """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample shows to be exact goes on.
+def try_all(
+    view: View, search: Search, few: bool = False, orders: Sequence[int] = ()
+) -> list[Scored]:
+    """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample
+    shows to be exact goes on.
 
     The hypotheses are tried as they are registered, or in these orders.
     """
@@ -174,7 +204,14 @@ def try_all(view: View, search: Search, few: bool = False, orders: Sequence[int]
     return found
 
 
-def _score(view: View, edit: Edit, scored: Scored, some: Sample | None, difference: float, few: bool = False) -> Scored | None:
+def _score(
+    view: View,
+    edit: Edit,
+    scored: Scored,
+    some: Sample | None,
+    difference: float,
+    few: bool = False,
+) -> Scored | None:
     """None where the edit changes nothing or cannot be run."""
     case = view.case
     values = None
@@ -206,7 +243,10 @@ def _score(view: View, edit: Edit, scored: Scored, some: Sample | None, differen
         return replace(scored, share=share)
     allowed = view.rounding.of(edit, values, case.observed if share < CLEARLY else None)
     with np.errstate(all="ignore"):
-        if not (np.abs(case.pick(predicted - case.healthy)) > case.pick(np.broadcast_to(allowed, predicted.shape))).any():
+        if not (
+            np.abs(case.pick(predicted - case.healthy))
+            > case.pick(np.broadcast_to(allowed, predicted.shape))
+        ).any():
             return None
     return replace(scored, share=share, left=left(case, predicted, allowed))
 
@@ -218,8 +258,12 @@ def _everywhere(case: Case, edit: Edit) -> Values | None:
 
 
 def _unlike(guess: np.ndarray, observed: np.ndarray) -> float:
-    """The share of the variance of the ranks that is left by the best line through both; an activation behind hardly changes it."""
-    x, y = (np.unique(np.ravel(values), return_inverse=True)[1].astype(np.float64) for values in (guess, observed))
+    """The share of the variance of the ranks that is left by the best line through both; an
+    activation behind hardly changes it."""
+    x, y = (
+        np.unique(np.ravel(values), return_inverse=True)[1].astype(np.float64)
+        for values in (guess, observed)
+    )
     x, y = x - x.mean(), y - y.mean()
     scale = float((x @ x) * (y @ y))
     return 1 - float(x @ y) ** 2 / scale if scale else 1.0
@@ -227,7 +271,11 @@ def _unlike(guess: np.ndarray, observed: np.ndarray) -> float:
 
 def _apart(case: Case, predicted: np.ndarray) -> float:
     """The root mean square of what is not explained, where the party gave a value."""
-    return rms_apart(case.observed, predicted) if case.known is None else rms_apart(case.seen, case.pick(predicted))
+    return (
+        rms_apart(case.observed, predicted)
+        if case.known is None
+        else rms_apart(case.seen, case.pick(predicted))
+    )
 
 
 def _difference(case: Case) -> float:
@@ -238,13 +286,17 @@ def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
     """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
     if case.known is None:
         return most_apart(case.observed, predicted, allowed)
-    return most_apart(case.seen, case.pick(predicted), case.pick(np.broadcast_to(allowed, predicted.shape)))
+    return most_apart(
+        case.seen, case.pick(predicted), case.pick(np.broadcast_to(allowed, predicted.shape))
+    )
 
 
 def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
-    """Pairs of mistakes that reproduce the observation, the first one among those that bring the layer nearer to it.
+    """Pairs of mistakes that reproduce the observation, the first one among those that bring the
+    layer nearer to it.
 
-    At length, mistakes that reduce nothing alone are tried too. The second mistakes begin with those that help most alone.
+    At length, mistakes that reduce nothing alone are tried too. The second mistakes begin with
+    those that help most alone.
     """
     helpful: dict[int, float] = {}
     for one in scored:
@@ -259,19 +311,27 @@ def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
         if changed is None:
             continue
         seconds = try_all(changed, search, few=True, orders=orders)
-        found = [one for one in seconds if one.exact and one.hypothesis.slug != first.hypothesis.slug]
+        found = [
+            one for one in seconds if one.exact and one.hypothesis.slug != first.hypothesis.slug
+        ]
         if found:
             return [replace(one, also=(first,)) for one in found]
     return []
 
 
 def _firsts(scored: Sequence[Scored], alike: float, thorough: bool) -> list[Scored]:
-    """What to look for a second mistake beside: by turns what the observation is likest to, and what leaves the least.
+    """What to look for a second mistake beside: by turns what the observation is likest to, and
+    what leaves the least.
 
     Whatever makes the values small leaves little, though it has nothing to do with them.
     """
-    helping = [one for one in scored if one.share < (np.inf if thorough else _HELPS) or one.unlike < alike]
-    rankings = (_two_of_each(sorted(helping, key=key)) for key in (lambda one: one.unlike, lambda one: one.share))
+    helping = [
+        one for one in scored if one.share < (np.inf if thorough else _HELPS) or one.unlike < alike
+    ]
+    rankings = (
+        _two_of_each(sorted(helping, key=key))
+        for key in (lambda one: one.unlike, lambda one: one.share)
+    )
     apart: dict[tuple[str, float], Scored] = {}
     for one in (one for turn in zip(*rankings, strict=True) for one in turn):
         apart.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
@@ -292,7 +352,8 @@ def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:
 
 
 def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
-    """Those that reproduce the whole batch too, the likeliest first; of a search in the whole batch all of them."""
+    """Those that reproduce the whole batch too, the likeliest first; of a search in the whole batch
+    all of them."""
     ranked = sorted(exact, key=lambda one: (freedom(one), one.order, one.left))
     if search.part is search.whole:
         return ranked
@@ -326,8 +387,12 @@ def on_the_whole(one: Scored, view: View) -> Scored | None:
     values = _everywhere(view.case, edit)
     if values is not None:
         predicted = np.asarray(values[-1][0])
-        # What the edited layer is allowed itself costs as much as running it, and what is allowed beside that as much again.
-        for allowed in (lambda: view.allowed, lambda: replace(view.rounding, extra=None).of(edit, values, view.case.observed)):
+        # What the edited layer is allowed itself costs as much as running it, and what is allowed
+        # beside that as much again.
+        for allowed in (
+            lambda: view.allowed,
+            lambda: replace(view.rounding, extra=None).of(edit, values, view.case.observed),
+        ):
             if (rest := left(view.case, predicted, allowed())) <= 1:
                 return replace(one, edit=edit, share=0.0, left=rest)
     return _score(view, edit, replace(one, edit=edit), None, _difference(view.case))

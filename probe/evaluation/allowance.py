@@ -1,7 +1,8 @@
-"""How far an honest evaluation of a layer, in the layer's own dtype, may lie from the float64 recomputation.
+"""How far an honest evaluation of a layer, in the layer's own dtype, may lie from the float64
+recomputation.
 
-No tolerance is set by hand. Each op says what rounding may do to its output (``Op.allowance``) and what becomes of
-the slack its inputs arrive with; the allowance of a layer is that of its last step.
+No tolerance is set by hand. Each op says what rounding may do to its output (``Op.allowance``) and
+what becomes of the slack its inputs arrive with; the allowance of a layer is that of its last step.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,23 @@ from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
 from probe.ops.step import Ref, Step, weights_of
 
-__all__ = ["LEAST_HOPE", "allowances", "carry", "rounded", "settle", "smallest_visible_change", "whole_at", "worst_case"]
+__all__ = [
+    "LEAST_HOPE",
+    "allowances",
+    "carry",
+    "rounded",
+    "settle",
+    "smallest_visible_change",
+    "whole_at",
+    "worst_case",
+]
 
 _LOOK_TERMS = 1 << 24
 _LOOK_FIRST = 8
 _LOOK_BLOCK = 256
 LEAST_HOPE = 100
-"""What a second look may gain at least; and no more than so many times more than a sum has terms, where all err alike."""
+"""What a second look may gain at least; and no more than so many times more than a sum has terms,
+where all err alike."""
 Values = Sequence[tuple[np.ndarray, ...]]
 """The outputs of every step, as ``recompute`` keeps them."""
 
@@ -35,7 +46,8 @@ def allowances(
 ) -> tuple[np.ndarray, ...]:
     """What rounding may do to each output of the last step, carried from step to step.
 
-    ``look`` names a step and the indices of those of its elements whose true partial sums are to decide.
+    ``look`` names a step and the indices of those of its elements whose true partial sums are to
+    decide.
     """
     arrived = [rounded(x, precision) for x in inputs]
     carried: list[tuple[np.ndarray | None, ...]] = []
@@ -46,14 +58,21 @@ def allowances(
             given = [_pick(ref, inputs, values) for ref in sources]
             slacks = [_pick(ref, arrived, carried) for ref in sources]
             if not step.op.moves:
-                slacks = [slack if slack is None else slack.astype(np.float64, copy=False) for slack in slacks]
+                slacks = [
+                    slack if slack is None else slack.astype(np.float64, copy=False)
+                    for slack in slacks
+                ]
             where = look[1] if look is not None and look[0] == position else None
             carried.append(carry(step.op, given, slacks, values[position], precision, grids, where))
-    return tuple(np.zeros(y.shape) if one is None else one for y, one in zip(values[-1], carried[-1], strict=True))
+    return tuple(
+        np.zeros(y.shape) if one is None else one
+        for y, one in zip(values[-1], carried[-1], strict=True)
+    )
 
 
 def rounded(x: np.ndarray, precision: Precision) -> np.ndarray | None:
-    """How far an input is off that a party first rounds, or flushes; None where it takes it as it is."""
+    """How far an input is off that a party first rounds, or flushes; None where it takes it as it
+    is."""
     if not precision.casts or x.dtype.kind != "f":
         return None
     sizes = np.where(np.isfinite(x), np.abs(x), 0.0)
@@ -69,7 +88,8 @@ def carry(
     grids: bool,
     where: tuple[np.ndarray, ...] | None = None,
 ) -> tuple[np.ndarray | None, ...]:
-    """The allowance of one op; with ``grids`` None for outputs that are exact, since all they are made of is."""
+    """The allowance of one op; with ``grids`` None for outputs that are exact, since all they are
+    made of is."""
     if grids and all(slack is None for slack in slacks) and op.exact(given, precision):
         return (None,) * len(outputs)
     made = op.allowance(given, slacks, outputs, precision, where)
@@ -77,7 +97,11 @@ def carry(
         made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
     if precision.stored and op.stores():
         made = tuple(
-            one if y.dtype.kind != "f" else sum((of_storing(part, precision) for part in (y, *op.on_the_way(given, y))), start=one)
+            one
+            if y.dtype.kind != "f"
+            else sum(
+                (of_storing(part, precision) for part in (y, *op.on_the_way(given, y))), start=one
+            )
             for one, y in zip(made, outputs, strict=True)
         )
     return tuple(one if one.any() else None for one in made) if grids else made
@@ -92,10 +116,12 @@ def settle(
     allowed: np.ndarray,
     output: int = 0,
 ) -> np.ndarray:
-    """The allowance of one output after a second look at its elements beyond ``allowed``, the worst first.
+    """The allowance of one output after a second look at its elements beyond ``allowed``, the worst
+    first.
 
-    Looking stops where an element stays beyond (the verdict is then certain) or where the terms gathered would no longer
-    be few; the elements not reached are then given what the tightest looked-at element gained.
+    Looking stops where an element stays beyond (the verdict is then certain) or where the terms
+    gathered would no longer be few; the elements not reached are then given what the tightest
+    looked-at element gained.
     """
     beyond, ratio = _beyond(error, allowed)
     most = max((np.size(x) for x in inputs), default=0)
@@ -114,7 +140,9 @@ def settle(
         if found is None:
             return allowed
         position, where, cost = found
-        looked = allowances(steps, inputs, values, precision, (position, where))[output].ravel()[block]
+        looked = allowances(steps, inputs, values, precision, (position, where))[output].ravel()[
+            block
+        ]
         gain = min(gain, float(np.min(looked / np.maximum(refined[block], np.finfo(float).tiny))))
         refined[block] = np.maximum(refined[block], looked)
         seen += block.size
@@ -130,7 +158,9 @@ def _beyond(error: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Which elements lie beyond what is allowed, and how many times that."""
     with np.errstate(invalid="ignore", over="ignore"):
         beyond = np.flatnonzero((error > allowed) & np.isfinite(error))
-        return beyond, error.ravel()[beyond] / np.maximum(allowed.ravel()[beyond], np.finfo(float).tiny)
+        return beyond, error.ravel()[beyond] / np.maximum(
+            allowed.ravel()[beyond], np.finfo(float).tiny
+        )
 
 
 def _largest_first(ratio: np.ndarray, count: int = 1 << 14) -> np.ndarray:
@@ -151,7 +181,8 @@ def whole_at(
     where: tuple[np.ndarray, ...],
     error: np.ndarray,
 ) -> np.ndarray:
-    """The allowance of single elements of the first output, for steps that do nothing but move the elements of one sum.
+    """The allowance of single elements of the first output, for steps that do nothing but move the
+    elements of one sum.
 
     Where the error lies beyond that, the true partial sums decide, as in ``settle``.
     """
@@ -175,23 +206,35 @@ def whole_at(
 
 
 def worst_case(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, precision: Precision, index: tuple[int, ...], output: int = 0
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precision: Precision,
+    index: tuple[int, ...],
+    output: int = 0,
 ) -> float:
     """What no order of summation can exceed at one element of an output.
 
-    Only sums have an allowance below their worst case; an element that comes from none of the last steps' sums is given the
-    allowance it has, which counts every rounding.
+    Only sums have an allowance below their worst case; an element that comes from none of the last
+    steps' sums is given the allowance it has, which counts every rounding.
     """
     where = tuple(np.array([at]) for at in index)
     found = _trace(steps, inputs, values, where, output)
     look = None if found is None else found[:2]
-    return float(allowances(steps, inputs, values, replace(precision, certain=True), look)[output][index])
+    return float(
+        allowances(steps, inputs, values, replace(precision, certain=True), look)[output][index]
+    )
 
 
 def smallest_visible_change(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, precision: Precision, count: int = 64
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precision: Precision,
+    count: int = 64,
 ) -> float | None:
-    """The smallest relative change of one weight that would have left the allowance, seen from ``count`` of the largest outputs.
+    """The smallest relative change of one weight that would have left the allowance, seen from
+    ``count`` of the largest outputs.
 
     None where the outputs are not traced back to a sum, or see nothing.
     """
@@ -225,9 +268,14 @@ def _pick(ref: Ref, inputs: Sequence, values: Sequence) -> np.ndarray:
 
 
 def _trace(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, where: tuple[np.ndarray, ...], output: int = 0
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    where: tuple[np.ndarray, ...],
+    output: int = 0,
 ) -> tuple[int, tuple[np.ndarray, ...], int] | None:
-    """Follows elements of an output of the last step back to the sum they came from: (step, indices there, terms a sum), or None."""
+    """Follows elements of an output of the last step back to the sum they came from: (step, indices
+    there, terms a sum), or None."""
     position = len(steps) - 1
     while position >= 0:
         step = steps[position]

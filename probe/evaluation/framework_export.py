@@ -1,6 +1,8 @@
-"""A layer without description, as far as its framework's own exporter can tell: exported alone and run in ONNX Runtime.
+"""A layer without description, as far as its framework's own exporter can tell: exported alone and
+run in ONNX Runtime.
 
-That is one opinion and no recomputation: what it differs by is told, and the verdict stays "unchecked".
+That is one opinion and no recomputation: what it differs by is told, and the verdict stays
+"unchecked".
 """
 
 from collections.abc import Sequence
@@ -16,12 +18,17 @@ from probe.model import Capture
 
 __all__ = ["by_exporter", "run_exported"]
 
-_TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+}
 _TYPES |= {f"tensor({name})": name for name in ("int8", "int16", "int32", "int64", "uint8", "bool")}
 
 
 def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """The outputs of an ONNX model whose inputs are these, in order; Undescribed where ONNX Runtime does not take it."""
+    """The outputs of an ONNX model whose inputs are these, in order; Undescribed where ONNX Runtime
+    does not take it."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -29,29 +36,52 @@ def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         wanted = session.get_inputs()
         if len(wanted) > len(inputs):
-            raise Undescribed(f"the exported model takes {len(wanted)} inputs where the layer took {len(inputs)}")
-        feeds = {one.name: np.asarray(x, _TYPES.get(one.type, x.dtype)) for one, x in zip(wanted, inputs, strict=False)}
+            raise Undescribed(
+                f"the exported model takes {len(wanted)} inputs where the layer took {len(inputs)}"
+            )
+        feeds = {
+            one.name: np.asarray(x, _TYPES.get(one.type, x.dtype))
+            for one, x in zip(wanted, inputs, strict=False)
+        }
         return tuple(ran(session, None, feeds))
-    except (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
-        raise Undescribed(f"ONNX Runtime does not run what was exported: {first_line(error)}") from None
+    except (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.NotImplemented,
+        state.RuntimeException,
+    ) as error:
+        raise Undescribed(
+            f"ONNX Runtime does not run what was exported: {first_line(error)}"
+        ) from None
 
 
 def by_exporter(capture: Capture) -> tuple[tuple[np.ndarray, ...] | None, str]:
-    """What the exported layer gives in ONNX Runtime, or None, and what there is to say about it; empty where nothing can be exported."""
+    """What the exported layer gives in ONNX Runtime, or None, and what there is to say about it;
+    empty where nothing can be exported."""
     if capture.alone is None:
         return None, ""
     try:
         found = capture.alone()
     except Undescribed as error:
         return None, f"the layer cannot be exported alone either: {error}"
-    shapes = [(one.shape, theirs.shape) for one, theirs in zip(found, capture.outputs, strict=False)]
+    shapes = [
+        (one.shape, theirs.shape) for one, theirs in zip(found, capture.outputs, strict=False)
+    ]
     if len(found) != len(capture.outputs) or any(one != theirs for one, theirs in shapes):
-        return found, "exported alone by the framework and run in ONNX Runtime, its outputs have other shapes than the framework's"
-    pairs = [(np.asarray(one, np.float64), np.asarray(theirs, np.float64)) for one, theirs in zip(found, capture.outputs, strict=True)]
+        return found, (
+            "exported alone by the framework and run in ONNX Runtime, its outputs have "
+            "other shapes than the framework's"
+        )
+    pairs = [
+        (np.asarray(one, np.float64), np.asarray(theirs, np.float64))
+        for one, theirs in zip(found, capture.outputs, strict=True)
+    ]
     with np.errstate(all="ignore"):
         apart = max(float(np.abs(one - theirs).max(initial=0.0)) for one, theirs in pairs)
         size = max(float(np.abs(theirs).max(initial=0.0)) for _, theirs in pairs)
     return found, (
-        f"exported alone by the framework and run in ONNX Runtime, it differs by {apart:.3g} at most where the largest value is "
+        f"exported alone by the framework and run in ONNX Runtime, it differs by {apart:.3g} at "
+        "most where the largest value is "
         f"{size:.3g}: a second engine on the framework's own word, not a recomputation"
     )

@@ -1,4 +1,5 @@
-"""The steps of a layer in NumPy, in float64: the recomputation by hand that everything else is held against."""
+"""The steps of a layer in NumPy, in float64: the recomputation by hand that everything else is held
+against."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ _BUFFER = 1 << 10
 def _quietly() -> Iterator[None]:
     """NumPy without warnings, and with buffers of 1024 elements instead of 8192.
 
-    Into a buffer it copies what it broadcasts along rows that are shorter, which takes longer than the arithmetic itself.
+    Into a buffer it copies what it broadcasts along rows that are shorter, which takes longer than
+    the arithmetic itself.
     """
     with np.errstate(all="ignore"):
         before = np.setbufsize(_BUFFER)
@@ -27,8 +29,11 @@ def _quietly() -> Iterator[None]:
             np.setbufsize(before)
 
 
-def recompute(steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0) -> list[tuple[np.ndarray, ...]]:
-    """The outputs of every step, in order; those of the last one are the layer's. What is smaller than ``least`` is 0 to every step."""
+def recompute(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0
+) -> list[tuple[np.ndarray, ...]]:
+    """The outputs of every step, in order; those of the last one are the layer's. What is smaller
+    than ``least`` is 0 to every step."""
     given = [flushed(x, least) for x in inputs]
     wide: dict[int, np.ndarray] = {}
     values: list[tuple[np.ndarray, ...]] = []

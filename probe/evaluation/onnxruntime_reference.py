@@ -1,8 +1,9 @@
 """The same steps as a small ONNX model, run by ONNX Runtime in float32: the second opinion.
 
-Each op writes its own nodes (``Op.emit``); this file only holds the graph they write to and runs it. Weights are graph
-inputs, so that equal graphs can share one session. Graph optimisations are off and the CPU provider is named: what runs is
-what was emitted. A graph is kept by all that emission can see (``Op.emit``), and not built again for an equal call.
+Each op writes its own nodes (``Op.emit``); this file only holds the graph they write to and runs
+it. Weights are graph inputs, so that equal graphs can share one session. Graph optimisations are
+off and the CPU provider is named: what runs is what was emitted. A graph is kept by all that
+emission can see (``Op.emit``), and not built again for an equal call.
 """
 
 import threading
@@ -23,7 +24,13 @@ from probe.ops.weight import Weight
 
 __all__ = ["crosscheck"]
 
-_REFUSALS = (state.NotImplemented, state.InvalidArgument, state.InvalidGraph, state.Fail, state.RuntimeException)
+_REFUSALS = (
+    state.NotImplemented,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.Fail,
+    state.RuntimeException,
+)
 """What ONNX Runtime raises where it has no kernel for a dtype or a shape."""
 
 _OPSET = 22
@@ -38,7 +45,8 @@ def _narrowed(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.float32:
         return array
     if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite there, as in the layer itself
+        # what float32 cannot hold is infinite there, as in the layer itself
+        with np.errstate(over="ignore"):
             return np.asarray(array, np.float32)
     return np.asarray(array, np.int64) if array.dtype.kind in "iu" else np.asarray(array)
 
@@ -53,8 +61,8 @@ def _lies_turned(array: np.ndarray) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """A serialised graph, the names of its outputs, and what each of its inputs is fed: a call's input or a weight by its place,
-    and whether its axes are exchanged."""
+    """A serialised graph, the names of its outputs, and what each of its inputs is fed: a call's
+    input or a weight by its place, and whether its axes are exchanged."""
 
     model: bytes
     outputs: list[str]
@@ -69,7 +77,8 @@ class _Graph:
         self.constants: list[onnx.TensorProto] = []
         self.feeds: dict[str, np.ndarray] = {}
         self.fed: dict[str, tuple[Weight | int, bool]] = {}
-        """What stands behind each of ``feeds``: a weight, or the place of an input of the call; and whether its axes are exchanged."""
+        """What stands behind each of ``feeds``: a weight, or the place of an input of the call; and
+        whether its axes are exchanged."""
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.asked = False
         """Whether emission asked for a shape."""
@@ -101,10 +110,19 @@ class _Graph:
             after, shown = body(self, tuple(before), tuple(parts))
         finally:
             inner, self.nodes = self.nodes, outer
-        kinds = [onnx.TensorProto.BOOL if kind == "bool" else onnx.TensorProto.FLOAT for kind in self._kinds(sequences)]
+        kinds = [
+            onnx.TensorProto.BOOL if kind == "bool" else onnx.TensorProto.FLOAT
+            for kind in self._kinds(sequences)
+        ]
         given = [*([onnx.TensorProto.FLOAT] * len(before)), *kinds]
-        takes = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip((*before, *parts), given, strict=True)]
-        gives = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * rank) for name in (*after, *shown)]
+        takes = [
+            helper.make_tensor_value_info(name, kind, None)
+            for name, kind in zip((*before, *parts), given, strict=True)
+        ]
+        gives = [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * rank)
+            for name in (*after, *shown)
+        ]
         step, way = helper.make_graph(inner, f"step_{self._name()}", takes, gives), int(reverse)
         return self.ops(
             "Scan",
@@ -151,7 +169,9 @@ class _Graph:
 
         def declared(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
             kind = helper.np_dtype_to_tensor_dtype(_narrowed(array).dtype)
-            return helper.make_tensor_value_info(name, kind, [f"{name}_{axis}" for axis in range(array.ndim)])
+            return helper.make_tensor_value_info(
+                name, kind, [f"{name}_{axis}" for axis in range(array.ndim)]
+            )
 
         graph = helper.make_graph(
             self.nodes,
@@ -160,7 +180,9 @@ class _Graph:
             [declared(name, array) for name, array in zip(outputs, values, strict=True)],
             self.constants,
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10
+        )
         return model.SerializeToString()
 
 
@@ -187,13 +209,18 @@ def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     return session
 
 
-def _emitted(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]) -> tuple[_Graph, list[str]]:
+def _emitted(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]
+) -> tuple[_Graph, list[str]]:
     """The graph of the steps, and the names of its outputs."""
     graph = _Graph()
     given = [graph.feed(x, place) for place, x in enumerate(inputs)]
     names: list[tuple[str, ...]] = []
     for position, step in enumerate(steps):
-        chosen = [given[ref.index] if ref.step < 0 else names[ref.step][ref.index] for ref in step.sources(position)]
+        chosen = [
+            given[ref.index] if ref.step < 0 else names[ref.step][ref.index]
+            for ref in step.sources(position)
+        ]
         names.append(step.op.emit(graph, *chosen))
         for name, value in zip(names[-1], values[position], strict=True):
             graph.shapes[name] = value.shape
@@ -204,7 +231,8 @@ _PLAIN = frozenset({type(None), bool, int, str})
 
 
 def _told(part: Any, weights: list[Weight]) -> Hashable:
-    """All that emission can see of an op or of one of its fields: of a weight shape, dtype and order in memory. TypeError where unknown.
+    """All that emission can see of an op or of one of its fields: of a weight shape, dtype and
+    order in memory. TypeError where unknown.
 
     The weights anywhere in it are added to ``weights``, in the order of its fields.
     """
@@ -226,14 +254,20 @@ def _told(part: Any, weights: list[Weight]) -> Hashable:
             raise TypeError
         return part.dtype.str, part.shape, part.tobytes()
     if is_dataclass(part):
-        return kind, tuple([_told(getattr(part, name), weights) for name in field_names(part.__class__)])
+        return kind, tuple(
+            [_told(getattr(part, name), weights) for name in field_names(part.__class__)]
+        )
     raise TypeError
 
 
 def _keys(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]], weights: list[Weight]
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Sequence[tuple[np.ndarray, ...]],
+    weights: list[Weight],
 ) -> tuple[Hashable, Hashable] | None:
-    """What graphs are kept by: without the shapes, which few emissions ask for, and with them. None where that is not known.
+    """What graphs are kept by: without the shapes, which few emissions ask for, and with them. None
+    where that is not known.
 
     The weights of the steps are added to ``weights``.
     """
@@ -249,7 +283,8 @@ def _keys(
 def _planned(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]
 ) -> tuple[bytes, list[str], dict[str, np.ndarray]]:
-    """The model of the steps, its outputs and what to feed it; emitted only where no equal call came before."""
+    """The model of the steps, its outputs and what to feed it; emitted only where no equal call
+    came before."""
     weights: list[Weight] = []
     keys = _keys(steps, inputs, values, weights)
     plan = None if keys is None else _PLANS.get(keys[0]) or _PLANS.get(keys[1])
@@ -258,15 +293,25 @@ def _planned(
         return (
             plan.model,
             plan.outputs,
-            {name: _fed(sources[place].T if turned else sources[place]) for name, (place, turned) in plan.feeds.items()},
+            {
+                name: _fed(sources[place].T if turned else sources[place])
+                for name, (place, turned) in plan.feeds.items()
+            },
         )
     graph, outputs = _emitted(steps, inputs, values)
     model = graph.model(outputs, values[-1])
-    places: dict[int, int] = {id(weight): place for place, weight in enumerate(weights, start=len(inputs))}
-    feeds = {
-        name: (source if isinstance(source, int) else places.get(id(source), -1), turned) for name, (source, turned) in graph.fed.items()
+    places: dict[int, int] = {
+        id(weight): place for place, weight in enumerate(weights, start=len(inputs))
     }
-    if keys is not None and all(place >= 0 for place, _ in feeds.values()) and len(model) <= _KEPT_BYTES:
+    feeds = {
+        name: (source if isinstance(source, int) else places.get(id(source), -1), turned)
+        for name, (source, turned) in graph.fed.items()
+    }
+    if (
+        keys is not None
+        and all(place >= 0 for place, _ in feeds.values())
+        and len(model) <= _KEPT_BYTES
+    ):
         plan = _Plan(model, outputs, feeds)
         with _LOCK:
             _PLANS.update({keys[0]: None, keys[1]: plan} if graph.asked else {keys[0]: plan})
@@ -276,12 +321,16 @@ def _planned(
 
 
 def crosscheck(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]], threads: int = 0
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Sequence[tuple[np.ndarray, ...]],
+    threads: int = 0,
 ) -> tuple[np.ndarray, ...]:
     """The outputs of the last step in ONNX Runtime, on so many ``threads`` (0: its own choice).
 
-    ``values`` are NumPy's results of every step; only their shapes are used (emission needs them, and the checker wants
-    the outputs declared). float64 inputs and weights are rounded to float32 first.
+    ``values`` are NumPy's results of every step; only their shapes are used (emission needs them,
+    and the checker wants the outputs declared). float64 inputs and weights are rounded to float32
+    first.
     """
     model, outputs, feeds = _planned(steps, inputs, values)
     try:

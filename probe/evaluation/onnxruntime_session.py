@@ -15,11 +15,16 @@ __all__ = ["ran"]
 
 
 def ran(
-    session: onnxruntime.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, np.ndarray], seconds: float = math.inf
+    session: onnxruntime.InferenceSession,
+    outputs: Sequence[str] | None,
+    feeds: Mapping[str, np.ndarray],
+    seconds: float = math.inf,
 ) -> list[Any]:
-    """What the session gives. An interrupt makes it end before its next node, and so does the time: TimeoutError.
+    """What the session gives. An interrupt makes it end before its next node, and so does the time:
+    TimeoutError.
 
-    So many ``seconds`` must have passed on the clock and on the processors: a machine may be busy with others.
+    So many ``seconds`` must have passed on the clock and on the processors: a machine may be busy
+    with others.
     """
     options = onnxruntime.RunOptions()
     done, late = threading.Event(), threading.Event()

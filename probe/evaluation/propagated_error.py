@@ -1,8 +1,9 @@
-"""What rounding in the layers before may have done to a layer's input, for values that came through other layers than ours.
+"""What rounding in the layers before may have done to a layer's input, for values that came through
+other layers than ours.
 
-``expected`` is often the end of the user's own chain of layers, each with its own honest rounding. So the model is run a few
-times more with every layer's output moved at random by what rounding may do to it, and a layer's NumPy output is watched
-as its input wanders.
+``expected`` is often the end of the user's own chain of layers, each with its own honest rounding.
+So the model is run a few times more with every layer's output moved at random by what rounding may
+do to it, and a layer's NumPy output is watched as its input wanders.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,7 +30,8 @@ class Drift:
 
     slack: tuple[np.ndarray, ...]
     further: float = 1.0
-    """How many times that where the layers before round to half precision inside, too, and not only what they give."""
+    """How many times that where the layers before round to half precision inside, too, and not only
+    what they give."""
 
 
 def drifts(
@@ -41,13 +43,17 @@ def drifts(
     last: tuple[str, int] | None = None,
     seed: int = 0,
 ) -> Mapping[tuple[str, int], Drift]:
-    """The drift of the ``wanted`` calls (or of all calls of the layers ``names``); calls after ``last`` are not run.
+    """The drift of the ``wanted`` calls (or of all calls of the layers ``names``); calls after
+    ``last`` are not run.
 
-    Memory: two arrays per output of a wanted call, and two bytes per element that any layer puts out.
+    Memory: two arrays per output of a wanted call, and two bytes per element that any layer puts
+    out.
     """
 
     def asked(capture: Capture) -> bool:
-        return capture.description is not None and (capture.layer in names if wanted is None else (capture.layer, capture.call) in wanted)
+        return capture.description is not None and (
+            capture.layer in names if wanted is None else (capture.layer, capture.call) in wanted
+        )
 
     base: dict[tuple[str, int], tuple[np.ndarray, ...]] = {}
     total: dict[tuple[str, int], list[np.ndarray]] = {}
@@ -74,15 +80,22 @@ def drifts(
     def moved(capture: Capture) -> Sequence[np.ndarray] | None:
         key = (capture.layer, capture.call)
         if key in base and capture.description is not None:
-            output = recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))[-1]
+            output = recompute(
+                capture.description.steps, in_floats(capture.inputs, capture.outputs)
+            )[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
                 with np.errstate(all="ignore"):
                     difference = np.subtract(now, before, dtype=np.float64)
                     same = (now == before) | (np.isnan(now) & np.isnan(before))
-                    sums += np.square(np.where(np.isfinite(difference), difference, np.where(same, 0.0, np.inf)))
+                    sums += np.square(
+                        np.where(np.isfinite(difference), difference, np.where(same, 0.0, np.inf))
+                    )
         if key == last:
             raise StopForward
-        return [_moved(output, scale, rng) for output, scale in zip(capture.outputs, scales[key], strict=True)]
+        return [
+            _moved(output, scale, rng)
+            for output, scale in zip(capture.outputs, scales[key], strict=True)
+        ]
 
     def passed(on_call: Callable[[Capture], Sequence[np.ndarray] | None]) -> None:
         with suppress(StopForward):
@@ -93,13 +106,20 @@ def drifts(
         for _ in range(_RUNS):
             passed(moved)
     return {
-        key: Drift(tuple(_slack(squares / _RUNS, output) for squares, output in zip(sums, base[key], strict=True)), further[key])
+        key: Drift(
+            tuple(
+                _slack(squares / _RUNS, output)
+                for squares, output in zip(sums, base[key], strict=True)
+            ),
+            further[key],
+        )
         for key, sums in total.items()
     }
 
 
 def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
-    """The call in NumPy; None where it has no description, or where computing it fails, which judging the call says."""
+    """The call in NumPy; None where it has no description, or where computing it fails, which
+    judging the call says."""
     if capture.description is not None:
         with suppress(Exception):
             return recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))
@@ -109,8 +129,9 @@ def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
 def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:
     """Six of the scale at which each element wandered.
 
-    A few runs say little about one element, so it is given no less than the mean of those of its size (between the same powers of two),
-    a larger one no less than smaller ones, and each no less than half of those that wandered at all. Infinite where it left the range.
+    A few runs say little about one element, so it is given no less than the mean of those of its
+    size (between the same powers of two), a larger one no less than smaller ones, and each no less
+    than half of those that wandered at all. Infinite where it left the range.
     """
     if not variance.size:
         return variance
@@ -122,35 +143,47 @@ def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:
     sizes = np.where(output == 0, sizes.min(), sizes) - sizes.min()
     counts = np.bincount(sizes[finite])
     sums = np.bincount(sizes[finite], variance[finite])
-    means = np.maximum.accumulate(np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0))
+    means = np.maximum.accumulate(
+        np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
+    )
     pooled = np.append(means, means[-1])[np.minimum(sizes, len(means))]
     return SIGMAS * np.sqrt(np.maximum(variance, np.maximum(pooled, np.median(moved))))
 
 
 class _Scale(NamedTuple):
-    """One scale of the rounding error of every element, in two bytes each: largest times fractions."""
+    """One scale of the rounding error of every element, in two bytes each: largest times
+    fractions."""
 
     largest: float
     fractions: np.ndarray
 
 
-def _scales(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> tuple[list[_Scale | None], float]:
-    """How far the outputs of a call may be off, None where they are exact; and how many times that where it rounds inside, too."""
+def _scales(
+    capture: Capture, values: list[tuple[np.ndarray, ...]] | None
+) -> tuple[list[_Scale | None], float]:
+    """How far the outputs of a call may be off, None where they are exact; and how many times that
+    where it rounds inside, too."""
     own = precision_of(capture.dtype)
     if not own.unit:
         return [None] * len(capture.outputs), 1.0
     precision, times = stored_in(capture.dtype), 1.0
-    # Six of the scale of a sum are allowed, but of a result that is rounded when it is stored all that this may do.
+    # Six of the scale of a sum are allowed, but of a result that is rounded when it is stored all
+    # that this may do.
     sigmas = np.sqrt(3) if precision.stored else SIGMAS
     if values is None or capture.description is None:
         unit = precision.stored or SIGMAS * precision.unit
-        allowed: Sequence[np.ndarray] = [np.asarray(unit * np.abs(output).max(initial=0.0)) for output in capture.outputs]
+        allowed: Sequence[np.ndarray] = [
+            np.asarray(unit * np.abs(output).max(initial=0.0)) for output in capture.outputs
+        ]
     else:
         inputs = [widened(x) for x in in_floats(capture.inputs, capture.outputs)]
         allowed = allowances(capture.description.steps, inputs, values, precision)
         if precision.stored:
             wider = allowances(capture.description.steps, inputs, values, own)
-            sizes = [(_size(one) / SIGMAS, _size(slack) / sigmas) for one, slack in zip(wider, allowed, strict=True)]
+            sizes = [
+                (_size(one) / SIGMAS, _size(slack) / sigmas)
+                for one, slack in zip(wider, allowed, strict=True)
+            ]
             times = max((most / size for most, size in sizes if size), default=1.0)
     found: list[_Scale | None] = []
     for output, slack in zip(capture.outputs, allowed, strict=True):
@@ -158,7 +191,9 @@ def _scales(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> tu
         finite = np.where(np.isfinite(slack) & (slack > VANISHING), slack, 0.0) / sigmas
         largest = float(finite.max(initial=0.0))
         fits = output.dtype.kind == "f" and finite.shape in ((), output.shape)
-        found.append(_Scale(largest, (finite / largest).astype(np.float16)) if largest and fits else None)
+        found.append(
+            _Scale(largest, (finite / largest).astype(np.float16)) if largest and fits else None
+        )
     return found, times
 
 

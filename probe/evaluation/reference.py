@@ -33,7 +33,10 @@ class Reference:
     def taken(self, position: int) -> list[np.ndarray]:
         """What a step is applied to, the call's inputs as they came."""
         sources = self.steps[position].sources(position)
-        return [self.given[ref.index] if ref.step < 0 else self.values[ref.step][ref.index] for ref in sources]
+        return [
+            self.given[ref.index] if ref.step < 0 else self.values[ref.step][ref.index]
+            for ref in sources
+        ]
 
     def bound(self, dtype: str) -> None:
         """Makes infinite what lies beyond the range of the layer's dtype."""
@@ -41,7 +44,9 @@ class Reference:
 
     def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
         as_given = all(step.op.widens() for step in self.steps) and not precision.shortcuts
-        return allowances(self.steps, self.given if as_given else self.inputs, self.values, precision)
+        return allowances(
+            self.steps, self.given if as_given else self.inputs, self.values, precision
+        )
 
 
 def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray]) -> Reference:

@@ -1,7 +1,9 @@
-"""Recurrences judged step by step, each from the state that the party itself had before it, wherever its sequence is seen.
+"""Recurrences judged step by step, each from the state that the party itself had before it,
+wherever its sequence is seen.
 
-A layer shows a recurrence's sequence where nothing but moves of elements stands between the two: transposed, flipped, two
-directions side by side. NumPy then answers for every party anew: what it gives from that party's own states.
+A layer shows a recurrence's sequence where nothing but moves of elements stands between the two:
+transposed, flipped, two directions side by side. NumPy then answers for every party anew: what it
+gives from that party's own states.
 """
 
 from collections.abc import Sequence
@@ -25,9 +27,14 @@ def remembers(steps: Sequence[Step]) -> bool:
 
 
 def follow(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, precision: Precision, theirs: Sequence[np.ndarray | None]
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precision: Precision,
+    theirs: Sequence[np.ndarray | None],
 ) -> tuple[Arrays, Arrays]:
-    """What NumPy gives from the states that a party's outputs show, and how far the party may lie from that.
+    """What NumPy gives from the states that a party's outputs show, and how far the party may lie
+    from that.
 
     ``values`` are NumPy's own, of every step; of recurrences whose sequence is not seen they stay.
     """
@@ -48,31 +55,48 @@ def follow(
             if position in shown and isinstance(step.op, Recurrence):
                 now, slack = step.op.followed(given, offs, shown[position], precision)
             else:
-                same = all(one is other for one, other in zip(given, picked(refs, inputs, values), strict=True))
+                same = all(
+                    one is other
+                    for one, other in zip(given, picked(refs, inputs, values), strict=True)
+                )
                 now = tuple(values[position]) if same else step.op.run(*given)
                 slack = carry(step.op, given, offs, now, precision, grids)
         path.append(now)
         slacks.append(slack)
-    return path[-1], tuple(np.zeros(y.shape) if one is None else one for y, one in zip(path[-1], slacks[-1], strict=True))
+    return path[-1], tuple(
+        np.zeros(y.shape) if one is None else one
+        for y, one in zip(path[-1], slacks[-1], strict=True)
+    )
 
 
 def _shown(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, theirs: Sequence[np.ndarray | None]
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    theirs: Sequence[np.ndarray | None],
 ) -> dict[int, np.ndarray]:
     """For each recurrence whose whole sequence stands in a party's outputs: that sequence."""
     places: list[tuple[np.ndarray | None, ...]] = []
     starts: dict[int, int] = {}
     end = 1
     for position, step in enumerate(steps):
-        taken = [None if ref.step < 0 else places[ref.step][ref.index] for ref in step.sources(position)]
+        taken = [
+            None if ref.step < 0 else places[ref.step][ref.index] for ref in step.sources(position)
+        ]
         if isinstance(step.op, Recurrence):
             sequence, *last = values[position]
             starts[position] = end
-            places.append((np.arange(end, end + sequence.size).reshape(sequence.shape), *(None for _ in last)))
+            places.append(
+                (np.arange(end, end + sequence.size).reshape(sequence.shape), *(None for _ in last))
+            )
             end += sequence.size
         elif isinstance(step.op, Outputs):
             places.append(tuple(taken))
-        elif isinstance(step.op, Rearrangement) and not isinstance(step.op, Pad) and all(one is not None for one in taken):
+        elif (
+            isinstance(step.op, Rearrangement)
+            and not isinstance(step.op, Pad)
+            and all(one is not None for one in taken)
+        ):
             places.append(step.op.run(*(one for one in taken if one is not None)))
         else:
             places.append(tuple(None for _ in values[position]))
@@ -87,7 +111,9 @@ def _shown(
         seen, op = covered[part].reshape(sequence.shape), steps[position].op
         if isinstance(op, Recurrence) and op.has_mask:  # What is skipped need not be seen.
             mask = steps[position].sources(position)[1]
-            seen = seen[(inputs[mask.index] if mask.step < 0 else values[mask.step][mask.index]) != 0]
+            seen = seen[
+                (inputs[mask.index] if mask.step < 0 else values[mask.step][mask.index]) != 0
+            ]
         if seen.all():
             shown[position] = found[part].reshape(sequence.shape)
     return shown

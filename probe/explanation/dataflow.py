@@ -1,7 +1,9 @@
-"""What a model does between its layers: which arrays a call's input is made of, and element by element where that shows.
+"""What a model does between its layers: which arrays a call's input is made of, and element by
+element where that shows.
 
-Values that are passed on, added, joined or cut off at 0 are recognised by their numbers. For anything else the model is run
-again with every layer held at what it gave, but for some that are moved: what the input then follows is what it is made of.
+Values that are passed on, added, joined or cut off at 0 are recognised by their numbers. For
+anything else the model is run again with every layer held at what it gave, but for some that are
+moved: what the input then follows is what it is made of.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +22,8 @@ _RECENT = 64
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """An array of the forward pass, the call that made it (-1: the model's input) and which of its outputs it is."""
+    """An array of the forward pass, the call that made it (-1: the model's input) and which of its
+    outputs it is."""
 
     array: np.ndarray
     call: int
@@ -37,8 +40,11 @@ class Watched:
     names: frozenset[str]
     made: Sequence[Made]
 
-    def sources(self, position: int, taken: np.ndarray, part: np.ndarray, index: int) -> list[tuple[Made, np.ndarray]]:
-        """The arrays that input ``index`` of a call is made of, each with its elements that can influence the masked ones."""
+    def sources(
+        self, position: int, taken: np.ndarray, part: np.ndarray, index: int
+    ) -> list[tuple[Made, np.ndarray]]:
+        """The arrays that input ``index`` of a call is made of, each with its elements that can
+        influence the masked ones."""
         earlier = [one for one in self.made if one.call < position]
         summed = _summed(taken, [one for one in earlier if one.array.size == taken.size][-_RECENT:])
         if summed:
@@ -46,10 +52,16 @@ class Watched:
         joined = _joined(taken, earlier)
         if joined:
             return [(one, part[place]) for one, place in joined]
-        return [(one, self._reached(position, index, one, part)) for one in self._followed(position, index, earlier)]
+        return [
+            (one, self._reached(position, index, one, part))
+            for one in self._followed(position, index, earlier)
+        ]
 
-    def _moved(self, position: int, index: int, moved: Callable[[Made], np.ndarray | None]) -> np.ndarray:
-        """Input ``index`` of a call where every array before it is as it was, or as ``moved`` gives it."""
+    def _moved(
+        self, position: int, index: int, moved: Callable[[Made], np.ndarray | None]
+    ) -> np.ndarray:
+        """Input ``index`` of a call where every array before it is as it was, or as ``moved`` gives
+        it."""
         known = {(one.call, one.index): moved(one) for one in self.made if one.call < position}
         seen: list[np.ndarray] = []
         at = -1
@@ -62,10 +74,16 @@ class Watched:
                 raise StopForward
             given = [known.get((at, k)) for k in range(len(capture.outputs))]
             recorded = self.calls[at].outputs
-            return [recorded[k] if one is None else one.astype(recorded[k].dtype) for k, one in enumerate(given)]
+            return [
+                recorded[k] if one is None else one.astype(recorded[k].dtype)
+                for k, one in enumerate(given)
+            ]
 
         inputs = [known.get((-1, k)) for k in range(len(self.arrays))]
-        arrays = [array if one is None else one.astype(array.dtype) for array, one in zip(self.arrays, inputs, strict=True)]
+        arrays = [
+            array if one is None else one.astype(array.dtype)
+            for array, one in zip(self.arrays, inputs, strict=True)
+        ]
         try:
             self.model.run(arrays, self.names, pinned)
         except StopForward:
@@ -81,7 +99,13 @@ class Watched:
         while groups:
             group = groups.pop()
             chosen = {id(one) for one in group}
-            after = self._moved(position, index, lambda one, chosen=chosen: _noisy(one.array) if id(one) in chosen else None)  # type: ignore[misc]
+            after = self._moved(
+                position,
+                index,
+                lambda one, chosen=chosen: (  # type: ignore[misc]
+                    _noisy(one.array) if id(one) in chosen else None
+                ),
+            )
             if _same(before, after):
                 continue
             if len(group) == 1:
@@ -91,25 +115,38 @@ class Watched:
         return found
 
     def _reached(self, position: int, index: int, one: Made, part: np.ndarray) -> np.ndarray:
-        """The elements of an array that the masked ones of an input can follow: place by place, sample by sample, or all."""
+        """The elements of an array that the masked ones of an input can follow: place by place,
+        sample by sample, or all."""
         before = self.calls[position].inputs[index]
         alike = one.array.size == before.size
         for chosen in _subsets(one.array.shape, alike):
-            after = self._moved(position, index, lambda other, chosen=chosen: _noisy(one.array, chosen) if other is one else None)  # type: ignore[misc]
+            after = self._moved(
+                position,
+                index,
+                lambda other, chosen=chosen: (  # type: ignore[misc]
+                    _noisy(one.array, chosen) if other is one else None
+                ),
+            )
             changed = _changes(before, after)
             if alike and (changed.ravel() & ~chosen.ravel()).any():
                 return self._by_sample(position, index, one, part)
-        return part.reshape(one.array.shape) if alike else self._by_sample(position, index, one, part)
+        return (
+            part.reshape(one.array.shape) if alike else self._by_sample(position, index, one, part)
+        )
 
     def _by_sample(self, position: int, index: int, one: Made, part: np.ndarray) -> np.ndarray:
         before = self.calls[position].inputs[index]
         if before.ndim and one.array.ndim and before.shape[0] == one.array.shape[0] > 1:
             first = np.zeros(one.array.shape, bool)
             first[0] = True
-            after = self._moved(position, index, lambda other: _noisy(one.array, first) if other is one else None)
+            after = self._moved(
+                position, index, lambda other: _noisy(one.array, first) if other is one else None
+            )
             if not _changes(before, after)[1:].any():
                 samples = part.reshape(len(part), -1).any(axis=1)
-                return np.broadcast_to(samples.reshape(-1, *(1,) * (one.array.ndim - 1)), one.array.shape).copy()
+                return np.broadcast_to(
+                    samples.reshape(-1, *(1,) * (one.array.ndim - 1)), one.array.shape
+                ).copy()
         return np.full(one.array.shape, bool(part.any()))
 
 
@@ -125,7 +162,9 @@ def _changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 def _noisy(array: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
     """The array far from where it was, in both directions."""
-    moved = array + 3 * (float(np.std(array)) or 1.0) * np.random.default_rng(0).standard_normal(array.shape)
+    moved = array + 3 * (float(np.std(array)) or 1.0) * np.random.default_rng(0).standard_normal(
+        array.shape
+    )
     return moved if chosen is None else np.where(chosen, moved, array)
 
 
@@ -139,10 +178,15 @@ def _subsets(shape: tuple[int, ...], alike: bool) -> Iterator[np.ndarray]:
 def _summed(taken: np.ndarray, earlier: Sequence[Made]) -> Sequence[Made]:
     """The array that was cut off at 0, or the two that an array is the sum of."""
     for one in earlier:
-        if one.array.dtype.kind == "f" and np.array_equal(np.maximum(one.array, 0).ravel(), taken.ravel()):
+        if one.array.dtype.kind == "f" and np.array_equal(
+            np.maximum(one.array, 0).ravel(), taken.ravel()
+        ):
             return [one]
     for pair in combinations_with_replacement(reversed(earlier), 2):
-        if pair[0].array.shape == pair[1].array.shape and pair[0].array.dtype == pair[1].array.dtype:
+        if (
+            pair[0].array.shape == pair[1].array.shape
+            and pair[0].array.dtype == pair[1].array.dtype
+        ):
             total = pair[0].array + pair[1].array
             if np.array_equal(total, taken) or np.array_equal(np.maximum(total, 0), taken):
                 return pair
@@ -150,11 +194,15 @@ def _summed(taken: np.ndarray, earlier: Sequence[Made]) -> Sequence[Made]:
 
 
 def _joined(taken: np.ndarray, earlier: Sequence[Made]) -> list[tuple[Made, tuple[slice, ...]]]:
-    """The arrays that stand one behind the other along an axis of ``taken``, each with its place; nothing where there is a gap."""
+    """The arrays that stand one behind the other along an axis of ``taken``, each with its place;
+    nothing where there is a gap."""
     for axis in range(taken.ndim):
         rest = _without(taken.shape, axis)
         fitting = [
-            one for one in earlier if one.array.ndim == taken.ndim and (*one.array.shape[:axis], *one.array.shape[axis + 1 :]) == rest
+            one
+            for one in earlier
+            if one.array.ndim == taken.ndim
+            and (*one.array.shape[:axis], *one.array.shape[axis + 1 :]) == rest
         ]
         found: list[tuple[Made, tuple[slice, ...]]] = []
         start = 0

@@ -21,7 +21,8 @@ SHOWN, SHOWN_INSIDE, OPENED = 12, 5, 3
 
 
 def total(values: Iterable[float]) -> float:
-    """The sum without rounding in between (math.fsum, which raises where infinities meet and where the sum overflows)."""
+    """The sum without rounding in between (math.fsum, which raises where infinities meet and where
+    the sum overflows)."""
     values = list(values)
     try:
         return math.fsum(values)
@@ -31,10 +32,11 @@ def total(values: Iterable[float]) -> float:
 
 @dataclass(frozen=True)
 class Term:
-    """One product of a sum, by the framework's own indices; without a weight, an input that is added as it is.
+    """One product of a sum, by the framework's own indices; without a weight, an input that is
+    added as it is.
 
-    ``input`` is "input" ("input 0", … where the call has several), or "Conv output" for a value in between, whose own
-    making is ``inner``. A term of padding has no input index.
+    ``input`` is "input" ("input 0", … where the call has several), or "Conv output" for a value in
+    between, whose own making is ``inner``. A term of padding has no input index.
     """
 
     input: str
@@ -44,7 +46,8 @@ class Term:
     weight_index: tuple[int, ...] | None
     weight_value: float | None
     weight_stored: float | None
-    """What the model stores in place of ``weight_value``, where that is another number (quantised weights)."""
+    """What the model stores in place of ``weight_value``, where that is another number (quantised
+    weights)."""
     product: float
     padding: bool = False
     channel: int | None = None
@@ -53,7 +56,8 @@ class Term:
 
 @dataclass(frozen=True)
 class Member:
-    """An element that a step takes besides the value itself: of a window, of a group, of a softmax's axis."""
+    """An element that a step takes besides the value itself: of a window, of a group, of a
+    softmax's axis."""
 
     input: str
     input_index: tuple[int, ...] | None
@@ -86,7 +90,10 @@ class Origin:
     def subtotals(self) -> dict[int, float]:
         """The sum of the products of each input channel, where the sum runs over channels."""
         channels = sorted({term.channel for term in self.terms if term.channel is not None})
-        return {channel: total(term.product for term in self.terms if term.channel == channel) for channel in channels}
+        return {
+            channel: total(term.product for term in self.terms if term.channel == channel)
+            for channel in channels
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +107,9 @@ class Field:
     def box(self) -> tuple[tuple[int, int], ...] | None:
         """The (start, stop) on each axis that hold it, or None where it is nothing."""
         places = self.mask.nonzero() if self.mask.ndim else ()
-        return tuple((int(at.min()), int(at.max()) + 1) for at in places) if self.mask.any() else None
+        return (
+            tuple((int(at.min()), int(at.max()) + 1) for at in places) if self.mask.any() else None
+        )
 
     @property
     def count(self) -> int:
@@ -108,15 +117,30 @@ class Field:
 
     def as_dict(self) -> dict[str, Any]:
         """With every index where these are not simply all that the box holds."""
-        told: dict[str, Any] = {"input": self.name, "shape": self.mask.shape, "count": self.count, "box": self.box}
+        told: dict[str, Any] = {
+            "input": self.name,
+            "shape": self.mask.shape,
+            "count": self.count,
+            "box": self.box,
+        }
         whole = math.prod(stop - start for start, stop in self.box or ())
-        return told if self.box is None or whole == self.count else told | {"indices": [at.tolist() for at in self.mask.nonzero()]}
+        return (
+            told
+            if self.box is None or whole == self.count
+            else told | {"indices": [at.tolist() for at in self.mask.nonzero()]}
+        )
 
     def __str__(self) -> str:
         if self.box is None:
             return f"  {self.name}: nothing of {self.mask.shape}"
-        ranges = ", ".join(str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in self.box)
-        among = "" if math.prod(stop - start for start, stop in self.box) == self.count else ", not all of them"
+        ranges = ", ".join(
+            str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in self.box
+        )
+        among = (
+            ""
+            if math.prod(stop - start for start, stop in self.box) == self.count
+            else ", not all of them"
+        )
         return f"  {self.name}[{ranges}]{among}: {self.count} of {self.mask.size} elements"
 
 
@@ -145,9 +169,11 @@ class Story:
     how: str = ""
     notes: tuple[str, ...] = ()
     scope: str = "the whole layer"
-    """What the verdict is about: of a matrix product of very many weights, the element's own column."""
+    """What the verdict is about: of a matrix product of very many weights, the element's own
+    column."""
     sees: tuple[Field, ...] = ()
-    """What can influence the element at all, for each input of the model, where that was asked for."""
+    """What can influence the element at all, for each input of the model, where that was asked
+    for."""
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -171,7 +197,10 @@ class Story:
         """All terms; NaN and inf are strings."""
         told = {name: value for name, value in vars(self).items() if name not in ("origin", "sees")}
         told["sees"] = [one.as_dict() for one in self.sees]
-        told |= {**asdict(self.origin), "subtotals": {str(channel): value for channel, value in self.subtotals.items()}}
+        told |= {
+            **asdict(self.origin),
+            "subtotals": {str(channel): value for channel, value in self.subtotals.items()},
+        }
         return json.dumps(_plain(told), indent=2, allow_nan=False)
 
 
@@ -200,29 +229,52 @@ def _row(term: Term) -> tuple[str, ...]:
     weight = f"×  {_named(term.weight, term.weight_index)}"
     value = "" if term.weight_value is None else number(term.weight_value)
     value += "" if term.weight_stored is None else f" (stored {term.weight_stored:.6g})"
-    return (_named(term.input, term.input_index), number(term.input_value), weight, value, f"=  {number(term.product)}")
+    return (
+        _named(term.input, term.input_index),
+        number(term.input_value),
+        weight,
+        value,
+        f"=  {number(term.product)}",
+    )
 
 
 def _aligned(rows: Sequence[Sequence[str]], indent: int = 2) -> list[str]:
     """Columns under one another."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    return [" " * indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows]
+    widths = (
+        [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    )
+    return [
+        " " * indent
+        + "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _terms(terms: Sequence[Term], shown: int, indent: int) -> list[str]:
     """The largest terms, those made of others opened up, and the rest in one line."""
     counted = [term for term in terms if not term.padding]
-    ranked = sorted(counted, key=lambda term: -abs(term.product) if term.product == term.product else -math.inf)
+    ranked = sorted(
+        counted, key=lambda term: -abs(term.product) if term.product == term.product else -math.inf
+    )
     listed = ranked if len(ranked) <= shown + 1 else ranked[:shown]
     lines = []
-    for position, (line, term) in enumerate(zip(_aligned([_row(term) for term in listed], indent), listed, strict=True)):
+    for position, (line, term) in enumerate(
+        zip(_aligned([_row(term) for term in listed], indent), listed, strict=True)
+    ):
         lines.append(line)
         if term.inner is not None and term.inner.terms and position < OPENED:
             lines += _terms(term.inner.terms, SHOWN_INSIDE, indent + 4)
-            lines += [" " * (indent + 4) + f"{change.words}: {number(change.value)}" for change in term.inner.steps]
+            lines += [
+                " " * (indent + 4) + (f"{change.words}: {number(change.value)}")
+                for change in term.inner.steps
+            ]
     if len(listed) < len(ranked):
         rest = total(term.product for term in ranked[len(listed) :])
-        lines.append(" " * indent + f"{len(ranked) - len(listed)} smaller terms add up to {number(rest)}")
+        lines.append(
+            " " * indent + (f"{len(ranked) - len(listed)} smaller terms add up to {number(rest)}")
+        )
     padding = len(terms) - len(counted)
     if padding:
         lines.append(" " * indent + f"{padding} term{'s' * (padding != 1)} of padding: 0")
@@ -233,9 +285,14 @@ def _members(change: Change) -> list[str]:
     """The elements that a step takes, the largest first."""
     if len(change.members) < 2:
         return []
-    ranked = sorted(change.members, key=lambda member: -member.value if member.value == member.value else -math.inf)
+    ranked = sorted(
+        change.members,
+        key=lambda member: -member.value if member.value == member.value else -math.inf,
+    )
     listed = ranked if len(ranked) <= SHOWN + 1 else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
-    rows = _aligned([(_named(member.input, member.input_index), number(member.value)) for member in listed], 6)
+    rows = _aligned(
+        [(_named(member.input, member.input_index), number(member.value)) for member in listed], 6
+    )
     if len(listed) < len(ranked):
         rows.insert(SHOWN // 2, f"      … {len(ranked) - len(listed)} more between …")
     return rows
@@ -243,9 +300,18 @@ def _members(change: Change) -> list[str]:
 
 def _heading(story: Story) -> list[str]:
     call = f", call {story.call}" if story.call else ""
-    where = f" ({', '.join(f'{name} {i}' for name, i in zip(story.axes, story.at, strict=True))})" if story.axes else ""
+    where = (
+        f" ({', '.join(f'{name} {i}' for name, i in zip(story.axes, story.at, strict=True))})"
+        if story.axes
+        else ""
+    )
     output = f"output {story.output}" if story.output else "output"
-    lines = [f"{printable.name(story.layer) or '(root)'} ({printable.name(story.kind)}{call}) of {story.source}, {story.framework}"]
+    lines = [
+        (
+            f"{printable.name(story.layer) or '(root)'} ({printable.name(story.kind)}{call}) of "
+            f"{story.source}, {story.framework}"
+        )
+    ]
     return [
         *lines,
         *([f"input: {story.how}"] if story.how else []),
@@ -257,15 +323,29 @@ def _heading(story: Story) -> list[str]:
 def _render(story: Story) -> str:
     lines = [*_heading(story), ""]
     if len(story.terms) > 1 or any(term.weight for term in story.terms):
-        lines.append(f"{len(story.terms)} terms" + (", the largest first" if len(story.terms) > 1 else ""))
+        lines.append(
+            (f"{len(story.terms)} terms") + (", the largest first" if len(story.terms) > 1 else "")
+        )
         lines += _terms(story.terms, SHOWN, 2)
         if len(story.subtotals) > 1:
             few = len(story.subtotals) <= SHOWN_INSIDE
-            lines += ["", "by input channel" + (f": {' + '.join(map(number, story.subtotals.values()))}" if few else "")]
-            largest = sorted(story.subtotals.items(), key=lambda pair: -abs(pair[1]) if len(story.subtotals) > SHOWN else pair[0])
-            lines += _aligned([(f"channel {channel}", number(value)) for channel, value in largest[:SHOWN]])
+            lines += [
+                "",
+                "by input channel"
+                + (f": {' + '.join(map(number, story.subtotals.values()))}" if few else ""),
+            ]
+            largest = sorted(
+                story.subtotals.items(),
+                key=lambda pair: -abs(pair[1]) if len(story.subtotals) > SHOWN else pair[0],
+            )
+            lines += _aligned(
+                [(f"channel {channel}", number(value)) for channel, value in largest[:SHOWN]]
+            )
             if len(largest) > SHOWN:
-                lines.append(f"  {len(largest) - SHOWN} other channels add up to {number(total(value for _, value in largest[SHOWN:]))}")
+                lines.append(
+                    f"  {len(largest) - SHOWN} other channels add up to "
+                    f"{number(total(value for _, value in largest[SHOWN:]))}"
+                )
         lines.append("")
     lines.append("from there to the output")
     widths = max(len(change.words) for change in story.steps) if story.steps else 0
@@ -280,7 +360,11 @@ def _render(story: Story) -> str:
             lines.append(f"  {LABELS[party]:<14} missing: {story.missing[party]}")
     lines.append(f"  rounding allows {story.allowance:.3g} here")
     if story.sees:
-        lines += ["", "of the model's input, this element can be influenced by", *map(str, story.sees)]
+        lines += [
+            "",
+            ("of the model's input, this element can be influenced by"),
+            *map(str, story.sees),
+        ]
     for note in story.notes:
         lines += ["", f"note: {note}"]
     return printable.page([*lines, "", f"{story.scope}: {story.sentence}"])

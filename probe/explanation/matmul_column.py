@@ -19,14 +19,23 @@ _LARGE = 1 << 24
 
 
 def of_column(capture: Capture, place: Sequence[int]) -> Capture | None:
-    """The call as if the layer had the one output column that ``place`` lies in; None where the layer is small or of another kind.
+    """The call as if the layer had the one output column that ``place`` lies in; None where the
+    layer is small or of another kind.
 
     It is a matrix product of many weights, with nothing behind it but functions of each element.
     """
     steps = () if capture.description is None else capture.description.steps
-    if not steps or not isinstance(steps[0].op, MatMul) or steps[0].op.weight.value.size < _LARGE or len(capture.outputs) != 1:
+    if (
+        not steps
+        or not isinstance(steps[0].op, MatMul)
+        or steps[0].op.weight.value.size < _LARGE
+        or len(capture.outputs) != 1
+    ):
         return None
-    plain = all(step.inputs is None and isinstance(step.op, Elementwise) and not _holds_arrays(step) for step in steps[1:])
+    plain = all(
+        step.inputs is None and isinstance(step.op, Elementwise) and not _holds_arrays(step)
+        for step in steps[1:]
+    )
     if not plain or capture.outputs[0].shape[-1] != steps[0].op.weight.value.shape[1]:
         return None
     op, column = steps[0].op, slice(place[-1], place[-1] + 1)
@@ -41,12 +50,17 @@ def of_column(capture: Capture, place: Sequence[int]) -> Capture | None:
 
 
 def spread_out(values: Values, width: int) -> list[tuple[np.ndarray, ...]]:
-    """The column's values as arrays of the layer's own shapes: right in that column, and of no memory."""
-    return [tuple(np.broadcast_to(one, (*one.shape[:-1], width)) for one in step) for step in values]
+    """The column's values as arrays of the layer's own shapes: right in that column, and of no
+    memory."""
+    return [
+        tuple(np.broadcast_to(one, (*one.shape[:-1], width)) for one in step) for step in values
+    ]
 
 
 def _holds_arrays(step: Step) -> bool:
-    return any(isinstance(getattr(step.op, part.name), Weight | np.ndarray) for part in fields(step.op))
+    return any(
+        isinstance(getattr(step.op, part.name), Weight | np.ndarray) for part in fields(step.op)
+    )
 
 
 def _cut(weight: Weight, axis: int, part: slice) -> Weight:

@@ -1,8 +1,9 @@
 """Which elements of the model's input can influence one element of a layer's output at all.
 
-The calls of one forward pass are followed from that element back: through each by the structure of its ops, whatever
-the weights are, and from one to the one before by the values that both hold. What a model does between its layers is
-known by its numbers, or found out by moving what it takes (``probe.explanation.dataflow``).
+The calls of one forward pass are followed from that element back: through each by the structure of
+its ops, whatever the weights are, and from one to the one before by the values that both hold. What
+a model does between its layers is known by its numbers, or found out by moving what it takes
+(``probe.explanation.dataflow``).
 """
 
 from collections.abc import Sequence
@@ -21,22 +22,35 @@ from probe.ops.step import Ref, Step
 __all__ = ["reach_of", "seen"]
 
 
-def reach_of(steps: Sequence[Step], inputs: Sequence[np.ndarray], mask: np.ndarray, output: int = 0) -> list[np.ndarray]:
+def reach_of(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], mask: np.ndarray, output: int = 0
+) -> list[np.ndarray]:
     """Which elements of a call's inputs can influence the masked ones of an output."""
     values = recompute(steps, inputs)
     found = [np.zeros(x.shape, bool) for x in inputs]
     wanted: dict[Ref, np.ndarray] = {Ref(len(steps) - 1, output): mask}
     for position in range(len(steps) - 1, -1, -1):
-        masks = [(index, wanted.pop(Ref(position, index), None)) for index in range(len(values[position]))]
+        masks = [
+            (index, wanted.pop(Ref(position, index), None))
+            for index in range(len(values[position]))
+        ]
         sources = steps[position].sources(position)
-        given = [inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in sources]
+        given = [
+            inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in sources
+        ]
         for index, one in masks:
             if one is None:
                 continue
             if isinstance(steps[position].op, Outputs):
-                reached = tuple(one if k == index else np.zeros(x.shape, bool) for k, x in enumerate(given))
+                reached = tuple(
+                    one if k == index else np.zeros(x.shape, bool) for k, x in enumerate(given)
+                )
             else:
-                reached = steps[position].op.reach(one, given) if not index else tuple(np.full(x.shape, one.any()) for x in given)
+                reached = (
+                    steps[position].op.reach(one, given)
+                    if not index
+                    else tuple(np.full(x.shape, one.any()) for x in given)
+                )
             for ref, part in zip(sources, reached, strict=True):
                 if ref.step < 0:
                     found[ref.index] = found[ref.index] | part
@@ -45,11 +59,20 @@ def reach_of(steps: Sequence[Step], inputs: Sequence[np.ndarray], mask: np.ndarr
     return found
 
 
-def seen(model: Model, arrays: Sequence[np.ndarray], layer: str, call: int, mask: np.ndarray, output: int = 0) -> tuple[np.ndarray, ...]:
-    """For each input of the model: which of its elements can influence the masked ones of that call's output.
+def seen(
+    model: Model,
+    arrays: Sequence[np.ndarray],
+    layer: str,
+    call: int,
+    mask: np.ndarray,
+    output: int = 0,
+) -> tuple[np.ndarray, ...]:
+    """For each input of the model: which of its elements can influence the masked ones of that
+    call's output.
 
-    What is computed between the layers is followed too (``probe.explanation.dataflow``); where it cannot be told element by element, all of
-    an array, or of its samples, counts. Raises BadInput where the values that a layer takes follow nothing before it.
+    What is computed between the layers is followed too (``probe.explanation.dataflow``); where it
+    cannot be told element by element, all of an array, or of its samples, counts. Raises BadInput
+    where the values that a layer takes follow nothing before it.
     """
     calls: list[Capture] = []
 
@@ -57,12 +80,19 @@ def seen(model: Model, arrays: Sequence[np.ndarray], layer: str, call: int, mask
         calls.append(capture)
 
     if hasattr(model, "between"):
-        model.run(arrays, None, lambda _: None)  # only a pass tells which functions a PyTorch module calls
+        # only a pass tells which functions a PyTorch module calls
+        model.run(arrays, None, lambda _: None)
     names = frozenset({one.name for one in model.layers} | {layer})
     model.run(arrays, names, keep)
-    last = next(position for position, one in enumerate(calls) if one.layer == layer and one.call == call)
+    last = next(
+        position for position, one in enumerate(calls) if one.layer == layer and one.call == call
+    )
     made = [Made(array, -1, index) for index, array in enumerate(arrays)]
-    made += [Made(array, position, index) for position, one in enumerate(calls[:last]) for index, array in enumerate(one.outputs)]
+    made += [
+        Made(array, position, index)
+        for position, one in enumerate(calls[:last])
+        for index, array in enumerate(one.outputs)
+    ]
     known: dict[bytes, list[Made]] = {}
     for one in made:
         known.setdefault(_key(one.array), []).append(one)
@@ -74,14 +104,19 @@ def seen(model: Model, arrays: Sequence[np.ndarray], layer: str, call: int, mask
             target = wanted.pop((position, index), None)
             if target is None or not target.any():
                 continue
-            for k, (taken, part) in enumerate(zip(calls[position].inputs, _through(calls[position], target, index), strict=True)):
+            for k, (taken, part) in enumerate(
+                zip(calls[position].inputs, _through(calls[position], target, index), strict=True)
+            ):
                 if not part.any() or k in calls[position].fixed:
                     continue
                 same = [one for one in known.get(_key(taken), []) if one.call < position]
-                sources = [(one, part.reshape(one.array.shape)) for one in same] or watched.sources(position, taken, part, k)
+                sources = [(one, part.reshape(one.array.shape)) for one in same] or watched.sources(
+                    position, taken, part, k
+                )
                 if not sources:
                     raise BadInput(
-                        f"what {layer!r} sees of the model's input cannot be followed: {calls[position].layer!r} takes values that "
+                        f"what {layer!r} sees of the model's input cannot be followed: "
+                        f"{calls[position].layer!r} takes values that "
                         "follow nothing before it"
                     )
                 for one, shaped in sources:
@@ -97,9 +132,12 @@ def _through(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray
     """A call's inputs that reach the masked outputs; all of them where it has no description."""
     if capture.description is None:
         return [np.ones(x.shape, bool) for x in capture.inputs]
-    return reach_of(capture.description.steps, in_floats(capture.inputs, capture.outputs), mask, output)
+    return reach_of(
+        capture.description.steps, in_floats(capture.inputs, capture.outputs), mask, output
+    )
 
 
 def _key(array: np.ndarray) -> bytes:
-    """Equal for arrays that hold the same numbers in the same order, whatever their shapes; a model may take float64 as float32."""
+    """Equal for arrays that hold the same numbers in the same order, whatever their shapes; a model
+    may take float64 as float32."""
     return sha256((np.asarray(array, np.float32) + np.float32(0)).tobytes()).digest()

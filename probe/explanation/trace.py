@@ -1,7 +1,9 @@
-"""How one number of a layer's output came about: every term, the sum, and what each later step does to it.
+"""How one number of a layer's output came about: every term, the sum, and what each later step does
+to it.
 
-Ops say what one of their outputs is made of, in their own layout (``Op.account``). Here that is followed back through
-the steps, and through whatever only moves elements, to the call's own inputs and the framework's own weights.
+Ops say what one of their outputs is made of, in their own layout (``Op.account``). Here that is
+followed back through the steps, and through whatever only moves elements, to the call's own inputs
+and the framework's own weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,24 +49,34 @@ def explain(
     seed: int = 0,
     sees: bool = False,
 ) -> Story:
-    """How the element ``at`` of a layer's output came about; the other arguments are those of ``probe.check``.
+    """How the element ``at`` of a layer's output came about; the other arguments are those of
+    ``probe.check``.
 
-    ``at`` indexes the framework's own output. Of a layer that is called several times it is the first call, or ``call``.
-    ``sees`` also tells which elements of the model's input can influence it at all.
-    Raises Undescribed where the layer has no description.
+    ``at`` indexes the framework's own output. Of a layer that is called several times it is the
+    first call, or ``call``. ``sees`` also tells which elements of the model's input can influence
+    it at all. Raises Undescribed where the layer has no description.
     """
     found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed)
     (capture,) = found.calls
     if capture.description is None:
         raise Undescribed(f"how {layer!r} came about cannot be told: {capture.why}")
     if not 0 <= output < len(capture.outputs):
-        raise BadInput(f"{layer!r} has {len(capture.outputs)} outputs; output {output} does not exist (they count from 0)")
+        raise BadInput(
+            f"{layer!r} has {len(capture.outputs)} outputs; output {output} does not "
+            "exist (they count from 0)"
+        )
     shape = capture.outputs[output].shape
     place = _place(at, shape, layer)
     narrow = of_column(capture, place) if expected is None else None
     drift = None
     if expected is not None and given is None:
-        drift = drifts(found.model, found.arrays, {(layer, capture.call)}, last=(layer, capture.call), seed=seed).get((layer, capture.call))
+        drift = drifts(
+            found.model,
+            found.arrays,
+            {(layer, capture.call)},
+            last=(layer, capture.call),
+            seed=seed,
+        ).get((layer, capture.call))
     judged = capture if narrow is None else narrow
     report = judge(judged, expected, drift)
     steps, axes = capture.description.steps, capture.description.output_axes
@@ -76,7 +88,11 @@ def explain(
     values[-1] = overflown(values[-1], capture.dtype)
     allowance = _allowance(judged, judged.description.steps, values, inside, output)
     told = {party: arrays(one)[output] for party, one in report.outputs.items()}
-    parties = {party: float(one[inside]) for party, one in told.items() if one is not None and one.shape == values[-1][output].shape}
+    parties = {
+        party: float(one[inside])
+        for party, one in told.items()
+        if one is not None and one.shape == values[-1][output].shape
+    }
     values = values if narrow is None else spread_out(values, shape[-1])
     return Story(
         layer=layer,
@@ -101,13 +117,22 @@ def explain(
     )
 
 
-def _fields(found: Captured, capture: Capture, shape: tuple[int, ...], place: tuple[int, ...], output: int) -> tuple[Field, ...]:
+def _fields(
+    found: Captured, capture: Capture, shape: tuple[int, ...], place: tuple[int, ...], output: int
+) -> tuple[Field, ...]:
     if found.alone:
-        raise BadInput("what an element sees of the model's input needs a run of the model, not of the layer alone")
+        raise BadInput(
+            "what an element sees of the model's input needs a run of the model, not "
+            "of the layer alone"
+        )
     mask = np.zeros(shape, bool)
     mask[place] = True
     specs = found.model.inputs
-    names = [f"input {k}" for k in range(len(found.arrays))] if specs is None else [spec.name for spec in specs]
+    names = (
+        [f"input {k}" for k in range(len(found.arrays))]
+        if specs is None
+        else [spec.name for spec in specs]
+    )
     masks = seen(found.model, found.arrays, capture.layer, capture.call, mask, output)
     return tuple(Field(name, one) for name, one in zip(names, masks, strict=True))
 
@@ -115,14 +140,22 @@ def _fields(found: Captured, capture: Capture, shape: tuple[int, ...], place: tu
 def _place(at: Sequence[int], shape: tuple[int, ...], layer: str) -> tuple[int, ...]:
     """``at`` with negative indices counted from the end."""
     at = tuple(map(index_of, at))
-    if len(at) != len(shape) or any(not -size <= i < size for i, size in zip(at, shape, strict=True)):
+    if len(at) != len(shape) or any(
+        not -size <= i < size for i, size in zip(at, shape, strict=True)
+    ):
         told = f"give {len(shape)} indices" if len(at) != len(shape) else "an index is out of range"
-        raise BadInput(f"the output of {layer!r} is {shape}, so it has no element [{', '.join(map(str, at))}]: {told}")
+        raise BadInput(
+            f"the output of {layer!r} is {shape}, so it has no element "
+            f"[{', '.join(map(str, at))}]: {told}"
+        )
     return tuple(i % size for i, size in zip(at, shape, strict=True))
 
 
-def _allowance(capture: Capture, steps: Sequence[Step], values: Values, place: tuple[int, ...], output: int) -> float:
-    """What rounding allows the framework at one element, after a second look where the first is exceeded."""
+def _allowance(
+    capture: Capture, steps: Sequence[Step], values: Values, place: tuple[int, ...], output: int
+) -> float:
+    """What rounding allows the framework at one element, after a second look where the first is
+    exceeded."""
     given = [widened(x) for x in capture.inputs]
     precision = precision_of(capture.dtype)
     allowed = allowances(steps, given, values, precision)[output]
@@ -135,14 +168,21 @@ def _allowance(capture: Capture, steps: Sequence[Step], values: Values, place: t
     return float(allowed[place])
 
 
-def origin_of(steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values, at: tuple[int, ...], output: int = 0) -> Origin:
+def origin_of(
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    at: tuple[int, ...],
+    output: int = 0,
+) -> Origin:
     """The terms and the later steps of one element of the last step's output."""
     road = _Road(steps, [widened(x) for x in inputs], values)
     return road.trace(Ref(len(steps) - 1, output), at, tuple(range(len(at))))
 
 
 Layout = tuple[int, ...] | None
-"""Which axis of an array in between each axis of the output is; None where they no longer correspond."""
+"""Which axis of an array in between each axis of the output is; None where they no longer
+correspond."""
 
 
 class _Factor(NamedTuple):
@@ -168,8 +208,11 @@ class _Road:
     def given(self, position: int) -> list[np.ndarray]:
         return [self.array(ref) for ref in self.steps[position].sources(position)]
 
-    def homes(self, ref: Ref, where: np.ndarray, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Ref | None, np.ndarray]]:
-        """Follows elements (a row each) back through what only moves them: (which rows, whose element, which); None is padding."""
+    def homes(
+        self, ref: Ref, where: np.ndarray, rows: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, Ref | None, np.ndarray]]:
+        """Follows elements (a row each) back through what only moves them: (which rows, whose
+        element, which); None is padding."""
         rows = np.arange(len(where)) if rows is None else rows
         op = self.steps[ref.step].op if ref.step >= 0 else None
         if isinstance(op, Outputs):
@@ -192,8 +235,11 @@ class _Road:
             return f"{type(self.steps[ref.step].op).__name__} output"
         return "input" if len(self.inputs) == 1 else f"input {ref.index}"
 
-    def labels(self, ref: Ref, where: np.ndarray, layout: Layout) -> list[tuple[str, tuple[int, ...] | None, Ref | None, tuple[int, ...]]]:
-        """Of each element: whose it is and its index there (None: padding), both for a reader and as they are."""
+    def labels(
+        self, ref: Ref, where: np.ndarray, layout: Layout
+    ) -> list[tuple[str, tuple[int, ...] | None, Ref | None, tuple[int, ...]]]:
+        """Of each element: whose it is and its index there (None: padding), both for a reader and
+        as they are."""
         found: list[Any] = [None] * len(where)
         for rows, home, places in self.homes(ref, where):
             for row, place in zip(rows, places.tolist(), strict=True):
@@ -201,7 +247,11 @@ class _Road:
                 if home is None:
                     found[row] = ("padding", None, None, at)
                     continue
-                shown = at if home.step < 0 or layout is None or len(layout) != len(at) else tuple(at[axis] for axis in layout)
+                shown = (
+                    at
+                    if home.step < 0 or layout is None or len(layout) != len(at)
+                    else tuple(at[axis] for axis in layout)
+                )
                 found[row] = (self.name(home), shown, home, at)
         return found
 
@@ -213,35 +263,69 @@ class _Road:
         taken = np.zeros(len(group.where))
         taken[inside] = x[tuple(group.where[inside].T)]
         labels: list[Any] = [("padding", None, None, ())] * len(taken)
-        for row, label in zip(np.flatnonzero(inside).tolist(), self.labels(sources[group.input], group.where[inside], layout), strict=True):
+        for row, label in zip(
+            np.flatnonzero(inside).tolist(),
+            self.labels(sources[group.input], group.where[inside], layout),
+            strict=True,
+        ):
             labels[row] = label
         factors = self._factors(position, group, layout)
         for row, (name, index, home, at) in enumerate(labels):
             weight = factors[row] if factors else _Factor(None, None, None, None)
-            product = group.sign * taken[row] if weight.value is None else group.sign * taken[row] * weight.value
-            inner = self.trace(home, at, _kept(layout, len(at)), True) if home is not None and home.step >= 0 and not nested else None
+            product = (
+                group.sign * taken[row]
+                if weight.value is None
+                else group.sign * taken[row] * weight.value
+            )
+            inner = (
+                self.trace(home, at, _kept(layout, len(at)), True)
+                if home is not None and home.step >= 0 and not nested
+                else None
+            )
             channel = None if group.channels is None else int(group.channels[row])
-            yield Term(name, index, float(taken[row]), *weight, float(product), padding=index is None, channel=channel, inner=inner)
+            yield Term(
+                name,
+                index,
+                float(taken[row]),
+                *weight,
+                float(product),
+                padding=index is None,
+                channel=channel,
+                inner=inner,
+            )
 
     def _factors(self, position: int, group: Terms, layout: Layout) -> list[_Factor]:
-        """What each term is multiplied by, named as the framework names it; nothing where they are added as they are."""
+        """What each term is multiplied by, named as the framework names it; nothing where they are
+        added as they are."""
         if group.factor is None or group.factor_where is None:
             return []
         places = tuple(group.factor_where.T)
         if not isinstance(group.factor, Weight):
             ref = self.steps[position].sources(position)[group.factor]
             named_as = self.labels(ref, group.factor_where, layout)
-            values = np.broadcast_to(self.array(ref)[places], len(named_as))  # an array without axes has one element for all
-            return [_Factor(label[0], label[1], float(one), None) for label, one in zip(named_as, values, strict=True)]
+            # an array without axes has one element for all
+            values = np.broadcast_to(self.array(ref)[places], len(named_as))
+            return [
+                _Factor(label[0], label[1], float(one), None)
+                for label, one in zip(named_as, values, strict=True)
+            ]
         weight = group.factor
         indices = weight.index_of(places)
         used = weight.value[places].astype(np.float64)
         told = (
-            np.full(len(used), np.nan) if weight.stored is None or weight.stored.shape != weight.effective.shape else weight.stored[indices]
+            np.full(len(used), np.nan)
+            if weight.stored is None or weight.stored.shape != weight.effective.shape
+            else weight.stored[indices]
         )
-        held = [None if other == mine or np.isnan(other) else float(other) for mine, other in zip(used, told, strict=True)]
+        held = [
+            None if other == mine or np.isnan(other) else float(other)
+            for mine, other in zip(used, told, strict=True)
+        ]
         rows = np.stack(indices, axis=1).tolist()
-        return [_Factor(weight.name, tuple(row), float(one), stored) for row, one, stored in zip(rows, used, held, strict=True)]
+        return [
+            _Factor(weight.name, tuple(row), float(one), stored)
+            for row, one, stored in zip(rows, used, held, strict=True)
+        ]
 
     def changes(self, position: int, stages: Sequence[Stage], layout: Layout) -> list[Change]:
         """What an op does after its sum, with the elements it takes besides."""
@@ -251,8 +335,13 @@ class _Road:
             if stage.members is not None:
                 ref = self.steps[position].sources(position)[stage.members.input]
                 named_as = self.labels(ref, stage.members.where, layout)
-                taken = np.broadcast_to(self.array(ref)[tuple(stage.members.where.T)], len(named_as))
-                members = [Member(label[0], label[1], float(value)) for label, value in zip(named_as, taken, strict=True)]
+                taken = np.broadcast_to(
+                    self.array(ref)[tuple(stage.members.where.T)], len(named_as)
+                )
+                members = [
+                    Member(label[0], label[1], float(value))
+                    for label, value in zip(named_as, taken, strict=True)
+                ]
             told.append(Change(stage.words, stage.value, tuple(members)))
         return told
 
@@ -263,7 +352,11 @@ class _Road:
             if isinstance(self.steps[ref.step].op, Outputs):
                 ref = self.steps[ref.step].sources(ref.step)[ref.index]
                 continue
-            op, given, value = self.steps[ref.step].op, self.given(ref.step), float(self.array(ref)[at])
+            op, given, value = (
+                self.steps[ref.step].op,
+                self.given(ref.step),
+                float(self.array(ref)[at]),
+            )
             sources = self.steps[ref.step].sources(ref.step)
             if isinstance(op, Rearrangement) and not ref.index:
                 which, back = op.follow(np.array([at], int), given)
@@ -272,10 +365,20 @@ class _Road:
                 layout = _turned(layout, op, len(at), back.shape[1])
                 ref, at = sources[which[0]], tuple(back[0].tolist())
                 continue
-            account = op.account(given, self.values[ref.step], at) if not ref.index else Account((), (Stage(op.title(given), value),))
+            account = (
+                op.account(given, self.values[ref.step], at)
+                if not ref.index
+                else Account((), (Stage(op.title(given), value),))
+            )
             later = self.changes(ref.step, account.stages, layout) + later
             group = account.terms[0] if len(account.terms) == 1 else None
-            if group is not None and len(group.where) == 1 and group.factor is None and group.sign == 1 and account.bias is None:
+            if (
+                group is not None
+                and len(group.where) == 1
+                and group.factor is None
+                and group.sign == 1
+                and account.bias is None
+            ):
                 ref, at = sources[group.input], tuple(group.where[0].tolist())
                 layout = _kept(layout, len(at))
                 continue
@@ -284,16 +387,34 @@ class _Road:
             return self._summed(ref, at, account, layout, nested, later)
         value = float(self.array(ref)[at])
         name = f"{self.name(ref)}[{', '.join(map(str, at))}]"
-        return Origin((Term(self.name(ref), at, value, None, None, None, None, value),), None, value, value, (Change(name, value), *later))
+        return Origin(
+            (Term(self.name(ref), at, value, None, None, None, None, value),),
+            None,
+            value,
+            value,
+            (Change(name, value), *later),
+        )
 
-    def _summed(self, ref: Ref, at: tuple[int, ...], account: Account, layout: Layout, nested: bool, later: list[Change]) -> Origin:
-        terms = tuple(term for group in account.terms for term in self.terms(ref.step, group, layout, nested))
+    def _summed(
+        self,
+        ref: Ref,
+        at: tuple[int, ...],
+        account: Account,
+        layout: Layout,
+        nested: bool,
+        later: list[Change],
+    ) -> Origin:
+        terms = tuple(
+            term for group in account.terms for term in self.terms(ref.step, group, layout, nested)
+        )
         products = [term.product for term in terms]
         first = [Change(f"the sum of {len(terms)} term{'s' * (len(terms) != 1)}", total(products))]
         bias = None
         if account.bias is not None:
             bias = float(account.bias.value[account.bias_where])
-            first.append(Change(f"plus {named(account.bias, account.bias_where)}", total([*products, bias])))
+            first.append(
+                Change(f"plus {named(account.bias, account.bias_where)}", total([*products, bias]))
+            )
         computed = float(self.array(ref)[at]) if not account.stages else None
         return Origin(terms, bias, first[-1].value, computed, (*first, *later))
 

@@ -1,4 +1,5 @@
-"""One way to write a file of the user's: whole or not at all, a regular file alone, and never over what is being read."""
+"""One way to write a file of the user's: whole or not at all, a regular file alone, and never over
+what is being read."""
 
 import os
 import secrets
@@ -12,18 +13,26 @@ from probe.errors import BadInput
 __all__ = ["target_of", "write"]
 
 
-def write(path: str | os.PathLike[str], content: Callable[[IO[bytes]], Any], reading: Iterable[Any] = ()) -> None:
-    """Has ``content`` write into a file of its own beside the target, which then takes its place and keeps its permissions.
+def write(
+    path: str | os.PathLike[str], content: Callable[[IO[bytes]], Any], reading: Iterable[Any] = ()
+) -> None:
+    """Has ``content`` write into a file of its own beside the target, which then takes its place
+    and keeps its permissions.
 
-    Raises BadInput as ``target_of`` does, and where the system does not let it be written. Whatever ends the writing, an interrupt too,
-    leaves what was there before and nothing else.
+    Raises BadInput as ``target_of`` does, and where the system does not let it be written. Whatever
+    ends the writing, an interrupt too, leaves what was there before and nothing else.
     """
     target = target_of(path, reading)
     partial = target.with_name(f".probe-{secrets.token_hex(8)}.part")
     try:
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600), "wb") as file:
+            with os.fdopen(
+                os.open(
+                    partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600
+                ),
+                "wb",
+            ) as file:
                 content(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -38,7 +47,8 @@ def write(path: str | os.PathLike[str], content: Callable[[IO[bytes]], Any], rea
 
 
 def target_of(path: str | os.PathLike[str], reading: Iterable[Any] = ()) -> Path:
-    """The file that links lead to; BadInput where it is no regular file, is read-only, or is one of those being read."""
+    """The file that links lead to; BadInput where it is no regular file, is read-only, or is one of
+    those being read."""
     try:
         target = Path(os.path.realpath(path))
         found = target.stat() if os.path.lexists(target) else None
@@ -55,7 +65,9 @@ def target_of(path: str | os.PathLike[str], reading: Iterable[Any] = ()) -> Path
         raise BadInput(f"cannot write {path}: it is read-only")
     for one in reading:
         if isinstance(one, str | os.PathLike) and _same(one, found):
-            raise BadInput(f"cannot write {path}: it is the same file as {one}, which is being read")
+            raise BadInput(
+                f"cannot write {path}: it is the same file as {one}, which is being read"
+            )
     return target
 
 

@@ -1,4 +1,5 @@
-"""How much a file may ask for: some hundred megabytes, and beyond that a hundred times what it holds itself.
+"""How much a file may ask for: some hundred megabytes, and beyond that a hundred times what it
+holds itself.
 
 Weights compress by ten at most, bombs by a thousand.
 """
@@ -25,7 +26,8 @@ def most(holds: int) -> int:
 
 
 def held(file: IO[bytes]) -> int:
-    """The bytes that a file really has: what is mostly a hole takes no room on the disk. It is left at its beginning."""
+    """The bytes that a file really has: what is mostly a hole takes no room on the disk. It is left
+    at its beginning."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size <= _SMALL or not hasattr(os, "SEEK_DATA"):

@@ -26,6 +26,20 @@ from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis
 from probe.hypotheses.case import Case, Edit
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]
-__all__ += ["accumulator_16bit", "activation", "attention", "channel_order", "fixed_point", "layout"]
-__all__ += ["normalization", "number_formats", "operand_precision", "parameters", "preprocessing", "quantizer_levels"]
+__all__ += [
+    "accumulator_16bit",
+    "activation",
+    "attention",
+    "channel_order",
+    "fixed_point",
+    "layout",
+]
+__all__ += [
+    "normalization",
+    "number_formats",
+    "operand_precision",
+    "parameters",
+    "preprocessing",
+    "quantizer_levels",
+]
 __all__ += ["recurrent", "resize", "sliding_windows", "transpose_conv", "wrong_input"]

@@ -15,7 +15,8 @@ from probe.ops.base import Indices, Sum
 __all__ = ["Accumulated"]
 
 _TERMS, _MANY_TERMS = 1 << 22, 1 << 26
-"""Products that may be added up one after another for a whole output, and for one looked at at length."""
+"""Products that may be added up one after another for a whole output, and for one looked at at
+length."""
 _BLOCK = 1 << 18
 
 
@@ -43,17 +44,23 @@ class Accumulated(Sum):
         """The last partial sum of each row."""
         with np.errstate(all="ignore"):
             if self.format == "float16" and not self.fused:
-                return np.add.accumulate(rows.astype(np.float16), axis=1, dtype=np.float16)[:, -1].astype(np.float64)
+                return np.add.accumulate(rows.astype(np.float16), axis=1, dtype=np.float16)[
+                    :, -1
+                ].astype(np.float64)
             total = np.zeros(len(rows))
             for term in np.ascontiguousarray(rows.T):
-                total = narrowed(total + (term if self.fused else narrowed(term, self.format)), self.format)
+                total = narrowed(
+                    total + (term if self.fused else narrowed(term, self.format)), self.format
+                )
             return total
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (shaped,) = self.inner.run(*inputs)
         count = self.inner.terms_of(inputs, (shaped,))
         if shaped.size * count > self.limit:
-            raise ValueError(f"{shaped.size * count} products are too many to add up one after another")
+            raise ValueError(
+                f"{shaped.size * count} products are too many to add up one after another"
+            )
         out, step = np.empty(shaped.size), max(1, _BLOCK // count)
         for start in range(0, shaped.size, step):
             where = places(np.arange(start, min(start + step, shaped.size)), shaped.shape)
@@ -69,7 +76,8 @@ class Accumulated(Sum):
 
 @more("reduced-precision")
 def accumulation(case: Case) -> Iterator[Edit]:
-    """The accumulator itself in float16 or bfloat16: every partial sum is rounded, so that the order of summation shows."""
+    """The accumulator itself in float16 or bfloat16: every partial sum is rounded, so that the
+    order of summation shows."""
     found = [(position, op) for position, op in summing(case) if op.products is not None]
     if not found:
         return
@@ -80,7 +88,11 @@ def accumulation(case: Case) -> Iterator[Edit]:
     limit = _MANY_TERMS if case.thorough else _TERMS
     if whole > limit:
         return
-    orders = ((False, "taps by channel"), (True, "channels by tap")) if case.values[position][0].ndim > 2 else ((False, ""),)
+    orders = (
+        ((False, "taps by channel"), (True, "channels by tap"))
+        if case.values[position][0].ndim > 2
+        else ((False, ""),)
+    )
     for name in ("float16", "bfloat16"):
         _, weights = narrow_weights(case, name, "ties to even")
         inputs = tuple(narrowed(x, name) if x.dtype.kind == "f" else x for x in case.inputs)
@@ -88,8 +100,19 @@ def accumulation(case: Case) -> Iterator[Edit]:
         for taps_first, told in orders:
             for bias_first in (False, True) if getattr(op, "bias", None) is not None else (False,):
                 for fused in (False, True) if case.thorough or count <= 1024 else (False,):
-                    how = ", ".join(part for part in (told, "the bias first" if bias_first else "", "fused" if fused else "") if part)
-                    for sides, given_inputs, base in ((" with inputs and weights", inputs, narrow), ("", case.inputs, case)):
+                    how = ", ".join(
+                        part
+                        for part in (
+                            told,
+                            "the bias first" if bias_first else "",
+                            "fused" if fused else "",
+                        )
+                        if part
+                    )
+                    for sides, given_inputs, base in (
+                        ((" with inputs and weights"), inputs, narrow),
+                        ("", case.inputs, case),
+                    ):
                         if not sides and not case.thorough and (fused or bias_first):
                             continue
                         inner = base.steps[position].op
@@ -98,16 +121,21 @@ def accumulation(case: Case) -> Iterator[Edit]:
                             f"{name} accumulation{sides}" + (f" ({how})" if how else ""),
                             base.with_op(position, added),
                             given_inputs,
-                            do=f"accumulate in float32: {name} keeps {'11' if name == 'float16' else '8'} bits of each partial sum",
+                            do=(
+                                f"accumulate in float32: {name} keeps "
+                                f"{'11' if name == 'float16' else '8'} bits of each partial sum"
+                            ),
                         )
 
 
 @hypothesis("rounding")
 def rounding(case: Case) -> Iterator[Edit]:
-    """Nothing wrong: another order of summation, a fused multiply-add, another last bit of a function.
+    """Nothing wrong: another order of summation, a fused multiply-add, another last bit of a
+    function.
 
-    Every honest evaluation in the layer's own format rounds; what that may do is the allowance, found from the terms of this very
-    input. It is said where the difference lies within it and only your tolerances are tighter, or where no mistake fits and a worst
-    case of rounding could reach it (Winograd and FFT convolutions, sorted terms).
+    Every honest evaluation in the layer's own format rounds; what that may do is the allowance,
+    found from the terms of this very input. It is said where the difference lies within it and only
+    your tolerances are tighter, or where no mistake fits and a worst case of rounding could reach
+    it (Winograd and FFT convolutions, sorted terms).
     """
     yield from ()

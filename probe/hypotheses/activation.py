@@ -55,11 +55,16 @@ def _name(op: Op) -> str:
 def missing_activation(case: Case) -> Iterator[Edit]:
     """The activation inside the layer left out.
 
-    ``Conv2D(..., activation="relu")`` and ``Dense(..., activation=...)`` end in it; their output is what comes behind it.
+    ``Conv2D(..., activation="relu")`` and ``Dense(..., activation=...)`` end in it; their output is
+    what comes behind it.
     """
     for position, op in _activations(case):
         steps = case.with_op(position, ops.Identity())
-        yield case.edit(f"{_name(op)} is not applied", steps, do=f"the layer's output comes behind its {_name(op)}")
+        yield case.edit(
+            f"{_name(op)} is not applied",
+            steps,
+            do=(f"the layer's output comes behind its {_name(op)}"),
+        )
 
 
 @hypothesis("extra-activation")
@@ -69,7 +74,11 @@ def extra_activation(case: Case) -> Iterator[Edit]:
     The values are those of the activation behind the layer, often a layer of its own.
     """
     for name, op in _COMMON:
-        yield case.edit(f"{name} is applied behind the layer", case.appended(op), do="compare before the activation")
+        yield case.edit(
+            (f"{name} is applied behind the layer"),
+            case.appended(op),
+            do="compare before the activation",
+        )
 
 
 @hypothesis("gelu-approximation")
@@ -81,27 +90,46 @@ def gelu_approximation(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Gelu):
         other = "tanh" if op.approximate == "none" else "none"
         told = {"tanh": "the tanh form", "none": "the erf form"}
-        yield case.edit(f"{told[other]} instead of {told[op.approximate]}", case.changed(position, approximate=other))
-        yield case.edit(f"x * sigmoid(1.702 x) instead of {told[op.approximate]}", case.with_op(position, ops.Swish(1.702)))
+        yield case.edit(
+            (f"{told[other]} instead of {told[op.approximate]}"),
+            case.changed(position, approximate=other),
+        )
+        yield case.edit(
+            (f"x * sigmoid(1.702 x) instead of {told[op.approximate]}"),
+            case.with_op(position, ops.Swish(1.702)),
+        )
     for position, op in case.having(ops.Swish):
         if abs(op.alpha - 1.702) < 1e-3:
             for form in ("none", "tanh"):
-                yield case.edit(f"GELU in its {form.replace('none', 'erf')} form", case.with_op(position, ops.Gelu(form)))
+                yield case.edit(
+                    (f"GELU in its {form.replace('none', 'erf')} form"),
+                    case.with_op(position, ops.Gelu(form)),
+                )
 
 
 @hypothesis("hard-sigmoid-definition")
 def hard_sigmoid_definition(case: Case) -> Iterator[Edit]:
     """clip(0.2 x + 0.5, 0, 1) against relu6(x + 3) / 6.
 
-    Keras 2 (and ONNX by default) means the first, PyTorch and Keras 3 the second; they are up to 0.083 apart and saturate at 2.5
-    and 3.
+    Keras 2 (and ONNX by default) means the first, PyTorch and Keras 3 the second; they are up to
+    0.083 apart and saturate at 2.5 and 3.
     """
     for position, op in case.having(ops.HardSigmoid):
-        for alpha, told in ((0.2, "clip(0.2 x + 0.5, 0, 1)"), (1 / 6, "relu6(x + 3) / 6"), (0.25, "clip(0.25 x + 0.5, 0, 1)")):
+        for alpha, told in (
+            (0.2, "clip(0.2 x + 0.5, 0, 1)"),
+            (1 / 6, ("relu6(x + 3) / 6")),
+            (0.25, "clip(0.25 x + 0.5, 0, 1)"),
+        ):
             if abs(alpha - op.alpha) > 1e-6:
-                yield case.edit(f"{told}, the layer is clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)", case.changed(position, alpha=alpha))
+                yield case.edit(
+                    (f"{told}, the layer is clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)"),
+                    case.changed(position, alpha=alpha),
+                )
     for position, _ in case.having(ops.HardSwish):
-        yield case.edit("x * clip(0.2 x + 0.5, 0, 1) instead of x * relu6(x + 3) / 6", case.with_op(position, _Gated(0.2)))
+        yield case.edit(
+            ("x * clip(0.2 x + 0.5, 0, 1) instead of x * relu6(x + 3) / 6"),
+            case.with_op(position, _Gated(0.2)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +149,15 @@ _SLOPES = (0.3, 0.2, 0.1, 0.01, 0.05, 0.25, 0.02, 0.0, 1.0, 0.5)
 def other_slope(case: Case) -> Iterator[Edit]:
     """Another slope of a LeakyReLU, another alpha of an ELU.
 
-    Keras 2's LeakyReLU has 0.3, PyTorch's 0.01, many nets 0.1 or 0.2. Only negative inputs show it, by a constant ratio.
+    Keras 2's LeakyReLU has 0.3, PyTorch's 0.01, many nets 0.1 or 0.2. Only negative inputs show it,
+    by a constant ratio.
     """
-    kinds: dict[type, str] = {ops.LeakyRelu: "alpha", ops.Elu: "alpha", ops.Celu: "alpha", ops.ScaledRelu: "negative_slope"}
+    kinds: dict[type, str] = {
+        ops.LeakyRelu: "alpha",
+        ops.Elu: "alpha",
+        ops.Celu: "alpha",
+        ops.ScaledRelu: "negative_slope",
+    }
     for position, op in case.having(*kinds):
         field = kinds[type(op)]
         have = getattr(op, field)
@@ -131,20 +165,38 @@ def other_slope(case: Case) -> Iterator[Edit]:
         for slope in (*_SLOPES, *fitted):
             if slope != have and not (slope == 0 and isinstance(op, ops.Celu)):
                 claim = f"slope {slope:.6g} below zero, the layer has {have:.6g}"
-                yield case.edit(claim, case.changed(position, **{field: slope}), fitted=int(slope in fitted), do=f"use {have:.9g}")
+                yield case.edit(
+                    claim,
+                    case.changed(position, **{field: slope}),
+                    fitted=int(slope in fitted),
+                    do=f"use {have:.9g}",
+                )
     for position, op in case.having(ops.PRelu):
         mean = np.full_like(op.slope.effective, op.slope.effective.mean())
         yield case.edit(
             f"one slope {mean.flat[0]:.4g} for all instead of one each",
-            case.changed(position, slope=Weight(op.slope.name, None, mean, axes=op.slope.axes, shape=op.slope.shape)),
+            case.changed(
+                position,
+                slope=Weight(op.slope.name, None, mean, axes=op.slope.axes, shape=op.slope.shape),
+            ),
         )
         for slope in (0.25, 0.01, 0.0):
-            flat = Weight(op.slope.name, None, np.full_like(op.slope.effective, slope), axes=op.slope.axes, shape=op.slope.shape)
-            yield case.edit(f"slope {slope:g} for all instead of {op.slope.name}", case.changed(position, slope=flat))
+            flat = Weight(
+                op.slope.name,
+                None,
+                np.full_like(op.slope.effective, slope),
+                axes=op.slope.axes,
+                shape=op.slope.shape,
+            )
+            yield case.edit(
+                (f"slope {slope:g} for all instead of {op.slope.name}"),
+                case.changed(position, slope=flat),
+            )
 
 
 def _fitted_slope(case: Case, position: int, op: Op) -> tuple[float, ...]:
-    """The constant ratio at the negative inputs, where the activation is the last thing that happens."""
+    """The constant ratio at the negative inputs, where the activation is the last thing that
+    happens."""
     if not case.comparable or position != case.last or not isinstance(op, ops.LeakyRelu | ops.Elu):
         return ()
     if case.values[position][0].shape != case.observed.shape or position != len(case.steps) - 1:
@@ -161,13 +213,20 @@ def _fitted_slope(case: Case, position: int, op: Op) -> tuple[float, ...]:
 def other_activation(case: Case) -> Iterator[Edit]:
     """Another activation than the layer's.
 
-    Each common one is tried in its place: tanh for sigmoid, ReLU for ReLU6, SiLU for GELU, no quantiser for a quantised one.
+    Each common one is tried in its place: tanh for sigmoid, ReLU for ReLU6, SiLU for GELU, no
+    quantiser for a quantised one.
     """
     for position, op in _activations(case):
         for name, other in _COMMON:
             if type(other) is not type(op):
                 yield case.edit(
-                    f"{name} instead of {_name(op)}", case.with_op(position, other), do=f"the layer's activation is {_name(op)}"
+                    (f"{name} instead of {_name(op)}"),
+                    case.with_op(position, other),
+                    do=(f"the layer's activation is {_name(op)}"),
                 )
         if isinstance(op, Quantizer):
-            yield case.edit(f"ReLU instead of {_name(op)}", case.with_op(position, ops.Relu()), do="quantise the activation too")
+            yield case.edit(
+                (f"ReLU instead of {_name(op)}"),
+                case.with_op(position, ops.Relu()),
+                do="quantise the activation too",
+            )

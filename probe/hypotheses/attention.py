@@ -1,4 +1,5 @@
-"""Mistakes with attention and embeddings: the scale, the masks, the heads, the order of the projections, the index."""
+"""Mistakes with attention and embeddings: the scale, the masks, the heads, the order of the
+projections, the index."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,22 +21,37 @@ __all__: list[str] = []
 def attention_scale(case: Case) -> Iterator[Edit]:
     """Scores not divided by the root of a head's features, or by another number.
 
-    Attention with heads divides by sqrt(features of one head), not of the whole model; Keras' ``Attention`` divides by nothing.
-    The weights come out sharper or flatter, and the mean of an unmasked query hardly moves.
+    Attention with heads divides by sqrt(features of one head), not of the whole model; Keras'
+    ``Attention`` divides by nothing. The weights come out sharper or flatter, and the mean of an
+    unmasked query hardly moves.
     """
     for position, op in case.having(ops.Attention):
         if isinstance(op, ops.AdditiveAttention):
             continue
         q = case.input_of(position)
         size, heads = q.shape[-1], q.shape[-3] if q.ndim > 2 else 1
-        tried = {"1 (not scaled)": 1.0, f"1 / sqrt({size})": size**-0.5, f"1 / {size}": 1 / size, "the square of the scale": op.scale**2}
+        tried = {
+            "1 (not scaled)": 1.0,
+            f"1 / sqrt({size})": size**-0.5,
+            f"1 / {size}": 1 / size,
+            "the square of the scale": op.scale**2,
+        }
         if heads > 1:
-            tried[f"1 / sqrt({size * heads}), by the features of all heads"] = (size * heads) ** -0.5
-        tried |= {f"sqrt({size})": size**0.5, f"1 / sqrt({q.shape[-2]}), by the number of queries": q.shape[-2] ** -0.5}
+            tried[(f"1 / sqrt({size * heads}), by the features of all heads")] = (
+                size * heads
+            ) ** -0.5
+        tried |= {
+            f"sqrt({size})": size**0.5,
+            (f"1 / sqrt({q.shape[-2]}), by the number of queries"): q.shape[-2] ** -0.5,
+        }
         for told, scale in tried.items():
             if abs(scale - op.scale) > 1e-9 * op.scale:
                 claim = f"scores times {told}, the layer has {op.scale:.6g}"
-                yield case.edit(claim, case.changed(position, scale=scale), do=f"multiply the scores by {op.scale:.6g}")
+                yield case.edit(
+                    claim,
+                    case.changed(position, scale=scale),
+                    do=f"multiply the scores by {op.scale:.6g}",
+                )
 
 
 def _without(case: Case, position: int, dropped: tuple[int, ...], **changes: Any) -> Steps:
@@ -46,43 +62,87 @@ def _without(case: Case, position: int, dropped: tuple[int, ...], **changes: Any
     kept = [k for k in range(len(op.masks)) if k not in dropped]
     changed = replace(op, masks=tuple(op.masks[k] for k in kept), **changes)
     inputs = (*sources[:3], *(sources[3 + k] for k in kept))
-    return (*case.steps[:position], replace(step, op=changed, inputs=inputs), *case.steps[position + 1 :])
+    return (
+        *case.steps[:position],
+        replace(step, op=changed, inputs=inputs),
+        *case.steps[position + 1 :],
+    )
 
 
 @hypothesis("attention-mask")
 def attention_mask(case: Case) -> Iterator[Edit]:
     """A causal or padding mask ignored, or read the other way round.
 
-    PyTorch's boolean attn_mask is true where a position is hidden, Keras' and that of ``scaled_dot_product_attention`` where it is
-    seen. A causal layer of which only the last query agrees has lost its mask.
+    PyTorch's boolean attn_mask is true where a position is hidden, Keras' and that of
+    ``scaled_dot_product_attention`` where it is seen. A causal layer of which only the last query
+    agrees has lost its mask.
     """
     for position, op in case.having(ops.Attention):
         several = tuple(range(len(op.masks)))
         if op.causal:
             more_too = ", and neither is any mask" if several else ""
-            yield case.edit("no query is kept from later positions", case.changed(position, causal=False), do="hide later positions")
+            yield case.edit(
+                ("no query is kept from later positions"),
+                case.changed(position, causal=False),
+                do="hide later positions",
+            )
             if several:
                 steps = _without(case, position, several, causal=False)
-                yield case.edit(f"no query is kept from later positions{more_too} applied", steps, do="apply the masks")
+                yield case.edit(
+                    (f"no query is kept from later positions{more_too} applied"),
+                    steps,
+                    do="apply the masks",
+                )
         else:
-            yield case.edit("later positions are hidden from each query (causal)", case.changed(position, causal=True), do="hide nothing")
+            yield case.edit(
+                ("later positions are hidden from each query (causal)"),
+                case.changed(position, causal=True),
+                do="hide nothing",
+            )
         if op.window is not None:
-            yield case.edit(f"the window of {op.window} is not applied", case.changed(position, window=None), do="hide what lies outside")
-        for dropped in (several, *((k,) for k in several)) if len(several) > 1 else (several,) if several else ():
-            which = "the masks are" if len(dropped) > 1 else f"mask {dropped[0]} is" if len(several) > 1 else "the mask is"
-            yield case.edit(f"{which} not applied", _without(case, position, dropped), do="apply the mask before the softmax")
+            yield case.edit(
+                (f"the window of {op.window} is not applied"),
+                case.changed(position, window=None),
+                do=("hide what lies outside"),
+            )
+        for dropped in (
+            (several, *((k,) for k in several))
+            if len(several) > 1
+            else (several,)
+            if several
+            else ()
+        ):
+            which = (
+                "the masks are"
+                if len(dropped) > 1
+                else (f"mask {dropped[0]} is")
+                if len(several) > 1
+                else "the mask is"
+            )
+            yield case.edit(
+                f"{which} not applied",
+                _without(case, position, dropped),
+                do="apply the mask before the softmax",
+            )
         turned = {"keep": "drop", "drop": "keep"}
         if any(kind in turned for kind in op.masks):
             other = tuple(turned.get(kind, kind) for kind in op.masks)
-            yield case.edit("the mask is read the other way round", case.changed(position, masks=other), do="exchange true and false")
+            yield case.edit(
+                ("the mask is read the other way round"),
+                case.changed(position, masks=other),
+                do=("exchange true and false"),
+            )
             added = tuple("add" for _ in op.masks)
             yield case.edit(
-                "the mask's ones and zeros are added to the scores", case.changed(position, masks=added), do="add minus infinity"
+                ("the mask's ones and zeros are added to the scores"),
+                case.changed(position, masks=added),
+                do="add minus infinity",
             )
 
 
 def _split(case: Case, position: int) -> dict[int, tuple[int, int]] | None:
-    """(Reshape, Transpose) that make the heads of each of the first three inputs, and of the output (key -1)."""
+    """(Reshape, Transpose) that make the heads of each of the first three inputs, and of the output
+    (key -1)."""
     found = {}
     for k, ref in enumerate(case.steps[position].sources(position)[:3]):
         turn = case.steps[ref.step] if ref.step >= 0 else None
@@ -93,14 +153,19 @@ def _split(case: Case, position: int) -> dict[int, tuple[int, int]] | None:
             return None
         found[k] = (before, ref.step)
     after = next((i for i, step in enumerate(case.steps) if Ref(position) in step.sources(i)), None)
-    if after is not None and isinstance(case.steps[after].op, ops.Transpose) and after + 1 < len(case.steps):
+    if (
+        after is not None
+        and isinstance(case.steps[after].op, ops.Transpose)
+        and after + 1 < len(case.steps)
+    ):
         found[-1] = (after + 1, after)
     return found
 
 
 @more("group-axis")
 def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
-    """Heads taken from the features in another way: every so many apart, or by a reshape where the axes must be moved."""
+    """Heads taken from the features in another way: every so many apart, or by a reshape where the
+    axes must be moved."""
     for position, _ in case.having(ops.Attention):
         found = _split(case, position)
         if found is None:
@@ -110,9 +175,15 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
             value = case.values[turn][0]
             steps[turn] = replace(steps[turn], op=ops.Reshape(shape=value.shape))
             if k == 2:
-                yield case.edit("heads are made by a reshape alone, without moving the axes", tuple(steps), do="reshape, then transpose")
+                yield case.edit(
+                    ("heads are made by a reshape alone, without moving the axes"),
+                    tuple(steps),
+                    do="reshape, then transpose",
+                )
         yield case.edit(
-            "heads are made and put together by a reshape alone, without moving the axes", tuple(steps), do="reshape, then transpose"
+            ("heads are made and put together by a reshape alone, without moving the axes"),
+            tuple(steps),
+            do="reshape, then transpose",
         )
         steps = list(case.steps)
         for k, (split, turn) in found.items():
@@ -124,7 +195,11 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
             swapped = tuple({last: last - 1, last - 1: last}.get(axis, axis) for axis in perm)
             steps[split] = replace(steps[split], op=ops.Reshape(shape=(*lead, size, heads)))
             steps[turn] = replace(steps[turn], op=ops.Transpose(perm=swapped))
-        yield case.edit("a head takes every so many features, not neighbours", tuple(steps), do="split the features as (heads, features)")
+        yield case.edit(
+            ("a head takes every so many features, not neighbours"),
+            tuple(steps),
+            do="split the features as (heads, features)",
+        )
 
 
 def _blocks(case: Case) -> dict[str, list[int]]:
@@ -133,7 +208,11 @@ def _blocks(case: Case) -> dict[str, list[int]]:
     for position, op in case.having(ops.MatMul):
         if op.weight.rows is not None:
             found.setdefault(op.weight.name, []).append(position)
-    return {name: positions for name, positions in found.items() if len({op.weight.value.shape for op in _ops(case, positions)}) == 1}
+    return {
+        name: positions
+        for name, positions in found.items()
+        if len({op.weight.value.shape for op in _ops(case, positions)}) == 1
+    }
 
 
 def _ops(case: Case, positions: list[int]) -> list[Any]:
@@ -141,7 +220,9 @@ def _ops(case: Case, positions: list[int]) -> list[Any]:
 
 
 def _with_ops(case: Case, changed: dict[int, Any]) -> Steps:
-    return tuple(replace(step, op=changed[i]) if i in changed else step for i, step in enumerate(case.steps))
+    return tuple(
+        replace(step, op=changed[i]) if i in changed else step for i, step in enumerate(case.steps)
+    )
 
 
 @more("swapped-parameters")
@@ -151,9 +232,17 @@ def blocks_in_another_order(case: Case) -> Iterator[Edit]:
         made = _ops(case, positions)
         for order in permutations(range(len(positions))):
             if order != tuple(range(len(positions))):
-                steps = _with_ops(case, {position: made[k] for position, k in zip(positions, order, strict=True)})
-                words = ", ".join(("query", "key", "value")[k] if len(positions) == 3 else str(k) for k in order)
-                yield case.edit(f"the rows of {name} are taken in the order {words}", steps, do="query, key, value")
+                steps = _with_ops(
+                    case, {position: made[k] for position, k in zip(positions, order, strict=True)}
+                )
+                words = ", ".join(
+                    ("query", "key", "value")[k] if len(positions) == 3 else str(k) for k in order
+                )
+                yield case.edit(
+                    (f"the rows of {name} are taken in the order {words}"),
+                    steps,
+                    do="query, key, value",
+                )
 
 
 @more("missing-bias")
@@ -161,21 +250,42 @@ def no_projection_has_its_bias(case: Case) -> Iterator[Edit]:
     """The biases of the projections into heads, all left out."""
     held = {position: op for position, op in case.having(ops.MatMul) if op.bias is not None}
     attends = next((position for position, _ in case.having(ops.Attention)), -1)
-    before = {position: replace(op, bias=None) for position, op in held.items() if position < attends}
+    before = {
+        position: replace(op, bias=None) for position, op in held.items() if position < attends
+    }
     if before:
-        yield case.edit("no projection into heads adds its bias", _with_ops(case, before), do="add the biases of query, key and value")
+        yield case.edit(
+            ("no projection into heads adds its bias"),
+            _with_ops(case, before),
+            do=("add the biases of query, key and value"),
+        )
     if len(before) < len(held) and before:
         changed = {position: replace(op, bias=None) for position, op in held.items()}
-        yield case.edit("no projection adds its bias", _with_ops(case, changed), do="add the biases")
+        yield case.edit(
+            ("no projection adds its bias"), _with_ops(case, changed), do="add the biases"
+        )
 
 
 @more("transposed-kernel")
 def blocks_transposed(case: Case) -> Iterator[Edit]:
     """The square blocks of in_proj_weight, each transposed: x W instead of x Wᵀ."""
-    changed = {position: op for positions in _blocks(case).values() for position, op in zip(positions, _ops(case, positions), strict=True)}
-    if changed and all(op.weight.value.shape[0] == op.weight.value.shape[1] for op in changed.values()):
-        turned = {i: replace(op, weight=Weight(op.weight.name, None, op.weight.value.T)) for i, op in changed.items()}
-        yield case.edit("each block of rows is transposed", _with_ops(case, turned), do="multiply by the transposed rows")
+    changed = {
+        position: op
+        for positions in _blocks(case).values()
+        for position, op in zip(positions, _ops(case, positions), strict=True)
+    }
+    if changed and all(
+        op.weight.value.shape[0] == op.weight.value.shape[1] for op in changed.values()
+    ):
+        turned = {
+            i: replace(op, weight=Weight(op.weight.name, None, op.weight.value.T))
+            for i, op in changed.items()
+        }
+        yield case.edit(
+            ("each block of rows is transposed"),
+            _with_ops(case, turned),
+            do=("multiply by the transposed rows"),
+        )
 
 
 def _shifted(op: Any, step: int, move: Callable[[np.ndarray, int], np.ndarray]) -> Any:
@@ -185,18 +295,26 @@ def _shifted(op: Any, step: int, move: Callable[[np.ndarray, int], np.ndarray]) 
 
 @hypothesis("off-by-one")
 def off_by_one(case: Case) -> Iterator[Edit]:
-    """An index one too large or too small: rows counted from 1, a row for padding or unknown words forgotten.
+    """An index one too large or too small: rows counted from 1, a row for padding or unknown words
+    forgotten.
 
     Every output is a row of the table, the neighbour of the right one.
     """
-    ways: tuple[Callable[[np.ndarray, int], np.ndarray], ...] = (lambda i, n: i % n, lambda i, n: np.clip(i, 0, n - 1))
+    ways: tuple[Callable[[np.ndarray, int], np.ndarray], ...] = (
+        lambda i, n: i % n,
+        lambda i, n: np.clip(i, 0, n - 1),
+    )
     for position, op in case.having(ops.Embedding):
         rows, used = op.table.effective.shape[0], case.input_of(position).astype(int)
         for step in (1, -1):
             at_end = bool((used % rows == (rows - 1 if step > 0 else 0)).any())
             for move in ways if at_end else ways[:1]:
                 told = f"row {'index + 1' if step > 0 else 'index - 1'} of {op.table.name} is taken"
-                yield case.edit(told, case.with_op(position, _shifted(op, step, move)), do="take the row of the index, counted from 0")
+                yield case.edit(
+                    told,
+                    case.with_op(position, _shifted(op, step, move)),
+                    do="take the row of the index, counted from 0",
+                )
 
 
 @more("raw-weights")
@@ -204,8 +322,13 @@ def rows_not_scaled(case: Case) -> Iterator[Edit]:
     """Rows of an embedding that are not scaled to its largest norm."""
     for position, op in case.having(ops.Embedding):
         if op.max_norm is not None:
-            claim = f"rows of {op.table.name} are taken as stored, not scaled to a norm of {op.max_norm:g}"
-            yield case.edit(claim, case.changed(position, max_norm=None), do="scale rows whose norm is larger")
+            claim = (
+                f"rows of {op.table.name} are taken as stored, not scaled to a norm of "
+                f"{op.max_norm:g}"
+            )
+            yield case.edit(
+                claim, case.changed(position, max_norm=None), do=("scale rows whose norm is larger")
+            )
 
 
 def _bags(case: Case) -> Iterator[tuple[int, Any]]:
@@ -217,4 +340,8 @@ def bag_counts_padding(case: Case) -> Iterator[Edit]:
     """A bag's mean over all indices, those of padding counted."""
     for position, op in _bags(case):
         if op.padding is not None:
-            yield case.edit("indices of padding count", case.changed(position, padding=None), do=f"leave index {op.padding} out")
+            yield case.edit(
+                ("indices of padding count"),
+                case.changed(position, padding=None),
+                do=f"leave index {op.padding} out",
+            )

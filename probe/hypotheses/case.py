@@ -1,7 +1,9 @@
-"""What a hypothesis is: a function that sees a case and yields edits, each the layer as the mistake would make it.
+"""What a hypothesis is: a function that sees a case and yields edits, each the layer as the mistake
+would make it.
 
-A hypothesis predicts and never judges: the engine (``probe.diagnosis.diagnose``) runs the edited steps and compares. Its docstring is
-what ``probe --causes SLUG`` prints; the first line stands in the README.
+A hypothesis predicts and never judges: the engine (``probe.diagnosis.diagnose``) runs the edited
+steps and compares. Its docstring is what ``probe --causes SLUG`` prints; the first line stands in
+the README.
 """
 
 from collections.abc import Iterator, Mapping
@@ -93,14 +95,32 @@ class Case:
     @property
     def last(self) -> int:
         """The position of the last step that is more than a change of layout."""
-        return max((i for i, step in enumerate(self.steps) if not isinstance(step.op, Rearrangement)), default=len(self.steps) - 1)
+        return max(
+            (i for i, step in enumerate(self.steps) if not isinstance(step.op, Rearrangement)),
+            default=len(self.steps) - 1,
+        )
 
-    def edit(self, claim: str, steps: Steps | None = None, inputs: tuple[np.ndarray, ...] | None = None, **more: Any) -> Edit:
-        return Edit(claim, self.steps if steps is None else steps, self.inputs if inputs is None else inputs, **more)
+    def edit(
+        self,
+        claim: str,
+        steps: Steps | None = None,
+        inputs: tuple[np.ndarray, ...] | None = None,
+        **more: Any,
+    ) -> Edit:
+        return Edit(
+            claim,
+            self.steps if steps is None else steps,
+            self.inputs if inputs is None else inputs,
+            **more,
+        )
 
     def with_op(self, position: int, op: Op) -> Steps:
         """The steps with one op exchanged."""
-        return (*self.steps[:position], replace(self.steps[position], op=op), *self.steps[position + 1 :])
+        return (
+            *self.steps[:position],
+            replace(self.steps[position], op=op),
+            *self.steps[position + 1 :],
+        )
 
     def changed(self, position: int, **fields: Any) -> Steps:
         """The steps with some fields of one op changed."""
@@ -113,7 +133,13 @@ class Case:
         def moved(step: Step) -> Step:
             if step.inputs is None:
                 return step
-            return replace(step, inputs=tuple(replace(ref, step=ref.step + count) if ref.step >= position else ref for ref in step.inputs))
+            return replace(
+                step,
+                inputs=tuple(
+                    replace(ref, step=ref.step + count) if ref.step >= position else ref
+                    for ref in step.inputs
+                ),
+            )
 
         step = self.steps[position]
         first, *rest = step.sources(position)
@@ -132,12 +158,19 @@ class Case:
         return weights_of(self.steps)
 
     def with_weights(self, arrays: Mapping[str, np.ndarray]) -> Steps:
-        """The steps with other effective values, in the framework's layout, for the weights of these names."""
+        """The steps with other effective values, in the framework's layout, for the weights of
+        these names."""
         steps = []
         for step in self.steps:
             parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
-            held = {name: value for name, value in parts.items() if isinstance(value, Weight) and value.name in arrays}
-            changed = {name: replace(value, effective=arrays[value.name]) for name, value in held.items()}
+            held = {
+                name: value
+                for name, value in parts.items()
+                if isinstance(value, Weight) and value.name in arrays
+            }
+            changed = {
+                name: replace(value, effective=arrays[value.name]) for name, value in held.items()
+            }
             steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)
         return tuple(steps)
 
@@ -147,10 +180,13 @@ class Case:
 
     def became(self, edit: Edit) -> "Case":
         """The case in which the edited layer is taken for the healthy one."""
-        return replace(self, steps=edit.steps, inputs=edit.inputs, values=recompute(edit.steps, edit.inputs))
+        return replace(
+            self, steps=edit.steps, inputs=edit.inputs, values=recompute(edit.steps, edit.inputs)
+        )
 
     def sample(self, index: int) -> "Case | None":
-        """The case of one sample of the batch; None where the layer does not work sample by sample."""
+        """The case of one sample of the batch; None where the layer does not work sample by
+        sample."""
         count = self.healthy.shape[:1]
         if not self.comparable or any(x.shape[:1] != count for x in self.inputs):
             return None
@@ -161,16 +197,29 @@ class Case:
         except (ValueError, IndexError, TypeError):
             return None
         alone, among = np.asarray(values[-1][0]), self.healthy[part]
-        if alone.shape != among.shape or not np.allclose(alone, among, rtol=1e-9, atol=1e-12, equal_nan=True):
+        if alone.shape != among.shape or not np.allclose(
+            alone, among, rtol=1e-9, atol=1e-12, equal_nan=True
+        ):
             return None
         known = None if self.known is None else self.known[part]
-        return replace(self, inputs=inputs, values=values, observed=self.observed[part], known=known)
+        return replace(
+            self, inputs=inputs, values=values, observed=self.observed[part], known=known
+        )
 
 
 def of_output(
-    steps: Steps, inputs: tuple[np.ndarray, ...], values: Values, output: int, observed: np.ndarray, known: np.ndarray | None = None
+    steps: Steps,
+    inputs: tuple[np.ndarray, ...],
+    values: Values,
+    output: int,
+    observed: np.ndarray,
+    known: np.ndarray | None = None,
 ) -> Case:
-    """The case of one output; of a layer with several, its steps end in one more that takes that output alone."""
+    """The case of one output; of a layer with several, its steps end in one more that takes that
+    output alone."""
     if len(values[-1]) > 1:
-        steps, values = (*steps, Step(Outputs(), (Ref(len(steps) - 1, output),))), [*values, (values[-1][output],)]
+        steps, values = (
+            (*steps, Step(Outputs(), (Ref(len(steps) - 1, output),))),
+            [*values, (values[-1][output],)],
+        )
     return Case(steps, inputs, values, observed, known)

@@ -1,4 +1,5 @@
-"""Mistakes of layers that split channels and weave them again, of columns, and of norms over neighbours."""
+"""Mistakes of layers that split channels and weave them again, of columns, and of norms over
+neighbours."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,8 +20,15 @@ def _woven(case: Case) -> Iterator[tuple[int, ops.Reshape, ops.Transpose, ops.Re
     """A Reshape, a Transpose and a Reshape in a row: pixel and channel shuffles."""
     for position in range(len(case.steps) - 2):
         first, middle, last = (step.op for step in case.steps[position : position + 3])
-        row = all(case.steps[at].sources(at) == (Ref(at - 1),) for at in (position + 1, position + 2))
-        if row and isinstance(first, ops.Reshape) and isinstance(middle, ops.Transpose) and isinstance(last, ops.Reshape):
+        row = all(
+            case.steps[at].sources(at) == (Ref(at - 1),) for at in (position + 1, position + 2)
+        )
+        if (
+            row
+            and isinstance(first, ops.Reshape)
+            and isinstance(middle, ops.Transpose)
+            and isinstance(last, ops.Reshape)
+        ):
             yield position, first, middle, last
 
 
@@ -41,8 +49,9 @@ def _split_axes(sizes: tuple[int, ...], parts: tuple[int, ...]) -> list[tuple[in
 def woven_otherwise(case: Case) -> Iterator[Edit]:
     """Channels of a shuffle split or put together in another order.
 
-    PyTorch's PixelShuffle takes the channels as (channel, row, column), TensorFlow's depth_to_space and ONNX's DepthToSpace (DCR) as
-    (row, column, channel). A channel shuffle of g groups is undone by one of channels / g groups.
+    PyTorch's PixelShuffle takes the channels as (channel, row, column), TensorFlow's depth_to_space
+    and ONNX's DepthToSpace (DCR) as (row, column, channel). A channel shuffle of g groups is undone
+    by one of channels / g groups.
     """
     for position, first, middle, last in _woven(case):
         shape = case.input_of(position).shape
@@ -55,17 +64,26 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                 back = np.argsort(where)
                 turn = replace(middle, perm=tuple(int(back[axis]) for axis in middle.perm))
                 yield case.edit(
-                    f"the channels are split as {split.shape[start:stop]} in another order", _three(case, position, split, turn)
+                    (f"the channels are split as {split.shape[start:stop]} in another order"),
+                    _three(case, position, split, turn),
                 )
                 if len(order) == 2:
-                    yield case.edit(f"split as {split.shape[start:stop]} and turned", case.with_op(position, split))
+                    yield case.edit(
+                        (f"split as {split.shape[start:stop]} and turned"),
+                        case.with_op(position, split),
+                    )
         turned = tuple(first.shape[axis] for axis in middle.perm)
         for start, stop in _split_axes(last.shape, turned):
             for order in permutations(range(start, stop)):
                 if list(order) != sorted(order):
-                    perm = (*middle.perm[:start], *(middle.perm[axis] for axis in order), *middle.perm[stop:])
+                    perm = (
+                        *middle.perm[:start],
+                        *(middle.perm[axis] for axis in order),
+                        *middle.perm[stop:],
+                    )
                     yield case.edit(
-                        "what is put together is put together in another order", _three(case, position, first, replace(middle, perm=perm))
+                        ("what is put together is put together in another order"),
+                        _three(case, position, first, replace(middle, perm=perm)),
                     )
 
 
@@ -75,35 +93,61 @@ def _three(case: Case, position: int, split: ops.Reshape, turn: ops.Transpose) -
 
 @more("flatten-order")
 def columns_in_another_order(case: Case) -> Iterator[Edit]:
-    """Columns with the taps first and the channels last, as TensorFlow's extract_patches gives them; PyTorch has channels first."""
+    """Columns with the taps first and the channels last, as TensorFlow's extract_patches gives
+    them; PyTorch has channels first."""
     for position, op in case.having(ops.Im2Col):
         rows, taps = case.values[position][0].shape[1], int(np.prod(op.kernel))
         order = np.arange(rows).reshape(-1, taps).T.ravel()
-        yield case.edit("the columns hold taps first and channels last", case.appended(Take(1, order), at=position))
+        yield case.edit(
+            ("the columns hold taps first and channels last"),
+            case.appended(Take(1, order), at=position),
+        )
     for position, op in case.having(ops.Col2Im):
         rows, taps = case.input_of(position).shape[1], int(np.prod(op.kernel))
         order = np.arange(rows).reshape(taps, -1).T.ravel()
-        yield case.edit("the columns are read with taps first and channels last", case.inserted(position, Take(1, order)))
+        yield case.edit(
+            ("the columns are read with taps first and channels last"),
+            case.inserted(position, Take(1, order)),
+        )
 
 
 @hypothesis("norm-over-neighbours")
 def norm_over_neighbours(case: Case) -> Iterator[Edit]:
     """Response normalisation with another window, or with alpha divided by its size or not.
 
-    PyTorch, Caffe and ONNX divide alpha by the number of channels in the window, TensorFlow does not; TensorFlow is given the radius
-    where the others are given the size. Where the size is even the odd channel lies on one side or the other.
+    PyTorch, Caffe and ONNX divide alpha by the number of channels in the window, TensorFlow does
+    not; TensorFlow is given the radius where the others are given the size. Where the size is even
+    the odd channel lies on one side or the other.
     """
     for position, op in case.having(ops.LRN):
         if op.size != 1:
-            yield case.edit(f"alpha is not divided by the size {op.size}", case.changed(position, size=1))
+            yield case.edit(
+                (f"alpha is not divided by the size {op.size}"), case.changed(position, size=1)
+            )
         reach = op.before + op.after
-        other = [(op.after, op.before), (reach // 2, reach // 2), (op.size, op.size), (op.size - 1, op.size - 1), (0, 0)]
+        other = [
+            (op.after, op.before),
+            (reach // 2, reach // 2),
+            (op.size, op.size),
+            (op.size - 1, op.size - 1),
+            (0, 0),
+        ]
         for before, after in dict.fromkeys(other):
             if (before, after) != (op.before, op.after):
-                told = f"{before} channels before to {after} after instead of {op.before} and {op.after}"
+                told = (
+                    f"{before} channels before to {after} after instead of {op.before} and "
+                    f"{op.after}"
+                )
                 yield case.edit(told, case.changed(position, before=before, after=after))
-                yield case.edit(f"{told}, and alpha is not divided", case.changed(position, before=before, after=after, size=1))
-        for field, values in (("beta", (0.5, 0.75, 1.0)), ("bias", (1.0, 2.0)), ("alpha", (1e-4, 1.0, 1e-5))):
+                yield case.edit(
+                    (f"{told}, and alpha is not divided"),
+                    case.changed(position, before=before, after=after, size=1),
+                )
+        for field, values in (
+            ("beta", (0.5, 0.75, 1.0)),
+            ("bias", (1.0, 2.0)),
+            ("alpha", (1e-4, 1.0, 1e-5)),
+        ):
             for value in values:
                 if value != getattr(op, field):
                     steps = case.changed(position, **{field: value})
@@ -112,10 +156,14 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
 
 @hypothesis("missing-centring")
 def missing_centring(case: Case) -> Iterator[Edit]:
-    """The mean taken off where it is not, or left where it is: layer normalisation for RMS normalisation."""
+    """The mean taken off where it is not, or left where it is: layer normalisation for RMS
+    normalisation."""
     for position, op in case.having(ops.RMSNormalization):
         layer = ops.LayerNormalization(scale=op.scale, bias=None, epsilon=op.epsilon, axes=op.axes)
-        yield case.edit("the mean is taken off first, as layer normalisation does", case.with_op(position, layer))
+        yield case.edit(
+            ("the mean is taken off first, as layer normalisation does"),
+            case.with_op(position, layer),
+        )
         told = "divided by the deviation" if not op.centred else "divided by the root mean square"
         yield case.edit(told, case.changed(position, centred=not op.centred))
     for position, op in case.having(ops.LayerNormalization):
@@ -130,7 +178,10 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.RMSNormalization, ops.LpNormalization):
         for epsilon in (1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 1e-3, 2.0**-23, 0.0):
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
-                yield case.edit(f"eps = {epsilon:g}, the layer has {op.epsilon:g}", case.changed(position, epsilon=epsilon))
+                yield case.edit(
+                    (f"eps = {epsilon:g}, the layer has {op.epsilon:g}"),
+                    case.changed(position, epsilon=epsilon),
+                )
 
 
 @more("missing-parameter")
@@ -143,7 +194,8 @@ def missing_scale(case: Case) -> Iterator[Edit]:
 
 @dataclass(frozen=True, eq=False)
 class _Recounted(ops.Op):
-    """A pooling whose places are counted otherwise: in the whole tensor, or with the channels fastest."""
+    """A pooling whose places are counted otherwise: in the whole tensor, or with the channels
+    fastest."""
 
     op: ops.Op
     way: str
@@ -152,7 +204,9 @@ class _Recounted(ops.Op):
         values, places = self.op.run(*inputs)
         shape = inputs[0].shape
         rank = values.ndim - 2
-        batch, channel = (np.arange(n).reshape(-1, *(1,) * (rank + 1 - axis)) for axis, n in enumerate(shape[:2]))
+        batch, channel = (
+            np.arange(n).reshape(-1, *(1,) * (rank + 1 - axis)) for axis, n in enumerate(shape[:2])
+        )
         plane = int(np.prod(shape[2:]))
         match self.way:
             case "counted in the whole tensor":
@@ -174,13 +228,20 @@ class _Recounted(ops.Op):
 def place_counting(case: Case) -> Iterator[Edit]:
     """The places of maxima counted in another order or from another start.
 
-    PyTorch counts them in their plane, row by row; ONNX in the whole tensor, batch and channels included; TensorFlow's
-    max_pool_with_argmax in the sample, channels last. Matlab and Fortran count columns first, and from 1.
+    PyTorch counts them in their plane, row by row; ONNX in the whole tensor, batch and channels
+    included; TensorFlow's max_pool_with_argmax in the sample, channels last. Matlab and Fortran
+    count columns first, and from 1.
     """
-    ways = ("counted in the whole tensor", "counted in the sample", "counted in the sample, the channels last")
+    ways = (
+        "counted in the whole tensor",
+        "counted in the sample",
+        ("counted in the sample, the channels last"),
+    )
     for position, op in case.having(ops.MaxPoolIndices, ops.AdaptiveMaxPoolIndices):
         if case.input_of(position).ndim < 3:
             continue
         for way in (*ways, "counted column by column", "counted from 1"):
             steps = case.with_op(position, _Recounted(op, way))
-            yield case.edit(f"the places are {way}", steps, do="count them in their plane, row by row")
+            yield case.edit(
+                f"the places are {way}", steps, do=("count them in their plane, row by row")
+            )

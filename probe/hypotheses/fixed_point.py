@@ -1,4 +1,5 @@
-"""Mistakes of fixed point: word and fraction width, rounding, saturation and wrap-around, read off the values."""
+"""Mistakes of fixed point: word and fraction width, rounding, saturation and wrap-around, read off
+the values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ __all__: list[str] = []
 
 
 def _fraction(values: np.ndarray) -> int | None:
-    """The number of fraction bits of the coarsest binary grid that holds all values; None beyond 2^-24."""
+    """The number of fraction bits of the coarsest binary grid that holds all values; None beyond
+    2^-24."""
     finite = values[np.isfinite(values)]
     if not finite.size or not finite.any():
         return None
@@ -29,8 +31,9 @@ def _fraction(values: np.ndarray) -> int | None:
 def fixed_point(case: Case) -> Iterator[Edit]:
     """Fixed-point arithmetic: values, weights or inputs on a grid of 2^-f.
 
-    The fraction width of the output is read off the values, its word width off the largest of them; rounding modes, and weights
-    and inputs on the same or another grid, are tried. Where values lie beyond the type, saturation or wrap-around is named first.
+    The fraction width of the output is read off the values, its word width off the largest of them;
+    rounding modes, and weights and inputs on the same or another grid, are tried. Where values lie
+    beyond the type, saturation or wrap-around is named first.
     """
     fraction = _fraction(case.seen)
     if not case.comparable or fraction is None or case.seen.size < 4:
@@ -41,24 +44,48 @@ def fixed_point(case: Case) -> Iterator[Edit]:
     ends = _ends(case, fraction)
     for last in _ROUNDED:
         for end in ends:
-            yield _ended(case, case.steps, case.inputs, fraction, last, end, f"the output has {fraction} fraction bits, rounded {last}", 1)
+            yield _ended(
+                case,
+                case.steps,
+                case.inputs,
+                fraction,
+                last,
+                end,
+                (f"the output has {fraction} fraction bits, rounded {last}"),
+                1,
+            )
     sums = summing(case)
     parts = [getattr(op, name, None) for _, op in sums for name in ("weight", "bias")]
     held = [weight for weight in parts if weight is not None]
     floats = [x.dtype.kind == "f" for x in case.inputs]
     for finer, inputs_finer in _widths(case.thorough) if sums else ():
         for mode in _ROUNDED:
-            of_weights, of_inputs = (FixedPoint(2.0 ** -(fraction + more), mode).f for more in (finer, inputs_finer))
-            weights = case.with_weights({weight.name: of_weights(weight.effective.astype(np.float64)) for weight in held})
-            inputs = tuple(of_inputs(x.astype(np.float64)) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
+            of_weights, of_inputs = (
+                FixedPoint(2.0 ** -(fraction + more), mode).f for more in (finer, inputs_finer)
+            )
+            weights = case.with_weights(
+                {weight.name: of_weights(weight.effective.astype(np.float64)) for weight in held}
+            )
+            inputs = tuple(
+                of_inputs(x.astype(np.float64)) if is_float else x
+                for x, is_float in zip(case.inputs, floats, strict=True)
+            )
             same = finer == inputs_finer
-            both = "inputs and weights" if same else f"inputs have {fraction + inputs_finer} fraction bits, weights"
-            for given, told in ((inputs, both), (case.inputs, "weights")) if same else ((inputs, both),):
+            both = (
+                "inputs and weights"
+                if same
+                else (f"inputs have {fraction + inputs_finer} fraction bits, weights")
+            )
+            for given, told in (
+                ((inputs, both), (case.inputs, "weights")) if same else ((inputs, both),)
+            ):
                 sides = f"{told} have {fraction + finer} fraction bits (rounded {mode})"
                 for last in _ROUNDED:
                     for end in ends:
                         claim = f"{sides}, the output {fraction} (rounded {last})"
-                        yield _ended(case, weights, given, fraction, last, end, claim, 2 if same else 3)
+                        yield _ended(
+                            case, weights, given, fraction, last, end, claim, 2 if same else 3
+                        )
 
 
 _ROUNDED = ("down (floor)", "half up", "half to even", "towards zero")
@@ -66,7 +93,8 @@ _TRUNCATED = ("down (floor)", "towards zero")
 
 
 def _widths(thorough: bool) -> Iterator[tuple[int, int]]:
-    """How many fraction bits more than the output weights and inputs may have; at length, each of them another number."""
+    """How many fraction bits more than the output weights and inputs may have; at length, each of
+    them another number."""
     usual = (0, 1, 2, 3, 4, 5, 6, 7, 8, -1, -2, -3, -4)
     yield from ((finer, finer) for finer in usual)
     if thorough:
@@ -75,7 +103,8 @@ def _widths(thorough: bool) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _End:
-    """What happens to values beyond the type: ``integer`` bits before the point, and a sign or none."""
+    """What happens to values beyond the type: ``integer`` bits before the point, and a sign or
+    none."""
 
     integer: int | None = None
     """None: no value lies beyond it."""
@@ -94,23 +123,47 @@ class _End:
     def told(self, fraction: int) -> str:
         if self.integer is None:
             return f"; the values take up {max(1, self.needed + fraction) + 1} bits with the sign"
-        word = f"a word of {self.integer + fraction + self.signed} bits" + ("" if self.signed else " without a sign")
-        return f", {'wrapped' if self.wrap else 'clipped'} to {self.low:g} .. {self.high(2.0**-fraction):g} ({word})"
+        word = (f"a word of {self.integer + fraction + self.signed} bits") + (
+            "" if self.signed else " without a sign"
+        )
+        return (
+            f", {'wrapped' if self.wrap else 'clipped'} to {self.low:g} .. "
+            f"{self.high(2.0**-fraction):g} ({word})"
+        )
 
     @property
     def slug(self) -> str:
         return "" if self.integer is None else "wrap-around" if self.wrap else "saturation"
 
 
-def _ended(case: Case, steps: Steps, inputs: tuple[np.ndarray, ...], fraction: int, mode: str, end: _End, claim: str, fitted: int) -> Edit:
+def _ended(
+    case: Case,
+    steps: Steps,
+    inputs: tuple[np.ndarray, ...],
+    fraction: int,
+    mode: str,
+    end: _End,
+    claim: str,
+    fitted: int,
+) -> Edit:
     """The steps with their output on the grid and within the type."""
     step = 2.0**-fraction
     high = end.high(step)
     op = FixedPoint(step, mode, end.low, high + step if end.wrap else high, end.wrap)
-    also = (*(("fixed-point",) if end.slug else ()), *(("rounding-mode",) if mode in _TRUNCATED else ()))
-    do = "use a wider type" if end.slug else "use more fraction bits" + (", and round to the nearest" if mode in _TRUNCATED else "")
+    also = (
+        *(("fixed-point",) if end.slug else ()),
+        *(("rounding-mode",) if mode in _TRUNCATED else ()),
+    )
+    do = (
+        "use a wider type"
+        if end.slug
+        else "use more fraction bits"
+        + ((", and round to the nearest") if mode in _TRUNCATED else "")
+    )
     steps = case.became_steps(steps).appended(op)
-    return case.edit(claim + end.told(fraction), steps, inputs, fitted=fitted, do=do, main=end.slug, also=also)
+    return case.edit(
+        claim + end.told(fraction), steps, inputs, fitted=fitted, do=do, main=end.slug, also=also
+    )
 
 
 def _extremes(values: np.ndarray) -> tuple[float, float]:
@@ -120,11 +173,15 @@ def _extremes(values: np.ndarray) -> tuple[float, float]:
 
 
 def _ends(case: Case, fraction: int) -> list[_End]:
-    """What the type may do beyond its ends, where the healthy values go beyond those seen: the narrowest types first."""
+    """What the type may do beyond its ends, where the healthy values go beyond those seen: the
+    narrowest types first."""
     top, bottom = _extremes(case.seen)
     healthy = case.pick(case.healthy)
     step = 2.0**-fraction
-    integer = next((i for i in range(-min(fraction, 4), 24) if -(2.0**i) <= bottom and top <= 2.0**i - step), 24)
+    integer = next(
+        (i for i in range(-min(fraction, 4), 24) if -(2.0**i) <= bottom and top <= 2.0**i - step),
+        24,
+    )
     found = []
     for bits in (integer, integer + 1, integer + 2) if case.thorough else (integer, integer + 1):
         for signed in (True, False) if bottom >= 0 else (True,):
@@ -137,7 +194,8 @@ def _ends(case: Case, fraction: int) -> list[_End]:
 
 @hypothesis("saturation")
 def saturation(case: Case) -> Iterator[Edit]:
-    """A type too narrow that clips: large values stay at its largest one. The width is read off the values."""
+    """A type too narrow that clips: large values stay at its largest one. The width is read off the
+    values."""
     if not case.comparable or case.seen.size < 2:
         return
     healthy, seen = case.pick(case.healthy), case.seen
@@ -147,7 +205,11 @@ def saturation(case: Case) -> Iterator[Edit]:
         # A bound shows by elements that lie beyond it and were brought to it; at 0 it is a ReLU.
         over = int(((healthy > top + margin) & (seen == top)).sum()) > 0 and top != 0
         under = int(((healthy < bottom - margin) & (seen == bottom)).sum()) > 0
-    choices = [(low, high) for low in ((bottom, -np.inf) if under else (-np.inf,)) for high in ((top, np.inf) if over else (np.inf,))]
+    choices = [
+        (low, high)
+        for low in ((bottom, -np.inf) if under else (-np.inf,))
+        for high in ((top, np.inf) if over else (np.inf,))
+    ]
     choices = [(low, high) for low, high in choices if low != 0 or np.isfinite(high)]
     for low, high in choices:
         if np.isfinite(low) or np.isfinite(high):
@@ -165,7 +227,9 @@ def _width(low: float, high: float) -> str:
     """A type that has these ends, in words."""
     end = high if np.isfinite(high) else -low
     integer = int(np.ceil(np.log2(end))) if end > 0 else 0
-    fraction = None if not np.isfinite(high) or high <= 0 else _fraction(np.array([2.0**integer - high]))
+    fraction = (
+        None if not np.isfinite(high) or high <= 0 else _fraction(np.array([2.0**integer - high]))
+    )
     if high == 2.0**integer:
         fraction = None
     more = "" if fraction is None else f" and {fraction} fraction bits"
@@ -174,7 +238,8 @@ def _width(low: float, high: float) -> str:
 
 @hypothesis("wrap-around")
 def wrap_around(case: Case) -> Iterator[Edit]:
-    """A type too narrow that wraps: large values come back at the other end, off by a power of two."""
+    """A type too narrow that wraps: large values come back at the other end, off by a power of
+    two."""
     if not case.comparable:
         return
     with np.errstate(all="ignore"):

@@ -19,25 +19,40 @@ __all__: list[str] = []
 def transposed_output(case: Case) -> Iterator[Edit]:
     """The right values with the axes in another order.
 
-    Channels first against channels last, height and width exchanged, or an array written in one order and read in the other
-    (``reshape`` where ``transpose`` was meant). The sorted values are equal.
+    Channels first against channels last, height and width exchanged, or an array written in one
+    order and read in the other (``reshape`` where ``transpose`` was meant). The sorted values are
+    equal.
     """
     have, want = case.healthy.shape, case.observed.shape
     if case.healthy.size != case.observed.size or len(have) > 5:
         return
-    do = f"the layer's output is {have}" + (f" ({', '.join(case.output_axes)})" if len(case.output_axes) == len(have) else "")
+    do = (f"the layer's output is {have}") + (
+        f" ({', '.join(case.output_axes)})" if len(case.output_axes) == len(have) else ""
+    )
     same = tuple(range(len(have)))
-    perms = [perm for perm in permutations(same) if perm != same and tuple(have[axis] for axis in perm) != have] + [
-        perm for perm in permutations(same) if perm != same and tuple(have[axis] for axis in perm) == have
+    perms = [
+        perm
+        for perm in permutations(same)
+        if perm != same and tuple(have[axis] for axis in perm) != have
+    ] + [
+        perm
+        for perm in permutations(same)
+        if perm != same and tuple(have[axis] for axis in perm) == have
     ]
     for perm in perms:
         shape = tuple(have[axis] for axis in perm)
         if _moves_nothing(have, perm) and shape != want:
             continue
         if shape == want:
-            yield case.edit(f"the axes of the output stand in the order {perm}", case.appended(Transpose(perm)), do=do)
+            yield case.edit(
+                (f"the axes of the output stand in the order {perm}"),
+                case.appended(Transpose(perm)),
+                do=do,
+            )
     if have != want:
-        yield case.edit(f"the values are right, their shape is {want}", case.appended(Reshape(want)), do=do)
+        yield case.edit(
+            (f"the values are right, their shape is {want}"), case.appended(Reshape(want)), do=do
+        )
     for perm in perms:
         shape = tuple(have[axis] for axis in perm)
         if shape != want and not _moves_nothing(have, perm):
@@ -48,7 +63,11 @@ def transposed_output(case: Case) -> Iterator[Edit]:
             shape = tuple(have[axis] for axis in perm)
             if shape != have and not _moves_nothing(have, perm):
                 claim = f"the output was computed as {have}, read as {shape} and transposed back"
-                yield case.edit(claim, case.appended(Reshape(shape), Transpose(tuple(np.argsort(perm).tolist()))), do=do)
+                yield case.edit(
+                    claim,
+                    case.appended(Reshape(shape), Transpose(tuple(np.argsort(perm).tolist()))),
+                    do=do,
+                )
 
 
 def _moves_nothing(shape: tuple[int, ...], perm: tuple[int, ...]) -> bool:
@@ -61,9 +80,9 @@ def _moves_nothing(shape: tuple[int, ...], perm: tuple[int, ...]) -> bool:
 def flatten_order(case: Case) -> Iterator[Edit]:
     """A map flattened in another order than the one the weights were trained with.
 
-    Flattening (channels, height, width) gives other places than flattening (height, width, channels): the layer before is
-    exact, the dense one behind the flattening is wrong everywhere. Permute the rows of the matrix, or transpose before
-    flattening.
+    Flattening (channels, height, width) gives other places than flattening (height, width,
+    channels): the layer before is exact, the dense one behind the flattening is wrong everywhere.
+    Permute the rows of the matrix, or transpose before flattening.
     """
     do = "flatten in the framework's order of axes, or permute the rows of the matrix once"
     for position, _ in case.having(MatMul):
@@ -74,9 +93,19 @@ def flatten_order(case: Case) -> Iterator[Edit]:
         for first in range(2, size // 2 + 1):
             if size % first:
                 continue
-            steps = case.inserted(position, Reshape((x.shape[0], first, size // first)), Transpose((0, 2, 1)), Reshape(x.shape))
+            steps = case.inserted(
+                position,
+                Reshape((x.shape[0], first, size // first)),
+                Transpose((0, 2, 1)),
+                Reshape(x.shape),
+            )
             yield case.edit(
-                f"the {size} inputs are taken in the order ({size // first}, {first}) for ({first}, {size // first})", steps, do=do
+                (
+                    f"the {size} inputs are taken in the order ({size // first}, {first}) for "
+                    f"({first}, {size // first})"
+                ),
+                steps,
+                do=do,
             )
     for position, op in case.having(Reshape):
         x = case.input_of(position)
@@ -84,7 +113,11 @@ def flatten_order(case: Case) -> Iterator[Edit]:
             continue
         for perm in permutations(range(1, x.ndim)):
             if not _moves_nothing(x.shape, (0, *perm)):
-                yield case.edit(f"flattened in the axis order {(0, *perm)}", case.inserted(position, Transpose((0, *perm))), do=do)
+                yield case.edit(
+                    (f"flattened in the axis order {(0, *perm)}"),
+                    case.inserted(position, Transpose((0, *perm))),
+                    do=do,
+                )
 
 
 @hypothesis("reversed-channels")
@@ -98,19 +131,28 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
     for axis in dict.fromkeys((1, x.ndim - 1)):
         if x.ndim > 1 and x.shape[axis] > 1:
             inputs = (np.flip(x, axis), *case.inputs[1:])
-            yield case.edit(f"axis {axis} of the input ({x.shape[axis]} places) is reversed", inputs=inputs, do=do)
+            yield case.edit(
+                (f"axis {axis} of the input ({x.shape[axis]} places) is reversed"),
+                inputs=inputs,
+                do=do,
+            )
     y = case.healthy
     for axis in range(1, y.ndim):
         if y.shape[axis] > 1:
             order = range(y.shape[axis] - 1, -1, -1)
-            yield case.edit(f"axis {axis} of the output is reversed", case.appended(Take(axis, list(order))), do=do)
+            yield case.edit(
+                (f"axis {axis} of the output is reversed"),
+                case.appended(Take(axis, list(order))),
+                do=do,
+            )
 
 
 @hypothesis("wrong-axis")
 def wrong_axis(case: Case) -> Iterator[Edit]:
     """Softmax, normalisation or concatenation over another axis.
 
-    ``axis=1`` and ``axis=-1`` are the same in two dimensions and differ in four; PyTorch's channels are axis 1, Keras' the last.
+    ``axis=1`` and ``axis=-1`` are the same in two dimensions and differ in four; PyTorch's channels
+    are axis 1, Keras' the last.
     """
     for position, op in case.having(object):
         names = {part.name for part in fields(op)}
@@ -118,16 +160,27 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
         rank = len(shape)
         if "axis" in names and not isinstance(op, Take):
             for axis in range(rank):
-                # Parameters go along another axis only where it is as long; NumPy would broadcast them along one of length 1.
-                fits = shape[axis] == shape[op.axis % rank] or not isinstance(op, BatchNormalization)
+                # Parameters go along another axis only where it is as long; NumPy would broadcast
+                # them along one of length 1.
+                fits = shape[axis] == shape[op.axis % rank] or not isinstance(
+                    op, BatchNormalization
+                )
                 if axis != op.axis % rank and fits:
-                    yield case.edit(f"{type(op).__name__} over axis {axis} instead of {op.axis}", case.changed(position, axis=axis))
+                    yield case.edit(
+                        (f"{type(op).__name__} over axis {axis} instead of {op.axis}"),
+                        case.changed(position, axis=axis),
+                    )
         if "axes" in names and op.axes:
-            parameters = [getattr(op, name) for name in names if isinstance(getattr(op, name), Weight)]
+            parameters = [
+                getattr(op, name) for name in names if isinstance(getattr(op, name), Weight)
+            ]
             for axes in _others(op.axes, rank):
                 if parameters and not _fits(shape, axes, parameters[0].value.size):
                     continue
-                yield case.edit(f"{type(op).__name__} over axes {axes} instead of {op.axes}", case.changed(position, axes=axes))
+                yield case.edit(
+                    (f"{type(op).__name__} over axes {axes} instead of {op.axes}"),
+                    case.changed(position, axes=axes),
+                )
 
 
 def _others(axes: tuple[int, ...], rank: int) -> Iterator[tuple[int, ...]]:
@@ -145,7 +198,8 @@ def _fits(shape: tuple[int, ...], axes: tuple[int, ...], size: int) -> bool:
 def group_axis(case: Case) -> Iterator[Edit]:
     """Groups made of interleaved channels instead of neighbouring ones.
 
-    Group g of G holds channels g * (C/G) ... in every framework; taking every G-th channel is another grouping.
+    Group g of G holds channels g * (C/G) ... in every framework; taking every G-th channel is
+    another grouping.
     """
     do = "a group is a run of neighbouring channels"
     for position, op in case.having(Conv, GroupNormalization):
@@ -156,7 +210,11 @@ def group_axis(case: Case) -> Iterator[Edit]:
         weave = np.arange(channels).reshape(channels // groups, groups).T.ravel()
         back = np.argsort(weave)
         if isinstance(op, GroupNormalization):
-            parts = {name: Weight(one.name, None, one.value[weave]) for name in ("scale", "bias") if (one := getattr(op, name)) is not None}
+            parts = {
+                name: Weight(one.name, None, one.value[weave])
+                for name in ("scale", "bias")
+                if (one := getattr(op, name)) is not None
+            }
             changed = case.became_steps(case.changed(position, **parts))
             steps = changed.appended(Take(1, back), at=position)
             steps = case.became_steps(steps).inserted(position, Take(1, weave))
@@ -165,9 +223,21 @@ def group_axis(case: Case) -> Iterator[Edit]:
         outputs = case.values[position][0].shape[1]
         out = np.arange(outputs).reshape(groups, outputs // groups).T.ravel()
         if channels > groups:
-            yield case.edit("the input channels of the groups are interleaved", case.inserted(position, Take(1, weave)), do=do)
+            yield case.edit(
+                ("the input channels of the groups are interleaved"),
+                case.inserted(position, Take(1, weave)),
+                do=do,
+            )
         if outputs > groups:
-            yield case.edit("the output channels are interleaved", case.appended(Take(1, out), at=position), do=do)
+            yield case.edit(
+                ("the output channels are interleaved"),
+                case.appended(Take(1, out), at=position),
+                do=do,
+            )
             if channels > groups:
                 both = case.became_steps(case.appended(Take(1, out), at=position))
-                yield case.edit("input and output channels are interleaved", both.inserted(position, Take(1, weave)), do=do)
+                yield case.edit(
+                    ("input and output channels are interleaved"),
+                    both.inserted(position, Take(1, weave)),
+                    do=do,
+                )

@@ -11,18 +11,26 @@ __all__ = ["SWITCHES", "WAYS", "Stored", "narrow_weights", "narrowed", "summing"
 
 SWITCHES = {
     "TF32": "; torch.backends.cuda.matmul.allow_tf32 = False",
-    "bfloat16": '; torch.set_float32_matmul_precision("highest"), torch.backends.mkldnn.conv.fp32_precision = "ieee", and for TensorFlow '
+    "bfloat16": '; torch.set_float32_matmul_precision("highest"), '
+    'torch.backends.mkldnn.conv.fp32_precision = "ieee", and for TensorFlow '
     "no TF_SET_ONEDNN_FPMATH_MODE nor ONEDNN_DEFAULT_FPMATH_MODE in the environment",
 }
 """What keeps the frameworks from computing so."""
 
 _BITS = {"TF32": 13, "bfloat16": 16}
 """How many bits of a float32 are dropped."""
-WAYS = {"TF32": ("ties away", "ties to even", "cut off"), "bfloat16": ("ties to even", "cut off"), "float16": ("ties to even",)}
-"""NVIDIA's conversion to TF32 rounds ties away from zero (PTX, cvt.rna.tf32.f32); cheap conversions cut the bits off."""
+WAYS = {
+    "TF32": ("ties away", "ties to even", "cut off"),
+    "bfloat16": ("ties to even", "cut off"),
+    "float16": ("ties to even",),
+}
+"""NVIDIA's conversion to TF32 rounds ties away from zero (PTX, cvt.rna.tf32.f32); cheap conversions
+cut the bits off."""
 
 
-def narrowed(x: np.ndarray, name: str, way: str = "ties to even", dtype: type = np.float64) -> np.ndarray:
+def narrowed(
+    x: np.ndarray, name: str, way: str = "ties to even", dtype: type = np.float64
+) -> np.ndarray:
     """x as a narrower format holds it, in ``dtype``, float32 or float64."""
     with np.errstate(all="ignore"):
         if name == "float16":
@@ -53,13 +61,23 @@ class Stored(Elementwise):
 
 
 def summing(case: Case) -> list[tuple[int, Sum]]:
-    return [(position, op) for position, op in case.having(Sum) if getattr(op, "weight", None) is not None]
+    return [
+        (position, op)
+        for position, op in case.having(Sum)
+        if getattr(op, "weight", None) is not None
+    ]
 
 
 def narrow_weights(case: Case, name: str, way: str) -> tuple[Steps, Steps]:
-    """The steps with the weights of sums as a narrower format holds them: the kernels alone, and the biases too."""
+    """The steps with the weights of sums as a narrower format holds them: the kernels alone, and
+    the biases too."""
     parts = ([getattr(op, part, None) for _, op in summing(case)] for part in ("weight", "bias"))
     kernels, biases = (
-        {one.name: narrowed(one.effective, name, way, np.float32) for one in weights if one is not None} for weights in parts
+        {
+            one.name: narrowed(one.effective, name, way, np.float32)
+            for one in weights
+            if one is not None
+        }
+        for weights in parts
     )
     return case.with_weights(kernels), case.with_weights({**kernels, **biases})

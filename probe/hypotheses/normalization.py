@@ -22,23 +22,31 @@ _USUAL = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8, 1e-4, 1e-2, 0.0, 1e-10, 1e-15, 1e
 def other_epsilon(case: Case) -> Iterator[Edit]:
     """Another epsilon than the layer's.
 
-    Keras' batch normalisation has 1e-3, PyTorch's 1e-5, transformers' layer normalisation 1e-12 or 1e-6. The error is a gain per
-    channel (or row), largest where the variance is small.
+    Keras' batch normalisation has 1e-3, PyTorch's 1e-5, transformers' layer normalisation 1e-12 or
+    1e-6. The error is a gain per channel (or row), largest where the variance is small.
     """
     for position, op in case.having(*_NORMS):
         for epsilon in _USUAL:
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(
-                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}", case.changed(position, epsilon=epsilon), do=f"use {op.epsilon:g}"
+                    (f"eps = {epsilon:g}, the layer has {op.epsilon:g}"),
+                    case.changed(position, epsilon=epsilon),
+                    do=f"use {op.epsilon:g}",
                 )
         fitted = _solved(case, position, op)
         if fitted is not None:
             steps = case.changed(position, epsilon=fitted)
-            yield case.edit(f"eps = {fitted:.6g} (fitted), the layer has {op.epsilon:g}", steps, fitted=1, do=f"use {op.epsilon:g}")
+            yield case.edit(
+                (f"eps = {fitted:.6g} (fitted), the layer has {op.epsilon:g}"),
+                steps,
+                fitted=1,
+                do=f"use {op.epsilon:g}",
+            )
 
 
 def _solved(case: Case, position: int, op: Any) -> float | None:
-    """The epsilon that leaves the least, by golden sections of its logarithm, on a part of the output where that is large."""
+    """The epsilon that leaves the least, by golden sections of its logarithm, on a part of the
+    output where that is large."""
     if not case.comparable or position != len(case.steps) - 1:
         return None
     x, y = case.input_of(position), case.observed
@@ -66,13 +74,16 @@ def _solved(case: Case, position: int, op: Any) -> float | None:
 
 
 def _part(shape: tuple[int, ...], op: Any) -> tuple[slice, ...]:
-    """A part of the input that can be normalised by itself: of a batch normalisation few positions, of others the first sample."""
+    """A part of the input that can be normalised by itself: of a batch normalisation few positions,
+    of others the first sample."""
     if math.prod(shape) <= 1 << 13:
         return (slice(None),) * len(shape)
     if not isinstance(op, ops.BatchNormalization):
         return (slice(0, 1), *(slice(None),) * (len(shape) - 1))
     few = max(1, int(((1 << 13) / shape[op.axis]) ** (1 / max(1, len(shape) - 1))))
-    return tuple(slice(None) if axis == op.axis % len(shape) else slice(0, few) for axis in range(len(shape)))
+    return tuple(
+        slice(None) if axis == op.axis % len(shape) else slice(0, few) for axis in range(len(shape))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +109,15 @@ class _Group(ops.GroupNormalization):
     def run(self, *inputs):
         groups = self._split(inputs[0])
         scale, bias = self._parameters(inputs[0])
-        out = _normalised(groups, tuple(range(2, groups.ndim)), self.ddof, self.outside, self.epsilon)
+        out = _normalised(
+            groups, tuple(range(2, groups.ndim)), self.ddof, self.outside, self.epsilon
+        )
         return ((out * scale + bias).reshape(inputs[0].shape),)
 
 
-def _normalised(x: np.ndarray, axes: tuple[int, ...], ddof: int, outside: bool, epsilon: float) -> np.ndarray:
+def _normalised(
+    x: np.ndarray, axes: tuple[int, ...], ddof: int, outside: bool, epsilon: float
+) -> np.ndarray:
     far, count = x - x.mean(axis=axes, keepdims=True), math.prod(x.shape[axis] for axis in axes)
     variance = np.square(far).sum(axis=axes, keepdims=True) / np.float64(max(count - ddof, 0))
     return far / (np.sqrt(variance) + epsilon if outside else np.sqrt(variance + epsilon))
@@ -123,28 +138,39 @@ def epsilon_outside_sqrt(case: Case) -> Iterator[Edit]:
             if op.variance is not None:
                 variance = op.variance.effective.astype(np.float64)
                 moved = np.square(np.sqrt(variance) + op.epsilon) - op.epsilon
-                yield case.edit(f"sqrt(var) + {op.epsilon:g}", case.with_weights({op.variance.name: moved}), do=do)
+                yield case.edit(
+                    f"sqrt(var) + {op.epsilon:g}",
+                    case.with_weights({op.variance.name: moved}),
+                    do=do,
+                )
         else:
-            yield case.edit(f"sqrt(var) + {op.epsilon:g}", case.with_op(position, _variant(op, outside=True)), do=do)
+            yield case.edit(
+                f"sqrt(var) + {op.epsilon:g}",
+                case.with_op(position, _variant(op, outside=True)),
+                do=do,
+            )
 
 
 @hypothesis("unbiased-variance")
 def unbiased_variance(case: Case) -> Iterator[Edit]:
     """The variance divided by n - 1 instead of n.
 
-    ``torch.var`` and MATLAB's ``var`` do that by default, ``np.var`` and the layers do not. A constant ratio sqrt(n / (n - 1)).
+    ``torch.var`` and MATLAB's ``var`` do that by default, ``np.var`` and the layers do not. A
+    constant ratio sqrt(n / (n - 1)).
     """
     for position, op in case.having(ops.LayerNormalization, ops.GroupNormalization):
         steps = case.with_op(position, _variant(op, ddof=1))
-        yield case.edit("the variance is divided by n - 1", steps, do="divide by n (ddof=0, unbiased=False)")
+        yield case.edit(
+            "the variance is divided by n - 1", steps, do=("divide by n (ddof=0, unbiased=False)")
+        )
 
 
 @hypothesis("batch-statistics", whole=True)
 def batch_statistics(case: Case) -> Iterator[Edit]:
     """Batch normalisation in training mode: by the mean and variance of this batch.
 
-    Each channel of the output then has mean beta and standard deviation gamma. Call ``model.eval()``, or pass
-    ``training=False``.
+    Each channel of the output then has mean beta and standard deviation gamma. Call
+    ``model.eval()``, or pass ``training=False``.
     """
     for position, op in case.having(ops.BatchNormalization):
         x = case.input_of(position)
@@ -157,7 +183,9 @@ def batch_statistics(case: Case) -> Iterator[Edit]:
             how = "" if not ddof else ", the variance divided by n - 1"
             steps = case.changed(position, mean=mean, variance=variance)
             yield case.edit(
-                f"mean and variance of this batch instead of the stored ones{how}", steps, do="use the stored statistics: eval mode"
+                (f"mean and variance of this batch instead of the stored ones{how}"),
+                steps,
+                do="use the stored statistics: eval mode",
             )
 
 
@@ -165,7 +193,8 @@ def batch_statistics(case: Case) -> Iterator[Edit]:
 def dropout_active(case: Case) -> Iterator[Edit]:
     """Dropout left on: zeros at random places, the rest times 1 / (1 - p).
 
-    Training mode; a second run gives other zeros. Call ``model.eval()``, or pass ``training=False``.
+    Training mode; a second run gives other zeros. Call ``model.eval()``, or pass
+    ``training=False``.
     """
     if not case.comparable or case.known is not None:
         return
@@ -178,12 +207,15 @@ def dropout_active(case: Case) -> Iterator[Edit]:
         scale = float(np.median(y[kept] / healthy[kept]))
     share = dropped.sum() / (dropped.sum() + kept.sum())
     rate = 1 - 1 / scale if scale > 0 else -1.0
-    if not 0 <= rate < 1 or abs(rate - share) > 0.02 + 5 * math.sqrt(max(rate * (1 - rate), 0.0) / y.size):
+    if not 0 <= rate < 1 or abs(rate - share) > 0.02 + 5 * math.sqrt(
+        max(rate * (1 - rate), 0.0) / y.size
+    ):
         return
     rate = round(rate, 3)
     mask = Weight("mask", None, np.where(dropped, 0.0, 1 / (1 - rate)))
     yield case.edit(
-        f"{share:.1%} of the values are zero and the others times {1 / (1 - rate):.4g}: dropout of p = {rate:g}",
+        f"{share:.1%} of the values are zero and the others times {1 / (1 - rate):.4g}: dropout "
+        f"of p = {rate:g}",
         case.appended(ops.MulConstant(mask)),
         fitted=1,
         do="switch training mode off",

@@ -19,8 +19,8 @@ __all__: list[str] = []
 def boundary_flip(case: Case) -> Iterator[Edit]:
     """A quantiser that flips a level because its input moved within rounding.
 
-    Few elements, each off by one level, where the quantiser's input lies at a threshold; of signs, powers of two and rounded curves
-    too. Not a mistake of arithmetic: compare the layers before it.
+    Few elements, each off by one level, where the quantiser's input lies at a threshold; of signs,
+    powers of two and rounded curves too. Not a mistake of arithmetic: compare the layers before it.
     """
     for position, op in case.having(ops.Mixing, ops.FakeQuantize):
         if not case.comparable or case.known is not None or position != case.last:
@@ -35,30 +35,45 @@ def boundary_flip(case: Case) -> Iterator[Edit]:
             predicted = _closer(case, predicted, case.became(case.edit("", shifted)).healthy, size)
         flipped = int((predicted != case.healthy).sum())
         if 0 < flipped <= max(3, case.observed.size // 20):
-            told = f"one step of {float(size.ravel()[0]):g}" if size.size == 1 and size.any() else "one level"
+            told = (
+                f"one step of {float(size.ravel()[0]):g}"
+                if size.size == 1 and size.any()
+                else "one level"
+            )
             yield case.edit(
-                f"{flipped} of {predicted.size} elements flip by {told}: their inputs lie within 2^-16 of a threshold",
+                f"{flipped} of {predicted.size} elements flip by {told}: their inputs lie within "
+                "2^-16 of a threshold",
                 case.appended(ops.AddConstant(Weight("flips", None, predicted - case.healthy))),
                 do="compare the layer before: its rounding decides here",
             )
 
 
 def _closer(case: Case, predicted: np.ndarray, moved: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The moved outputs where they lie closer to what is observed and a level away; whole steps where levels are equally far apart."""
-    if size.all() and (size.size == 1 or np.broadcast_shapes(size.shape, moved.shape) == moved.shape):
+    """The moved outputs where they lie closer to what is observed and a level away; whole steps
+    where levels are equally far apart."""
+    if size.all() and (
+        size.size == 1 or np.broadcast_shapes(size.shape, moved.shape) == moved.shape
+    ):
         with np.errstate(all="ignore"):
             moved = case.healthy + size * np.rint((moved - case.healthy) / size)
     with np.errstate(all="ignore"):
-        apart = np.abs(moved - case.healthy) > 2.0**-8 * np.maximum(np.abs(moved), np.abs(case.healthy))
-        return np.where(apart & (np.abs(moved - case.observed) < np.abs(predicted - case.observed)), moved, predicted)
+        apart = np.abs(moved - case.healthy) > 2.0**-8 * np.maximum(
+            np.abs(moved), np.abs(case.healthy)
+        )
+        return np.where(
+            apart & (np.abs(moved - case.observed) < np.abs(predicted - case.observed)),
+            moved,
+            predicted,
+        )
 
 
 @hypothesis("reduced-precision")
 def reduced_precision(case: Case) -> Iterator[Edit]:
     """Inputs, weights or outputs rounded to TF32, bfloat16 or float16.
 
-    GPUs may use TF32 for float32 products and CPUs bfloat16, exporters store weights in 16 bits. The relative error is near 2^-11
-    (TF32, float16) or 2^-8 (bfloat16) and grows like the square root of the number of terms.
+    GPUs may use TF32 for float32 products and CPUs bfloat16, exporters store weights in 16 bits.
+    The relative error is near 2^-11 (TF32, float16) or 2^-8 (bfloat16) and grows like the square
+    root of the number of terms.
     """
     floats = tuple(x.dtype.kind == "f" for x in case.inputs)
     sums = bool(summing(case))
@@ -66,17 +81,28 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
         do = f"compute in float32: {name} was used" + SWITCHES.get(name, "")
         for way in ways:
             told = "" if way == ways[0] else f" ({way})"
-            narrow = tuple(narrowed(x, name, way) if is_float else x for x, is_float in zip(case.inputs, floats, strict=True))
+            narrow = tuple(
+                narrowed(x, name, way) if is_float else x
+                for x, is_float in zip(case.inputs, floats, strict=True)
+            )
             if sums:
                 weights, whole = narrow_weights(case, name, way)
                 yield case.edit(f"{name} inputs and weights{told}", weights, narrow, do=do)
                 yield case.edit(f"{name} weights{told}", weights, do=do)
                 yield case.edit(f"{name} weights{told}, the bias too", whole, do=do)
-                yield case.edit(f"{name} inputs and weights{told}, the bias too", whole, narrow, do=do)
+                yield case.edit(
+                    (f"{name} inputs and weights{told}, the bias too"), whole, narrow, do=do
+                )
                 if name != "TF32" and way == "ties to even":
                     stored = case.became_steps(whole).appended(Stored(name))
-                    yield case.edit(f"{name} inputs, weights, bias and output", stored, narrow, do=do)
-                    yield case.edit(f"{name} weights and output", case.became_steps(weights).appended(Stored(name)), do=do)
+                    yield case.edit(
+                        (f"{name} inputs, weights, bias and output"), stored, narrow, do=do
+                    )
+                    yield case.edit(
+                        (f"{name} weights and output"),
+                        case.became_steps(weights).appended(Stored(name)),
+                        do=do,
+                    )
             if any(floats):
                 yield case.edit(f"{name} inputs{told}", inputs=narrow, do=do)
         if name != "TF32":
@@ -87,8 +113,9 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
 def rounding_mode(case: Case) -> Iterator[Edit]:
     """A quantiser that rounds ties, or everything, in another way.
 
-    NumPy, TensorFlow and PyTorch round halves to even; C's ``round`` away from zero, ``floor(x + 0.5)`` up, casts cut off,
-    ``ap_fixed`` truncates by default, integer kernels may round twice, before and after a shift. All differences are one step.
+    NumPy, TensorFlow and PyTorch round halves to even; C's ``round`` away from zero, ``floor(x +
+    0.5)`` up, casts cut off, ``ap_fixed`` truncates by default, integer kernels may round twice,
+    before and after a shift. All differences are one step.
     """
     for position, op in case.having(QuantizedBits, QuantizedRelu):
         size = _size(case, position, op)
@@ -97,23 +124,37 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
         step, low, high = size
         for mode in MODES:
             fixed = FixedPoint(step, mode, low, high)
-            yield case.edit(f"the quantised activation is rounded {mode}", case.with_op(position, fixed), do="round halves to even")
+            yield case.edit(
+                (f"the quantised activation is rounded {mode}"),
+                case.with_op(position, fixed),
+                do="round halves to even",
+            )
     for name, weight in case.weights.items():
         if weight.stored is None:
             continue
         for step, low, high in _grids(weight):
             for mode in MODES:
                 changed = FixedPoint(step, mode, low, high).f(weight.stored.astype(np.float64))
-                yield case.edit(f"{name} is rounded {mode} to multiples of {step:g}", case.with_weights({name: changed}), do="half to even")
+                yield case.edit(
+                    (f"{name} is rounded {mode} to multiples of {step:g}"),
+                    case.with_weights({name: changed}),
+                    do="half to even",
+                )
 
 
-def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple[float, float, float] | None:
+def _size(
+    case: Case, position: int, op: QuantizedBits | QuantizedRelu
+) -> tuple[float, float, float] | None:
     """(step, low, high) of a quantised activation that is a plain one."""
     if np.ndim(op.integer):
         return None
     if isinstance(op, QuantizedRelu):
         size = float(2.0 ** (op.integer - op.bits))
-        return None if op.negative_slope or op.sigmoid is not None else (size, 0.0, float(2.0**op.integer) - size)
+        return (
+            None
+            if op.negative_slope or op.sigmoid is not None
+            else (size, 0.0, float(2.0**op.integer) - size)
+        )
     step = np.asarray(op.step(case.input_of(position)))
     if step.ndim or op.levels < 3:
         return None
@@ -122,9 +163,15 @@ def _size(case: Case, position: int, op: QuantizedBits | QuantizedRelu) -> tuple
 
 
 def _grids(weight: Weight) -> Iterator[tuple[float, float, float]]:
-    """(step, low, high) of effective values that lie on a grid where the stored ones do not; first with the ends that they have."""
+    """(step, low, high) of effective values that lie on a grid where the stored ones do not; first
+    with the ends that they have."""
     stored, effective = weight.stored, weight.effective
-    if stored is None or stored.shape != effective.shape or np.array_equal(stored, effective) or effective.size < 2:
+    if (
+        stored is None
+        or stored.shape != effective.shape
+        or np.array_equal(stored, effective)
+        or effective.size < 2
+    ):
         return
     levels = np.unique(effective.astype(np.float64))
     if levels.size > 1 << 12 or levels.size < 2:

@@ -10,7 +10,15 @@ import numpy as np
 
 from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.registry import hypothesis
-from probe.ops import BatchNormalization, Beside, Conv, GroupNormalization, Identity, LayerNormalization, MatMul
+from probe.ops import (
+    BatchNormalization,
+    Beside,
+    Conv,
+    GroupNormalization,
+    Identity,
+    LayerNormalization,
+    MatMul,
+)
 from probe.ops.step import Step
 from probe.ops.weight import Weight
 
@@ -21,35 +29,58 @@ __all__: list[str] = []
 def raw_weights(case: Case) -> Iterator[Edit]:
     """Stored weights instead of the effective ones.
 
-    ``get_weights()`` and ``state_dict()`` give what is stored. A quantised, masked, re-parametrised or folded layer multiplies
-    by something else: few distinct effective values give it away. Multiply by ``report.weights[...].effective``.
+    ``get_weights()`` and ``state_dict()`` give what is stored. A quantised, masked, re-parametrised
+    or folded layer multiplies by something else: few distinct effective values give it away.
+    Multiply by ``report.weights[...].effective``.
     """
     raw = {
         name: one.stored
         for name, one in case.weights.items()
-        if one.stored is not None and one.stored.shape == one.effective.shape and not np.array_equal(one.stored, one.effective)
+        if one.stored is not None
+        and one.stored.shape == one.effective.shape
+        and not np.array_equal(one.stored, one.effective)
     }
-    groups = [tuple(raw), *((name,) for name in raw)] if len(raw) > 1 else [tuple(raw)] if raw else []
+    groups = (
+        [tuple(raw), *((name,) for name in raw)] if len(raw) > 1 else [tuple(raw)] if raw else []
+    )
     for names in groups:
-        alone = f" (only the {names[0]}: the others are the effective ones)" if len(names) < len(raw) else ""
+        alone = (
+            (f" (only the {names[0]}: the others are the effective ones)")
+            if len(names) < len(raw)
+            else ""
+        )
         yield case.edit(
             f"the stored {_listed(names)} instead of the effective values{alone}",
             case.with_weights({name: raw[name] for name in names}),
-            do="use the effective weights: " + ", ".join(f"report.weights[{name!r}].effective" for name in names) + ", or --save FILE.npz",
+            do=("use the effective weights: ")
+            + ", ".join(f"report.weights[{name!r}].effective" for name in names)
+            + ", or --save FILE.npz",
         )
 
     for name, one in case.weights.items():
         for part, array in one.parts.items():
             if array.shape == one.effective.shape and not np.array_equal(array, one.effective):
-                claim = f"{part} is used as it is stored, for {name} that is made of {_listed(tuple(one.parts))}"
-                yield case.edit(claim, case.with_weights({name: array}), do=f"use report.weights[{name!r}].effective")
+                claim = (
+                    f"{part} is used as it is stored, for {name} that is made of "
+                    f"{_listed(tuple(one.parts))}"
+                )
+                yield case.edit(
+                    claim,
+                    case.with_weights({name: array}),
+                    do=f"use report.weights[{name!r}].effective",
+                )
 
     beside = list(case.having(Beside))
     for left in (beside, *([one] for one in beside if len(beside) > 1)):
         if left:
             added = _listed(tuple(op.words for _, op in left))
-            claim = f"the stored {left[0][1].weight}{' alone' if left is beside else ''}, without {added}"
-            yield case.edit(claim, _without(case, [position for position, _ in left]), do=f"add {added}")
+            claim = (
+                f"the stored {left[0][1].weight}{' alone' if left is beside else ''}, without "
+                f"{added}"
+            )
+            yield case.edit(
+                claim, _without(case, [position for position, _ in left]), do=f"add {added}"
+            )
 
 
 def _without(case: Case, positions: list[int]) -> Steps:
@@ -69,21 +100,30 @@ def _listed(names: tuple[str, ...]) -> str:
 def missing_bias(case: Case) -> Iterator[Edit]:
     """The bias left out, or added twice.
 
-    The difference is one constant per output channel, equal to the bias (with an activation behind it, where that is open).
+    The difference is one constant per output channel, equal to the bias (with an activation behind
+    it, where that is open).
     """
     for position, op in case.having(Conv, MatMul):
         if op.bias is not None and op.bias.effective.any():
             name = op.bias.name
-            yield case.edit(f"{name} is not added", case.changed(position, bias=None), do=f"add {name}, one number per output channel")
-            yield case.edit(f"{name} is added twice", case.with_weights({name: 2 * op.bias.effective}), do=f"add {name} once")
+            yield case.edit(
+                f"{name} is not added",
+                case.changed(position, bias=None),
+                do=f"add {name}, one number per output channel",
+            )
+            yield case.edit(
+                (f"{name} is added twice"),
+                case.with_weights({name: 2 * op.bias.effective}),
+                do=f"add {name} once",
+            )
 
 
 @hypothesis("flipped-kernel")
 def flipped_kernel(case: Case) -> Iterator[Edit]:
     """True convolution instead of cross-correlation.
 
-    ``np.convolve``, ``scipy.signal.convolve2d`` and textbooks flip the kernel; the frameworks' layers do not. It is wrong with
-    padding "valid" too, and only symmetric kernels hide it.
+    ``np.convolve``, ``scipy.signal.convolve2d`` and textbooks flip the kernel; the frameworks'
+    layers do not. It is wrong with padding "valid" too, and only symmetric kernels hide it.
     """
     for position, op in case.having(Conv):
         if op.weight is None or math.prod(op.weight.value.shape[2:]) == 1:
@@ -95,7 +135,10 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"{op.weight.name} is flipped along {along}",
                 case.changed(position, weight=flipped),
-                do="the layer is a cross-correlation: scipy.signal.correlate2d, or flip the kernel before convolving",
+                do=(
+                    "the layer is a cross-correlation: scipy.signal.correlate2d, or flip the "
+                    "kernel before convolving"
+                ),
             )
 
 
@@ -103,15 +146,19 @@ def _mapped(weight: Weight, function: Callable[[np.ndarray], np.ndarray]) -> Wei
     """A weight with a function applied in the op's layout, to what is stored too."""
     stored = weight.stored
     same = stored is not None and stored.shape == weight.effective.shape
-    return Weight(weight.name, function(weight.to_op(stored)) if stored is not None and same else None, function(weight.value))
+    return Weight(
+        weight.name,
+        function(weight.to_op(stored)) if stored is not None and same else None,
+        function(weight.value),
+    )
 
 
 @hypothesis("transposed-kernel")
 def transposed_kernel(case: Case) -> Iterator[Edit]:
     """Axes of the kernel swapped, or its numbers read in another order.
 
-    Height for width, a square matrix transposed, or a buffer written as (height, width, in, out) read as (out, in, height,
-    width) without moving the axes. Nearly every element is wrong.
+    Height for width, a square matrix transposed, or a buffer written as (height, width, in, out)
+    read as (out, in, height, width) without moving the axes. Nearly every element is wrong.
     """
     for position, op in case.having(Conv, MatMul):
         weight = op.weight
@@ -126,23 +173,36 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
                 claim = f"{weight.name} {have.shape} is used with its axes in the order {perm}"
                 yield _exchanged(case, position, weight, partial(np.transpose, axes=perm), claim)
         usual = _usual_orders(have.ndim)
-        for perm in usual if have.size > 1 << 18 and not case.thorough else dict.fromkeys((*usual, *permutations(range(have.ndim)))):
+        for perm in (
+            usual
+            if have.size > 1 << 18 and not case.thorough
+            else dict.fromkeys((*usual, *permutations(range(have.ndim))))
+        ):
             shape = tuple(have.shape[axis] for axis in perm)
             if shape == have.shape:
                 continue
             claim = f"the numbers of {weight.name} {have.shape} are read as an array of {shape}"
-            yield _exchanged(case, position, weight, partial(_read_as, shape=shape, perm=perm), claim)
+            yield _exchanged(
+                case, position, weight, partial(_read_as, shape=shape, perm=perm), claim
+            )
             claim = f"{weight.name} is written as {shape} and its numbers read as {have.shape}"
             yield _exchanged(case, position, weight, partial(_written_as, perm=perm), claim)
 
 
 def _usual_orders(rank: int) -> tuple[tuple[int, ...], ...]:
-    """(out, in, *k) to (*k, in, out) and back, all reversed, the second axis to the end and the last to the second place."""
+    """(out, in, *k) to (*k, in, out) and back, all reversed, the second axis to the end and the
+    last to the second place."""
     if rank < 3:
         return tuple(permutations(range(rank)))
     spatial = tuple(range(rank - 2))
     there, back = (*range(2, rank), 1, 0), (rank - 1, rank - 2, *spatial)
-    return there, back, tuple(reversed(range(rank))), (0, *range(2, rank), 1), (0, rank - 1, *range(1, rank - 1))
+    return (
+        there,
+        back,
+        tuple(reversed(range(rank))),
+        (0, *range(2, rank), 1),
+        (0, rank - 1, *range(1, rank - 1)),
+    )
 
 
 def _read_as(array: np.ndarray, shape: tuple[int, ...], perm: tuple[int, ...]) -> np.ndarray:
@@ -153,29 +213,50 @@ def _written_as(array: np.ndarray, perm: tuple[int, ...]) -> np.ndarray:
     return array.transpose(perm).reshape(array.shape)
 
 
-def _exchanged(case: Case, position: int, weight: Weight, function: Callable[[np.ndarray], np.ndarray], claim: str) -> Edit:
+def _exchanged(
+    case: Case,
+    position: int,
+    weight: Weight,
+    function: Callable[[np.ndarray], np.ndarray],
+    claim: str,
+) -> Edit:
     """The edit in which a function was applied to a weight in the framework's layout."""
     stored = weight.stored
     same = stored is not None and stored.shape == weight.effective.shape
     before = function(stored) if stored is not None and same else None
     changed = replace(weight, stored=before, effective=function(weight.effective))
-    return case.edit(claim, case.changed(position, weight=changed), do=f"{weight.name} is {weight.effective.shape} in the framework")
+    return case.edit(
+        claim,
+        case.changed(position, weight=changed),
+        do=(f"{weight.name} is {weight.effective.shape} in the framework"),
+    )
 
 
 @hypothesis("swapped-parameters")
 def swapped_parameters(case: Case) -> Iterator[Edit]:
     """Two parameters of the same shape exchanged.
 
-    Gamma for beta, mean for variance: files list them in an order of their own (Keras: gamma, beta, mean, variance; Caffe: mean,
-    variance, then scale and shift). Or each is quantised by the next one's quantiser.
+    Gamma for beta, mean for variance: files list them in an order of their own (Keras: gamma, beta,
+    mean, variance; Caffe: mean, variance, then scale and shift). Or each is quantised by the next
+    one's quantiser.
     """
     for first, second in combinations(case.weights.values(), 2):
-        if first.effective.shape != second.effective.shape or np.array_equal(first.effective, second.effective):
+        if first.effective.shape != second.effective.shape or np.array_equal(
+            first.effective, second.effective
+        ):
             continue
         swapped = {first.name: second.effective, second.name: first.effective}
-        yield case.edit(f"{first.name} and {second.name} are exchanged", case.with_weights(swapped), do="pair parameters by name")
+        yield case.edit(
+            (f"{first.name} and {second.name} are exchanged"),
+            case.with_weights(swapped),
+            do="pair parameters by name",
+        )
         for into, used in ((first, second), (second, first)):
-            yield case.edit(f"{used.name} is used for {into.name} too", case.with_weights({into.name: used.effective}), do="pair by name")
+            yield case.edit(
+                (f"{used.name} is used for {into.name} too"),
+                case.with_weights({into.name: used.effective}),
+                do="pair by name",
+            )
 
 
 @hypothesis("missing-parameter")
@@ -185,20 +266,28 @@ def missing_parameter(case: Case) -> Iterator[Edit]:
     As where ``scale``, ``center`` or ``affine`` is taken for off. A gain or an offset per channel.
     """
     for position, op in case.having(BatchNormalization, LayerNormalization, GroupNormalization):
-        held = {name: weight for name in ("scale", "bias", "variance") if (weight := getattr(op, name, None)) is not None}
+        held = {
+            name: weight
+            for name in ("scale", "bias", "variance")
+            if (weight := getattr(op, name, None)) is not None
+        }
         present = list(held)
         for names in (*((name,) for name in present), ("scale", "bias")):
             if all(name in present for name in names):
                 told = " and ".join(held[name].name for name in names)
-                yield case.edit(f"{told} left out", case.changed(position, **dict.fromkeys(names)), do=f"apply {told}")
+                yield case.edit(
+                    f"{told} left out",
+                    case.changed(position, **dict.fromkeys(names)),
+                    do=f"apply {told}",
+                )
 
 
 @hypothesis("batchnorm-fold")
 def batchnorm_fold(case: Case) -> Iterator[Edit]:
     """A batch normalisation folded wrongly into the layer before it.
 
-    The folded bias is (bias - mean) * gain + beta. Leaving out the bias, or the mean, makes a constant offset per channel;
-    leaving out the gain, a ratio.
+    The folded bias is (bias - mean) * gain + beta. Leaving out the bias, or the mean, makes a
+    constant offset per channel; leaving out the gain, a ratio.
     """
     for position, op in case.having(BatchNormalization):
         if op.mean is not None:
@@ -207,9 +296,14 @@ def batchnorm_fold(case: Case) -> Iterator[Edit]:
                 case.changed(position, mean=None),
                 do="the folded bias is (bias - mean) * gain + beta",
             )
-            yield case.edit(f"{op.mean.name} is added instead of subtracted", case.with_weights({op.mean.name: -op.mean.effective}))
+            yield case.edit(
+                (f"{op.mean.name} is added instead of subtracted"),
+                case.with_weights({op.mean.name: -op.mean.effective}),
+            )
         for before, sums in case.having(Conv, MatMul):
             if before < position and sums.bias is not None:
                 yield case.edit(
-                    f"the fold lost {sums.bias.name}", case.changed(before, bias=None), do="the folded bias is (bias - mean) * gain + beta"
+                    f"the fold lost {sums.bias.name}",
+                    case.changed(before, bias=None),
+                    do="the folded bias is (bias - mean) * gain + beta",
                 )

@@ -1,4 +1,5 @@
-"""Mistakes of preprocessing: numbers normalised, rescaled, put into intervals, counted and cropped in another way."""
+"""Mistakes of preprocessing: numbers normalised, rescaled, put into intervals, counted and cropped
+in another way."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,15 @@ _MOST_CROPS = 200
 
 @more("missing-parameter")
 def statistics_left_out(case: Case) -> Iterator[Edit]:
-    """The mean or the variance of a fixed normalisation left out, the scale or the offset of a rescaling."""
+    """The mean or the variance of a fixed normalisation left out, the scale or the offset of a
+    rescaling."""
     for _, op in case.having(ops.Standardize, ops.MulConstant, ops.AddConstant):
         one = isinstance(op, ops.MulConstant)
-        parts = ((op.mean, 0.0), (op.variance, 1.0)) if isinstance(op, ops.Standardize) else ((op.value, float(one)),)
+        parts = (
+            ((op.mean, 0.0), (op.variance, 1.0))
+            if isinstance(op, ops.Standardize)
+            else ((op.value, float(one)),)
+        )
         for weight, neutral in parts:
             steps = case.with_weights({weight.name: np.full(weight.effective.shape, neutral)})
             yield case.edit(f"{weight.name} left out", steps, do=f"apply {weight.name}")
@@ -40,13 +46,19 @@ def statistics_left_out(case: Case) -> Iterator[Edit]:
 def variance_for_deviation(case: Case) -> Iterator[Edit]:
     """Divided by the variance instead of its root, or by the root of what is the deviation already.
 
-    Keras' Normalization takes a variance, torchvision's Normalize a standard deviation. A constant ratio per channel.
+    Keras' Normalization takes a variance, torchvision's Normalize a standard deviation. A constant
+    ratio per channel.
     """
     for _, op in case.having(ops.Standardize):
         variance = op.variance.effective.astype(np.float64)
-        for moved, told in ((np.square(variance), "the variance itself"), (np.sqrt(variance), "the root of the deviation")):
+        for moved, told in (
+            (np.square(variance), "the variance itself"),
+            (np.sqrt(variance), "the root of the deviation"),
+        ):
             steps = case.with_weights({op.variance.name: moved})
-            yield case.edit(f"divided by {told}", steps, do=f"divide by the root of {op.variance.name}")
+            yield case.edit(
+                f"divided by {told}", steps, do=(f"divide by the root of {op.variance.name}")
+            )
 
 
 @hypothesis("ignored-inversion")
@@ -57,12 +69,15 @@ def ignored_inversion(case: Case) -> Iterator[Edit]:
     """
     for position, op in case.having(ops.Standardize):
         told = "(x - mean) / deviation" if op.invert else "x * deviation + mean"
-        yield case.edit(told, case.changed(position, invert=not op.invert), do=f"invert is {op.invert}")
+        yield case.edit(
+            told, case.changed(position, invert=not op.invert), do=f"invert is {op.invert}"
+        )
 
 
 @more("unbiased-variance")
 def variance_of_a_sample(case: Case) -> Iterator[Edit]:
-    """The variance of a normalisation divided by n - 1: a ratio of sqrt(n / (n - 1)), which tells n."""
+    """The variance of a normalisation divided by n - 1: a ratio of sqrt(n / (n - 1)), which tells
+    n."""
     for _, op in case.having(ops.Standardize):
         if not case.comparable or op.invert:
             continue
@@ -70,27 +85,41 @@ def variance_of_a_sample(case: Case) -> Iterator[Edit]:
             ratio = float(np.median(np.square(case.pick(case.healthy) / case.seen)))
         count = round(ratio / (ratio - 1)) if ratio > 1 + 1e-5 else 0
         if count > 1:
-            steps = case.with_weights({op.variance.name: op.variance.effective * (count / (count - 1))})
+            steps = case.with_weights(
+                {op.variance.name: op.variance.effective * (count / (count - 1))}
+            )
             told = f"the variance is divided by n - 1 (n = {count})"
             yield case.edit(told, steps, fitted=1, do="divide by n (ddof=0, unbiased=False)")
 
 
 @more("batch-statistics", whole=True)
 def statistics_of_the_batch(case: Case) -> Iterator[Edit]:
-    """A fixed normalisation by the mean and variance of this batch instead of those it was adapted to."""
+    """A fixed normalisation by the mean and variance of this batch instead of those it was adapted
+    to."""
     for position, op in case.having(ops.Standardize):
         x, shape = case.input_of(position), op.mean.value.shape
         kept = [x.ndim - len(shape) + axis for axis, size in enumerate(shape) if size > 1]
         over = tuple(axis for axis in range(x.ndim) if axis not in kept)
-        made = {name: Weight(f"{name} of the batch", None, getattr(x, name)(axis=over).reshape(shape)) for name in ("mean", "var")}
+        made = {
+            name: Weight(f"{name} of the batch", None, getattr(x, name)(axis=over).reshape(shape))
+            for name in ("mean", "var")
+        }
         steps = case.changed(position, mean=made["mean"], variance=made["var"])
-        yield case.edit("mean and variance of this batch instead of the layer's", steps, do="use what the layer was adapted to")
+        yield case.edit(
+            ("mean and variance of this batch instead of the layer's"),
+            steps,
+            do="use what the layer was adapted to",
+        )
 
 
 def _rescaled(case: Case) -> Iterator[int]:
     """Where a scale stands with an offset behind it."""
     for position, (first, second) in enumerate(pairwise(case.steps)):
-        if isinstance(first.op, ops.MulConstant) and isinstance(second.op, ops.AddConstant) and second.inputs is None:
+        if (
+            isinstance(first.op, ops.MulConstant)
+            and isinstance(second.op, ops.AddConstant)
+            and second.inputs is None
+        ):
             yield position
 
 
@@ -98,8 +127,8 @@ def _rescaled(case: Case) -> Iterator[int]:
 def other_constant(case: Case) -> Iterator[Edit]:
     """Rescaled with other numbers: to 0 .. 1 for -1 .. 1, by 256 for 255.
 
-    Keras' applications want x / 127.5 - 1 ("tf"), or x / 255 and ImageNet's mean ("torch"), or less Caffe's mean, each its own.
-    The usual ones are tried, then a scale and an offset are fitted.
+    Keras' applications want x / 127.5 - 1 ("tf"), or x / 255 and ImageNet's mean ("torch"), or less
+    Caffe's mean, each its own. The usual ones are tried, then a scale and an offset are fitted.
     """
     for position in _rescaled(case):
         scale, offset = case.steps[position].op.value, case.steps[position + 1].op.value  # type: ignore[attr-defined]
@@ -108,17 +137,30 @@ def other_constant(case: Case) -> Iterator[Edit]:
         have = (float(scale.effective.ravel()[0]), float(offset.effective.ravel()[0]))
         for factor, added, told in _CONSTANTS:
             if not np.allclose((factor, added), have, rtol=1e-6):
-                yield case.edit(told, _constants(case, position, factor, added), do=f"scale by {have[0]:.9g} and add {have[1]:.9g}")
+                yield case.edit(
+                    told,
+                    _constants(case, position, factor, added),
+                    do=f"scale by {have[0]:.9g} and add {have[1]:.9g}",
+                )
         if position + 2 == len(case.steps) and case.comparable and case.seen.size > 2:
             x = np.asarray(case.pick(case.input_of(position)), np.float64)
-            factor, added = np.polyfit(x, case.seen, 1) if np.isfinite(case.seen).all() and np.ptp(x) else have
+            factor, added = (
+                np.polyfit(x, case.seen, 1) if np.isfinite(case.seen).all() and np.ptp(x) else have
+            )
             told = f"{factor:.6g} x {'-' if added < 0 else '+'} {abs(added):.6g} (fitted)"
-            yield case.edit(told, _constants(case, position, factor, added), fitted=2, do=f"scale by {have[0]:.9g} and add {have[1]:.9g}")
+            yield case.edit(
+                told,
+                _constants(case, position, factor, added),
+                fitted=2,
+                do=f"scale by {have[0]:.9g} and add {have[1]:.9g}",
+            )
 
 
 def _constants(case: Case, position: int, factor: float, added: float) -> Steps:
     scaled = case.changed(position, value=Weight("scale", None, np.array(factor)))
-    return case.became_steps(scaled).changed(position + 1, value=Weight("offset", None, np.array(added)))
+    return case.became_steps(scaled).changed(
+        position + 1, value=Weight("offset", None, np.array(added))
+    )
 
 
 @hypothesis("offset-before-scale")
@@ -145,12 +187,16 @@ class _Left(ops.Bucketize):
 def boundary_side(case: Case) -> Iterator[Edit]:
     """A number on a boundary counted to the interval before it.
 
-    Keras' Discretization and ``np.digitize`` have [low, high), ``torch.bucketize`` and ``np.digitize(right=True)`` (low, high]. Only
-    numbers that lie exactly on a boundary show it.
+    Keras' Discretization and ``np.digitize`` have [low, high), ``torch.bucketize`` and
+    ``np.digitize(right=True)`` (low, high]. Only numbers that lie exactly on a boundary show it.
     """
     for position, op in case.having(ops.Bucketize):
         steps = case.with_op(position, _Left(op.boundaries))
-        yield case.edit("intervals are (low, high] instead of [low, high)", steps, do="count a boundary to the interval that it begins")
+        yield case.edit(
+            ("intervals are (low, high] instead of [low, high)"),
+            steps,
+            do="count a boundary to the interval that it begins",
+        )
 
 
 @more("off-by-one")
@@ -160,14 +206,19 @@ def places_shifted(case: Case) -> Iterator[Edit]:
         moved = ops.AddConstant(Weight("shift", None, np.array(float(step))))
         told = f"place {'+' if step > 0 else '-'} 1"
         for position, _ in case.having(ops.Bucketize, ops.Lookup):
-            yield case.edit(told, case.appended(moved, at=position), do="count from where the layer does")
+            yield case.edit(
+                told, case.appended(moved, at=position), do=("count from where the layer does")
+            )
         for position, _ in case.having(ops.OneHot):
-            yield case.edit(told, case.inserted(position, moved), do="count from where the layer does")
+            yield case.edit(
+                told, case.inserted(position, moved), do=("count from where the layer does")
+            )
 
 
 @hypothesis("counts-for-presence")
 def counts_for_presence(case: Case) -> Iterator[Edit]:
-    """How often a category occurs in a sample, where the layer tells whether it does; or the other way.
+    """How often a category occurs in a sample, where the layer tells whether it does; or the other
+    way.
 
     ``output_mode="multi_hot"`` gives ones, ``"count"`` numbers.
     """
@@ -175,22 +226,33 @@ def counts_for_presence(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.GlobalMaxPool, ops.ReduceSum):
         if hot and position > hot[0]:
             counts = isinstance(op, ops.GlobalMaxPool)
-            other = (ops.ReduceSum if counts else ops.GlobalMaxPool)(axes=op.axes, keepdims=op.keepdims)
+            other = (ops.ReduceSum if counts else ops.GlobalMaxPool)(
+                axes=op.axes, keepdims=op.keepdims
+            )
             told = "each category is counted" if counts else "each category counts once"
-            yield case.edit(told, case.with_op(position, other), do="put the categories of a sample together as output_mode says")
+            yield case.edit(
+                told,
+                case.with_op(position, other),
+                do=("put the categories of a sample together as output_mode says"),
+            )
 
 
 @hypothesis("crop-place")
 def crop_place(case: Case) -> Iterator[Edit]:
-    """Cropped at another place: from the corner, one element off, or with before and after exchanged.
+    """Cropped at another place: from the corner, one element off, or with before and after
+    exchanged.
 
-    Where what is cut off is odd, Keras' CenterCrop cuts the smaller half in front; torchvision rounds half to even.
+    Where what is cut off is odd, Keras' CenterCrop cuts the smaller half in front; torchvision
+    rounds half to even.
     """
     if any(isinstance(step.op, ops.Recurrence) for step in case.steps):
         return
     for position, op in case.having(ops.Slice):
         shape = case.input_of(position).shape
-        spans = [range(*slice(*ends).indices(n)) for n, *ends in zip(shape, op.starts, op.stops, strict=True)]
+        spans = [
+            range(*slice(*ends).indices(n))
+            for n, *ends in zip(shape, op.starts, op.stops, strict=True)
+        ]
         if op.steps and set(op.steps) != {1}:
             continue
         ways = [_starts(span.start, len(span), n) for span, n in zip(spans, shape, strict=True)]
@@ -200,13 +262,22 @@ def crop_place(case: Case) -> Iterator[Edit]:
             if list(starts) != [span.start for span in spans]:
                 stops = tuple(start + len(span) for start, span in zip(starts, spans, strict=True))
                 cut = [axis for axis, way in enumerate(ways) if len(way) > 1]
-                here, there = (", ".join(str(one[axis]) for axis in cut) for one in ([span.start for span in spans], starts))
+                here, there = (
+                    ", ".join(str(one[axis]) for axis in cut)
+                    for one in ([span.start for span in spans], starts)
+                )
                 yield case.edit(
-                    f"cropped from ({there}) on", case.changed(position, starts=tuple(starts), stops=stops), do=f"crop from ({here})"
+                    (f"cropped from ({there}) on"),
+                    case.changed(position, starts=tuple(starts), stops=stops),
+                    do=f"crop from ({here})",
                 )
 
 
 def _starts(start: int, size: int, whole: int) -> Sequence[int]:
     """Where a part of an axis may have been cut out: where it is, and the usual other places."""
     spare = whole - size
-    return [one for one in dict.fromkeys((start, start + 1, start - 1, 0, spare, spare - start)) if 0 <= one <= spare]
+    return [
+        one
+        for one in dict.fromkeys((start, start + 1, start - 1, 0, spare, spare - start))
+        if 0 <= one <= spare
+    ]

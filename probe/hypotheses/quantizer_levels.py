@@ -1,4 +1,5 @@
-"""Mistakes with the levels of quantisers: other rounding, another's levels, levels missed by numbers that were written out."""
+"""Mistakes with the levels of quantisers: other rounding, another's levels, levels missed by
+numbers that were written out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ _SHIFTS = 14
 
 @dataclass(frozen=True, eq=False)
 class _Levels(ops.FakeQuantize):
-    """The same levels, rounded by another mode, or first to 2**-shift of a step (halves up) and then away from zero."""
+    """The same levels, rounded by another mode, or first to 2**-shift of a step (halves up) and
+    then away from zero."""
 
     mode: str = "half to even"
     shift: int = 0
@@ -30,7 +32,9 @@ class _Levels(ops.FakeQuantize):
         share = x / np.asarray(self.size, np.float64)
         if self.shift:
             share = np.floor(share * 2.0**self.shift + 0.5) / 2.0**self.shift
-        return np.clip(MODES[self.mode](share) + np.asarray(self.zero_point, np.float64), self.low, self.high)
+        return np.clip(
+            MODES[self.mode](share) + np.asarray(self.zero_point, np.float64), self.low, self.high
+        )
 
 
 def _rounded(op: ops.FakeQuantize, mode: str, shift: int = 0) -> _Levels:
@@ -41,17 +45,23 @@ def _rounded(op: ops.FakeQuantize, mode: str, shift: int = 0) -> _Levels:
 def integer_levels(case: Case) -> Iterator[Edit]:
     """Integer levels rounded in another way, or twice.
 
-    gemmlowp's integer kernels multiply the sum by 31 bits, round, shift and round again: what the first rounding brought to a
-    half, the second takes a level too far.
+    gemmlowp's integer kernels multiply the sum by 31 bits, round, shift and round again: what the
+    first rounding brought to a half, the second takes a level too far.
     """
     for position, op in case.having(ops.FakeQuantize):
         do = "round once, halves to even"
         for mode in MODES:
             if mode != "half to even":
-                yield case.edit(f"the levels are rounded {mode}", case.with_op(position, _rounded(op, mode)), do=do)
+                yield case.edit(
+                    (f"the levels are rounded {mode}"),
+                    case.with_op(position, _rounded(op, mode)),
+                    do=do,
+                )
         for shift in range(1, _SHIFTS + 1):
             steps = case.with_op(position, _rounded(op, "half away from zero", shift))
-            yield case.edit(f"rounded twice: to 2^-{shift} of a level and then to a level", steps, do=do)
+            yield case.edit(
+                (f"rounded twice: to 2^-{shift} of a level and then to a level"), steps, do=do
+            )
 
 
 _NAMED = {
@@ -66,27 +76,52 @@ _NAMED = {
 
 @more("rounding-mode")
 def fixed_point_lanes(case: Case) -> Iterator[Edit]:
-    """Fixed point with bits of its own for every element, rounded in another way: one quantiser of a layer, or all of them."""
+    """Fixed point with bits of its own for every element, rounded in another way: one quantiser of
+    a layer, or all of them."""
     lanes = list(case.having(ops.FixedPoint))
     for rounding, mode in _NAMED.items():
         everywhere, count = case, 0
         for position, op in lanes:
             if op.rounding == rounding:
                 continue
-            do = f"round {_NAMED.get(op.rounding, op.rounding)}, as the quantiser says ({op.rounding})"
-            yield case.edit(f"what goes {op.says(())} is rounded {mode}", case.changed(position, rounding=rounding), do=do)
-            everywhere, count = everywhere.became_steps(everywhere.changed(position, rounding=rounding)), count + 1
+            do = (
+                f"round {_NAMED.get(op.rounding, op.rounding)}, as the quantiser says "
+                f"({op.rounding})"
+            )
+            yield case.edit(
+                (f"what goes {op.says(())} is rounded {mode}"),
+                case.changed(position, rounding=rounding),
+                do=do,
+            )
+            everywhere, count = (
+                everywhere.became_steps(everywhere.changed(position, rounding=rounding)),
+                count + 1,
+            )
         if count > 1:
-            yield case.edit(f"all of its quantisers round {mode}", everywhere.steps, do="round as each quantiser says")
+            yield case.edit(
+                (f"all of its quantisers round {mode}"),
+                everywhere.steps,
+                do="round as each quantiser says",
+            )
 
 
 @more("rounding-mode")
 def weights_on_grids(case: Case) -> Iterator[Edit]:
-    """Weights with a step of their own for every element or channel, rounded in another way; what was clipped stays."""
+    """Weights with a step of their own for every element or channel, rounded in another way; what
+    was clipped stays."""
     for weight in case.weights.values():
-        if weight.grid is None or weight.stored is None or np.size(weight.grid.scale) == 1 or np.any(weight.grid.zero_point):
+        if (
+            weight.grid is None
+            or weight.stored is None
+            or np.size(weight.grid.scale) == 1
+            or np.any(weight.grid.zero_point)
+        ):
             continue
-        if weight.stored.shape != weight.effective.shape or weight.stored.dtype.kind != "f" or not np.all(weight.grid.scale):
+        if (
+            weight.stored.shape != weight.effective.shape
+            or weight.stored.dtype.kind != "f"
+            or not np.all(weight.grid.scale)
+        ):
             continue
         scale = np.broadcast_to(np.asarray(weight.grid.scale, np.float64), weight.stored.shape)
         share, levels = weight.stored / scale, np.rint(weight.effective / scale)
@@ -95,7 +130,10 @@ def weights_on_grids(case: Case) -> Iterator[Edit]:
         for mode, other in rounded.items():
             values = np.where(rounded[own] == levels, other, levels) * scale
             if not np.array_equal(values, weight.effective):
-                claim = f"{weight.name} is rounded {mode} to multiples of the step that each of its values has"
+                claim = (
+                    f"{weight.name} is rounded {mode} to multiples of the step that each of "
+                    "its values has"
+                )
                 yield case.edit(claim, case.with_weights({weight.name: values}), do=f"round {own}")
 
 
@@ -103,31 +141,61 @@ def weights_on_grids(case: Case) -> Iterator[Edit]:
 def anothers_quantiser(case: Case) -> Iterator[Edit]:
     """A parameter quantised as another one is.
 
-    A list of quantisers and a list of weights that are paired by their places, where one of the two lacks an entry.
+    A list of quantisers and a list of weights that are paired by their places, where one of the two
+    lacks an entry.
     """
-    held = [(one, one.grid, one.stored) for one in case.weights.values() if one.grid is not None and one.stored is not None]
-    held = [(one, grid, stored) for one, grid, stored in held if np.size(grid.scale) == 1 and not np.any(grid.zero_point)]
+    held = [
+        (one, one.grid, one.stored)
+        for one in case.weights.values()
+        if one.grid is not None and one.stored is not None
+    ]
+    held = [
+        (one, grid, stored)
+        for one, grid, stored in held
+        if np.size(grid.scale) == 1 and not np.any(grid.zero_point)
+    ]
     do = "pair each parameter with its own quantiser, by name"
     for (into, own, stored), (using, grid, _) in permutations(held, 2):
         if not _alike(own, grid):
             for values in _quantised(stored, grid):
-                yield case.edit(f"{into.name} is quantised as {using.name} is", case.with_weights({into.name: values}), do=do)
+                yield case.edit(
+                    (f"{into.name} is quantised as {using.name} is"),
+                    case.with_weights({into.name: values}),
+                    do=do,
+                )
     for row, told in ((held, "before"), (held[::-1], "behind")) if len(held) > 2 else ():
-        moved = [[(one.name, values) for values in _quantised(stored, row[i][1])] for i, (one, _, stored) in enumerate(row[1:])]
+        moved = [
+            [(one.name, values) for values in _quantised(stored, row[i][1])]
+            for i, (one, _, stored) in enumerate(row[1:])
+        ]
         for arrays in product(*moved):
             names = ", ".join(name for name, _ in arrays)
-            yield case.edit(f"{names}: each is quantised as the parameter {told} it is", case.with_weights(dict(arrays)), do=do)
+            yield case.edit(
+                (f"{names}: each is quantised as the parameter {told} it is"),
+                case.with_weights(dict(arrays)),
+                do=do,
+            )
 
 
 def _alike(first: Grid, second: Grid) -> bool:
-    return (first.bits, first.signed, np.ravel(first.scale)[0]) == (second.bits, second.signed, np.ravel(second.scale)[0])
+    return (first.bits, first.signed, np.ravel(first.scale)[0]) == (
+        second.bits,
+        second.signed,
+        np.ravel(second.scale)[0],
+    )
 
 
 def _quantised(stored: np.ndarray, grid: Grid) -> list[np.ndarray]:
-    """The stored values at another's levels; of a signed type without its lowest level too, where that matters."""
+    """The stored values at another's levels; of a signed type without its lowest level too, where
+    that matters."""
     scale, half = float(np.ravel(grid.scale)[0]), 2.0 ** (grid.bits - grid.signed)
     lows = (-half, 1 - half) if grid.signed else (0.0,)
-    found = [FixedPoint(scale, "half to even", low * scale, (half - 1) * scale).f(stored.astype(np.float64)) for low in lows]
+    found = [
+        FixedPoint(scale, "half to even", low * scale, (half - 1) * scale).f(
+            stored.astype(np.float64)
+        )
+        for low in lows
+    ]
     return found[:1] if np.array_equal(found[0], found[-1]) else found
 
 
@@ -135,19 +203,29 @@ def _quantised(stored: np.ndarray, grid: Grid) -> list[np.ndarray]:
 def few_digits(case: Case) -> Iterator[Edit]:
     """Weights written out as text with too few digits.
 
-    C's ``%f`` has six of them behind the point and ``%g`` six in all; a float32 takes nine in all (``%.9g``). Read into fixed
-    point, a number that fell short of its level becomes the level below.
+    C's ``%f`` has six of them behind the point and ``%g`` six in all; a float32 takes nine in all
+    (``%.9g``). Read into fixed point, a number that fell short of its level becomes the level
+    below.
     """
-    held = {name: one for name, one in case.weights.items() if one.effective.dtype.kind == "f" and one.effective.size}
+    held = {
+        name: one
+        for name, one in case.weights.items()
+        if one.effective.dtype.kind == "f" and one.effective.size
+    }
     many = sum(one.effective.size for one in held.values()) > _MANY and not case.thorough
     do = "write the weights with nine digits (%.9g), or as integers or bytes"
     grids = [one.grid for one in held.values() if one.grid is not None]
     for digits in (6,) if many else (6, 4, 3, 5, 2, 7):
         texts = {name: _behind_the_point(one.effective, digits) for name, one in held.items()}
-        yield case.edit(f"the weights have {digits} digits behind the point", case.with_weights(texts), do=do)
+        yield case.edit(
+            (f"the weights have {digits} digits behind the point"), case.with_weights(texts), do=do
+        )
         if grids:
             cut = {name: _cut(text, held[name]) for name, text in texts.items()}
-            claim = f"the weights have {digits} digits behind the point and were cut off to the levels of their type"
+            claim = (
+                f"the weights have {digits} digits behind the point and were cut off to the "
+                "levels of their type"
+            )
             yield case.edit(claim, case.with_weights(cut), do=do)
     for digits in () if many else (6, 5, 4, 3):
         texts = {name: _in_all(one.effective, digits) for name, one in held.items()}

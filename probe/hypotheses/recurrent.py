@@ -1,4 +1,5 @@
-"""Mistakes with recurrences: gates in another order, biases, activations, masks, and the wrong step of the sequence."""
+"""Mistakes with recurrences: gates in another order, biases, activations, masks, and the wrong step
+of the sequence."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +22,8 @@ _MANY = 64
 
 
 def _changed(case: Case, change: Callable[[Any], Any]) -> Iterator[tuple[Steps, str]]:
-    """The steps with all recurrences changed, and with one of several; None leaves an op as it is."""
+    """The steps with all recurrences changed, and with one of several; None leaves an op as it
+    is."""
     found = [(position, change(op)) for position, op in case.having(ops.Recurrence)]
     found = [(position, op) for position, op in found if op is not None]
     if len(found) > 1:
@@ -30,7 +32,10 @@ def _changed(case: Case, change: Callable[[Any], Any]) -> Iterator[tuple[Steps, 
             steps = (*steps[:position], replace(steps[position], op=op), *steps[position + 1 :])
         yield steps, ""
     for number, (position, op) in enumerate(found):
-        yield case.with_op(position, op), "" if len(found) == 1 else f" in recurrence {number} of {len(found)}"
+        yield (
+            case.with_op(position, op),
+            "" if len(found) == 1 else (f" in recurrence {number} of {len(found)}"),
+        )
 
 
 def _read_as(layout: str, order: str) -> Callable[[Any], Any]:
@@ -41,8 +46,8 @@ def _read_as(layout: str, order: str) -> Callable[[Any], Any]:
 def gate_order(case: Case) -> Iterator[Edit]:
     """The gates of an LSTM or GRU taken in another order.
 
-    The blocks of the weights are i f c o in Keras, i f g o in PyTorch (the same), i o f c in ONNX; a GRU's are z r h in Keras and
-    ONNX and r z n in PyTorch. It is wrong from the first step on.
+    The blocks of the weights are i f c o in Keras, i f g o in PyTorch (the same), i o f c in ONNX;
+    a GRU's are z r h in Keras and ONNX and r z n in PyTorch. It is wrong from the first step on.
     """
     gates = {op.gates for _, op in case.having(ops.Recurrence) if len(op.gates) > 1}
     for layout in sorted(gates):
@@ -50,23 +55,38 @@ def gate_order(case: Case) -> Iterator[Edit]:
             told = "".join(order)
             if told == layout:
                 continue
-            known = {"iofg": ", ONNX's order", "rzh": ", PyTorch's order", "zrh": ", Keras' order"}.get(told, "")
+            known = {
+                "iofg": ", ONNX's order",
+                "rzh": ", PyTorch's order",
+                "zrh": ", Keras' order",
+            }.get(told, "")
             for steps, where in _changed(case, _read_as(layout, told)):
-                claim = f"the gates' blocks are read as {' '.join(told)}{known}, they are {' '.join(layout)}{where}"
+                claim = (
+                    f"the gates' blocks are read as {' '.join(told)}{known}, they are "
+                    f"{' '.join(layout)}{where}"
+                )
                 yield case.edit(claim, steps, do=f"take the blocks in the order {' '.join(layout)}")
 
 
 @hypothesis("reset-after")
 def reset_after(case: Case) -> Iterator[Edit]:
-    """A GRU's reset gate before the product with the state instead of after it, or the other way round.
+    """A GRU's reset gate before the product with the state instead of after it, or the other way
+    round.
 
-    Keras 3, PyTorch and cuDNN: r * (h U + b'); the paper, and Keras with ``reset_after=False``: (r * h) U. The first step from a zero
-    state hardly shows it, and the error grows.
+    Keras 3, PyTorch and cuDNN: r * (h U + b'); the paper, and Keras with ``reset_after=False``: (r
+    * h) U. The first step from a zero state hardly shows it, and the error grows.
     """
-    for steps, where in _changed(case, lambda op: replace(op, reset_after=not op.reset_after) if isinstance(op, ops.GRU) else None):
+    for steps, where in _changed(
+        case,
+        lambda op: replace(op, reset_after=not op.reset_after) if isinstance(op, ops.GRU) else None,
+    ):
         after = next(op.reset_after for _, op in case.having(ops.GRU))
         told = ("(r * h) U", "r * (h U + b')") if after else ("r * (h U + b')", "(r * h) U")
-        yield case.edit(f"the candidate takes {told[0]}, the layer {told[1]}{where}", steps, do=f"compute {told[1]}")
+        yield case.edit(
+            (f"the candidate takes {told[0]}, the layer {told[1]}{where}"),
+            steps,
+            do=f"compute {told[1]}",
+        )
 
 
 def _biases(op: Any) -> tuple[np.ndarray, np.ndarray] | None:
@@ -79,13 +99,20 @@ def _with_biases(op: Any, first: np.ndarray, second: np.ndarray) -> Any:
     name = op.bias.name
     if op.bias.value.ndim == 2:
         return replace(op, bias=Weight(name, None, np.stack([first, second])))
-    return replace(op, bias=Weight(name, None, first), recurrent_bias=Weight(op.recurrent_bias.name, None, second))
+    return replace(
+        op,
+        bias=Weight(name, None, first),
+        recurrent_bias=Weight(op.recurrent_bias.name, None, second),
+    )
 
 
 _BIASES = {
     "the bias of the recurrent product is left out": lambda first, second: (first, 0 * second),
     "the bias of the input's product is left out": lambda first, second: (0 * first, second),
-    "both biases are added outside the reset gate": lambda first, second: (first + second, 0 * second),
+    ("both biases are added outside the reset gate"): lambda first, second: (
+        first + second,
+        0 * second,
+    ),
     "the two biases are exchanged": lambda first, second: (second, first),
     "the input's bias is used twice": lambda first, second: (first, first),
     "the recurrent bias is used twice": lambda first, second: (second, second),
@@ -96,8 +123,8 @@ _BIASES = {
 def recurrent_bias(case: Case) -> Iterator[Edit]:
     """One of the two biases of a recurrence left out, or both added up where it matters.
 
-    PyTorch has bias_ih and bias_hh, Keras' GRU with ``reset_after`` a bias of two rows. In an LSTM their sum serves as well; in a GRU
-    the second stands inside the reset gate: r * (h U + b').
+    PyTorch has bias_ih and bias_hh, Keras' GRU with ``reset_after`` a bias of two rows. In an LSTM
+    their sum serves as well; in a GRU the second stands inside the reset gate: r * (h U + b').
     """
 
     def change(op: Any, pair: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Any:
@@ -114,7 +141,11 @@ def no_biases(case: Case) -> Iterator[Edit]:
     """Neither bias of a recurrence."""
 
     def change(op: Any) -> Any:
-        return None if op.bias is None and op.recurrent_bias is None else replace(op, bias=None, recurrent_bias=None)
+        return (
+            None
+            if op.bias is None and op.recurrent_bias is None
+            else replace(op, bias=None, recurrent_bias=None)
+        )
 
     for steps, where in _changed(case, change):
         yield case.edit(f"no bias is added{where}", steps, do="add the recurrence's bias")
@@ -131,15 +162,18 @@ _FUNCTIONS: tuple[tuple[str, ops.Op], ...] = (
 
 
 def _alike(left: ops.Op, right: ops.Op) -> bool:
-    return type(left) is type(right) and (not isinstance(left, ops.HardSigmoid) or abs(left.alpha - getattr(right, "alpha", 0.0)) < 1e-9)
+    return type(left) is type(right) and (
+        not isinstance(left, ops.HardSigmoid)
+        or abs(left.alpha - getattr(right, "alpha", 0.0)) < 1e-9
+    )
 
 
 @hypothesis("recurrent-activation")
 def recurrent_activation(case: Case) -> Iterator[Edit]:
     """Another activation in the gates or of the state: sigmoid for hard sigmoid, no tanh.
 
-    Keras 1 and 2 had hard_sigmoid in the gates by default for years, PyTorch and Keras now sigmoid. A hard sigmoid is
-    clip(0.2 x + 0.5) in Keras 2 and relu6(x + 3) / 6 in Keras 3.
+    Keras 1 and 2 had hard_sigmoid in the gates by default for years, PyTorch and Keras now sigmoid.
+    A hard sigmoid is clip(0.2 x + 0.5) in Keras 2 and relu6(x + 3) / 6 in Keras 3.
     """
     for field in ("recurrent_activation", "activation"):
         for name, function in _FUNCTIONS:
@@ -148,47 +182,85 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                 have = getattr(op, field, None)
                 if have is None or _alike(have, function):
                     return None
-                own = {"reset_activation": None} if field == "recurrent_activation" and isinstance(op, ops.GRU) else {}
+                own = (
+                    {"reset_activation": None}
+                    if field == "recurrent_activation" and isinstance(op, ops.GRU)
+                    else {}
+                )
                 return replace(op, **{field: function}, **own)
 
             for steps, where in _changed(case, change):
-                have = next(getattr(op, field) for _, op in case.having(ops.Recurrence) if hasattr(op, field))
-                told = "in the gates" if field == "recurrent_activation" else "for the candidate and the output"
-                yield case.edit(f"{name} {told}, the layer has {type(have).__name__}{where}", steps, do=f"use {type(have).__name__}")
+                have = next(
+                    getattr(op, field)
+                    for _, op in case.having(ops.Recurrence)
+                    if hasattr(op, field)
+                )
+                told = (
+                    "in the gates"
+                    if field == "recurrent_activation"
+                    else ("for the candidate and the output")
+                )
+                yield case.edit(
+                    (f"{name} {told}, the layer has {type(have).__name__}{where}"),
+                    steps,
+                    do=f"use {type(have).__name__}",
+                )
 
 
 @hypothesis("other-time-step")
 def other_time_step(case: Case) -> Iterator[Edit]:
     """The sequence read in the other direction, or another step of it taken.
 
-    ``output[:, -1]`` of a layer that reads backwards is its first step, and a layer's whole sequence is not its last step.
+    ``output[:, -1]`` of a layer that reads backwards is its first step, and a layer's whole
+    sequence is not its last step.
     """
     for steps, where in _changed(case, lambda op: replace(op, reverse=not op.reverse)):
-        yield case.edit(f"read in the other direction{where}", steps, do="mind go_backwards, and the direction of each layer")
+        yield case.edit(
+            f"read in the other direction{where}",
+            steps,
+            do=("mind go_backwards, and the direction of each layer"),
+        )
         yield from _ends(case.became_steps(steps), f"read in the other direction{where}, ")
     yield from _ends(case, "")
 
 
 def _ends(case: Case, lead: str) -> Iterator[Edit]:
-    """The sequence turned round behind the recurrences, the whole of it for its last step, or one step for the whole."""
+    """The sequence turned round behind the recurrences, the whole of it for its last step, or one
+    step for the whole."""
     recurrences = [position for position, _ in case.having(ops.Recurrence)]
     if not recurrences:
         return
     last = recurrences[-1]
     count = case.values[last][0].shape[0]
-    yield case.edit(f"{lead}the output in reverse order of the steps", _behind(case, last, ops.Flip(axis=0)))
+    yield case.edit(
+        (f"{lead}the output in reverse order of the steps"), _behind(case, last, ops.Flip(axis=0))
+    )
     for position, op in case.having(ops.Slice):
-        if position < recurrences[0] or op.stops[0] is None or case.values[position][0].shape[0] != 1:
+        if (
+            position < recurrences[0]
+            or op.stops[0] is None
+            or case.values[position][0].shape[0] != 1
+        ):
             continue
         for at in range(count) if count <= _MANY else (0, 1, count // 2, count - 2, count - 1):
             if at != op.starts[0] and lead == "":
                 other = replace(op, starts=(at, *op.starts[1:]), stops=(at + 1, *op.stops[1:]))
                 yield case.edit(
-                    f"step {at} instead of {op.starts[0]}, of {count}", case.with_op(position, other), do="take the last step read"
+                    (f"step {at} instead of {op.starts[0]}, of {count}"),
+                    case.with_op(position, other),
+                    do="take the last step read",
                 )
-        turned = replace(op, starts=(count - 1 - op.starts[0], *op.starts[1:]), stops=(count - op.starts[0], *op.stops[1:]))
+        turned = replace(
+            op,
+            starts=(count - 1 - op.starts[0], *op.starts[1:]),
+            stops=(count - op.starts[0], *op.stops[1:]),
+        )
         if lead:
-            yield case.edit(f"{lead}and the step that is then read last", case.with_op(position, turned), do="mind go_backwards")
+            yield case.edit(
+                (f"{lead}and the step that is then read last"),
+                case.with_op(position, turned),
+                do="mind go_backwards",
+            )
     if case.observed.ndim == case.healthy.ndim - 1 and not lead:
         for axis in (0, 1):
             for at in (case.healthy.shape[axis] - 1, 0):
@@ -196,11 +268,21 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
                 starts = tuple(at if one == axis else 0 for one in range(rank))
                 stops = tuple(at + 1 if one == axis else None for one in range(rank))
                 part = (ops.Slice(starts, stops), ops.Squeeze(axes=(axis,)))
-                yield case.edit(f"step {at} alone instead of the whole sequence", case.appended(*part), do="give every step")
+                yield case.edit(
+                    (f"step {at} alone instead of the whole sequence"),
+                    case.appended(*part),
+                    do="give every step",
+                )
     if case.observed.ndim == case.healthy.ndim + 1 and not lead and len(recurrences) == 1:
         whole = (*case.steps[: last + 1], Step(ops.Outputs(), (Ref(last),)))
-        yield case.edit("the whole sequence instead of its last step", whole, do="take the last step")
-        yield case.edit("the whole sequence instead of its last step", (*whole, Step(ops.Transpose((1, 0, 2)))), do="take the last step")
+        yield case.edit(
+            ("the whole sequence instead of its last step"), whole, do="take the last step"
+        )
+        yield case.edit(
+            ("the whole sequence instead of its last step"),
+            (*whole, Step(ops.Transpose((1, 0, 2)))),
+            do="take the last step",
+        )
 
 
 def _behind(case: Case, position: int, op: ops.Op) -> Steps:
@@ -220,9 +302,11 @@ def _behind(case: Case, position: int, op: ops.Op) -> Steps:
 
 @hypothesis("ignored-mask")
 def ignored_mask(case: Case) -> Iterator[Edit]:
-    """Masked or padded steps computed like any other, or shown as zeros where the state is carried on.
+    """Masked or padded steps computed like any other, or shown as zeros where the state is carried
+    on.
 
-    Only sequences with padding show it. Keras repeats the output before a masked step, PyTorch's packed sequences give 0 there.
+    Only sequences with padding show it. Keras repeats the output before a masked step, PyTorch's
+    packed sequences give 0 there.
     """
     masked = [position for position, op in case.having(ops.Recurrence) if op.has_mask]
     if not masked:
@@ -232,9 +316,19 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
         first, _, *rest = steps[position].sources(position)
         step = Step(replace(steps[position].op, has_mask=False), (first, *rest))  # type: ignore[call-arg]
         steps = (*steps[:position], step, *steps[position + 1 :])
-    yield case.edit("masked steps are computed like the others", steps, do="carry the states over masked steps")
+    yield case.edit(
+        "masked steps are computed like the others",
+        steps,
+        do=("carry the states over masked steps"),
+    )
     for held in (True, False):
-        change = lambda op, held=held: replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None  # noqa: E731
+        change = lambda op, held=held: (  # noqa: E731
+            replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None
+        )
         for steps, where in _changed(case, change):
-            told = "0 at masked steps instead of what stood before" if held else "what stood before at masked steps instead of 0"
+            told = (
+                ("0 at masked steps instead of what stood before")
+                if held
+                else "what stood before at masked steps instead of 0"
+            )
             yield case.edit(f"the output is {told}{where}", steps)

@@ -27,7 +27,7 @@ class Hypothesis:
 
     @property
     def title(self) -> str:
-        return self.text.partition("\n")[0]
+        return " ".join(self.text.partition("\n\n")[0].split())
 
 
 REGISTERED: list[Hypothesis] = []
@@ -48,7 +48,8 @@ def hypothesis(slug: str, *, whole: bool = False) -> Callable[[Function], Functi
 
 
 def more(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
-    """Registers a function that makes further edits of a mistake which another function explains."""
+    """Registers a function that makes further edits of a mistake which another function
+    explains."""
 
     def register(function: Function) -> Function:
         REGISTERED.append(Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole))

@@ -18,9 +18,10 @@ _ROUNDINGS = ("floor", "round_prefer_floor", "round_prefer_ceil", "ceil")
 def resize_coordinates(case: Case) -> Iterator[Edit]:
     """Output elements put at other coordinates of the input.
 
-    half_pixel puts output i at (i + 0.5) / scale - 0.5, align_corners at i * (in - 1) / (out - 1), asymmetric at i / scale; nearest
-    neighbours are then rounded in one of four ways. PyTorch's "nearest" is asymmetric with floor, TensorFlow 2's half_pixel;
-    OpenCV and Pillow are half_pixel; Keras 1 and old TensorFlow models asymmetric. No error in the middle, or at the corners.
+    half_pixel puts output i at (i + 0.5) / scale - 0.5, align_corners at i * (in - 1) / (out - 1),
+    asymmetric at i / scale; nearest neighbours are then rounded in one of four ways. PyTorch's
+    "nearest" is asymmetric with floor, TensorFlow 2's half_pixel; OpenCV and Pillow are half_pixel;
+    Keras 1 and old TensorFlow models asymmetric. No error in the middle, or at the corners.
     """
     for position, op in case.having(ops.Resize):
         if op.mode == "area":
@@ -36,7 +37,8 @@ def resize_coordinates(case: Case) -> Iterator[Edit]:
         for coordinates, rounding in product(_COORDINATES, _ROUNDINGS):
             if (coordinates, rounding) != (op.coordinates, op.rounding):
                 yield case.edit(
-                    f"{coordinates} coordinates and {rounding} instead of {op.coordinates} and {op.rounding}",
+                    f"{coordinates} coordinates and {rounding} instead of {op.coordinates} and "
+                    f"{op.rounding}",
                     case.changed(position, coordinates=coordinates, rounding=rounding),
                     do=f"use {op.coordinates} coordinates and {op.rounding}",
                 )
@@ -46,9 +48,10 @@ def resize_coordinates(case: Case) -> Iterator[Edit]:
 def resize_kernel(case: Case) -> Iterator[Edit]:
     """Another interpolation than the layer's, or another of the same name.
 
-    "bicubic" is a = -0.75 in PyTorch and OpenCV and a = -0.5 in TensorFlow, Pillow and Matlab; beyond the border PyTorch repeats the
-    edge where TensorFlow leaves those elements out; Pillow widens the kernel where it shrinks (antialias), PyTorch and TensorFlow
-    only when asked to. Or nearest neighbours for linear interpolation.
+    "bicubic" is a = -0.75 in PyTorch and OpenCV and a = -0.5 in TensorFlow, Pillow and Matlab;
+    beyond the border PyTorch repeats the edge where TensorFlow leaves those elements out; Pillow
+    widens the kernel where it shrinks (antialias), PyTorch and TensorFlow only when asked to. Or
+    nearest neighbours for linear interpolation.
     """
     kinds: list[dict[str, Any]] = [
         {"mode": "linear"},
@@ -58,25 +61,53 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
         {"mode": "area"},
     ]
     for position, op in case.having(ops.Resize):
-        own = "area" if op.mode == "area" else f"{op.mode}{f' (a = {op.a:g})' if op.mode == 'cubic' else ''}"
+        own = (
+            "area"
+            if op.mode == "area"
+            else f"{op.mode}{f' (a = {op.a:g})' if op.mode == 'cubic' else ''}"
+        )
         for kind, antialias, outside in product(kinds, (False, True), ("edge", "excluded")):
             if kind["mode"] == "area" and (antialias or outside == "excluded"):
                 continue
             same = kind["mode"] == op.mode and kind.get("a", op.a) == op.a
-            if same and antialias == op.antialias and (outside == op.outside or op.antialias) and not op.table:
+            if (
+                same
+                and antialias == op.antialias
+                and (outside == op.outside or op.antialias)
+                and not op.table
+            ):
                 continue
             told = str(kind["mode"]) + (f" (a = {kind['a']:g})" if "a" in kind else "")
-            told += (", antialiased" if antialias else "") + (", elements outside left out" if outside == "excluded" else "")
+            told += (", antialiased" if antialias else "") + (
+                (", elements outside left out") if outside == "excluded" else ""
+            )
             steps = case.changed(position, antialias=antialias, outside=outside, table=0, **kind)
-            yield case.edit(f"{told} instead of {own}{', antialiased' if op.antialias else ''}", steps, do=f"interpolate by {own}")
+            yield case.edit(
+                (f"{told} instead of {own}{', antialiased' if op.antialias else ''}"),
+                steps,
+                do=f"interpolate by {own}",
+            )
         shape = case.input_of(position).shape
         lead = shape[: len(shape) - len(op.sizes)]
         for coordinates, rounding in (("asymmetric", "floor"), ("half_pixel", "round_prefer_ceil")):
-            nearest = ops.ResizeNearest((*(1.0 for _ in lead), *op.scales), (*lead, *op.sizes), coordinates, rounding)
-            yield case.edit(f"nearest neighbours ({coordinates}) instead of {own}", case.with_op(position, nearest))
+            nearest = ops.ResizeNearest(
+                (*(1.0 for _ in lead), *op.scales), (*lead, *op.sizes), coordinates, rounding
+            )
+            yield case.edit(
+                (f"nearest neighbours ({coordinates}) instead of {own}"),
+                case.with_op(position, nearest),
+            )
     for position, op in case.having(ops.ResizeNearest):
         rank = case.input_of(position).ndim
-        moved = [axis for axis in range(rank) if op.sizes[axis] != case.input_of(position).shape[axis]]
+        moved = [
+            axis for axis in range(rank) if op.sizes[axis] != case.input_of(position).shape[axis]
+        ]
         if moved and moved == list(range(rank - len(moved), rank)):
-            linear = ops.Resize(sizes=tuple(op.sizes[axis] for axis in moved), scales=tuple(float(op.scales[axis]) for axis in moved))
-            yield case.edit("linear interpolation instead of nearest neighbours", case.with_op(position, linear))
+            linear = ops.Resize(
+                sizes=tuple(op.sizes[axis] for axis in moved),
+                scales=tuple(float(op.scales[axis]) for axis in moved),
+            )
+            yield case.edit(
+                ("linear interpolation instead of nearest neighbours"),
+                case.with_op(position, linear),
+            )

@@ -20,7 +20,8 @@ MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True, eq=False)
 class FixedPoint(Elementwise):
-    """Multiples of ``step`` between ``low`` and ``high``, rounded by ``mode``; beyond them clipped or wrapped."""
+    """Multiples of ``step`` between ``low`` and ``high``, rounded by ``mode``; beyond them clipped
+    or wrapped."""
 
     roundings = 0
     step: float | np.ndarray

@@ -41,11 +41,14 @@ def _out(case: Case, position: int, op: Any, pads: Pads) -> tuple[int, ...]:
     sizes, kernel = case.input_of(position).shape[2:], _kernel(case, position, op)
     dilations = getattr(op, "dilations", (1,) * len(pads))
     return tuple(
-        (n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in zip(sizes, pads, kernel, dilations, op.strides, strict=True)
+        (n + sum(pad) - (k - 1) * d - 1) // s + 1
+        for n, pad, k, d, s in zip(sizes, pads, kernel, dilations, op.strides, strict=True)
     )
 
 
-def _same_size(case: Case, position: int, op: Any, choices: Sequence[Sequence[tuple[int, int]]]) -> Iterator[Pads]:
+def _same_size(
+    case: Case, position: int, op: Any, choices: Sequence[Sequence[tuple[int, int]]]
+) -> Iterator[Pads]:
     """Pads from these choices per axis that differ from the op's and give the same output sizes."""
     want = case.values[position][0].shape[2:]
     for pads in product(*choices):
@@ -61,8 +64,9 @@ def _told(pads: Pads) -> str:
 def symmetric_padding(case: Case) -> Iterator[Edit]:
     """Padded alike on both sides where the framework pads more at the end, or the other way round.
 
-    "same" in TensorFlow pads what is needed, the odd element at the end: for stride 2 and an even size that is (0, 1), where
-    PyTorch's ``padding=1`` is (1, 1). Everything is shifted by one. Stride 1 with an odd kernel hides it.
+    "same" in TensorFlow pads what is needed, the odd element at the end: for stride 2 and an even
+    size that is (0, 1), where PyTorch's ``padding=1`` is (1, 1). Everything is shifted by one.
+    Stride 1 with an odd kernel hides it.
     """
     for position, op in case.having(*_WINDOWED):
         if not _kernel(case, position, op):
@@ -70,14 +74,36 @@ def symmetric_padding(case: Case) -> Iterator[Edit]:
         do = f"pad {_told(op.pads)}"
         even = [((k - 1) // 2, (k - 1) // 2) for k in _kernel(case, position, op)]
         choices = [
-            [pad, (max(pad), max(pad)), half, (min(pad), min(pad)), (sum(pad) // 2, sum(pad) - sum(pad) // 2), (half[0] - 1, half[0])]
+            [
+                pad,
+                (max(pad), max(pad)),
+                half,
+                (min(pad), min(pad)),
+                (sum(pad) // 2, sum(pad) - sum(pad) // 2),
+                (half[0] - 1, half[0]),
+            ]
             for pad, half in zip(op.pads, even, strict=True)
         ]
-        choices = [[pad for pad in dict.fromkeys(axis) if min(pad) >= 0 and sum(pad) >= 0] for axis in choices]
-        whole = [tuple(axis[min(i, len(axis) - 1)] for axis in choices) for i in range(max(map(len, choices)))]
-        for pads in dict.fromkeys((*whole, *(_same_size(case, position, op, choices) if len(choices) < 3 else ()))):
-            if pads != op.pads and _out(case, position, op, pads) == case.values[position][0].shape[2:]:
-                yield case.edit(f"padded {_told(pads)}, the layer pads {_told(op.pads)}", _padded(case, position, pads), do=do)
+        choices = [
+            [pad for pad in dict.fromkeys(axis) if min(pad) >= 0 and sum(pad) >= 0]
+            for axis in choices
+        ]
+        whole = [
+            tuple(axis[min(i, len(axis) - 1)] for axis in choices)
+            for i in range(max(map(len, choices)))
+        ]
+        for pads in dict.fromkeys(
+            (*whole, *(_same_size(case, position, op, choices) if len(choices) < 3 else ()))
+        ):
+            if (
+                pads != op.pads
+                and _out(case, position, op, pads) == case.values[position][0].shape[2:]
+            ):
+                yield case.edit(
+                    (f"padded {_told(pads)}, the layer pads {_told(op.pads)}"),
+                    _padded(case, position, pads),
+                    do=do,
+                )
 
 
 @hypothesis("padding-on-other-side")
@@ -99,12 +125,17 @@ def padding_on_other_side(case: Case) -> Iterator[Edit]:
 def missing_padding(case: Case) -> Iterator[Edit]:
     """No padding where the layer pads, or the windows one step off.
 
-    Values of the "valid" positions alone (the map is smaller), or the whole map shifted by the padding.
+    Values of the "valid" positions alone (the map is smaller), or the whole map shifted by the
+    padding.
     """
     for position, op in case.having(*_WINDOWED):
         if any(sum(pad) for pad in op.pads):
             nothing = ((0, 0),) * len(op.pads)
-            yield case.edit(f"not padded; the layer pads {_told(op.pads)}", _padded(case, position, nothing), do=f"pad {_told(op.pads)}")
+            yield case.edit(
+                (f"not padded; the layer pads {_told(op.pads)}"),
+                _padded(case, position, nothing),
+                do=f"pad {_told(op.pads)}",
+            )
         if not case.comparable:
             continue
         shifts = [shift for shift in product((-1, 0, 1), repeat=len(op.pads)) if any(shift)]
@@ -112,7 +143,10 @@ def missing_padding(case: Case) -> Iterator[Edit]:
         for shift in dict.fromkeys((padding, tuple(-before for before in padding), *shifts)):
             if not any(shift):
                 continue
-            pads = tuple((before - by, after + by) for (before, after), by in zip(op.pads, shift, strict=True))
+            pads = tuple(
+                (before - by, after + by)
+                for (before, after), by in zip(op.pads, shift, strict=True)
+            )
             yield case.edit(
                 f"the windows start {', '.join(map(str, shift))} further on",
                 _padded(case, position, pads),
@@ -124,8 +158,8 @@ def missing_padding(case: Case) -> Iterator[Edit]:
 def padding_value(case: Case) -> Iterator[Edit]:
     """Padded with something else than zero.
 
-    Reflected, replicated or wrapped borders, zeros for the -inf of a max pooling, the zero point of a quantised tensor.
-    Only the border is wrong.
+    Reflected, replicated or wrapped borders, zeros for the -inf of a max pooling, the zero point of
+    a quantised tensor. Only the border is wrong.
     """
     for position, op in case.having(*_WINDOWED):
         if not any(sum(pad) for pad in op.pads):
@@ -133,18 +167,37 @@ def padding_value(case: Case) -> Iterator[Edit]:
         nothing = ((0, 0),) * len(op.pads)
         usual = -np.inf if isinstance(op, ops.MaxPool) else 0.0
         for mode in ("edge", "reflect", "symmetric", "wrap"):
-            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(position, ops.Pad(((0, 0), (0, 0), *op.pads), mode))
-            yield case.edit(f"padded by {mode} instead of {usual:g}", steps, do=f"pad with {usual:g}")
+            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(
+                position, ops.Pad(((0, 0), (0, 0), *op.pads), mode)
+            )
+            yield case.edit(
+                (f"padded by {mode} instead of {usual:g}"), steps, do=f"pad with {usual:g}"
+            )
         x = case.input_of(position)
-        values = {0.0, 1.0, -1.0, 0.5, 128.0, 255.0, float(x.min(initial=0.0)), float(x.mean()) if x.size else 0.0} - {usual}
+        values = {
+            0.0,
+            1.0,
+            -1.0,
+            0.5,
+            128.0,
+            255.0,
+            float(x.min(initial=0.0)),
+            float(x.mean()) if x.size else 0.0,
+        } - {usual}
         for value in sorted(values, key=abs):
             padding = ops.Pad(((0, 0), (0, 0), *op.pads), value=value)
-            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(position, padding)
-            yield case.edit(f"padded with {value:.6g} instead of {usual:g}", steps, do=f"pad with {usual:g}")
+            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(
+                position, padding
+            )
+            yield case.edit(
+                (f"padded with {value:.6g} instead of {usual:g}"), steps, do=f"pad with {usual:g}"
+            )
     for position, op in case.having(ops.Pad):
         for mode in ("constant", "edge", "reflect", "symmetric", "wrap"):
             if mode != op.mode:
-                yield case.edit(f"padded by {mode} instead of {op.mode}", case.changed(position, mode=mode))
+                yield case.edit(
+                    (f"padded by {mode} instead of {op.mode}"), case.changed(position, mode=mode)
+                )
 
 
 def _cropped(case: Case, position: int, steps: Steps) -> Steps:
@@ -161,7 +214,11 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
             steps = case.changed(position, strides=(1,) * len(op.strides))
             do = f"move the window by {op.strides}"
             yield case.edit(f"stride 1 instead of {op.strides}", steps, do=do)
-            yield case.edit(f"stride 1 instead of {op.strides}, the map cut to its size", _cropped(case, position, steps), do=do)
+            yield case.edit(
+                (f"stride 1 instead of {op.strides}, the map cut to its size"),
+                _cropped(case, position, steps),
+                do=do,
+            )
 
 
 @hypothesis("ignored-dilation")
@@ -173,18 +230,29 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
         steps = case.changed(position, dilations=(1,) * len(op.dilations))
         do = f"the taps are {op.dilations} apart"
         yield case.edit(f"dilation 1 instead of {op.dilations}", steps, do=do)
-        yield case.edit(f"dilation 1 instead of {op.dilations}, the map cut to its size", _cropped(case, position, steps), do=do)
+        yield case.edit(
+            (f"dilation 1 instead of {op.dilations}, the map cut to its size"),
+            _cropped(case, position, steps),
+            do=do,
+        )
         shrunk = []
-        for (before, after), k, d in zip(op.pads, _kernel(case, position, op), op.dilations, strict=True):
+        for (before, after), k, d in zip(
+            op.pads, _kernel(case, position, op), op.dilations, strict=True
+        ):
             less = (k - 1) * (d - 1)
             shrunk.append((before - less // 2, after - (less - less // 2)))
         centred = case.became_steps(steps)
-        yield case.edit(f"dilation 1 instead of {op.dilations}, the pads shrunk with it", _padded(centred, position, tuple(shrunk)), do=do)
+        yield case.edit(
+            (f"dilation 1 instead of {op.dilations}, the pads shrunk with it"),
+            _padded(centred, position, tuple(shrunk)),
+            do=do,
+        )
 
 
 @hypothesis("ignored-groups")
 def ignored_groups(case: Case) -> Iterator[Edit]:
-    """Grouped or depthwise convolution computed as if there were no groups: every filter reads the first channels."""
+    """Grouped or depthwise convolution computed as if there were no groups: every filter reads the
+    first channels."""
     for position, op in case.having(ops.Conv):
         if op.groups == 1 or op.weight is None:
             continue
@@ -192,13 +260,19 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
         width = op.weight.value.shape[1]
         cut = ops.Slice((0,) * x.ndim, (None, width, *(None,) * (x.ndim - 2)))
         steps = case.became_steps(case.changed(position, groups=1)).inserted(position, cut)
-        yield case.edit(f"every filter reads the first {width} of {x.shape[1]} channels", steps, do=f"there are {op.groups} groups")
+        yield case.edit(
+            (f"every filter reads the first {width} of {x.shape[1]} channels"),
+            steps,
+            do=f"there are {op.groups} groups",
+        )
         if width == 1:
             kernel = op.weight.value
             spread = np.repeat(kernel, x.shape[1], axis=1)
             full = Weight(op.weight.name, None, spread)
             yield case.edit(
-                "every filter reads all channels", case.changed(position, groups=1, weight=full), do="each reads its own channel"
+                ("every filter reads all channels"),
+                case.changed(position, groups=1, weight=full),
+                do=("each reads its own channel"),
             )
 
 
@@ -206,29 +280,37 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
 def pool_counts_padding(case: Case) -> Iterator[Edit]:
     """The average divided by the whole window, or by its cells inside the map.
 
-    PyTorch's ``count_include_pad`` is on by default, TensorFlow never counts padding. Only the border is wrong, by the ratio of
-    the two counts.
+    PyTorch's ``count_include_pad`` is on by default, TensorFlow never counts padding. Only the
+    border is wrong, by the ratio of the two counts.
     """
     for position, op in case.having(ops.AveragePool):
         cells = int(np.prod(op.kernel))
         for include in (True, False):
             if include != op.count_include_pad or op.divisor_override is not None:
                 steps = case.changed(position, count_include_pad=include, divisor_override=None)
-                yield case.edit(f"padding is {'counted' if include else 'not counted'} in the divisor", steps)
+                yield case.edit(
+                    (f"padding is {'counted' if include else 'not counted'} in the divisor"), steps
+                )
         if op.divisor_override != cells:
-            yield case.edit(f"always divided by {cells}", case.changed(position, divisor_override=cells))
+            yield case.edit(
+                (f"always divided by {cells}"), case.changed(position, divisor_override=cells)
+            )
         yield case.edit("summed and not divided", case.changed(position, divisor_override=1))
 
 
 @hypothesis("pool-ceil")
 def pool_ceil(case: Case) -> Iterator[Edit]:
-    """The number of windows rounded the other way (``ceil_mode``): the last row and column come or go.
+    """The number of windows rounded the other way (``ceil_mode``): the last row and column come or
+    go.
 
-    Rounded up, PyTorch leaves out a window that would start behind the input; older ONNX Runtimes keep it (pytorch#71549).
+    Rounded up, PyTorch leaves out a window that would start behind the input; older ONNX Runtimes
+    keep it (pytorch#71549).
     """
     for position, op in case.having(ops.MaxPool, ops.AveragePool):
         steps = case.changed(position, ceil_mode=not op.ceil_mode)
-        yield case.edit(f"the number of windows is rounded {'down' if op.ceil_mode else 'up'}", steps)
+        yield case.edit(
+            (f"the number of windows is rounded {'down' if op.ceil_mode else 'up'}"), steps
+        )
         sizes = case.input_of(position).shape[2:]
         reach = []
         for size, k, s, (before, after) in zip(sizes, op.kernel, op.strides, op.pads, strict=True):
@@ -236,4 +318,6 @@ def pool_ceil(case: Case) -> Iterator[Edit]:
             reach.append((before, max(after, (windows - 1) * s + k - size - before)))
         if tuple(reach) != op.pads:
             steps = case.changed(position, ceil_mode=False, pads=tuple(reach))
-            yield case.edit("the number of windows is rounded up, windows behind the input among them", steps)
+            yield case.edit(
+                ("the number of windows is rounded up, windows behind the input among them"), steps
+            )

@@ -22,15 +22,18 @@ def _told(crops: tuple[tuple[int, int], ...]) -> str:
 def transpose_crop(case: Case) -> Iterator[Edit]:
     """A transposed convolution cropped, or continued, on the other side.
 
-    Its full output is (in - 1) * stride + kernel long; padding crops it, and an odd rest has to go to one end: TensorFlow takes
-    more off the end, PyTorch crops alike and puts ``output_padding`` on at the end. Wrong by one place where the stride is more
-    than 1; or nothing was cropped at all.
+    Its full output is (in - 1) * stride + kernel long; padding crops it, and an odd rest has to go
+    to one end: TensorFlow takes more off the end, PyTorch crops alike and puts ``output_padding``
+    on at the end. Wrong by one place where the stride is more than 1; or nothing was cropped at
+    all.
     """
     for position, op in case.having(ops.ConvTranspose):
         do = f"crop {_told(op.crops)} off the full output"
         seen = {op.crops}
         choices = [_same_length(before, after) for before, after in op.crops]
-        together = [tuple((before + by, after - by) for before, after in op.crops) for by in (1, -1, 2, -2)]
+        together = [
+            tuple((before + by, after - by) for before, after in op.crops) for by in (1, -1, 2, -2)
+        ]
         other = [
             tuple((0, 0) for _ in op.crops),
             tuple((before, max(0, after)) for before, after in op.crops),
@@ -42,29 +45,41 @@ def transpose_crop(case: Case) -> Iterator[Edit]:
             if crops in seen:
                 continue
             seen.add(crops)
-            yield case.edit(f"{_told(crops)} cropped, the layer crops {_told(op.crops)}", case.changed(position, crops=crops), do=do)
+            yield case.edit(
+                (f"{_told(crops)} cropped, the layer crops {_told(op.crops)}"),
+                case.changed(position, crops=crops),
+                do=do,
+            )
 
 
 def _same_length(before: int, after: int) -> list[tuple[int, int]]:
     """Crops that leave as much: all to one end, halves, and one or two places further on."""
     total = before + after
-    firsts = dict.fromkeys([before, after, 0, total, total // 2, total - total // 2, before + 1, before - 1])
+    firsts = dict.fromkeys(
+        [before, after, 0, total, total // 2, total - total // 2, before + 1, before - 1]
+    )
     return [(first, total - first) for first in firsts]
 
 
 def _with(case: Case, position: int, op: Any, kernel: np.ndarray, **fields: Any) -> Any:
-    return case.changed(position, weight=Weight(op.weight.name, None, np.ascontiguousarray(kernel)), **fields)
+    return case.changed(
+        position, weight=Weight(op.weight.name, None, np.ascontiguousarray(kernel)), **fields
+    )
 
 
 @more("flipped-kernel")
 def flipped_transposed(case: Case) -> Iterator[Edit]:
-    """The transposed convolution computed as a convolution of the spread input, with the kernel as it is: it has to be flipped."""
+    """The transposed convolution computed as a convolution of the spread input, with the kernel as
+    it is: it has to be flipped."""
     for position, op in case.having(ops.ConvTranspose):
         if op.weight is None:
             continue
         kernel = op.weight.value
         axes = tuple(range(2, kernel.ndim))
-        yield case.edit("every spatial axis of the kernel is flipped", _with(case, position, op, np.flip(kernel, axes)))
+        yield case.edit(
+            ("every spatial axis of the kernel is flipped"),
+            _with(case, position, op, np.flip(kernel, axes)),
+        )
 
 
 @more("transposed-kernel")
@@ -75,9 +90,15 @@ def swapped_transposed(case: Case) -> Iterator[Edit]:
             continue
         kernel = op.weight.value
         if kernel.shape[0] == kernel.shape[1]:
-            yield case.edit("input and output channels of the kernel are exchanged", _with(case, position, op, kernel.swapaxes(0, 1)))
+            yield case.edit(
+                ("input and output channels of the kernel are exchanged"),
+                _with(case, position, op, kernel.swapaxes(0, 1)),
+            )
         if kernel.ndim > 3 and kernel.shape[-1] == kernel.shape[-2]:
-            yield case.edit("the last two axes of the kernel are exchanged", _with(case, position, op, kernel.swapaxes(-1, -2)))
+            yield case.edit(
+                ("the last two axes of the kernel are exchanged"),
+                _with(case, position, op, kernel.swapaxes(-1, -2)),
+            )
 
 
 @more("ignored-dilation")
@@ -86,7 +107,9 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.ConvTranspose):
         if any(dilation > 1 for dilation in op.dilations):
             ones = (1,) * len(op.dilations)
-            yield case.edit(f"dilation 1 instead of {op.dilations}", case.changed(position, dilations=ones))
+            yield case.edit(
+                (f"dilation 1 instead of {op.dilations}"), case.changed(position, dilations=ones)
+            )
 
 
 @more("missing-bias")

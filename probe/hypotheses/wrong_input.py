@@ -43,7 +43,9 @@ def scaled_input(case: Case) -> Iterator[Edit]:
     if case.inputs[0].dtype.kind != "f":
         return
     for factor, offset, told in _MAPS:
-        yield case.edit(f"the input is {told}", inputs=(factor * x + offset, *case.inputs[1:]), do=do)
+        yield case.edit(
+            f"the input is {told}", inputs=(factor * x + offset, *case.inputs[1:]), do=do
+        )
     for axis in dict.fromkeys((1, x.ndim - 1)):
         if x.ndim == 4 and x.shape[axis] == 3:
             shape = [3 if i == axis else 1 for i in range(4)]
@@ -67,7 +69,9 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
     if not case.comparable or case.seen.size < 3 or case.observed.size > 1 << 20:
         return
     ends = [position for position, _ in case.having(*linear)]
-    if not ends or any(not isinstance(step.op, (*linear, Rearrangement, ops.Relu)) for step in case.steps):
+    if not ends or any(
+        not isinstance(step.op, (*linear, Rearrangement, ops.Relu)) for step in case.steps
+    ):
         return
     rest = case.inputs[1:]
     try:
@@ -85,7 +89,12 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
         solution = np.linalg.lstsq(matrix[finite], target[finite], rcond=None)[0]
     factor, offset = (float(part) for part in solution)
     if np.isfinite(solution).all() and (abs(factor - 1) > 1e-6 or abs(offset) > 1e-6):
-        yield case.edit(f"the input is {factor:.6g} x {offset:+.4g} (fitted)", inputs=(factor * x + offset, *rest), do=do, fitted=2)
+        yield case.edit(
+            (f"the input is {factor:.6g} x {offset:+.4g} (fitted)"),
+            inputs=(factor * x + offset, *rest),
+            do=do,
+            fitted=2,
+        )
 
 
 def _run(case: Case, x: np.ndarray) -> np.ndarray:
@@ -100,12 +109,29 @@ def different_input(case: Case) -> Iterator[Edit]:
     if y.ndim and mine.shape == y.shape[1:]:
         for sample in range(min(y.shape[0], 64)):
             cut = ops.Slice((sample, *(0,) * (y.ndim - 1)), (sample + 1, *(None,) * (y.ndim - 1)))
-            told = "the batch axis is missing" + (f": these are the values of sample {sample}" if y.shape[0] > 1 else "")
-            yield case.edit(told, case.appended(cut, ops.Reshape(mine.shape)), do="keep the batch axis: values[None]")
-    elif y.ndim and mine.ndim == y.ndim and mine.shape[1:] == y.shape[1:] and mine.shape[0] != y.shape[0]:
+            told = "the batch axis is missing" + (
+                (f": these are the values of sample {sample}") if y.shape[0] > 1 else ""
+            )
+            yield case.edit(
+                told,
+                case.appended(cut, ops.Reshape(mine.shape)),
+                do=("keep the batch axis: values[None]"),
+            )
+    elif (
+        y.ndim
+        and mine.ndim == y.ndim
+        and mine.shape[1:] == y.shape[1:]
+        and mine.shape[0] != y.shape[0]
+    ):
         for start in range(y.shape[0] - mine.shape[0] + 1):
-            cut = ops.Slice((start, *(0,) * (y.ndim - 1)), (start + mine.shape[0], *(None,) * (y.ndim - 1)))
-            yield case.edit(f"only the samples {start} to {start + mine.shape[0] - 1}", case.appended(cut), do=do)
+            cut = ops.Slice(
+                (start, *(0,) * (y.ndim - 1)), (start + mine.shape[0], *(None,) * (y.ndim - 1))
+            )
+            yield case.edit(
+                (f"only the samples {start} to {start + mine.shape[0] - 1}"),
+                case.appended(cut),
+                do=do,
+            )
     elif case.comparable and y.ndim > 1 and 1 < y.shape[0] <= 256 and case.known is None:
         yield from _other_order(case, do)
 

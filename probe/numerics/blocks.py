@@ -13,15 +13,21 @@ Locate = Callable[[Any], tuple[Any, ...]]
 """From a place, or an array of them, to indices."""
 
 
-def blocks(*arrays: np.ndarray, size: int = _SIZE) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
-    """Matching views of arrays of one shape, each with what leads from a place in its flattened piece to an index of the whole.
+def blocks(
+    *arrays: np.ndarray, size: int = _SIZE
+) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
+    """Matching views of arrays of one shape, each with what leads from a place in its flattened
+    piece to an index of the whole.
 
-    Where all lie in memory in one order, pieces are runs of that memory; otherwise they are cut along the outermost axis.
+    Where all lie in memory in one order, pieces are runs of that memory; otherwise they are cut
+    along the outermost axis.
     """
     return _pieces(arrays, (0,) * arrays[0].ndim, size)
 
 
-def _pieces(arrays: tuple[np.ndarray, ...], corner: tuple[int, ...], size: int) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
+def _pieces(
+    arrays: tuple[np.ndarray, ...], corner: tuple[int, ...], size: int
+) -> Iterator[tuple[tuple[np.ndarray, ...], Locate]]:
     first = arrays[0]
     if first.size <= size:
         yield arrays, _within(first.shape, corner)
@@ -31,7 +37,10 @@ def _pieces(arrays: tuple[np.ndarray, ...], corner: tuple[int, ...], size: int) 
     if all(array.flags.c_contiguous for array in turned):
         shape, flat = turned[0].shape, [array.reshape(-1) for array in turned]
         for start in range(0, first.size, size):
-            yield tuple(array[start : start + size] for array in flat), _along(shape, order, start, corner)
+            yield (
+                tuple(array[start : start + size] for array in flat),
+                _along(shape, order, start, corner),
+            )
         return
     axis = next(axis for axis in order if first.shape[axis] > 1)
     step = max(1, size * first.shape[axis] // first.size)
@@ -42,7 +51,9 @@ def _pieces(arrays: tuple[np.ndarray, ...], corner: tuple[int, ...], size: int) 
 
 
 def _within(shape: tuple[int, ...], corner: tuple[int, ...]) -> Locate:
-    return lambda place: tuple(at + base for at, base in zip(np.unravel_index(place, shape), corner, strict=True))
+    return lambda place: tuple(
+        at + base for at, base in zip(np.unravel_index(place, shape), corner, strict=True)
+    )
 
 
 def _along(shape: tuple[int, ...], order: list[int], start: int, corner: tuple[int, ...]) -> Locate:
@@ -53,8 +64,14 @@ def _along(shape: tuple[int, ...], order: list[int], start: int, corner: tuple[i
     return locate
 
 
-def apart(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, together: Iterable[int], size: int = 1 << 20) -> np.ndarray:
-    """f(x) for an f that looks along the axes ``together`` alone, in pieces cut along the others; those keep their sizes."""
+def apart(
+    f: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    together: Iterable[int],
+    size: int = 1 << 20,
+) -> np.ndarray:
+    """f(x) for an f that looks along the axes ``together`` alone, in pieces cut along the others;
+    those keep their sizes."""
     if not x.ndim:
         raise np.exceptions.AxisError(next(iter(together)), 0)
     kept = {axis % x.ndim for axis in together}
@@ -76,12 +93,19 @@ def apart(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, together: Iterab
 
 def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
     """Whether two arrays are the same bit for bit; the first piece that differs ends the search."""
-    if left.shape != right.shape or left.dtype != right.dtype or left.dtype.itemsize not in (1, 2, 4, 8):
+    if (
+        left.shape != right.shape
+        or left.dtype != right.dtype
+        or left.dtype.itemsize not in (1, 2, 4, 8)
+    ):
         return False
     word = np.dtype(f"u{left.dtype.itemsize}")
-    return all(np.array_equal(one.view(word), other.view(word)) for (one, other), _ in blocks(left, right))
+    return all(
+        np.array_equal(one.view(word), other.view(word)) for (one, other), _ in blocks(left, right)
+    )
 
 
 def places(flat: np.ndarray | int, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """The indices of elements that are numbered in row-major order, also of an array without axes."""
+    """The indices of elements that are numbered in row-major order, also of an array without
+    axes."""
     return np.unravel_index(flat, shape) if shape else ()

@@ -11,7 +11,8 @@ LARGEST = {
     "bfloat16": (2 - 2.0**-7) * 2.0**127 * (1 + 2.0**-8),
     "float32": (2 - 2.0**-23) * 2.0**127 * (1 + 2.0**-24),
 }
-"""The largest number of a dtype and half a unit of its last place: what lies beyond is rounded to infinity."""
+"""The largest number of a dtype and half a unit of its last place: what lies beyond is rounded to
+infinity."""
 
 
 def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ...]:
@@ -21,31 +22,45 @@ def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ..
         return tuple(outputs)
     found = []
     for output in outputs:
-        if output.dtype.kind == "f" and output.size and float(np.finfo(output.dtype).max) >= limit and _reaches(output, limit):
-            output = np.where(np.abs(output.astype(np.float64)) >= limit, np.copysign(np.inf, output), output)
+        if (
+            output.dtype.kind == "f"
+            and output.size
+            and float(np.finfo(output.dtype).max) >= limit
+            and _reaches(output, limit)
+        ):
+            output = np.where(
+                np.abs(output.astype(np.float64)) >= limit, np.copysign(np.inf, output), output
+            )
         found.append(output)
     return tuple(found)
 
 
 def _reaches(array: np.ndarray, limit: float) -> bool:
-    """Whether some value lies at ``limit`` or beyond, infinities included; a sum of squares below its square settles most arrays."""
+    """Whether some value lies at ``limit`` or beyond, infinities included; a sum of squares below
+    its square settles most arrays."""
     if array.dtype == np.float64 and array.flags.c_contiguous:
         flat = array.reshape(-1)
         with np.errstate(over="ignore"):
             if float(np.dot(flat, flat)) < limit**2:
                 return False
-    return bool(np.fmax(np.fmax.reduce(array, axis=None), -np.fmin.reduce(array, axis=None)) >= limit)
+    return bool(
+        np.fmax(np.fmax.reduce(array, axis=None), -np.fmin.reduce(array, axis=None)) >= limit
+    )
 
 
-def in_floats(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Integers and booleans in float64 where a layer gives floats alone: it promotes them before it computes."""
+def in_floats(
+    inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """Integers and booleans in float64 where a layer gives floats alone: it promotes them before it
+    computes."""
     if not outputs or any(output.dtype.kind != "f" for output in outputs):
         return tuple(inputs)
     return tuple(x.astype(np.float64) if x.dtype.kind in "biu" else x for x in inputs)
 
 
 def float_of(x: np.ndarray) -> np.dtype:
-    """The dtype that NumPy computes in: float64 for floats of any width, the array's own for anything else."""
+    """The dtype that NumPy computes in: float64 for floats of any width, the array's own for
+    anything else."""
     return np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
 
 
@@ -56,4 +71,6 @@ def widened(x: np.ndarray) -> np.ndarray:
 
 def flushed(x: np.ndarray, least: float) -> np.ndarray:
     """Floats with 0 for what is smaller than ``least``."""
-    return np.where(np.abs(x) < least, np.copysign(0.0, x), x) if least and x.dtype.kind == "f" else x
+    return (
+        np.where(np.abs(x) < least, np.copysign(0.0, x), x) if least and x.dtype.kind == "f" else x
+    )

@@ -1,4 +1,5 @@
-"""The ops: one frozen dataclass per arithmetic operation, named as ONNX names it, in one file per family."""
+"""The ops: one frozen dataclass per arithmetic operation, named as ONNX names it, in one file per
+family."""
 
 from probe.ops.along_axis.reduce import *
 from probe.ops.along_axis.softmax import *

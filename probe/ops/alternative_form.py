@@ -45,7 +45,9 @@ class ByParts(Op):
         return where
 
     def account(self, inputs, outputs, at):
-        return Account((Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),))
+        return Account(
+            (Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),)
+        )
 
     def reach(self, mask, inputs):
         return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))

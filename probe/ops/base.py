@@ -1,8 +1,8 @@
 """What an op is: one arithmetic operation with its weights, described once and read three ways.
 
-``run`` is the NumPy reading and ``emit`` the ONNX one. They are two opinions of the same description: they may share
-fields, never helpers. ``allowance`` says what rounding may do to the output. No file of this package imports onnx: the
-graph is handed in.
+``run`` is the NumPy reading and ``emit`` the ONNX one. They are two opinions of the same
+description: they may share fields, never helpers. ``allowance`` says what rounding may do to the
+output. No file of this package imports onnx: the graph is handed in.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,10 +46,12 @@ class Graph(Protocol):
         rank: int,
         reverse: bool = False,
     ) -> tuple[str, ...]:
-        """ONNX's Scan along the first axis; ``body(graph, states, parts)`` gives (states after, outputs of the step).
+        """ONNX's Scan along the first axis; ``body(graph, states, parts)`` gives (states after,
+        outputs of the step).
 
-        States and outputs have ``rank`` axes each. The last states come first among the names returned, then the outputs of all
-        steps, stacked. What the body uses besides must have been made before.
+        States and outputs have ``rank`` axes each. The last states come first among the names
+        returned, then the outputs of all steps, stacked. What the body uses besides must have been
+        made before.
         """
 
     def const(self, value: Any) -> str:
@@ -59,7 +61,8 @@ class Graph(Protocol):
         """A weight in the op's layout, in float32."""
 
     def turned(self, weight: Weight) -> str | None:
-        """A weight of two axes with these exchanged, where it lies in memory that way and so need not be moved; else None."""
+        """A weight of two axes with these exchanged, where it lies in memory that way and so need
+        not be moved; else None."""
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an input of the step being emitted."""
@@ -67,26 +70,32 @@ class Graph(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """The base of all ops; a subclass gives ``run``, ``emit`` and, where the default does not fit, ``allowance``."""
+    """The base of all ops; a subclass gives ``run``, ``emit`` and, where the default does not fit,
+    ``allowance``."""
 
     products: ClassVar[Callable[..., np.ndarray] | None] = None
-    """For sums: ``products(inputs, where)`` gives the terms of those outputs as (elements, channels, taps)."""
+    """For sums: ``products(inputs, where)`` gives the terms of those outputs as (elements,
+    channels, taps)."""
 
     looks: ClassVar[bool] = False
-    """Whether ``allowance`` takes sums over whole axes, with a second look where the precision ``looks``."""
+    """Whether ``allowance`` takes sums over whole axes, with a second look where the precision
+    ``looks``."""
 
     shortcut: ClassVar[str] = ""
-    """A way of computing this that loses more digits and is in use, as what a party does ("takes …"); ``allowance`` holds it where
-    the precision has ``shortcuts``. An op's field ``shortcuts`` says that the framework may take it."""
+    """A way of computing this that loses more digits and is in use, as what a party does ("takes
+    …"); ``allowance`` holds it where the precision has ``shortcuts``. An op's field ``shortcuts``
+    says that the framework may take it."""
     moves: ClassVar[bool] = False
-    """Whether ``allowance`` takes each element's slack as it comes, in float32 too, and never squares it."""
+    """Whether ``allowance`` takes each element's slack as it comes, in float32 too, and never
+    squares it."""
 
     def widens(self) -> bool:
         """Whether ``wide`` and ``allowance`` take floats of any width."""
         return False
 
     def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """``run`` in float64 on floats of any width, which are widened a piece at a time; ``run`` itself where that does so."""
+        """``run`` in float64 on floats of any width, which are widened a piece at a time; ``run``
+        itself where that does so."""
         return self.run(*inputs)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -96,8 +105,9 @@ class Op:
     def emit(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         """Adds ONNX nodes; returns the names of the outputs.
 
-        They may depend on the fields, on the ranks and dtypes of the inputs, on shapes asked of ``graph``, and of a weight on
-        its shape and dtype, never on its values: the graph is used again for an op that differs in those alone.
+        They may depend on the fields, on the ranks and dtypes of the inputs, on shapes asked of
+        ``graph``, and of a weight on its shape and dtype, never on its values: the graph is used
+        again for an op that differs in those alone.
         """
         raise NotImplementedError
 
@@ -109,61 +119,76 @@ class Op:
         precision: Precision,
         where: Indices | None = None,
     ) -> tuple[np.ndarray, ...]:
-        """How far each output may be off by rounding here, and by the slack that the inputs arrive with."""
+        """How far each output may be off by rounding here, and by the slack that the inputs arrive
+        with."""
         raise NotImplementedError
 
     def stores(self) -> bool:
-        """Whether outputs are new numbers, rounded to the layer's dtype, and not elements of the inputs."""
+        """Whether outputs are new numbers, rounded to the layer's dtype, and not elements of the
+        inputs."""
         return True
 
     def on_the_way(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Numbers that some engines store, too, before they are added up to an output: a sum before its bias."""
+        """Numbers that some engines store, too, before they are added up to an output: a sum before
+        its bias."""
         return ()
 
     on_grid: ClassVar[bool] = False
     """Whether outputs are multiples of powers of two, of which what follows may be exact."""
 
     def exact(self, inputs: Sequence[np.ndarray], precision: Precision) -> bool:
-        """Whether nothing is rounded here, whatever the order: asked only where inputs are on a grid and exact."""
+        """Whether nothing is rounded here, whatever the order: asked only where inputs are on a
+        grid and exact."""
         return False
 
     def says(self, inputs: Sequence[np.ndarray]) -> str:
-        """What one output is made of, in words for the report; empty where the op's name says it."""
+        """What one output is made of, in words for the report; empty where the op's name says
+        it."""
         return ""
 
     def source(self, output: int) -> int | None:
-        """Which input an output's elements come from one by one, as far as ``origin`` can follow them."""
+        """Which input an output's elements come from one by one, as far as ``origin`` can follow
+        them."""
         return None if output else 0
 
     def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
         """Which elements of that input the output's came from, where each came from one."""
         return None
 
-    def account(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> Account:
+    def account(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]
+    ) -> Account:
         """How one element of the first output came about; without terms where that is not said."""
         return Account((), (Stage(self.title(inputs), float(outputs[0][at])),))
 
     def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Which elements of each input can influence the masked ones of the first output at all; all of them where that is not said."""
+        """Which elements of each input can influence the masked ones of the first output at all;
+        all of them where that is not said."""
         return tuple(np.full(x.shape, mask.any()) for x in inputs)
 
     def title(self, inputs: Sequence[np.ndarray]) -> str:
         """The op's name and what it computes, in one line."""
-        formula = self.says(inputs) or (type(self).__doc__ or "").partition("\n")[0].rstrip(".")
+        words = " ".join((type(self).__doc__ or "").partition("\n\n")[0].split())
+        formula = self.says(inputs) or words.rstrip(".")
         numbers = ", ".join(
             f"{part.name} {getattr(self, part.name):g}"
             for part in fields(self)
             if part.name in formula and type(getattr(self, part.name)) in (int, float)
         )
-        return f"{type(self).__name__}: {formula}" + (f" with {numbers}" if numbers and not self.says(inputs) else "")
+        return (f"{type(self).__name__}: {formula}") + (
+            f" with {numbers}" if numbers and not self.says(inputs) else ""
+        )
 
     def terms_of(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
         """For sums: how many terms one output has."""
         raise NotImplementedError
 
 
-def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps. UNBOUNDED where f then has no value."""
+def spread(
+    f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray
+) -> np.ndarray:
+    """How far f may move from y where x moves by slack; for monotone f exact, whatever its jumps.
+    UNBOUNDED where f then has no value."""
     with np.errstate(all="ignore"):
         sides = [np.asarray(f(x + slack) - y), np.asarray(f(x - slack) - y)]
         for side in sides:
@@ -176,10 +201,12 @@ def spread(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, 
 
 
 class Elementwise(Op):
-    """One function of each element. ``roundings`` times u times ``scale`` is what its evaluation may be off by.
+    """One function of each element. ``roundings`` times u times ``scale`` is what its evaluation
+    may be off by.
 
-    Libraries do not round functions correctly: ``roundings`` counts the operations and adds what the vectorised
-    kernels of PyTorch, TensorFlow and ONNX Runtime were measured to lose (tests/ops hold the figures).
+    Libraries do not round functions correctly: ``roundings`` counts the operations and adds what
+    the vectorised kernels of PyTorch, TensorFlow and ONNX Runtime were measured to lose (tests/ops
+    hold the figures).
     """
 
     roundings: ClassVar[float] = 4
@@ -188,7 +215,11 @@ class Elementwise(Op):
     """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
 
     def widens(self) -> bool:
-        return self.pointwise and type(self).run is Elementwise.run and type(self).allowance is Elementwise.allowance
+        return (
+            self.pointwise
+            and type(self).run is Elementwise.run
+            and type(self).allowance is Elementwise.allowance
+        )
 
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -229,18 +260,23 @@ class Elementwise(Op):
     ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None and not (self.roundings and precision.unit):
-            return (np.broadcast_to(precision.tiny, y.shape),)  # TensorFlow takes subnormal numbers for zero.
+            # TensorFlow takes subnormal numbers for zero.
+            return (np.broadcast_to(precision.tiny, y.shape),)
         own = np.float32 if precision.narrow else np.float64
         out = np.empty_like(y, own if slack is None else slack.dtype)
         arrays = (out, x, y) if slack is None else (out, x, y, slack)
-        for (target, *parts), _ in blocks(*arrays, size=_CACHED) if self.pointwise else [(arrays, None)]:
+        for (target, *parts), _ in (
+            blocks(*arrays, size=_CACHED) if self.pointwise else [(arrays, None)]
+        ):
             part, value, *off = (one.astype(np.float64, copy=False) for one in parts)
             self._rounding(part, value, precision, target)
             if slack is not None:
                 target += self._moved(part, value, *off)
         return (out,)
 
-    def _rounding(self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray) -> None:
+    def _rounding(
+        self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray
+    ) -> None:
         """Writes what evaluating f may be off by."""
         if not (self.roundings and precision.unit):
             out[...] = precision.tiny
@@ -257,8 +293,12 @@ class Elementwise(Op):
     def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
         return where
 
-    def account(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]) -> Account:
-        return Account((Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),))
+    def account(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]
+    ) -> Account:
+        return Account(
+            (Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),)
+        )
 
     def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         return (mask,)
@@ -272,12 +312,18 @@ class Rearrangement(Op):
     def stores(self) -> bool:
         return False
 
-    def follow(self, where: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Where the output's elements (a row each) stand in the inputs: which input, -1 for none, and the element there."""
+    def follow(
+        self, where: np.ndarray, inputs: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where the output's elements (a row each) stand in the inputs: which input, -1 for none,
+        and the element there."""
         back = self.origin(tuple(where.T), inputs)
         assert back is not None
-        rows = [np.broadcast_to(one, len(where)) for one in back]  # an output without axes names one element
-        return np.zeros(len(where), int), np.stack(rows, axis=1) if rows else np.zeros((len(where), 0), int)
+        # an output without axes names one element
+        rows = [np.broadcast_to(one, len(where)) for one in back]
+        return np.zeros(len(where), int), np.stack(rows, axis=1) if rows else np.zeros(
+            (len(where), 0), int
+        )
 
     def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         reached = tuple(np.zeros(x.shape, bool) for x in inputs)
@@ -296,7 +342,12 @@ class Rearrangement(Op):
     ) -> tuple[np.ndarray, ...]:
         if all(slack is None for slack in slacks):
             return tuple(np.broadcast_to(0.0, y.shape) for y in outputs)
-        return self.run(*(np.zeros(x.shape) if slack is None else slack for x, slack in zip(inputs, slacks, strict=True)))
+        return self.run(
+            *(
+                np.zeros(x.shape) if slack is None else slack
+                for x, slack in zip(inputs, slacks, strict=True)
+            )
+        )
 
 
 class Sum(Op):
@@ -330,7 +381,9 @@ class Sum(Op):
         own = of_sums(self.terms_of(inputs, outputs), outputs[0], squares, precision, owned=True)
         if where is not None:
             assert self.products is not None
-            own[where] = np.maximum(own[where], of_partial_sums(self.products(inputs, where), precision))
+            own[where] = np.maximum(
+                own[where], of_partial_sums(self.products(inputs, where), precision)
+            )
         if slacks[0] is not None:
             own += self.incoming(slacks[0])
         return (own,)

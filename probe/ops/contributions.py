@@ -1,4 +1,5 @@
-"""How one element of an op's output came about, in the op's own layout: the terms of a sum, and what is done to it then."""
+"""How one element of an op's output came about, in the op's own layout: the terms of a sum, and
+what is done to it then."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ __all__ = ["Account", "Stage", "Terms", "box", "named"]
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Elements of one input of an op, a row of ``where`` each; a place outside the input is padding and counts 0.
+    """Elements of one input of an op, a row of ``where`` each; a place outside the input is padding
+    and counts 0.
 
-    ``factor`` is what each is multiplied by: the element ``factor_where`` of a weight or of another input, or nothing.
+    ``factor`` is what each is multiplied by: the element ``factor_where`` of a weight or of another
+    input, or nothing.
     """
 
     where: np.ndarray
@@ -28,7 +31,8 @@ class Terms:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One thing done to a value: in words, and what the value is after it; ``members`` are further elements that it takes."""
+    """One thing done to a value: in words, and what the value is after it; ``members`` are further
+    elements that it takes."""
 
     words: str
     value: float
@@ -50,7 +54,9 @@ class Account:
 
 def box(ranges: Sequence[Iterable[int] | int]) -> np.ndarray:
     """Every combination of one index per axis as rows, the last axis fastest."""
-    axes = [np.atleast_1d(np.asarray(one if isinstance(one, int) else list(one), int)) for one in ranges]
+    axes = [
+        np.atleast_1d(np.asarray(one if isinstance(one, int) else list(one), int)) for one in ranges
+    ]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
 

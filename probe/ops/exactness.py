@@ -1,4 +1,5 @@
-"""What floating point does not round: constants that it holds, and sums and products of numbers on grids of powers of two."""
+"""What floating point does not round: constants that it holds, and sums and products of numbers on
+grids of powers of two."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,8 @@ __all__ = ["held", "of_constant", "without_rounding"]
 
 
 def of_constant(value: np.ndarray, precision: Precision) -> np.ndarray:
-    """What constants may be off by that a party rounds to its own precision: nothing where that holds them."""
+    """What constants may be off by that a party rounds to its own precision: nothing where that
+    holds them."""
     unit = precision.stored or precision.unit
     if not unit:
         return np.zeros(value.shape)
@@ -28,8 +30,11 @@ def held(value: np.ndarray, precision: Precision) -> np.ndarray:
         return np.asarray(value, np.float32) == value
 
 
-def without_rounding(products: Sequence[tuple[int, Sequence[Any]]], added: Sequence[Any], precision: Precision) -> bool:
-    """Whether a sum is exact in every order: of so many products of a number of each of the factors, and of numbers added."""
+def without_rounding(
+    products: Sequence[tuple[int, Sequence[Any]]], added: Sequence[Any], precision: Precision
+) -> bool:
+    """Whether a sum is exact in every order: of so many products of a number of each of the
+    factors, and of numbers added."""
     if precision.name != "float32" or precision.casts:
         return False
     unit, size = np.inf, 0.0
@@ -49,4 +54,6 @@ def _unit_of(array: Any) -> float:
         return 0.0
     whole = (mantissa * 2.0**53).astype(np.int64)
     some = whole != 0
-    return float(np.ldexp((whole & -whole)[some].astype(np.float64), exponent[some] - 53).min(initial=np.inf))
+    return float(
+        np.ldexp((whole & -whole)[some].astype(np.float64), exponent[some] - 53).min(initial=np.inf)
+    )

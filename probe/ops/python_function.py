@@ -24,7 +24,11 @@ class Recomputed(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         found = self.function(self.layer, *inputs)
-        return tuple(map(np.asarray, found)) if isinstance(found, tuple | list) else (np.asarray(found),)
+        return (
+            tuple(map(np.asarray, found))
+            if isinstance(found, tuple | list)
+            else (np.asarray(found),)
+        )
 
     def emit(self, graph, *inputs):
         raise Undescribed("it is recomputed by a NumPy function, which ONNX has no nodes for")
@@ -33,30 +37,59 @@ class Recomputed(Op):
         return f"{getattr(self.function, '__name__', 'a function')} of the user's own"
 
     def allowance(
-        self, inputs: Sequence[np.ndarray], slacks: Slacks, outputs: Sequence[np.ndarray], precision: Precision, where=None
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        outputs: Sequence[np.ndarray],
+        precision: Precision,
+        where=None,
     ) -> tuple[np.ndarray, ...]:
-        """An estimate: how far the outputs move where the inputs move by rounding or their slack, and where they are narrowed first."""
+        """An estimate: how far the outputs move where the inputs move by rounding or their slack,
+        and where they are narrowed first."""
         rng = np.random.default_rng(0)
-        runs = [self.run(*(self._moved(x, slack, precision, rng) for x, slack in zip(inputs, slacks, strict=True))) for _ in range(_RUNS)]
+        runs = [
+            self.run(
+                *(
+                    self._moved(x, slack, precision, rng)
+                    for x, slack in zip(inputs, slacks, strict=True)
+                )
+            )
+            for _ in range(_RUNS)
+        ]
         if precision.name in ("float32", "float16"):
             with np.errstate(all="ignore"):
-                narrow = self.run(*(x.astype(precision.name) if x.dtype.kind == "f" else x for x in inputs))
+                narrow = self.run(
+                    *(x.astype(precision.name) if x.dtype.kind == "f" else x for x in inputs)
+                )
             # The user's function may sum in a better order than the layer does.
-            runs.append(tuple(y + 4.0 * (np.asarray(one, np.float64) - y) for one, y in zip(narrow, outputs, strict=True)))
+            runs.append(
+                tuple(
+                    y + 4.0 * (np.asarray(one, np.float64) - y)
+                    for one, y in zip(narrow, outputs, strict=True)
+                )
+            )
         allowed = []
         for index, y in enumerate(outputs):
             if y.dtype.kind != "f":
                 allowed.append(np.zeros(y.shape))
                 continue
             with np.errstate(all="ignore"):
-                square = sum(np.square(np.nan_to_num(run[index] - y, posinf=0.0, neginf=0.0)) for run in runs) / _RUNS
+                square = (
+                    sum(
+                        np.square(np.nan_to_num(run[index] - y, posinf=0.0, neginf=0.0))
+                        for run in runs
+                    )
+                    / _RUNS
+                )
             wander = np.sqrt(np.maximum(square, square.mean() if square.size else 0.0))
             own = 4 * precision.unit * np.where(np.isfinite(y), np.abs(y), 0.0)
             allowed.append(SIGMAS * wander + own + precision.tiny)
         return tuple(allowed)
 
     @staticmethod
-    def _moved(x: np.ndarray, slack: np.ndarray | None, precision: Precision, rng: np.random.Generator) -> np.ndarray:
+    def _moved(
+        x: np.ndarray, slack: np.ndarray | None, precision: Precision, rng: np.random.Generator
+    ) -> np.ndarray:
         if x.dtype.kind != "f":
             return x
         reach = precision.unit * np.abs(x) + (0.0 if slack is None else slack)

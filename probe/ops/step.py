@@ -14,7 +14,8 @@ __all__ = ["Ref", "Step", "field_names", "weights_of"]
 
 @dataclass(frozen=True)
 class Ref:
-    """An input of a step: output ``index`` of step ``step``, or input ``index`` of the call where ``step`` is -1."""
+    """An input of a step: output ``index`` of step ``step``, or input ``index`` of the call where
+    ``step`` is -1."""
 
     step: int
     index: int = 0
@@ -27,7 +28,8 @@ def _before(position: int) -> tuple[Ref, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One op and what it is applied to; without ``inputs``, to the step before (the first: to the call's first input)."""
+    """One op and what it is applied to; without ``inputs``, to the step before (the first: to the
+    call's first input)."""
 
     op: "Op"
     inputs: tuple[Ref, ...] | None = None

@@ -1,4 +1,5 @@
-"""A parameter as the framework stores it and as the layer uses it, and the integers behind it where it is quantised."""
+"""A parameter as the framework stores it and as the layer uses it, and the integers behind it where
+it is quantised."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,13 +31,14 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """A parameter as the framework stores it and as the layer uses it, both in the framework's layout.
+    """A parameter as the framework stores it and as the layer uses it, both in the framework's
+    layout.
 
-    ``stored`` is what ``get_weights()`` or ``state_dict()`` gives under ``name``, or None where the file
-    holds only ``parts`` of it. ``effective`` is what the layer multiplies by, in the stored dtype
-    (bfloat16 widened to float32, exactly). ``steps`` are the words and numbers between the two.
-    ``rows`` is the part of the first axis that the op uses, where one parameter holds those of several; ``axes`` and then
-    ``shape`` lead from the framework's layout to the op's.
+    ``stored`` is what ``get_weights()`` or ``state_dict()`` gives under ``name``, or None where the
+    file holds only ``parts`` of it. ``effective`` is what the layer multiplies by, in the stored
+    dtype (bfloat16 widened to float32, exactly). ``steps`` are the words and numbers between the
+    two. ``rows`` is the part of the first axis that the op uses, where one parameter holds those of
+    several; ``axes`` and then ``shape`` lead from the framework's layout to the op's.
     """
 
     name: str
@@ -62,19 +64,27 @@ class Weight:
         return array if self.shape is None else array.reshape(self.shape)
 
     def from_op(self, array: "np.ndarray") -> "np.ndarray":
-        """The other way round: an array in the op's layout brought to the framework's, where all rows are used."""
+        """The other way round: an array in the op's layout brought to the framework's, where all
+        rows are used."""
         axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
         turned = array.reshape([self.effective.shape[axis] for axis in axes])
         return turned.transpose([axes.index(axis) for axis in range(len(axes))])
 
     def index_of(self, where: tuple) -> tuple:
-        """The framework's indices of elements that are named in the op's layout: ``to_op`` the other way round."""
+        """The framework's indices of elements that are named in the op's layout: ``to_op`` the
+        other way round."""
         axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
         if self.shape is not None:
             flat = sum(at * step for at, step in zip(where, _steps(self.value.shape), strict=True))
-            sizes = self.effective.shape if self.rows is None else (self.rows[1] - self.rows[0], *self.effective.shape[1:])
+            sizes = (
+                self.effective.shape
+                if self.rows is None
+                else (self.rows[1] - self.rows[0], *self.effective.shape[1:])
+            )
             turned = [sizes[axis] for axis in axes]
-            where = tuple(flat // step % size for size, step in zip(turned, _steps(turned), strict=True))
+            where = tuple(
+                flat // step % size for size, step in zip(turned, _steps(turned), strict=True)
+            )
         back = list(where)
         for axis, at in zip(axes, where, strict=True):
             back[axis] = at

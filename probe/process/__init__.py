@@ -1,1 +1,2 @@
-"""What the whole process has only one of: signals, logs, random states, and a model that two threads share."""
+"""What the whole process has only one of: signals, logs, random states, and a model that two
+threads share."""

@@ -1,13 +1,15 @@
 """Ctrl-C ends what may be ended, and never what puts things back.
 
-Python calls a signal's handler in the main thread between any two instructions: also between a setting and the ``try`` that puts it
-back. So what changes the process or a model is entered and left inside ``held_back()``, where a signal is noted and waits:
+Python calls a signal's handler in the main thread between any two instructions: also between a
+setting and the ``try`` that puts it back. So what changes the process or a model is entered and
+left inside ``held_back()``, where a signal is noted and waits:
 
     with held_back(), changed(model), interruptible():
         model(x)
 
-A forward pass is interruptible ``at_calls``: what has been noted is raised by the next ``stop_here()``, which every watched call
-makes, and not inside the framework, whose own settings would stay half made. Where none comes for half a second it is raised at once.
+A forward pass is interruptible ``at_calls``: what has been noted is raised by the next
+``stop_here()``, which every watched call makes, and not inside the framework, whose own settings
+would stay half made. Where none comes for half a second it is raised at once.
 """
 
 import _thread
@@ -26,15 +28,29 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-__all__ = ["MOMENT", "Shared", "apart", "await_end", "ends_when", "held_back", "interruptible", "numbers_kept", "stop_here", "undisturbed"]
+__all__ = [
+    "MOMENT",
+    "Shared",
+    "apart",
+    "await_end",
+    "ends_when",
+    "held_back",
+    "interruptible",
+    "numbers_kept",
+    "stop_here",
+    "undisturbed",
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGALRM", "SIGTERM", "SIGINT") if hasattr(signal, name))
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGALRM", "SIGTERM", "SIGINT") if hasattr(signal, name)
+)
 """Those whose handlers raise; SIGINT's is put back last."""
 _FREE, _HELD, _OPEN, _CALLS = range(4)
-"""The user's handlers are in place; or ours: a signal waits, is passed on at once, or is passed on by ``stop_here``."""
+"""The user's handlers are in place; or ours: a signal waits, is passed on at once, or is passed on
+by ``stop_here``."""
 _PATIENCE = 0.5
 """Seconds until a signal that waits for ``stop_here`` is passed on at once."""
 _ENDING = 10.0
@@ -42,7 +58,8 @@ _ENDING = 10.0
 MOMENT = 0.1
 """Seconds after which whatever waits looks again."""
 _AGAIN = 2.0
-"""Seconds after a signal was passed on in which further ones wait: what it ended is being put back."""
+"""Seconds after a signal was passed on in which further ones wait: what it ended is being put
+back."""
 
 
 class _Main:
@@ -56,7 +73,8 @@ class _Main:
     since = passed = -_AGAIN
     """When the first of ``noted`` came, and when the last one was passed on."""
     raised = 0
-    """The signal whose handler has raised, as long as it is not known whether that ended the body."""
+    """The signal whose handler has raised, as long as it is not known whether that ended the
+    body."""
     turn = object()
     """Another one for every outermost ``held_back``."""
 
@@ -68,7 +86,8 @@ _ENDS = threading.local()
 
 def _arrived(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
-    if _Main.mode == _FREE:  # ours was left in place by a signal that came while it was being replaced
+    # ours was left in place by a signal that came while it was being replaced
+    if _Main.mode == _FREE:
         _Main.handlers[number](number, frame)
         return
     if not _Main.noted:
@@ -84,17 +103,23 @@ def _arrived(number: int, frame: FrameType | None) -> None:
 
 
 def _unheard(frame: FrameType | None) -> bool:
-    """Whether what is raised here ends nothing and is only printed: in what Python calls as it collects garbage or an object."""
+    """Whether what is raised here ends nothing and is only printed: in what Python calls as it
+    collects garbage or an object."""
     told = {getattr(one, "__code__", None) for one in gc.callbacks}
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _COLLECTING or frame.f_code in told:
+        if (
+            frame.f_code.co_name == "__del__"
+            or frame.f_code.co_filename in _COLLECTING
+            or frame.f_code in told
+        ):
             return True
         frame = frame.f_back
     return False
 
 
 def _later(number: int, turn: object) -> None:
-    """Lets the main thread look again at what it has noted, as long as it is still in the same ``held_back``."""
+    """Lets the main thread look again at what it has noted, as long as it is still in the same
+    ``held_back``."""
     time.sleep(1.1 * _PATIENCE)
     with _LOCK:
         if _Main.turn is turn and _Main.noted:
@@ -128,7 +153,8 @@ def _resume(mode: int) -> None:
 
 
 class held_back(AbstractContextManager[None]):
-    """No handler of a signal runs in the body: what came meanwhile comes at its end. In other threads none ever runs."""
+    """No handler of a signal runs in the body: what came meanwhile comes at its end. In other
+    threads none ever runs."""
 
     def __enter__(self) -> None:
         self._outer = False
@@ -143,7 +169,11 @@ class held_back(AbstractContextManager[None]):
             return
         _Main.noted = []
         current = {number: signal.getsignal(number) for number in _SIGNALS}
-        _Main.handlers = {number: _Main.handlers[number] if one is _arrived else one for number, one in current.items() if callable(one)}
+        _Main.handlers = {
+            number: _Main.handlers[number] if one is _arrived else one
+            for number, one in current.items()
+            if callable(one)
+        }
         try:
             for number in _Main.handlers:
                 signal.signal(number, _arrived)
@@ -178,7 +208,8 @@ class held_back(AbstractContextManager[None]):
 
 
 class interruptible(AbstractContextManager[None]):
-    """Inside ``held_back``: signals are passed on in the body as they are around it, or ``at_calls`` of ``stop_here``."""
+    """Inside ``held_back``: signals are passed on in the body as they are around it, or
+    ``at_calls`` of ``stop_here``."""
 
     def __init__(self, at_calls: bool = False) -> None:
         self._calls = at_calls
@@ -187,7 +218,13 @@ class interruptible(AbstractContextManager[None]):
         self._main = _in_main() and _Main.mode != _FREE
         if self._main:
             stop_here()
-            _resume(_CALLS if self._calls else _Main.around if _Main.around in (_OPEN, _CALLS) else _OPEN)
+            _resume(
+                _CALLS
+                if self._calls
+                else _Main.around
+                if _Main.around in (_OPEN, _CALLS)
+                else _OPEN
+            )
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self._main:
@@ -199,7 +236,8 @@ class interruptible(AbstractContextManager[None]):
 
 
 def stop_here() -> None:
-    """Where an interrupt may end what is going on: raises what was noted, or what ends the work of this thread (``ends_when``)."""
+    """Where an interrupt may end what is going on: raises what was noted, or what ends the work of
+    this thread (``ends_when``)."""
     if (ends := getattr(_ENDS, "check", None)) is not None:
         ends()
     elif _Main.noted and _in_main():
@@ -217,7 +255,8 @@ def ends_when(check: Callable[[], None]) -> Iterator[None]:
 
 
 def apart(work: Callable[[], _T], end: Callable[[], None] | None = None) -> _T:
-    """What the work gives in a thread of its own, which has set nothing and which no signal reaches.
+    """What the work gives in a thread of its own, which has set nothing and which no signal
+    reaches.
 
     An interrupt calls ``end``, and is raised when the thread has ended.
     """
@@ -230,7 +269,9 @@ def apart(work: Callable[[], _T], end: Callable[[], None] | None = None) -> _T:
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=copy_context().run, args=(run,), name="probe-apart", daemon=True)
+    thread = threading.Thread(
+        target=copy_context().run, args=(run,), name="probe-apart", daemon=True
+    )
     with held_back():
         thread.start()
         try:
@@ -248,7 +289,8 @@ def apart(work: Callable[[], _T], end: Callable[[], None] | None = None) -> _T:
 
 
 def await_end(threads: Sequence[threading.Thread]) -> None:
-    """Waits until the threads have put back what they changed; for one that does not end, no longer than the user wants."""
+    """Waits until the threads have put back what they changed; for one that does not end, no longer
+    than the user wants."""
     patient = time.monotonic() + _ENDING
     for thread in threads:
         while (
@@ -260,7 +302,8 @@ def await_end(threads: Sequence[threading.Thread]) -> None:
 
 
 class numbers_kept(AbstractContextManager[None]):
-    """NumPy's error handling and buffers as they were: any of the ``np.errstate`` within may be left half-way."""
+    """NumPy's error handling and buffers as they were: any of the ``np.errstate`` within may be
+    left half-way."""
 
     def __enter__(self) -> None:
         self._before = np.geterr(), np.getbufsize()
@@ -283,7 +326,8 @@ def undisturbed(work: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 class Shared(AbstractContextManager[None]):
-    """A setting of the whole process, which several threads may want at once: made by the first, put back by the last."""
+    """A setting of the whole process, which several threads may want at once: made by the first,
+    put back by the last."""
 
     def __init__(self, setting: Callable[[], AbstractContextManager[Any]]) -> None:
         self._setting, self._lock, self._count = setting, threading.Lock(), 0

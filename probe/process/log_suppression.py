@@ -1,7 +1,9 @@
-"""Warnings and log lines that a framework makes while we run it, kept from the user: those of our threads, and nobody else's.
+"""Warnings and log lines that a framework makes while we run it, kept from the user: those of our
+threads, and nobody else's.
 
-``warnings.catch_warnings`` and a logger's level are the whole process': two threads that set and restore them end up with one's
-setting for good, and other threads lose their warnings. So one filter is put there that looks at the thread, and taken away.
+``warnings.catch_warnings`` and a logger's level are the whole process': two threads that set and
+restore them end up with one's setting for good, and other threads lose their warnings. So one
+filter is put there that looks at the thread, and taken away.
 """
 
 import contextlib
@@ -19,19 +21,27 @@ __all__ = ["exporting", "silenced"]
 
 
 class _Here(threading.local):
-    """The beginnings of the names of modules whose warnings this thread keeps to itself, and whether it does so with log lines."""
+    """The beginnings of the names of modules whose warnings this thread keeps to itself, and
+    whether it does so with log lines."""
 
     modules: tuple[str, ...] = ()
     logs = 0
 
 
 _HERE = _Here()
-_LOGGERS = ("tensorflow", "absl", "torch.export", "torch.export.pt2_archive._package", "torch._export.serde.serialize")
+_LOGGERS = (
+    "tensorflow",
+    "absl",
+    "torch.export",
+    "torch.export.pt2_archive._package",
+    "torch._export.serde.serialize",
+)
 _EXPORTERS = ("tensorflow", "tf2onnx", "torch.onnx")
 
 
 class _Modules:
-    """Stands in a filter of warnings for a pattern of module names; in threads that keep nothing it matches none."""
+    """Stands in a filter of warnings for a pattern of module names; in threads that keep nothing it
+    matches none."""
 
     def match(self, module: str) -> bool:
         return module.startswith(_HERE.modules)
@@ -47,7 +57,8 @@ def _filtered() -> Iterator[None]:
     def filters() -> list[Any]:
         return cast(list[Any], warnings.filters)
 
-    # Past warnings.filterwarnings, which would also make each module forget which warnings it has shown.
+    # Past warnings.filterwarnings, which would also make each module forget which warnings it has
+    # shown.
     entry: Any = ("ignore", None, Warning, _Modules(), 0)
     filters().insert(0, entry)
     lines, loggers = _Lines(), [logging.getLogger(name) for name in _LOGGERS]
@@ -67,7 +78,8 @@ _FILTERED = Shared(_filtered)
 
 @contextmanager
 def silenced(*modules: str, logs: bool = False) -> Iterator[None]:
-    """No warnings from modules whose names begin so ("" for all) in this thread, with ``logs`` no log lines below ERROR either.
+    """No warnings from modules whose names begin so ("" for all) in this thread, with ``logs`` no
+    log lines below ERROR either.
 
     Enter it where signals are held back.
     """
@@ -100,6 +112,7 @@ _EXPORTING = Shared(_streams_and_levels)
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Without what the frameworks' exporters warn of, log and print on the way. Enter it where signals are held back."""
+    """Without what the frameworks' exporters warn of, log and print on the way. Enter it where
+    signals are held back."""
     with silenced(""), _EXPORTING:
         yield

@@ -1,4 +1,5 @@
-"""One pass at a time over a model: what two would change and put back at once would end up neither as it was nor as it is."""
+"""One pass at a time over a model: what two would change and put back at once would end up neither
+as it was nor as it is."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,8 @@ def reading_for(reader: Reader) -> Iterator[None]:
 
 @contextmanager
 def turn(parts: Iterable[Any]) -> Iterator[None]:
-    """Waits until none of the parts is being run. BadInput where they are being run for the same reader, who would wait for itself.
+    """Waits until none of the parts is being run. BadInput where they are being run for the same
+    reader, who would wait for itself.
 
     To be entered where signals are held back: a lock is taken.
     """
@@ -65,7 +67,10 @@ def _taken(keys: list[int], reader: Reader) -> list[int] | None:
     with _CHANGED:
         busy = {key: _BUSY[key] for key in keys if key in _BUSY}
         if any(one.thread == reader.thread and not one.gone for one in busy.values()):
-            raise BadInput("the model is being swept: end the sweep first, as by list(probe.sweep(…)), or close it")
+            raise BadInput(
+                "the model is being swept: end the sweep first, as by "
+                "list(probe.sweep(…)), or close it"
+            )
         if not busy.keys() <= _OURS.get():
             _CHANGED.wait(MOMENT)
             return None

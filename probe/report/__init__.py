@@ -73,7 +73,8 @@ class Report:
     """The smallest relative change of one weight that this check could have seen."""
     findings: tuple[Finding, ...] = field(default=())
     diagnosis: tuple[str, ...] = ()
-    """What is to be said beside the findings: that none fits, where the error sits, that looking stopped."""
+    """What is to be said beside the findings: that none fits, where the error sits, that looking
+    stopped."""
 
     def output_name(self, output: int) -> str:
         """What the framework calls an output, or its number."""
@@ -88,7 +89,8 @@ class Report:
         return render(self)
 
     def to_json(self) -> str:
-        """Everything but the arrays' values, which are given by shape, dtype and summary; NaN and inf are strings."""
+        """Everything but the arrays' values, which are given by shape, dtype and summary; NaN and
+        inf are strings."""
         return to_json(self)
 
     def save(self, path: str) -> None:

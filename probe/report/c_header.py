@@ -1,7 +1,9 @@
-"""A layer's weights, inputs and outputs as a C header or as plain numbers, for a test bench in C or a hardware description language.
+"""A layer's weights, inputs and outputs as a C header or as plain numbers, for a test bench in C or
+a hardware description language.
 
-Quantised weights are written as their integers, with the number format said; everything else as floats in digits that give
-the same bits back. All in the framework's own layout, in row-major order.
+Quantised weights are written as their integers, with the number format said; everything else as
+floats in digits that give the same bits back. All in the framework's own layout, in row-major
+order.
 """
 
 import re
@@ -27,20 +29,32 @@ class _Table(NamedTuple):
 
 
 def header(report: "Report") -> str:
-    """A C header: an array per weight (and its scale), input and output of the framework, each with its format in a comment."""
+    """A C header: an array per weight (and its scale), input and output of the framework, each with
+    its format in a comment."""
     guard = _identifier(f"{report.layer}_{report.call}_h").upper()
     lines = [_comment(line) for line in _title(report)]
-    lines += [f"#ifndef {guard}", f"#define {guard}", "", "#include <math.h>", "#include <stdint.h>", ""]
+    lines += [
+        f"#ifndef {guard}",
+        f"#define {guard}",
+        "",
+        "#include <math.h>",
+        "#include <stdint.h>",
+        "",
+    ]
     for table in _tables(report):
         lines += [_comment(table.words), *_c_array(_identifier(table.name), table.values), ""]
     return "\n".join([*lines, f"#endif /* {guard} */", ""])
 
 
 def listing(report: "Report") -> str:
-    """The same as text: comments after ``#``, and then a number a line (``numpy.loadtxt`` reads it, all tables in a row)."""
+    """The same as text: comments after ``#``, and then a number a line (``numpy.loadtxt`` reads it,
+    all tables in a row)."""
     lines = [printable.line(f"# {line}") for line in _title(report)]
     for table in _tables(report):
-        lines += [printable.line(f"# {table.name}: {table.words}"), *(_digits(value) for value in table.values.ravel())]
+        lines += [
+            printable.line(f"# {table.name}: {table.words}"),
+            *(_digits(value) for value in table.values.ravel()),
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -51,7 +65,8 @@ def _comment(words: str) -> str:
 
 def _title(report: "Report") -> list[str]:
     return [
-        f"layer {report.layer or '(root)'} ({report.kind}) of {report.source}, written by probe: {report.verdict}",
+        f"layer {report.layer or '(root)'} ({report.kind}) of {report.source}, written by probe: "
+        f"{report.verdict}",
         "in row-major order, in the framework's own layout",
     ]
 
@@ -73,7 +88,11 @@ def _weight(weight: Weight) -> Iterator[_Table]:
         yield table._replace(words="; ".join((table.words, *weight.steps)))
         return
     codes = weight.grid.integers(weight.effective)
-    yield _Table(weight.name, "; ".join((f"{_number_format(weight.grid)}, {_shape(codes)}", *weight.steps)), _narrowest(codes))
+    yield _Table(
+        weight.name,
+        "; ".join(((f"{_number_format(weight.grid)}, {_shape(codes)}"), *weight.steps)),
+        _narrowest(codes),
+    )
     yield _plain(f"{weight.name}_scale", np.asarray(weight.grid.scale), ())
     if np.any(weight.grid.zero_point):
         yield _plain(f"{weight.name}_zero_point", np.asarray(weight.grid.zero_point, np.int32), ())
@@ -82,13 +101,21 @@ def _weight(weight: Weight) -> Iterator[_Table]:
 def _number_format(grid: Grid) -> str:
     """Such as "signed 4-bit integers, value = integer * 0.125 (3 fraction bits)"."""
     scales, zeros = np.unique(grid.scale), np.unique(grid.zero_point)
-    integer = "integer" if not zeros.any() else f"(integer - {int(zeros[0])})" if zeros.size == 1 else "(integer - zero point)"
+    integer = (
+        "integer"
+        if not zeros.any()
+        else f"(integer - {int(zeros[0])})"
+        if zeros.size == 1
+        else "(integer - zero point)"
+    )
     kind = f"{'' if grid.signed else 'un'}signed {grid.bits}-bit integers"
     kind = "signs of 1 bit (-1 or 1)" if grid.signed and grid.bits == 1 else kind
     if scales.size > 1:
         return f"{kind}, value = {integer} * scale, by channel"
     fraction = float(-np.log2(scales[0]))
-    return f"{kind}, value = {integer} * {scales[0]:g}" + (f" ({fraction:.0f} fraction bits)" if fraction.is_integer() else "")
+    return f"{kind}, value = {integer} * {scales[0]:g}" + (
+        (f" ({fraction:.0f} fraction bits)") if fraction.is_integer() else ""
+    )
 
 
 def _narrowest(codes: np.ndarray) -> np.ndarray:
@@ -100,8 +127,19 @@ def _narrowest(codes: np.ndarray) -> np.ndarray:
 
 
 def _plain(name: str, values: np.ndarray, axes: tuple[str, ...]) -> _Table:
-    values = values.astype(np.float32) if values.dtype == np.float16 else values.astype(np.uint8) if values.dtype == bool else values
-    return _Table(name, f"{values.dtype}, {_shape(values)}" + (f": {', '.join(axes)}" if len(axes) == values.ndim > 0 else ""), values)
+    values = (
+        values.astype(np.float32)
+        if values.dtype == np.float16
+        else values.astype(np.uint8)
+        if values.dtype == bool
+        else values
+    )
+    return _Table(
+        name,
+        (f"{values.dtype}, {_shape(values)}")
+        + (f": {', '.join(axes)}" if len(axes) == values.ndim > 0 else ""),
+        values,
+    )
 
 
 def _shape(values: np.ndarray) -> str:

@@ -35,17 +35,29 @@ def _array(array: np.ndarray | None) -> dict[str, Any] | None:
         finite = values[np.isfinite(values)]
         told |= {"finite": int(finite.size)}
         if finite.size:
-            told |= {"min": float(finite.min()), "max": float(finite.max()), "mean": float(finite.mean())}
+            told |= {
+                "min": float(finite.min()),
+                "max": float(finite.max()),
+                "mean": float(finite.mean()),
+            }
     return told
 
 
 def _weight(weight: Weight) -> dict[str, Any]:
-    told: dict[str, Any] = {"stored": _array(weight.stored), "effective": _array(weight.effective), "steps": list(weight.steps)}
+    told: dict[str, Any] = {
+        "stored": _array(weight.stored),
+        "effective": _array(weight.effective),
+        "steps": list(weight.steps),
+    }
     if weight.parts:
         told["parts"] = {name: _array(part) for name, part in weight.parts.items()}
     if weight.grid is not None:
         told["bits"], told["signed"] = weight.grid.bits, weight.grid.signed
-    if weight.stored is not None and weight.stored.shape == weight.effective.shape and weight.stored.size:
+    if (
+        weight.stored is not None
+        and weight.stored.shape == weight.effective.shape
+        and weight.stored.size
+    ):
         difference = np.abs(weight.stored.astype(np.float64) - weight.effective)
         told["largest_difference"] = _number(float(difference.max()))
         told["distinct_values"] = int(np.unique(weight.effective).size)
@@ -89,11 +101,18 @@ def as_dict(report: "Report") -> dict[str, Any]:
         "output_axes": list(report.output_axes),
         "output_names": list(report.output_names),
         "ops": list(report.ops),
-        "outputs": {party: [_array(one) for one in arrays(report.outputs[party])] for party in PARTIES if party in report.outputs},
+        "outputs": {
+            party: [_array(one) for one in arrays(report.outputs[party])]
+            for party in PARTIES
+            if party in report.outputs
+        },
         "missing": dict(report.missing),
         "comparisons": comparisons,
         "weights": {name: _weight(weight) for name, weight in report.weights.items()},
-        "findings": [{**vars(one), "also": list(one.also), "left": _number(one.left)} for one in report.findings],
+        "findings": [
+            {**vars(one), "also": list(one.also), "left": _number(one.left)}
+            for one in report.findings
+        ],
         "diagnosis": list(report.diagnosis),
         "blind": list(report.blind),
         "smallest_visible_change": None if report.visible is None else _number(report.visible),
@@ -113,10 +132,12 @@ def refuse_ending(path: str | Path) -> None:
 
 
 def save(report: "Report", path: str | Path) -> None:
-    """Writes what a test bench needs, whole or not at all (``writing``): a C header (.h), numbers a line each (.txt), or an .npz.
+    """Writes what a test bench needs, whole or not at all (``writing``): a C header (.h), numbers a
+    line each (.txt), or an .npz.
 
-    The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and ``effective:NAME``, and for quantised weights
-    ``integer:NAME``, ``scale:NAME``, ``zero_point:NAME`` and ``bits:NAME``.
+    The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and
+    ``effective:NAME``, and for quantised weights ``integer:NAME``, ``scale:NAME``,
+    ``zero_point:NAME`` and ``bits:NAME``.
     """
     refuse_ending(path)
     suffix = Path(path).suffix

@@ -50,7 +50,8 @@ def _weight(weight: Weight) -> list[str]:
     else:
         difference = np.abs(weight.stored.astype(np.float64) - effective)
         lines.append(
-            f"    stored and effective differ by up to {float(np.max(difference)):.3g}; distinct values: "
+            f"    stored and effective differ by up to {float(np.max(difference)):.3g}; distinct "
+            "values: "
             f"{np.unique(weight.stored).size} stored, {np.unique(effective).size} effective"
         )
     return lines
@@ -72,25 +73,51 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
     elif comparison.reason:
         said = f"DIFFER: {comparison.reason}"
     else:
-        said = f"DIFFER at {comparison.count} of {comparison.size} elements, up to {_times(comparison.ratio)} what rounding allows"
+        said = (
+            f"DIFFER at {comparison.count} of {comparison.size} elements, up to "
+            f"{_times(comparison.ratio)} what rounding allows"
+        )
     return f"  {names:<28} {said}"
 
 
 def _worst(report: "Report") -> list[str]:
     """The worst element of the worst pair, with every party's value there."""
-    rated = [comparison for comparison in report.comparisons.values() if comparison.worst is not None and comparison.ratio]
+    rated = [
+        comparison
+        for comparison in report.comparisons.values()
+        if comparison.worst is not None and comparison.ratio
+    ]
     if not rated:
         return []
     comparison = max(rated, key=lambda one: one.ratio)
     worst = comparison.worst
     assert worst is not None
-    where = f"{report.output_name(worst.output)}, " if any(isinstance(output, tuple) for output in report.outputs.values()) else ""
-    names = report.output_axes if len(report.output_axes) == len(worst.index) and not worst.output else ()
-    at = ", ".join(f"{name} {i}" for name, i in zip(names, worst.index, strict=True)) if names else ", ".join(map(str, worst.index))
-    lines = [f"worst element: {where}[{', '.join(map(str, worst.index))}]" + (f" ({at})" if names else "")]
+    where = (
+        (f"{report.output_name(worst.output)}, ")
+        if any(isinstance(output, tuple) for output in report.outputs.values())
+        else ""
+    )
+    names = (
+        report.output_axes
+        if len(report.output_axes) == len(worst.index) and not worst.output
+        else ()
+    )
+    at = (
+        ", ".join(f"{name} {i}" for name, i in zip(names, worst.index, strict=True))
+        if names
+        else ", ".join(map(str, worst.index))
+    )
+    lines = [
+        (f"worst element: {where}[{', '.join(map(str, worst.index))}]")
+        + (f" ({at})" if names else "")
+    ]
     for party in PARTIES:
         values = arrays(report.outputs[party])[worst.output] if party in report.outputs else None
-        if values is not None and len(worst.index) == values.ndim and all(i < n for i, n in zip(worst.index, values.shape, strict=True)):
+        if (
+            values is not None
+            and len(worst.index) == values.ndim
+            and all(i < n for i, n in zip(worst.index, values.shape, strict=True))
+        ):
             lines.append(f"  {LABELS[party]:<14} {number(float(values[worst.index]))}")
     lines.append(f"  differs by {worst.error:.3g}; rounding allows {worst.allowance:.3g}")
     return lines
@@ -103,40 +130,64 @@ def _summary(values: np.ndarray) -> str:
     if not finite.size:
         return "no finite value"
     odd = f", {values.size - finite.size} NaN or inf" if finite.size < values.size else ""
-    return f"min {float(finite.min()):.6g}  mean {float(finite.mean(dtype=np.float64)):.6g}  max {float(finite.max()):.6g}{odd}"
+    return (
+        f"min {float(finite.min()):.6g}  mean {float(finite.mean(dtype=np.float64)):.6g}  max "
+        f"{float(finite.max()):.6g}{odd}"
+    )
 
 
 def _findings(report: "Report") -> list[str]:
-    """The mistakes found, what they explain and what to do; then what else was seen of the difference."""
+    """The mistakes found, what they explain and what to do; then what else was seen of the
+    difference."""
     lines: list[str] = []
     if len(report.findings) > 1:
-        lines += ["", f"why: {len(report.findings)} explanations that these values do not tell apart"]
+        lines += [
+            "",
+            (f"why: {len(report.findings)} explanations that these values do not tell apart"),
+        ]
     for finding in report.findings:
         slugs = " and ".join((finding.slug, *finding.also))
         label = "why" if len(report.findings) == 1 else "  or"
         whose = "" if finding.party == "expected" else f" (of {LABELS[finding.party]}'s values)"
         lines += [*([""] if label == "why" else []), f"{label}: {slugs}{whose}: {finding.claim}"]
         if finding.slug != "rounding" and finding.left <= 1:
-            lines.append(f"     this gives exactly those values: what is left is {finding.left:.2g} of what rounding allows")
+            lines.append(
+                "     this gives exactly those values: what is left is "
+                f"{finding.left:.2g} of what rounding allows"
+            )
         elif finding.slug != "rounding":
             lines.append(
-                f"     this explains {finding.explained:.3%} of the difference; up to {_times(finding.left)} what rounding allows is left"
+                f"     this explains {finding.explained:.3%} of the difference; up to "
+                f"{_times(finding.left)} what rounding allows is left"
             )
         if finding.do:
             lines.append(f"     {finding.do}")
     if report.diagnosis:
-        lines += ["", *(("why: " if not i and not report.findings else "     ") + told for i, told in enumerate(report.diagnosis))]
+        lines += [
+            "",
+            *(
+                ("why: " if not i and not report.findings else "     ") + told
+                for i, told in enumerate(report.diagnosis)
+            ),
+        ]
     return lines
 
 
 def render(report: "Report") -> str:
     """The whole report."""
     call = f", call {report.call}" if report.call else ""
-    lines = [f"{printable.name(report.layer) or '(root)'} ({printable.name(report.kind)}{call}) of {report.source}, {report.framework}", ""]
+    lines = [
+        (
+            f"{printable.name(report.layer) or '(root)'} ({printable.name(report.kind)}{call}) "
+            f"of {report.source}, {report.framework}"
+        ),
+        "",
+    ]
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
         lines.append(
-            f"{label:<10} {_axes(x.shape, () if i else report.input_axes)} {x.dtype}" + (f", {report.how}" if not i and report.how else "")
+            (f"{label:<10} {_axes(x.shape, () if i else report.input_axes)} {x.dtype}")
+            + (f", {report.how}" if not i and report.how else "")
         )
     first = next(iter(report.outputs.values()))
     for i, y in enumerate(arrays(first)):
@@ -144,9 +195,16 @@ def render(report: "Report") -> str:
             label = "output" if not isinstance(first, tuple) else report.output_name(i)
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
             lines.append(f"{label:<10} {_axes(y.shape, () if i else report.output_axes)} {kind}")
-    lines += [f"{'' if i else 'computed':<10} {told}" for i, told in enumerate(told for told in report.ops if told != "Transpose")]
+    lines += [
+        (f"{'' if i else 'computed':<10} {told}")
+        for i, told in enumerate(told for told in report.ops if told != "Transpose")
+    ]
     if report.weights:
-        lines += ["", f"weights, {sum(weight.effective.size for weight in report.weights.values())} parameters"]
+        lines += [
+            "",
+            f"weights, {sum(weight.effective.size for weight in report.weights.values())} "
+            "parameters",
+        ]
         for weight in list(report.weights.values())[:_WEIGHTS]:
             lines += _weight(weight)
         if len(report.weights) > _WEIGHTS:
@@ -155,8 +213,15 @@ def render(report: "Report") -> str:
     for party in PARTIES:
         if party in report.outputs:
             for i, one in enumerate(arrays(report.outputs[party])):
-                name = f"{report.output_name(i)}: " if isinstance(report.outputs[party], tuple) else ""
-                lines.append(f"  {'' if i else LABELS[party]:<14} {name}{'skipped' if one is None else _summary(one)}")
+                name = (
+                    (f"{report.output_name(i)}: ")
+                    if isinstance(report.outputs[party], tuple)
+                    else ""
+                )
+                lines.append(
+                    f"  {'' if i else LABELS[party]:<14} "
+                    f"{name}{'skipped' if one is None else _summary(one)}"
+                )
         elif party in report.missing:
             lines.append(f"  {LABELS[party]:<14} missing: {report.missing[party]}")
     if report.comparisons:
@@ -165,7 +230,10 @@ def render(report: "Report") -> str:
     if worst:
         lines += ["", *worst]
     if report.visible is not None:
-        lines += ["", f"this check would have seen one weight change by {report.visible:.1g} of itself"]
+        lines += [
+            "",
+            (f"this check would have seen one weight change by {report.visible:.1g} of itself"),
+        ]
     lines += [f"not visible on this input: {told}" for told in report.blind]
     for note in report.notes:
         lines += ["", f"note: {note}"]
@@ -185,7 +253,10 @@ def line(report: "Report") -> str:
         told += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
     else:
         told = report.sentence.partition(": ")[2]
-        told += "".join(f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1])
+        told += "".join(
+            (f"; {' and '.join((one.slug, *one.also))}: {one.claim}") for one in report.findings[:1]
+        )
     return printable.line(
-        f"{report.verdict:<9} {printable.name(report.layer) + call:<32} {printable.name(report.kind):<22} {shape:<22} {told}"
+        f"{report.verdict:<9} {printable.name(report.layer) + call:<32} "
+        f"{printable.name(report.kind):<22} {shape:<22} {told}"
     )

@@ -1,6 +1,8 @@
-"""A large call of a sweep judged a few samples at a time, so that memory does not grow with the batch.
+"""A large call of a sweep judged a few samples at a time, so that memory does not grow with the
+batch.
 
-Only where every step treats samples apart, and only for calls in which all agree: any other is judged as a whole.
+Only where every step treats samples apart, and only for calls in which all agree: any other is
+judged as a whole.
 """
 
 import ctypes
@@ -34,11 +36,22 @@ from probe.verdict.lazy_outputs import OnDemand
 __all__ = ["judged_in_pieces"]
 
 _LARGE = 1 << 20
-_APART = (AdaptiveAveragePool, AdaptiveMaxPool, Add, AveragePool, GroupNormalization, MatMul, MaxPool, Mul, Sub)
+_APART = (
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
+    Add,
+    AveragePool,
+    GroupNormalization,
+    MatMul,
+    MaxPool,
+    Mul,
+    Sub,
+)
 
 
 def judged_in_pieces(capture: Capture, judge: Callable[..., Report]) -> Report:
-    """What ``judge`` says of a call, asked to be sparing; where all agree, only the framework's outputs are kept."""
+    """What ``judge`` says of a call, asked to be sparing; where all agree, only the framework's
+    outputs are kept."""
     arrays = (*capture.inputs, *capture.outputs)
     count = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
     if count < 2 or max(array.size for array in arrays) < _LARGE or not _apart(capture, count):
@@ -59,22 +72,38 @@ def judged_in_pieces(capture: Capture, judge: Callable[..., Report]) -> Report:
         del report
         if size > _LARGE // 4:
             _give_back()
-    worst = max(reports, key=lambda report: max(comparison.ratio for comparison in report.comparisons.values()))
-    comparisons = {pair: _joined([report.comparisons[pair] for report in reports], step) for pair in worst.comparisons}
-    outputs = OnDemand(capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair)))
+    worst = max(
+        reports,
+        key=lambda report: max(comparison.ratio for comparison in report.comparisons.values()),
+    )
+    comparisons = {
+        pair: _joined([report.comparisons[pair] for report in reports], step)
+        for pair in worst.comparisons
+    }
+    outputs = OnDemand(
+        capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair))
+    )
     notes = tuple(dict.fromkeys(note for report in reports for note in report.notes))
-    return replace(worst, outputs=outputs, inputs=capture.inputs, comparisons=comparisons, notes=notes)
+    return replace(
+        worst, outputs=outputs, inputs=capture.inputs, comparisons=comparisons, notes=notes
+    )
 
 
 def _give_back() -> None:
-    """Returns freed memory to the system: glibc keeps what a sample took, in pieces that the next one does not always fit."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+    """Returns freed memory to the system: glibc keeps what a sample took, in pieces that the next
+    one does not always fit."""
+    if (
+        sys.platform == "linux"
+        and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None
+    ):
         trim(0)
 
 
 def _apart(capture: Capture, count: int) -> bool:
     """Whether the call has one batch axis, the first, which no step looks across."""
-    if capture.description is None or any(array.ndim < 2 or array.shape[0] != count for array in (*capture.inputs, *capture.outputs)):
+    if capture.description is None or any(
+        array.ndim < 2 or array.shape[0] != count for array in (*capture.inputs, *capture.outputs)
+    ):
         return False
     return all(_by_sample(step) for step in capture.description.steps)
 

@@ -1,4 +1,5 @@
-"""How well a comparison would have told a wrong output from a right one: the share of wrong elements that it would have shown."""
+"""How well a comparison would have told a wrong output from a right one: the share of wrong
+elements that it would have shown."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +16,8 @@ SURE = 0.9
 
 _FIRST, _MORE = 1 << 8, 1 << 12
 _ROUNDING = 2.0**-40
-"""What lies closer together, in units of the largest values, may differ by NumPy's own rounding alone."""
+"""What lies closer together, in units of the largest values, may differ by NumPy's own rounding
+alone."""
 _FEWEST = 1 << 6
 """So many pairs that differ tell the share well enough where it is clear."""
 
@@ -24,10 +26,11 @@ class Power(NamedTuple):
     """What an allowance can tell of one output."""
 
     share: float
-    """Of random pairs of elements that differ: how often the first would have been seen to be wrong, had it held the value of the second.
+    """Of random pairs of elements that differ: how often the first would have been seen to be
+    wrong, had it held the value of the second.
 
-    0 where half of the output lies within what is allowed everywhere, as 0 or its negative may then; 1 of other outputs whose elements
-    are all equal.
+    0 where half of the output lies within what is allowed everywhere, as 0 or its negative may
+    then; 1 of other outputs whose elements are all equal.
     """
     allowed: float
     """What the median element is allowed."""
@@ -36,13 +39,21 @@ class Power(NamedTuple):
 
 
 def power(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Power | None:
-    """Of the output that is told least; None where there is nothing to tell: no output is of floats, or all are 0."""
-    told = [_of_one(value, slack) for value, slack in zip(values, allowed, strict=True) if value is not None and value.dtype.kind == "f"]
+    """Of the output that is told least; None where there is nothing to tell: no output is of
+    floats, or all are 0."""
+    told = [
+        _of_one(value, slack)
+        for value, slack in zip(values, allowed, strict=True)
+        if value is not None and value.dtype.kind == "f"
+    ]
     return min((one for one in told if one is not None), default=None)
 
 
-def blinds(values: Sequence[np.ndarray | None], usual: Sequence[np.ndarray], loose: Sequence[np.ndarray]) -> bool:
-    """Whether an output reversed, or shifted by one along an axis, is told from the output by ``usual`` and not clearly by ``loose``."""
+def blinds(
+    values: Sequence[np.ndarray | None], usual: Sequence[np.ndarray], loose: Sequence[np.ndarray]
+) -> bool:
+    """Whether an output reversed, or shifted by one along an axis, is told from the output by
+    ``usual`` and not clearly by ``loose``."""
     for value, tight, wide in zip(values, usual, loose, strict=True):
         if value is None or value.dtype.kind != "f":
             continue
@@ -73,7 +84,8 @@ def _of_one(value: np.ndarray, allowed: np.ndarray) -> Power | None:
 
 
 def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, int, bool]:
-    """The share among so many pairs (all of a small output), how many differ, and whether the half of some element is told from it."""
+    """The share among so many pairs (all of a small output), how many differ, and whether the half
+    of some element is told from it."""
     first, second = _pairs(value.size, count)
     with np.errstate(all="ignore"):
         one, other = value.flat[first].astype(np.float64), value.flat[second].astype(np.float64)
@@ -82,7 +94,10 @@ def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, i
         finite = np.isfinite(apart)
         largest = np.abs(one).max(initial=0.0, where=finite)
         differ = finite & (apart > _ROUNDING * largest)
-        differing, told = int(np.count_nonzero(differ)), int(np.count_nonzero(differ & (apart > slack)))
+        differing, told = (
+            int(np.count_nonzero(differ)),
+            int(np.count_nonzero(differ & (apart > slack))),
+        )
         halved = bool((np.isfinite(one) & (np.abs(one) > 2 * slack)).any())
         return told / differing if differing else np.nan, differing, halved
 

@@ -1,4 +1,5 @@
-"""Levels that a quantiser flipped because its input lies within rounding of a threshold: counted, and no divergence by themselves."""
+"""Levels that a quantiser flipped because its input lies within rounding of a threshold: counted,
+and no divergence by themselves."""
 
 from collections.abc import Sequence
 
@@ -11,13 +12,15 @@ from probe.ops.step import Step
 __all__ = ["among_equals", "flipped", "quantises"]
 
 _LEVELS = 64.0
-"""What rounding of the result itself stays below, in units of the last place of the largest value; a level is more in any
-quantiser of up to 16 bits."""
+"""What rounding of the result itself stays below, in units of the last place of the largest value;
+a level is more in any quantiser of up to 16 bits."""
 
 
 def quantises(steps: Sequence[Step]) -> bool:
     """Whether a layer ends in a quantiser."""
-    last = next((step.op for step in reversed(steps) if not isinstance(step.op, Rearrangement)), None)
+    last = next(
+        (step.op for step in reversed(steps) if not isinstance(step.op, Rearrangement)), None
+    )
     return isinstance(last, FakeQuantize | Mixing | QuantizeLinear)
 
 
@@ -27,7 +30,8 @@ def flipped(
     allowed: Sequence[np.ndarray],
     precision: Precision,
 ) -> int:
-    """How many values of a layer that ends in a quantiser lie a level or more from NumPy's, and yet within the allowance."""
+    """How many values of a layer that ends in a quantiser lie a level or more from NumPy's, and yet
+    within the allowance."""
     count = 0
     for mine, other, slack in zip(ours, theirs, allowed, strict=False):
         if mine is None or other is None or mine.shape != other.shape or not mine.size:
@@ -40,9 +44,14 @@ def flipped(
 
 
 def among_equals(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]], output: int, theirs: np.ndarray
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Sequence[tuple[np.ndarray, ...]],
+    output: int,
+    theirs: np.ndarray,
 ) -> np.ndarray | None:
-    """Where the places in an output of the last step may be other than NumPy's, since the numbers there are equal.
+    """Where the places in an output of the last step may be other than NumPy's, since the numbers
+    there are equal.
 
     None where the output is no places, or where the layer says which of equal numbers comes first.
     """

@@ -1,4 +1,5 @@
-"""The parties' outputs of a call that was judged, of which those that cost memory are computed again when asked for."""
+"""The parties' outputs of a call that was judged, of which those that cost memory are computed
+again when asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -11,12 +12,16 @@ __all__ = ["OnDemand"]
 
 
 class OnDemand(Mapping[str, Outputs]):
-    """Only the framework's are kept; the first of the others asked for has ``judge`` judge the call again, and all are kept then.
+    """Only the framework's are kept; the first of the others asked for has ``judge`` judge the call
+    again, and all are kept then.
 
-    For calls in which all agree. Raises BadInput where they no longer do: the model has been changed since.
+    For calls in which all agree. Raises BadInput where they no longer do: the model has been
+    changed since.
     """
 
-    def __init__(self, capture: Capture, judge: Callable[[Capture], Report], parties: tuple[str, ...]):
+    def __init__(
+        self, capture: Capture, judge: Callable[[Capture], Report], parties: tuple[str, ...]
+    ):
         self._capture, self._judge, self._parties = capture, judge, parties
         self._found: Mapping[str, Outputs] = {}
 
@@ -30,8 +35,10 @@ class OnDemand(Mapping[str, Outputs]):
             again = undisturbed(self._judge)(self._capture)
             if not again.ok:
                 raise BadInput(
-                    f"the outputs of {self._capture.layer!r} are computed again where they are asked for, and the model has been "
-                    "changed since it was swept: sweep it again, or keep the outputs you need before you change it"
+                    f"the outputs of {self._capture.layer!r} are computed again where they are "
+                    "asked for, and the model has been "
+                    "changed since it was swept: sweep it again, or keep the outputs you need "
+                    "before you change it"
                 )
             self._found = again.outputs
         return self._found[party]

@@ -12,11 +12,14 @@ from probe.verdict.evidence import Arrays, Evidence, Pair
 __all__ = ["equal", "pairs"]
 
 
-def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None) -> dict[Pair, Comparison]:
+def pairs(
+    evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None
+) -> dict[Pair, Comparison]:
     """Every pair of parties, in the order of PARTIES.
 
-    NumPy's own error is nothing beside a party's in float32, so a pair with NumPy has that party's allowance and any other
-    pair the sum of both. Where yours was computed from other inputs than the framework's, it is compared with NumPy alone.
+    NumPy's own error is nothing beside a party's in float32, so a pair with NumPy has that party's
+    allowance and any other pair the sum of both. Where yours was computed from other inputs than
+    the framework's, it is compared with NumPy alone.
     """
     present = [party for party in PARTIES if party in evidence.outputs]
     found: dict[Pair, Comparison] = {}
@@ -29,7 +32,12 @@ def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tup
                 first = on_own
             if tolerance is not None:
                 rtol, atol = tolerance
-                allowed = tuple(np.zeros(()) if one is None else atol + rtol * np.abs(np.asarray(one, np.float64)) for one in first)
+                allowed = tuple(
+                    np.zeros(())
+                    if one is None
+                    else atol + rtol * np.abs(np.asarray(one, np.float64))
+                    for one in first
+                )
             elif "numpy" not in evidence.outputs:
                 continue
             else:
@@ -47,7 +55,10 @@ def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tup
             if tolerance is None and evidence.paths:
                 first, second, allowed = _along(evidence, left, right, first, second, allowed)
             if right == "expected" and evidence.known is not None:
-                first, second = ((np.where(evidence.known, np.asarray(part[0]), 0.0), *part[1:]) for part in (first, second))
+                first, second = (
+                    (np.where(evidence.known, np.asarray(part[0]), 0.0), *part[1:])
+                    for part in (first, second)
+                )
             found[left, right] = compare(first, second, allowed, times)
             if right == "expected" and evidence.known is not None:
                 found[left, right] = replace(found[left, right], size=int(evidence.known.sum()))
@@ -55,9 +66,15 @@ def pairs(evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tup
 
 
 def _along(
-    evidence: Evidence, left: str, right: str, first: Arrays, second: Arrays, allowed: tuple[np.ndarray, ...]
+    evidence: Evidence,
+    left: str,
+    right: str,
+    first: Arrays,
+    second: Arrays,
+    allowed: tuple[np.ndarray, ...],
 ) -> tuple[Arrays, Arrays, tuple[np.ndarray, ...]]:
-    """A pair of parties that have recurrences: NumPy goes along with the other, and of two others each may lie off its own path."""
+    """A pair of parties that have recurrences: NumPy goes along with the other, and of two others
+    each may lie off its own path."""
     if left == "numpy":
         return evidence.paths.get(right, first), second, allowed
     if right == "numpy":
@@ -65,14 +82,28 @@ def _along(
     ours = tuple(one for one in evidence.outputs["numpy"] if one is not None)
     paths = list(zip(evidence.paths.get(left, ours), evidence.paths.get(right, ours), strict=True))
     if len(first) == len(second) == len(paths):
-        first, second = (tuple(_both(one, path) for one, path in zip(outputs, paths, strict=True)) for outputs in (first, second))
-    return first, second, tuple(slack + _apart(one, other) for (one, other), slack in zip(paths, allowed, strict=True))
+        first, second = (
+            tuple(_both(one, path) for one, path in zip(outputs, paths, strict=True))
+            for outputs in (first, second)
+        )
+    return (
+        first,
+        second,
+        tuple(
+            slack + _apart(one, other) for (one, other), slack in zip(paths, allowed, strict=True)
+        ),
+    )
 
 
 def _both(output: np.ndarray | None, paths: tuple[np.ndarray, np.ndarray]) -> np.ndarray | None:
-    """A party's output where both paths are finite or neither is; each party is held against its own path elsewhere."""
+    """A party's output where both paths are finite or neither is; each party is held against its
+    own path elsewhere."""
     apart = np.isfinite(paths[0]) != np.isfinite(paths[1])
-    return np.where(apart, 0.0, output) if output is not None and output.shape == apart.shape and apart.any() else output
+    return (
+        np.where(apart, 0.0, output)
+        if output is not None and output.shape == apart.shape and apart.any()
+        else output
+    )
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -85,5 +116,6 @@ def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def equal(left: Arrays, right: Arrays) -> bool:
     """Whether all outputs of two parties are there and equal bit for bit."""
     return len(left) == len(right) and all(
-        one is not None and other is not None and one.size > 0 and same_bits(one, other) for one, other in zip(left, right, strict=True)
+        one is not None and other is not None and one.size > 0 and same_bits(one, other)
+        for one, other in zip(left, right, strict=True)
     )

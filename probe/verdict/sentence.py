@@ -1,4 +1,5 @@
-"""The verdict on one call in a sentence: what was found out, who is the odd one out, and what that means."""
+"""The verdict on one call in a sentence: what was found out, who is the odd one out, and what that
+means."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,20 +16,33 @@ from probe.verdict.evidence import NAMES, Arrays, Evidence, Pair
 __all__ = ["blunt", "powers", "verdict_on"]
 
 _LAST_DIGITS = 8
-_VALUES = {"framework": "the framework's values", "onnx": "ONNX Runtime's values", "expected": "your values"}
+_VALUES = {
+    "framework": "the framework's values",
+    "onnx": ("ONNX Runtime's values"),
+    "expected": "your values",
+}
 
 
 def powers(
-    evidence: Evidence, capture: Capture, references: Mapping[str, Arrays], tolerance: tuple[float, float] | None
+    evidence: Evidence,
+    capture: Capture,
+    references: Mapping[str, Arrays],
+    tolerance: tuple[float, float] | None,
 ) -> dict[str, Power]:
     """For each party how well what it was allowed would have told a wrong element.
 
-    Asked against NumPy alone: of two parties that agree with NumPy nothing more is claimed. Not of parties whose allowance is as sharp
-    as arithmetic can be, but for yours: where the last digits decide, those may be anything.
+    Asked against NumPy alone: of two parties that agree with NumPy nothing more is claimed. Not of
+    parties whose allowance is as sharp as arithmetic can be, but for yours: where the last digits
+    decide, those may be anything.
     """
     found: dict[str, Power] = {}
     for party, reference in references.items():
-        if party == "onnx" and not evidence.paths and tolerance is None and evidence.allowed[party] is evidence.allowed["framework"]:
+        if (
+            party == "onnx"
+            and not evidence.paths
+            and tolerance is None
+            and evidence.allowed[party] is evidence.allowed["framework"]
+        ):
             found |= {party: found["framework"]} if "framework" in found else {}
             continue
         values = evidence.paths.get(party, reference)
@@ -37,9 +51,14 @@ def powers(
         if tolerance is None:
             allowed = evidence.allowed[party]
         else:
-            allowed = tuple(np.zeros(()) if one is None else tolerance[1] + tolerance[0] * np.abs(one) for one in values)
+            allowed = tuple(
+                np.zeros(()) if one is None else tolerance[1] + tolerance[0] * np.abs(one)
+                for one in values
+            )
         told = power(values, allowed)
-        if told is not None and (told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)):
+        if told is not None and (
+            told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)
+        ):
             found[party] = told
     return found
 
@@ -47,8 +66,8 @@ def powers(
 def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> bool:
     """Whether no arithmetic is sharper than what is allowed.
 
-    Of layers without weights, where an output varies in its last digits only; weights whose part is lost in rounding could be any
-    others. And of numbers near the smallest that there are.
+    Of layers without weights, where an output varies in its last digits only; weights whose part is
+    lost in rounding could be any others. And of numbers near the smallest that there are.
     """
     weightless = capture.description is not None and not weights_of(capture.description.steps)
     unit = precision_of(capture.dtype).unit
@@ -57,8 +76,14 @@ def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> b
             continue
         where = np.isfinite(value)
         size = float(np.abs(value[where]).max(initial=0.0))
-        typical = float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
-        least = max(_LAST_DIGITS * unit * size if weightless else 0.0, VANISHING, _LAST_DIGITS * precision_of(capture.dtype).tiny)
+        typical = (
+            float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
+        )
+        least = max(
+            _LAST_DIGITS * unit * size if weightless else 0.0,
+            VANISHING,
+            _LAST_DIGITS * precision_of(capture.dtype).tiny,
+        )
         if typical > slack.dtype.type(least):  # rounded as the allowance is
             return False
     return True
@@ -71,7 +96,12 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
     outputs = evidence.outputs["framework"]
     if not any(comparison.size for comparison in comparisons.values()):
         return "the output is empty: shapes agree, and there is no value to compare"
-    if all(one is None or not one.size or (one.dtype.kind == "f" and np.isnan(one.min()) and np.isnan(one).all()) for one in outputs):
+    if all(
+        one is None
+        or not one.size
+        or (one.dtype.kind == "f" and np.isnan(one.min()) and np.isnan(one).all())
+        for one in outputs
+    ):
         return "the output is NaN throughout: there is no number to compare"
     if not any(comparison.ratio for comparison in comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
@@ -87,21 +117,34 @@ def blunt(party: str, told: Power, capture: Capture) -> str:
     if capture.dtype in ("float16", "bfloat16"):
         ways["framework"] = "check the layer in float32"
     return (
-        f"rounding in {_computes_in(party, capture.dtype)} may move {_VALUES[party]} by {told.allowed:.2g}, "
-        f"where the output's own range is {told.span:.2g}: of 100 wrong elements this check would have seen {100 * told.share:.0f}"
-        + (f"; {ways[party]}" if party in ways else "")
+        f"rounding in {_computes_in(party, capture.dtype)} may move {_VALUES[party]} by "
+        f"{told.allowed:.2g}, "
+        f"where the output's own range is {told.span:.2g}: of 100 wrong elements this check would "
+        f"have seen {100 * told.share:.0f}" + (f"; {ways[party]}" if party in ways else "")
     )
 
 
 def _weakness(evidence: Evidence, capture: Capture) -> str:
-    """What an agreement does not say, where it says less than usual. ONNX Runtime alone, in float32, may be no evidence at all."""
+    """What an agreement does not say, where it says less than usual. ONNX Runtime alone, in
+    float32, may be no evidence at all."""
     if "onnx" in evidence.power and evidence.power["onnx"].share < ENOUGH:
-        evidence.notes.append(f"that ONNX Runtime agrees is no evidence here: {blunt('onnx', evidence.power['onnx'], capture)}")
-    least = min((one.share for party, one in evidence.power.items() if party != "onnx"), default=1.0)
-    return f"; of 100 wrong elements this check would have seen {100 * least:.0f}" if least < SURE else ""
+        evidence.notes.append(
+            "that ONNX Runtime agrees is no evidence here: "
+            f"{blunt('onnx', evidence.power['onnx'], capture)}"
+        )
+    least = min(
+        (one.share for party, one in evidence.power.items() if party != "onnx"), default=1.0
+    )
+    return (
+        (f"; of 100 wrong elements this check would have seen {100 * least:.0f}")
+        if least < SURE
+        else ""
+    )
 
 
-def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Comparison]) -> tuple[str, str]:
+def verdict_on(
+    capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Comparison]
+) -> tuple[str, str]:
     """The verdict and its reason, naming the odd one out."""
     apart = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
     present = [party for party in PARTIES if party in evidence.outputs]
@@ -112,37 +155,67 @@ def verdict_on(capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, 
         if reason:
             return "unchecked", f"unchecked: {reason}"
         used = max(comparison.ratio for comparison in comparisons.values())
-        told = f"the largest difference is {used:.2g} of what rounding allows" if used else "there is no difference at all"
-        told += "".join(f", given that {NAMES[party]} {words}" for party, words in evidence.shortcuts.items())
+        told = (
+            (f"the largest difference is {used:.2g} of what rounding allows")
+            if used
+            else "there is no difference at all"
+        )
+        told += "".join(
+            (f", given that {NAMES[party]} {words}") for party, words in evidence.shortcuts.items()
+        )
         told += _hidden(evidence.outputs["framework"])
         told += _weakness(evidence, capture) if used else ""
         return "agree", f"agree: {_listed(present)} agree; {told}"
-    if "numpy" not in evidence.outputs and not any(comparison.reason for comparison in apart.values()):
+    if "numpy" not in evidence.outputs and not any(
+        comparison.reason for comparison in apart.values()
+    ):
         reason = evidence.missing.get("numpy", "")
         return "diverge", f"diverge: {_listed(present)} differ ({reason})"
     odd = [party for party in present if all(party in pair for pair in apart)]
     undefined = [one.undefined for one in evidence.differences if one.undefined]
-    explained = all(comparison.reason or _only_touched(pair, evidence) for pair, comparison in apart.items())
+    explained = all(
+        comparison.reason or _only_touched(pair, evidence) for pair, comparison in apart.items()
+    )
     if undefined and explained and odd not in (["onnx"], ["expected"]):
         return "diverge", f"diverge: {undefined[0]}; {_extent(apart)}"
     beyond = [party for party in present if {("numpy", party), (party, "numpy")} & apart.keys()]
-    # Where the others hold the range, in the same dtype, numbers that are lost in yours alone may have any cause.
-    known = (odd == ["onnx"] and bool(evidence.differences)) or (odd == ["expected"] and "framework" in present)
-    if beyond and not known and all(_leaves_range(party, capture.dtype, evidence, odd == ["numpy"]) for party in beyond):
+    # Where the others hold the range, in the same dtype, numbers that are lost in yours alone may
+    # have any cause.
+    known = (odd == ["onnx"] and bool(evidence.differences)) or (
+        odd == ["expected"] and "framework" in present
+    )
+    if (
+        beyond
+        and not known
+        and all(_leaves_range(party, capture.dtype, evidence, odd == ["numpy"]) for party in beyond)
+    ):
         return "diverge", f"diverge: {_of_range(beyond, capture.dtype, evidence)}; {_extent(apart)}"
     if len(odd) == 1 and len(present) > 2:
-        others = [party for party in present if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons]
-        return "diverge", f"diverge: {NAMES[odd[0]]} is the odd one out: {_meaning(odd[0], others, evidence)}; {_extent(apart)}"
+        others = [
+            party
+            for party in present
+            if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons
+        ]
+        return "diverge", (
+            f"diverge: {NAMES[odd[0]]} is the odd one out: "
+            f"{_meaning(odd[0], others, evidence)}; {_extent(apart)}"
+        )
     if len(apart) == 1:
         left, right = next(iter(apart))
         return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
     pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
-    return "diverge", f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
+    return "diverge", (
+        f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
+    )
 
 
 def _hidden(outputs: Arrays) -> str:
     """How much of an output is NaN, which two parties may have for any reason."""
-    floats = [one for one in outputs if one is not None and one.size and one.dtype.kind == "f" and np.isnan(one.min())]
+    floats = [
+        one
+        for one in outputs
+        if one is not None and one.size and one.dtype.kind == "f" and np.isnan(one.min())
+    ]
     lost = sum(int(np.isnan(one).sum()) for one in floats)
     total = sum(one.size for one in outputs if one is not None)
     return f"; {lost} of its {total} numbers are NaN, behind which no fault shows" if lost else ""
@@ -153,7 +226,11 @@ def _only_touched(pair: Pair, evidence: Evidence) -> bool:
     if evidence.touched is None:
         return False
     left, right = (evidence.outputs[party][0] for party in pair)
-    return left is not None and right is not None and np.array_equal(left[~evidence.touched], right[~evidence.touched])
+    return (
+        left is not None
+        and right is not None
+        and np.array_equal(left[~evidence.touched], right[~evidence.touched])
+    )
 
 
 def _computes_in(party: str, dtype: str) -> str:
@@ -161,9 +238,11 @@ def _computes_in(party: str, dtype: str) -> str:
 
 
 def _leaves_range(party: str, dtype: str, evidence: Evidence, alone: bool) -> bool:
-    """Whether what a party computes in may not hold all on the way: it has NaN or inf where NumPy has not, and is right elsewhere.
+    """Whether what a party computes in may not hold all on the way: it has NaN or inf where NumPy
+    has not, and is right elsewhere.
 
-    With numbers at the very end of the range it need not be (1 / inf is 0), nor have any where NumPy is ``alone`` against all others.
+    With numbers at the very end of the range it need not be (1 / inf is 0), nor have any where
+    NumPy is ``alone`` against all others.
     """
     limit = LARGEST.get(_computes_in(party, dtype), np.finfo(np.float64).max)
     theirs = [one for one in evidence.outputs[party] if one is not None]
@@ -173,21 +252,30 @@ def _leaves_range(party: str, dtype: str, evidence: Evidence, alone: bool) -> bo
     lost = [~np.isfinite(one) for one in theirs]
     if 4 * evidence.reach[0] >= limit:
         return alone or any(gone.any() for gone in lost)
-    left, right = ([np.where(gone, 0.0, one) for gone, one in zip(lost, side, strict=True)] for side in (theirs, ours))
+    left, right = (
+        [np.where(gone, 0.0, one) for gone, one in zip(lost, side, strict=True)]
+        for side in (theirs, ours)
+    )
     return any(gone.any() for gone in lost) and compare(left, right, evidence.allowed[party]).ok
 
 
 def _of_range(parties: Sequence[str], dtype: str, evidence: Evidence) -> str:
     dtypes = " and ".join(dict.fromkeys(_computes_in(party, dtype) for party in parties))
     return (
-        f"the range of {dtypes} is exceeded on the way: sums, squares or products of numbers up to {evidence.reach[0]:.2g} are inf or NaN "
-        f"in {_listed(parties)}, and not in NumPy, which computes in float64: check the layer on smaller inputs"
+        f"the range of {dtypes} is exceeded on the way: sums, squares or products of numbers up "
+        f"to {evidence.reach[0]:.2g} are inf or NaN "
+        f"in {_listed(parties)}, and not in NumPy, which computes in float64: check the layer on "
+        "smaller inputs"
     )
 
 
 def _meaning(odd: str, others: Sequence[str], evidence: Evidence) -> str:
     agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
-    known = f"known of it, {evidence.differences[0].says}" if evidence.differences else "none of its differences that are known"
+    known = (
+        f"known of it, {evidence.differences[0].says}"
+        if evidence.differences
+        else "none of its differences that are known"
+    )
     return {
         "framework": f"{agreed}, so the layer does not do what its configuration says",
         "numpy": f"{agreed}, so the fault is ours: please report it",
@@ -209,7 +297,8 @@ def _tier(apart: Mapping[Pair, Comparison]) -> str:
     if any(rated):
         return ": certainly other arithmetic, no order of summation can do that"
     return (
-        ": improbable as rounding, though a worst case could reach it; TF32, bfloat16 or float16 accumulation and weights of "
+        ": improbable as rounding, though a worst case could reach it; TF32, bfloat16 or float16 "
+        "accumulation and weights of "
         "12 to 16 bits look like this"
     )
 
@@ -219,6 +308,7 @@ def _extent(apart: Mapping[Pair, Comparison]) -> str:
     if worst.reason or worst.worst is None:
         return worst.reason
     return (
-        f"{worst.count} of {worst.size} elements lie beyond rounding; the worst differs by {worst.worst.error:.3g} "
+        f"{worst.count} of {worst.size} elements lie beyond rounding; the worst differs by "
+        f"{worst.worst.error:.3g} "
         f"where rounding allows {worst.worst.allowance:.2g}{_tier(apart)}"
     )

@@ -1,4 +1,5 @@
-"""Content decides which adapter opens a file, and what cannot be opened is one sentence of its own."""
+"""Content decides which adapter opens a file, and what cannot be opened is one sentence of its
+own."""
 
 import io
 import os
@@ -23,7 +24,10 @@ from probe.errors import BadInput, CannotOpen, NotTrusted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),  # Keras 3.15 saving
+    # Keras 3.15 saving
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
 ]
@@ -69,7 +73,9 @@ def test_content_decides_not_the_name(files, tmp_path, name, other):
     path = tmp_path / other
     path.write_bytes((files / name).read_bytes())
     model = probe.open_model(path)
-    assert [(layer.name, layer.kind, layer.parameters) for layer in model.layers] == [("dense", "Dense", 8)]
+    assert [(layer.name, layer.kind, layer.parameters) for layer in model.layers] == [
+        ("dense", "Dense", 8)
+    ]
     assert probe.check(model, "dense").ok
     assert model.framework.startswith("keras 3" if name.startswith("k3") else "tf_keras 2")
 
@@ -90,11 +96,18 @@ def test_a_truncated_file_is_one_sentence(files, tmp_path, name):
         path.write_bytes(content[:size])
         # A plain pickle that ends within a name reads like one that holds another name.
         kind = probe.ProbeError if name == "old.pt" else CannotOpen
-        sentence(path, "" if size else "is empty", kind=kind, factory=Net if name in TORCH else None, touch=True)
+        sentence(
+            path,
+            "" if size else "is empty",
+            kind=kind,
+            factory=Net if name in TORCH else None,
+            touch=True,
+        )
 
 
 def sentence(path, *words, touch=False, kind=CannotOpen, **options):
-    """Opening says one sentence that names the file; ``touch`` also where only the rest of the file is broken."""
+    """Opening says one sentence that names the file; ``touch`` also where only the rest of the file
+    is broken."""
     with pytest.raises(kind) as error:
         model = probe.open_model(path, **options)
         if touch:
@@ -155,7 +168,9 @@ def test_saved_model_folder(tmp_path):
 def test_onnx_of_any_producer(tmp_path):
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
-    graph = onnx.helper.make_graph([node], "g", [value], [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])])
+    graph = onnx.helper.make_graph(
+        [node], "g", [value], [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])]
+    )
     for producer in ("", "pytorch"):
         onnx.save(onnx.helper.make_model(graph, producer_name=producer), tmp_path / "m.onnx")
         assert [one.kind for one in probe.open_model(tmp_path / "m.onnx").layers] == ["Relu"]
@@ -189,10 +204,19 @@ def test_a_pickle_of_something_else(tmp_path):
 def test_live_objects(tmp_path):
     for namespace in (keras, tf_keras):
         assert probe.open_model(small(namespace)).source == f"a live {namespace.__name__} model"
-        assert probe.open_model(namespace.layers.Dense(2)).source == f"a live {namespace.__name__} layer"
+        assert (
+            probe.open_model(namespace.layers.Dense(2)).source
+            == f"a live {namespace.__name__} layer"
+        )
     assert [layer.name for layer in probe.open_model(Net()).layers] == ["fc"]
     for other in (3, {"fc.weight": torch.ones(2)}, np.ones(3), io.BytesIO()):
-        with pytest.raises(CannotOpen, match=r"give a path, a Keras model or layer, a torch\.nn\.Module"):
+        with pytest.raises(
+            CannotOpen,
+            match=(
+                r"give a path, a Keras model or layer, a "
+                r"torch\.nn\.Module"
+            ),
+        ):
             probe.open_model(other)
     with pytest.raises(BadInput, match="PyTorch"):
         probe.open_model(small(keras), factory=Net)
@@ -200,7 +224,11 @@ def test_live_objects(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "never"),
-    [("k3.keras", "numpy h5py keras tensorflow torch onnx"), ("k2.h5", "tf_keras tensorflow torch onnx"), ("zip.pt", "keras tensorflow")],
+    [
+        ("k3.keras", "numpy h5py keras tensorflow torch onnx"),
+        ("k2.h5", ("tf_keras tensorflow torch onnx")),
+        ("zip.pt", "keras tensorflow"),
+    ],
 )
 def test_what_listing_imports(files, name, never):
     code = (
@@ -209,7 +237,12 @@ def test_what_listing_imports(files, name, never):
         f"except CannotOpen as error: assert {name!r}.endswith('.pt'), error\n"
         f"print([one for one in {never.split()} if one in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_what_is_no_file_is_not_read(tmp_path):
@@ -222,11 +255,16 @@ def test_what_is_no_file_is_not_read(tmp_path):
 
 def test_an_archive_that_fills_the_memory_is_not_unpacked(files, tmp_path):
     for name in ("k2.keras", "k3.keras", "zip.pt"):
-        with zipfile.ZipFile(files / name) as archive, zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as bomb:
+        with (
+            zipfile.ZipFile(files / name) as archive,
+            zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as bomb,
+        ):
             for member in archive.namelist():
                 bomb.writestr(member, archive.read(member))
             for number in range(3):
-                with bomb.open(f"{name.partition('.')[0]}/assets/{number}", "w", force_zip64=True) as stream:
+                with bomb.open(
+                    f"{name.partition('.')[0]}/assets/{number}", "w", force_zip64=True
+                ) as stream:
                     for _ in range(100):
                         stream.write(bytes(1 << 20))
         sentence(tmp_path / name, "declares", factory=Net if name in TORCH else None)

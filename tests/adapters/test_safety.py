@@ -1,4 +1,5 @@
-"""A file that would run code is refused before any loader sees it; the attacks are real, and each is shown to work without the check."""
+"""A file that would run code is refused before any loader sees it; the attacks are real, and each
+is shown to work without the check."""
 
 import base64
 import copy
@@ -26,8 +27,12 @@ import probe
 from probe.errors import CannotOpen, NotTrusted
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),  # Keras 3.15 saving
-    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
+    # Keras 3.15 saving
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+    # QKeras calls pyparsing by old names
+    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
     pytest.mark.filterwarnings("ignore:The `keras.constraints.serialize:UserWarning"),
 ]
@@ -68,7 +73,8 @@ def edited(path, change):
 
 
 def refused(path, marker, *words):
-    """Neither opening nor the command may leave the marker, and the sentence names what was found and the way out."""
+    """Neither opening nor the command may leave the marker, and the sentence names what was found
+    and the way out."""
     marker.unlink(missing_ok=True)
     with pytest.raises(NotTrusted) as error:
         probe.open_model(path)
@@ -83,7 +89,11 @@ def refused(path, marker, *words):
 def test_lambda(tmp_path, marker, namespace, suffix, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = namespace.Input((3,))
-    layer = namespace.layers.Lambda(lambda x: [open("marker", "w").close(), x][1], output_shape=(3,), name="runs")  # noqa: PTH123
+    layer = namespace.layers.Lambda(
+        lambda x: [open("marker", "w").close(), x][1],  # noqa: PTH123
+        output_shape=(3,),
+        name="runs",
+    )
     path = saved(namespace.Model(data, layer(data)), tmp_path / f"lambda{suffix}")
     refused(path, marker, "Lambda layer 'runs'")
     probe.open_model(path, trust=True).run([np.zeros((1, 3))], (), lambda _: None)
@@ -92,7 +102,9 @@ def test_lambda(tmp_path, marker, namespace, suffix, monkeypatch):
 
 def test_lambda_inside_a_wrapper_and_a_nested_model(tmp_path, marker):
     layers = tf_keras.layers
-    inner = tf_keras.Sequential([tf_keras.Input((4, 3)), layers.TimeDistributed(layers.Lambda(lambda x: x, name="hidden"))])
+    inner = tf_keras.Sequential(
+        [tf_keras.Input((4, 3)), layers.TimeDistributed(layers.Lambda(lambda x: x, name="hidden"))]
+    )
     data = tf_keras.Input((4, 3))
     refused(saved(tf_keras.Model(data, inner(data)), tmp_path / "nested.h5"), marker, "'hidden'")
 
@@ -102,12 +114,20 @@ def test_tensorflow_function_that_writes_a_file(tmp_path, marker, suffix):
     def write(config):
         layer = {
             "class_name": "TFOpLambda",
-            "config": {"name": "write", "trainable": True, "dtype": "float32", "function": "io.write_file"},
+            "config": {
+                "name": "write",
+                "trainable": True,
+                "dtype": "float32",
+                "function": "io.write_file",
+            },
             "name": "write",
             "inbound_nodes": [["_CONSTANT_VALUE", -1, str(marker), {"contents": "x"}]],
         }
         if suffix == ".keras":
-            layer |= {"module": "tf_keras.src.layers.core.tf_op_layer", "registered_name": "TFOpLambda"}
+            layer |= {
+                "module": "tf_keras.src.layers.core.tf_op_layer",
+                "registered_name": "TFOpLambda",
+            }
         config["config"]["layers"].append(layer)
 
     path = edited(saved(small(tf_keras), tmp_path / f"write{suffix}"), write)
@@ -119,8 +139,14 @@ def test_tensorflow_function_that_writes_a_file(tmp_path, marker, suffix):
 
 def test_harmless_tensorflow_functions_open(tmp_path):
     data = tf_keras.Input((4, 3))
-    path = saved(tf_keras.Model(data, tf_keras.activations.relu(data)[:, 1:] * 2.0 + 1.0), tmp_path / "ops.h5")
-    assert {layer.kind for layer in probe.open_model(path).layers} == {"TFOpLambda", "SlicingOpLambda"}
+    path = saved(
+        tf_keras.Model(data, tf_keras.activations.relu(data)[:, 1:] * 2.0 + 1.0),
+        tmp_path / "ops.h5",
+    )
+    assert {layer.kind for layer in probe.open_model(path).layers} == {
+        "TFOpLambda",
+        "SlicingOpLambda",
+    }
 
 
 def test_class_that_names_a_module_to_import(tmp_path, marker, monkeypatch):
@@ -162,7 +188,10 @@ def test_pickled_module(tmp_path, marker):
         def __reduce__(self):
             return (open, (str(marker), "w"))
 
-    for name, write in (("zip.pt", torch.save), ("plain.pt", lambda value, path: path.write_bytes(pickle.dumps(value)))):
+    for name, write in (
+        ("zip.pt", torch.save),
+        ("plain.pt", lambda value, path: path.write_bytes(pickle.dumps(value))),
+    ):
         write(Bomb(), tmp_path / name)
         with pytest.raises(probe.ProbeError) as error:
             probe.open_model(tmp_path / name)
@@ -170,7 +199,8 @@ def test_pickled_module(tmp_path, marker):
 
 
 class WritesWhenLoaded(torch.nn.Module):
-    """TorchScript runs ``__setstate__`` as it loads an archive, and its ``torch.save`` writes any file."""
+    """TorchScript runs ``__setstate__`` as it loads an archive, and its ``torch.save`` writes any
+    file."""
 
     def __init__(self, path: str):
         super().__init__()
@@ -213,14 +243,21 @@ def test_activation_that_is_a_function_of_some_module(tmp_path, marker):
             "registered_name": "system",
         }
 
-    refused(edited(saved(small(tf_keras), tmp_path / "os.keras"), call), marker, "'system'", "'dense'")
+    refused(
+        edited(saved(small(tf_keras), tmp_path / "os.keras"), call), marker, "'system'", "'dense'"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_strings_that_qkeras_would_evaluate(tmp_path, marker, suffix):
     qkeras = pytest.importorskip("qkeras")
     data = tf_keras.Input((3,))
-    layer = qkeras.QDense(2, kernel_quantizer="quantized_bits(4, 0, 1)", bias_quantizer="quantized_bits(4)", name="qdense")
+    layer = qkeras.QDense(
+        2,
+        kernel_quantizer=("quantized_bits(4, 0, 1)"),
+        bias_quantizer="quantized_bits(4)",
+        name="qdense",
+    )
 
     def string(value):
         def change(config):
@@ -229,22 +266,37 @@ def test_strings_that_qkeras_would_evaluate(tmp_path, marker, suffix):
         return change
 
     path = saved(tf_keras.Model(data, layer(data)), tmp_path / f"q{suffix}")
-    assert probe.open_model(edited(path, string("quantized_bits(3, 0, alpha=1)"))).layers[0].checkable
+    assert (
+        probe.open_model(edited(path, string("quantized_bits(3, 0, alpha=1)"))).layers[0].checkable
+    )
     refused(edited(path, string("np.save('marker', 1)")), marker, "'np.save'", "'qdense'")
     refused(edited(path, string("get_quantizer")), marker, "'get_quantizer'")
 
 
-@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")])
+@pytest.mark.parametrize(
+    ("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")]
+)
 @pytest.mark.parametrize("absolute", [True, False])
-def test_a_vocabulary_that_is_the_name_of_a_file(tmp_path, monkeypatch, namespace, suffix, absolute):
+def test_a_vocabulary_that_is_the_name_of_a_file(
+    tmp_path, monkeypatch, namespace, suffix, absolute
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text("31\n41\n59\n")
     data = namespace.Input((3,), dtype="int64")
-    model = namespace.Model(data, namespace.layers.IntegerLookup(vocabulary=[3, 1, 4], name="lookup")(data))
+    model = namespace.Model(
+        data, namespace.layers.IntegerLookup(vocabulary=[3, 1, 4], name="lookup")(data)
+    )
     path = saved(model, tmp_path / f"lookup{suffix}")
-    assert probe.check(path, "lookup", np.array([[3, 1, 4]])).ok, "a vocabulary in the file is no harm"
+    assert probe.check(path, "lookup", np.array([[3, 1, 4]])).ok, (
+        "a vocabulary in the file is no harm"
+    )
     name = str(tmp_path / "secret") if absolute else "secret"
-    edited(path, lambda config: config["config"]["layers"][1]["config"].update(vocabulary=name, vocabulary_size=4))
+    edited(
+        path,
+        lambda config: config["config"]["layers"][1]["config"].update(
+            vocabulary=name, vocabulary_size=4
+        ),
+    )
     with pytest.raises(NotTrusted, match=r"vocabulary = .*secret.*'lookup'.*--trust"):
         probe.open_model(path)
     if namespace is keras:
@@ -273,9 +325,22 @@ def test_options_are_no_names_of_files_or_functions(tmp_path, suffix, option, va
 
 
 def test_packages_take_no_paths_either(tmp_path):
-    layer = {"class_name": "QuantizerConfig", "module": "hgq.quantizer.config", "registered_name": "hgq>QuantizerConfig"}
-    for text, refused_ in (("RND_CONV", False), ("kernel", False), ("../secret", True), ("file:secret", True), ("C:\\secret", True)):
-        config = {"class_name": "Sequential", "config": {"layers": [{**layer, "config": {"name": "l", "round_mode": text}}]}}
+    layer = {
+        "class_name": "QuantizerConfig",
+        "module": "hgq.quantizer.config",
+        "registered_name": "hgq>QuantizerConfig",
+    }
+    for text, refused_ in (
+        ("RND_CONV", False),
+        ("kernel", False),
+        ("../secret", True),
+        ("file:secret", True),
+        ("C:\\secret", True),
+    ):
+        config = {
+            "class_name": "Sequential",
+            "config": {"layers": [{**layer, "config": {"name": "l", "round_mode": text}}]},
+        }
         if refused_:
             with pytest.raises(NotTrusted, match="round_mode"):
                 refuse_code("a file", config)
@@ -290,44 +355,70 @@ def test_every_layer_of_keras_with_its_own_options_is_let_through(namespace):
         cls = getattr(namespace.layers, name, None)
         if cls is not None:
             held = namespace.saving.serialize_keras_object(cls(**options))
-            refuse_code("the file", {"class_name": "Sequential", "config": {"name": "s", "layers": [held]}})
+            refuse_code(
+                "the file", {"class_name": "Sequential", "config": {"name": "s", "layers": [held]}}
+            )
             count += 1
     assert count > 80
     for module in (namespace.initializers, namespace.regularizers, namespace.constraints):
         for name in dir(module):
             known = (
-                not name.startswith("_") and name not in ("get", "serialize", "deserialize", "experimental") and "stft" not in name.lower()
+                not name.startswith("_")
+                and name not in ("get", "serialize", "deserialize", "experimental")
+                and "stft" not in name.lower()
             )
             if known and name not in ("Initializer", "Regularizer", "Constraint"):
-                option = {"initializers": "kernel_initializer", "regularizers": "bias_regularizer", "constraints": "kernel_constraint"}
+                option = {
+                    "initializers": "kernel_initializer",
+                    "regularizers": "bias_regularizer",
+                    "constraints": "kernel_constraint",
+                }
                 value = {option[module.__name__.rpartition(".")[2]]: name}
                 refuse_code("the file", {"class_name": "Dense", "config": {"name": "d", **value}})
 
 
 def test_no_object_of_a_config_may_be_another_class(tmp_path):
-    """Every serialized object of real files in turn is renamed, moved to another module, registered as another."""
+    """Every serialized object of real files in turn is renamed, moved to another module, registered
+    as another."""
     qkeras = pytest.importorskip("qkeras")
     for namespace in (keras, tf_keras):
         layers = namespace.layers
         inner = namespace.Sequential(
-            [namespace.Input((4, 4, 3)), layers.Conv2D(2, 2, kernel_regularizer="l2", kernel_constraint="max_norm")]
+            [
+                namespace.Input((4, 4, 3)),
+                layers.Conv2D(2, 2, kernel_regularizer="l2", kernel_constraint="max_norm"),
+            ]
         )
         inner.compile("adam", "mse")
         data = namespace.Input((4, 4, 3))
         x = layers.Bidirectional(layers.LSTM(3))(layers.Reshape((6, 3))(inner(data)))
         if namespace is tf_keras:
-            x = qkeras.QDense(2, kernel_quantizer=qkeras.quantized_bits(4, 0, 1), activation="quantized_relu(4)")(x)
+            x = qkeras.QDense(
+                2, kernel_quantizer=qkeras.quantized_bits(4, 0, 1), activation="quantized_relu(4)"
+            )(x)
         model = namespace.Model(data, x)
         for suffix in (".keras", ".h5") if namespace is tf_keras else (".keras",):
             path = saved(model, tmp_path / f"all{suffix}")
             config = _config(path)
             refuse_code("the file", config)
-            count = len([found for found in objects({**config, "compile_config": None}) if found.value["class_name"][:2] != "__"])
+            count = len(
+                [
+                    found
+                    for found in objects({**config, "compile_config": None})
+                    if found.value["class_name"][:2] != "__"
+                ]
+            )
             assert count > 20
             for position in range(count):
-                for change in ({"class_name": "Evil"}, {"module": "evil.keras"}, {"registered_name": "package>Evil"}):
+                for change in (
+                    {"class_name": "Evil"},
+                    {"module": "evil.keras"},
+                    {"registered_name": "package>Evil"},
+                ):
                     other = copy.deepcopy({**config, "compile_config": None})
-                    known = [found for found in objects(other) if found.value["class_name"][:2] != "__"][position]
+                    known = [
+                        found for found in objects(other) if found.value["class_name"][:2] != "__"
+                    ][position]
                     if known.compiled and "class_name" in change:
                         continue  # a class of keras.optimizers, whichever, only ever trains
                     known.value.update(change)
@@ -345,9 +436,13 @@ def _config(path: Path):
 
 @pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
 def test_nothing_of_kerass_own_is_refused(namespace):
-    """Every activation, initializer, regularizer and constraint of both frameworks, and every class with a description."""
+    """Every activation, initializer, regularizer and constraint of both frameworks, and every class
+    with a description."""
     data = namespace.Input((4,))
-    model = {"class_name": "Functional", "config": namespace.Model(data, namespace.layers.Dense(2)(data)).get_config()}
+    model = {
+        "class_name": "Functional",
+        "config": namespace.Model(data, namespace.layers.Dense(2)(data)).get_config(),
+    }
     dense = model["config"]["layers"][1]["config"]
     for name in vars(namespace.activations):
         if not name.startswith("_") and name not in ("get", "serialize", "deserialize"):
@@ -355,7 +450,17 @@ def test_nothing_of_kerass_own_is_refused(namespace):
     for module in (namespace.initializers, namespace.regularizers, namespace.constraints):
         for cls in {value for value in vars(module).values() if isinstance(value, type)}:
             if cls.__name__ not in ("Initializer", "Regularizer", "Constraint", "STFT"):
-                refuse_code("the file", {**dense, "value": {"class_name": cls.__name__, "config": {}, "module": module.__name__}})
+                refuse_code(
+                    "the file",
+                    {
+                        **dense,
+                        "value": {
+                            "class_name": cls.__name__,
+                            "config": {},
+                            "module": module.__name__,
+                        },
+                    },
+                )
     for name in DESCRIBED:
         refuse_code("the file", {"class_name": name, "config": {}})
 
@@ -378,7 +483,10 @@ def test_importing_the_users_own_module_is_consent(tmp_path, monkeypatch):
             module = probe_import(name, here, tmp_path)
             keras_module = module.keras
             data = keras_module.Input((3,))
-            path = saved(keras_module.Model(data, module.Thrice(name="b")(module.Twice(name="a")(data))), tmp_path / f"own_{name}{suffix}")
+            path = saved(
+                keras_module.Model(data, module.Thrice(name="b")(module.Twice(name="a")(data))),
+                tmp_path / f"own_{name}{suffix}",
+            )
             with pytest.raises(NotTrusted, match="--import"):
                 probe.open_model(path)
             model = probe.open_model(path, imports=(name,))
@@ -397,13 +505,21 @@ def probe_import(name, monkeypatch, folder):
 
 def test_an_import_that_fails_is_one_sentence(tmp_path):
     path = saved(small(keras), tmp_path / "plain.keras")
-    with pytest.raises(probe.ProbeError, match="importing no_such_module raised ModuleNotFoundError"):
+    with pytest.raises(
+        probe.ProbeError, match=("importing no_such_module raised ModuleNotFoundError")
+    ):
         probe.open_model(path, imports=("no_such_module",))
 
 
 PACKAGES = {
-    "QuantizeWrapperV2": ("tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper", "QuantizeWrapperV2"),
-    "PruneLowMagnitude": ("tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper", None),
+    "QuantizeWrapperV2": (
+        "tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper",
+        "QuantizeWrapperV2",
+    ),
+    "PruneLowMagnitude": (
+        "tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper",
+        None,
+    ),
     "QDense": ("hgq.layers.core.dense", "hgq>QDense"),
     "QuantizerConfig": ("hgq.quantizer.config", "hgq>QuantizerConfig"),
 }
@@ -414,7 +530,13 @@ def test_classes_of_known_packages_are_trusted_under_their_own_names_alone(kind)
     module, registered = PACKAGES[kind]
 
     def model(**changed):
-        layer = {"class_name": kind, "module": module, "registered_name": registered, "config": {"name": "l"}, **changed}
+        layer = {
+            "class_name": kind,
+            "module": module,
+            "registered_name": registered,
+            "config": {"name": "l"},
+            **changed,
+        }
         return {"class_name": "Sequential", "config": {"layers": [layer]}}
 
     refuse_code("a file", model())
@@ -429,7 +551,8 @@ def test_classes_of_known_packages_are_trusted_under_their_own_names_alone(kind)
 
 
 def weights_of(path):
-    """The HDF5 file with the weights, the path of the dense layer's kernel in it, and how it is put back."""
+    """The HDF5 file with the weights, the path of the dense layer's kernel in it, and how it is put
+    back."""
     if path.suffix == ".h5":
         return path, "model_weights/dense/dense/kernel:0", lambda: None
     inner = path.with_suffix(".weights.h5")
@@ -474,11 +597,17 @@ def linked_group(file, kernel, secret):
 
 def compressed_zeros(file, kernel, secret):
     del file[kernel]
-    file.create_dataset(kernel, (30_000, 20_000), "<f4", chunks=(10_000, 10_000), compression="gzip")
+    file.create_dataset(
+        kernel, (30_000, 20_000), "<f4", chunks=(10_000, 10_000), compression="gzip"
+    )
 
 
-@pytest.mark.parametrize("change", [stored_outside, put_together, linked, linked_group, compressed_zeros])
-@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")])
+@pytest.mark.parametrize(
+    "change", [stored_outside, put_together, linked, linked_group, compressed_zeros]
+)
+@pytest.mark.parametrize(
+    ("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")]
+)
 def test_no_other_file_is_read_as_weights(tmp_path, namespace, suffix, change):
     secret = tmp_path / "secret"
     secret.write_bytes(np.arange(6, dtype=np.float32).tobytes())
@@ -495,7 +624,9 @@ def test_no_other_file_is_read_as_weights(tmp_path, namespace, suffix, change):
         assert "another file" in told or "other arrays" in told or "declares arrays" in told
 
 
-@pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")])
+@pytest.mark.parametrize(
+    ("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".keras"), (tf_keras, ".h5")]
+)
 def test_rings_and_names_of_the_same_numbers_inside_a_file_are_no_harm(tmp_path, namespace, suffix):
     path = saved(small(namespace), tmp_path / f"model{suffix}")
     before = probe.check(path, "dense", np.ones((1, 3)))
@@ -506,7 +637,11 @@ def test_rings_and_names_of_the_same_numbers_inside_a_file_are_no_harm(tmp_path,
         file["soft"] = h5py.SoftLink("/ring")
     put_back()
     after = probe.check(path, "dense", np.ones((1, 3)))
-    assert before.ok and after.ok and np.array_equal(before.outputs["framework"], after.outputs["framework"])
+    assert (
+        before.ok
+        and after.ok
+        and np.array_equal(before.outputs["framework"], after.outputs["framework"])
+    )
     assert [layer.name for layer in probe.open_model(path).layers] == ["dense"]
 
 
@@ -530,7 +665,12 @@ def test_a_ring_made_by_hand_is_refused(tmp_path, namespace, suffix, of):
     put_back()
     for arguments in ((), ("--layer", "dense")):
         done = subprocess.run(
-            [Path(sys.executable).parent / "probe", path, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+            [Path(sys.executable).parent / "probe", path, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
         )
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert "is damaged" in done.stderr and "twice" in done.stderr
@@ -542,7 +682,8 @@ def test_a_keras_2_layer_that_waits_for_ever_is_refused(tmp_path, suffix, taken)
     path = saved(small(tf_keras), tmp_path / f"waits{suffix}")
     edited(path, lambda config: config["config"]["layers"][1].update(inbound_nodes=[[taken]]))
     if taken[0] == "data":
-        assert probe.check(path, "dense", np.ones((1, 3))).ok  # the call of an input is always its only one
+        # the call of an input is always its only one
+        assert probe.check(path, "dense", np.ones((1, 3))).ok
         return
     with pytest.raises(CannotOpen, match="'dense' waits for its own output"):
         probe.open_model(path)
@@ -573,21 +714,26 @@ def test_a_config_nested_beyond_reason_is_one_sentence(tmp_path):
     nested = {}
     for _ in range(400):
         nested = {"a": [nested]}
-    path = edited(saved(small(keras), tmp_path / "deep.keras"), lambda config: config.update(deep=nested))
+    path = edited(
+        saved(small(keras), tmp_path / "deep.keras"), lambda config: config.update(deep=nested)
+    )
     with pytest.raises(CannotOpen, match="nested"):
         probe.open_model(path)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_bytearray_of_any_size_is_not_made(tmp_path, legacy):
-    """The restricted unpickler of PyTorch lets it be called with a number, as which it takes that many bytes."""
+    """The restricted unpickler of PyTorch lets it be called with a number, as which it takes that
+    many bytes."""
 
     class Large:
         def __reduce__(self):
             return (bytearray, (1 << 40,))
 
     path = tmp_path / "large.pt"
-    torch.save({"weight": torch.zeros(2), "more": Large()}, path, _use_new_zipfile_serialization=not legacy)
+    torch.save(
+        {"weight": torch.zeros(2), "more": Large()}, path, _use_new_zipfile_serialization=not legacy
+    )
     with pytest.raises(NotTrusted, match="bytearray"):
         probe.open_model(path)
     torch.save({"bytearray": torch.zeros(2)}, path, _use_new_zipfile_serialization=not legacy)

@@ -1,4 +1,5 @@
-"""Layers that TensorFlow Model Optimization prunes, quantises or clusters: live, and out of both kinds of file."""
+"""Layers that TensorFlow Model Optimization prunes, quantises or clusters: live, and out of both
+kinds of file."""
 
 import sys
 from unittest import mock
@@ -8,14 +9,19 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
-from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as by_channel
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
+from tensorflow_model_optimization.python.core.clustering.keras.experimental import (
+    cluster as by_channel,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
+    QuantizeLayer,
+)
 
 import probe
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
-    pytest.mark.filterwarnings("ignore:`layer.(add_variable|updates)` .*:UserWarning"),  # tfmot calls them
+    # tfmot calls them
+    pytest.mark.filterwarnings("ignore:`layer.(add_variable|updates)` .*:UserWarning"),
 ]
 LINEAR = tfmot.clustering.keras.CentroidInitialization.LINEAR
 quantizers = tfmot.quantization.keras.quantizers
@@ -59,27 +65,43 @@ def pruned(model):
 
 
 def quantised(model):
-    """Ranges out of a few passes in training mode, those of activations narrowed so that values are clipped."""
+    """Ranges out of a few passes in training mode, those of activations narrowed so that values are
+    clipped."""
     model = tfmot.quantization.keras.quantize_model(model)
     for _ in range(2):
-        model(np.random.default_rng(1).normal(size=(8, *model.input_shape[1:])).astype(np.float32), training=True)
+        model(
+            np.random.default_rng(1).normal(size=(8, *model.input_shape[1:])).astype(np.float32),
+            training=True,
+        )
     for variable in model.variables:
-        if variable.name.split(":")[0].endswith(("_min", "_max")) and variable.shape.rank == 0 and "kernel" not in variable.name:
+        if (
+            variable.name.split(":")[0].endswith(("_min", "_max"))
+            and variable.shape.rank == 0
+            and "kernel" not in variable.name
+        ):
             variable.assign(-2.3 if "_min" in variable.name else 3.1)
     return model
 
 
 def clustered(model):
-    return tfmot.clustering.keras.cluster_weights(model, number_of_clusters=4, cluster_centroids_init=LINEAR)
+    return tfmot.clustering.keras.cluster_weights(
+        model, number_of_clusters=4, cluster_centroids_init=LINEAR
+    )
 
 
 def clustered_by_channel(model):
-    return by_channel.cluster_weights(model, 3, cluster_centroids_init=LINEAR, cluster_per_channel=True)
+    return by_channel.cluster_weights(
+        model, 3, cluster_centroids_init=LINEAR, cluster_per_channel=True
+    )
 
 
 def clustered_sparsely(model):
-    model.set_weights([np.where(np.abs(one) < 0.4, np.float32(0), one) for one in model.get_weights()])
-    return by_channel.cluster_weights(model, 4, cluster_centroids_init=LINEAR, preserve_sparsity=True)
+    model.set_weights(
+        [np.where(np.abs(one) < 0.4, np.float32(0), one) for one in model.get_weights()]
+    )
+    return by_channel.cluster_weights(
+        model, 4, cluster_centroids_init=LINEAR, preserve_sparsity=True
+    )
 
 
 BOTH = (".keras", ".h5")
@@ -94,7 +116,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("build", "treat", "forms"), CASES, ids=lambda one: getattr(one, "__name__", "-"))
+@pytest.mark.parametrize(
+    ("build", "treat", "forms"), CASES, ids=lambda one: getattr(one, "__name__", "-")
+)
 def test_every_layer_agrees_out_of_files_and_nothing_is_written(build, treat, forms, tmp_path):
     model = treat(build())
     x = np.random.default_rng(2).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
@@ -105,7 +129,9 @@ def test_every_layer_agrees_out_of_files_and_nothing_is_written(build, treat, fo
         model.save(sources[-1])
     for source in sources:
         reports = list(probe.sweep(source, x))
-        assert len(reports) == sum(not isinstance(layer, tf_keras.layers.InputLayer) for layer in model.layers)
+        assert len(reports) == sum(
+            not isinstance(layer, tf_keras.layers.InputLayer) for layer in model.layers
+        )
         for report in reports:
             assert report.ok, str(report)
             assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
@@ -119,18 +145,28 @@ def with_stored(wrapper, name, weights, x):
     layer = wrapper.layer
     if type(wrapper).__name__.startswith("Quantize"):
         through = [
-            (variable, (lambda values, *args, **kwargs: values) if f"/{name}:" in f"/{variable.name}" else quantizer, ranges)
+            (
+                variable,
+                (lambda values, *args, **kwargs: values)
+                if f"/{name}:" in f"/{variable.name}"
+                else quantizer,
+                ranges,
+            )
             for variable, quantizer, ranges in wrapper._weight_vars
         ]
         with mock.patch.object(wrapper, "_weight_vars", through):
             return wrapper(x).numpy()
     plain = type(layer).from_config(layer.get_config())
     plain.build(x.shape)
-    plain.set_weights([one.stored if key == name else one.effective for key, one in weights.items()])
+    plain.set_weights(
+        [one.stored if key == name else one.effective for key, one in weights.items()]
+    )
     return plain(x).numpy()
 
 
-@pytest.mark.parametrize(("build", "treat", "forms"), CASES, ids=lambda one: getattr(one, "__name__", "-"))
+@pytest.mark.parametrize(
+    ("build", "treat", "forms"), CASES, ids=lambda one: getattr(one, "__name__", "-")
+)
 def test_each_stored_weight_out_of_a_file_is_named(build, treat, forms, tmp_path):
     model = treat(build())
     x = np.random.default_rng(2).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
@@ -140,13 +176,22 @@ def test_each_stored_weight_out_of_a_file_is_named(build, treat, forms, tmp_path
         for name, weight in report.weights.items():
             if not weight.steps:
                 continue
-            # Many: between the input and levels of 8 bits a small difference shows only here and there.
-            given = np.random.default_rng(3).normal(size=(60, *report.inputs[0].shape[1:])).astype(np.float32)
+            # Many: between the input and levels of 8 bits a small difference shows only here and
+            # there.
+            given = (
+                np.random.default_rng(3)
+                .normal(size=(60, *report.inputs[0].shape[1:]))
+                .astype(np.float32)
+            )
             wrong = with_stored(model.get_layer(report.layer), name, report.weights, given)
             found = probe.check(opened, report.layer, given=given, expected=wrong)
-            assert found.verdict == "diverge" and found.comparisons["framework", "numpy"].ok, str(found)
+            assert found.verdict == "diverge" and found.comparisons["framework", "numpy"].ok, str(
+                found
+            )
             assert found.findings[0].slug == "raw-weights", str(found)
-            assert found.findings[0].claim.startswith(f"the stored {name} instead of the effective values"), str(found)
+            assert found.findings[0].claim.startswith(
+                f"the stored {name} instead of the effective values"
+            ), str(found)
             told += 1
     assert told >= {network: 3, dense: 1, recurrent: 2}[build]
 
@@ -184,7 +229,9 @@ def test_effective_weights_are_tfmots_and_stored_ones_are_named(treat):
 @pytest.mark.parametrize(
     "quantizer",
     [
-        quantizers.AllValuesQuantizer(num_bits=5, per_axis=False, symmetric=False, narrow_range=False),
+        quantizers.AllValuesQuantizer(
+            num_bits=5, per_axis=False, symmetric=False, narrow_range=False
+        ),
         quantizers.FixedQuantizer(num_bits=4, init_min=-1.3, init_max=2.2, narrow_range=True),
         quantizers.LastValueQuantizer(num_bits=4, per_axis=True, symmetric=True, narrow_range=True),
         None,
@@ -197,7 +244,9 @@ def test_a_quantizer_as_a_layer(quantizer):
     layer(x, training=True)
     report = probe.check(layer, layer.name, x * np.float32(1.5))
     assert report.ok, str(report)
-    np.testing.assert_array_equal(report.outputs["framework"], report.outputs["numpy"].astype(np.float32))
+    np.testing.assert_array_equal(
+        report.outputs["framework"], report.outputs["numpy"].astype(np.float32)
+    )
 
 
 def test_where_it_is_not_installed_the_extra_is_named(tmp_path, monkeypatch):

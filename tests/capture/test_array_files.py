@@ -1,4 +1,5 @@
-"""Array files of every kind of damage: one sentence each; and what is no damage is read as NumPy reads it."""
+"""Array files of every kind of damage: one sentence each; and what is no damage is read as NumPy
+reads it."""
 
 import os
 import pickle
@@ -104,7 +105,10 @@ def test_broken_archives(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
     sentence(path, "readme.txt")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w", force_zip64=True) as stream:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.npy", "w", force_zip64=True) as stream,
+    ):
         for _ in range(300):
             stream.write(bytes(1 << 20))
     sentence(path, "declares")
@@ -116,7 +120,12 @@ def test_what_is_no_regular_file_and_no_text(tmp_path):
     sentence("/dev/zero", "a device")
     sentence(tmp_path, "a folder")
     sentence(tmp_path / "missing.npy", "there is no file")
-    for content, words in (("", "no numbers"), ("# nothing\n\n", "no numbers"), ("1 2\n3\n", "columns"), ("one two", "'one'")):
+    for content, words in (
+        ("", "no numbers"),
+        ("# nothing\n\n", "no numbers"),
+        ("1 2\n3\n", "columns"),
+        ("one two", "'one'"),
+    ):
         (tmp_path / "x.txt").write_text(content)
         sentence(tmp_path / "x.txt", words)
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe1,2")
@@ -133,7 +142,11 @@ def test_sound_arrays_are_read_as_numpy_reads_them(tmp_path, dtype, shape):
         held = array_files.array(str(tmp_path / "x.npz"))
         assert list(held) == ["a/b", "ünïcode"]
         for read in (array_files.array(str(tmp_path / "x.npy")), *held.values()):
-            assert read.shape == values.shape and read.dtype == values.dtype.newbyteorder("=") and np.array_equal(read, values)
+            assert (
+                read.shape == values.shape
+                and read.dtype == values.dtype.newbyteorder("=")
+                and np.array_equal(read, values)
+            )
             assert read.dtype.isnative and read.flags.writeable
 
 

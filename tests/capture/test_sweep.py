@@ -21,12 +21,21 @@ from probe.verdict.judge import judge
 
 def net() -> torch.nn.Sequential:
     torch.manual_seed(0)
-    blocks = [torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU()) for _ in range(12)]
+    blocks = [
+        torch.nn.Sequential(
+            torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU()
+        )
+        for _ in range(12)
+    ]
     return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), *blocks)
 
 
 def threads() -> set[str]:
-    return {thread.name.rpartition("_")[0] or thread.name for thread in threading.enumerate() if thread.name.startswith("probe-")}
+    return {
+        thread.name.rpartition("_")[0] or thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("probe-")
+    }
 
 
 @pytest.fixture
@@ -51,7 +60,9 @@ def test_a_closed_sweep_leaves_nothing_behind(x):
     assert threads()
     reports.close()
     assert not threads()
-    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+    assert all(
+        not module._forward_hooks and not module._forward_pre_hooks for module in model.modules()
+    )
     assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -159,8 +170,13 @@ def test_as_many_threads_judge_as_there_are_cores(cores, monkeypatch):
         for number in range(4 * cores):
             push(Capture("layer", "Kind", number, (), (), "float32"))
 
-    assert len(list(judged_in_order(forward, lambda capture: partial(judged, capture.call)))) == 4 * cores
-    assert together == set(["probe-forward", threading.current_thread().name, "probe-judge_0"][:cores])
+    assert (
+        len(list(judged_in_order(forward, lambda capture: partial(judged, capture.call))))
+        == 4 * cores
+    )
+    assert together == set(
+        ["probe-forward", threading.current_thread().name, "probe-judge_0"][:cores]
+    )
 
 
 class _Pools(torch.nn.Module):
@@ -205,7 +221,9 @@ def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
         assert parts.comparisons[pair].size == comparison.size
         assert parts.comparisons[pair].ratio == pytest.approx(comparison.ratio, rel=0.5)
     assert list(parts.outputs) == list(whole.outputs)
-    np.testing.assert_allclose(parts.outputs["numpy"], whole.outputs["numpy"], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        parts.outputs["numpy"], whole.outputs["numpy"], rtol=1e-12, atol=1e-12
+    )
     wrong = capture.outputs[0].copy()
     wrong[1, 2, 3, 4] += 1
     faulty = judged_in_pieces(replace(capture, outputs=(wrong,)), judge)
@@ -261,12 +279,23 @@ def test_outputs_of_a_model_that_was_changed_since_are_not_made_up(x):
     with torch.no_grad():
         model[0].weight += 1
     assert first.outputs["framework"].shape == (2, 4, 8, 8)
-    with pytest.raises(BadInput, match=r"the outputs of '0' are computed again .* changed since it was swept"):
+    with pytest.raises(
+        BadInput,
+        match=(
+            r"the outputs of '0' are computed again .* changed since "
+            r"it was swept"
+        ),
+    ):
         first.outputs["numpy"]
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: torch.nn.Conv2d(256, 24, 1), lambda: torch.nn.Conv2d(256, 24, 3, padding=1), lambda: torch.nn.Linear(1024, 64)]
+    "make",
+    [
+        lambda: torch.nn.Conv2d(256, 24, 1),
+        lambda: torch.nn.Conv2d(256, 24, 3, padding=1),
+        lambda: torch.nn.Linear(1024, 64),
+    ],
 )
 def test_squares_of_a_part_say_what_all_of_them_say(make):
     torch.manual_seed(0)

@@ -16,29 +16,55 @@ def raw():
     model = probe.open_model(str(EXAMPLES / "digits_qkeras.h5"))
     x = np.load(EXAMPLES / "digits.npy")
     weights = probe.check(model, "conv2d", x).weights
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
-    return np.einsum("bhwcij,ijco->bhwo", windows, weights["kernel"].stored) + weights["bias"].stored
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2)
+    )
+    return (
+        np.einsum("bhwcij,ijco->bhwo", windows, weights["kernel"].stored) + weights["bias"].stored
+    )
 
 
 def test_causes_are_listed_and_explained(capsys):
     listed = gen_readme.command("--causes").splitlines()
-    assert listed[0].split() == ["raw-weights", *"Stored weights instead of the effective ones.".split()]
+    assert listed[0].split() == [
+        "raw-weights",
+        *("Stored weights instead of the effective ones.").split(),
+    ]
     assert len(listed) > 35
-    assert gen_readme.command("--causes", "flipped-kernel").startswith("flipped-kernel: True convolution instead of cross-correlation.\n\n")
+    assert gen_readme.command("--causes", "flipped-kernel").startswith(
+        "flipped-kernel: True convolution instead of cross-correlation.\n\n"
+    )
     gen_readme.command("--causes", "raw-weight")
-    assert capsys.readouterr().err == "probe: there is no cause 'raw-weight'; did you mean 'raw-weights'?\n"
+    assert capsys.readouterr().err == (
+        "probe: there is no cause 'raw-weight'; did you mean 'raw-weights'?\n"
+    )
 
 
 def test_a_patch(raw, tmp_path):
     np.save(tmp_path / "patch.npy", raw[0, 0:3, 0:3, 0])
-    told = gen_readme.command(*CHECK, "--layer", "conv2d", "--expect", str(tmp_path / "patch.npy"), "--expect-at", "0,0:3,0:3,0")
+    told = gen_readme.command(
+        *CHECK,
+        "--layer",
+        "conv2d",
+        "--expect",
+        str(tmp_path / "patch.npy"),
+        "--expect-at",
+        "0,0:3,0:3,0",
+    )
     assert "why: raw-weights: the stored kernel and bias" in told
     assert "you gave 9 of 10240 values" in told
 
 
 @pytest.mark.parametrize("digits", [9, 4])
 def test_one_number_as_it_was_typed(raw, digits):
-    told = gen_readme.command(*CHECK, "--layer", "conv2d", f"--expect-value={raw[0, 1, 1, 0]:.{digits}f}", "--at", "0,1,1,0")
+    told = gen_readme.command(
+        *CHECK,
+        "--layer",
+        "conv2d",
+        f"--expect-value={raw[0, 1, 1, 0]:.{digits}f}",
+        "--at",
+        "0,1,1,0",
+    )
     assert "raw-weights: the stored kernel and bias" in told
 
 

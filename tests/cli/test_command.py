@@ -17,7 +17,9 @@ from repository import EXAMPLES
 
 from probe.cli import _command
 
-KERAS, QKERAS, TORCH = (str(EXAMPLES / name) for name in ("digits.keras", "digits_qkeras.h5", "digits.pt"))
+KERAS, QKERAS, TORCH = (
+    str(EXAMPLES / name) for name in ("digits.keras", "digits_qkeras.h5", "digits.pt")
+)
 FACTORY = ("--factory", f"{EXAMPLES / 'digits_net.py'}:DigitsNet")
 DIGITS = str(EXAMPLES / "digits.npy")
 
@@ -39,20 +41,32 @@ def test_a_sweep_agrees(probe, model):
 
 
 def test_wrong_values_diverge_and_are_located(probe, tmp_path):
-    status, _, _ = probe(KERAS, "--layer", "conv2d", "--input", DIGITS, "--save", tmp_path / "right.npz")
+    status, _, _ = probe(
+        KERAS, "--layer", "conv2d", "--input", DIGITS, "--save", tmp_path / "right.npz"
+    )
     assert status == 0
     with np.load(tmp_path / "right.npz") as held:
         right, x = held["framework_0"], held["input_0"]
     wrong = right.copy()
     wrong[1, 2, 3, 1] += 0.5
     np.save(tmp_path / "wrong.npy", wrong)
-    status, out, _ = probe(KERAS, "--layer", "conv2d", "--input", DIGITS, "--expect", tmp_path / "wrong.npy")
+    status, out, _ = probe(
+        KERAS, "--layer", "conv2d", "--input", DIGITS, "--expect", tmp_path / "wrong.npy"
+    )
     assert status == 1
     assert "worst element: [1, 2, 3, 1]" in out
     assert "yours is the odd one out" in out
     np.save(tmp_path / "x.npy", x)
     np.savetxt(tmp_path / "right.txt", right.ravel(), fmt="%.9g")
-    status, out, _ = probe(KERAS, "--layer", "conv2d", "--expect-input", tmp_path / "x.npy", "--expect", tmp_path / "right.txt")
+    status, out, _ = probe(
+        KERAS,
+        "--layer",
+        "conv2d",
+        "--expect-input",
+        tmp_path / "x.npy",
+        "--expect",
+        tmp_path / "right.txt",
+    )
     assert status == 0
     assert "row-major order" in out
 
@@ -60,15 +74,35 @@ def test_wrong_values_diverge_and_are_located(probe, tmp_path):
 def test_one_element_is_explained(probe, tmp_path):
     status, out, err = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "3,4,3,5")
     assert (status, err) == (0, "")
-    assert "output[3, 4, 3, 5] (batch 3, height 4, width 3, channels 5)" in out and "(stored " in out
+    assert (
+        "output[3, 4, 3, 5] (batch 3, height 4, width 3, channels 5)"
+    ) in out and "(stored " in out
     assert out.splitlines()[-1].startswith("the whole layer: agree")
-    status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "0,0,0,0", "--json", "-")
+    status, out, _ = probe(
+        QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "0,0,0,0", "--json", "-"
+    )
     told = json.loads(out)
-    assert status == 0 and len(told["terms"]) == 9 and sum(term["padding"] for term in told["terms"]) == 5
-    status, out, _ = probe(QKERAS, "--layer", "conv2d_1", "--input", DIGITS, "--at", "3,2,2,5", "--sees")
+    assert (
+        status == 0
+        and len(told["terms"]) == 9
+        and sum(term["padding"] for term in told["terms"]) == 5
+    )
+    status, out, _ = probe(
+        QKERAS, "--layer", "conv2d_1", "--input", DIGITS, "--at", "3,2,2,5", "--sees"
+    )
     assert status == 0 and "image[3, 3:8, 3:8, 0]: 25 of 640 elements" in out, out
     np.savetxt(tmp_path / "mine.txt", np.zeros(10 * 8 * 8 * 16))
-    status, out, _ = probe(QKERAS, "--layer", "conv2d", "--input", DIGITS, "--at", "3,4,3,5", "--expect", tmp_path / "mine.txt")
+    status, out, _ = probe(
+        QKERAS,
+        "--layer",
+        "conv2d",
+        "--input",
+        DIGITS,
+        "--at",
+        "3,4,3,5",
+        "--expect",
+        tmp_path / "mine.txt",
+    )
     assert status == 1 and "  yours          0" in out
     for arguments, words in (
         (("--layer", "conv2d", "--at", "3,4,3"), "give 4 indices"),
@@ -96,7 +130,10 @@ def test_json_holds_the_report_and_no_arrays(probe, tmp_path):
 def test_listing(probe):
     status, out, err = probe(KERAS)
     assert (status, err) == (0, "")
-    assert any(line.startswith("conv2d ") and "Conv2D" in line and "NumPy, ONNX Runtime" in line for line in out.splitlines())
+    assert any(
+        line.startswith("conv2d ") and "Conv2D" in line and "NumPy, ONNX Runtime" in line
+        for line in out.splitlines()
+    )
 
 
 def test_all_with_expected_names_the_first_layer_that_is_wrong_on_its_own_inputs(probe, tmp_path):
@@ -104,7 +141,8 @@ def test_all_with_expected_names_the_first_layer_that_is_wrong_on_its_own_inputs
     net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 4)).eval()
     torch.save(net.state_dict(), tmp_path / "net.pt")
     (tmp_path / "net.py").write_text(
-        "import torch\ndef net():\n    n = torch.nn\n    return n.Sequential(n.Linear(6, 5), n.ReLU(), n.Linear(5, 4))\n"
+        "import torch\ndef net():\n    n = torch.nn\n    return n.Sequential(n.Linear(6, 5), "
+        "n.ReLU(), n.Linear(5, 4))\n"
     )
     x = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
     weights = [net[0].weight.detach().numpy(), net[2].weight.detach().numpy()]
@@ -114,7 +152,15 @@ def test_all_with_expected_names_the_first_layer_that_is_wrong_on_its_own_inputs
     np.savez(tmp_path / "mine.npz", **{"0": first, "1": second, "2": third})
     np.save(tmp_path / "x.npy", x)
     factory = ("--factory", f"{tmp_path / 'net.py'}:net")
-    status, out, _ = probe(tmp_path / "net.pt", *factory, "--all", "--input", tmp_path / "x.npy", "--expect", tmp_path / "mine.npz")
+    status, out, _ = probe(
+        tmp_path / "net.pt",
+        *factory,
+        "--all",
+        "--input",
+        tmp_path / "x.npy",
+        "--expect",
+        tmp_path / "mine.npz",
+    )
     assert status == 1
     assert "the first that diverges is '1'" in out
     assert "2 agree, 1 diverge, 0 unchecked" in out
@@ -155,15 +201,26 @@ def test_a_file_of_hgq2_without_hgq2_is_one_sentence(probe, tmp_path):
             content = given.read(name)
             if name == "config.json":
                 config = json.loads(content)
-                layer = next(one for one in config["config"]["layers"] if one["class_name"] == "Dense")
-                layer |= {"class_name": "QDense", "module": "hgq.layers.core.dense", "registered_name": "hgq>QDense"}
+                layer = next(
+                    one for one in config["config"]["layers"] if one["class_name"] == "Dense"
+                )
+                layer |= {
+                    "class_name": "QDense",
+                    "module": "hgq.layers.core.dense",
+                    "registered_name": "hgq>QDense",
+                }
                 content = json.dumps(config).encode()
             made.writestr(name, content)
     assert probe(path)[0] == 0  # the list needs no framework
     status, out, err = probe(path, "--all")
     assert (status, out) == (2, "")
-    assert err.startswith("probe: this model needs hgq (No module named 'hgq") and err.count("\n") == 1
-    assert err.endswith(": in an environment without QKeras, whose package hgq2 overwrites, pip install 'layerprobe[hgq]'\n")
+    assert (
+        err.startswith("probe: this model needs hgq (No module named 'hgq") and err.count("\n") == 1
+    )
+    assert err.endswith(
+        ": in an environment without QKeras, whose package hgq2 overwrites, pip "
+        "install 'layerprobe[hgq]'\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,7 +250,8 @@ def test_bad_input_is_one_sentence(probe, arguments, words):
 
 
 def test_an_empty_batch_is_unchecked(probe, tmp_path):
-    """A dense layer in Keras: TensorFlow's own convolution loses the channels of an empty batch, so that the model fails."""
+    """A dense layer in Keras: TensorFlow's own convolution loses the channels of an empty batch, so
+    that the model fails."""
     np.save(tmp_path / "none.npy", np.zeros((0, 128), np.float32))
     dense = (KERAS, "--layer", "dense", "--expect-input", tmp_path / "none.npy")
     for arguments in (dense, (TORCH, *FACTORY, "--layer", "conv", "--shape", "0,1,8,8")):
@@ -214,11 +272,20 @@ def test_a_failing_forward_is_one_sentence(probe, tmp_path):
     (tmp_path / "net.py").write_text(
         "import torch\n"
         "class Net(torch.nn.Module):\n"
-        "    def __init__(self):\n        super().__init__()\n        self.fc = torch.nn.Linear(3, 2)\n"
+        "    def __init__(self):\n        super().__init__()\n        self.fc = "
+        "torch.nn.Linear(3, 2)\n"
         "    def forward(self, x):\n        return self.fc(x)[0, 99, 99]\n"
     )
     torch.save(torch.nn.ModuleDict({"fc": torch.nn.Linear(3, 2)}).state_dict(), tmp_path / "net.pt")
-    status, out, err = probe(tmp_path / "net.pt", "--factory", f"{tmp_path / 'net.py'}:Net", "--layer", "fc", "--shape", "2,3")
+    status, out, err = probe(
+        tmp_path / "net.pt",
+        "--factory",
+        f"{tmp_path / 'net.py'}:Net",
+        "--layer",
+        "fc",
+        "--shape",
+        "2,3",
+    )
     assert (status, out) == (2, "")
     assert "IndexError" in err
     assert err.count("\n") == 1
@@ -249,11 +316,23 @@ def test_an_empty_text_is_no_answer(probe, tmp_path):
 
 def test_what_is_read_is_not_written_over(probe, tmp_path):
     for name in ("x.npy", "e.npz"):
-        np.savez(tmp_path / name, x=np.load(DIGITS)) if name == "e.npz" else np.save(tmp_path / name, np.load(DIGITS))
+        np.savez(tmp_path / name, x=np.load(DIGITS)) if name == "e.npz" else np.save(
+            tmp_path / name, np.load(DIGITS)
+        )
     model, net = tmp_path / "model.pt", tmp_path / "net.py"
     model.write_bytes(Path(TORCH).read_bytes())
     net.write_bytes((EXAMPLES / "digits_net.py").read_bytes())
-    base = (model, "--factory", f"{net}:DigitsNet", "--layer", "conv", "--input", tmp_path / "x.npy", "--expect", tmp_path / "e.npz")
+    base = (
+        model,
+        "--factory",
+        f"{net}:DigitsNet",
+        "--layer",
+        "conv",
+        "--input",
+        tmp_path / "x.npy",
+        "--expect",
+        tmp_path / "e.npz",
+    )
     before = {one: one.read_bytes() for one in tmp_path.iterdir()}
     for target in before:
         for option in ("--save", "--json") if target.suffix == ".npz" else ("--json",):
@@ -266,17 +345,36 @@ def test_what_is_read_is_not_written_over(probe, tmp_path):
     assert {one: one.read_bytes() for one in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("error", [EOFError("end"), RuntimeError("a\nb"), MemoryError(), RecursionError(), SystemExit(0), OSError(32, "")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        EOFError("end"),
+        RuntimeError("a\nb"),
+        MemoryError(),
+        RecursionError(),
+        SystemExit(0),
+        OSError(32, ""),
+    ],
+)
 def test_what_was_not_foreseen_is_one_sentence(probe, monkeypatch, error):
     def fails(*_, **__):
         raise error
 
     monkeypatch.setattr("probe.adapters.open_model", fails)
     status, out, err = probe(KERAS, "--layer", "conv2d")
-    assert (status, out, err.count("\n")) == (2, "", 1) and "not foreseen" in err and "test_command.py, line" in err
+    assert (
+        (status, out, err.count("\n")) == (2, "", 1)
+        and "not foreseen" in err
+        and "test_command.py, line" in err
+    )
     monkeypatch.setenv("PROBE_TRACEBACK", "1")
     status, out, err = probe(KERAS, "--layer", "conv2d")
-    assert (status, out) == (2, "") and "Traceback" in err and "def fails" not in err and "in fails" in err
+    assert (
+        (status, out) == (2, "")
+        and "Traceback" in err
+        and "def fails" not in err
+        and "in fails" in err
+    )
     assert err.splitlines()[-1].startswith("probe: this was not foreseen")
 
 
@@ -305,9 +403,15 @@ def test_standard_streams_that_are_full_or_closed(tmp_path):
         )
 
     done = run('"$@" > /dev/full')
-    assert (done.returncode, done.stderr) == (2, "probe: cannot write to standard output: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        ("probe: cannot write to standard output: No space left on device\n"),
+    )
     assert run('"$@" >&- 2>&-').returncode == 0
-    assert run('"$@" --json out.json <&- >&- 2>&-').returncode == 0 and json.loads((tmp_path / "out.json").read_text())["ok"]
+    assert (
+        run('"$@" --json out.json <&- >&- 2>&-').returncode == 0
+        and json.loads((tmp_path / "out.json").read_text())["ok"]
+    )
     done = run('"$@" | head -c 0; exit ${PIPESTATUS[0]}')
     assert (done.returncode, done.stderr) == (2, "")
     done = run('PYTHONIOENCODING=ascii "$@"')
@@ -320,7 +424,11 @@ def test_standard_streams_that_are_full_or_closed(tmp_path):
 def test_a_path_that_is_no_text(probe, tmp_path, model):
     path = tmp_path / os.fsdecode(b"not \xff text\n\x1b[31m")
     path.write_bytes(Path(model).read_bytes())
-    options = (*FACTORY, "--shape", "2,1,8,8", "--layer", "conv") if model is TORCH else ("--layer", "conv2d")
+    options = (
+        (*FACTORY, "--shape", "2,1,8,8", "--layer", "conv")
+        if model is TORCH
+        else ("--layer", "conv2d")
+    )
     status, out, err = probe(path, *options)
     assert (status, err) == (0, "") and "\x1b" not in out and r"not \udcff text\n\x1b" in out
     status, out, err = probe(path, *options, "--json", "-")
@@ -337,6 +445,11 @@ def test_the_console_script_is_quiet(tmp_path):
     script = Path(sys.executable).parent / "probe"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run(
-        [script, QKERAS, "--layer", "conv2d", "--input", DIGITS], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        [script, QKERAS, "--layer", "conv2d", "--input", DIGITS],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -46,7 +46,13 @@ def gated_steps(layer, call):
 
 
 def test_an_unknown_module_is_broken_down():
-    assert [one.layer for one in probe.sweep(net(), X)] == ["0", "1/matmul", "1/sigmoid", "1/mul", "2"]
+    assert [one.layer for one in probe.sweep(net(), X)] == [
+        "0",
+        "1/matmul",
+        "1/sigmoid",
+        "1/mul",
+        "2",
+    ]
 
 
 def test_a_module_as_steps():
@@ -54,8 +60,14 @@ def test_a_module_as_steps():
     model = probe.open_model(net())
     assert [one.name for one in model.layers if one.checkable] == ["0", "1", "2"]
     reports = list(probe.sweep(model, X))
-    assert [(one.layer, one.verdict) for one in reports] == [("0", "agree"), ("1", "agree"), ("2", "agree")]
-    assert list(reports[1].outputs) == ["framework", "numpy", "onnx"] and list(reports[1].weights) == ["weight"]
+    assert [(one.layer, one.verdict) for one in reports] == [
+        ("0", "agree"),
+        ("1", "agree"),
+        ("2", "agree"),
+    ]
+    assert list(reports[1].outputs) == ["framework", "numpy", "onnx"] and list(
+        reports[1].weights
+    ) == ["weight"]
     story = probe.explain(model, "1", X, at=(1, 2, 3))
     assert np.isclose(story.value, reports[1].outputs["numpy"][1, 2, 3])
     wrong = reports[1].outputs["framework"] / 2
@@ -80,10 +92,19 @@ def test_a_module_as_a_numpy_function(dtype):
 
     model = net().to(torch.float32 if dtype == np.float32 else torch.float64)
     report = probe.check(model, "1", X.astype(dtype))
-    assert report.ok and list(report.outputs) == ["framework", "numpy"] and "NumPy function" in report.missing["onnx"]
+    assert (
+        report.ok
+        and list(report.outputs) == ["framework", "numpy"]
+        and "NumPy function" in report.missing["onnx"]
+    )
     assert 0.001 < report.comparisons["framework", "numpy"].ratio < 0.7
     for factor in (1 + 1e-4, 0.5):
-        spoilt = probe.check(model, "1", X.astype(dtype), expected=(report.outputs["framework"] * factor).astype(dtype))
+        spoilt = probe.check(
+            model,
+            "1",
+            X.astype(dtype),
+            expected=(report.outputs["framework"] * factor).astype(dtype),
+        )
         assert spoilt.verdict == "diverge"
 
 
@@ -98,7 +119,10 @@ def test_a_wrong_function_diverges():
 def test_what_is_registered_must_be_steps():
     probe.describes(Gated)(lambda layer, call: "x")
     report = probe.check(net(), "1", X)
-    assert report.verdict == "unchecked" and "gives str where an op, steps or a Description is expected" in report.sentence
+    assert (
+        report.verdict == "unchecked"
+        and ("gives str where an op, steps or a Description is expected") in report.sentence
+    )
 
 
 @pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
@@ -110,7 +134,11 @@ def test_keras(namespace):
             self.offset = self.add_weight(shape=(4,), name="offset", initializer="random_normal")
 
         def call(self, x):
-            return namespace.backend.tile(x, (1, 1, 1)) + self.offset if namespace is tf_keras else x + self.offset
+            return (
+                namespace.backend.tile(x, (1, 1, 1)) + self.offset
+                if namespace is tf_keras
+                else x + self.offset
+            )
 
     data = namespace.Input((6, 4))
     model = namespace.Model(data, namespace.layers.ReLU(name="act")(Shift(name="shift")(data)))
@@ -120,7 +148,11 @@ def test_keras(namespace):
         return ops.AddConstant(value=call.weight("offset", layer.offset))
 
     report = probe.check(model, "shift", X)
-    assert report.ok and list(report.outputs) == ["framework", "numpy", "onnx"] and list(report.weights) == ["offset"]
+    assert (
+        report.ok
+        and list(report.outputs) == ["framework", "numpy", "onnx"]
+        and list(report.weights) == ["offset"]
+    )
     del _OWN[Shift]
 
     @probe.recomputes(Shift)

@@ -1,4 +1,5 @@
-"""A convolution whose kernel is another tensor of the same sample, one kernel for each: in Keras a layer of the user's own."""
+"""A convolution whose kernel is another tensor of the same sample, one kernel for each: in Keras a
+layer of the user's own."""
 
 import keras
 import numpy as np
@@ -10,10 +11,13 @@ from probe.description.custom_layers import _OWN
 
 
 class SampleConv(keras.layers.Layer):
-    """``call([x, kernels])``: x (batch, height, width, channels), kernels (batch, 3, 3, channels, filters)."""
+    """``call([x, kernels])``: x (batch, height, width, channels), kernels (batch, 3, 3, channels,
+    filters)."""
 
     def call(self, inputs):
-        return keras.ops.vectorized_map(lambda pair: keras.ops.conv(pair[0][None], pair[1], padding="same")[0], inputs)
+        return keras.ops.vectorized_map(
+            lambda pair: keras.ops.conv(pair[0][None], pair[1], padding="same")[0], inputs
+        )
 
     def compute_output_shape(self, shapes):
         return (*shapes[0][:3], shapes[1][-1])
@@ -22,7 +26,14 @@ class SampleConv(keras.layers.Layer):
 def steps(layer, call):
     """One convolution in as many groups as there are samples."""
     (batch, height, width, channels), (_, *kernel, _, filters) = (x.shape for x in call.inputs)
-    conv = ops.Conv(weight=None, bias=None, strides=(1, 1), pads=((1, 1), (1, 1)), dilations=(1, 1), groups=batch)
+    conv = ops.Conv(
+        weight=None,
+        bias=None,
+        strides=(1, 1),
+        pads=((1, 1), (1, 1)),
+        dilations=(1, 1),
+        groups=batch,
+    )
     return [
         Step(ops.Transpose(perm=(0, 3, 1, 2)), (Ref(-1, 0),)),
         Step(ops.Reshape(shape=(1, batch * channels, height, width))),
@@ -52,7 +63,10 @@ def model():
 
 def inputs():
     rng = np.random.default_rng(0)
-    return [rng.normal(size=(3, 6, 5, 4)).astype("float32"), rng.normal(size=(3, 3, 3, 4, 7)).astype("float32")]
+    return [
+        rng.normal(size=(3, 6, 5, 4)).astype("float32"),
+        rng.normal(size=(3, 3, 3, 4, 7)).astype("float32"),
+    ]
 
 
 def test_without_a_word_it_is_unchecked(model):
@@ -65,7 +79,9 @@ def test_described_as_one_grouped_convolution(model):
     report = probe.check(model, "each", inputs())
     assert report.ok and list(report.outputs) == ["framework", "numpy", "onnx"], str(report)
     story = probe.explain(model, "each", inputs(), at=(1, 2, 3, 4))
-    assert len(story.terms) == 36 and np.isclose(sum(term.product for term in story.terms), story.value)
+    assert len(story.terms) == 36 and np.isclose(
+        sum(term.product for term in story.terms), story.value
+    )
 
 
 def test_recomputed_by_a_function(model):

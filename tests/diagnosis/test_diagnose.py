@@ -1,4 +1,5 @@
-"""The engine: nothing where nothing is wrong, two mistakes at once, a part of the values, ties, and what is said where none fits."""
+"""The engine: nothing where nothing is wrong, two mistakes at once, a part of the values, ties, and
+what is said where none fits."""
 
 import json
 import subprocess
@@ -59,11 +60,21 @@ def test_noise_of_the_same_size_gives_no_finding(conv, x):
 
 
 TWO = {
-    ("missing-bias", "flipped-kernel"): lambda x, w, b: F.conv2d(x, w.flip(2, 3), None, stride=2, padding=1),
-    ("missing-bias", "reversed-channels"): lambda x, w, b: F.conv2d(x.flip(1), w, None, stride=2, padding=1),
-    ("symmetric-padding", "missing-bias"): lambda x, w, b: F.conv2d(F.pad(x, (0, 1, 0, 1)), w, None, stride=2),
-    ("symmetric-padding", "extra-activation"): lambda x, w, b: F.conv2d(F.pad(x, (0, 1, 0, 1)), w, b, stride=2).tanh(),
-    ("scaled-input", "missing-bias"): lambda x, w, b: F.conv2d(x / 255, w, None, stride=2, padding=1),
+    ("missing-bias", "flipped-kernel"): lambda x, w, b: F.conv2d(
+        x, w.flip(2, 3), None, stride=2, padding=1
+    ),
+    ("missing-bias", "reversed-channels"): lambda x, w, b: F.conv2d(
+        x.flip(1), w, None, stride=2, padding=1
+    ),
+    ("symmetric-padding", "missing-bias"): lambda x, w, b: F.conv2d(
+        F.pad(x, (0, 1, 0, 1)), w, None, stride=2
+    ),
+    ("symmetric-padding", "extra-activation"): lambda x, w, b: F.conv2d(
+        F.pad(x, (0, 1, 0, 1)), w, b, stride=2
+    ).tanh(),
+    ("scaled-input", "missing-bias"): lambda x, w, b: F.conv2d(
+        x / 255, w, None, stride=2, padding=1
+    ),
 }
 
 
@@ -76,15 +87,26 @@ def test_two_mistakes_at_once(conv, x, slugs):
 
 
 @pytest.mark.parametrize(
-    "layer", [torch.nn.Conv2d(6, 5, 3), torch.nn.ReLU(), torch.nn.AvgPool2d(2), torch.nn.Softplus(), torch.nn.MaxPool2d(3)], ids=str
+    "layer",
+    [
+        torch.nn.Conv2d(6, 5, 3),
+        torch.nn.ReLU(),
+        torch.nn.AvgPool2d(2),
+        torch.nn.Softplus(),
+        torch.nn.MaxPool2d(3),
+    ],
+    ids=str,
 )
 def test_what_makes_the_values_small_is_not_looked_at_first(layer):
-    """The channels reversed and an activation: many an edit that brings the values near zero leaves less than either alone."""
+    """The channels reversed and an activation: many an edit that brings the values near zero leaves
+    less than either alone."""
     x = drawn(1, 6, 40, 42)
     with torch.no_grad():
         y = layer(torch.from_numpy(x)).numpy()
     report = asked(layer, x, np.tanh(y[:, ::-1]))
-    assert {"reversed-channels", "extra-activation"} in [{finding.slug, *finding.also} for finding in report.findings], report
+    assert {"reversed-channels", "extra-activation"} in [
+        {finding.slug, *finding.also} for finding in report.findings
+    ], report
     assert report.findings[0].left <= 1
 
 
@@ -102,7 +124,13 @@ def test_part_of_the_values(conv, x):
 
 
 def test_a_part_that_does_not_fit_is_one_sentence(conv, x):
-    with pytest.raises(probe.ProbeError, match=r"0,0 of an output of .* is an array of \(4, 5\); you gave \(3,\)"):
+    with pytest.raises(
+        probe.ProbeError,
+        match=(
+            r"0,0 of an output of .* is an array of \(4, 5\); "
+            r"you gave \(3,\)"
+        ),
+    ):
         asked(conv, x, np.zeros(3), expected_at="0,0")
     with pytest.raises(probe.ProbeError, match="is not a part of an array"):
         asked(conv, x, np.zeros(3), expected_at="zero")
@@ -119,7 +147,8 @@ def test_one_value_gives_what_reproduces_it_and_no_fit_of_it(conv, x):
 
 
 def test_a_tie_is_named_as_one():
-    """Two channels with equal biases and kernels: reversing the output's channels or leaving it is the same; padding modes too."""
+    """Two channels with equal biases and kernels: reversing the output's channels or leaving it is
+    the same; padding modes too."""
     layer = torch.nn.ReLU()
     x = np.abs(drawn(4, 30)) - 0.5
     x = np.clip(x, -0.5, 2)
@@ -134,9 +163,17 @@ def test_a_tie_is_named_as_one():
 
 def test_the_framework_itself_is_diagnosed():
     x, w = drawn(2, 3, 9, 9), drawn(4, 3, 3, 3, seed=1)
-    op = ops.Conv(weight=Weight("kernel", w, w), bias=None, strides=(1, 1), pads=((1, 1), (1, 1)), dilations=(1, 1))
+    op = ops.Conv(
+        weight=Weight("kernel", w, w),
+        bias=None,
+        strides=(1, 1),
+        pads=((1, 1), (1, 1)),
+        dilations=(1, 1),
+    )
     y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), padding=1).numpy()
-    report = judge(Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), search={})
+    report = judge(
+        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), search={}
+    )
     assert (report.findings[0].slug, report.findings[0].party) == ("flipped-kernel", "framework")
     assert "of framework's values" in str(report)
 
@@ -165,7 +202,11 @@ def test_words_about_where_the_error_sits(conv, x):
 @pytest.fixture
 def noise():
     """A convolution, and another output of it that nothing explains."""
-    steps = (Step(ops.Conv(Weight("w", None, drawn(2, 1, 2, 2)), None, (2, 2), ((1, 1), (1, 1)), (1, 1))),)
+    steps = (
+        Step(
+            ops.Conv(Weight("w", None, drawn(2, 1, 2, 2)), None, (2, 2), ((1, 1), (1, 1)), (1, 1))
+        ),
+    )
     given = (drawn(1, 1, 5, 4, seed=1),)
     values = recompute(steps, given)
     return Case(steps, given, values, values[-1][0] + drawn(*values[-1][0].shape, seed=2))
@@ -179,14 +220,21 @@ def test_looking_stops_and_says_so(noise):
 
 @pytest.mark.exhaustive
 def test_looking_thoroughly_comes_to_its_end(noise):
-    assert "looking stopped" not in " ".join(diagnose(noise, Rounding(precision_of("float32")), thorough=True, seconds=600).words)
+    assert "looking stopped" not in " ".join(
+        diagnose(noise, Rounding(precision_of("float32")), thorough=True, seconds=600).words
+    )
 
 
 def _convolved():
     w = drawn(3, 3, 3, 4, seed=1)
     kernel = Weight("kernel", w, w, axes=(3, 2, 0, 1))
     conv = ops.Conv(kernel, Weight("bias", None, drawn(4)), (2, 2), ((0, 1), (0, 1)), (1, 1))
-    return (Step(ops.Transpose((0, 3, 1, 2))), Step(conv), Step(ops.Transpose((0, 2, 3, 1))), Step(ops.Relu())), (drawn(2, 8, 10, 3),)
+    return (
+        Step(ops.Transpose((0, 3, 1, 2))),
+        Step(conv),
+        Step(ops.Transpose((0, 2, 3, 1))),
+        Step(ops.Relu()),
+    ), (drawn(2, 8, 10, 3),)
 
 
 def _merged():
@@ -195,16 +243,24 @@ def _merged():
 
 
 def _pooled():
-    return (Step(ops.MaxPool((2, 3), (2, 1), ((0, 0), (1, 1)), (1, 1))), Step(ops.Tanh())), (drawn(2, 3, 8, 9),)
+    return (Step(ops.MaxPool((2, 3), (2, 1), ((0, 0), (1, 1)), (1, 1))), Step(ops.Tanh())), (
+        drawn(2, 3, 8, 9),
+    )
 
 
 def _quantised():
-    return (Step(ops.Softmax(axis=-1)), Step(ops.FakeQuantize(np.asarray([0.01]), np.asarray([3])))), (drawn(3, 5, 7),)
+    return (
+        Step(ops.Softmax(axis=-1)),
+        Step(ops.FakeQuantize(np.asarray([0.01]), np.asarray([3]))),
+    ), (drawn(3, 5, 7),)
 
 
-@pytest.mark.parametrize(("make", "least"), [(_convolved, 60), (_merged, 60), (_pooled, 50), (_quantised, 50)])
+@pytest.mark.parametrize(
+    ("make", "least"), [(_convolved, 60), (_merged, 60), (_pooled, 50), (_quantised, 50)]
+)
 def test_elements_computed_alone_are_those_of_the_whole(make, least):
-    """What a sample of the output is predicted to be, against the whole output, for edits of every kind."""
+    """What a sample of the output is predicted to be, against the whole output, for edits of every
+    kind."""
     steps, inputs = make()
     values = recompute(steps, inputs)
     case = Case(steps, inputs, values, np.tanh(values[-1][0]))
@@ -213,24 +269,49 @@ def test_elements_computed_alone_are_those_of_the_whole(make, least):
     for one in REGISTERED:
         for edit in one.function(case):
             alone, whole = at(case, edit, where), everywhere(case, edit)
-            if alone is not None and whole is not None and whole[-1][0].shape == values[-1][0].shape:
-                np.testing.assert_allclose(alone, whole[-1][0][where], rtol=1e-9, atol=1e-9, err_msg=f"{one.slug}: {edit.claim}")
+            if (
+                alone is not None
+                and whole is not None
+                and whole[-1][0].shape == values[-1][0].shape
+            ):
+                np.testing.assert_allclose(
+                    alone,
+                    whole[-1][0][where],
+                    rtol=1e-9,
+                    atol=1e-9,
+                    err_msg=f"{one.slug}: {edit.claim}",
+                )
                 compared += 1
     assert compared > least
 
 
 @pytest.mark.parametrize(
-    ("channels", "out", "kernel", "stride", "size"), [(3, 64, 7, 2, 224), (64, 64, 3, 1, 56), (512, 512, 3, 1, 7), (1024, 256, 1, 1, 14)]
+    ("channels", "out", "kernel", "stride", "size"),
+    [(3, 64, 7, 2, 224), (64, 64, 3, 1, 56), (512, 512, 3, 1, 7), (1024, 256, 1, 1, 14)],
 )
 def test_a_layer_of_resnet_is_looked_at_in_little_time(channels, out, kernel, stride, size):
-    """The thread's own time, and little more of it than the search was given: benchmarks/diagnosis.py has the clock's."""
+    """The thread's own time, and little more of it than the search was given:
+    benchmarks/diagnosis.py has the clock's."""
     rng = np.random.default_rng(0)
-    x, w = drawn(1, channels, size, size), drawn(out, channels, kernel, kernel, seed=1) / np.float32(np.sqrt(channels * kernel**2))
+    x, w = (
+        drawn(1, channels, size, size),
+        drawn(out, channels, kernel, kernel, seed=1) / np.float32(np.sqrt(channels * kernel**2)),
+    )
     pad = kernel // 2
-    op = ops.Conv(Weight("kernel", w, w), Weight("bias", None, drawn(out)), (stride, stride), ((pad, pad), (pad, pad)), (1, 1))
+    op = ops.Conv(
+        Weight("kernel", w, w),
+        Weight("bias", None, drawn(out)),
+        (stride, stride),
+        ((pad, pad), (pad, pad)),
+        (1, 1),
+    )
     steps = (Step(op),)
     values = recompute(steps, (x,))
-    y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), None, stride, pad).numpy().astype(np.float64)
+    y = (
+        F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), None, stride, pad)
+        .numpy()
+        .astype(np.float64)
+    )
     case = Case(steps, (x,), values, y + 0.1 * rng.normal(size=y.shape))
     begun = time.thread_time()
     diagnose(case, Rounding(precision_of("float32")), seconds=1.0)
@@ -246,7 +327,8 @@ class _Slow(ops.Identity):
 
 
 def test_a_slow_layer_stops_too():
-    """By the clock, though the thread itself does nothing meanwhile; no more than a step is begun in the last quarter."""
+    """By the clock, though the thread itself does nothing meanwhile; no more than a step is begun
+    in the last quarter."""
     steps = (Step(_Slow()), Step(ops.Softmax(-1)))
     x = drawn(4, 6)
     values = recompute(steps, (x,))
@@ -258,8 +340,14 @@ def test_a_slow_layer_stops_too():
 
 
 def test_the_healthy_path_does_not_import_the_diagnosis():
-    program = "import sys, torch, numpy as np, probe; r = probe.check(torch.nn.ReLU(), '', given=np.ones((2, 3), np.float32)); "
-    program += "assert r.ok, r; assert 'probe.diagnosis.diagnose' not in sys.modules and 'probe.hypotheses' not in sys.modules"
+    program = (
+        "import sys, torch, numpy as np, probe; r = probe.check(torch.nn.ReLU(), '', "
+        "given=np.ones((2, 3), np.float32)); "
+    )
+    program += (
+        "assert r.ok, r; assert 'probe.diagnosis.diagnose' not in sys.modules and "
+        "'probe.hypotheses' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

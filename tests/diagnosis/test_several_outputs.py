@@ -1,4 +1,5 @@
-"""A layer of several outputs: the one that differs is diagnosed, one mistake for all where there is one."""
+"""A layer of several outputs: the one that differs is diagnosed, one mistake for all where there is
+one."""
 
 import numpy as np
 import pytest
@@ -52,4 +53,7 @@ def test_one_mistake_behind_all_outputs_is_named_once(capture):
 def test_outputs_with_mistakes_of_their_own(capture):
     report = judge(capture, [layer(bias=False)[0], layer(gelu="tanh")[1]], search={})
     assert [finding.slug for finding in report.findings] == ["missing-bias", "gelu-approximation"]
-    assert [finding.claim.partition(":")[0] for finding in report.findings] == ["features", "activated"]
+    assert [finding.claim.partition(":")[0] for finding in report.findings] == [
+        "features",
+        "activated",
+    ]

@@ -1,4 +1,5 @@
-"""What CONTRIBUTING.md and SECURITY.md show is there: the worked example, the sessions and the paths."""
+"""What CONTRIBUTING.md and SECURITY.md show is there: the worked example, the sessions and the
+paths."""
 
 import ast
 import re
@@ -18,7 +19,14 @@ FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
 
 def blocks():
     """The file that a block of code says it stands in, and the block."""
-    for block in re.findall(r"^ *```python\n(.*?)^ *```", PAGES["CONTRIBUTING.md"], re.DOTALL | re.MULTILINE):
+    for block in re.findall(
+        (
+            r"^ *```python\n(.*?)^ "
+            r"*```"
+        ),
+        PAGES["CONTRIBUTING.md"],
+        re.DOTALL | re.MULTILINE,
+    ):
         head, _, code = textwrap.dedent(block).partition("\n")
         yield head.removeprefix("# "), code
 
@@ -36,14 +44,20 @@ def test_the_worked_example_agrees():
     name = re.search(r'@describes\("(\w+)"\)', description)[1]
     assert case.startswith(f'_case("{name}"')
     options, (shape, *_) = CASES[name]
-    model = keras.Sequential([keras.Input(shape[1:]), getattr(keras.layers, name)(name="example", **options)])
+    model = keras.Sequential(
+        [keras.Input(shape[1:]), getattr(keras.layers, name)(name="example", **options)]
+    )
     report = probe.check(model, "example")
-    assert report.ok and report.kind == name and set(report.outputs) == {"framework", "numpy", "onnx"}
+    assert (
+        report.ok and report.kind == name and set(report.outputs) == {"framework", "numpy", "onnx"}
+    )
 
 
 def test_the_sessions_are_there():
     functions = [
-        node for node in ast.parse((ROOT / "noxfile.py").read_text()).body if isinstance(node, ast.FunctionDef) and node.decorator_list
+        node
+        for node in ast.parse((ROOT / "noxfile.py").read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
     ]
     named = set(re.findall(r"nox -s (\w+)", PAGES["CONTRIBUTING.md"]))
     assert named == {node.name for node in functions}
@@ -52,6 +66,10 @@ def test_the_sessions_are_there():
 @pytest.mark.parametrize("page", PAGES)
 def test_the_paths_are_there(page):
     words = {word for quoted in re.findall(r"`([^`]+)`", PAGES[page]) for word in quoted.split()}
-    paths = {word for word in words if "/" in word and "*" not in word and PurePosixPath(word).parts[0] in FOLDERS}
+    paths = {
+        word
+        for word in words
+        if "/" in word and "*" not in word and PurePosixPath(word).parts[0] in FOLDERS
+    }
     assert len(paths) > 5
     assert not [path for path in sorted(paths) if not (ROOT / path).exists()]

@@ -22,7 +22,9 @@ def comparable(text):
 @pytest.mark.parametrize("name", gen_readme.PARTS)
 def test_generated_parts_are_true(name):
     assert f"<!-- begin: {name} -->" in TEXT
-    assert comparable(gen_readme.filled(TEXT, name)) == comparable(TEXT), "run python tools/gen_readme.py"
+    assert comparable(gen_readme.filled(TEXT, name)) == comparable(TEXT), (
+        "run python tools/gen_readme.py"
+    )
 
 
 def test_every_described_class_was_recorded():

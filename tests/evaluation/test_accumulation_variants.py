@@ -1,4 +1,5 @@
-"""Honest arithmetic of other kinds raises no alarm, a narrow accumulator does: dense and convolution layers in float32."""
+"""Honest arithmetic of other kinds raises no alarm, a narrow accumulator does: dense and
+convolution layers in float32."""
 
 import numpy as np
 import pytest
@@ -15,22 +16,36 @@ F = torch.nn.functional
 
 def dense(rows=8, width=1024, units=16, scale=1.0):
     rng = np.random.default_rng(0)
-    x, w = ((scale * rng.normal(size=size)).astype(np.float32) for size in ((rows, width), (width, units)))
+    x, w = (
+        (scale * rng.normal(size=size)).astype(np.float32)
+        for size in ((rows, width), (width, units))
+    )
     op = ops.MatMul(weight=Weight("kernel", w, w), bias=None)
-    return x, w, lambda y: judge(Capture("fc", "Dense", 0, (x,), (y,), "float32", Description((Step(op),))))
+    return (
+        x,
+        w,
+        lambda y: judge(Capture("fc", "Dense", 0, (x,), (y,), "float32", Description((Step(op),)))),
+    )
 
 
 def in_order(x, w, product, total):
     """Sequential sums with products in one format and the running sum in another."""
     found = np.zeros((len(x), w.shape[1]), total)
     for k in range(x.shape[1]):
-        found = (found + (x[:, k, None].astype(product) * w[k].astype(product)).astype(total)).astype(total)
+        found = (
+            found + (x[:, k, None].astype(product) * w[k].astype(product)).astype(total)
+        ).astype(total)
     return found.astype(np.float32)
 
 
 @pytest.mark.parametrize(
     ("product", "total"),
-    [(np.float32, np.float32), (np.float64, np.float64), (np.float32, np.float64), (np.float32, np.longdouble)],
+    [
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+        (np.float32, np.float64),
+        (np.float32, np.longdouble),
+    ],
 )
 def test_wider_accumulators_do_not_alarm(product, total):
     x, w, judged = dense()
@@ -43,7 +58,9 @@ def test_fused_multiply_add_does_not_alarm():
     x, w, judged = dense()
     total = np.zeros((len(x), w.shape[1]), np.float32)
     for k in range(x.shape[1]):
-        total = (total.astype(np.float64) + x[:, k, None].astype(np.float64) * w[k]).astype(np.float32)
+        total = (total.astype(np.float64) + x[:, k, None].astype(np.float64) * w[k]).astype(
+            np.float32
+        )
     report = judged(total)
     assert report.ok, report.sentence
 
@@ -92,7 +109,11 @@ def test_bfloat16_accumulation_alarms():
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="this PyTorch has no NNPACK")
-@pytest.mark.parametrize("lift", [lambda x: x, lambda x: np.maximum(x, 0), lambda x: x + 5], ids=["signed", "positive", "offset"])
+@pytest.mark.parametrize(
+    "lift",
+    [lambda x: x, lambda x: np.maximum(x, 0), lambda x: x + 5],
+    ids=["signed", "positive", "offset"],
+)
 def test_winograd_is_named_and_no_divergence(lift):
     """NNPACK's, which PyTorch takes for batches of 16 and more where oneDNN is off."""
     torch.manual_seed(0)
@@ -111,17 +132,24 @@ def test_winograd_is_named_and_no_divergence(lift):
     assert plain.ok and "transforms" not in plain.sentence
 
 
-@pytest.mark.parametrize(("channels", "size", "kernel"), [(3, 32, 3), (16, 28, 5), (64, 40, 7), (1, 100, 3)])
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel"), [(3, 32, 3), (16, 28, 5), (64, 40, 7), (1, 100, 3)]
+)
 def test_fourier_is_named_and_no_divergence(channels, size, kernel):
     """Through the transform of the whole picture, half of which is dark."""
     rng = np.random.default_rng(0)
-    x, w = (rng.normal(size=shape).astype(np.float32) for shape in ((1, channels, size, size), (4, channels, kernel, kernel)))
+    x, w = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((1, channels, size, size), (4, channels, kernel, kernel))
+    )
     x[:, :, : size // 2] *= np.float32(1e-2)
     y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w)).numpy()
     found = scipy.fft.rfft2(x)[0] * scipy.fft.rfft2(w[:, :, ::-1, ::-1], s=(size, size))
     mine = scipy.fft.irfft2(found.sum(axis=1), s=(size, size))[None, :, kernel - 1 :, kernel - 1 :]
     assert mine.dtype == np.float32
     op = ops.Conv(Weight("kernel", w, w), None, (1, 1), ((0, 0), (0, 0)), (1, 1))
-    report = judge(Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), mine)
+    report = judge(
+        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), mine
+    )
     assert report.ok, report.sentence
     assert "given that yours goes through transforms" in report.sentence

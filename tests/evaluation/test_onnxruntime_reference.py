@@ -19,7 +19,9 @@ def emitted(monkeypatch):
     seen = []
     before = module._emitted
     monkeypatch.setattr(module, "_PLANS", type(module._PLANS)())
-    monkeypatch.setattr(module, "_emitted", lambda steps, *rest: seen.append(steps) or before(steps, *rest))
+    monkeypatch.setattr(
+        module, "_emitted", lambda steps, *rest: seen.append(steps) or before(steps, *rest)
+    )
     return seen
 
 
@@ -42,7 +44,10 @@ def _x(*shape):
 
 def test_equal_calls_share_a_graph_whatever_their_weights_and_sizes(emitted):
     for seed in range(3):
-        _both((Step(MatMul(_weight(5, 3, seed=seed), _weight(3, seed=seed + 10))), Step(Relu())), _x(2 + seed, 5))
+        _both(
+            (Step(MatMul(_weight(5, 3, seed=seed), _weight(3, seed=seed + 10))), Step(Relu())),
+            _x(2 + seed, 5),
+        )
     assert len(emitted) == 1
 
 
@@ -67,12 +72,15 @@ def test_what_differs_in_a_field_is_emitted_anew(emitted, first, second):
 
 
 def test_the_sign_of_zero_counts():
-    keys = [module._keys((Step(Clip(low, 1.0)),), [_x(2, 2)], [(_x(2, 2),)], []) for low in (0.0, -0.0)]
+    keys = [
+        module._keys((Step(Clip(low, 1.0)),), [_x(2, 2)], [(_x(2, 2),)], []) for low in (0.0, -0.0)
+    ]
     assert keys[0] != keys[1]
 
 
 def test_an_emission_that_asks_for_shapes_is_repeated_for_others(emitted):
-    """ceil_mode ends in pads that depend on the size, and a normalisation without parameters in ones of that size."""
+    """ceil_mode ends in pads that depend on the size, and a normalisation without parameters in
+    ones of that size."""
     pool = MaxPool((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1), ceil_mode=True)
     for size in (5, 6, 7, 6, 5):
         _both((Step(pool),), _x(1, 2, size, size + 1))
@@ -86,7 +94,9 @@ def test_ranks_and_steps_count(emitted):
     conv = Conv(_weight(4, 3, 3), None, (1,), ((1, 1),), (1,))
     _both((Step(conv),), _x(1, 3, 8))
     _both((Step(conv), Step(Relu())), _x(1, 3, 8))
-    _both((Step(Conv(_weight(4, 3, 3, 3), None, (1, 1), ((1, 1), (1, 1)), (1, 1))),), _x(1, 3, 8, 7))
+    _both(
+        (Step(Conv(_weight(4, 3, 3, 3), None, (1, 1), ((1, 1), (1, 1)), (1, 1))),), _x(1, 3, 8, 7)
+    )
     _both((Step(Relu()),), _x(2, 3))
     _both((Step(Relu()),), _x(2, 3, 4))
     assert len(emitted) == 5

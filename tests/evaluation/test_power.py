@@ -29,7 +29,8 @@ def share(value, allowed):
 
 @pytest.mark.parametrize("allowed", [0.1, 0.5, 1.0, 1.5])
 def test_the_share_of_pairs_that_are_told_apart(allowed):
-    """Two draws of a normal distribution lie within a of each other with the probability erf(a / 2)."""
+    """Two draws of a normal distribution lie within a of each other with the probability erf(a /
+    2)."""
     assert abs(share(NORMAL, allowed) - (1 - erf(allowed / 2))) < 0.03
     assert share(NORMAL, np.full(NORMAL.shape, allowed)) == share(NORMAL, allowed)
 
@@ -82,7 +83,8 @@ def test_a_wider_allowance_blinds_where_rows_are_nearly_equal():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_what_is_stored_is_rounded_once(dtype):
-    """A convolution of many terms in half precision may lie off by half a unit of its last place, and hardly more."""
+    """A convolution of many terms in half precision may lie off by half a unit of its last place,
+    and hardly more."""
     x = np.random.default_rng(0).normal(size=(2, 4608))
     weight = plain(np.random.default_rng(1).normal(size=(4608, 3)) / 68)
     step = Step(ops.MatMul(weight=weight, bias=None))
@@ -95,7 +97,9 @@ def test_what_is_stored_is_rounded_once(dtype):
     assert np.median(own / allowed) > 20
 
 
-@pytest.mark.parametrize("op", [ops.Log(), ops.Reciprocal(), ops.Rsqrt()], ids=lambda op: type(op).__name__)
+@pytest.mark.parametrize(
+    "op", [ops.Log(), ops.Reciprocal(), ops.Rsqrt()], ids=lambda op: type(op).__name__
+)
 def test_slack_that_leaves_the_domain_allows_everything(op):
     x, slack = np.array([1e-3, 2.0]), np.array([1e-2, 1e-2])
     (y,) = op.run(x)
@@ -105,7 +109,9 @@ def test_slack_that_leaves_the_domain_allows_everything(op):
 
 def test_a_power_that_leaves_the_range_allows_everything():
     x, y, slack = np.array([1e-3, 1e-3, 2.0]), np.array([-0.5, -1.0, 3.0]), np.full(3, 1e-2)
-    (allowed,) = ops.Pow().allowance((x, y), (slack, None), (np.power(x, y),), precision_of("float32"))
+    (allowed,) = ops.Pow().allowance(
+        (x, y), (slack, None), (np.power(x, y),), precision_of("float32")
+    )
     assert np.all(allowed[:2] >= UNBOUNDED / 2) and allowed[2] < 1
     (allowed,) = ops.Div().allowance((y, x), (None, slack), (y / x,), precision_of("float32"))
     assert np.all(allowed[:2] >= UNBOUNDED / 2) and allowed[2] < 1
@@ -119,16 +125,33 @@ def test_what_follows_an_unbounded_slack_is_unchecked_or_told():
     values = [ops.Log().run(x)]
     values.append(steps[1].op.run(*values[0]))
     with np.errstate(all="ignore"):
-        (allowed,) = carry(steps[1].op, values[0], [np.array([[UNBOUNDED, 1e-7]])], values[1], precision_of("float32"), False)
+        (allowed,) = carry(
+            steps[1].op,
+            values[0],
+            [np.array([[UNBOUNDED, 1e-7]])],
+            values[1],
+            precision_of("float32"),
+            False,
+        )
     assert allowed[0, 0] < 1 and float(allowed[0, 1]) >= UNBOUNDED / 2
-    capture = Capture("log", "Log", 0, (x,), (np.log(x),), "float32", Description((Step(ops.Log(), (Ref(-1, 0),)),)))
+    capture = Capture(
+        "log",
+        "Log",
+        0,
+        (x,),
+        (np.log(x),),
+        "float32",
+        Description((Step(ops.Log(), (Ref(-1, 0),)),)),
+    )
     assert judge(capture).ok
 
 
 def test_an_agreement_says_how_much_it_would_have_seen():
     """Values of a layer given with a tolerance of the user's own."""
     y = np.linspace(-1, 1, 200, dtype=np.float32)
-    capture = Capture("abs", "Abs", 0, (y,), (np.abs(y),), "float32", Description((Step(ops.Abs()),)))
+    capture = Capture(
+        "abs", "Abs", 0, (y,), (np.abs(y),), "float32", Description((Step(ops.Abs()),))
+    )
     mine = capture.outputs[0] + np.float32(1e-3)
     assert "of 100 wrong elements" not in judge(capture, mine, tolerance=(0.0, 0.01)).sentence
     assert "of 100 wrong elements" in judge(capture, mine, tolerance=(0.0, 0.2)).sentence

@@ -1,7 +1,8 @@
-"""A correct float32 network run by another engine, handed over layer by layer as the user's own values: no false divergence.
+"""A correct float32 network run by another engine, handed over layer by layer as the user's own
+values: no false divergence.
 
-The engine is the reference evaluator of ONNX on the exported graph (batch norms folded into convolutions by the exporter, which
-is one more honest way to round).
+The engine is the reference evaluator of ONNX on the exported graph (batch norms folded into
+convolutions by the exporter, which is one more honest way to round).
 """
 
 import ast
@@ -19,19 +20,31 @@ from probe.evaluation.propagated_error import drifts
 
 def values_of(net, x):
     """The output of every module by name, as the reference evaluator computes it in float32."""
-    exported = torch.onnx.export(net, (torch.from_numpy(x),), dynamo=True, verbose=False).model_proto
+    exported = torch.onnx.export(
+        net, (torch.from_numpy(x),), dynamo=True, verbose=False
+    ).model_proto
     names = {}
     for node in exported.graph.node:
-        scopes = [prop.value for prop in node.metadata_props if prop.key == "pkg.torch.onnx.name_scopes"]
+        scopes = [
+            prop.value for prop in node.metadata_props if prop.key == "pkg.torch.onnx.name_scopes"
+        ]
         if scopes and len(node.output) == 1:
             names[node.output[0]] = ast.literal_eval(scopes[0])[-2]
     last = {module: output for output, module in names.items()}
     shaped = onnx.shape_inference.infer_shapes(exported)
     infos = {info.name: info for info in shaped.graph.value_info}
     known = {output.name for output in exported.graph.output}
-    exported.graph.output.extend(infos[output] for output in last.values() if output in infos and output not in known)
+    exported.graph.output.extend(
+        infos[output] for output in last.values() if output in infos and output not in known
+    )
     wanted = [output.name for output in exported.graph.output]
-    computed = dict(zip(wanted, ReferenceEvaluator(exported).run(wanted, {exported.graph.input[0].name: x}), strict=True))
+    computed = dict(
+        zip(
+            wanted,
+            ReferenceEvaluator(exported).run(wanted, {exported.graph.input[0].name: x}),
+            strict=True,
+        )
+    )
     return {module: computed[output] for module, output in last.items() if output in computed}
 
 
@@ -49,8 +62,22 @@ def nets():
     torch.manual_seed(0)
     n = torch.nn
     small = n.Sequential(
-        *(n.Conv2d(3, 16, 3, padding=1), n.BatchNorm2d(16), n.ReLU(), n.MaxPool2d(2), n.Conv2d(16, 32, 3), n.GELU()),
-        *(n.AdaptiveAvgPool2d(2), n.Flatten(), n.Linear(128, 40), n.LayerNorm(40), n.Linear(40, 10), n.Softmax(1)),
+        *(
+            n.Conv2d(3, 16, 3, padding=1),
+            n.BatchNorm2d(16),
+            n.ReLU(),
+            n.MaxPool2d(2),
+            n.Conv2d(16, 32, 3),
+            n.GELU(),
+        ),
+        *(
+            n.AdaptiveAvgPool2d(2),
+            n.Flatten(),
+            n.Linear(128, 40),
+            n.LayerNorm(40),
+            n.Linear(40, 10),
+            n.Softmax(1),
+        ),
     )
     return {"small": (small, 20), "resnet18": (torchvision.models.resnet18(weights=None), 40)}
 
@@ -63,13 +90,25 @@ def test_another_engine_does_not_diverge(name):
     x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
     mine = values_of(net, x)
     model = probe.open_model(net)
-    # An exporter that folds leaves some modules without a node of their own, and puts what follows them elsewhere.
+    # An exporter that folds leaves some modules without a node of their own, and puts what follows
+    # them elsewhere.
     swept = list(probe.sweep(model, x))
-    again = {report.layer for report in swept if report.call}  # The graph does not say which call a value belongs to.
-    shapes = {report.layer: report.outputs["framework"].shape for report in swept if report.layer not in again}
-    close = {layer: mine[layer] for layer, shape in shapes.items() if layer in mine and mine[layer].shape == shape}
+    # The graph does not say which call a value belongs to.
+    again = {report.layer for report in swept if report.call}
+    shapes = {
+        report.layer: report.outputs["framework"].shape
+        for report in swept
+        if report.layer not in again
+    }
+    close = {
+        layer: mine[layer]
+        for layer, shape in shapes.items()
+        if layer in mine and mine[layer].shape == shape
+    }
     assert len(close) >= 10
-    reports = [report for report in probe.sweep(model, x, expected=close) if "expected" in report.outputs]
+    reports = [
+        report for report in probe.sweep(model, x, expected=close) if "expected" in report.outputs
+    ]
     assert len(reports) == len(close)
     assert not [report.sentence for report in reports if not report.ok]
     for layer in list(close)[:: 1 if name == "small" else 20]:

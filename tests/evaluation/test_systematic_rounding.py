@@ -1,4 +1,5 @@
-"""Sums that do not err by chance: smooth signals, few levels, terms that are nearly equal, and one that outweighs all others."""
+"""Sums that do not err by chance: smooth signals, few levels, terms that are nearly equal, and one
+that outweighs all others."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ SHAPE = (1, 3, 160, 160)
 def waves():
     """Slow ones, of mean 0."""
     phase = np.linspace(0, 2 * np.pi, SHAPE[-1])
-    x = np.stack([np.sin(phase[:, None] + 0 * phase), np.sin(phase + 0 * phase[:, None]), 5 * np.sin(phase[:, None] / 2 + phase)])
+    x = np.stack(
+        [
+            np.sin(phase[:, None] + 0 * phase),
+            np.sin(phase + 0 * phase[:, None]),
+            5 * np.sin(phase[:, None] / 2 + phase),
+        ]
+    )
     x = x + 0.05 * RNG.normal(size=x.shape)
     return (x - x.mean((1, 2), keepdims=True))[None]
 
@@ -34,7 +41,14 @@ SIGNALS = {
 @pytest.mark.parametrize(
     "model",
     [
-        *(nn.LayerNorm(160), nn.LayerNorm((160, 160)), nn.GroupNorm(1, 3), nn.InstanceNorm2d(3), nn.RMSNorm((160, 160)), nn.Softmax(2)),
+        *(
+            nn.LayerNorm(160),
+            nn.LayerNorm((160, 160)),
+            nn.GroupNorm(1, 3),
+            nn.InstanceNorm2d(3),
+            nn.RMSNorm((160, 160)),
+            nn.Softmax(2),
+        ),
         *(
             nn.AdaptiveAvgPool2d((7, 5)),
             nn.AvgPool2d(40),
@@ -49,8 +63,16 @@ SIGNALS = {
             Net(lambda x: x.std((2, 3))),
             Net(lambda x: x.sum((2, 3))),
         ),
-        *(Net(lambda x: x @ x.mT), Net(lambda x: F.normalize(x.flatten(2), dim=2)), Net(lambda x: x.flatten(2).norm(dim=2))),
-        *(Net(lambda x: torch.fft.fft2(x).imag), Net(lambda x: F.scaled_dot_product_attention(x, x, x)), Net(lambda x: x.var())),
+        *(
+            Net(lambda x: x @ x.mT),
+            Net(lambda x: F.normalize(x.flatten(2), dim=2)),
+            Net(lambda x: x.flatten(2).norm(dim=2)),
+        ),
+        *(
+            Net(lambda x: torch.fft.fft2(x).imag),
+            Net(lambda x: F.scaled_dot_product_attention(x, x, x)),
+            Net(lambda x: x.var()),
+        ),
     ],
     ids=str,
 )
@@ -58,7 +80,9 @@ def test_no_alarm(model, signal):
     """Partial sums that wander, and terms so alike that they are all rounded the same way."""
     for report in probe.sweep(model.eval(), SIGNALS[signal]().astype(np.float32)):
         few = report.verdict == "unchecked" and "own range" in report.sentence
-        assert (report.ok or few) and all(one.ok for one in report.comparisons.values()), str(report)
+        assert (report.ok or few) and all(one.ok for one in report.comparisons.values()), str(
+            report
+        )
 
 
 @pytest.mark.parametrize("size", [16_384, 65_536])
@@ -73,9 +97,12 @@ def test_means_that_are_0_because_much_cancels(size):
 
 
 @pytest.mark.parametrize("low", [-12.0, -16.5, -17.5])
-@pytest.mark.parametrize("model", [nn.Softmax(-1), nn.LogSoftmax(-1), Net(lambda x: x.logsumexp(-1))], ids=str)
+@pytest.mark.parametrize(
+    "model", [nn.Softmax(-1), nn.LogSoftmax(-1), Net(lambda x: x.logsumexp(-1))], ids=str
+)
 def test_a_sure_answer_among_many(model, low):
-    """A language model's: the sum of the exponentials is 1, and none of the others is large enough to move it."""
+    """A language model's: the sum of the exponentials is 1, and none of the others is large enough
+    to move it."""
     x = low + 0.3 * RNG.normal(size=(4, 200_000))
     x[:, 7] = 0
     x = (x + np.arange(4)[:, None]).astype(np.float32)
@@ -89,9 +116,13 @@ def test_a_bias_that_outweighs_the_terms_it_is_added_to():
     """Kernels that start from the bias round every partial sum to its last place."""
     model = nn.Conv2d(64, 64, 7, padding=3, groups=64)
     with torch.no_grad():
-        model.weight.copy_(torch.from_numpy(np.random.default_rng(0).normal(0, 0.01, model.weight.shape)))
+        model.weight.copy_(
+            torch.from_numpy(np.random.default_rng(0).normal(0, 0.01, model.weight.shape))
+        )
         model.bias.fill_(1.0625)
-    (report,) = probe.sweep(model, np.random.default_rng(1).normal(size=(8, 64, 64, 64)).astype(np.float32))
+    (report,) = probe.sweep(
+        model, np.random.default_rng(1).normal(size=(8, 64, 64, 64)).astype(np.float32)
+    )
     assert report.ok, report.sentence
 
 

@@ -1,4 +1,5 @@
-"""The verdict on recurrences: long runs that end elsewhere, ends alone, mistakes of one step, and what several outputs share."""
+"""The verdict on recurrences: long runs that end elsewhere, ends alone, mistakes of one step, and
+what several outputs share."""
 
 from dataclasses import replace
 
@@ -37,7 +38,10 @@ def capture(op, x, outputs, whole=True):
     steps = Steps()
     y = steps.put(op, Ref(-1))
     if not whole:
-        y = steps.put(ops.Squeeze(axes=(0,)), steps.put(ops.Slice((len(x) - 1, 0, 0), (len(x), None, None)), y))
+        y = steps.put(
+            ops.Squeeze(axes=(0,)),
+            steps.put(ops.Slice((len(x) - 1, 0, 0), (len(x), None, None)), y),
+        )
     return Capture("rnn", "SimpleRNN", 0, (x,), outputs, "float32", Description(steps.ended(y)))
 
 
@@ -53,7 +57,10 @@ def test_a_chaotic_sequence_agrees_step_by_step_and_that_is_said(x):
     report = judge(capture(op, x, (theirs,)))
     assert report.ok, str(report)
     assert any("judged from the state that the party itself had" in note for note in report.notes)
-    assert max(one.worst.allowance for pair, one in report.comparisons.items() if "numpy" in pair) < 1e-4
+    assert (
+        max(one.worst.allowance for pair, one in report.comparisons.items() if "numpy" in pair)
+        < 1e-4
+    )
 
 
 def test_its_end_alone_cannot_be_judged(x):
@@ -68,9 +75,13 @@ def test_its_end_alone_cannot_be_judged(x):
 def test_one_wrong_step_diverges_however_long_the_run(gain, x):
     op = rnn(gain)
     theirs = in_float32(op, x)
-    theirs[120:] = in_float32(op, np.concatenate([x[:120] * 0, x[120:]]))[120:]  # began anew at step 120
+    # began anew at step 120
+    theirs[120:] = in_float32(op, np.concatenate([x[:120] * 0, x[120:]]))[120:]
     report = judge(capture(op, x, (theirs,)))
-    assert report.verdict == "diverge" and report.comparisons["framework", "numpy"].worst.index[0] == 120
+    assert (
+        report.verdict == "diverge"
+        and report.comparisons["framework", "numpy"].worst.index[0] == 120
+    )
 
 
 def test_an_expected_sequence_is_judged_from_its_own_states(x):
@@ -83,8 +94,12 @@ def test_an_expected_sequence_is_judged_from_its_own_states(x):
 
 
 def test_layers_above_each_other_are_judged_where_they_are_seen(x):
-    """The lower sequence is not seen: what rounding may do to it is allowed for in the upper one, and no more."""
-    lower, upper = rnn(0.6), replace(rnn(0.6, seed=2), kernel=Weight("kernel", None, rnn(1.0).recurrent.value))
+    """The lower sequence is not seen: what rounding may do to it is allowed for in the upper one,
+    and no more."""
+    lower, upper = (
+        rnn(0.6),
+        replace(rnn(0.6, seed=2), kernel=Weight("kernel", None, rnn(1.0).recurrent.value)),
+    )
     steps = (Step(lower), Step(upper), Step(ops.Outputs(), (Ref(1),)))
     theirs = in_float32(upper, in_float32(lower, x))
     one = Capture("rnn", "RNN", 0, (x,), (theirs,), "float32", Description(steps))
@@ -99,17 +114,25 @@ def test_not_a_number_is_one_to_onnx_runtime(kind):
     x = np.ones((2, 5, 4), np.float32)
     x[0, 2, 1] = np.nan
     report = probe.check(getattr(torch.nn, kind)(4, 3, batch_first=True).eval(), "", given=x)
-    assert report.comparisons["framework", "numpy"].ok and "make a number of NaN" in report.sentence, report.sentence
+    assert (
+        report.comparisons["framework", "numpy"].ok and ("make a number of NaN") in report.sentence
+    ), report.sentence
 
 
 def test_a_sequence_that_overflows_is_infinite_where_the_framework_has_it():
     layer = torch.nn.RNN(3, 8, nonlinearity="relu", batch_first=True).eval()
     with torch.no_grad():
         layer.weight_hh_l0.copy_(layer.weight_hh_l0.abs() * 5)
-    report = probe.check(layer, "", given=np.abs(np.random.default_rng(0).normal(size=(2, 200, 3))).astype(np.float32))
+    report = probe.check(
+        layer,
+        "",
+        given=np.abs(np.random.default_rng(0).normal(size=(2, 200, 3))).astype(np.float32),
+    )
     assert report.ok and np.isinf(report.outputs["framework"][0]).any(), str(report)
 
 
 def test_no_samples_are_nothing_to_compare():
-    report = probe.check(torch.nn.LSTM(4, 3, batch_first=True).eval(), "", given=np.ones((0, 5, 4), np.float32))
+    report = probe.check(
+        torch.nn.LSTM(4, 3, batch_first=True).eval(), "", given=np.ones((0, 5, 4), np.float32)
+    )
     assert report.verdict == "unchecked" and "the output is empty" in report.sentence

@@ -1,4 +1,5 @@
-"""Layer and group normalisation far from zero: two passes are held to what two passes lose, E[x²] - E[x]² is known where it is used."""
+"""Layer and group normalisation far from zero: two passes are held to what two passes lose, E[x²] -
+E[x]² is known where it is used."""
 
 from dataclasses import replace
 
@@ -44,7 +45,8 @@ def test_keras(mean, dtype):
 
 
 class ChannelsLast(torch.nn.Module):
-    """A group normalisation in the memory format in which PyTorch takes the variance as E[x²] - E[x]²."""
+    """A group normalisation in the memory format in which PyTorch takes the variance as E[x²] -
+    E[x]²."""
 
     def __init__(self):
         super().__init__()
@@ -59,10 +61,20 @@ def test_channels_last_loses_more_and_is_no_divergence():
     (report,) = probe.sweep(ChannelsLast(), x, layers={"norm"})
     assert report.ok, report.sentence
     (plain,) = probe.sweep(torch.nn.GroupNorm(4, 32), x)
-    lost, kept = (np.abs(one.outputs["framework"] - one.outputs["numpy"]).max() for one in (report, plain))
+    lost, kept = (
+        np.abs(one.outputs["framework"] - one.outputs["numpy"]).max() for one in (report, plain)
+    )
     assert lost > 20 * kept
     op = ops.GroupNormalization(scale=None, bias=None, groups=4, epsilon=1e-5)
-    taken = Capture("norm", "GroupNorm", 0, (x,), (report.outputs["framework"],), "float32", Description((Step(op),)))
+    taken = Capture(
+        "norm",
+        "GroupNorm",
+        0,
+        (x,),
+        (report.outputs["framework"],),
+        "float32",
+        Description((Step(op),)),
+    )
     assert judge(taken).verdict == "diverge"  # this is allowed to channels_last alone
 
 
@@ -76,7 +88,9 @@ def layer_norm(x):
 def test_the_wrong_degrees_of_freedom_show_far_from_zero(mean, ratio):
     x = far(16, 768, mean=mean)
     t = torch.from_numpy(x)
-    wrong = ((t - t.mean(1, keepdim=True)) / torch.sqrt(t.var(1, correction=1, keepdim=True) + 1e-5)).numpy()
+    wrong = (
+        (t - t.mean(1, keepdim=True)) / torch.sqrt(t.var(1, correction=1, keepdim=True) + 1e-5)
+    ).numpy()
     report = judge(replace(layer_norm(x), outputs=(wrong,)))
     assert report.verdict == "diverge"
     assert report.comparisons["framework", "numpy"].ratio > ratio
@@ -100,7 +114,10 @@ def test_an_algorithm_that_loses_all_digits_excuses_nothing():
     x = far(16, 768, mean=300.0)
     report = judge(layer_norm(x), two_means(x))
     assert report.verdict == "diverge"
-    assert any(note.startswith("perhaps yours takes the variance as E[x²] - E[x]²") for note in report.notes)
+    assert any(
+        note.startswith("perhaps yours takes the variance as E[x²] - E[x]²")
+        for note in report.notes
+    )
 
 
 @pytest.mark.tensorflow
@@ -108,8 +125,15 @@ def test_a_constant_image_is_no_divergence():
     """Adding one value again and again errs in one direction."""
     for value in (0.1, 1 / 3, 1234.567):
         x = np.full((2, 32, 60, 50), value, np.float32)
-        for layer in (torch.nn.GroupNorm(4, 32), torch.nn.AdaptiveAvgPool2d(1), torch.nn.AvgPool2d(9)):
+        for layer in (
+            torch.nn.GroupNorm(4, 32),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.AvgPool2d(9),
+        ):
             assert verdicts(layer, x)[0][0] != "diverge"
         last = np.moveaxis(x, 1, -1).copy()
-        for layer in (keras.layers.GlobalAveragePooling2D(), keras.layers.LayerNormalization(axis=(1, 2))):
+        for layer in (
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.LayerNormalization(axis=(1, 2)),
+        ):
             assert verdicts(layer, last)[0][0] != "diverge"

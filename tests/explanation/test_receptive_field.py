@@ -1,4 +1,5 @@
-"""What an element of a layer's output can be influenced by: against perturbation of each op and gradients of whole networks."""
+"""What an element of a layer's output can be influenced by: against perturbation of each op and
+gradients of whole networks."""
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from probe.explanation.receptive_field import reach_of
 from probe.numerics.dtypes import widened
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
-    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),  # QKeras calls one twice
+    # QKeras calls pyparsing by old names
+    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),
+    # QKeras calls one twice
+    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),
 ]
 PROBED = 12
 """Elements of an input that are changed, of those that are said to be seen and of the others."""
@@ -31,7 +34,8 @@ def test_what_is_not_seen_has_no_influence_and_what_is_seen_has(name, layer, sha
     reached = reach_of(steps, inputs, mask)
 
     def moves(k, place):
-        """Whether another value there changes the element; far values of both signs, so that a maximum and a level change too."""
+        """Whether another value there changes the element; far values of both signs, so that a
+        maximum and a level change too."""
         for value in (100.0, -100.0, 0.25, -0.25, 2.0):
             changed = [x.copy() for x in inputs]
             changed[k][place] = value
@@ -70,7 +74,9 @@ class Residual(torch.nn.Module):
 def gradient(net, layer, x, at):
     """Where the gradient of that element in the model's input is not zero."""
     held = []
-    handle = dict(net.named_modules())[layer].register_forward_hook(lambda module, args, output: held.append(output))
+    handle = dict(net.named_modules())[layer].register_forward_hook(
+        lambda module, args, output: held.append(output)
+    )
     given = torch.from_numpy(x).requires_grad_()
     net(given)
     handle.remove()
@@ -78,7 +84,10 @@ def gradient(net, layer, x, at):
     return given.grad.numpy() != 0
 
 
-@pytest.mark.parametrize(("layer", "at"), [("second", (0, 3, 0, 0)), ("norm", (1, 0, 3, 2)), ("pool", (1, 0, 1, 1)), ("last", (1, 2))])
+@pytest.mark.parametrize(
+    ("layer", "at"),
+    [("second", (0, 3, 0, 0)), ("norm", (1, 0, 3, 2)), ("pool", (1, 0, 1, 1)), ("last", (1, 2))],
+)
 @pytest.mark.parametrize("activation", [torch.nn.Softplus(), torch.relu])
 def test_a_network_with_sums_between_its_layers(activation, layer, at):
     torch.manual_seed(0)
@@ -95,11 +104,16 @@ def test_a_network_with_sums_between_its_layers(activation, layer, at):
 def test_a_functional_keras_model_with_two_inputs():
     layers = tf_keras.layers
     left, right = tf_keras.Input((6, 5, 2), name="left"), tf_keras.Input((3, 2, 4), name="right")
-    pooled = layers.MaxPooling2D(2, name="pool")(layers.Conv2D(4, 3, padding="same", name="conv")(left))
+    pooled = layers.MaxPooling2D(2, name="pool")(
+        layers.Conv2D(4, 3, padding="same", name="conv")(left)
+    )
     joined = layers.Concatenate(name="joined")([layers.Add(name="sum")([pooled, right]), right])
     model = tf_keras.Model([left, right], layers.Conv2D(3, 1, name="out")(joined))
     rng = np.random.default_rng(0)
-    given = [rng.normal(size=(1, 6, 5, 2)).astype(np.float32), rng.normal(size=(1, 3, 2, 4)).astype(np.float32)]
+    given = [
+        rng.normal(size=(1, 6, 5, 2)).astype(np.float32),
+        rng.normal(size=(1, 3, 2, 4)).astype(np.float32),
+    ]
     story = probe.explain(model, "out", given, at=(0, 2, 0, 1), sees=True)
     assert [(field.name, field.box) for field in story.sees] == [
         ("left", ((0, 1), (3, 6), (0, 3), (0, 2))),
@@ -115,7 +129,11 @@ class Between(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.second = torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(3, 3, 1)
-        self.third, self.fourth, self.last = torch.nn.Conv2d(3, 2, 1), torch.nn.Conv2d(5, 2, 1), torch.nn.Conv2d(2, 2, 3)
+        self.third, self.fourth, self.last = (
+            torch.nn.Conv2d(3, 2, 1),
+            torch.nn.Conv2d(5, 2, 1),
+            torch.nn.Conv2d(2, 2, 3),
+        )
 
     def forward(self, x):
         y = self.first(x)
@@ -125,7 +143,9 @@ class Between(torch.nn.Module):
         return self.last(v * v.mean((2, 3), keepdim=True))
 
 
-@pytest.mark.parametrize(("layer", "at"), [("second", (1, 2, 0, 3)), ("third", (0, 1, 2, 2)), ("fourth", (1, 0, 4, 4))])
+@pytest.mark.parametrize(
+    ("layer", "at"), [("second", (1, 2, 0, 3)), ("third", (0, 1, 2, 2)), ("fourth", (1, 0, 4, 4))]
+)
 def test_functions_between_the_layers_are_followed_place_by_place(layer, at):
     torch.manual_seed(0)
     net = Between().eval()
@@ -153,10 +173,18 @@ def test_a_layer_that_follows_nothing_is_named():
             return self.second(torch.ones(2, 4)) + self.first(x)[:, :3]
 
     x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
-    with pytest.raises(probe.ProbeError, match="'second' takes values that follow nothing before it"):
+    with pytest.raises(
+        probe.ProbeError, match=("'second' takes values that follow nothing before it")
+    ):
         probe.explain(Alone().eval(), "second", x, at=(0, 1), sees=True)
 
 
 def test_the_layer_alone_sees_no_model():
     with pytest.raises(probe.ProbeError, match="needs a run of the model"):
-        probe.explain(torch.nn.Linear(4, 3).eval(), "", given=np.ones((1, 4), np.float32), at=(0, 1), sees=True)
+        probe.explain(
+            torch.nn.Linear(4, 3).eval(),
+            "",
+            given=np.ones((1, 4), np.float32),
+            at=(0, 1),
+            sees=True,
+        )

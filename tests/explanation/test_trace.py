@@ -1,4 +1,5 @@
-"""How one number came about: in the framework's own indices, and adding up, for every class that is described."""
+"""How one number came about: in the framework's own indices, and adding up, for every class that is
+described."""
 
 import json
 import math
@@ -19,8 +20,10 @@ from probe.numerics.dtypes import widened
 from probe.ops import Concat, Identity, Mul
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
-    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),  # QKeras calls one twice
+    # QKeras calls pyparsing by old names
+    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),
+    # QKeras calls one twice
+    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),
 ]
 ELEMENTS = 10
 """Of each layer; with more than a hundred layers, over a thousand in all."""
@@ -35,7 +38,9 @@ def holds(term, inputs, weights, intermediate):
         assert (
             intermediate
             and term.inner is not None
-            and math.isclose(term.inner.steps[-1].value, term.input_value, rel_tol=1e-12, abs_tol=1e-12)
+            and math.isclose(
+                term.inner.steps[-1].value, term.input_value, rel_tol=1e-12, abs_tol=1e-12
+            )
         )
         assert not any(inner.inner for inner in term.inner.terms)
         for inner in term.inner.terms:
@@ -46,7 +51,9 @@ def holds(term, inputs, weights, intermediate):
         assert weights[term.weight][term.weight_index] == term.weight_value
     elif term.weight is not None:
         assert inputs[int(term.weight[5:])][term.weight_index] == term.weight_value
-    assert abs(term.product) == abs(term.input_value * (1.0 if term.weight is None else term.weight_value))
+    assert abs(term.product) == abs(
+        term.input_value * (1.0 if term.weight is None else term.weight_value)
+    )
 
 
 @pytest.mark.parametrize(("name", "layer", "shapes"), LAYERS)
@@ -55,7 +62,9 @@ def test_terms_add_up_and_stand_where_they_say(name, layer, shapes):
     steps = capture.description.steps
     values = recompute(steps, capture.inputs)
     inputs = [widened(x) for x in capture.inputs]
-    weights = {name: weight.effective.astype(np.float64) for name, weight in weights_of(steps).items()}
+    weights = {
+        name: weight.effective.astype(np.float64) for name, weight in weights_of(steps).items()
+    }
     rng = np.random.default_rng(1)
     for _ in range(ELEMENTS):
         at = tuple(int(rng.integers(size)) for size in values[-1][0].shape)
@@ -66,13 +75,18 @@ def test_terms_add_up_and_stand_where_they_say(name, layer, shapes):
             for member in change.members:
                 if member.input.startswith("input"):
                     assert inputs[int(member.input[5:] or 0)][member.input_index] == member.value
-        parts = [*(term.product for term in origin.terms), *([] if origin.bias is None else [origin.bias])]
+        parts = [
+            *(term.product for term in origin.terms),
+            *([] if origin.bias is None else [origin.bias]),
+        ]
         if parts:
             assert origin.total == math.fsum(parts)
         if origin.computed is not None:
             bound = max(1, len(parts)) * UNIT * math.fsum(map(abs, parts or [origin.total]))
             assert abs(origin.total - origin.computed) <= bound
-            assert number(origin.total) == number(origin.computed) or abs(origin.total) < bound * 2**23
+            assert (
+                number(origin.total) == number(origin.computed) or abs(origin.total) < bound * 2**23
+            )
         value = float(values[-1][0][at])
         assert math.isclose(origin.steps[-1].value, value, rel_tol=1e-12, abs_tol=1e-12)
         assert origin.terms or "ConstantPad" in name or "ZeroPad" in name
@@ -100,15 +114,24 @@ def test_padding_terms_are_terms_and_name_their_weight():
     assert story.at == (1, 2, 0, 4)
     assert len(story.terms) == 27 and sum(term.padding for term in story.terms) == 15
     kept = [term for term in story.terms if not term.padding]
-    assert {term.input_index for term in kept} == {(1, c, row, column) for c in range(3) for row in (0, 1) for column in (3, 4)}
-    assert all(term.weight_index[0] == 2 and term.weight_index[1] == term.channel for term in story.terms)
+    assert {term.input_index for term in kept} == {
+        (1, c, row, column) for c in range(3) for row in (0, 1) for column in (3, 4)
+    }
+    assert all(
+        term.weight_index[0] == 2 and term.weight_index[1] == term.channel for term in story.terms
+    )
     assert story.steps[1].words.startswith("plus bias[2] ")
     assert "15 terms of padding: 0" in str(story)
 
 
 def test_the_largest_come_first_and_the_rest_is_summed_up():
     dense = torch.nn.Linear(100, 2).eval()
-    story = probe.explain(dense, "", given=np.random.default_rng(0).normal(size=(1, 100)).astype(np.float32), at=(0, 1))
+    story = probe.explain(
+        dense,
+        "",
+        given=np.random.default_rng(0).normal(size=(1, 100)).astype(np.float32),
+        at=(0, 1),
+    )
     text = str(story)
     products = sorted((term.product for term in story.terms), key=lambda product: -abs(product))
     assert f"88 smaller terms add up to {number(math.fsum(products[12:]))}" in text
@@ -121,17 +144,29 @@ def test_pooling_names_the_winner_and_the_divisor():
     x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     story = probe.explain(torch.nn.MaxPool2d(2), "", given=x, at=(0, 0, 1, 0))
     assert [term.input_index for term in story.terms] == [(0, 0, 3, 1)]
-    assert {member.input_index for member in story.steps[-1].members} == {(0, 0, i, j) for i in (2, 3) for j in (0, 1)}
+    assert {member.input_index for member in story.steps[-1].members} == {
+        (0, 0, i, j) for i in (2, 3) for j in (0, 1)
+    }
     assert "divided by 4, the cells inside the input" in str(
-        probe.explain(torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False), "", given=x, at=(0, 0, 0, 0))
+        probe.explain(
+            torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False), "", given=x, at=(0, 0, 0, 0)
+        )
     )
-    assert "divided by 9, its cells of padding counted" in str(probe.explain(torch.nn.AvgPool2d(3, 2, 1), "", given=x, at=(0, 0, 0, 0)))
+    assert ("divided by 9, its cells of padding counted") in str(
+        probe.explain(torch.nn.AvgPool2d(3, 2, 1), "", given=x, at=(0, 0, 0, 0))
+    )
 
 
 def test_what_follows_the_sum():
     x = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
     bits = qkeras.quantized_bits(4, 0, 1, alpha=1)
-    layer = qkeras.QDense(3, kernel_quantizer=bits, bias_quantizer=bits, activation=qkeras.quantized_relu(4, 1), name="q")
+    layer = qkeras.QDense(
+        3,
+        kernel_quantizer=bits,
+        bias_quantizer=bits,
+        activation=qkeras.quantized_relu(4, 1),
+        name="q",
+    )
     (given,) = drawn(layer, ((1, 4),))
     story = probe.explain(layer, "q", given=given, at=(0, 2))
     assert "QuantizedRelu: to multiples of 0.125 up to 1.875; level " in str(story)
@@ -150,7 +185,9 @@ def test_yours_stands_beside_the_others():
     assert abs(story.parties["framework"] - story.value) <= story.allowance
 
 
-@pytest.mark.parametrize(("at", "words"), [((0,), "give 2 indices"), ((0, 3), "out of range"), ((-2, 0), "out of range")])
+@pytest.mark.parametrize(
+    ("at", "words"), [((0,), "give 2 indices"), ((0, 3), "out of range"), ((-2, 0), "out of range")]
+)
 def test_an_element_that_is_not_there(at, words):
     with pytest.raises(probe.ProbeError, match=words):
         probe.explain(torch.nn.Linear(4, 3).eval(), "", given=np.zeros((1, 4), np.float32), at=at)
@@ -174,7 +211,13 @@ def test_not_a_number_and_infinity_are_told():
 
 def test_weights_are_named_in_the_frameworks_layout():
     rng = np.random.default_rng(0)
-    for axes, shape in [(None, None), ((2, 0, 1), None), ((1, 2, 0), (15, 2)), (None, (2, 15)), ((2, 1, 0), (5, 1, 6))]:
+    for axes, shape in [
+        (None, None),
+        ((2, 0, 1), None),
+        ((1, 2, 0), (15, 2)),
+        (None, (2, 15)),
+        ((2, 1, 0), (5, 1, 6)),
+    ]:
         effective = rng.normal(size=(2, 3, 5))
         weight = Weight("w", effective, effective, axes=axes, shape=shape)
         where = np.unravel_index(np.arange(weight.value.size), weight.value.shape)
@@ -186,5 +229,7 @@ def test_elements_that_are_only_moved_are_followed():
     which, back = Concat(axis=-1).follow(np.array([[0, 2], [1, 3]]), [x, y])
     assert which.tolist() == [0, 1] and back.tolist() == [[0, 2], [1, 0]]
     assert Identity().follow(np.array([[1, 1]]), [x])[1].tolist() == [[1, 1]]
-    account = Mul().account([x, np.array([2.0, 3.0, 4.0]), np.array(5.0)], [x * [2.0, 3.0, 4.0] * 5], (1, 2))
+    account = Mul().account(
+        [x, np.array([2.0, 3.0, 4.0]), np.array(5.0)], [x * [2.0, 3.0, 4.0] * 5], (1, 2)
+    )
     assert [stage.value for stage in account.stages] == [100.0]

@@ -1,4 +1,5 @@
-"""What every family of layers must say about an element, whatever its ops: gathered from explained_layers/ and the planted mistakes."""
+"""What every family of layers must say about an element, whatever its ops: gathered from
+explained_layers/ and the planted mistakes."""
 
 import importlib
 import json
@@ -51,18 +52,28 @@ def holds(layer, given):
             at = tuple(int(rng.integers(size)) for size in array.shape)
             told = origin_of(steps, inputs, values, at, output)
             assert told.steps
-            assert math.isclose(told.steps[-1].value, float(array[at]), rel_tol=1e-12, abs_tol=1e-12) or math.isnan(float(array[at]))
+            assert math.isclose(
+                told.steps[-1].value, float(array[at]), rel_tol=1e-12, abs_tol=1e-12
+            ) or math.isnan(float(array[at]))
             for origin in sums(told):
-                parts = [*(term.product for term in origin.terms), *([] if origin.bias is None else [origin.bias])]
+                parts = [
+                    *(term.product for term in origin.terms),
+                    *([] if origin.bias is None else [origin.bias]),
+                ]
                 if parts and all(map(math.isfinite, parts)):
                     assert origin.total == math.fsum(parts)
                 if origin.computed is not None and parts and math.isfinite(origin.total):
                     bound = len(parts) * UNIT * math.fsum(map(abs, parts))
                     assert abs(origin.total - origin.computed) <= bound
-                    assert number(origin.total) == number(origin.computed) or abs(origin.total) < bound * 2**23
+                    assert (
+                        number(origin.total) == number(origin.computed)
+                        or abs(origin.total) < bound * 2**23
+                    )
 
 
-@pytest.mark.parametrize(("name", "layer", "shapes"), [pytest.param(*row, id=row[0]) for row in GATHERED])
+@pytest.mark.parametrize(
+    ("name", "layer", "shapes"), [pytest.param(*row, id=row[0]) for row in GATHERED]
+)
 def test_a_gathered_layer(name, layer, shapes):
     holds(layer, list(drawn(layer, shapes)))
 
@@ -75,11 +86,17 @@ def test_the_layers_that_mistakes_are_planted_in(family):
 
 
 def test_every_family_of_described_classes_is_told():
-    """A class with a description of its own needs a layer here; one that shares its description is told by another."""
+    """A class with a description of its own needs a layer here; one that shares its description is
+    told by another."""
     torch_described = importlib.import_module("probe.adapters.torch.describe.describe")
     table = importlib.import_module("probe.adapters.keras.describe.described_classes").DESCRIBED
     told = {case.values[0] for case in LAYERS} | {name for name, *_ in GATHERED}
-    told |= {type(make()[0]).__name__ for _, _, make in {family: row for row in fault_catalogue.ROWS for family in [row[1]]}.values()}
+    told |= {
+        type(make()[0]).__name__
+        for _, _, make in {
+            family: row for row in fault_catalogue.ROWS for family in [row[1]]
+        }.values()
+    }
     # Packages of their own, and identities, have tests of their own.
     apart = {"..qkeras", "..tfmot", "..hgq", ".layers.augmentation"}
     assert {*table.values()} <= {table[name] for name in told if name in table} | apart
@@ -88,7 +105,10 @@ def test_every_family_of_described_classes_is_told():
 
 def test_one_column_of_a_large_product_tells_the_same(monkeypatch):
     torch.manual_seed(0)
-    layer, x = torch.nn.Linear(30, 7).eval(), np.random.default_rng(0).normal(size=(3, 30)).astype(np.float32)
+    layer, x = (
+        torch.nn.Linear(30, 7).eval(),
+        np.random.default_rng(0).normal(size=(3, 30)).astype(np.float32),
+    )
     whole = probe.explain(layer, "", given=x, at=(2, 5))
     monkeypatch.setattr("probe.explanation.matmul_column._LARGE", 1)
     column = probe.explain(layer, "", given=x, at=(2, 5))

@@ -1,4 +1,5 @@
-"""Hostile, broken and odd files and commands: one sentence and exit status 2, or a right answer; nothing run, read, written or eaten."""
+"""Hostile, broken and odd files and commands: one sentence and exit status 2, or a right answer;
+nothing run, read, written or eaten."""
 
 import contextlib
 from pathlib import Path
@@ -9,11 +10,21 @@ from hostile.case import CASES, KINDS
 from hostile.worker import FAMILY, ORDER, Runner, Worker, judge, measured
 
 KNOWN = Path(__file__).parent / "known_failures.txt"
-GROUPS = sorted({(case.format, case.kind) for case in CASES.values()}, key=lambda group: (ORDER.index(FAMILY[group[0]]), *group))
+GROUPS = sorted(
+    {(case.format, case.kind) for case in CASES.values()},
+    key=lambda group: (ORDER.index(FAMILY[group[0]]), *group),
+)
 EACH = 16
 """How many cases of a group one of them stands for in the sample."""
-# Tried again as processes of their own, where nothing is imported yet and the interpreter ends: these, and the others exhaustively.
-SAMPLED = ("onnx/read/external-climbs", "npy/code/object-array", "pt/code/posix.system", "h5/code/lambda-bytecode", "path/hang/fifo")
+# Tried again as processes of their own, where nothing is imported yet and the interpreter ends:
+# these, and the others exhaustively.
+SAMPLED = (
+    "onnx/read/external-climbs",
+    "npy/code/object-array",
+    "pt/code/posix.system",
+    "h5/code/lambda-bytecode",
+    "path/hang/fifo",
+)
 WHOLE = (
     "onnx/read/external-climbs",
     "onnx/hang/loop-endless",
@@ -64,7 +75,9 @@ def test_a_sample_in_one_process(worker, format, kind):
 @pytest.mark.parametrize(("format", "kind"), GROUPS)
 def test_in_one_process(worker, format, kind):
     """What the sample has left out."""
-    _hold_all(worker, [name for position, name in enumerate(_names(format, kind)) if position % EACH])
+    _hold_all(
+        worker, [name for position, name in enumerate(_names(format, kind)) if position % EACH]
+    )
 
 
 def _hold_all(worker, names):
@@ -72,23 +85,36 @@ def _hold_all(worker, names):
     for name in names:
         for run, ended in zip(CASES[name].runs, worker.case(name), strict=False):
             if wrong := judge(run, ended):
-                faults.setdefault(name, []).append(f"probe {' '.join(run.arguments)[:200]!a}: {'; '.join(wrong)}")
+                faults.setdefault(name, []).append(
+                    f"probe {' '.join(run.arguments)[:200]!a}: {'; '.join(wrong)}"
+                )
     _hold(faults, _known() & {*names})
 
 
 def _hold(faults: dict[str, list[str]], known: set[str]) -> None:
     """Only what is known fails, and all of that."""
-    new = "\n".join(f"{name}\n    " + "\n    ".join(wrong) for name, wrong in faults.items() if name not in known)
+    new = "\n".join(
+        f"{name}\n    " + "\n    ".join(wrong)
+        for name, wrong in faults.items()
+        if name not in known
+    )
     assert not new, new
     mended = sorted(known - faults.keys())
     assert not mended, f"these pass now: take them out of {KNOWN.name}: {' '.join(mended)}"
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in SAMPLED else pytest.mark.exhaustive) for name in WHOLE])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in SAMPLED else pytest.mark.exhaustive) for name in WHOLE],
+)
 def test_as_processes_of_their_own(tmp_path_factory, name):
     with contextlib.closing(Runner(tmp_path_factory.mktemp("whole"))) as runner:
         ends = runner.case(name, whole=measured(CASES[name].format))
-    faults = [f"{run.arguments}: {wrong}" for run, ended in zip(CASES[name].runs, ends, strict=False) for wrong in judge(run, ended)]
+    faults = [
+        (f"{run.arguments}: {wrong}")
+        for run, ended in zip(CASES[name].runs, ends, strict=False)
+        for wrong in judge(run, ended)
+    ]
     _hold({name: faults} if faults else {}, _known() & {name})
 
 
@@ -96,5 +122,7 @@ def test_the_corpus_is_what_it_says():
     assert len(CASES) >= 400
     assert {case.kind for case in CASES.values()} == set(KINDS)
     assert _known() <= CASES.keys(), "known_failures.txt names cases that are not"
-    assert KNOWN.read_text().split("\n")[:-1] == sorted(_known()), "known_failures.txt: one name a line, sorted, none twice"
+    assert KNOWN.read_text().split("\n")[:-1] == sorted(_known()), (
+        "known_failures.txt: one name a line, sorted, none twice"
+    )
     assert not [name for name in _known() if "/healthy/" in name]

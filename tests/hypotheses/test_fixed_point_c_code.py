@@ -1,4 +1,5 @@
-"""End to end: a layer of a net trained in Keras, written in C with fixed-point arithmetic, compiled and run; what was planted is named."""
+"""End to end: a layer of a net trained in Keras, written in C with fixed-point arithmetic, compiled
+and run; what was planted is named."""
 
 import ctypes
 import shutil
@@ -42,7 +43,9 @@ def compiled(tmp_path_factory):
         pytest.fail("no C compiler: install one, this test compiles a layer")
     home = tmp_path_factory.mktemp("c")
     (home / "dense.c").write_text(SOURCE)
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", home / "dense.so", home / "dense.c"], check=True)
+    subprocess.run(
+        [compiler, "-O1", "-shared", "-fPIC", "-o", home / "dense.so", home / "dense.c"], check=True
+    )
     return ctypes.CDLL(str(home / "dense.so")).dense
 
 
@@ -55,9 +58,15 @@ def trained():
 
 def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
     def codes(array):
-        return np.ascontiguousarray(np.floor(array.astype(np.float64) * 2**fraction + 0.5).astype(np.int32))
+        return np.ascontiguousarray(
+            np.floor(array.astype(np.float64) * 2**fraction + 0.5).astype(np.int32)
+        )
 
-    x, w, b = codes(report.inputs[0]), codes(report.weights["kernel"].effective), codes(report.weights["bias"].effective)
+    x, w, b = (
+        codes(report.inputs[0]),
+        codes(report.weights["kernel"].effective),
+        codes(report.weights["bias"].effective),
+    )
     y = np.zeros((x.shape[0], w.shape[1]), np.int32)
     pointers = [array.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)) for array in (x, w, b, y)]
     compiled(*pointers, *x.shape, w.shape[1], fraction, half, bits, wrap)
@@ -67,10 +76,30 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
 @pytest.mark.parametrize(
     ("options", "slug", "words", "also"),
     [
-        ({"fraction": 8}, "fixed-point", ["inputs and weights have 8 fraction bits", "the output 8 (rounded half up)"], ()),
-        ({"fraction": 12, "half": False}, "fixed-point", ["have 12 fraction bits", "rounded down (floor)"], ("rounding-mode",)),
-        ({"fraction": 8, "bits": 12}, "saturation", ["8 fraction bits", "clipped to -8 .. 7.99609", "a word of 12 bits"], ("fixed-point",)),
-        ({"fraction": 8, "bits": 12, "wrap": True}, "wrap-around", ["8 fraction bits", "wrapped to -8 .. 7.99609"], ("fixed-point",)),
+        (
+            {"fraction": 8},
+            "fixed-point",
+            [("inputs and weights have 8 fraction bits"), "the output 8 (rounded half up)"],
+            (),
+        ),
+        (
+            {"fraction": 12, "half": False},
+            "fixed-point",
+            [("have 12 fraction bits"), "rounded down (floor)"],
+            ("rounding-mode",),
+        ),
+        (
+            {"fraction": 8, "bits": 12},
+            "saturation",
+            ["8 fraction bits", ("clipped to -8 .. 7.99609"), "a word of 12 bits"],
+            ("fixed-point",),
+        ),
+        (
+            {"fraction": 8, "bits": 12, "wrap": True},
+            "wrap-around",
+            ["8 fraction bits", "wrapped to -8 .. 7.99609"],
+            ("fixed-point",),
+        ),
     ],
     ids=["precision", "rounding", "saturation", "wrap-around"],
 )
@@ -94,4 +123,7 @@ def test_an_einsum_without_a_bias_on_a_grid():
     layer.set_weights([rng.normal(size=(4, 3, 5)).astype(np.float32)])
     mine = np.floor(np.asarray(layer(x)) * 64) / 64
     found = probe.check(layer, "l", x, expected=mine)
-    assert found.findings[0].slug == "fixed-point" and "6 fraction bits, rounded down" in found.findings[0].claim, str(found)
+    assert (
+        found.findings[0].slug == "fixed-point"
+        and ("6 fraction bits, rounded down") in found.findings[0].claim
+    ), str(found)

@@ -12,7 +12,8 @@ from probe.hypotheses.low_precision import narrowed
 
 
 def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
-    """The user's own layer before gives inputs that lie on the other side of a threshold by less than rounding."""
+    """The user's own layer before gives inputs that lie on the other side of a threshold by less
+    than rounding."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, 40)).astype(np.float32)
     x[2, 3], x[5, 7] = np.float32(0.1875), np.float32(0.4375) * (1 - 2**-22)
@@ -31,7 +32,10 @@ def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
     ("planted", "words"),
     [
         (formats.half_accumulator, "float16 accumulation with inputs and weights"),
-        (formats.brain_accumulator, "bfloat16 accumulation with inputs and weights (taps by channel"),
+        (
+            formats.brain_accumulator,
+            ("bfloat16 accumulation with inputs and weights (taps by channel"),
+        ),
         (formats.brain_output, "the output stored in bfloat16"),
         (formats.tensor_cores, "TF32 inputs and weights"),
     ],
@@ -49,7 +53,9 @@ def test_narrow_weights_of_a_sum_without_a_place_for_a_bias():
     x = rng.normal(size=(4, 6, 5)).astype(np.float32)
     layer(x)
     kernel = layer.get_weights()[0]
-    mine = np.einsum("abc,dc->ad", x.astype(float), narrowed(kernel, "bfloat16", "ties to even").astype(float))
+    mine = np.einsum(
+        "abc,dc->ad", x.astype(float), narrowed(kernel, "bfloat16", "ties to even").astype(float)
+    )
     report = probe.check(layer, layer.name, given=x, expected=mine.astype(np.float32))
     assert any(line.startswith("WeightedEinsum") for line in report.ops)
     (finding, *_) = report.findings

@@ -1,8 +1,10 @@
-"""Holds an op's NumPy reading against a framework in float64, and what rounding did to the float32 ones against its allowance.
+"""Holds an op's NumPy reading against a framework in float64, and what rounding did to the float32
+ones against its allowance.
 
-``agrees`` is the whole test of an op: float64 against PyTorch's float64 (a wrong formula cannot pass, nor a reading of fewer
-digits), then PyTorch, TensorFlow and ONNX Runtime in float32 against the float64 values. The largest error in units of the allowance
-is printed per op at the end of a run, and how loose the allowance is: in units of the last place of the output's largest value.
+``agrees`` is the whole test of an op: float64 against PyTorch's float64 (a wrong formula cannot
+pass, nor a reading of fewer digits), then PyTorch, TensorFlow and ONNX Runtime in float32 against
+the float64 values. The largest error in units of the allowance is printed per op at the end of a
+run, and how loose the allowance is: in units of the last place of the output's largest value.
 """
 
 from collections import Counter, defaultdict
@@ -29,30 +31,51 @@ _at_the_ends: Counter[str] = Counter()
 
 
 def _steps(op, inputs):
-    return op if isinstance(op, tuple) else (Step(op, tuple(Ref(-1, index) for index in range(len(inputs)))),)
+    return (
+        op
+        if isinstance(op, tuple)
+        else (Step(op, tuple(Ref(-1, index) for index in range(len(inputs)))),)
+    )
 
 
 def _tensors(steps, inputs, dtype):
     """The inputs and weights, in the op's layout, as PyTorch wants them."""
-    given = [torch.from_numpy(np.ascontiguousarray(x.astype(dtype) if x.dtype.kind == "f" else x)) for x in inputs]
-    weights = {name: torch.from_numpy(np.ascontiguousarray(w.value.astype(dtype))) for name, w in weights_of(steps).items()}
+    given = [
+        torch.from_numpy(np.ascontiguousarray(x.astype(dtype) if x.dtype.kind == "f" else x))
+        for x in inputs
+    ]
+    weights = {
+        name: torch.from_numpy(np.ascontiguousarray(w.value.astype(dtype)))
+        for name, w in weights_of(steps).items()
+    }
     return given, weights
 
 
 def _ratio(name, party, steps, inputs, values, observed, precision=FLOAT32):
-    """The largest error of a party in units of the allowance, after the second look where one is needed."""
+    """The largest error of a party in units of the allowance, after the second look where one is
+    needed."""
     worst = 0.0
     allowed = allowances(steps, inputs, values, precision)
-    for output, (exact, theirs, slack) in enumerate(zip(values[-1], observed, allowed, strict=True)):
-        assert theirs.shape == exact.shape == slack.shape, f"{party}: {theirs.shape}, NumPy {exact.shape}, allowance {slack.shape}"
+    for output, (exact, theirs, slack) in enumerate(
+        zip(values[-1], observed, allowed, strict=True)
+    ):
+        assert theirs.shape == exact.shape == slack.shape, (
+            f"{party}: {theirs.shape}, NumPy {exact.shape}, allowance {slack.shape}"
+        )
         if not exact.size:
             continue
         with np.errstate(over="ignore"):
             over = np.isinf(exact.astype(precision.name))
         held = np.isfinite(exact)
-        assert np.isfinite(slack[held]).all() and (slack[held] >= 0).all(), "an allowance that is no number"
-        assert np.isinf(theirs[over]).all(), f"{party}: no overflow where the exact value has none in {precision.name}"
-        error = np.where(over, 0.0, np.abs(np.where(over, 0.0, theirs) - np.where(over, 0.0, exact)))
+        assert np.isfinite(slack[held]).all() and (slack[held] >= 0).all(), (
+            "an allowance that is no number"
+        )
+        assert np.isinf(theirs[over]).all(), (
+            f"{party}: no overflow where the exact value has none in {precision.name}"
+        )
+        error = np.where(
+            over, 0.0, np.abs(np.where(over, 0.0, theirs) - np.where(over, 0.0, exact))
+        )
         slack = settle(steps, inputs, values, precision, error, slack, output)
         with np.errstate(all="ignore"):
             ratio = np.where(error == 0, 0.0, error / slack)
@@ -90,7 +113,14 @@ def agrees():
             _ratio(name, "onnx", steps, wide, values, crosscheck(steps, inputs, values))
         if tensorflow is not None and available():
             weights = {name: one.numpy() for name, one in weights.items()}
-            _ratio(name, "tensorflow", steps, wide, values, [np.asarray(tensorflow(*(one.numpy() for one in given), **weights))])
+            _ratio(
+                name,
+                "tensorflow",
+                steps,
+                wide,
+                values,
+                [np.asarray(tensorflow(*(one.numpy() for one in given), **weights))],
+            )
         if reference is not None and _at_the_ends[name] < 3:
             _at_the_ends[name] += 1
             _is_not_blamed(steps, inputs, reference)
@@ -99,15 +129,20 @@ def agrees():
 
 
 def _widen_alike(steps, inputs):
-    """Inputs in float32 give what the same numbers give in float64, bit for bit; allowances are kept in float32."""
+    """Inputs in float32 give what the same numbers give in float64, bit for bit; allowances are
+    kept in float32."""
     narrow = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
     wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in narrow]
     values = recompute(steps, wide)
     for one, other in zip(recompute(steps, narrow), values, strict=True):
         for left, right in zip(one, other, strict=True):
-            assert left.dtype == right.dtype and np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+            assert left.dtype == right.dtype and np.array_equal(
+                left, right, equal_nan=left.dtype.kind == "f"
+            )
     if all(step.op.widens() for step in steps):
-        for left, right in zip(*(allowances(steps, given, values, FLOAT32) for given in (narrow, wide)), strict=True):
+        for left, right in zip(
+            *(allowances(steps, given, values, FLOAT32) for given in (narrow, wide)), strict=True
+        ):
             np.testing.assert_allclose(left, right, rtol=1e-5)
 
 
@@ -119,26 +154,52 @@ def _emits_alike(steps, inputs, values):
             return replace(part, effective=part.effective + part.effective.dtype.type(1))
         return tuple(map(other, part)) if isinstance(part, tuple) else part
 
-    changed = [replace(step, op=replace(step.op, **{f.name: other(getattr(step.op, f.name)) for f in fields(step.op)})) for step in steps]
-    graphs = [graph.model(outputs, values[-1]) for graph, outputs in (_emitted(each, inputs, values) for each in (steps, changed))]
+    changed = [
+        replace(
+            step,
+            op=replace(
+                step.op, **{f.name: other(getattr(step.op, f.name)) for f in fields(step.op)}
+            ),
+        )
+        for step in steps
+    ]
+    graphs = [
+        graph.model(outputs, values[-1])
+        for graph, outputs in (_emitted(each, inputs, values) for each in (steps, changed))
+    ]
     assert graphs[0] == graphs[1]
 
 
 def _is_not_blamed(steps, inputs, reference):
-    """At the ends of float32's range, where PyTorch and ONNX Runtime overflow and NumPy in float64 does not, the fault is not NumPy's."""
-    if any(x.dtype.kind != "f" or np.array_equal(x, np.rint(x)) for x in inputs):  # whole numbers may be places
+    """At the ends of float32's range, where PyTorch and ONNX Runtime overflow and NumPy in float64
+    does not, the fault is not NumPy's."""
+    # whole numbers may be places
+    if any(x.dtype.kind != "f" or np.array_equal(x, np.rint(x)) for x in inputs):
         return
     for size in (1e38, 1e19, 1e-38):
         with np.errstate(over="ignore", invalid="ignore"):
-            ends = [x * min(size / max(float(np.abs(x).max(initial=0)), 1e-99), 1e300) for x in inputs]
+            ends = [
+                x * min(size / max(float(np.abs(x).max(initial=0)), 1e-99), 1e300) for x in inputs
+            ]
             given, weights = _tensors(steps, ends, np.float32)
         outputs = (reference(*given, **weights).numpy(),)
-        report = judge(Capture("", "", 0, tuple(one.numpy() for one in given), outputs, "float32", Description(steps)))
+        report = judge(
+            Capture(
+                "",
+                "",
+                0,
+                tuple(one.numpy() for one in given),
+                outputs,
+                "float32",
+                Description(steps),
+            )
+        )
         assert "please report it" not in report.sentence, str(report)
 
 
 def _traces(op, inputs, outputs):
-    """What an op says about where an element came from, and of what it is the sum, holds for some of its elements."""
+    """What an op says about where an element came from, and of what it is the sum, holds for some
+    of its elements."""
     (y,) = outputs[:1]
     if inputs is None or not y.size:
         return
@@ -146,7 +207,9 @@ def _traces(op, inputs, outputs):
     if op.products is not None and (getattr(op, "weight", None) is not None or len(inputs) > 1):
         terms = op.products(inputs, where)
         assert terms[0].size >= op.terms_of(inputs, outputs)
-        np.testing.assert_allclose(terms.sum(axis=(1, 2)), y[where], rtol=1e-11, atol=1e-11 * np.abs(terms).max())
+        np.testing.assert_allclose(
+            terms.sum(axis=(1, 2)), y[where], rtol=1e-11, atol=1e-11 * np.abs(terms).max()
+        )
     if isinstance(op, Rearrangement) and (back := op.origin(where, inputs)) is not None:
         np.testing.assert_array_equal(inputs[0][back], y[where])
 
@@ -158,7 +221,12 @@ def weight():
     def build(name, array, axes=None):
         if axes is None:
             axes = tuple(reversed(range(array.ndim)))
-        return Weight(name, stored := np.ascontiguousarray(array.transpose(np.argsort(axes))), stored, axes=axes)
+        return Weight(
+            name,
+            stored := np.ascontiguousarray(array.transpose(np.argsort(axes))),
+            stored,
+            axes=axes,
+        )
 
     return build
 
@@ -167,9 +235,26 @@ def pytest_terminal_summary(terminalreporter):
     if not _ratios:
         return
     parties = ("torch in float64", "torch", "onnx", "tensorflow")
-    terminalreporter.section("error / allowance, the largest and the median of the largest of each case")
-    terminalreporter.write_line(f"{'op':28}{'cases':>6}" + "".join(f"{party:>18}" for party in parties) + f"{'allowance/ulp':>16}")
+    terminalreporter.section(
+        "error / allowance, the largest and the median of the largest of each case"
+    )
+    terminalreporter.write_line(
+        f"{'op':28}{'cases':>6}"
+        + "".join(f"{party:>18}" for party in parties)
+        + f"{'allowance/ulp':>16}"
+    )
     for name, seen in sorted(_ratios.items()):
-        cells = [f"{max(seen[party]):.3f} {np.median(seen[party]):.3f}" if seen[party] else "-" for party in parties]
-        loose = f"{max(seen['loose']):.3g} {np.median(seen['loose']):.3g}" if seen["loose"] else "exact"
-        terminalreporter.write_line(f"{name:28}{len(seen['torch']):>6}" + "".join(f"{cell:>18}" for cell in cells) + f"{loose:>16}")
+        cells = [
+            (f"{max(seen[party]):.3f} {np.median(seen[party]):.3f}") if seen[party] else "-"
+            for party in parties
+        ]
+        loose = (
+            (f"{max(seen['loose']):.3g} {np.median(seen['loose']):.3g}")
+            if seen["loose"]
+            else "exact"
+        )
+        terminalreporter.write_line(
+            f"{name:28}{len(seen['torch']):>6}"
+            + "".join(f"{cell:>18}" for cell in cells)
+            + f"{loose:>16}"
+        )

@@ -10,13 +10,20 @@ PRECISION = precision_of("float32")
 
 
 def test_only_the_allowance_grows():
-    """A product whose parts cancel: its float32 sum is off by what the parts round, which the product itself knows nothing of."""
+    """A product whose parts cancel: its float32 sum is off by what the parts round, which the
+    product itself knows nothing of."""
     rng = np.random.default_rng(0)
-    x, whole = rng.normal(size=(9, 40)).astype(np.float32), rng.normal(size=(40, 3)).astype(np.float32)
+    x, whole = (
+        rng.normal(size=(9, 40)).astype(np.float32),
+        rng.normal(size=(40, 3)).astype(np.float32),
+    )
     large = (1000 * rng.normal(size=(40, 3))).astype(np.float32)
     rest = (whole.astype(np.float64) - large).astype(np.float32)
     whole = (rest.astype(np.float64) + large).astype(np.float64)
-    halves = [Step(ops.MatMul(weight=Weight(name, part, part), bias=None), (Ref(-1),)) for name, part in (("large", large), ("rest", rest))]
+    halves = [
+        Step(ops.MatMul(weight=Weight(name, part, part), bias=None), (Ref(-1),))
+        for name, part in (("large", large), ("rest", rest))
+    ]
     op = ops.ByParts((*halves, Step(ops.Add(), (Ref(0), Ref(1)))))
     wide = x.astype(np.float64)
     y = wide @ whole

@@ -1,4 +1,5 @@
-"""Slack carried from step to step: chains of ops in float32, as fused activations and separable convolutions are."""
+"""Slack carried from step to step: chains of ops in float32, as fused activations and separable
+convolutions are."""
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from probe.description import Step
 
 @st.composite
 def chains(draw, weight):
-    """(x, steps, the same in PyTorch) on (batch, channel, length); each step takes what the step before gives."""
+    """(x, steps, the same in PyTorch) on (batch, channel, length); each step takes what the step
+    before gives."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     channels, length = draw(st.integers(1, 8)), draw(st.integers(6, 20))
     x = (rng.normal(size=(2, channels, length)) * 2.0 ** draw(st.floats(-4, 4))).astype(np.float32)
@@ -23,20 +25,56 @@ def chains(draw, weight):
 
     for position in range(draw(st.integers(2, 5))):
         name = f"w{position}"
-        kind = draw(st.sampled_from(["conv", "depthwise", "matmul", "norm", "layernorm", "pool", "mean", "shift", "softmax", *ACTIVATIONS]))
+        kind = draw(
+            st.sampled_from(
+                [
+                    "conv",
+                    "depthwise",
+                    "matmul",
+                    "norm",
+                    "layernorm",
+                    "pool",
+                    "mean",
+                    "shift",
+                    "softmax",
+                    *ACTIVATIONS,
+                ]
+            )
+        )
         if kind in ("conv", "depthwise"):
             groups, out = (1, draw(st.integers(1, 8))) if kind == "conv" else (channels, channels)
-            kernel, scale = weight(name, normal((out, channels // groups, 3), (3 * channels / groups) ** -0.5)), {"groups": groups}
-            steps.append(ops.Conv(weight=kernel, bias=None, strides=(1,), pads=((1, 1),), dilations=(1,), **scale))
-            functions.append(lambda x, w, groups=groups, name=name: F.conv1d(x, w[name], padding=1, groups=groups))
+            kernel, scale = (
+                weight(name, normal((out, channels // groups, 3), (3 * channels / groups) ** -0.5)),
+                {"groups": groups},
+            )
+            steps.append(
+                ops.Conv(
+                    weight=kernel, bias=None, strides=(1,), pads=((1, 1),), dilations=(1,), **scale
+                )
+            )
+            functions.append(
+                lambda x, w, groups=groups, name=name: F.conv1d(
+                    x, w[name], padding=1, groups=groups
+                )
+            )
             channels = out
         elif kind == "matmul":
             out = draw(st.integers(1, 20))
-            steps.append(ops.MatMul(weight=weight(name, normal((length, out), length**-0.5)), bias=None))
+            steps.append(
+                ops.MatMul(weight=weight(name, normal((length, out), length**-0.5)), bias=None)
+            )
             functions.append(lambda x, w, name=name: x @ w[name])
             length = out
         elif kind == "norm":
-            steps.append(ops.BatchNormalization(scale=None, bias=weight(name, normal(channels)), mean=None, variance=None, epsilon=1e-3))
+            steps.append(
+                ops.BatchNormalization(
+                    scale=None,
+                    bias=weight(name, normal(channels)),
+                    mean=None,
+                    variance=None,
+                    epsilon=1e-3,
+                )
+            )
             functions.append(lambda x, w, name=name: x / (1 + 1e-3) ** 0.5 + w[name][:, None])
         elif kind == "layernorm":
             steps.append(ops.LayerNormalization(scale=None, bias=None, epsilon=1e-3, axes=(1, 2)))
@@ -45,7 +83,9 @@ def chains(draw, weight):
             steps.append(ops.MaxPool(kernel=(2,), strides=(1,), pads=((1, 0),), dilations=(1,)))
             functions.append(lambda x, w: F.max_pool1d(F.pad(x, (1, 0), value=-np.inf), 2, 1))
         elif kind == "mean":
-            steps.append(ops.AveragePool(kernel=(3,), strides=(1,), pads=((1, 1),), count_include_pad=True))
+            steps.append(
+                ops.AveragePool(kernel=(3,), strides=(1,), pads=((1, 1),), count_include_pad=True)
+            )
             functions.append(lambda x, w: F.avg_pool1d(x, 3, 1, 1))
         elif kind == "shift":
             steps.append(ops.AddConstant(value=weight(name, normal((channels, 1)))))

@@ -1,4 +1,5 @@
-"""What holds for ops of every family: what a slack of the input adds, what scaling does, and that terms add up."""
+"""What holds for ops of every family: what a slack of the input adds, what scaling does, and that
+terms add up."""
 
 import inspect
 
@@ -34,17 +35,26 @@ IMAGE, ROWS, PAIR = normal(2, 3, 7), normal(2, 3, 5), (normal(2, 5), normal(5))
 LINE = {"kernel": (3,), "strides": (2,)}
 CASES = {
     "AveragePool": (ops.AveragePool(**LINE, pads=((1, 1),)), IMAGE),
-    "AveragePool, padding counted": (ops.AveragePool(**LINE, pads=((1, 1),), count_include_pad=True), IMAGE),
+    ("AveragePool, padding counted"): (
+        ops.AveragePool(**LINE, pads=((1, 1),), count_include_pad=True),
+        IMAGE,
+    ),
     "AdaptiveAveragePool": (ops.AdaptiveAveragePool((3,)), IMAGE),
     "GlobalAveragePool": (ops.GlobalAveragePool((2,), True), IMAGE),
     "LpPool": (ops.LpPool(**LINE, pads=((0, 0),), p=2.0), IMAGE),
     "MaxPool": (ops.MaxPool(**LINE, pads=((1, 1),), dilations=(1,)), IMAGE),
     "GlobalMaxPool": (ops.GlobalMaxPool((2,), True), IMAGE),
     "Conv": (ops.Conv(weight(normal(4, 3, 3)), vector(4), (2,), ((1, 1),), (1,)), IMAGE),
-    "ConvTranspose": (ops.ConvTranspose(weight(normal(3, 4, 3)), vector(4), (2,), ((1, 0),), (1,)), ROWS),
+    "ConvTranspose": (
+        ops.ConvTranspose(weight(normal(3, 4, 3)), vector(4), (2,), ((1, 0),), (1,)),
+        ROWS,
+    ),
     "MatMul": (ops.MatMul(weight(normal(5, 4)), vector(4)), ROWS),
     "Einsum": (ops.Einsum("ab,bc->ac"), normal(3, 5), normal(5, 4)),
-    "BatchNormalization": (ops.BatchNormalization(vector(3), vector(3), vector(3), weight(positive(3)), 1e-3), IMAGE),
+    "BatchNormalization": (
+        ops.BatchNormalization(vector(3), vector(3), vector(3), weight(positive(3)), 1e-3),
+        IMAGE,
+    ),
     "LayerNormalization": (ops.LayerNormalization(vector(5), vector(5), 1e-3, (2,)), ROWS),
     "GroupNormalization": (ops.GroupNormalization(vector(4), vector(4), 2, 1e-3), normal(2, 4, 5)),
     "RMSNormalization": (ops.RMSNormalization(vector(5), 1e-3, (2,)), ROWS),
@@ -60,14 +70,21 @@ CASES = {
     "CumProd": (ops.CumProd(1), normal(3, 5)),
     "Fourier": (ops.Fourier(axes=(1,)), normal(2, 6), normal(2, 6)),
     "Fourier, coarse": (ops.Fourier(axes=(1,), coarse=True), normal(2, 6), normal(2, 6)),
-    "Fourier, inverse": (ops.Fourier(axes=(1,), inverse=True, scale=1 / 6), normal(2, 6), normal(2, 6)),
+    "Fourier, inverse": (
+        ops.Fourier(axes=(1,), inverse=True, scale=1 / 6),
+        normal(2, 6),
+        normal(2, 6),
+    ),
     "Resize": (ops.Resize((7, 5), (7 / 4, 5 / 3)), normal(1, 2, 4, 3)),
     "Resize, cubic": (ops.Resize((7, 5), (7 / 4, 5 / 3), mode="cubic"), normal(1, 2, 4, 3)),
     "Resize, antialias": (ops.Resize((3, 2), (3 / 5, 2 / 4), antialias=True), normal(1, 2, 5, 4)),
     "GridSample": (ops.GridSample(), normal(1, 2, 4, 5), RNG.uniform(-0.9, 0.9, size=(1, 3, 2, 2))),
     "Im2Col": (ops.Im2Col((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)), normal(1, 2, 3, 4)),
     "Col2Im": (ops.Col2Im((3, 4), (2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)), normal(1, 8, 6)),
-    "Col2Im, apart": (ops.Col2Im((6, 7), (2, 3), (2, 1), ((1, 0), (1, 1)), (2, 1)), normal(1, 12, 21)),
+    "Col2Im, apart": (
+        ops.Col2Im((6, 7), (2, 3), (2, 1), ((1, 0), (1, 1)), (2, 1)),
+        normal(1, 12, 21),
+    ),
     "AddConstant": (ops.AddConstant(vector(5)), normal(2, 5)),
     "MulConstant": (ops.MulConstant(vector(5)), normal(2, 5)),
     "Pow": (ops.Pow(), positive(2, 5), normal(5)),
@@ -78,20 +95,33 @@ CASES = {
     "Pad": (ops.Pad(((0, 0), (2, 1))), normal(2, 5)),
     "Transpose": (ops.Transpose((1, 0)), normal(2, 5)),
     "Slice": (ops.Slice((0, 1), (None, None)), normal(2, 5)),
-    "ScatterElements": (ops.ScatterElements(1, "add"), normal(2, 5), np.array([[1, 1, 3], [0, 2, 2]]), normal(2, 3)),
+    "ScatterElements": (
+        ops.ScatterElements(1, "add"),
+        normal(2, 5),
+        np.array([[1, 1, 3], [0, 2, 2]]),
+        normal(2, 3),
+    ),
     "Det": (ops.Det(), normal(2, 3, 3)),
     "PRelu": (ops.PRelu(weight(normal(3, 1))), ROWS),
-    "MaskedMean": (ops.MaskedMean(1), normal(2, 4, 3), np.array([[1, 1, 0, 1], [1, 0, 0, 1]], bool)),
+    "MaskedMean": (
+        ops.MaskedMean(1),
+        normal(2, 4, 3),
+        np.array([[1, 1, 0, 1], [1, 0, 0, 1]], bool),
+    ),
     **{
         name: (getattr(ops, name)(axes=(1,), keepdims=False), normal(2, 5, 3))
         for name in (
-            "ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceStd ReduceSum ReduceSumSquare ReduceVar"
+            "ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
+            "ReduceStd ReduceSum ReduceSumSquare ReduceVar"
         ).split()
     },
     **{
         name: (op(), positive(2, 5) + (name == "Acosh"))
         for name, op in vars(ops).items()
-        if inspect.isclass(op) and issubclass(op, ops.Elementwise) and op is not ops.Elementwise and not inspect.signature(op).parameters
+        if inspect.isclass(op)
+        and issubclass(op, ops.Elementwise)
+        and op is not ops.Elementwise
+        and not inspect.signature(op).parameters
     },
 }
 OF_THE_LARGEST = (
@@ -132,12 +162,21 @@ HOMOGENEOUS = (
     "Resize",
 )
 HOMOGENEOUS += ("Im2Col", "Col2Im", "CumSum", "Add", "Sub", "Max", "Min", "Mean", "Concat")
-HOMOGENEOUS += ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceStd", "ReduceSum")
+HOMOGENEOUS += (
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceStd",
+    "ReduceSum",
+)
 """Four times the inputs, and the outputs are four times as large (a product's sixteen times)."""
 
 
 def moved(op, inputs, slacks, outputs):
-    """How far each output goes by independent errors of the inputs, and by the worst: from each element's own, the others left."""
+    """How far each output goes by independent errors of the inputs, and by the worst: from each
+    element's own, the others left."""
     squares, sums = ([np.zeros(y.shape) for y in outputs] for _ in range(2))
     for position, slack in enumerate(slacks):
         for at in np.ndindex(() if slack is None else slack.shape):
@@ -145,7 +184,10 @@ def moved(op, inputs, slacks, outputs):
                 continue
             step = np.zeros(slack.shape)
             step[at] = slack[at]
-            ends = [op.wide(*(x + sign * step if k == position else x for k, x in enumerate(inputs))) for sign in (-1, 1)]
+            ends = [
+                op.wide(*(x + sign * step if k == position else x for k, x in enumerate(inputs)))
+                for sign in (-1, 1)
+            ]
             for k, (y, low, high) in enumerate(zip(outputs, *ends, strict=True)):
                 far = np.maximum(np.abs(low - y), np.abs(high - y))
                 squares[k] += far**2
@@ -157,11 +199,16 @@ def moved(op, inputs, slacks, outputs):
 def test_a_slack_is_passed_on_as_it_moves_the_output(name):
     op, *inputs = CASES[name]
     rng = np.random.default_rng(1)
-    slacks = tuple(1e-3 * rng.uniform(0.5, 1.0, size=x.shape) * np.abs(x) if x.dtype.kind == "f" else None for x in inputs)
+    slacks = tuple(
+        1e-3 * rng.uniform(0.5, 1.0, size=x.shape) * np.abs(x) if x.dtype.kind == "f" else None
+        for x in inputs
+    )
     outputs = op.wide(*inputs)
     own = op.allowance(inputs, (None,) * len(inputs), outputs, FLOAT32)
     passed = op.allowance(inputs, slacks, outputs, FLOAT32)
-    for y, alone, slack, independent, worst in zip(outputs, own, passed, *moved(op, inputs, slacks, outputs), strict=True):
+    for y, alone, slack, independent, worst in zip(
+        outputs, own, passed, *moved(op, inputs, slacks, outputs), strict=True
+    ):
         alone, slack = np.broadcast_to(alone, y.shape), np.broadcast_to(slack, y.shape)
         assert (slack >= 0.999 * independent).all(), (slack / independent).min()
         if name in LARGEST:
@@ -183,7 +230,9 @@ def test_an_allowance_grows_with_the_numbers(name):
     op, *inputs = CASES[name]
     larger = [4 * x for x in inputs]
     times = 16 if name == "Einsum" else 4
-    once, grown = (op.allowance(xs, (None,) * len(xs), op.wide(*xs), FLOAT32) for xs in (inputs, larger))
+    once, grown = (
+        op.allowance(xs, (None,) * len(xs), op.wide(*xs), FLOAT32) for xs in (inputs, larger)
+    )
     for one, other in zip(once, grown, strict=True):
         assert np.allclose(times * one, other, rtol=1e-9, atol=1e3 * FLOAT32.tiny)
 
@@ -193,7 +242,9 @@ def test_the_terms_of_an_element_add_up_to_it(name):
     op, *inputs = CASES[name]
     (y,) = op.wide(*inputs)
     where = tuple(axis.ravel() for axis in np.indices(y.shape))
-    assert np.allclose(op.products(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12)
+    assert np.allclose(
+        op.products(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_the_last_of_the_largest_may_be_another():
@@ -204,7 +255,10 @@ def test_the_last_of_the_largest_may_be_another():
         assert np.array_equal(op.allowance(inputs, slacks, op.wide(x), FLOAT32)[1], [places])
 
 
-PICKING = {name: CASES[name] for name in ("MaxPool", "GlobalMaxPool", "Max", "Min", "Transpose", "Slice", "Concat", "Pad")}
+PICKING = {
+    name: CASES[name]
+    for name in ("MaxPool", "GlobalMaxPool", "Max", "Min", "Transpose", "Slice", "Concat", "Pad")
+}
 PICKING |= {"TopK": (ops.TopK(2, 1), normal(2, 5))}
 
 
@@ -212,5 +266,10 @@ PICKING |= {"TopK": (ops.TopK(2, 1), normal(2, 5))}
 def test_elements_of_the_inputs_are_stored_without_rounding(name):
     op, *inputs = PICKING[name]
     outputs = op.wide(*inputs)
-    for allowed in allowances((Step(op, tuple(Ref(-1, at) for at in range(len(inputs)))),), inputs, [outputs], stored_in("bfloat16")):
+    for allowed in allowances(
+        (Step(op, tuple(Ref(-1, at) for at in range(len(inputs)))),),
+        inputs,
+        [outputs],
+        stored_in("bfloat16"),
+    ):
         assert not np.any(allowed)

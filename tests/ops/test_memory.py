@@ -1,4 +1,5 @@
-"""No kernel takes more than 64 MiB beyond its input and output, whatever the size: here 96 MiB go in, so no second copy fits."""
+"""No kernel takes more than 64 MiB beyond its input and output, whatever the size: here 96 MiB go
+in, so no second copy fits."""
 
 import tracemalloc
 
@@ -27,7 +28,10 @@ CASES = {
     "Conv, strided": (ops.Conv(_w(32, 64, 3, 3), None, (2, 2), SAME, (1, 1)), MAP),
     "Conv, channels last": (ops.Conv(_w(2, 64, 3, 3), _w(2), (1, 1), SAME, (1, 1)), LAST),
     "Conv, in groups": (ops.Conv(_w(64, 8, 3, 3), None, (2, 2), SAME, (1, 1), 8), MAP),
-    "Conv, few wide channels": (ops.Conv(_w(2, 3, 5, 5), None, (2, 2), ((2, 2), (2, 2)), (1, 1)), (1, 3, 2048, 2048)),
+    ("Conv, few wide channels"): (
+        ops.Conv(_w(2, 3, 5, 5), None, (2, 2), ((2, 2), (2, 2)), (1, 1)),
+        (1, 3, 2048, 2048),
+    ),
     "depthwise": (ops.Conv(_w(64, 1, 3, 3), _w(64), (1, 1), SAME, (1, 1), 64), MAP),
     "depthwise, channels last": (ops.Conv(_w(64, 1, 3, 3), None, (2, 2), SAME, (1, 1), 64), LAST),
     "MatMul": (ops.MatMul(_w(1024, 64), _w(64)), ROWS),
@@ -46,7 +50,10 @@ CASES = {
     "Sparsemax": (ops.Sparsemax(1), ROWS),
     "Glu": (ops.Glu(1), ROWS),
     "PRelu": (ops.PRelu(_w(64, 1, 1)), MAP),
-    **{name: (getattr(ops, name)(), MAP) for name in ("Relu", "Sigmoid", "Tanh", "Softplus", "Mish", "Selu", "LogSigmoid")},
+    **{
+        name: (getattr(ops, name)(), MAP)
+        for name in ("Relu", "Sigmoid", "Tanh", "Softplus", "Mish", "Selu", "LogSigmoid")
+    },
     "Gelu": (ops.Gelu("none"), MAP),
 }
 

@@ -1,4 +1,5 @@
-"""Every planted mistake is named first, or in a declared tie; every cause has its text and its planted mistake."""
+"""Every planted mistake is named first, or in a declared tie; every cause has its text and its
+planted mistake."""
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ ELSEWHERE = {"rounding"}
 """No mistake: test_diagnose.py has differences within what rounding allows."""
 
 
-@pytest.mark.parametrize("row", representatives(ROWS, lambda row: row[0], lambda i, row: f"{row[0]} in {row[1]} ({i})"))
+@pytest.mark.parametrize(
+    "row", representatives(ROWS, lambda row: row[0], lambda i, row: f"{row[0]} in {row[1]} ({i})")
+)
 def test_the_planted_mistake_is_named(row):
     slug, _, make = row
     report = asked(make)
@@ -61,10 +64,17 @@ def test_nan_and_inf_in_the_users_values_do_not_warn(family):
 
 
 def test_the_page_of_causes_is_the_codes_own():
-    """Run ``python tools/gen_causes.py`` after a change; what was named is what the tests above hold."""
+    """Run ``python tools/gen_causes.py`` after a change; what was named is what the tests above
+    hold."""
     text = (ROOT / "docs" / "causes.md").read_text()
     for one in CAUSES.values():
         assert f"### `{one.slug}`\n\n{one.text}\n" in text, "run python tools/gen_causes.py"
-    rows = sorted(line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| ") and not line.startswith("| planted |"))
-    assert rows == sorted([f"| {slug}", family] for slug, family, _ in ROWS), "run python tools/gen_causes.py"
+    rows = sorted(
+        line.split(" | ")[:2]
+        for line in text.splitlines()
+        if line.startswith("| ") and not line.startswith("| planted |")
+    )
+    assert rows == sorted([f"| {slug}", family] for slug, family, _ in ROWS), (
+        "run python tools/gen_causes.py"
+    )
     assert "(wrong)" not in text

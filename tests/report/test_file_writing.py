@@ -82,10 +82,14 @@ def test_what_is_no_regular_file_is_refused(tmp_path, save):
     ):
         with pytest.raises(BadInput, match=words):
             write_it(path)
-    assert names(tmp_path) == sorted([ring.name, full.name, folder.name, name]) and stat.S_ISFIFO((tmp_path / name).stat().st_mode)
+    assert names(tmp_path) == sorted([ring.name, full.name, folder.name, name]) and stat.S_ISFIFO(
+        (tmp_path / name).stat().st_mode
+    )
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError(28, "No space left on device"), ValueError])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, MemoryError, OSError(28, ("No space left on device")), ValueError]
+)
 def test_whatever_ends_the_writing_nothing_is_left(tmp_path, error):
     (tmp_path / "out.json").write_text("before")
 

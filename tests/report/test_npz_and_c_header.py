@@ -1,4 +1,5 @@
-"""What --save writes is what a test bench reads: an .npz, a C header that compiles, numbers a line each."""
+"""What --save writes is what a test bench reads: an .npz, a C header that compiles, numbers a line
+each."""
 
 import subprocess
 
@@ -44,12 +45,20 @@ def test_integers_scale_and_bits(report, tmp_path):
 def test_a_layer_in_c_from_the_header_alone(report, tmp_path):
     report.save(tmp_path / "layer.h")
     text = (tmp_path / "layer.h").read_text()
-    assert "signed 4-bit integers, value = integer * 0.125 (3 fraction bits), shape (3, 3, 1, 16)" in text
+    assert (
+        "signed 4-bit integers, value = integer * 0.125 (3 fraction bits), shape (3, 3, 1, 16)"
+    ) in text
     (tmp_path / "main.c").write_text(PROGRAM)
-    subprocess.run(["cc", "-Wall", "-Wno-unused-variable", "-Werror", "-o", "main", "main.c"], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["cc", "-Wall", "-Wno-unused-variable", "-Werror", "-o", "main", "main.c"],
+        cwd=tmp_path,
+        check=True,
+    )
     printed = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
     inner = report.outputs["numpy"][:, 1:-1, 1:-1]  # the layer pads; the program does not
-    np.testing.assert_allclose(np.array(printed.split(), float).reshape(inner.shape), inner, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        np.array(printed.split(), float).reshape(inner.shape), inner, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_plain_numbers(report, tmp_path):
@@ -57,8 +66,19 @@ def test_plain_numbers(report, tmp_path):
     read = np.loadtxt(tmp_path / "layer.txt")
     kernel = report.weights["kernel"]
     np.testing.assert_array_equal(read[: kernel.effective.size] * 0.125, kernel.effective.ravel())
-    assert read.size == kernel.effective.size + 1 + 16 + 1 + report.inputs[0].size + report.outputs["framework"].size
-    np.testing.assert_array_equal(read[-report.outputs["framework"].size :].astype(np.float32), report.outputs["framework"].ravel())
+    assert (
+        read.size
+        == kernel.effective.size
+        + 1
+        + 16
+        + 1
+        + report.inputs[0].size
+        + report.outputs["framework"].size
+    )
+    np.testing.assert_array_equal(
+        read[-report.outputs["framework"].size :].astype(np.float32),
+        report.outputs["framework"].ravel(),
+    )
 
 
 @pytest.mark.parametrize("name", ["layer.h", "layer.txt", "layer.npz"])

@@ -1,4 +1,5 @@
-"""What --save writes of every source that quantises: a program in C that includes the header, and the .npz, give the effective weights."""
+"""What --save writes of every source that quantises: a program in C that includes the header, and
+the .npz, give the effective weights."""
 
 import re
 import subprocess
@@ -18,12 +19,16 @@ from torch.nn.utils import prune
 
 import probe
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of the frameworks, which deprecate what makes these
+# of the frameworks, which deprecate what makes these
+pytestmark = pytest.mark.filterwarnings("ignore")
 X = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 
 
 def of_qkeras():
-    bits = {f"{name}_quantizer": qkeras.quantized_bits(4, 1, alpha="auto_po2") for name in ("kernel", "bias")}
+    bits = {
+        f"{name}_quantizer": qkeras.quantized_bits(4, 1, alpha="auto_po2")
+        for name in ("kernel", "bias")
+    }
     layer = qkeras.QDense(5, **bits)
     layer.build((None, 8))
     return layer, layer.name
@@ -41,7 +46,9 @@ def of_keras(mode):
 
 def of_tfmot():
     data = tf_keras.Input((8,))
-    model = tfmot.quantization.keras.quantize_model(tf_keras.Model(data, tf_keras.layers.Dense(5, name="l")(data)))
+    model = tfmot.quantization.keras.quantize_model(
+        tf_keras.Model(data, tf_keras.layers.Dense(5, name="l")(data))
+    )
     model(X, training=True)
     return model, "quant_l"
 
@@ -55,7 +62,12 @@ def of_qat():
 def of_quantised():
     module = nnq.Linear(8, 5)
     scales = torch.rand(5, dtype=torch.float64) / 50 + 0.01
-    module.set_weight_bias(torch.quantize_per_channel(torch.randn(5, 8), scales, torch.zeros(5, dtype=torch.int64), 0, torch.qint8), None)
+    module.set_weight_bias(
+        torch.quantize_per_channel(
+            torch.randn(5, 8), scales, torch.zeros(5, dtype=torch.int64), 0, torch.qint8
+        ),
+        None,
+    )
     return nn.Sequential(nnq.Quantize(0.05, 60, torch.quint8), module, nnq.DeQuantize()), "1"
 
 
@@ -63,7 +75,9 @@ def of_table():
     module = nnq.Embedding(9, 4)
     rows = torch.randn(9, 4)
     scales = (rows.amax(1) - rows.amin(1)) / 255
-    module.set_weight(torch.quantize_per_channel(rows, scales, -rows.amin(1) / scales, 0, torch.quint8))
+    module.set_weight(
+        torch.quantize_per_channel(rows, scales, -rows.amin(1) / scales, 0, torch.quint8)
+    )
     return module, ""
 
 
@@ -72,7 +86,10 @@ def of_brevitas(**options):
         qnn = pytest.importorskip("brevitas.nn")
         from brevitas import quant  # noqa: PLC0415
 
-        given = {name: getattr(quant, value) if isinstance(value, str) else value for name, value in options.items()}
+        given = {
+            name: getattr(quant, value) if isinstance(value, str) else value
+            for name, value in options.items()
+        }
         return qnn.QuantLinear(8, 5, input_quant=None, **given).eval(), ""
 
     return build
@@ -100,12 +117,29 @@ SOURCES = {
     "torch.ao qat": (of_qat, {"weight": 8}),
     "torch.ao quantised": (of_quantised, {"weight": 8}),
     "torch.ao embedding": (of_table, {"weight": None}),  # its zero points are no integers
-    "brevitas": (of_brevitas(weight_bit_width=5, bias_quant="Int8BiasPerTensorFloatInternalScaling"), {"weight": 5, "bias": 8}),
-    "brevitas shifted": (of_brevitas(weight_quant="ShiftedUint8WeightPerChannelFloat"), {"weight": 8}),
-    "brevitas ternary": (of_brevitas(weight_quant="SignedTernaryWeightPerTensorConst"), {"weight": 2}),
-    "brevitas binary": (of_brevitas(weight_quant="SignedBinaryWeightPerTensorConst"), {"weight": 1}),
+    "brevitas": (
+        of_brevitas(weight_bit_width=5, bias_quant="Int8BiasPerTensorFloatInternalScaling"),
+        {"weight": 5, "bias": 8},
+    ),
+    "brevitas shifted": (
+        of_brevitas(weight_quant="ShiftedUint8WeightPerChannelFloat"),
+        {"weight": 8},
+    ),
+    "brevitas ternary": (
+        of_brevitas(weight_quant="SignedTernaryWeightPerTensorConst"),
+        {"weight": 2},
+    ),
+    "brevitas binary": (
+        of_brevitas(weight_quant="SignedBinaryWeightPerTensorConst"),
+        {"weight": 1},
+    ),
     "torchao int8": (of_torchao(lambda ao: ao.Int8WeightOnlyConfig()), {"weight": 8}),
-    "torchao int3": (of_torchao(lambda ao: ao.IntxWeightOnlyConfig(weight_dtype=torch.int3, granularity=ao.PerGroup(4))), {"weight": 3}),
+    "torchao int3": (
+        of_torchao(
+            lambda ao: ao.IntxWeightOnlyConfig(weight_dtype=torch.int3, granularity=ao.PerGroup(4))
+        ),
+        {"weight": 3},
+    ),
     "pruned": (of_pruning, {"weight": None}),
 }
 
@@ -114,7 +148,10 @@ def program(header):
     """A program that prints every array of the header under its name, a line each."""
     lines = ["#include <stdio.h>", '#include "layer.h"', "int main(void) {"]
     for name, size in re.findall(r"static const \w+ (\w+)\[(\d+)\]", header):
-        lines.append(f'  printf("{name}"); for (int i = 0; i < {size}; i++) printf(" %.17g", (double){name}[i]); printf("\\n");')
+        lines.append(
+            f'  printf("{name}"); for (int i = 0; i < {size}; i++) printf(" %.17g", '
+            f'(double){name}[i]); printf("\\n");'
+        )
     return "\n".join([*lines, "  return 0;", "}", ""])
 
 
@@ -122,7 +159,10 @@ def compiled(folder):
     (folder / "main.c").write_text(program((folder / "layer.h").read_text()))
     subprocess.run(["cc", "-Wall", "-Werror", "-o", "main", "main.c"], cwd=folder, check=True)
     printed = subprocess.run([folder / "main"], capture_output=True, text=True, check=True).stdout
-    return {name: np.array(values.split(), float) for name, _, values in (line.partition(" ") for line in printed.splitlines())}
+    return {
+        name: np.array(values.split(), float)
+        for name, _, values in (line.partition(" ") for line in printed.splitlines())
+    }
 
 
 def listed(path):
@@ -155,21 +195,35 @@ def test_what_a_test_bench_reads_is_the_effective_weight(source, tmp_path):
             if bits is None:
                 assert f"integer:{part}" not in held.files
                 for given in (tables, texts):
-                    np.testing.assert_array_equal(given[part].reshape(effective.shape).astype(effective.dtype), effective)
+                    np.testing.assert_array_equal(
+                        given[part].reshape(effective.shape).astype(effective.dtype), effective
+                    )
                 continue
-            integers, scale, zero = (held[f"{kind}:{part}"] for kind in ("integer", "scale", "zero_point"))
+            integers, scale, zero = (
+                held[f"{kind}:{part}"] for kind in ("integer", "scale", "zero_point")
+            )
             assert held[f"bits:{part}"] == bits and integers.dtype.kind == "i"
             signed = report.weights[part].grid.signed
             low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
             low, high = (-1, 1) if signed and bits == 1 else (low, high)
             assert low <= integers.min() and integers.max() <= high
-            told = "signs of 1 bit (-1 or 1)" if bits == 1 else f"{'' if signed else 'un'}signed {bits}-bit integers"
+            told = (
+                "signs of 1 bit (-1 or 1)"
+                if bits == 1
+                else (f"{'' if signed else 'un'}signed {bits}-bit integers")
+            )
             assert f"{told}, value = " in words
             np.testing.assert_allclose((integers - zero) * scale, effective, rtol=1e-6, atol=0)
             for given in (tables, texts):
                 np.testing.assert_array_equal(given[part].reshape(effective.shape), integers)
-                np.testing.assert_array_equal(given[f"{part}_scale"].reshape(np.shape(scale)).astype(scale.dtype), scale)
+                np.testing.assert_array_equal(
+                    given[f"{part}_scale"].reshape(np.shape(scale)).astype(scale.dtype), scale
+                )
                 assert (f"{part}_zero_point" in given) == bool(np.any(zero))
                 if np.any(zero):
-                    np.testing.assert_array_equal(given[f"{part}_zero_point"].reshape(np.shape(zero)), zero)
-    np.testing.assert_array_equal(tables["output_0"].astype(np.float32), report.outputs["framework"].ravel())
+                    np.testing.assert_array_equal(
+                        given[f"{part}_zero_point"].reshape(np.shape(zero)), zero
+                    )
+    np.testing.assert_array_equal(
+        tables["output_0"].astype(np.float32), report.outputs["framework"].ravel()
+    )

@@ -1,4 +1,5 @@
-"""What a file holds is shown on lines of its own number, without what steers a terminal, and does not fill the screen."""
+"""What a file holds is shown on lines of its own number, without what steers a terminal, and does
+not fill the screen."""
 
 import json
 import zipfile
@@ -13,7 +14,9 @@ from onnx import helper
 import probe as package
 from probe import printable
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 EVIL = "\x1b]0;owned\x07\x1b[31magree\x1b[0m\r\n\u202egnp.exe\u2028\x9b2J\x7f\ud800"
 
@@ -38,7 +41,12 @@ def test_a_line_is_one_line():
     assert printable.page(["a", "b\nagree: all is well"]) == "a\nb\\nagree: all is well"
     for text in (EVIL, EVIL * 10_000, "x" * 100_000):
         told = printable.name(text)
-        assert harmless(told) and "\n" not in told and len(told) <= 170 and told[:1] == text[:1].replace("\x1b", "\\")
+        assert (
+            harmless(told)
+            and "\n" not in told
+            and len(told) <= 170
+            and told[:1] == text[:1].replace("\x1b", "\\")
+        )
     assert printable.several(map(str, range(20_000)), 3) == "0, 1, 2 and 19,997 more"
 
 
@@ -47,7 +55,9 @@ def keras_file(path, name):
     keras.Model(data, keras.layers.Dense(2, name="placeholder")(data)).save(path)
     with zipfile.ZipFile(path) as archive:
         members = {one: archive.read(one) for one in archive.namelist()}
-    members["config.json"] = members["config.json"].replace(b'"placeholder"', json.dumps(name).encode())
+    members["config.json"] = members["config.json"].replace(
+        b'"placeholder"', json.dumps(name).encode()
+    )
     with zipfile.ZipFile(path, "w") as archive:
         for one, content in members.items():
             archive.writestr(one, content)
@@ -65,11 +75,18 @@ def onnx_file(path, name):
 
 @pytest.mark.parametrize("name", [EVIL[:-1], "long" * 25_000], ids=["control", "long"])
 def test_names_of_layers(probe, tmp_path, name):
-    plain = [probe(make(tmp_path / "model.keras", "relu"))[1].count("\n") for make in (keras_file, onnx_file)]
+    plain = [
+        probe(make(tmp_path / "model.keras", "relu"))[1].count("\n")
+        for make in (keras_file, onnx_file)
+    ]
     for make, lines in zip((keras_file, onnx_file), plain, strict=True):
         path = make(tmp_path / "model.keras", name)
         status, out, err = probe(path)
-        assert (status, err) == (0, "") and out.count("\n") == lines and max(map(len, out.splitlines())) < 400
+        assert (
+            (status, err) == (0, "")
+            and out.count("\n") == lines
+            and max(map(len, out.splitlines())) < 400
+        )
         status, out, _ = probe(path, "--all", "--seed", "1")
         assert out.count("\n") <= 3 and max(map(len, out.splitlines())) < 5000
         status, out, err = probe(path, "--layer", "another")
@@ -79,9 +96,13 @@ def test_names_of_layers(probe, tmp_path, name):
 def test_the_report_and_the_story_of_an_odd_name(probe, tmp_path):
     path = onnx_file(tmp_path / "model.onnx", EVIL[:-1])
     text = str(package.check(path, EVIL[:-1]))
-    assert harmless(text) and text.count("\n") == str(package.check(onnx_file(tmp_path / "b.onnx", "relu"), "relu")).count("\n")
+    assert harmless(text) and text.count("\n") == str(
+        package.check(onnx_file(tmp_path / "b.onnx", "relu"), "relu")
+    ).count("\n")
     assert harmless(str(package.explain(path, EVIL[:-1], at=(0, 1))))
-    assert json.loads(package.check(path, EVIL[:-1]).to_json())["layer"] == EVIL[:-1], "JSON keeps names as they are"
+    assert json.loads(package.check(path, EVIL[:-1]).to_json())["layer"] == EVIL[:-1], (
+        "JSON keeps names as they are"
+    )
 
 
 def test_a_name_does_not_end_a_comment_in_c(tmp_path):
@@ -89,7 +110,9 @@ def test_a_name_does_not_end_a_comment_in_c(tmp_path):
     report = package.check(path, package.open_model(path).names()[0])
     report.save(tmp_path / "out.h")
     header = (tmp_path / "out.h").read_text()
-    assert "#include <evil.h>" not in header.splitlines() and header.splitlines()[0].count("*/") == 1
+    assert (
+        "#include <evil.h>" not in header.splitlines() and header.splitlines()[0].count("*/") == 1
+    )
     report.save(tmp_path / "out.txt")
     assert np.loadtxt(tmp_path / "out.txt").size
 
@@ -105,5 +128,8 @@ def test_parameters_by_the_thousand_and_odd_ones(probe, tmp_path, count, name):
         status, out, err = probe(tmp_path / "net.pt", *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1) and len(err) < 2000
         assert count < 20 or "more" in err
-    torch.save({"state_dict": {"a": torch.zeros(1)}, **{f"{name}{i}": 0 for i in range(count)}}, tmp_path / "net.pt")
+    torch.save(
+        {"state_dict": {"a": torch.zeros(1)}, **{f"{name}{i}": 0 for i in range(count)}},
+        tmp_path / "net.pt",
+    )
     assert len(probe(tmp_path / "net.pt")[2]) < 2000

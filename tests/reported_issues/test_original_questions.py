@@ -11,18 +11,27 @@ import probe
 
 
 def test_group_norm_over_the_output_of_a_dense_layer():
-    net = torch.nn.Sequential(torch.nn.Linear(64, 1024), torch.nn.GroupNorm(16, 1024), torch.nn.ReLU())
+    net = torch.nn.Sequential(
+        torch.nn.Linear(64, 1024), torch.nn.GroupNorm(16, 1024), torch.nn.ReLU()
+    )
     x = np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)
     reports = list(probe.sweep(net, x))
     assert [report.layer for report in reports] == ["0", "1", "2"]
-    assert all(report.ok for report in reports), [str(report) for report in reports if not report.ok]
+    assert all(report.ok for report in reports), [
+        str(report) for report in reports if not report.ok
+    ]
     assert reports[1].output_axes == ("batch", "channels")
 
 
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file", "ignore:The `keras.constraints.serialize")
+@pytest.mark.filterwarnings(
+    ("ignore:You are saving your model as an HDF5 file"), "ignore:The `keras.constraints.serialize"
+)
 def test_qkeras_convolution_multiplies_by_quantised_weights(tmp_path):
     image = tf_keras.Input((32, 32, 3))
-    quantizer = {"kernel_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1), "bias_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1)}
+    quantizer = {
+        "kernel_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1),
+        "bias_quantizer": qkeras.quantized_bits(4, 0, 1, alpha=1),
+    }
     layer = qkeras.QConv2D(16, 3, padding="same", name="conv2d", **quantizer)
     model = tf_keras.Model(image, layer(image))
     kernel, bias = layer.get_weights()
@@ -50,7 +59,9 @@ def test_qkeras_convolution_multiplies_by_quantised_weights(tmp_path):
 @pytest.mark.parametrize("shape", [(100,), (32, 100)])
 @pytest.mark.parametrize("namespace", [keras, tf_keras])
 def test_conv1d_wants_batch_steps_channels(namespace, shape):
-    model = namespace.Sequential([namespace.Input((100, 1)), namespace.layers.Conv1D(4, 3, name="conv1d")])
+    model = namespace.Sequential(
+        [namespace.Input((100, 1)), namespace.layers.Conv1D(4, 3, name="conv1d")]
+    )
     x = np.zeros(shape, np.float32)
     for arguments in ({"x": x}, {"given": x}):
         with pytest.raises(probe.ProbeError) as error:
@@ -64,7 +75,9 @@ def test_conv1d_wants_batch_steps_channels(namespace, shape):
 
 @pytest.mark.parametrize("namespace", [keras, tf_keras])
 def test_the_sum_of_a_convolution_runs_over_the_channels(namespace):
-    layer = namespace.layers.Conv2D(1, 2, kernel_initializer="ones", bias_initializer="zeros", name="conv2d")
+    layer = namespace.layers.Conv2D(
+        1, 2, kernel_initializer="ones", bias_initializer="zeros", name="conv2d"
+    )
     model = namespace.Sequential([namespace.Input((4, 4, 3)), layer])
     x = np.ones((1, 4, 4, 3), np.float32) * np.array([1, 100, 10000], np.float32)
     report = probe.check(model, "conv2d", x)
@@ -84,7 +97,9 @@ def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
         x = layers.SimpleRNN(10, return_sequences=True, name="first")(x)
         x = layers.SimpleRNN(10, return_sequences=True, name="second")(x)
         x = layers.Conv1D(16, 3, padding="same", name="conv")(x)
-        return namespace.Model(inputs, layers.TimeDistributed(layers.Dense(outputs), name="dense")(x))
+        return namespace.Model(
+            inputs, layers.TimeDistributed(layers.Dense(outputs), name="dense")(x)
+        )
 
     x = np.random.default_rng(0).normal(size=(4, 96, 3)).astype(np.float32)
     model = network(1)
@@ -94,7 +109,9 @@ def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
         assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
         if report.layer != "conv":
             assert report.input_axes == ("batch", "time", "features")
-    assert reports["first"].output_axes == reports["second"].output_axes == ("batch", "time", "units")
+    assert (
+        reports["first"].output_axes == reports["second"].output_axes == ("batch", "time", "units")
+    )
     assert max(float(one.worst.allowance) for one in reports["second"].comparisons.values()) < 1e-5
 
     story = probe.explain(model, "dense", x, at=(0, 0, 0), sees=True)
@@ -107,4 +124,6 @@ def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
     report = probe.check(wide, "dense", x, expected=np.asarray(model(x)))
     assert report.verdict == "diverge"
     assert "shapes differ: (4, 96, 5) and (4, 96, 1)" in report.sentence
-    assert "NumPy, and a loss of Keras, would have broadcast both to (4, 96, 5) without a word" in report.sentence
+    assert (
+        "NumPy, and a loss of Keras, would have broadcast both to (4, 96, 5) without a word"
+    ) in report.sentence

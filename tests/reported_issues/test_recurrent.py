@@ -17,8 +17,12 @@ def gru(inputs, units):
 
 
 def parts_of(layer):
-    """(input weights, recurrent weights, input bias, recurrent bias) of a GRU, in float64: gates r, z, n."""
-    return [getattr(layer, name).detach().double().numpy() for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+    """(input weights, recurrent weights, input bias, recurrent bias) of a GRU, in float64: gates r,
+    z, n."""
+    return [
+        getattr(layer, name).detach().double().numpy()
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    ]
 
 
 def sigmoid(x):
@@ -26,7 +30,8 @@ def sigmoid(x):
 
 
 def loop(x, layer, candidate):
-    """A GRU step by step; ``candidate`` gives n from what the input, the state and the reset gate give."""
+    """A GRU step by step; ``candidate`` gives n from what the input, the state and the reset gate
+    give."""
     w, u, b, c = parts_of(layer)
     h, out = np.zeros((len(x), u.shape[1])), []
     for step in np.moveaxis(x.astype(np.float64), 1, 0):
@@ -40,7 +45,8 @@ def loop(x, layer, candidate):
 
 
 def keras_gru(layer, x):
-    """Keras' GRU with PyTorch's weights in PyTorch's order of gates, as both threads copied them."""
+    """Keras' GRU with PyTorch's weights in PyTorch's order of gates, as both threads copied
+    them."""
     units = layer.hidden_size
     copied = keras.layers.GRU(units, return_sequences=True)
     copied(x)
@@ -55,9 +61,15 @@ def states(y):
 
 
 def test_keras_15915():
-    """A GRU of 80 inputs and 512 units over 10 steps; the weights are transposed, the gates stay in PyTorch's order."""
+    """A GRU of 80 inputs and 512 units over 10 steps; the weights are transposed, the gates stay in
+    PyTorch's order."""
     layer, x = gru(80, 512), draw(1, 10, 80)
-    assert probe.check(layer, "", given=x, expected=states(loop(x, layer, lambda x, bx, h, bh, r, *_: np.tanh(x + bx + r * (h + bh))))).ok
+    assert probe.check(
+        layer,
+        "",
+        given=x,
+        expected=states(loop(x, layer, lambda x, bx, h, bh, r, *_: np.tanh(x + bx + r * (h + bh)))),
+    ).ok
     named(probe.check(layer, "", given=x, expected=states(keras_gru(layer, x))), "gate-order")
 
 
@@ -68,14 +80,16 @@ def test_keras_8720():
 
 
 def test_coremltools_1124():
-    """n = tanh(W x + r * (U h) + b), one bias that is the sum of both, for tanh(W x + b + r * (U h + c))."""
+    """n = tanh(W x + r * (U h) + b), one bias that is the sum of both, for tanh(W x + b + r * (U h
+    + c))."""
     layer, x = gru(5, 8), draw(2, 6, 5)
     wrong = loop(x, layer, lambda x, bx, h, bh, r, *_: np.tanh(x + r * h + bx + bh))
     named(probe.check(layer, "", given=x, expected=states(wrong)), "recurrent-bias")
 
 
 def test_coremltools_1123():
-    """reset_after=False, the other formula of the GRU, for a Keras layer that resets after the product."""
+    """reset_after=False, the other formula of the GRU, for a Keras layer that resets after the
+    product."""
     x = draw(2, 6, 5)
     layer = keras.layers.GRU(8, return_sequences=True, reset_after=True)
     other = keras.layers.GRU(8, return_sequences=True, reset_after=False)
@@ -89,7 +103,9 @@ def test_coremltools_1123():
 def test_onnxscript_2852():
     """GRU(1, 32) over 10 steps exported without linear_before_reset: off by about 0.1."""
     layer, x = gru(1, 32), draw(1, 10, 1)
-    wrong = loop(x, layer, lambda x, bx, h, bh, r, state, u: np.tanh(x + bx + (r * state) @ u.T + bh))
+    wrong = loop(
+        x, layer, lambda x, bx, h, bh, r, state, u: np.tanh(x + bx + (r * state) @ u.T + bh)
+    )
     report = probe.check(layer, "", given=x, expected=states(wrong))
     named(report, "reset-after")
     assert 0.01 < np.abs(report.outputs["framework"][0] - wrong).max() < 1

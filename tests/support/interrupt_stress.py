@@ -1,7 +1,9 @@
-"""Ctrl-C at random moments: does a check, a sweep or an explanation leave the process and the model as they were, and the next one right?
+"""Ctrl-C at random moments: does a check, a sweep or an explanation leave the process and the model
+as they were, and the next one right?
 
-``python tests/support/interrupt_stress.py 1000`` interrupts so often and prints what was found. The signals are real and come from another
-process, up to three for one Ctrl-C. After each, everything that the process and the model share is compared bit for bit.
+``python tests/support/interrupt_stress.py 1000`` interrupts so often and prints what was found. The
+signals are real and come from another process, up to three for one Ctrl-C. After each, everything
+that the process and the model share is compared bit for bit.
 """
 
 import faulthandler
@@ -39,7 +41,9 @@ _LONGEST = 60.0
 
 
 def digest(value: Any) -> str:
-    return sha256(value if isinstance(value, bytes) else np.ascontiguousarray(value).tobytes()).hexdigest()[:16]
+    return sha256(
+        value if isinstance(value, bytes) else np.ascontiguousarray(value).tobytes()
+    ).hexdigest()[:16]
 
 
 def process() -> dict[str, Hashable]:
@@ -54,7 +58,9 @@ def process() -> dict[str, Hashable]:
         "os.environ": tuple(sorted(os.environ.items())),
         "threads": tuple(sorted(one.name for one in threading.enumerate())),
         "blas": tuple(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"),
-        "signal": repr([signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]),
+        "signal": repr(
+            [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+        ),
         "standard streams": (id(sys.stdout), id(sys.stderr)),
         "logging.disable": logging.root.manager.disable,
         "locks": _free(getattr(logging, "_lock")),  # noqa: B009
@@ -62,7 +68,12 @@ def process() -> dict[str, Hashable]:
     for name in ("", "tensorflow", "absl", "tf2onnx", "torch.onnx"):
         one = logging.getLogger(name)
         locks = [_free(handler.lock) for handler in one.handlers if handler.lock is not None]
-        found[f"logger {name}"] = (one.level, one.disabled, tuple(map(repr, one.filters)), tuple(locks))
+        found[f"logger {name}"] = (
+            one.level,
+            one.disabled,
+            tuple(map(repr, one.filters)),
+            tuple(locks),
+        )
     return found
 
 
@@ -96,15 +107,23 @@ def of_torch(model: Any) -> dict[str, Hashable]:
         "modes": torch._C._len_torch_function_stack(),
         "parametrize": (parametrize._cache_enabled, len(parametrize._cache)),
         "global hooks": tuple(
-            len(value) for name, value in sorted(vars(modules).items()) if name.startswith("_global_") and hasattr(value, "__len__")
+            len(value)
+            for name, value in sorted(vars(modules).items())
+            if name.startswith("_global_") and hasattr(value, "__len__")
         ),
     }
     for name, module in model.named_modules():
-        hooks = tuple(len(value) for key, value in sorted(vars(module).items()) if key.endswith("hooks"))
+        hooks = tuple(
+            len(value) for key, value in sorted(vars(module).items()) if key.endswith("hooks")
+        )
         attributes = tuple(sorted(key for key in vars(module)))
         found[f"module {name}"] = (type(module).__name__, hooks, attributes, module.training)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        found[f"tensor {name}"] = (digest(tensor.detach().numpy()), tensor._version, tensor.requires_grad)
+        found[f"tensor {name}"] = (
+            digest(tensor.detach().numpy()),
+            tensor._version,
+            tensor.requires_grad,
+        )
     return found
 
 
@@ -122,9 +141,14 @@ def of_keras(model: Any) -> dict[str, Hashable]:
         from keras.src.backend.common import global_state
 
         state = vars(global_state.GLOBAL_STATE_TRACKER)
-        found["keras state"] = tuple(sorted((key, repr(value)) for key, value in state.items() if value is not None))
+        found["keras state"] = tuple(
+            sorted((key, repr(value)) for key, value in state.items() if value is not None)
+        )
     for layer in model._flatten_layers():
-        found[f"layer {layer.name}"] = tuple(sorted(key for key in vars(layer) if key in ("call", "quantized_call"))), len(vars(layer))
+        found[f"layer {layer.name}"] = (
+            tuple(sorted(key for key in vars(layer) if key in ("call", "quantized_call"))),
+            len(vars(layer)),
+        )
     for place, variable in enumerate(model.variables):
         found[f"variable {place}"] = digest(np.asarray(variable))
     return found
@@ -149,13 +173,17 @@ class Subject:
         return {
             "check": lambda: probe.check(self.model, layer, self.x),
             "sweep": lambda: [report.verdict for report in probe.sweep(self.model, self.x)],
-            "check of values": lambda: probe.check(self.model, layer, self.x, expected=self.outputs.get(layer)),
+            "check of values": lambda: probe.check(
+                self.model, layer, self.x, expected=self.outputs.get(layer)
+            ),
             "explain": lambda: probe.explain(self.model, layer, self.x, at=at),
         }
 
     def measure(self) -> None:
         """What it does when nobody interrupts."""
-        self.outputs = {report.layer: report.outputs["framework"] for report in probe.sweep(self.model, self.x)}
+        self.outputs = {
+            report.layer: report.outputs["framework"] for report in probe.sweep(self.model, self.x)
+        }
         for _ in range(2):
             for name, work in self.works(random.Random(0)).items():
                 start = time.perf_counter()
@@ -189,7 +217,12 @@ class Interrupter:
         if self._armed:
             raise KeyboardInterrupt
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         assert self._sender.stdin is not None and self._sender.stdout is not None
         signal.signal(signal.SIGINT, self._before)
         self._sender.stdin.close()
@@ -219,7 +252,8 @@ class Interrupter:
 
 
 def stress(subjects: list[Subject], count: int, seed: int, every: int = 1) -> Counter[str]:
-    """So many interrupts over the subjects; what is counted as "changed: …" or "wrong: …" must not be.
+    """So many interrupts over the subjects; what is counted as "changed: …" or "wrong: …" must not
+    be.
 
     After ``every`` so many interrupts a layer is checked and all are swept again.
     """
@@ -231,7 +265,10 @@ def stress(subjects: list[Subject], count: int, seed: int, every: int = 1) -> Co
             one = subjects[number % len(subjects)]
             name, work = rng.choice(list(one.works(rng).items()))
             pressed = rng.choice((1, 1, 2, 3))
-            delays = [rng.uniform(0, 1.1) * one.seconds[name], *(rng.uniform(0, 0.01) for _ in range(pressed - 1))]
+            delays = [
+                rng.uniform(0, 1.1) * one.seconds[name],
+                *(rng.uniform(0, 0.01) for _ in range(pressed - 1)),
+            ]
             before = one.fingerprint()
             faulthandler.dump_traceback_later(_LONGEST, exit=True)
             ended = interrupter.during(work, delays)
@@ -239,10 +276,20 @@ def stress(subjects: list[Subject], count: int, seed: int, every: int = 1) -> Co
             after = one.fingerprint()
             for key in sorted(before.keys() | after.keys(), key=str):
                 if before.get(key) != after.get(key):
-                    short = key.split(" ")[0] if key.startswith(("tensor", "module", "layer ")) else key
+                    short = (
+                        key.split(" ")[0] if key.startswith(("tensor", "module", "layer ")) else key
+                    )
                     found[f"changed: {one.name} {name}: {short}"] += 1
                     if os.environ.get("STRESS_TELL"):
-                        print(number, name, key, str(before.get(key))[:300], "->", str(after.get(key))[:300], flush=True)
+                        print(
+                            number,
+                            name,
+                            key,
+                            str(before.get(key))[:300],
+                            "->",
+                            str(after.get(key))[:300],
+                            flush=True,
+                        )
             if number // len(subjects) % every == 0:
                 works = one.works(rng)
                 if not works["check"]().ok:
@@ -271,7 +318,13 @@ def torch_subject() -> Subject:
 
     torch.manual_seed(0)
     x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
-    return Subject("torch", Net().train(), x, {"first": (0, 0, 1, 1), "norm": (1, 2, 0, 3), "last": (0, 2)}, of_torch)
+    return Subject(
+        "torch",
+        Net().train(),
+        x,
+        {"first": (0, 0, 1, 1), "norm": (1, 2, 0, 3), "last": (0, 2)},
+        of_torch,
+    )
 
 
 def keras_subject(namespace: str) -> Subject:
@@ -285,7 +338,13 @@ def keras_subject(namespace: str) -> Subject:
     x = layers.LSTM(4, stateful=False, name="inner")(x)
     model = keras.Model(inputs, layers.Dense(3, name="last")(x))
     given = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
-    return Subject(namespace, model, given, {"first": (0, 1, 1, 0), "norm": (1, 0, 3, 2), "last": (0, 2)}, of_keras)
+    return Subject(
+        namespace,
+        model,
+        given,
+        {"first": (0, 1, 1, 0), "norm": (1, 0, 3, 2), "last": (0, 2)},
+        of_keras,
+    )
 
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {

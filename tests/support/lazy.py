@@ -1,4 +1,5 @@
-"""TensorFlow and Keras for tests that mostly ask PyTorch and ONNX Runtime: imported when something of them is called."""
+"""TensorFlow and Keras for tests that mostly ask PyTorch and ONNX Runtime: imported when something
+of them is called."""
 
 import sys
 from importlib import import_module
@@ -6,7 +7,8 @@ from typing import Any
 
 
 class Lazy:
-    """A module or what lies in it, by its name: ``Lazy("keras").ops.exp`` imports nothing, and Keras where it is called."""
+    """A module or what lies in it, by its name: ``Lazy("keras").ops.exp`` imports nothing, and
+    Keras where it is called."""
 
     def __init__(self, module: str, *path: str) -> None:
         self._module, self._path = module, path

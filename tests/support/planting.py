@@ -1,9 +1,11 @@
-"""What the modules faults_*.py plant mistakes with: layers with drawn weights, arrays, and the list that a row joins.
+"""What the modules faults_*.py plant mistakes with: layers with drawn weights, arrays, and the list
+that a row joins.
 
-Such a module has ROWS, a list of (slug, layer family, function); the function gives (layer, the layer's input, wrong output),
-or a fourth value, options for ``probe.check``; with ``at`` among them the first is a model, and ``at`` the layer's name in it.
-The wrong output comes from a framework used another way, or from arithmetic of the test's own, never from the edit of a
-hypothesis. ``faults.py`` gathers the modules by their names.
+Such a module has ROWS, a list of (slug, layer family, function); the function gives (layer, the
+layer's input, wrong output), or a fourth value, options for ``probe.check``; with ``at`` among them
+the first is a model, and ``at`` the layer's name in it. The wrong output comes from a framework
+used another way, or from arithmetic of the test's own, never from the edit of a hypothesis.
+``faults.py`` gathers the modules by their names.
 """
 
 import os
@@ -50,7 +52,10 @@ def torch_layer(kind: type, *args: Any, seed: int = 0, **options: Any) -> Any:
     for name, tensor in layer.state_dict().items():
         if name.startswith("running_var"):
             tensor.uniform_(0.01, 2.0)
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm) and tensor.dtype.is_floating_point:
+        elif (
+            isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm)
+            and tensor.dtype.is_floating_point
+        ):
             tensor.normal_(1.0 if name == "weight" else 0.3, 0.5)
     return layer
 
@@ -59,7 +64,9 @@ def keras_layer(kind: Any, x: np.ndarray, *args: Any, seed: int = 0, **options: 
     keras.utils.set_random_seed(seed)
     layer = kind(*args, **options)
     layer(x)
-    layer.set_weights([draw(*w.shape, seed=seed + i + 1, scale=0.5) for i, w in enumerate(layer.get_weights())])
+    layer.set_weights(
+        [draw(*w.shape, seed=seed + i + 1, scale=0.5) for i, w in enumerate(layer.get_weights())]
+    )
     return layer
 
 

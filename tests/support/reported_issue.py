@@ -1,7 +1,8 @@
-"""Asking about a case that a user brought to an issue tracker, built again with the frameworks here.
+"""Asking about a case that a user brought to an issue tracker, built again with the frameworks
+here.
 
-The modules test_threads_*.py have the cases: each names its thread and takes its shapes and numbers from there; what the
-thread found to be the cause must be named.
+The modules test_threads_*.py have the cases: each names its thread and takes its shapes and numbers
+from there; what the thread found to be the cause must be named.
 """
 
 import probe
@@ -10,7 +11,9 @@ __all__ = ["asked", "named"]
 
 
 def asked(layer, x, wrong, **options):
-    return probe.check(layer, probe.open_model(layer).layers[0].name, given=x, expected=wrong, **options)
+    return probe.check(
+        layer, probe.open_model(layer).layers[0].name, given=x, expected=wrong, **options
+    )
 
 
 def named(report, slug):

@@ -14,11 +14,15 @@ def exhaustive(*values: Any) -> list:
 
 
 ONE_KERAS = pytest.mark.parametrize("keras", ["keras", *exhaustive("tf_keras")], indirect=True)
-"""For a test by which Keras 3 stands for Keras 2 too: what differs between them has tests of its own."""
+"""For a test by which Keras 3 stands for Keras 2 too: what differs between them has tests of its
+own."""
 
 
-def representatives(rows: Iterable[Sequence], kind: Callable[[Any], Hashable], ids: Callable[[int, Any], str]) -> list:
-    """The rows as parameters: the first of each kind stands for the others, which are exhaustive."""
+def representatives(
+    rows: Iterable[Sequence], kind: Callable[[Any], Hashable], ids: Callable[[int, Any], str]
+) -> list:
+    """The rows as parameters: the first of each kind stands for the others, which are
+    exhaustive."""
     seen: set[Hashable] = set()
     parameters = []
     for position, row in enumerate(rows):

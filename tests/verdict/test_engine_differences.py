@@ -1,4 +1,5 @@
-"""Differences between engines that are nobody's fault: the table holds in the installed ONNX Runtime, and NumPy is not blamed."""
+"""Differences between engines that are nobody's fault: the table holds in the installed ONNX
+Runtime, and NumPy is not blamed."""
 
 from dataclasses import replace
 
@@ -74,12 +75,16 @@ def input_of(one, name):
 
 
 def captured(op, x):
-    return Capture("layer", type(op).__name__, 0, (x,), in_floats(op, x), "float32", Description((Step(op),)))
+    return Capture(
+        "layer", type(op).__name__, 0, (x,), in_floats(op, x), "float32", Description((Step(op),))
+    )
 
 
 def in_floats(op, x):
     with np.errstate(all="ignore"):
-        return tuple(y.astype(np.float32) if y.dtype.kind == "f" else y for y in op.run(x.astype(np.float64)))
+        return tuple(
+            y.astype(np.float32) if y.dtype.kind == "f" else y for y in op.run(x.astype(np.float64))
+        )
 
 
 def test_every_line_of_the_table_has_a_case():
@@ -96,7 +101,9 @@ def test_onnx_runtime_does_what_the_table_says(one, name):
     assert judge(captured(OPS[name], np.clip(np.nan_to_num(x), -9, 9))).ok
 
 
-@pytest.mark.parametrize(("name", "value", "found"), [("Gelu", np.inf, torch.nn.GELU()), ("Sign", np.nan, torch.sign)])
+@pytest.mark.parametrize(
+    ("name", "value", "found"), [("Gelu", np.inf, torch.nn.GELU()), ("Sign", np.nan, torch.sign)]
+)
 def test_pytorch_differs_where_the_table_says(name, value, found):
     x = odd_input(value)
     theirs = found(torch.from_numpy(x)).numpy()
@@ -110,7 +117,10 @@ def of_node(kind, inputs, held=None, **attributes):
     """A model of one ONNX node, which ONNX Runtime runs as the framework."""
     held = held or {}
     node = helper.make_node(kind, [*inputs, *held], ["y"], name="node", **attributes)
-    given = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape) for name, x in inputs.items()]
+    given = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+        for name, x in inputs.items()
+    ]
     kept = [numpy_helper.from_array(value, name) for name, value in held.items()]
     graph = helper.make_graph([node], "graph", given, [onnx.ValueInfoProto(name="y")], kept)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
@@ -119,11 +129,15 @@ def of_node(kind, inputs, held=None, **attributes):
 @pytest.mark.parametrize("axis", [0, 1])
 def test_the_mean_of_nothing_is_0_to_onnx_runtime(axis):
     x = np.zeros((0, 3) if axis == 0 else (2, 0), np.float32)
-    report = probe.check(of_node("ReduceMean", {"x": x}, {"axes": np.array([axis])}, keepdims=0), "node", [x])
+    report = probe.check(
+        of_node("ReduceMean", {"x": x}, {"axes": np.array([axis])}, keepdims=0), "node", [x]
+    )
     assert (report.outputs["framework"] == 0).all()
     assert "the mean of no elements is undefined between engines" in report.sentence
     full = np.ones((2, 3), np.float32)
-    assert probe.check(of_node("ReduceMean", {"x": full}, {"axes": np.array([axis])}, keepdims=0), "node", [full]).ok
+    assert probe.check(
+        of_node("ReduceMean", {"x": full}, {"axes": np.array([axis])}, keepdims=0), "node", [full]
+    ).ok
 
 
 @pytest.mark.parametrize(("kind", "functions"), [("RNN", 1), ("GRU", 2), ("LSTM", 3)])
@@ -135,7 +149,9 @@ def test_softplus_of_89_overflows_in_recurrences_of_onnx_runtime(kind, functions
         model = of_node(kind, {"x": x}, held, hidden_size=1, activations=["Softplus"] * functions)
         report = probe.check(model, "node", [x])
         assert report.ok is not told
-        assert ("softplus of 89 and more is inf in ONNX Runtime's own recurrences" in report.sentence) is told, report.sentence
+        assert (
+            ("softplus of 89 and more is inf in ONNX Runtime's own recurrences") in report.sentence
+        ) is told, report.sentence
 
 
 @pytest.mark.parametrize("name", ["GRU", "LSTM"])
@@ -162,7 +178,9 @@ def test_a_place_that_no_nan_explains_is_no_known_difference():
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda: keras.layers.MaxPooling2D(2), id="keras", marks=pytest.mark.tensorflow),
+        pytest.param(
+            lambda: keras.layers.MaxPooling2D(2), id="keras", marks=pytest.mark.tensorflow
+        ),
         pytest.param(lambda: torch.nn.MaxPool2d(2), id="torch"),
     ],
 )
@@ -170,11 +188,17 @@ def test_nan_in_a_window_is_not_numpys_fault(make):
     layer, x = make(), odd_input()
     for sample in range(4):
         (report,) = probe.sweep(
-            layer, x[sample : sample + 1] if isinstance(layer, torch.nn.Module) else np.moveaxis(x, 1, -1)[sample : sample + 1]
+            layer,
+            x[sample : sample + 1]
+            if isinstance(layer, torch.nn.Module)
+            else np.moveaxis(x, 1, -1)[sample : sample + 1],
         )
         assert "please report it" not in report.sentence
         if report.verdict == "diverge":
-            assert "undefined between engines" in report.sentence or "ONNX Runtime is the odd one out" in report.sentence
+            assert (
+                "undefined between engines" in report.sentence
+                or ("ONNX Runtime is the odd one out") in report.sentence
+            )
 
 
 def test_another_fault_is_still_named_beside_nan():

@@ -1,4 +1,5 @@
-"""A sample of benchmarks/truth.py: no right layer is called different, no planted fault is passed."""
+"""A sample of benchmarks/truth.py: no right layer is called different, no planted fault is
+passed."""
 
 import pytest
 from healthy import FAMILIES
@@ -16,4 +17,6 @@ def test_right_layers_do_not_diverge(family):
 def test_every_planted_fault_diverges():
     found = planted()
     assert len(found) == 13
-    assert {fault: tally.cases - tally.said["diverge"] for fault, tally in found.items()} == dict.fromkeys(found, 0)
+    assert {
+        fault: tally.cases - tally.said["diverge"] for fault, tally in found.items()
+    } == dict.fromkeys(found, 0)

@@ -1,4 +1,5 @@
-"""A fault of ours in one call leaves it unchecked with the reason and ends no sweep; one of the user's function is theirs to see."""
+"""A fault of ours in one call leaves it unchecked with the reason and ends no sweep; one of the
+user's function is theirs to see."""
 
 import numpy as np
 import onnx
@@ -34,7 +35,10 @@ def swept(model, x, **options):
     return {report.layer: report for report in probe.sweep(model, x, **options)}
 
 
-@pytest.mark.parametrize(("where", "name"), [("module_hooks.describe", None), ("function_calls.describe_function", "/exp")])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [("module_hooks.describe", None), ("function_calls.describe_function", "/exp")],
+)
 def test_in_describing_a_call_of_pytorch(where, name, x, monkeypatch):
     monkeypatch.setattr(f"probe.adapters.torch.capture.{where}", broken)
     reports = swept(Net().eval(), x)
@@ -56,14 +60,20 @@ def test_in_describing_a_layer_of_keras(monkeypatch):
 def test_in_describing_a_node_of_onnx(monkeypatch, tmp_path):
     monkeypatch.setattr("probe.adapters.onnx.model.describe_node", broken)
     places = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"], name="t")], "g", places[:1], places[1:])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx")
+    graph = helper.make_graph(
+        [helper.make_node("Tanh", ["x"], ["y"], name="t")], "g", places[:1], places[1:]
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
+        tmp_path / "net.onnx",
+    )
     (report,) = probe.sweep(str(tmp_path / "net.onnx"), np.ones((2, 4), np.float32))
     assert report.verdict == "unchecked" and f"it cannot be described {WORDS}" in report.sentence
 
 
 @pytest.mark.parametrize(
-    ("op", "method", "layer"), [(ops.Tanh, "run", "act"), (ops.Tanh, "allowance", "act"), (ops.Exp, "allowance", "/exp")]
+    ("op", "method", "layer"),
+    [(ops.Tanh, "run", "act"), (ops.Tanh, "allowance", "act"), (ops.Exp, "allowance", "/exp")],
 )
 def test_in_computing_or_judging(op, method, layer, x, monkeypatch):
     monkeypatch.setattr(op, method, broken)
@@ -72,13 +82,18 @@ def test_in_computing_or_judging(op, method, layer, x, monkeypatch):
         assert report.verdict == "unchecked" and WORDS in report.sentence
     assert all(report.ok for name, report in swept(net, x).items() if name != layer)
     right = net(torch.from_numpy(x)).detach().numpy()
-    assert swept(net, x, expected={"b": right})["b"].ok, "what its rounding may do to later layers is estimated without it"
+    assert swept(net, x, expected={"b": right})["b"].ok, (
+        "what its rounding may do to later layers is estimated without it"
+    )
 
 
 def test_in_looking_for_the_mistake(x, monkeypatch):
     monkeypatch.setattr("probe.diagnosis.outputs.of_parties", broken)
     net = Net().eval()
-    for report in (probe.check(net, "a", x, expected=np.zeros((2, 3))), swept(net, x, expected={"a": np.zeros((2, 3))})["a"]):
+    for report in (
+        probe.check(net, "a", x, expected=np.zeros((2, 3))),
+        swept(net, x, expected={"a": np.zeros((2, 3))})["a"],
+    ):
         assert report.verdict == "diverge" and not report.findings
         assert f"the mistake cannot be looked for {WORDS}" in report.notes
 

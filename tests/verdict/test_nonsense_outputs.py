@@ -1,4 +1,5 @@
-"""Zeros, or the output negated, halved, doubled, reversed or shifted, never agree with it: in any precision, at any depth."""
+"""Zeros, or the output negated, halved, doubled, reversed or shifted, never agree with it: in any
+precision, at any depth."""
 
 import ml_dtypes
 import numpy as np
@@ -22,8 +23,18 @@ def image(size, batch=2):
 
 
 def small():
-    layers = [n.Conv2d(3, 16, 3, padding=1), n.BatchNorm2d(16), n.ReLU(), n.MaxPool2d(2), n.Conv2d(16, 32, 3), n.GELU(), n.AvgPool2d(2)]
-    return n.Sequential(*layers, n.Flatten(), n.Linear(288, 40), n.LayerNorm(40), n.Linear(40, 10), n.Softmax(1)), image(16)
+    layers = [
+        n.Conv2d(3, 16, 3, padding=1),
+        n.BatchNorm2d(16),
+        n.ReLU(),
+        n.MaxPool2d(2),
+        n.Conv2d(16, 32, 3),
+        n.GELU(),
+        n.AvgPool2d(2),
+    ]
+    return n.Sequential(
+        *layers, n.Flatten(), n.Linear(288, 40), n.LayerNorm(40), n.Linear(40, 10), n.Softmax(1)
+    ), image(16)
 
 
 def shufflenet():
@@ -35,7 +46,9 @@ def mobilenet():
 
 
 def vit():
-    net = torchvision.models.VisionTransformer(image_size=16, patch_size=4, num_layers=3, num_heads=4, hidden_dim=32, mlp_dim=64)
+    net = torchvision.models.VisionTransformer(
+        image_size=16, patch_size=4, num_layers=3, num_heads=4, hidden_dim=32, mlp_dim=64
+    )
     for block in net.encoder.layers:
         for weight in block.parameters():
             if weight.ndim > 1:
@@ -163,7 +176,8 @@ def test_nonsense_never_agrees(net, dtype):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_deep_in_resnet18(dtype):
-    """A convolution of 2304 terms behind eleven others: what may have happened in those is far below the values."""
+    """A convolution of 2304 terms behind eleven others: what may have happened in those is far
+    below the values."""
     torch.manual_seed(0)
     net = torchvision.models.resnet18(weights=None).to(DTYPES[dtype]).eval()
     x = image(64).astype({"bfloat16": ml_dtypes.bfloat16}.get(dtype, dtype))

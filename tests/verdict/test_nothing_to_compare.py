@@ -23,7 +23,10 @@ def test_nan_of_the_users_is_counted_wherever_it_hides_something(net):
         warnings.simplefilter("error")
         reports = list(probe.sweep(net, x))
     for report in reports:
-        assert report.ok and "of its 9 numbers are NaN, behind which no fault shows" in report.sentence
+        assert (
+            report.ok
+            and ("of its 9 numbers are NaN, behind which no fault shows") in report.sentence
+        )
         assert "are NaN, behind which no fault shows" in line(report)
     report = probe.check(net, "0", x)
     assert "3 of its 9 numbers are NaN" in report.sentence
@@ -63,7 +66,11 @@ EMPTY = "unchecked: the output is empty: shapes agree, and there is no value to 
 def test_an_empty_batch_of_pytorch_is_no_agreement(layer, shape):
     layer = layer.eval()
     x = [np.zeros(shape, np.float32)] * (3 if isinstance(layer, torch.nn.MultiheadAttention) else 1)
-    for report in (probe.check(layer, "", x), *probe.sweep(layer, x), probe.check(layer, "", x, rtol=1.0, atol=1.0)):
+    for report in (
+        probe.check(layer, "", x),
+        *probe.sweep(layer, x),
+        probe.check(layer, "", x, rtol=1.0, atol=1.0),
+    ):
         assert report.sentence == EMPTY
     wrong = probe.check(layer, "", x, expected=np.zeros((1, 3)))
     assert wrong.verdict == "diverge" and "shapes differ" in wrong.sentence
@@ -89,7 +96,11 @@ def test_an_empty_batch_of_keras_is_no_agreement(name, kind, options, shape):
     model = keras.Sequential([keras.Input(shape), layer])
     x = np.zeros((0, *shape), np.float32)
     mine = np.zeros(np.asarray(model(x)).shape)
-    for report in (probe.check(model, layer.name, x), *probe.sweep(model, x), probe.check(model, layer.name, x, expected=mine)):
+    for report in (
+        probe.check(model, layer.name, x),
+        *probe.sweep(model, x),
+        probe.check(model, layer.name, x, expected=mine),
+    ):
         assert report.sentence == EMPTY
     wrong = probe.check(model, layer.name, x, expected=np.zeros((1, 7)))
     assert wrong.verdict == "diverge" and "shapes differ" in wrong.sentence

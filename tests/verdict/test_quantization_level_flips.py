@@ -1,4 +1,5 @@
-"""A quantiser whose input lies within rounding of a threshold may flip a level: counted and said, and no divergence by itself."""
+"""A quantiser whose input lies within rounding of a threshold may flip a level: counted and said,
+and no divergence by itself."""
 
 import numpy as np
 import pytest
@@ -13,18 +14,30 @@ STEP = 2.0**-3
 def layer(x, w, *after):
     op = ops.MatMul(weight=Weight("kernel", w, w), bias=None)
     quantiser = ops.QuantizedBits(bits=4, integer=0)
-    return lambda y: Capture("act", "QDense", 0, (x,), (y.astype(np.float32),), "float32", Description((Step(op), Step(quantiser), *after)))
+    return lambda y: Capture(
+        "act",
+        "QDense",
+        0,
+        (x,),
+        (y.astype(np.float32),),
+        "float32",
+        Description((Step(op), Step(quantiser), *after)),
+    )
 
 
 @pytest.fixture
 def case():
     """Inputs whose sums lie halfway between two levels but for a few units of the last place."""
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(40, 64)).astype(np.float32), (rng.normal(size=(64, 8)) / 30).astype(np.float32)
+    x, w = (
+        rng.normal(size=(40, 64)).astype(np.float32),
+        (rng.normal(size=(64, 8)) / 30).astype(np.float32),
+    )
     x[:, 0] = 0
     w[0] = 1
     sums = x.astype(np.float64) @ w
-    x[:, 0] = (np.floor(sums[:, 0] / STEP) + 0.5) * STEP - sums[:, 0]  # the first column of the output is at a threshold
+    # the first column of the output is at a threshold
+    x[:, 0] = (np.floor(sums[:, 0] / STEP) + 0.5) * STEP - sums[:, 0]
     return x, w
 
 
@@ -32,7 +45,9 @@ def quantised(sums):
     return np.clip(np.rint(sums / STEP), -8, 7) * STEP
 
 
-@pytest.mark.parametrize("after", [(), (Step(ops.Reshape(shape=(-1,))),)], ids=["last", "before a reshape"])
+@pytest.mark.parametrize(
+    "after", [(), (Step(ops.Reshape(shape=(-1,))),)], ids=["last", "before a reshape"]
+)
 def test_a_flip_within_rounding_is_counted(case, after):
     x, w = case
     sums = x.astype(np.float64) @ w
@@ -72,4 +87,6 @@ def test_yours_is_counted_too(case):
     mine = quantised(sums + np.where(np.arange(40)[:, None] < 5, 1e-6, 0))
     report = judge(layer(x, w)(quantised(sums)), mine)
     assert report.ok
-    assert any("values of yours" in note for note in report.notes) == bool((mine != quantised(sums)).any())
+    assert any("values of yours" in note for note in report.notes) == bool(
+        (mine != quantised(sums)).any()
+    )

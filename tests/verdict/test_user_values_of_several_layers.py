@@ -1,4 +1,5 @@
-"""The user's own values of several layers: each is compared, or the run says that it was not; a layer is judged on their inputs."""
+"""The user's own values of several layers: each is compared, or the run says that it was not; a
+layer is judged on their inputs."""
 
 import sys
 
@@ -50,7 +51,9 @@ def outputs(net, x):
     """What each module gives, by its name."""
     found = {}
     hooks = [
-        module.register_forward_hook(lambda module, args, output, name=name: found.update({name: output.numpy().copy()}))
+        module.register_forward_hook(
+            lambda module, args, output, name=name: found.update({name: output.numpy().copy()})
+        )
         for name, module in net.named_modules()
     ]
     with torch.no_grad():
@@ -77,8 +80,12 @@ def test_a_sweep_ends_by_naming_the_values_that_it_compared_with_nothing(net, x,
         for report in probe.sweep(net, x, expected=values):
             found.append(report)
     assert list(error.value.reasons) == [name]
-    assert {one.layer: one.verdict for one in found if "expected" in one.outputs and one.layer != name} == {"block.fc": "agree"}
-    assert {"block.fc", "block/add", "head"} <= {one.layer for one in found}, "the sweep itself went to its end"
+    assert {
+        one.layer: one.verdict for one in found if "expected" in one.outputs and one.layer != name
+    } == {"block.fc": "agree"}
+    assert {"block.fc", "block/add", "head"} <= {one.layer for one in found}, (
+        "the sweep itself went to its end"
+    )
 
 
 def test_values_of_another_number_of_outputs_end_no_sweep(x):
@@ -91,12 +98,22 @@ def test_values_of_another_number_of_outputs_end_no_sweep(x):
 
 
 def test_values_of_layers_that_were_not_asked_for_are_named(net, x):
-    with pytest.raises(NotCompared, match=r"'head' \(it is not among the layers that were asked for\)"):
+    with pytest.raises(
+        NotCompared,
+        match=(
+            r"'head' \(it is not among the layers that were asked "
+            r"for\)"
+        ),
+    ):
         list(probe.sweep(net, x, layers=["block.fc"], expected={"head": np.zeros((2, 3))}))
 
 
 def test_values_that_were_all_compared_are_no_error(net, x):
-    values = {name: value for name, value in outputs(net, x).items() if name in ("block.fc", "block.act", "block.out", "head")}
+    values = {
+        name: value
+        for name, value in outputs(net, x).items()
+        if name in ("block.fc", "block.act", "block.out", "head")
+    }
     reports = {report.layer: report for report in probe.sweep(net, x, expected=values)}
     assert all("expected" in reports[name].outputs and reports[name].ok for name in values)
 
@@ -118,7 +135,8 @@ def test_each_name_has_its_own_reason():
 
 
 @pytest.mark.parametrize(
-    ("values", "words"), [({}, "holds no values"), (np.zeros(3), "maps names of layers"), ([1], "maps names of layers")]
+    ("values", "words"),
+    [({}, "holds no values"), (np.zeros(3), "maps names of layers"), ([1], "maps names of layers")],
 )
 def test_a_sweep_with_values_of_nothing_is_refused(net, x, values, words):
     with pytest.raises(BadInput, match=words):
@@ -134,8 +152,16 @@ def test_a_layer_is_not_blamed_for_what_the_layer_before_did(net, x):
         report = probe.check(net, "head", x, expected={before: wrong, "head": head})
         assert report.ok, report
         assert any("your values of the layers before" in note for note in report.notes)
-        assert probe.check(net, "head", x, expected={before: wrong, "head": right["head"]}).verdict == "diverge"
-        assert probe.check(net, "head", x, expected={before: wrong, "head": head + np.float32(1e-3)}).verdict == "diverge"
+        assert (
+            probe.check(net, "head", x, expected={before: wrong, "head": right["head"]}).verdict
+            == "diverge"
+        )
+        assert (
+            probe.check(
+                net, "head", x, expected={before: wrong, "head": head + np.float32(1e-3)}
+            ).verdict
+            == "diverge"
+        )
 
 
 def test_values_of_other_layers_need_those_of_the_layer_and_known_names(net, x):
@@ -147,9 +173,12 @@ def test_values_of_other_layers_need_those_of_the_layer_and_known_names(net, x):
 
 @pytest.fixture
 def files(tmp_path, net, x):
-    """The net in files, and what runs the command on it: (status, standard output, standard error)."""
+    """The net in files, and what runs the command on it: (status, standard output, standard
+    error)."""
     torch.save(net.state_dict(), tmp_path / "net.pt")
-    (tmp_path / "net.py").write_text(f"import sys\nsys.path.insert(0, {str(tmp_path.parent)!r})\nfrom {__name__} import Net\n")
+    (tmp_path / "net.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(tmp_path.parent)!r})\nfrom {__name__} import Net\n"
+    )
     np.save(tmp_path / "x.npy", x)
     return tmp_path
 
@@ -157,7 +186,13 @@ def files(tmp_path, net, x):
 @pytest.fixture
 def command(files, monkeypatch, capsys):
     def run(*arguments):
-        model = (files / "net.pt", "--factory", f"{files / 'net.py'}:Net", "--input", files / "x.npy")
+        model = (
+            files / "net.pt",
+            "--factory",
+            f"{files / 'net.py'}:Net",
+            "--input",
+            files / "x.npy",
+        )
         monkeypatch.setattr(sys, "argv", ["probe", *map(str, (*model, *arguments))])
         with pytest.raises(SystemExit) as stop:
             main()
@@ -168,12 +203,19 @@ def command(files, monkeypatch, capsys):
 
 def test_the_command_prints_its_reports_and_then_what_was_not_compared(command, files, net, x):
     values = outputs(net, x)
-    np.savez(files / "mine.npz", **{name: values[name] for name in ("block.fc", "head")}, block=np.zeros((2, 4)))
+    np.savez(
+        files / "mine.npz",
+        **{name: values[name] for name in ("block.fc", "head")},
+        block=np.zeros((2, 4)),
+    )
     for strict in ((), ("--strict",)):
         status, out, err = command("--all", "--expect", files / "mine.npz", *strict)
         assert status == 2
         assert "6 agree, 0 diverge, 1 unchecked" in out
-        assert err.startswith("probe: the values of 1 of the 3 names that you gave were not compared: 'block' (Block is a container")
+        assert err.startswith(
+            "probe: the values of 1 of the 3 names that you gave were not "
+            "compared: 'block' (Block is a container"
+        )
         assert err.count("\n") == 1
     status, out, _ = command("--all", "--expect", files / "mine.npz", "--json", "-")
     assert status == 2 and '"not_compared": {\n    "block": "Block is a container' in out
@@ -197,7 +239,9 @@ def test_the_command_judges_a_layer_on_the_values_of_those_before(command, files
     assert command("--layer", "head", "--expect", files / "mine.npz")[0] == 1
 
 
-@pytest.mark.parametrize("tolerances", [(np.nan, 0.0), (1e-3, np.nan), (-1e-3, 0), (0, -1.0), (np.inf, 0), ("1", 0)])
+@pytest.mark.parametrize(
+    "tolerances", [(np.nan, 0.0), (1e-3, np.nan), (-1e-3, 0), (0, -1.0), (np.inf, 0), ("1", 0)]
+)
 def test_tolerances_that_are_none_are_refused(net, x, tolerances):
     rtol, atol = tolerances
     with pytest.raises(BadInput, match="tol is a number from 0 on"):
@@ -212,7 +256,9 @@ def test_the_command_refuses_such_tolerances(command):
         assert "tol is a number from 0 on" in err
 
 
-@pytest.mark.parametrize("at", [(0.5, 0), (True, 0), (np.float32(1), 0), ("0", 0), (0, None), (np.True_, 0)])
+@pytest.mark.parametrize(
+    "at", [(0.5, 0), (True, 0), (np.float32(1), 0), ("0", 0), (0, None), (np.True_, 0)]
+)
 def test_an_index_that_is_no_whole_number_is_refused(net, x, at):
     with pytest.raises(BadInput, match="an index is a whole number"):
         probe.explain(net, "head", x, at=at)
@@ -227,6 +273,12 @@ def test_an_index_may_be_numpys_and_count_from_the_end(net, x):
 
 
 def test_options_that_a_sweep_does_not_read_are_refused(command):
-    for option in (("--rtol", "0", "--atol", "0"), ("--thorough",), ("--sees",), ("--at", "0,0"), ("--call", "0")):
+    for option in (
+        ("--rtol", "0", "--atol", "0"),
+        ("--thorough",),
+        ("--sees",),
+        ("--at", "0,0"),
+        ("--call", "0"),
+    ):
         status, _, err = command("--all", *option)
         assert status == 2 and f"{option[0]} goes with --layer, not with --all" in err

@@ -1,4 +1,5 @@
-"""With which arguments a model or a layer is called on given tensors: the structure that it was built with."""
+"""With which arguments a model or a layer is called on given tensors: the structure that it was
+built with."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,9 @@ from ..describe.tensors import Tensors
 __all__ = ["arguments", "inputs_by_name", "received"]
 
 
-def arguments(called: Any, given: Sequence[Any], tensors: Tensors, told: Sequence[str] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(
+    called: Any, given: Sequence[Any], tensors: Tensors, told: Sequence[str] = ()
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments; the tensors are given flat, in the order of ``inputs``.
 
     ``told`` names them for a model that takes a dict and was never called.
@@ -26,14 +29,25 @@ def arguments(called: Any, given: Sequence[Any], tensors: Tensors, told: Sequenc
         args, kwargs = recorded
         symbolic = tensors.symbolic((args, kwargs))
         if len(symbolic) != len(given):
-            raise BadInput(f"{type(called).__name__} was built on {len(symbolic)} inputs; you gave {len(given)}")
+            raise BadInput(
+                f"{type(called).__name__} was built on {len(symbolic)} inputs; you "
+                f"gave {len(given)}"
+            )
         values = {id(old): new for old, new in zip(symbolic, given, strict=True)}
         return tensors.mapped(lambda leaf: values.get(id(leaf), leaf), (args, kwargs))
     names = inputs_by_name(called)
     if names or told:
         if len(names or told) != len(given):
-            raise BadInput(f"{type(called).__name__} takes {len(names or told)} inputs ({', '.join(names or told)}); you gave {len(given)}")
-        return (_nested(_built(called) if names else dict.fromkeys(told), dict(zip(names or told, given, strict=True))),), {}
+            raise BadInput(
+                f"{type(called).__name__} takes {len(names or told)} inputs "
+                f"({', '.join(names or told)}); you gave {len(given)}"
+            )
+        return (
+            _nested(
+                _built(called) if names else dict.fromkeys(told),
+                dict(zip(names or told, given, strict=True)),
+            ),
+        ), {}
     if len(given) == 1:
         return (given[0],), {}
     spread = [
@@ -64,13 +78,15 @@ def _recorded(layer: Any, tensors: Tensors) -> tuple[tuple[Any, ...], dict[str, 
 
 
 def inputs_by_name(called: Any) -> tuple[str, ...]:
-    """The names of what a model or layer of the user's own was built on, where that was a dict: "left", "pair/0" for what lies deeper."""
+    """The names of what a model or layer of the user's own was built on, where that was a dict:
+    "left", "pair/0" for what lies deeper."""
     built = _built(called)
     return tuple(name for name, _ in _leaves(built)) if isinstance(built, dict) else ()
 
 
 def _built(called: Any) -> Any:
-    """The shapes that the first argument of a ``call`` had, nested as it was; None where nothing is known of them."""
+    """The shapes that the first argument of a ``call`` had, nested as it was; None where nothing is
+    known of them."""
     shapes = getattr(called, "_build_shapes_dict", None)
     if shapes is None:
         return getattr(called, "_build_input_shape", None)
@@ -78,7 +94,8 @@ def _built(called: Any) -> Any:
 
 
 def _parts(built: Any) -> list[tuple[Any, Any]] | None:
-    """What lies inside by key or place, dicts in the order of their keys as the frameworks flatten them; None for a shape."""
+    """What lies inside by key or place, dicts in the order of their keys as the frameworks flatten
+    them; None for a shape."""
     if isinstance(built, dict):
         return [(key, built[key]) for key in sorted(built)]
     if isinstance(built, list | tuple) and any(not isinstance(size, int | None) for size in built):
@@ -102,8 +119,11 @@ def _nested(built: Any, values: dict[str, Any], name: str = "") -> Any:
     return dict(made) if isinstance(built, dict) else [one for _, one in made]
 
 
-def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors) -> tuple[list[Any], list[Any], dict[str, Any]]:
-    """The tensors that a layer was called on, the masks, and all its arguments by name with the ``Ref`` of a tensor for the tensor.
+def received(
+    original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tensors
+) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """The tensors that a layer was called on, the masks, and all its arguments by name with the
+    ``Ref`` of a tensor for the tensor.
 
     Refs count the tensors first and then the masks.
     """
@@ -115,13 +135,27 @@ def received(original: Callable[..., Any], args: Any, kwargs: Any, tensors: Tens
     for name, parameter in bound.signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             named.update(named.pop(name, {}))
-    given = [tensor for name, value in named.items() if name != "training" and not _is_mask(name) for tensor in tensors.within(value)]
+    given = [
+        tensor
+        for name, value in named.items()
+        if name != "training" and not _is_mask(name)
+        for tensor in tensors.within(value)
+    ]
     # Operations are also called on variables, which are weights and no inputs.
     given = [tensor for tensor in given if not hasattr(type(tensor), "assign")] or given
-    masks = [tensor for name, value in named.items() if _is_mask(name) for tensor in tensors.within(value)]
-    places = {id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))}
+    masks = [
+        tensor
+        for name, value in named.items()
+        if _is_mask(name)
+        for tensor in tensors.within(value)
+    ]
+    places = {
+        id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))
+    }
     referred = {
-        name: value if name == "training" or not tensors.within(value) else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
+        name: value
+        if name == "training" or not tensors.within(value)
+        else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
         for name, value in named.items()
     }
     return given, masks, referred

@@ -1,7 +1,9 @@
-"""One forward pass with each call of the wanted layers pushed to a callback, whatever kind of model makes the call.
+"""One forward pass with each call of the wanted layers pushed to a callback, whatever kind of model
+makes the call.
 
-Functional, sequential and subclassed models all end in ``layer.call`` (``quantized_call`` where Keras 3 has quantised the layer),
-looked up on the instance: so that is what is replaced there, and put back. Outputs that the callback returns flow on.
+Functional, sequential and subclassed models all end in ``layer.call`` (``quantized_call`` where
+Keras 3 has quantised the layer), looked up on the instance: so that is what is replaced there, and
+put back. Outputs that the callback returns flow on.
 """
 
 import contextlib
@@ -44,7 +46,8 @@ class _Stopped(BaseException):
 
 @dataclass(eq=False)
 class _Pass:
-    """What one forward pass knows: how often each layer was called, which calls are on, and the first failure."""
+    """What one forward pass knows: how often each layer was called, which calls are on, and the
+    first failure."""
 
     tensors: Tensors
     wanted: Collection[str]
@@ -54,7 +57,8 @@ class _Pass:
     compiled: set[str] = field(default_factory=set)
     failure: str = ""
     muted: bool = False
-    """Whether calls are not counted for now: those that following a layer of the user's own makes."""
+    """Whether calls are not counted for now: those that following a layer of the user's own
+    makes."""
     between: Collection[str] | None = ()
     """Which operations between the layers are wanted, by name; None is all of them."""
     met: dict[str, str] = field(default_factory=dict)
@@ -76,7 +80,9 @@ class _Pass:
         """Whether operations that a model of the user's own makes itself are wanted."""
         if place.role != "container" or not own_call(place.layer):
             return False
-        return self.between is None or any(name.rpartition("/")[0] == place.name for name in self.between)
+        return self.between is None or any(
+            name.rpartition("/")[0] == place.name for name in self.between
+        )
 
 
 def watch(
@@ -88,14 +94,18 @@ def watch(
     between: Collection[str] | None = (),
     met: dict[str, str] | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Runs ``forward`` once and returns its outputs; with nothing wanted, as it would run without us.
+    """Runs ``forward`` once and returns its outputs; with nothing wanted, as it would run without
+    us.
 
-    ``between`` names what is wanted of the operations between layers, None is all of them; ``met`` takes down those that were met.
+    ``between`` names what is wanted of the operations between layers, None is all of them; ``met``
+    takes down those that were met.
 
     ForwardFailed where the model's own code raises; what ``on_call`` raises comes through as it is.
     """
     placed = frozenset(id(place.layer) for place in places if place.role != "inner")
-    state = _Pass(tensors, wanted, on_call, between=between, met={} if met is None else met, placed=placed)
+    state = _Pass(
+        tensors, wanted, on_call, between=between, met={} if met is None else met, placed=placed
+    )
     watched = bool(wanted) or between is None or bool(between)
     with held_back(), contextlib.ExitStack() as stack:
         if watched:
@@ -117,7 +127,10 @@ def watch(
         hint = _only_eagerly(forward) if watched and tensors.backend == "tensorflow" else ""
         raise ForwardFailed(f"{failed}{hint}")
     for name in state.compiled - state.calls.keys():
-        raise NotReached(f"the forward pass reached {name!r} only inside a compiled graph, where there are no values to see")
+        raise NotReached(
+            f"the forward pass reached {name!r} only inside a compiled graph, where "
+            "there are no values to see"
+        )
     return tuple(tensors.array(tensor) for tensor in tensors.within(result))
 
 
@@ -128,16 +141,24 @@ def _only_eagerly(forward: Callable[[], Any]) -> str:
             forward()
     except Exception:
         return ""
-    return "; with nobody watching it runs: something in it needs the functions compiled that are watched as they run eagerly"
+    return (
+        "; with nobody watching it runs: something in it needs the functions compiled that are "
+        "watched as they run eagerly"
+    )
 
 
 @contextlib.contextmanager
 def _replaced(place: Place, state: _Pass) -> Iterator[None]:
-    """``call`` of one layer replaced on the instance, past Keras' own ``__setattr__``, which would track it."""
+    """``call`` of one layer replaced on the instance, past Keras' own ``__setattr__``, which would
+    track it."""
     attributes = vars(place.layer)
     before = {method: attributes[method] for method in _METHODS if method in attributes}
     methods = [method for method in _METHODS if callable(getattr(place.layer, method, None))]
-    watched = tuple(method for method in methods if method not in before or is_own(before[method], place.layer, method))
+    watched = tuple(
+        method
+        for method in methods
+        if method not in before or is_own(before[method], place.layer, method)
+    )
     originals = {method: getattr(place.layer, method) for method in methods}
     for method, original in originals.items():
         attributes[method] = _watched(place, original, watched, state)
@@ -149,7 +170,9 @@ def _replaced(place: Place, state: _Pass) -> Iterator[None]:
         attributes.update(before)
 
 
-def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...], state: _Pass) -> Callable[..., Any]:
+def _watched(
+    place: Place, original: Callable[..., Any], watched: tuple[str, ...], state: _Pass
+) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         if threading.get_ident() != state.thread or state.muted or place.name in state.on:
@@ -157,34 +180,65 @@ def _watched(place: Place, original: Callable[..., Any], watched: tuple[str, ...
             return original(*args, **kwargs)
         stop_here()
         made = _through if state.looks_between(place) else _made
-        return _called(place, original, lambda: made(place, original, args, kwargs, state), args, kwargs, watched, state)
+        return _called(
+            place,
+            original,
+            lambda: made(place, original, args, kwargs, state),
+            args,
+            kwargs,
+            watched,
+            state,
+        )
 
     return call
 
 
 def _made(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
-    inside = place.layer._flatten_layers(include_self=False) if hasattr(place.layer, "_flatten_layers") else ()  # an operation holds none
+    # an operation holds none
+    inside = (
+        place.layer._flatten_layers(include_self=False)
+        if hasattr(place.layer, "_flatten_layers")
+        else ()
+    )
     if place.role == "container" or (place.own and any(True for _ in inside)):
         return original(*args, **kwargs)  # made twice, it would push the calls within twice
     return state.tensors.made(lambda: original(*args, **kwargs))
 
 
 def _called(
-    place: Place, original: Callable[..., Any], made: Callable[[], Any], args: Any, kwargs: Any, watched: tuple[str, ...], state: _Pass
+    place: Place,
+    original: Callable[..., Any],
+    made: Callable[[], Any],
+    args: Any,
+    kwargs: Any,
+    watched: tuple[str, ...],
+    state: _Pass,
 ) -> Any:
-    """One call, made by ``made``, and pushed where it is wanted; ``original`` says what its arguments are called."""
+    """One call, made by ``made``, and pushed where it is wanted; ``original`` says what its
+    arguments are called."""
     tensors = state.tensors
     given, masks, arguments = received(original, args, kwargs, tensors)
-    wanted = place.name in state.wanted or (place.name in state.met and (state.between is None or place.name in state.between))
+    wanted = place.name in state.wanted or (
+        place.name in state.met and (state.between is None or place.name in state.between)
+    )
     if wanted and not tensors.visible(given):
         state.compiled.add(place.name)
         wanted = False
     inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
     # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
     reads = not tensors.legacy or place.kind == "MultiHeadAttention"
-    own = [getattr(tensor, "_keras_mask", None) if reads else None for tensor in given] if wanted else []
-    places = {index: Ref(-1, len(given) + len(masks) + count) for count, index in enumerate(i for i, m in enumerate(own) if m is not None)}
-    masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
+    own = (
+        [getattr(tensor, "_keras_mask", None) if reads else None for tensor in given]
+        if wanted
+        else []
+    )
+    places = {
+        index: Ref(-1, len(given) + len(masks) + count)
+        for count, index in enumerate(i for i, m in enumerate(own) if m is not None)
+    }
+    masked = (
+        tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
+    )
     # Before the call, which may change what the layer quantises with.
     reader = _reader(place.layer) if wanted else None
     held = _states(place.layer, tensors) if wanted else {}
@@ -193,7 +247,9 @@ def _called(
         result = made()
     except Exception as error:
         shapes = " and ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
-        state.failure = state.failure or f" in layer {place.name!r} ({place.kind}), called on {shapes}: {_sentence(error)}"
+        state.failure = state.failure or (
+            f" in layer {place.name!r} ({place.kind}), called on {shapes}: {_sentence(error)}"
+        )
         raise
     finally:
         state.on.remove(place.name)
@@ -204,13 +260,32 @@ def _called(
     if dtype == "float64" and not cast and any(array.dtype == np.float32 for array in inputs):
         dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
     carried = tuple(places.get(index) for index in range(len(given))) if places else ()
-    seen = Call(place.layer, tensors.keras, inputs, dtype, arguments, watched, reader, carried, masked, held, tracer=symbolic_trace)
-    lone = None if isinstance(place.layer, tensors.keras.Model) else (place.layer, original, arguments, tensors, (*given, *masks))
+    seen = Call(
+        place.layer,
+        tensors.keras,
+        inputs,
+        dtype,
+        arguments,
+        watched,
+        reader,
+        carried,
+        masked,
+        held,
+        tracer=symbolic_trace,
+    )
+    lone = (
+        None
+        if isinstance(place.layer, tensors.keras.Model)
+        else (place.layer, original, arguments, tensors, (*given, *masks))
+    )
     return _pushed(place, seen, result, state, lone)
 
 
-def _through(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
-    """The call of a model of the user's own, made node by node; as it is where it cannot be followed, which is then pushed with why."""
+def _through(
+    place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass
+) -> Any:
+    """The call of a model of the user's own, made node by node; as it is where it cannot be
+    followed, which is then pushed with why."""
     given, masks, arguments = received(original, args, kwargs, state.tensors)
     if not state.tensors.visible(given):
         return original(*args, **kwargs)
@@ -221,23 +296,48 @@ def _through(place: Place, original: Callable[..., Any], args: Any, kwargs: Any,
 
     try:
         with state.mute():
-            graph = traced(place, call, [*given, *masks], own, state.tensors, lambda layer: id(layer) in state.placed)
+            graph = traced(
+                place,
+                call,
+                [*given, *masks],
+                own,
+                state.tensors,
+                lambda layer: id(layer) in state.placed,
+            )
     except Undescribed as error:
-        whole = Place(f"{place.name}/{WHOLE}", place.layer, "atomic", f"what it does between its layers cannot be followed: {error}")
+        whole = Place(
+            f"{place.name}/{WHOLE}",
+            place.layer,
+            "atomic",
+            (f"what it does between its layers cannot be followed: {error}"),
+        )
         state.met[whole.name] = whole.kind
         return _called(whole, original, own, args, kwargs, (), state)
     if graph is None:
         return own()
-    return graph.run(lambda step, operation, args, kwargs: _stepped(step, operation, args, kwargs, state))
+    return graph.run(
+        lambda step, operation, args, kwargs: _stepped(step, operation, args, kwargs, state)
+    )
 
 
 def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass) -> Any:
     state.met[place.name] = place.kind
-    return _called(place, operation.call, lambda: state.tensors.made(lambda: operation(*args, **kwargs)), args, kwargs, _METHODS, state)
+    return _called(
+        place,
+        operation.call,
+        lambda: state.tensors.made(lambda: operation(*args, **kwargs)),
+        args,
+        kwargs,
+        _METHODS,
+        state,
+    )
 
 
-def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any, ...] | None) -> Any:
-    """The call handed to the callback; its result with the callback's values in place of its own, where it returns any.
+def _pushed(
+    place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any, ...] | None
+) -> Any:
+    """The call handed to the callback; its result with the callback's values in place of its own,
+    where it returns any.
 
     ``lone`` is what exports the layer alone, where it has no description.
     """
@@ -246,9 +346,28 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any
     outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
     try:
         description, why = _description(place, call, state)
-        inputs = (*call.inputs, *call.masks) if description is not None and _uses_masks(description, call) else call.inputs
-        alone = None if description is not None or lone is None else partial(_exported, *lone, (*call.inputs, *call.masks))
-        captured = Capture(place.name, place.kind, number, inputs, outputs, call.dtype, description, why, call.training, alone=alone)
+        inputs = (
+            (*call.inputs, *call.masks)
+            if description is not None and _uses_masks(description, call)
+            else call.inputs
+        )
+        alone = (
+            None
+            if description is not None or lone is None
+            else partial(_exported, *lone, (*call.inputs, *call.masks))
+        )
+        captured = Capture(
+            place.name,
+            place.kind,
+            number,
+            inputs,
+            outputs,
+            call.dtype,
+            description,
+            why,
+            call.training,
+            alone=alone,
+        )
         replacement = state.on_call(captured)
     except Exception as error:
         raise _Stopped(error) from None
@@ -256,12 +375,18 @@ def _pushed(place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any
         return result
     values = iter(replacement)
     within = {id(tensor) for tensor in tensors.within(result)}
-    flat = [tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf for leaf in tensors.flat(result)]
+    flat = [
+        tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf
+        for leaf in tensors.flat(result)
+    ]
     return tensors.packed(result, flat)
 
 
 def _exported(*told: Any) -> tuple[np.ndarray, ...]:
-    found: tuple[np.ndarray, ...] = importlib.import_module(".onnx_export", __package__).alone(*told)  # only now: it imports onnx
+    # only now: it imports onnx
+    found: tuple[np.ndarray, ...] = importlib.import_module(".onnx_export", __package__).alone(
+        *told
+    )
     return found
 
 
@@ -282,7 +407,9 @@ def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | 
 
 
 def _uses_masks(description: Description, call: Call) -> bool:
-    sources = (ref for position, step in enumerate(description.steps) for ref in step.sources(position))
+    sources = (
+        ref for position, step in enumerate(description.steps) for ref in step.sources(position)
+    )
     return any(ref.step < 0 and ref.index >= len(call.inputs) for ref in sources)
 
 
@@ -290,13 +417,25 @@ def _states(layer: Any, tensors: Tensors) -> dict[int, tuple[np.ndarray, ...]]:
     """What stateful recurrences hold: the layer itself or those in it."""
     if not hasattr(layer, "_flatten_layers"):
         return {}
-    stateful = [one for one in layer._flatten_layers() if getattr(one, "stateful", False) and getattr(one, "states", None) is not None]
-    held = {id(one): [state for state in tensors.flat(one.states) if state is not None] for one in stateful}
-    return {key: tuple(widened(array_of(state, tensors.keras)) for state in states) for key, states in held.items() if states}
+    stateful = [
+        one
+        for one in layer._flatten_layers()
+        if getattr(one, "stateful", False) and getattr(one, "states", None) is not None
+    ]
+    held = {
+        id(one): [state for state in tensors.flat(one.states) if state is not None]
+        for one in stateful
+    }
+    return {
+        key: tuple(widened(array_of(state, tensors.keras)) for state in states)
+        for key, states in held.items()
+        if states
+    }
 
 
 def _reader(layer: Any) -> Reader | None:
-    """A reader of the package's own where the layer, or one inside it, is QKeras' or of another package with an adapter."""
+    """A reader of the package's own where the layer, or one inside it, is QKeras' or of another
+    package with an adapter."""
     if not hasattr(layer, "_flatten_layers"):
         return None
     roots = {root_of(cls) for one in layer._flatten_layers() for cls in type(one).__mro__}
@@ -305,8 +444,13 @@ def _reader(layer: Any) -> Reader | None:
 
 
 def _sentence(error: BaseException) -> str:
-    """What a framework says in one line, without the frame that Keras and TensorFlow put around it."""
+    """What a framework says in one line, without the frame that Keras and TensorFlow put around
+    it."""
     text = re.sub(r"\x1b\[\d*m", "", str(error))
-    lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith("Exception encountered when calling")]
+    lines = [
+        line.strip()
+        for line in text.split("\n")
+        if line.strip() and not line.startswith("Exception encountered when calling")
+    ]
     text = re.sub(r"^\{\{[^}]*\}\} | \[Op:\w+\].*$", "", lines[0] if lines else "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

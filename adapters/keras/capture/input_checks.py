@@ -1,6 +1,8 @@
-"""What a model or a layer wants for its input, and one sentence with the way out where something else is given.
+"""What a model or a layer wants for its input, and one sentence with the way out where something
+else is given.
 
-Keras 3 quietly adds or drops an axis of size 1 to make an input fit, so ranks and sizes are compared before anything is called.
+Keras 3 quietly adds or drops an axis of size 1 to make an input fit, so ranks and sizes are
+compared before anything is called.
 """
 
 import math
@@ -26,32 +28,58 @@ def specs(root: Any, keras: Any) -> tuple[InputSpec, ...] | None:
     """The inputs in the order of ``root.inputs``, or None where the model does not say."""
     if not isinstance(root, keras.Model):
         shape = _built_shape(root)
-        return None if shape is None else (InputSpec("input", shape, str(root.compute_dtype or "float32")),)
+        return (
+            None
+            if shape is None
+            else (InputSpec("input", shape, str(root.compute_dtype or "float32")),)
+        )
     tensors = _model_inputs(root)
     if not tensors or any(shape_of(tensor) is None for tensor in tensors):
         return None
     found = []
     for tensor in tensors:
-        sizes = [layer.input_dim for layer in _consumers(root, tensor) if isinstance(layer, keras.layers.Embedding)]
-        found.append(InputSpec(_name(tensor), shape_of(tensor) or (), _dtype(tensor), min(sizes, default=None)))
+        sizes = [
+            layer.input_dim
+            for layer in _consumers(root, tensor)
+            if isinstance(layer, keras.layers.Embedding)
+        ]
+        found.append(
+            InputSpec(
+                _name(tensor), shape_of(tensor) or (), _dtype(tensor), min(sizes, default=None)
+            )
+        )
     return tuple(found)
 
 
 def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The arrays in the dtypes that the model wants; BadInput where a rank, a size or a kind does not fit."""
+    """The arrays in the dtypes that the model wants; BadInput where a rank, a size or a kind does
+    not fit."""
     wanted = specs(root, keras)
     if wanted is None or not isinstance(root, keras.Model):
         first = next(iter(root.layers), None) if isinstance(root, keras.Sequential) else root
-        return [np.asarray(array) for array in arrays] if isinstance(first, keras.Model | None) else checked_alone(first, arrays)
+        return (
+            [np.asarray(array) for array in arrays]
+            if isinstance(first, keras.Model | None)
+            else checked_alone(first, arrays)
+        )
     if len(arrays) != len(wanted):
-        raise BadInput(f"the model takes {len(wanted)} inputs ({', '.join(spec.name for spec in wanted)}); you gave {len(arrays)}")
+        raise BadInput(
+            f"the model takes {len(wanted)} inputs "
+            f"({', '.join(spec.name for spec in wanted)}); you gave {len(arrays)}"
+        )
     found = []
     for spec, tensor, array in zip(wanted, _model_inputs(root), arrays, strict=True):
         array = np.asarray(array)
         if not _fits(spec.shape, array.shape):
             first = next(iter(_consumers(root, tensor)), None)
             axes = () if first is None else axes_of(first, len(spec.shape))
-            who = type(first).__name__ if axes else f"the input {spec.name!r}" if len(wanted) > 1 else "the model"
+            who = (
+                type(first).__name__
+                if axes
+                else f"the input {spec.name!r}"
+                if len(wanted) > 1
+                else "the model"
+            )
             raise BadInput(_refusal(who, axes, spec.shape, array.shape))
         found.append(_cast(array, spec))
     return found
@@ -65,7 +93,9 @@ def checked_alone(layer: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     for spec, array in zip(declared, arrays, strict=False):
         shape = None if spec is None else _declared_shape(layer, spec, array.ndim)
         if shape is not None and not _fits(shape, array.shape):
-            raise BadInput(_refusal(type(layer).__name__, axes_of(layer, len(shape)), shape, array.shape))
+            raise BadInput(
+                _refusal(type(layer).__name__, axes_of(layer, len(shape)), shape, array.shape)
+            )
     return arrays
 
 
@@ -87,7 +117,10 @@ def axes_of(layer: Any, rank: int) -> tuple[str, ...]:
         return ("batch", "channels", *names) if first else ("batch", *names, "channels")
     if kind in ("Dense", "QDense"):
         return ("batch", *(f"axis {axis}" for axis in range(1, rank - 1)), "features")
-    if kind in ("LSTM", "GRU", "SimpleRNN", "QLSTM", "QGRU", "QSimpleRNN", "Bidirectional") and rank == 3:
+    if (
+        kind in ("LSTM", "GRU", "SimpleRNN", "QLSTM", "QGRU", "QSimpleRNN", "Bidirectional")
+        and rank == 3
+    ):
         return ("batch", "steps", "features")
     if kind == "Embedding" and rank == 2:
         return ("batch", "steps")
@@ -112,7 +145,11 @@ def _consumers(root: Any, tensor: Any) -> list[Any]:
     """The layers that a symbolic tensor goes to."""
     layers = [layer for layer in root.layers if type(layer).__name__ != "InputLayer"]
     nodes = [(layer, node) for layer in layers for node in getattr(layer, "_inbound_nodes", ())]
-    return [layer for layer, node in nodes if any(one is tensor for one in _as_list(getattr(node, "input_tensors", ())))]
+    return [
+        layer
+        for layer, node in nodes
+        if any(one is tensor for one in _as_list(getattr(node, "input_tensors", ())))
+    ]
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -122,8 +159,16 @@ def _as_list(value: Any) -> list[Any]:
 def _built_shape(layer: Any) -> Shape | None:
     """The input shape that a layer was built for, its batch left free."""
     shapes = getattr(layer, "_build_shapes_dict", None) or {}
-    shape = next(iter(shapes.values())) if len(shapes) == 1 else getattr(layer, "_build_input_shape", None)
-    if shape is None or getattr(shape, "rank", 0) is None or any(not isinstance(size, int | None) for size in shape):
+    shape = (
+        next(iter(shapes.values()))
+        if len(shapes) == 1
+        else getattr(layer, "_build_input_shape", None)
+    )
+    if (
+        shape is None
+        or getattr(shape, "rank", 0) is None
+        or any(not isinstance(size, int | None) for size in shape)
+    ):
         return None
     return (None, *tuple(shape)[1:])
 
@@ -132,24 +177,36 @@ def _declared_shape(layer: Any, spec: Any, rank: int) -> Shape | None:
     """An ``input_spec`` as a shape with None where a size is free."""
     wanted = spec.ndim
     if wanted is None and spec.min_ndim is not None:
-        wanted = spec.min_ndim if re.search(r"[123]D", type(layer).__name__) else max(spec.min_ndim, rank)
+        wanted = (
+            spec.min_ndim
+            if re.search(r"[123]D", type(layer).__name__)
+            else max(spec.min_ndim, rank)
+        )
     if wanted is None:
         return None
     sizes: list[int | None] = [None] * wanted
     for axis, size in (spec.axes or {}).items():
         sizes[int(axis)] = size
-    return tuple(spec.shape) if spec.shape is not None and len(spec.shape) == wanted else tuple(sizes)
+    return (
+        tuple(spec.shape) if spec.shape is not None and len(spec.shape) == wanted else tuple(sizes)
+    )
 
 
 def _fits(wanted: Shape, given: Sequence[int]) -> bool:
     """The batch may always be another."""
-    return len(wanted) == len(given) and all(size in (None, other) for size, other in zip(wanted[1:], given[1:], strict=True))
+    return len(wanted) == len(given) and all(
+        size in (None, other) for size, other in zip(wanted[1:], given[1:], strict=True)
+    )
 
 
 def _cast(array: np.ndarray, spec: InputSpec) -> np.ndarray:
     if spec.dtype in ("bfloat16", "string"):
         return array
-    if np.dtype(spec.dtype).kind in "iu" and array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
+    if (
+        np.dtype(spec.dtype).kind in "iu"
+        and array.dtype.kind == "f"
+        and not np.array_equal(array, np.trunc(array))
+    ):
         raise BadInput(f"the input {spec.name!r} holds integers ({spec.dtype}); you gave fractions")
     return array.astype(spec.dtype, copy=False)
 
@@ -160,7 +217,8 @@ def _refusal(who: str, axes: tuple[str, ...], wanted: Shape, given: tuple[int, .
 
 
 def _way_out(axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> str:
-    """How to bring the array to the shape: add axes, move the channels, flatten; or else which size is wrong."""
+    """How to bring the array to the shape: add axes, move the channels, flatten; or else which size
+    is wrong."""
     rank = len(wanted)
     last = axes.index("channels") if "channels" in axes else rank - 1
     for places, words in (

@@ -1,4 +1,5 @@
-"""A Keras model that is there: what it consists of, what it wants for its input, and how it is run under watch."""
+"""A Keras model that is there: what it consists of, what it wants for its input, and how it is run
+under watch."""
 
 import inspect
 import sys
@@ -28,11 +29,14 @@ __all__ = ["Opened", "uses_qkeras"]
 
 def uses_qkeras(root: Any) -> bool:
     """Whether a layer anywhere in it comes from QKeras or derives from one that does."""
-    return any(root_of(cls) == "qkeras" for layer in root._flatten_layers() for cls in type(layer).__mro__)
+    return any(
+        root_of(cls) == "qkeras" for layer in root._flatten_layers() for cls in type(layer).__mro__
+    )
 
 
 class Opened:
-    """``probe.model.Model`` for a model or a single layer of Keras. A live one is called without saying which mode."""
+    """``probe.model.Model`` for a model or a single layer of Keras. A live one is called without
+    saying which mode."""
 
     def __init__(self, source: str, root: Any, keras: Any, live: bool, notes: tuple[str, ...] = ()):
         self.source = source
@@ -48,8 +52,13 @@ class Opened:
     @property
     def framework(self) -> str:
         backend = self._tensors.backend
-        text = f"{self._keras.__name__} {self._keras.__version__} on {backend} {sys.modules[backend].__version__}"
-        return text + (f" with qkeras {sys.modules['qkeras'].__version__}" if uses_qkeras(self._root) else "")
+        text = (
+            f"{self._keras.__name__} {self._keras.__version__} on {backend} "
+            f"{sys.modules[backend].__version__}"
+        )
+        return text + (
+            f" with qkeras {sys.modules['qkeras'].__version__}" if uses_qkeras(self._root) else ""
+        )
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -66,12 +75,18 @@ class Opened:
         return f"it takes a dict of {', '.join(names)}" if names else hint(self._root, self._keras)
 
     def in_order(self, names: Collection[str]) -> tuple[str, ...]:
-        """The order in which ``run`` takes arrays of these names: for a model of the user's own whose ``call`` takes a dict.
+        """The order in which ``run`` takes arrays of these names: for a model of the user's own
+        whose ``call`` takes a dict.
 
         One that was never called is taken at the word that these are its inputs.
         """
         known = inputs_by_name(self._root)
-        if not known and len(names) > 1 and not self._root.built and not isinstance(self._root, self._keras.Sequential):
+        if (
+            not known
+            and len(names) > 1
+            and not self._root.built
+            and not isinstance(self._root, self._keras.Sequential)
+        ):
             known = self._told = tuple(sorted(names))
         return known
 
@@ -79,7 +94,8 @@ class Opened:
         return (*(place.name for place in self._places() if place.name), *self._met)
 
     def between(self, name: str) -> bool:
-        """Whether the name may be that of an operation between layers, ``place/op``, which only a pass can tell."""
+        """Whether the name may be that of an operation between layers, ``place/op``, which only a
+        pass can tell."""
         place, slash, _ = name.rpartition("/")
         found = self._places()
         models = [one.name for one in found if one.role == "container" and own_call(one.layer)]
@@ -88,47 +104,79 @@ class Opened:
     def settings(self) -> AbstractContextManager[None]:
         return settings_here(self._tensors)
 
-    def run(self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
+    def run(
+        self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
         return self._watch(self._root, checked(self._root, self._keras, inputs), wanted, on_call)
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         if self.between(name):
-            raise BadInput(f"{name!r} is an operation between layers, which runs only inside its model: give the model's own input")
+            raise BadInput(
+                f"{name!r} is an operation between layers, which runs only inside its "
+                "model: give the model's own input"
+            )
         layer = next(place.layer for place in self._places() if place.name == name)
         self._watch(layer, checked_alone(layer, inputs), {name}, on_call)
 
     def _places(self) -> tuple[Place, ...]:
         return places(self._root, self._keras)
 
-    def _watch(self, called: Any, arrays: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
+    def _watch(
+        self,
+        called: Any,
+        arrays: Sequence[np.ndarray],
+        wanted: Collection[str] | None,
+        on_call: OnCall,
+    ) -> tuple[np.ndarray, ...]:
         with held_back(), silenced("", logs=True), turn(self._root._flatten_layers()):
             self._build(called, arrays)
             found = self._places()
             for place in found:
                 if place.role == "input" and wanted is not None and place.name in wanted:
-                    raise NotReached(f"{place.name!r} is an input of the model: it computes nothing")
-            sought = {place.name for place in found if place.role == "atomic"} if wanted is None else wanted
+                    raise NotReached(
+                        f"{place.name!r} is an input of the model: it computes nothing"
+                    )
+            sought = (
+                {place.name for place in found if place.role == "atomic"}
+                if wanted is None
+                else wanted
+            )
             between = None if wanted is None else {name for name in wanted if self.between(name)}
             forward = self._forward(called, arrays, None if self._live else False)
             with unchanged(self._root), settings_kept(self._keras):
                 outputs = watch(forward, found, sought, on_call, self._tensors, between, self._met)
         for name in sorted((between or set()) - self._met.keys()):
-            raise UnknownLayer(name, [*self._met, *(place.name for place in found if place.role == "atomic")])
+            raise UnknownLayer(
+                name, [*self._met, *(place.name for place in found if place.role == "atomic")]
+            )
         return outputs
 
     def _build(self, called: Any, arrays: Sequence[np.ndarray]) -> None:
-        """Calls what was never called once before it is guarded: the weights that this makes must stay."""
+        """Calls what was never called once before it is guarded: the weights that this makes must
+        stay."""
         found = self._places()
         layers = [called, *(place.layer for place in found)]
-        if id(called) not in self._called and not all(getattr(layer, "built", True) for layer in layers):
+        if id(called) not in self._called and not all(
+            getattr(layer, "built", True) for layer in layers
+        ):
             self._called.add(id(called))
             # Watched, so that a failure names the layer.
-            watch(self._forward(called, arrays, False), found, {place.name for place in found}, lambda _: None, self._tensors)
+            watch(
+                self._forward(called, arrays, False),
+                found,
+                {place.name for place in found},
+                lambda _: None,
+                self._tensors,
+            )
             self.notes = (*self.notes, "it was not built yet: its first call has drawn its weights")
 
-    def _forward(self, called: Any, arrays: Sequence[np.ndarray], training: bool | None) -> Callable[[], Any]:
+    def _forward(
+        self, called: Any, arrays: Sequence[np.ndarray], training: bool | None
+    ) -> Callable[[], Any]:
         given = [self._tensors.tensor(array) for array in arrays]
-        args, kwargs = arguments(called, given, self._tensors, self._told if called is self._root else ())
+        args, kwargs = arguments(
+            called, given, self._tensors, self._told if called is self._root else ()
+        )
         if training is not None and "training" in inspect.signature(called.call).parameters:
             kwargs["training"] = training
         return lambda: called(*args, **kwargs)

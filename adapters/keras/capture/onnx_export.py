@@ -1,6 +1,7 @@
 """A layer, or an operation, exported alone and run in ONNX Runtime, for what has no description.
 
-On TensorFlow the converter is tf2onnx, the one that Keras' own ``model.export(format="onnx")`` takes; on PyTorch it is torch.onnx.
+On TensorFlow the converter is tf2onnx, the one that Keras' own ``model.export(format="onnx")``
+takes; on PyTorch it is torch.onnx.
 """
 
 import importlib
@@ -27,9 +28,15 @@ _EXTRA = "exporting a layer of Keras on TensorFlow needs tf2onnx: pip install 'l
 
 
 def alone(
-    layer: Any, call: Callable[..., Any], arguments: Mapping[str, Any], tensors: Tensors, given: Sequence[Any], inputs: Sequence[np.ndarray]
+    layer: Any,
+    call: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    tensors: Tensors,
+    given: Sequence[Any],
+    inputs: Sequence[np.ndarray],
 ) -> tuple[np.ndarray, ...]:
-    """What the exported layer gives on these inputs; ``given`` were the tensors, and each Ref in the arguments stands for one."""
+    """What the exported layer gives on these inputs; ``given`` were the tensors, and each Ref in
+    the arguments stands for one."""
     arrays = list(inputs[: len(given)])
     if any(array.dtype.kind not in "fiub" for array in arrays):
         raise Undescribed("it was given no numbers")
@@ -47,27 +54,55 @@ def _layers(layer: Any) -> Sequence[Any]:
     return found
 
 
-def _by_torch(layer: Any, call: Callable[..., Any], arguments: Mapping[str, Any], kinds: list[Any], arrays: Any) -> tuple[np.ndarray, ...]:
-    torch, export = importlib.import_module("torch"), importlib.import_module("...torch.capture.onnx_export", __package__)
+def _by_torch(
+    layer: Any,
+    call: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    kinds: list[Any],
+    arrays: Any,
+) -> tuple[np.ndarray, ...]:
+    torch, export = (
+        importlib.import_module("torch"),
+        importlib.import_module("...torch.capture.onnx_export", __package__),
+    )
     called = layer if isinstance(layer, torch.nn.Module) else call
-    found: tuple[np.ndarray, ...] = export.alone(export.Called(called, *_spread(call, arguments)), arrays, kinds)
+    found: tuple[np.ndarray, ...] = export.alone(
+        export.Called(called, *_spread(call, arguments)), arrays, kinds
+    )
     return found
 
 
-def _spread(call: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def _spread(
+    call: Callable[..., Any], arguments: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
     """Arguments by name as a call takes them: those of a ``*args`` by their places."""
-    many = next((one.name for one in inspect.signature(call).parameters.values() if one.kind is one.VAR_POSITIONAL), None)
-    return list(arguments.get(many, ())) if many else [], {name: value for name, value in arguments.items() if name != many}
+    many = next(
+        (
+            one.name
+            for one in inspect.signature(call).parameters.values()
+            if one.kind is one.VAR_POSITIONAL
+        ),
+        None,
+    )
+    return list(arguments.get(many, ())) if many else [], {
+        name: value for name, value in arguments.items() if name != many
+    }
 
 
 def _by_tf2onnx(
-    call: Callable[..., Any], arguments: Mapping[str, Any], given: Sequence[Any], arrays: Sequence[np.ndarray], tensors: Tensors
+    call: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    given: Sequence[Any],
+    arrays: Sequence[np.ndarray],
+    tensors: Tensors,
 ) -> tuple[np.ndarray, ...]:
     tf = importlib.import_module("tensorflow")
     args, kwargs = _spread(call, arguments)
 
     def function(*held: Any) -> list[Any]:
-        filled = tensors.mapped(lambda leaf: held[leaf.index] if isinstance(leaf, Ref) else leaf, (args, kwargs))
+        filled = tensors.mapped(
+            lambda leaf: held[leaf.index] if isinstance(leaf, Ref) else leaf, (args, kwargs)
+        )
         return tensors.within(call(*filled[0], **filled[1]))
 
     with held_back(), exporting(), interruptible():
@@ -76,7 +111,10 @@ def _by_tf2onnx(
         except ImportError:
             raise Undescribed(_EXTRA) from None
         try:
-            spec = [tf.TensorSpec(one.shape, one.dtype, name=f"x{place}") for place, one in enumerate(given)]
+            spec = [
+                tf.TensorSpec(one.shape, one.dtype, name=f"x{place}")
+                for place, one in enumerate(given)
+            ]
             model, _ = convert(tf.function(function, autograph=False), spec, opset=17)
         except Exception as error:
             raise Undescribed(f"tf2onnx does not export it ({type(error).__name__})") from None
@@ -89,6 +127,12 @@ def _by_tf2onnx(
 def _supported(model: onnx.ModelProto) -> None:
     """tf2onnx leaves what it does not know as it is."""
     version = next(one.version for one in model.opset_import if one.domain == "")
-    unknown = sorted({one.op_type for one in model.graph.node if not one.domain and not onnx.defs.has(one.op_type, version)})
+    unknown = sorted(
+        {
+            one.op_type
+            for one in model.graph.node
+            if not one.domain and not onnx.defs.has(one.op_type, version)
+        }
+    )
     if unknown:
         raise Undescribed(f"tf2onnx knows no ONNX operators for TensorFlow's {', '.join(unknown)}")

@@ -1,8 +1,10 @@
-"""What a model of the user's own does between its layers: the operations of its ``call``, as calls with names of their own.
+"""What a model of the user's own does between its layers: the operations of its ``call``, as calls
+with names of their own.
 
-The call is made on symbolic tensors first, as that of a layer of the user's own is (own.py), and then node by node on the values,
-so that each layer runs where it stands and each operation between them is seen. An operation is named after the model and itself:
-"block/relu", and "block/relu:1" the second time in the same call; in the outermost model "/relu".
+The call is made on symbolic tensors first, as that of a layer of the user's own is (own.py), and
+then node by node on the values, so that each layer runs where it stands and each operation between
+them is seen. An operation is named after the model and itself: "block/relu", and "block/relu:1" the
+second time in the same call; in the outermost model "/relu".
 """
 
 import re
@@ -32,7 +34,8 @@ WHOLE = "call"
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """The call of a model as nodes between symbolic tensors; ``inside`` says of a layer whether it has a place of its own."""
+    """The call of a model as nodes between symbolic tensors; ``inside`` says of a layer whether it
+    has a place of its own."""
 
     place: Place
     given: Sequence[Any]
@@ -41,7 +44,8 @@ class Traced:
     tensors: Tensors
     inside: Callable[[Any], bool]
     plain: bool = False
-    """Whether NumPy's numbers are handed on as Python's: a tensor's own operators take their type for no more than a number's."""
+    """Whether NumPy's numbers are handed on as Python's: a tensor's own operators take their type
+    for no more than a number's."""
 
     def run(self, step: Callable[[Place, Any, Any, Any], Any]) -> Any:
         """What the nodes give; ``step`` makes each call that no place stands for."""
@@ -51,7 +55,10 @@ class Traced:
             if self.inside(operation):
                 return operation(*args, **kwargs)
             if self.plain:
-                args, kwargs = self.tensors.mapped(lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, (args, kwargs))
+                args, kwargs = self.tensors.mapped(
+                    lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf,
+                    (args, kwargs),
+                )
             name = f"{self.place.name}/{_named(operation)}"
             counts[name] += 1
             name += f":{counts[name] - 1}" if counts[name] > 1 else ""
@@ -62,9 +69,15 @@ class Traced:
 
 
 def traced(
-    place: Place, call: Call, given: Sequence[Any], own: Callable[[], Any], tensors: Tensors, inside: Callable[[Any], bool]
+    place: Place,
+    call: Call,
+    given: Sequence[Any],
+    own: Callable[[], Any],
+    tensors: Tensors,
+    inside: Callable[[Any], bool],
 ) -> Traced | None:
-    """None where nothing lies between the layers; Undescribed with the reason where the call cannot be followed.
+    """None where nothing lies between the layers; Undescribed with the reason where the call cannot
+    be followed.
 
     That is also where its nodes do not give what ``own``, the call as it is, gives bit by bit.
     """
@@ -85,7 +98,9 @@ def traced(
         except Undescribed:
             raise
         except Exception as error:
-            raise Undescribed(f"its operations, made one by one, fail ({type(error).__name__})") from None
+            raise Undescribed(
+                f"its operations, made one by one, fail ({type(error).__name__})"
+            ) from None
     if not met:
         return None
 
@@ -96,8 +111,13 @@ def traced(
     if _same(ours, theirs, tensors) or _same(plain, theirs, tensors):
         return found if _same(ours, theirs, tensors) else again
     if not _same(theirs, _kept(place.layer, whole), tensors):
-        raise Undescribed("it does not repeat itself, so that what follows it cannot be compared with it")
-    raise Undescribed("its operations, made one by one on symbolic tensors, give other values than the call itself")
+        raise Undescribed(
+            "it does not repeat itself, so that what follows it cannot be compared with it"
+        )
+    raise Undescribed(
+        "its operations, made one by one on symbolic tensors, give other values "
+        "than the call itself"
+    )
 
 
 def _kept(layer: Any, own: Callable[[], Any]) -> Any:
@@ -107,8 +127,12 @@ def _kept(layer: Any, own: Callable[[], Any]) -> Any:
 
 def _same(left: Any, right: Any, tensors: Tensors) -> bool:
     """Whether two results are the same bit by bit."""
-    one, other = ([tensors.array(tensor) for tensor in tensors.within(nested)] for nested in (left, right))
-    return len(one) == len(other) and all(a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True))
+    one, other = (
+        [tensors.array(tensor) for tensor in tensors.within(nested)] for nested in (left, right)
+    )
+    return len(one) == len(other) and all(
+        a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True)
+    )
 
 
 def _symbol(tensor: Any, call: Call, tensors: Tensors) -> Any:
@@ -119,7 +143,12 @@ def _symbol(tensor: Any, call: Call, tensors: Tensors) -> Any:
 
 
 def _named(operation: Any) -> str:
-    """The name of an operation of Keras 3, of a function of TensorFlow, or of a layer that is made in the call itself."""
+    """The name of an operation of Keras 3, of a function of TensorFlow, or of a layer that is made
+    in the call itself."""
     if hasattr(operation, "symbol"):
-        return str(operation.symbol or getattr(operation.function, "__name__", "")).rpartition(".")[2].strip("_")
+        return (
+            str(operation.symbol or getattr(operation.function, "__name__", ""))
+            .rpartition(".")[2]
+            .strip("_")
+        )
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(operation).__name__).lower()

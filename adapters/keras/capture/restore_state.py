@@ -1,7 +1,8 @@
 """Running a model leaves it as it was: attributes, variables and states are put back bit for bit.
 
-Even in inference a pass changes things: quantizers of QKeras keep the last scale, stateful RNNs their state, seed generators
-count, Keras notes input specs and losses. All of it hangs on objects of Keras' own, which are walked from the model.
+Even in inference a pass changes things: quantizers of QKeras keep the last scale, stateful RNNs
+their state, seed generators count, Keras notes input specs and losses. All of it hangs on objects
+of Keras' own, which are walked from the model.
 """
 
 import importlib
@@ -37,7 +38,8 @@ def unchanged(root: Any) -> Iterator[None]:
 
 @contextmanager
 def settings_kept(keras: Any) -> Iterator[None]:
-    """Puts back the random states, and what Keras 3 has noted for this thread, such as the call that is on."""
+    """Puts back the random states, and what Keras 3 has noted for this thread, such as the call
+    that is on."""
     with random_states_kept(), _DRAWING:
         state = {} if keras.__name__ == "tf_keras" else vars(_global_state().GLOBAL_STATE_TRACKER)
         before = dict(state)
@@ -50,10 +52,14 @@ def settings_kept(keras: Any) -> Iterator[None]:
 
 
 def settings_here(tensors: Tensors) -> AbstractContextManager[None]:
-    """What Keras, and PyTorch under it, hold for the calling thread alone, to be entered in another one."""
+    """What Keras, and PyTorch under it, hold for the calling thread alone, to be entered in another
+    one."""
     held = {} if tensors.legacy else vars(_global_state().GLOBAL_STATE_TRACKER)
-    # Lists are a thread's own: a variable that is made in one waits in its list until that thread gives it a value.
-    state = {name: list(value) if isinstance(value, list) else value for name, value in held.items()}
+    # Lists are a thread's own: a variable that is made in one waits in its list until that thread
+    # gives it a value.
+    state = {
+        name: list(value) if isinstance(value, list) else value for name, value in held.items()
+    }
     below = (
         importlib.import_module("...torch.capture.thread_settings", __package__).settings_here()()
         if tensors.backend == "torch"
@@ -72,7 +78,8 @@ def _settings(state: Mapping[str, Any], below: AbstractContextManager[None]) -> 
 
 @contextmanager
 def _drawn() -> Iterator[None]:
-    """Puts back what TensorFlow draws the seeds of operations from that have none, which it does once tf.random.set_seed was called."""
+    """Puts back what TensorFlow draws the seeds of operations from that have none, which it does
+    once tf.random.set_seed was called."""
     imported = sys.modules.get("tensorflow.python.eager.context")
     found: Any = None if imported is None else imported.context()
     drawing = getattr(found, "_rng", None)
@@ -82,7 +89,8 @@ def _drawn() -> Iterator[None]:
     finally:
         if drawing is not None and drawing.getstate() != before:
             drawing.setstate(before)
-            found.clear_kernel_cache()  # whose kernels draw on from where they were, for the same seed
+            # whose kernels draw on from where they were, for the same seed
+            found.clear_kernel_cache()
 
 
 _DRAWING = Shared(_drawn)
@@ -93,7 +101,8 @@ def _global_state() -> Any:
 
 
 def _held(root: Any) -> list[Any]:
-    """Everything reachable whose class comes from Keras or QKeras or derives from one that does, containers and variables."""
+    """Everything reachable whose class comes from Keras or QKeras or derives from one that does,
+    containers and variables."""
     found: dict[int, Any] = {}
     waiting = [root]
     while waiting:
@@ -127,7 +136,8 @@ def _is_variable(item: Any) -> bool:
 def _restores(item: Any) -> Iterator[Callable[[], None]]:
     if hasattr(item, "__dict__"):
         yield _attributes(item)
-    # The containers that Keras tracks override these methods; the plain ones do not look at what they hold.
+    # The containers that Keras tracks override these methods; the plain ones do not look at what
+    # they hold.
     if isinstance(item, list):
         yield _contents(item, list(item), list.clear, list.extend)
     elif issubclass(type(item), dict):
@@ -154,9 +164,13 @@ def _attributes(item: Any) -> Callable[[], None]:
     return restore
 
 
-def _contents(item: Any, saved: Any, clear: Callable[[Any], None], fill: Callable[[Any, Any], None]) -> Callable[[], None]:
+def _contents(
+    item: Any, saved: Any, clear: Callable[[Any], None], fill: Callable[[Any, Any], None]
+) -> Callable[[], None]:
     def restore() -> None:
-        if len(item) != len(saved) or any(left is not right for left, right in zip(_flat(item), _flat(saved), strict=True)):
+        if len(item) != len(saved) or any(
+            left is not right for left, right in zip(_flat(item), _flat(saved), strict=True)
+        ):
             clear(item)
             fill(item, saved)
 
@@ -164,11 +178,14 @@ def _contents(item: Any, saved: Any, clear: Callable[[Any], None], fill: Callabl
 
 
 def _flat(item: Any) -> list[Any]:
-    return [part for pair in item.items() for part in pair] if isinstance(item, dict) else list(item)
+    return (
+        [part for pair in item.items() for part in pair] if isinstance(item, dict) else list(item)
+    )
 
 
 def _variable(variable: Any) -> Callable[[], None]:
-    """A variable of TensorFlow. What was read shares the variable's memory until it is assigned to: nothing is copied."""
+    """A variable of TensorFlow. What was read shares the variable's memory until it is assigned to:
+    nothing is copied."""
     if not variable.shape.is_fully_defined():
         return lambda: None
     saved = variable.read_value()
@@ -176,7 +193,8 @@ def _variable(variable: Any) -> Callable[[], None]:
 
 
 def _keras_variable(variable: Any) -> Callable[[], None]:
-    """A variable of Keras 3 on torch, whose tensor is written in place, or on JAX, whose arrays never change."""
+    """A variable of Keras 3 on torch, whose tensor is written in place, or on JAX, whose arrays
+    never change."""
     value = variable._value
     if not hasattr(value, "copy_"):
         return lambda: None

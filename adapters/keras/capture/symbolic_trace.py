@@ -1,8 +1,9 @@
 """A layer of the user's own, followed through the operations that its ``call`` makes.
 
-The call is made once more on symbolic tensors, which is how a functional model is built: every operation of keras.ops (every
-function of TensorFlow in Keras 2) and every layer inside leaves a node. The nodes are then run on the values that the layer was
-given, and described one by one; together they are the steps of the layer.
+The call is made once more on symbolic tensors, which is how a functional model is built: every
+operation of keras.ops (every function of TensorFlow in Keras 2) and every layer inside leaves a
+node. The nodes are then run on the values that the layer was given, and described one by one;
+together they are the steps of the layer.
 """
 
 import importlib
@@ -35,32 +36,46 @@ __all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbol
 
 
 def followed(layer: Any, call: Call) -> Description:
-    """The steps of a call; Undescribed where something in it leaves no node, or has no description."""
+    """The steps of a call; Undescribed where something in it leaves no node, or has no
+    description."""
     tensors = Tensors(call.namespace)
     with held_back(), names_kept(call), interruptible():
         found = _followed(layer, call, tensors)
-        if (numbers := _numbers(found)) and not _alike(numbers, _numbers(_followed(layer, call, tensors))):
-            raise Undescribed(_advice(layer, "it makes other numbers in every call, such as random ones"))
+        if (numbers := _numbers(found)) and not _alike(
+            numbers, _numbers(_followed(layer, call, tensors))
+        ):
+            raise Undescribed(
+                _advice(layer, ("it makes other numbers in every call, such as random ones"))
+            )
     return found
 
 
 def _numbers(description: Description) -> list[np.ndarray]:
-    """The constants of a call that could have been drawn at random: elements that are all equal were not."""
+    """The constants of a call that could have been drawn at random: elements that are all equal
+    were not."""
     held = [step.op.value for step in description.steps if isinstance(step.op, Constant)]
     return [value for value in held if value.size == 1 or (value != value.flat[:1]).any()]
 
 
 def _alike(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
-    return len(left) == len(right) and all(one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True))
+    return len(left) == len(right) and all(
+        one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True)
+    )
 
 
 @contextmanager
 def names_kept(call: Call) -> Iterator[None]:
-    """Keras counts the names it gives, to nodes too: what the user builds later must not be named otherwise."""
+    """Keras counts the names it gives, to nodes too: what the user builds later must not be named
+    otherwise."""
     if call.legacy:
         counts = importlib.import_module("tf_keras.src.backend").get_default_graph_uid_map()
     else:
-        counts = importlib.import_module("keras.src.backend.common.global_state").get_global_attribute("object_name_uids", {}) or {}
+        counts = (
+            importlib.import_module("keras.src.backend.common.global_state").get_global_attribute(
+                "object_name_uids", {}
+            )
+            or {}
+        )
     before = dict(counts)
     try:
         yield
@@ -79,17 +94,25 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
 
 
 def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) -> tuple[Step, ...]:
-    """The steps of a function of one tensor, such as an activation, called on ``x``; Undescribed where it cannot be followed."""
+    """The steps of a function of one tensor, such as an activation, called on ``x``; Undescribed
+    where it cannot be followed."""
     tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=())
     with held_back(), names_kept(call), interruptible():
         symbols, values = _inputs(inner, tensors)
-        return _between(symbols, values, _called(lambda: function(symbols[0]), call, tensors), inner, tensors).steps
+        return _between(
+            symbols, values, _called(lambda: function(symbols[0]), call, tensors), inner, tensors
+        ).steps
 
 
-def _between(symbols: list[Any], values: list[Any], result: Any, call: Call, tensors: Tensors) -> Description:
-    """The nodes between symbolic tensors and a result, run on the values and described one by one."""
+def _between(
+    symbols: list[Any], values: list[Any], result: Any, call: Call, tensors: Tensors
+) -> Description:
+    """The nodes between symbolic tensors and a result, run on the values and described one by
+    one."""
     steps = Steps()
-    held: dict[int, tuple[Any, Ref]] = {id(value): (value, Ref(-1, index)) for index, value in enumerate(values)}
+    held: dict[int, tuple[Any, Ref]] = {
+        id(value): (value, Ref(-1, index)) for index, value in enumerate(values)
+    }
 
     def run(operation: Any, args: Any, kwargs: Any) -> Any:
         return _ran(operation, args, kwargs, call, tensors, steps, held)
@@ -99,7 +122,9 @@ def _between(symbols: list[Any], values: list[Any], result: Any, call: Call, ten
     except Undescribed:
         raise
     except Exception as error:
-        raise Undescribed(f"running its operations one by one failed ({type(error).__name__})") from None
+        raise Undescribed(
+            f"running its operations one by one failed ({type(error).__name__})"
+        ) from None
     return Description(steps.ended(*(held[id(one)][1] for one in outputs)))
 
 
@@ -115,27 +140,36 @@ def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
         dtype = call.dtype if array.dtype.kind == "f" else array.dtype.name
         values.append(tensors.tensor(array, dtype))
         if call.legacy:
-            symbols.append(call.namespace.Input(batch_size=array.shape[0], shape=array.shape[1:], dtype=dtype))
+            symbols.append(
+                call.namespace.Input(batch_size=array.shape[0], shape=array.shape[1:], dtype=dtype)
+            )
         else:
             symbols.append(call.namespace.KerasTensor(array.shape, dtype=dtype))
     return symbols, values
 
 
 def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
-    """What ``call`` gives on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
+    """What ``call`` gives on symbolic tensors, all of it following from them; Undescribed with the
+    reason where that is not so."""
     written_out = unrolled(layer, call, tensors)
     method = written_out or partial(type(layer).call, layer)
-    if written_out is None and any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(type(layer).call).parameters.values()):
+    if written_out is None and any(
+        one.kind is one.VAR_POSITIONAL
+        for one in inspect.signature(type(layer).call).parameters.values()
+    ):
         raise Undescribed("it takes any number of arguments")
     named = {
-        name: tensors.mapped(lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value)
+        name: tensors.mapped(
+            lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value
+        )
         for name, value in call.arguments.items()
     }
     return _called(partial(method, **named), call, tensors)
 
 
 def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
-    """The result of a call on symbolic tensors, all of it following from them; Undescribed with the reason where that is not so."""
+    """The result of a call on symbolic tensors, all of it following from them; Undescribed with the
+    reason where that is not so."""
     try:
         with held_back(), nullcontext() if call.legacy else _DENSE, interruptible():
             result = method()
@@ -144,7 +178,9 @@ def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
     except Exception as error:
         lines = [line.strip() for line in str(error).split("\n") if line.strip()]
         line = next((line for line in lines if not line.startswith("Exception encountered")), "")
-        raise Undescribed(f"on symbolic tensors it fails ({type(error).__name__}: {line[:200]})") from None
+        raise Undescribed(
+            f"on symbolic tensors it fails ({type(error).__name__}: {line[:200]})"
+        ) from None
     leaves = tensors.flat(result)
     if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
         raise Undescribed("it gives a tensor that does not come from its inputs")
@@ -153,7 +189,8 @@ def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
 
 @contextmanager
 def _dense() -> Iterator[None]:
-    """Keras 3.15 takes the product of a symbolic tensor and a number for sparse (ops/numpy.py, Multiply), and inner layers then fail."""
+    """Keras 3.15 takes the product of a symbolic tensor and a number for sparse (ops/numpy.py,
+    Multiply), and inner layers then fail."""
     kind = importlib.import_module("keras").KerasTensor
     before = vars(kind)["sparse"]
     kind.sparse = property(lambda tensor: False)
@@ -178,10 +215,18 @@ class Graph:
     def run(self, values: Sequence[Any], run: Callable[..., Any], tensors: Tensors) -> list[Any]:
         """Makes every call with ``run``; the result's tensors, flat."""
         if not tensors.legacy:
-            used = [value for symbol, value in zip(self.symbols, values, strict=True) if _reached(symbol)]
-            outputs = self.drawn._run_through_graph(used, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs))
+            used = [
+                value
+                for symbol, value in zip(self.symbols, values, strict=True)
+                if _reached(symbol)
+            ]
+            outputs = self.drawn._run_through_graph(
+                used, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs)
+            )
             return tensors.flat(outputs)
-        known = {str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)}
+        known = {
+            str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)
+        }
         for node in self.nodes:
             args, kwargs = node.map_arguments({key: list(one) for key, one in known.items()})
             outputs = run(node.layer, args, kwargs)
@@ -194,18 +239,33 @@ class Graph:
 def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
     """Before anything puts back what the symbolic call has noted on the layers."""
     if not call.legacy:
-        return Graph(call.namespace.Function([one for one in symbols if _reached(one)], result), symbols, ())
+        return Graph(
+            call.namespace.Function([one for one in symbols if _reached(one)], result), symbols, ()
+        )
     model = call.namespace.Model(list(symbols), result)
     depths = sorted(model._nodes_by_depth, reverse=True)
-    return Graph(model, symbols, [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input])
+    return Graph(
+        model,
+        symbols,
+        [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input],
+    )
 
 
 def _reached(symbol: Any) -> bool:
-    """Whether anything was done with a symbolic tensor of Keras 3; one that a call is given and never looks at is no part of its graph."""
+    """Whether anything was done with a symbolic tensor of Keras 3; one that a call is given and
+    never looks at is no part of its graph."""
     return hasattr(symbol, "_keras_history")
 
 
-def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, steps: Steps, held: dict[int, tuple[Any, Ref]]) -> Any:
+def _ran(
+    operation: Any,
+    args: Any,
+    kwargs: Any,
+    call: Call,
+    tensors: Tensors,
+    steps: Steps,
+    held: dict[int, tuple[Any, Ref]],
+) -> Any:
     """One operation or layer, run and described; its steps follow those before."""
     given, masks, arguments = received(operation.call, args, kwargs, tensors)
     inputs = [tensors.array(one) for one in given]
@@ -229,7 +289,9 @@ def _ran(operation: Any, args: Any, kwargs: Any, call: Call, tensors: Tensors, s
         masks=tuple(tensors.array(mask) for mask in masks),
     )
     described = _described(operation, inner, tensors)
-    for output, ref in zip(tensors.within(result), steps.include(described.steps, *sources), strict=True):
+    for output, ref in zip(
+        tensors.within(result), steps.include(described.steps, *sources), strict=True
+    ):
         held[id(output)] = (output, ref)
     return result
 

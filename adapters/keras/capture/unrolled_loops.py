@@ -1,4 +1,5 @@
-"""Loops, maps and recurrences over a function or a cell of the user's own, written out step by step so that its operations leave nodes.
+"""Loops, maps and recurrences over a function or a cell of the user's own, written out step by step
+so that its operations leave nodes.
 
 How often a loop goes round follows from its values: it is run once on those that it was given.
 """
@@ -24,10 +25,13 @@ _MOST = 256
 
 
 def unrolled(operation: Any, call: Call, tensors: Tensors) -> Callable[..., Any] | None:
-    """What to call in place of the operation's own ``call``, with the same arguments by name; None where it is none of these."""
+    """What to call in place of the operation's own ``call``, with the same arguments by name; None
+    where it is none of these."""
     kind = type(operation)
     made = _MADE.get(kind.__name__) if kind.__module__.startswith("keras.src.ops.") else None
-    if kind.__name__ == "RNN" and kind.__module__.startswith(("keras.src.layers.", "tf_keras.src.layers.")):
+    if kind.__name__ == "RNN" and kind.__module__.startswith(
+        ("keras.src.layers.", "tf_keras.src.layers.")
+    ):
         made = _rnn
     return None if made is None else partial(made, operation, call, tensors)
 
@@ -48,7 +52,9 @@ def _row(nested: Any, at: int, tensors: Tensors) -> Any:
 
 def _stacked(parts: list[Any], call: Call, tensors: Tensors) -> Any:
     columns = zip(*(tensors.flat(part) for part in parts), strict=True)
-    return tensors.packed(parts[0], [call.namespace.ops.stack(list(column), axis=0) for column in columns])
+    return tensors.packed(
+        parts[0], [call.namespace.ops.stack(list(column), axis=0) for column in columns]
+    )
 
 
 def _map(operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], xs: Any) -> Any:
@@ -60,7 +66,10 @@ def _vectorized_map(operation: Any, call: Call, tensors: Tensors, elements: Any)
 
 
 def _fori_loop(operation: Any, call: Call, tensors: Tensors, init_val: Any) -> Any:
-    low, high = (int(tensors.array(one)) if hasattr(one, "shape") else int(one) for one in (operation.lower, operation.upper))
+    low, high = (
+        int(tensors.array(one)) if hasattr(one, "shape") else int(one)
+        for one in (operation.lower, operation.upper)
+    )
     _count(high - low)
     for at in range(low, high):
         init_val = operation.body_fun(at, init_val)
@@ -73,10 +82,15 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) -> Any:
     given = tensors.mapped(
-        lambda leaf: tensors.tensor(call.inputs[leaf.index]) if isinstance(leaf, Ref) else leaf, call.arguments["loop_vars"]
+        lambda leaf: tensors.tensor(call.inputs[leaf.index]) if isinstance(leaf, Ref) else leaf,
+        call.arguments["loop_vars"],
     )
     values, steps = _several(given), 0
-    most = _MOST if operation.maximum_iterations is None else min(_MOST, int(operation.maximum_iterations))
+    most = (
+        _MOST
+        if operation.maximum_iterations is None
+        else min(_MOST, int(operation.maximum_iterations))
+    )
     while steps < most and bool(operation.cond(*values)):
         values, steps = _several(operation.body(*values)), steps + 1
     if steps == _MOST:
@@ -87,7 +101,9 @@ def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) ->
     return made if isinstance(loop_vars, list | tuple) else made[0]
 
 
-def _scan(operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], init: Any, xs: Any = None) -> Any:
+def _scan(
+    operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], init: Any, xs: Any = None
+) -> Any:
     count = _count(int(operation.length)) if operation.length is not None else _length(xs, tensors)
     order = range(count)[::-1] if operation.reverse else range(count)
     found = [None] * count
@@ -96,18 +112,24 @@ def _scan(operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], i
     return init, _stacked(found, call, tensors)
 
 
-def _switch(operation: Any, call: Call, tensors: Tensors, index: Any, branches: Any, operands: Any = ()) -> Any:
+def _switch(
+    operation: Any, call: Call, tensors: Tensors, index: Any, branches: Any, operands: Any = ()
+) -> Any:
     told = call.arguments["index"]
     place = int(np.ravel(call.inputs[told.index])[0] if isinstance(told, Ref) else told)
     return branches[min(max(place, 0), len(branches) - 1)](*operands)
 
 
-def _associative_scan(operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], elems: Any) -> Any:
+def _associative_scan(
+    operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], elems: Any
+) -> Any:
     """One after the other, where Keras joins neighbours first: the same but for rounding."""
     axis = operation.axis
 
     def part(at: int) -> Any:
-        return tensors.mapped(lambda x: x[(slice(None),) * (axis % len(x.shape)) + (slice(at, at + 1),)], elems)
+        return tensors.mapped(
+            lambda x: x[(slice(None),) * (axis % len(x.shape)) + (slice(at, at + 1),)], elems
+        )
 
     count = _length(elems, tensors, axis)
     order = list(range(count)[::-1] if operation.reverse else range(count))
@@ -115,7 +137,9 @@ def _associative_scan(operation: Any, call: Call, tensors: Tensors, f: Callable[
     for before, at in zip([None, *order], order, strict=False):
         found[at] = part(at) if before is None else f(found[before], part(at))
     columns = zip(*(tensors.flat(found[at]) for at in range(count)), strict=True)
-    return tensors.packed(elems, [call.namespace.ops.concatenate(list(column), axis=axis) for column in columns])
+    return tensors.packed(
+        elems, [call.namespace.ops.concatenate(list(column), axis=axis) for column in columns]
+    )
 
 
 def _rnn(
@@ -129,19 +153,26 @@ def _rnn(
     training: Any = None,
     **sequences: Any,
 ) -> Any:
-    """``RNN.call`` (keras/src/layers/rnn/rnn.py, backend/tensorflow/rnn.py; tf_keras/src/layers/rnn/base_rnn.py): a masked step leaves
-    the states as they are, and its output is the one before, or zeros. Read backwards the sequence stays in the order of reading."""
+    """``RNN.call`` (keras/src/layers/rnn/rnn.py, backend/tensorflow/rnn.py;
+    tf_keras/src/layers/rnn/base_rnn.py): a masked step leaves the states as they are, and its
+    output is the one before, or zeros. Read backwards the sequence stays in the order of
+    reading."""
     (given,) = sequences.values()  # its name is not the same in Keras 2 and 3
     other = isinstance(given, dict | tuple) or getattr(layer, "time_major", False)
     if other or constants is not None or vars(layer).get("_num_constants"):
         raise Undescribed("it takes constants, nested inputs or time first")
-    x, *begun = (*tensors.flat(given), *([] if initial_state is None else tensors.flat(initial_state)))
+    x, *begun = (
+        *tensors.flat(given),
+        *([] if initial_state is None else tensors.flat(initial_state)),
+    )
     held = call.states.get(id(layer))
     if held is not None and begun and call.legacy:
         raise Undescribed("it is stateful and was called with initial states")
     states = _initial(layer, call, tensors)
     if begun or held is not None:
-        states = tensors.packed(states, begun or [tensors.tensor(state, call.dtype) for state in held or ()])
+        states = tensors.packed(
+            states, begun or [tensors.tensor(state, call.dtype) for state in held or ()]
+        )
     functions = importlib.import_module("tensorflow") if call.legacy else call.namespace.ops
     mask = None if mask is None else tensors.flat(mask)[0]
     steps = range(_count(call.shape[1]))
@@ -152,11 +183,19 @@ def _rnn(
             keep = mask[:, at]
 
             def kept(new: Any, old: Any, keep: Any = keep) -> Any:
-                return functions.where(functions.reshape(keep, (keep.shape[0], *(1,) * (len(new.shape) - 1))), new, old)
+                return functions.where(
+                    functions.reshape(keep, (keep.shape[0], *(1,) * (len(new.shape) - 1))), new, old
+                )
 
             nothing = not outputs or getattr(layer, "zero_output_for_mask", False)
             output = kept(output, _zeros(output, tensors) if nothing else outputs[-1])
-            after = tensors.packed(states, [kept(new, old) for new, old in zip(tensors.flat(after), tensors.flat(states), strict=True)])
+            after = tensors.packed(
+                states,
+                [
+                    kept(new, old)
+                    for new, old in zip(tensors.flat(after), tensors.flat(states), strict=True)
+                ],
+            )
         states = after
         outputs.append(output)
     result = functions.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]

@@ -17,12 +17,15 @@ Describer = Callable[[Any, "Call"], Description]
 
 
 class Tracer(Protocol):
-    """What follows code of the user's own through the operations that it makes; Undescribed where that fails."""
+    """What follows code of the user's own through the operations that it makes; Undescribed where
+    that fails."""
 
     def followed(self, layer: Any, call: "Call") -> Description:
         """The steps of a layer."""
 
-    def function_steps(self, function: Callable[[Any], Any], x: np.ndarray, call: "Call") -> tuple[Step, ...]:
+    def function_steps(
+        self, function: Callable[[Any], Any], x: np.ndarray, call: "Call"
+    ) -> tuple[Step, ...]:
         """The steps of a function of one tensor, called on ``x``."""
 
 
@@ -30,13 +33,16 @@ class _Untraced:
     def followed(self, layer: Any, call: "Call") -> Description:
         raise Undescribed("the call is not traced")
 
-    def function_steps(self, function: Callable[[Any], Any], x: np.ndarray, call: "Call") -> tuple[Step, ...]:
+    def function_steps(
+        self, function: Callable[[Any], Any], x: np.ndarray, call: "Call"
+    ) -> tuple[Step, ...]:
         raise Undescribed("the call is not traced")
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer, as the description functions see it; ``inputs`` are as ``layer.call`` received them."""
+    """One call of a layer, as the description functions see it; ``inputs`` are as ``layer.call``
+    received them."""
 
     layer: Any
     namespace: Any
@@ -45,15 +51,18 @@ class Call:
     dtype: str
     """The layer's compute dtype: "float32", "bfloat16", …"""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What ``layer.call`` received, by name; a tensor anywhere in it is the ``Ref`` of that input, a mask's of one after the inputs."""
+    """What ``layer.call`` received, by name; a tensor anywhere in it is the ``Ref`` of that input,
+    a mask's of one after the inputs."""
     watched: Collection[str] = ()
     """Methods that the capture itself has replaced on the instance for as long as it watches."""
     read: Reader | None = None
     """How a variable becomes a weight; without it as ``read_variable`` does."""
     carried: tuple[Ref | None, ...] = ()
-    """The mask that each input carries, where any does: Keras 3's merging layers read them from the tensors, not from an argument."""
+    """The mask that each input carries, where any does: Keras 3's merging layers read them from the
+    tensors, not from an argument."""
     masks: tuple[np.ndarray, ...] = ()
-    """The masks among the arguments and then those that inputs carry, which Refs count after the inputs."""
+    """The masks among the arguments and then those that inputs carry, which Refs count after the
+    inputs."""
     states: Mapping[int, tuple[np.ndarray, ...]] = field(default_factory=dict)
     """What the stateful recurrences in it held before the call, by the layers' ids."""
     tracer: Tracer = field(default_factory=_Untraced)
@@ -71,8 +80,9 @@ class Call:
     def early(self, value: Any) -> np.ndarray:
         """A number as an operation has it that makes it a tensor before it looks at the other one.
 
-        On TensorFlow that is one of float32, and both are then widened to one type; on PyTorch one of ``floatx``, which is then
-        brought to the type of the tensor that has axes. Keras 2 asks for that type at once.
+        On TensorFlow that is one of float32, and both are then widened to one type; on PyTorch one
+        of ``floatx``, which is then brought to the type of the tensor that has axes. Keras 2 asks
+        for that type at once.
         """
         if self.legacy:
             return cast(np.asarray(value, np.float64), self.dtype)
@@ -82,7 +92,8 @@ class Call:
 
     @property
     def training(self) -> bool:
-        """Whether the layer was told that it is in training; Keras passes True, 1 or an eager tensor."""
+        """Whether the layer was told that it is in training; Keras passes True, 1 or an eager
+        tensor."""
         return bool(self.arguments.get("training"))
 
     @property
@@ -91,9 +102,15 @@ class Call:
         return self.inputs[0].shape
 
     def weight(
-        self, name: str, variable: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None, cast: bool = True
+        self,
+        name: str,
+        variable: Any,
+        axes: tuple[int, ...] | None = None,
+        shape: tuple[int, ...] | None = None,
+        cast: bool = True,
     ) -> Any:
-        """The variable as a Weight, or None for None. ``cast`` False where the layer uses it in the dtype it is stored in."""
+        """The variable as a Weight, or None for None. ``cast`` False where the layer uses it in the
+        dtype it is stored in."""
         if variable is None:
             return None
         read = self.read or read_variable(self.namespace)

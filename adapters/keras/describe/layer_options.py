@@ -1,8 +1,9 @@
-"""Which options of a layer its description reads: the table that keeps an option of a new release from being read as if it were not there.
+"""Which options of a layer its description reads: the table that keeps an option of a new release
+from being read as if it were not there.
 
-An option is a parameter of the constructor of Keras' class, or a key of its configuration. Whatever is neither in ``READ`` nor in
-``IDLE`` and is set to other than its default makes the layer unchecked, by that name. ``tests/adapters/keras/describe/test_options.py``
-sets each of them.
+An option is a parameter of the constructor of Keras' class, or a key of its configuration. Whatever
+is neither in ``READ`` nor in ``IDLE`` and is set to other than its default makes the layer
+unchecked, by that name. ``tests/adapters/keras/describe/test_options.py`` sets each of them.
 """
 
 import inspect
@@ -18,7 +19,9 @@ __all__ = ["IDLE", "READ", "unread"]
 
 IDLE = {
     "activity_regularizer": "it adds to the loss",
-    "autocast": "where it is False, and not all is float32, the layer is unchecked (description.py)",
+    "autocast": (
+        "where it is False, and not all is float32, the layer is unchecked (description.py)"
+    ),
     "cell": "made by the layer itself, whose cell is looked at",
     "conv_op": "TensorFlow's Keras has the parameter, and does nothing with it",
     "dtype": "what it means for the arithmetic is read as `compute_dtype`",
@@ -47,18 +50,29 @@ _IMAGES = "bounding_box_format data_format factor"
 _POOL = "pool_size strides padding data_format"
 _DROPS = "dropout recurrent_dropout"
 _GATED = f"activation recurrent_activation use_bias unit_forget_bias implementation {_DROPS}"
-_LOOP = "return_sequences return_state go_backwards stateful zero_output_for_mask time_major num_constants"
-_NORM = "axis momentum epsilon center scale renorm renorm_clipping renorm_momentum synchronized fused virtual_batch_size adjustment"
+_LOOP = (
+    "return_sequences return_state go_backwards stateful zero_output_for_mask time_major "
+    "num_constants"
+)
+_NORM = (
+    "axis momentum epsilon center scale renorm renorm_clipping renorm_momentum synchronized "
+    "fused virtual_batch_size adjustment"
+)
 _RANDOM = (
-    f"{_IMAGES} addition_factor all_ops alpha bins brightness_factor chain_depth contrast_factor fill_mode fill_value height_factor "
-    "hue_factor interpolation kernel_size max_number mode num_chains num_ops saturation_factor scale sigma threshold_factor value_range "
+    f"{_IMAGES} addition_factor all_ops alpha bins brightness_factor chain_depth contrast_factor "
+    "fill_mode fill_value height_factor "
+    "hue_factor interpolation kernel_size max_number mode num_chains num_ops saturation_factor "
+    "scale sigma threshold_factor value_range "
     "width_factor x_factor y_factor"
 )
 _QUANTIZED = "kernel_quantizer bias_quantizer kernel_range bias_range"
 _DEPTHWISE = "depthwise_quantizer bias_quantizer depthwise_range bias_range"
 _STATES = "kernel_quantizer recurrent_quantizer bias_quantizer state_quantizer"
 _FOLDED = f"{_NORM} ema_freeze_delay folding_mode"
-_CLUSTERS = "layer number_of_clusters cluster_centroids_init preserve_sparsity cluster_per_channel cluster_gradient_aggregation"
+_CLUSTERS = (
+    "layer number_of_clusters cluster_centroids_init preserve_sparsity "
+    "cluster_per_channel cluster_gradient_aggregation"
+)
 _WRAPPED = "layer quantize_config name_prefix"
 
 _TABLE = {
@@ -91,9 +105,13 @@ _TABLE = {
     "GRUCell": f"units {_GATED} reset_after",
     "GaussianNoise": "stddev",
     "GroupNormalization": "groups axis epsilon center scale",
-    "GroupedQueryAttention": "head_dim num_query_heads num_key_value_heads dropout use_bias flash_attention sliding_window use_gate",
+    "GroupedQueryAttention": (
+        "head_dim num_query_heads num_key_value_heads dropout use_bias "
+        "flash_attention sliding_window use_gate"
+    ),
     "IntegerLookup": (
-        "max_tokens num_oov_indices mask_token oov_token vocabulary vocabulary_dtype vocabulary_size idf_weights invert output_mode sparse "
+        "max_tokens num_oov_indices mask_token oov_token vocabulary vocabulary_dtype "
+        "vocabulary_size idf_weights invert output_mode sparse "
         "pad_to_max_tokens oov_method salt"
     ),
     "LSTM": f"units {_GATED} {_LOOP}",
@@ -104,11 +122,13 @@ _TABLE = {
     "LocallyConnected1D LocallyConnected2D": f"{_KERNEL} implementation",
     "Masking": "mask_value",
     "MelSpectrogram": (
-        "fft_length sequence_stride sequence_length window sampling_rate num_mel_bins min_freq max_freq power_to_db top_db mag_exp "
+        "fft_length sequence_stride sequence_length window sampling_rate num_mel_bins min_freq "
+        "max_freq power_to_db top_db mag_exp "
         "min_power ref_power"
     ),
     "MultiHeadAttention": (
-        "num_heads key_dim value_dim dropout use_bias output_shape attention_axes flash_attention sliding_window use_gate "
+        "num_heads key_dim value_dim dropout use_bias output_shape attention_axes flash_attention "
+        "sliding_window use_gate "
         "softmax_robust_masking query_shape key_shape value_shape"
     ),
     "Normalization": "axis mean variance invert",
@@ -120,9 +140,17 @@ _TABLE = {
     "RepeatVector": "n",
     "Rescaling": "scale offset",
     "Reshape": "target_shape",
-    "Resizing": (f"{_IMAGES} height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode fill_value antialias"),
-    "ReversibleEmbedding": f"input_dim output_dim tie_weights mask_zero reverse_dtype logit_soft_cap {_LORA}",
-    "STFTSpectrogram": "mode frame_length frame_step fft_length window periodic scaling padding expand_dims data_format",
+    "Resizing": (
+        f"{_IMAGES} height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio "
+        "fill_mode fill_value antialias"
+    ),
+    "ReversibleEmbedding": (
+        f"input_dim output_dim tie_weights mask_zero reverse_dtype logit_soft_cap {_LORA}"
+    ),
+    "STFTSpectrogram": (
+        "mode frame_length frame_step fft_length window periodic scaling padding "
+        "expand_dims data_format"
+    ),
     "SeparableConv1D SeparableConv2D": f"{_KERNEL} depth_multiplier groups",
     "SimpleRNN": f"units activation use_bias {_DROPS} {_LOOP}",
     "SimpleRNNCell": f"units activation use_bias {_DROPS}",
@@ -139,22 +167,37 @@ _TABLE = {
     "ZeroPadding1D ZeroPadding2D ZeroPadding3D": "padding data_format",
     **{f"{kind}Pooling1D {kind}Pooling2D {kind}Pooling3D": _POOL for kind in ("Average", "Max")},
     **{
-        f"Adaptive{kind}Pooling1D Adaptive{kind}Pooling2D Adaptive{kind}Pooling3D": "output_size data_format" for kind in ("Average", "Max")
+        (
+            f"Adaptive{kind}Pooling1D Adaptive{kind}Pooling2D Adaptive{kind}Pooling3D"
+        ): "output_size data_format"
+        for kind in ("Average", "Max")
     },
-    **{f"Global{kind}Pooling1D Global{kind}Pooling2D Global{kind}Pooling3D": "data_format keepdims" for kind in ("Average", "Max")},
+    **{
+        (
+            f"Global{kind}Pooling1D Global{kind}Pooling2D Global{kind}Pooling3D"
+        ): "data_format keepdims"
+        for kind in ("Average", "Max")
+    },
     (
-        "AugMix CutMix Equalization MaxNumBoundingBoxes MixUp RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter "
-        "RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHeight RandomHue "
-        "RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear "
+        "AugMix CutMix Equalization MaxNumBoundingBoxes MixUp RandAugment RandomBrightness "
+        "RandomColorDegeneration RandomColorJitter "
+        "RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
+        "RandomGrayscale RandomHeight RandomHue "
+        "RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation "
+        "RandomSharpness RandomShear "
         "RandomTranslation RandomWidth RandomZoom Solarization"
     ): _RANDOM,
     "QActivation": "activation",
     "QAdaptiveActivation": (
-        "activation total_bits current_step symmetric quantization_delay ema_freeze_delay ema_decay per_channel po2_rounding "
+        "activation total_bits current_step symmetric quantization_delay ema_freeze_delay "
+        "ema_decay per_channel po2_rounding "
         "relu_neg_slope relu_upper_bound"
     ),
     "QAveragePooling2D": f"{_POOL} average_quantizer activation",
-    "QBatchNormalization": (f"{_NORM} beta_quantizer gamma_quantizer mean_quantizer variance_quantizer gamma_range beta_range activation"),
+    "QBatchNormalization": (
+        f"{_NORM} beta_quantizer gamma_quantizer mean_quantizer "
+        "variance_quantizer gamma_range beta_range activation"
+    ),
     "QConv1D QConv2D": f"{_KERNEL} groups {_QUANTIZED}",
     "QConv2DBatchnorm": f"{_KERNEL} groups {_QUANTIZED} {_FOLDED}",
     "QConv2DTranspose": f"{_KERNEL} output_padding groups {_QUANTIZED}",
@@ -166,7 +209,9 @@ _TABLE = {
     "QGlobalAveragePooling2D": "data_format keepdims average_quantizer activation",
     "QLSTM": f"units {_GATED} {_LOOP} {_STATES}",
     "QLSTMCell": f"units {_GATED} {_STATES}",
-    "QSeparableConv1D QSeparableConv2D": f"{_KERNEL} depth_multiplier groups depthwise_quantizer pointwise_quantizer bias_quantizer",
+    "QSeparableConv1D QSeparableConv2D": (
+        f"{_KERNEL} depth_multiplier groups depthwise_quantizer pointwise_quantizer bias_quantizer"
+    ),
     "QSimpleRNN": f"units activation use_bias {_DROPS} {_LOOP} {_STATES}",
     "QSimpleRNNCell": f"units activation use_bias {_DROPS} {_STATES}",
     "ClusterWeights ClusterWeightsMHA ClusterWeightsRNN": _CLUSTERS,
@@ -175,19 +220,28 @@ _TABLE = {
     "QuantizeWrapper QuantizeWrapperV2": _WRAPPED,
 }
 
-READ: dict[str, frozenset[str]] = {name: frozenset(options.split()) for names, options in _TABLE.items() for name in names.split()}
+READ: dict[str, frozenset[str]] = {
+    name: frozenset(options.split()) for names, options in _TABLE.items() for name in names.split()
+}
 """Class name -> the options that its description reads, or needs not to read."""
 
 
 def unread(layer: Any, described: type) -> str:
-    """Which option of the layer is set and not read by the description of the class ``described``, in words, or ""."""
+    """Which option of the layer is set and not read by the description of the class ``described``,
+    in words, or ""."""
     for name, default in _unknown(layer.__class__, described):
         found, value = _set(layer, name)
         if found and not at_default(value, default):
             shown = " ".join(repr(value).split())[:60]
-            return f"{described.__name__} has option {name}={shown}, which its description does not read"
+            return (
+                f"{described.__name__} has option {name}={shown}, which its description does "
+                "not read"
+            )
         if not found and default is not NO_PARAMETER:
-            return f"{described.__name__} has option {name}, which its description does not read and no attribute tells"
+            return (
+                f"{described.__name__} has option {name}, which its description does not read "
+                "and no attribute tells"
+            )
     return ""
 
 
@@ -199,16 +253,22 @@ def _unknown(kind: type, described: type) -> tuple[tuple[str, Any], ...]:
     if known is None:
         return ()
     options = {name: NO_PARAMETER for name in _keys(kind)} | _parameters(kind)
-    return tuple((name, default) for name, default in options.items() if name not in {*known, *IDLE} and not name.endswith(_IDLE_ENDS))
+    return tuple(
+        (name, default)
+        for name, default in options.items()
+        if name not in {*known, *IDLE} and not name.endswith(_IDLE_ENDS)
+    )
 
 
 def _own(kind: type) -> Iterator[type]:
-    """The classes of a layer that are Keras' own; those before them are the user's, who has set options of Keras' by theirs."""
+    """The classes of a layer that are Keras' own; those before them are the user's, who has set
+    options of Keras' by theirs."""
     return (cls for cls in kind.__mro__ if cls.__module__.partition(".")[0] in ROOTS)
 
 
 def _parameters(kind: type) -> dict[str, Any]:
-    """The parameters of the constructor, and of those that it hands what it does not know itself."""
+    """The parameters of the constructor, and of those that it hands what it does not know
+    itself."""
     found: dict[str, Any] = {}
     for cls in _own(kind):
         if "__init__" not in vars(cls):
@@ -223,7 +283,8 @@ def _parameters(kind: type) -> dict[str, Any]:
 
 
 def _keys(kind: type) -> Iterator[str]:
-    """What ``get_config`` of the classes below Keras' Layer names: parameters that are taken from ``kwargs`` are in no signature."""
+    """What ``get_config`` of the classes below Keras' Layer names: parameters that are taken from
+    ``kwargs`` are in no signature."""
     for cls in _own(kind):
         if cls.__name__ == "Layer":
             return
@@ -247,4 +308,8 @@ def _set(layer: Any, name: str) -> tuple[bool, Any]:
     config = layer.get_config()
     if name in config:
         return True, config[name]
-    return (True, getattr(layer, name)) if isinstance(getattr(type(layer), name, None), property) else (False, None)
+    return (
+        (True, getattr(layer, name))
+        if isinstance(getattr(type(layer), name, None), property)
+        else (False, None)
+    )

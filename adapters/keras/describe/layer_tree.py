@@ -1,4 +1,5 @@
-"""Which layers a model has, under which names, and which of them are listed: the live counterpart of ``files.listing``."""
+"""Which layers a model has, under which names, and which of them are listed: the live counterpart
+of ``files.listing``."""
 
 import math
 from collections.abc import Iterator
@@ -24,11 +25,13 @@ class Place:
     name: str
     layer: Any
     role: str
-    """"atomic" (listed and swept), "container" (calls others), "inner" (inside an atomic layer) or "input"."""
+    """"atomic" (listed and swept), "container" (calls others), "inner" (inside an atomic layer) or
+    "input"."""
     why: str = ""
     """Why an atomic layer cannot be checked, or empty."""
     own: bool = False
-    """Whether it is a layer of the user's own, which is followed through the operations of its ``call``."""
+    """Whether it is a layer of the user's own, which is followed through the operations of its
+    ``call``."""
 
     @property
     def kind(self) -> str:
@@ -38,7 +41,8 @@ class Place:
 def places(root: Any, keras: Any) -> tuple[Place, ...]:
     """Every layer once, in the model's own order; one that is shared goes by the name it has first.
 
-    A model whose ``call`` is the user's own is a place too, named "": what that does between the layers is named after it.
+    A model whose ``call`` is the user's own is a place too, named "": what that does between the
+    layers is named after it.
     """
     if not isinstance(root, keras.Model):
         return (*_place(root, root.name, False, keras, {id(root)}),)
@@ -48,7 +52,10 @@ def places(root: Any, keras: Any) -> tuple[Place, ...]:
 
 def own_call(layer: Any) -> bool:
     """Whether the ``call`` of a layer is written by the user."""
-    return any("call" in vars(cls) for cls in takewhile(lambda cls: root_of(cls) not in ROOTS, type(layer).__mro__))
+    return any(
+        "call" in vars(cls)
+        for cls in takewhile(lambda cls: root_of(cls) not in ROOTS, type(layer).__mro__)
+    )
 
 
 def _below(parent: Any, prefix: str, inside: bool, keras: Any, seen: set[int]) -> Iterator[Place]:
@@ -85,7 +92,8 @@ def _role(layer: Any, keras: Any) -> tuple[str, str, bool]:
 
 
 def _children(layer: Any, keras: Any) -> list[Any]:
-    """What a layer holds directly: for a functional model of Keras 3 also its operations, such as the one of ``x + y``."""
+    """What a layer holds directly: for a functional model of Keras 3 also its operations, such as
+    the one of ``x + y``."""
     if not isinstance(layer, keras.layers.Layer):
         return []
     if isinstance(layer, keras.Model):
@@ -96,7 +104,11 @@ def _children(layer: Any, keras: Any) -> list[Any]:
 def root_of(kind: type) -> str:
     """The package that a class comes from; the `qkeras` that HGQ2 brings along is HGQ2's."""
     root = kind.__module__.partition(".")[0]
-    return "hgq" if root == "qkeras" and any(one.__module__.startswith("hgq.") for one in kind.__mro__) else root
+    return (
+        "hgq"
+        if root == "qkeras" and any(one.__module__.startswith("hgq.") for one in kind.__mro__)
+        else root
+    )
 
 
 def layer_of(place: Place) -> Layer:

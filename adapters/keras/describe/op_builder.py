@@ -1,4 +1,5 @@
-"""Builds the steps of an operation whose arguments are tensors, numbers and variables in any mixture."""
+"""Builds the steps of an operation whose arguments are tensors, numbers and variables in any
+mixture."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,8 @@ __all__ = ["Chain"]
 
 
 class Chain:
-    """Steps under construction, with the shape of what each gives: ``ref`` brings an argument in, ``add`` applies an op."""
+    """Steps under construction, with the shape of what each gives: ``ref`` brings an argument in,
+    ``add`` applies an op."""
 
     def __init__(self, call: Call):
         self.call = call
@@ -42,7 +44,9 @@ class Chain:
             raise Undescribed(f"it was called with {type(value).__name__}, which is no number")
         return self.place(ops.Constant(value=array), array.shape)
 
-    def weight(self, value: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
+    def weight(
+        self, value: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None
+    ) -> Weight | None:
         """A variable under the last part of its name, or None for anything else."""
         if not hasattr(type(value), "assign") or not hasattr(value, "shape"):
             return None
@@ -51,23 +55,31 @@ class Chain:
         return found
 
     def pair(self, left: Any, right: Any, early: bool = False) -> tuple[Ref, Ref]:
-        """Two operands of one type: beside a float an integer becomes one, and so does an integer number.
+        """Two operands of one type: beside a float an integer becomes one, and so does an integer
+        number.
 
-        ``early`` where a number is made a tensor before the other operand is looked at (``Call.early``).
+        ``early`` where a number is made a tensor before the other operand is looked at
+        (``Call.early``).
         """
         tensors = [one for one in (left, right) if isinstance(one, Ref)]
         floats = [self.dtype(one).kind == "f" for one in tensors]
         if not any(floats):
             whole = [self.dtype(one) for one in tensors if self.dtype(one).kind in "iu"]
-            kind = np.result_type(*whole) if whole and not early else None  # what an integer number becomes, and sums wrap around in
-            first, second = (self.ref(np.asarray(one).astype(kind) if kind and type(one) is int else one) for one in (left, right))
+            # what an integer number becomes, and sums wrap around in
+            kind = np.result_type(*whole) if whole and not early else None
+            first, second = (
+                self.ref(np.asarray(one).astype(kind) if kind and type(one) is int else one)
+                for one in (left, right)
+            )
             return first, second
         found = []
         for one in (left, right):
             if not isinstance(one, Ref) and not hasattr(type(one), "assign"):
                 one = self.call.early(one) if early else np.asarray(one, np.float64)
             elif isinstance(one, Ref) and self.dtype(one).kind != "f":
-                one = self.add(ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one)
+                one = self.add(
+                    ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one
+                )
             found.append(self.ref(one))
         return found[0], found[1]
 
@@ -77,7 +89,11 @@ class Chain:
 
     def truth(self, ref: Ref) -> Ref:
         """Whether each element holds."""
-        return ref if ref.step >= 0 or self.dtype(ref).kind == "b" else self.add(ops.Cast(to="bool"), ref)
+        return (
+            ref
+            if ref.step >= 0 or self.dtype(ref).kind == "b"
+            else self.add(ops.Cast(to="bool"), ref)
+        )
 
     def ints(self, value: Any) -> list[int]:
         """Sizes and places, which may themselves be tensors of this call."""
@@ -100,7 +116,8 @@ class Chain:
         return Ref(len(self.steps) - 1)
 
     def add(self, op: ops.Op, *sources: Ref, shape: Sequence[int] | None = None) -> Ref:
-        """An op on ``sources``; its output has the shape that they broadcast to, or the one given."""
+        """An op on ``sources``; its output has the shape that they broadcast to, or the one
+        given."""
         if shape is None:
             try:
                 shape = np.broadcast_shapes(*(self.shape(ref) for ref in sources))
@@ -112,7 +129,11 @@ class Chain:
 
     def done(self, *outputs: Ref) -> Description:
         """The description whose output is the last step, or those named."""
-        if len(outputs) > 1 or (outputs and outputs[0] != Ref(len(self.steps) - 1)) or not self.steps:
+        if (
+            len(outputs) > 1
+            or (outputs and outputs[0] != Ref(len(self.steps) - 1))
+            or not self.steps
+        ):
             if len(outputs) == 1:
                 self.add(ops.Identity(), outputs[0])
             else:
@@ -124,7 +145,9 @@ class Chain:
         rank = len(self.shape(ref))
         if axis is None:
             return tuple(range(rank))
-        return tuple(sorted(int(one) % rank for one in (axis if isinstance(axis, list | tuple) else (axis,))))
+        return tuple(
+            sorted(int(one) % rank for one in (axis if isinstance(axis, list | tuple) else (axis,)))
+        )
 
     def reduce(self, op: Callable[..., ops.Op], ref: Ref, axis: Any, keepdims: bool) -> Ref:
         over = self.axes(ref, axis)
@@ -142,7 +165,11 @@ class Chain:
 
     def transpose(self, ref: Ref, perm: Sequence[int] | None) -> Ref:
         shape = self.shape(ref)
-        order = tuple(range(len(shape)))[::-1] if perm is None else tuple(int(axis) % len(shape) for axis in perm)
+        order = (
+            tuple(range(len(shape)))[::-1]
+            if perm is None
+            else tuple(int(axis) % len(shape) for axis in perm)
+        )
         return self.add(ops.Transpose(perm=order), ref, shape=[shape[axis] for axis in order])
 
     def expand_dims(self, ref: Ref, axis: Any) -> Ref:
@@ -154,7 +181,11 @@ class Chain:
 
     def squeeze(self, ref: Ref, axis: Any) -> Ref:
         shape = self.shape(ref)
-        gone = {k for k, size in enumerate(shape) if size == 1} if axis in (None, [], ()) else set(self.axes(ref, axis))
+        gone = (
+            {k for k, size in enumerate(shape) if size == 1}
+            if axis in (None, [], ())
+            else set(self.axes(ref, axis))
+        )
         return self.reshape(ref, [size for k, size in enumerate(shape) if k not in gone])
 
     def concat(self, refs: Sequence[Ref], axis: int) -> Ref:
@@ -183,20 +214,31 @@ class Chain:
             sizes.append(len(range(start, stop, step)))
         if 0 in sizes:
             raise Undescribed("it takes nothing of its input")
-        return self.add(ops.Slice(starts=tuple(starts), stops=tuple(stops), steps=tuple(steps)), ref, shape=sizes)
+        return self.add(
+            ops.Slice(starts=tuple(starts), stops=tuple(stops), steps=tuple(steps)),
+            ref,
+            shape=sizes,
+        )
 
     def split(self, ref: Ref, parts: Any, axis: int) -> list[Ref]:
-        """Along one axis: into so many equal parts, at those places (a tuple), or of those sizes (a list)."""
+        """Along one axis: into so many equal parts, at those places (a tuple), or of those sizes (a
+        list)."""
         axis = self.axes(ref, axis)[0]
         size = self.shape(ref)[axis]
         if isinstance(parts, int):
             stops = [size // parts * (k + 1) for k in range(parts)]
         elif isinstance(parts, list):
-            sizes = [one if one >= 0 else size - sum(other for other in parts if other >= 0) for one in parts]
+            sizes = [
+                one if one >= 0 else size - sum(other for other in parts if other >= 0)
+                for one in parts
+            ]
             stops = np.cumsum(sizes).tolist()
         else:
             stops = [*(one if one >= 0 else size + one for one in parts), size]
-        return [self.part(ref, axis, start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
+        return [
+            self.part(ref, axis, start, stop)
+            for start, stop in zip([0, *stops[:-1]], stops, strict=True)
+        ]
 
     def getitem(self, ref: Ref, key: Any) -> Ref:
         """What ``x[key]`` gives: numbers, slices, None and an ellipsis, or one tensor of places."""
@@ -222,7 +264,10 @@ class Chain:
                     raise Undescribed("it is indexed outside its axes")
                 slices.append(slice(one % size, one % size + 1))
             elif isinstance(one, slice):
-                if any(isinstance(end, Ref) or hasattr(end, "numpy") for end in (one.start, one.stop, one.step)):
+                if any(
+                    isinstance(end, Ref) or hasattr(end, "numpy")
+                    for end in (one.start, one.stop, one.step)
+                ):
                     raise Undescribed("it is sliced at places that are computed")
                 slices.append(one)
                 shape.append(len(range(*one.indices(size))))
@@ -241,25 +286,47 @@ class Chain:
         shape, axis = self.shape(ref), self.axes(ref, axis)[0]
         if indices.step < 0 and self.call.inputs[indices.index].dtype.kind == "b":
             raise Undescribed("it is indexed by a mask")
-        return self.add(ops.Gather(axis=axis), ref, indices, shape=(*shape[:axis], *self.shape(indices), *shape[axis + 1 :]))
+        return self.add(
+            ops.Gather(axis=axis),
+            ref,
+            indices,
+            shape=(*shape[:axis], *self.shape(indices), *shape[axis + 1 :]),
+        )
 
     def picked(self, ref: Ref, numbers: np.ndarray) -> Ref:
         """The elements of these numbers, counted in row-major order; 0 for a number of -1."""
         flat = self.reshape(ref, (-1,))
         if (numbers < 0).any():
             flat = self.concat([flat, self.ref(np.zeros(1))], 0)
-        return self.take(flat, self.ref(np.where(numbers < 0, int(np.prod(self.shape(ref), dtype=np.int64)), numbers)), 0)
+        return self.take(
+            flat,
+            self.ref(np.where(numbers < 0, int(np.prod(self.shape(ref), dtype=np.int64)), numbers)),
+            0,
+        )
 
     def product(self, left: Ref, right: Ref) -> Ref:
-        """A matrix product as NumPy's; with a weight of two axes on the right it is a layer's own."""
+        """A matrix product as NumPy's; with a weight of two axes on the right it is a layer's
+        own."""
         one, other = self.shape(left), self.shape(right)
         op = self.steps[right.step].op if right.step >= 0 else None
-        if isinstance(op, ops.Parameter) and right == Ref(len(self.steps) - 1) and len(other) == 2 and len(one) > 1:
+        if (
+            isinstance(op, ops.Parameter)
+            and right == Ref(len(self.steps) - 1)
+            and len(other) == 2
+            and len(one) > 1
+        ):
             self.steps.pop()
             self._shapes.pop()
-            return self.add(ops.MatMul(weight=op.weight, bias=None), left, shape=(*one[:-1], other[-1]))
+            return self.add(
+                ops.MatMul(weight=op.weight, bias=None), left, shape=(*one[:-1], other[-1])
+            )
         lead = np.broadcast_shapes(one[:-2], other[:-2])
-        return self.add(ops.Product(), left, right, shape=(*lead, *one[-2:-1], *(other[-1:] if len(other) > 1 else ())))
+        return self.add(
+            ops.Product(),
+            left,
+            right,
+            shape=(*lead, *one[-2:-1], *(other[-1:] if len(other) > 1 else ())),
+        )
 
     def expand(self, ref: Ref, shape: Sequence[int]) -> Ref:
         target = tuple(int(size) for size in shape)

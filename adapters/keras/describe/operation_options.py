@@ -1,7 +1,8 @@
-"""Which options and arguments of an operation between layers its description looks at: whatever else is set makes it unchecked, by name.
+"""Which options and arguments of an operation between layers its description looks at: whatever
+else is set makes it unchecked, by name.
 
-Operations of keras.ops and functions of TensorFlow are too many for a table such as the layers': what their descriptions look at is
-taken down while they do, for each call.
+Operations of keras.ops and functions of TensorFlow are too many for a table such as the layers':
+what their descriptions look at is taken down while they do, for each call.
 """
 
 import inspect
@@ -21,13 +22,26 @@ _IDLE = frozenset(("name", "unroll"))
 """What changes no number of any of them."""
 
 _TOLD = {
-    **dict.fromkeys(("MultiHot", "OneHot", "OnesLike", "ZerosLike", "compat.v1.ones_like", "compat.v1.zeros_like"), "dtype"),
+    **dict.fromkeys(
+        (
+            "MultiHot",
+            "OneHot",
+            "OnesLike",
+            "ZerosLike",
+            "compat.v1.ones_like",
+            "compat.v1.zeros_like",
+        ),
+        "dtype",
+    ),
     **dict.fromkeys(("one_hot", "ones_like", "zeros_like"), "dtype"),
-    **dict.fromkeys(("compat.v1.argmax", "compat.v1.argmin", "math.argmax", "math.argmin"), "output_type"),
+    **dict.fromkeys(
+        ("compat.v1.argmax", "compat.v1.argmin", "math.argmax", "math.argmin"), "output_type"
+    ),
     "compat.v1.shape": "out_type",
     "unstack": "num",
 }
-"""What the shape tells already, or the type of results that are the same small whole numbers in any type."""
+"""What the shape tells already, or the type of results that are the same small whole numbers in any
+type."""
 
 
 class _Arguments(Mapping[str, Any]):
@@ -48,18 +62,33 @@ class _Arguments(Mapping[str, Any]):
         return len(self._given)
 
 
-def described_by_reading(operation: Any, call: Call, describe: Callable[[Any, Call], Description]) -> Description:
-    """The steps; Undescribed with the name of an option or argument that is set, and that ``describe`` did not look at."""
+def described_by_reading(
+    operation: Any, call: Call, describe: Callable[[Any, Call], Description]
+) -> Description:
+    """The steps; Undescribed with the name of an option or argument that is set, and that
+    ``describe`` did not look at."""
     options, arguments = set[str](), set[str]()
     read = operation if call.legacy else _watched(operation, options)
-    found = describe(read, replace(call, layer=read, arguments=_Arguments(call.arguments, arguments)))
-    kind = type(operation).__name__ if not call.legacy else operation.symbol or type(operation).__name__
+    found = describe(
+        read, replace(call, layer=read, arguments=_Arguments(call.arguments, arguments))
+    )
+    kind = (
+        type(operation).__name__
+        if not call.legacy
+        else operation.symbol or type(operation).__name__
+    )
     for name, default in () if call.legacy else _parameters(type(operation).__init__):
         value = vars(operation).get(name, vars(operation).get(f"_{name}", default))
         seen = name in options or f"_{name}" in options or name == _TOLD.get(kind)
         if not seen and not _same(value, default) and not (name == "dtype" and value == call.dtype):
-            raise Undescribed(f"{kind} has option {name}={value!r:.60}, which its description does not read")
-    called = operation.function if call.legacy and callable(getattr(operation, "function", None)) else type(operation).call
+            raise Undescribed(
+                f"{kind} has option {name}={value!r:.60}, which its description does not read"
+            )
+    called = (
+        operation.function
+        if call.legacy and callable(getattr(operation, "function", None))
+        else type(operation).call
+    )
     defaults = dict(_parameters(called))
     used = {ref for place, step in enumerate(found.steps) for ref in step.sources(place)}
     for name, value in call.arguments.items():
@@ -103,7 +132,8 @@ def _watching(kind: type) -> type:
 
 @lru_cache(maxsize=1024)
 def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
-    """(name, default) of the parameters that an option or argument may be given by; none where Python does not tell them."""
+    """(name, default) of the parameters that an option or argument may be given by; none where
+    Python does not tell them."""
     try:
         given = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -111,7 +141,9 @@ def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(
         (one.name, one.default)
         for one in given
-        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and one.name != "self" and one.name not in _IDLE
+        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+        and one.name != "self"
+        and one.name not in _IDLE
     )
 
 
@@ -120,4 +152,8 @@ def _same(value: Any, default: Any) -> bool:
         return True
     if isinstance(value, list | tuple) and isinstance(default, list | tuple):
         return list(value) == list(default)
-    return isinstance(value, bool | int | float | str) and isinstance(default, bool | int | float | str) and bool(value == default)
+    return (
+        isinstance(value, bool | int | float | str)
+        and isinstance(default, bool | int | float | str)
+        and bool(value == default)
+    )

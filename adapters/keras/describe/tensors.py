@@ -35,7 +35,11 @@ class Tensors:
 
     @property
     def _test(self) -> Callable[[Any], bool]:
-        return importlib.import_module("tensorflow").is_tensor if self.legacy else self.keras.ops.is_tensor
+        return (
+            importlib.import_module("tensorflow").is_tensor
+            if self.legacy
+            else self.keras.ops.is_tensor
+        )
 
     def flat(self, nested: Any) -> list[Any]:
         return self._tree.flatten(nested)
@@ -48,12 +52,17 @@ class Tensors:
         return [leaf for leaf in self.flat(nested) if self._test(leaf)]
 
     def dtype(self, nested: Any) -> str:
-        """The dtype of the first tensor of floats in it, by name; without one, of the first tensor."""
-        names = [str(getattr(tensor.dtype, "name", tensor.dtype)).rpartition(".")[2] for tensor in self.within(nested)]
+        """The dtype of the first tensor of floats in it, by name; without one, of the first
+        tensor."""
+        names = [
+            str(getattr(tensor.dtype, "name", tensor.dtype)).rpartition(".")[2]
+            for tensor in self.within(nested)
+        ]
         return next((name for name in names if "float" in name), next(iter(names), "float32"))
 
     def symbolic(self, nested: Any) -> list[Any]:
-        """The symbolic tensors that a functional model was built on, anywhere in recorded arguments."""
+        """The symbolic tensors that a functional model was built on, anywhere in recorded
+        arguments."""
         return [leaf for leaf in self.flat(nested) if hasattr(leaf, "_keras_history")]
 
     def mapped(self, function: Callable[[Any], Any], nested: Any) -> Any:
@@ -65,7 +74,11 @@ class Tensors:
 
     def array(self, tensor: Any) -> np.ndarray:
         """A tensor's values, for as long as one likes; bfloat16 comes widened."""
-        if self.backend == "tensorflow" and hasattr(tensor, "numpy") and not hasattr(type(tensor), "assign"):
+        if (
+            self.backend == "tensorflow"
+            and hasattr(tensor, "numpy")
+            and not hasattr(type(tensor), "assign")
+        ):
             return widened(shared(tensor))
         array = tensor.numpy() if self.legacy else self.keras.ops.convert_to_numpy(tensor)
         return widened(array if array.flags.owndata else np.array(array))
@@ -73,11 +86,14 @@ class Tensors:
     def tensor(self, array: np.ndarray, dtype: Any = None) -> Any:
         if self.legacy:
             return importlib.import_module("tensorflow").cast(array, dtype or array.dtype)
-        return self.keras.ops.convert_to_tensor(array, dtype=dtype and self.keras.backend.standardize_dtype(dtype))
+        return self.keras.ops.convert_to_tensor(
+            array, dtype=dtype and self.keras.backend.standardize_dtype(dtype)
+        )
 
     @contextlib.contextmanager
     def eager(self) -> Iterator[None]:
-        """Every function runs eagerly, also one that the user has compiled: inside a graph there are no values to see."""
+        """Every function runs eagerly, also one that the user has compiled: inside a graph there
+        are no values to see."""
         if self.backend == "tensorflow":
             with _EAGERLY:
                 yield
@@ -88,12 +104,16 @@ class Tensors:
             yield
 
     def made(self, call: Callable[[], Any]) -> Any:
-        """What a call gives, made with its functions compiled where it fails without: Keras compiles what TensorFlow's own kernels for
-        CPUs do not have, grouped convolutions and those with the channels first (keras/src/backend/tensorflow/nn.py, conv)."""
+        """What a call gives, made with its functions compiled where it fails without: Keras
+        compiles what TensorFlow's own kernels for CPUs do not have, grouped convolutions and those
+        with the channels first (keras/src/backend/tensorflow/nn.py, conv)."""
         try:
             return call()
         except Exception as error:
-            if self.backend != "tensorflow" or not importlib.import_module("tensorflow").config.functions_run_eagerly():
+            if (
+                self.backend != "tensorflow"
+                or not importlib.import_module("tensorflow").config.functions_run_eagerly()
+            ):
                 raise
             with contextlib.suppress(Exception), _compiled():
                 return call()

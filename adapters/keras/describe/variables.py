@@ -24,17 +24,23 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
     if namespace.__name__ == "keras":
         if not isinstance(variable, namespace.Variable):
             raise Undescribed("one of its weights is not a variable but computed")
-        # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is stored.
+        # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is
+        # stored.
         value = variable._value
         # Unlike `read_value()`, TensorFlow's `value()` goes through no second operation.
-        return shared(value.value()) if hasattr(value, "read_value") else _owned(namespace.ops.convert_to_numpy(value))
+        return (
+            shared(value.value())
+            if hasattr(value, "read_value")
+            else _owned(namespace.ops.convert_to_numpy(value))
+        )
     if not hasattr(type(variable), "assign"):
         raise Undescribed("one of its weights is not a variable but computed")
     return _owned(variable.numpy())
 
 
 def shared(tensor: Any) -> np.ndarray:
-    """The memory of an eager TensorFlow tensor, which nobody writes to: a variable that is assigned to takes new memory."""
+    """The memory of an eager TensorFlow tensor, which nobody writes to: a variable that is assigned
+    to takes new memory."""
     if getattr(tensor.dtype, "name", "") == "bfloat16" or not tensor.shape.rank:
         return _owned(tensor.numpy())
     array = np.asarray(memoryview(tensor))
@@ -52,13 +58,16 @@ def cast(array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def read_variable(namespace: Any) -> Reader:
-    """The plain reader: what is stored, and the same cast to the dtype that the layer computes in (None: not cast)."""
+    """The plain reader: what is stored, and the same cast to the dtype that the layer computes in
+    (None: not cast)."""
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:
         array = array_of(variable, namespace)
         stored = widened(array)
         if dtype is None or array.dtype.name == dtype:
             return Weight(name, stored, stored)
-        return Weight(name, stored, cast(array, dtype), (f"cast from {array.dtype.name} to {dtype}",))
+        return Weight(
+            name, stored, cast(array, dtype), ((f"cast from {array.dtype.name} to {dtype}"),)
+        )
 
     return read

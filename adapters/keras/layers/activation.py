@@ -1,8 +1,9 @@
 """Keras' activations: as layers of their own and as the fused ``activation=`` of another layer.
 
-Functions are known by identity, never by name alone: a user's own ``relu`` is not Keras'. Keras 2 and Keras 3 mean
-different functions by ``hard_sigmoid``. Where a Keras has a bug, the description keeps to the definition and Keras diverges: up to
-3.15 its sparsemax is none (https://github.com/keras-team/keras/issues/23425).
+Functions are known by identity, never by name alone: a user's own ``relu`` is not Keras'. Keras 2
+and Keras 3 mean different functions by ``hard_sigmoid``. Where a Keras has a bug, the description
+keeps to the definition and Keras diverges: up to 3.15 its sparsemax is none
+(https://github.com/keras-team/keras/issues/23425).
 """
 
 import importlib
@@ -56,26 +57,37 @@ _FUNCTIONS: dict[str, Callable[[int], ops.Op]] = {
     "tanh": lambda ndim: ops.Tanh(),
     "tanh_shrink": lambda ndim: ops.TanhShrink(),
 }
-"""What the functions of keras.activations, tf_keras.activations and tf.nn compute when called with x alone."""
+"""What the functions of keras.activations, tf_keras.activations and tf.nn compute when called with
+x alone."""
 
 
 def _function_name(function: Any, namespace: Any) -> str | None:
-    """The name under which ``function`` itself stands in the namespace's activations, or in tf.nn."""
-    # By the name "log_softmax" Keras 2 finds a function that TensorFlow 2 shows nowhere but where it is defined.
-    tensorflow = [getattr(sys.modules.get("tensorflow"), "nn", None), sys.modules.get("tensorflow.python.ops.nn_ops")]
+    """The name under which ``function`` itself stands in the namespace's activations, or in
+    tf.nn."""
+    # By the name "log_softmax" Keras 2 finds a function that TensorFlow 2 shows nowhere but where
+    # it is defined.
+    tensorflow = [
+        getattr(sys.modules.get("tensorflow"), "nn", None),
+        sys.modules.get("tensorflow.python.ops.nn_ops"),
+    ]
     homes = [namespace.activations, *tensorflow]
-    return next((name for name in _FUNCTIONS for home in homes if getattr(home, name, None) is function), None)
+    return next(
+        (name for name in _FUNCTIONS for home in homes if getattr(home, name, None) is function),
+        None,
+    )
 
 
 def _root(value: Any) -> str:
     return str(getattr(value, "__module__", "")).partition(".")[0]
 
 
-def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[Step] | None = None) -> tuple[Step, ...]:
+def activation_steps(
+    activation: Any, call: Call, ndim: int, before: Sequence[Step] | None = None
+) -> tuple[Step, ...]:
     """The steps of a fused ``activation=`` on an output of rank ``ndim``; none for None and linear.
 
-    A function of the user's own is followed through the operations that it makes of what the steps ``before`` give, where these
-    are told; with none of them of the call's input.
+    A function of the user's own is followed through the operations that it makes of what the steps
+    ``before`` give, where these are told; with none of them of the call's input.
     """
     if activation is None:
         return ()
@@ -86,12 +98,18 @@ def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[St
         return found
     if isinstance(activation, call.namespace.layers.Layer):
         if DESCRIBED.get(described_class(activation).__name__) != ".layers.activation":
-            raise Undescribed(f"its activation {type(activation).__name__} is a layer without a description as an activation")
+            raise Undescribed(
+                f"its activation {type(activation).__name__} is a layer without a "
+                "description as an activation"
+            )
         inner = Call(activation, call.namespace, (np.empty((0,) * ndim),), activation.compute_dtype)
         return describe(activation, inner).steps
     name = _function_name(activation, call.namespace)
     if name is None:
-        told = f"its activation {getattr(activation, '__name__', type(activation).__name__)!r} has no description"
+        told = (
+            f"its activation {getattr(activation, '__name__', type(activation).__name__)!r} "
+            "has no description"
+        )
         if before is None:
             raise Undescribed(told)
         x = cast(recompute(before, call.inputs)[-1][0], call.dtype) if before else call.inputs[0]
@@ -100,7 +118,11 @@ def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[St
         except Undescribed as error:
             raise Undescribed(f"{told}, and cannot be followed: {error}") from None
         steps = Steps()
-        made = steps.include(before, *(Ref(-1, k) for k in range(len(call.inputs)))) if before else (Ref(-1),)
+        made = (
+            steps.include(before, *(Ref(-1, k) for k in range(len(call.inputs))))
+            if before
+            else (Ref(-1),)
+        )
         steps.include(traced, *made)
         return tuple(steps.steps[len(before) :])
     if name == "linear":
@@ -116,9 +138,12 @@ def activation_steps(activation: Any, call: Call, ndim: int, before: Sequence[St
 
 
 def gelu_op(approximate: str, call: Call) -> ops.Gelu:
-    """TensorFlow has the constants of both forms from float32, also where it computes in float64."""
+    """TensorFlow has the constants of both forms from float32, also where it computes in
+    float64."""
     if call.dtype == "float64" and call.backend == "tensorflow":
-        raise Undescribed("in float64 TensorFlow's gelu divides by the root of 2 as float32 holds it")
+        raise Undescribed(
+            "in float64 TensorFlow's gelu divides by the root of 2 as float32 holds it"
+        )
     return ops.Gelu(approximate=approximate)
 
 
@@ -129,7 +154,9 @@ def leaky_op(slope: float, call: Call) -> ops.LeakyRelu:
 
 @describes("Activation")
 def _activation(layer: Any, call: Call) -> Description:
-    return Description(activation_steps(layer.activation, call, len(call.shape), ()) or (Step(ops.Identity()),))
+    return Description(
+        activation_steps(layer.activation, call, len(call.shape), ()) or (Step(ops.Identity()),)
+    )
 
 
 @describes("ReLU")
@@ -141,17 +168,27 @@ def _relu(layer: Any, call: Call) -> Description:
 
 def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> ops.Op:
     if call.backend == "tensorflow" and not call.legacy and call.dtype == "float64":
-        # `ops.cast` of a number goes through float32 there (keras/src/activations/activations.py, ReLU).
+        # `ops.cast` of a number goes through float32 there (keras/src/activations/activations.py,
+        # ReLU).
         single = float(np.float32(threshold))
         if slope and single != threshold:
-            raise Undescribed("in float64 Keras compares with the threshold as float32 holds it, and subtracts it as it is")
+            raise Undescribed(
+                "in float64 Keras compares with the threshold as float32 holds it, "
+                "and subtracts it as it is"
+            )
         high, threshold = None if high is None else float(np.float32(high)), single
     if threshold:
         if call.legacy and not np.isfinite(call.inputs[0]).all():
-            raise Undescribed("Keras 2 multiplies by a mask here, which makes NaN of an infinite input")
+            raise Undescribed(
+                "Keras 2 multiplies by a mask here, which makes NaN of an infinite input"
+            )
         return ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=threshold)
     if slope:
-        return leaky_op(slope, call) if high is None else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
+        return (
+            leaky_op(slope, call)
+            if high is None
+            else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
+        )
     return ops.Relu() if high is None else ops.Clip(low=0.0, high=high)
 
 
@@ -183,15 +220,25 @@ def _softmax(layer: Any, call: Call) -> Description:
     mask = call.arguments.get("mask")
     if mask is None:
         return Description(steps)
-    low = float(np.finfo(np.float16).min) if call.dtype == "float16" and call.legacy else -3e4 if call.dtype == "float16" else -1e9
-    first = Step(ops.Fill(value=low) if not call.legacy or layer.robust_masking else ops.Lower(value=low), (Ref(-1), mask))
+    low = (
+        float(np.finfo(np.float16).min)
+        if call.dtype == "float16" and call.legacy
+        else -3e4
+        if call.dtype == "float16"
+        else -1e9
+    )
+    first = Step(
+        ops.Fill(value=low) if not call.legacy or layer.robust_masking else ops.Lower(value=low),
+        (Ref(-1), mask),
+    )
     # Keras 3 also leaves nothing of a row that is masked as a whole.
     last = () if call.legacy else (Step(ops.Fill(value=0.0), (Ref(len(steps)), mask)),)
     return Description((first, *steps, *last))
 
 
 def along_axes(shape: tuple[int, ...], axes: Any, op: Callable[[int], ops.Op]) -> tuple[Step, ...]:
-    """An op along one axis, applied along several at once: these are brought together at the end and flattened."""
+    """An op along one axis, applied along several at once: these are brought together at the end
+    and flattened."""
     ndim = len(shape)
     wanted = sorted({int(axis) % ndim for axis in axes})
     if len(wanted) == 1:

@@ -1,7 +1,8 @@
 """Keras' attention layers: with heads and their projections, or of inputs as they are.
 
-A query with every position masked gives the mean of all values or nothing in Keras 3, which puts a large negative number in place of
-a masked score; in Keras 2 and in the layers without heads, which subtract it, its scores remain, rounded to hardly any digits.
+A query with every position masked gives the mean of all values or nothing in Keras 3, which puts a
+large negative number in place of a masked score; in Keras 2 and in the layers without heads, which
+subtract it, its scores remain, rounded to hardly any digits.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,16 @@ from .einsum import projected
 
 __all__ = ["Heads", "with_heads"]
 
-_ARGUMENTS = ("value", "key", "query_mask", "value_mask", "key_mask", "attention_mask", "return_attention_scores", "use_causal_mask")
+_ARGUMENTS = (
+    "value",
+    "key",
+    "query_mask",
+    "value_mask",
+    "key_mask",
+    "attention_mask",
+    "return_attention_scores",
+    "use_causal_mask",
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,8 @@ class Heads:
 
 
 def _mask_of(call: Call, name: str, ref: Ref | None) -> Ref | None:
-    """A mask that is an argument; Keras tells numbers as masks in several ways, which differ but for 0 and 1."""
+    """A mask that is an argument; Keras tells numbers as masks in several ways, which differ but
+    for 0 and 1."""
     if ref is not None:
         array = call.masks[ref.index - len(call.inputs)]
         if array.dtype != bool and not np.isin(array, (0, 1)).all():
@@ -69,12 +80,17 @@ def _mask_of(call: Call, name: str, ref: Ref | None) -> Ref | None:
 
 
 def _masks(recipe: Recipe, call: Call, heads: Heads, lengths: tuple[int, int]) -> tuple[Ref, ...]:
-    """attention_mask, and those of the inputs as (batch, 1, queries, 1) and (batch, 1, 1, positions)."""
+    """attention_mask, and those of the inputs as (batch, 1, queries, 1) and (batch, 1, 1,
+    positions)."""
     given, carried = call.arguments, call.carried or (None,) * len(call.inputs)
     query = given["query"]
     key = given.get("key") or given["value"]
-    if call.legacy:  # tf_keras/src/layers/attention/multi_head_attention.py reads all three from the tensors
-        own = {name: carried[ref.index] for name, ref in (("query", query), ("value", given["value"]), ("key", key))}
+    # tf_keras/src/layers/attention/multi_head_attention.py reads all three from the tensors
+    if call.legacy:
+        own = {
+            name: carried[ref.index]
+            for name, ref in (("query", query), ("value", given["value"]), ("key", key))
+        }
     else:  # keras/src/layers/attention/multi_head_attention.py reads the query's from the tensor
         own = {name: given.get(f"{name}_mask") for name in ("query", "value", "key")}
         if type(call.layer).__name__ == "MultiHeadAttention":
@@ -82,7 +98,11 @@ def _masks(recipe: Recipe, call: Call, heads: Heads, lengths: tuple[int, int]) -
     found = []
     explicit = _mask_of(call, "attention_mask", given.get("attention_mask"))
     if explicit is not None:
-        found.append(_explicit(recipe, call, heads, explicit, lengths, any(one is not None for one in own.values())))
+        found.append(
+            _explicit(
+                recipe, call, heads, explicit, lengths, any(one is not None for one in own.values())
+            )
+        )
     for name, ref in own.items():
         if ref is None:
             continue
@@ -94,7 +114,9 @@ def _masks(recipe: Recipe, call: Call, heads: Heads, lengths: tuple[int, int]) -
     return tuple(found)
 
 
-def _explicit(recipe: Recipe, call: Call, heads: Heads, ref: Ref, lengths: tuple[int, int], others: bool) -> Ref:
+def _explicit(
+    recipe: Recipe, call: Call, heads: Heads, ref: Ref, lengths: tuple[int, int], others: bool
+) -> Ref:
     """Axes that it lacks are put before those of the positions, as Keras does."""
     shape = call.masks[ref.index - len(call.inputs)].shape
     several = len(heads.attended)
@@ -106,12 +128,17 @@ def _explicit(recipe: Recipe, call: Call, heads: Heads, ref: Ref, lengths: tuple
     lead = shape[: len(shape) - 2 * several]
     whole = prod(shape[len(lead) : len(lead) + several]), prod(shape[len(lead) + several :])
     if whole != lengths or len(lead) > len(heads.others):
-        raise Undescribed(f"its attention_mask of shape {shape} has no description where several axes are attended over")
+        raise Undescribed(
+            f"its attention_mask of shape {shape} has no description where several "
+            "axes are attended over"
+        )
     ones = (1,) * (len(heads.others) - len(lead) + 1)
     return recipe.put(ops.Reshape(shape=(*lead, *ones, *whole)), ref)
 
 
-def with_heads(layer: Any, call: Call, heads: Heads, groups: int, scale: float, weights: bool) -> Description:
+def with_heads(
+    layer: Any, call: Call, heads: Heads, groups: int, scale: float, weights: bool
+) -> Description:
     """Projections of query, key and value, heads that attend, a projection of what they give."""
     given = call.arguments
     query, value = given["query"], given["value"]
@@ -119,11 +146,21 @@ def with_heads(layer: Any, call: Call, heads: Heads, groups: int, scale: float, 
     recipe = Recipe()
     parts, shapes = [], []
     for name, ref in (("query", query), ("key", key), ("value", value)):
-        made, shape = projected(recipe, getattr(layer, f"_{name}_dense"), call, ref, call.inputs[ref.index].shape, f"{name}/")
+        made, shape = projected(
+            recipe,
+            getattr(layer, f"_{name}_dense"),
+            call,
+            ref,
+            call.inputs[ref.index].shape,
+            f"{name}/",
+        )
         parts.append(made)
         shapes.append(shape)
     lengths = heads.count(shapes[0]), heads.count(shapes[1])
-    causal, window = bool(given.get("use_causal_mask")), getattr(layer, "_sliding_window", getattr(layer, "sliding_window", None))
+    causal, window = (
+        bool(given.get("use_causal_mask")),
+        getattr(layer, "_sliding_window", getattr(layer, "sliding_window", None)),
+    )
     if (causal or window is not None) and heads.rank != 4:
         raise Undescribed("a causal mask or a window where several axes are attended over")
     if call.backend == "tensorflow" and not call.legacy:
@@ -131,8 +168,11 @@ def with_heads(layer: Any, call: Call, heads: Heads, groups: int, scale: float, 
     refs = _masks(recipe, call, heads, lengths)
     low = 65504.0 / 2 if call.dtype == "float16" else 1e9
     adds = call.legacy and not getattr(layer, "_softmax_robust_masking", False)
-    # The Softmax layer gives such a query 0; the fused function (not where it would drop, or has to give the scores) the mean of all.
-    unfused = weights or heads.rank != 4 or getattr(layer, "_dropout", getattr(layer, "dropout", 0.0)) > 0
+    # The Softmax layer gives such a query 0; the fused function (not where it would drop, or has to
+    # give the scores) the mean of all.
+    unfused = (
+        weights or heads.rank != 4 or getattr(layer, "_dropout", getattr(layer, "dropout", 0.0)) > 0
+    )
     op = ops.Attention(
         scale,
         ("keep",) * len(refs),
@@ -143,11 +183,17 @@ def with_heads(layer: Any, call: Call, heads: Heads, groups: int, scale: float, 
         shift=low if adds else 0.0,
         weights="each" if weights else "",
     )
-    attended = recipe.put(op, *(heads.split(recipe, ref, shape) for ref, shape in zip(parts, shapes, strict=True)), *refs)
+    attended = recipe.put(
+        op,
+        *(heads.split(recipe, ref, shape) for ref, shape in zip(parts, shapes, strict=True)),
+        *refs,
+    )
     result = (*shapes[0][:-1], shapes[2][-1])
     joined = heads.joined(recipe, attended, result)
     if getattr(layer, "_use_gate", getattr(layer, "use_gate", False)):
-        gate, _ = projected(recipe, layer._gate_dense, call, query, call.inputs[query.index].shape, "gate/")
+        gate, _ = projected(
+            recipe, layer._gate_dense, call, query, call.inputs[query.index].shape, "gate/"
+        )
         for step in activation_steps(layer._gate_dense.activation, call, heads.rank):
             gate = recipe.put(step.op, gate)
         joined = recipe.put(ops.Mul(), joined, gate)
@@ -160,7 +206,9 @@ def with_heads(layer: Any, call: Call, heads: Heads, groups: int, scale: float, 
             shares = recipe.put(ops.Reshape(shape=(*lead, *sizes[0], *sizes[1])), shares)
         recipe.put(ops.Outputs(), output, shares)
     axes = ("batch", "positions", "features") if heads.rank == 4 else ()
-    return Description(tuple(recipe.steps), axes, axes, ("attention_output", "attention_scores") if weights else ())
+    return Description(
+        tuple(recipe.steps), axes, axes, ("attention_output", "attention_scores") if weights else ()
+    )
 
 
 def _dropping(layer: Any, call: Call) -> None:
@@ -176,9 +224,15 @@ def _multi_head(layer: Any, call: Call) -> Description:
     axes = layer._attention_axes
     if call.legacy and any(axis < 0 for axis in axes or ()):
         raise Undescribed("Keras 2 counts negative attention_axes from behind the heads")
-    attended = tuple(range(1, rank - 2)) if axes is None else tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
+    attended = (
+        tuple(range(1, rank - 2))
+        if axes is None
+        else tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
+    )
     if any(axis >= rank - 2 for axis in attended):
-        raise Undescribed(f"its attention_axes {tuple(axes or ())} are more than those of the positions")
+        raise Undescribed(
+            f"its attention_axes {tuple(axes or ())} are more than those of the positions"
+        )
     weights = bool(call.arguments.get("return_attention_scores"))
     return with_heads(layer, call, Heads(rank, attended), 1, layer._key_dim**-0.5, weights)
 
@@ -202,11 +256,16 @@ def _attention(layer: Any, call: Call) -> Description:
 
 @describes("AdditiveAttention", arguments=("mask", "return_attention_scores", "use_causal_mask"))
 def _additive(layer: Any, call: Call) -> Description:
-    return _plain(layer, call, ops.AdditiveAttention(1.0, outer=call.weight("scale", getattr(layer, "scale", None))))
+    return _plain(
+        layer,
+        call,
+        ops.AdditiveAttention(1.0, outer=call.weight("scale", getattr(layer, "scale", None))),
+    )
 
 
 def _plain(layer: Any, call: Call, op: ops.Attention) -> Description:
-    """Inputs are [query, value] or [query, value, key]; the value's mask hides positions, the query's zeroes rows of the output."""
+    """Inputs are [query, value] or [query, value, key]; the value's mask hides positions, the
+    query's zeroes rows of the output."""
     _dropping(layer, call)
     query, value, *rest = (Ref(-1, index) for index in range(len(call.inputs)))
     key = rest[0] if rest else value
@@ -222,12 +281,23 @@ def _plain(layer: Any, call: Call, op: ops.Attention) -> Description:
     causal = bool(call.arguments.get("use_causal_mask") or getattr(layer, "causal", False))
     weights = bool(call.arguments.get("return_attention_scores"))
     shift = 65504.0 if call.dtype == "float16" else 1e9
-    op = replace(op, masks=("keep",) * len(hiding), causal=causal, empty="raw", shift=shift, weights="each" if weights else "")
+    op = replace(
+        op,
+        masks=("keep",) * len(hiding),
+        causal=causal,
+        empty="raw",
+        shift=shift,
+        weights="each" if weights else "",
+    )
     attended = output = recipe.put(op, query, key, value, *hiding)
     if masks[0] is not None:
         shape = call.masks[masks[0].index - len(call.inputs)].shape
-        output = recipe.put(ops.Mul(), attended, recipe.put(ops.Reshape(shape=(*shape, 1)), masks[0]))
+        output = recipe.put(
+            ops.Mul(), attended, recipe.put(ops.Reshape(shape=(*shape, 1)), masks[0])
+        )
     if weights:
         recipe.put(ops.Outputs(), output, replace(attended, index=1))
     axes = ("batch", "positions", "features") if call.inputs[0].ndim == 3 else ()
-    return Description(tuple(recipe.steps), axes, axes, ("attention_output", "attention_scores") if weights else ())
+    return Description(
+        tuple(recipe.steps), axes, axes, ("attention_output", "attention_scores") if weights else ()
+    )

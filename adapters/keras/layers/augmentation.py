@@ -1,4 +1,5 @@
-"""Keras' layers of random augmentation, which pass images through outside training, and the two that never do."""
+"""Keras' layers of random augmentation, which pass images through outside training, and the two
+that never do."""
 
 from typing import Any
 
@@ -12,7 +13,11 @@ from ..describe.described_classes import DESCRIBED
 
 __all__ = ["RANDOM", "images_alone"]
 
-RANDOM = tuple(name for name, module in DESCRIBED.items() if module == ".layers.augmentation" and name != "AutoContrast")
+RANDOM = tuple(
+    name
+    for name, module in DESCRIBED.items()
+    if module == ".layers.augmentation" and name != "AutoContrast"
+)
 """Those that draw at random in training."""
 
 
@@ -27,7 +32,9 @@ def _augmentation(layer: Any, call: Call) -> Description:
     # Called without a word about the mode, these layers are in training.
     if call.arguments.get("training", True) and type(layer).__name__ != "MaxNumBoundingBoxes":
         raise Undescribed("it runs in training mode, where it draws at random")
-    axes = named_axes(len(call.shape), 2, getattr(layer, "data_format", "channels_last") == "channels_first")
+    axes = named_axes(
+        len(call.shape), 2, getattr(layer, "data_format", "channels_last") == "channels_first"
+    )
     # RandomFlip alone brings the images to its own precision, whatever the mode.
     flip = type(layer).__name__ == "RandomFlip" and not call.legacy
     return Description((Step(ops.Cast(to=call.dtype) if flip else ops.Identity()),), axes, axes)
@@ -38,5 +45,6 @@ def _auto_contrast(layer: Any, call: Call) -> Description:
     images_alone(call)
     low, high = (float(one) for one in layer.value_range)
     ndim = len(call.shape)
-    # Of a batch the axes are these in either data format, so that with channels_first it is not the image that is stretched.
+    # Of a batch the axes are these in either data format, so that with channels_first it is not the
+    # image that is stretched.
     return Description((Step(ops.AutoContrast(axes=(ndim - 3, ndim - 2), low=low, high=high)),))

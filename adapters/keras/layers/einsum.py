@@ -19,9 +19,11 @@ __all__ = ["product_with", "projected"]
 def product_with(
     recipe: Recipe, x: Ref, shape: Sequence[int], equation: str, kernel: Weight, bias: Weight | None
 ) -> tuple[Ref, tuple[int, ...]]:
-    """Einsum of an input of this shape and a kernel, plus a bias that broadcasts: the Ref and shape of the result.
+    """Einsum of an input of this shape and a kernel, plus a bias that broadcasts: the Ref and shape
+    of the result.
 
-    A matrix product wherever no axis of the kernel goes along with one of the input and of the output.
+    A matrix product wherever no axis of the kernel goes along with one of the input and of the
+    output.
     """
     sizes = tuple(kernel.effective.shape)
     given, weight, out = _labels(equation, len(shape), len(sizes))
@@ -29,15 +31,24 @@ def product_with(
     result = tuple(known[letter] for letter in out)
     summed = [letter for letter in weight if letter not in out]
     made = [letter for letter in weight if letter in out]
-    apart = not any(letter in given for letter in made) and all(letter in given for letter in summed)
+    apart = not any(letter in given for letter in made) and all(
+        letter in given for letter in summed
+    )
     kept = [letter for letter in given if letter not in summed]
     if not apart or any(letter not in out for letter in kept) or len(set(given)) < len(given):
-        y = recipe.put(ops.WeightedEinsum(f"{''.join(given)},{''.join(weight)}->{''.join(out)}", weight=kernel), x)
+        y = recipe.put(
+            ops.WeightedEinsum(
+                f"{''.join(given)},{''.join(weight)}->{''.join(out)}", weight=kernel
+            ),
+            x,
+        )
     else:
         perm = tuple(given.index(letter) for letter in (*kept, *summed))
         if perm != tuple(range(len(given))):
             x = recipe.put(ops.Transpose(perm=perm), x)
-        lead, count, wide = (tuple(known[letter] for letter in part) for part in (kept, summed, made))
+        lead, count, wide = (
+            tuple(known[letter] for letter in part) for part in (kept, summed, made)
+        )
         if len(count) != 1:
             x = recipe.put(ops.Reshape(shape=(*lead, prod(count))), x)
         axes = tuple(weight.index(letter) for letter in (*summed, *made))
@@ -57,11 +68,17 @@ def product_with(
     return y, result
 
 
-def _labels(equation: str, ndim: int, kernel: int) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def _labels(
+    equation: str, ndim: int, kernel: int
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """A letter for each axis of the input, the kernel and the output."""
     before, _, out = equation.replace(" ", "").partition("->")
     given, _, weight = before.partition(",")
-    free = [letter for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter not in equation]
+    free = [
+        letter
+        for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        if letter not in equation
+    ]
     dots = "".join(free[: ndim - len(given.replace("...", ""))]) if "..." in given else ""
     spelled = [tuple(part.replace("...", dots)) for part in (given, weight, out)]
     if len(spelled[0]) != ndim or len(spelled[1]) != kernel:
@@ -69,11 +86,16 @@ def _labels(equation: str, ndim: int, kernel: int) -> tuple[tuple[str, ...], tup
     return spelled[0], spelled[1], spelled[2]
 
 
-def projected(recipe: Recipe, dense: Any, call: Call, x: Ref, shape: Sequence[int], prefix: str = "") -> tuple[Ref, tuple[int, ...]]:
+def projected(
+    recipe: Recipe, dense: Any, call: Call, x: Ref, shape: Sequence[int], prefix: str = ""
+) -> tuple[Ref, tuple[int, ...]]:
     """An EinsumDense without its activation, its weights named with ``prefix``."""
     if getattr(dense, "quantization_mode", None) or getattr(dense, "lora_enabled", False):
         raise Undescribed(f"{dense.name} inside is quantised by Keras, or LoRA is enabled on it")
-    kernel, bias = call.weight(f"{prefix}kernel", dense.kernel), call.weight(f"{prefix}bias", dense.bias)
+    kernel, bias = (
+        call.weight(f"{prefix}kernel", dense.kernel),
+        call.weight(f"{prefix}bias", dense.bias),
+    )
     return product_with(recipe, x, shape, dense.equation, kernel, bias)
 
 
@@ -94,9 +116,17 @@ def _dot(layer: Any, call: Call) -> Description:
     first, second = axes[0] % x.ndim, axes[1] % y.ndim
     recipe, refs = Recipe(), [Ref(-1, 0), Ref(-1, 1)]
     if layer.normalize:
-        # Keras 3 bounds 1 / norm by 1 / epsilon, Keras 2 the sum of squares by 1e-12 (tf.math.l2_normalize).
-        bound: dict[str, Any] = {"epsilon": 1e-12, "squared": True} if call.legacy else {"epsilon": float(call.namespace.backend.epsilon())}
-        refs = [recipe.put(ops.LpNormalization(axes=(axis,), **bound), ref) for ref, axis in zip(refs, (first, second), strict=True)]
+        # Keras 3 bounds 1 / norm by 1 / epsilon, Keras 2 the sum of squares by 1e-12
+        # (tf.math.l2_normalize).
+        bound: dict[str, Any] = (
+            {"epsilon": 1e-12, "squared": True}
+            if call.legacy
+            else {"epsilon": float(call.namespace.backend.epsilon())}
+        )
+        refs = [
+            recipe.put(ops.LpNormalization(axes=(axis,), **bound), ref)
+            for ref, axis in zip(refs, (first, second), strict=True)
+        ]
     left = ["b", *"cdefghij"[: x.ndim - 1]]
     right = ["b", *"nopqrstu"[: y.ndim - 1]]
     left[first] = right[second] = "k"

@@ -27,11 +27,20 @@ def _reversible(layer: Any, call: Call) -> Description:
     if not call.arguments.get("reverse"):
         return _embedding(layer, call)
     if layer.reverse_dtype not in (None, call.dtype):
-        raise Undescribed(f"its reverse_dtype is {layer.reverse_dtype}, where the layer computes in {call.dtype}")
+        raise Undescribed(
+            f"its reverse_dtype is {layer.reverse_dtype}, where the layer computes in {call.dtype}"
+        )
     tied = layer.tie_weights
-    name, variable = ("embeddings", layer.embeddings) if tied else ("reverse_embeddings", layer.reverse_embeddings)
+    name, variable = (
+        ("embeddings", layer.embeddings)
+        if tied
+        else ("reverse_embeddings", layer.reverse_embeddings)
+    )
     recipe = Recipe()
-    logits = recipe.put(ops.MatMul(weight=call.weight(name, variable, axes=(1, 0) if tied else None), bias=None), Ref(-1))
+    logits = recipe.put(
+        ops.MatMul(weight=call.weight(name, variable, axes=(1, 0) if tied else None), bias=None),
+        Ref(-1),
+    )
     if layer.logit_soft_cap is not None:
         cap = recipe.put(ops.Constant(value=np.asarray(float(layer.logit_soft_cap))))
         recipe.put(ops.Mul(), recipe.put(ops.Tanh(), recipe.put(ops.Div(), logits, cap)), cap)

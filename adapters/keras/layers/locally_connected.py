@@ -33,13 +33,17 @@ def _locally_connected(layer: Any, call: Call) -> Description:
         chain.add(ops.AddConstant(value=call.weight("bias", layer.bias)), made)
     axes = named_axes(len(call.shape), rank, False)
     steps = chain.done().steps
-    return Description((*steps, *activation_steps(layer.activation, call, rank + 2, steps)), axes, axes)
+    return Description(
+        (*steps, *activation_steps(layer.activation, call, rank + 2, steps)), axes, axes
+    )
 
 
 def _by_windows(layer: Any, call: Call, chain: Chain, sizes: Sequence[int]) -> Ref:
     """The kernel is (places, taps * channels, filters): a matrix for the window at each place."""
     rank, x, out = len(sizes), Ref(-1), []
-    for axis, (size, k, stride) in enumerate(zip(sizes, layer.kernel_size, layer.strides, strict=True)):
+    for axis, (size, k, stride) in enumerate(
+        zip(sizes, layer.kernel_size, layer.strides, strict=True)
+    ):
         starts = np.arange(0, size - k + 1, stride)
         out.append(len(starts))
         # Each spatial axis becomes two, the place and the tap.
@@ -48,7 +52,12 @@ def _by_windows(layer: Any, call: Call, chain: Chain, sizes: Sequence[int]) -> R
     taps = prod(layer.kernel_size) * call.shape[-1]
     windows = chain.reshape(chain.transpose(x, order), (call.shape[0], prod(out), taps))
     kernel = chain.ref(layer.kernel)
-    made = chain.add(ops.Einsum(equation="bpt,ptf->bpf"), windows, kernel, shape=(call.shape[0], prod(out), layer.filters))
+    made = chain.add(
+        ops.Einsum(equation="bpt,ptf->bpf"),
+        windows,
+        kernel,
+        shape=(call.shape[0], prod(out), layer.filters),
+    )
     return chain.reshape(made, (call.shape[0], *out, layer.filters))
 
 
@@ -58,7 +67,11 @@ def _by_matrix(layer: Any, call: Call, chain: Chain, rank: int) -> Ref:
     shape, half = weight.effective.shape, rank + 1
     masked = weight.effective * np.asarray(layer.kernel_mask, weight.effective.dtype)
     words = (*weight.steps, "0 outside the window of each output")
-    weight = replace(weight, effective=masked, steps=words, shape=(prod(shape[:half]), prod(shape[half:])))
+    weight = replace(
+        weight, effective=masked, steps=words, shape=(prod(shape[:half]), prod(shape[half:]))
+    )
     flat = chain.reshape(Ref(-1), (call.shape[0], prod(call.shape[1:])))
-    made = chain.add(ops.MatMul(weight=weight, bias=None), flat, shape=(call.shape[0], prod(shape[half:])))
+    made = chain.add(
+        ops.MatMul(weight=weight, bias=None), flat, shape=(call.shape[0], prod(shape[half:]))
+    )
     return chain.reshape(made, (call.shape[0], *shape[half:]))

@@ -15,7 +15,8 @@ from ..describe.variables import cast
 
 
 def _merged(call: Call, op: ops.Op) -> Description:
-    """An input of lower rank gets axes of size 1 after the batch axis, which is not how NumPy would broadcast it."""
+    """An input of lower rank gets axes of size 1 after the batch axis, which is not how NumPy would
+    broadcast it."""
     if call.carried and isinstance(op, ops.Mul | ops.Max | ops.Min):
         return _merged_by_masks(call, op)
     ndim = max(x.ndim for x in call.inputs)
@@ -24,14 +25,17 @@ def _merged(call: Call, op: ops.Op) -> Description:
     for index, x in enumerate(call.inputs):
         ref = Ref(-1, index)
         if x.ndim < ndim:
-            steps.append(Step(ops.Reshape(shape=(x.shape[0], *(1,) * (ndim - x.ndim), *x.shape[1:])), (ref,)))
+            steps.append(
+                Step(ops.Reshape(shape=(x.shape[0], *(1,) * (ndim - x.ndim), *x.shape[1:])), (ref,))
+            )
             ref = Ref(len(steps) - 1)
         sources.append(ref)
     return Description((*steps, Step(op, tuple(sources))))
 
 
 def _merged_by_masks(call: Call, op: ops.Op) -> Description:
-    """Keras 3 leaves masked elements out of these (keras/src/layers/merging: base_merge.py and multiply.py)."""
+    """Keras 3 leaves masked elements out of these (keras/src/layers/merging: base_merge.py and
+    multiply.py)."""
     if any(x.shape != call.shape for x in call.inputs):
         raise Undescribed("masks reach inputs of different shapes")
     steps: list[Step] = []
@@ -47,10 +51,17 @@ def _merged_by_masks(call: Call, op: ops.Op) -> Description:
     given = [Ref(-1, index) for index in range(len(call.inputs))]
     result, kept = given[0], masks[0]
     if isinstance(op, ops.Mul):
-        filled = [x if mask is None else add(ops.Fill(value=1.0), x, mask) for x, mask in zip(given, masks, strict=True)]
+        filled = [
+            x if mask is None else add(ops.Fill(value=1.0), x, mask)
+            for x, mask in zip(given, masks, strict=True)
+        ]
         add(op, *filled)
         if None not in masks:
-            add(ops.Fill(value=0.0), Ref(len(steps) - 1), add(ops.Max(), *(mask for mask in masks if mask is not None)))
+            add(
+                ops.Fill(value=0.0),
+                Ref(len(steps) - 1),
+                add(ops.Max(), *(mask for mask in masks if mask is not None)),
+            )
         return Description(tuple(steps))
     for x, mask in zip(given[1:], masks[1:], strict=True):
         if mask is not None:
@@ -83,5 +94,12 @@ def _concatenate(layer: Any, call: Call) -> Description:
 @describes("CustomScaleLayer")
 def _custom_scale(layer: Any, call: Call) -> Description:
     """Of keras.applications: the first input and a share of the second."""
-    scale = Weight("scale", None, cast(np.asarray(float(layer.scale)), call.dtype), ("given in the layer's configuration",))
-    return Description((Step(ops.MulConstant(value=scale), (Ref(-1, 1),)), Step(ops.Add(), (Ref(-1, 0), Ref(0)))))
+    scale = Weight(
+        "scale",
+        None,
+        cast(np.asarray(float(layer.scale)), call.dtype),
+        ("given in the layer's configuration",),
+    )
+    return Description(
+        (Step(ops.MulConstant(value=scale), (Ref(-1, 1),)), Step(ops.Add(), (Ref(-1, 0), Ref(0))))
+    )

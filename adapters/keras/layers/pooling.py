@@ -22,13 +22,17 @@ def _described(layer: Any, call: Call, *operations: ops.Op) -> Description:
 def _window(layer: Any, call: Call) -> dict[str, Any]:
     rank = len(call.shape) - 2
     kernel, strides = tuple(layer.pool_size), tuple(layer.strides)
-    pads = padding_pairs(layer.padding, spatial_sizes(layer, call, rank), kernel, strides, (1,) * rank)
+    pads = padding_pairs(
+        layer.padding, spatial_sizes(layer, call, rank), kernel, strides, (1,) * rank
+    )
     return {"kernel": kernel, "strides": strides, "pads": pads}
 
 
 @describes(*(f"MaxPooling{rank}D" for rank in _RANKS))
 def _max_pooling(layer: Any, call: Call) -> Description:
-    return _described(layer, call, ops.MaxPool(dilations=(1,) * len(layer.pool_size), **_window(layer, call)))
+    return _described(
+        layer, call, ops.MaxPool(dilations=(1,) * len(layer.pool_size), **_window(layer, call))
+    )
 
 
 @describes(*(f"AveragePooling{rank}D" for rank in _RANKS))
@@ -36,19 +40,24 @@ def _average_pooling(layer: Any, call: Call) -> Description:
     window = _window(layer, call)
     pads = window["pads"]
     if call.backend == "torch" and any(before != after for before, after in pads):
-        # keras/src/backend/torch/nn.py, _apply_same_padding: what PyTorch cannot pad itself is padded with copies that count.
+        # keras/src/backend/torch/nn.py, _apply_same_padding: what PyTorch cannot pad itself is
+        # padded with copies that count.
         pool = ops.AveragePool(count_include_pad=False, **window | {"pads": ((0, 0),) * len(pads)})
         return _described(layer, call, ops.Pad(pads=((0, 0), (0, 0), *pads), mode="edge"), pool)
     return _described(layer, call, ops.AveragePool(count_include_pad=False, **window))
 
 
-def _global(layer: Any, call: Call, op: type[ops.GlobalAveragePool] | type[ops.GlobalMaxPool]) -> Description:
+def _global(
+    layer: Any, call: Call, op: type[ops.GlobalAveragePool] | type[ops.GlobalMaxPool]
+) -> Description:
     if op is ops.GlobalAveragePool and call.legacy and call.inputs[0].dtype.kind != "f":
         raise Undescribed("Keras 2 takes the mean of integers as an integer")
     rank = len(call.shape) - 2
     first = channels_first(layer)
     axes = named_axes(len(call.shape), rank, first)
-    step = Step(op(axes=tuple(range(2, rank + 2) if first else range(1, rank + 1)), keepdims=layer.keepdims))
+    step = Step(
+        op(axes=tuple(range(2, rank + 2) if first else range(1, rank + 1)), keepdims=layer.keepdims)
+    )
     return Description((step,), axes, axes if layer.keepdims else ("batch", "channels"))
 
 
@@ -59,7 +68,9 @@ def _global_average_1d(layer: Any, call: Call) -> Description:
         return _global(layer, call, ops.GlobalAveragePool)
     first = channels_first(layer)
     axes = named_axes(3, 1, first)
-    step = Step(ops.MaskedMean(axis=2 if first else 1, keepdims=bool(layer.keepdims)), (Ref(-1), mask))
+    step = Step(
+        ops.MaskedMean(axis=2 if first else 1, keepdims=bool(layer.keepdims)), (Ref(-1), mask)
+    )
     return Description((step,), axes, axes if layer.keepdims else ("batch", "channels"))
 
 

@@ -1,4 +1,5 @@
-"""Keras' preprocessing of numbers: rescaling, fixed normalisation, intervals, categories and lookups."""
+"""Keras' preprocessing of numbers: rescaling, fixed normalisation, intervals, categories and
+lookups."""
 
 from typing import Any
 
@@ -23,24 +24,41 @@ def _constant(name: str, value: Any, call: Call) -> Weight:
     """A number or an array of the configuration, in the dtype that the layer computes in."""
     array = np.asarray(value)
     if call.backend == "tensorflow":
-        # Numbers of Python's become float32 tensors before they are cast further, also to float64; a cast takes subnormal ones for 0.
+        # Numbers of Python's become float32 tensors before they are cast further, also to float64;
+        # a cast takes subnormal ones for 0.
         array = array if isinstance(value, np.ndarray) else array.astype(np.float32)
-        array = flushed(array, float(np.finfo(np.float32).tiny)) if array.dtype == np.float32 else array
+        array = (
+            flushed(array, float(np.finfo(np.float32).tiny)) if array.dtype == np.float32 else array
+        )
     return Weight(name, None, cast(array, call.dtype), (_FROM_CONFIG,))
 
 
 @describes("Rescaling")
 def _rescaling(layer: Any, call: Call) -> Description:
     scale, offset = (_constant(name, getattr(layer, name), call) for name in ("scale", "offset"))
-    if scale.effective.ndim and not call.legacy and call.namespace.backend.image_data_format() == "channels_first":
-        raise Undescribed("its scale is an array, and the image data format of the process is channels_first")
+    if (
+        scale.effective.ndim
+        and not call.legacy
+        and call.namespace.backend.image_data_format() == "channels_first"
+    ):
+        raise Undescribed(
+            "its scale is an array, and the image data format of the process is channels_first"
+        )
     return Description((Step(ops.MulConstant(value=scale)), Step(ops.AddConstant(value=offset))))
 
 
 @describes("Normalization")
 def _normalization(layer: Any, call: Call) -> Description:
     mean, variance = (_statistic(name, layer, call) for name in ("mean", "variance"))
-    return Description((Step(ops.Standardize(mean=mean, variance=variance, epsilon=_epsilon(call), invert=bool(layer.invert))),))
+    return Description(
+        (
+            Step(
+                ops.Standardize(
+                    mean=mean, variance=variance, epsilon=_epsilon(call), invert=bool(layer.invert)
+                )
+            ),
+        )
+    )
 
 
 def _epsilon(call: Call) -> float:
@@ -48,10 +66,13 @@ def _epsilon(call: Call) -> float:
 
 
 def _statistic(name: str, layer: Any, call: Call) -> Weight:
-    """What ``adapt`` or a loaded file has left (Keras copies it into the form that it computes with), or the configuration."""
+    """What ``adapt`` or a loaded file has left (Keras copies it into the form that it computes
+    with), or the configuration."""
     # The tensor holds no variable, and both Keras make it when it is built, adapted or loaded.
     tensor = getattr(layer, name)
-    effective = widened(np.asarray(tensor if call.legacy else call.namespace.ops.convert_to_numpy(tensor)))
+    effective = widened(
+        np.asarray(tensor if call.legacy else call.namespace.ops.convert_to_numpy(tensor))
+    )
     variable = getattr(layer, f"adapt_{name}", None)
     if layer.input_mean is not None or variable is None:
         return Weight(name, None, effective, (_FROM_CONFIG,))
@@ -61,7 +82,12 @@ def _statistic(name: str, layer: Any, call: Call) -> Weight:
     if np.array_equal(cast(stored, call.dtype), effective):
         words = () if effective.dtype == stored.dtype else (f"cast to {call.dtype}",)
     else:
-        words = ("the layer still uses what it was last adapted or loaded with: its finalize_state() was not called since",)
+        words = (
+            (
+                "the layer still uses what it was last adapted or loaded with: its "
+                "finalize_state() was not called since"
+            ),
+        )
     return Weight(name, stored, effective, words, shape=shape)
 
 
@@ -78,12 +104,18 @@ def _random_crop(layer: Any, call: Call) -> Description:
     images_alone(call)
     if call.arguments.get("training", True):
         raise Undescribed("it runs in training mode, where it draws at random")
-    return _cropped(layer, call, resizes=True) if call.legacy else Description((Step(ops.Identity()),))
+    return (
+        _cropped(layer, call, resizes=True) if call.legacy else Description((Step(ops.Identity()),))
+    )
 
 
 def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
     chain, first = Chain(call), getattr(layer, "data_format", "") == "channels_first"
-    x = chain.add(ops.Cast(to=call.dtype), Ref(-1)) if call.dtype in ("float16", "bfloat16") else Ref(-1)
+    x = (
+        chain.add(ops.Cast(to=call.dtype), Ref(-1))
+        if call.dtype in ("float16", "bfloat16")
+        else Ref(-1)
+    )
     x = x if len(call.shape) == 4 else chain.reshape(x, (1, *call.shape))
     x = x if first else chain.transpose(x, (0, 3, 1, 2))
     have, wanted = chain.shape(x)[2:], (int(layer.height), int(layer.width))
@@ -91,12 +123,19 @@ def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
     if min(spare) >= 0 and not resizes:
         window = [(n // 2, n // 2 + size) for n, size in zip(spare, wanted, strict=True)]
     else:
-        lengths = [min(have[axis], max(1, int(have[1 - axis] * wanted[axis] / wanted[1 - axis]))) for axis in (0, 1)]
+        lengths = [
+            min(have[axis], max(1, int(have[1 - axis] * wanted[axis] / wanted[1 - axis])))
+            for axis in (0, 1)
+        ]
         starts = [int((n - length) / 2) for n, length in zip(have, lengths, strict=True)]
         window = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
     x = chain.sliced(x, [slice(None), slice(None), *(slice(*one) for one in window)])
     if chain.shape(x)[2:] != wanted:
-        x = chain.add(resized(call.backend, "bilinear", chain.shape(x), wanted), x, shape=(*chain.shape(x)[:2], *wanted))
+        x = chain.add(
+            resized(call.backend, "bilinear", chain.shape(x), wanted),
+            x,
+            shape=(*chain.shape(x)[:2], *wanted),
+        )
     x = x if first else chain.transpose(x, (0, 2, 3, 1))
     return chain.done(x if len(call.shape) == 4 else chain.reshape(x, chain.shape(x)[1:]))
 
@@ -114,7 +153,8 @@ def _category_encoding(layer: Any, call: Call) -> Description:
 
 
 def _encoded(first: tuple[Step, ...], layer: Any, call: Call, depth: int) -> tuple[Step, ...]:
-    """Indices in the layer's ``output_mode``: as they are, one hot each, or the categories of each sample put together."""
+    """Indices in the layer's ``output_mode``: as they are, one hot each, or the categories of each
+    sample put together."""
     if getattr(layer, "sparse", False):
         raise Undescribed("it gives a sparse tensor")
     mode, shape = layer.output_mode, call.shape
@@ -140,7 +180,8 @@ def _encoded(first: tuple[Step, ...], layer: Any, call: Call, depth: int) -> tup
 
 @describes("IntegerLookup")
 def _integer_lookup(layer: Any, call: Call) -> Description:
-    """What the vocabulary says; an index of its own for the mask token, and for what is not in it."""
+    """What the vocabulary says; an index of its own for the mask token, and for what is not in
+    it."""
     if getattr(layer, "oov_method", "floormod") == "farmhash":
         raise Undescribed("it hashes what is not in its vocabulary")
     tokens = [int(token) for token in layer.get_vocabulary(include_special_tokens=False)]
@@ -155,8 +196,13 @@ def _integer_lookup(layer: Any, call: Call) -> Description:
     if layer.mask_token is not None:
         # Encoded, the mask token is no category: Keras gives it a place beyond the last.
         beyond = 0 if layer.output_mode == "int" else -1
-        keys, values = [*keys, 0 if layer.invert else int(layer.mask_token)], [*values, int(layer.mask_token) if layer.invert else beyond]
-    lookup = Step(ops.Lookup(keys=tuple(keys), values=tuple(values), default=default, modulus=modulus))
+        keys, values = (
+            [*keys, 0 if layer.invert else int(layer.mask_token)],
+            [*values, int(layer.mask_token) if layer.invert else beyond],
+        )
+    lookup = Step(
+        ops.Lookup(keys=tuple(keys), values=tuple(values), default=default, modulus=modulus)
+    )
     if layer.output_mode == "int":
         return Description((lookup,))
     depth = layer.max_tokens if layer.pad_to_max_tokens else layer.vocabulary_size()

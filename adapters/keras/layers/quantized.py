@@ -1,8 +1,10 @@
-"""Keras 3's own quantised layers and LoRA: the plain description of the class, with the weights that the call really uses.
+"""Keras 3's own quantised layers and LoRA: the plain description of the class, with the weights
+that the call really uses.
 
-``quantize("int8")`` and ``"int4"`` store integers and scales (keras/src/layers/core/dense.py, _int8_call and its kin) and, where the
-layer has an ``inputs_quantizer``, round the input too, by the largest magnitude in each call. ``"float8"`` rounds input and kernel
-to e4m3fn. GPTQ and AWQ store integers of 2 to 8 bits in groups. LoRA adds alpha / rank * A B to the kernel.
+``quantize("int8")`` and ``"int4"`` store integers and scales (keras/src/layers/core/dense.py,
+_int8_call and its kin) and, where the layer has an ``inputs_quantizer``, round the input too, by
+the largest magnitude in each call. ``"float8"`` rounds input and kernel to e4m3fn. GPTQ and AWQ
+store integers of 2 to 8 bits in groups. LoRA adds alpha / rank * A B to the kernel.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +27,8 @@ from .activation import activation_steps
 
 @dataclass(frozen=True, eq=False)
 class _Used:
-    """The weight that a layer multiplies by or looks up in, and what happens to the input before."""
+    """The weight that a layer multiplies by or looks up in, and what happens to the input
+    before."""
 
     weight: Weight
     before: ops.Op | None = None
@@ -38,12 +41,18 @@ _MARK = object()
 
 
 @completes
-def _quantized(layer: Any, call: Call, plain: Callable[[Any, Call], Description]) -> Description | None:
+def _quantized(
+    layer: Any, call: Call, plain: Callable[[Any, Call], Description]
+) -> Description | None:
     """The steps of a layer that Keras has quantised, or on which LoRA is enabled."""
     if not getattr(layer, "quantization_mode", None) and not getattr(layer, "lora_enabled", False):
         return None
-    name, mode = "embeddings" if hasattr(layer, "_embeddings") else "kernel", layer.quantization_mode
-    backwards = bool(call.arguments.get("reverse"))  # a ReversibleEmbedding, which LoRA changes in its forward direction alone
+    name, mode = (
+        "embeddings" if hasattr(layer, "_embeddings") else "kernel",
+        layer.quantization_mode,
+    )
+    # a ReversibleEmbedding, which LoRA changes in its forward direction alone
+    backwards = bool(call.arguments.get("reverse"))
     untied = backwards and not layer.tie_weights
     name = "reverse_embeddings" if untied else name
     if mode not in _MODES:
@@ -69,19 +78,30 @@ def _bare(layer: Any, **values: Any) -> Any:
 
 
 def _reading(call: Call, used: _Used) -> Call:
-    """The call with a reader that gives the used weight for the marked variable, and others by name."""
+    """The call with a reader that gives the used weight for the marked variable, and others by
+    name."""
     read = call.read or read_variable(call.namespace)
 
     def reading(name: str, variable: Any, dtype: str | None) -> Weight:
-        return used.weight if variable is _MARK else used.others.get(name) or read(name, variable, dtype)
+        return (
+            used.weight
+            if variable is _MARK
+            else used.others.get(name) or read(name, variable, dtype)
+        )
 
     return replace(call, read=reading)
 
 
-def _beside(layer: Any, call: Call, name: str, used: _Used, plain: Callable[[Any, Call], Description]) -> Description:
-    """LoRA beside integers: its two products take the input as it is, and are added before the bias."""
+def _beside(
+    layer: Any, call: Call, name: str, used: _Used, plain: Callable[[Any, Call], Description]
+) -> Description:
+    """LoRA beside integers: its two products take the input as it is, and are added before the
+    bias."""
     read = read_variable(call.namespace)
-    first, second = (read(f"lora_{name}_{part}", getattr(layer, f"lora_{name}_{part}"), call.dtype) for part in "ab")
+    first, second = (
+        read(f"lora_{name}_{part}", getattr(layer, f"lora_{name}_{part}"), call.dtype)
+        for part in "ab"
+    )
     bare = _bare(layer, **{name: _MARK, "bias": None, "activation": None})
     main = plain(bare, _reading(call, used))
     steps = Steps()
@@ -114,12 +134,23 @@ def _plain(layer: Any, call: Call, name: str) -> _Used:
 
 
 def _with_lora(layer: Any, call: Call, name: str, weight: Weight) -> Weight:
-    """Keras computes it at each access, in an order of its own: what is read during the call is what the call used."""
-    first, second = (array_of(getattr(layer, f"lora_{name}_{part}"), call.namespace) for part in "ab")
+    """Keras computes it at each access, in an order of its own: what is read during the call is
+    what the call used."""
+    first, second = (
+        array_of(getattr(layer, f"lora_{name}_{part}"), call.namespace) for part in "ab"
+    )
     effective = widened(np.array(call.namespace.ops.convert_to_numpy(getattr(layer, name))))
     factor = layer.lora_alpha / layer.lora_rank
-    words = f"plus {factor:g} (lora_alpha / lora_rank) times lora_{name}_a lora_{name}_b, of rank {layer.lora_rank}"
-    return replace(weight, effective=effective, steps=(words,), parts={f"lora_{name}_a": first, f"lora_{name}_b": second})
+    words = (
+        f"plus {factor:g} (lora_alpha / lora_rank) times lora_{name}_a lora_{name}_b, of rank "
+        f"{layer.lora_rank}"
+    )
+    return replace(
+        weight,
+        effective=effective,
+        steps=(words,),
+        parts={f"lora_{name}_a": first, f"lora_{name}_b": second},
+    )
 
 
 def _inputs(layer: Any, call: Call) -> ops.Op | None:
@@ -128,12 +159,23 @@ def _inputs(layer: Any, call: Call) -> ops.Op | None:
     if not quantizer:
         return None
     if type(quantizer).__name__ != "AbsMaxQuantizer":
-        raise Undescribed(f"its inputs go through {type(quantizer).__name__}, which has no description")
-    axes = getattr(layer, "quantization_axis", None) or getattr(layer, "_input_reduced_axes", None) or (-1,)
+        raise Undescribed(
+            f"its inputs go through {type(quantizer).__name__}, which has no description"
+        )
+    axes = (
+        getattr(layer, "quantization_axis", None)
+        or getattr(layer, "_input_reduced_axes", None)
+        or (-1,)
+    )
     axes = (axes,) if isinstance(axes, int) else tuple(axes)
     low, high = quantizer.value_range
     ndim = len(call.shape)
-    return ops.AbsMaxQuantize(axes=tuple(axis % ndim for axis in axes), low=low, high=high, epsilon=float(quantizer.epsilon))
+    return ops.AbsMaxQuantize(
+        axes=tuple(axis % ndim for axis in axes),
+        low=low,
+        high=high,
+        epsilon=float(quantizer.epsilon),
+    )
 
 
 def _int8(layer: Any, call: Call, name: str) -> _Used:
@@ -153,24 +195,52 @@ def _along(layer: Any, integers: np.ndarray, scale: np.ndarray, name: str) -> np
     return np.expand_dims(scale, tuple(range(integers.ndim - scale.ndim)))
 
 
-def _divided(name: str, stored: np.ndarray, integers: np.ndarray, scale: np.ndarray, around: np.ndarray, bits: int) -> Weight:
+def _divided(
+    name: str,
+    stored: np.ndarray,
+    integers: np.ndarray,
+    scale: np.ndarray,
+    around: np.ndarray,
+    bits: int,
+) -> Weight:
     """integers / scale, in float32."""
     effective = (integers.astype(np.float32) / around).astype(np.float32)
-    told = f"{scale.min():g}" if scale.size and scale.min() == scale.max() else f"{scale.min():g} to {scale.max():g}"
+    told = (
+        f"{scale.min():g}"
+        if scale.size and scale.min() == scale.max()
+        else (f"{scale.min():g} to {scale.max():g}")
+    )
     words = f"int{bits} divided by {name}_scale ({told})"
     grid = Grid((1 / around.astype(np.float64)), bits)
-    return Weight(name, stored, effective, (words,), {f"{name}_scale": scale, **_unpacked(name, stored, integers)}, grid=grid)
+    return Weight(
+        name,
+        stored,
+        effective,
+        (words,),
+        {f"{name}_scale": scale, **_unpacked(name, stored, integers)},
+        grid=grid,
+    )
 
 
 def _unpacked(name: str, stored: np.ndarray, integers: np.ndarray) -> dict[str, np.ndarray]:
     """The integers as a part of a weight that is stored in another shape."""
-    return {} if stored.shape == integers.shape else {f"{name} unpacked to its integers": integers.astype(np.float32)}
+    return (
+        {}
+        if stored.shape == integers.shape
+        else {(f"{name} unpacked to its integers"): integers.astype(np.float32)}
+    )
 
 
 def _int4(layer: Any, call: Call, name: str) -> _Used:
     packed = _stored(layer, call, name)
     einsum, reverse = hasattr(layer, "_int4_unpacked_column_size"), name == "reverse_embeddings"
-    count = int(layer._int4_unpacked_column_size if einsum else layer.output_dim if reverse else layer._orig_output_dim)
+    count = int(
+        layer._int4_unpacked_column_size
+        if einsum
+        else layer.output_dim
+        if reverse
+        else layer._orig_output_dim
+    )
     integers = _nibbles(packed, count, axis=0 if reverse else -1)
     scale = array_of(getattr(layer, f"{name}_scale"), call.namespace)
     if getattr(layer, "_int4_block_size", None) in (None, -1):
@@ -181,7 +251,14 @@ def _int4(layer: Any, call: Call, name: str) -> _Used:
     groups = array_of(layer.g_idx, call.namespace).astype(np.int64)
     axis = 1 if name == "embeddings" else 0
     parts = {f"{name}_scale": scale, f"{name}_zero": zero}
-    return _Used(_shaped(_grouped(name, packed, integers, scale.take(groups, axis), zero.take(groups, axis), 4, parts), layer))
+    return _Used(
+        _shaped(
+            _grouped(
+                name, packed, integers, scale.take(groups, axis), zero.take(groups, axis), 4, parts
+            ),
+            layer,
+        )
+    )
 
 
 def _shaped(weight: Weight, layer: Any) -> Weight:
@@ -191,20 +268,34 @@ def _shaped(weight: Weight, layer: Any) -> Weight:
         return weight
     grid = weight.grid
     if grid is not None:
-        scale, zero = (np.broadcast_to(part, weight.effective.shape).reshape(shape) for part in (grid.scale, grid.zero_point))
+        scale, zero = (
+            np.broadcast_to(part, weight.effective.shape).reshape(shape)
+            for part in (grid.scale, grid.zero_point)
+        )
         grid = replace(grid, scale=scale, zero_point=zero)
-    parts = {key: part.reshape(shape) if part.shape == weight.effective.shape else part for key, part in weight.parts.items()}
+    parts = {
+        key: part.reshape(shape) if part.shape == weight.effective.shape else part
+        for key, part in weight.parts.items()
+    }
     return replace(weight, effective=weight.effective.reshape(shape), parts=parts, grid=grid)
 
 
 def _grouped(
-    name: str, stored: np.ndarray, integers: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int, parts: Mapping[str, np.ndarray]
+    name: str,
+    stored: np.ndarray,
+    integers: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray,
+    bits: int,
+    parts: Mapping[str, np.ndarray],
 ) -> Weight:
     """(integers - zero) * scale, by groups."""
     effective = (integers.astype(np.float32) - zero) * scale
     words = f"int{bits} less {name}_zero, times {name}_scale, in groups"
     grid = Grid(scale.astype(np.float64), bits, bits != 8, zero.astype(np.int64))
-    return Weight(name, stored, effective, (words,), {**parts, **_unpacked(name, stored, integers)}, grid=grid)
+    return Weight(
+        name, stored, effective, (words,), {**parts, **_unpacked(name, stored, integers)}, grid=grid
+    )
 
 
 def _nibbles(packed: np.ndarray, count: int, unsigned: bool = False, axis: int = -1) -> np.ndarray:
@@ -221,20 +312,45 @@ def _nibbles(packed: np.ndarray, count: int, unsigned: bool = False, axis: int =
 def _calibrated(layer: Any, call: Call, name: str, bits: int) -> Weight:
     """What GPTQ and AWQ hold: (units, inputs) integers in groups of inputs."""
     packed = array_of(layer.quantized_kernel, call.namespace)
-    count = layer.units if hasattr(layer, "units") else layer.gptq_unpacked_column_size or layer.awq_unpacked_column_size
+    count = (
+        layer.units
+        if hasattr(layer, "units")
+        else layer.gptq_unpacked_column_size or layer.awq_unpacked_column_size
+    )
     integers = _nibbles(packed, int(count), unsigned=True, axis=0) if bits == 4 else packed
-    scale, zero = (array_of(getattr(layer, f"kernel_{part}"), call.namespace).astype(np.float32) for part in ("scale", "zero"))
+    scale, zero = (
+        array_of(getattr(layer, f"kernel_{part}"), call.namespace).astype(np.float32)
+        for part in ("scale", "zero")
+    )
     groups = array_of(layer.g_idx, call.namespace).astype(np.int64)
-    held = _grouped(name, packed, integers, scale[:, groups], zero[:, groups], bits, {"kernel_scale": scale, "kernel_zero": zero})
-    parts = {**held.parts, "quantized_kernel": packed, "kernel unpacked to its integers": integers.T.astype(np.float32)}
-    grid = Grid(scale[:, groups].T.astype(np.float64), bits, False, zero[:, groups].T.astype(np.int64))
-    return _shaped(replace(held, stored=None, effective=held.effective.T, parts=parts, grid=grid), layer)
+    held = _grouped(
+        name,
+        packed,
+        integers,
+        scale[:, groups],
+        zero[:, groups],
+        bits,
+        {"kernel_scale": scale, "kernel_zero": zero},
+    )
+    parts = {
+        **held.parts,
+        "quantized_kernel": packed,
+        ("kernel unpacked to its integers"): integers.T.astype(np.float32),
+    }
+    grid = Grid(
+        scale[:, groups].T.astype(np.float64), bits, False, zero[:, groups].T.astype(np.int64)
+    )
+    return _shaped(
+        replace(held, stored=None, effective=held.effective.T, parts=parts, grid=grid), layer
+    )
 
 
 def _gptq(layer: Any, call: Call, name: str) -> _Used:
     if not layer.is_gptq_calibrated:
         return _plain(layer, call, name)
-    config = getattr(layer.dtype_policy, "weight_bits", None) or getattr(layer, "gptq_weight_bits", None)
+    config = getattr(layer.dtype_policy, "weight_bits", None) or getattr(
+        layer, "gptq_weight_bits", None
+    )
     return _Used(_calibrated(layer, call, name, int(config or 4)))
 
 
@@ -244,19 +360,37 @@ def _awq(layer: Any, call: Call, name: str) -> _Used:
     weight = _calibrated(layer, call, name, 4)
     scales = array_of(layer.awq_scales, call.namespace)
     words = (*weight.steps, "divided by awq_scales")
-    divisor = scales.reshape(-1, *(1,) * (weight.effective.ndim - 1)) if len(scales) == len(weight.effective) else scales[:, None]
-    parts = {**weight.parts, "awq_scales": scales, "kernel not divided by awq_scales": weight.effective}
+    divisor = (
+        scales.reshape(-1, *(1,) * (weight.effective.ndim - 1))
+        if len(scales) == len(weight.effective)
+        else scales[:, None]
+    )
+    parts = {
+        **weight.parts,
+        "awq_scales": scales,
+        ("kernel not divided by awq_scales"): weight.effective,
+    }
     grid = None if weight.grid is None else replace(weight.grid, scale=weight.grid.scale / divisor)
-    return _Used(replace(weight, effective=weight.effective / divisor, steps=words, parts=parts, grid=grid))
+    return _Used(
+        replace(weight, effective=weight.effective / divisor, steps=words, parts=parts, grid=grid)
+    )
 
 
 def _float8(layer: Any, call: Call, name: str) -> _Used:
-    scale, other = (float(array_of(getattr(layer, f"{part}_scale"), call.namespace)) for part in (name, "inputs"))
+    scale, other = (
+        float(array_of(getattr(layer, f"{part}_scale"), call.namespace))
+        for part in (name, "inputs")
+    )
     stored = _stored(layer, call, name)
     limit = np.float32(ml_dtypes.finfo("float8_e4m3fn").max)
     inside = np.clip(stored.astype(np.float32) / np.float32(scale), -limit, limit)
     effective = inside.astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * np.float32(scale)
-    weight = Weight(name, stored, cast(effective, call.dtype), (f"rounded to float8_e4m3fn, {name}_scale {scale:g}",))
+    weight = Weight(
+        name,
+        stored,
+        cast(effective, call.dtype),
+        ((f"rounded to float8_e4m3fn, {name}_scale {scale:g}"),),
+    )
     others = {}
     if layer.bias is not None and call.dtype == "float32":
         bias = array_of(layer.bias, call.namespace)

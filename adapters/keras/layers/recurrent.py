@@ -1,7 +1,9 @@
-"""Keras' recurrent layers and their cells: an op (or steps) for each cell, and around it what RNN does about masks, states and direction.
+"""Keras' recurrent layers and their cells: an op (or steps) for each cell, and around it what RNN
+does about masks, states and direction.
 
-``go_backwards`` reads from the end and gives the sequence in the order of reading; a mask skips steps, whose output repeats the one
-before. Stacked cells are layers one after the other: where a step is skipped, all of them skip it.
+``go_backwards`` reads from the end and gives the sequence in the order of reading; a mask skips
+steps, whose output repeats the one before. Stacked cells are layers one after the other: where a
+step is skipped, all of them skip it.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,23 +29,45 @@ Made = tuple[tuple[ops.Op, ...], ops.Recurrence]
 """What a cell's input goes through first, and the cell."""
 
 OWN_CELLS: dict[str, Callable[[Any, Call, str], Made]] = {}
-"""Cells of other packages, by what they are described under: (cell, call, prefix of its weights' names) -> the cell."""
+"""Cells of other packages, by what they are described under: (cell, call, prefix of its weights'
+names) -> the cell."""
 
 Stepwise = Callable[[Ref, Ref], tuple[Ref, Ref]]
 """Adds one step of time: its input and the state before -> its output and the state after."""
 
 STEPWISE: dict[str, Callable[[Any, Call, str, Steps, Ref], tuple[Ref, Stepwise]]] = {}
-"""Cells that are no op: (cell, call, prefix of its weights' names, steps, the input at all times) -> what comes in, and one step."""
+"""Cells that are no op: (cell, call, prefix of its weights' names, steps, the input at all times)
+-> what comes in, and one step."""
 
-_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell", "QSimpleRNNCell", "QLSTMCell", "QGRUCell")
-_LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "QSimpleRNN", "QLSTM", "QGRU")
+_CELLS = (
+    "SimpleRNNCell",
+    "LSTMCell",
+    "GRUCell",
+    "ConvLSTMCell",
+    "QSimpleRNNCell",
+    "QLSTMCell",
+    "QGRUCell",
+)
+_LAYERS = (
+    "SimpleRNN",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
+    "QSimpleRNN",
+    "QLSTM",
+    "QGRU",
+)
 _ALIKE = (*_LAYERS, "QLIF", "QSimpleSNN")
 """Those of HGQ2 too, which are described there."""
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """What a recurrent layer gives: the sequence in the order of reading, its last step, and the last states, batch first."""
+    """What a recurrent layer gives: the sequence in the order of reading, its last step, and the
+    last states, batch first."""
 
     sequence: Ref
     last: Ref
@@ -52,23 +76,42 @@ class Read:
 
 @describes(*_LAYERS, arguments=("mask", "initial_state", "constants"))
 def _recurrent(layer: Any, call: Call) -> Description:
-    if type(layer).__name__ == "RNN" and any(map(_users, layer.cell.cells if _stacked(layer.cell) else (layer.cell,))):
+    if type(layer).__name__ == "RNN" and any(
+        map(_users, layer.cell.cells if _stacked(layer.cell) else (layer.cell,))
+    ):
         return _of_users_cell(layer, call)
     steps = Steps()
     x, *states = _flat(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
     states = [*states, *_flat(call.arguments.get("initial_state"))]
     if call.arguments.get("constants") is not None:
         raise Undescribed("it was called with `constants`")
-    read = recurrence(layer, call, steps, x, call.inputs[x.index].shape, call.arguments.get("mask"), states)
-    outputs = (read.sequence if layer.return_sequences else read.last, *(read.states if layer.return_state else ()))
+    read = recurrence(
+        layer, call, steps, x, call.inputs[x.index].shape, call.arguments.get("mask"), states
+    )
+    outputs = (
+        read.sequence if layer.return_sequences else read.last,
+        *(read.states if layer.return_state else ()),
+    )
     time = ("time", "batch") if getattr(layer, "time_major", False) else ("batch", "time")
     rank = len(call.inputs[x.index].shape)
     spatial = _spatial(layer, rank - 3)
-    axes = (*(time if layer.return_sequences else ("batch",)), *spatial("filters" if rank > 3 else "units"))
-    names = ("output", *(f"state {index}" for index in range(len(read.states)))) if layer.return_state else ()
+    axes = (
+        *(time if layer.return_sequences else ("batch",)),
+        *spatial("filters" if rank > 3 else "units"),
+    )
+    names = (
+        ("output", *(f"state {index}" for index in range(len(read.states))))
+        if layer.return_state
+        else ()
+    )
     if layer.return_state and len(read.states) == 2 and not _stacked(layer.cell):
         names = ("output", "state h", "state c")
-    return Description(steps.ended(*outputs), (*time, *spatial("channels" if rank > 3 else "features")), axes, names)
+    return Description(
+        steps.ended(*outputs),
+        (*time, *spatial("channels" if rank > 3 else "features")),
+        axes,
+        names,
+    )
 
 
 def _users(cell: Any) -> bool:
@@ -87,7 +130,9 @@ def _of_users_cell(layer: Any, call: Call) -> Description:
     try:
         return call.tracer.followed(layer, call)
     except Undescribed as error:
-        raise Undescribed(str(error).removeprefix("RNN has no description, and its `call` cannot be followed: ")) from None
+        raise Undescribed(
+            str(error).removeprefix("RNN has no description, and its `call` cannot be followed: ")
+        ) from None
 
 
 def _spatial(layer: Any, rank: int) -> Any:
@@ -97,9 +142,17 @@ def _spatial(layer: Any, rank: int) -> Any:
 
 
 def recurrence(
-    layer: Any, call: Call, steps: Steps, x: Ref, shape: tuple[int, ...], mask: Ref | None, states: Sequence[Ref], prefix: str = ""
+    layer: Any,
+    call: Call,
+    steps: Steps,
+    x: Ref,
+    shape: tuple[int, ...],
+    mask: Ref | None,
+    states: Sequence[Ref],
+    prefix: str = "",
 ) -> Read:
-    """Adds a recurrent layer to the steps, on x (batch, time, ...), with its weights' names after ``prefix``.
+    """Adds a recurrent layer to the steps, on x (batch, time, ...), with its weights' names after
+    ``prefix``.
 
     Raises Undescribed where the layer or its cell is not Keras' own.
     """
@@ -108,7 +161,9 @@ def recurrence(
         raise Undescribed("dropout is active in it")
     if getattr(layer, "stateful", False) and states and call.legacy:
         raise Undescribed("it is stateful and was called with initial states")
-    begun = list(states) or [steps.put(ops.Constant(state)) for state in call.states.get(id(layer), ())]
+    begun = list(states) or [
+        steps.put(ops.Constant(state)) for state in call.states.get(id(layer), ())
+    ]
     major = getattr(layer, "time_major", False)
     first = getattr(layer.cell, "data_format", None) == "channels_first"
     into, back = _orders(len(shape), first)
@@ -126,12 +181,21 @@ def recurrence(
         given, begun = begun[: _count(cell)], begun[_count(cell) :]
         options: dict[str, Any] = {
             "reverse": bool(layer.go_backwards),
-            "zero_masked": index == len(cells) - 1 and bool(getattr(layer, "zero_output_for_mask", False)),
+            "zero_masked": index == len(cells) - 1
+            and bool(getattr(layer, "zero_output_for_mask", False)),
         }
         named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
         if (name := described_name(cell, call.watched)) in STEPWISE:
             x, stepped = STEPWISE[name](cell, call, named, steps, x)
-            x, state = _step_by_step(steps, stepped, x, (count, shape[1] if major else shape[0], cell.units), given, mask, **options)
+            x, state = _step_by_step(
+                steps,
+                stepped,
+                x,
+                (count, shape[1] if major else shape[0], cell.units),
+                given,
+                mask,
+                **options,
+            )
             ended.append(state)
             continue
         before, made = _made(cell, call, named, spatial)
@@ -143,11 +207,17 @@ def recurrence(
     x, *ended = (_cast(steps, one, call.dtype, outside) for one in (x, *ended))
     rank = len(shape)
     at = (0 if layer.go_backwards else count - 1,)
-    last = steps.put(ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x)
+    last = steps.put(
+        ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x
+    )
     last = steps.put(ops.Squeeze(axes=(0,)), last)
     last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
     sequence = steps.put(ops.Flip(axis=0), x) if layer.go_backwards else x
-    return Read(sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence), last, tuple(ended))
+    return Read(
+        sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence),
+        last,
+        tuple(ended),
+    )
 
 
 def _step_by_step(
@@ -160,16 +230,21 @@ def _step_by_step(
     reverse: bool = False,
     zero_masked: bool = False,
 ) -> tuple[Ref, Ref]:
-    """(the sequence (time, batch, units), the last state): at a masked step the state stays, and the output before is repeated."""
+    """(the sequence (time, batch, units), the last state): at a masked step the state stays, and
+    the output before is repeated."""
     count, batch, units = sizes
     nothing = steps.put(ops.Constant(np.zeros((batch, units), np.float32)))
     (state,), shown = list(given) or [nothing], nothing
     outputs: dict[int, Ref] = {}
     for t in reversed(range(count)) if reverse else range(count):
-        part = steps.put(ops.Squeeze(axes=(0,)), steps.put(ops.Slice((t, 0, 0), (t + 1, None, None)), x))
+        part = steps.put(
+            ops.Squeeze(axes=(0,)), steps.put(ops.Slice((t, 0, 0), (t + 1, None, None)), x)
+        )
         output, after = stepped(part, state)
         if mask is not None:
-            keep = steps.put(ops.Transpose(perm=(1, 0)), steps.put(ops.Slice((t, 0), (t + 1, None)), mask))
+            keep = steps.put(
+                ops.Transpose(perm=(1, 0)), steps.put(ops.Slice((t, 0), (t + 1, None)), mask)
+            )
             output = steps.put(ops.Where(), keep, output, nothing if zero_masked else shown)
             after = steps.put(ops.Where(), keep, after, state)
         shown, state = output, after
@@ -177,18 +252,25 @@ def _step_by_step(
     return steps.put(ops.Concat(axis=0), *(outputs[t] for t in range(count))), state
 
 
-_WIDER = {"float16": ("float32", "float64"), "bfloat16": ("float32", "float64"), "float32": ("float64",)}
+_WIDER = {
+    "float16": ("float32", "float64"),
+    "bfloat16": ("float32", "float64"),
+    "float32": ("float64",),
+}
 """What holds every number of a dtype."""
 
 
 def _cast(steps: Steps, x: Ref, dtype: str, to: str) -> Ref:
-    """A layer of another precision than its cell: the cell casts what it is given, the layer what the cell has given."""
+    """A layer of another precision than its cell: the cell casts what it is given, the layer what
+    the cell has given."""
     return x if to == dtype or to in _WIDER.get(dtype, ()) else steps.put(ops.Cast(to=to), x)
 
 
 def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(batch, time, ...) as (time, batch, channels, ...) and the other way round."""
-    inner = tuple(range(2, rank)) if channels_first or rank == 3 else (rank - 1, *range(2, rank - 1))
+    inner = (
+        tuple(range(2, rank)) if channels_first or rank == 3 else (rank - 1, *range(2, rank - 1))
+    )
     into = (1, 0, *inner)
     return into, tuple(np.argsort(into).tolist())
 
@@ -230,24 +312,35 @@ def _count(cell: Any) -> int:
 
 
 def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
-    """The activation of a state of ``rank`` axes; the last of ``ndim`` of them is Keras' last one."""
+    """The activation of a state of ``rank`` axes; the last of ``ndim`` of them is Keras' last
+    one."""
     made = activation_steps(activation, call, ndim)
     if not made:
         return ops.Identity()
     fit = (ops.Elementwise, ops.Softmax, ops.LogSoftmax, ops.AutoQuantizedBits)
     if weights_of(made) or not all(isinstance(step.op, fit) for step in made):
-        raise Undescribed(f"its activation {getattr(activation, '__name__', activation)!r} has no description inside a recurrence")
-    parts = [replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op for step in made]
+        raise Undescribed(
+            f"its activation {getattr(activation, '__name__', activation)!r} has no "
+            "description inside a recurrence"
+        )
+    parts = [
+        replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op
+        for step in made
+    ]
     return parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
 
 
 def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> Made:
     """The op of a cell; its direction, mask and states are those of the layer around it."""
-    if type(cell).__name__ not in _CELLS and not any(one.__name__ in _CELLS for one in type(cell).__mro__):
+    if type(cell).__name__ not in _CELLS and not any(
+        one.__name__ in _CELLS for one in type(cell).__mro__
+    ):
         raise Undescribed(f"its cell {type(cell).__name__} has no description")
     kind = _known(cell, _CELLS, call)
     if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
-        raise Undescribed(f"its cell computes in {cell.compute_dtype}, what is around it in {call.dtype}")
+        raise Undescribed(
+            f"its cell computes in {cell.compute_dtype}, what is around it in {call.dtype}"
+        )
     name = described_name(cell, call.watched)
     if name in OWN_CELLS:
         return OWN_CELLS[name](cell, call, prefix)
@@ -255,7 +348,10 @@ def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> 
 
 
 def _op(cell: Any, kind: str, call: Call, prefix: str, spatial: tuple[int, ...]) -> ops.Recurrence:
-    rank, ndim = 2 + len(spatial), 2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0)
+    rank, ndim = (
+        2 + len(spatial),
+        2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0),
+    )
     shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
     if kind.removeprefix("Q") != "SimpleRNNCell":
         shared["recurrent_activation"] = _function(cell.recurrent_activation, call, rank, ndim)
@@ -274,14 +370,19 @@ def _op(cell: Any, kind: str, call: Call, prefix: str, spatial: tuple[int, ...])
     return ops.GRU(**shared, gates="zrh", reset_after=bool(cell.reset_after))
 
 
-def _convolving(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]) -> ops.ConvLSTM:
+def _convolving(
+    cell: Any, call: Call, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]
+) -> ops.ConvLSTM:
     rank = len(spatial)
     axes = (rank + 1, rank, *range(rank))
     kernel = tuple(cell.kernel_size)
     strides, dilations = tuple(cell.strides), tuple(cell.dilation_rate)
     ones = (1,) * rank
     pads = padding_pairs(cell.padding, spatial, kernel, strides, dilations)
-    sizes = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in zip(spatial, pads, kernel, dilations, strides, strict=True)]
+    sizes = [
+        (n + sum(pad) - (k - 1) * d - 1) // s + 1
+        for n, pad, k, d, s in zip(spatial, pads, kernel, dilations, strides, strict=True)
+    ]
     return ops.ConvLSTM(
         **shared,
         kernel=call.weight(f"{prefix}kernel", cell.kernel, axes=axes),
@@ -318,4 +419,6 @@ def _cell(layer: Any, call: Call) -> Description:
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
     output = steps.put(ops.Squeeze(axes=(0,)), x)
     names = ("output", *(f"state {index}" for index in range(len(ended))))
-    return Description(steps.ended(output, *ended), ("batch", "features"), ("batch", "units"), names)
+    return Description(
+        steps.ended(output, *ended), ("batch", "features"), ("batch", "units"), names
+    )

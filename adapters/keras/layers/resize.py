@@ -1,4 +1,5 @@
-"""Keras' layers that resize images, as each backend does it: UpSampling2D beyond repeating, and Resizing."""
+"""Keras' layers that resize images, as each backend does it: UpSampling2D beyond repeating, and
+Resizing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,16 +26,25 @@ _TENSORFLOW: dict[str, dict[str, Any]] = {
     "mitchellcubic": {"mode": "mitchell", "outside": "excluded"},
 }
 _TABLE = 1024
-"""TensorFlow rounds the fraction of a bicubic coordinate to this many steps (core/kernels/image/resize_bicubic_op.cc, kTableSize)."""
+"""TensorFlow rounds the fraction of a bicubic coordinate to this many steps
+(core/kernels/image/resize_bicubic_op.cc, kTableSize)."""
 
 
-def resized(backend: str, interpolation: str, shape: Sequence[int], sizes: Sequence[int], antialias: bool = False) -> ops.Op:
+def resized(
+    backend: str,
+    interpolation: str,
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    antialias: bool = False,
+) -> ops.Op:
     """The op that resizes (batch, channels, height, width) of this shape."""
     lead, have = tuple(shape[:2]), tuple(shape[2:])
     scales = tuple(size / n for size, n in zip(sizes, have, strict=True))
     wanted = (int(sizes[0]), int(sizes[1]))
     if interpolation == "nearest" and backend in ("tensorflow", "torch"):
-        return ops.ResizeNearest((1.0, 1.0, *scales), (*lead, *wanted), "half_pixel", "round_prefer_ceil")
+        return ops.ResizeNearest(
+            (1.0, 1.0, *scales), (*lead, *wanted), "half_pixel", "round_prefer_ceil"
+        )
     if backend == "tensorflow" and interpolation in _TENSORFLOW:
         how = dict(_TENSORFLOW[interpolation])
         if interpolation == "area":
@@ -45,7 +55,13 @@ def resized(backend: str, interpolation: str, shape: Sequence[int], sizes: Seque
     if backend == "torch" and interpolation in ("bilinear", "bicubic"):
         if interpolation == "bilinear":
             return ops.Resize(sizes=wanted, scales=scales, antialias=antialias)
-        return ops.Resize(sizes=wanted, scales=scales, mode="cubic", a=-0.5 if antialias else -0.75, antialias=antialias)
+        return ops.Resize(
+            sizes=wanted,
+            scales=scales,
+            mode="cubic",
+            a=-0.5 if antialias else -0.75,
+            antialias=antialias,
+        )
     raise Undescribed(f"how the {backend} backend resizes by {interpolation!r} is not known")
 
 
@@ -63,13 +79,19 @@ def _up_sampling(layer: Any, call: Call) -> Description:
         return Description((Step(ops.ResizeNearest(scales=factors, sizes=sizes)),), axes, axes)
     if call.inputs[0].dtype.kind != "f" and not call.legacy:
         raise Undescribed("it was given integers, which it rounds")
-    op = resized(call.backend, layer.interpolation, (batch, channels, *have), (have[0] * height, have[1] * width))
+    op = resized(
+        call.backend,
+        layer.interpolation,
+        (batch, channels, *have),
+        (have[0] * height, have[1] * width),
+    )
     return Description(surrounded(layer, call, 2, [Step(op)]), axes, axes)
 
 
 @describes("Resizing")
 def _resizing(layer: Any, call: Call) -> Description:
-    """To a given height and width, after cropping or padding to their ratio where that is asked for."""
+    """To a given height and width, after cropping or padding to their ratio where that is asked
+    for."""
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("it was given integers, which it rounds and clips")
     shape = call.shape
@@ -83,15 +105,36 @@ def _resizing(layer: Any, call: Call) -> Description:
     steps += [] if first else [Step(ops.Transpose(perm=(0, 3, 1, 2)))]
     if layer.crop_to_aspect_ratio:
         crop = _cropped(have, sizes, least=0 if call.legacy else 1)
-        steps.append(Step(ops.Slice(starts=(0, 0, *(start for start, _ in crop)), stops=(None, None, *(stop for _, stop in crop)))))
+        steps.append(
+            Step(
+                ops.Slice(
+                    starts=(0, 0, *(start for start, _ in crop)),
+                    stops=(None, None, *(stop for _, stop in crop)),
+                )
+            )
+        )
         have = tuple(stop - start for start, stop in crop)
     elif getattr(layer, "pad_to_aspect_ratio", False):
         pads = _padded(have, sizes)
         steps.append(Step(ops.Pad(pads=((0, 0), (0, 0), *pads), value=float(layer.fill_value))))
         have = tuple(n + before + after for n, (before, after) in zip(have, pads, strict=True))
-    steps.append(Step(resized(call.backend, layer.interpolation, (batch, channels, *have), sizes, getattr(layer, "antialias", False))))
+    steps.append(
+        Step(
+            resized(
+                call.backend,
+                layer.interpolation,
+                (batch, channels, *have),
+                sizes,
+                getattr(layer, "antialias", False),
+            )
+        )
+    )
     steps += [] if first else [Step(ops.Transpose(perm=(0, 2, 3, 1)))]
-    steps += [] if ndim == 4 else [Step(ops.Reshape(shape=(channels, *sizes) if first else (*sizes, channels)))]
+    steps += (
+        []
+        if ndim == 4
+        else [Step(ops.Reshape(shape=(channels, *sizes) if first else (*sizes, channels)))]
+    )
     axes = named_axes(4, 2, first)[4 - ndim :]
     return Description(tuple(steps), axes, axes)
 
@@ -102,7 +145,8 @@ def _scaled(n: int, to: int, other: int) -> int:
 
 
 def _cropped(have: Sequence[int], sizes: Sequence[int], least: int) -> tuple[tuple[int, int], ...]:
-    """(start, stop) of the middle part that has the ratio of ``sizes`` (keras/src/backend/tensorflow/image.py, resize)."""
+    """(start, stop) of the middle part that has the ratio of ``sizes``
+    (keras/src/backend/tensorflow/image.py, resize)."""
     found = []
     for axis in (0, 1):
         length = max(min(have[axis], _scaled(have[1 - axis], sizes[axis], sizes[1 - axis])), least)
@@ -112,10 +156,13 @@ def _cropped(have: Sequence[int], sizes: Sequence[int], least: int) -> tuple[tup
 
 
 def _padded(have: Sequence[int], sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Half of what is missing to the ratio of ``sizes``, on both sides: where that is odd, one less than all of it."""
+    """Half of what is missing to the ratio of ``sizes``, on both sides: where that is odd, one less
+    than all of it."""
     found = []
     for axis in (0, 1):
-        missing = max(have[axis], _scaled(have[1 - axis], sizes[axis], sizes[1 - axis])) - have[axis]
+        missing = (
+            max(have[axis], _scaled(have[1 - axis], sizes[axis], sizes[1 - axis])) - have[axis]
+        )
         half = int(np.float32(missing) / np.float32(2))
         found.append((half, half))
     return tuple(found)

@@ -18,7 +18,13 @@ def _identity(layer: Any, call: Call) -> Description:
     return Description((Step(ops.Identity()),))
 
 
-@describes("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", *(f"SpatialDropout{rank}D" for rank in _RANKS))
+@describes(
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    *(f"SpatialDropout{rank}D" for rank in _RANKS),
+)
 def _dropout(layer: Any, call: Call) -> Description:
     if call.training and (layer.stddev if hasattr(layer, "stddev") else layer.rate):
         raise Undescribed("it runs in training mode, where it draws at random")
@@ -35,7 +41,8 @@ def _stochastic_depth(layer: Any, call: Call) -> Description:
 
 @describes("Masking")
 def _masking(layer: Any, call: Call) -> Description:
-    """The mask itself goes on with the output, unseen; what it does is in the layers that look at it."""
+    """The mask itself goes on with the output, unseen; what it does is in the layers that look at
+    it."""
     return Description((Step(ops.MaskSteps(value=float(call.early(layer.mask_value)))),))
 
 
@@ -67,18 +74,29 @@ def _permute(layer: Any, call: Call) -> Description:
 
 
 def _repeated(shape: tuple[int, ...], factors: tuple[int, ...]) -> Step:
-    return Step(ops.ResizeNearest(scales=factors, sizes=tuple(n * factor for n, factor in zip(shape, factors, strict=True))))
+    return Step(
+        ops.ResizeNearest(
+            scales=factors,
+            sizes=tuple(n * factor for n, factor in zip(shape, factors, strict=True)),
+        )
+    )
 
 
 @describes("RepeatVector")
 def _repeat_vector(layer: Any, call: Call) -> Description:
     batch, features = call.shape
-    steps = (Step(ops.Reshape(shape=(batch, 1, features))), _repeated((batch, 1, features), (1, layer.n, 1)))
+    steps = (
+        Step(ops.Reshape(shape=(batch, 1, features))),
+        _repeated((batch, 1, features), (1, layer.n, 1)),
+    )
     return Description(steps, ("batch", "features"), ("batch", "steps", "features"))
 
 
-def _on_spatial(layer: Any, call: Call, each: Any, fill: Any) -> tuple[tuple[Any, ...], tuple[str, ...]]:
-    """One value per axis, ``each`` on the spatial ones and ``fill`` on the others, and the names of the axes."""
+def _on_spatial(
+    layer: Any, call: Call, each: Any, fill: Any
+) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """One value per axis, ``each`` on the spatial ones and ``fill`` on the others, and the names of
+    the axes."""
     rank = len(call.shape) - 2
     first = getattr(layer, "data_format", None) == "channels_first"
     values = (fill, fill, *each) if first else (fill, *each, fill)
@@ -100,7 +118,9 @@ def _zero_padding(layer: Any, call: Call) -> Description:
 def _cropping(layer: Any, call: Call) -> Description:
     crops, axes = _on_spatial(layer, call, _pairs(layer.cropping, len(call.shape) - 2), (0, 0))
     starts = tuple(before for before, _ in crops)
-    stops = tuple(size - after if after else None for size, (_, after) in zip(call.shape, crops, strict=True))
+    stops = tuple(
+        size - after if after else None for size, (_, after) in zip(call.shape, crops, strict=True)
+    )
     return Description((Step(ops.Slice(starts=starts, stops=stops)),), axes, axes)
 
 

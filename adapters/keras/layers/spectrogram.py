@@ -1,4 +1,5 @@
-"""Keras' spectrograms: the discrete Fourier transform of windows of a signal as a convolution with cosines and sines."""
+"""Keras' spectrograms: the discrete Fourier transform of windows of a signal as a convolution with
+cosines and sines."""
 
 from typing import Any
 
@@ -17,7 +18,8 @@ _COMPUTED = "computed by the layer, not stored"
 
 
 def _framed(chain: Chain, x: Ref, kernel: Weight, step: int, pads: tuple[int, int] = (0, 0)) -> Ref:
-    """A signal (batch, 1, time) with a bank of filters (frequencies, 1, frame): (batch, frequencies, frames)."""
+    """A signal (batch, 1, time) with a bank of filters (frequencies, 1, frame): (batch,
+    frequencies, frames)."""
     batch, _, time = chain.shape(x)
     frequencies, _, frame = kernel.value.shape
     op = ops.Conv(weight=kernel, bias=None, strides=(step,), pads=(pads,), dilations=(1,))
@@ -39,15 +41,23 @@ def _stft(layer: Any, call: Call) -> Description:
     chain = Chain(call)
     first = layer.data_format == "channels_first"
     batch, channels, time = call.shape if first else (call.shape[0], call.shape[2], call.shape[1])
-    x = chain.reshape(Ref(-1) if first else chain.transpose(Ref(-1), (0, 2, 1)), (batch * channels, 1, time))
-    (pads,) = padding_pairs(layer.padding, (time,), (layer.frame_length,), (layer._frame_step,), (1,))
+    x = chain.reshape(
+        Ref(-1) if first else chain.transpose(Ref(-1), (0, 2, 1)), (batch * channels, 1, time)
+    )
+    (pads,) = padding_pairs(
+        layer.padding, (time,), (layer.frame_length,), (layer._frame_step,), (1,)
+    )
 
     def part(name: str) -> Ref:
         kernel = call.weight(name, getattr(layer, name), axes=(2, 1, 0))
         made = _framed(chain, x, kernel, layer._frame_step, pads)
         return chain.reshape(made, (batch, channels, *chain.shape(made)[1:]))
 
-    parts = [part(name) for name, other in (("real_kernel", "imag"), ("imag_kernel", "real")) if layer.mode != other]
+    parts = [
+        part(name)
+        for name, other in (("real_kernel", "imag"), ("imag_kernel", "real"))
+        if layer.mode != other
+    ]
     epsilon = float(call.namespace.backend.epsilon())
     if layer.mode in ("real", "imag"):
         made = parts[0]
@@ -85,12 +95,16 @@ def _window(layer: Any) -> np.ndarray:
 
 
 def _banks(layer: Any) -> tuple[Weight, Weight]:
-    """The cosines and the sines of every frequency under the window, which lies in the middle of the frame."""
+    """The cosines and the sines of every frequency under the window, which lies in the middle of
+    the frame."""
     size = layer.fft_length
     before = (size - layer.sequence_length) // 2
     window = np.pad(_window(layer), (before, size - layer.sequence_length - before))
     turns = np.outer(np.arange(size // 2 + 1), np.arange(size)) % size * (2 * np.pi / size)
-    return tuple(Weight(name, None, (f(turns) * window)[:, None], (_COMPUTED,)) for name, f in (("cosines", np.cos), ("sines", np.sin)))  # type: ignore[return-value]
+    return tuple(
+        Weight(name, None, (f(turns) * window)[:, None], (_COMPUTED,))
+        for name, f in (("cosines", np.cos), ("sines", np.sin))
+    )  # type: ignore[return-value]
 
 
 @describes("MelSpectrogram")
@@ -100,22 +114,40 @@ def _mel(layer: Any, call: Call) -> Description:
     batch, time = (1, *call.shape) if single else call.shape
     half = layer.fft_length // 2
     x = chain.reshape(Ref(-1), (batch, 1, time))
-    x = chain.add(ops.Pad(pads=((0, 0), (0, 0), (half, half)), mode="reflect"), x, shape=(batch, 1, time + 2 * half))
-    power = _power(chain, *(_framed(chain, x, bank, layer.sequence_stride) for bank in _banks(layer)))
+    x = chain.add(
+        ops.Pad(pads=((0, 0), (0, 0), (half, half)), mode="reflect"),
+        x,
+        shape=(batch, 1, time + 2 * half),
+    )
+    power = _power(
+        chain, *(_framed(chain, x, bank, layer.sequence_stride) for bank in _banks(layer))
+    )
     if layer.mag_exp == 1:
         power = chain.add(ops.Sqrt(), power)
     elif layer.mag_exp != 2:
         power = chain.add(ops.Pow(), chain.add(ops.Sqrt(), power), chain.ref(float(layer.mag_exp)))
-    matrix = layer.linear_to_mel_weight_matrix(layer.num_mel_bins, half + 1, layer.sampling_rate, layer.min_freq, layer.max_freq)
-    weight = Weight("mel", None, np.asarray(call.namespace.ops.convert_to_numpy(matrix)), (_COMPUTED,))
+    matrix = layer.linear_to_mel_weight_matrix(
+        layer.num_mel_bins, half + 1, layer.sampling_rate, layer.min_freq, layer.max_freq
+    )
+    weight = Weight(
+        "mel", None, np.asarray(call.namespace.ops.convert_to_numpy(matrix)), (_COMPUTED,)
+    )
     frames = chain.transpose(power, (0, 2, 1))
-    made = chain.add(ops.MatMul(weight=weight, bias=None), frames, shape=(*chain.shape(frames)[:2], layer.num_mel_bins))
+    made = chain.add(
+        ops.MatMul(weight=weight, bias=None),
+        frames,
+        shape=(*chain.shape(frames)[:2], layer.num_mel_bins),
+    )
     if layer.power_to_db:
         ten = chain.ref(10.0)
-        made = chain.add(ops.Mul(), ten, chain.add(ops.Log10(), _at_least(chain, made, layer.min_power)))
+        made = chain.add(
+            ops.Mul(), ten, chain.add(ops.Log10(), _at_least(chain, made, layer.min_power))
+        )
         reference = 10 * float(np.log10(max(abs(layer.ref_power), layer.min_power)))
         made = chain.add(ops.Sub(), made, chain.ref(reference))
-        floor = chain.add(ops.Sub(), chain.reduce(ops.ReduceMax, made, None, True), chain.ref(float(layer.top_db)))
+        floor = chain.add(
+            ops.Sub(), chain.reduce(ops.ReduceMax, made, None, True), chain.ref(float(layer.top_db))
+        )
         made = chain.add(ops.Max(), made, floor)
     made = chain.transpose(made, (0, 2, 1))
     if call.dtype not in ("float32", "float64"):

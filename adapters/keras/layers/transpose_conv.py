@@ -19,21 +19,33 @@ Pair = tuple[int, int]
 
 
 def transposed_crops(
-    backend: str, legacy: bool, padding: str, sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int], more: Sequence[int | None]
+    backend: str,
+    legacy: bool,
+    padding: str,
+    sizes: Sequence[int],
+    spans: Sequence[int],
+    strides: Sequence[int],
+    more: Sequence[int | None],
 ) -> tuple[Pair, ...]:
-    """(before, after) to crop off (n - 1) * stride + span on each axis; ``more`` is the output padding."""
+    """(before, after) to crop off (n - 1) * stride + span on each axis; ``more`` is the output
+    padding."""
     axes = list(zip(sizes, spans, strides, more, strict=True))
     if backend == "tensorflow":
-        return tuple(_by_tensorflow(padding, n, span, s, extra, legacy) for n, span, s, extra in axes)
+        return tuple(
+            _by_tensorflow(padding, n, span, s, extra, legacy) for n, span, s, extra in axes
+        )
     if backend in ("torch", "jax"):
         return tuple(_by_window(padding, span, s, extra) for _, span, s, extra in axes)
     raise Undescribed(f"how the {backend} backend crops a transposed convolution is not known")
 
 
-def _by_tensorflow(padding: str, n: int, span: int, s: int, extra: int | None, legacy: bool) -> Pair:
+def _by_tensorflow(
+    padding: str, n: int, span: int, s: int, extra: int | None, legacy: bool
+) -> Pair:
     """What the convolution of which this is the gradient pads for an input of the output's size.
 
-    keras/src/backend/common/backend_utils.py, _get_output_shape_given_tf_padding; tf_keras/src/utils/conv_utils.py, deconv_output_length.
+    keras/src/backend/common/backend_utils.py, _get_output_shape_given_tf_padding;
+    tf_keras/src/utils/conv_utils.py, deconv_output_length.
     """
     if padding == "valid":
         length = n * s + max(span - s, 0) if extra is None else (n - 1) * s + span + extra
@@ -47,7 +59,8 @@ def _by_tensorflow(padding: str, n: int, span: int, s: int, extra: int | None, l
 
 
 def _by_window(padding: str, span: int, s: int, extra: int | None) -> Pair:
-    """The window that JAX computes (backend_utils.py, _convert_conv_transpose_padding_args_from_keras_to_jax)."""
+    """The window that JAX computes (backend_utils.py,
+    _convert_conv_transpose_padding_args_from_keras_to_jax)."""
     if padding == "valid":
         left, right = span - 1, span - 1 + (max(span, s) - span if extra is None else extra)
     else:
@@ -61,11 +74,20 @@ def _by_window(padding: str, span: int, s: int, extra: int | None) -> Pair:
 def _conv_transpose(layer: Any, call: Call) -> Description:
     rank, ndim = layer.rank, len(call.shape)
     strides, dilations = tuple(layer.strides), tuple(layer.dilation_rate)
-    sizes, spans = spatial_sizes(layer, call, rank), [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, dilations, strict=True)]
+    sizes, spans = (
+        spatial_sizes(layer, call, rank),
+        [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, dilations, strict=True)],
+    )
     more = (None,) * rank if layer.output_padding is None else tuple(layer.output_padding)
     crops = transposed_crops(call.backend, call.legacy, layer.padding, sizes, spans, strides, more)
     kernel = call.weight("kernel", layer.kernel, axes=(rank + 1, rank, *range(rank)))
-    op = ops.ConvTranspose(weight=kernel, bias=call.weight("bias", layer.bias), strides=strides, crops=crops, dilations=dilations)
+    op = ops.ConvTranspose(
+        weight=kernel,
+        bias=call.weight("bias", layer.bias),
+        strides=strides,
+        crops=crops,
+        dilations=dilations,
+    )
     if ndim != rank + 2 or not prod(call.shape):
         raise Undescribed(f"an input of {ndim} axes")
     axes = named_axes(ndim, rank, channels_first(layer))

@@ -1,4 +1,5 @@
-"""Keras' wrappers: a recurrent layer read in both directions, and any layer applied to every time step."""
+"""Keras' wrappers: a recurrent layer read in both directions, and any layer applied to every time
+step."""
 
 import inspect
 from collections.abc import Callable
@@ -28,13 +29,18 @@ def _refs(value: Any) -> list[Ref]:
 
 @describes("Bidirectional", arguments=("mask", "initial_state"))
 def _bidirectional(layer: Any, call: Call) -> Description:
-    """Both layers on the same input; the second one's sequence is turned back before they are merged."""
+    """Both layers on the same input; the second one's sequence is turned back before they are
+    merged."""
     steps = Steps()
     x, *states = _refs(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
     states = [*states, *_refs(call.arguments.get("initial_state"))]
     half, shape, mask = len(states) // 2, call.inputs[x.index].shape, call.arguments.get("mask")
-    first = recurrence(layer.forward_layer, call, steps, x, shape, mask, states[:half], "forward_layer.")
-    second = recurrence(layer.backward_layer, call, steps, x, shape, mask, states[half:], "backward_layer.")
+    first = recurrence(
+        layer.forward_layer, call, steps, x, shape, mask, states[:half], "forward_layer."
+    )
+    second = recurrence(
+        layer.backward_layer, call, steps, x, shape, mask, states[half:], "backward_layer."
+    )
     major = bool(getattr(layer.forward_layer, "time_major", False))
     time = ("time", "batch") if major else ("batch", "time")
     whole = bool(layer.forward_layer.return_sequences)
@@ -44,25 +50,45 @@ def _bidirectional(layer: Any, call: Call) -> Description:
     if mode is not None and mode != "concat" and mode not in _MERGED:
         raise Undescribed(f"its merge mode is {mode!r}")
     last = len(shape) - 1 if whole else len(shape) - 2
-    merged = pair if mode is None else (steps.put(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
-    outputs = (*merged, *((*first.states, *second.states) if layer.forward_layer.return_state else ()))
+    merged = (
+        pair
+        if mode is None
+        else (steps.put(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
+    )
+    outputs = (
+        *merged,
+        *((*first.states, *second.states) if layer.forward_layer.return_state else ()),
+    )
     names: tuple[str, ...] = ("forward", "backward") if mode is None else ("output",)
-    names += tuple(f"{way} state {index}" for way, read in (("forward", first), ("backward", second)) for index in range(len(read.states)))
+    names += tuple(
+        f"{way} state {index}"
+        for way, read in (("forward", first), ("backward", second))
+        for index in range(len(read.states))
+    )
     axes = (*(time if whole else ("batch",)), "units") if len(shape) == 3 else ()
     told = names[: len(outputs)] if len(outputs) > 1 else ()
-    return Description(steps.ended(*outputs), (*time, "features") if len(shape) == 3 else (), axes, told)
+    return Description(
+        steps.ended(*outputs), (*time, "features") if len(shape) == 3 else (), axes, told
+    )
 
 
 @describes("TimeDistributed", arguments=("mask",))
 def _time_distributed(layer: Any, call: Call) -> Description:
-    """The layer inside on batch and time as one axis; step by step where it looks across the batch, as Keras 3 does."""
+    """The layer inside on batch and time as one axis; step by step where it looks across the batch,
+    as Keras 3 does."""
     inner, x = layer.layer, call.inputs[0]
-    if call.arguments.get("mask") is not None and "mask" in inspect.signature(inner.call).parameters and not _heedless(inner):
+    if (
+        call.arguments.get("mask") is not None
+        and "mask" in inspect.signature(inner.call).parameters
+        and not _heedless(inner)
+    ):
         raise Undescribed(f"a mask reaches the {type(inner).__name__} inside it")
     if getattr(inner, "stateful", False):
         raise Undescribed("the layer inside it is stateful")
     if not call.legacy and getattr(inner, "compute_dtype", call.dtype) != call.dtype:
-        raise Undescribed(f"the layer inside it is of {inner.compute_dtype}, and called in {call.dtype}")
+        raise Undescribed(
+            f"the layer inside it is of {inner.compute_dtype}, and called in {call.dtype}"
+        )
     batch, count, *rest = x.shape
     steps = Steps()
     if not call.legacy and (call.training or _across(inner, x.ndim - 1)):
@@ -71,9 +97,19 @@ def _time_distributed(layer: Any, call: Call) -> Description:
         return Description(steps.ended(made), ("batch", "time", *_unnamed(x.ndim - 2)), ())
     merged = steps.put(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
     found = _inner(inner, call, x.reshape(batch * count, *rest))
-    outputs = [steps.put(ops.Grouped(count=count), one) for one in steps.include(found.steps, merged)]
-    axes = [("batch", "time", *names[1:]) if names else () for names in (found.input_axes, found.output_axes)]
-    return Description(steps.ended(*outputs), axes[0] or ("batch", "time", *_unnamed(x.ndim - 2)), axes[1], found.output_names)
+    outputs = [
+        steps.put(ops.Grouped(count=count), one) for one in steps.include(found.steps, merged)
+    ]
+    axes = [
+        ("batch", "time", *names[1:]) if names else ()
+        for names in (found.input_axes, found.output_axes)
+    ]
+    return Description(
+        steps.ended(*outputs),
+        axes[0] or ("batch", "time", *_unnamed(x.ndim - 2)),
+        axes[1],
+        found.output_names,
+    )
 
 
 def _unnamed(count: int) -> tuple[str, ...]:
@@ -82,7 +118,10 @@ def _unnamed(count: int) -> tuple[str, ...]:
 
 def _one_step(steps: Steps, inner: Any, call: Call, t: int) -> Ref:
     rest = call.shape[2:]
-    part = steps.put(ops.Slice(starts=(0, t, *(0 for _ in rest)), stops=(None, t + 1, *(None for _ in rest))), Ref(-1))
+    part = steps.put(
+        ops.Slice(starts=(0, t, *(0 for _ in rest)), stops=(None, t + 1, *(None for _ in rest))),
+        Ref(-1),
+    )
     part = steps.put(ops.Squeeze(axes=(1,)), part)
     (made,) = steps.include(_inner(inner, call, call.inputs[0][:, t]).steps, part)
     return steps.put(ops.Unsqueeze(axes=(1,)), made)
@@ -107,7 +146,12 @@ def _inner(layer: Any, call: Call, x: np.ndarray) -> Description:
     first = next(iter(inspect.signature(layer.call).parameters), "inputs")
     arguments = {first: Ref(-1)} | ({"training": True} if call.training else {})
     dtype = str(getattr(layer, "compute_dtype", None) or call.dtype)
-    return describe(layer, replace(call, layer=layer, inputs=(x,), dtype=dtype, arguments=arguments, carried=(), masks=()))
+    return describe(
+        layer,
+        replace(
+            call, layer=layer, inputs=(x,), dtype=dtype, arguments=arguments, carried=(), masks=()
+        ),
+    )
 
 
 def _chain(model: Any, call: Call, x: np.ndarray) -> Description:

@@ -1,4 +1,5 @@
-"""Whether the layers of a config are of sizes that the file can hold: a loader makes their weights before it reads any."""
+"""Whether the layers of a config are of sizes that the file can hold: a loader makes their weights
+before it reads any."""
 
 import math
 import sys
@@ -12,18 +13,37 @@ from .allow_list import objects
 __all__ = ["STEPS", "built_slowly", "oversized", "too_deep"]
 
 STEPS = 1 << 18
-"""So many places a layer may go through one by one: a quarter of a minute of sound, sample by sample."""
+"""So many places a layer may go through one by one: a quarter of a minute of sound, sample by
+sample."""
 
-_COUNTS = frozenset("filters head_dim input_dim key_dim max_tokens n num_bins num_heads num_tokens output_dim units value_dim".split())
-_SHAPES = frozenset("cropping kernel_size output_shape output_size padding pool_size size target_shape".split())
-_SQUARE = frozenset("GRU GRUCell LSTM LSTMCell SimpleRNN SimpleRNNCell QGRU QGRUCell QLSTM QLSTMCell QSimpleRNN QSimpleRNNCell".split())
+_COUNTS = frozenset(
+    (
+        "filters head_dim input_dim key_dim max_tokens n num_bins num_heads "
+        "num_tokens output_dim units value_dim"
+    ).split()
+)
+_SHAPES = frozenset(
+    ("cropping kernel_size output_shape output_size padding pool_size size target_shape").split()
+)
+_SQUARE = frozenset(
+    (
+        "GRU GRUCell LSTM LSTMCell SimpleRNN SimpleRNNCell QGRU QGRUCell QLSTM "
+        "QLSTMCell QSimpleRNN QSimpleRNNCell"
+    ).split()
+)
 """Layers with a weight of units by units."""
-_KEEP = frozenset("Activation BatchNormalization Dense Dropout ELU InputLayer LayerNormalization LeakyReLU ReLU".split())
+_KEEP = frozenset(
+    (
+        "Activation BatchNormalization Dense Dropout ELU InputLayer LayerNormalization "
+        "LeakyReLU ReLU"
+    ).split()
+)
 """Layers that give as many places as they take."""
 
 
 def oversized(config: Mapping[str, Any], holds: int) -> str:
-    """The first option that asks for far more than a file that holds so many bytes, in words; "" where there is none."""
+    """The first option that asks for far more than a file that holds so many bytes, in words; ""
+    where there is none."""
     for found in objects(config):
         inner = found.value.get("config")
         for name, value in inner.items() if isinstance(inner, Mapping) else ():
@@ -33,20 +53,29 @@ def oversized(config: Mapping[str, Any], holds: int) -> str:
 
 
 def too_deep(config: Mapping[str, Any]) -> str:
-    """The first Sequential of Keras 2 with more layers than its recursion can go through, in words; "" where there is none.
+    """The first Sequential of Keras 2 with more layers than its recursion can go through, in words;
+    "" where there is none.
 
     It goes through all of them anew for each one that it adds, and fails at the last.
     """
     most = sys.getrecursionlimit()
     for found in objects(config):
         layers = _layers(found.value)
-        if found.value["class_name"] == "Sequential" and len(layers) >= most and _declared(layers[0]):
-            return f"a Sequential of {len(layers):,} layers is more than Keras 2 can build ({most:,}, sys.getrecursionlimit())"
+        if (
+            found.value["class_name"] == "Sequential"
+            and len(layers) >= most
+            and _declared(layers[0])
+        ):
+            return (
+                f"a Sequential of {len(layers):,} layers is more than Keras 2 can build "
+                f"({most:,}, sys.getrecursionlimit())"
+            )
     return ""
 
 
 def built_slowly(config: Mapping[str, Any]) -> str:
-    """The first UpSampling1D that gets more places than ``STEPS``, each of which Keras 2 makes a node of, in words; "" for none."""
+    """The first UpSampling1D that gets more places than ``STEPS``, each of which Keras 2 makes a
+    node of, in words; "" for none."""
     for found in objects(config):
         places: dict[Any, int] = {}
         before: Any = None
@@ -99,7 +128,8 @@ def _declared(entry: Mapping[str, Any]) -> list[Any]:
 def _asked(name: str, value: Any, kind: Any) -> int:
     """How many numbers an option asks for at least."""
     if name in ("batch_input_shape", "batch_shape", "shape") and isinstance(value, list) and value:
-        return value[-1] if isinstance(value[-1], int) else 0  # as many inputs has the layer that takes it
+        # as many inputs has the layer that takes it
+        return value[-1] if isinstance(value[-1], int) else 0
     if name in _SHAPES:
         return math.prod(size for size in _numbers(value) if size > 1)
     if name in _COUNTS and isinstance(value, int):

@@ -1,6 +1,8 @@
-"""What a Keras file says about its model without any framework: who wrote it, its config, and the list of its layers.
+"""What a Keras file says about its model without any framework: who wrote it, its config, and the
+list of its layers.
 
-Standard library only at the top, and h5py for an ``.h5`` alone: listing a file must not wait for a framework.
+Standard library only at the top, and h5py for an ``.h5`` alone: listing a file must not wait for a
+framework.
 """
 
 import importlib
@@ -44,7 +46,8 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What zipfile, h5py and json raise, and what a config of another shape than a config's comes to."""
+"""What zipfile, h5py and json raise, and what a config of another shape than a config's comes
+to."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class File:
 
     @property
     def namespace(self) -> str:
-        """Keras 3 refuses some files of Keras 2 and computes others differently: each opens with its own."""
+        """Keras 3 refuses some files of Keras 2 and computes others differently: each opens with
+        its own."""
         return "keras" if self.writer.startswith("3") and not self.quantised else "tf_keras"
 
     @property
@@ -71,14 +75,18 @@ class File:
         values = [value for value in values if value.get("registered_name") not in OF_HGQ2]
         # keras.ops has operations of the same names, such as Clip.
         return any(
-            (value["class_name"] in QKERAS and not str(value.get("module")).startswith(("keras.src.ops.", "hgq.")))
+            (
+                value["class_name"] in QKERAS
+                and not str(value.get("module")).startswith(("keras.src.ops.", "hgq."))
+            )
             or str(value.get("module")).startswith("qkeras.")
             for value in values
         )
 
     @property
     def packages(self) -> frozenset[str]:
-        """The packages with an adapter of their own that it holds classes of; an ``.h5`` names classes without their module."""
+        """The packages with an adapter of their own that it holds classes of; an ``.h5`` names
+        classes without their module."""
         values = [found.value for found in objects(self.config)]
         roots = {str(value.get("module")).partition(".")[0] for value in values}
         if any(value["class_name"] in TFMOT and not value.get("module") for value in values):
@@ -88,7 +96,8 @@ class File:
 
 
 def read(path: Path) -> File:
-    """Reads an ``.h5`` or ``.keras`` by its content; CannotOpen with a sentence where there is no whole model in it."""
+    """Reads an ``.h5`` or ``.keras`` by its content; CannotOpen with a sentence where there is no
+    whole model in it."""
     with _damage(path):
         with path.open("rb") as stream:
             signature = stream.read(4)
@@ -97,7 +106,8 @@ def read(path: Path) -> File:
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Whatever reading a broken file comes to, from the zip archive and HDF5 down to the config's JSON, in one sentence."""
+    """Whatever reading a broken file comes to, from the zip archive and HDF5 down to the config's
+    JSON, in one sentence."""
     try:
         yield
     except _BROKEN as error:
@@ -106,8 +116,19 @@ def _damage(path: Path) -> Iterator[None]:
 
 def _read_archive(path: Path) -> File:
     with zipfile.ZipFile(path) as archive:
-        metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
-        return _ordered(File(path, "keras", str(metadata.get("keras_version", "3")), _model(json.loads(archive.read("config.json")))))
+        metadata = (
+            json.loads(archive.read("metadata.json"))
+            if "metadata.json" in archive.namelist()
+            else {}
+        )
+        return _ordered(
+            File(
+                path,
+                "keras",
+                str(metadata.get("keras_version", "3")),
+                _model(json.loads(archive.read("config.json"))),
+            )
+        )
 
 
 def _read_h5(path: Path) -> File:
@@ -116,13 +137,25 @@ def _read_h5(path: Path) -> File:
         if config is None:
             raise CannotOpen(_without_config(path, set(file), set(file.attrs)))
         writer = file.attrs.get("keras_version", "")
-        return _ordered(File(path, "h5", writer.decode() if isinstance(writer, bytes) else str(writer), _model(json.loads(config))))
+        return _ordered(
+            File(
+                path,
+                "h5",
+                writer.decode() if isinstance(writer, bytes) else str(writer),
+                _model(json.loads(config)),
+            )
+        )
 
 
 def refuse_foreign_weights(file: File) -> None:
-    """Raises CannotOpen where the weights of a ``.keras`` file, which is listed without them, lie elsewhere; an ``.h5`` was read so."""
+    """Raises CannotOpen where the weights of a ``.keras`` file, which is listed without them, lie
+    elsewhere; an ``.h5`` was read so."""
     if file.form == "keras":
-        with _damage(file.path), zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
+        with (
+            _damage(file.path),
+            zipfile.ZipFile(file.path) as archive,
+            file.path.open("rb") as stream,
+        ):
             if _WEIGHTS in archive.namelist():
                 with _hdf5(file.path, _Part(archive, stream), archive.getinfo(_WEIGHTS).file_size):
                     pass
@@ -130,11 +163,15 @@ def refuse_foreign_weights(file: File) -> None:
 
 @contextmanager
 def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, tuple[int, ...]]]]:
-    """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in it."""
+    """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in
+    it."""
     with path.open("rb") if source is path else nullcontext(source) as stream, suppress(Unusual):
         shapes(partial(_at, stream))
     with importlib.import_module("h5py").File(source, "r") as file:
-        yield file, importlib.import_module(".hdf5_tree", __package__).refuse_foreign(file, path, size)
+        yield (
+            file,
+            importlib.import_module(".hdf5_tree", __package__).refuse_foreign(file, path, size),
+        )
 
 
 def _model(config: Any) -> Mapping[str, Any]:
@@ -142,7 +179,12 @@ def _model(config: Any) -> Mapping[str, Any]:
         raise ValueError("its config names no class")
     level, depth = [config], 0
     while level:
-        level = [inner for part in level if isinstance(part, dict | list) for inner in (part.values() if isinstance(part, dict) else part)]
+        level = [
+            inner
+            for part in level
+            if isinstance(part, dict | list)
+            for inner in (part.values() if isinstance(part, dict) else part)
+        ]
         depth += 1
         if depth > _DEPTH:
             raise ValueError(f"its config is nested {_DEPTH} times and more")
@@ -150,44 +192,71 @@ def _model(config: Any) -> Mapping[str, Any]:
 
 
 def _ordered(file: File) -> File:
-    """The file, where its layers are of sizes that it can hold, and can be put in order: Keras 3 says itself where they cannot."""
+    """The file, where its layers are of sizes that it can hold, and can be put in order: Keras 3
+    says itself where they cannot."""
     size = file.path.stat().st_size
     large = oversized(file.config, size)
     if large:
-        raise CannotOpen(f"{file.path} is damaged or made up: {large}, and the whole file has {size:,} bytes")
+        raise CannotOpen(
+            f"{file.path} is damaged or made up: {large}, and the whole file has {size:,} bytes"
+        )
     stuck = endless(file.config) if file.namespace == "tf_keras" else ""
     if stuck:
         raise CannotOpen(
-            f"{file.path} is no model that can be built: its layer {stuck!r} waits for its own output, or one that never comes"
+            f"{file.path} is no model that can be built: its layer {stuck!r} waits for its own "
+            "output, or one that never comes"
         )
     return file
 
 
 def _without_config(path: Path, groups: set[str], attributes: set[str]) -> str:
-    if "layer_names" in attributes or groups & {"layers", "vars", "_layer_checkpoint_dependencies", "model_weights"}:
+    if "layer_names" in attributes or groups & {
+        "layers",
+        "vars",
+        "_layer_checkpoint_dependencies",
+        "model_weights",
+    }:
         return (
-            f"{path} holds weights only, not the model they belong to: build the model in Python, call "
-            "model.load_weights(path) and give probe that model, or save it whole with model.save('model.keras')"
+            f"{path} holds weights only, not the model they belong to: build the model in Python, "
+            "call "
+            "model.load_weights(path) and give probe that model, or save it whole with "
+            "model.save('model.keras')"
         )
     return f"{path} is an HDF5 file, but there is no Keras model in it"
 
 
 def listing(file: File) -> tuple[Layer, ...] | None:
-    """The atomic layers as far as the file tells, or None where it does not list layers (a subclassed model)."""
+    """The atomic layers as far as the file tells, or None where it does not list layers (a
+    subclassed model)."""
     if _inner_layers(file.config) is None:
         return None
     with _damage(file.path):
-        sizes = {name: math.prod(shape) for name, shape in _shapes(file).items() if "seed_generator" not in name}
-        return tuple(_layers(file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form))
+        sizes = {
+            name: math.prod(shape)
+            for name, shape in _shapes(file).items()
+            if "seed_generator" not in name
+        }
+        return tuple(
+            _layers(
+                file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form
+            )
+        )
 
 
 def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, Mapping) else inner
-    return layers if isinstance(layers, list) and all(isinstance(one, Mapping) and "class_name" in one for one in layers) else None
+    return (
+        layers
+        if isinstance(layers, list)
+        and all(isinstance(one, Mapping) and "class_name" in one for one in layers)
+        else None
+    )
 
 
-def _layers(model: Mapping[str, Any], sizes: Mapping[str, int], prefix: str, group: str, form: str) -> Iterator[Layer]:
+def _layers(
+    model: Mapping[str, Any], sizes: Mapping[str, int], prefix: str, group: str, form: str
+) -> Iterator[Layer]:
     entries = _inner_layers(model) or ()
     outputs = _output_shapes(entries, chained=model["class_name"].endswith("Sequential"))
     groups = _groups(model, entries, group) if form == "keras" else {}
@@ -201,7 +270,14 @@ def _layers(model: Mapping[str, Any], sizes: Mapping[str, int], prefix: str, gro
             continue
         why = _why(entry, kind)
         parameters = sum(size for path, size in sizes.items() if _within(path, place, form))
-        yield Layer(prefix + name, kind, () if why else ("numpy", "onnx"), why, outputs.get(name), parameters)
+        yield Layer(
+            prefix + name,
+            kind,
+            () if why else ("numpy", "onnx"),
+            why,
+            outputs.get(name),
+            parameters,
+        )
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -211,20 +287,33 @@ def _name(entry: Mapping[str, Any]) -> str:
 def _why(entry: Mapping[str, Any], kind: str) -> str:
     module = str(entry.get("module") or "keras")
     if module.startswith("keras.src.ops."):
-        return "" if kind in OPERATIONS or kind in FOLLOWED else f"{kind} of keras.ops has no description"
+        return (
+            ""
+            if kind in OPERATIONS or kind in FOLLOWED
+            else (f"{kind} of keras.ops has no description")
+        )
     if kind in FOLLOWED and module.partition(".")[0] in ROOTS:
         return ""
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         called = entry["config"].get("function")
-        return "" if called in FUNCTIONS else f"the function {called} of TensorFlow has no description"
+        return (
+            ""
+            if called in FUNCTIONS
+            else (f"the function {called} of TensorFlow has no description")
+        )
     if module.partition(".")[0] == "hgq":
         return "" if key_of("hgq", kind) in DESCRIBED else f"{kind} has no description"
-    own = entry["class_name"] != kind or module.partition(".")[0] not in ROOTS or entry.get("registered_name") not in (None, kind)
+    own = (
+        entry["class_name"] != kind
+        or module.partition(".")[0] not in ROOTS
+        or entry.get("registered_name") not in (None, kind)
+    )
     return f"{kind} has no description" if own or kind not in DESCRIBED else ""
 
 
 def _within(path: str, place: str, form: str) -> bool:
-    """Whether a dataset belongs to a layer. An ``.h5`` keeps nested weights flat below the outermost layer: outer/…/inner/kernel:0."""
+    """Whether a dataset belongs to a layer. An ``.h5`` keeps nested weights flat below the
+    outermost layer: outer/…/inner/kernel:0."""
     if form == "keras":
         return path.startswith(place + "/")
     top, *nested = place.split("/")[1:]
@@ -232,8 +321,11 @@ def _within(path: str, place: str, form: str) -> bool:
     return parts[:2] == ["model_weights", top] and all(name in parts[2:-1] for name in nested)
 
 
-def _groups(model: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], group: str) -> dict[str, str]:
-    """Where a ``.keras`` file keeps the weights of each layer: ``layers/conv2d_1``, counted by class and not by name."""
+def _groups(
+    model: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], group: str
+) -> dict[str, str]:
+    """Where a ``.keras`` file keeps the weights of each layer: ``layers/conv2d_1``, counted by
+    class and not by name."""
     counts: dict[str, int] = {}
     found = {}
     for entry in entries:
@@ -241,14 +333,19 @@ def _groups(model: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], grou
         operation = str(entry.get("module")).startswith("keras.src.ops.")
         if operation or (kind == "InputLayer" and model["class_name"].endswith("Sequential")):
             continue
-        snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+        snake = re.sub(
+            r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)
+        ).lower()
         count = counts[snake] = counts.get(snake, -1) + 1
         found[_name(entry)] = f"{group}/layers/{snake}{f'_{count}' if count else ''}".lstrip("/")
     return found
 
 
-def _output_shapes(entries: Sequence[Mapping[str, Any]], chained: bool) -> dict[str, tuple[int | None, ...]]:
-    """The output shapes that the file tells: those of which it tells the input shape of the layer that comes next."""
+def _output_shapes(
+    entries: Sequence[Mapping[str, Any]], chained: bool
+) -> dict[str, tuple[int | None, ...]]:
+    """The output shapes that the file tells: those of which it tells the input shape of the layer
+    that comes next."""
     found: dict[str, tuple[int | None, ...]] = {}
 
     def note(name: str, shape: Any) -> None:
@@ -266,7 +363,11 @@ def _output_shapes(entries: Sequence[Mapping[str, Any]], chained: bool) -> dict[
                     if isinstance(one, list) and one[1:3] == [0, 0]:
                         note(one[0], shape)
             for tensor in objects(node):
-                history = tensor.value["config"].get("keras_history") if tensor.value["class_name"] == "__keras_tensor__" else None
+                history = (
+                    tensor.value["config"].get("keras_history")
+                    if tensor.value["class_name"] == "__keras_tensor__"
+                    else None
+                )
                 if history and history[1:] == [0, 0]:
                     note(history[0], tensor.value["config"]["shape"])
     return found
@@ -295,7 +396,8 @@ def _at(stream: Any, offset: int, size: int) -> bytes:
 
 
 class _Part(io.RawIOBase):
-    """The weights inside an archive as a file: past the archive where they are stored, since zipfile reads through to where it seeks."""
+    """The weights inside an archive as a file: past the archive where they are stored, since
+    zipfile reads through to where it seeks."""
 
     def __init__(self, archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
         info = archive.getinfo(_WEIGHTS)

@@ -1,9 +1,11 @@
 """How large the arrays in an HDF5 file are, read without h5py.
 
-A ``.keras`` file keeps its weights as HDF5 inside a zip archive, and its listing must not wait for NumPy, which h5py imports.
-This reads the plainest form of HDF5, the one that h5py writes unless told otherwise: superblock 0, version 1 object headers,
-groups as symbol tables (HDF5 File Format Specification 3.0, sections II.A, III.A to III.D and IV.A). Anything else raises
-Unusual, and the caller takes h5py. A tree that leads back into itself raises ValueError: there the HDF5 library never ends.
+A ``.keras`` file keeps its weights as HDF5 inside a zip archive, and its listing must not wait for
+NumPy, which h5py imports. This reads the plainest form of HDF5, the one that h5py writes unless
+told otherwise: superblock 0, version 1 object headers, groups as symbol tables (HDF5 File Format
+Specification 3.0, sections II.A, III.A to III.D and IV.A). Anything else raises Unusual, and the
+caller takes h5py. A tree that leads back into itself raises ValueError: there the HDF5 library
+never ends.
 """
 
 import struct
@@ -40,12 +42,17 @@ def _unpack(form: str, read: Read, offset: int) -> tuple:
 
 def _once(node: int, seen: set[int]) -> None:
     if node in seen or len(seen) >= _OBJECTS:
-        raise ValueError("its tree leads to the same place twice" if node in seen else f"more than {_OBJECTS:,} nodes in its tree")
+        raise ValueError(
+            ("its tree leads to the same place twice")
+            if node in seen
+            else f"more than {_OBJECTS:,} nodes in its tree"
+        )
     seen.add(node)
 
 
 def _ends(read: Read, node: int, seen: set[int]) -> None:
-    """The nodes to the right of one, along which the HDF5 library goes, come to an end; those that do are kept as negative numbers."""
+    """The nodes to the right of one, along which the HDF5 library goes, come to an end; those that
+    do are kept as negative numbers."""
     passed: set[int] = set()
     while node != _NOWHERE and -node not in seen:
         if node in passed:
@@ -55,7 +62,9 @@ def _ends(read: Read, node: int, seen: set[int]) -> None:
     seen.update(-one for one in passed)
 
 
-def _datasets(read: Read, header: int, path: str, seen: set[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _datasets(
+    read: Read, header: int, path: str, seen: set[int]
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     if header in seen:
         raise Unusual  # one group under two names
     seen.add(header)
@@ -64,14 +73,17 @@ def _datasets(read: Read, header: int, path: str, seen: set[int]) -> Iterator[tu
         tree, heap = _unpack("QQ", read, messages[_SYMBOL_TABLE])
         (names,) = _unpack("Q", read, heap + 24)
         for name, child in _links(read, tree, seen):
-            yield from _datasets(read, child, f"{path}/{_text(read, names + name)}".lstrip("/"), seen)
+            yield from _datasets(
+                read, child, f"{path}/{_text(read, names + name)}".lstrip("/"), seen
+            )
     elif _DATASPACE in messages:
         start = messages[_DATASPACE]
         version, rank = _unpack("BB", read, start)
         if rank > _RANK:
             raise Unusual
         yield path, _unpack(f"{rank}Q", read, start + (8 if version == 1 else 4))
-        if _LAYOUT in messages and read(messages[_LAYOUT], 2) == b"\3\2":  # in chunks, which a tree finds
+        # in chunks, which a tree finds
+        if _LAYOUT in messages and read(messages[_LAYOUT], 2) == b"\3\2":
             axes, tree = _unpack("BQ", read, messages[_LAYOUT] + 2)
             _chunks(read, tree, axes, seen)
     else:

@@ -1,7 +1,9 @@
-"""Whether an HDF5 file holds its own numbers: nothing in it reads from elsewhere, and it declares no more than it can hold.
+"""Whether an HDF5 file holds its own numbers: nothing in it reads from elsewhere, and it declares
+no more than it can hold.
 
-A dataset can be stored in another file, be made of parts of others, or lie behind a link to one: a loader would show any file
-of this machine as weights. So the whole tree is walked before a loader sees it.
+A dataset can be stored in another file, be made of parts of others, or lie behind a link to one: a
+loader would show any file of this machine as weights. So the whole tree is walked before a loader
+sees it.
 """
 
 import os
@@ -17,7 +19,9 @@ __all__ = ["refuse_foreign"]
 _OBJECTS = 100_000
 
 
-def refuse_foreign(file: Any, path: str | os.PathLike[str], size: int) -> dict[str, tuple[int, ...]]:
+def refuse_foreign(
+    file: Any, path: str | os.PathLike[str], size: int
+) -> dict[str, tuple[int, ...]]:
     """The shape of every array in the open ``h5py.File``, of ``size`` bytes, by its path.
 
     Raises CannotOpen where anything in it refers to another file or declares too much.
@@ -41,7 +45,10 @@ def refuse_foreign(file: Any, path: str | os.PathLike[str], size: int) -> dict[s
                 continue
             seen.add(address)
             if len(seen) > _OBJECTS:
-                raise CannotOpen(f"{path} is an HDF5 file of more than {_OBJECTS:,} groups and arrays, which no model needs")
+                raise CannotOpen(
+                    f"{path} is an HDF5 file of more than {_OBJECTS:,} groups and "
+                    "arrays, which no model needs"
+                )
             found = h5py.h5o.open(group, name)
             if isinstance(found, h5py.h5g.GroupID):
                 waiting.append((inner, found))
@@ -50,7 +57,10 @@ def refuse_foreign(file: Any, path: str | os.PathLike[str], size: int) -> dict[s
                 shapes[inner[1:]] = found.shape
                 declared += _own_bytes(path, inner, found, size)
                 if too_much(declared, size):
-                    raise CannotOpen(f"{path} declares arrays of {declared:,} bytes and more, and holds {size:,}: it is damaged or made up")
+                    raise CannotOpen(
+                        f"{path} declares arrays of {declared:,} bytes and more, and "
+                        f"holds {size:,}: it is damaged or made up"
+                    )
     return shapes
 
 
@@ -66,20 +76,38 @@ def _own_bytes(path: str | os.PathLike[str], place: str, dataset: Any, size: int
         named = how.get_external(0)[0].decode(errors="backslashreplace")
         raise CannotOpen(_refusal(path, f"the values of {place!r} lie in another file, {named!r}"))
     if how.get_layout() == h5py.h5d.VIRTUAL:
-        raise CannotOpen(_refusal(path, f"the values of {place!r} are put together from other arrays (a virtual dataset)"))
+        raise CannotOpen(
+            _refusal(
+                path,
+                (f"the values of {place!r} are put together from other arrays (a virtual dataset)"),
+            )
+        )
     if dataset.get_storage_size() > size:
-        raise CannotOpen(f"{path} is truncated: {place!r} takes {dataset.get_storage_size():,} bytes, and the file has {size:,}")
+        raise CannotOpen(
+            f"{path} is truncated: {place!r} takes {dataset.get_storage_size():,} "
+            f"bytes, and the file has {size:,}"
+        )
     return dataset.get_space().get_simple_extent_npoints() * dataset.get_type().get_size()
 
 
 def _bounded_attributes(path: str | os.PathLike[str], place: str, item: Any, size: int) -> None:
     names: list[bytes] = []
-    h5py.h5a.iterate(item, lambda name, *_: names.append(name))  # to open each by its number takes the square of the time
+    # to open each by its number takes the square of the time
+    h5py.h5a.iterate(item, lambda name, *_: names.append(name))
     for name in names:
         attribute = h5py.h5a.open(item, name)
-        if attribute.get_space().get_simple_extent_npoints() * attribute.get_type().get_size() > size:
-            raise CannotOpen(f"{path} declares an attribute of {place!r} that is larger than the file: it is damaged or made up")
+        if (
+            attribute.get_space().get_simple_extent_npoints() * attribute.get_type().get_size()
+            > size
+        ):
+            raise CannotOpen(
+                f"{path} declares an attribute of {place!r} that is larger than the "
+                "file: it is damaged or made up"
+            )
 
 
 def _refusal(path: str | os.PathLike[str], what: str) -> str:
-    return f"{path} does not hold all of its numbers: {what}. Nothing but the file itself is read: write it anew with all values inside"
+    return (
+        f"{path} does not hold all of its numbers: {what}. Nothing but the file itself is "
+        "read: write it anew with all values inside"
+    )

@@ -1,4 +1,5 @@
-"""How a framework, and our adapter of a package of layers, is imported: quietly, in the environment it needs, which is put back."""
+"""How a framework, and our adapter of a package of layers, is imported: quietly, in the environment
+it needs, which is put back."""
 
 import importlib
 import importlib.util
@@ -18,7 +19,8 @@ from ..describe.described_classes import ADAPTERS
 __all__ = ["OF_HGQ2", "framework", "package"]
 
 OF_HGQ2 = (
-    "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which overwrites it: "
+    "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which "
+    "overwrites it: "
     "in an environment without hgq2, pip install 'layerprobe[qkeras]'"
 )
 
@@ -26,7 +28,12 @@ OF_HGQ2 = (
 def framework(namespace: str, quantised: bool = False) -> Any:
     """The module keras or tf_keras, imported without a word on standard error."""
     extra = "qkeras" if quantised else "keras"
-    with held_back(), silenced("", logs=True), _environment(_settings(namespace, quantised)), interruptible():
+    with (
+        held_back(),
+        silenced("", logs=True),
+        _environment(_settings(namespace, quantised)),
+        interruptible(),
+    ):
         try:
             if "tensorflow" not in sys.modules and _needs_tensorflow(namespace):
                 with held_back(), _silent_descriptor(), interruptible():
@@ -35,15 +42,24 @@ def framework(namespace: str, quantised: bool = False) -> Any:
             if quantised:
                 package("qkeras")
         except ImportError as error:
-            raise MissingExtra(f"this model needs {error.name or namespace} ({error}): pip install 'layerprobe[{extra}]'") from None
+            raise MissingExtra(
+                f"this model needs {error.name or namespace} ({error}): pip "
+                f"install 'layerprobe[{extra}]'"
+            ) from None
     if namespace == "keras" and not module.__version__.startswith("3"):
-        raise MissingExtra(f"this model needs Keras 3, and keras {module.__version__} is installed: pip install 'layerprobe[keras]'")
+        raise MissingExtra(
+            f"this model needs Keras 3, and keras {module.__version__} is "
+            "installed: pip install 'layerprobe[keras]'"
+        )
     return module
 
 
 _EXTRAS = {
     "qkeras": "pip install 'layerprobe[qkeras]'",
-    "hgq": "in an environment without QKeras, whose package hgq2 overwrites, pip install 'layerprobe[hgq]'",
+    "hgq": (
+        "in an environment without QKeras, whose package hgq2 overwrites, pip install "
+        "'layerprobe[hgq]'"
+    ),
     "tensorflow_model_optimization": "pip install 'layerprobe[tfmot]'",
 }
 """Package -> how it is installed."""
@@ -57,14 +73,17 @@ def package(name: str) -> Any:
         except ImportError as error:
             if name == "qkeras" and _installed("hgq"):
                 raise MissingExtra(f"this model needs QKeras, but {OF_HGQ2}") from None
-            raise MissingExtra(f"this model needs {error.name or name} ({error}): {_EXTRAS[name]}") from None
+            raise MissingExtra(
+                f"this model needs {error.name or name} ({error}): {_EXTRAS[name]}"
+            ) from None
     if name == "qkeras":
         _refuse_keras_3()
     return adapter
 
 
 def _refuse_keras_3() -> None:
-    """TensorFlow decides when it is imported which Keras ``tf.keras`` means, and QKeras builds on ``tf.keras`` without a check."""
+    """TensorFlow decides when it is imported which Keras ``tf.keras`` means, and QKeras builds on
+    ``tf.keras`` without a check."""
     if not issubclass(sys.modules["qkeras"].QDense, sys.modules["tf_keras"].layers.Layer):
         raise CannotOpen(
             "QKeras works on Keras 2, but TensorFlow was imported before the environment said so: "
@@ -75,7 +94,8 @@ def _refuse_keras_3() -> None:
 def _settings(namespace: str, quantised: bool) -> dict[str, str]:
     settings = {"TF_CPP_MIN_LOG_LEVEL": "3"}
     if namespace == "tf_keras" or quantised:
-        # For QKeras, and for a QKeras file opened later in this process. Keras 3 is left to the user's own `tf.keras`.
+        # For QKeras, and for a QKeras file opened later in this process. Keras 3 is left to the
+        # user's own `tf.keras`.
         settings["TF_USE_LEGACY_KERAS"] = "1"
     if not _installed("tensorflow") and _installed("torch"):
         settings["KERAS_BACKEND"] = "torch"
@@ -84,16 +104,20 @@ def _settings(namespace: str, quantised: bool) -> dict[str, str]:
 
 def _installed(name: str) -> bool:
     spec = importlib.util.find_spec(name)
-    return spec is not None and spec.origin is not None  # a folder of that name beside the user is no package
+    # a folder of that name beside the user is no package
+    return spec is not None and spec.origin is not None
 
 
 def _needs_tensorflow(namespace: str) -> bool:
-    return namespace == "tf_keras" or (_installed("tensorflow") and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow")
+    return namespace == "tf_keras" or (
+        _installed("tensorflow") and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+    )
 
 
 @contextmanager
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables that are read when TensorFlow or Keras is imported; those that the user has set stay."""
+    """Sets variables that are read when TensorFlow or Keras is imported; those that the user has
+    set stay."""
     own = {name: value for name, value in settings.items() if name not in os.environ}
     os.environ.update(own)
     try:
@@ -105,7 +129,8 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _silent_descriptor() -> Iterator[None]:
-    """Standard error itself turned off: TensorFlow 2.21 writes two lines from C++ as it is imported, whatever the log level."""
+    """Standard error itself turned off: TensorFlow 2.21 writes two lines from C++ as it is
+    imported, whatever the log level."""
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:

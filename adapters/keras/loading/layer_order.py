@@ -1,4 +1,5 @@
-"""Whether the layers of a functional model can be put in order: Keras 2 tries forever where one takes, at length, its own output."""
+"""Whether the layers of a functional model can be put in order: Keras 2 tries forever where one
+takes, at length, its own output."""
 
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -11,7 +12,8 @@ _Call = tuple[str, int]
 
 
 def endless(config: Any) -> str:
-    """The name of a layer anywhere in the config that waits for itself or for a call that never comes; "" where there is none."""
+    """The name of a layer anywhere in the config that waits for itself or for a call that never
+    comes; "" where there is none."""
     waiting = [config]
     while waiting:
         part = waiting.pop()
@@ -27,7 +29,11 @@ def endless(config: Any) -> str:
 
 
 def _stuck(layers: list[Any]) -> str:
-    entries = [one for one in layers if isinstance(one, Mapping) and isinstance(one.get("inbound_nodes"), list)]
+    entries = [
+        one
+        for one in layers
+        if isinstance(one, Mapping) and isinstance(one.get("inbound_nodes"), list)
+    ]
     calls: dict[_Call, set[_Call]] = {}
     for entry in entries:
         name, first = str(entry.get("name")), _first(entry)
@@ -35,9 +41,14 @@ def _stuck(layers: list[Any]) -> str:
             calls[name, 0] = set()
             continue
         for number, node in enumerate(entry["inbound_nodes"], first):
-            calls[name, number] = set(_taken(node)) | ({(name, number - 1)} if number > first else set())
+            calls[name, number] = set(_taken(node)) | (
+                {(name, number - 1)} if number > first else set()
+            )
     inputs = {name for name, number in calls if number == 0 and not calls[name, 0]}
-    calls = {call: {(name, 0) if name in inputs else (name, number) for name, number in taken} for call, taken in calls.items()}
+    calls = {
+        call: {(name, 0) if name in inputs else (name, number) for name, number in taken}
+        for call, taken in calls.items()
+    }
     missing = next((call for call, taken in calls.items() if not taken <= calls.keys()), None)
     if missing is not None:
         return missing[0]
@@ -49,7 +60,8 @@ def _stuck(layers: list[Any]) -> str:
 
 
 def _first(entry: Mapping[str, Any]) -> int:
-    """The number of a layer's first call: a model that has an input has been called once as it was made."""
+    """The number of a layer's first call: a model that has an input has been called once as it was
+    made."""
     inner = entry.get("config")
     layers = inner.get("layers") if isinstance(inner, Mapping) else None
     if not isinstance(layers, list) or not isinstance(inner, Mapping):
@@ -62,7 +74,8 @@ def _first(entry: Mapping[str, Any]) -> int:
 
 
 def _taken(node: Any) -> Iterator[_Call]:
-    """The calls whose outputs a call takes: [layer, call, output], and the same again among its keyword arguments."""
+    """The calls whose outputs a call takes: [layer, call, output], and the same again among its
+    keyword arguments."""
     if isinstance(node, list):
         if len(node) in (3, 4) and isinstance(node[0], str):
             if isinstance(node[1], int) and node[1] >= 0:

@@ -1,4 +1,5 @@
-"""A Keras file loaded: quietly, by its content, and refused where it would fill the memory or go on for hours."""
+"""A Keras file loaded: quietly, by its content, and refused where it would fill the memory or go on
+for hours."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,36 +21,57 @@ __all__ = ["imported", "load"]
 
 
 def imported(names: Sequence[str], keras: Any) -> dict[str, Any]:
-    """The user's own layers and functions, by class name and by registered name, from modules named "my_layers" or "path/layers.py"."""
+    """The user's own layers and functions, by class name and by registered name, from modules named
+    "my_layers" or "path/layers.py"."""
     modules = {id(module): module for module in map(import_named, names)}
     own = {module.__name__ for module in modules.values()}
     found = {name: value for module in modules.values() for name, value in vars(module).items()}
     found.update(keras.saving.get_custom_objects())
-    return {name: value for name, value in found.items() if callable(value) and getattr(value, "__module__", None) in own}
+    return {
+        name: value
+        for name, value in found.items()
+        if callable(value) and getattr(value, "__module__", None) in own
+    }
 
 
 def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
-    """The model in the file. It is not compiled: that would build losses and optimizers, which only training needs."""
+    """The model in the file. It is not compiled: that would build losses and optimizers, which only
+    training needs."""
     refuse_foreign_weights(file)
     if keras.__name__ == "tf_keras":
         if deep := too_deep(file.config):
             raise CannotOpen(f"{file.path}: {deep}")
         if not trust and (slow := built_slowly(file.config)):
-            raise CannotOpen(f"{file.path}: {slow}, which are more than {STEPS:,}; give --trust (trust=True) to run it all the same")
+            raise CannotOpen(
+                f"{file.path}: {slow}, which are more than {STEPS:,}; give --trust "
+                "(trust=True) to run it all the same"
+            )
     for name in (one for one in ADAPTERS if one in file.packages):
         custom = {**package(name).custom_objects(), **custom}
     suffix = ".keras" if file.form == "keras" else ".h5"
-    with held_back(), silenced("", logs=True), tempfile.TemporaryDirectory() as folder, interruptible():
+    with (
+        held_back(),
+        silenced("", logs=True),
+        tempfile.TemporaryDirectory() as folder,
+        interruptible(),
+    ):
         path = file.path
         if path.suffix != suffix or not str(path).isprintable():
             # The loader goes by the name, and TensorFlow takes text alone; content decides here.
             path = Path(folder, "model" + suffix)
             path.symlink_to(file.path.resolve())
         try:
-            loaded = keras.models.load_model(str(path), custom_objects=dict(custom), compile=False, **_safe_mode(file, keras, trust))
+            loaded = keras.models.load_model(
+                str(path),
+                custom_objects=dict(custom),
+                compile=False,
+                **_safe_mode(file, keras, trust),
+            )
         except Exception as error:
             reason = f"{type(error).__name__}: {first_line(error)}"
-            raise CannotOpen(f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({reason})") from None
+            raise CannotOpen(
+                f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({reason})"
+            ) from None
     if not trust:
         refuse_large(file.path, loaded, keras)
     return loaded

@@ -1,4 +1,5 @@
-"""Whether a loaded model that is not trusted would fill the memory or go on for hours: Keras has told all shapes, and run nothing yet."""
+"""Whether a loaded model that is not trusted would fill the memory or go on for hours: Keras has
+told all shapes, and run nothing yet."""
 
 import math
 from pathlib import Path
@@ -14,19 +15,37 @@ __all__ = ["refuse_large"]
 
 
 def refuse_large(path: Path, root: Any, keras: Any) -> None:
-    """Raises CannotOpen where a layer gives far more than file and input hold, or a recurrence has very many steps. Free sizes are 1."""
-    shapes = [(place, *_shapes(node)) for place in places(root, keras) for node in getattr(place.layer, "_inbound_nodes", ())]
-    fed = sum(4 * math.prod(shape) for place, _, given in shapes if place.role == "input" for shape in given)
+    """Raises CannotOpen where a layer gives far more than file and input hold, or a recurrence has
+    very many steps. Free sizes are 1."""
+    shapes = [
+        (place, *_shapes(node))
+        for place in places(root, keras)
+        for node in getattr(place.layer, "_inbound_nodes", ())
+    ]
+    fed = sum(
+        4 * math.prod(shape)
+        for place, _, given in shapes
+        if place.role == "input"
+        for shape in given
+    )
     holds = path.stat().st_size + fed
     for place, taken, given in shapes:
         asked = max((4 * math.prod(shape) for shape in given), default=0)
         if too_much(asked, holds):
             why = f"gives {asked:,} bytes, and file and input hold {holds:,}: that fills the memory"
-        elif isinstance(place.layer, _recurrences(keras)) and taken and len(taken[0]) > 1 and taken[0][1] > STEPS:
+        elif (
+            isinstance(place.layer, _recurrences(keras))
+            and taken
+            and len(taken[0]) > 1
+            and taken[0][1] > STEPS
+        ):
             why = f"goes through {taken[0][1]:,} steps one by one, which are more than {STEPS:,}"
         else:
             continue
-        raise CannotOpen(f"{path}: its layer {place.name!r} {why}; give --trust (trust=True) to run it all the same")
+        raise CannotOpen(
+            f"{path}: its layer {place.name!r} {why}; give --trust (trust=True) to "
+            "run it all the same"
+        )
 
 
 def _recurrences(keras: Any) -> tuple[type, ...]:
@@ -45,7 +64,11 @@ def _shapes(node: Any) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
 def _flat(tensors: Any) -> list[Any]:
     if isinstance(tensors, dict):
         tensors = list(tensors.values())
-    return [one for part in tensors for one in _flat(part)] if isinstance(tensors, list | tuple) else [tensors]
+    return (
+        [one for part in tensors for one in _flat(part)]
+        if isinstance(tensors, list | tuple)
+        else [tensors]
+    )
 
 
 def _ranked(tensor: Any) -> bool:

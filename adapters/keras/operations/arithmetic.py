@@ -1,6 +1,8 @@
-"""The operations of keras.ops that a functional model of Keras 3 records beside its layers: arithmetic and reductions.
+"""The operations of keras.ops that a functional model of Keras 3 records beside its layers:
+arithmetic and reductions.
 
-Each is a class with a ``call``; its options are attributes, named as the arguments of the function are.
+Each is a class with a ``call``; its options are attributes, named as the arguments of the function
+are.
 """
 
 from collections.abc import Callable
@@ -60,7 +62,9 @@ UNARY: dict[str, Callable[[Any], ops.Op]] = {
     "Silu": lambda op: ops.Swish(),
     "Sin": lambda op: ops.Sin(),
     "Sinh": lambda op: ops.Sinh(),
-    "SoftShrink": lambda op: ops.Shrink(lambd=float(op.threshold), bias=float(op.threshold), keeps_nan=False),
+    "SoftShrink": lambda op: ops.Shrink(
+        lambd=float(op.threshold), bias=float(op.threshold), keeps_nan=False
+    ),
     "Softplus": lambda op: ops.Softplus(),
     "Softsign": lambda op: ops.Softsign(),
     "SparsePlus": lambda op: ops.SparsePlus(),
@@ -72,7 +76,9 @@ UNARY: dict[str, Callable[[Any], ops.Op]] = {
     "Tan": lambda op: ops.Tan(),
     "Tanh": lambda op: ops.Tanh(),
     "TanhShrink": lambda op: ops.TanhShrink(),
-    "Threshold": lambda op: ops.ThresholdedRelu(threshold=float(op.threshold), value=float(op.default_value), keeps_nan=False),
+    "Threshold": lambda op: ops.ThresholdedRelu(
+        threshold=float(op.threshold), value=float(op.default_value), keeps_nan=False
+    ),
     "Trunc": lambda op: ops.Trunc(),
 }
 
@@ -96,9 +102,14 @@ BINARY: dict[str, Callable[[], ops.Op]] = {
 }
 
 _EARLY = frozenset(("Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "Mod", "NotEqual"))
-"""Those of two operands that make a number a tensor before they look at the other one (keras/src/backend/*/numpy.py)."""
+"""Those of two operands that make a number a tensor before they look at the other one
+(keras/src/backend/*/numpy.py)."""
 
-_LOGICAL: dict[str, Callable[[], ops.Op]] = {"LogicalAnd": ops.And, "LogicalOr": ops.Or, "LogicalXor": ops.Xor}
+_LOGICAL: dict[str, Callable[[], ops.Op]] = {
+    "LogicalAnd": ops.And,
+    "LogicalOr": ops.Or,
+    "LogicalXor": ops.Xor,
+}
 
 REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
     "All": ops.ReduceAll,
@@ -116,8 +127,11 @@ REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
 }
 
 
-def operation(*names: str) -> Callable[[Callable[[Any, Call, Chain], Ref]], Callable[[Any, Call, Chain], Ref]]:
-    """Registers a function for operations of these names; it gives the last of the steps it adds to the chain."""
+def operation(
+    *names: str,
+) -> Callable[[Callable[[Any, Call, Chain], Ref]], Callable[[Any, Call, Chain], Ref]]:
+    """Registers a function for operations of these names; it gives the last of the steps it adds to
+    the chain."""
 
     def register(function: Callable[[Any, Call, Chain], Ref]) -> Callable[[Any, Call, Chain], Ref]:
         def describe(op: Any, call: Call) -> Description:
@@ -138,7 +152,9 @@ def data_format(op: Any, call: Call) -> str:
 
 def as_layer(kind: str, op: Any, call: Call, **attributes: Any) -> Description:
     """An operation that does what the layer of class ``kind`` with these attributes does."""
-    return description_of(kind)(SimpleNamespace(data_format=data_format(op, call), **attributes), call)
+    return description_of(kind)(
+        SimpleNamespace(data_format=data_format(op, call), **attributes), call
+    )
 
 
 @operation(*UNARY)
@@ -185,7 +201,10 @@ def _logical_not(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("LogicalAnd", "LogicalOr", "LogicalXor")
 def _logical(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(_LOGICAL[type(op).__name__](), *(chain.truth(chain.ref(call.arguments[name])) for name in ("x1", "x2")))
+    return chain.add(
+        _LOGICAL[type(op).__name__](),
+        *(chain.truth(chain.ref(call.arguments[name])) for name in ("x1", "x2")),
+    )
 
 
 @operation("DivideNoNan")
@@ -197,7 +216,10 @@ def _divide_no_nan(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("Hypot")
 def _hypot(op: Any, call: Call, chain: Chain) -> Ref:
-    squares = [chain.add(ops.Square(), one) for one in chain.pair(call.arguments["x1"], call.arguments["x2"])]
+    squares = [
+        chain.add(ops.Square(), one)
+        for one in chain.pair(call.arguments["x1"], call.arguments["x2"])
+    ]
     return chain.add(ops.Sqrt(), chain.add(ops.Add(), *squares))
 
 
@@ -221,7 +243,12 @@ def _norm(op: Any, call: Call, chain: Chain) -> Ref:
 @describes("ops.Moments")
 def _moments(op: Any, call: Call) -> Description:
     chain = Chain(call)
-    return chain.done(*(chain.reduce(part, Ref(-1), op.axes, op.keepdims) for part in (ops.ReduceMean, ops.ReduceVar)))
+    return chain.done(
+        *(
+            chain.reduce(part, Ref(-1), op.axes, op.keepdims)
+            for part in (ops.ReduceMean, ops.ReduceVar)
+        )
+    )
 
 
 @operation("Argmax", "Argmin")
@@ -240,10 +267,20 @@ def _places(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("Cumsum", "Cumprod")
 def _cumulated(op: Any, call: Call, chain: Chain) -> Ref:
-    ref, axis = (chain.reshape(Ref(-1), (-1,)), 0) if op.axis is None else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
-    found = chain.add((ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref)
+    ref, axis = (
+        (chain.reshape(Ref(-1), (-1,)), 0)
+        if op.axis is None
+        else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+    )
+    found = chain.add(
+        (ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref
+    )
     kind = call.inputs[0].dtype
-    return chain.add(ops.Cast(to=kind.name), found) if kind.kind in "iu" and op.dtype is None else found
+    return (
+        chain.add(ops.Cast(to=kind.name), found)
+        if kind.kind in "iu" and op.dtype is None
+        else found
+    )
 
 
 _ALONG: dict[str, Callable[[int], ops.Op]] = {
@@ -256,7 +293,13 @@ _ALONG: dict[str, Callable[[int], ops.Op]] = {
 @describes(*(f"ops.{name}" for name in _ALONG))
 def _along(op: Any, call: Call) -> Description:
     rank = len(call.shape)
-    axis = tuple(range(rank)) if op.axis is None else op.axis if isinstance(op.axis, list | tuple) else (op.axis,)
+    axis = (
+        tuple(range(rank))
+        if op.axis is None
+        else op.axis
+        if isinstance(op.axis, list | tuple)
+        else (op.axis,)
+    )
     return Description(along_axes(call.shape, axis, _ALONG[type(op).__name__]))
 
 

@@ -13,16 +13,25 @@ from ..describe.call import Call
 from ..describe.op_builder import Chain
 from .arithmetic import data_format, operation
 
-_EDGES = {"constant": ("zeros", False), "nearest": ("border", False), "reflect": ("reflection", False), "mirror": ("reflection", True)}
+_EDGES = {
+    "constant": ("zeros", False),
+    "nearest": ("border", False),
+    "reflect": ("reflection", False),
+    "mirror": ("reflection", True),
+}
 """How a mode goes on outside, and whether it mirrors at the middle of the last element."""
 
 
 def _sampler(op: Any, mode: str, modes: tuple[str, ...], call: Call) -> ops.GridSample:
     if op.fill_mode not in modes:
-        raise Undescribed(f"its fill_mode is {op.fill_mode!r}, which goes on by other rules on {call.backend}")
+        raise Undescribed(
+            f"its fill_mode is {op.fill_mode!r}, which goes on by other rules on {call.backend}"
+        )
     padding, align = _EDGES[op.fill_mode]
     fill = float(op.fill_value)
-    return ops.GridSample(mode, padding, align, pixels=True, fill=fill if padding == "zeros" else 0.0)
+    return ops.GridSample(
+        mode, padding, align, pixels=True, fill=fill if padding == "zeros" else 0.0
+    )
 
 
 def _within(places: np.ndarray) -> None:
@@ -32,14 +41,18 @@ def _within(places: np.ndarray) -> None:
 
 @operation("MapCoordinates")
 def _map_coordinates(op: Any, call: Call, chain: Chain) -> Ref:
-    """A coordinate for each axis, along the first axis of the second input. Of the other modes TensorFlow's leave the image."""
+    """A coordinate for each axis, along the first axis of the second input. Of the other modes
+    TensorFlow's leave the image."""
     if any(x.dtype.kind != "f" for x in call.inputs):
         raise Undescribed("it was given integers, to which it rounds")
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"how the {call.backend} backend goes on outside is not known")
     known = ("constant", "nearest") if call.backend == "tensorflow" else tuple(_EDGES)
     sampler = _sampler(op, "linear" if op.order else "nearest", known, call)
-    x, places = chain.ref(call.arguments["inputs"]), chain.ref(chain.shaped(call.arguments["coordinates"]))
+    x, places = (
+        chain.ref(call.arguments["inputs"]),
+        chain.ref(chain.shaped(call.arguments["coordinates"])),
+    )
     shape, (rank, *out) = chain.shape(x), chain.shape(places)
     if places.step < 0:
         _within(call.inputs[places.index])
@@ -48,40 +61,56 @@ def _map_coordinates(op: Any, call: Call, chain: Chain) -> Ref:
     count = int(np.prod(out))
     if rank == 1:  # a line is an image of one row
         shape, grid = (1, *shape), chain.concat([grid, chain.ref(np.zeros((count, 1)))], 1)
-    image, grid = chain.reshape(x, (1, 1, *shape)), chain.reshape(grid, (1, *(1,) * (len(shape) - 1), count, len(shape)))
+    image, grid = (
+        chain.reshape(x, (1, 1, *shape)),
+        chain.reshape(grid, (1, *(1,) * (len(shape) - 1), count, len(shape))),
+    )
     found = chain.add(sampler, image, grid, shape=(1, 1, *(1,) * (len(shape) - 1), count))
     return chain.reshape(found, out)
 
 
 @operation("AffineTransform")
 def _affine_transform(op: Any, call: Call, chain: Chain) -> Ref:
-    """Places (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1); on PyTorch Keras knows no c."""
+    """Places (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1); on PyTorch Keras knows no
+    c."""
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("it was given integers, to which it rounds")
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"how the {call.backend} backend goes on outside is not known")
     mode = {"bilinear": "linear", "nearest": "nearest"}[op.interpolation]
     sampler = _sampler(op, mode, ("constant", "nearest", "reflect"), call)
-    images, transform = chain.ref(call.arguments["images"]), chain.ref(chain.shaped(call.arguments["transform"]))
+    images, transform = (
+        chain.ref(call.arguments["images"]),
+        chain.ref(chain.shaped(call.arguments["transform"])),
+    )
     whole = chain.shape(images)
     images = chain.reshape(images, (1, *whole)) if len(whole) == 3 else images
     last = data_format(op, call) == "channels_last"
     images = chain.transpose(images, (0, 3, 1, 2)) if last else images
     batch, channels, height, width = chain.shape(images)
     single = call.backend == "tensorflow"
-    rows = chain.reshape(chain.add(ops.Cast(to="float32"), transform) if single else transform, (-1, 8))
+    rows = chain.reshape(
+        chain.add(ops.Cast(to="float32"), transform) if single else transform, (-1, 8)
+    )
     count = chain.shape(rows)[0]
     matrices = chain.reshape(chain.concat([rows, chain.ref(np.ones((count, 1)))], 1), (count, 3, 3))
     y, x = np.indices((height, width)).reshape(2, -1)
     base = chain.ref(np.stack([x, y, np.ones_like(x)], axis=1).astype(np.float64))
     moved = chain.product(base, chain.transpose(matrices, (0, 2, 1)))
     places = chain.part(moved, 2, 0, 2)
-    values = np.asarray(call.inputs[transform.index] if transform.step < 0 else call.arguments["transform"])
+    values = np.asarray(
+        call.inputs[transform.index] if transform.step < 0 else call.arguments["transform"]
+    )
     if np.reshape(values, (-1, 8))[:, 6:].any():
         if call.backend == "torch":
-            raise Undescribed("its last two numbers are not 0, which the torch backend takes for other coordinates")
+            raise Undescribed(
+                "its last two numbers are not 0, which the torch backend takes for "
+                "other coordinates"
+            )
         places = chain.add(ops.Div(), places, chain.part(moved, 2, 2, 3))
     grid = chain.reshape(places, (count, height, width, 2))
     grid = chain.expand(grid, (batch, height, width, 2)) if count != batch else grid
-    found = chain.add(replace(sampler, single=single), images, grid, shape=(batch, channels, height, width))
+    found = chain.add(
+        replace(sampler, single=single), images, grid, shape=(batch, channels, height, width)
+    )
     return chain.reshape(chain.transpose(found, (0, 2, 3, 1)) if last else found, whole)

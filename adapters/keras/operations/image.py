@@ -1,4 +1,5 @@
-"""The operations of keras.ops.image: resizing, padding and cropping, colours, and filters of fixed form."""
+"""The operations of keras.ops.image: resizing, padding and cropping, colours, and filters of fixed
+form."""
 
 from math import prod
 from typing import Any
@@ -23,8 +24,21 @@ def _resize(op: Any, call: Call) -> Description:
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("it was given integers")
     height, width = (int(one) for one in op.size)
-    options = ("interpolation", "antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio", "fill_value")
-    return as_layer("Resizing", op, call, height=height, width=width, **{name: getattr(op, name) for name in options})
+    options = (
+        "interpolation",
+        "antialias",
+        "crop_to_aspect_ratio",
+        "pad_to_aspect_ratio",
+        "fill_value",
+    )
+    return as_layer(
+        "Resizing",
+        op,
+        call,
+        height=height,
+        width=width,
+        **{name: getattr(op, name) for name in options},
+    )
 
 
 def _channels(op: Any, call: Call) -> int:
@@ -45,7 +59,9 @@ def _grayscale(op: Any, call: Call, chain: Chain) -> Ref:
         return chain.add(ops.Identity(), Ref(-1))
     sizes = [3 if k == axis else 1 for k in range(len(call.shape))]
     parts = cast(np.array([0.2989, 0.5870, 0.1140]).reshape(sizes), call.dtype)
-    return chain.reduce(ops.ReduceSum, chain.add(ops.Mul(), Ref(-1), chain.ref(parts)), (axis,), True)
+    return chain.reduce(
+        ops.ReduceSum, chain.add(ops.Mul(), Ref(-1), chain.ref(parts)), (axis,), True
+    )
 
 
 def _split(op: Any, call: Call, chain: Chain, floor: bool = False) -> tuple[list[Ref], int]:
@@ -54,16 +70,20 @@ def _split(op: Any, call: Call, chain: Chain, floor: bool = False) -> tuple[list
     axis = _channels(op, call)
     x = Ref(-1)
     if floor:
-        away = chain.add(ops.Less(), chain.add(ops.Abs(), x), chain.ref(2.0 * precision_of(call.dtype).unit))
+        away = chain.add(
+            ops.Less(), chain.add(ops.Abs(), x), chain.ref(2.0 * precision_of(call.dtype).unit)
+        )
         x = chain.add(ops.Where(), away, chain.ref(0.0), x)
     return [chain.part(x, axis, k, k + 1) for k in range(3)], axis
 
 
 @operation("RGBToHSV")
 def _rgb_to_hsv(op: Any, call: Call, chain: Chain) -> Ref:
-    """The hue is counted from the largest of the three (tensorflow/core/kernels/image/colorspace_op.h).
+    """The hue is counted from the largest of the three
+    (tensorflow/core/kernels/image/colorspace_op.h).
 
-    The other backends take what is below their type's epsilon for 0, and divide by six times the span at once.
+    The other backends take what is below their type's epsilon for 0, and divide by six times the
+    span at once.
     """
     floors = call.backend != "tensorflow"
     (red, green, blue), axis = _split(op, call, chain, floors)
@@ -74,13 +94,24 @@ def _rgb_to_hsv(op: Any, call: Call, chain: Chain) -> Ref:
     by = chain.add(ops.Mul(), chain.add(ops.Where(), flat, one, span), chain.ref(6.0))
 
     def turn(first: Ref, second: Ref, start: float) -> Ref:
-        return chain.add(ops.Add(), chain.add(ops.Div(), chain.add(ops.Sub(), first, second), by), chain.ref(start / 6))
+        return chain.add(
+            ops.Add(),
+            chain.add(ops.Div(), chain.add(ops.Sub(), first, second), by),
+            chain.ref(start / 6),
+        )
 
     # Of equal ones TensorFlow looks at red first and then at green, and so do the others.
-    among = chain.add(ops.Where(), chain.add(ops.Equal(), green, high), turn(blue, red, 2.0), turn(red, green, 4.0))
+    among = chain.add(
+        ops.Where(),
+        chain.add(ops.Equal(), green, high),
+        turn(blue, red, 2.0),
+        turn(red, green, 4.0),
+    )
     hue = chain.add(ops.Where(), chain.add(ops.Equal(), red, high), turn(green, blue, 0.0), among)
     hue = chain.add(ops.Where(), flat, zero, hue)
-    hue = chain.add(ops.Where(), chain.add(ops.Less(), hue, zero), chain.add(ops.Add(), hue, one), hue)
+    hue = chain.add(
+        ops.Where(), chain.add(ops.Less(), hue, zero), chain.add(ops.Add(), hue, one), hue
+    )
     positive = chain.add(ops.Greater(), high, zero)
     whole = chain.add(ops.Where(), positive, high, one)
     share = chain.add(ops.Where(), positive, chain.add(ops.Div(), span, whole), zero)
@@ -89,7 +120,8 @@ def _rgb_to_hsv(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("HSVToRGB")
 def _hsv_to_rgb(op: Any, call: Call, chain: Chain) -> Ref:
-    """v * ((1 - s) + s * ramp(h)), a ramp for each colour (tensorflow/core/kernels/image/colorspace_op.h).
+    """v * ((1 - s) + s * ramp(h)), a ramp for each colour
+    (tensorflow/core/kernels/image/colorspace_op.h).
 
     The other backends turn a hue outside 0 .. 1 back first.
     """
@@ -103,17 +135,29 @@ def _hsv_to_rgb(op: Any, call: Call, chain: Chain) -> Ref:
         away = chain.add(ops.Abs(), chain.add(ops.Sub(), turned, chain.ref(middle)))
         ramp = chain.add(ops.Add(), chain.ref(start), chain.add(ops.Mul(), away, chain.ref(sign)))
         kept = chain.add(ops.Clip(low=0.0, high=1.0), ramp)
-        return chain.add(ops.Mul(), chain.add(ops.Add(), rest, chain.add(ops.Mul(), share, kept)), value)
+        return chain.add(
+            ops.Mul(), chain.add(ops.Add(), rest, chain.add(ops.Mul(), share, kept)), value
+        )
 
-    return chain.concat([colour(-1.0, 3.0, 1.0), colour(2.0, 2.0, -1.0), colour(2.0, 4.0, -1.0)], axis)
+    return chain.concat(
+        [colour(-1.0, 3.0, 1.0), colour(2.0, 2.0, -1.0), colour(2.0, 4.0, -1.0)], axis
+    )
 
 
 def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
     """The first spatial axis, and what is put on or cut off before and after each of the two."""
-    first = _channels(op, call) - 2 if data_format(op, call) == "channels_last" else len(call.shape) - 2
+    first = (
+        _channels(op, call) - 2 if data_format(op, call) == "channels_last" else len(call.shape) - 2
+    )
     found = []
-    for axis, (before, after, target) in enumerate((("top", "bottom", "height"), ("left", "right", "width"))):
-        start, stop, size = getattr(op, f"{before}_{word}"), getattr(op, f"{after}_{word}"), getattr(op, f"target_{target}")
+    for axis, (before, after, target) in enumerate(
+        (("top", "bottom", "height"), ("left", "right", "width"))
+    ):
+        start, stop, size = (
+            getattr(op, f"{before}_{word}"),
+            getattr(op, f"{after}_{word}"),
+            getattr(op, f"target_{target}"),
+        )
         spare = None if size is None else abs(int(size) - call.shape[first + axis])
         start = spare - stop if start is None else int(start)
         found.append((start, spare - start if spare is not None else int(stop)))
@@ -124,7 +168,11 @@ def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
 def _pad_images(op: Any, call: Call, chain: Chain) -> Ref:
     first, edges = _edges(op, call, "padding")
     pads = [(0, 0)] * first + edges + [(0, 0)] * (len(call.shape) - first - 2)
-    return chain.add(ops.Pad(pads=tuple(pads)), Ref(-1), shape=[n + sum(pad) for n, pad in zip(call.shape, pads, strict=True)])
+    return chain.add(
+        ops.Pad(pads=tuple(pads)),
+        Ref(-1),
+        shape=[n + sum(pad) for n, pad in zip(call.shape, pads, strict=True)],
+    )
 
 
 @operation("CropImages")
@@ -137,7 +185,8 @@ def _crop_images(op: Any, call: Call, chain: Chain) -> Ref:
 
 
 def _planes(op: Any, call: Call, chain: Chain) -> tuple[Ref, tuple[int, ...]]:
-    """Each channel of each image as an image of its own, and the shape (…, channels, height, width) to go back to."""
+    """Each channel of each image as an image of its own, and the shape (…, channels, height, width)
+    to go back to."""
     rank = len(call.shape)
     x = Ref(-1)
     if data_format(op, call) == "channels_last":
@@ -155,16 +204,31 @@ def _gaussian_blur(op: Any, call: Call, chain: Chain) -> Ref:
     sizes = tuple(int(one) for one in op.kernel_size)
     curves = []
     for size, sigma in zip(sizes, op.sigma, strict=True):
-        steps = chain.add(ops.Div(), chain.ref(np.arange(size) - (size - 1) / 2), chain.ref(float(sigma)))
-        curve = chain.add(ops.Exp(), chain.add(ops.Mul(), chain.add(ops.Square(), steps), chain.ref(-0.5)))
+        steps = chain.add(
+            ops.Div(), chain.ref(np.arange(size) - (size - 1) / 2), chain.ref(float(sigma))
+        )
+        curve = chain.add(
+            ops.Exp(), chain.add(ops.Mul(), chain.add(ops.Square(), steps), chain.ref(-0.5))
+        )
         curves.append(chain.add(ops.Div(), curve, chain.reduce(ops.ReduceSum, curve, None, True)))
-    # Both backends read the outer product of the second with the first as rows of the first (backend/tensorflow/image.py, gaussian_blur).
-    kernel = chain.reshape(chain.add(ops.Mul(), chain.reshape(curves[1], (-1, 1)), chain.reshape(curves[0], (1, -1))), (1, 1, *sizes))
+    # Both backends read the outer product of the second with the first as rows of the first
+    # (backend/tensorflow/image.py, gaussian_blur).
+    kernel = chain.reshape(
+        chain.add(ops.Mul(), chain.reshape(curves[1], (-1, 1)), chain.reshape(curves[0], (1, -1))),
+        (1, 1, *sizes),
+    )
     x, shape = _planes(op, call, chain)
-    # On PyTorch Keras pads by half the height on every side, so that other images come out of windows that are not odd squares.
+    # On PyTorch Keras pads by half the height on every side, so that other images come out of
+    # windows that are not odd squares.
     half = (sizes[0] // 2, sizes[0] // 2)
-    pads = (half, half) if call.backend == "torch" else padding_pairs("same", shape[-2:], sizes, (1, 1), (1, 1))
-    out = tuple(n + sum(pad) - size + 1 for n, pad, size in zip(shape[-2:], pads, sizes, strict=True))
+    pads = (
+        (half, half)
+        if call.backend == "torch"
+        else padding_pairs("same", shape[-2:], sizes, (1, 1), (1, 1))
+    )
+    out = tuple(
+        n + sum(pad) - size + 1 for n, pad, size in zip(shape[-2:], pads, sizes, strict=True)
+    )
     conv = ops.Conv(None, None, strides=(1, 1), pads=pads, dilations=(1, 1))
     found = chain.add(conv, x, kernel, shape=(*chain.shape(x)[:2], *out))
     return _turned_back(op, call, chain, chain.reshape(found, (*shape[:-2], *out)))
@@ -174,17 +238,23 @@ def _turned_back(op: Any, call: Call, chain: Chain, x: Ref) -> Ref:
     rank = len(call.shape)
     if data_format(op, call) == "channels_first":
         return x
-    return chain.transpose(x, (*range(rank - 3), rank - 2, rank - 1, rank - 3, *range(rank, len(chain.shape(x)))))
+    return chain.transpose(
+        x, (*range(rank - 3), rank - 2, rank - 1, rank - 3, *range(rank, len(chain.shape(x))))
+    )
 
 
 @operation("SobelEdges")
 def _sobel_edges(op: Any, call: Call, chain: Chain) -> Ref:
-    """Vertical and horizontal differences along a new last axis; TensorFlow mirrors the image beyond its border, PyTorch puts zeros."""
+    """Vertical and horizontal differences along a new last axis; TensorFlow mirrors the image
+    beyond its border, PyTorch puts zeros."""
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"what the {call.backend} backend sees beyond the border is not known")
     x, shape = _planes(op, call, chain)
     count, _, height, width = chain.shape(x)
-    pad = ops.Pad(pads=((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect" if call.backend == "tensorflow" else "constant")
+    pad = ops.Pad(
+        pads=((0, 0), (0, 0), (1, 1), (1, 1)),
+        mode="reflect" if call.backend == "tensorflow" else "constant",
+    )
     padded = chain.add(pad, x, shape=(count, 1, height + 2, width + 2))
     down = np.array([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
     kernel = chain.ref(np.stack([down, down.T])[:, None])

@@ -1,4 +1,5 @@
-"""The operations of keras.ops that do what layers do: normalisations, attention, and indices as rows of ones."""
+"""The operations of keras.ops that do what layers do: normalisations, attention, and indices as
+rows of ones."""
 
 from typing import Any
 
@@ -29,7 +30,11 @@ def _batch_norm(op: Any, call: Call, chain: Chain) -> Ref:
     if given.get("scale") is not None:
         gain = chain.add(ops.Mul(), gain, _along(chain, Ref(-1), given["scale"], axes))
     found = chain.add(ops.Mul(), chain.add(ops.Sub(), Ref(-1), mean), gain)
-    return found if given.get("offset") is None else chain.add(ops.Add(), found, _along(chain, Ref(-1), given["offset"], axes))
+    return (
+        found
+        if given.get("offset") is None
+        else chain.add(ops.Add(), found, _along(chain, Ref(-1), given["offset"], axes))
+    )
 
 
 def _epsilon(op: Any, call: Call) -> float:
@@ -38,13 +43,21 @@ def _epsilon(op: Any, call: Call) -> float:
 
 @operation("LayerNorm")
 def _layer_norm(op: Any, call: Call, chain: Chain) -> Ref:
-    """Keras divides by the deviation what it does not centre with ``rms_scaling``, and leaves beta out."""
+    """Keras divides by the deviation what it does not centre with ``rms_scaling``, and leaves beta
+    out."""
     axes, given, epsilon = chain.axes(Ref(-1), op.axis), call.arguments, _epsilon(op, call)
     if op.rms_scaling:
-        found = chain.add(ops.RMSNormalization(scale=None, epsilon=epsilon, axes=axes, centred=True), Ref(-1))
+        found = chain.add(
+            ops.RMSNormalization(scale=None, epsilon=epsilon, axes=axes, centred=True), Ref(-1)
+        )
     else:
         shortcuts = call.backend in ("torch", "numpy")
-        found = chain.add(ops.LayerNormalization(scale=None, bias=None, epsilon=epsilon, axes=axes, shortcuts=shortcuts), Ref(-1))
+        found = chain.add(
+            ops.LayerNormalization(
+                scale=None, bias=None, epsilon=epsilon, axes=axes, shortcuts=shortcuts
+            ),
+            Ref(-1),
+        )
     if given.get("gamma") is not None:
         found = chain.add(ops.Mul(), found, _along(chain, Ref(-1), given["gamma"], axes))
     if given.get("beta") is not None and not op.rms_scaling:
@@ -56,13 +69,16 @@ def _layer_norm(op: Any, call: Call, chain: Chain) -> Ref:
 def _rms_norm(op: Any, call: Call, chain: Chain) -> Ref:
     """The scale broadcasts as it is."""
     axes, scale = chain.axes(Ref(-1), op.axis), call.arguments.get("scale")
-    found = chain.add(ops.RMSNormalization(scale=None, epsilon=_epsilon(op, call), axes=axes), Ref(-1))
+    found = chain.add(
+        ops.RMSNormalization(scale=None, epsilon=_epsilon(op, call), axes=axes), Ref(-1)
+    )
     return found if scale is None else chain.add(ops.Mul(), found, chain.ref(scale))
 
 
 @operation("DotProductAttention")
 def _dot_product_attention(op: Any, call: Call, chain: Chain) -> Ref:
-    """(batch, positions, heads, features); Keras puts a large negative number in place of a masked score, on either backend."""
+    """(batch, positions, heads, features); Keras puts a large negative number in place of a masked
+    score, on either backend."""
     if op.attn_logits_soft_cap is not None and call.backend != "tensorflow":
         raise Undescribed("it caps its scores")
     given = call.arguments
@@ -80,16 +96,21 @@ def _dot_product_attention(op: Any, call: Call, chain: Chain) -> Ref:
             mask = chain.ref(given[name])
             masks.append(mask if kind == "add" else chain.truth(mask))
             kinds.append(kind)
-    attention = ops.Attention(float(factor), tuple(kinds), bool(op.is_causal), None, heads // shared, empty="mean")
+    attention = ops.Attention(
+        float(factor), tuple(kinds), bool(op.is_causal), None, heads // shared, empty="mean"
+    )
     turned = [chain.transpose(one, (0, 2, 1, 3)) for one in (query, key, value)]
     batch, count, positions, _ = chain.shape(turned[0])
-    found = chain.add(attention, *turned, *masks, shape=(batch, count, positions, chain.shape(value)[3]))
+    found = chain.add(
+        attention, *turned, *masks, shape=(batch, count, positions, chain.shape(value)[3])
+    )
     return chain.transpose(found, (0, 2, 1, 3))
 
 
 @operation("MultiHot")
 def _multi_hot(op: Any, call: Call, chain: Chain) -> Ref:
-    """1 at each place that a sample names, with no sum: keras/src/backend/tensorflow/nn.py, multi_hot."""
+    """1 at each place that a sample names, with no sum: keras/src/backend/tensorflow/nn.py,
+    multi_hot."""
     if op.sparse:
         raise Undescribed("it gives a sparse tensor")
     depth, shape = int(op.num_classes), call.shape
@@ -104,7 +125,9 @@ def _multi_hot(op: Any, call: Call, chain: Chain) -> Ref:
 def _psnr(op: Any, call: Call, chain: Chain) -> Ref:
     """20 log10(max) - 10 log10(mean squared difference), of everything together."""
     left, right = (chain.ref(call.arguments[name]) for name in ("x1", "x2"))
-    error = chain.reduce(ops.ReduceMean, chain.add(ops.Square(), chain.add(ops.Sub(), left, right)), None, False)
+    error = chain.reduce(
+        ops.ReduceMean, chain.add(ops.Square(), chain.add(ops.Sub(), left, right)), None, False
+    )
     decibels = chain.add(ops.Mul(), chain.add(ops.Log10(), error), chain.ref(10.0))
     return chain.add(ops.Sub(), chain.ref(20 * float(np.log10(np.float64(op.max_val)))), decibels)
 

@@ -16,7 +16,9 @@ from ..describe.op_builder import Chain
 from .arithmetic import operation
 
 
-def _two(call: Call, chain: Chain, first: str = "x1", second: str = "x2", early: bool = False) -> tuple[Ref, Ref]:
+def _two(
+    call: Call, chain: Chain, first: str = "x1", second: str = "x2", early: bool = False
+) -> tuple[Ref, Ref]:
     return chain.pair(call.arguments[first], call.arguments[second], early)
 
 
@@ -26,11 +28,17 @@ def _real(call: Call) -> None:
 
 
 _SIMPLE: dict[str, Callable[[Chain], Ref]] = {
-    "Cbrt": lambda c: c.add(ops.Mul(), c.add(ops.Sign(), Ref(-1)), c.add(ops.Pow(), c.add(ops.Abs(), Ref(-1)), c.ref(1 / 3))),
+    "Cbrt": lambda c: c.add(
+        ops.Mul(),
+        c.add(ops.Sign(), Ref(-1)),
+        c.add(ops.Pow(), c.add(ops.Abs(), Ref(-1)), c.ref(1 / 3)),
+    ),
     "Deg2rad": lambda c: c.add(ops.Mul(), Ref(-1), c.ref(np.pi / 180)),
     "Erfc": lambda c: c.add(ops.Sub(), c.ref(1.0), c.add(ops.Erf(), Ref(-1))),
     "Exp2": lambda c: c.add(ops.Pow(), c.ref(2.0), Ref(-1)),
-    "Isfinite": lambda c: c.add(ops.Not(), c.add(ops.Or(), c.add(ops.IsNaN(), Ref(-1)), c.add(ops.IsInf(), Ref(-1)))),
+    "Isfinite": lambda c: c.add(
+        ops.Not(), c.add(ops.Or(), c.add(ops.IsNaN(), Ref(-1)), c.add(ops.IsInf(), Ref(-1)))
+    ),
     "Isneginf": lambda c: c.add(ops.Equal(), Ref(-1), c.ref(-np.inf)),
     "Isposinf": lambda c: c.add(ops.Equal(), Ref(-1), c.ref(np.inf)),
     "Rad2deg": lambda c: c.add(ops.Mul(), Ref(-1), c.ref(180 / np.pi)),
@@ -63,7 +71,12 @@ def _sign_bit(op: Any, call: Call, chain: Chain) -> Ref:
 def _sinc(op: Any, call: Call, chain: Chain) -> Ref:
     turned = chain.add(ops.Mul(), Ref(-1), chain.ref(np.pi))
     zero = chain.add(ops.Equal(), Ref(-1), chain.ref(0.0))
-    return chain.add(ops.Where(), zero, chain.ref(1.0), chain.add(ops.Div(), chain.add(ops.Sin(), turned), turned))
+    return chain.add(
+        ops.Where(),
+        zero,
+        chain.ref(1.0),
+        chain.add(ops.Div(), chain.add(ops.Sin(), turned), turned),
+    )
 
 
 @operation("Heaviside")
@@ -81,7 +94,9 @@ def _arctan2(op: Any, call: Call, chain: Chain) -> Ref:
         raise Undescribed("the sign of its zeros counts")
     y, x = _two(call, chain)
     zero = chain.ref(0.0)
-    half = chain.add(ops.Where(), chain.add(ops.Less(), y, zero), chain.ref(-np.pi), chain.ref(np.pi))
+    half = chain.add(
+        ops.Where(), chain.add(ops.Less(), y, zero), chain.ref(-np.pi), chain.ref(np.pi)
+    )
     left = chain.add(ops.Where(), chain.add(ops.Less(), x, zero), half, zero)
     angle = chain.add(ops.Add(), chain.add(ops.Atan(), chain.add(ops.Div(), y, x)), left)
     origin = chain.add(ops.And(), chain.add(ops.Equal(), y, zero), chain.add(ops.Equal(), x, zero))
@@ -93,7 +108,11 @@ def _log_add_exp(op: Any, call: Call, chain: Chain) -> Ref:
     x, y = _two(call, chain, early=True)
     apart = chain.add(ops.Neg(), chain.add(ops.Abs(), chain.add(ops.Sub(), x, y)))
     if type(op).__name__ == "Logaddexp":
-        return chain.add(ops.Add(), chain.add(ops.Max(), x, y), chain.add(ops.Log1p(), chain.add(ops.Exp(), apart)))
+        return chain.add(
+            ops.Add(),
+            chain.add(ops.Max(), x, y),
+            chain.add(ops.Log1p(), chain.add(ops.Exp(), apart)),
+        )
     two = chain.ref(float(np.float32(np.log(2.0)) if call.backend == "tensorflow" else np.log(2.0)))
     grown = chain.add(ops.Log1p(), chain.add(ops.Exp(), chain.add(ops.Mul(), apart, two)))
     return chain.add(ops.Add(), chain.add(ops.Max(), x, y), chain.add(ops.Div(), grown, two))
@@ -120,11 +139,17 @@ def _passing_nan(op: Any, call: Call, chain: Chain) -> Ref:
 
 
 def _close(chain: Chain, op: Any, x: Ref, y: Ref, rtol: float, atol: float) -> Ref:
-    reach = chain.add(ops.Add(), chain.ref(float(atol)), chain.add(ops.Mul(), chain.ref(float(rtol)), chain.add(ops.Abs(), y)))
+    reach = chain.add(
+        ops.Add(),
+        chain.ref(float(atol)),
+        chain.add(ops.Mul(), chain.ref(float(rtol)), chain.add(ops.Abs(), y)),
+    )
     near = chain.add(ops.LessOrEqual(), chain.add(ops.Abs(), chain.add(ops.Sub(), x, y)), reach)
     if not op.equal_nan:
         return near
-    return chain.add(ops.Or(), near, chain.add(ops.And(), chain.add(ops.IsNaN(), x), chain.add(ops.IsNaN(), y)))
+    return chain.add(
+        ops.Or(), near, chain.add(ops.And(), chain.add(ops.IsNaN(), x), chain.add(ops.IsNaN(), y))
+    )
 
 
 @operation("Isclose", "AllClose")
@@ -132,16 +157,23 @@ def _is_close(op: Any, call: Call, chain: Chain) -> Ref:
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("it was given integers")
     given = call.arguments
-    rtol, atol = (given.get(name, getattr(op, name, default)) for name, default in (("rtol", 1e-5), ("atol", 1e-8)))
+    rtol, atol = (
+        given.get(name, getattr(op, name, default))
+        for name, default in (("rtol", 1e-5), ("atol", 1e-8))
+    )
     near = _close(chain, op, *_two(call, chain), rtol, atol)
-    return near if type(op).__name__ == "Isclose" else chain.reduce(ops.ReduceAll, near, None, False)
+    return (
+        near if type(op).__name__ == "Isclose" else chain.reduce(ops.ReduceAll, near, None, False)
+    )
 
 
 @operation("IsIn")
 def _is_in(op: Any, call: Call, chain: Chain) -> Ref:
     x, among = _two(call, chain)
     flat = chain.reshape(among, (-1,))
-    found = chain.reduce(ops.ReduceAny, chain.add(ops.Equal(), chain.expand_dims(x, -1), flat), -1, False)
+    found = chain.reduce(
+        ops.ReduceAny, chain.add(ops.Equal(), chain.expand_dims(x, -1), flat), -1, False
+    )
     return chain.add(ops.Not(), found) if op.invert else found
 
 
@@ -167,7 +199,9 @@ def _count_nonzero(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("Ptp")
 def _peak_to_peak(op: Any, call: Call, chain: Chain) -> Ref:
-    high, low = (chain.reduce(one, Ref(-1), op.axis, op.keepdims) for one in (ops.ReduceMax, ops.ReduceMin))
+    high, low = (
+        chain.reduce(one, Ref(-1), op.axis, op.keepdims) for one in (ops.ReduceMax, ops.ReduceMin)
+    )
     return chain.add(ops.Sub(), high, low)
 
 
@@ -176,10 +210,20 @@ def _nan_to_num(op: Any, call: Call, chain: Chain) -> Ref:
     if call.dtype not in ("float32", "float64") and None in (op.posinf, op.neginf):
         raise Undescribed(f"it puts the largest number of {call.dtype} in place of infinity")
     most = float(np.finfo(call.dtype).max) if op.posinf is None or op.neginf is None else 0.0
-    ends = ((np.inf, most if op.posinf is None else op.posinf), (-np.inf, -most if op.neginf is None else op.neginf))
-    found = chain.add(ops.Where(), chain.add(ops.IsNaN(), Ref(-1)), chain.ref(float(op.nan)), Ref(-1))
+    ends = (
+        (np.inf, most if op.posinf is None else op.posinf),
+        (-np.inf, -most if op.neginf is None else op.neginf),
+    )
+    found = chain.add(
+        ops.Where(), chain.add(ops.IsNaN(), Ref(-1)), chain.ref(float(op.nan)), Ref(-1)
+    )
     for end, value in ends:
-        found = chain.add(ops.Where(), chain.add(ops.Equal(), Ref(-1), chain.ref(end)), chain.ref(float(value)), found)
+        found = chain.add(
+            ops.Where(),
+            chain.add(ops.Equal(), Ref(-1), chain.ref(end)),
+            chain.ref(float(value)),
+            found,
+        )
     return found
 
 
@@ -187,7 +231,9 @@ def _nan_to_num(op: Any, call: Call, chain: Chain) -> Ref:
 def _trapezoid(op: Any, call: Call, chain: Chain) -> Ref:
     axis = chain.axes(Ref(-1), op.axis)[0]
     size = call.shape[axis]
-    pairs = chain.add(ops.Add(), chain.part(Ref(-1), axis, 1, size), chain.part(Ref(-1), axis, 0, size - 1))
+    pairs = chain.add(
+        ops.Add(), chain.part(Ref(-1), axis, 1, size), chain.part(Ref(-1), axis, 0, size - 1)
+    )
     widths: Any = float(op.dx)
     if op.x is not None:
         places = np.asarray(call.namespace.ops.convert_to_numpy(op.x))
@@ -202,15 +248,23 @@ def _trapezoid(op: Any, call: Call, chain: Chain) -> Ref:
 def _vander(op: Any, call: Call, chain: Chain) -> Ref:
     count = call.shape[0] if op.N is None else int(op.N)
     powers = np.arange(count) if op.increasing else np.arange(count)[::-1]
-    return chain.add(ops.Pow(), chain.expand_dims(Ref(-1), -1), chain.ref(powers.astype(np.float64)))
+    return chain.add(
+        ops.Pow(), chain.expand_dims(Ref(-1), -1), chain.ref(powers.astype(np.float64))
+    )
 
 
 @operation("Select")
 def _select(op: Any, call: Call, chain: Chain) -> Ref:
     """The first choice whose condition holds."""
     given = call.arguments
-    found = chain.ref(float(given.get("default", 0)) if not isinstance(given.get("default"), Ref) else given["default"])
-    for condition, choice in reversed(list(zip(given["condlist"], given["choicelist"], strict=True))):
+    found = chain.ref(
+        float(given.get("default", 0))
+        if not isinstance(given.get("default"), Ref)
+        else given["default"]
+    )
+    for condition, choice in reversed(
+        list(zip(given["condlist"], given["choicelist"], strict=True))
+    ):
         found = chain.add(ops.Where(), chain.ref(condition), *chain.pair(choice, found))
     return found
 
@@ -231,16 +285,23 @@ def _unravel_index(op: Any, call: Call) -> Description:
 @operation("Linspace")
 def _linspace(op: Any, call: Call, chain: Chain) -> Ref:
     if op.retstep or op.num < 2:
-        raise Undescribed("it gives the step too" if op.retstep else "it gives no more than the start")
+        raise Undescribed(
+            "it gives the step too" if op.retstep else ("it gives no more than the start")
+        )
     start, stop = _two(call, chain, "start", "stop")
     rank = max(len(chain.shape(start)), len(chain.shape(stop)))
     axis = op.axis % (rank + 1)
-    first, last = (chain.expand_dims(one, axis) if len(chain.shape(one)) == rank else one for one in (start, stop))
+    first, last = (
+        chain.expand_dims(one, axis) if len(chain.shape(one)) == rank else one
+        for one in (start, stop)
+    )
     if not op.endpoint:
         short = chain.add(ops.Div(), chain.add(ops.Sub(), last, first), chain.ref(float(op.num)))
         last = chain.add(ops.Sub(), last, short)
     step = chain.add(ops.Div(), chain.add(ops.Sub(), last, first), chain.ref(float(op.num - 1)))
-    places = np.arange(op.num, dtype=np.float64).reshape([-1 if k == axis else 1 for k in range(rank + 1)])
+    places = np.arange(op.num, dtype=np.float64).reshape(
+        [-1 if k == axis else 1 for k in range(rank + 1)]
+    )
     return chain.add(ops.Add(), first, chain.add(ops.Mul(), step, chain.ref(places)))
 
 
@@ -259,10 +320,14 @@ def _corrcoef(op: Any, call: Call, chain: Chain) -> Ref:
 def _split(op: Any, call: Call) -> Description:
     """The parts of one axis; into so many parts that do not fit, the first ones are one longer."""
     chain, rank = Chain(call), len(call.shape)
-    axis = {"Hsplit": min(1, rank - 1), "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__, getattr(op, "axis", 0)) % rank
+    axis = {"Hsplit": min(1, rank - 1), "Vsplit": 0, "Dsplit": 2}.get(
+        type(op).__name__, getattr(op, "axis", 0)
+    ) % rank
     parts = op.indices_or_sections
     if isinstance(parts, int):
-        ends = np.cumsum([0, *(len(one) for one in np.array_split(np.arange(call.shape[axis]), parts))]).tolist()
+        ends = np.cumsum(
+            [0, *(len(one) for one in np.array_split(np.arange(call.shape[axis]), parts))]
+        ).tolist()
     else:
         ends = [0, *(int(one) for one in parts), call.shape[axis]]
     return chain.done(*(chain.part(Ref(-1), axis, start, stop) for start, stop in pairwise(ends)))

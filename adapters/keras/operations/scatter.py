@@ -1,4 +1,5 @@
-"""The operations of keras.ops that put elements elsewhere by their places, make new tensors, and multiply all by all."""
+"""The operations of keras.ops that put elements elsewhere by their places, make new tensors, and
+multiply all by all."""
 
 import re
 from itertools import chain as joined
@@ -32,7 +33,9 @@ def _moved(op: Any, call: Call, chain: Chain) -> Ref:
         case _:
             found = np.diagonal(numbers, op.offset, op.axis1, op.axis2)
     picked = chain.picked(Ref(-1), found - 1)
-    return chain.reduce(ops.ReduceSum, picked, -1, False) if type(op).__name__ == "Trace" else picked
+    return (
+        chain.reduce(ops.ReduceSum, picked, -1, False) if type(op).__name__ == "Trace" else picked
+    )
 
 
 @operation("ExtractSequences")
@@ -46,14 +49,21 @@ def _extract_sequences(op: Any, call: Call, chain: Chain) -> Ref:
 def _rearrange(op: Any, call: Call, chain: Chain) -> Ref:
     """ "b (h w) c -> b c h w": the axes taken apart, brought into order, put together."""
     before, after = (
-        [re.findall(r"\w+", one) for one in re.findall(r"\(.*?\)|\w+", side)] for side in call.arguments["pattern"].split("->")
+        [re.findall(r"\w+", one) for one in re.findall(r"\(.*?\)|\w+", side)]
+        for side in call.arguments["pattern"].split("->")
     )
-    sizes = {name: int(size) for name, size in call.arguments.items() if name not in ("tensor", "pattern")}
+    sizes = {
+        name: int(size)
+        for name, size in call.arguments.items()
+        if name not in ("tensor", "pattern")
+    }
     if len(before) != len(call.shape) or "..." in call.arguments["pattern"]:
         raise Undescribed(f"its pattern is {call.arguments['pattern']!r}")
     for names, size in zip(before, call.shape, strict=True):
         unknown = [name for name in names if name not in sizes]
-        sizes.update(dict.fromkeys(unknown, size // prod(sizes[name] for name in names if name in sizes)))
+        sizes.update(
+            dict.fromkeys(unknown, size // prod(sizes[name] for name in names if name in sizes))
+        )
     flat = list(joined.from_iterable(before))
     apart = chain.reshape(Ref(-1), [sizes[name] for name in flat])
     turned = chain.transpose(apart, [flat.index(name) for name in joined.from_iterable(after)])
@@ -70,7 +80,10 @@ def _stacked(op: Any, call: Call, chain: Chain) -> Ref:
             raise Undescribed("the backends do not agree on what lines one below the other give")
         return chain.concat(parts, 0)
     shapes = {0: (1, 1, 1), 1: (1, -1, 1), 2: (*chain.shape(parts[0]), 1)}
-    return chain.concat([chain.reshape(one, shapes.get(len(chain.shape(one)), chain.shape(one))) for one in parts], 2)
+    return chain.concat(
+        [chain.reshape(one, shapes.get(len(chain.shape(one)), chain.shape(one))) for one in parts],
+        2,
+    )
 
 
 @operation("Append")
@@ -92,7 +105,10 @@ def _meshgrid(op: Any, call: Call) -> Description:
     shape = [0] * len(parts)
     for axis, size in zip(axes, sizes, strict=True):
         shape[axis] = size
-    lines = [chain.reshape(one, [-1 if k == axis else 1 for k in range(len(parts))]) for one, axis in zip(parts, axes, strict=True)]
+    lines = [
+        chain.reshape(one, [-1 if k == axis else 1 for k in range(len(parts))])
+        for one, axis in zip(parts, axes, strict=True)
+    ]
     return chain.done(*(chain.expand(one, shape) for one in lines))
 
 
@@ -107,8 +123,13 @@ def _kron(op: Any, call: Call, chain: Chain) -> Ref:
     left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
     rank = max(len(chain.shape(left)), len(chain.shape(right)))
     one, other = ((1,) * (rank - len(chain.shape(ref))) + chain.shape(ref) for ref in (left, right))
-    wide = [chain.reshape(left, [size for n in one for size in (n, 1)]), chain.reshape(right, [size for n in other for size in (1, n)])]
-    return chain.reshape(chain.add(ops.Mul(), *wide), [a * b for a, b in zip(one, other, strict=True)])
+    wide = [
+        chain.reshape(left, [size for n in one for size in (n, 1)]),
+        chain.reshape(right, [size for n in other for size in (1, n)]),
+    ]
+    return chain.reshape(
+        chain.add(ops.Mul(), *wide), [a * b for a, b in zip(one, other, strict=True)]
+    )
 
 
 @operation("Inner", "Vdot")
@@ -122,7 +143,12 @@ def _inner(op: Any, call: Call, chain: Chain) -> Ref:
     first, second = (chain.shape(one) for one in (left, right))
     letters = "abcdefghijklmnopqrstuvwxy"
     mine, theirs = letters[: len(first) - 1], letters[len(first) - 1 : len(first) + len(second) - 2]
-    return chain.add(ops.Einsum(equation=f"{mine}z,{theirs}z->{mine}{theirs}"), left, right, shape=(*first[:-1], *second[:-1]))
+    return chain.add(
+        ops.Einsum(equation=f"{mine}z,{theirs}z->{mine}{theirs}"),
+        left,
+        right,
+        shape=(*first[:-1], *second[:-1]),
+    )
 
 
 @operation("Cross")
@@ -130,12 +156,22 @@ def _cross(op: Any, call: Call, chain: Chain) -> Ref:
     left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
     shapes, rank = [chain.shape(one) for one in (left, right)], len(chain.shape(left))
     axes = {int(one) % rank for one in (op.axisa, op.axisb, op.axisc)}
-    if len(shapes[1]) != rank or len(axes) > 1 or any(shape[axis] != 3 for shape in shapes for axis in axes):
+    if (
+        len(shapes[1]) != rank
+        or len(axes) > 1
+        or any(shape[axis] != 3 for shape in shapes for axis in axes)
+    ):
         raise Undescribed("its vectors have not three elements each along one axis")
     (where,) = axes
 
     def product(first: list[int], second: list[int]) -> Ref:
-        return chain.add(ops.Mul(), *(chain.take(ref, chain.ref(np.array(by)), where) for ref, by in ((left, first), (right, second))))
+        return chain.add(
+            ops.Mul(),
+            *(
+                chain.take(ref, chain.ref(np.array(by)), where)
+                for ref, by in ((left, first), (right, second))
+            ),
+        )
 
     return chain.add(ops.Sub(), product([1, 2, 0], [2, 0, 1]), product([2, 0, 1], [1, 2, 0]))
 
@@ -151,14 +187,22 @@ def _correlate(op: Any, call: Call, chain: Chain) -> Ref:
     pads = ((lead, {"valid": 0, "full": short - 1, "same": short - 1 - short // 2}[op.mode]),)
     conv = ops.Conv(None, None, strides=(1,), pads=pads, dilations=(1,))
     size = long + sum(pads[0]) - short + 1
-    found = chain.add(conv, chain.reshape(left, (1, 1, long)), chain.reshape(right, (1, 1, short)), shape=(1, 1, size))
+    found = chain.add(
+        conv,
+        chain.reshape(left, (1, 1, long)),
+        chain.reshape(right, (1, 1, short)),
+        shape=(1, 1, size),
+    )
     return chain.reshape(found, (size,))
 
 
 @operation("Full", "FullLike")
 def _full(op: Any, call: Call, chain: Chain) -> Ref:
     value = chain.ref(call.arguments["fill_value"])
-    return chain.expand(value, op.shape if type(op).__name__ == "Full" else chain.shape(chain.ref(call.arguments["x"])))
+    return chain.expand(
+        value,
+        op.shape if type(op).__name__ == "Full" else chain.shape(chain.ref(call.arguments["x"])),
+    )
 
 
 @operation("Array", "ConvertToTensor")
@@ -174,7 +218,9 @@ def _saturate_cast(op: Any, call: Call, chain: Chain) -> Ref:
     if not name.startswith(("int8", "int16", "uint8", "uint16")):
         raise Undescribed(f"the ends of {name} are not numbers of the input's type")
     ends = np.iinfo(name)
-    return chain.add(ops.Cast(to=name), chain.add(ops.Clip(low=float(ends.min), high=float(ends.max)), Ref(-1)))
+    return chain.add(
+        ops.Cast(to=name), chain.add(ops.Clip(low=float(ends.min), high=float(ends.max)), Ref(-1))
+    )
 
 
 @operation("Size")
@@ -186,15 +232,27 @@ def _size(op: Any, call: Call, chain: Chain) -> Ref:
 def _scatter(op: Any, call: Call, chain: Chain) -> Ref:
     """Added where several have one place."""
     indices, values = (chain.ref(call.arguments[name]) for name in ("indices", "values"))
-    return chain.add(ops.ScatterND(reduction="add"), chain.ref(np.zeros(op.shape)), indices, values, shape=op.shape)
+    return chain.add(
+        ops.ScatterND(reduction="add"),
+        chain.ref(np.zeros(op.shape)),
+        indices,
+        values,
+        shape=op.shape,
+    )
 
 
 @operation("ScatterUpdate")
 def _scatter_update(op: Any, call: Call, chain: Chain) -> Ref:
     if getattr(op, "reduction", None) not in (None, "add"):
         raise Undescribed(f"its reduction is {op.reduction!r}")
-    parts = [chain.ref(chain.shaped(call.arguments[name])) for name in ("inputs", "indices", "updates")]
-    return chain.add(ops.ScatterND(reduction="add" if op.reduction else "none"), *parts, shape=chain.shape(parts[0]))
+    parts = [
+        chain.ref(chain.shaped(call.arguments[name])) for name in ("inputs", "indices", "updates")
+    ]
+    return chain.add(
+        ops.ScatterND(reduction="add" if op.reduction else "none"),
+        *parts,
+        shape=chain.shape(parts[0]),
+    )
 
 
 @operation("SliceUpdate")
@@ -202,11 +260,18 @@ def _slice_update(op: Any, call: Call, chain: Chain) -> Ref:
     x, updates = (chain.ref(call.arguments[name]) for name in ("inputs", "updates"))
     shape, sizes = chain.shape(x), chain.shape(updates)
     starts = [
-        min(max(start, 0), n - size) for start, n, size in zip(chain.ints(call.arguments["start_indices"]), shape, sizes, strict=True)
+        min(max(start, 0), n - size)
+        for start, n, size in zip(
+            chain.ints(call.arguments["start_indices"]), shape, sizes, strict=True
+        )
     ]
-    numbers = np.arange(prod(shape)).reshape(shape)[tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))]
+    numbers = np.arange(prod(shape)).reshape(shape)[
+        tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))
+    ]
     flat = [chain.reshape(one, (-1,)) for one in (x, updates)]
-    found = chain.add(ops.ScatterND(), flat[0], chain.ref(numbers.reshape(-1, 1)), flat[1], shape=(prod(shape),))
+    found = chain.add(
+        ops.ScatterND(), flat[0], chain.ref(numbers.reshape(-1, 1)), flat[1], shape=(prod(shape),)
+    )
     return chain.reshape(found, shape)
 
 
@@ -214,8 +279,20 @@ def _slice_update(op: Any, call: Call, chain: Chain) -> Ref:
 def _segment_sum(op: Any, call: Call, chain: Chain) -> Ref:
     data, ids = (chain.ref(call.arguments[name]) for name in ("data", "segment_ids"))
     held = call.inputs[ids.index] if ids.step < 0 else np.asarray(call.arguments["segment_ids"])
-    count = int(op.num_segments) if op.num_segments is not None else len(np.unique(held)) if not op.sorted else int(held.max()) + 1
+    count = (
+        int(op.num_segments)
+        if op.num_segments is not None
+        else len(np.unique(held))
+        if not op.sorted
+        else int(held.max()) + 1
+    )
     if (held < 0).any() or (held >= count).any():
         raise Undescribed("some of its segments lie outside")
     shape = (count, *chain.shape(data)[1:])
-    return chain.add(ops.ScatterND(reduction="add"), chain.ref(np.zeros(shape)), chain.expand_dims(ids, -1), data, shape=shape)
+    return chain.add(
+        ops.ScatterND(reduction="add"),
+        chain.ref(np.zeros(shape)),
+        chain.expand_dims(ids, -1),
+        data,
+        shape=shape,
+    )

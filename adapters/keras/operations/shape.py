@@ -1,4 +1,5 @@
-"""The operations of keras.ops that move, pick, repeat and join elements, and products of tensors."""
+"""The operations of keras.ops that move, pick, repeat and join elements, and products of
+tensors."""
 
 from typing import Any
 
@@ -43,7 +44,9 @@ def _moveaxis(op: Any, call: Call, chain: Chain) -> Ref:
 
 
 def _moved(rank: int, source: Any, destination: Any) -> list[int]:
-    pairs = sorted((int(to) % rank, int(at) % rank) for at, to in zip(source, destination, strict=True))
+    pairs = sorted(
+        (int(to) % rank, int(at) % rank) for at, to in zip(source, destination, strict=True)
+    )
     order = [axis for axis in range(rank) if axis not in [at for _, at in pairs]]
     for to, at in pairs:
         order.insert(to, at)
@@ -74,14 +77,20 @@ def _stack(op: Any, call: Call, chain: Chain) -> Ref:
 def _split(op: Any, call: Call) -> Description:
     chain = Chain(call)
     parts = op.indices_or_sections
-    return chain.done(*chain.split(Ref(-1), parts if isinstance(parts, int) else tuple(int(one) for one in parts), op.axis))
+    return chain.done(
+        *chain.split(
+            Ref(-1), parts if isinstance(parts, int) else tuple(int(one) for one in parts), op.axis
+        )
+    )
 
 
 @describes("ops.Unstack")
 def _unstack(op: Any, call: Call) -> Description:
     chain = Chain(call)
     axis = chain.axes(Ref(-1), op.axis)[0]
-    return chain.done(*(chain.squeeze(one, axis) for one in chain.split(Ref(-1), call.shape[axis], axis)))
+    return chain.done(
+        *(chain.squeeze(one, axis) for one in chain.split(Ref(-1), call.shape[axis], axis))
+    )
 
 
 @operation("GetItem")
@@ -99,20 +108,31 @@ def _take_along_axis(op: Any, call: Call, chain: Chain) -> Ref:
     indices = chain.ref(call.arguments["indices"])
     if op.axis is None or len(chain.shape(indices)) != len(call.shape):
         raise Undescribed("its indices are of another rank than what it takes from")
-    return chain.add(ops.GatherElements(axis=chain.axes(Ref(-1), op.axis)[0]), Ref(-1), indices, shape=chain.shape(indices))
+    return chain.add(
+        ops.GatherElements(axis=chain.axes(Ref(-1), op.axis)[0]),
+        Ref(-1),
+        indices,
+        shape=chain.shape(indices),
+    )
 
 
 @operation("Slice")
 def _slice(op: Any, call: Call, chain: Chain) -> Ref:
     starts = [int(one) for one in call.arguments["start_indices"]]
     sizes = getattr(op, "shape", None) or call.arguments["shape"]
-    return chain.sliced(Ref(-1), [slice(start, start + int(size)) for start, size in zip(starts, sizes, strict=True)])
+    return chain.sliced(
+        Ref(-1),
+        [slice(start, start + int(size)) for start, size in zip(starts, sizes, strict=True)],
+    )
 
 
 @operation("Flip")
 def _flip(op: Any, call: Call, chain: Chain) -> Ref:
     over = chain.axes(Ref(-1), op.axis)
-    return chain.sliced(Ref(-1), [slice(None, None, -1) if axis in over else slice(None) for axis in range(len(call.shape))])
+    return chain.sliced(
+        Ref(-1),
+        [slice(None, None, -1) if axis in over else slice(None) for axis in range(len(call.shape))],
+    )
 
 
 @operation("Roll")
@@ -126,15 +146,23 @@ def _roll(op: Any, call: Call, chain: Chain) -> Ref:
         size = chain.shape(ref)[axis]
         if shift % size:
             at, axis = size - shift % size, axis % len(chain.shape(ref))
-            ref = chain.concat([chain.part(ref, axis, at, size), chain.part(ref, axis, 0, at)], axis)
+            ref = chain.concat(
+                [chain.part(ref, axis, at, size), chain.part(ref, axis, 0, at)], axis
+            )
     return chain.reshape(ref, shape)
 
 
 @operation("Tile")
 def _tile(op: Any, call: Call, chain: Chain) -> Ref:
-    repeats = [int(one) for one in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])]
+    repeats = [
+        int(one) for one in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])
+    ]
     rank = max(len(repeats), len(call.shape))
-    ref = chain.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape)) if rank > len(call.shape) else Ref(-1)
+    ref = (
+        chain.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape))
+        if rank > len(call.shape)
+        else Ref(-1)
+    )
     repeats = [1] * (rank - len(repeats)) + repeats
     shape = [size * times for size, times in zip(chain.shape(ref), repeats, strict=True)]
     return chain.add(ops.Tile(repeats=tuple(repeats)), ref, shape=shape)
@@ -142,7 +170,11 @@ def _tile(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("Repeat")
 def _repeat(op: Any, call: Call, chain: Chain) -> Ref:
-    ref, axis = (chain.reshape(Ref(-1), (-1,)), 0) if op.axis is None else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+    ref, axis = (
+        (chain.reshape(Ref(-1), (-1,)), 0)
+        if op.axis is None
+        else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+    )
     size = chain.shape(ref)[axis]
     places = np.repeat(np.arange(size), op.repeats)
     return chain.take(ref, chain.ref(places), axis)
@@ -150,7 +182,13 @@ def _repeat(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("BroadcastTo")
 def _broadcast_to(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.expand(Ref(-1), [have if size is None else size for size, have in zip(op.shape, _aligned(call, op.shape), strict=True)])
+    return chain.expand(
+        Ref(-1),
+        [
+            have if size is None else size
+            for size, have in zip(op.shape, _aligned(call, op.shape), strict=True)
+        ],
+    )
 
 
 def _aligned(call: Call, shape: Any) -> list[Any]:
@@ -165,7 +203,9 @@ def _pad(op: Any, call: Call, chain: Chain) -> Ref:
     if isinstance(value, Ref):
         raise Undescribed("it pads with a tensor")
     shape = [size + sum(pair) for size, pair in zip(call.shape, pads, strict=True)]
-    op_ = ops.Pad(pads=tuple((one[0], one[1]) for one in pads), mode=op.mode, value=float(value or 0.0))
+    op_ = ops.Pad(
+        pads=tuple((one[0], one[1]) for one in pads), mode=op.mode, value=float(value or 0.0)
+    )
     return chain.add(op_, Ref(-1), shape=shape)
 
 
@@ -178,7 +218,11 @@ def _cast(op: Any, call: Call, chain: Chain) -> Ref:
 def _where(op: Any, call: Call, chain: Chain) -> Ref:
     if call.arguments.get("x1") is None:
         raise Undescribed("it gives places and not values")
-    return chain.add(ops.Where(), chain.ref(call.arguments["condition"]), *chain.pair(call.arguments["x1"], call.arguments["x2"]))
+    return chain.add(
+        ops.Where(),
+        chain.ref(call.arguments["condition"]),
+        *chain.pair(call.arguments["x1"], call.arguments["x2"]),
+    )
 
 
 @operation("OnesLike", "ZerosLike")
@@ -196,7 +240,9 @@ def _diff(op: Any, call: Call, chain: Chain) -> Ref:
     ref, axis = Ref(-1), chain.axes(Ref(-1), op.axis)[0]
     for _ in range(op.n):
         size = chain.shape(ref)[axis]
-        ref = chain.add(ops.Sub(), chain.part(ref, axis, 1, size), chain.part(ref, axis, 0, size - 1))
+        ref = chain.add(
+            ops.Sub(), chain.part(ref, axis, 1, size), chain.part(ref, axis, 0, size - 1)
+        )
     return ref
 
 
@@ -204,7 +250,9 @@ def _diff(op: Any, call: Call, chain: Chain) -> Ref:
 def _one_hot(op: Any, call: Call, chain: Chain) -> Ref:
     if op.sparse:
         raise Undescribed("it gives a sparse tensor")
-    hot = chain.add(ops.OneHot(depth=int(op.num_classes)), Ref(-1), shape=(*call.shape, int(op.num_classes)))
+    hot = chain.add(
+        ops.OneHot(depth=int(op.num_classes)), Ref(-1), shape=(*call.shape, int(op.num_classes))
+    )
     rank = len(call.shape) + 1
     axis = op.axis % rank
     order = [*range(rank - 1)]
@@ -241,7 +289,9 @@ def _dot(op: Any, call: Call, chain: Chain) -> Ref:
 @operation("Einsum")
 def _einsum(op: Any, call: Call, chain: Chain) -> Ref:
     given = [chain.ref(one) for one in call.arguments["operands"]]
-    shape = np.einsum(op.subscripts, *(np.broadcast_to(np.float32(0), chain.shape(ref)) for ref in given)).shape
+    shape = np.einsum(
+        op.subscripts, *(np.broadcast_to(np.float32(0), chain.shape(ref)) for ref in given)
+    ).shape
     return chain.add(ops.Einsum(equation=op.subscripts), *given, shape=shape)
 
 
@@ -252,7 +302,10 @@ def _tensordot(op: Any, call: Call, chain: Chain) -> Ref:
     if isinstance(op.axes, int):
         pairs = [(one - op.axes + k, k) for k in range(op.axes)]
     else:
-        pairs = [(a % one, b % other) for a, b in zip(*(np.atleast_1d(axes).tolist() for axes in op.axes), strict=True)]
+        pairs = [
+            (a % one, b % other)
+            for a, b in zip(*(np.atleast_1d(axes).tolist() for axes in op.axes), strict=True)
+        ]
     letters = "abcdefghijklmnopqrstuvwxyz"
     first, second = list(letters[:one]), list(letters[one : one + other])
     for a, b in pairs:
@@ -260,4 +313,6 @@ def _tensordot(op: Any, call: Call, chain: Chain) -> Ref:
     joined = [letter for letter in first + second if (letter in first) != (letter in second)]
     equation = f"{''.join(first)},{''.join(second)}->{''.join(joined)}"
     sizes = dict(zip(first + second, chain.shape(left) + chain.shape(right), strict=True))
-    return chain.add(ops.Einsum(equation=equation), left, right, shape=[sizes[letter] for letter in joined])
+    return chain.add(
+        ops.Einsum(equation=equation), left, right, shape=[sizes[letter] for letter in joined]
+    )

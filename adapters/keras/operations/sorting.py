@@ -41,7 +41,9 @@ def _moments_without_nan(op: Any, call: Call, chain: Chain) -> Ref:
     there = chain.add(ops.Cast(to="float32"), chain.add(ops.Not(), chain.add(ops.IsNaN(), Ref(-1))))
 
     def mean(x: Ref, keepdims: bool) -> Ref:
-        return chain.add(ops.Div(), *(chain.reduce(ops.ReduceSum, one, op.axis, keepdims) for one in (x, there)))
+        return chain.add(
+            ops.Div(), *(chain.reduce(ops.ReduceSum, one, op.axis, keepdims) for one in (x, there))
+        )
 
     if kind == "Nanmean":
         return mean(_filled(chain, 0.0), op.keepdims)
@@ -55,7 +57,9 @@ def _moments_without_nan(op: Any, call: Call, chain: Chain) -> Ref:
 def _running_without_nan(op: Any, call: Call, chain: Chain) -> Ref:
     total = type(op).__name__ == "Nancumsum"
     ref = _filled(chain, 0.0 if total else 1.0)
-    ref, axis = (chain.reshape(ref, (-1,)), 0) if op.axis is None else (ref, chain.axes(ref, op.axis)[0])
+    ref, axis = (
+        (chain.reshape(ref, (-1,)), 0) if op.axis is None else (ref, chain.axes(ref, op.axis)[0])
+    )
     return chain.add((ops.CumSum if total else ops.CumProd)(axis=axis), ref)
 
 
@@ -65,7 +69,11 @@ def _sorted(chain: Chain, ref: Ref, axis: int) -> Ref:
 
 @operation("Sort", "Argsort")
 def _sort(op: Any, call: Call, chain: Chain) -> Ref:
-    ref, axis = (chain.reshape(Ref(-1), (-1,)), 0) if op.axis is None else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+    ref, axis = (
+        (chain.reshape(Ref(-1), (-1,)), 0)
+        if op.axis is None
+        else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+    )
     if type(op).__name__ == "Sort":
         found = _sorted(chain, ref, axis)
         return chain.add(ops.Identity(), found)
@@ -78,7 +86,8 @@ def _sort(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("Median", "Quantile", "Percentile")
 def _quantile(op: Any, call: Call, chain: Chain) -> Ref:
-    """Between two neighbours in order, or one of them; up to 3.15 Keras' quantile of a functional model looks at no ``method``."""
+    """Between two neighbours in order, or one of them; up to 3.15 Keras' quantile of a functional
+    model looks at no ``method``."""
     kind = type(op).__name__
     q = 0.5 if kind == "Median" else call.arguments["q"]
     if isinstance(q, Ref):
@@ -93,7 +102,11 @@ def _quantile(op: Any, call: Call, chain: Chain) -> Ref:
     order = _sorted(chain, lines, len(kept))
     count = chain.shape(lines)[-1]
     parts = [_at(chain, order, float(one) * (count - 1), method, len(kept)) for one in q.ravel()]
-    shape = [1 if axis in axes else size for axis, size in enumerate(call.shape)] if op.keepdims else kept
+    shape = (
+        [1 if axis in axes else size for axis, size in enumerate(call.shape)]
+        if op.keepdims
+        else kept
+    )
     parts = [chain.reshape(one, shape) for one in parts]
     return chain.stack(parts, 0) if q.ndim else parts[0]
 
@@ -109,8 +122,11 @@ def _at(chain: Chain, order: Ref, place: float, method: str, axis: int) -> Ref:
     if share == 1:
         return second
     by = chain.ref(share)
-    if method == "linear" and chain.call.backend != "tensorflow":  # the place is a number of the input's type, rounded like any other
-        by = chain.add(ops.Sub(), chain.add(ops.Mul(), chain.ref(place), chain.ref(1.0)), chain.ref(float(low)))
+    # the place is a number of the input's type, rounded like any other
+    if method == "linear" and chain.call.backend != "tensorflow":
+        by = chain.add(
+            ops.Sub(), chain.add(ops.Mul(), chain.ref(place), chain.ref(1.0)), chain.ref(float(low))
+        )
     rest = chain.add(ops.Sub(), chain.ref(1.0), by)
     return chain.add(ops.Add(), chain.add(ops.Mul(), first, rest), chain.add(ops.Mul(), second, by))
 
@@ -118,7 +134,9 @@ def _at(chain: Chain, order: Ref, place: float, method: str, axis: int) -> Ref:
 @operation("SearchSorted", "Digitize")
 def _search_sorted(op: Any, call: Call, chain: Chain) -> Ref:
     """How many of the rising numbers are less than each value, or also those that are equal."""
-    values, bins = ("x", "bins") if type(op).__name__ == "Digitize" else ("values", "sorted_sequence")
+    values, bins = (
+        ("x", "bins") if type(op).__name__ == "Digitize" else ("values", "sorted_sequence")
+    )
     x, numbers = chain.pair(call.arguments[values], chain.shaped(call.arguments[bins]))
     if len(chain.shape(numbers)) != 1:
         raise Undescribed("it searches several sequences")
@@ -133,4 +151,6 @@ def _in_top_k(op: Any, call: Call, chain: Chain) -> Ref:
     wanted = chain.expand_dims(targets, -1)
     own = chain.add(ops.GatherElements(axis=1), scores, wanted, shape=chain.shape(wanted))
     above = chain.add(ops.Cast(to="int32"), chain.add(ops.Greater(), scores, own))
-    return chain.add(ops.Less(), chain.reduce(ops.ReduceSum, above, -1, False), chain.ref(int(op.k)))
+    return chain.add(
+        ops.Less(), chain.reduce(ops.ReduceSum, above, -1, False), chain.ref(int(op.k))
+    )

@@ -18,7 +18,11 @@ Pads = Sequence[tuple[int, int]]
 
 def _spread(option: Any, rank: int) -> tuple[int, ...]:
     """One number for every axis, or a number for each."""
-    return tuple(int(one) for one in option) if isinstance(option, list | tuple) else (int(option),) * rank
+    return (
+        tuple(int(one) for one in option)
+        if isinstance(option, list | tuple)
+        else (int(option),) * rank
+    )
 
 
 def _first(chain: Chain, x: Ref, last: bool) -> Ref:
@@ -32,24 +36,40 @@ def _back(chain: Chain, x: Ref, last: bool) -> Ref:
     return chain.transpose(x, (0, *range(2, rank), 1)) if last else x
 
 
-def _kernel(chain: Chain, value: Any, axes: tuple[int, ...], form: tuple[int, ...]) -> tuple[Weight | None, tuple[Ref, ...]]:
+def _kernel(
+    chain: Chain, value: Any, axes: tuple[int, ...], form: tuple[int, ...]
+) -> tuple[Weight | None, tuple[Ref, ...]]:
     """A variable as a weight, anything else as a further input, brought to the op's layout."""
     value = chain.shaped(value)
     weight = None if isinstance(value, Ref) else chain.weight(value, axes, form)
-    return weight, () if weight is not None else (chain.reshape(chain.transpose(chain.ref(value), axes), form),)
+    return weight, () if weight is not None else (
+        chain.reshape(chain.transpose(chain.ref(value), axes), form),
+    )
 
 
 def _sizes(chain: Chain, kernel: Any) -> tuple[int, ...]:
     kernel = chain.shaped(kernel)
-    return chain.shape(kernel) if isinstance(kernel, Ref) else tuple(int(size) for size in kernel.shape)
+    return (
+        chain.shape(kernel)
+        if isinstance(kernel, Ref)
+        else tuple(int(size) for size in kernel.shape)
+    )
 
 
-def _counts(sizes: Sequence[int], pads: Pads, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[int]:
+def _counts(
+    sizes: Sequence[int],
+    pads: Pads,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> list[int]:
     windows = zip(sizes, pads, kernel, strides, dilations, strict=True)
     return [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
 
 
-def _convolved(chain: Chain, x: Ref, kernel: Any, depthwise: bool, strides: Any, dilations: Any, padding: str) -> Ref:
+def _convolved(
+    chain: Chain, x: Ref, kernel: Any, depthwise: bool, strides: Any, dilations: Any, padding: str
+) -> Ref:
     """A convolution of (batch, channels, *spatial)."""
     batch, channels, *spatial = chain.shape(x)
     rank = len(spatial)
@@ -60,25 +80,51 @@ def _convolved(chain: Chain, x: Ref, kernel: Any, depthwise: bool, strides: Any,
     axes = (rank, rank + 1, *range(rank)) if depthwise else (rank + 1, rank, *range(rank))
     weight, computed = _kernel(chain, kernel, axes, (filters, 1 if depthwise else inner, *sizes))
     groups = channels if depthwise else channels // inner
-    conv = ops.Conv(weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=groups)
-    return chain.add(conv, x, *computed, shape=(batch, filters, *_counts(spatial, pads, sizes, strides, dilations)))
+    conv = ops.Conv(
+        weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=groups
+    )
+    return chain.add(
+        conv,
+        x,
+        *computed,
+        shape=(batch, filters, *_counts(spatial, pads, sizes, strides, dilations)),
+    )
 
 
 @operation("Conv", "DepthwiseConv")
 def _conv(op: Any, call: Call, chain: Chain) -> Ref:
-    """The kernel is an argument: a variable, or a tensor such as one that another layer has computed."""
+    """The kernel is an argument: a variable, or a tensor such as one that another layer has
+    computed."""
     last = data_format(op, call) == "channels_last"
     depthwise = type(op).__name__ == "DepthwiseConv"
     x = _first(chain, Ref(-1), last)
-    return _back(chain, _convolved(chain, x, call.arguments["kernel"], depthwise, op.strides, op.dilation_rate, op.padding), last)
+    return _back(
+        chain,
+        _convolved(
+            chain, x, call.arguments["kernel"], depthwise, op.strides, op.dilation_rate, op.padding
+        ),
+        last,
+    )
 
 
 @operation("SeparableConv")
 def _separable_conv(op: Any, call: Call, chain: Chain) -> Ref:
     last = data_format(op, call) == "channels_last"
     first = _first(chain, Ref(-1), last)
-    depth = _convolved(chain, first, call.arguments["depthwise_kernel"], True, op.strides, op.dilation_rate, op.padding)
-    return _back(chain, _convolved(chain, depth, call.arguments["pointwise_kernel"], False, 1, 1, "valid"), last)
+    depth = _convolved(
+        chain,
+        first,
+        call.arguments["depthwise_kernel"],
+        True,
+        op.strides,
+        op.dilation_rate,
+        op.padding,
+    )
+    return _back(
+        chain,
+        _convolved(chain, depth, call.arguments["pointwise_kernel"], False, 1, 1, "valid"),
+        last,
+    )
 
 
 @describes("ops.MaxPool", "ops.AveragePool")
@@ -87,12 +133,16 @@ def _pool(op: Any, call: Call) -> Description:
     kernel = _spread(op.pool_size, rank)
     strides = kernel if op.strides is None else _spread(op.strides, rank)
     kind = "MaxPooling" if type(op).__name__ == "MaxPool" else "AveragePooling"
-    return as_layer(f"{kind}{rank}D", op, call, pool_size=kernel, strides=strides, padding=op.padding)
+    return as_layer(
+        f"{kind}{rank}D", op, call, pool_size=kernel, strides=strides, padding=op.padding
+    )
 
 
 @describes("ops.AdaptiveMaxPool", "ops.AdaptiveAveragePool")
 def _adaptive_pool(op: Any, call: Call) -> Description:
-    kind = "AdaptiveMaxPooling" if type(op).__name__ == "AdaptiveMaxPool" else "AdaptiveAveragePooling"
+    kind = (
+        "AdaptiveMaxPooling" if type(op).__name__ == "AdaptiveMaxPool" else "AdaptiveAveragePooling"
+    )
     return as_layer(f"{kind}{len(call.shape) - 2}D", op, call, output_size=op.output_size)
 
 
@@ -118,7 +168,9 @@ def _extract_patches(op: Any, call: Call, chain: Chain) -> Ref:
 
 @operation("Unfold")
 def _unfold(op: Any, call: Call, chain: Chain) -> Ref:
-    kernel, dilations, strides, padding = (_spread(one, 2) for one in (op.kernel_size, op.dilation, op.stride, op.padding))
+    kernel, dilations, strides, padding = (
+        _spread(one, 2) for one in (op.kernel_size, op.dilation, op.stride, op.padding)
+    )
     pads = tuple((one, one) for one in padding)
     batch, channels, *spatial = call.shape
     count = prod(_counts(spatial, pads, kernel, strides, dilations))
@@ -136,19 +188,23 @@ def _fold(op: Any, call: Call, chain: Chain) -> Ref:
 
 
 def _blocks(op: Any, call: Call) -> tuple[bool, bool]:
-    """Whether the channels are last, and whether a block's rows and columns come before them: with channels_first only on TensorFlow."""
+    """Whether the channels are last, and whether a block's rows and columns come before them: with
+    channels_first only on TensorFlow."""
     last = op.data_format == "channels_last"
     return last, last or call.backend == "tensorflow"
 
 
 @operation("DepthToSpace")
 def _depth_to_space(op: Any, call: Call, chain: Chain) -> Ref:
-    """Blocks of (row, column, channel) in the channels, as TensorFlow has them, or of (channel, row, column)."""
+    """Blocks of (row, column, channel) in the channels, as TensorFlow has them, or of (channel,
+    row, column)."""
     (last, outer), block = _blocks(op, call), op.block_size
     x = Ref(-1) if last else chain.transpose(Ref(-1), (0, 2, 3, 1))
     batch, height, width, channels = chain.shape(x)
     depth = channels // block**2
-    parts = chain.reshape(x, (batch, height, width, *((block, block, depth) if outer else (depth, block, block))))
+    parts = chain.reshape(
+        x, (batch, height, width, *((block, block, depth) if outer else (depth, block, block)))
+    )
     mixed = chain.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 4, 2, 5, 3))
     found = chain.reshape(mixed, (batch, height * block, width * block, depth))
     return found if last else chain.transpose(found, (0, 3, 1, 2))

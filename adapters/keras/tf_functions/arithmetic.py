@@ -1,6 +1,8 @@
-"""TensorFlow's functions that a functional model of Keras 2 records as layers: TFOpLambda, and SlicingOpLambda for ``x[...]``.
+"""TensorFlow's functions that a functional model of Keras 2 records as layers: TFOpLambda, and
+SlicingOpLambda for ``x[...]``.
 
-They are known by the name under which TensorFlow exports them; what loading a file may call is what is described here.
+They are known by the name under which TensorFlow exports them; what loading a file may call is what
+is described here.
 """
 
 from collections.abc import Callable
@@ -110,14 +112,22 @@ Body = Callable[[Chain, Callable[..., Any]], "Ref | list[Ref]"]
 
 
 def function(*names: str) -> Callable[[Body], Body]:
-    """Registers a body for functions of these names: it is given the chain, and what gives an argument by its name."""
+    """Registers a body for functions of these names: it is given the chain, and what gives an
+    argument by its name."""
 
     def register(body: Body) -> Body:
         def describe(layer: Any, call: Call) -> Description:
             chain = Chain(call)
 
             def argument(*possible: str, default: Any = None) -> Any:
-                return next((call.arguments[name] for name in possible if call.arguments.get(name) is not None), default)
+                return next(
+                    (
+                        call.arguments[name]
+                        for name in possible
+                        if call.arguments.get(name) is not None
+                    ),
+                    default,
+                )
 
             found = body(chain, argument)
             return chain.done(*found) if isinstance(found, list) else chain.done(found)
@@ -135,7 +145,9 @@ def _unary(op: Callable[[], ops.Op]) -> Body:
 
 def _binary(op: Callable[[], ops.Op]) -> Body:
     """TensorFlow brings a number to the tensor's type, which a comparison sees."""
-    return lambda chain, argument: chain.add(op(), *chain.pair(argument("x"), argument("y"), early=True))
+    return lambda chain, argument: chain.add(
+        op(), *chain.pair(argument("x"), argument("y"), early=True)
+    )
 
 
 for _name, _op in UNARY.items():
@@ -148,7 +160,12 @@ def _reduced(op: Callable[..., ops.Op]) -> Body:
     def body(chain: Chain, argument: Callable[..., Any]) -> Ref:
         axis = argument("axis", "reduction_indices")
         axes = None if axis is None else chain.ints(axis)
-        return chain.reduce(op, argument("input_tensor"), axes, bool(argument("keepdims", "keep_dims", default=False)))
+        return chain.reduce(
+            op,
+            argument("input_tensor"),
+            axes,
+            bool(argument("keepdims", "keep_dims", default=False)),
+        )
 
     return body
 
@@ -159,12 +176,17 @@ for _name, _reduction in REDUCTIONS.items():
 
 @function("nn.leaky_relu")
 def _leaky_relu(chain, argument):
-    return chain.add(ops.LeakyRelu(alpha=float(np.float32(argument("alpha", default=0.2)))), argument("features"))
+    return chain.add(
+        ops.LeakyRelu(alpha=float(np.float32(argument("alpha", default=0.2)))), argument("features")
+    )
 
 
 @function("nn.gelu")
 def _gelu(chain, argument):
-    return chain.add(gelu_op("tanh" if argument("approximate", default=False) else "none", chain.call), argument("features"))
+    return chain.add(
+        gelu_op("tanh" if argument("approximate", default=False) else "none", chain.call),
+        argument("features"),
+    )
 
 
 @function("nn.silu")
@@ -176,7 +198,9 @@ def _silu(chain, argument):
 def _clip(chain, argument):
     low, high = argument("clip_value_min"), argument("clip_value_max")
     if isinstance(low, Ref) or isinstance(high, Ref):
-        return chain.add(ops.Min(), chain.add(ops.Max(), argument("t"), chain.ref(low)), chain.ref(high))
+        return chain.add(
+            ops.Min(), chain.add(ops.Max(), argument("t"), chain.ref(low)), chain.ref(high)
+        )
     return chain.add(ops.Clip(low=float(low), high=float(high)), argument("t"))
 
 
@@ -209,7 +233,12 @@ def _l2_normalize(chain, argument):
     axis = argument("axis", "dim")
     axes = chain.axes(argument("x"), None if axis is None else chain.ints(axis))
     # The root of the sum of squares or of epsilon, whichever is more.
-    return chain.add(ops.LpNormalization(axes=axes, epsilon=float(argument("epsilon", default=1e-12)), p=2.0, squared=True), argument("x"))
+    return chain.add(
+        ops.LpNormalization(
+            axes=axes, epsilon=float(argument("epsilon", default=1e-12)), p=2.0, squared=True
+        ),
+        argument("x"),
+    )
 
 
 @function("compat.v1.norm", "norm", "linalg.norm")
@@ -217,7 +246,9 @@ def _norm(chain, argument):
     kind, axis = argument("ord", default="euclidean"), argument("axis")
     if kind not in ("euclidean", 2) or isinstance(axis, list | tuple):
         raise Undescribed(f"its ord is {kind!r}")
-    return chain.reduce(ops.ReduceL2, argument("tensor"), axis, bool(argument("keepdims", default=False)))
+    return chain.reduce(
+        ops.ReduceL2, argument("tensor"), axis, bool(argument("keepdims", default=False))
+    )
 
 
 @function("linalg.matmul")
@@ -234,32 +265,62 @@ def _matmul(chain, argument):
 def _einsum(chain, argument):
     given = [chain.ref(one) for one in argument("inputs", "args", default=())]
     equation = argument("equation")
-    shape = np.einsum(equation, *(np.broadcast_to(np.float32(0), chain.shape(ref)) for ref in given)).shape
+    shape = np.einsum(
+        equation, *(np.broadcast_to(np.float32(0), chain.shape(ref)) for ref in given)
+    ).shape
     return chain.add(ops.Einsum(equation=equation), *given, shape=shape)
 
 
-@function("compat.v1.nn.conv1d", "compat.v1.nn.conv2d", "compat.v1.nn.convolution", "nn.conv1d", "nn.conv2d", "nn.convolution")
+@function(
+    "compat.v1.nn.conv1d",
+    "compat.v1.nn.conv2d",
+    "compat.v1.nn.convolution",
+    "nn.conv1d",
+    "nn.conv2d",
+    "nn.convolution",
+)
 def _convolution(chain, argument):
     x, kernel = argument("input", "value"), chain.shaped(argument("filter", "filters"))
-    if not str(argument("data_format", default="C")).endswith("C") or not isinstance(argument("padding"), str):
+    if not str(argument("data_format", default="C")).endswith("C") or not isinstance(
+        argument("padding"), str
+    ):
         raise Undescribed("it is no plain channels-last convolution")
     batch, *sizes, channels = chain.shape(x)
     rank = len(sizes)
-    *window, inner, filters = chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
+    *window, inner, filters = (
+        chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
+    )
 
     def spatial(value: Any) -> tuple[int, ...]:
         given = chain.ints(1 if value is None else value)
-        return tuple(given * rank if len(given) == 1 else given if len(given) == rank else given[1:-1])
+        return tuple(
+            given * rank if len(given) == 1 else given if len(given) == rank else given[1:-1]
+        )
 
-    strides, dilations = spatial(argument("strides", "stride")), spatial(argument("dilations", "dilation_rate"))
+    strides, dilations = (
+        spatial(argument("strides", "stride")),
+        spatial(argument("dilations", "dilation_rate")),
+    )
     pads = padding_pairs(argument("padding"), sizes, window, strides, dilations)
     turned = (rank + 1, rank, *range(rank))
     weight = None if isinstance(kernel, Ref) else chain.weight(kernel, turned)
     computed = () if weight is not None else (chain.transpose(chain.ref(kernel), turned),)
     windows = zip(sizes, pads, window, strides, dilations, strict=True)
     out = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
-    op = ops.Conv(weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=channels // inner)
-    y = chain.add(op, chain.transpose(x, (0, rank + 1, *range(1, rank + 1))), *computed, shape=(batch, filters, *out))
+    op = ops.Conv(
+        weight=weight,
+        bias=None,
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        groups=channels // inner,
+    )
+    y = chain.add(
+        op,
+        chain.transpose(x, (0, rank + 1, *range(1, rank + 1))),
+        *computed,
+        shape=(batch, filters, *out),
+    )
     return chain.transpose(y, (0, *range(2, rank + 2), 1))
 
 

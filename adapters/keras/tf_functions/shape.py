@@ -55,7 +55,9 @@ def _squeeze(chain, argument):
 
 @function("concat")
 def _concat(chain, argument):
-    return chain.concat([chain.ref(one) for one in argument("values")], chain.ints(argument("axis"))[0])
+    return chain.concat(
+        [chain.ref(one) for one in argument("values")], chain.ints(argument("axis"))[0]
+    )
 
 
 @function("stack")
@@ -66,7 +68,11 @@ def _stack(chain, argument):
 @function("split")
 def _split(chain, argument):
     parts = argument("num_or_size_splits")
-    return chain.split(argument("value"), parts if isinstance(parts, int) else chain.ints(parts), argument("axis", default=0))
+    return chain.split(
+        argument("value"),
+        parts if isinstance(parts, int) else chain.ints(parts),
+        argument("axis", default=0),
+    )
 
 
 @function("unstack")
@@ -87,7 +93,9 @@ def _repeat(chain, argument):
     x, axis = argument("input"), argument("axis")
     x, axis = (chain.reshape(x, (-1,)), 0) if axis is None else (x, chain.axes(x, axis)[0])
     repeats = chain.ints(argument("repeats"))
-    places = np.repeat(np.arange(chain.shape(x)[axis]), repeats[0] if len(repeats) == 1 else repeats)
+    places = np.repeat(
+        np.arange(chain.shape(x)[axis]), repeats[0] if len(repeats) == 1 else repeats
+    )
     return chain.take(x, chain.ref(places), axis)
 
 
@@ -100,7 +108,10 @@ def _broadcast_to(chain, argument):
 def _pad(chain, argument):
     x, flat = argument("tensor"), chain.ints(np.asarray(argument("paddings")))
     pads = tuple(zip(flat[::2], flat[1::2], strict=True))
-    mode, value = argument("mode", default="CONSTANT").lower(), argument("constant_values", default=0)
+    mode, value = (
+        argument("mode", default="CONSTANT").lower(),
+        argument("constant_values", default=0),
+    )
     if isinstance(value, Ref):
         raise Undescribed("it pads with a tensor")
     shape = [size + sum(pair) for size, pair in zip(chain.shape(x), pads, strict=True)]
@@ -117,7 +128,9 @@ def _cast(chain, argument):
 def _where(chain, argument):
     if argument("x") is None:
         raise Undescribed("it gives places and not values")
-    return chain.add(ops.Where(), chain.ref(argument("condition")), *chain.pair(argument("x"), argument("y")))
+    return chain.add(
+        ops.Where(), chain.ref(argument("condition")), *chain.pair(argument("x"), argument("y"))
+    )
 
 
 def _like(value: float) -> Any:
@@ -132,19 +145,33 @@ function("ones_like", "compat.v1.ones_like")(_like(1.0))
 def _gather(chain, argument):
     if argument("batch_dims", default=0):
         raise Undescribed("it gathers within each sample")
-    return chain.take(chain.ref(argument("params")), chain.ref(argument("indices")), argument("axis", default=0))
+    return chain.take(
+        chain.ref(argument("params")), chain.ref(argument("indices")), argument("axis", default=0)
+    )
 
 
 @function("slice")
 def _slice(chain, argument):
     starts, sizes = chain.ints(argument("begin")), chain.ints(argument("size"))
-    return chain.sliced(argument("input_"), [slice(at, None if size < 0 else at + size) for at, size in zip(starts, sizes, strict=True)])
+    return chain.sliced(
+        argument("input_"),
+        [
+            slice(at, None if size < 0 else at + size)
+            for at, size in zip(starts, sizes, strict=True)
+        ],
+    )
 
 
 @function("reverse")
 def _reverse(chain, argument):
     x, over = argument("tensor"), chain.axes(argument("tensor"), chain.ints(argument("axis")))
-    return chain.sliced(x, [slice(None, None, -1) if axis in over else slice(None) for axis in range(len(chain.shape(x)))])
+    return chain.sliced(
+        x,
+        [
+            slice(None, None, -1) if axis in over else slice(None)
+            for axis in range(len(chain.shape(x)))
+        ],
+    )
 
 
 def _places(kind: type[ops.ArgMax] | type[ops.ArgMin]) -> Any:
@@ -175,19 +202,26 @@ def _top_k(chain, argument):
 def _cumsum(chain, argument):
     if argument("exclusive") or argument("reverse"):
         raise Undescribed("it adds up backwards, or without the element itself")
-    return chain.add(ops.CumSum(axis=chain.axes(argument("x"), argument("axis", default=0))[0]), argument("x"))
+    return chain.add(
+        ops.CumSum(axis=chain.axes(argument("x"), argument("axis", default=0))[0]), argument("x")
+    )
 
 
 @function("one_hot")
 def _one_hot(chain, argument):
     x, depth = argument("indices"), chain.ints(argument("depth"))[0]
-    if argument("on_value", default=1) != 1 or argument("off_value", default=0) != 0 or argument("axis", default=-1) not in (None, -1):
+    if (
+        argument("on_value", default=1) != 1
+        or argument("off_value", default=0) != 0
+        or argument("axis", default=-1) not in (None, -1)
+    ):
         raise Undescribed("it is no plain one-hot form")
     return chain.add(ops.OneHot(depth=depth), x, shape=(*chain.shape(x), depth))
 
 
 def _blocks(apart: bool) -> Any:
-    """Channels to squares of pixels, or back, as DCR does: the block's place is the outer part of the channel."""
+    """Channels to squares of pixels, or back, as DCR does: the block's place is the outer part of
+    the channel."""
 
     def body(chain: Chain, argument: Any) -> Ref:
         if argument("data_format", default="NHWC") != "NHWC":
@@ -195,9 +229,13 @@ def _blocks(apart: bool) -> Any:
         x, k = argument("input"), int(argument("block_size"))
         batch, height, width, channels = chain.shape(x)
         if apart:
-            parts = chain.transpose(chain.reshape(x, (batch, height, width, k, k, channels // k**2)), (0, 1, 3, 2, 4, 5))
+            parts = chain.transpose(
+                chain.reshape(x, (batch, height, width, k, k, channels // k**2)), (0, 1, 3, 2, 4, 5)
+            )
             return chain.reshape(parts, (batch, height * k, width * k, channels // k**2))
-        parts = chain.transpose(chain.reshape(x, (batch, height // k, k, width // k, k, channels)), (0, 1, 3, 2, 4, 5))
+        parts = chain.transpose(
+            chain.reshape(x, (batch, height // k, k, width // k, k, channels)), (0, 1, 3, 2, 4, 5)
+        )
         return chain.reshape(parts, (batch, height // k, width // k, channels * k**2))
 
     return body

@@ -27,7 +27,9 @@ def bitwise_not(recipe: Node, x: Value) -> Ref:
 
 @node("BitShift")
 def bit_shift(recipe: Node, x: Value, by: Value) -> Ref:
-    return recipe.put(ops.BitShift(left=recipe.get("direction") == "LEFT", kind=recipe.array(x).dtype.name), x, by)
+    return recipe.put(
+        ops.BitShift(left=recipe.get("direction") == "LEFT", kind=recipe.array(x).dtype.name), x, by
+    )
 
 
 @node("BitCast")
@@ -35,6 +37,12 @@ def bit_cast(recipe: Node, x: Value) -> Ref:
     kind = TYPES.get(recipe.get("to"))
     if kind is None or kind == "bool":
         raise Undescribed(f"bits read as type {recipe.get('to')} have no description")
-    if kind.startswith("float") and recipe.array(x).dtype.kind in "iu" and recipe.array(x).dtype.itemsize > 4:
-        raise Undescribed("the bits of integers that float64 does not hold, read as a float, have no description")
+    if (
+        kind.startswith("float")
+        and recipe.array(x).dtype.kind in "iu"
+        and recipe.array(x).dtype.itemsize > 4
+    ):
+        raise Undescribed(
+            "the bits of integers that float64 does not hold, read as a float, have no description"
+        )
     return recipe.put(ops.BitCast(kind=recipe.array(x).dtype.name, to=kind), x)

@@ -1,6 +1,8 @@
-"""If, Loop and Scan: the graphs that they run become steps of the node itself, a loop's as often as it ran.
+"""If, Loop and Scan: the graphs that they run become steps of the node itself, a loop's as often as
+it ran.
 
-What an inner node takes and gives in numbers, which its description asks for, comes from a run of the inner graph alone.
+What an inner node takes and gives in numbers, which its description asks for, comes from a run of
+the inner graph alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +31,15 @@ def free_names(graph: onnx.GraphProto) -> list[str]:
     known = {one.name for one in (*graph.input, *graph.initializer)}
     found: dict[str, None] = {}
     for one in graph.node:
-        inner = [name for attribute in one.attribute for part in (attribute.g, *attribute.graphs) for name in free_names(part)]
-        found.update(dict.fromkeys(name for name in (*one.input, *inner) if name and name not in known))
+        inner = [
+            name
+            for attribute in one.attribute
+            for part in (attribute.g, *attribute.graphs)
+            for name in free_names(part)
+        ]
+        found.update(
+            dict.fromkeys(name for name in (*one.input, *inner) if name and name not in known)
+        )
         known.update(one.output)
     found.update(dict.fromkeys(one.name for one in graph.output if one.name not in known))
     return list(found)
@@ -40,10 +49,20 @@ Tensor = tuple[Ref, np.ndarray]
 """Something that a graph computes, as a reference into the recipe and in numbers."""
 
 
-def _followed(recipe: Node, graph: onnx.GraphProto, given: Mapping[str, Value], arrays: Mapping[str, np.ndarray]) -> list[Tensor]:
-    """The graph's outputs. ``given`` and ``arrays`` hold what it takes, as references and in numbers."""
+def _followed(
+    recipe: Node,
+    graph: onnx.GraphProto,
+    given: Mapping[str, Value],
+    arrays: Mapping[str, np.ndarray],
+) -> list[Tensor]:
+    """The graph's outputs. ``given`` and ``arrays`` hold what it takes, as references and in
+    numbers."""
     held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    refs: dict[str, Value] = {**recipe.outer, **given, **{name: Weight(name, array, array) for name, array in held.items()}}
+    refs: dict[str, Value] = {
+        **recipe.outer,
+        **given,
+        **{name: Weight(name, array, array) for name, array in held.items()},
+    }
     takes = [*(one.name for one in graph.input if one.name not in held), *free_names(graph)]
     needed = {name: arrays[name] if name in arrays else recipe.outside[name] for name in takes}
     values: dict[str, Any] = {**needed, **held}
@@ -55,16 +74,30 @@ def _followed(recipe: Node, graph: onnx.GraphProto, given: Mapping[str, Value], 
     return [(recipe.ref(refs[one.name]), values[one.name]) for one in graph.output]
 
 
-def _inlined(recipe: Node, inner: onnx.NodeProto, refs: dict[str, Value], values: Mapping[str, np.ndarray]) -> None:
-    """One node of an inner graph: its steps behind those of the recipe, its outputs among ``refs``."""
-    takes = [*inner.input, *(name for one in inner.attribute for part in (one.g, *one.graphs) for name in free_names(part))]
+def _inlined(
+    recipe: Node, inner: onnx.NodeProto, refs: dict[str, Value], values: Mapping[str, np.ndarray]
+) -> None:
+    """One node of an inner graph: its steps behind those of the recipe, its outputs among
+    ``refs``."""
+    takes = [
+        *inner.input,
+        *(
+            name
+            for one in inner.attribute
+            for part in (one.g, *one.graphs)
+            for name in free_names(part)
+        ),
+    ]
     if inner.op_type in _SHAPES or all(not isinstance(refs.get(name), Ref) for name in takes):
         told = ("computed by the model from what it holds",)
         refs.update({name: Weight(name, None, values[name], told) for name in inner.output if name})
         return
     if inner.domain not in ("", "ai.onnx") or (inner.domain, inner.op_type) in recipe.own:
         kind = "function" if (inner.domain, inner.op_type) in recipe.own else "operator"
-        raise Undescribed(f"the {kind} {'.'.join(filter(None, (inner.domain, inner.op_type)))} inside of it has no description")
+        raise Undescribed(
+            f"the {kind} {'.'.join(filter(None, (inner.domain, inner.op_type)))} "
+            "inside of it has no description"
+        )
     places: dict[Ref, int] = {}
     arrays: list[np.ndarray] = []
     local: dict[str, Value] = {}
@@ -78,7 +111,10 @@ def _inlined(recipe: Node, inner: onnx.NodeProto, refs: dict[str, Value], values
         elif value is not None:
             local[name] = value
     attributes = {one.name: plain(helper.get_attribute_value(one)) for one in inner.attribute}
-    outputs, present = [values[name] for name in inner.output if name], [at for at, name in enumerate(inner.output) if name]
+    outputs, present = (
+        [values[name] for name in inner.output if name],
+        [at for at, name in enumerate(inner.output) if name],
+    )
     part = Node(arrays, outputs, attributes, recipe.opset, present)
     part.outer, part.outside, part.run_graph, part.own = local, values, recipe.run_graph, recipe.own
     part.inside = True
@@ -91,9 +127,17 @@ def _inlined(recipe: Node, inner: onnx.NodeProto, refs: dict[str, Value], values
     if before + len(steps) > _MOST_STEPS:
         raise Undescribed(f"what it runs is more than {_MOST_STEPS} steps")
     for position, step in enumerate(steps):
-        sources = [back[ref.index] if ref.step < 0 else Ref(before + ref.step, ref.index) for ref in step.sources(position)]
+        sources = [
+            back[ref.index] if ref.step < 0 else Ref(before + ref.step, ref.index)
+            for ref in step.sources(position)
+        ]
         Recipe.put(recipe, step.op, *sources)
-    refs.update({name: Ref(len(recipe.steps) - 1, at) for at, name in enumerate(name for name in inner.output if name)})
+    refs.update(
+        {
+            name: Ref(len(recipe.steps) - 1, at)
+            for at, name in enumerate(name for name in inner.output if name)
+        }
+    )
 
 
 def _given(recipe: Node, values: Sequence[Value | None]) -> list[Tensor]:
@@ -113,12 +157,22 @@ def branch(recipe: Node, condition: Value) -> tuple[Ref, ...]:
     """The branch that ran."""
     recipe.knows("then_branch", "else_branch")
     holds = bool(recipe.array(condition).reshape(()))
-    recipe.notes.append(f"only the branch that ran is checked, the one that is taken {'where' if holds else 'unless'} its condition holds")
-    return tuple(ref for ref, _ in _followed(recipe, recipe.get("then_branch" if holds else "else_branch"), {}, {}))
+    recipe.notes.append(
+        "only the branch that ran is checked, the one that is taken "
+        f"{'where' if holds else 'unless'} its condition holds"
+    )
+    return tuple(
+        ref
+        for ref, _ in _followed(
+            recipe, recipe.get("then_branch" if holds else "else_branch"), {}, {}
+        )
+    )
 
 
 @node("Loop")
-def loop(recipe: Node, most: Value | None = None, condition: Value | None = None, *values: Value | None) -> tuple[Ref, ...]:
+def loop(
+    recipe: Node, most: Value | None = None, condition: Value | None = None, *values: Value | None
+) -> tuple[Ref, ...]:
     """States come first among its outputs, then what the rounds gave, one after the other."""
     body: onnx.GraphProto = recipe.get("body")
     count = None if most is None else int(recipe.array(most).reshape(()))
@@ -129,15 +183,30 @@ def loop(recipe: Node, most: Value | None = None, condition: Value | None = None
     while goes and (count is None or turn < count):
         if turn == _MOST_ROUNDS:
             raise Undescribed(f"its body runs more than {_MOST_ROUNDS} times")
-        arrays = dict(zip(names, (np.asarray(turn), np.asarray(goes), *(array for _, array in states)), strict=True))
-        refs: dict[str, Value] = dict(zip(names, (np.asarray(turn), np.asarray(goes), *(ref for ref, _ in states)), strict=True))
+        arrays = dict(
+            zip(
+                names,
+                (np.asarray(turn), np.asarray(goes), *(array for _, array in states)),
+                strict=True,
+            )
+        )
+        refs: dict[str, Value] = dict(
+            zip(
+                names,
+                (np.asarray(turn), np.asarray(goes), *(ref for ref, _ in states)),
+                strict=True,
+            )
+        )
         (_, again), *made = _followed(recipe, body, refs, arrays)
         states, rest = made[: len(states)], made[len(states) :]
         for whole, (ref, _) in zip(gathered, rest, strict=True):
             whole.append(ref)
         goes, turn = bool(again.reshape(())), turn + 1
     like = dict(zip(recipe.present, recipe.outputs, strict=True))
-    ends = [_stacked(recipe, whole, 0, like.get(len(states) + at, np.zeros(0))) for at, whole in enumerate(gathered)]
+    ends = [
+        _stacked(recipe, whole, 0, like.get(len(states) + at, np.zeros(0)))
+        for at, whole in enumerate(gathered)
+    ]
     return (*(ref for ref, _ in states), *ends)
 
 
@@ -145,22 +214,45 @@ def loop(recipe: Node, most: Value | None = None, condition: Value | None = None
 def scan(recipe: Node, *values: Value | None) -> tuple[Ref, ...]:
     """As Loop, over the places on one axis of each of its last inputs."""
     if recipe.opset < 9:
-        raise Undescribed("the Scan of version 8, over samples of several lengths, has no description")
+        raise Undescribed(
+            "the Scan of version 8, over samples of several lengths, has no description"
+        )
     body, number = recipe.get("body"), recipe.get("num_scan_inputs")
-    states, scanned = _given(recipe, values[: len(values) - number]), _given(recipe, values[len(values) - number :])
+    states, scanned = (
+        _given(recipe, values[: len(values) - number]),
+        _given(recipe, values[len(values) - number :]),
+    )
     results, names = len(body.output) - len(states), [one.name for one in body.input]
-    backwards, axes = recipe.get("scan_input_directions", (0,) * number), recipe.get("scan_input_axes", (0,) * number)
-    ahead, over = recipe.get("scan_output_directions", (0,) * results), recipe.get("scan_output_axes", (0,) * results)
+    backwards, axes = (
+        recipe.get("scan_input_directions", (0,) * number),
+        recipe.get("scan_input_axes", (0,) * number),
+    )
+    ahead, over = (
+        recipe.get("scan_output_directions", (0,) * results),
+        recipe.get("scan_output_axes", (0,) * results),
+    )
     along = [axis % array.ndim for axis, (_, array) in zip(axes, scanned, strict=True)]
     count = scanned[0][1].shape[along[0]]
     if count > _MOST_ROUNDS:
-        raise Undescribed(f"its body runs {count} times, and more than {_MOST_ROUNDS} are not followed")
+        raise Undescribed(
+            f"its body runs {count} times, and more than {_MOST_ROUNDS} are not followed"
+        )
     gathered: list[list[Tensor]] = [[] for _ in range(results)]
     for turn in range(count):
         places = [count - 1 - turn if back else turn for back in backwards]
-        parts = [_at(recipe, tensor, axis, at) for tensor, axis, at in zip(scanned, along, places, strict=True)]
-        refs: dict[str, Value] = dict(zip(names, (ref for ref, _ in (*states, *parts)), strict=True))
-        made = _followed(recipe, body, refs, dict(zip(names, (array for _, array in (*states, *parts)), strict=True)))
+        parts = [
+            _at(recipe, tensor, axis, at)
+            for tensor, axis, at in zip(scanned, along, places, strict=True)
+        ]
+        refs: dict[str, Value] = dict(
+            zip(names, (ref for ref, _ in (*states, *parts)), strict=True)
+        )
+        made = _followed(
+            recipe,
+            body,
+            refs,
+            dict(zip(names, (array for _, array in (*states, *parts)), strict=True)),
+        )
         states = made[: len(states)]
         for whole, one in zip(gathered, made[len(states) :], strict=True):
             whole.append(one)

@@ -23,21 +23,41 @@ def _joined(recipe: Node, real: Ref, imaginary: Ref, rank: int) -> Ref:
 
 @node("DFT")
 def dft(recipe: Node, x: Value, length: Value | None = None, axis: Value | None = None) -> Ref:
-    """Along one axis, which before opset 20 is an attribute; ``onesided`` gives the first half, or takes it for the inverse."""
-    shape, inverse, onesided = recipe.shape(x), bool(recipe.get("inverse", 0)), bool(recipe.get("onesided", 0))
+    """Along one axis, which before opset 20 is an attribute; ``onesided`` gives the first half, or
+    takes it for the inverse."""
+    shape, inverse, onesided = (
+        recipe.shape(x),
+        bool(recipe.get("inverse", 0)),
+        bool(recipe.get("onesided", 0)),
+    )
     rank = len(shape) - 1
     (at,) = (recipe.get("axis", 1),) if recipe.opset < 20 else recipe.ints(axis) or (-2,)
     at = at % len(shape)
     have = shape[at]
     size = (recipe.ints(length) or (2 * (have - 1) if inverse and onesided else have,))[0]
     if inverse and onesided and have != size // 2 + 1:
-        raise Undescribed(f"how a half of {have} frequencies is cut or filled for a line of {size} differs between engines")
+        raise Undescribed(
+            f"how a half of {have} frequencies is cut or filled for a line of "
+            f"{size} differs between engines"
+        )
     if inverse and onesided:  # of a half, whose other half is the same turned round: real again
-        whole = unhalved(recipe.put, (_part(recipe, x, rank + 1, 0), _part(recipe, x, rank + 1, 1)), rank, at, have, size)
+        whole = unhalved(
+            recipe.put,
+            (_part(recipe, x, rank + 1, 0), _part(recipe, x, rank + 1, 1)),
+            rank,
+            at,
+            have,
+            size,
+        )
         found = recipe.put(ops.Fourier((at,), True, 1 / size, coarse=True), *whole)
         return recipe.put(ops.Unsqueeze(axes=(rank,)), Ref(found.step, 0))
-    parts = [resized(recipe.put, _part(recipe, x, rank + 1, k), rank, at, have, size) for k in range(shape[-1])]
-    done = recipe.put(ops.Fourier((at,), inverse, 1 / size if inverse else 1.0, coarse=True), *parts)
+    parts = [
+        resized(recipe.put, _part(recipe, x, rank + 1, k), rank, at, have, size)
+        for k in range(shape[-1])
+    ]
+    done = recipe.put(
+        ops.Fourier((at,), inverse, 1 / size if inverse else 1.0, coarse=True), *parts
+    )
     pair = (Ref(done.step, 0), Ref(done.step, 1))
     if onesided:
         pair = half(recipe.put, pair, rank, at, size)
@@ -45,7 +65,13 @@ def dft(recipe: Node, x: Value, length: Value | None = None, axis: Value | None 
 
 
 @node("STFT")
-def stft(recipe: Node, signal: Value, step: Value, window: Value | None = None, length: Value | None = None) -> Ref:
+def stft(
+    recipe: Node,
+    signal: Value,
+    step: Value,
+    window: Value | None = None,
+    length: Value | None = None,
+) -> Ref:
     """(batch, time, 1 or 2) as (batch, frames, frequencies, 2)."""
     (_, time, parts), onesided = recipe.shape(signal), bool(recipe.get("onesided", 1))
     size = (recipe.ints(length) or (recipe.shape(window)[0] if window is not None else 0,))[0]

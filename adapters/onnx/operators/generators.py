@@ -16,11 +16,16 @@ __all__: list[str] = []
 
 @node("Range", implied=("limit", "stash_type"))
 def number_range(recipe: Node, start: Value, limit: Value, delta: Value) -> Ref:
-    """start + k * delta, as a running sum: ONNX Runtime adds one delta after the other, which loses more."""
-    begin, end, by = (recipe.array(one).reshape(()).astype(np.float64) for one in (start, limit, delta))
+    """start + k * delta, as a running sum: ONNX Runtime adds one delta after the other, which loses
+    more."""
+    begin, end, by = (
+        recipe.array(one).reshape(()).astype(np.float64) for one in (start, limit, delta)
+    )
     count = math.ceil((end - begin) / by)
     if (max(0, count),) != recipe.outputs[0].shape:
-        raise Undescribed(f"its output has {recipe.outputs[0].size} numbers where its inputs say {count}")
+        raise Undescribed(
+            f"its output has {recipe.outputs[0].size} numbers where its inputs say {count}"
+        )
     if count <= 0:
         return recipe.ref(np.zeros(0, recipe.outputs[0].dtype))
     first = recipe.put(ops.Reshape(shape=(1,)), start)
@@ -50,7 +55,9 @@ def _register(name: str, factors: Sequence[float]) -> None:
         found = recipe.ref(np.full(count, factors[0]))
         for order, factor in enumerate(factors[1:], 1):
             wave = recipe.put(ops.Cos(), np.arange(count) * (2 * math.pi * order / length))
-            found = recipe.put(ops.Add(), found, recipe.put(ops.Affine(gain=factor, offset=0.0), wave))
+            found = recipe.put(
+                ops.Add(), found, recipe.put(ops.Affine(gain=factor, offset=0.0), wave)
+            )
         return found
 
 

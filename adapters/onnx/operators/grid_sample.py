@@ -11,7 +11,13 @@ from ..describe import Node, Value, node
 
 __all__: list[str] = []
 
-_MODES = {"linear": "linear", "bilinear": "linear", "nearest": "nearest", "cubic": "cubic", "bicubic": "cubic"}
+_MODES = {
+    "linear": "linear",
+    "bilinear": "linear",
+    "nearest": "nearest",
+    "cubic": "cubic",
+    "bicubic": "cubic",
+}
 
 
 @node("GridSample")
@@ -20,11 +26,19 @@ def grid_sample(recipe: Node, x: Value, grid: Value) -> Ref:
     if not np.isfinite(recipe.array(grid)).all():
         raise Undescribed("its grid holds places that are no numbers")
     mode = _MODES[recipe.get("mode", "linear")]
-    return recipe.put(ops.GridSample(mode, recipe.get("padding_mode", "zeros"), bool(recipe.get("align_corners", 0))), x, grid)
+    return recipe.put(
+        ops.GridSample(
+            mode, recipe.get("padding_mode", "zeros"), bool(recipe.get("align_corners", 0))
+        ),
+        x,
+        grid,
+    )
 
 
 @node("AffineGrid")
 def affine_grid(recipe: Node, theta: Value, size: Value) -> Ref:
     """``size`` is that of the images, channels included."""
     batch, _, *space = recipe.ints(size) or ()
-    return affine_places(recipe.put, recipe.ref(theta), batch, space, bool(recipe.get("align_corners", 0)))
+    return affine_places(
+        recipe.put, recipe.ref(theta), batch, space, bool(recipe.get("align_corners", 0))
+    )

@@ -32,8 +32,17 @@ def gemm(recipe: Node, x: Value, y: Value, bias: Value | None = None) -> Ref:
     left = recipe.put(ops.Transpose(perm=(1, 0)), x) if recipe.get("transA", 0) else x
     alpha, beta = recipe.get("alpha", 1.0), recipe.get("beta", 1.0)
     columns = recipe.outputs[0].shape[-1:]
-    if isinstance(y, Weight) and alpha == 1 and (bias is None or (isinstance(bias, Weight) and bias.value.shape == columns and beta == 1)):
-        return recipe.put(ops.MatMul(weight=replace(y, axes=(1, 0)) if recipe.get("transB", 0) else y, bias=bias), left)
+    if (
+        isinstance(y, Weight)
+        and alpha == 1
+        and (
+            bias is None or (isinstance(bias, Weight) and bias.value.shape == columns and beta == 1)
+        )
+    ):
+        return recipe.put(
+            ops.MatMul(weight=replace(y, axes=(1, 0)) if recipe.get("transB", 0) else y, bias=bias),
+            left,
+        )
     right = recipe.put(ops.Transpose(perm=(1, 0)), y) if recipe.get("transB", 0) else y
     product = recipe.put(ops.Product(), left, right)
     product = product if alpha == 1 else recipe.put(ops.Mul(), product, alpha)
@@ -52,8 +61,15 @@ def einsum(recipe: Node, *values: Value) -> Ref:
     return recipe.put(ops.Einsum(equation=recipe.get("equation")), *values)
 
 
-def pads(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> Pads:
-    """(before, after) on each spatial axis; SAME_UPPER puts an odd cell after, SAME_LOWER before."""
+def pads(
+    recipe: Node,
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> Pads:
+    """(before, after) on each spatial axis; SAME_UPPER puts an odd cell after, SAME_LOWER
+    before."""
     auto = recipe.get("auto_pad", "NOTSET")
     if auto == "NOTSET":
         flat = recipe.get("pads", (0,) * 2 * len(kernel))
@@ -70,8 +86,14 @@ def pads(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...], strides:
 
 def window(recipe: Node, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
     """Strides, dilations and padding of a convolution."""
-    strides, dilations = (tuple(recipe.get(name, (1,) * len(kernel))) for name in ("strides", "dilations"))
-    return {"strides": strides, "dilations": dilations, "pads": pads(recipe, sizes, kernel, strides, dilations)}
+    strides, dilations = (
+        tuple(recipe.get(name, (1,) * len(kernel))) for name in ("strides", "dilations")
+    )
+    return {
+        "strides": strides,
+        "dilations": dilations,
+        "pads": pads(recipe, sizes, kernel, strides, dilations),
+    }
 
 
 @node("Conv", implied=("kernel_shape",))
@@ -79,39 +101,79 @@ def conv(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Re
     size = recipe.shape(kernel)[2:]
     given = window(recipe, recipe.shape(x)[2:], size)
     if isinstance(kernel, Weight) and (bias is None or isinstance(bias, Weight)):
-        return recipe.put(ops.Conv(weight=kernel, bias=bias, groups=recipe.get("group", 1), **given), x)
-    found = recipe.put(ops.Conv(weight=None, bias=None, groups=recipe.get("group", 1), **given), x, kernel)
+        return recipe.put(
+            ops.Conv(weight=kernel, bias=bias, groups=recipe.get("group", 1), **given), x
+        )
+    found = recipe.put(
+        ops.Conv(weight=None, bias=None, groups=recipe.get("group", 1), **given), x, kernel
+    )
     if bias is None:
         return found
-    return recipe.put(ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
+    return recipe.put(
+        ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias)
+    )
 
 
 @node("ConvTranspose", implied=("kernel_shape",))
 def conv_transpose(recipe: Node, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
-    """With ``output_shape``, or SAME, whose output is the input's size times the stride, the crops follow from that."""
+    """With ``output_shape``, or SAME, whose output is the input's size times the stride, the crops
+    follow from that."""
     size, sizes = recipe.shape(kernel)[2:], recipe.shape(x)[2:]
-    strides, dilations = (tuple(recipe.get(name, (1,) * len(size))) for name in ("strides", "dilations"))
-    more, auto = tuple(recipe.get("output_padding", (0,) * len(size))), recipe.get("auto_pad", "NOTSET")
-    whole = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(sizes, strides, size, dilations, strict=True)]
-    wanted = recipe.get("output_shape") or ([n * s for n, s in zip(sizes, strides, strict=True)] if auto.startswith("SAME") else None)
+    strides, dilations = (
+        tuple(recipe.get(name, (1,) * len(size))) for name in ("strides", "dilations")
+    )
+    more, auto = (
+        tuple(recipe.get("output_padding", (0,) * len(size))),
+        recipe.get("auto_pad", "NOTSET"),
+    )
+    whole = [
+        (n - 1) * s + (k - 1) * d + 1
+        for n, s, k, d in zip(sizes, strides, size, dilations, strict=True)
+    ]
+    wanted = recipe.get("output_shape") or (
+        [n * s for n, s in zip(sizes, strides, strict=True)] if auto.startswith("SAME") else None
+    )
     if wanted is None:
-        flat = recipe.get("pads", (0,) * 2 * len(size)) if auto == "NOTSET" else (0,) * 2 * len(size)
+        flat = (
+            recipe.get("pads", (0,) * 2 * len(size)) if auto == "NOTSET" else (0,) * 2 * len(size)
+        )
         cut = list(zip(flat[: len(size)], flat[len(size) :], strict=True))
     else:
-        totals = [have + one - want for have, one, want in zip(whole, more, wanted[-len(size) :], strict=True)]
+        totals = [
+            have + one - want
+            for have, one, want in zip(whole, more, wanted[-len(size) :], strict=True)
+        ]
         if not recipe.get("output_shape"):
-            totals = [max(0, total) for total in totals]  # of SAME, where the stride is longer than the kernel
-        halves = [(total // 2, total - total // 2) if total > 0 else (0, total) for total in totals]  # what is missing comes at the end
-        cut = [(less, rest) if auto == "SAME_UPPER" or rest < 0 else (rest, less) for less, rest in halves]
+            # of SAME, where the stride is longer than the kernel
+            totals = [max(0, total) for total in totals]
+        # what is missing comes at the end
+        halves = [(total // 2, total - total // 2) if total > 0 else (0, total) for total in totals]
+        cut = [
+            (less, rest) if auto == "SAME_UPPER" or rest < 0 else (rest, less)
+            for less, rest in halves
+        ]
     crops = tuple((before, after - one) for (before, after), one in zip(cut, more, strict=True))
     made = tuple(have - before - after for have, (before, after) in zip(whole, crops, strict=True))
     if made != recipe.outputs[0].shape[2:]:
-        raise Undescribed(f"its output is {recipe.outputs[0].shape[2:]} where its attributes say {made}")
-    given: dict[str, Any] = {"strides": strides, "dilations": dilations, "crops": crops, "groups": recipe.get("group", 1)}
+        raise Undescribed(
+            f"its output is {recipe.outputs[0].shape[2:]} where its attributes say {made}"
+        )
+    given: dict[str, Any] = {
+        "strides": strides,
+        "dilations": dilations,
+        "crops": crops,
+        "groups": recipe.get("group", 1),
+    }
     if isinstance(kernel, Weight) and (bias is None or isinstance(bias, Weight)):
         return recipe.put(ops.ConvTranspose(weight=kernel, bias=bias, **given), x)
     found = recipe.put(ops.ConvTranspose(weight=None, bias=None, **given), x, kernel)
-    return found if bias is None else recipe.put(ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
+    return (
+        found
+        if bias is None
+        else recipe.put(
+            ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * len(size))), bias)
+        )
+    )
 
 
 def _pooled(recipe: Node, x: Value) -> dict[str, Any]:
@@ -119,7 +181,13 @@ def _pooled(recipe: Node, x: Value) -> dict[str, Any]:
     strides = tuple(recipe.get("strides", (1,) * len(kernel)))
     dilations = tuple(recipe.get("dilations", (1,) * len(kernel)))
     around = pads(recipe, recipe.shape(x)[2:], kernel, strides, dilations)
-    return {"kernel": kernel, "strides": strides, "pads": around, "ceil_mode": bool(recipe.get("ceil_mode", 0)), "dilations": dilations}
+    return {
+        "kernel": kernel,
+        "strides": strides,
+        "pads": around,
+        "ceil_mode": bool(recipe.get("ceil_mode", 0)),
+        "dilations": dilations,
+    }
 
 
 @node("MaxPool")
@@ -130,7 +198,9 @@ def max_pool(recipe: Node, x: Value) -> tuple[Ref, ...]:
         return (recipe.in_floats(ops.MaxPool(**given), x),)
     found = recipe.put(ops.MaxPoolIndices(**given), x)
     batch, channels, *sizes = recipe.shape(x)
-    before = np.arange(batch * channels).reshape(batch, channels, *(1,) * len(sizes)) * math.prod(sizes)
+    before = np.arange(batch * channels).reshape(batch, channels, *(1,) * len(sizes)) * math.prod(
+        sizes
+    )
     places = Ref(found.step, 1)
     if recipe.get("storage_order", 0):  # the last two axes are counted column by column
         order = np.arange(math.prod(sizes)).reshape(*sizes[:-2], *sizes[:-3:-1])
@@ -144,7 +214,9 @@ def max_unpool(recipe: Node, x: Value, places: Value, shape: Value | None = None
     """Zeros with the values at their places in the whole tensor."""
     flat = [recipe.put(ops.Reshape(shape=(-1,)), one) for one in (x, places)]
     empty = np.zeros(math.prod(recipe.outputs[0].shape))
-    return recipe.reshaped(recipe.put(ops.ScatterElements(axis=0, reduction="none"), empty, flat[1], flat[0]))
+    return recipe.reshaped(
+        recipe.put(ops.ScatterElements(axis=0, reduction="none"), empty, flat[1], flat[0])
+    )
 
 
 @node("AveragePool")
@@ -152,22 +224,42 @@ def average_pool(recipe: Node, x: Value) -> Ref:
     given = _pooled(recipe, x)
     dilations, padded = given.pop("dilations"), bool(recipe.get("count_include_pad", 0))
     if {*dilations} != {1}:
-        return _dilated_average(recipe, x, given["kernel"], given["strides"], given["pads"], dilations, padded)
+        return _dilated_average(
+            recipe, x, given["kernel"], given["strides"], given["pads"], dilations, padded
+        )
     return recipe.put(ops.AveragePool(**given, count_include_pad=padded), x)
 
 
 def windows(
-    recipe: Node, x: Value, kernel: tuple[int, ...], strides: tuple[int, ...], around: Pads, dilations: tuple[int, ...]
+    recipe: Node,
+    x: Value,
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    around: Pads,
+    dilations: tuple[int, ...],
 ) -> tuple[Ref, np.ndarray, np.ndarray]:
-    """(batch, channel, tap, window), zeros beyond the input; and which taps are of the input, and which of it and its padding."""
+    """(batch, channel, tap, window), zeros beyond the input; and which taps are of the input, and
+    which of it and its padding."""
     batch, channels, *sizes = recipe.shape(x)
     counts = recipe.outputs[0].shape[2:]
-    ends = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(counts, strides, kernel, dilations, strict=True)]
-    wide = tuple((before, max(0, end - before - size)) for (before, _), end, size in zip(around, ends, sizes, strict=True))
-    columns = recipe.put(ops.Im2Col(kernel=kernel, strides=strides, pads=wide, dilations=dilations), x)
+    ends = [
+        (n - 1) * s + (k - 1) * d + 1
+        for n, s, k, d in zip(counts, strides, kernel, dilations, strict=True)
+    ]
+    wide = tuple(
+        (before, max(0, end - before - size))
+        for (before, _), end, size in zip(around, ends, sizes, strict=True)
+    )
+    columns = recipe.put(
+        ops.Im2Col(kernel=kernel, strides=strides, pads=wide, dilations=dilations), x
+    )
     apart = recipe.put(ops.Reshape(shape=(batch, channels, math.prod(kernel), -1)), columns)
-    taps = np.meshgrid(*(np.arange(k) * d for k, d in zip(kernel, dilations, strict=True)), indexing="ij")
-    starts = np.meshgrid(*(np.arange(n) * s for n, s in zip(counts, strides, strict=True)), indexing="ij")
+    taps = np.meshgrid(
+        *(np.arange(k) * d for k, d in zip(kernel, dilations, strict=True)), indexing="ij"
+    )
+    starts = np.meshgrid(
+        *(np.arange(n) * s for n, s in zip(counts, strides, strict=True)), indexing="ij"
+    )
     inside, known = np.ones((2, math.prod(kernel), math.prod(counts)), bool)
     for tap, start, (before, after), size in zip(taps, starts, around, sizes, strict=True):
         at = tap.reshape(-1, 1) + start.reshape(1, -1)
@@ -177,9 +269,16 @@ def windows(
 
 
 def _dilated_average(
-    recipe: Node, x: Value, kernel: tuple[int, ...], strides: tuple[int, ...], around: Pads, dilations: tuple[int, ...], padded: bool
+    recipe: Node,
+    x: Value,
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    around: Pads,
+    dilations: tuple[int, ...],
+    padded: bool,
 ) -> Ref:
-    """Over columns; padding counts where it is asked for, what lies beyond it (``ceil_mode``) never."""
+    """Over columns; padding counts where it is asked for, what lies beyond it (``ceil_mode``)
+    never."""
     apart, inside, known = windows(recipe, x, kernel, strides, around, dilations)
     total = recipe.put(ops.ReduceSum(axes=(2,)), apart)
     count = np.maximum((known if padded else inside).sum(axis=0), 1)
@@ -217,7 +316,10 @@ def _register_reduction(name: str, op: Callable[..., Any]) -> None:
         over = recipe.ints(axes, "axes")
         if not over and recipe.get("noop_with_empty_axes", 0):
             return recipe.put(ops.Identity(), x)
-        return recipe.put(op(axes=over or tuple(range(recipe.rank(x))), keepdims=bool(recipe.get("keepdims", 1))), x)
+        return recipe.put(
+            op(axes=over or tuple(range(recipe.rank(x))), keepdims=bool(recipe.get("keepdims", 1))),
+            x,
+        )
 
 
 @node("ReduceLogSum")
@@ -225,7 +327,9 @@ def reduce_log_sum(recipe: Node, x: Value, axes: Value | None = None) -> Ref:
     over = recipe.ints(axes, "axes")
     if not over and recipe.get("noop_with_empty_axes", 0):
         return recipe.put(ops.Log(), x)
-    whole = ops.ReduceSum(axes=over or tuple(range(recipe.rank(x))), keepdims=bool(recipe.get("keepdims", 1)))
+    whole = ops.ReduceSum(
+        axes=over or tuple(range(recipe.rank(x))), keepdims=bool(recipe.get("keepdims", 1))
+    )
     return recipe.put(ops.Log(), recipe.put(whole, x))
 
 

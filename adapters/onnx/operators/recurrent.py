@@ -16,7 +16,9 @@ __all__: list[str] = []
 
 _GATES = {"RNN": "h", "GRU": "zrh", "LSTM": "iofg"}
 _USUAL = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
-_FUNCTIONS: Mapping[str, Callable[[Callable[[float | None], float], Callable[[float | None], float]], Any]] = {
+_FUNCTIONS: Mapping[
+    str, Callable[[Callable[[float | None], float], Callable[[float | None], float]], Any]
+] = {
     "affine": lambda alpha, beta: ops.Affine(gain=alpha(None), offset=beta(None)),
     "elu": lambda alpha, beta: ops.Elu(alpha=alpha(1.0)),
     "hardsigmoid": lambda alpha, beta: ops.HardSigmoid(alpha=alpha(0.2), beta=beta(0.5)),
@@ -27,26 +29,37 @@ _FUNCTIONS: Mapping[str, Callable[[Callable[[float | None], float], Callable[[fl
     "softplus": lambda alpha, beta: ops.Softplus(),
     "softsign": lambda alpha, beta: ops.Softsign(),
     "tanh": lambda alpha, beta: ops.Tanh(),
-    "thresholdedrelu": lambda alpha, beta: ops.ThresholdedRelu(threshold=alpha(None), keeps_nan=False),
+    "thresholdedrelu": lambda alpha, beta: ops.ThresholdedRelu(
+        threshold=alpha(None), keeps_nan=False
+    ),
 }
-"""What ``activations`` may name; a number that has no default in the specification must be given."""
+"""What ``activations`` may name; a number that has no default in the specification must be
+given."""
 
 
 def _scaled_tanh(alpha: float, beta: float) -> Any:
-    return ops.Chain((ops.Affine(gain=beta, offset=0.0), ops.Tanh(), ops.Affine(gain=alpha, offset=0.0)))
+    return ops.Chain(
+        (ops.Affine(gain=beta, offset=0.0), ops.Tanh(), ops.Affine(gain=alpha, offset=0.0))
+    )
 
 
 def _functions(recipe: Node, kind: str, ways: int) -> list[list[Any]]:
-    """For each direction its functions; alphas and betas belong to those that take one, in the order of the list."""
+    """For each direction its functions; alphas and betas belong to those that take one, in the
+    order of the list."""
     usual = _USUAL[kind]
-    names = [str(one.decode() if isinstance(one, bytes) else one) for one in recipe.get("activations", usual * ways)]
+    names = [
+        str(one.decode() if isinstance(one, bytes) else one)
+        for one in recipe.get("activations", usual * ways)
+    ]
     given = {name: iter(recipe.get(f"activation_{name}", ())) for name in ("alpha", "beta")}
 
     def number(which: str, function: str) -> Callable[[float | None], float]:
         def found(default: float | None) -> float:
             value = next(given[which], default)
             if value is None:
-                raise Undescribed(f"the activation {function} without its {which} has no description")
+                raise Undescribed(
+                    f"the activation {function} without its {which} has no description"
+                )
             return float(value)
 
         return found
@@ -59,19 +72,36 @@ def _functions(recipe: Node, kind: str, ways: int) -> list[list[Any]]:
     return [made[at : at + len(usual)] for at in range(0, len(made), len(usual))]
 
 
-def _part(weight: Weight | None, way: int, axes: tuple[int, ...] | None, shape: Sequence[int]) -> Weight | None:
+def _part(
+    weight: Weight | None, way: int, axes: tuple[int, ...] | None, shape: Sequence[int]
+) -> Weight | None:
     """What belongs to one direction, in the op's layout."""
-    return None if weight is None else replace(weight, rows=(way, way + 1), axes=axes, shape=tuple(shape))
+    return (
+        None
+        if weight is None
+        else replace(weight, rows=(way, way + 1), axes=axes, shape=tuple(shape))
+    )
 
 
 def _op(
-    kind: str, way: int, functions: Sequence[Any], clip: float | None, coupled: bool, held: Mapping[str, Weight | None], **given: Any
+    kind: str,
+    way: int,
+    functions: Sequence[Any],
+    clip: float | None,
+    coupled: bool,
+    held: Mapping[str, Weight | None],
+    **given: Any,
 ) -> Any:
-    """The op of one direction. ``clip`` bounds what goes into the functions of the gates, not what goes into the cell's."""
+    """The op of one direction. ``clip`` bounds what goes into the functions of the gates, not what
+    goes into the cell's."""
     kernel, recurrent, gates = held["W"], held["R"], _GATES[kind]
     assert kernel is not None and recurrent is not None
     columns, size = kernel.effective.shape[1:]
-    bound = functions if clip is None else [ops.Chain((ops.Clip(low=-clip, high=clip), one)) for one in functions]
+    bound = (
+        functions
+        if clip is None
+        else [ops.Chain((ops.Clip(low=-clip, high=clip), one)) for one in functions]
+    )
     shared: dict[str, Any] = {
         "kernel": _part(kernel, way, (2, 1, 0), (size, columns)),
         "recurrent": _part(recurrent, way, (2, 1, 0), (columns // len(gates), columns)),
@@ -98,13 +128,20 @@ def _mask(recipe: Node, lengths: Value | None, steps: int, batch: int) -> Ref | 
     if (recipe.array(lengths) == steps).all() and isinstance(lengths, Weight):
         return None
     times = recipe.put(ops.Constant(value=np.arange(steps, dtype=np.float64)[:, None]))
-    return recipe.put(ops.Less(), times, recipe.put(ops.Reshape(shape=(1, batch)), recipe.put(ops.Cast(to="float32"), lengths)))
+    return recipe.put(
+        ops.Less(),
+        times,
+        recipe.put(ops.Reshape(shape=(1, batch)), recipe.put(ops.Cast(to="float32"), lengths)),
+    )
 
 
 def _state(recipe: Node, value: Value, way: int, batch_first: bool) -> Ref:
     """The initial state of one direction."""
     axis, shape = int(batch_first), recipe.shape(value)
-    starts, stops = tuple(way if k == axis else 0 for k in range(3)), tuple(way + 1 if k == axis else None for k in range(3))
+    starts, stops = (
+        tuple(way if k == axis else 0 for k in range(3)),
+        tuple(way + 1 if k == axis else None for k in range(3)),
+    )
     part = recipe.put(ops.Slice(starts=starts, stops=stops), value)
     return recipe.put(ops.Reshape(shape=(shape[1 - axis], shape[2])), part)
 
@@ -130,7 +167,9 @@ def _register(kind: str) -> None:
         p: Value | None = None,
     ) -> tuple[Ref, ...]:
         """Steps that lie beyond a sequence are 0 in Y; Y_h and Y_c are the states at its end."""
-        held = {name: recipe.weight(name, one) for name, one in zip("WRBP", (w, r, b, p), strict=True)}
+        held = {
+            name: recipe.weight(name, one) for name, one in zip("WRBP", (w, r, b, p), strict=True)
+        }
         batch_first, (ways, _, units) = bool(recipe.get("layout", 0)), recipe.shape(r)
         batch, steps = recipe.shape(x)[:2] if batch_first else recipe.shape(x)[1::-1]
         functions, mask = _functions(recipe, kind, ways), _mask(recipe, lengths, steps, batch)
@@ -139,7 +178,11 @@ def _register(kind: str) -> None:
             empty = np.zeros((batch, ways, units) if batch_first else (ways, batch, units))
             states = [empty if one is None else one for one in states]
         given = [one for one in states if one is not None]
-        more: dict[str, Any] = {"has_mask": mask is not None, "has_states": bool(given), "zero_masked": True}
+        more: dict[str, Any] = {
+            "has_mask": mask is not None,
+            "has_states": bool(given),
+            "zero_masked": True,
+        }
         if kind == "GRU":
             more["reset_after"] = bool(recipe.get("linear_before_reset", 0))
         coupled, clip, made = bool(recipe.get("input_forget", 0)), recipe.get("clip"), []
@@ -149,7 +192,9 @@ def _register(kind: str) -> None:
             op = _op(kind, way, functions[way], clip, coupled, held, reverse=reverse, **more)
             begun = [_state(recipe, one, way, batch_first) for one in given]
             made.append(recipe.put(op, sequence, *([] if mask is None else [mask]), *begun))
-        ended = [[Ref(one.step, index) for one in made] for index in range(1, 3 if kind == "LSTM" else 2)]
+        ended = [
+            [Ref(one.step, index) for one in made] for index in range(1, 3 if kind == "LSTM" else 2)
+        ]
         last = [_beside(recipe, one, 0, (1, 0, 2) if batch_first else None) for one in ended]
         return (_beside(recipe, made, 1, (2, 0, 1, 3) if batch_first else None), *last)
 

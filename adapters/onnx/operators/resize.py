@@ -1,4 +1,5 @@
-"""Resize and Upsample: every mode, coordinate transformation and rounding, as lines that an axis' coordinates lie on."""
+"""Resize and Upsample: every mode, coordinate transformation and rounding, as lines that an axis'
+coordinates lie on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ __all__: list[str] = []
 
 Line = tuple[float, float]
 _COPIES = (
-    "known of ONNX Runtime: an axis of scale 1 keeps its elements whatever roi says, and an output of its input's shape is the input "
+    "known of ONNX Runtime: an axis of scale 1 keeps its elements whatever roi says, and an "
+    "output of its input's shape is the input "
     "whatever scales and roi say"
 )
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of a resize: how many elements it has and gets, by which scale, and which part of it is wanted."""
+    """One axis of a resize: how many elements it has and gets, by which scale, and which part of it
+    is wanted."""
 
     have: int
     size: int
@@ -59,7 +62,9 @@ class _Axis:
         return self.size == self.have and self.scale == 1
 
 
-def _axes(recipe: Node, x: Value, roi: Value | None, scales: Value | None, sizes: Value | None) -> list[_Axis]:
+def _axes(
+    recipe: Node, x: Value, roi: Value | None, scales: Value | None, sizes: Value | None
+) -> list[_Axis]:
     """What the scales, or the sizes, say of every axis."""
     shape, rank = recipe.shape(x), recipe.rank(x)
     along = [axis % rank for axis in recipe.get("axes", range(rank))]
@@ -87,25 +92,54 @@ def _axes(recipe: Node, x: Value, roi: Value | None, scales: Value | None, sizes
 
 @node("Resize", implied=("roi",))
 @node("Upsample")
-def resize(recipe: Node, x: Value, roi: Value | None = None, scales: Value | None = None, sizes: Value | None = None) -> Ref:
-    """Upsample and the first Resize take the scales second, and asymmetric coordinates; nearest is floor there."""
+def resize(
+    recipe: Node,
+    x: Value,
+    roi: Value | None = None,
+    scales: Value | None = None,
+    sizes: Value | None = None,
+) -> Ref:
+    """Upsample and the first Resize take the scales second, and asymmetric coordinates; nearest is
+    floor there."""
     old = recipe.opset < 11
-    recipe.knows("antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy", "nearest_mode")
+    recipe.knows(
+        "antialias",
+        "cubic_coeff_a",
+        "exclude_outside",
+        "extrapolation_value",
+        "keep_aspect_ratio_policy",
+        "nearest_mode",
+    )
     if old:
         roi, scales = None, roi if roi is not None else recipe.get("scales")
         assert scales is not None
-        scales = scales if isinstance(scales, Ref) or hasattr(scales, "value") else np.asarray(scales)
+        scales = (
+            scales if isinstance(scales, Ref) or hasattr(scales, "value") else np.asarray(scales)
+        )
     mode = recipe.get("mode", "nearest")
     if mode != "nearest" and recipe.array(x).dtype.kind != "f":
         raise Undescribed("weighted means of integers have no description")
-    coordinates = "asymmetric" if old else recipe.get("coordinate_transformation_mode", "half_pixel")
+    coordinates = (
+        "asymmetric" if old else recipe.get("coordinate_transformation_mode", "half_pixel")
+    )
     axes = _axes(recipe, x, roi, scales, sizes)
-    lines = [(1.0, 0.0) if axis.stays and coordinates != "tf_crop_and_resize" else axis.line(coordinates) for axis in axes]
-    if any(axis.size == axis.have and (not axis.stays or line != (1.0, 0.0)) for axis, line in zip(axes, lines, strict=True)):
+    lines = [
+        (1.0, 0.0) if axis.stays and coordinates != "tf_crop_and_resize" else axis.line(coordinates)
+        for axis in axes
+    ]
+    if any(
+        axis.size == axis.have and (not axis.stays or line != (1.0, 0.0))
+        for axis, line in zip(axes, lines, strict=True)
+    ):
         recipe.notes.append(_COPIES)
     if mode == "nearest":
         rounding = "floor" if old else recipe.get("nearest_mode", "round_prefer_floor")
-        found = recipe.put(ops.NearestOnLines(sizes=tuple(axis.size for axis in axes), lines=tuple(lines), rounding=rounding), x)
+        found = recipe.put(
+            ops.NearestOnLines(
+                sizes=tuple(axis.size for axis in axes), lines=tuple(lines), rounding=rounding
+            ),
+            x,
+        )
     else:
         found = _weighted(recipe, x, mode, coordinates, axes, lines)
     if coordinates != "tf_crop_and_resize":
@@ -117,9 +151,20 @@ def resize(recipe: Node, x: Value, roi: Value | None = None, scales: Value | Non
     return recipe.put(ops.Where(fixed=True), outside, np.asarray(value, np.float64), found)
 
 
-def _weighted(recipe: Node, x: Value, mode: str, coordinates: str, axes: Sequence[_Axis], lines: Sequence[Line]) -> Ref:
+def _weighted(
+    recipe: Node,
+    x: Value,
+    mode: str,
+    coordinates: str,
+    axes: Sequence[_Axis],
+    lines: Sequence[Line],
+) -> Ref:
     """Over the axes that change, brought to the end for the op."""
-    moving = [axis for axis, (one, line) in enumerate(zip(axes, lines, strict=True)) if not one.stays or line != (1.0, 0.0)]
+    moving = [
+        axis
+        for axis, (one, line) in enumerate(zip(axes, lines, strict=True))
+        if not one.stays or line != (1.0, 0.0)
+    ]
     if not moving:
         return recipe.put(ops.Identity(), x)
     rank = len(axes)
@@ -128,7 +173,9 @@ def _weighted(recipe: Node, x: Value, mode: str, coordinates: str, axes: Sequenc
     turned = x if perm == list(range(rank)) else recipe.put(ops.Transpose(perm=tuple(perm)), x)
     turned = recipe.put(ops.Unsqueeze(axes=(0,)), turned) if alone else turned
     smooth = bool(recipe.get("antialias", 0))  # stretches by 1 / scale, whatever the coordinates
-    known = coordinates in ("half_pixel", "asymmetric") or (coordinates == "align_corners" and not smooth)
+    known = coordinates in ("half_pixel", "asymmetric") or (
+        coordinates == "align_corners" and not smooth
+    )
     op = ops.Resize(
         sizes=tuple(axes[axis].size for axis in moving),
         scales=tuple(axes[axis].scale for axis in moving),
@@ -137,7 +184,11 @@ def _weighted(recipe: Node, x: Value, mode: str, coordinates: str, axes: Sequenc
         lines=() if known else tuple(lines[axis] for axis in moving),
         a=recipe.get("cubic_coeff_a", -0.75),
         antialias=smooth,
-        outside="excluded" if recipe.get("exclude_outside", 0) else "repeated" if smooth else "edge",
+        outside="excluded"
+        if recipe.get("exclude_outside", 0)
+        else "repeated"
+        if smooth
+        else "edge",
     )
     found = recipe.put(op, turned)
     found = recipe.put(ops.Squeeze(axes=(0,)), found) if alone else found
@@ -146,13 +197,16 @@ def _weighted(recipe: Node, x: Value, mode: str, coordinates: str, axes: Sequenc
 
 
 def _outside(axes: Sequence[_Axis]) -> np.ndarray:
-    """Which outputs lie beyond the input on some axis, their coordinates found in float32 as the formula stands."""
+    """Which outputs lie beyond the input on some axis, their coordinates found in float32 as the
+    formula stands."""
     found = np.zeros((1,) * len(axes), bool)
     single = np.float32
     for axis, one in enumerate(axes):
         begin, end, last = single(one.begin), single(one.end), single(one.have - 1)
         if one.size > 1:
-            at = begin * last + np.arange(one.size, dtype=single) * (end - begin) * last / single(one.size - 1)
+            at = begin * last + np.arange(one.size, dtype=single) * (end - begin) * last / single(
+                one.size - 1
+            )
         else:
             at = np.array([single(0.5) * (begin + end) * last])
         away = (at < 0) | (at > last)

@@ -1,4 +1,5 @@
-"""An exported program (.pt2), run node by node: every node is a function call, at the place that it had in the module it came from."""
+"""An exported program (.pt2), run node by node: every node is a function call, at the place that it
+had in the module it came from."""
 
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,21 @@ def load_program(path: Path, trust: bool) -> torch.export.ExportedProgram:
     """The program in a .pt2 file; weights and constants in it may be pickles, so it takes trust."""
     if not trust:
         raise NotTrusted(
-            f"{path} is an exported program (.pt2), which torch.export.load reads with pickle: that can run any code. Give --trust "
+            f"{path} is an exported program (.pt2), which torch.export.load reads with pickle: "
+            "that can run any code. Give --trust "
             "(trust=True) if you trust its author"
         )
     try:
-        with held_back(), silenced("", logs=True), interruptible():  # of a file that it cannot read it logs a traceback
+        # of a file that it cannot read it logs a traceback
+        with held_back(), silenced("", logs=True), interruptible():
             return torch.export.load(path)
     except (RuntimeError, ValueError, OSError, KeyError, AssertionError, AttributeError) as error:
-        first = first_line(error).removesuffix(" Please check the warnings above for possible errors.")
-        raise CannotOpen(f"{path} cannot be loaded as an exported program: {type(error).__name__}: {first}") from None
+        first = first_line(error).removesuffix(
+            " Please check the warnings above for possible errors."
+        )
+        raise CannotOpen(
+            f"{path} cannot be loaded as an exported program: {type(error).__name__}: {first}"
+        ) from None
 
 
 class Program(torch.nn.Module):
@@ -47,7 +54,13 @@ class Program(torch.nn.Module):
         self._held = (graph,)  # not as a child: its forward would be another module
         self._parameters.update(graph._parameters)
         self._buffers.update(graph._buffers)
-        self._modules.update({name: child for name, child in graph._modules.items() if not name.startswith("_guards")})
+        self._modules.update(
+            {
+                name: child
+                for name, child in graph._modules.items()
+                if not name.startswith("_guards")
+            }
+        )
         self.place = ""
         for node in self.nodes():
             if node.op == "call_function":
@@ -97,7 +110,11 @@ def specs_of(program: torch.export.ExportedProgram) -> tuple[InputSpec, ...]:
     found = []
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs and isinstance(value, torch.Tensor):
+        if (
+            node.op == "placeholder"
+            and node.name in program.graph_signature.user_inputs
+            and isinstance(value, torch.Tensor)
+        ):
             sizes = tuple(int(size) if isinstance(size, int) else None for size in value.shape)
             found.append(InputSpec(node.name, sizes, dtype_name(value)))
     return tuple(found)

@@ -1,7 +1,9 @@
-"""The function calls that a forward makes between its atomic modules, pushed to a callback like calls of layers.
+"""The function calls that a forward makes between its atomic modules, pushed to a callback like
+calls of layers.
 
-A call is a layer where it returns a tensor that follows from the model's input. It is named after the module whose forward
-makes it and the ONNX op it is: ``layer1.0/add``, and ``layer1.0/add:1`` the second time in the same call of that module.
+A call is a layer where it returns a tensor that follows from the model's input. It is named after
+the module whose forward makes it and the ONNX op it is: ``layer1.0/add``, and ``layer1.0/add:1``
+the second time in the same call of that module.
 """
 
 from collections import Counter
@@ -35,18 +37,40 @@ from .torchscript import Script, unfollowed
 __all__ = ["Between", "calls_of"]
 
 _CONSTRUCTORS = frozenset(
-    f"{kind}{suffix}" for kind in ("zeros", "ones", "empty", "full", "rand", "randn", "randint") for suffix in ("_like",)
-) | frozenset(f"new_{kind}" for kind in ("zeros", "ones", "empty", "full", "tensor", "empty_strided"))
+    f"{kind}{suffix}"
+    for kind in ("zeros", "ones", "empty", "full", "rand", "randn", "randint")
+    for suffix in ("_like",)
+) | frozenset(
+    f"new_{kind}" for kind in ("zeros", "ones", "empty", "full", "tensor", "empty_strided")
+)
 """What takes no more than shape and type from its argument."""
-_NO_LAYERS = frozenset({"requires_grad_", "retain_grad", "grad", "is_complex", "set_", "resize_", "share_memory_", "pin_memory"})
-_CASTS = frozenset("to type type_as _to_copy float double half bfloat16 bool byte int long short char".split())
-_WRITES = frozenset(f"__{name}__" for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split())
+_NO_LAYERS = frozenset(
+    {
+        "requires_grad_",
+        "retain_grad",
+        "grad",
+        "is_complex",
+        "set_",
+        "resize_",
+        "share_memory_",
+        "pin_memory",
+    }
+)
+_CASTS = frozenset(
+    ("to type type_as _to_copy float double half bfloat16 bool byte int long short char").split()
+)
+_WRITES = frozenset(
+    f"__{name}__"
+    for name in ("setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor").split()
+)
 _ARRAYS = frozenset("numpy tolist __array__ __dlpack__".split())
 _LEAVES = _ARRAYS | frozenset("item __float__ __int__ __index__ __complex__".split())
 """What gives a tensor's numbers to code that is no PyTorch, all or one."""
 _BRINGS = frozenset("tensor as_tensor asarray scalar_tensor full frombuffer from_dlpack".split())
 """What makes a tensor of numbers that may have come from there."""
-_NESTED = frozenset({"_nested_tensor_from_mask", "_transformer_encoder_layer_fwd", "to_padded_tensor"})
+_NESTED = frozenset(
+    {"_nested_tensor_from_mask", "_transformer_encoder_layer_fwd", "to_padded_tensor"}
+)
 
 
 @cache
@@ -77,13 +101,15 @@ class _Frame:
 
     @property
     def place(self) -> str:
-        """The path that its calls are named after; an exported program, and TorchScript, say of every node where it came from."""
+        """The path that its calls are named after; an exported program, and TorchScript, say of
+        every node where it came from."""
         return self.module.place if isinstance(self.module, Program | Script) else self.name
 
 
 @dataclass
 class Unseen:
-    """Tensors that no call which was seen has made, in one place: what the first one goes into, its shape, and digests of all."""
+    """Tensors that no call which was seen has made, in one place: what the first one goes into, its
+    shape, and digests of all."""
 
     words: str
     dtype: str
@@ -93,11 +119,13 @@ class Unseen:
 
 
 class Between(TorchFunctionMode):
-    """Enter it around a forward pass of ``root``; ``wanted`` names the function layers to push, None is all of them.
+    """Enter it around a forward pass of ``root``; ``wanted`` names the function layers to push,
+    None is all of them.
 
-    ``names`` gives every module's name by its id, ``atomic`` says of a module that its inside is its own. ``met`` maps the
-    layers of the pass to their kinds, ``raised`` is what the callback raised. ``unseen`` are the tensors that came from nowhere
-    seen (NumPy, code in C++, vmap), by names like those of layers.
+    ``names`` gives every module's name by its id, ``atomic`` says of a module that its inside is
+    its own. ``met`` maps the layers of the pass to their kinds, ``raised`` is what the callback
+    raised. ``unseen`` are the tensors that came from nowhere seen (NumPy, code in C++, vmap), by
+    names like those of layers.
     """
 
     def __init__(
@@ -111,7 +139,13 @@ class Between(TorchFunctionMode):
         super().__init__()
         self.met: dict[str, str] = {}
         self.raised: Exception | None = None
-        self._root, self._wanted, self._names, self._atomic, self._on_call = root, wanted, names, atomic, on_call
+        self._root, self._wanted, self._names, self._atomic, self._on_call = (
+            root,
+            wanted,
+            names,
+            atomic,
+            on_call,
+        )
         self._thread, self._settings = get_ident(), settings_here()
         self._frames: list[_Frame] = []
         self._inside = 0
@@ -126,7 +160,11 @@ class Between(TorchFunctionMode):
             for key, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
         }
-        held = [vars(module)[key] for module in root.modules() for key in vars(module).keys() - {"_parameters", "_buffers", "_modules"}]
+        held = [
+            vars(module)[key]
+            for module in root.modules()
+            for key in vars(module).keys() - {"_parameters", "_buffers", "_modules"}
+        ]
         self._make(held)
 
     @contextmanager
@@ -136,7 +174,11 @@ class Between(TorchFunctionMode):
             for module in self._root.modules():
                 if isinstance(module, torch.jit.ScriptModule):
                     continue  # takes no hooks
-                stack.callback(module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True).remove)
+                stack.callback(
+                    module.register_forward_pre_hook(
+                        self._enter, prepend=True, with_kwargs=True
+                    ).remove
+                )
                 stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)
             with self:
                 yield
@@ -151,36 +193,53 @@ class Between(TorchFunctionMode):
         return known is not None and known() is tensor
 
     def _make(self, made: Any) -> None:
-        """Takes note of tensors that were there before the pass, or that a call which is seen has made."""
+        """Takes note of tensors that were there before the pass, or that a call which is seen has
+        made."""
         if isinstance(made, torch.Tensor | list | tuple | dict):
             for tensor in tensors_in(made):
                 self._made[id(tensor)] = ref(tensor)
 
     def _strange(self, tensors: Sequence[torch.Tensor], words: str, followed: bool = False) -> None:
-        """Takes note of those that came from nowhere seen; they follow from the model's input if arrays of it may have come back."""
+        """Takes note of those that came from nowhere seen; they follow from the model's input if
+        arrays of it may have come back."""
         for tensor in tensors:
             known = self._made.get(id(tensor))
-            if (known is not None and known() is tensor) or id(tensor) in self._parameters or self.follows(tensor):
+            if (
+                (known is not None and known() is tensor)
+                or id(tensor) in self._parameters
+                or self.follows(tensor)
+            ):
                 continue
             if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 continue  # within vmap, whose result it is that came from nowhere
             self._make(tensor)
             one = self.unseen.setdefault(
                 f"{self._frames[-1].place}/unseen",
-                Unseen(f"{words}, {tuple(tensor.shape)},", dtype_name(tensor), followed or self._arrays_left),
+                Unseen(
+                    f"{words}, {tuple(tensor.shape)},",
+                    dtype_name(tensor),
+                    followed or self._arrays_left,
+                ),
             )
-            one.digests.append(sha256(repr(tensor.shape).encode() + copied(tensor).tobytes()).hexdigest())
+            one.digests.append(
+                sha256(repr(tensor.shape).encode() + copied(tensor).tobytes()).hexdigest()
+            )
             if self._arrays_left:
                 self.mark([tensor])
 
-    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:  # the default as in capture.py
+    # the default as in capture.py
+    def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:
         if get_ident() != self._thread:
             return
         stop_here()
         atomic = self._atomic(module) or bool(unfollowed(module))
         if self._frames and not self._inside:
-            self._strange(tensors_in((args, kwargs)), f"the input of {self._names.get(id(module), '')!r}")
-        follows = not self._inside and any(self.follows(tensor) for tensor in tensors_in((args, kwargs)))
+            self._strange(
+                tensors_in((args, kwargs)), f"the input of {self._names.get(id(module), '')!r}"
+            )
+        follows = not self._inside and any(
+            self.follows(tensor) for tensor in tensors_in((args, kwargs))
+        )
         self._frames.append(_Frame(self._names.get(id(module), ""), module, atomic, follows))
         self._inside += atomic
 
@@ -194,15 +253,22 @@ class Between(TorchFunctionMode):
             self._make(output)
         elif not self._inside:
             self._frames.append(frame)
-            self._strange(outputs, f"the output of {frame.name!r}" if frame.name else "the output of the model", frame.follows)
+            self._strange(
+                outputs,
+                f"the output of {frame.name!r}" if frame.name else "the output of the model",
+                frame.follows,
+            )
             self._frames.pop()
         if not frame.follows:
             return
-        # What a module that is broken down gives may come from code that shows no calls, such as TorchScript or vmap.
+        # What a module that is broken down gives may come from code that shows no calls, such as
+        # TorchScript or vmap.
         if frame.atomic or not any(self.follows(tensor) for tensor in outputs):
             self.mark(outputs)
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         if self._inside or not self._frames:
             return func(*args, **kwargs)
@@ -210,7 +276,11 @@ class Between(TorchFunctionMode):
         tensors = tensors_in((args, kwargs))
         name, shown = _known(func)
         self._strange(tensors, f"the input of a call of {shown}")
-        if name in _CONSTRUCTORS or name in _NO_LAYERS or not any(self.follows(tensor) for tensor in tensors):
+        if (
+            name in _CONSTRUCTORS
+            or name in _NO_LAYERS
+            or not any(self.follows(tensor) for tensor in tensors)
+        ):
             output = func(*args, **kwargs)
             if not (self._left and name in _BRINGS):
                 self._make(output)
@@ -222,10 +292,19 @@ class Between(TorchFunctionMode):
         before = {id(tensor): copy(tensor) for tensor in tensors} if writes else {}
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
-        if not results or (not writes and all(any(one is other for other in tensors) for one in results)):
+        if not results or (
+            not writes and all(any(one is other for other in tensors) for one in results)
+        ):
             return output  # such as contiguous() of what is contiguous
         self._make(output)
-        self.mark([one for result in results for one in (result, result._base if writes else None) if one is not None])
+        self.mark(
+            [
+                one
+                for result in results
+                for one in (result, result._base if writes else None)
+                if one is not None
+            ]
+        )
         layer = self._named(name)
         self.met[layer] = shown
         if self._wanted is not None and layer not in self._wanted:
@@ -264,19 +343,46 @@ class Between(TorchFunctionMode):
             if not self.follows(tensor) and id(tensor) not in before:
                 fixed.append(len(inputs))
             inputs.append(before[id(tensor)] if id(tensor) in before else copied(tensor))
-        outputs = tuple((_apart if given[1].get("out") is not None else copied)(one) for one in results)
+        outputs = tuple(
+            (_apart if given[1].get("out") is not None else copied)(one) for one in results
+        )
         kinds = [dtype_name(one) for one in results]
-        apart = {place.index: tensor for tensor in used if tensor.is_nested and isinstance(place := seen[id(tensor)], Ref)}
+        apart = {
+            place.index: tensor
+            for tensor in used
+            if tensor.is_nested and isinstance(place := seen[id(tensor)], Ref)
+        }
         complexes = [seen[id(tensor)] for tensor in used if tensor.is_complex()]
-        lengths = {place: [len(part) for part in tensor.unbind()] for place, tensor in apart.items()}
+        lengths = {
+            place: [len(part) for part in tensor.unbind()] for place, tensor in apart.items()
+        }
         recipe = Function(
-            inputs, outputs, kinds, training=self._frames[-1].module.training, fixed=fixed, lengths=lengths, complexes=complexes
+            inputs,
+            outputs,
+            kinds,
+            training=self._frames[-1].module.training,
+            fixed=fixed,
+            lengths=lengths,
+            complexes=complexes,
         )
         args, kwargs = _replaced(given, seen)
         description, why = _described(name, shown, recipe, args, kwargs, used, results)
-        kept = {id(tensor): tensor.detach() if isinstance(seen[id(tensor)], Weight) else seen[id(tensor)] for tensor in used}
-        kind = {place.index: tensor.dtype for tensor in used if isinstance(place := seen[id(tensor)], Ref)}
-        called = (func, *_replaced(given, kept)) if description is None and not before and not apart and not complexes else None
+        kept = {
+            id(tensor): tensor.detach()
+            if isinstance(seen[id(tensor)], Weight)
+            else seen[id(tensor)]
+            for tensor in used
+        }
+        kind = {
+            place.index: tensor.dtype
+            for tensor in used
+            if isinstance(place := seen[id(tensor)], Ref)
+        }
+        called = (
+            (func, *_replaced(given, kept))
+            if description is None and not before and not apart and not complexes
+            else None
+        )
         floating = [one for one in (*results, *used) if one.is_floating_point() or one.is_complex()]
         capture = Capture(
             layer=layer,
@@ -292,12 +398,19 @@ class Between(TorchFunctionMode):
             fixed=tuple(fixed),
             alone=None
             if called is None
-            else lambda: alone(Called(*called), inputs, [kind[place] for place in range(len(inputs))], self._settings),
+            else lambda: alone(
+                Called(*called),
+                inputs,
+                [kind[place] for place in range(len(inputs))],
+                self._settings,
+            ),
         )
         self._calls[layer] += 1
         return self._handed_on(capture, output, results, bool(before))
 
-    def _handed_on(self, capture: Capture, output: Any, results: list[torch.Tensor], in_place: bool) -> Any:
+    def _handed_on(
+        self, capture: Capture, output: Any, results: list[torch.Tensor], in_place: bool
+    ) -> Any:
         """What goes on from a call: its output, or what the callback gives in its place."""
         try:
             replacement = self._on_call(capture)
@@ -315,7 +428,8 @@ class Between(TorchFunctionMode):
 
 
 def _apart(tensor: torch.Tensor) -> np.ndarray:
-    """The same as ``copied`` without a word to NumPy of the tensor itself, which could not be resized any more, as ``out=`` does."""
+    """The same as ``copied`` without a word to NumPy of the tensor itself, which could not be
+    resized any more, as ``out=`` does."""
     return copied(tensor.clone())
 
 
@@ -328,16 +442,23 @@ def _inplace_at(function: Callable[..., Any]) -> int | None:
     return names.index("inplace") if "inplace" in names else None
 
 
-def _writes(function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+def _writes(
+    function: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> bool:
     """Whether the call writes to a tensor that it is given."""
-    if name in _WRITES or kwargs.get("out") is not None or (name.endswith("_") and not name.endswith("__")):
+    if (
+        name in _WRITES
+        or kwargs.get("out") is not None
+        or (name.endswith("_") and not name.endswith("__"))
+    ):
         return True
     at = _inplace_at(function)
     return at is not None and bool(kwargs.get("inplace", at < len(args) and args[at]))
 
 
 def calls_of(program: Program) -> dict[str, str]:
-    """The layers of an exported program, known without a pass: its function nodes that follow from its inputs, and their kinds."""
+    """The layers of an exported program, known without a pass: its function nodes that follow from
+    its inputs, and their kinds."""
     counts: Counter = Counter()
     found: dict[str, str] = {}
     following: set[Any] = set()
@@ -345,7 +466,12 @@ def calls_of(program: Program) -> dict[str, str]:
         if node.op == "placeholder" or any(one in following for one in node.all_input_nodes):
             following.add(node)
         values = tensors_in(node.meta.get("val"))
-        if node.op != "call_function" or node not in following or not values or not isinstance(node.target, torch._ops.OpOverload):
+        if (
+            node.op != "call_function"
+            or node not in following
+            or not values
+            or not isinstance(node.target, torch._ops.OpOverload)
+        ):
             continue
         name, shown = _known(node.target)
         if name in _CONSTRUCTORS or name in _NO_LAYERS:
@@ -372,7 +498,11 @@ def _replaced(tree: Any, values: Mapping[int, Any]) -> Any:
     if isinstance(tree, list | tuple) and not isinstance(tree, torch.Size):
         parts = [_replaced(one, values) for one in tree]
         return tuple(parts) if isinstance(tree, tuple) else parts
-    return {key: _replaced(one, values) for key, one in tree.items()} if isinstance(tree, dict) else tree
+    return (
+        {key: _replaced(one, values) for key, one in tree.items()}
+        if isinstance(tree, dict)
+        else tree
+    )
 
 
 def _described(
@@ -390,14 +520,21 @@ def _described(
         if len(precisions) > 1 and name not in _CASTS:
             raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
         if any(tensor.is_nested for tensor in used) and name not in _NESTED:
-            raise Undescribed("samples of lengths of their own (nested tensors) have no description here")
+            raise Undescribed(
+                "samples of lengths of their own (nested tensors) have no description here"
+            )
         if any(tensor.is_complex() for tensor in used):
             name = f"complex.{name}"
             if name not in functions():
                 raise Undescribed(f"complex numbers have no description in {shown}")
         with describing():
             found = describe_function(name, shown, recipe, args, kwargs)
-            return to_levels(found, [levels_of(one) for one in given], [levels_of(one) for one in results], len(recipe.inputs)), ""
+            return to_levels(
+                found,
+                [levels_of(one) for one in given],
+                [levels_of(one) for one in results],
+                len(recipe.inputs),
+            ), ""
     except Undescribed as error:
         return None, str(error)
 
@@ -406,4 +543,9 @@ def _notes(tensor: torch.Tensor) -> tuple[str, ...]:
     device = tensor.device.type
     if not torch.is_autocast_enabled(device):
         return ()
-    return (f"computed under torch.autocast in {str(torch.get_autocast_dtype(device)).removeprefix('torch.')}",)
+    return (
+        (
+            "computed under torch.autocast in "
+            f"{str(torch.get_autocast_dtype(device)).removeprefix('torch.')}"
+        ),
+    )

@@ -8,7 +8,8 @@ __all__ = ["Expectation", "expectation", "mismatch"]
 
 
 class Expectation(NamedTuple):
-    """The axes by name; the axis whose size the module fixes, and that size; how many leading axes may be left out."""
+    """The axes by name; the axis whose size the module fixes, and that size; how many leading axes
+    may be left out."""
 
     axes: tuple[str, ...]
     fixed: int
@@ -41,19 +42,25 @@ def expectation(module: Any) -> Expectation | None:
 
 
 def mismatch(module: Any, shape: tuple[int, ...]) -> str | None:
-    """A sentence that names the axes and the way out, where the shape is not what the module expects."""
+    """A sentence that names the axes and the way out, where the shape is not what the module
+    expects."""
     wanted = expectation(module)
     if wanted is None:
         return None
     rank, kind = len(wanted.axes), type(module).__name__
     rigid = wanted.axes[-1] in ("length", "height", "width")
-    if (len(shape) == rank or (not rigid and len(shape) > rank)) and shape[wanted.fixed] == wanted.size:
+    if (len(shape) == rank or (not rigid and len(shape) > rank)) and shape[
+        wanted.fixed
+    ] == wanted.size:
         return None
     if len(shape) == rank - 1 and hasattr(module, "in_channels") and shape[0] == wanted.size:
         return None  # A convolution takes a single sample too.
     what = wanted.axes[wanted.fixed]
     axes = f"({', '.join(wanted.axes)})" if rigid or wanted.fixed == 1 else f"(..., {what})"
-    return f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: {_advice(wanted, shape, rigid)}"
+    return (
+        f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: "
+        f"{_advice(wanted, shape, rigid)}"
+    )
 
 
 def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
@@ -61,7 +68,10 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
     if not rigid:
         if len(shape) > 2 and size == _product(shape[1:]):
             return "flatten it, x.reshape(len(x), -1)"
-        return f"axis {wanted.fixed % rank if wanted.fixed > 0 else max(0, len(shape) - 1)} must have size {size}"
+        return (
+            f"axis {wanted.fixed % rank if wanted.fixed > 0 else max(0, len(shape) - 1)} must "
+            f"have size {size}"
+        )
     tail = ", :" * (rank - 2)
     if len(shape) == rank:
         if shape[-1] == size:
@@ -69,7 +79,9 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
         return f"its second axis must have size {size}"
     if len(shape) == rank - 1:
         if shape[-1] == size and size > 1:
-            return "move the channels from the end and add a batch axis, np.moveaxis(x, -1, 0)[None]"
+            return (
+                "move the channels from the end and add a batch axis, np.moveaxis(x, -1, 0)[None]"
+            )
         if shape[0] == size and size > 1:
             return "add a batch axis, x[None]"
         return f"add a channel axis, x[:, None{tail}]" + _more(size, what)

@@ -36,7 +36,8 @@ class TorchModel:
     specs: tuple[InputSpec, ...] | None = None
     """What is known about its inputs: an exported program says it."""
     _met: dict[str, str] = field(default_factory=dict, repr=False)
-    """The function calls that passes so far have made, and of which functions: no module says them beforehand."""
+    """The function calls that passes so far have made, and of which functions: no module says them
+    beforehand."""
 
     @property
     def framework(self) -> str:
@@ -49,35 +50,49 @@ class TorchModel:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Modules that compute something themselves, in the order of registration; a shared one under its first name.
+        """Modules that compute something themselves, in the order of registration; a shared one
+        under its first name.
 
-        After them the function calls between them, as far as a pass has met them: in place of the modules that make them.
+        After them the function calls between them, as far as a pass has met them: in place of the
+        modules that make them.
         """
         places = {name.rpartition("/")[0] for name in self._met}
-        shown = ((name, module) for name, module in self._atomic() if opaque(module) or name not in places)
+        shown = (
+            (name, module)
+            for name, module in self._atomic()
+            if opaque(module) or name not in places
+        )
         modules = (_layer(name, module) for name, module in shown)
         return (*modules, *(_function(name, kind) for name, kind in self._met.items()))
 
     @property
     def first_layer_hint(self) -> str:
-        """Such as "its first layer conv (Conv2d) expects (batch, 3, height, width)"; "" where no layer fixes a size."""
+        """Such as "its first layer conv (Conv2d) expects (batch, 3, height, width)"; "" where no
+        layer fixes a size."""
         for name, module in self._atomic():
             wanted = expectation(module)
             if wanted is not None:
-                return f"its first layer {name} ({type(module).__name__}) expects {wanted.shape()}".replace("  ", " ")
+                return (
+                    f"its first layer {name} ({type(module).__name__}) expects {wanted.shape()}"
+                ).replace("  ", " ")
         return ""
 
     @property
     def first_index_bound(self) -> int | None:
         """How many rows the first layer looks up in, where it takes indices."""
         first = next((module for _, module in self._atomic()), None)
-        return first.num_embeddings if isinstance(first, torch.nn.Embedding | torch.nn.EmbeddingBag) else None
+        return (
+            first.num_embeddings
+            if isinstance(first, torch.nn.Embedding | torch.nn.EmbeddingBag)
+            else None
+        )
 
     def names(self) -> tuple[str, ...]:
         return (*(name for name, _ in _named(self.module, shared=True)), *self._met)
 
     def between(self, name: str) -> bool:
-        """Whether the name may be that of a function call, ``place/op``, which only a pass can tell."""
+        """Whether the name may be that of a function call, ``place/op``, which only a pass can
+        tell."""
         place, slash, _ = name.rpartition("/")
         modules = [known for known, _ in _named(self.module, shared=True)]
         return bool(slash) and name not in modules and place in modules
@@ -85,9 +100,15 @@ class TorchModel:
     def settings(self) -> AbstractContextManager[None]:
         return settings_here()()
 
-    def run(self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall) -> tuple[np.ndarray, ...]:
+    def run(
+        self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
         if wanted is None:
-            modules = {name: module for name, module in self._atomic() if opaque(module) or unfollowed(module)}
+            modules = {
+                name: module
+                for name, module in self._atomic()
+                if opaque(module) or unfollowed(module)
+            }
             calls = itertools.count()
 
             def counted(capture: Capture) -> Sequence[np.ndarray] | None:
@@ -99,21 +120,40 @@ class TorchModel:
             if watching.unseen:
                 self._say_unseen(inputs, watching, on_call)
             if not next(calls):
-                raise NotReached("no call was seen in the forward pass: it runs in code that cannot be watched (TorchScript, vmap, C++)")
+                raise NotReached(
+                    "no call was seen in the forward pass: it runs in code that "
+                    "cannot be watched (TorchScript, vmap, C++)"
+                )
             return outputs
         functions = {name for name in wanted if self.between(name)}
         for name in wanted:
-            if name not in functions and is_script(self._find(name)) and is_script(self._parent(name)):
-                raise BadInput(f"{name!r} lies inside TorchScript: ask for the calls that it makes, such as {self._calls_of(name)!r}")
+            if (
+                name not in functions
+                and is_script(self._find(name))
+                and is_script(self._parent(name))
+            ):
+                raise BadInput(
+                    f"{name!r} lies inside TorchScript: ask for the calls that it "
+                    f"makes, such as {self._calls_of(name)!r}"
+                )
         between = self._between(self.module, functions, on_call) if functions else None
-        outputs = self._run(self.module, inputs, {name: self._find(name) for name in wanted if name not in functions}, between, on_call)
+        outputs = self._run(
+            self.module,
+            inputs,
+            {name: self._find(name) for name in wanted if name not in functions},
+            between,
+            on_call,
+        )
         for name in sorted(functions - self._met.keys()):
             raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
         return outputs
 
     def run_alone(self, name: str, inputs: Sequence[Any], on_call: OnCall) -> None:
         if self.between(name):
-            raise BadInput(f"{name!r} is a function call between modules, which runs only inside its module: give the model's own input")
+            raise BadInput(
+                f"{name!r} is a function call between modules, which runs only inside "
+                "its module: give the model's own input"
+            )
         module = self._find(name)
         self._run(module, inputs, {name: module}, None, on_call)
 
@@ -127,18 +167,26 @@ class TorchModel:
     ) -> tuple[np.ndarray, ...]:
         names = {id(module): name for name, module in _named(self.module)}
         try:
-            return watch(root, tensors_for(root, inputs, self.module), watched, names, on_call, between)
+            return watch(
+                root, tensors_for(root, inputs, self.module), watched, names, on_call, between
+            )
         finally:
             self._met.update({} if between is None else between.met)
 
-    def _between(self, root: torch.nn.Module, functions: Collection[str] | None, on_call: OnCall) -> Between:
+    def _between(
+        self, root: torch.nn.Module, functions: Collection[str] | None, on_call: OnCall
+    ) -> Between:
         names = {id(module): name for name, module in _named(self.module)}
-        return Between(root, functions, names, lambda module: opaque(module) and not composed(module), on_call)
+        return Between(
+            root, functions, names, lambda module: opaque(module) and not composed(module), on_call
+        )
 
     def _say_unseen(self, inputs: Sequence[Any], between: Between, on_call: OnCall) -> None:
-        """Pushes a call without description for each place that tensors came to from nowhere seen and that follow from the input.
+        """Pushes a call without description for each place that tensors came to from nowhere seen
+        and that follow from the input.
 
-        A constant stays what it is when the input changes; a pass on another input tells the two apart.
+        A constant stays what it is when the input changes; a pass on another input tells the two
+        apart.
         """
         again, follows = self._between(self.module, (), lambda _: None), "follows"
         try:
@@ -149,7 +197,10 @@ class TorchModel:
             if name in again.unseen and again.unseen[name].digests == one.digests:
                 continue
             rest = "" if one.followed else ", nor are the functions that take nothing but it"
-            why = f"{one.words} was made by no call that was seen, and {follows} from the model's input: "
+            why = (
+                f"{one.words} was made by no call that was seen, and {follows} from the model's "
+                "input: "
+            )
             why += f"the code between is not checked{rest}"
             on_call(Capture(name, "unseen", 0, (), (), one.dtype, why=why))
 
@@ -158,10 +209,15 @@ class TorchModel:
 
     def _calls_of(self, name: str) -> str:
         """One of the calls that a part is known to make."""
-        return next((one for one in self._met if one.rpartition("/")[0] == name), f"{name}/{kind_of(self._find(name)).lower()}")
+        return next(
+            (one for one in self._met if one.rpartition("/")[0] == name),
+            f"{name}/{kind_of(self._find(name)).lower()}",
+        )
 
     def _find(self, name: str) -> torch.nn.Module:
-        found = next((module for known, module in _named(self.module, shared=True) if known == name), None)
+        found = next(
+            (module for known, module in _named(self.module, shared=True) if known == name), None
+        )
         if found is None:
             raise UnknownLayer(name, [known for known, _ in self._atomic()])
         return found
@@ -189,16 +245,22 @@ def mode_of(module: torch.nn.Module) -> str:
     if not training:
         return "the module is in evaluation mode"
     if training == total:
-        return "the module is in training mode, as it was given; call eval() on it to check what it computes at inference"
+        return (
+            "the module is in training mode, as it was given; call eval() on it to check what "
+            "it computes at inference"
+        )
     return f"{training} of its {total} modules are in training mode, as they were given"
 
 
 def _children(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
-    return [(name, unwrapped(child)) for name, child in module._modules.items() if child is not None]
+    return [
+        (name, unwrapped(child)) for name, child in module._modules.items() if child is not None
+    ]
 
 
 def _named(root: torch.nn.Module, shared: bool = False) -> list[tuple[str, torch.nn.Module]]:
-    """Every module with its dotted name; one that has several names under its first, or ``shared`` under all."""
+    """Every module with its dotted name; one that has several names under its first, or ``shared``
+    under all."""
     found: list[tuple[str, torch.nn.Module]] = []
     seen = set[int]()
 
@@ -215,7 +277,8 @@ def _named(root: torch.nn.Module, shared: bool = False) -> list[tuple[str, torch
 
 
 def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
-    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs (but of ``composed`` ones), and childless modules."""
+    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs (but of
+    ``composed`` ones), and childless modules."""
     found: list[tuple[str, torch.nn.Module]] = []
     seen = set[int]()
 
@@ -245,9 +308,15 @@ def _is_container(module: torch.nn.Module) -> bool:
 
 
 def _layer(name: str, module: torch.nn.Module) -> Layer:
-    seen = f"{kind_of(module)} is TorchScript: the calls that it makes are checked one by one" if is_script(module) else refusal(module)
+    seen = (
+        (f"{kind_of(module)} is TorchScript: the calls that it makes are checked one by one")
+        if is_script(module)
+        else refusal(module)
+    )
     why = unfollowed(module) or seen
-    parameters = sum(parameter.numel() for parameter in module.parameters() if not is_lazy(parameter))
+    parameters = sum(
+        parameter.numel() for parameter in module.parameters() if not is_lazy(parameter)
+    )
     return Layer(name, kind_of(module), () if why else ("numpy", "onnx"), why, None, parameters)
 
 

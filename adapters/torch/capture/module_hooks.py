@@ -1,7 +1,8 @@
 """One forward pass of a PyTorch module, with every call of the wanted modules pushed to a callback.
 
-Watching leaves nothing behind: hooks go, and modes, attributes, buffers and the random state are put back, however
-the pass ends. Inputs are copied before the call, since in-place operations overwrite them.
+Watching leaves nothing behind: hooks go, and modes, attributes, buffers and the random state are
+put back, however the pass ends. Inputs are copied before the call, since in-place operations
+overwrite them.
 """
 
 import functools
@@ -36,7 +37,16 @@ from .function_calls import Between
 from .input_checks import mismatch
 from .onnx_export import Called, Settings, alone
 from .restore_state import held, merging, unchanged, written
-from .tensors import copied, dtype_name, leaf_tensor, levels_of, scales_in, tensors_in, weight_of, with_values
+from .tensors import (
+    copied,
+    dtype_name,
+    leaf_tensor,
+    levels_of,
+    scales_in,
+    tensors_in,
+    weight_of,
+    with_values,
+)
 from .thread_settings import settings_here
 from .torchscript import Script, kind_of, within
 
@@ -53,7 +63,8 @@ def watch(
 ) -> tuple[np.ndarray, ...]:
     """Calls ``root`` on the inputs once and returns its outputs.
 
-    ``names`` gives every module's name by its id, for what is said on failure. ``between`` watches the function calls.
+    ``names`` gives every module's name by its id, for what is said on failure. ``between`` watches
+    the function calls.
     """
     modules = list(root.modules())
     _check_arguments(root, modules, inputs)
@@ -63,7 +74,10 @@ def watch(
         stack.enter_context(unchanged(modules))
         if watched or between is not None:
             instead = _uncompiled(root)
-            watchers = [_Watcher(name, instead.get(id(module), module), on_call) for name, module in watched.items()]
+            watchers = [
+                _Watcher(name, instead.get(id(module), module), on_call)
+                for name, module in watched.items()
+            ]
         stack.enter_context(silenced("torch."))
         stack.enter_context(torch.no_grad())
         # What torch.compile made runs uncompiled: hooks inside it would not be called.
@@ -79,7 +93,10 @@ def watch(
             with interruptible(at_calls=True):
                 return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
         except Exception as error:
-            if any(watcher.raised is error for watcher in (*watchers, *(() if between is None else (between,)))):
+            if any(
+                watcher.raised is error
+                for watcher in (*watchers, *(() if between is None else (between,)))
+            ):
                 raise
             raise _failure(error, root, inputs, names) from None
 
@@ -88,7 +105,8 @@ _UNCOMPILED = Shared(lambda: torch.compiler.set_stance("force_eager"))
 
 
 class _Given(NamedTuple):
-    """The arguments of a call by their names, and the scales of those that are Brevitas' QuantTensors."""
+    """The arguments of a call by their names, and the scales of those that are Brevitas'
+    QuantTensors."""
 
     named: Mapping[str, Any]
     scales: tuple[Scale | None, ...]
@@ -96,7 +114,8 @@ class _Given(NamedTuple):
 
 @dataclass(eq=False)
 class _Watcher:
-    """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the model.
+    """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the
+    model.
 
     Calls of other threads than the one that makes it are not the pass'.
     """
@@ -110,13 +129,16 @@ class _Watcher:
     inside: dict[str, np.ndarray] = field(default_factory=dict)
     """The same as a layer within met them, which they were changed for."""
     raised: Exception | None = None
-    begun: list[tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]] = field(default_factory=list)
+    begun: list[
+        tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]
+    ] = field(default_factory=list)
     hooks: list[RemovableHandle] = field(default_factory=list)
     thread: int = field(default_factory=threading.get_ident)
     settings: Settings = field(default_factory=settings_here)
 
     def hook(self) -> None:
-        # Registered last: the inputs are those that the user's own hooks leave, the outputs those that go on.
+        # Registered last: the inputs are those that the user's own hooks leave, the outputs those
+        # that go on.
         self.hooks.append(self.module.register_forward_pre_hook(self._enter, with_kwargs=True))
         self.hooks.append(self.module.register_forward_hook(self._leave, with_kwargs=True))
         within = merging(self.module)
@@ -140,7 +162,8 @@ class _Watcher:
         with torch._C.DisableTorchFunction():
             self.inside = self._copies()
 
-    # Another thread's call may meet a hook before PyTorch knows that it takes keyword arguments: hence the defaults.
+    # Another thread's call may meet a hook before PyTorch knows that it takes keyword arguments:
+    # hence the defaults.
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:
         if threading.get_ident() != self.thread:
             return
@@ -153,9 +176,17 @@ class _Watcher:
         cache = ExitStack()
         self.before = self._copies()
         scales = scales_in((args, kwargs))
-        self.begun.append(([copied(tensor) for tensor in given], [tensor.detach() for tensor in given], scales, cache))
+        self.begun.append(
+            (
+                [copied(tensor) for tensor in given],
+                [tensor.detach() for tensor in given],
+                scales,
+                cache,
+            )
+        )
         if parametrize.is_parametrized(module):
-            # A parametrised weight is computed at each access: so what is read after the call is what the call used.
+            # A parametrised weight is computed at each access: so what is read after the call is
+            # what the call used.
             with held_back():
                 cache.enter_context(parametrize.cached())
 
@@ -167,7 +198,8 @@ class _Watcher:
             return self._end(output, _named(module, args, kwargs))
 
     def _end(self, output: Any, named: Mapping[str, Any]) -> Any:
-        # The arguments are those after the call: hooks made during the pass, as PEFT's for `adapter_names`, add some after ours.
+        # The arguments are those after the call: hooks made during the pass, as PEFT's for
+        # `adapter_names`, add some after ours.
         inputs, given, scales, cache = self.begun[-1]
         arguments = _Given(named, scales)
         try:
@@ -180,10 +212,20 @@ class _Watcher:
             self.raised = error
             raise
 
-    def _capture(self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: _Given, outputs: list[torch.Tensor]) -> Capture:
+    def _capture(
+        self,
+        inputs: list[np.ndarray],
+        given: list[torch.Tensor],
+        arguments: _Given,
+        outputs: list[torch.Tensor],
+    ) -> Capture:
         description, why = self._describe(inputs, given, arguments, outputs)
         self.calls += 1
-        floating = [tensor for tensor in (*outputs, *given) if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized]
+        floating = [
+            tensor
+            for tensor in (*outputs, *given)
+            if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized
+        ]
         return Capture(
             layer=self.name,
             kind=kind_of(self.module),
@@ -195,12 +237,18 @@ class _Watcher:
             why=why,
             training=self.module.training,
             notes=tuple(_notes(self.module)),
-            alone=None if description is not None or not self._single() else self._alone(inputs, given, arguments.named),
+            alone=None
+            if description is not None or not self._single()
+            else self._alone(inputs, given, arguments.named),
         )
 
     def _single(self) -> bool:
         """Whether it is a layer and no container of others."""
-        return opaque(self.module) or bool(vars(self.module).get("blind")) or not any(True for _ in self.module.children())
+        return (
+            opaque(self.module)
+            or bool(vars(self.module).get("blind"))
+            or not any(True for _ in self.module.children())
+        )
 
     def _alone(
         self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any]
@@ -215,21 +263,49 @@ class _Watcher:
         return Weight(name, before, self.inside.get(name, before), parts=found.parts)
 
     def _describe(
-        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: _Given, outputs: list[torch.Tensor]
+        self,
+        inputs: list[np.ndarray],
+        given: list[torch.Tensor],
+        arguments: _Given,
+        outputs: list[torch.Tensor],
     ) -> tuple[Description | None, str]:
         try:
             if not self._single():
-                raise Undescribed(f"{kind_of(self.module)} is a container: its layers are checked one by one")
-            levels, made = (tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs))
-            engine = torch.backends.quantized.engine if ".quantized." in type(self.module).__module__ else ""
+                raise Undescribed(
+                    f"{kind_of(self.module)} is a container: its layers are checked one by one"
+                )
+            levels, made = (
+                tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs)
+            )
+            engine = (
+                torch.backends.quantized.engine
+                if ".quantized." in type(self.module).__module__
+                else ""
+            )
             named, scales = arguments
-            call = Call(tuple(inputs), self._read, named, _shortcuts(given), levels, made, engine, _fused(given), scales)
+            call = Call(
+                tuple(inputs),
+                self._read,
+                named,
+                _shortcuts(given),
+                levels,
+                made,
+                engine,
+                _fused(given),
+                scales,
+            )
             with nullcontext() if registered(self.module) else describing():
                 description = describe(self.module, call)
-            used = [*given, *outputs, *(one for one in self.module._parameters.values() if one is not None)]
+            used = [
+                *given,
+                *outputs,
+                *(one for one in self.module._parameters.values() if one is not None),
+            ]
             precisions = {dtype_name(tensor) for tensor in used if tensor.is_floating_point()}
             if len(precisions) > 1:
-                raise Undescribed(f"it mixes {' and '.join(sorted(precisions))}, as under torch.autocast")
+                raise Undescribed(
+                    f"it mixes {' and '.join(sorted(precisions))}, as under torch.autocast"
+                )
             if any(tensor.is_complex() for tensor in used):
                 raise Undescribed("complex numbers have no description")
         except Undescribed as error:
@@ -245,7 +321,8 @@ def _member(module: torch.nn.Module, name: str) -> torch.Tensor:
 
 
 def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:
-    """Puts what follows its graph in the place of everything compiled; by the id of what was there. ``unchanged`` puts that back."""
+    """Puts what follows its graph in the place of everything compiled; by the id of what was there.
+    ``unchanged`` puts that back."""
     found = {}
     for parent, key, script in list(within(root)):
         found[id(parent._modules[key])] = script
@@ -254,8 +331,8 @@ def _uncompiled(root: torch.nn.Module) -> dict[int, Script]:
 
 
 def _plain(modules: Sequence[torch.nn.Module]) -> None:
-    """Keeps TransformerEncoders from nested tensors, which NumPy has no arrays for; what they do to padded positions is then told
-    from the unwatched pass. ``unchanged`` puts the attribute back."""
+    """Keeps TransformerEncoders from nested tensors, which NumPy has no arrays for; what they do to
+    padded positions is then told from the unwatched pass. ``unchanged`` puts the attribute back."""
     for module in modules:
         if isinstance(module, torch.nn.TransformerEncoder):
             module.use_nested_tensor = False
@@ -274,14 +351,27 @@ class _Packed(NamedTuple):
 def _places(forward: Callable[..., Any]) -> tuple[str, ...]:
     """The parameters that ``forward`` takes by position, self left out."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(one.name for one in list(inspect.signature(forward).parameters.values())[1:] if one.kind in kinds)
+    return tuple(
+        one.name
+        for one in list(inspect.signature(forward).parameters.values())[1:]
+        if one.kind in kinds
+    )
 
 
 def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
-    """The arguments by the names of forward's parameters, each tensor as the Ref of its place among ``tensors_in``."""
+    """The arguments by the names of forward's parameters, each tensor as the Ref of its place among
+    ``tensors_in``."""
     forward = type(module).forward
-    names = _places(forward) if "forward" not in vars(module) and isinstance(forward, FunctionType) else ()
-    if not kwargs and len(args) <= len(names) and all(isinstance(arg, torch.Tensor) for arg in args):
+    names = (
+        _places(forward)
+        if "forward" not in vars(module) and isinstance(forward, FunctionType)
+        else ()
+    )
+    if (
+        not kwargs
+        and len(args) <= len(names)
+        and all(isinstance(arg, torch.Tensor) for arg in args)
+    ):
         return {name: Ref(-1, place) for place, name in enumerate(names[: len(args)])}
     number = itertools.count()
 
@@ -290,7 +380,11 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
             return _Packed(*map(referred, leaf))
         return Ref(-1, next(number)) if leaf_tensor(leaf) else leaf
 
-    args, kwargs = pytree.tree_map(referred, (args, kwargs), is_leaf=lambda part: isinstance(part, PackedSequence) or leaf_tensor(part))
+    args, kwargs = pytree.tree_map(
+        referred,
+        (args, kwargs),
+        is_leaf=lambda part: isinstance(part, PackedSequence) or leaf_tensor(part),
+    )
     try:
         return inspect.signature(module.forward).bind(*args, **kwargs).arguments
     except TypeError:
@@ -298,16 +392,25 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
 
 
 def _fused(given: Sequence[torch.Tensor]) -> bool:
-    """Whether a MultiheadAttention called on these may take its fused kernel, as far as its parameters do not say."""
+    """Whether a MultiheadAttention called on these may take its fused kernel, as far as its
+    parameters do not say."""
     if len(given) < 2:
         return False
     first = {(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in given[:3]}
-    return len(first) == 1 and torch.backends.mha.get_fastpath_enabled() and torch._C._len_torch_function_stack() == 0
+    return (
+        len(first) == 1
+        and torch.backends.mha.get_fastpath_enabled()
+        and torch._C._len_torch_function_stack() == 0
+    )
 
 
 def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
-    """Whether kernels may be chosen that take a shortcut: in channels_last, on another device (cuDNN), or NNPACK's without oneDNN."""
-    plain = all(tensor.layout != torch.strided or (tensor.is_contiguous() and tensor.device.type == "cpu") for tensor in given)
+    """Whether kernels may be chosen that take a shortcut: in channels_last, on another device
+    (cuDNN), or NNPACK's without oneDNN."""
+    plain = all(
+        tensor.layout != torch.strided or (tensor.is_contiguous() and tensor.device.type == "cpu")
+        for tensor in given
+    )
     return not (plain and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 
@@ -317,26 +420,43 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
         for hook in hooks.values():
             if not str(hook.__module__).startswith(("torch.", str(__package__).rpartition(".")[0])):
                 called = getattr(hook, "__qualname__", type(hook).__name__)
-                yield f"it carries a forward hook of the user's own, {called}, which runs {when} it and may change what it computes"
+                yield (
+                    f"it carries a forward hook of the user's own, {called}, which runs {when} "
+                    "it and may change what it computes"
+                )
 
 
-def _check_arguments(root: torch.nn.Module, modules: Sequence[torch.nn.Module], inputs: Sequence[torch.Tensor]) -> None:
+def _check_arguments(
+    root: torch.nn.Module, modules: Sequence[torch.nn.Module], inputs: Sequence[torch.Tensor]
+) -> None:
     if any(map(is_lazy, held(modules))):
-        raise BadInput(f"{type(root).__name__} holds lazy modules without parameters yet: call it once on an input first")
+        raise BadInput(
+            f"{type(root).__name__} holds lazy modules without parameters yet: call it "
+            "once on an input first"
+        )
     forward = inspect.signature(root.forward)
     try:
         forward.bind(*inputs)
     except TypeError as error:
-        raise BadInput(f"{type(root).__name__} takes {forward}; you gave {len(inputs)} inputs ({error})") from None
+        raise BadInput(
+            f"{type(root).__name__} takes {forward}; you gave {len(inputs)} inputs ({error})"
+        ) from None
 
 
-def _failure(error: Exception, root: torch.nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[int, str]) -> Exception:
+def _failure(
+    error: Exception,
+    root: torch.nn.Module,
+    inputs: Sequence[torch.Tensor],
+    names: Mapping[int, str],
+) -> Exception:
     """One sentence that names the innermost module that raised and what it was given."""
     module, given = root, list(inputs)
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
-        if frame.f_code.co_name == "_call_impl" and isinstance(frame.f_locals.get("self"), torch.nn.Module):
+        if frame.f_code.co_name == "_call_impl" and isinstance(
+            frame.f_locals.get("self"), torch.nn.Module
+        ):
             module = frame.f_locals["self"]
             given = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
         trace = trace.tb_next
@@ -344,8 +464,13 @@ def _failure(error: Exception, root: torch.nn.Module, inputs: Sequence[torch.Ten
     wrong = mismatch(module, tuple(given[0].shape)) if given else None
     name, kind = names.get(id(module), ""), type(module).__name__
     place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
-    if wrong and given[0].shape == inputs[0].shape and (module is root or given[0].data_ptr() == inputs[0].data_ptr()):
+    if (
+        wrong
+        and given[0].shape == inputs[0].shape
+        and (module is root or given[0].data_ptr() == inputs[0].data_ptr())
+    ):
         return BadInput(wrong if module is root else f"{wrong} ({place} is the first to see it)")
     return ForwardFailed(
-        f"the forward pass failed in {place}, called on {shapes}: {wrong or f'{type(error).__name__}: {first_line(error)}'}"
+        f"the forward pass failed in {place}, called on {shapes}: "
+        f"{wrong or f'{type(error).__name__}: {first_line(error)}'}"
     )

@@ -1,4 +1,5 @@
-"""A module, or a function call, exported alone by torch.onnx and run in ONNX Runtime, for what has no description."""
+"""A module, or a function call, exported alone by torch.onnx and run in ONNX Runtime, for what has
+no description."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,8 @@ __all__ = ["Called", "alone"]
 
 
 class Called(torch.nn.Module):
-    """A call of ``function`` whose tensors are this module's inputs: each Ref in its arguments stands for one."""
+    """A call of ``function`` whose tensors are this module's inputs: each Ref in its arguments
+    stands for one."""
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
         super().__init__()
@@ -28,7 +30,10 @@ class Called(torch.nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         function, args, kwargs = self._call
-        args, kwargs = pytree.tree_map(lambda leaf: tensors[leaf.index] if isinstance(leaf, Ref) else leaf, (args, dict(kwargs)))
+        args, kwargs = pytree.tree_map(
+            lambda leaf: tensors[leaf.index] if isinstance(leaf, Ref) else leaf,
+            (args, dict(kwargs)),
+        )
         return function(*args, **kwargs)
 
 
@@ -36,17 +41,29 @@ Settings = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 def alone(
-    module: torch.nn.Module, inputs: Sequence[np.ndarray], dtypes: Sequence[torch.dtype], settings: Settings = contextlib.nullcontext
+    module: torch.nn.Module,
+    inputs: Sequence[np.ndarray],
+    dtypes: Sequence[torch.dtype],
+    settings: Settings = contextlib.nullcontext,
 ) -> tuple[np.ndarray, ...]:
-    """What the exported module gives on these inputs in ONNX Runtime; Undescribed with the reason where it cannot be exported.
+    """What the exported module gives on these inputs in ONNX Runtime; Undescribed with the reason
+    where it cannot be exported.
 
-    It is exported under the ``settings`` of the pass that called it, and no others: in a thread of its own.
+    It is exported under the ``settings`` of the pass that called it, and no others: in a thread of
+    its own.
     """
     return run_exported(apart(lambda: _exported(module, inputs, dtypes, settings)), inputs)
 
 
-def _exported(module: torch.nn.Module, inputs: Sequence[np.ndarray], dtypes: Sequence[torch.dtype], settings: Settings) -> bytes:
-    tensors = tuple(torch.from_numpy(np.array(x)).to(dtype) for x, dtype in zip(inputs, dtypes, strict=True))
+def _exported(
+    module: torch.nn.Module,
+    inputs: Sequence[np.ndarray],
+    dtypes: Sequence[torch.dtype],
+    settings: Settings,
+) -> bytes:
+    tensors = tuple(
+        torch.from_numpy(np.array(x)).to(dtype) for x, dtype in zip(inputs, dtypes, strict=True)
+    )
     try:
         with turn(module.modules()), exporting(), settings(), torch.no_grad(), _modes_kept(module):
             program = torch.onnx.export(module, tensors, dynamo=True, verbose=False)

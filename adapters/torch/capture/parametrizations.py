@@ -1,4 +1,5 @@
-"""What torch.nn.utils makes a parameter from, in words: pruning, weight and spectral normalisation, parametrisations."""
+"""What torch.nn.utils makes a parameter from, in words: pruning, weight and spectral normalisation,
+parametrisations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,17 +14,27 @@ _NORMS = {
 }
 
 
-def told(name: str, makers: Sequence[Any], parts: Mapping[str, np.ndarray], when: str) -> tuple[str, ...]:
-    """The steps from ``parts`` to the parameter, one for each maker in the order that they work in; ``when`` they do."""
+def told(
+    name: str, makers: Sequence[Any], parts: Mapping[str, np.ndarray], when: str
+) -> tuple[str, ...]:
+    """The steps from ``parts`` to the parameter, one for each maker in the order that they work in;
+    ``when`` they do."""
     makers = _flat(makers)
     first = True
     words = []
     for maker in makers:
         words.append(_step(name, maker, parts, first))
         first = False
-    kinds = " and then ".join(type(maker).__name__.lstrip("_") for maker in makers) or "code of the module's own"
+    kinds = (
+        " and then ".join(type(maker).__name__.lstrip("_") for maker in makers)
+        or "code of the module's own"
+    )
     masked = [_masked(name, parts)] if f"{name}_mask" in parts else []
-    return (f"computed from {', '.join(parts)} by {kinds} {when}", *masked, *(one for one in words if one))
+    return (
+        (f"computed from {', '.join(parts)} by {kinds} {when}"),
+        *masked,
+        *(one for one in words if one),
+    )
 
 
 def _flat(makers: Sequence[Any]) -> list[Any]:
@@ -57,7 +68,11 @@ def _over(dim: int | None, ndim: int) -> str:
     if dim is None or dim == -1:
         return "the norm over all of it"
     axes = [str(axis) for axis in range(ndim) if axis != dim % ndim]
-    return f"the norm over ax{'i' if len(axes) == 1 else 'e'}s {', '.join(axes)}" if axes else "the norm of each value"
+    return (
+        (f"the norm over ax{'i' if len(axes) == 1 else 'e'}s {', '.join(axes)}")
+        if axes
+        else "the norm of each value"
+    )
 
 
 def _spectral(name: str, maker: Any, parts: Mapping[str, np.ndarray], first: bool) -> str:
@@ -71,5 +86,7 @@ def _spectral(name: str, maker: Any, parts: Mapping[str, np.ndarray], first: boo
     named = f"divided by sigma = u W v, with u = {at}_u and v = {at}_v"
     if whole is None or not first:
         return named
-    matrix = np.moveaxis(whole, maker.dim % whole.ndim, 0).reshape(whole.shape[maker.dim % whole.ndim], -1)
+    matrix = np.moveaxis(whole, maker.dim % whole.ndim, 0).reshape(
+        whole.shape[maker.dim % whole.ndim], -1
+    )
     return f"{named}: {float(u @ matrix.astype(np.float64) @ v):.9g}"

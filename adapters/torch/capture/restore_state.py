@@ -1,7 +1,8 @@
 """What running PyTorch modules writes to, and how it is put back, bit for bit.
 
-PyTorch's own layers write to buffers and attributes, PEFT's to the parameters that they merge adapters into (peft 0.21,
-tuners/lora/layer.py), Brevitas' to those of quantisers that begin with statistics. None of these packages is imported.
+PyTorch's own layers write to buffers and attributes, PEFT's to the parameters that they merge
+adapters into (peft 0.21, tuners/lora/layer.py), Brevitas' to those of quantisers that begin with
+statistics. None of these packages is imported.
 """
 
 import sys
@@ -26,14 +27,21 @@ _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 
 @contextmanager
 def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations and the random states.
+    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations
+    and the random states.
 
-    The version counters of tensors too: what holds the same bits as before is what a backward pass to come has saved.
+    The version counters of tensors too: what holds the same bits as before is what a backward pass
+    to come has saved.
     """
     saved = [*map(_saved, modules), *_remerged(modules), *_initialised(modules)]
     tensors = held(modules) if torch.cuda.is_initialized() else ()
     devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
-    with random_states_kept(), _RANDOM, torch.random.fork_rng(devices=devices, enabled=bool(devices)), _versions_kept(modules):
+    with (
+        random_states_kept(),
+        _RANDOM,
+        torch.random.fork_rng(devices=devices, enabled=bool(devices)),
+        _versions_kept(modules),
+    ):
         try:
             yield
         finally:
@@ -45,8 +53,14 @@ _RANDOM = Shared(lambda: torch.random.fork_rng(devices=[]))
 
 
 def _versions_kept(modules: Sequence[torch.nn.Module]) -> AbstractContextManager[None]:
-    attributes = (value for module in modules if not is_script(module) for value in vars(module).values())
-    tensors = {id(one): one for one in (*held(modules), *attributes) if isinstance(one, torch.Tensor) and not one.is_inference()}
+    attributes = (
+        value for module in modules if not is_script(module) for value in vars(module).values()
+    )
+    tensors = {
+        id(one): one
+        for one in (*held(modules), *attributes)
+        if isinstance(one, torch.Tensor) and not one.is_inference()
+    }
     return torch.autograd._unsafe_preserve_version_counter(tuple(tensors.values()))
 
 
@@ -59,11 +73,16 @@ def held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:
 
 
 def _saved(module: torch.nn.Module) -> Callable[[], None]:
-    cls, attributes = type(module), {} if is_script(module) else dict(vars(module))  # what is compiled holds them elsewhere
+    # what is compiled holds them elsewhere
+    cls, attributes = type(module), {} if is_script(module) else dict(vars(module))
     registries = {name: dict(getattr(module, name).items()) for name in _REGISTRIES}
     # An embedding with max_norm changes its weight in its forward.
     changing = registries["_parameters"].values() if attributes.get("max_norm") is not None else ()
-    states = [value for value in (*attributes.values(), *registries["_buffers"].values(), *changing) if isinstance(value, torch.Tensor)]
+    states = [
+        value
+        for value in (*attributes.values(), *registries["_buffers"].values(), *changing)
+        if isinstance(value, torch.Tensor)
+    ]
     clones = [(state, state.detach().clone()) for state in states]
 
     def restore() -> None:
@@ -89,8 +108,14 @@ def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two tensors are the same bit for bit: writing back what did not change would break the user's backward pass."""
-    if left.layout != torch.strided or left.is_quantized or left.shape != right.shape or left.dtype != right.dtype:
+    """Whether two tensors are the same bit for bit: writing back what did not change would break
+    the user's backward pass."""
+    if (
+        left.layout != torch.strided
+        or left.is_quantized
+        or left.shape != right.shape
+        or left.dtype != right.dtype
+    ):
         return False
     if left.is_complex():
         left, right = (torch.view_as_real(one.resolve_conj()) for one in (left, right))
@@ -101,12 +126,18 @@ def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
 def _remerged(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:
     """What puts back the layers whose parameters a call writes to.
 
-    Of a disabled layer it takes out merged adapters, in place; the rows of an adapter it scales to an embedding's max_norm.
+    Of a disabled layer it takes out merged adapters, in place; the rows of an adapter it scales to
+    an embedding's max_norm.
     """
     for module in modules if "peft" in sys.modules else ():
-        if not any(cls.__module__.startswith("peft.tuners.") and hasattr(cls, "merge") for cls in type(module).__mro__):
+        if not any(
+            cls.__module__.startswith("peft.tuners.") and hasattr(cls, "merge")
+            for cls in type(module).__mro__
+        ):
             continue
-        if (module.merged_adapters and module.disable_adapters) or getattr(module.get_base_layer(), "max_norm", None) is not None:
+        if (module.merged_adapters and module.disable_adapters) or getattr(
+            module.get_base_layer(), "max_norm", None
+        ) is not None:
             yield _merged_as_before(module)
             if merging(module) is not None:
                 yield _merged_as_before(merging(module).out_proj)
@@ -126,24 +157,33 @@ def _merged_as_before(module: Any) -> Callable[[], None]:
 
 
 def written(module: Any) -> tuple[str, ...]:
-    """The parameters that a call of the module writes to, or that stand for others while it is on."""
+    """The parameters that a call of the module writes to, or that stand for others while it is
+    on."""
     if vars(module).get("max_norm") is not None:
         return ("weight",)
     if merging(module) is not None:
         return tuple(f"base_layer.{name}" for name in _MERGED)
     if "base_layer" in module._modules and getattr(module.base_layer, "max_norm", None) is not None:
-        return ("base_layer.weight", *(f"lora_embedding_A.{name}" for name in getattr(module, "lora_embedding_A", ())))
+        return (
+            "base_layer.weight",
+            *(f"lora_embedding_A.{name}" for name in getattr(module, "lora_embedding_A", ())),
+        )
     return ()
 
 
 def merging(module: Any) -> Any:
-    """The attention in one that is adapted, which has its adapters merged into it for each call; None for any other module."""
-    adapted = type(module).__name__ == "MultiheadAttention" and type(module).__module__ == "peft.tuners.lora.layer"
+    """The attention in one that is adapted, which has its adapters merged into it for each call;
+    None for any other module."""
+    adapted = (
+        type(module).__name__ == "MultiheadAttention"
+        and type(module).__module__ == "peft.tuners.lora.layer"
+    )
     return module.base_layer if adapted else None
 
 
 def _initialised(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:
-    """What puts back the parameters of quantisers: one that begins with statistics writes them in its first call, in evaluation too."""
+    """What puts back the parameters of quantisers: one that begins with statistics writes them in
+    its first call, in evaluation too."""
     for module in modules:
         if type(module).__module__.startswith("brevitas.core."):
             for parameter in module.parameters(recurse=False):

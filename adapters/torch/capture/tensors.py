@@ -33,9 +33,11 @@ __all__ = [
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has no type for is widened to float32.
+    """The values as an array, shared where the tensor lies in memory as NumPy would; what NumPy has
+    no type for is widened to float32.
 
-    Nested tensors get zeros behind their shorter samples, complex ones an axis more for the real and imaginary parts.
+    Nested tensors get zeros behind their shorter samples, complex ones an axis more for the real
+    and imaginary parts.
     """
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
@@ -45,7 +47,11 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
         tensor = tensor.dequantize()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+    if tensor.is_floating_point() and tensor.dtype not in (
+        torch.float16,
+        torch.float32,
+        torch.float64,
+    ):
         tensor = tensor.float()
     return tensor.numpy(force=True)
 
@@ -56,7 +62,8 @@ def copied(tensor: torch.Tensor) -> np.ndarray:
 
 
 def dtype_name(tensor: torch.Tensor) -> str:
-    """Such as "float32"; a quantised tensor is one whose values are float32, and of a complex one it is that of its parts."""
+    """Such as "float32"; a quantised tensor is one whose values are float32, and of a complex one
+    it is that of its parts."""
     return "float32" if tensor.is_quantized else _name(tensor.dtype)
 
 
@@ -66,8 +73,11 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def leaf_tensor(part: Any) -> bool:
-    """Whether it stands for one tensor: Brevitas' QuantTensor is a tuple of its values and what they are quantised by."""
-    return isinstance(part, torch.Tensor) or (isinstance(part, tuple) and type(part).__module__.startswith("brevitas.quant_tensor."))
+    """Whether it stands for one tensor: Brevitas' QuantTensor is a tuple of its values and what
+    they are quantised by."""
+    return isinstance(part, torch.Tensor) or (
+        isinstance(part, tuple) and type(part).__module__.startswith("brevitas.quant_tensor.")
+    )
 
 
 def _tensors(tree: Any) -> list[Any]:
@@ -92,13 +102,20 @@ def scales_in(tree: Any) -> tuple[Scale | None, ...]:
     """The scale of each of the same tensors that is a QuantTensor; () where nothing can be one."""
     if "brevitas" not in sys.modules:
         return ()
-    found = [None if isinstance(leaf, torch.Tensor) or getattr(leaf, "scale", None) is None else leaf for leaf in _tensors(tree)]
+    found = [
+        None if isinstance(leaf, torch.Tensor) or getattr(leaf, "scale", None) is None else leaf
+        for leaf in _tensors(tree)
+    ]
     return tuple(None if leaf is None else _scale_of(leaf) for leaf in found)
 
 
 def _scale_of(leaf: Any) -> Scale:
     bits = getattr(leaf, "bit_width", None)
-    return Scale(copied(leaf.scale), None if bits is None else float(bits), bool(getattr(leaf, "signed", True)))
+    return Scale(
+        copied(leaf.scale),
+        None if bits is None else float(bits),
+        bool(getattr(leaf, "signed", True)),
+    )
 
 
 def with_values(output: Any, replacement: Sequence[np.ndarray]) -> Any:
@@ -114,25 +131,36 @@ def _like(leaf: Any, values: np.ndarray) -> Any:
         return leaf.set(value=_like(leaf.value, values))
     tensor = torch.from_numpy(np.array(values))
     if leaf.is_nested:
-        parts = [one[tuple(map(slice, part.shape))] for one, part in zip(tensor, leaf.unbind(), strict=True)]
+        parts = [
+            one[tuple(map(slice, part.shape))]
+            for one, part in zip(tensor, leaf.unbind(), strict=True)
+        ]
         return torch.nested.as_nested_tensor(parts).to(leaf.dtype)
     if leaf.is_complex():
         return torch.view_as_complex(tensor.to(leaf.dtype.to_real()).contiguous())
     if not leaf.is_quantized:
         return tensor.to(leaf)
-    return torch.quantize_per_tensor(tensor.float(), leaf.q_scale(), leaf.q_zero_point(), leaf.dtype)
+    return torch.quantize_per_tensor(
+        tensor.float(), leaf.q_scale(), leaf.q_zero_point(), leaf.dtype
+    )
 
 
 def levels_of(tensor: torch.Tensor) -> Levels | None:
     """What the integers of a tensor stand for that is quantised as a whole."""
-    if not tensor.is_quantized or tensor.qscheme() not in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+    if not tensor.is_quantized or tensor.qscheme() not in (
+        torch.per_tensor_affine,
+        torch.per_tensor_symmetric,
+    ):
         return None
     limits = torch.iinfo(tensor.dtype)
     return Levels(tensor.q_scale(), tensor.q_zero_point(), limits.min, limits.max)
 
 
-def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module) -> list[torch.Tensor]:
-    """Copies of the inputs on the module's device; floating ones in its dtype, or in that of its ``home`` where it has none."""
+def tensors_for(
+    module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.Module
+) -> list[torch.Tensor]:
+    """Copies of the inputs on the module's device; floating ones in its dtype, or in that of its
+    ``home`` where it has none."""
     owners = (module,) if module is home else (module, home)
     device = next((tensor.device for tensor in _held(owners)), None)
     floating = next((tensor.dtype for tensor in _held(owners) if tensor.is_floating_point()), None)
@@ -143,8 +171,12 @@ def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.M
         values = np.array(given, order="C")
         short = values.dtype.name == "bfloat16"
         if values.dtype.kind not in "biufc" and not short:
-            raise BadInput(f"input {position} holds {values.dtype} values; a PyTorch module takes numbers")
-        tensor = torch.from_numpy(values.astype(np.float32 if short else values.dtype.newbyteorder("="), copy=False))
+            raise BadInput(
+                f"input {position} holds {values.dtype} values; a PyTorch module takes numbers"
+            )
+        tensor = torch.from_numpy(
+            values.astype(np.float32 if short else values.dtype.newbyteorder("="), copy=False)
+        )
         tensor = tensor.bfloat16() if short else tensor
         if floating is not None and tensor.is_floating_point():
             tensor = tensor.to(floating)
@@ -154,18 +186,26 @@ def tensors_for(module: torch.nn.Module, inputs: Sequence[Any], home: torch.nn.M
 
 def _held(owners: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:
     """Their parameters and buffers, one at a time: most often the first says all."""
-    return (tensor for owner in owners for tensors in (owner.parameters(), owner.buffers()) for tensor in tensors)
+    return (
+        tensor
+        for owner in owners
+        for tensors in (owner.parameters(), owner.buffers())
+        for tensor in tensors
+    )
 
 
 def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
-    """A parameter or buffer: what ``state_dict()`` gives under its name, and what the attribute gives in this call.
+    """A parameter or buffer: what ``state_dict()`` gives under its name, and what the attribute
+    gives in this call.
 
     A dotted name is that of a module inside.
     """
     inside, _, last = name.rpartition(".")
     if inside:
         found = weight_of(module.get_submodule(inside), last)
-        parts = {} if found is None else {f"{inside}.{key}": part for key, part in found.parts.items()}
+        parts = (
+            {} if found is None else {f"{inside}.{key}": part for key, part in found.parts.items()}
+        )
         return None if found is None else replace(found, name=name, parts=parts)
     value = getattr(module, name)
     if value is None:
@@ -180,16 +220,30 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     if parametrize.is_parametrized(module, name):
         prefix = f"parametrizations.{name}."
         makers: Sequence[Any] = list(module.parametrizations[name])  # type: ignore[index]
-        if all(type(maker).__module__.startswith("peft.") for maker in makers):  # put there for the call (lora/layer.py, ParamWrapper)
+        # put there for the call (lora/layer.py, ParamWrapper)
+        if all(type(maker).__module__.startswith("peft.") for maker in makers):
             stored = copied(module.parametrizations[name].original)  # type: ignore[index,union-attr]
             most = np.abs(effective - stored).max(initial=0)
-            return Weight(name, stored, effective, (f"plus lora_B @ lora_A, scaled, for this call: up to {most:.6g}",))
+            return Weight(
+                name,
+                stored,
+                effective,
+                ((f"plus lora_B @ lora_A, scaled, for this call: up to {most:.6g}"),),
+            )
         when = "at each access"
     else:
         prefix = f"{name}_"
-        makers = [hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")]
+        makers = [
+            hook
+            for hook in module._forward_pre_hooks.values()
+            if type(hook).__module__.startswith("torch.nn.utils")
+        ]
         when = "before each call"
-    parts = {key: copied(tensor) for key, tensor in module.state_dict().items() if key.startswith(prefix)}
+    parts = {
+        key: copied(tensor) for key, tensor in module.state_dict().items() if key.startswith(prefix)
+    }
     if not parts:
-        return Weight(name, None, effective, ("an attribute of the module that no state_dict holds",))
+        return Weight(
+            name, None, effective, (("an attribute of the module that no state_dict holds"),)
+        )
     return Weight(name, None, effective, told(name, makers, parts, when), parts)

@@ -1,6 +1,8 @@
-"""TorchScript, run node by node: what is compiled takes no hooks, but its graphs can be read, and every node is a function call.
+"""TorchScript, run node by node: what is compiled takes no hooks, but its graphs can be read, and
+every node is a function call.
 
-A graph is followed where all of its nodes are known here; else the module runs compiled, as one call whose inside is not seen.
+A graph is followed where all of its nodes are known here; else the module runs compiled, as one
+call whose inside is not seen.
 """
 
 import operator
@@ -15,8 +17,26 @@ __all__ = ["Script", "is_script", "kind_of", "unfollowed", "within"]
 
 _CALL = "probe::CallMethod"
 _DTYPES = (
-    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64),
-    *(torch.complex32, torch.complex64, torch.complex128, torch.bool, torch.qint8, torch.quint8, torch.qint32, torch.bfloat16),
+    *(
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.float32,
+        torch.float64,
+    ),
+    *(
+        torch.complex32,
+        torch.complex64,
+        torch.complex128,
+        torch.bool,
+        torch.qint8,
+        torch.quint8,
+        torch.qint32,
+        torch.bfloat16,
+    ),
 )
 """In a graph a dtype is a number: its place here (c10/core/ScalarType.h)."""
 _PLAIN: Mapping[str, Callable[..., Any]] = {
@@ -68,14 +88,24 @@ _ALWAYS: Mapping[str, Callable[..., Any]] = {
     "prim::Uninitialized": lambda: None,
     "prim::device": lambda tensor: tensor.device,
     "prim::dtype": lambda tensor: _DTYPES.index(tensor.dtype),
-    **{f"prim::{name}": operator.attrgetter(name) for name in ("is_cuda", "is_nested", "is_quantized", "is_sparse", "requires_grad")},
+    **{
+        f"prim::{name}": operator.attrgetter(name)
+        for name in ("is_cuda", "is_nested", "is_quantized", "is_sparse", "requires_grad")
+    },
     "prim::layout": lambda tensor: tensor.layout,
     "prim::type": operator.attrgetter("type"),
     "prim::unchecked_cast": lambda value: value,
 }
 _SEVERAL = ("prim::If", "prim::ListUnpack", "prim::Loop", "prim::TupleUnpack")
 """What gives its outputs as a tuple, were it of one."""
-_STRUCTURE = ("prim::Constant", "prim::GetAttr", "prim::If", "prim::Loop", "prim::RaiseException", _CALL)
+_STRUCTURE = (
+    "prim::Constant",
+    "prim::GetAttr",
+    "prim::If",
+    "prim::Loop",
+    "prim::RaiseException",
+    _CALL,
+)
 
 
 def is_script(module: Any) -> bool:
@@ -83,8 +113,11 @@ def is_script(module: Any) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
-def within(root: torch.nn.Module, name: str = "") -> Iterator[tuple[torch.nn.Module, str, "Script"]]:
-    """The compiled modules that a module's own code calls: (the parent, the key there, what follows them)."""
+def within(
+    root: torch.nn.Module, name: str = ""
+) -> Iterator[tuple[torch.nn.Module, str, "Script"]]:
+    """The compiled modules that a module's own code calls: (the parent, the key there, what follows
+    them)."""
     for key, child in root._modules.items():
         path = f"{name}.{key}" if name else key
         if is_script(child):
@@ -95,7 +128,8 @@ def within(root: torch.nn.Module, name: str = "") -> Iterator[tuple[torch.nn.Mod
 
 @cache
 def _overload(schema: str) -> Any:
-    """The function that a node calls, by its schema's beginning; None where PyTorch hands none out."""
+    """The function that a node calls, by its schema's beginning; None where PyTorch hands none
+    out."""
     name = schema.partition("(")[0]
     space, _, rest = name.partition("::")
     base, _, overload = rest.partition(".")
@@ -133,18 +167,25 @@ _REASONS: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKeyDictionary()
 
 def kind_of(module: torch.nn.Module) -> str:
     """The name of its class, of what is compiled that of the class it was."""
-    return str(module.original_name) if is_script(module) or isinstance(module, Script) else type(module).__name__
+    return (
+        str(module.original_name)
+        if is_script(module) or isinstance(module, Script)
+        else type(module).__name__
+    )
 
 
 def unfollowed(module: Any) -> str:
-    """Why a compiled module is one call whose inside is not seen; empty where its graphs are followed, and for any other module."""
+    """Why a compiled module is one call whose inside is not seen; empty where its graphs are
+    followed, and for any other module."""
     if isinstance(module, Script):
         return module.blind
     if not is_script(module):
         return ""
     if module not in _REASONS:
         reason = _reason(module)
-        _REASONS[module] = reason and f"{module.original_name} is TorchScript that cannot be followed node by node: {reason}"
+        _REASONS[module] = reason and (
+            f"{module.original_name} is TorchScript that cannot be followed node by node: {reason}"
+        )
     return _REASONS[module]
 
 
@@ -169,13 +210,17 @@ def _unknown(node: Any) -> str:
     kind = node.kind()
     if kind in _ALWAYS or kind in _STRUCTURE or kind in _PLAIN:
         return ""
-    if kind.startswith(("aten::", "quantized::", "torchvision::")) and _overload(node.schema()) is not None:
+    if (
+        kind.startswith(("aten::", "quantized::", "torchvision::"))
+        and _overload(node.schema()) is not None
+    ):
         return ""
     return str(kind)
 
 
 class Script(torch.nn.Module):
-    """A compiled module run node by node in its place; ``place`` is the path of the part that is on."""
+    """A compiled module run node by node in its place; ``place`` is the path of the part that is
+    on."""
 
     def __init__(self, script: Any, path: str) -> None:
         super().__init__()
@@ -183,7 +228,10 @@ class Script(torch.nn.Module):
         self._path, self._places = path, [path]
         self.blind = unfollowed(script)
         self._graphs: dict[tuple[int, str], Any] = {}
-        self._inside = {id(one): ".".join(part for part in (path, name) if part) for name, one in script.named_modules()}
+        self._inside = {
+            id(one): ".".join(part for part in (path, name) if part)
+            for name, one in script.named_modules()
+        }
         for name, one in script.named_modules():
             known = self._known(name)
             known._parameters.update(dict(one._parameters.items()))
@@ -212,7 +260,9 @@ class Script(torch.nn.Module):
         script = self._held[0]
         if self.blind:
             return script(*args, **kwargs)
-        names = [value.debugName() for value in list(script._c._get_method("forward").graph.inputs())[1:]]
+        names = [
+            value.debugName() for value in list(script._c._get_method("forward").graph.inputs())[1:]
+        ]
         schema = script._c._get_method("forward").schema
         given = list(args)
         for one in schema.arguments[1 + len(args) :]:
@@ -226,23 +276,33 @@ class Script(torch.nn.Module):
         if key not in self._graphs:
             self._graphs[key] = _graph(module, method)
         graph, values = self._graphs[key], dict[int, Any]()
-        values.update(zip((value.unique() for value in graph.inputs()), (module, *given), strict=True))
+        values.update(
+            zip((value.unique() for value in graph.inputs()), (module, *given), strict=True)
+        )
         self._block(graph, values)
         found = tuple(values[value.unique()] for value in graph.outputs())
         return found[0] if len(found) == 1 else found
 
     def _block(self, block: Any, values: dict[int, Any]) -> None:
         for node in block.nodes():
-            found = self._node(node, [values.get(value.unique()) for value in node.inputs()], values)
+            found = self._node(
+                node, [values.get(value.unique()) for value in node.inputs()], values
+            )
             outputs = list(node.outputs())
             each = found if len(outputs) > 1 or node.kind() in _SEVERAL else (found,)
-            values.update((one.unique(), value) for one, value in zip(outputs, each, strict=bool(outputs)))
+            values.update(
+                (one.unique(), value) for one, value in zip(outputs, each, strict=bool(outputs))
+            )
 
     def _node(self, node: Any, given: list[Any], values: dict[int, Any]) -> Any:
         kind = node.kind()
         match kind:
             case "prim::Constant":
-                return node.output().toIValue() if node.output().type().kind() != "FunctionType" else None
+                return (
+                    node.output().toIValue()
+                    if node.output().type().kind() != "FunctionType"
+                    else None
+                )
             case "prim::GetAttr":
                 return _attribute(given[0], node.s("name"))
             case "prim::If":
@@ -263,12 +323,15 @@ class Script(torch.nn.Module):
         return _with_arguments(function, given)
 
     def _loop(self, node: Any, given: list[Any], values: dict[int, Any]) -> tuple[Any, ...]:
-        """Inputs: how often at most, whether at all, and what is carried; so are the block's outputs but for the first."""
+        """Inputs: how often at most, whether at all, and what is carried; so are the block's
+        outputs but for the first."""
         (body,) = node.blocks()
         most, going, *carried = given
         at = 0
         while at < most and going:
-            values.update(zip((value.unique() for value in body.inputs()), (at, *carried), strict=True))
+            values.update(
+                zip((value.unique() for value in body.inputs()), (at, *carried), strict=True)
+            )
             self._block(body, values)
             going, *carried = (values[value.unique()] for value in body.outputs())
             at += 1
@@ -284,7 +347,8 @@ class Script(torch.nn.Module):
 
 
 def _with_arguments(function: Any, given: Sequence[Any]) -> Any:
-    """A call as a programmer would write it: without what is at its default anyway, the last ones by name where they must be."""
+    """A call as a programmer would write it: without what is at its default anyway, the last ones
+    by name where they must be."""
     arguments = function._schema.arguments
     named, plain = {}, list[Any]()
     for one, value in zip(arguments, given, strict=True):
@@ -299,7 +363,11 @@ def _with_arguments(function: Any, given: Sequence[Any]) -> Any:
 
 def _usual(argument: Any, value: Any) -> bool:
     """Whether an argument has its default."""
-    return argument.has_default_value() and not isinstance(value, torch.Tensor) and value == argument.default_value
+    return (
+        argument.has_default_value()
+        and not isinstance(value, torch.Tensor)
+        and value == argument.default_value
+    )
 
 
 def _attribute(module: Any, name: str) -> Any:

@@ -1,9 +1,10 @@
 """How a PyTorch module becomes steps of ops, and when it must not.
 
-The table holds class names of ``torch.nn.modules``, and those of other packages with the package before them (``key_of``). It
-is filled by the family modules beside this file, none of which imports torch: a description reads attributes of the module
-it is given. It applies only where the class that defines the arithmetic is the class described; a subclass or an instance
-with a ``forward`` of its own is refused by name.
+The table holds class names of ``torch.nn.modules``, and those of other packages with the package
+before them (``key_of``). It is filled by the family modules beside this file, none of which imports
+torch: a description reads attributes of the module it is given. It applies only where the class
+that defines the arithmetic is the class described; a subclass or an instance with a ``forward`` of
+its own is refused by name.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +52,8 @@ _FORWARD = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call
 
 
 class Levels(NamedTuple):
-    """What a quantised tensor's integers stand for: scale * (integer - zero_point), from low to high."""
+    """What a quantised tensor's integers stand for: scale * (integer - zero_point), from low to
+    high."""
 
     scale: float
     zero_point: int
@@ -60,7 +62,8 @@ class Levels(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """What one of Brevitas' QuantTensors brings along: its scale, how many bits its integers have (None: they are none), and a sign."""
+    """What one of Brevitas' QuantTensors brings along: its scale, how many bits its integers have
+    (None: they are none), and a sign."""
 
     size: np.ndarray
     bits: float | None
@@ -69,22 +72,26 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: the tensors it was given, and how a parameter is read while the call is on."""
+    """One call of a module: the tensors it was given, and how a parameter is read while the call is
+    on."""
 
     inputs: tuple[np.ndarray, ...]
     read: Callable[[str], Weight | None]
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the ``Ref`` of that input."""
+    """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the
+    ``Ref`` of that input."""
     shortcuts: bool = False
     """Whether PyTorch may choose kernels that lose digits here (``Op.shortcut``)."""
     levels: tuple[Levels | None, ...] = ()
-    """Those of the inputs that are quantised tensors, of which ``inputs`` has the dequantised values."""
+    """Those of the inputs that are quantised tensors, of which ``inputs`` has the dequantised
+    values."""
     made: tuple[Levels | None, ...] = ()
     """Those of the outputs."""
     engine: str = ""
     """What computes with quantised tensors, such as "x86" or "qnnpack"."""
     fused: bool = False
-    """Whether its first three tensors are one, and nothing is on that keeps PyTorch from its fused attention."""
+    """Whether its first three tensors are one, and nothing is on that keeps PyTorch from its fused
+    attention."""
     scales: tuple[Scale | None, ...] = ()
     """Those of the inputs that are Brevitas' QuantTensors, of which ``inputs`` has the values."""
 
@@ -93,12 +100,21 @@ class Call:
         """The first tensor, and for most layers the only one."""
         return self.inputs[0]
 
-    def weight(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight | None:
-        """The parameter or buffer of that name, brought to the op's layout; None where the module has none."""
+    def weight(
+        self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None
+    ) -> Weight | None:
+        """The parameter or buffer of that name, brought to the op's layout; None where the module
+        has none."""
         weight = self.read(name)
-        return weight if weight is None or (axes is None and shape is None) else replace(weight, axes=axes, shape=shape)
+        return (
+            weight
+            if weight is None or (axes is None and shape is None)
+            else replace(weight, axes=axes, shape=shape)
+        )
 
-    def required(self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> Weight:
+    def required(
+        self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None
+    ) -> Weight:
         """The same for one that the layer cannot do without."""
         weight = self.weight(name, axes, shape)
         if weight is None:
@@ -121,10 +137,14 @@ _TABLE: dict[str, _Entry] = {}
 _COMPLETIONS: list[Callable[[Any, Call, Description], Description]] = []
 
 
-def describes(*names: str, refuses: Refuser = lambda module: "", several: bool = False) -> Callable[[Describer], Describer]:
-    """Registers a function for classes, named as by ``key_of``; ``refuses`` gives the reason why a module cannot be described, or "".
+def describes(
+    *names: str, refuses: Refuser = lambda module: "", several: bool = False
+) -> Callable[[Describer], Describer]:
+    """Registers a function for classes, named as by ``key_of``; ``refuses`` gives the reason why a
+    module cannot be described, or "".
 
-    ``several`` where the function looks at all that the call was given (``call.arguments``), and not at one tensor alone.
+    ``several`` where the function looks at all that the call was given (``call.arguments``), and
+    not at one tensor alone.
     """
 
     def register(function: Describer) -> Describer:
@@ -136,20 +156,24 @@ def describes(*names: str, refuses: Refuser = lambda module: "", several: bool =
     return register
 
 
-def completes(function: Callable[[Any, Call, Description], Description]) -> Callable[[Any, Call, Description], Description]:
+def completes(
+    function: Callable[[Any, Call, Description], Description],
+) -> Callable[[Any, Call, Description], Description]:
     """Registers what adds to a description the steps that quantisation puts behind any module."""
     _COMPLETIONS.append(function)
     return function
 
 
 def described(elsewhere: bool = False) -> tuple[str, ...]:
-    """The names of the described classes of torch.nn, in alphabetical order; with ``elsewhere`` those of other packages."""
+    """The names of the described classes of torch.nn, in alphabetical order; with ``elsewhere``
+    those of other packages."""
     return tuple(sorted(name for name in _TABLE if ("." in name) == elsewhere))
 
 
 @lru_cache(maxsize=_KEPT)
 def key_of(cls: type) -> str:
-    """What a class is registered by: its name in torch.nn, else also the package it is imported from."""
+    """What a class is registered by: its name in torch.nn, else also the package it is imported
+    from."""
     where = cls.__module__
     if where.startswith("torch.nn.modules."):
         return cls.__name__
@@ -186,7 +210,8 @@ def described_as(name: str, module: Any, call: Call) -> Description:
 
 
 def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> Description:
-    """The steps of what a module of that class with these attributes computes, for a function that does the same."""
+    """The steps of what a module of that class with these attributes computes, for a function that
+    does the same."""
     entry = _TABLE.get(name)
     if entry is None:
         raise Undescribed(f"torch.nn.{name} has no description; one would go in adapters/torch")
@@ -198,7 +223,8 @@ def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> D
 
 
 def refusal(module: Any) -> str:
-    """Why the module has no description, or ""; the reasons that need no call, so that the listing has them too."""
+    """Why the module has no description, or ""; the reasons that need no call, so that the listing
+    has them too."""
     if registered(module):
         return ""
     if vars(module).get("blind"):
@@ -207,36 +233,60 @@ def refusal(module: Any) -> str:
     if owner is None and opaque(module):
         return f"{public_name(type(module))} has no description; one would go in adapters/torch"
     if owner is None:
-        return f"{public_name(type(module))} has a forward of its own: the modules and functions that it calls are checked one by one"
-    return _overridden(module, owner) or unread(module, owner) or _TABLE[key_of(owner)].refuses(module)
+        return (
+            f"{public_name(type(module))} has a forward of its own: the modules and functions "
+            "that it calls are checked one by one"
+        )
+    return (
+        _overridden(module, owner) or unread(module, owner) or _TABLE[key_of(owner)].refuses(module)
+    )
 
 
 def framework_class(module: Any) -> bool:
-    """Whether the module's forward is PyTorch's own and computes something itself, rather than calling its children in turn."""
-    return "forward" not in vars(module) and _computes(module.__class__, getattr(type(module), "forward", None))
+    """Whether the module's forward is PyTorch's own and computes something itself, rather than
+    calling its children in turn."""
+    return "forward" not in vars(module) and _computes(
+        module.__class__, getattr(type(module), "forward", None)
+    )
 
 
 @lru_cache(maxsize=_KEPT)
 def _computes(cls: type, forward: Any) -> bool:
     """The same of a class with that forward, which may be exchanged."""
     owner = _definer(cls, "forward")
-    if owner is None or owner.__module__ in ("torch.nn.modules.container", "torch.nn.modules.module"):
+    if owner is None or owner.__module__ in (
+        "torch.nn.modules.container",
+        "torch.nn.modules.module",
+    ):
         return False
-    if owner.__module__.startswith("torch.ao.nn.quantizable.") or owner.__module__.endswith(".functional_modules"):
+    if owner.__module__.startswith("torch.ao.nn.quantizable.") or owner.__module__.endswith(
+        ".functional_modules"
+    ):
         return False  # made of modules and functions that are checked one by one
-    return owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn.", "brevitas.nn.")) or key_of(owner) in _TABLE
+    return (
+        owner.__module__.startswith(("torch.nn.modules.", "torch.ao.nn.", "brevitas.nn."))
+        or key_of(owner) in _TABLE
+    )
 
 
 def opaque(module: Any) -> bool:
-    """Whether the module is a layer of its own, rather than broken down into the modules and functions that its forward calls."""
+    """Whether the module is a layer of its own, rather than broken down into the modules and
+    functions that its forward calls."""
     return framework_class(module) or registered(module)
 
 
-_COMPOSED = ("Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer")
+_COMPOSED = (
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+)
 
 
 def composed(module: Any) -> bool:
-    """Whether it is one of PyTorch's modules that are described as a whole where they are asked for, and swept as their parts."""
+    """Whether it is one of PyTorch's modules that are described as a whole where they are asked
+    for, and swept as their parts."""
     owner = _definer(type(module), "forward") if framework_class(module) else None
     return owner is not None and owner.__name__ in _COMPOSED
 
@@ -245,7 +295,11 @@ def public_name(cls: type) -> str:
     """The name that a user would import the class by."""
     if cls.__module__.startswith("torch.nn.modules."):
         return f"torch.nn.{cls.__qualname__}"
-    return key_of(cls) if cls.__module__.startswith("torch.ao.") else f"{cls.__module__}.{cls.__qualname__}"
+    return (
+        key_of(cls)
+        if cls.__module__.startswith("torch.ao.")
+        else f"{cls.__module__}.{cls.__qualname__}"
+    )
 
 
 @lru_cache(maxsize=_KEPT)
@@ -263,7 +317,9 @@ def _overridden(module: Any, owner: type) -> str:
     for method in _FORWARD:
         if method in vars(module):
             return f"this instance has a {method} of its own in place of {public_name(owner)}'s"
-    return _exchanged(module.__class__, owner, tuple([getattr(type(module), method, None) for method in _FORWARD]))
+    return _exchanged(
+        module.__class__, owner, tuple([getattr(type(module), method, None) for method in _FORWARD])
+    )
 
 
 @lru_cache(maxsize=_KEPT)
@@ -282,13 +338,21 @@ def _exchanged(cls: type, owner: type, methods: tuple[Any, ...]) -> str:
     return ""
 
 
-def chain(*ops: Any, input_axes: tuple[str, ...] = (), output_axes: tuple[str, ...] | None = None) -> Description:
-    """Ops applied one after the other; the axes keep their meaning unless ``output_axes`` says otherwise."""
-    return Description(tuple(Step(op) for op in ops), input_axes, input_axes if output_axes is None else output_axes)
+def chain(
+    *ops: Any, input_axes: tuple[str, ...] = (), output_axes: tuple[str, ...] | None = None
+) -> Description:
+    """Ops applied one after the other; the axes keep their meaning unless ``output_axes`` says
+    otherwise."""
+    return Description(
+        tuple(Step(op) for op in ops),
+        input_axes,
+        input_axes if output_axes is None else output_axes,
+    )
 
 
 def batched(x: np.ndarray, rank: int, output: tuple[int, ...], *ops: Any) -> Description:
-    """Ops that want (batch, channels, *spatial), on that or on a single (channels, *spatial), whose output shape is ``output``."""
+    """Ops that want (batch, channels, *spatial), on that or on a single (channels, *spatial), whose
+    output shape is ``output``."""
     axes = ("batch", "channels", *SPATIAL[rank])
     if x.ndim == rank + 2:
         return chain(*ops, input_axes=axes)

@@ -1,4 +1,5 @@
-"""Which classes of torch.nn have no description, and why: read by the tests, and by whatever lists them."""
+"""Which classes of torch.nn have no description, and why: read by the tests, and by whatever lists
+them."""
 
 __all__ = ["LEFT_OUT"]
 
@@ -28,14 +29,29 @@ _LOSSES = (
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
 )
-_LAZY = tuple(f"Lazy{kind}{rank}d" for kind in ("BatchNorm", "Conv", "ConvTranspose", "InstanceNorm") for rank in (1, 2, 3))
+_LAZY = tuple(
+    f"Lazy{kind}{rank}d"
+    for kind in ("BatchNorm", "Conv", "ConvTranspose", "InstanceNorm")
+    for rank in (1, 2, 3)
+)
 
 LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(_LOSSES, "a loss: it compares with a target, which an inference has not"),
-    **dict.fromkeys((*_LAZY, "LazyLinear"), "it becomes the class without Lazy in its first call, and is described as that"),
-    **dict.fromkeys(("Container", "ModuleDict", "ModuleList", "Sequential"), "it only holds other modules, which are checked one by one"),
+    **dict.fromkeys(
+        (*_LAZY, "LazyLinear"),
+        ("it becomes the class without Lazy in its first call, and is described as that"),
+    ),
+    **dict.fromkeys(
+        ("Container", "ModuleDict", "ModuleList", "Sequential"),
+        ("it only holds other modules, which are checked one by one"),
+    ),
     **dict.fromkeys(("ParameterDict", "ParameterList"), "it only holds parameters"),
-    **dict.fromkeys(("Module", "RNNBase", "RNNCellBase"), "a base class without a forward of its own"),
-    "DataParallel": "it hands batches to copies of one module on several devices; what it holds is checked instead",
+    **dict.fromkeys(
+        ("Module", "RNNBase", "RNNCellBase"), ("a base class without a forward of its own")
+    ),
+    "DataParallel": (
+        "it hands batches to copies of one module on several devices; what it holds "
+        "is checked instead"
+    ),
 }
 """Class name -> the reason."""

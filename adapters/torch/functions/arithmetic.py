@@ -62,7 +62,12 @@ _BINARY: dict[str, tuple[str, Callable[[], Any]]] = {
     "lt less __lt__": ("Less", ops.Less),
     "le less_equal __le__": ("LessOrEqual", ops.LessOrEqual),
 }
-_LOGICAL: dict[str, Callable[[], Any]] = {"and": ops.And, "not": ops.Not, "or": ops.Or, "xor": ops.Xor}
+_LOGICAL: dict[str, Callable[[], Any]] = {
+    "and": ops.And,
+    "not": ops.Not,
+    "or": ops.Or,
+    "xor": ops.Xor,
+}
 _TURNED: dict[str, tuple[str, Callable[[], Any]]] = {
     "__rdiv__ __rtruediv__": ("Div", ops.Div),
     "__rpow__": ("Pow", ops.Pow),
@@ -73,7 +78,11 @@ _TURNED: dict[str, tuple[str, Callable[[], Any]]] = {
 
 def _in_place(names: str) -> list[str]:
     """The names, and those of the methods that write to their tensor."""
-    return [form for name in names.split() for form in ((name,) if name.startswith("__") else (name, f"{name}_"))]
+    return [
+        form
+        for name in names.split()
+        for form in ((name,) if name.startswith("__") else (name, f"{name}_"))
+    ]
 
 
 def _register(names: str, onnx: str, op: Callable[[], Any]) -> None:
@@ -101,7 +110,13 @@ def _register_logical(name: str, op: Callable[[], Any]) -> None:
     def logical(recipe: Function, input: Value, other: Value | None = None) -> Ref:
         """A number holds where it is not 0; written over numbers, the answer is one."""
         given = [one for one in (input, other) if one is not None]
-        found = recipe.put(op(), *(one if recipe.array(one).dtype == bool else _cast(recipe, one, "bool") for one in given))
+        found = recipe.put(
+            op(),
+            *(
+                one if recipe.array(one).dtype == bool else _cast(recipe, one, "bool")
+                for one in given
+            ),
+        )
         return found if recipe.kinds[0] == "bool" else _cast(recipe, found, recipe.kinds[0])
 
 
@@ -144,7 +159,17 @@ def rsub(recipe: Function, input: Value, other: Value, *, alpha: float = 1) -> R
 
 
 @function(
-    "div", "div_", "divide", "divide_", "true_divide", "true_divide_", "__div__", "__truediv__", "__itruediv__", "__idiv__", onnx="div"
+    "div",
+    "div_",
+    "divide",
+    "divide_",
+    "true_divide",
+    "true_divide_",
+    "__div__",
+    "__truediv__",
+    "__itruediv__",
+    "__idiv__",
+    onnx="div",
 )
 def div(recipe: Function, input: Value, other: Value, *, rounding_mode: str | None = None) -> Ref:
     if rounding_mode == "floor":
@@ -165,30 +190,44 @@ def rounded(recipe: Function, input: Value, *, decimals: int = 0) -> Ref:
 
 
 @function("addcmul", "addcmul_", onnx="add")
-def addcmul(recipe: Function, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1) -> Ref:
-    return recipe.put(ops.Add(), input, recipe.put(ops.Mul(), _scaled(recipe, tensor1, value), tensor2))
+def addcmul(
+    recipe: Function, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
+) -> Ref:
+    return recipe.put(
+        ops.Add(), input, recipe.put(ops.Mul(), _scaled(recipe, tensor1, value), tensor2)
+    )
 
 
 @function("addcdiv", "addcdiv_", onnx="add")
-def addcdiv(recipe: Function, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1) -> Ref:
-    return recipe.put(ops.Add(), input, _scaled(recipe, recipe.put(ops.Div(), tensor1, tensor2), value))
+def addcdiv(
+    recipe: Function, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
+) -> Ref:
+    return recipe.put(
+        ops.Add(), input, _scaled(recipe, recipe.put(ops.Div(), tensor1, tensor2), value)
+    )
 
 
 @function("lerp", "lerp_", onnx="add")
 def lerp(recipe: Function, input: Value, end: Value, weight: Value) -> Ref:
-    """input + weight * (end - input), or end - (1 - weight) * (end - input) where the weight is 1/2 or more."""
+    """input + weight * (end - input), or end - (1 - weight) * (end - input) where the weight is 1/2
+    or more."""
     apart = recipe.put(ops.Sub(), end, input)
     near = recipe.put(ops.Add(), input, recipe.put(ops.Mul(), weight, apart))
-    far = recipe.put(ops.Sub(), end, recipe.put(ops.Mul(), recipe.put(ops.Sub(), 1.0, weight), apart))
+    far = recipe.put(
+        ops.Sub(), end, recipe.put(ops.Mul(), recipe.put(ops.Sub(), 1.0, weight), apart)
+    )
     small = recipe.put(ops.Less(), recipe.put(ops.Abs(), weight), 0.5)
     return recipe.put(ops.Where(fixed=True), small, near, far)
 
 
 @function("clamp", "clamp_", "clip", "clip_", onnx="clip")
-def clamp(recipe: Function, input: Value, min: Value | None = None, max: Value | None = None) -> Ref:
+def clamp(
+    recipe: Function, input: Value, min: Value | None = None, max: Value | None = None
+) -> Ref:
     numbers = all(bound is None or isinstance(bound, int | float) for bound in (min, max))
     if numbers and recipe.array(input).dtype.kind == "f":
-        return recipe.put(ops.Clip(low=None if min is None else float(min), high=None if max is None else float(max)), input)  # type: ignore[arg-type]
+        low, high = (None if bound is None else float(bound) for bound in (min, max))  # type: ignore[arg-type]
+        return recipe.put(ops.Clip(low=low, high=high), input)
     found = recipe.ref(input)
     found = found if min is None else recipe.put(ops.Max(), found, min)
     return found if max is None else recipe.put(ops.Min(), found, max)
@@ -205,7 +244,9 @@ def clamp_max(recipe: Function, input: Value, max: Value) -> Ref:
 
 
 @function("where", onnx="where")
-def where(recipe: Function, condition: Value, input: Value | None = None, other: Value | None = None) -> Any:
+def where(
+    recipe: Function, condition: Value, input: Value | None = None, other: Value | None = None
+) -> Any:
     """With a condition alone the places where it holds."""
     if input is None or other is None:
         return nonzero(recipe, condition, as_tuple=True)
@@ -227,7 +268,13 @@ def masked_fill(recipe: Function, input: Value, mask: Value, value: Value) -> Re
 
 
 @function("nan_to_num", "nan_to_num_", onnx="where")
-def nan_to_num(recipe: Function, input: Value, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Ref:
+def nan_to_num(
+    recipe: Function,
+    input: Value,
+    nan: float | None = None,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Ref:
     largest = float(np.finfo(np.float32).max)
     found = recipe.put(ops.Where(), recipe.put(ops.IsNaN(), input), nan or 0.0, input)
     high, low = largest if posinf is None else posinf, -largest if neginf is None else neginf
@@ -265,7 +312,14 @@ def _cast(recipe: Function, input: Value, dtype: str) -> Ref:
     return recipe.put(ops.Cast(to=dtype), input)
 
 
-_TYPES = {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "bool": "bool", "byte": "uint8"}
+_TYPES = {
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "bool": "bool",
+    "byte": "uint8",
+}
 _TYPES |= {"char": "int8", "short": "int16", "int": "int32", "long": "int64"}
 
 
@@ -279,18 +333,37 @@ for _name, _to in _TYPES.items():
     _register_cast(_name, _to)
 
 
-@function("to", "type", "type_as", "_to_copy", onnx="cast", idle="args dtype device layout pin_memory copy other")
+@function(
+    "to",
+    "type",
+    "type_as",
+    "_to_copy",
+    onnx="cast",
+    idle=("args dtype device layout pin_memory copy other"),
+)
 def to(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """Whatever the arguments: the type is that of the output."""
     kind = recipe.kinds[0]
-    return _cast(recipe, input, kind) if kind in _TYPES.values() else recipe.put(ops.Identity(), input)
+    return (
+        _cast(recipe, input, kind) if kind in _TYPES.values() else recipe.put(ops.Identity(), input)
+    )
 
 
 @function("cumsum", "cumsum_", onnx="cumsum")
 def cumsum(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
-    return in_type(recipe, dtype, input, lambda x: recipe.put(ops.CumSum(axis=dim) if recipe.rank(input) else ops.Identity(), x))
+    return in_type(
+        recipe,
+        dtype,
+        input,
+        lambda x: recipe.put(ops.CumSum(axis=dim) if recipe.rank(input) else ops.Identity(), x),
+    )
 
 
 @function("cumprod", "cumprod_", onnx="cumprod")
 def cumprod(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
-    return in_type(recipe, dtype, input, lambda x: recipe.put(ops.CumProd(axis=dim) if recipe.rank(input) else ops.Identity(), x))
+    return in_type(
+        recipe,
+        dtype,
+        input,
+        lambda x: recipe.put(ops.CumProd(axis=dim) if recipe.rank(input) else ops.Identity(), x),
+    )

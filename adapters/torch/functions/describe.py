@@ -1,9 +1,10 @@
 """How a PyTorch function call becomes steps of ops.
 
-The table holds names of functions and methods (``torch.add``, ``Tensor.__add__`` and ``aten.add.Tensor`` are all "add" here)
-and is filled by the family modules beside this file. None of them imports torch: a describer has the signature of the
-PyTorch function, behind the recipe that it adds steps to, and receives a ``Ref`` for each tensor that follows the model's
-input and a ``Weight`` for each parameter.
+The table holds names of functions and methods (``torch.add``, ``Tensor.__add__`` and
+``aten.add.Tensor`` are all "add" here) and is filled by the family modules beside this file. None
+of them imports torch: a describer has the signature of the PyTorch function, behind the recipe that
+it adds steps to, and receives a ``Ref`` for each tensor that follows the model's input and a
+``Weight`` for each parameter.
 """
 
 import dis
@@ -22,13 +23,24 @@ from probe.errors import Undescribed
 
 from ..describe.describe import Call, described_by_name
 
-__all__ = ["IDLE", "Function", "Value", "describe_function", "function", "functions", "in_type", "named", "unread"]
+__all__ = [
+    "IDLE",
+    "Function",
+    "Value",
+    "describe_function",
+    "function",
+    "functions",
+    "in_type",
+    "named",
+    "unread",
+]
 
 Value = Ref | Weight | np.ndarray | float | int | bool
 
 
 class Function(Recipe):
-    """The steps of one call being put together; ``put`` takes weights and numbers where it takes Refs."""
+    """The steps of one call being put together; ``put`` takes weights and numbers where it takes
+    Refs."""
 
     def __init__(
         self,
@@ -45,9 +57,11 @@ class Function(Recipe):
         self.kinds = tuple(kinds)
         """The types of the outputs: "float32", "bfloat16", …"""
         self.lengths = lengths or {}
-        """For inputs that are nested tensors: how long each sample is; the arrays hold zeros behind the shorter ones."""
+        """For inputs that are nested tensors: how long each sample is; the arrays hold zeros behind
+        the shorter ones."""
         self.complexes = frozenset(map(id, complexes))
-        """What stands for complex tensors, by id: their arrays have the real and imaginary parts along a last axis more."""
+        """What stands for complex tensors, by id: their arrays have the real and imaginary parts
+        along a last axis more."""
         self.whole = frozenset(one.index for one in complexes if isinstance(one, Ref))
         """The inputs among them."""
         self._fixed = frozenset(fixed)
@@ -57,7 +71,8 @@ class Function(Recipe):
         return super().put(op, *(self.ref(value) for value in inputs))
 
     def ref(self, value: Value) -> Ref:
-        """The Ref of a value; numbers beside floats become floats, and beside integers integers of their type, which wrap around."""
+        """The Ref of a value; numbers beside floats become floats, and beside integers integers of
+        their type, which wrap around."""
         if isinstance(value, Ref):
             return value
         if isinstance(value, Weight):
@@ -67,7 +82,9 @@ class Function(Recipe):
             raise Undescribed(f"an argument of type {type(value).__name__} has no description")
         if not isinstance(value, np.ndarray) and array.dtype.kind in "iu":
             whole = [x.dtype for x in self.inputs if x.dtype.kind in "iu"]
-            array = array.astype(np.float64 if self._floating else np.result_type(*whole) if whole else array.dtype)
+            array = array.astype(
+                np.float64 if self._floating else np.result_type(*whole) if whole else array.dtype
+            )
         return super().put(ops.Constant(value=array))
 
     def fixed(self, value: Value) -> bool:
@@ -75,12 +92,15 @@ class Function(Recipe):
         return not isinstance(value, Ref) or (value.step < 0 and value.index in self._fixed)
 
     def weight(self, name: str, value: Value | None) -> Weight | None:
-        """A parameter, or what the model computes from parameters alone, as a weight; Undescribed where it follows from the input."""
+        """A parameter, or what the model computes from parameters alone, as a weight; Undescribed
+        where it follows from the input."""
         if value is None or isinstance(value, Weight):
             return value
         if not self.fixed(value):
             raise Undescribed(f"its {name} is computed from the model's input")
-        return Weight(name, None, self.array(value), ("computed by the model, and not held under a name",))
+        return Weight(
+            name, None, self.array(value), (("computed by the model, and not held under a name"),)
+        )
 
     def array(self, value: Value) -> np.ndarray:
         """The values of a tensor of the call, a weight or a number."""
@@ -100,22 +120,36 @@ class Function(Recipe):
         """The elements in the shape of the call's output."""
         return self.put(ops.Reshape(shape=self.outputs[0].shape), value)
 
-    def module(self, kind: str, x: Value, weights: Mapping[str, Weight | None] | None = None, **attributes: Any) -> Ref:
+    def module(
+        self,
+        kind: str,
+        x: Value,
+        weights: Mapping[str, Weight | None] | None = None,
+        **attributes: Any,
+    ) -> Ref:
         """What the module of torch.nn with these attributes would do to x."""
-        if self.outputs[0].dtype.kind in "iu" and kind.startswith(("AvgPool", "AdaptiveAvgPool", "LocalResponseNorm")):
+        if self.outputs[0].dtype.kind in "iu" and kind.startswith(
+            ("AvgPool", "AdaptiveAvgPool", "LocalResponseNorm")
+        ):
             raise Undescribed("means of integers, which are cut off, have no description")
         held = dict(weights or {})
-        found = described_by_name(kind, {"training": self.training, **attributes}, Call((self.array(x),), held.get))
+        found = described_by_name(
+            kind, {"training": self.training, **attributes}, Call((self.array(x),), held.get)
+        )
         start, ref = len(self.steps), self.ref(x)
         start = len(self.steps)
         for position, step in enumerate(found.steps):
-            sources = [ref if one.step < 0 else replace(one, step=one.step + start) for one in step.sources(position)]
+            sources = [
+                ref if one.step < 0 else replace(one, step=one.step + start)
+                for one in step.sources(position)
+            ]
             self.steps.append(Step(step.op, tuple(sources)))
         return Ref(len(self.steps) - 1)
 
 
 def in_type(recipe: Function, dtype: Any, input: Value, reduce: Callable[[Value], Ref]) -> Ref:
-    """A sum or product with ``dtype``: its elements are brought to that type first, in which whole numbers wrap around."""
+    """A sum or product with ``dtype``: its elements are brought to that type first, in which whole
+    numbers wrap around."""
     kind = recipe.kinds[0]
     if dtype is None or recipe.outputs[0].dtype.kind == "f":  # of two types of floats it is refused
         return reduce(input)
@@ -127,16 +161,44 @@ def in_type(recipe: Function, dtype: Any, input: Value, reduce: Callable[[Value]
 Describer = Callable[..., Any]
 
 _ALIASES = {
-    **{"axis": "dim", "keepdims": "keepdim", "a": "input", "x": "input", "x1": "input", "x2": "other", "axis0": "dim0", "axis1": "dim1"},
+    **{
+        "axis": "dim",
+        "keepdims": "keepdim",
+        "a": "input",
+        "x": "input",
+        "x1": "input",
+        "x2": "other",
+        "axis0": "dim0",
+        "axis1": "dim1",
+    },
     **{"mat2": "other", "tensor": "other", "exponent": "other"},
-    **{"batch1": "mat1", "batch2": "mat2", "mat": "mat1", "vec": "mat2", "mat_a": "input", "mat_b": "mat2"},
+    **{
+        "batch1": "mat1",
+        "batch2": "mat2",
+        "mat": "mat1",
+        "vec": "mat2",
+        "mat_a": "input",
+        "mat_b": "mat2",
+    },
 }
-"""What arguments may be called besides the name in a describer: NumPy's names, which PyTorch takes everywhere
-(torch/csrc/utils/python_arg_parser.cpp), and those of functions that share a describer."""
+"""What arguments may be called besides the name in a describer: NumPy's names, which PyTorch takes
+everywhere (torch/csrc/utils/python_arg_parser.cpp), and those of functions that share a
+describer."""
 
 
-IDLE = frozenset(("cudnn_enabled", "inplace", "memory_format", "non_blocking", "scale_grad_by_freq", "sparse", "sparse_grad"))
-"""Arguments that change no number of any function: which kernel, where the result lies, what the gradient does."""
+IDLE = frozenset(
+    (
+        "cudnn_enabled",
+        "inplace",
+        "memory_format",
+        "non_blocking",
+        "scale_grad_by_freq",
+        "sparse",
+        "sparse_grad",
+    )
+)
+"""Arguments that change no number of any function: which kernel, where the result lies, what the
+gradient does."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +213,12 @@ _TABLE: dict[str, _Entry] = {}
 
 
 def function(*names: str, onnx: str, idle: str = "") -> Callable[[Describer], Describer]:
-    """Registers a describer for functions of these names; ``onnx`` names the layers that their calls become.
+    """Registers a describer for functions of these names; ``onnx`` names the layers that their
+    calls become.
 
-    A parameter that the describer never looks at, and a keyword that it has under ``**kwargs``, has to be left at its default, or be one
-    of ``idle``: those that the shapes and types of the call's tensors tell already, or that change no number.
+    A parameter that the describer never looks at, and a keyword that it has under ``**kwargs``, has
+    to be left at its default, or be one of ``idle``: those that the shapes and types of the call's
+    tensors tell already, or that change no number.
     """
 
     def register(describer: Describer) -> Describer:
@@ -167,19 +231,28 @@ def function(*names: str, onnx: str, idle: str = "") -> Callable[[Describer], De
 
 def _left(given: Any, default: Any) -> bool:
     """Whether an argument was left out, or at its default."""
-    return given is None or given is default or (isinstance(given, bool | int | float | str | tuple) and given in (default, ()))
+    return (
+        given is None
+        or given is default
+        or (isinstance(given, bool | int | float | str | tuple) and given in (default, ()))
+    )
 
 
 @lru_cache(maxsize=1024)
 def unread(describer: Describer) -> tuple[str, ...]:
     """The parameters that a describer never looks at."""
-    return tuple(name for name in inspect.signature(describer).parameters if name not in set(_looked_at(describer.__code__)))
+    return tuple(
+        name
+        for name in inspect.signature(describer).parameters
+        if name not in set(_looked_at(describer.__code__))
+    )
 
 
 def _looked_at(code: CodeType) -> Iterator[str]:
     for step in dis.get_instructions(code):
         if "LOAD_FAST" in step.opname or step.opname in ("LOAD_CLOSURE", "LOAD_DEREF"):
-            yield from step.argval if isinstance(step.argval, tuple) else (step.argval,)  # Python 3.13 loads two at once
+            # Python 3.13 loads two at once
+            yield from step.argval if isinstance(step.argval, tuple) else (step.argval,)
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _looked_at(inner)
@@ -191,33 +264,55 @@ def functions() -> tuple[str, ...]:
 
 
 def named(name: str) -> str:
-    """What layers of calls of this function are named: the ONNX op in lower case, or the function's own name."""
+    """What layers of calls of this function are named: the ONNX op in lower case, or the function's
+    own name."""
     return _TABLE[name].onnx if name in _TABLE else name.strip("_")
 
 
-def describe_function(name: str, shown: str, recipe: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Description:
+def describe_function(
+    name: str, shown: str, recipe: Function, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Description:
     """The steps of one call; raises Undescribed with the reason where there are none."""
     entry = _TABLE.get(name)
     if entry is None:
         raise Undescribed(f"{shown} has no description; one would go in adapters/torch/functions")
     known = entry.signature.parameters
-    named_so = {key if key in known else _ALIASES.get(key, key): value for key, value in kwargs.items() if key != "out"}
+    named_so = {
+        key if key in known else _ALIASES.get(key, key): value
+        for key, value in kwargs.items()
+        if key != "out"
+    }
     try:
         bound = entry.signature.bind(recipe, *args, **named_so)
     except TypeError as error:
-        raise Undescribed(f"{shown} was called in a way that has no description ({error})") from None
+        raise Undescribed(
+            f"{shown} was called in a way that has no description ({error})"
+        ) from None
     for argument in unread(entry.describe):
         given, parameter = bound.arguments.get(argument), known[argument]
-        for name, one in given.items() if given and parameter.kind is parameter.VAR_KEYWORD else ((argument, given),):
+        for name, one in (
+            given.items()
+            if given and parameter.kind is parameter.VAR_KEYWORD
+            else ((argument, given),)
+        ):
             if name not in entry.idle and not _left(one, parameter.default):
-                raise Undescribed(f"{shown} was called with {name}={one!r:.60}, which its description does not read")
+                raise Undescribed(
+                    f"{shown} was called with {name}={one!r:.60}, which its "
+                    "description does not read"
+                )
     try:
         found = entry.describe(*bound.args, **bound.kwargs)
     except (LookupError, TypeError, ValueError) as error:
-        raise Undescribed(f"{shown} was called in a way that has no description ({type(error).__name__}: {error})") from None
-    refs = tuple(recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+        raise Undescribed(
+            f"{shown} was called in a way that has no description ({type(error).__name__}: {error})"
+        ) from None
+    refs = tuple(
+        recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,))
+    )
     if len(refs) != len(recipe.outputs):
-        raise Undescribed(f"{shown} gave {len(recipe.outputs)} tensors where {len(refs)} are described")
+        raise Undescribed(
+            f"{shown} gave {len(recipe.outputs)} tensors where {len(refs)} are described"
+        )
     if len(refs) > 1:
         Recipe.put(recipe, ops.Outputs(), *refs)
     elif not recipe.steps or refs[0] != Ref(len(recipe.steps) - 1):

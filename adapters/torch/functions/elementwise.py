@@ -1,4 +1,5 @@
-"""Functions of each element that are made of several ops: signs and those of zeros, logarithms, angles, and sizes that do not overflow."""
+"""Functions of each element that are made of several ops: signs and those of zeros, logarithms,
+angles, and sizes that do not overflow."""
 
 import math
 
@@ -14,7 +15,8 @@ __all__: list[str] = []
 
 
 _FAR = 2.0**15
-"""A numerator whose quotient by no finite number of 16 or 32 bits is so small that it may be flushed."""
+"""A numerator whose quotient by no finite number of 16 or 32 bits is so small that it may be
+flushed."""
 
 
 def _negative(recipe: Function, value: Value) -> Ref:
@@ -25,7 +27,9 @@ def _negative(recipe: Function, value: Value) -> Ref:
         return below
     if np.isnan(array).any():
         raise Undescribed("the sign of a NaN has no description")
-    return recipe.put(ops.Or(), below, recipe.put(ops.Less(), recipe.put(ops.Div(), _FAR, value), 0.0))
+    return recipe.put(
+        ops.Or(), below, recipe.put(ops.Less(), recipe.put(ops.Div(), _FAR, value), 0.0)
+    )
 
 
 def _is_0(recipe: Function, value: Value) -> Ref:
@@ -53,7 +57,10 @@ def heaviside(recipe: Function, input: Value, values: Value) -> Ref:
 def isfinite(recipe: Function, input: Value) -> Ref:
     if recipe.array(input).dtype.kind != "f":
         return recipe.put(ops.Equal(), input, input)
-    return recipe.put(ops.Not(), recipe.put(ops.Or(), recipe.put(ops.IsInf(), input), recipe.put(ops.IsNaN(), input)))
+    return recipe.put(
+        ops.Not(),
+        recipe.put(ops.Or(), recipe.put(ops.IsInf(), input), recipe.put(ops.IsNaN(), input)),
+    )
 
 
 def _register_infinite(name: str, value: float) -> None:
@@ -69,18 +76,36 @@ _register_infinite("isneginf", -math.inf)
 
 
 @function("isclose", onnx="lessorequal")
-def isclose(recipe: Function, input: Value, other: Value, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Ref:
-    """Equal, or |input - other| finite and no more than atol + rtol |other| (aten/src/ATen/native/TensorCompare.cpp)."""
+def isclose(
+    recipe: Function,
+    input: Value,
+    other: Value,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> Ref:
+    """Equal, or |input - other| finite and no more than atol + rtol |other|
+    (aten/src/ATen/native/TensorCompare.cpp)."""
     if any(recipe.array(one).dtype.kind != "f" for one in (input, other)):
         raise Undescribed("isclose of integers has no description")
     close = recipe.put(ops.Equal(), input, other)
     if equal_nan:
-        close = recipe.put(ops.Or(), close, recipe.put(ops.And(), *(recipe.put(ops.IsNaN(), one) for one in (input, other))))
+        close = recipe.put(
+            ops.Or(),
+            close,
+            recipe.put(ops.And(), *(recipe.put(ops.IsNaN(), one) for one in (input, other))),
+        )
     if rtol == 0 and atol == 0:
         return close
     apart = recipe.put(ops.Abs(), recipe.put(ops.Sub(), input, other))
-    allowed = recipe.put(ops.Add(), recipe.put(ops.Abs(), recipe.put(ops.Mul(), other, float(rtol))), float(atol))
-    near = recipe.put(ops.And(), recipe.put(ops.LessOrEqual(), apart, allowed), recipe.put(ops.Not(), recipe.put(ops.IsInf(), apart)))
+    allowed = recipe.put(
+        ops.Add(), recipe.put(ops.Abs(), recipe.put(ops.Mul(), other, float(rtol))), float(atol)
+    )
+    near = recipe.put(
+        ops.And(),
+        recipe.put(ops.LessOrEqual(), apart, allowed),
+        recipe.put(ops.Not(), recipe.put(ops.IsInf(), apart)),
+    )
     return recipe.put(ops.Or(), close, near)
 
 
@@ -107,9 +132,12 @@ def exp2(recipe: Function, input: Value) -> Ref:
 
 @function("ldexp", "ldexp_", onnx="mul")
 def ldexp(recipe: Function, input: Value, other: Value) -> Ref:
-    """input times two to the power of other, as long as that is no power beyond the range of float32."""
+    """input times two to the power of other, as long as that is no power beyond the range of
+    float32."""
     if np.abs(recipe.array(other)).max(initial=0) > 100:
-        raise Undescribed("powers of two beyond 100, which only their products may hold, have no description")
+        raise Undescribed(
+            "powers of two beyond 100, which only their products may hold, have no description"
+        )
     return recipe.put(ops.Mul(), input, recipe.put(ops.Pow(), 2.0, other))
 
 
@@ -123,7 +151,8 @@ def sinc(recipe: Function, input: Value) -> Ref:
 
 @function("logit", "logit_", "special_logit", onnx="log")
 def logit(recipe: Function, input: Value, eps: float | None = None) -> Ref:
-    """log(x / (1 - x)), x no nearer to 0 and 1 than eps, which are numbers of its type (aten/src/ATen/native/cpu/UnaryOpsKernel.cpp)."""
+    """log(x / (1 - x)), x no nearer to 0 and 1 than eps, which are numbers of its type
+    (aten/src/ATen/native/cpu/UnaryOpsKernel.cpp)."""
     x = recipe.ref(input)
     if eps is not None and eps >= 0:
         held = ops.Cast(to=recipe.kinds[0])
@@ -135,7 +164,12 @@ def logit(recipe: Function, input: Value, eps: float | None = None) -> Ref:
 def _times_log(recipe: Function, input: Value, other: Value, log: Ref) -> Ref:
     """input * log, and 0 where input is 0, unless other is NaN."""
     product = recipe.put(ops.Mul(), input, log)
-    return recipe.put(ops.Where(), recipe.put(ops.IsNaN(), other), other, recipe.put(ops.Where(), _is_0(recipe, input), 0.0, product))
+    return recipe.put(
+        ops.Where(),
+        recipe.put(ops.IsNaN(), other),
+        other,
+        recipe.put(ops.Where(), _is_0(recipe, input), 0.0, product),
+    )
 
 
 @function("xlogy", "xlogy_", "special_xlogy", onnx="log")
@@ -150,7 +184,9 @@ def xlog1py(recipe: Function, input: Value, other: Value) -> Ref:
 
 def _apart(recipe: Function, input: Value, other: Value) -> Ref:
     """-|input - other|, and 0 for equal infinities."""
-    less = recipe.put(ops.Where(), recipe.put(ops.Equal(), input, other), 0.0, recipe.put(ops.Sub(), input, other))
+    less = recipe.put(
+        ops.Where(), recipe.put(ops.Equal(), input, other), 0.0, recipe.put(ops.Sub(), input, other)
+    )
     return recipe.put(ops.Neg(), recipe.put(ops.Abs(), less))
 
 
@@ -165,15 +201,20 @@ def logaddexp(recipe: Function, input: Value, other: Value) -> Ref:
 def logaddexp2(recipe: Function, input: Value, other: Value) -> Ref:
     """The same to base 2."""
     more = recipe.put(ops.Log1p(), recipe.put(ops.Pow(), 2.0, _apart(recipe, input, other)))
-    return recipe.put(ops.Add(), recipe.put(ops.Max(), input, other), recipe.put(ops.Mul(), more, 1 / math.log(2)))
+    return recipe.put(
+        ops.Add(), recipe.put(ops.Max(), input, other), recipe.put(ops.Mul(), more, 1 / math.log(2))
+    )
 
 
 @function("hypot", "hypot_", onnx="sqrt")
 def hypot(recipe: Function, input: Value, other: Value) -> Ref:
-    """The larger size times sqrt(1 + quotient²), which does not overflow; beside an infinity infinite, whatever it is (C99, F.9.4.3)."""
+    """The larger size times sqrt(1 + quotient²), which does not overflow; beside an infinity
+    infinite, whatever it is (C99, F.9.4.3)."""
     sizes = [recipe.put(ops.Abs(), one) for one in (input, other)]
     large, small = recipe.put(ops.Max(), *sizes), recipe.put(ops.Min(), *sizes)
-    quotient = recipe.put(ops.Where(), _is_0(recipe, large), 0.0, recipe.put(ops.Div(), small, large))
+    quotient = recipe.put(
+        ops.Where(), _is_0(recipe, large), 0.0, recipe.put(ops.Div(), small, large)
+    )
     root = recipe.put(ops.Sqrt(), recipe.put(ops.Add(), recipe.put(ops.Square(), quotient), 1.0))
     infinite = recipe.put(ops.Or(), *(recipe.put(ops.IsInf(), one) for one in (input, other)))
     return recipe.put(ops.Where(), infinite, np.asarray(np.inf), recipe.put(ops.Mul(), large, root))
@@ -181,10 +222,13 @@ def hypot(recipe: Function, input: Value, other: Value) -> Ref:
 
 @function("atan2", "atan2_", "arctan2", "arctan2_", onnx="atan")
 def atan2(recipe: Function, input: Value, other: Value) -> Ref:
-    """The arctangent of input / other, and half a turn more or less where other is negative (C99, F.9.1.4)."""
+    """The arctangent of input / other, and half a turn more or less where other is negative (C99,
+    F.9.1.4)."""
     below, behind = _negative(recipe, input), _negative(recipe, other)
     slope = recipe.put(ops.Div(), input, other)
-    slope = recipe.put(ops.Where(), recipe.put(ops.And(), _is_0(recipe, input), _is_0(recipe, other)), 0.0, slope)
+    slope = recipe.put(
+        ops.Where(), recipe.put(ops.And(), _is_0(recipe, input), _is_0(recipe, other)), 0.0, slope
+    )
     diagonal = recipe.put(ops.Where(), recipe.put(ops.Xor(), below, behind), -1.0, 1.0)
     infinite = recipe.put(ops.And(), *(recipe.put(ops.IsInf(), one) for one in (input, other)))
     angle = recipe.put(ops.Atan(), recipe.put(ops.Where(), infinite, diagonal, slope))

@@ -1,4 +1,5 @@
-"""Complex numbers: Fourier transforms, and what is done to their results. Arrays hold the real and imaginary parts along a last axis more.
+"""Complex numbers: Fourier transforms, and what is done to their results. Arrays hold the real and
+imaginary parts along a last axis more.
 
 Where a complex tensor is given or made, a function goes by the name "complex.…" in the table.
 """
@@ -33,7 +34,9 @@ def _pair(recipe: Function, x: Value) -> tuple[Ref, ...]:
 
 
 def _joined(recipe: Function, pair: Sequence[Ref], rank: int) -> Ref:
-    return recipe.put(ops.Concat(axis=rank), *(recipe.put(ops.Unsqueeze(axes=(rank,)), one) for one in pair))
+    return recipe.put(
+        ops.Concat(axis=rank), *(recipe.put(ops.Unsqueeze(axes=(rank,)), one) for one in pair)
+    )
 
 
 def _scale(count: int, inverse: bool, norm: str | None) -> float:
@@ -42,17 +45,34 @@ def _scale(count: int, inverse: bool, norm: str | None) -> float:
     return 1 / count if inverse == (norm in (None, "backward")) else 1.0
 
 
-def _transformed(recipe: Function, parts: Sequence[Ref], axes: Sequence[int], inverse: bool, scale: float) -> Pair:
+def _transformed(
+    recipe: Function, parts: Sequence[Ref], axes: Sequence[int], inverse: bool, scale: float
+) -> Pair:
     done = recipe.put(ops.Fourier(tuple(axes), inverse, scale), *parts)
     return Ref(done.step, 0), Ref(done.step, 1)
 
 
-def _line(recipe: Function, kind: str, x: Value, sizes: Sequence[int | None], dims: Sequence[int], norm: str | None) -> Ref:
-    """fft, ifft, rfft, irfft along some axes; the real ones halve the last of them, or make it whole."""
-    rank, inverse, real = _rank(recipe, x), "ifft" in kind or kind == "irfft", kind in ("rfft", "irfft")
+def _line(
+    recipe: Function,
+    kind: str,
+    x: Value,
+    sizes: Sequence[int | None],
+    dims: Sequence[int],
+    norm: str | None,
+) -> Ref:
+    """fft, ifft, rfft, irfft along some axes; the real ones halve the last of them, or make it
+    whole."""
+    rank, inverse, real = (
+        _rank(recipe, x),
+        "ifft" in kind or kind == "irfft",
+        kind in ("rfft", "irfft"),
+    )
     axes, parts = [dim % rank for dim in dims], _pair(recipe, x)
     have = dict(enumerate(recipe.shape(x)))
-    wanted = [have[axis] if size in (None, -1) else int(size or 0) for axis, size in zip(axes, sizes, strict=True)]
+    wanted = [
+        have[axis] if size in (None, -1) else int(size or 0)
+        for axis, size in zip(axes, sizes, strict=True)
+    ]
     last = axes[-1]
     if kind == "irfft" and sizes[-1] in (None, -1):
         wanted[-1] = 2 * (have[last] - 1)
@@ -61,7 +81,10 @@ def _line(recipe: Function, kind: str, x: Value, sizes: Sequence[int | None], di
         parts = tuple(resized(recipe.put, one, rank, axis, have[axis], size) for one in parts)
     scale = _scale(math.prod(wanted), inverse, norm)
     if kind == "irfft":
-        pair: Pair = (parts[0], parts[-1] if len(parts) > 1 else recipe.put(ops.Mul(), parts[0], 0.0))
+        pair: Pair = (
+            parts[0],
+            parts[-1] if len(parts) > 1 else recipe.put(ops.Mul(), parts[0], 0.0),
+        )
         pair = _transformed(recipe, pair, whole, True, 1.0) if whole else pair
         pair = unhalved(recipe.put, pair, rank, last, have[last], wanted[-1])
         return recipe.put(ops.Identity(), _transformed(recipe, pair, (last,), True, scale)[0])
@@ -71,17 +94,29 @@ def _line(recipe: Function, kind: str, x: Value, sizes: Sequence[int | None], di
 
 def _register(kind: str) -> None:
     @function(f"complex.fft_{kind}", onnx="dft")
-    def one(recipe: Function, input: Value, n: int | None = None, dim: int = -1, norm: str | None = None) -> Ref:
+    def one(
+        recipe: Function, input: Value, n: int | None = None, dim: int = -1, norm: str | None = None
+    ) -> Ref:
         return _line(recipe, kind, input, (n,), (dim,), norm)
 
-    def several(recipe: Function, input: Value, s: Any = None, dim: Any = None, norm: str | None = None) -> Ref:
+    def several(
+        recipe: Function, input: Value, s: Any = None, dim: Any = None, norm: str | None = None
+    ) -> Ref:
         if dim is None:
             rank = _rank(recipe, input)
-            dim = tuple(range(rank if s is None else len(s))) if s is None else tuple(range(rank - len(s), rank))
-        return _line(recipe, kind, input, (None,) * len(dim) if s is None else tuple(s), tuple(dim), norm)
+            dim = (
+                tuple(range(rank if s is None else len(s)))
+                if s is None
+                else tuple(range(rank - len(s), rank))
+            )
+        return _line(
+            recipe, kind, input, (None,) * len(dim) if s is None else tuple(s), tuple(dim), norm
+        )
 
     @function(f"complex.fft_{kind}2", onnx="dft")
-    def two(recipe: Function, input: Value, s: Any = None, dim: Any = (-2, -1), norm: str | None = None) -> Ref:
+    def two(
+        recipe: Function, input: Value, s: Any = None, dim: Any = (-2, -1), norm: str | None = None
+    ) -> Ref:
         return several(recipe, input, s, dim, norm)
 
     function(f"complex.fft_{kind}n", onnx="dft")(several)
@@ -115,7 +150,10 @@ def seen_as(recipe: Function, input: Value) -> Ref:
 def made(recipe: Function, real: Value, imag: Value) -> Ref:
     *shape, _ = recipe.outputs[0].shape
     parts = [
-        recipe.ref(one) if recipe.shape(one) == tuple(shape) else recipe.put(ops.Expand(shape=tuple(shape)), one) for one in (real, imag)
+        recipe.ref(one)
+        if recipe.shape(one) == tuple(shape)
+        else recipe.put(ops.Expand(shape=tuple(shape)), one)
+        for one in (real, imag)
     ]
     return _joined(recipe, (parts[0], parts[1]), len(shape))
 
@@ -134,14 +172,22 @@ def product(recipe: Function, input: Value, other: Value) -> Ref:
     if len(one) == 1 or len(two) == 1:
         return _joined(recipe, [times(left, right) for left in one for right in two], rank)
     first = recipe.put(ops.Sub(), times(one[0], two[0]), times(one[1], two[1]))
-    return _joined(recipe, (first, recipe.put(ops.Add(), times(one[0], two[1]), times(one[1], two[0]))), rank)
+    return _joined(
+        recipe, (first, recipe.put(ops.Add(), times(one[0], two[1]), times(one[1], two[0]))), rank
+    )
 
 
 @function("complex.einsum", onnx="einsum")
 def einsum(recipe: Function, equation: str, *operands: Any) -> Ref:
     """Of two operands, multiplied out."""
-    given = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
-    if not isinstance(equation, str) or len(given) != 2 or any(id(one) not in recipe.complexes for one in given):
+    given = (
+        operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
+    )
+    if (
+        not isinstance(equation, str)
+        or len(given) != 2
+        or any(id(one) not in recipe.complexes for one in given)
+    ):
         raise Undescribed("only two complex operands are described")
     (a, b), (c, d) = (_pair(recipe, one) for one in given)
 
@@ -149,7 +195,11 @@ def einsum(recipe: Function, equation: str, *operands: Any) -> Ref:
         return recipe.put(ops.Einsum(equation=equation), left, right)
 
     first = recipe.put(ops.Sub(), times(a, c), times(b, d))
-    return _joined(recipe, (first, recipe.put(ops.Add(), times(a, d), times(b, c))), len(recipe.outputs[0].shape) - 1)
+    return _joined(
+        recipe,
+        (first, recipe.put(ops.Add(), times(a, d), times(b, c))),
+        len(recipe.outputs[0].shape) - 1,
+    )
 
 
 def _register_by_parts(name: str) -> None:
@@ -157,19 +207,31 @@ def _register_by_parts(name: str) -> None:
 
     @function(f"complex.{name}", onnx=name.strip("_"))
     def by_parts(recipe: Function, *args: Any, **kwargs: Any) -> Ref:
-        """What is done to the real parts and to the imaginary parts alike; what is real has imaginary parts of 0."""
+        """What is done to the real parts and to the imaginary parts alike; what is real has
+        imaginary parts of 0."""
         if any(isinstance(one, Weight) for one in (*args, *kwargs.values())):
             raise Undescribed("a parameter beside complex numbers has no description here")
         whole = {index for index in range(len(recipe.inputs)) if index in recipe.whole}
-        found, apart = [], [_pair_of(recipe, index, index in whole) for index in range(len(recipe.inputs))]
+        found, apart = (
+            [],
+            [_pair_of(recipe, index, index in whole) for index in range(len(recipe.inputs))],
+        )
         for part in (0, 1):
-            arrays = [x[..., part] if index in whole else x * (1 - part) for index, x in enumerate(recipe.inputs)]
-            inner = Function(arrays, [out[..., part] for out in recipe.outputs], recipe.kinds, recipe.training)
+            arrays = [
+                x[..., part] if index in whole else x * (1 - part)
+                for index, x in enumerate(recipe.inputs)
+            ]
+            inner = Function(
+                arrays, [out[..., part] for out in recipe.outputs], recipe.kinds, recipe.training
+            )
             given = [0.0 if part and sums and isinstance(one, int | float) else one for one in args]
             steps = describe_function(name, name, inner, given, kwargs).steps
             start = len(recipe.steps)
             for position, step in enumerate(steps):
-                sources = [apart[one.index][part] if one.step < 0 else Ref(one.step + start, one.index) for one in step.sources(position)]
+                sources = [
+                    apart[one.index][part] if one.step < 0 else Ref(one.step + start, one.index)
+                    for one in step.sources(position)
+                ]
                 recipe.put(step.op, *sources)
             found.append(Ref(len(recipe.steps) - 1))
         return _joined(recipe, found, len(recipe.outputs[0].shape) - 1)
@@ -202,7 +264,21 @@ for _name in (
         "flip",
         "mean",
     ),
-    *("movedim", "narrow", "neg", "permute", "reshape", "roll", "select", "squeeze", "stack", "sub", "sum", "transpose", "unflatten"),
+    *(
+        "movedim",
+        "narrow",
+        "neg",
+        "permute",
+        "reshape",
+        "roll",
+        "select",
+        "squeeze",
+        "stack",
+        "sub",
+        "sum",
+        "transpose",
+        "unflatten",
+    ),
     *("unsqueeze", "view"),
 ):
     _register_by_parts(_name)

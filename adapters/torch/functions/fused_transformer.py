@@ -1,4 +1,5 @@
-"""What PyTorch fuses of a Transformer's modules at inference: TorchScript has one node for an attention, or for a whole encoder layer."""
+"""What PyTorch fuses of a Transformer's modules at inference: TorchScript has one node for an
+attention, or for a whole encoder layer."""
 
 from dataclasses import replace
 from typing import Any
@@ -37,7 +38,15 @@ def attention(
     refs = (recipe.ref(query), recipe.ref(key), recipe.ref(value))
     lengths = (recipe.shape(query)[1], recipe.shape(key)[1])
     layout = Heads(num_head, embed_dim, recipe.shape(query)[0], True)
-    outputs = _attended(recipe, layout, refs, lengths, (qkv_weight, qkv_bias, proj_weight, proj_bias), (mask, mask_type), weights)
+    outputs = _attended(
+        recipe,
+        layout,
+        refs,
+        lengths,
+        (qkv_weight, qkv_bias, proj_weight, proj_bias),
+        (mask, mask_type),
+        weights,
+    )
     return outputs if weights else outputs[:1]
 
 
@@ -65,7 +74,8 @@ def encoder_layer(
     mask: Value | None = None,
     mask_type: int | None = None,
 ) -> Ref:
-    """Attention, then two dense layers; what each gives is added to what it was given, and normalised before or after."""
+    """Attention, then two dense layers; what each gives is added to what it was given, and
+    normalised before or after."""
     batch, length, _ = recipe.shape(src)
     layout = Heads(num_heads, embed_dim, batch, True)
     apart = _kept(recipe, src)
@@ -82,8 +92,13 @@ def encoder_layer(
 
     x = recipe.ref(src)
     norms = ((norm_weight_1, norm_bias_1), (norm_weight_2, norm_bias_2))
-    for number, (block, (weight, bias)) in enumerate(zip((attend, forward), norms, strict=True), start=1):
-        scale, shift = (recipe.weight(f"norm{number}.{name}", one) for name, one in (("weight", weight), ("bias", bias)))
+    for number, (block, (weight, bias)) in enumerate(
+        zip((attend, forward), norms, strict=True), start=1
+    ):
+        scale, shift = (
+            recipe.weight(f"norm{number}.{name}", one)
+            for name, one in (("weight", weight), ("bias", bias))
+        )
         norm = ops.LayerNormalization(scale=scale, bias=shift, epsilon=eps, axes=(2,))
         if norm_first:
             x = recipe.put(ops.Add(), x, block(recipe.put(norm, x)))
@@ -94,7 +109,8 @@ def encoder_layer(
 
 @function("_nested_tensor_from_mask", idle="mask_check", onnx="nested")
 def nested(recipe: Function, t: Value, mask: Value, mask_check: bool = True) -> Ref:
-    """Samples of their own lengths, seen as an array with zeros behind the shorter ones; the mask is true where a sample goes on."""
+    """Samples of their own lengths, seen as an array with zeros behind the shorter ones; the mask
+    is true where a sample goes on."""
     length = recipe.outputs[0].shape[1]
     x = recipe.put(ops.Slice((0, 0, 0), (None, length, None)), t)
     kept = recipe.put(ops.Slice((0, 0), (None, length)), recipe.put(ops.Cast(to="bool"), mask))
@@ -106,23 +122,32 @@ def padded(recipe: Function, self: Value, padding: float, output_size: Any = Non
     """An array of samples of their own lengths, as long as the longest or as is said."""
     kept, out = _kept(recipe, self), recipe.outputs[0].shape
     if kept is None or recipe.rank(self) != 3 or recipe.shape(self)[::2] != out[::2]:
-        raise Undescribed("only sequences of vectors are described where samples have lengths of their own")
+        raise Undescribed(
+            "only sequences of vectors are described where samples have lengths of their own"
+        )
     more = out[1] - kept.shape[1]
     x = recipe.put(ops.Pad(pads=((0, 0), (0, more), (0, 0))), self)
-    return recipe.put(ops.Fill(value=float(padding)), x, np.pad(kept, ((0, 0), (0, more)))[..., None])
+    return recipe.put(
+        ops.Fill(value=float(padding)), x, np.pad(kept, ((0, 0), (0, more)))[..., None]
+    )
 
 
 def _kept(recipe: Function, x: Value) -> np.ndarray | None:
-    """(batch, positions): where the samples of a nested tensor have their own elements; None for any other tensor."""
+    """(batch, positions): where the samples of a nested tensor have their own elements; None for
+    any other tensor."""
     lengths = recipe.lengths.get(x.index) if isinstance(x, Ref) and x.step < 0 else None
     return None if lengths is None else np.arange(recipe.shape(x)[1]) < np.asarray(lengths)[:, None]
 
 
-def _dense(recipe: Function, name: str, weight: Value, bias: Value, rows: tuple[int, int] | None = None) -> ops.MatMul:
+def _dense(
+    recipe: Function, name: str, weight: Value, bias: Value, rows: tuple[int, int] | None = None
+) -> ops.MatMul:
     """By a transposed weight, or by some of its rows."""
     kernel, shift = recipe.weight(f"{name}.weight", weight), recipe.weight(f"{name}.bias", bias)
     assert kernel is not None and shift is not None
-    return ops.MatMul(weight=replace(kernel, axes=(1, 0), rows=rows), bias=replace(shift, rows=rows))
+    return ops.MatMul(
+        weight=replace(kernel, axes=(1, 0), rows=rows), bias=replace(shift, rows=rows)
+    )
 
 
 def _attended(
@@ -134,23 +159,39 @@ def _attended(
     masked: tuple[Value | None, int | None],
     weights: str,
 ) -> tuple[Ref, Ref]:
-    """The three projections are rows of one weight; the Refs of the output and of the attention weights."""
+    """The three projections are rows of one weight; the Refs of the output and of the attention
+    weights."""
     queries, positions = lengths
     size = layout.features
-    projections = [_dense(recipe, "in_proj", held[0], held[1], (part * size, (part + 1) * size)) for part in range(3)]
+    projections = [
+        _dense(recipe, "in_proj", held[0], held[1], (part * size, (part + 1) * size))
+        for part in range(3)
+    ]
     parts = [recipe.put(op, ref) for op, ref in zip(projections, refs, strict=True)]
-    q, k, v = (layout.split(recipe, ref, length) for ref, length in zip(parts, (queries, positions, positions), strict=True))
+    q, k, v = (
+        layout.split(recipe, ref, length)
+        for ref, length in zip(parts, (queries, positions, positions), strict=True)
+    )
     mask = _mask(recipe, layout, lengths, *masked)
-    op = ops.Attention((size // layout.heads) ** -0.5, () if mask is None else ("drop",), weights=weights)
+    op = ops.Attention(
+        (size // layout.heads) ** -0.5, () if mask is None else ("drop",), weights=weights
+    )
     output = recipe.put(op, q, k, v, *(() if mask is None else (mask,)))
     joined = layout.joined(recipe, output, queries)
-    return recipe.put(_dense(recipe, "out_proj", held[2], held[3]), joined), replace(output, index=1)
+    return recipe.put(_dense(recipe, "out_proj", held[2], held[3]), joined), replace(
+        output, index=1
+    )
 
 
-def _mask(recipe: Function, layout: Heads, lengths: tuple[int, int], mask: Value | None, kind: Any) -> Ref | None:
-    """What is not 0 hides, be it -inf, true or a number that was meant to be added (ATen/native/transformers/attention.cpp,
-    masked_softmax): 0 is one mask for all samples, 1 the positions of each that are padding, 2 has the axes of the scores."""
+def _mask(
+    recipe: Function, layout: Heads, lengths: tuple[int, int], mask: Value | None, kind: Any
+) -> Ref | None:
+    """What is not 0 hides, be it -inf, true or a number that was meant to be added
+    (ATen/native/transformers/attention.cpp, masked_softmax): 0 is one mask for all samples, 1 the
+    positions of each that are padding, 2 has the axes of the scores."""
     if mask is None:
         return None
-    shape = {0: (1, 1, *lengths), 1: (layout.batch or 1, 1, 1, lengths[1])}.get(kind, recipe.shape(mask))
+    shape = {0: (1, 1, *lengths), 1: (layout.batch or 1, 1, 1, lengths[1])}.get(
+        kind, recipe.shape(mask)
+    )
     return recipe.put(ops.Reshape(shape=shape), recipe.put(ops.Cast(to="bool"), mask))

@@ -20,7 +20,12 @@ _PADDINGS = ("zeros", "border", "reflection")
 
 @function("grid_sample", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", onnx="gridsample")
 def grid_sample(
-    recipe: Function, input: Value, grid: Value, mode: Any = "bilinear", padding_mode: Any = "zeros", align_corners: bool | None = None
+    recipe: Function,
+    input: Value,
+    grid: Value,
+    mode: Any = "bilinear",
+    padding_mode: Any = "zeros",
+    align_corners: bool | None = None,
 ) -> Ref:
     """ATen counts its modes and paddings."""
     kind = _MODES[mode if isinstance(mode, str) else tuple(_MODES)[mode]]
@@ -31,7 +36,9 @@ def grid_sample(
 
 
 @function("affine_grid", "affine_grid_generator", onnx="affinegrid")
-def affine_grid(recipe: Function, theta: Value, size: Sequence[int], align_corners: bool | None = None) -> Ref:
+def affine_grid(
+    recipe: Function, theta: Value, size: Sequence[int], align_corners: bool | None = None
+) -> Ref:
     """The place of each element under the map of its sample."""
     batch, _, *space = (int(one) for one in size)
     return affine_places(recipe.put, recipe.ref(theta), batch, space, bool(align_corners))

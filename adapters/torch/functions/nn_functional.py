@@ -1,4 +1,5 @@
-"""The functions of torch.nn.functional that do what a module of torch.nn does: described as that module."""
+"""The functions of torch.nn.functional that do what a module of torch.nn does: described as that
+module."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,18 +43,33 @@ _ACTIVATIONS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "channel_shuffle": ("ChannelShuffle", "channelshuffle", {"groups": 1}),
     "native_channel_shuffle": ("ChannelShuffle", "channelshuffle", {"groups": 1}),
     "glu": ("GLU", "glu", {"dim": -1}),
-    "local_response_norm": ("LocalResponseNorm", "lrn", {"size": 1, "alpha": 1e-4, "beta": 0.75, "k": 1.0}),
-    "fold": ("Fold", "col2im", {"output_size": None, "kernel_size": None, "dilation": 1, "padding": 0, "stride": 1}),
+    "local_response_norm": (
+        "LocalResponseNorm",
+        "lrn",
+        {"size": 1, "alpha": 1e-4, "beta": 0.75, "k": 1.0},
+    ),
+    "fold": (
+        "Fold",
+        "col2im",
+        {"output_size": None, "kernel_size": None, "dilation": 1, "padding": 0, "stride": 1},
+    ),
 }
 
 
 def activation(
-    recipe: Function, kind: str, defaults: Mapping[str, Any], input: Value, args: Sequence[Any], kwargs: Mapping[str, Any]
+    recipe: Function,
+    kind: str,
+    defaults: Mapping[str, Any],
+    input: Value,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> Ref:
     given = {**defaults, **dict(zip(defaults, args, strict=False)), **kwargs}
     given.pop("inplace", None)
     if given.keys() - defaults.keys():
-        raise Undescribed(f"the arguments {', '.join(sorted(given.keys() - defaults.keys()))} have no description")
+        raise Undescribed(
+            f"the arguments {', '.join(sorted(given.keys() - defaults.keys()))} have no description"
+        )
     return recipe.module(kind, input, **given)
 
 
@@ -70,11 +86,22 @@ for _name, (_kind, _onnx, _defaults) in _ACTIVATIONS.items():
 def _register_softmax(name: str, kind: str) -> None:
     # Of `dtype` they take types of floats alone, and of two types of floats they are refused.
     @function(name, f"_{name}", f"special_{name}", onnx=kind.lower(), idle="rest _stacklevel dtype")
-    def call(recipe: Function, input: Value, dim: int | None = None, *rest: Any, _stacklevel: int = 3, dtype: Any = None) -> Ref:
+    def call(
+        recipe: Function,
+        input: Value,
+        dim: int | None = None,
+        *rest: Any,
+        _stacklevel: int = 3,
+        dtype: Any = None,
+    ) -> Ref:
         return recipe.module(kind, input, dim=dim)
 
 
-for _name, _kind in {"softmax": "Softmax", "log_softmax": "LogSoftmax", "softmin": "Softmin"}.items():
+for _name, _kind in {
+    "softmax": "Softmax",
+    "log_softmax": "LogSoftmax",
+    "softmin": "Softmin",
+}.items():
     _register_softmax(_name, _kind)
 
 
@@ -82,14 +109,28 @@ def _register_dropout(name: str) -> None:
     # torch.nn.functional.dropout(input, p, training, inplace) and torch.dropout(input, p, train).
     @function(name, f"{name}_", onnx="dropout")
     def call(
-        recipe: Function, input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, *, train: bool | None = None
+        recipe: Function,
+        input: Value,
+        p: float = 0.5,
+        training: bool = True,
+        inplace: bool = False,
+        *,
+        train: bool | None = None,
     ) -> Ref:
         if (training if train is None else train) and p:
             raise Undescribed("it drops elements at random")
         return recipe.put(ops.Identity(), input)
 
 
-for _name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout"):
+for _name in (
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+    "feature_dropout",
+):
     _register_dropout(_name)
 
 
@@ -103,7 +144,14 @@ def prelu(recipe: Function, input: Value, weight: Value) -> Ref:
 
 
 @function("rrelu", "rrelu_", onnx="leakyrelu")
-def rrelu(recipe: Function, input: Value, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Ref:
+def rrelu(
+    recipe: Function,
+    input: Value,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Ref:
     if training:
         raise Undescribed("in training mode it draws its slopes")
     return recipe.put(ops.LeakyRelu(alpha=(lower + upper) / 2), input)
@@ -119,19 +167,49 @@ def layer_norm(
     eps: float = 1e-5,
     *rest: Any,
 ) -> Ref:
-    return recipe.module("LayerNorm", input, _weights(recipe, weight=weight, bias=bias), normalized_shape=tuple(normalized_shape), eps=eps)
+    return recipe.module(
+        "LayerNorm",
+        input,
+        _weights(recipe, weight=weight, bias=bias),
+        normalized_shape=tuple(normalized_shape),
+        eps=eps,
+    )
 
 
 @function("rms_norm", onnx="rmsnormalization")
-def rms_norm(recipe: Function, input: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: float | None = None) -> Ref:
-    return recipe.module("RMSNorm", input, _weights(recipe, weight=weight), normalized_shape=tuple(normalized_shape), eps=eps)
+def rms_norm(
+    recipe: Function,
+    input: Value,
+    normalized_shape: Sequence[int],
+    weight: Value | None = None,
+    eps: float | None = None,
+) -> Ref:
+    return recipe.module(
+        "RMSNorm",
+        input,
+        _weights(recipe, weight=weight),
+        normalized_shape=tuple(normalized_shape),
+        eps=eps,
+    )
 
 
 @function("group_norm", onnx="groupnormalization", idle="rest")  # which kernel
 def group_norm(
-    recipe: Function, input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, *rest: Any
+    recipe: Function,
+    input: Value,
+    num_groups: int,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+    *rest: Any,
 ) -> Ref:
-    return recipe.module("GroupNorm", input, _weights(recipe, weight=weight, bias=bias), num_groups=num_groups, eps=eps)
+    return recipe.module(
+        "GroupNorm",
+        input,
+        _weights(recipe, weight=weight, bias=bias),
+        num_groups=num_groups,
+        eps=eps,
+    )
 
 
 @function("batch_norm", onnx="batchnormalization", idle="momentum")  # of the running statistics
@@ -146,15 +224,26 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Ref:
-    held = _weights(recipe, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    return recipe.module("BatchNorm2d", input, held, running_mean=running_mean, eps=eps, training=training)
+    held = _weights(
+        recipe, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
+    return recipe.module(
+        "BatchNorm2d", input, held, running_mean=running_mean, eps=eps, training=training
+    )
 
 
 @function("aten.batch_norm", "aten._native_batch_norm_legit_no_training", onnx="batchnormalization")
 def aten_batch_norm(
-    recipe: Function, input: Value, weight: Value, bias: Value, running_mean: Value, running_var: Value, *rest: Any
+    recipe: Function,
+    input: Value,
+    weight: Value,
+    bias: Value,
+    running_mean: Value,
+    running_var: Value,
+    *rest: Any,
 ) -> Ref | tuple[Ref, ...]:
-    """In ATen the statistics come last, and then (training, momentum, eps, cudnn), or (momentum, eps) where it is decomposed."""
+    """In ATen the statistics come last, and then (training, momentum, eps, cudnn), or (momentum,
+    eps) where it is decomposed."""
     training, (_, eps, *_) = (rest[0], rest[1:]) if isinstance(rest[0], bool) else (False, rest)
     found = batch_norm(recipe, input, running_mean, running_var, weight, bias, training, 0.1, eps)
     if len(recipe.outputs) == 1:
@@ -163,22 +252,44 @@ def aten_batch_norm(
     return (found, *empty)
 
 
-@function("aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", onnx="resize")
-def aten_nearest(recipe: Function, input: Value, output_size: Any, scale_factors: Any = None) -> Ref:
+@function(
+    "aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", onnx="resize"
+)
+def aten_nearest(
+    recipe: Function, input: Value, output_size: Any, scale_factors: Any = None
+) -> Ref:
     return interpolate(recipe, input, output_size, None if output_size else tuple(scale_factors))
 
 
 def _register_upsampling(name: str, mode: str) -> None:
     @function(f"aten.{name}", onnx="resize")
-    def call(recipe: Function, input: Value, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Ref:
-        return interpolate(recipe, input, output_size, None if output_size else tuple(scale_factors), mode, align_corners)
+    def call(
+        recipe: Function,
+        input: Value,
+        output_size: Any,
+        align_corners: bool,
+        scale_factors: Any = None,
+    ) -> Ref:
+        return interpolate(
+            recipe,
+            input,
+            output_size,
+            None if output_size else tuple(scale_factors),
+            mode,
+            align_corners,
+        )
 
 
-for _name, _kind in {"upsample_linear1d": "linear", "upsample_bilinear2d": "bilinear", "upsample_trilinear3d": "trilinear"}.items():
+for _name, _kind in {
+    "upsample_linear1d": "linear",
+    "upsample_bilinear2d": "bilinear",
+    "upsample_trilinear3d": "trilinear",
+}.items():
     _register_upsampling(_name, _kind)
 
 
-@function("embedding", onnx="gather", idle="padding_idx norm_type")  # of the gradient, and of `max_norm`
+# of the gradient, and of `max_norm`
+@function("embedding", onnx="gather", idle="padding_idx norm_type")
 def embedding(
     recipe: Function,
     input: Value,
@@ -189,7 +300,8 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Ref:
-    """Rows of the weight; ``aten.embedding`` takes the weight first. A largest norm would change the weight."""
+    """Rows of the weight; ``aten.embedding`` takes the weight first. A largest norm would change
+    the weight."""
     if max_norm and recipe.array(weight).dtype.kind == "f":
         raise Undescribed("max_norm changes the weight")
     rows, indices = (weight, input) if recipe.array(weight).dtype.kind == "f" else (input, weight)
@@ -214,7 +326,13 @@ def _register_pools(rank: int) -> None:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Ref:
-        given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+        given = {
+            "kernel_size": kernel_size,
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "ceil_mode": ceil_mode,
+        }
         return pool(recipe, f"MaxPool{rank}d", input, given | {"return_indices": return_indices})
 
     @function(f"avg_pool{rank}d", onnx="averagepool")
@@ -228,14 +346,34 @@ def _register_pools(rank: int) -> None:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Ref:
-        given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+        given = {
+            "kernel_size": kernel_size,
+            "stride": stride,
+            "padding": padding,
+            "ceil_mode": ceil_mode,
+        }
         return pool(
-            recipe, f"AvgPool{rank}d", input, given | {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+            recipe,
+            f"AvgPool{rank}d",
+            input,
+            given | {"count_include_pad": count_include_pad, "divisor_override": divisor_override},
         )
 
     @function(f"lp_pool{rank}d", onnx="lppool")
-    def power(recipe: Function, input: Value, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Ref:
-        given = {"norm_type": norm_type, "kernel_size": kernel_size, "stride": stride, "ceil_mode": ceil_mode}
+    def power(
+        recipe: Function,
+        input: Value,
+        norm_type: float,
+        kernel_size: Any,
+        stride: Any = None,
+        ceil_mode: bool = False,
+    ) -> Ref:
+        given = {
+            "norm_type": norm_type,
+            "kernel_size": kernel_size,
+            "stride": stride,
+            "ceil_mode": ceil_mode,
+        }
         return pool(recipe, f"LPPool{rank}d", input, given)
 
     @function(f"adaptive_avg_pool{rank}d", f"_adaptive_avg_pool{rank}d", onnx="globalaveragepool")
@@ -243,18 +381,33 @@ def _register_pools(rank: int) -> None:
         return recipe.module(f"AdaptiveAvgPool{rank}d", input, output_size=output_size)
 
     @function(f"adaptive_max_pool{rank}d", onnx="globalmaxpool")
-    def adaptive_maximum(recipe: Function, input: Value, output_size: Any, return_indices: bool = False) -> Ref:
-        return recipe.module(f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=return_indices)
+    def adaptive_maximum(
+        recipe: Function, input: Value, output_size: Any, return_indices: bool = False
+    ) -> Ref:
+        return recipe.module(
+            f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=return_indices
+        )
 
 
 for _rank in (1, 2, 3):
     _register_pools(_rank)
 
-_PADS = {"constant": "ConstantPad1d", "reflect": "ReflectionPad1d", "replicate": "ReplicationPad1d", "circular": "CircularPad1d"}
+_PADS = {
+    "constant": "ConstantPad1d",
+    "reflect": "ReflectionPad1d",
+    "replicate": "ReplicationPad1d",
+    "circular": "CircularPad1d",
+}
 
 
 @function("pad", "constant_pad_nd", onnx="pad")
-def pad(recipe: Function, input: Value, pad: Sequence[int], mode: Any = "constant", value: float | None = None) -> Ref:
+def pad(
+    recipe: Function,
+    input: Value,
+    pad: Sequence[int],
+    mode: Any = "constant",
+    value: float | None = None,
+) -> Ref:
     """``aten.constant_pad_nd`` has its value where ``pad`` has its mode."""
     if not isinstance(mode, str):
         mode, value = "constant", mode
@@ -272,10 +425,18 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Ref:
-    given = {"size": size, "scale_factor": scale_factor, "mode": mode, "align_corners": align_corners, "antialias": antialias}
+    given = {
+        "size": size,
+        "scale_factor": scale_factor,
+        "mode": mode,
+        "align_corners": align_corners,
+        "antialias": antialias,
+    }
     return recipe.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
 
 
 @function("one_hot", onnx="onehot", idle="num_classes")
 def one_hot(recipe: Function, input: Value, num_classes: int = -1) -> Ref:
-    return recipe.put(ops.Cast(to="int64"), recipe.put(ops.OneHot(depth=recipe.outputs[0].shape[-1]), input))
+    return recipe.put(
+        ops.Cast(to="int64"), recipe.put(ops.OneHot(depth=recipe.outputs[0].shape[-1]), input)
+    )

@@ -1,4 +1,5 @@
-"""The functions of torch.nn.functional that do what a module of several tensors does, or one with statistics: described as that module."""
+"""The functions of torch.nn.functional that do what a module of several tensors does, or one with
+statistics: described as that module."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,29 +32,39 @@ def _as_module(
     refs = [recipe.ref(one) for one in given]
     start = len(recipe.steps)
     for position, step in enumerate(found.steps):
-        moved = [refs[one.index] if one.step < 0 else replace(one, step=one.step + start) for one in step.sources(position)]
+        moved = [
+            refs[one.index] if one.step < 0 else replace(one, step=one.step + start)
+            for one in step.sources(position)
+        ]
         recipe.steps.append(Step(step.op, tuple(moved)))
     return Ref(len(recipe.steps) - 1)
 
 
 @function("cosine_similarity", onnx="cosinesimilarity")
-def cosine_similarity(recipe: Function, x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8) -> Ref:
+def cosine_similarity(
+    recipe: Function, x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8
+) -> Ref:
     return _as_module(recipe, "CosineSimilarity", (x1, x2), dim=dim, eps=eps)
 
 
 @function("pairwise_distance", onnx="pairwisedistance")
-def pairwise_distance(recipe: Function, x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Ref:
+def pairwise_distance(
+    recipe: Function, x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Ref:
     return _as_module(recipe, "PairwiseDistance", (x1, x2), norm=p, eps=eps, keepdim=keepdim)
 
 
 @function("bilinear", onnx="einsum")
-def bilinear(recipe: Function, input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Ref:
+def bilinear(
+    recipe: Function, input1: Value, input2: Value, weight: Value, bias: Value | None = None
+) -> Ref:
     """x1 A_k x2 for every output k, plus the bias."""
     found = recipe.put(ops.Einsum(equation="...i,kij,...j->...k"), input1, weight, input2)
     return found if bias is None else recipe.put(ops.Add(), found, bias)
 
 
-@function("instance_norm", onnx="instancenormalization", idle="momentum")  # of the running statistics
+# of the running statistics
+@function("instance_norm", onnx="instancenormalization", idle="momentum")
 def instance_norm(
     recipe: Function,
     input: Value,
@@ -67,11 +78,24 @@ def instance_norm(
     cudnn_enabled: bool = True,
 ) -> Ref:
     """By each sample's own statistics, or by the running ones."""
-    names = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    names = {
+        "running_mean": running_mean,
+        "running_var": running_var,
+        "weight": weight,
+        "bias": bias,
+    }
     held = {name: recipe.weight(name, one) for name, one in names.items()}
     rank = min(max(recipe.rank(input) - 2, 1), 3)
     running = not use_input_stats
-    return _as_module(recipe, f"InstanceNorm{rank}d", (input,), held, eps=eps, track_running_stats=running, training=use_input_stats)
+    return _as_module(
+        recipe,
+        f"InstanceNorm{rank}d",
+        (input,),
+        held,
+        eps=eps,
+        track_running_stats=running,
+        training=use_input_stats,
+    )
 
 
 @function("embedding_bag", onnx="embeddingbag")
@@ -94,21 +118,52 @@ def embedding_bag(
     given = {"input": input, "offsets": offsets, "per_sample_weights": per_sample_weights}
     there = [name for name, one in given.items() if one is not None]
     arguments = {name: Ref(-1, there.index(name)) for name in there}
-    attributes = {"mode": mode, "include_last_offset": include_last_offset, "padding_idx": padding_idx}
+    attributes = {
+        "mode": mode,
+        "include_last_offset": include_last_offset,
+        "padding_idx": padding_idx,
+    }
     held = {"weight": recipe.weight("weight", weight)}
     values = [one for one in given.values() if one is not None]
-    return _as_module(recipe, "EmbeddingBag", values, held, arguments, max_norm=None, norm_type=norm_type, **attributes)
+    return _as_module(
+        recipe,
+        "EmbeddingBag",
+        values,
+        held,
+        arguments,
+        max_norm=None,
+        norm_type=norm_type,
+        **attributes,
+    )
 
 
 def _register(rank: int) -> None:
     @function(f"max_unpool{rank}d", onnx="maxunpool")
     def unpool(
-        recipe: Function, input: Value, indices: Value, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+        recipe: Function,
+        input: Value,
+        indices: Value,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        output_size: Any = None,
     ) -> Ref:
-        attributes = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
-        return _as_module(recipe, f"MaxUnpool{rank}d", (input, indices), None, {"output_size": output_size}, **attributes)
+        attributes = {
+            "kernel_size": kernel_size,
+            "stride": kernel_size if stride is None else stride,
+            "padding": padding,
+        }
+        return _as_module(
+            recipe,
+            f"MaxUnpool{rank}d",
+            (input, indices),
+            None,
+            {"output_size": output_size},
+            **attributes,
+        )
 
-    @function(f"max_pool{rank}d_with_indices", onnx="maxpool", idle="return_indices")  # it gives them in either case
+    # it gives them in either case
+    @function(f"max_pool{rank}d_with_indices", onnx="maxpool", idle="return_indices")
     def places(
         recipe: Function,
         input: Value,
@@ -119,12 +174,27 @@ def _register(rank: int) -> None:
         ceil_mode: bool = False,
         return_indices: bool = True,
     ) -> tuple[Ref, ...]:
-        given = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-        return _both(recipe, pool(recipe, f"MaxPool{rank}d", input, given | {"return_indices": True}))
+        given = {
+            "kernel_size": kernel_size,
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "ceil_mode": ceil_mode,
+        }
+        return _both(
+            recipe, pool(recipe, f"MaxPool{rank}d", input, given | {"return_indices": True})
+        )
 
     @function(f"adaptive_max_pool{rank}d_with_indices", onnx="globalmaxpool", idle="return_indices")
-    def adaptive(recipe: Function, input: Value, output_size: Any, return_indices: bool = True) -> tuple[Ref, ...]:
-        return _both(recipe, recipe.module(f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=True))
+    def adaptive(
+        recipe: Function, input: Value, output_size: Any, return_indices: bool = True
+    ) -> tuple[Ref, ...]:
+        return _both(
+            recipe,
+            recipe.module(
+                f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=True
+            ),
+        )
 
 
 def _both(recipe: Function, found: Ref) -> tuple[Ref, ...]:
@@ -141,12 +211,16 @@ for _rank in (1, 2, 3):
 
 
 @function("upsample_nearest", onnx="resize")
-def upsample_nearest(recipe: Function, input: Value, size: Any = None, scale_factor: Any = None) -> Ref:
+def upsample_nearest(
+    recipe: Function, input: Value, size: Any = None, scale_factor: Any = None
+) -> Ref:
     return interpolate(recipe, input, size, scale_factor)
 
 
 @function("upsample_bilinear", onnx="resize")
-def upsample_bilinear(recipe: Function, input: Value, size: Any = None, scale_factor: Any = None) -> Ref:
+def upsample_bilinear(
+    recipe: Function, input: Value, size: Any = None, scale_factor: Any = None
+) -> Ref:
     return interpolate(recipe, input, size, scale_factor, "bilinear", True)
 
 
@@ -155,7 +229,13 @@ def conv_tbc(recipe: Function, input: Value, weight: Value, bias: Value, pad: in
     """Of (time, batch, channels) with a kernel (time, in, out)."""
     x = recipe.put(ops.Transpose(perm=(1, 2, 0)), input)
     kernel = recipe.put(ops.Transpose(perm=(2, 1, 0)), weight)
-    found = recipe.put(ops.Conv(weight=None, bias=None, strides=(1,), pads=((pad, pad),), dilations=(1,), groups=1), x, kernel)
+    found = recipe.put(
+        ops.Conv(
+            weight=None, bias=None, strides=(1,), pads=((pad, pad),), dilations=(1,), groups=1
+        ),
+        x,
+        kernel,
+    )
     return recipe.put(ops.Add(), recipe.put(ops.Transpose(perm=(2, 0, 1)), found), bias)
 
 
@@ -164,7 +244,9 @@ def pdist(recipe: Function, input: Value, p: float = 2.0) -> Ref:
     """The distance of every row to each behind it."""
     rows = recipe.shape(input)[0]
     pairs = [(one, other) for one in range(rows) for other in range(one + 1, rows)]
-    left, right = (recipe.put(ops.Gather(axis=0), input, np.array([pair[k] for pair in pairs])) for k in (0, 1))
+    left, right = (
+        recipe.put(ops.Gather(axis=0), input, np.array([pair[k] for pair in pairs])) for k in (0, 1)
+    )
     less = recipe.put(ops.Sub(), left, right)
     if p == 2:
         return recipe.put(ops.ReduceL2(axes=(1,), keepdims=False), less)
@@ -204,14 +286,38 @@ def multi_head_attention_forward(
 ) -> Ref | tuple[Ref, ...]:
     if static_k is not None or static_v is not None:
         raise Undescribed("static keys and values have no description")
-    apart = {"q_proj_weight": q_proj_weight, "k_proj_weight": k_proj_weight, "v_proj_weight": v_proj_weight}
-    names: dict[str, Value | None] = apart if use_separate_proj_weight else {"in_proj_weight": in_proj_weight}
-    names |= {"in_proj_bias": in_proj_bias, "bias_k": bias_k, "bias_v": bias_v, "out_proj.weight": out_proj_weight}
-    held = {name: recipe.weight(name, one) for name, one in (names | {"out_proj.bias": out_proj_bias}).items()}
-    given = {"query": query, "key": key, "value": value, "attn_mask": attn_mask, "key_padding_mask": key_padding_mask}
+    apart = {
+        "q_proj_weight": q_proj_weight,
+        "k_proj_weight": k_proj_weight,
+        "v_proj_weight": v_proj_weight,
+    }
+    names: dict[str, Value | None] = (
+        apart if use_separate_proj_weight else {"in_proj_weight": in_proj_weight}
+    )
+    names |= {
+        "in_proj_bias": in_proj_bias,
+        "bias_k": bias_k,
+        "bias_v": bias_v,
+        "out_proj.weight": out_proj_weight,
+    }
+    held = {
+        name: recipe.weight(name, one)
+        for name, one in (names | {"out_proj.bias": out_proj_bias}).items()
+    }
+    given = {
+        "query": query,
+        "key": key,
+        "value": value,
+        "attn_mask": attn_mask,
+        "key_padding_mask": key_padding_mask,
+    }
     there = [name for name, one in given.items() if one is not None]
     arguments: dict[str, Any] = {name: Ref(-1, there.index(name)) for name in there}
-    arguments |= {"need_weights": need_weights, "average_attn_weights": average_attn_weights, "is_causal": is_causal}
+    arguments |= {
+        "need_weights": need_weights,
+        "average_attn_weights": average_attn_weights,
+        "is_causal": is_causal,
+    }
     attributes: dict[str, Any] = {
         "embed_dim": embed_dim_to_check,
         "num_heads": num_heads,

@@ -1,4 +1,5 @@
-"""Functions of torch.ops.quantized that the modules QFunctional call: in float, then to the output's levels."""
+"""Functions of torch.ops.quantized that the modules QFunctional call: in float, then to the
+output's levels."""
 
 from typing import Any
 

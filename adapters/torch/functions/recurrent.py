@@ -1,4 +1,5 @@
-"""Recurrences as functions, which exported programs and TorchScript call with all their parameters in a list."""
+"""Recurrences as functions, which exported programs and TorchScript call with all their parameters
+in a list."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,8 +15,11 @@ from .describe import Function, Value, function
 __all__: list[str] = []
 
 
-def _held(recipe: Function, params: Sequence[Value], layers: int, ways: int) -> dict[str, Weight | None]:
-    """The parameters by the names that a module gives them: of each layer and direction the weights, the biases, the projection."""
+def _held(
+    recipe: Function, params: Sequence[Value], layers: int, ways: int
+) -> dict[str, Weight | None]:
+    """The parameters by the names that a module gives them: of each layer and direction the
+    weights, the biases, the projection."""
     each = len(params) // (layers * ways)
     names = {
         2: ("weight_ih", "weight_hh"),
@@ -52,7 +56,9 @@ def _register(name: str, kind: str, **more: Any) -> None:
         given = [recipe.ref(one) for one in (input, *states)]
         arrays = tuple(recipe.array(one) for one in (input, *states))
         local = tuple(Ref(-1, 1 + at) for at in range(len(states)))
-        first, recurrent, projection = (held.get(f"weight_{part}_l0") for part in ("ih", "hh", "hr"))
+        first, recurrent, projection = (
+            held.get(f"weight_{part}_l0") for part in ("ih", "hh", "hr")
+        )
         assert first is not None and recurrent is not None
         attributes = {
             "num_layers": num_layers,
@@ -69,7 +75,10 @@ def _register(name: str, kind: str, **more: Any) -> None:
         found = described_by_name(kind, attributes, Call(arrays, held.get, arguments))
         start = len(recipe.steps)
         for position, step in enumerate(found.steps):
-            moved = [given[one.index] if one.step < 0 else replace(one, step=one.step + start) for one in step.sources(position)]
+            moved = [
+                given[one.index] if one.step < 0 else replace(one, step=one.step + start)
+                for one in step.sources(position)
+            ]
             recipe.steps.append(Step(step.op, tuple(moved)))
         last = recipe.steps.pop()
         assert isinstance(last.op, ops.Outputs) and last.inputs is not None

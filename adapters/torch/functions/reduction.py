@@ -29,7 +29,9 @@ _OF_ONE: dict[Any, Any] = {
 """What reductions make of a tensor without axes, where that is not the tensor itself."""
 
 
-def _reduced(recipe: Function, op: Callable[..., Any], input: Value, dim: Dims, keepdim: bool, **more: Any) -> Ref:
+def _reduced(
+    recipe: Function, op: Callable[..., Any], input: Value, dim: Dims, keepdim: bool, **more: Any
+) -> Ref:
     if not recipe.rank(input):
         return recipe.put(_OF_ONE.get(op, ops.Identity()), input)
     return recipe.put(op(axes=_axes(recipe, input, dim), keepdims=bool(keepdim), **more), input)
@@ -37,8 +39,17 @@ def _reduced(recipe: Function, op: Callable[..., Any], input: Value, dim: Dims, 
 
 def _register(names: str, op: Callable[..., Any]) -> None:
     @function(*names.split(), onnx=op.__name__.lower())
-    def reduction(recipe: Function, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
-        return in_type(recipe, dtype, input, lambda x: _reduced_again(recipe, op, x, input, dim, keepdim))
+    def reduction(
+        recipe: Function,
+        input: Value,
+        dim: Dims = None,
+        keepdim: bool = False,
+        *,
+        dtype: Any = None,
+    ) -> Ref:
+        return in_type(
+            recipe, dtype, input, lambda x: _reduced_again(recipe, op, x, input, dim, keepdim)
+        )
 
 
 for _names, _op in {
@@ -54,11 +65,21 @@ for _names, _op in {
     _register(_names, _op)
 
 
-def _register_extreme(name: str, op: Callable[..., Any], place: Callable[..., Any], merge: Callable[[], Any]) -> None:
+def _register_extreme(
+    name: str, op: Callable[..., Any], place: Callable[..., Any], merge: Callable[[], Any]
+) -> None:
     @function(name, onnx=op.__name__.lower())
-    def extreme(recipe: Function, input: Value, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    def extreme(
+        recipe: Function, input: Value, dim: Any = None, keepdim: bool = False, *, other: Any = None
+    ) -> Any:
         """Of all elements, along an axis with the places, or of two tensors."""
-        second = other if other is not None else dim if isinstance(dim, Ref) or hasattr(dim, "effective") else None
+        second = (
+            other
+            if other is not None
+            else dim
+            if isinstance(dim, Ref) or hasattr(dim, "effective")
+            else None
+        )
         if second is not None:
             return recipe.put(merge(), input, second)
         if dim is None:
@@ -66,7 +87,9 @@ def _register_extreme(name: str, op: Callable[..., Any], place: Callable[..., An
         if not recipe.rank(input):
             return recipe.put(ops.Identity(), input), recipe.ref(0)
         values = _reduced(recipe, op, input, dim, keepdim)
-        return values, recipe.put(place(axis=dim % recipe.rank(input), keepdims=bool(keepdim)), input)
+        return values, recipe.put(
+            place(axis=dim % recipe.rank(input), keepdims=bool(keepdim)), input
+        )
 
 
 _register_extreme("max", ops.ReduceMax, ops.ArgMax, ops.Max)
@@ -90,16 +113,25 @@ _register_place("argmin", ops.ArgMin)
 def _spread(name: str, op: Callable[..., Any], with_mean: bool) -> None:
     @function(name, onnx="reducevar" if op is ops.ReduceVar else "reducestd")
     def spread(
-        recipe: Function, input: Value, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
+        recipe: Function,
+        input: Value,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: int | None = None,
     ) -> Any:
-        """``var(x, False)`` is over all axes: a boolean in the place of ``dim`` says whether it is unbiased."""
+        """``var(x, False)`` is over all axes: a boolean in the place of ``dim`` says whether it is
+        unbiased."""
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         ddof = correction if correction is not None else int(unbiased)
         if int(ddof) != ddof:
             raise Undescribed(f"correction={correction!r}")
         found = _reduced(recipe, op, input, dim, keepdim, ddof=int(ddof))
-        return (found, _reduced(recipe, ops.ReduceMean, input, dim, keepdim)) if with_mean else found
+        return (
+            (found, _reduced(recipe, ops.ReduceMean, input, dim, keepdim)) if with_mean else found
+        )
 
 
 for _name, _op, _both in (
@@ -113,7 +145,15 @@ for _name, _op, _both in (
 
 # Of `dtype` norms take types of floats alone, and of two types of floats they are refused.
 @function("norm", onnx="reducel2", idle="dtype")
-def norm(recipe: Function, input: Value, p: Any = None, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+def norm(
+    recipe: Function,
+    input: Value,
+    p: Any = None,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Ref:
     """The norm of all elements along the axes, however many they are."""
     if p == "nuc":
         raise Undescribed("the nuclear norm has no description")
@@ -121,7 +161,15 @@ def norm(recipe: Function, input: Value, p: Any = None, dim: Dims = None, keepdi
 
 
 @function("linalg_norm", onnx="reducel2", idle="dtype")
-def linalg_norm(recipe: Function, input: Value, ord: Any = None, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+def linalg_norm(
+    recipe: Function,
+    input: Value,
+    ord: Any = None,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Ref:
     """The norm of vectors; of matrices the Frobenius one, which is that of their elements."""
     axes = 1 if isinstance(dim, int) else recipe.rank(input) if dim is None else len(dim)
     if ord not in ("fro", None) and axes > 1:
@@ -130,7 +178,15 @@ def linalg_norm(recipe: Function, input: Value, ord: Any = None, dim: Dims = Non
 
 
 @function("linalg_vector_norm", onnx="reducel2", idle="dtype")
-def vector_norm(recipe: Function, input: Value, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+def vector_norm(
+    recipe: Function,
+    input: Value,
+    ord: Any = 2,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Ref:
     return _vector_norm(recipe, input, ord, dim, keepdim)
 
 
@@ -149,7 +205,9 @@ def _vector_norm(recipe: Function, input: Value, order: Any, dim: Dims, keepdim:
     return recipe.put(ops.Pow(), total, 1.0 / float(order))
 
 
-def _reduced_again(recipe: Function, op: Callable[..., Any], value: Value, like: Value, dim: Dims, keepdim: bool) -> Ref:
+def _reduced_again(
+    recipe: Function, op: Callable[..., Any], value: Value, like: Value, dim: Dims, keepdim: bool
+) -> Ref:
     """A reduction of a value in the shape of an argument."""
     if not recipe.rank(like):
         return recipe.put(_OF_ONE.get(op, ops.Identity()), value)
@@ -157,29 +215,46 @@ def _reduced_again(recipe: Function, op: Callable[..., Any], value: Value, like:
 
 
 @function("normalize", onnx="lpnormalization", idle="out")
-def normalize(recipe: Function, input: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Ref:
+def normalize(
+    recipe: Function,
+    input: Value,
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    out: Any = None,
+) -> Ref:
     length = norm(recipe, input, p, dim, True)
     return recipe.put(ops.Div(), input, recipe.put(ops.Clip(low=eps, high=None), length))
 
 
 @function("topk", onnx="topk")
-def topk(recipe: Function, input: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+def topk(
+    recipe: Function, input: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Any:
     if not sorted:
         raise Undescribed("sorted=False: the order is not said")
     return _in_order(recipe, input, k, dim, largest, stable=False)
 
 
-def _in_order(recipe: Function, input: Value, k: int, dim: int, largest: bool, stable: bool) -> tuple[Ref, Ref]:
-    found = recipe.put(ops.TopK(k=k, axis=dim % max(1, recipe.rank(input)), largest=largest, stable=stable), input)
+def _in_order(
+    recipe: Function, input: Value, k: int, dim: int, largest: bool, stable: bool
+) -> tuple[Ref, Ref]:
+    found = recipe.put(
+        ops.TopK(k=k, axis=dim % max(1, recipe.rank(input)), largest=largest, stable=stable), input
+    )
     return found, Ref(found.step, 1)
 
 
 @function("sort", onnx="topk")
-def sort(recipe: Function, input: Value, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
+def sort(
+    recipe: Function, input: Value, dim: int = -1, descending: bool = False, *, stable: bool = False
+) -> Any:
     shape = recipe.shape(input)
     return _in_order(recipe, input, shape[dim] if shape else 1, dim, descending, bool(stable))
 
 
 @function("argsort", onnx="topk")
-def argsort(recipe: Function, input: Value, dim: int = -1, descending: bool = False, stable: bool = False) -> Ref:
+def argsort(
+    recipe: Function, input: Value, dim: int = -1, descending: bool = False, stable: bool = False
+) -> Ref:
     return sort(recipe, input, dim, descending, stable=stable)[1]

@@ -17,7 +17,19 @@ __all__ = ["concat", "getitem", "setitem"]
 
 
 @function(
-    *("view", "reshape", "flatten", "unflatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_", "view_as", "reshape_as", "ravel"),
+    *(
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "squeeze_",
+        "unsqueeze",
+        "unsqueeze_",
+        "view_as",
+        "reshape_as",
+        "ravel",
+    ),
     *("_unsafe_view", "_reshape_alias", "atleast_1d", "atleast_2d", "atleast_3d"),
     onnx="reshape",
     idle="args size shape stride start_dim end_dim dim sizes other dtype",
@@ -69,13 +81,22 @@ def same(recipe: Function, input: Value) -> Ref:
 @function("movedim", "moveaxis", onnx="transpose")
 def movedim(recipe: Function, input: Value, source: Any, destination: Any) -> Ref:
     rank = recipe.rank(input)
-    pairs = zip(*(((one,) if isinstance(one, int) else one) for one in (destination, source)), strict=True)
+    pairs = zip(
+        *(((one,) if isinstance(one, int) else one) for one in (destination, source)), strict=True
+    )
     fixed = {to % rank: of % rank for to, of in pairs}
     rest = iter(axis for axis in range(rank) if axis not in fixed.values())
-    return recipe.put(ops.Transpose(perm=tuple(fixed[axis] if axis in fixed else next(rest) for axis in range(rank))), input)
+    return recipe.put(
+        ops.Transpose(
+            perm=tuple(fixed[axis] if axis in fixed else next(rest) for axis in range(rank))
+        ),
+        input,
+    )
 
 
-@function("expand", "expand_as", "broadcast_to", onnx="expand", idle="sizes size shape implicit other")
+@function(
+    "expand", "expand_as", "broadcast_to", onnx="expand", idle=("sizes size shape implicit other")
+)
 def expand(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), input)
 
@@ -85,19 +106,30 @@ def repeat(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     shape, wanted = recipe.shape(input), recipe.outputs[0].shape
     full = (1,) * (len(wanted) - len(shape)) + shape
     repeats = tuple(to // of if of else 1 for to, of in zip(wanted, full, strict=True))
-    return recipe.put(ops.Tile(repeats=repeats), input if full == shape else recipe.put(ops.Reshape(shape=full), input))
+    return recipe.put(
+        ops.Tile(repeats=repeats),
+        input if full == shape else recipe.put(ops.Reshape(shape=full), input),
+    )
 
 
 @function("repeat_interleave", onnx="gather", idle="output_size")
-def repeat_interleave(recipe: Function, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Ref:
+def repeat_interleave(
+    recipe: Function, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None
+) -> Ref:
     counts = recipe.array(repeats) if not isinstance(repeats, int) else repeats
-    axis, x = (0, recipe.put(ops.Reshape(shape=(-1,)), input)) if dim is None else (dim, recipe.ref(input))
+    axis, x = (
+        (0, recipe.put(ops.Reshape(shape=(-1,)), input))
+        if dim is None
+        else (dim, recipe.ref(input))
+    )
     size = recipe.array(input).size if dim is None else recipe.shape(input)[dim]
     return recipe.put(ops.Gather(axis=axis), x, np.repeat(np.arange(size), counts))
 
 
 @function("cat", "concat", "concatenate", onnx="concat")
-def concat(recipe: Function, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None) -> Ref:
+def concat(
+    recipe: Function, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None
+) -> Ref:
     """An empty tensor of one axis is left out, as PyTorch does."""
     kept = [one for one in tensors if recipe.shape(one) != (0,)] or list(tensors)[:1]
     return recipe.put(ops.Concat(axis=dim if axis is None else axis), *kept)
@@ -113,14 +145,22 @@ def stack(recipe: Function, tensors: Sequence[Value], dim: int = 0) -> Ref:
 
 def _part(recipe: Function, input: Value, axis: int, start: int, stop: int) -> Ref:
     shape = recipe.shape(input)
-    bounds = [(start, stop) if k == axis % len(shape) else (0, size) for k, size in enumerate(shape)]
-    return recipe.put(ops.Slice(starts=tuple(low for low, _ in bounds), stops=tuple(high for _, high in bounds)), input)
+    bounds = [
+        (start, stop) if k == axis % len(shape) else (0, size) for k, size in enumerate(shape)
+    ]
+    return recipe.put(
+        ops.Slice(starts=tuple(low for low, _ in bounds), stops=tuple(high for _, high in bounds)),
+        input,
+    )
 
 
 @function(
     *("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_chunk", "unsafe_split"),
     onnx="split",
-    idle="split_size split_size_or_sections split_sizes chunks indices sections indices_or_sections tensor_indices_or_sections",
+    idle=(
+        "split_size split_size_or_sections split_sizes chunks indices sections "
+        "indices_or_sections tensor_indices_or_sections"
+    ),
 )
 def split(recipe: Function, input: Value, *sizes: Any, dim: int = 0, **kwargs: Any) -> Any:
     """Where the pieces end is told by their sizes."""
@@ -132,7 +172,10 @@ def split(recipe: Function, input: Value, *sizes: Any, dim: int = 0, **kwargs: A
 @function("unbind", "__iter__", onnx="split")
 def unbind(recipe: Function, input: Value, dim: int = 0) -> Any:
     pieces = (_part(recipe, input, dim, at, at + 1) for at in range(len(recipe.outputs)))
-    return tuple(recipe.put(ops.Reshape(shape=out.shape), piece) for piece, out in zip(pieces, recipe.outputs, strict=True))
+    return tuple(
+        recipe.put(ops.Reshape(shape=out.shape), piece)
+        for piece, out in zip(pieces, recipe.outputs, strict=True)
+    )
 
 
 @function("narrow", "narrow_copy", onnx="slice")
@@ -149,7 +192,14 @@ def select(recipe: Function, input: Value, dim: int, index: int) -> Ref:
 
 
 @function("slice", onnx="slice")
-def sliced(recipe: Function, input: Value, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Ref:
+def sliced(
+    recipe: Function,
+    input: Value,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Ref:
     key = [slice(None)] * recipe.rank(input)
     key[dim] = slice(start, end, step)
     return getitem(recipe, input, tuple(key))
@@ -158,14 +208,18 @@ def sliced(recipe: Function, input: Value, dim: int = 0, start: int | None = Non
 @function("index_select", onnx="gather")
 def index_select(recipe: Function, input: Value, dim: int, index: Value) -> Ref:
     if not recipe.rank(input):
-        raise Undescribed("a tensor without axes, taken as one of a single element, has no description")
-    at = index if recipe.rank(index) else recipe.put(ops.Reshape(shape=(-1,)), index)  # one place keeps its axis
+        raise Undescribed(
+            "a tensor without axes, taken as one of a single element, has no description"
+        )
+    # one place keeps its axis
+    at = index if recipe.rank(index) else recipe.put(ops.Reshape(shape=(-1,)), index)
     return recipe.put(ops.Gather(axis=dim), input, at)
 
 
 @function("take_along_dim", onnx="gatherelements")
 def take_along_dim(recipe: Function, input: Value, indices: Value, dim: int | None = None) -> Ref:
-    """The elements at places along an axis, both broadcast along the others; without one those of all elements in a row."""
+    """The elements at places along an axis, both broadcast along the others; without one those of
+    all elements in a row."""
     if dim is None:
         row = recipe.put(ops.Reshape(shape=(-1,)), input)
         return recipe.put(ops.Gather(axis=0), row, recipe.put(ops.Reshape(shape=(-1,)), indices))
@@ -176,7 +230,9 @@ def take_along_dim(recipe: Function, input: Value, indices: Value, dim: int | No
 
 
 @function("gather", onnx="gatherelements")
-def gather(recipe: Function, input: Value, dim: int, index: Value, *, sparse_grad: bool = False) -> Ref:
+def gather(
+    recipe: Function, input: Value, dim: int, index: Value, *, sparse_grad: bool = False
+) -> Ref:
     return recipe.put(ops.GatherElements(axis=dim), input, index)
 
 
@@ -190,11 +246,15 @@ def roll(recipe: Function, input: Value, shifts: Any, dims: Any = None) -> Ref:
     if dims is None or dims == ():
         flat = recipe.put(ops.Reshape(shape=(-1,)), input)
         size = recipe.array(input).size
-        return recipe.reshaped(recipe.put(ops.Gather(axis=0), flat, np.roll(np.arange(size), shifts)))
+        return recipe.reshaped(
+            recipe.put(ops.Gather(axis=0), flat, np.roll(np.arange(size), shifts))
+        )
     found = recipe.ref(input)
     pairs = zip(*(((one,) if isinstance(one, int) else one) for one in (shifts, dims)), strict=True)
     for shift, axis in pairs:
-        found = recipe.put(ops.Gather(axis=axis), found, np.roll(np.arange(recipe.shape(input)[axis]), shift))
+        found = recipe.put(
+            ops.Gather(axis=axis), found, np.roll(np.arange(recipe.shape(input)[axis]), shift)
+        )
     return found
 
 
@@ -213,7 +273,12 @@ def flip(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
     rank = recipe.rank(input)
     turned = {axis % rank for axis in _several(args, dims)}
     starts = tuple(-1 if axis in turned else 0 for axis in range(rank))
-    return recipe.put(ops.Slice(starts, (None,) * rank, tuple(-1 if axis in turned else 1 for axis in range(rank))), input)
+    return recipe.put(
+        ops.Slice(
+            starts, (None,) * rank, tuple(-1 if axis in turned else 1 for axis in range(rank))
+        ),
+        input,
+    )
 
 
 @function("tril", "tril_", onnx="trilu")
@@ -228,13 +293,17 @@ def triu(recipe: Function, input: Value, diagonal: int = 0) -> Ref:
 
 @function("unfold", onnx="gather")
 def unfold(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
-    """``Tensor.unfold``, whose windows are an axis more; or ``F.unfold``, whose windows are columns."""
+    """``Tensor.unfold``, whose windows are an axis more; or ``F.unfold``, whose windows are
+    columns."""
     if len(recipe.outputs[0].shape) > recipe.rank(input):
         return _windows(recipe, input, *args, **kwargs)
     names = ("kernel_size", "dilation", "padding", "stride")
     given = dict(zip(names, args, strict=False)) | kwargs  # PyTorch gives its defaults too
     if given.keys() != set(names):
-        raise Undescribed(f"the arguments {', '.join(sorted(given.keys() ^ set(names)))} have no description, or are missing")
+        raise Undescribed(
+            f"the arguments {', '.join(sorted(given.keys() ^ set(names)))} have no "
+            "description, or are missing"
+        )
     return recipe.module("Unfold", input, **given)
 
 
@@ -244,7 +313,9 @@ def _windows(recipe: Function, input: Value, dimension: int, size: int, step: in
         return recipe.reshaped(input)
     axis = dimension % recipe.rank(input)
     count = (recipe.shape(input)[axis] - size) // step + 1
-    picked = recipe.put(ops.Gather(axis=axis), input, np.arange(count)[:, None] * step + np.arange(size))
+    picked = recipe.put(
+        ops.Gather(axis=axis), input, np.arange(count)[:, None] * step + np.arange(size)
+    )
     order = [k for k in range(recipe.rank(input) + 1) if k != axis + 1]
     return recipe.put(ops.Transpose(perm=(*order, axis + 1)), picked)
 
@@ -262,27 +333,47 @@ def _indices(recipe: Function, part: Any) -> Any:
         array = recipe.array(part)
         return array if array.dtype.kind == "b" else array.astype(np.intp)
     if isinstance(part, slice):
-        return slice(*(int(recipe.array(one)) if isinstance(one, Ref | Weight) else one for one in (part.start, part.stop, part.step)))
+        return slice(
+            *(
+                int(recipe.array(one)) if isinstance(one, Ref | Weight) else one
+                for one in (part.start, part.stop, part.step)
+            )
+        )
     return np.asarray(part) if isinstance(part, list | tuple) else part
 
 
 def _basic(parts: Sequence[Any]) -> bool:
     return all(
-        part is None or part is Ellipsis or isinstance(part, slice) or (isinstance(part, int) and not isinstance(part, bool))
+        part is None
+        or part is Ellipsis
+        or isinstance(part, slice)
+        or (isinstance(part, int) and not isinstance(part, bool))
         for part in parts
     )
 
 
 @function("__getitem__", "index", onnx="slice")
 def getitem(recipe: Function, input: Value, key: Any) -> Ref:
-    """Slices and numbers: Slice. One tensor of indices among full slices: Gather. Anything else: the elements by their numbers."""
-    parts = list(key) if isinstance(key, tuple | list) and not (isinstance(key, list) and all(isinstance(k, int) for k in key)) else [key]
+    """Slices and numbers: Slice. One tensor of indices among full slices: Gather. Anything else:
+    the elements by their numbers."""
+    parts = (
+        list(key)
+        if isinstance(key, tuple | list)
+        and not (isinstance(key, list) and all(isinstance(k, int) for k in key))
+        else [key]
+    )
     shape = recipe.shape(input)
     if _basic(parts):
         named = sum(part is not None and part is not Ellipsis for part in parts)
         spelled: list[Any] = []
         for part in parts:
-            spelled += [slice(None)] * (len(shape) - named) if part is Ellipsis else [] if part is None else [part]
+            spelled += (
+                [slice(None)] * (len(shape) - named)
+                if part is Ellipsis
+                else []
+                if part is None
+                else [part]
+            )
         spelled += [slice(None)] * (len(shape) - len(spelled))
         bounds = [
             (part % size, part % size + 1, 1) if isinstance(part, int) else part.indices(size)
@@ -292,17 +383,30 @@ def getitem(recipe: Function, input: Value, key: Any) -> Ref:
         found = recipe.ref(input)
         if not whole:
             starts, stops, steps = zip(*bounds, strict=True)
-            found = recipe.put(ops.Slice(starts, tuple(max(0, stop) for stop in stops), () if set(steps) == {1} else steps), found)
+            found = recipe.put(
+                ops.Slice(
+                    starts,
+                    tuple(max(0, stop) for stop in stops),
+                    () if set(steps) == {1} else steps,
+                ),
+                found,
+            )
         return recipe.reshaped(found)
     tensors = [at for at, part in enumerate(parts) if isinstance(part, Ref | Weight)]
-    full = all(isinstance(part, slice) and part == slice(None) for at, part in enumerate(parts) if at not in tensors)
+    full = all(
+        isinstance(part, slice) and part == slice(None)
+        for at, part in enumerate(parts)
+        if at not in tensors
+    )
     if len(tensors) == 1 and full and recipe.array(parts[tensors[0]]).dtype.kind in "iu":
         return recipe.put(ops.Gather(axis=tensors[0]), input, parts[tensors[0]])
     numbers = _positions(recipe, input, tuple(parts))
     return recipe.put(ops.Gather(axis=0), recipe.put(ops.Reshape(shape=(-1,)), input), numbers)
 
 
-def _written(recipe: Function, input: Value, key: Any, value: Value, reduction: str = "none") -> Ref:
+def _written(
+    recipe: Function, input: Value, key: Any, value: Value, reduction: str = "none"
+) -> Ref:
     numbers = _positions(recipe, input, key)
     array = recipe.array(value)
     updates = recipe.ref(_of_the_kind(recipe, value))
@@ -312,7 +416,9 @@ def _written(recipe: Function, input: Value, key: Any, value: Value, reduction: 
     if array.shape != numbers.shape:
         updates = recipe.put(ops.Expand(shape=numbers.shape), updates)
     flat = [recipe.put(ops.Reshape(shape=(-1,)), one) for one in (input, updates)]
-    return recipe.reshaped(recipe.put(ops.ScatterND(reduction=reduction), flat[0], numbers.reshape(-1, 1), flat[1]))
+    return recipe.reshaped(
+        recipe.put(ops.ScatterND(reduction=reduction), flat[0], numbers.reshape(-1, 1), flat[1])
+    )
 
 
 @function("__setitem__", onnx="scatternd")
@@ -321,7 +427,14 @@ def setitem(recipe: Function, input: Value, key: Any, value: Value) -> Ref:
 
 
 @function("index_put", "index_put_", "_index_put_impl_", onnx="scatternd", idle="unsafe")
-def index_put(recipe: Function, input: Value, indices: Sequence[Any], values: Value, accumulate: bool = False, **kwargs: Any) -> Ref:
+def index_put(
+    recipe: Function,
+    input: Value,
+    indices: Sequence[Any],
+    values: Value,
+    accumulate: bool = False,
+    **kwargs: Any,
+) -> Ref:
     key = tuple(slice(None) if part is None else part for part in indices)
     return _written(recipe, input, key, values, "add" if accumulate else "none")
 
@@ -339,11 +452,17 @@ def fill(recipe: Function, input: Value, value: Value) -> Ref:
 def _of_the_kind(recipe: Function, value: Value) -> Value:
     """What is written, in the type of what it is written to."""
     kind = recipe.outputs[0].dtype
-    return value if kind.kind == "f" or recipe.array(value).dtype == kind else recipe.put(ops.Cast(to=recipe.kinds[0]), value)
+    return (
+        value
+        if kind.kind == "f" or recipe.array(value).dtype == kind
+        else recipe.put(ops.Cast(to=recipe.kinds[0]), value)
+    )
 
 
 @function("scatter", "scatter_", onnx="scatterelements")
-def scatter(recipe: Function, input: Value, dim: int, index: Value, src: Value, *, reduce: str | None = None) -> Ref:
+def scatter(
+    recipe: Function, input: Value, dim: int, index: Value, src: Value, *, reduce: str | None = None
+) -> Ref:
     if reduce not in (None, "add"):
         raise Undescribed(f"reduce={reduce!r} has no description")
     shape = recipe.shape(index)
@@ -352,7 +471,9 @@ def scatter(recipe: Function, input: Value, dim: int, index: Value, src: Value, 
         updates = recipe.put(ops.Expand(shape=shape), updates)
     elif recipe.shape(src) != shape:
         updates = recipe.put(ops.Slice(starts=(0,) * len(shape), stops=shape), updates)
-    return recipe.put(ops.ScatterElements(axis=dim, reduction=reduce or "none"), input, index, updates)
+    return recipe.put(
+        ops.ScatterElements(axis=dim, reduction=reduce or "none"), input, index, updates
+    )
 
 
 @function("scatter_add", "scatter_add_", onnx="scatterelements")
@@ -361,7 +482,9 @@ def scatter_add(recipe: Function, input: Value, dim: int, index: Value, src: Val
 
 
 @function("index_add", "index_add_", onnx="scatternd")
-def index_add(recipe: Function, input: Value, dim: int, index: Value, source: Value, *, alpha: float = 1) -> Ref:
+def index_add(
+    recipe: Function, input: Value, dim: int, index: Value, source: Value, *, alpha: float = 1
+) -> Ref:
     key = (*(slice(None),) * (dim % recipe.rank(input)), index)
     if alpha != 1:
         raise Undescribed(f"alpha={alpha!r} has no description")

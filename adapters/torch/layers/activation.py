@@ -51,7 +51,8 @@ for _name, _op in _ALONG_AXIS.items():
 
 
 def softmax(dim: int | None, call: Call, op: Callable[..., Any]) -> Description:
-    """Without ``dim`` PyTorch takes axis 0 of 0, 1 or 3 axes and axis 1 of others (torch/nn/functional.py, _get_softmax_dim)."""
+    """Without ``dim`` PyTorch takes axis 0 of 0, 1 or 3 axes and axis 1 of others
+    (torch/nn/functional.py, _get_softmax_dim)."""
     if dim is None:
         dim = 0 if call.x.ndim in (0, 1, 3) else 1
     if not call.x.ndim:  # PyTorch takes a number for an axis of one
@@ -61,7 +62,10 @@ def softmax(dim: int | None, call: Call, op: Callable[..., Any]) -> Description:
 
 @describes("Softmax2d")
 def softmax_over_channels(module: Any, call: Call) -> Description:
-    return chain(ops.Softmax(axis=call.x.ndim - 3), input_axes=("batch", "channels", "height", "width")[-call.x.ndim :])
+    return chain(
+        ops.Softmax(axis=call.x.ndim - 3),
+        input_axes=("batch", "channels", "height", "width")[-call.x.ndim :],
+    )
 
 
 @describes("GLU")
@@ -77,7 +81,12 @@ def prelu(module: Any, call: Call) -> Description:
     return chain(ops.PRelu(slope=call.required("weight", shape=shape)))
 
 
-@describes("RReLU", refuses=lambda module: "in training mode it draws its slopes; call eval() on it first" if module.training else "")
+@describes(
+    "RReLU",
+    refuses=lambda module: (
+        ("in training mode it draws its slopes; call eval() on it first") if module.training else ""
+    ),
+)
 def rrelu(module: Any, call: Call) -> Description:
     """In inference mode the slope is the middle of its range."""
     return chain(ops.LeakyRelu(alpha=(module.lower + module.upper) / 2))

@@ -1,6 +1,8 @@
-"""Attention as steps: the module MultiheadAttention in all its arguments, and the function scaled_dot_product_attention.
+"""Attention as steps: the module MultiheadAttention in all its arguments, and the function
+scaled_dot_product_attention.
 
-The projections, the attention of the heads and the projection of what they give are steps of their own.
+The projections, the attention of the heads and the projection of what they give are steps of their
+own.
 """
 
 from collections.abc import Mapping
@@ -29,9 +31,11 @@ def dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> ops.Attention:
-    """What ``scaled_dot_product_attention`` does with q, k, v and, where given, the mask: the op's inputs in this order.
+    """What ``scaled_dot_product_attention`` does with q, k, v and, where given, the mask: the op's
+    inputs in this order.
 
-    q is (*batch, heads, queries, d). A query that no position is left for gives 0 (ATen's _safe_softmax).
+    q is (*batch, heads, queries, d). A query that no position is left for gives 0 (ATen's
+    _safe_softmax).
     """
     if dropout:
         raise Undescribed("it drops attention weights at random")
@@ -64,7 +68,9 @@ class Heads:
         """Their names for the report."""
         if self.batch is None:
             return ("positions", "features")
-        return ("batch", "positions", "features") if self.first else ("positions", "batch", "features")
+        return (
+            ("batch", "positions", "features") if self.first else ("positions", "batch", "features")
+        )
 
     def lead(self, length: int) -> tuple[int, ...]:
         """The sizes of the axes before the features."""
@@ -74,7 +80,9 @@ class Heads:
 
     def split(self, recipe: Recipe, x: Ref, length: int) -> Ref:
         """(batch, heads, length, features of a head), or without the batch."""
-        apart = recipe.put(ops.Reshape(shape=(*self.lead(length), self.heads, self.features // self.heads)), x)
+        apart = recipe.put(
+            ops.Reshape(shape=(*self.lead(length), self.heads, self.features // self.heads)), x
+        )
         perm = (1, 0, 2) if self.batch is None else (0, 2, 1, 3) if self.first else (1, 2, 0, 3)
         return recipe.put(ops.Transpose(perm=perm), apart)
 
@@ -87,7 +95,8 @@ class Heads:
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of a call: arrays, what they mean and where they come in; ``empty`` and ``causal`` as ``ops.Attention`` has them."""
+    """The masks of a call: arrays, what they mean and where they come in; ``empty`` and ``causal``
+    as ``ops.Attention`` has them."""
 
     refs: tuple[Ref, ...] = ()
     kinds: tuple[str, ...] = ()
@@ -106,14 +115,19 @@ def attended(
     masks: Masks,
     weights: str,
 ) -> tuple[Ref, Ref]:
-    """The steps of a MultiheadAttention whose parameters are named with ``prefix``: the Refs of its output and of its weights."""
+    """The steps of a MultiheadAttention whose parameters are named with ``prefix``: the Refs of its
+    output and of its weights."""
     queries, positions = lengths
-    q, k, v = (recipe.put(_projection(module, call, prefix, part), ref) for part, ref in enumerate(refs))
+    q, k, v = (
+        recipe.put(_projection(module, call, prefix, part), ref) for part, ref in enumerate(refs)
+    )
     axis, kept = layout.sequence, masks.refs
     if module.bias_k is not None:
         shape = (1, layout.features) if layout.batch is None else None
         tails = [call.required(f"{prefix}{name}", shape=shape) for name in ("bias_k", "bias_v")]
-        k, v = (recipe.put(ops.Append(tail, axis), ref) for tail, ref in zip(tails, (k, v), strict=True))
+        k, v = (
+            recipe.put(ops.Append(tail, axis), ref) for tail, ref in zip(tails, (k, v), strict=True)
+        )
         positions += 1
     if module.add_zero_attn:
         pads = tuple((0, int(at == axis)) for at in range(2 if layout.batch is None else 3))
@@ -122,11 +136,17 @@ def attended(
     if positions > lengths[1]:
         pads = (*((0, 0),) * (2 if layout.batch is None else 3), (0, positions - lengths[1]))
         kept = tuple(recipe.put(ops.Pad(pads=pads), ref) for ref in kept)
-    q, k, v = (layout.split(recipe, ref, length) for ref, length in ((q, queries), (k, positions), (v, positions)))
+    q, k, v = (
+        layout.split(recipe, ref, length)
+        for ref, length in ((q, queries), (k, positions), (v, positions))
+    )
     scale = (layout.features // layout.heads) ** -0.5
     op = ops.Attention(scale, masks.kinds, masks.causal, empty=masks.empty, weights=weights)
     output = recipe.put(op, q, k, v, *kept)
-    last = ops.MatMul(weight=call.required(f"{prefix}out_proj.weight", axes=(1, 0)), bias=call.weight(f"{prefix}out_proj.bias"))
+    last = ops.MatMul(
+        weight=call.required(f"{prefix}out_proj.weight", axes=(1, 0)),
+        bias=call.weight(f"{prefix}out_proj.bias"),
+    )
     return recipe.put(last, layout.joined(recipe, output, queries)), replace(output, index=1)
 
 
@@ -143,13 +163,23 @@ def _projection(module: Any, call: Call, prefix: str, part: int) -> ops.MatMul:
 
 
 def masked(
-    recipe: Recipe, call: Call, layout: Heads, lengths: tuple[int, int], mask: Ref | None, padding: Ref | None, empty: str = "nan"
+    recipe: Recipe,
+    call: Call,
+    layout: Heads,
+    lengths: tuple[int, int],
+    mask: Ref | None,
+    padding: Ref | None,
+    empty: str = "nan",
 ) -> Masks:
-    """``mask`` is (queries, positions) or one for each head of each sample, ``padding`` (batch, positions): true or -inf hides."""
+    """``mask`` is (queries, positions) or one for each head of each sample, ``padding`` (batch,
+    positions): true or -inf hides."""
     queries, positions = lengths
     refs, kinds = [], []
     batch = () if layout.batch is None else (layout.batch,)
-    for ref, shape in ((mask, (*batch, layout.heads, queries, positions)), (padding, (*batch, 1, 1, positions))):
+    for ref, shape in (
+        (mask, (*batch, layout.heads, queries, positions)),
+        (padding, (*batch, 1, 1, positions)),
+    ):
         if ref is None:
             continue
         array = call.inputs[ref.index]
@@ -161,9 +191,14 @@ def masked(
 
 
 def _fast(module: Any, call: Call, given: Mapping[str, Any]) -> bool:
-    """Whether PyTorch takes its fused kernel (torch/nn/modules/activation.py, MultiheadAttention.forward), which treats a query
-    that may attend to nothing in another way, and goes by the mask where ``is_causal`` only hints at it."""
-    masks = [call.inputs[ref.index] for name in ("attn_mask", "key_padding_mask") if (ref := given.get(name)) is not None]
+    """Whether PyTorch takes its fused kernel (torch/nn/modules/activation.py,
+    MultiheadAttention.forward), which treats a query that may attend to nothing in another way, and
+    goes by the mask where ``is_causal`` only hints at it."""
+    masks = [
+        call.inputs[ref.index]
+        for name in ("attn_mask", "key_padding_mask")
+        if (ref := given.get(name)) is not None
+    ]
     return (
         call.fused
         and call.x.ndim == 3
@@ -181,12 +216,17 @@ def _fast(module: Any, call: Call, given: Mapping[str, Any]) -> bool:
 def drops(module: Any) -> str:
     """Why a module in training mode is not described, or ""."""
     dropping = module.training and getattr(module, "dropout", 0.0) != 0
-    return "in training mode it drops attention weights at random; call eval() on it first" if dropping else ""
+    return (
+        ("in training mode it drops attention weights at random; call eval() on it first")
+        if dropping
+        else ""
+    )
 
 
 @describes("MultiheadAttention", several=True, refuses=drops)
 def multihead_attention(module: Any, call: Call) -> Description:
-    """Projections of query, key and value, heads that attend, a projection; the second output are the weights."""
+    """Projections of query, key and value, heads that attend, a projection; the second output are
+    the weights."""
     given = call.arguments
     refs = (given["query"], given["key"], given["value"])
     query, key, _ = (call.inputs[ref.index] for ref in refs)
@@ -202,7 +242,9 @@ def multihead_attention(module: Any, call: Call) -> Description:
         masks = Masks(causal=True, empty=empty)
     else:
         masks = masked(recipe, call, layout, lengths, given.get("attn_mask"), padding, empty)
-    weights = ("mean" if given.get("average_attn_weights", True) else "each") if need_weights else ""
+    weights = (
+        ("mean" if given.get("average_attn_weights", True) else "each") if need_weights else ""
+    )
     output, shares = attended(recipe, module, call, "", layout, refs, lengths, masks, weights)
     if weights:
         recipe.put(ops.Outputs(), output, shares)

@@ -23,10 +23,20 @@ def convolution(module: Any, call: Call) -> Description:
         inner = ((0, 0),) * rank
         before = [Pad(pads=((0, 0), (0, 0), *pads), mode=_MODES[module.padding_mode])]
     strides, dilations = ntuple(module.stride, rank), ntuple(module.dilation, rank)
-    conv = Conv(weight=weight, bias=bias, strides=strides, pads=inner, dilations=dilations, groups=module.groups, shortcuts=call.shortcuts)
+    conv = Conv(
+        weight=weight,
+        bias=bias,
+        strides=strides,
+        pads=inner,
+        dilations=dilations,
+        groups=module.groups,
+        shortcuts=call.shortcuts,
+    )
     sizes = [
         (size + sum(pad) - (k - 1) * d - 1) // s + 1
-        for size, pad, k, d, s in zip(call.x.shape[-rank:], pads, module.kernel_size, dilations, strides, strict=True)
+        for size, pad, k, d, s in zip(
+            call.x.shape[-rank:], pads, module.kernel_size, dilations, strides, strict=True
+        )
     ]
     return batched(call.x, rank, (module.out_channels, *sizes), *before, conv)
 
@@ -36,7 +46,10 @@ def _pads(module: Any, rank: int) -> tuple[tuple[int, int], ...]:
     if module.padding == "valid":
         return ((0, 0),) * rank
     if module.padding == "same":
-        totals = [d * (k - 1) for k, d in zip(module.kernel_size, ntuple(module.dilation, rank), strict=True)]
+        totals = [
+            d * (k - 1)
+            for k, d in zip(module.kernel_size, ntuple(module.dilation, rank), strict=True)
+        ]
         return tuple((total // 2, total - total // 2) for total in totals)
     return tuple((p, p) for p in ntuple(module.padding, rank))
 

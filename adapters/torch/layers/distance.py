@@ -21,7 +21,8 @@ def _two(call: Call) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cosine_similarity(x: np.ndarray, y: np.ndarray, dim: int = 1, eps: float = 1e-8) -> Description:
-    """``F.cosine_similarity``: both divided by their norms (at least eps, which in float16 may be 0) and multiplied."""
+    """``F.cosine_similarity``: both divided by their norms (at least eps, which in float16 may be
+    0) and multiplied."""
     shape = np.broadcast_shapes(x.shape, y.shape)
     eps = float(np.float16(eps)) if x.dtype == np.float16 else eps
     recipe = Recipe()
@@ -31,7 +32,9 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray, dim: int = 1, eps: float = 1
         if one.shape != shape:
             ref = recipe.put(ops.Expand(shape=shape), ref)
         parts.append(recipe.put(ops.LpNormalization(axes=(dim % len(shape),), epsilon=eps), ref))
-    recipe.put(ops.ReduceSum(axes=(dim % len(shape),), keepdims=False), recipe.put(ops.Mul(), *parts))
+    recipe.put(
+        ops.ReduceSum(axes=(dim % len(shape),), keepdims=False), recipe.put(ops.Mul(), *parts)
+    )
     return Description(tuple(recipe.steps))
 
 
@@ -40,7 +43,9 @@ def _cosine(module: Any, call: Call) -> Description:
     return cosine_similarity(*_two(call), module.dim, module.eps)
 
 
-def pairwise_distance(x: np.ndarray, y: np.ndarray, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Description:
+def pairwise_distance(
+    x: np.ndarray, y: np.ndarray, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Description:
     """``F.pairwise_distance``: the p-norm over the last axis of x - y + eps."""
     recipe = Recipe()
     less = recipe.put(ops.Sub(), Ref(-1, 0), Ref(-1, 1))
@@ -53,7 +58,11 @@ def pairwise_distance(x: np.ndarray, y: np.ndarray, p: float = 2.0, eps: float =
     elif math.isinf(p) and p > 0:
         recipe.put(ops.ReduceMax(**over), recipe.put(ops.Abs(), moved))
     elif p > 0:
-        powers = recipe.put(ops.Pow(), recipe.put(ops.Abs(), moved), recipe.put(ops.Constant(value=np.asarray(float(p)))))
+        powers = recipe.put(
+            ops.Pow(),
+            recipe.put(ops.Abs(), moved),
+            recipe.put(ops.Constant(value=np.asarray(float(p)))),
+        )
         total = recipe.put(ops.ReduceSum(**over), powers)
         recipe.put(ops.Pow(), total, recipe.put(ops.Constant(value=np.asarray(1.0 / p))))
     else:

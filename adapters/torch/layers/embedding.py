@@ -13,12 +13,16 @@ __all__ = ["bag", "embedding", "limit"]
 
 def limit(module: Any) -> dict[str, Any]:
     """What an embedding's rows are scaled to before they are taken."""
-    return {"max_norm": None if module.max_norm is None else float(module.max_norm), "norm_type": float(module.norm_type)}
+    return {
+        "max_norm": None if module.max_norm is None else float(module.max_norm),
+        "norm_type": float(module.norm_type),
+    }
 
 
 @describes("Embedding")
 def embedding(module: Any, call: Call) -> Description:
-    """A row of the weight for each index; ``padding_idx`` only says which row training leaves alone."""
+    """A row of the weight for each index; ``padding_idx`` only says which row training leaves
+    alone."""
     return chain(Embedding(table=call.required("weight"), **limit(module)))
 
 

@@ -13,13 +13,19 @@ __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
 @describes("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
 def batch_norm(module: Any, call: Call) -> Description:
-    """By the running statistics; in training mode, or where none are tracked, by those of the batch (biased, over batch and space)."""
+    """By the running statistics; in training mode, or where none are tracked, by those of the batch
+    (biased, over batch and space)."""
     shape = call.x.shape
     axes = ("batch", "channels", *SPATIAL.get(len(shape) - 2, ()))
     scale, bias = call.weight("weight"), call.weight("bias")
     if module.running_mean is not None and not module.training:
         mean, variance = call.weight("running_mean"), call.weight("running_var")
-        return chain(BatchNormalization(scale=scale, bias=bias, mean=mean, variance=variance, epsilon=module.eps, axis=1), input_axes=axes)
+        return chain(
+            BatchNormalization(
+                scale=scale, bias=bias, mean=mean, variance=variance, epsilon=module.eps, axis=1
+            ),
+            input_axes=axes,
+        )
     swap = (1, 0, *range(2, len(shape)))
     return chain(
         Transpose(perm=swap),
@@ -35,7 +41,11 @@ def batch_norm(module: Any, call: Call) -> Description:
 def layer_norm(module: Any, call: Call) -> Description:
     """Over the trailing axes that ``normalized_shape`` names."""
     axes = tuple(range(call.x.ndim - len(module.normalized_shape), call.x.ndim))
-    return chain(LayerNormalization(scale=call.weight("weight"), bias=call.weight("bias"), epsilon=module.eps, axes=axes))
+    return chain(
+        LayerNormalization(
+            scale=call.weight("weight"), bias=call.weight("bias"), epsilon=module.eps, axes=axes
+        )
+    )
 
 
 @describes("GroupNorm")
@@ -43,5 +53,11 @@ def group_norm(module: Any, call: Call) -> Description:
     """Over each group of channels and all of space."""
     scale, bias = call.weight("weight"), call.weight("bias")
     # ATen/native/cpu/group_norm_kernel.cpp: in channels_last the variance is E[x²] - E[x]².
-    op = GroupNormalization(scale=scale, bias=bias, groups=module.num_groups, epsilon=module.eps, shortcuts=call.shortcuts)
+    op = GroupNormalization(
+        scale=scale,
+        bias=bias,
+        groups=module.num_groups,
+        epsilon=module.eps,
+        shortcuts=call.shortcuts,
+    )
     return chain(op, input_axes=("batch", "channels", *SPATIAL.get(call.x.ndim - 2, ())))

@@ -27,7 +27,11 @@ __all__ = ["adaptive", "average_pool", "max_pool", "rank_of", "with_places"]
 
 def rank_of(module: Any) -> int:
     """The spatial axes, told by the class: a subclass may have another name."""
-    return next(int(cls.__name__[-2]) for cls in type(module).__mro__ if cls.__name__[-2:] in ("1d", "2d", "3d"))
+    return next(
+        int(cls.__name__[-2])
+        for cls in type(module).__mro__
+        if cls.__name__[-2:] in ("1d", "2d", "3d")
+    )
 
 
 def with_places(x: np.ndarray, rank: int, op: Op, output: tuple[int, ...]) -> Description:
@@ -58,7 +62,13 @@ def max_pool(
     """``F.max_pool1d`` to ``3d``; with ``indices`` the places of the maxima too."""
     kernel, padding, dilations = (ntuple(option, rank) for option in (kernel, padding, dilation))
     strides = kernel if stride is None or stride == [] else ntuple(stride, rank)
-    how = {"kernel": kernel, "strides": strides, "pads": tuple((p, p) for p in padding), "dilations": dilations, "ceil_mode": bool(ceil)}
+    how = {
+        "kernel": kernel,
+        "strides": strides,
+        "pads": tuple((p, p) for p in padding),
+        "dilations": dilations,
+        "ceil_mode": bool(ceil),
+    }
     op = MaxPool(**how)
     output = _output(x.shape, op, dilations)
     if not indices:
@@ -71,7 +81,14 @@ def max_pool(
 
 @describes("MaxPool1d", "MaxPool2d", "MaxPool3d")
 def _max_pool(module: Any, call: Call) -> Description:
-    how = module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode, getattr(module, "return_indices", False)
+    how = (
+        module.kernel_size,
+        module.stride,
+        module.padding,
+        module.dilation,
+        module.ceil_mode,
+        getattr(module, "return_indices", False),
+    )
     return max_pool(call.x, rank_of(module), *how)
 
 
@@ -101,26 +118,45 @@ def average_pool(
 
 @describes("AvgPool1d", "AvgPool2d", "AvgPool3d")
 def _average_pool(module: Any, call: Call) -> Description:
-    how = module.kernel_size, module.stride, module.padding, module.ceil_mode, module.count_include_pad
+    how = (
+        module.kernel_size,
+        module.stride,
+        module.padding,
+        module.ceil_mode,
+        module.count_include_pad,
+    )
     return average_pool(call.x, rank_of(module), *how, getattr(module, "divisor_override", None))
 
 
-def _output(shape: tuple[int, ...], op: MaxPool | AveragePool, dilations: tuple[int, ...]) -> tuple[int, ...]:
+def _output(
+    shape: tuple[int, ...], op: MaxPool | AveragePool, dilations: tuple[int, ...]
+) -> tuple[int, ...]:
     """(channels, *spatial) after the pool, for an input without a batch axis."""
     sizes = []
-    for size, k, s, (before, after), d in zip(shape[-len(op.kernel) :], op.kernel, op.strides, op.pads, dilations, strict=True):
+    for size, k, s, (before, after), d in zip(
+        shape[-len(op.kernel) :], op.kernel, op.strides, op.pads, dilations, strict=True
+    ):
         room = size + before + after - (k - 1) * d - 1
         count = (-(-room // s) if op.ceil_mode else room // s) + 1
-        # No window starts in the padding after the input (ATen/native/Pool.h, pooling_output_shape_pad_lr).
+        # No window starts in the padding after the input (ATen/native/Pool.h,
+        # pooling_output_shape_pad_lr).
         sizes.append(count - 1 if op.ceil_mode and (count - 1) * s >= size + before else count)
     return (shape[-len(op.kernel) - 1], *sizes)
 
 
-def adaptive(x: np.ndarray, rank: int, output_size: Any, op: Callable[..., Op], indices: bool = False) -> Description:
-    """Adaptive pooling; an output size of None keeps the input's. With ``indices`` the op has two outputs."""
+def adaptive(
+    x: np.ndarray, rank: int, output_size: Any, op: Callable[..., Op], indices: bool = False
+) -> Description:
+    """Adaptive pooling; an output size of None keeps the input's. With ``indices`` the op has two
+    outputs."""
     wanted = ntuple(output_size, rank)
-    sizes = tuple(have if size is None else int(size) for size, have in zip(wanted, x.shape[-rank:], strict=True))
-    found = chain(op(output_size=sizes), input_axes=("batch", "channels", *SPATIAL[rank])[-x.ndim :])
+    sizes = tuple(
+        have if size is None else int(size)
+        for size, have in zip(wanted, x.shape[-rank:], strict=True)
+    )
+    found = chain(
+        op(output_size=sizes), input_axes=("batch", "channels", *SPATIAL[rank])[-x.ndim :]
+    )
     return replace(found, output_names=("output", "indices")) if indices else found
 
 

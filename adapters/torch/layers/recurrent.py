@@ -1,4 +1,5 @@
-"""RNN, LSTM, GRU and their cells: one op for each layer and direction, with what PyTorch does about their sequences around it."""
+"""RNN, LSTM, GRU and their cells: one op for each layer and direction, with what PyTorch does about
+their sequences around it."""
 
 from dataclasses import replace
 from typing import Any
@@ -42,8 +43,9 @@ def _recurrence(module: Any, call: Call) -> Description:
 def recurrence(module: Any, call: Call, levels: int | None = None) -> Description:
     """Each layer in each direction, from the first to the last; the directions stand side by side.
 
-    ``levels`` is the highest level of those that numbers are rounded to before each product, where they are: over the whole
-    sequence of the input, and over the batch of the states at each step; of a packed sequence, over the samples that it has then.
+    ``levels`` is the highest level of those that numbers are rounded to before each product, where
+    they are: over the whole sequence of the input, and over the batch of the states at each step;
+    of a packed sequence, over the samples that it has then.
     """
     if module.dropout and module.training and module.num_layers > 1:
         raise Undescribed("dropout is active between its layers")
@@ -63,8 +65,19 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     for layer in range(module.num_layers):
         outputs, taken = [], x if levels is None else steps.put(DynamicQuantize(high=levels), x)
         for way in range(ways):
-            op = _op(module, call, f"_l{layer}" + "_reverse" * way, bool(way), mask is not None, begun is not None)
-            op = op if levels is None else replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
+            op = _op(
+                module,
+                call,
+                f"_l{layer}" + "_reverse" * way,
+                bool(way),
+                mask is not None,
+                begun is not None,
+            )
+            op = (
+                op
+                if levels is None
+                else replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
+            )
             states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
             outputs.append(steps.put(op, taken, *(() if mask is None else (mask,)), *states))
         last += outputs
@@ -74,9 +87,16 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     else:
         batch = call.inputs[given.index].shape[0 if module.batch_first else 1] if batched else 1
     sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
-    ended = [_stacked(steps, last, index, (batch, sizes[index - 1]), batched, packed) for index in range(1, 1 + len(names))]
+    ended = [
+        _stacked(steps, last, index, (batch, sizes[index - 1]), batched, packed)
+        for index in range(1, 1 + len(names))
+    ]
     if packed is not None:
-        told = tuple(f"output.{name}" for name, part in zip(given._fields, given, strict=True) if part is not None)
+        told = tuple(
+            f"output.{name}"
+            for name, part in zip(given._fields, given, strict=True)
+            if part is not None
+        )
         x = steps.put(Packed(packed.sizes), x)
         return Description(steps.ended(x, *packed.rest, *ended), output_names=(*told, *names))
     axes: tuple[str, ...] = ("batch", "steps") if module.batch_first else ("steps", "batch")
@@ -84,7 +104,9 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
         axes, x = ("steps",), _squeezed(steps, x, call.inputs[given.index].shape[0])
     elif module.batch_first:
         x = steps.put(Transpose(perm=(1, 0, 2)), x)
-    return Description(steps.ended(x, *ended), (*axes, "features"), (*axes, "units"), ("output", *names))
+    return Description(
+        steps.ended(x, *ended), (*axes, "features"), (*axes, "units"), ("output", *names)
+    )
 
 
 class _Sizes:
@@ -115,8 +137,11 @@ def _squeezed(steps: Steps, x: Ref, count: int) -> Ref:
     return steps.put(Reshape(shape=(count, -1)), x)
 
 
-def _initial(module: Any, call: Call, steps: Steps, batched: bool, packed: _Sizes | None) -> list[list[Ref]] | None:
-    """For h and, in an LSTM, c: the initial state of each layer and direction; None where they are zero."""
+def _initial(
+    module: Any, call: Call, steps: Steps, batched: bool, packed: _Sizes | None
+) -> list[list[Ref]] | None:
+    """For h and, in an LSTM, c: the initial state of each layer and direction; None where they are
+    zero."""
     given = call.arguments.get("hx")
     if given is None:
         return None
@@ -134,18 +159,39 @@ def _initial(module: Any, call: Call, steps: Steps, batched: bool, packed: _Size
     return found
 
 
-def _stacked(steps: Steps, last: list[Ref], index: int, size: tuple[int, int], batched: bool, packed: _Sizes | None) -> Ref:
+def _stacked(
+    steps: Steps,
+    last: list[Ref],
+    index: int,
+    size: tuple[int, int],
+    batched: bool,
+    packed: _Sizes | None,
+) -> Ref:
     """The last states of all layers and directions as one tensor."""
-    whole = steps.put(Concat(axis=0), *(Ref(ref.step, index) for ref in last)) if len(last) > 1 else Ref(last[0].step, index)
+    whole = (
+        steps.put(Concat(axis=0), *(Ref(ref.step, index) for ref in last))
+        if len(last) > 1
+        else Ref(last[0].step, index)
+    )
     if not batched:
         return whole
     whole = steps.put(Reshape(shape=(len(last), *size)), whole)
-    return whole if packed is None or packed.unsorted is None else steps.put(Take(axis=1, order=packed.unsorted), whole)
+    return (
+        whole
+        if packed is None or packed.unsorted is None
+        else steps.put(Take(axis=1, order=packed.unsorted), whole)
+    )
 
 
-def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool) -> Recurrence:
+def _op(
+    module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool
+) -> Recurrence:
     def weight(name: str, required: bool = True, axes: tuple[int, ...] | None = None) -> Any:
-        return call.required(name + suffix, axes=axes) if required else call.weight(name + suffix, axes=axes)
+        return (
+            call.required(name + suffix, axes=axes)
+            if required
+            else call.weight(name + suffix, axes=axes)
+        )
 
     shared: dict[str, Any] = {
         "kernel": weight("weight_ih", axes=(1, 0)),
@@ -158,7 +204,12 @@ def _op(module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has
     }
     match _kind(module):
         case "LSTM":
-            return LSTM(**shared, projection=weight("weight_hr", axes=(1, 0)) if getattr(module, "proj_size", 0) else None)
+            return LSTM(
+                **shared,
+                projection=weight("weight_hr", axes=(1, 0))
+                if getattr(module, "proj_size", 0)
+                else None,
+            )
         case "GRU":
             return GRU(**shared, gates="rzh")
     return RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
@@ -178,7 +229,9 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
     hx = call.arguments.get("hx")
     states = () if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
     if len(shape) == 1:
-        states = tuple(steps.put(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states)
+        states = tuple(
+            steps.put(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states
+        )
     shared: dict[str, Any] = {
         "kernel": call.required("weight_ih", axes=(1, 0)),
         "recurrent": call.required("weight_hh", axes=(1, 0)),
@@ -187,7 +240,11 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
         "has_states": bool(states),
         "product_quantizer": None if levels is None else DynamicQuantize(high=levels, axes=2),
     }
-    kind = next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in ("RNNCell", "LSTMCell", "GRUCell"))
+    kind = next(
+        cls.__name__
+        for cls in type(module).__mro__
+        if cls.__name__ in ("RNNCell", "LSTMCell", "GRUCell")
+    )
     op: Op
     match kind:
         case "LSTMCell":
@@ -196,9 +253,19 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
             op = GRU(**shared, gates="rzh")
         case _:
             op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
-    made = steps.put(op, x if levels is None else steps.put(DynamicQuantize(high=levels), x), *states)
+    made = steps.put(
+        op, x if levels is None else steps.put(DynamicQuantize(high=levels), x), *states
+    )
     told = (0, 2) if kind == "LSTMCell" else (0,)
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]
-    ended = [steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index)) for index in told]
-    return Description(steps.ended(*ended), (*axes, "features"), (*axes, "units"), ("h", "c") if len(told) > 1 else ())
+    ended = [
+        steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index))
+        for index in told
+    ]
+    return Description(
+        steps.ended(*ended),
+        (*axes, "features"),
+        (*axes, "units"),
+        ("h", "c") if len(told) > 1 else (),
+    )

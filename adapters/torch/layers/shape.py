@@ -12,9 +12,23 @@ from probe.ops import Identity, Pad, Reshape, Slice, Transpose
 
 from ..describe.describe import Call, chain, describes
 
-__all__ = ["depth_to_space", "flatten", "padded", "padding", "shuffled", "space_to_depth", "unflatten"]
+__all__ = [
+    "depth_to_space",
+    "flatten",
+    "padded",
+    "padding",
+    "shuffled",
+    "space_to_depth",
+    "unflatten",
+]
 
-_MODES = {"Constant": "constant", "Zero": "constant", "Reflection": "reflect", "Replication": "edge", "Circular": "wrap"}
+_MODES = {
+    "Constant": "constant",
+    "Zero": "constant",
+    "Reflection": "reflect",
+    "Replication": "edge",
+    "Circular": "wrap",
+}
 
 
 @describes("Identity")
@@ -23,10 +37,22 @@ def identity(module: Any, call: Call) -> Description:
 
 
 def _drops(module: Any) -> str:
-    return "in training mode it drops elements at random; call eval() on it first" if module.training and module.p > 0 else ""
+    return (
+        ("in training mode it drops elements at random; call eval() on it first")
+        if module.training and module.p > 0
+        else ""
+    )
 
 
-@describes("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout", refuses=_drops)
+@describes(
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "AlphaDropout",
+    "FeatureAlphaDropout",
+    refuses=_drops,
+)
 def dropout(module: Any, call: Call) -> Description:
     return chain(Identity())
 
@@ -38,7 +64,9 @@ def flatten(module: Any, call: Call) -> Description:
     if not rank:
         return chain(Reshape(shape=(1,)))
     start, end = module.start_dim % rank, module.end_dim % rank
-    return chain(Reshape(shape=(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])))
+    return chain(
+        Reshape(shape=(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+    )
 
 
 @describes("Unflatten")
@@ -59,19 +87,40 @@ def _paddings() -> tuple[str, ...]:
 @describes(*_paddings())
 def padding(module: Any, call: Call) -> Description:
     """Pairs of amounts, the last axis first; negative ones crop."""
-    kind = next(name for cls in type(module).__mro__ if cls.__name__ in _paddings() for name in [cls.__name__])
-    return padded(call.x, module.padding, _MODES[kind[: kind.index("Pad")]], float(getattr(module, "value", 0.0)))
+    kind = next(
+        name
+        for cls in type(module).__mro__
+        if cls.__name__ in _paddings()
+        for name in [cls.__name__]
+    )
+    return padded(
+        call.x,
+        module.padding,
+        _MODES[kind[: kind.index("Pad")]],
+        float(getattr(module, "value", 0.0)),
+    )
 
 
-def padded(x: np.ndarray, amounts: Sequence[int], mode: str = "constant", value: float = 0.0) -> Description:
+def padded(
+    x: np.ndarray, amounts: Sequence[int], mode: str = "constant", value: float = 0.0
+) -> Description:
     """``F.pad``, with NumPy's word for the mode."""
-    pairs = tuple((int(amounts[at]), int(amounts[at + 1])) for at in range(len(amounts) - 2, -2, -2))
+    pairs = tuple(
+        (int(amounts[at]), int(amounts[at + 1])) for at in range(len(amounts) - 2, -2, -2)
+    )
     pairs = ((0, 0),) * (x.ndim - len(pairs)) + pairs
-    steps: list[Any] = [Pad(pads=tuple((max(0, b), max(0, a)) for b, a in pairs), mode=mode, value=value)]
+    steps: list[Any] = [
+        Pad(pads=tuple((max(0, b), max(0, a)) for b, a in pairs), mode=mode, value=value)
+    ]
     if any(amount < 0 for pair in pairs for amount in pair):
         if mode != "constant":
             raise Undescribed(f"a negative amount of {mode} padding")
-        steps.append(Slice(starts=tuple(max(0, -b) for b, _ in pairs), stops=tuple(a if a < 0 else None for _, a in pairs)))
+        steps.append(
+            Slice(
+                starts=tuple(max(0, -b) for b, _ in pairs),
+                stops=tuple(a if a < 0 else None for _, a in pairs),
+            )
+        )
     return chain(*steps)
 
 
@@ -84,7 +133,9 @@ def shuffled(x: np.ndarray, groups: int) -> Description:
     """``F.channel_shuffle``: (groups, channels / groups) read the other way round."""
     batch, channels, *space = x.shape
     split = Reshape(shape=(batch, groups, channels // groups, *space))
-    return chain(split, Transpose(perm=(0, 2, 1, *range(3, 3 + len(space)))), Reshape(shape=x.shape))
+    return chain(
+        split, Transpose(perm=(0, 2, 1, *range(3, 3 + len(space)))), Reshape(shape=x.shape)
+    )
 
 
 @describes("PixelShuffle")

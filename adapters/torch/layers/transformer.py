@@ -1,6 +1,8 @@
-"""The Transformer modules as steps, for those who ask for one as a whole; a sweep checks what they are made of instead.
+"""The Transformer modules as steps, for those who ask for one as a whole; a sweep checks what they
+are made of instead.
 
-``composed`` names them: their children are layers of their own, with the additions and activations between.
+``composed`` names them: their children are layers of their own, with the additions and activations
+between.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,10 @@ from .attention import Heads, Masks, attended, masked
 
 __all__ = ["decoder", "encoder"]
 
-_ACTIVATIONS: dict[str, Callable[[], Any]] = {"relu": ops.Relu, "gelu": lambda: ops.Gelu(approximate="none")}
+_ACTIVATIONS: dict[str, Callable[[], Any]] = {
+    "relu": ops.Relu,
+    "gelu": lambda: ops.Gelu(approximate="none"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,39 +41,77 @@ class _Made:
         inner = describe(module, Call((nothing,), lambda name: self.call.read(f"{prefix}.{name}")))
         start = len(self.recipe.steps)
         for position, step in enumerate(inner.steps):
-            moved = (x if ref.step < 0 else replace(ref, step=ref.step + start) for ref in step.sources(position))
+            moved = (
+                x if ref.step < 0 else replace(ref, step=ref.step + start)
+                for ref in step.sources(position)
+            )
             self.recipe.put(step.op, *moved)
         return Ref(len(self.recipe.steps) - 1)
 
-    def masks(self, lengths: tuple[int, int], mask: Ref | None, padding: Ref | None, causal: Any) -> Masks:
-        """What hides positions; queries that may attend to nothing are left to PyTorch, whose kernels differ on them."""
+    def masks(
+        self, lengths: tuple[int, int], mask: Ref | None, padding: Ref | None, causal: Any
+    ) -> Masks:
+        """What hides positions; queries that may attend to nothing are left to PyTorch, whose
+        kernels differ on them."""
         arrays = [None if ref is None else self.call.inputs[ref.index] for ref in (mask, padding)]
-        hidden = [None if one is None else one if one.dtype == bool else np.isneginf(one) for one in arrays]
-        if causal and (hidden[0] is None or not np.array_equal(np.triu(np.ones(lengths, bool), 1), hidden[0])):
+        hidden = [
+            None if one is None else one if one.dtype == bool else np.isneginf(one)
+            for one in arrays
+        ]
+        if causal and (
+            hidden[0] is None or not np.array_equal(np.triu(np.ones(lengths, bool), 1), hidden[0])
+        ):
             raise Undescribed("is_causal was said of a mask that is not causal")
         together = np.zeros((1, 1, 1, 1), bool)
         if hidden[0] is not None:
-            together = together | (hidden[0] if hidden[0].ndim == 2 else hidden[0].reshape(-1, self.layout.heads, *lengths))
+            together = together | (
+                hidden[0]
+                if hidden[0].ndim == 2
+                else hidden[0].reshape(-1, self.layout.heads, *lengths)
+            )
         if hidden[1] is not None:
             together = together | np.atleast_2d(hidden[1])[:, None, None]
         if together.shape[-1] > 1 and together.all(axis=-1).any():
-            raise Undescribed("a query may attend to nothing: what it gives depends on the kernel that PyTorch takes")
+            raise Undescribed(
+                "a query may attend to nothing: what it gives depends on the kernel "
+                "that PyTorch takes"
+            )
         return masked(self.recipe, self.call, self.layout, lengths, mask, padding)
 
-    def attention(self, module: Any, prefix: str, query: Ref, memory: Ref, lengths: tuple[int, int], masks: Masks) -> Ref:
+    def attention(
+        self,
+        module: Any,
+        prefix: str,
+        query: Ref,
+        memory: Ref,
+        lengths: tuple[int, int],
+        masks: Masks,
+    ) -> Ref:
         refs = (query, memory, memory)
-        return attended(self.recipe, module, self.call, f"{prefix}.", self.layout, refs, lengths, masks, "")[0]
+        return attended(
+            self.recipe, module, self.call, f"{prefix}.", self.layout, refs, lengths, masks, ""
+        )[0]
 
     def forward(self, module: Any, prefix: str, x: Ref, length: int) -> Ref:
         """linear1, the activation, linear2."""
         shape = (*self.layout.lead(length), self.layout.features)
         wide = self.child(module.linear1, f"{prefix}linear1", x, shape)
-        return self.child(module.linear2, f"{prefix}linear2", self.activated(module, prefix, wide, length), (*shape[:-1], 1))
+        return self.child(
+            module.linear2,
+            f"{prefix}linear2",
+            self.activated(module, prefix, wide, length),
+            (*shape[:-1], 1),
+        )
 
     def activated(self, module: Any, prefix: str, x: Ref, length: int) -> Ref:
         used = module.activation
         if "activation" in module._modules:
-            return self.child(used, f"{prefix}activation", x, (*self.layout.lead(length), module.linear1.out_features))
+            return self.child(
+                used,
+                f"{prefix}activation",
+                x,
+                (*self.layout.lead(length), module.linear1.out_features),
+            )
         name = getattr(used, "__name__", "")
         home = getattr(used, "__module__", None) or "torch"
         if name not in _ACTIVATIONS or not home.startswith("torch"):
@@ -76,10 +119,15 @@ class _Made:
         return self.recipe.put(_ACTIVATIONS[name](), x)
 
 
-def _layer(made: _Made, module: Any, prefix: str, x: Ref, length: int, blocks: list[Callable[[Ref], Ref]]) -> Ref:
-    """Each block's output is added to its input; the norm comes before the block or after the sum."""
+def _layer(
+    made: _Made, module: Any, prefix: str, x: Ref, length: int, blocks: list[Callable[[Ref], Ref]]
+) -> Ref:
+    """Each block's output is added to its input; the norm comes before the block or after the
+    sum."""
     shape = (*made.layout.lead(length), made.layout.features)
-    for number, block in enumerate([*blocks, lambda x: made.forward(module, prefix, x, length)], start=1):
+    for number, block in enumerate(
+        [*blocks, lambda x: made.forward(module, prefix, x, length)], start=1
+    ):
         norm, name = getattr(module, f"norm{number}"), f"{prefix}norm{number}"
         if module.norm_first:
             x = made.recipe.put(ops.Add(), x, block(made.child(norm, name, x, shape)))
@@ -91,15 +139,34 @@ def _layer(made: _Made, module: Any, prefix: str, x: Ref, length: int, blocks: l
 def _encoder_layer(made: _Made, module: Any, prefix: str, x: Ref, length: int, masks: Masks) -> Ref:
     _known(module, "TransformerEncoderLayer")
     inside = f"{prefix}self_attn"
-    return _layer(made, module, prefix, x, length, [lambda x: made.attention(module.self_attn, inside, x, x, (length, length), masks)])
+    return _layer(
+        made,
+        module,
+        prefix,
+        x,
+        length,
+        [lambda x: made.attention(module.self_attn, inside, x, x, (length, length), masks)],
+    )
 
 
-def _decoder_layer(made: _Made, module: Any, prefix: str, x: Ref, memory: Ref, lengths: tuple[int, int], masks: tuple[Masks, Masks]) -> Ref:
+def _decoder_layer(
+    made: _Made,
+    module: Any,
+    prefix: str,
+    x: Ref,
+    memory: Ref,
+    lengths: tuple[int, int],
+    masks: tuple[Masks, Masks],
+) -> Ref:
     _known(module, "TransformerDecoderLayer")
     length = lengths[0]
     blocks = [
-        lambda x: made.attention(module.self_attn, f"{prefix}self_attn", x, x, (length, length), masks[0]),
-        lambda x: made.attention(module.multihead_attn, f"{prefix}multihead_attn", x, memory, lengths, masks[1]),
+        lambda x: made.attention(
+            module.self_attn, f"{prefix}self_attn", x, x, (length, length), masks[0]
+        ),
+        lambda x: made.attention(
+            module.multihead_attn, f"{prefix}multihead_attn", x, memory, lengths, masks[1]
+        ),
     ]
     return _layer(made, module, prefix, x, length, blocks)
 
@@ -112,7 +179,15 @@ def encoder(made: _Made, module: Any, prefix: str, x: Ref, length: int, masks: M
     return _behind(made, module, prefix, x, length)
 
 
-def decoder(made: _Made, module: Any, prefix: str, x: Ref, memory: Ref, lengths: tuple[int, int], masks: tuple[Masks, Masks]) -> Ref:
+def decoder(
+    made: _Made,
+    module: Any,
+    prefix: str,
+    x: Ref,
+    memory: Ref,
+    lengths: tuple[int, int],
+    masks: tuple[Masks, Masks],
+) -> Ref:
     """The same with a memory to attend to."""
     _known(module, "TransformerDecoder")
     for number, layer in enumerate(module.layers):
@@ -123,13 +198,19 @@ def decoder(made: _Made, module: Any, prefix: str, x: Ref, memory: Ref, lengths:
 def _behind(made: _Made, module: Any, prefix: str, x: Ref, length: int) -> Ref:
     if module.norm is None:
         return x
-    return made.child(module.norm, f"{prefix}norm", x, (*made.layout.lead(length), made.layout.features))
+    return made.child(
+        module.norm, f"{prefix}norm", x, (*made.layout.lead(length), made.layout.features)
+    )
 
 
 def _known(module: Any, name: str) -> None:
     """That a module inside is PyTorch's own, and drops nothing."""
     kind = type(module)
-    if kind.__name__ != name or not kind.__module__.startswith("torch.nn.modules.") or "forward" in vars(module):
+    if (
+        kind.__name__ != name
+        or not kind.__module__.startswith("torch.nn.modules.")
+        or "forward" in vars(module)
+    ):
         raise Undescribed(f"{kind.__name__} stands where a {name} was expected")
     for child in module.modules():
         told = unread(child, type(child))
@@ -137,7 +218,9 @@ def _known(module: Any, name: str) -> None:
             raise Undescribed(told)
         rate = getattr(child, "p", getattr(child, "dropout", 0.0))
         if child.training and isinstance(rate, float) and rate > 0:
-            raise Undescribed("in training mode it drops elements at random; call eval() on it first")
+            raise Undescribed(
+                "in training mode it drops elements at random; call eval() on it first"
+            )
 
 
 def _begun(attention: Any, call: Call, x: Ref) -> tuple[_Made, int]:
@@ -162,7 +245,12 @@ def _length(made: _Made, ref: Ref) -> int:
 def encoder_layer(module: Any, call: Call) -> Description:
     given = call.arguments
     made, length = _begun(module.self_attn, call, given["src"])
-    masks = made.masks((length, length), given.get("src_mask"), given.get("src_key_padding_mask"), given.get("is_causal"))
+    masks = made.masks(
+        (length, length),
+        given.get("src_mask"),
+        given.get("src_key_padding_mask"),
+        given.get("is_causal"),
+    )
     _encoder_layer(made, module, "", given["src"], length, masks)
     return _finished(made)
 
@@ -171,15 +259,30 @@ def encoder_layer(module: Any, call: Call) -> Description:
 def whole_encoder(module: Any, call: Call) -> Description:
     given = call.arguments
     made, length = _begun(module.layers[0].self_attn, call, given["src"])
-    masks = made.masks((length, length), given.get("mask"), given.get("src_key_padding_mask"), given.get("is_causal"))
+    masks = made.masks(
+        (length, length),
+        given.get("mask"),
+        given.get("src_key_padding_mask"),
+        given.get("is_causal"),
+    )
     encoder(made, module, "", given["src"], length, masks)
     return _finished(made)
 
 
 def _decoding(made: _Made, call: Call, lengths: tuple[int, int]) -> tuple[Masks, Masks]:
     given, (length, _) = call.arguments, lengths
-    own = made.masks((length, length), given.get("tgt_mask"), given.get("tgt_key_padding_mask"), given.get("tgt_is_causal"))
-    return own, made.masks(lengths, given.get("memory_mask"), given.get("memory_key_padding_mask"), given.get("memory_is_causal"))
+    own = made.masks(
+        (length, length),
+        given.get("tgt_mask"),
+        given.get("tgt_key_padding_mask"),
+        given.get("tgt_is_causal"),
+    )
+    return own, made.masks(
+        lengths,
+        given.get("memory_mask"),
+        given.get("memory_key_padding_mask"),
+        given.get("memory_is_causal"),
+    )
 
 
 @describes("TransformerDecoderLayer", several=True)
@@ -207,8 +310,15 @@ def transformer(module: Any, call: Call) -> Description:
     source, target = given["src"], given["tgt"]
     _known(module.encoder, "TransformerEncoder")
     made, length = _begun(module.encoder.layers[0].self_attn, call, source)
-    masks = made.masks((length, length), given.get("src_mask"), given.get("src_key_padding_mask"), given.get("src_is_causal"))
+    masks = made.masks(
+        (length, length),
+        given.get("src_mask"),
+        given.get("src_key_padding_mask"),
+        given.get("src_is_causal"),
+    )
     memory = encoder(made, module.encoder, "encoder.", source, length, masks)
     lengths = (_length(made, target), length)
-    decoder(made, module.decoder, "decoder.", target, memory, lengths, _decoding(made, call, lengths))
+    decoder(
+        made, module.decoder, "decoder.", target, memory, lengths, _decoding(made, call, lengths)
+    )
     return _finished(made)

@@ -1,4 +1,5 @@
-"""The module that a factory builds: "pkg.mod:name", "path/net.py:Net(10, wide=True)", or a callable."""
+"""The module that a factory builds: "pkg.mod:name", "path/net.py:Net(10, wide=True)", or a
+callable."""
 
 import ast
 from collections.abc import Callable
@@ -16,8 +17,13 @@ Factory = str | Callable[[], torch.nn.Module]
 
 
 def build(factory: Factory) -> torch.nn.Module:
-    """Runs the factory; the random state is as it was, since the parameters drawn here are overwritten."""
-    told = repr(factory) if isinstance(factory, str) else getattr(factory, "__qualname__", repr(factory))
+    """Runs the factory; the random state is as it was, since the parameters drawn here are
+    overwritten."""
+    told = (
+        repr(factory)
+        if isinstance(factory, str)
+        else getattr(factory, "__qualname__", repr(factory))
+    )
     with torch.random.fork_rng(devices=[]):
         if isinstance(factory, str):
             make, args, kwargs = _parsed(factory)
@@ -41,19 +47,27 @@ def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:
     at = factory.find(".py:") + 3 if ".py:" in factory else factory.find(":")
     place, text = factory[:at], factory[at + 1 :]
     if at <= 0 or not text:
-        raise BadInput(f"a factory reads 'package.module:Net' or 'path/net.py:Net(10, wide=True)', not {factory!r}")
+        raise BadInput(
+            "a factory reads 'package.module:Net' or 'path/net.py:Net(10, "
+            f"wide=True)', not {factory!r}"
+        )
     try:
         node = ast.parse(text.strip(), mode="eval").body
         args, kwargs = [], {}
         if isinstance(node, ast.Call):
             args = [ast.literal_eval(arg) for arg in node.args]
-            kwargs = {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in node.keywords}
+            kwargs = {
+                keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in node.keywords
+            }
             node = node.func
         names = _dotted(node)
         if "**" in kwargs:
             raise ValueError
     except (SyntaxError, ValueError):
-        raise BadInput(f"in the factory {factory!r}, {text!r} is not a name that may be followed by literal arguments") from None
+        raise BadInput(
+            f"in the factory {factory!r}, {text!r} is not a name that may be followed "
+            "by literal arguments"
+        ) from None
     found: Any = import_named(place)
     for name in names:
         if not hasattr(found, name):

@@ -1,7 +1,7 @@
 """What a PyTorch file holds: a state_dict, alone or inside a checkpoint, or a whole pickled module.
 
-Unpickling a module runs code of the file's choosing. So the classes that a file names are read from its opcodes first,
-and without ``trust`` only PyTorch's restricted unpickler ever sees it.
+Unpickling a module runs code of the file's choosing. So the classes that a file names are read from
+its opcodes first, and without ``trust`` only PyTorch's restricted unpickler ever sees it.
 """
 
 import io
@@ -32,11 +32,22 @@ from ..capture.exported_program import load_program
 __all__ = ["contents", "load"]
 
 _KEYS = ("state_dict", "model_state_dict", "model")
-_SCALARS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_)
+_SCALARS = (
+    np.float16,
+    np.float32,
+    np.float64,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.bool_,
+)
 
 
 def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -> Any:
-    """The object in the file, on the CPU; of trusted TorchScript its state_dict, where a factory builds the module (``built``)."""
+    """The object in the file, on the CPU; of trusted TorchScript its state_dict, where a factory
+    builds the module (``built``)."""
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -54,20 +65,27 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
         return load_program(path, trust)
     if kind == "script":
         return _scripted(path, trust, built)
-    with held_back(), silenced(""), interruptible():  # of TypedStorage, which quantised tensors are pickled with
+    # of TypedStorage, which quantised tensors are pickled with
+    with held_back(), silenced(""), interruptible():
         return _trusted(path, imports) if trust else _restricted(path)
 
 
 def _is_safetensors(head: bytes, path: Path) -> bool:
     """Eight bytes of length and then a JSON object of that length."""
-    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size
+    return (
+        len(head) == 9
+        and head[8:] == b"{"
+        and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size
+    )
 
 
 def _archive(path: Path) -> str:
     """What an archive holds: a "checkpoint", TorchScript ("script") or an exported "program"."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()} | set(archive.namelist())
+            names = {name.partition("/")[2] for name in archive.namelist()} | set(
+                archive.namelist()
+            )
     except zipfile.BadZipFile:
         raise CannotOpen(f"{path} is a broken or truncated archive") from None
     if (
@@ -84,25 +102,31 @@ def _archive(path: Path) -> str:
 
 
 def _scripted(path: Path, trust: bool, built: bool) -> Any:
-    """A TorchScript archive: its parameters alone where a factory builds the module, else the module.
+    """A TorchScript archive: its parameters alone where a factory builds the module, else the
+    module.
 
     Its code runs as it is loaded (``__setstate__``), also where only the parameters are wanted.
     """
     if not trust:
         raise NotTrusted(
-            f"{path} is TorchScript: it holds code, which runs when it is opened. Give --trust (trust=True) if you trust its author, or "
+            f"{path} is TorchScript: it holds code, which runs when it is opened. Give --trust "
+            "(trust=True) if you trust its author, or "
             "save the state_dict() of the module that it was made from and open that with --factory"
         )
     try:
-        with held_back(), silenced(""), interruptible():  # of torch.jit.load itself, which is deprecated
+        # of torch.jit.load itself, which is deprecated
+        with held_back(), silenced(""), interruptible():
             loaded = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError) as error:
-        raise CannotOpen(f"{path} cannot be loaded as TorchScript: {type(error).__name__}: {first_line(error)}") from None
+        raise CannotOpen(
+            f"{path} cannot be loaded as TorchScript: {type(error).__name__}: {first_line(error)}"
+        ) from None
     return loaded.state_dict() if built else loaded
 
 
 def _restricted(path: Path) -> Any:
-    """The file through the restricted unpickler; NumPy's scalars are allowed, since training loops save their best score so."""
+    """The file through the restricted unpickler; NumPy's scalars are allowed, since training loops
+    save their best score so."""
     scalar = np.float64(0).__reduce__()[0]
     allowed: list[Any] = [np.dtype, *_SCALARS, *(type(np.dtype(kind)) for kind in _SCALARS)]
     allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -113,30 +137,47 @@ def _restricted(path: Path) -> Any:
             if not named:
                 return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Before version 1.6 torch.save wrote plain pickles: there the restricted unpickler itself stops at the first such name.
+        # Before version 1.6 torch.save wrote plain pickles: there the restricted unpickler itself
+        # stops at the first such name.
         named = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
         if not named:
-            raise CannotOpen(f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}") from None
+            raise CannotOpen(
+                f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}"
+            ) from None
     raise NotTrusted(_untrusted(path, named))
 
 
 def _of_any_size(path: Path) -> list[str]:
-    """What the restricted unpickler would call with any number: ``bytearray(n)`` takes n bytes of memory. No tensor needs it."""
+    """What the restricted unpickler would call with any number: ``bytearray(n)`` takes n bytes of
+    memory. No tensor needs it."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            pickles = (archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
-            named = [_names_bytearray(io.BytesIO(content)) for content in pickles if b"bytearray" in content]
+            pickles = (
+                archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")
+            )
+            named = [
+                _names_bytearray(io.BytesIO(content))
+                for content in pickles
+                if b"bytearray" in content
+            ]
     else:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
             named = [content.find(b"bytearray") >= 0 and _names_bytearray(content)]
     return ["builtins.bytearray"] if any(named) else []
 
 
 def _names_bytearray(stream: Any) -> bool:
-    """Whether the pickles that stand one after the other at the beginning of a file name it, as far as they can be read."""
+    """Whether the pickles that stand one after the other at the beginning of a file name it, as far
+    as they can be read."""
     with suppress(ValueError):
         while True:
-            if any(code.name == "GLOBAL" and str(one).endswith(" bytearray") for code, one, _ in pickletools.genops(stream)):
+            if any(
+                code.name == "GLOBAL" and str(one).endswith(" bytearray")
+                for code, one, _ in pickletools.genops(stream)
+            ):
                 return True
     return False
 
@@ -145,32 +186,45 @@ def _untrusted(path: Path, named: Sequence[str]) -> str:
     found = printable.several(sorted(named), 4)
     what = "holds a whole pickled module or other objects, not only tensors"
     return (
-        f"{path} {what} ({found}): loading it can run any code. Give --trust (trust=True) if you trust its author, "
+        f"{path} {what} ({found}): loading it can run any code. Give --trust (trust=True) if you "
+        "trust its author, "
         "or save the module's state_dict() and open that with --factory"
     )
 
 
 def _trusted(path: Path, imports: Sequence[str]) -> Any:
-    """The file through Python's own unpickler; a class that was pickled as a script's own is looked for in ``imports``."""
+    """The file through Python's own unpickler; a class that was pickled as a script's own is looked
+    for in ``imports``."""
     modules = [import_named(name) for name in imports]
     main = __import__("__main__")
     lent = {
-        name: value for module in modules for name, value in vars(module).items() if isinstance(value, type) and not hasattr(main, name)
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and not hasattr(main, name)
     }
     try:
         vars(main).update(lent)
         return torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ImportError) as error:
-        raise BadInput(f"{path} needs code that is not here ({error}): name the module that defines it with --import (imports=)") from None
+        raise BadInput(
+            f"{path} needs code that is not here ({error}): name the module that "
+            "defines it with --import (imports=)"
+        ) from None
     except Exception as error:
-        raise CannotOpen(f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}") from None
+        raise CannotOpen(
+            f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}"
+        ) from None
     finally:
         for name in lent:
             vars(main).pop(name, None)
 
 
-def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | Mapping[str, Any], tuple[str, ...]]:
-    """The module or the state_dict in what was loaded, and what there is to say about where it was found."""
+def contents(
+    path: Path, loaded: Any
+) -> tuple[torch.nn.Module | Mapping[str, Any], tuple[str, ...]]:
+    """The module or the state_dict in what was loaded, and what there is to say about where it was
+    found."""
     if isinstance(loaded, torch.nn.Module) or _is_state(loaded):
         return loaded, ()
     if not isinstance(loaded, Mapping):
@@ -178,21 +232,30 @@ def contents(path: Path, loaded: Any) -> tuple[torch.nn.Module | Mapping[str, An
     for key in _KEYS:
         found: Any = loaded.get(key)
         if isinstance(found, torch.nn.Module) or _is_state(found):
-            others = printable.several(repr(other) for other in loaded if other != key) or "nothing else"
+            others = (
+                printable.several(repr(other) for other in loaded if other != key) or "nothing else"
+            )
             return found, (f"read {key!r} of the checkpoint (beside {others})",)
     if "param_groups" in loaded or any("optim" in str(key) for key in loaded):
         raise CannotOpen(
-            f"{path} holds the state of an optimiser ({printable.several(map(str, loaded))}) and no model's parameters: "
+            f"{path} holds the state of an optimiser ({printable.several(map(str, loaded))}) and "
+            "no model's parameters: "
             "give the file that the model's state_dict() was saved to"
         )
     keys = printable.several(map(repr, loaded), 8) or "nothing"
-    raise CannotOpen(f"{path} is a checkpoint without a state_dict: it holds {keys}, and none of {', '.join(_KEYS)}")
+    raise CannotOpen(
+        f"{path} is a checkpoint without a state_dict: it holds {keys}, and none of "
+        f"{', '.join(_KEYS)}"
+    )
 
 
 def _is_state(value: Any) -> bool:
-    """Names to tensors or packed parameters; entries of other kinds (get_extra_state) may be among them, further mappings may not."""
+    """Names to tensors or packed parameters; entries of other kinds (get_extra_state) may be among
+    them, further mappings may not."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return False
-    return any(isinstance(one, torch.Tensor | torch.ScriptObject) for one in value.values()) and not any(
+    return any(
+        isinstance(one, torch.Tensor | torch.ScriptObject) for one in value.values()
+    ) and not any(
         isinstance(one, Mapping) and not key.endswith("_extra_state") for key, one in value.items()
     )

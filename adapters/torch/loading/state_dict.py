@@ -1,4 +1,5 @@
-"""How a state_dict is brought into the module that a factory built, and what is said where it does not fit."""
+"""How a state_dict is brought into the module that a factory built, and what is said where it does
+not fit."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
@@ -20,31 +21,49 @@ _SHOWN = 5
 
 def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
     """The sentence for parameters alone: what to give, and what the file holds."""
-    held = printable.several(f"{printable.name(name)} {_shape(value)}" for name, value in state.items())
+    held = printable.several(
+        (f"{printable.name(name)} {_shape(value)}") for name, value in state.items()
+    )
     return CannotOpen(
-        f"{path} is a state_dict: parameters, and nothing that says how to compute with them. Give what builds the module, "
-        f"--factory 'package.module:Net' or 'path/net.py:Net(10, wide=True)' (factory= in Python). It holds {held}"
+        f"{path} is a state_dict: parameters, and nothing that says how to compute with them. "
+        "Give what builds the module, "
+        "--factory 'package.module:Net' or 'path/net.py:Net(10, wide=True)' (factory= in "
+        f"Python). It holds {held}"
     )
 
 
 def fill(module: torch.nn.Module, state: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    """Loads the state into the module; raises one sentence that names every kind of misfit. Returns what there is to say."""
+    """Loads the state into the module; raises one sentence that names every kind of misfit. Returns
+    what there is to say."""
     kept, notes = _without_prefix(state, module.state_dict().keys())
     try:
         result = module.load_state_dict(kept, strict=False)
     except RuntimeError as error:
         wanted = module.state_dict()
-        raise _misfit(path, module, set(wanted) - set(kept), set(kept) - set(wanted), _wrong_shapes(kept, wanted), error) from None
+        raise _misfit(
+            path,
+            module,
+            set(wanted) - set(kept),
+            set(kept) - set(wanted),
+            _wrong_shapes(kept, wanted),
+            error,
+        ) from None
     if result.missing_keys or result.unexpected_keys:
         raise _misfit(path, module, result.missing_keys, result.unexpected_keys, [], None)
     given, used = _precisions(kept.values()), _precisions(module.state_dict().values())
     if given != used and given and used:
-        notes.append(f"the file holds {' and '.join(given)}, the factory's module computes in {' and '.join(used)}")
+        notes.append(
+            f"the file holds {' and '.join(given)}, the factory's module computes in "
+            f"{' and '.join(used)}"
+        )
     return tuple(notes)
 
 
-def _without_prefix(state: Mapping[str, Any], wanted: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """The state without a first component that all names share ("module." of DataParallel) and the module's names lack."""
+def _without_prefix(
+    state: Mapping[str, Any], wanted: Collection[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The state without a first component that all names share ("module." of DataParallel) and the
+    module's names lack."""
     kept, notes = OrderedDict(state), []
     metadata = dict(getattr(state, "_metadata", None) or {})
     if metadata:
@@ -70,16 +89,27 @@ def _wrong_shapes(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
 
 
 def _misfit(
-    path: Path, module: torch.nn.Module, missing: Iterable[str], unexpected: Iterable[str], wrong: list[str], error: RuntimeError | None
+    path: Path,
+    module: torch.nn.Module,
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    wrong: list[str],
+    error: RuntimeError | None,
 ) -> CannotOpen:
     parts = [
         f"{word} {printable.several(names, _SHOWN)}"
-        for word, names in (("missing", sorted(missing)), ("unexpected", sorted(unexpected)), ("of another shape", wrong))
+        for word, names in (
+            ("missing", sorted(missing)),
+            ("unexpected", sorted(unexpected)),
+            ("of another shape", wrong),
+        )
         if names
     ]
     if error is not None and not wrong:
         parts.append(" ".join(str(error).split()))
-    return CannotOpen(f"{path} does not fit the factory's {type(module).__name__}: {'; '.join(parts)}")
+    return CannotOpen(
+        f"{path} does not fit the factory's {type(module).__name__}: {'; '.join(parts)}"
+    )
 
 
 def _shape(value: Any) -> str:
@@ -89,4 +119,10 @@ def _shape(value: Any) -> str:
 
 
 def _precisions(values: Iterable[Any]) -> list[str]:
-    return sorted({dtype_name(value) for value in values if isinstance(value, torch.Tensor) and value.is_floating_point()})
+    return sorted(
+        {
+            dtype_name(value)
+            for value in values
+            if isinstance(value, torch.Tensor) and value.is_floating_point()
+        }
+    )

@@ -1,4 +1,5 @@
-"""Quantisation-aware training of torch.ao: fake-quantised weights and outputs, convolutions that hold their batch normalisation."""
+"""Quantisation-aware training of torch.ao: fake-quantised weights and outputs, convolutions that
+hold their batch normalisation."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,15 +37,19 @@ def _as_it_comes(module: Any, call: Call) -> Description:
     return chain(ops.Identity())
 
 
-@describes("torch.ao.quantization.FakeQuantize", "torch.ao.quantization.FusedMovingAvgObsFakeQuantize")
+@describes(
+    "torch.ao.quantization.FakeQuantize", "torch.ao.quantization.FusedMovingAvgObsFakeQuantize"
+)
 def _fake_quantise(module: Any, call: Call) -> Description:
-    """The levels that this call has used: an observer that is on moves them in each call, in evaluation mode too."""
+    """The levels that this call has used: an observer that is on moves them in each call, in
+    evaluation mode too."""
     op = _op(module, call.x.ndim)
     return chain(ops.Identity() if op is None else op)
 
 
 def quantiser(module: Any, ndim: int) -> ops.FakeQuantize | None:
-    """What a FakeQuantize does to a tensor of so many axes; None where it is off, or only observes."""
+    """What a FakeQuantize does to a tensor of so many axes; None where it is off, or only
+    observes."""
     why = refusal(module)
     if why:
         raise Undescribed(why)
@@ -75,7 +80,9 @@ def _op(module: Any, ndim: int) -> ops.FakeQuantize | None:
 @completes
 def _observed(module: Any, call: Call, description: Description) -> Description:
     """The quantiser that ``prepare_qat`` hangs behind a layer works on what the layer gives on."""
-    if "_observer_forward_hook" not in [getattr(hook, "__name__", "") for hook in module._forward_hooks.values()]:
+    if "_observer_forward_hook" not in [
+        getattr(hook, "__name__", "") for hook in module._forward_hooks.values()
+    ]:
         return description
     if getattr(module.activation_post_process, "is_per_channel", False):
         raise Undescribed("its output is quantised by channel")
@@ -85,14 +92,19 @@ def _observed(module: Any, call: Call, description: Description) -> Description:
     if isinstance(description.steps[-1].op, ops.Outputs):
         raise Undescribed("its several outputs go through one quantiser")
     steps = Steps()
-    (y,) = steps.include(description.steps, *(Ref(-1, place) for place in range(_inputs(description))))
+    (y,) = steps.include(
+        description.steps, *(Ref(-1, place) for place in range(_inputs(description)))
+    )
     return replace(description, steps=steps.ended(steps.put(op, y)))
 
 
 def _inputs(description: Description) -> int:
     """How many inputs of the call the steps may name."""
     return 1 + max(
-        ref.index for position, step in enumerate(description.steps) for ref in (Ref(-1, 0), *step.sources(position)) if ref.step < 0
+        ref.index
+        for position, step in enumerate(description.steps)
+        for ref in (Ref(-1, 0), *step.sources(position))
+        if ref.step < 0
     )
 
 
@@ -105,13 +117,18 @@ def fake_quantised(weight: Weight, op: ops.FakeQuantize | None) -> Weight:
     scaled = np.rint(values / op.size) + op.zero_point
     clipped = int(((scaled < op.low) | (scaled > op.high)).sum())
     words = (
-        f"fake-quantised to {op.levels} levels, {_range('scale', op.size)}, {_range('zero point', op.zero_point)}: {clipped} values clipped"
+        f"fake-quantised to {op.levels} levels, {_range('scale', op.size)}, "
+        f"{_range('zero point', op.zero_point)}: {clipped} values clipped"
     )
     grid = None
     if np.asarray(op.zero_point).dtype.kind != "f":
         zero = np.asarray(op.zero_point, np.int64)
-        grid = Grid(np.asarray(op.size, np.float64), (op.high - op.low).bit_length(), op.low < 0, zero)
-    return replace(weight, effective=effective.astype(values.dtype), steps=(*weight.steps, words), grid=grid)
+        grid = Grid(
+            np.asarray(op.size, np.float64), (op.high - op.low).bit_length(), op.low < 0, zero
+        )
+    return replace(
+        weight, effective=effective.astype(values.dtype), steps=(*weight.steps, words), grid=grid
+    )
 
 
 def _range(name: str, values: np.ndarray) -> str:
@@ -126,7 +143,10 @@ def _with(call: Call, **weights: Weight | None) -> Call:
 
 def _quantised_weight(module: Any, call: Call) -> Call:
     weight = call.required("weight")
-    return _with(call, weight=fake_quantised(weight, quantiser(module.weight_fake_quant, weight.effective.ndim)))
+    return _with(
+        call,
+        weight=fake_quantised(weight, quantiser(module.weight_fake_quant, weight.effective.ndim)),
+    )
 
 
 _PLAIN: dict[str, Callable[[Any, Call], Description]] = {
@@ -167,15 +187,24 @@ def _with_relu(described: Description) -> Description:
 
 
 def _batch_statistics(module: Any) -> str:
-    return "in training mode it normalises by the statistics of the batch; call eval() on it first" if module.bn.training else ""
+    return (
+        ("in training mode it normalises by the statistics of the batch; call eval() on it first")
+        if module.bn.training
+        else ""
+    )
 
 
-@describes(*(f"torch.ao.nn.intrinsic.qat.ConvBn{rank}d" for rank in (1, 2, 3)), refuses=_batch_statistics)
+@describes(
+    *(f"torch.ao.nn.intrinsic.qat.ConvBn{rank}d" for rank in (1, 2, 3)), refuses=_batch_statistics
+)
 def _conv_bn(module: Any, call: Call) -> Description:
     return _folded(module, call, convolution, len(module.kernel_size))
 
 
-@describes(*(f"torch.ao.nn.intrinsic.qat.ConvBnReLU{rank}d" for rank in (1, 2, 3)), refuses=_batch_statistics)
+@describes(
+    *(f"torch.ao.nn.intrinsic.qat.ConvBnReLU{rank}d" for rank in (1, 2, 3)),
+    refuses=_batch_statistics,
+)
 def _conv_bn_relu(module: Any, call: Call) -> Description:
     return _with_relu(_folded(module, call, convolution, len(module.kernel_size)))
 
@@ -185,21 +214,32 @@ def _linear_bn(module: Any, call: Call) -> Description:
     return _folded(module, call, linear, 0)
 
 
-def _folded(module: Any, call: Call, plain: Callable[[Any, Call], Description], rank: int) -> Description:
-    """The sums with fake_quant(weight * gain), divided by the gain, plus the bias, normalised: the gain is undone and applied again.
+def _folded(
+    module: Any, call: Call, plain: Callable[[Any, Call], Description], rank: int
+) -> Description:
+    """The sums with fake_quant(weight * gain), divided by the gain, plus the bias, normalised: the
+    gain is undone and applied again.
 
-    (torch/ao/nn/intrinsic/qat/modules/conv_fused.py, _forward_approximate; its slow form adds the folded bias to the sums.)
+    (torch/ao/nn/intrinsic/qat/modules/conv_fused.py, _forward_approximate; its slow form adds the
+    folded bias to the sums.)
     """
     if call.x.ndim != rank + 2:
         raise Undescribed(f"an input of {call.x.ndim} axes where {rank + 2} were expected")
-    parts = {name: call.required(name) for name in ("weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")}
+    parts = {
+        name: call.required(name)
+        for name in ("weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+    }
     weight, bias = parts["weight"], call.weight("bias")
     deviation = np.sqrt(parts["bn.running_var"].effective + np.float32(module.bn.eps))
     gain = parts["bn.weight"].effective / deviation
     folded = weight.effective * gain.reshape(-1, *(1,) * (weight.effective.ndim - 1))
-    words = f"times bn.weight / sqrt(bn.running_var + {module.bn.eps:g}), a number per output channel"
+    words = (
+        f"times bn.weight / sqrt(bn.running_var + {module.bn.eps:g}), a number per output channel"
+    )
     held = {"weight before its fake quantisation": folded}
-    kernel = replace(weight, effective=folded, steps=(*weight.steps, words), parts={**weight.parts, **held})
+    kernel = replace(
+        weight, effective=folded, steps=(*weight.steps, words), parts={**weight.parts, **held}
+    )
     kernel = fake_quantised(kernel, quantiser(module.weight_fake_quant, folded.ndim))
     sums = plain(module, _with(call, weight=kernel, bias=None))
     steps, around = Steps(), (-1, *(1,) * rank)
@@ -216,6 +256,10 @@ def _folded(module: Any, call: Call, plain: Callable[[Any, Call], Description], 
     y = steps.put(ops.MulConstant(undone), y)
     if bias is not None:
         y = steps.put(ops.AddConstant(replace(bias, shape=around)), y)
-    scale, offset, mean_, variance = (parts[f"bn.{name}"] for name in ("weight", "bias", "running_mean", "running_var"))
-    norm = ops.BatchNormalization(scale=scale, bias=offset, mean=mean_, variance=variance, epsilon=module.bn.eps, axis=1)
+    scale, offset, mean_, variance = (
+        parts[f"bn.{name}"] for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    norm = ops.BatchNormalization(
+        scale=scale, bias=offset, mean=mean_, variance=variance, epsilon=module.bn.eps, axis=1
+    )
     return replace(sums, steps=steps.ended(steps.put(norm, y)))

@@ -1,7 +1,9 @@
-"""Quantised modules of torch.ao: the float layer on dequantised values, with integers behind its weights, to levels behind it.
+"""Quantised modules of torch.ao: the float layer on dequantised values, with integers behind its
+weights, to levels behind it.
 
-Measured over the engines of PyTorch 2.13: x86, fbgemm and onednn add the bias in float32 to the integer sums and round once,
-half to even; qnnpack rounds the bias to an integer of the sums first. onednn adds the output's zero point before it rounds.
+Measured over the engines of PyTorch 2.13: x86, fbgemm and onednn add the bias in float32 to the
+integer sums and round once, half to even; qnnpack rounds the bias to an integer of the sums first.
+onednn adds the output's zero point before it rounds.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,23 +28,33 @@ _FUSED = "torch.ao.nn.intrinsic.quantized"
 
 def unpacked(name: str, packed: Any) -> Weight:
     """A weight that was packed: its integers are what is stored."""
-    values = packed.dequantize().numpy(force=True) if packed.is_quantized else packed.numpy(force=True)
+    values = (
+        packed.dequantize().numpy(force=True) if packed.is_quantized else packed.numpy(force=True)
+    )
     if not packed.is_quantized:
         return Weight(name, None, values.astype(np.float32), ("kept in float16",))
     if "per_channel" in str(packed.qscheme()):
         around = [1] * values.ndim
         around[packed.q_per_channel_axis()] = -1
         size, zero = (
-            part.numpy(force=True).reshape(around) for part in (packed.q_per_channel_scales(), packed.q_per_channel_zero_points())
+            part.numpy(force=True).reshape(around)
+            for part in (packed.q_per_channel_scales(), packed.q_per_channel_zero_points())
         )
     else:
         size, zero = np.asarray(packed.q_scale()), np.asarray(packed.q_zero_point())
     bits, signed = _DTYPES[str(packed.dtype).removeprefix("torch.")]
     codes = np.rint(values / size + zero)
     told = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g} by channel"
-    words = f"{'' if signed else 'u'}int{bits}, of which {int(np.unique(codes).size)} levels are used, times scale {told}"
+    words = (
+        f"{'' if signed else 'u'}int{bits}, of which {int(np.unique(codes).size)} levels are "
+        f"used, times scale {told}"
+    )
     words += f", less zero point {_between(zero)}" if zero.any() else ""
-    grid = None if zero.dtype.kind == "f" else Grid(size.astype(np.float64), bits, signed, zero.astype(np.int64))
+    grid = (
+        None
+        if zero.dtype.kind == "f"
+        else Grid(size.astype(np.float64), bits, signed, zero.astype(np.int64))
+    )
     return Weight(name, codes.astype(np.int8 if signed else np.uint8), values, (words,), grid=grid)
 
 
@@ -64,7 +76,12 @@ def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
         return Weight("bias", stored, stored)
     scale = np.float32(call.levels[0].scale) * weight.grid.scale.reshape(-1).astype(np.float32)
     effective = np.rint(stored / scale).astype(np.float64) * scale
-    return Weight("bias", stored, effective, (f"rounded to multiples of the input's scale times the weight's, {_between(scale)}",))
+    return Weight(
+        "bias",
+        stored,
+        effective,
+        ((f"rounded to multiples of the input's scale times the weight's, {_between(scale)}"),),
+    )
 
 
 def _held(module: Any, call: Call) -> Call:
@@ -75,15 +92,28 @@ def _held(module: Any, call: Call) -> Call:
 
 
 def _op(levels: Levels, zero_first: bool = True) -> ops.FakeQuantize:
-    return ops.FakeQuantize(np.asarray(levels.scale), np.asarray(levels.zero_point), levels.low, levels.high, zero_first)
+    return ops.FakeQuantize(
+        np.asarray(levels.scale), np.asarray(levels.zero_point), levels.low, levels.high, zero_first
+    )
 
 
-def to_levels(description: Description, given: Sequence[Levels | None], made: Sequence[Levels | None], inputs: int) -> Description:
-    """What gives on a quantised tensor rounds to its levels, whatever it is; moving elements leaves them on those that they had."""
+def to_levels(
+    description: Description,
+    given: Sequence[Levels | None],
+    made: Sequence[Levels | None],
+    inputs: int,
+) -> Description:
+    """What gives on a quantised tensor rounds to its levels, whatever it is; moving elements leaves
+    them on those that they had."""
     if not made or made[0] is None or isinstance(description.steps[-1].op, ops.FakeQuantize):
         return description
     moved = all(isinstance(step.op, ops.Rearrangement) for step in description.steps)
-    if moved and all(levels is None or levels == made[0] for levels in given) and any(given) and set(made) == {made[0]}:
+    if (
+        moved
+        and all(levels is None or levels == made[0] for levels in given)
+        and any(given)
+        and set(made) == {made[0]}
+    ):
         return description
     if len(made) > 1:
         raise Undescribed("its several outputs are quantised")
@@ -112,7 +142,8 @@ def _rounded(call: Call) -> ops.FakeQuantize:
 
 @describes(f"{_PLACE}.Quantize", f"{_PLACE}.DeQuantize", f"{_PLACE}.Dropout")
 def _as_it_comes(module: Any, call: Call) -> Description:
-    """What is compared are the numbers that a quantised tensor stands for; to_levels says what becomes of others."""
+    """What is compared are the numbers that a quantised tensor stands for; to_levels says what
+    becomes of others."""
     return chain(ops.Identity())
 
 
@@ -124,7 +155,10 @@ _SUMS: dict[str, tuple[Callable[[Any, Call], Description], Behind]] = {
     f"{_FUSED}.LinearTanh": (linear, lambda m: (ops.Tanh(),)),
     **{f"{_PLACE}.Conv{rank}d": (convolution, lambda m: ()) for rank in (1, 2, 3)},
     **{f"{_FUSED}.ConvReLU{rank}d": (convolution, lambda m: (ops.Relu(),)) for rank in (1, 2, 3)},
-    **{f"{_PLACE}.ConvTranspose{rank}d": (partial(described_as, "ConvTranspose1d"), lambda m: ()) for rank in (1, 2, 3)},
+    **{
+        f"{_PLACE}.ConvTranspose{rank}d": (partial(described_as, "ConvTranspose1d"), lambda m: ())
+        for rank in (1, 2, 3)
+    },
 }
 
 
@@ -149,8 +183,24 @@ def _conv_add(module: Any, call: Call) -> Description:
 
 
 _SAME = {
-    **{name: name for name in ("ELU", "GroupNorm", "Hardswish", "LayerNorm", "LeakyReLU", "ReLU6", "Sigmoid", "Softmax")},
-    **{f"{kind}{rank}d": f"{kind}{rank}d" for kind, ranks in (("BatchNorm", (2, 3)), ("InstanceNorm", (1, 2, 3))) for rank in ranks},
+    **{
+        name: name
+        for name in (
+            "ELU",
+            "GroupNorm",
+            "Hardswish",
+            "LayerNorm",
+            "LeakyReLU",
+            "ReLU6",
+            "Sigmoid",
+            "Softmax",
+        )
+    },
+    **{
+        f"{kind}{rank}d": f"{kind}{rank}d"
+        for kind, ranks in (("BatchNorm", (2, 3)), ("InstanceNorm", (1, 2, 3)))
+        for rank in ranks
+    },
 }
 
 
@@ -158,7 +208,11 @@ def _register_same(name: str, plain: str, *behind: ops.Op) -> None:
     @describes(name)
     def same(module: Any, call: Call) -> Description:
         """Computed in float, and rounded to the output's levels as ``_requantised`` says."""
-        return _then(described_as(plain, module, call), *behind) if behind else described_as(plain, module, call)
+        return (
+            _then(described_as(plain, module, call), *behind)
+            if behind
+            else described_as(plain, module, call)
+        )
 
 
 for _name, _as in _SAME.items():

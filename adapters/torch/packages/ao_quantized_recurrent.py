@@ -1,8 +1,9 @@
-"""Dynamically quantised recurrences of torch.ao: integers for weights, and what they multiply quantised in each call.
+"""Dynamically quantised recurrences of torch.ao: integers for weights, and what they multiply
+quantised in each call.
 
-The input of a layer goes to levels over the range of its whole sequence, the state to levels over the range of the batch before
-each step (ATen/native/RNN.cpp, QuantizedCellParamsDynamic); sums, gates and states stay in float. In float16 only the weights are
-narrowed.
+The input of a layer goes to levels over the range of its whole sequence, the state to levels over
+the range of the batch before each step (ATen/native/RNN.cpp, QuantizedCellParamsDynamic); sums,
+gates and states stay in float. In float16 only the weights are narrowed.
 """
 
 from dataclasses import replace
@@ -29,7 +30,9 @@ def _held(module: Any, call: Call) -> tuple[Call, int | None]:
         if tensor is not None:
             values = tensor.detach().numpy(force=True)
             weights[name] = Weight(name, values, values)
-    integers = all(one.grid is not None for name, one in weights.items() if name.startswith("weight"))
+    integers = all(
+        one.grid is not None for name, one in weights.items() if name.startswith("weight")
+    )
     return replace(call, read=weights.get), DYNAMIC_HIGH.get(call.engine, 127) if integers else None
 
 

@@ -1,7 +1,9 @@
-"""Layers of Brevitas: the layer of torch.nn, with quantisers of its weight, bias, input and output around it.
+"""Layers of Brevitas: the layer of torch.nn, with quantisers of its weight, bias, input and output
+around it.
 
-None of brevitas is imported. A quantiser says itself, in the call, which scale, zero point and bits it uses; its arithmetic is that
-of ``ops.IntQuantize``, ``ops.FloatQuantize`` and ``ops.SignQuantize``. (brevitas/nn/quant_layer.py and brevitas/proxy, 0.13.)
+None of brevitas is imported. A quantiser says itself, in the call, which scale, zero point and bits
+it uses; its arithmetic is that of ``ops.IntQuantize``, ``ops.FloatQuantize`` and
+``ops.SignQuantize``. (brevitas/nn/quant_layer.py and brevitas/proxy, 0.13.)
 """
 
 from collections.abc import Callable
@@ -18,9 +20,20 @@ from probe.errors import Undescribed
 from ..describe.describe import Call, chain, describe, described_as, describes, ntuple
 
 _PLACE = "brevitas.nn"
-_ROUNDINGS = {"RoundSte": "even", "FloorSte": "floor", "CeilSte": "ceil", "RoundToZeroSte": "zero", "DPURoundSte": "up"}
+_ROUNDINGS = {
+    "RoundSte": "even",
+    "FloorSte": "floor",
+    "CeilSte": "ceil",
+    "RoundToZeroSte": "zero",
+    "DPURoundSte": "up",
+}
 _CLAMPS = ("TensorClamp", "TensorClampSte", "InplaceTensorClampSte")
-_INTEGERS = ("RescalingIntQuant", "PrescaledRestrictIntQuant", "DecoupledRescalingIntQuant", "DecoupledRescalingIntQuantWithInput")
+_INTEGERS = (
+    "RescalingIntQuant",
+    "PrescaledRestrictIntQuant",
+    "DecoupledRescalingIntQuant",
+    "DecoupledRescalingIntQuantWithInput",
+)
 Quantizer = ops.IntQuantize | ops.FloatQuantize | ops.SignQuantize
 
 
@@ -35,22 +48,31 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, bool]:
-    """What a quantiser does, its bits and whether it is signed; None where it only looks on. ``given`` is what it is called with."""
+    """What a quantiser does, its bits and whether it is signed; None where it only looks on.
+    ``given`` is what it is called with."""
     kind = type(tensor_quant).__name__
     if kind in ("BinaryQuant", "ClampedBinaryQuant", "TernaryQuant"):
         _refuse_delay(tensor_quant)
         _, scale, _, bits = tensor_quant(*given)
-        return ops.SignQuantize(_array(scale), getattr(tensor_quant, "threshold", None)), int(bits), True
+        return (
+            ops.SignQuantize(_array(scale), getattr(tensor_quant, "threshold", None)),
+            int(bits),
+            True,
+        )
     if kind not in (*_INTEGERS, "FloatQuant"):
         raise Undescribed(f"its quantiser is a {kind}, which has no description")
     if getattr(tensor_quant, "observer_only", False):
         return None, 0, True
     if kind == "FloatQuant":
         return _float(tensor_quant, given)
-    inner = tensor_quant.decoupled_int_quant if kind.startswith("Decoupled") else tensor_quant.int_quant
+    inner = (
+        tensor_quant.decoupled_int_quant if kind.startswith("Decoupled") else tensor_quant.int_quant
+    )
     _refuse_delay(inner)
     if type(inner).__name__ not in ("IntQuant", "DecoupledIntQuant"):
-        raise Undescribed(f"its quantiser rounds as {type(inner).__name__} does, which has no description")
+        raise Undescribed(
+            f"its quantiser rounds as {type(inner).__name__} does, which has no description"
+        )
     rounding = _rounding(inner, inner.tensor_clamp_impl)
     around = _in_groups(inner.input_view_impl, given)
     _, scale, zero, bits, *before = tensor_quant(*given)
@@ -64,33 +86,48 @@ def _float(tensor_quant: Any, given: tuple[Any, ...]) -> tuple[Quantizer, int, b
     """The same for one to small floats."""
     clamp = tensor_quant.float_clamp_impl
     if _rounding(tensor_quant, clamp.tensor_clamp_impl) != "even":
-        raise Undescribed("its quantiser to floats does not round to the nearest one")  # where steps change, logarithms would decide
+        # where steps change, logarithms would decide
+        raise Undescribed("its quantiser to floats does not round to the nearest one")
     if not clamp.saturating:
-        raise Undescribed("its quantiser takes what is beyond its floats to infinity or NaN, which has no description")
+        raise Undescribed(
+            "its quantiser takes what is beyond its floats to infinity or NaN, "
+            "which has no description"
+        )
     around = _in_groups(tensor_quant.input_view_impl, given)
     _, scale, _, exponent, mantissa, bias, *_ = tensor_quant(*given)
     largest = tensor_quant.compute_max_mantissa(mantissa) * 2 ** (2**exponent - 1 - bias)
     available = clamp.max_available_float
     high = min(float(largest), float("inf") if available is None else float(available()))
     lowest = 1 - round(float(bias)) - round(float(mantissa))
-    op = ops.FloatQuantize(around(scale), round(float(mantissa)), lowest, -high if tensor_quant.signed else 0.0, high)
-    return op, round(float(exponent + mantissa)) + bool(tensor_quant.signed), bool(tensor_quant.signed)
+    op = ops.FloatQuantize(
+        around(scale), round(float(mantissa)), lowest, -high if tensor_quant.signed else 0.0, high
+    )
+    return (
+        op,
+        round(float(exponent + mantissa)) + bool(tensor_quant.signed),
+        bool(tensor_quant.signed),
+    )
 
 
 def _rounding(quant: Any, clamp: Any) -> str:
     rounding, clamped = type(quant.float_to_int_impl).__name__, type(clamp).__name__
     if rounding not in _ROUNDINGS or clamped not in _CLAMPS:
-        raise Undescribed(f"its quantiser rounds with {rounding} and clips by {clamped}, which has no description")
+        raise Undescribed(
+            f"its quantiser rounds with {rounding} and clips by {clamped}, which has no description"
+        )
     return _ROUNDINGS[rounding]
 
 
 def _in_groups(view: Any, given: tuple[Any, ...]) -> Callable[[Any], np.ndarray]:
-    """What brings a scale to the layout of what is quantised: one for each group of neighbours is repeated for each of them."""
+    """What brings a scale to the layout of what is quantised: one for each group of neighbours is
+    repeated for each of them."""
     kind = type(view).__name__
     if kind == "Identity":
         return _array
     if kind != "OverSubChannelBlockView":
-        raise Undescribed(f"its quantiser looks at its input through {kind}, which has no description")
+        raise Undescribed(
+            f"its quantiser looks at its input through {kind}, which has no description"
+        )
     shape, axis = tuple(given[0].shape), view.group_dim % given[0].ndim
 
     def repeated(scale: Any) -> np.ndarray:
@@ -110,7 +147,8 @@ def _refuse_delay(quant: Any) -> None:
 
 
 def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) -> Weight:
-    """The weight after its quantiser, in the stored dtype as the layer computes it, and the words for it."""
+    """The weight after its quantiser, in the stored dtype as the layer computes it, and the words
+    for it."""
     if op is None:
         return weight
     (effective,) = op.run(weight.effective)
@@ -130,11 +168,21 @@ def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) ->
     if isinstance(op, ops.IntQuantize):
         zero = np.asarray(op.zero_point)
         words += f", {_range('zero point', zero)}" if zero.any() else ""
-        words += f", divided by {_range('another scale', op.before[0])}" if op.before is not None else ""
-        words += f": {int(np.broadcast_to(op.clipped(weight.effective), effective.shape).sum())} values clipped"
+        words += (
+            f", divided by {_range('another scale', op.before[0])}" if op.before is not None else ""
+        )
+        words += (
+            f": {int(np.broadcast_to(op.clipped(weight.effective), effective.shape).sum())} "
+            "values clipped"
+        )
         if np.array_equal(zero, np.rint(zero)) and np.all(op.size):
             grid = Grid(np.asarray(op.size, np.float64), bits, signed, zero.astype(np.int64))
-    return replace(weight, effective=effective.astype(weight.effective.dtype), steps=(*weight.steps, words), grid=grid)
+    return replace(
+        weight,
+        effective=effective.astype(weight.effective.dtype),
+        steps=(*weight.steps, words),
+        grid=grid,
+    )
 
 
 def _range(name: str, values: np.ndarray) -> str:
@@ -143,16 +191,21 @@ def _range(name: str, values: np.ndarray) -> str:
 
 
 def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer | None]:
-    """The activation of an input, output or activation quantiser, and what it quantises to; both None where it is off."""
+    """The activation of an input, output or activation quantiser, and what it quantises to; both
+    None where it is off."""
     fused = proxy.fused_activation_quant_proxy
     if fused is None:
         return None, None
     inner = fused.activation_impl
-    function = None if type(inner).__name__ == "Identity" else describe(inner, replace(call, arguments={}))
+    function = (
+        None if type(inner).__name__ == "Identity" else describe(inner, replace(call, arguments={}))
+    )
     if not proxy.is_quant_enabled:
         return function, None
     if "Dynamic" in type(proxy).__name__:
-        raise Undescribed("its scale follows each input (dynamic quantisation), which has no description")
+        raise Undescribed(
+            "its scale follows each input (dynamic quantisation), which has no description"
+        )
     return function, _quantizer(fused.tensor_quant, proxy._zero_hw_sentinel())[0]
 
 
@@ -164,7 +217,10 @@ def _put(steps: Steps, x: Ref, proxy: Any, call: Call) -> Ref:
 
 
 @describes(
-    *(f"{_PLACE}.quant_activation.{name}" for name in ("QuantIdentity", "QuantReLU", "QuantHardTanh")),
+    *(
+        f"{_PLACE}.quant_activation.{name}"
+        for name in ("QuantIdentity", "QuantReLU", "QuantHardTanh")
+    ),
     f"{_PLACE}.quant_layer.QuantNonLinearActLayer",
     refuses=_refuses,
 )
@@ -178,7 +234,10 @@ def _activated(module: Any, call: Call) -> Description:
 _SUMS = {
     "quant_linear.QuantLinear": "Linear",
     **{f"quant_conv.QuantConv{rank}d": f"Conv{rank}d" for rank in (1, 2, 3)},
-    **{f"quant_convtranspose.QuantConvTranspose{rank}d": f"ConvTranspose{rank}d" for rank in (1, 2, 3)},
+    **{
+        f"quant_convtranspose.QuantConvTranspose{rank}d": f"ConvTranspose{rank}d"
+        for rank in (1, 2, 3)
+    },
 }
 
 
@@ -194,7 +253,10 @@ def _register(name: str, plain: str) -> None:
         if getattr(module, "is_same_padded_strided", False):
             pads = _same(module, call.x.shape)
             x = steps.put(ops.Pad(pads=((0, 0), (0, 0), *pads), mode="constant"), x)
-            shape = (*call.x.shape[:2], *(size + sum(pad) for size, pad in zip(call.x.shape[2:], pads, strict=True)))
+            shape = (
+                *call.x.shape[:2],
+                *(size + sum(pad) for size, pad in zip(call.x.shape[2:], pads, strict=True)),
+            )
             held = replace(held, inputs=(np.broadcast_to(np.float32(0), shape),))
         described = described_as(plain, module, held)
         (y,) = steps.include(described.steps, x)
@@ -206,12 +268,19 @@ for _name, _plain in _SUMS.items():
 
 
 def _same(module: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Padding "same" with strides, which PyTorch refuses and Brevitas does itself: an odd cell comes after."""
+    """Padding "same" with strides, which PyTorch refuses and Brevitas does itself: an odd cell
+    comes after."""
     rank = len(module.kernel_size)
     if len(shape) != rank + 2:
         raise Undescribed("it was called on a single sample without a batch axis")
     pads = []
-    for size, k, s, d in zip(shape[2:], module.kernel_size, ntuple(module.stride, rank), ntuple(module.dilation, rank), strict=True):
+    for size, k, s, d in zip(
+        shape[2:],
+        module.kernel_size,
+        ntuple(module.stride, rank),
+        ntuple(module.dilation, rank),
+        strict=True,
+    ):
         total = same_padding(size, (k - 1) * d + 1, s)
         pads.append((total // 2, total - total // 2))
     return tuple(pads)
@@ -232,12 +301,16 @@ def _weight(module: Any, call: Call) -> tuple[Weight, np.ndarray | None]:
 
 
 def _input_bits(module: Any, call: Call) -> tuple[Any, bool]:
-    """How many bits what comes in has, and whether one is a sign: of its own quantiser, or of the QuantTensor."""
+    """How many bits what comes in has, and whether one is a sign: of its own quantiser, or of the
+    QuantTensor."""
     if module.input_quant.is_quant_enabled:
         return module.input_quant.bit_width(), module.input_quant.is_signed
     brought = call.scales[0] if call.scales else None
     if brought is None or brought.bits is None:
-        raise Undescribed("the quantiser of its weight looks at the bits of an input that does not say how many it has")
+        raise Undescribed(
+            "the quantiser of its weight looks at the bits of an input that does "
+            "not say how many it has"
+        )
     return module.weight.new_tensor(brought.bits), brought.signed
 
 
@@ -249,13 +322,19 @@ def _bias(module: Any, call: Call, weight_scale: np.ndarray | None) -> Weight | 
         return _quantised(bias, *_quantizer(proxy.tensor_quant, module.bias))
     given = _input_scale(module, call)
     if given is None or weight_scale is None or given.size != 1:
-        raise Undescribed("the scale of its bias is not that of one quantised input times that of a quantised weight")
+        raise Undescribed(
+            "the scale of its bias is not that of one quantised input times that of "
+            "a quantised weight"
+        )
     scale = weight_scale.reshape(-1) * given.reshape(-1)
-    return _quantised(bias, *_quantizer(proxy.tensor_quant, module.bias, module.weight.new_tensor(scale)))
+    return _quantised(
+        bias, *_quantizer(proxy.tensor_quant, module.bias, module.weight.new_tensor(scale))
+    )
 
 
 def _input_scale(module: Any, call: Call) -> np.ndarray | None:
-    """The scale of what comes in: that of its own quantiser, or the one that a QuantTensor brings along."""
+    """The scale of what comes in: that of its own quantiser, or the one that a QuantTensor brings
+    along."""
     if module.input_quant.is_quant_enabled:
         op = _activation(module.input_quant, call)[1]
         return None if op is None else np.asarray(op.size)
@@ -274,5 +353,9 @@ def _embedding(module: Any, call: Call) -> Description:
 @describes(f"{_PLACE}.quant_eltwise.QuantEltwiseAdd", refuses=_refuses, several=True)
 def _add(module: Any, call: Call) -> Description:
     steps = Steps()
-    both = [_put(steps, call.arguments[name], module.input_quant, call) for name in ("input", "other")]
-    return Description(steps.ended(_put(steps, steps.put(ops.Add(), *both), module.output_quant, call)))
+    both = [
+        _put(steps, call.arguments[name], module.input_quant, call) for name in ("input", "other")
+    ]
+    return Description(
+        steps.ended(_put(steps, steps.put(ops.Add(), *both), module.output_quant, call))
+    )

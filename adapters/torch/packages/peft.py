@@ -1,7 +1,8 @@
 """LoRA layers of PEFT: a layer, and products of two small matrices that are added to its weight.
 
-None of peft is imported. The weight that is shown is the merged one, also where the layer adds the products to its output instead:
-``ByParts`` then holds what rounding does on that way. (peft/tuners/lora/layer.py and dora.py, 0.21.)
+None of peft is imported. The weight that is shown is the merged one, also where the layer adds the
+products to its output instead: ``ByParts`` then holds what rounding does on that way.
+(peft/tuners/lora/layer.py and dora.py, 0.21.)
 """
 
 import inspect
@@ -21,7 +22,13 @@ from ..layers.attention import drops
 from ..layers.embedding import limit
 
 _PLACE = "peft.tuners.lora.layer"
-_DORA = ("DoraLinearVariant", "DoraEmbeddingVariant", "DoraConv1dVariant", "DoraConv2dVariant", "DoraConv3dVariant")
+_DORA = (
+    "DoraLinearVariant",
+    "DoraEmbeddingVariant",
+    "DoraConv1dVariant",
+    "DoraConv2dVariant",
+    "DoraConv3dVariant",
+)
 
 
 @describes("transformers.pytorch_utils.Conv1D")
@@ -49,7 +56,11 @@ class _Adapter:
     @property
     def words(self) -> str:
         """What it adds to the output of the base layer."""
-        only = "" if self.chosen is None else f" for the samples {', '.join(map(str, np.flatnonzero(self.chosen)))}"
+        only = (
+            ""
+            if self.chosen is None
+            else (f" for the samples {', '.join(map(str, np.flatnonzero(self.chosen)))}")
+        )
         return f"lora_B.{self.name}(lora_A.{self.name}(x)) * {self.scale:g}{only}"
 
     @property
@@ -65,7 +76,9 @@ class _Adapter:
     def gain(self, rows: np.ndarray) -> np.ndarray:
         """What DoRA multiplies each output by, found from the weight without adapters."""
         assert self.magnitude is not None
-        return self.magnitude.effective.astype(np.float64).reshape(-1, 1) / np.linalg.norm(rows + self.delta, axis=1, keepdims=True)
+        return self.magnitude.effective.astype(np.float64).reshape(-1, 1) / np.linalg.norm(
+            rows + self.delta, axis=1, keepdims=True
+        )
 
 
 def _refuses(module: Any) -> str:
@@ -75,28 +88,54 @@ def _refuses(module: Any) -> str:
 
 @describes(*(f"{_PLACE}.{name}" for name in ("Linear", "_ConvNd", "Embedding")), refuses=_refuses)
 def _lora(module: Any, call: Call) -> Description:
-    hooked = next((name for name, inner in module.named_modules() if name and _foreign_hooks(inner)), "")
+    hooked = next(
+        (name for name, inner in module.named_modules() if name and _foreign_hooks(inner)), ""
+    )
     if hooked:
         raise Undescribed(f"its {hooked} carries a forward hook of the user's own")
     base = describe(module.base_layer, _inside(call, "base_layer"))
     at, name = _sums(base.steps)
     weight = getattr(base.steps[at].op, name)
-    if module.disable_adapters:  # the call has taken out what was merged, which goes back into the same memory after it
+    # the call has taken out what was merged, which goes back into the same memory after it
+    if module.disable_adapters:
         bare = weight.effective.copy()
-        return _with(base, at, name, replace(weight, stored=bare, effective=bare, steps=(*weight.steps, "adapters are disabled")))
+        return _with(
+            base,
+            at,
+            name,
+            replace(
+                weight, stored=bare, effective=bare, steps=(*weight.steps, "adapters are disabled")
+            ),
+        )
     if module.merged_adapters:
-        return _with(base, at, name, _merged_before(module, call, weight), _bias_before(module, call, base.steps[at].op))
-    samples = call.arguments.get("adapter_names") or call.arguments.get("kwargs", {}).get("adapter_names")
-    adapters = list(_adapters(module, call, dict.fromkeys(samples) if samples else module.active_adapters))
+        return _with(
+            base,
+            at,
+            name,
+            _merged_before(module, call, weight),
+            _bias_before(module, call, base.steps[at].op),
+        )
+    samples = call.arguments.get("adapter_names") or call.arguments.get("kwargs", {}).get(
+        "adapter_names"
+    )
+    adapters = list(
+        _adapters(module, call, dict.fromkeys(samples) if samples else module.active_adapters)
+    )
     if samples:
-        adapters = [replace(one, chosen=np.array([name == one.name for name in samples])) for one in adapters]
+        adapters = [
+            replace(one, chosen=np.array([name == one.name for name in samples]))
+            for one in adapters
+        ]
     if not adapters:
         return base
     limited = getattr(module.base_layer, "max_norm", None) is not None
     if limited and any(one.magnitude is not None for one in adapters):
         raise Undescribed("its embedding has a max_norm, and DoRA looks at its rows as they become")
     if hasattr(module.base_layer, "embed_scale"):
-        raise Undescribed("its embedding has an embed_scale, which PEFT applies to the adapter's rows by themselves")
+        raise Undescribed(
+            "its embedding has an embed_scale, which PEFT applies to the adapter's "
+            "rows by themselves"
+        )
     way = _way(module, call, base, adapters)
     if samples or limited or not _mergeable(module):
         return replace(base, steps=way)
@@ -114,17 +153,27 @@ def _refuses_attention(module: Any) -> str:
 
 @describes(f"{_PLACE}.MultiheadAttention", refuses=_refuses_attention, several=True)
 def _attention(module: Any, call: Call) -> Description:
-    """The attention with what PEFT merges for the call, and takes out after it: its kernels as the call inside meets them.
+    """The attention with what PEFT merges for the call, and takes out after it: its kernels as the
+    call inside meets them.
 
-    Into the projection of the outputs PEFT 0.21 merges it twice (``MultiheadAttention.merge`` adds it, and then has ``out_proj`` do so).
+    Into the projection of the outputs PEFT 0.21 merges it twice (``MultiheadAttention.merge`` adds
+    it, and then has ``out_proj`` do so).
     """
     base, given = module.base_layer, dict(call.arguments)
     args, kwargs = given.pop("args", ()), given.pop("kwargs", {})
     bound = inspect.signature(base.forward).bind(*given.values(), *args, **kwargs).arguments
     inside = _inside(call, "base_layer")
-    owners = {"in_proj_weight": (module, ""), "out_proj.weight": (base.out_proj, "base_layer.out_proj.")}
+    owners = {
+        "in_proj_weight": (module, ""),
+        "out_proj.weight": (base.out_proj, "base_layer.out_proj."),
+    }
     off = module.disable_adapters
-    names = () if off else module.merged_adapters or [name for name in module.active_adapters if name in module.lora_A]
+    names = (
+        ()
+        if off
+        else module.merged_adapters
+        or [name for name in module.active_adapters if name in module.lora_A]
+    )
 
     def read(name: str) -> Weight | None:
         found = inside.read(name.replace("out_proj.", "out_proj.base_layer."))
@@ -135,7 +184,9 @@ def _attention(module: Any, call: Call) -> Description:
         parts: dict[str, np.ndarray] = {}
         for one in names:
             down, up = (call.required(f"{place}lora_{letter}.{one}.weight") for letter in "AB")
-            adapter = _Adapter(one, down, up, float(owner.scaling[one]), _how(owner, one), None, None)
+            adapter = _Adapter(
+                one, down, up, float(owner.scaling[one]), _how(owner, one), None, None
+            )
             added = added + adapter.delta
             words.append(f"plus {up.name} @ {down.name} times {adapter.scale:g} ({adapter.how})")
             parts |= {part.name: part.effective for part in (down, up)}
@@ -144,15 +195,26 @@ def _attention(module: Any, call: Call) -> Description:
     return described_as("MultiheadAttention", base, replace(call, arguments=bound, read=read))
 
 
-def _as_merged(weight: Weight, added: np.ndarray, words: list[str], parts: dict[str, np.ndarray], before: bool) -> Weight:
-    """The weight that the call met; how often ``added`` is in it is read off it. ``before``: it is stored with that, too."""
+def _as_merged(
+    weight: Weight, added: np.ndarray, words: list[str], parts: dict[str, np.ndarray], before: bool
+) -> Weight:
+    """The weight that the call met; how often ``added`` is in it is read off it. ``before``: it is
+    stored with that, too."""
     effective = weight.effective.astype(np.float64)
     if not words or weight.stored is None or not added.any():
         return weight
     if before:
         for times, often in ((1, ""), (2, ", which are in it twice")):
-            parts = parts | {f"{weight.name} without its adapters{often}": (effective - times * added).astype(weight.effective.dtype)}
-        return replace(weight, steps=(*weight.steps, "its adapters merged into it"), parts={**weight.parts, **parts})
+            parts = parts | {
+                (f"{weight.name} without its adapters{often}"): (effective - times * added).astype(
+                    weight.effective.dtype
+                )
+            }
+        return replace(
+            weight,
+            steps=(*weight.steps, ("its adapters merged into it")),
+            parts={**weight.parts, **parts},
+        )
     times = round(float(((effective - weight.stored) * added).sum() / (added * added).sum()))
     if times != 1:
         words = [*words, f"merged {times} times over by PEFT"]
@@ -163,7 +225,10 @@ def _as_merged(weight: Weight, added: np.ndarray, words: list[str], parts: dict[
 
 def _foreign_hooks(module: Any) -> bool:
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
-    return any(not str(hook.__module__).startswith(("torch.", str(__package__).rpartition(".")[0])) for hook in hooks)
+    return any(
+        not str(hook.__module__).startswith(("torch.", str(__package__).rpartition(".")[0]))
+        for hook in hooks
+    )
 
 
 def _inside(call: Call, place: str) -> Call:
@@ -173,16 +238,23 @@ def _inside(call: Call, place: str) -> Call:
 def _sums(steps: tuple[Step, ...]) -> tuple[int, str]:
     """The step that holds the weight, and the name of its field."""
     fields = [(at, name) for at in range(len(steps)) for name in ("weight", "table")]
-    found = [(at, name) for at, name in fields if isinstance(getattr(steps[at].op, name, None), Weight)]
+    found = [
+        (at, name) for at, name in fields if isinstance(getattr(steps[at].op, name, None), Weight)
+    ]
     if len(found) != 1:
         raise Undescribed("its base layer multiplies by other than one weight")
     return found[0]
 
 
-def _with(description: Description, at: int, name: str, weight: Weight, bias: Weight | None = None) -> Description:
+def _with(
+    description: Description, at: int, name: str, weight: Weight, bias: Weight | None = None
+) -> Description:
     step = description.steps[at]
     op: Any = replace(step.op, **{name: weight}, **({} if bias is None else {"bias": bias}))
-    return replace(description, steps=(*description.steps[:at], replace(step, op=op), *description.steps[at + 1 :]))
+    return replace(
+        description,
+        steps=(*description.steps[:at], replace(step, op=op), *description.steps[at + 1 :]),
+    )
 
 
 def _adapters(module: Any, call: Call, names: Any) -> Iterator[_Adapter]:
@@ -197,9 +269,15 @@ def _adapters(module: Any, call: Call, names: Any) -> Iterator[_Adapter]:
             raise Undescribed(f"its adapter {name} is a {variant}, which has no description")
         if module.training and type(module.lora_dropout[name]).__name__ != "Identity":
             raise Undescribed(f"dropout is active in front of its adapter {name}")
-        kept, own = (str(one.weight.dtype) for one in (module.base_layer, held[name] if not table else _Held(held[name])))
+        kept, own = (
+            str(one.weight.dtype)
+            for one in (module.base_layer, held[name] if not table else _Held(held[name]))
+        )
         if own not in (kept, "torch.float32", "torch.float64"):
-            raise Undescribed(f"its adapter {name} computes in {own.removeprefix('torch.')}, its base in {kept.removeprefix('torch.')}")
+            raise Undescribed(
+                f"its adapter {name} computes in {own.removeprefix('torch.')}, its "
+                f"base in {kept.removeprefix('torch.')}"
+            )
         ends = ("lora_embedding_{}.{}", "") if table else ("lora_{}.{}", ".weight")
         down, up = (call.required(ends[0].format(letter, name) + ends[1]) for letter in "AB")
         yield _Adapter(
@@ -222,14 +300,21 @@ class _Held:
 
 def _how(module: Any, name: str) -> str:
     alpha, rank = module.lora_alpha[name], module.r[name]
-    plain = {f"lora_alpha {alpha:g} / r {rank}": alpha / rank, f"lora_alpha {alpha:g} / sqrt(r {rank})": alpha / math.sqrt(rank)}
-    return next((words for words, scale in plain.items() if scale == module.scaling[name]), "set by hand")
+    plain = {
+        f"lora_alpha {alpha:g} / r {rank}": alpha / rank,
+        (f"lora_alpha {alpha:g} / sqrt(r {rank})"): alpha / math.sqrt(rank),
+    }
+    return next(
+        (words for words, scale in plain.items() if scale == module.scaling[name]), "set by hand"
+    )
 
 
 def _mergeable(module: Any) -> bool:
     """Whether one kernel does the same: PEFT's lora_A has no groups, dilation or padding mode."""
     base = module.base_layer
-    return not hasattr(base, "padding_mode") or (base.groups == 1 and base.padding_mode == "zeros" and set(base.dilation) == {1})
+    return not hasattr(base, "padding_mode") or (
+        base.groups == 1 and base.padding_mode == "zeros" and set(base.dilation) == {1}
+    )
 
 
 def _rows(module: Any, weight: np.ndarray) -> np.ndarray:
@@ -243,7 +328,11 @@ def _turned(module: Any) -> bool:
 
 
 def _like(module: Any, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return (rows.T if _turned(module) else rows).reshape(weight.shape).astype(np.result_type(weight.dtype, np.float32))
+    return (
+        (rows.T if _turned(module) else rows)
+        .reshape(weight.shape)
+        .astype(np.result_type(weight.dtype, np.float32))
+    )
 
 
 def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
@@ -257,13 +346,28 @@ def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
         if one.magnitude is not None:
             gain = one.gain(base)
             rows = gain * rows
-            words.append(f"times {one.magnitude.name} / the norm for each output, {gain.min():g} to {gain.max():g}")
-        parts |= {part.name: part.effective for part in (one.down, one.up, one.magnitude) if part is not None}
+            words.append(
+                f"times {one.magnitude.name} / the norm for each output, {gain.min():g} "
+                f"to {gain.max():g}"
+            )
+        parts |= {
+            part.name: part.effective
+            for part in (one.down, one.up, one.magnitude)
+            if part is not None
+        }
     effective = _like(module, rows, weight.effective)
     if any(one.scale != 1 for one in adapters) and all(one.magnitude is None for one in adapters):
         plain = base + sum(one.delta / one.scale for one in adapters if one.scale)
-        parts[f"{weight.name} with the adapters added without their scaling"] = _like(module, plain, weight.effective)
-    return replace(weight, effective=effective, steps=(*weight.steps, *words), parts={**weight.parts, **parts}, grid=None)
+        parts[(f"{weight.name} with the adapters added without their scaling")] = _like(
+            module, plain, weight.effective
+        )
+    return replace(
+        weight,
+        effective=effective,
+        steps=(*weight.steps, *words),
+        parts={**weight.parts, **parts},
+        grid=None,
+    )
 
 
 def _bias(op: Any, weight: Weight, adapters: list[_Adapter], module: Any) -> Weight | None:
@@ -278,12 +382,19 @@ def _bias(op: Any, weight: Weight, adapters: list[_Adapter], module: Any) -> Wei
             words.append(f"plus {one.bias.name} times {one.scale:g}")
         if one.magnitude is not None:
             added = added * one.gain(_rows(module, weight.effective)).reshape(-1)
-            words.append(f"times {one.magnitude.name} / the norm, but for the base layer's own bias")
+            words.append(
+                f"times {one.magnitude.name} / the norm, but for the base layer's own bias"
+            )
     parts = {one.bias.name: one.bias.effective for one in given if one.bias is not None}
     none = np.zeros(added.shape, np.float32)
     held = Weight("base_layer.bias", none, none) if op.bias is None else op.bias
     kind = np.result_type(held.effective.dtype, np.float32)
-    return replace(held, effective=(held.effective + added).astype(kind), steps=(*held.steps, *words), parts={**held.parts, **parts})
+    return replace(
+        held,
+        effective=(held.effective + added).astype(kind),
+        steps=(*held.steps, *words),
+        parts={**held.parts, **parts},
+    )
 
 
 def _merged_before(module: Any, call: Call, weight: Weight) -> Weight:
@@ -294,17 +405,29 @@ def _merged_before(module: Any, call: Call, weight: Weight) -> Weight:
         for one in reversed(list(_adapters(module, call, module.merged_adapters))):
             if one.magnitude is not None:
                 norm = module._caches[f"{one.name}-weight_norm"].double().numpy(force=True)
-                rows = rows * norm.reshape(-1, 1) / one.magnitude.effective.astype(np.float64).reshape(-1, 1)
+                rows = (
+                    rows
+                    * norm.reshape(-1, 1)
+                    / one.magnitude.effective.astype(np.float64).reshape(-1, 1)
+                )
             rows = rows - one.delta
     except (Undescribed, KeyError):
         return weight
-    return replace(weight, parts={**weight.parts, f"{weight.name} without {names}": _like(module, rows, weight.effective)})
+    return replace(
+        weight,
+        parts={
+            **weight.parts,
+            (f"{weight.name} without {names}"): _like(module, rows, weight.effective),
+        },
+    )
 
 
 def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
     """The bias that has those of adapters in it already; None where it has none."""
     try:
-        adapters = [one for one in _adapters(module, call, module.merged_adapters) if one.bias is not None]
+        adapters = [
+            one for one in _adapters(module, call, module.merged_adapters) if one.bias is not None
+        ]
     except Undescribed:
         return None
     if not adapters or op.bias is None:
@@ -314,7 +437,11 @@ def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
         assert one.bias is not None
         bare = bare - one.scale * one.bias.effective.astype(np.float64)
     parts = {f"{op.bias.name} without {names}": bare.astype(op.bias.effective.dtype)}
-    return replace(op.bias, steps=(*op.bias.steps, f"{names} merged into it"), parts={**op.bias.parts, **parts})
+    return replace(
+        op.bias,
+        steps=(*op.bias.steps, (f"{names} merged into it")),
+        parts={**op.bias.parts, **parts},
+    )
 
 
 def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -> tuple[Step, ...]:
@@ -325,15 +452,26 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
     base = _with(base, at, name, replace(weight, steps=(*weight.steps, *beside)))
     steps = Steps()
     (y,) = steps.include(base.steps, Ref(-1))
-    if hasattr(module.base_layer, "kernel_size") and call.x.ndim != len(module.base_layer.kernel_size) + 2:
+    if (
+        hasattr(module.base_layer, "kernel_size")
+        and call.x.ndim != len(module.base_layer.kernel_size) + 2
+    ):
         raise Undescribed("it was called on a single sample without a batch axis")
     for one in adapters:
         axes = call.x.ndim - (not module.lora_embedding_A)
-        scale = one.scale if one.chosen is None else (one.chosen * one.scale).reshape(-1, *(1,) * axes)
-        added = steps.put(_times(f"scaling of {one.name}", scale, one.how), _low_rank(module, call, steps, one))
+        scale = (
+            one.scale if one.chosen is None else (one.chosen * one.scale).reshape(-1, *(1,) * axes)
+        )
+        added = steps.put(
+            _times(f"scaling of {one.name}", scale, one.how), _low_rank(module, call, steps, one)
+        )
         if one.magnitude is not None:
             gain = _gain(module, steps, one, weight)
-            less = y if held is None else steps.put(ops.AddConstant(_against(held, weight.effective.ndim)), y)
+            less = (
+                y
+                if held is None
+                else steps.put(ops.AddConstant(_against(held, weight.effective.ndim)), y)
+            )
             more = steps.put(ops.Mul(), less, steps.put(ops.AddConstant(_number("-1", -1.0)), gain))
             added = steps.put(ops.Add(), more, steps.put(ops.Mul(), added, gain))
         y = steps.put(ops.Beside(weight=weight.name, words=one.words), y, added)
@@ -343,7 +481,9 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
 def _low_rank(module: Any, call: Call, steps: Steps, one: _Adapter) -> Ref:
     """lora_B(lora_A(x))."""
     if module.lora_embedding_A:
-        rows = steps.put(ops.Embedding(table=replace(one.down, axes=(1, 0)), **limit(module.base_layer)), Ref(-1))
+        rows = steps.put(
+            ops.Embedding(table=replace(one.down, axes=(1, 0)), **limit(module.base_layer)), Ref(-1)
+        )
         return steps.put(ops.MatMul(weight=replace(one.up, axes=(1, 0)), bias=None), rows)
     y = Ref(-1)
     for part in ("lora_A", "lora_B"):
@@ -353,10 +493,13 @@ def _low_rank(module: Any, call: Call, steps: Steps, one: _Adapter) -> Ref:
 
 
 def _gain(module: Any, steps: Steps, one: _Adapter, weight: Weight) -> Ref:
-    """DoRA's magnitude over the norm of the merged rows, so that what rounding does to that is known too."""
+    """DoRA's magnitude over the norm of the merged rows, so that what rounding does to that is
+    known too."""
     down, up = one.factors
     assert one.magnitude is not None
-    rows = steps.put(ops.MatMul(weight=_number(one.down.name, down), bias=None), steps.put(ops.Constant(up)))
+    rows = steps.put(
+        ops.MatMul(weight=_number(one.down.name, down), bias=None), steps.put(ops.Constant(up))
+    )
     rows = steps.put(_times(f"scaling of {one.name}", one.scale, one.how), rows)
     rows = steps.put(ops.AddConstant(_number(weight.name, _rows(module, weight.effective))), rows)
     norm = steps.put(ops.ReduceL2(axes=(1,)), rows)
@@ -374,4 +517,10 @@ def _number(name: str, value: Any) -> Weight:
 
 
 def _against(bias: Weight, ndim: int) -> Weight:
-    return replace(bias, name=f"-{bias.name}", stored=None, effective=-bias.effective, shape=(-1, *(1,) * (ndim - 2)))
+    return replace(
+        bias,
+        name=f"-{bias.name}",
+        stored=None,
+        effective=-bias.effective,
+        shape=(-1, *(1,) * (ndim - 2)),
+    )

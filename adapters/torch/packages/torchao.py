@@ -1,7 +1,8 @@
-"""Weights that torchao has quantised: tensors of its own classes, in place of the plain ones of an unchanged module.
+"""Weights that torchao has quantised: tensors of its own classes, in place of the plain ones of an
+unchanged module.
 
-None of torchao is imported: a tensor is known by the name of its class, and says itself what it holds. A layer whose input is
-quantised too has no description.
+None of torchao is imported: a tensor is known by the name of its class, and says itself what it
+holds. A layer whose input is quantised too has no description.
 """
 
 from typing import Any
@@ -18,26 +19,50 @@ _KNOWN = (*_INTEGERS, "Float8Tensor")
 
 
 def packed(name: str, tensor: Any) -> Weight | None:
-    """The weight behind a tensor of torchao; None where it is none. Undescribed where the layer does more than multiply by it."""
+    """The weight behind a tensor of torchao; None where it is none. Undescribed where the layer
+    does more than multiply by it."""
     cls = type(tensor)
     if cls.__module__.partition(".")[0] != "torchao":
         return None
     if cls.__name__ not in _KNOWN:
-        raise Undescribed(f"its {name} is a {cls.__module__}.{cls.__name__}, which has no description")
-    for option in ("act_quant_kwargs", "act_quant_scale", "act_pre_scale", "activation_quantization"):
+        raise Undescribed(
+            f"its {name} is a {cls.__module__}.{cls.__name__}, which has no description"
+        )
+    for option in (
+        "act_quant_kwargs",
+        "act_quant_scale",
+        "act_pre_scale",
+        "activation_quantization",
+    ):
         if getattr(tensor, option, None) is not None:
             raise Undescribed(f"torchao quantises its input too ({option} of its {name})")
     effective = tensor.dequantize().detach().float().numpy(force=True)
-    stored, scale = (part.detach().float().numpy(force=True) for part in (tensor.qdata, tensor.scale))
+    stored, scale = (
+        part.detach().float().numpy(force=True) for part in (tensor.qdata, tensor.scale)
+    )
     around = _spread(scale, tensor.block_size, effective.shape)
     kind, grid = "float8 e4m3fn" if cls.__name__ == "Float8Tensor" else "", None
     parts = {f"{name}.scale": scale}
-    words = [f"times {name}.scale {scale.min():g} to {scale.max():g}, one for {' x '.join(map(str, tensor.block_size))} values"]
+    words = [
+        (
+            f"times {name}.scale {scale.min():g} to {scale.max():g}, one for "
+            f"{' x '.join(map(str, tensor.block_size))} values"
+        )
+    ]
     if cls.__name__ in _INTEGERS:
         bits = int(str(getattr(tensor, "target_dtype", "int8")).rpartition("int")[2])
-        zero = np.zeros(()) if tensor.zero_point is None else tensor.zero_point.detach().float().numpy(force=True)
+        zero = (
+            np.zeros(())
+            if tensor.zero_point is None
+            else tensor.zero_point.detach().float().numpy(force=True)
+        )
         stored, kind = stored.astype(np.int8), f"int{bits}"
-        grid = Grid(around.astype(np.float64), bits, True, _spread(zero, tensor.block_size, effective.shape).astype(np.int64))
+        grid = Grid(
+            around.astype(np.float64),
+            bits,
+            True,
+            _spread(zero, tensor.block_size, effective.shape).astype(np.int64),
+        )
         if zero.any():
             parts[f"{name}.zero_point"] = zero
             words.insert(0, f"less {name}.zero_point")

@@ -32,7 +32,8 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class _Reduction(Op):
-    """``axes`` (counted from the first; all of them where empty) become one, which is kept with size 1 or dropped."""
+    """``axes`` (counted from the first; all of them where empty) become one, which is kept with
+    size 1 or dropped."""
 
     axes: tuple[int, ...]
     keepdims: bool = False
@@ -68,12 +69,19 @@ class _Reduction(Op):
         return (np.broadcast_to(self.kept(mask, inputs[0]), inputs[0].shape),)
 
     def members(self, x: np.ndarray, where: Indices) -> Indices:
-        """Where the elements behind the outputs at ``where`` stand in x: (outputs, members) on each axis."""
+        """Where the elements behind the outputs at ``where`` stand in x: (outputs, members) on each
+        axis."""
         over = self.over(x)
         grid = np.indices([x.shape[axis] for axis in over]).reshape(len(over), self.count(x))
         rest = [axis for axis in range(x.ndim) if axis not in over]
-        outer = [at[:, None] for at in where] if not self.keepdims else [where[axis][:, None] for axis in rest]
-        at = dict(zip(rest, outer, strict=True)) | {axis: row[None, :] for axis, row in zip(over, grid, strict=True)}
+        outer = (
+            [at[:, None] for at in where]
+            if not self.keepdims
+            else [where[axis][:, None] for axis in rest]
+        )
+        at = dict(zip(rest, outer, strict=True)) | {
+            axis: row[None, :] for axis, row in zip(over, grid, strict=True)
+        }
         shape = (len(where[0]) if where else 1, self.count(x))
         return tuple(np.broadcast_to(at[axis], shape) for axis in range(x.ndim))
 
@@ -82,11 +90,15 @@ class _Reduction(Op):
         over = self.over(x)
         rest = iter(at)
         fixed = [next(rest) if axis not in over or self.keepdims else 0 for axis in range(x.ndim)]
-        members = box([range(x.shape[axis]) if axis in over else fixed[axis] for axis in range(x.ndim)])
+        members = box(
+            [range(x.shape[axis]) if axis in over else fixed[axis] for axis in range(x.ndim)]
+        )
         return self.told(members, float(outputs[0][at]))
 
     def told(self, members: np.ndarray, value: float) -> Account:
-        return Account((), (Stage(f"{self.words} of {len(members)} elements", value, Terms(members)),))
+        return Account(
+            (), (Stage((f"{self.words} of {len(members)} elements"), value, Terms(members)),)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +137,11 @@ class _Sum(_Reduction):
         terms = self.term(x) + 0.0
         own = of_axes(terms, over, y * by, np.square(terms).sum(**each), precision)
         own = own / by + (0 if by == 1 else 2 * precision.unit * np.abs(y))
-        return (own if slack is None else own + np.sqrt(np.square(self.moved(x, slack)).sum(**each)) / by,)
+        return (
+            own
+            if slack is None
+            else own + np.sqrt(np.square(self.moved(x, slack)).sum(**each)) / by,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,15 +206,27 @@ class ReduceL2(_Reduction):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         squares = np.square(x + 0.0)
-        over, fourth = self.over(x), np.square(squares).sum(axis=self.over(x), keepdims=self.keepdims)
+        over, fourth = (
+            self.over(x),
+            np.square(squares).sum(axis=self.over(x), keepdims=self.keepdims),
+        )
         total = of_axes(squares, over, np.square(y), fourth, precision)
         # The squares of what is small vanish: below sqrt(tiny) the norm is no better than that.
-        own = np.minimum(total / np.maximum(2 * y, 1e-300), np.sqrt(total)) + 2 * precision.unit * y + precision.tiny
-        return (own if slack is None else own + np.sqrt(np.square(slack).sum(axis=self.over(x), keepdims=self.keepdims)),)
+        own = (
+            np.minimum(total / np.maximum(2 * y, 1e-300), np.sqrt(total))
+            + 2 * precision.unit * y
+            + precision.tiny
+        )
+        return (
+            own
+            if slack is None
+            else own + np.sqrt(np.square(slack).sum(axis=self.over(x), keepdims=self.keepdims)),
+        )
 
 
 def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:
-    """What an extreme of no elements is: ONNX gives the infinity that every other number is beyond."""
+    """What an extreme of no elements is: ONNX gives the infinity that every other number is
+    beyond."""
     return {} if x.size or x.dtype.kind != "f" else {"initial": value}
 
 
@@ -238,7 +266,9 @@ class _Truths(_Extreme):
     def emit(self, graph, *inputs):
         axes = (graph.const(list(self.axes)),) if self.axes else ()
         whole = graph.op("Cast", graph.op("Cast", inputs[0], to=9), to=7)
-        return (graph.op("Cast", graph.op(self.onnx, whole, *axes, keepdims=int(self.keepdims)), to=9),)
+        return (
+            graph.op("Cast", graph.op(self.onnx, whole, *axes, keepdims=int(self.keepdims)), to=9),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +305,9 @@ class ReduceProd(_Reduction):
         own = (self.count(x) + 1) * precision.unit * np.abs(y) + precision.tiny
         if slack is None:
             return (own,)
-        return (own + (np.abs(x) + slack).prod(axis=self.over(x), keepdims=self.keepdims) - np.abs(y),)
+        return (
+            own + (np.abs(x) + slack).prod(axis=self.over(x), keepdims=self.keepdims) - np.abs(y),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +329,12 @@ class ReduceLogSumExp(_Reduction):
         soft = np.exp(x - self.kept(y, x))
         top = x.max(axis=over, keepdims=True, **_of_nothing(x, -np.inf))
         apart = np.where(np.isneginf(x), 0.0, np.abs(x - top))  # what is masked adds nothing
-        spent = (soft * (apart + 6)).sum(**each) + 2 * math.sqrt(self.count(x)) + np.abs(self.like(top, x)) + 4 * np.abs(y)
+        spent = (
+            (soft * (apart + 6)).sum(**each)
+            + 2 * math.sqrt(self.count(x))
+            + np.abs(self.like(top, x))
+            + 4 * np.abs(y)
+        )
         own = precision.unit * np.where(np.isfinite(spent), spent, 0.0) + precision.tiny
         looked = np.broadcast_to(of_exponentials(soft, over, precision), np.shape(self.kept(y, x)))
         own = own + np.nan_to_num(self.like(looked, x))
@@ -306,12 +343,17 @@ class ReduceLogSumExp(_Reduction):
 
 def _mean(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """The mean over axes, which are kept; NaN, without a warning, where there is nothing."""
-    return x.mean(axis=axes, keepdims=True) if x.size else np.full([1 if k in axes else size for k, size in enumerate(x.shape)], np.nan)
+    return (
+        x.mean(axis=axes, keepdims=True)
+        if x.size
+        else np.full([1 if k in axes else size for k, size in enumerate(x.shape)], np.nan)
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class ReduceVar(_Reduction):
-    """The mean squared distance from the mean over the axes; it divides by ``ddof`` less than the count."""
+    """The mean squared distance from the mean over the axes; it divides by ``ddof`` less than the
+    count."""
 
     ddof: int = 0
     words = "the mean squared distance from the mean"
@@ -319,7 +361,9 @@ class ReduceVar(_Reduction):
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         far = np.square(x - _mean(x, self.over(x)))
-        return far.sum(axis=self.over(x), keepdims=keepdims) / far.dtype.type(max(self.count(x) - self.ddof, 0))
+        return far.sum(axis=self.over(x), keepdims=keepdims) / far.dtype.type(
+            max(self.count(x) - self.ddof, 0)
+        )
 
     def emit(self, graph, *inputs):
         axes = (graph.const(list(self.axes)),) if self.axes else ()
@@ -332,19 +376,36 @@ class ReduceVar(_Reduction):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         return (self.moved(inputs[0], slacks[0], outputs[0], precision),)
 
-    def moved(self, x: np.ndarray, slack: np.ndarray | None, variance: np.ndarray, precision) -> np.ndarray:
-        """What the mean loses shifts all distances, which cancels but for its square; one pass (Welford) loses more."""
+    def moved(
+        self, x: np.ndarray, slack: np.ndarray | None, variance: np.ndarray, precision
+    ) -> np.ndarray:
+        """What the mean loses shifts all distances, which cancels but for its square; one pass
+        (Welford) loses more."""
         over, count, by = self.over(x), self.count(x), np.float64(max(self.count(x) - self.ddof, 0))
         each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
         mean = _mean(x, over)
         far = x - mean
         squares = np.square(far)
-        own = of_axes(squares, over, variance * by, np.square(squares).sum(**each), precision) / by + 4 * precision.unit * variance
-        shift = of_axes(x, over, self.like(mean, x) * count, np.square(x + 0.0).sum(**each), precision) / count
-        own = own + np.square(shift) + 6 * precision.unit * np.sqrt(variance) * np.abs(self.like(mean, x)) + precision.tiny
+        own = (
+            of_axes(squares, over, variance * by, np.square(squares).sum(**each), precision) / by
+            + 4 * precision.unit * variance
+        )
+        shift = (
+            of_axes(x, over, self.like(mean, x) * count, np.square(x + 0.0).sum(**each), precision)
+            / count
+        )
+        own = (
+            own
+            + np.square(shift)
+            + 6 * precision.unit * np.sqrt(variance) * np.abs(self.like(mean, x))
+            + precision.tiny
+        )
         if slack is None:
             return own
-        return own + (2 * np.sqrt(np.square(far * slack).sum(**each)) + np.square(slack).sum(**each)) / by
+        return (
+            own
+            + (2 * np.sqrt(np.square(far * slack).sum(**each)) + np.square(slack).sum(**each)) / by
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,4 +423,8 @@ class ReduceStd(ReduceVar):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (y,) = outputs
         moved = self.moved(inputs[0], slacks[0], np.square(y), precision)
-        return (np.sqrt(np.square(y) + moved) - np.sqrt(np.maximum(np.square(y) - moved, 0.0)) + 2 * precision.unit * y,)
+        return (
+            np.sqrt(np.square(y) + moved)
+            - np.sqrt(np.maximum(np.square(y) - moved, 0.0))
+            + 2 * precision.unit * y,
+        )

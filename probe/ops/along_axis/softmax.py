@@ -23,18 +23,24 @@ def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
 
 def _largest(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
     """The largest along the axis, which stays; of no floats -inf."""
-    return x.max(axis=axis, keepdims=True, initial=-np.inf) if x.dtype.kind == "f" else x.max(axis=axis, keepdims=True)
+    return (
+        x.max(axis=axis, keepdims=True, initial=-np.inf)
+        if x.dtype.kind == "f"
+        else x.max(axis=axis, keepdims=True)
+    )
 
 
 def _distances(x: np.ndarray, axis: int) -> np.ndarray:
-    """How far each element lies below the largest along the axis; 0 for one at -inf, whose exponential is exact."""
+    """How far each element lies below the largest along the axis; 0 for one at -inf, whose
+    exponential is exact."""
     with np.errstate(invalid="ignore"):
         distance = np.abs(x - _largest(x, axis))
     return np.where(np.isfinite(distance), distance, 0.0)
 
 
 def of_exponentials(soft: np.ndarray, axes: tuple[int, ...], precision: Precision) -> np.ndarray:
-    """The second look at the sum over ``axes`` (which stay) of exponentials, the largest of them 1: how far it may be off, relative to it.
+    """The second look at the sum over ``axes`` (which stay) of exponentials, the largest of them 1:
+    how far it may be off, relative to it.
 
     ``soft`` are their shares of the sum; 0 where the precision does not look.
     """
@@ -42,21 +48,29 @@ def of_exponentials(soft: np.ndarray, axes: tuple[int, ...], precision: Precisio
         return np.zeros(())
     with np.errstate(all="ignore"):
         each = soft / soft.max(axis=axes, keepdims=True, initial=0.0)
-        total, squares = each.sum(axis=axes, keepdims=True), np.square(each).sum(axis=axes, keepdims=True)
+        total, squares = (
+            each.sum(axis=axes, keepdims=True),
+            np.square(each).sum(axis=axes, keepdims=True),
+        )
         return of_axes(each, axes, total, squares, precision) / total
 
 
 def _members(x: np.ndarray, at: tuple[int, ...], axis: int) -> np.ndarray:
     """The elements along ``axis`` that stand in line with one."""
-    return box([range(size) if k == axis % x.ndim else i for k, (i, size) in enumerate(zip(at, x.shape, strict=True))])
+    return box(
+        [
+            range(size) if k == axis % x.ndim else i
+            for k, (i, size) in enumerate(zip(at, x.shape, strict=True))
+        ]
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Op):
     """exp(x) / sum exp(x) along ``axis``.
 
-    Each exponential is off by u times the distance of its argument from the largest, the positive sum by the walk of
-    its partial sums.
+    Each exponential is off by u times the distance of its argument from the largest, the positive
+    sum by the walk of its partial sums.
     """
 
     axis: int
@@ -79,15 +93,23 @@ class Softmax(Op):
         with np.errstate(all="ignore"):
             total = float(np.exp(taken - largest).sum())
             mine = float(np.exp(self.sign * inputs[0][at] - largest))
-        words = f"exp({'' if self.sign > 0 else 'minus '}it less {largest:.9g}), the largest of {len(members)} elements"
+        words = (
+            f"exp({'' if self.sign > 0 else 'minus '}it less {largest:.9g}), the largest of "
+            f"{len(members)} elements"
+        )
         divided = f"divided by the sum of these exponentials {total:.9g}"
-        return Account((Terms(np.array([at], int)),), (Stage(words, mine, Terms(members)), Stage(divided, float(outputs[0][at]))))
+        return Account(
+            (Terms(np.array([at], int)),),
+            (Stage(words, mine, Terms(members)), Stage(divided, float(outputs[0][at]))),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         distance = _distances(self.sign * x, self.axis)
         each = precision.unit * (distance + 6)
-        shared = (y * each).sum(axis=self.axis, keepdims=True) + 2 * precision.unit * math.sqrt(x.shape[self.axis])
+        shared = (y * each).sum(axis=self.axis, keepdims=True) + 2 * precision.unit * math.sqrt(
+            x.shape[self.axis]
+        )
         own = y * (each + (shared + of_exponentials(y, (self.axis,), precision))) + precision.tiny
         if slacks[0] is None:
             return (own,)
@@ -120,7 +142,8 @@ class LogSoftmax(Op):
         return (apart(one, inputs[0], (self.axis,)),)
 
     def on_the_way(self, inputs, y):
-        """x less the largest, the log of the sum, and where that is added to the largest first, both."""
+        """x less the largest, the log of the sum, and where that is added to the largest first,
+        both."""
         distance = _distances(inputs[0], self.axis)
         return distance, distance + y, inputs[0] - y
 
@@ -136,16 +159,30 @@ class LogSoftmax(Op):
         largest = float(taken.max())
         with np.errstate(all="ignore"):
             total = float(np.log(np.exp(taken - largest).sum()))
-        below = Stage(f"less {largest:.9g}, the largest of {len(members)} elements", float(inputs[0][at]) - largest, Terms(members))
-        last = Stage(f"less the log of the sum of their exponentials (each less the largest) {total:.9g}", float(outputs[0][at]))
+        below = Stage(
+            (f"less {largest:.9g}, the largest of {len(members)} elements"),
+            float(inputs[0][at]) - largest,
+            Terms(members),
+        )
+        last = Stage(
+            (f"less the log of the sum of their exponentials (each less the largest) {total:.9g}"),
+            float(outputs[0][at]),
+        )
         return Account((Terms(np.array([at], int)),), (below, last))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         soft, distance = np.exp(y), _distances(x, self.axis)
-        shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(x.shape[self.axis])
-        # Kernels that add the largest back first compute x - (max + log sum): one more rounding of max.
-        own = precision.unit * (2 * distance + 2 * np.abs(y) + np.abs(x) + np.abs(x - distance) + shared) + precision.tiny
+        shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(
+            x.shape[self.axis]
+        )
+        # Kernels that add the largest back first compute x - (max + log sum): one more rounding of
+        # max.
+        own = (
+            precision.unit
+            * (2 * distance + 2 * np.abs(y) + np.abs(x) + np.abs(x - distance) + shared)
+            + precision.tiny
+        )
         own += of_exponentials(soft, (self.axis,), precision)
         own = np.where(np.isfinite(own), own, 0.0)
         if slacks[0] is None:
@@ -155,7 +192,8 @@ class LogSoftmax(Op):
 
 @dataclass(frozen=True, eq=False)
 class Sparsemax(Op):
-    """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo, 2016)."""
+    """The projection of x onto the probability simplex along ``axis`` (Martins and Astudillo,
+    2016)."""
 
     axis: int
 
@@ -163,7 +201,9 @@ class Sparsemax(Op):
         """The number of elements in the support, and the level that is subtracted."""
         ordered = np.flip(np.sort(x, axis=self.axis), axis=self.axis)
         sums = np.cumsum(ordered, axis=self.axis)
-        rank = np.moveaxis(np.arange(1, x.shape[self.axis] + 1).reshape(-1, *(1,) * (x.ndim - 1)), 0, self.axis)
+        rank = np.moveaxis(
+            np.arange(1, x.shape[self.axis] + 1).reshape(-1, *(1,) * (x.ndim - 1)), 0, self.axis
+        )
         inside = 1 + rank * ordered > sums
         members = inside.sum(axis=self.axis, keepdims=True)
         total = np.where(inside, ordered, 0.0).sum(axis=self.axis, keepdims=True)
@@ -176,10 +216,15 @@ class Sparsemax(Op):
         size = graph.shape(inputs[0])[self.axis]
         ordered, _ = graph.ops("TopK", inputs[0], graph.const([size]), axis=self.axis, outputs=2)
         ranks = graph.const(
-            np.arange(1.0, size + 1).reshape(-1, *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0]))))
+            np.arange(1.0, size + 1).reshape(
+                -1,
+                *(1,) * (len(graph.shape(inputs[0])) - 1 - self.axis % len(graph.shape(inputs[0]))),
+            )
         )
         sums = graph.op("CumSum", ordered, graph.const(np.array(self.axis)))
-        inside = graph.op("Greater", graph.op("Add", graph.op("Mul", ranks, ordered), graph.const(1.0)), sums)
+        inside = graph.op(
+            "Greater", graph.op("Add", graph.op("Mul", ranks, ordered), graph.const(1.0)), sums
+        )
         axes, zero = graph.const([self.axis]), graph.const(0.0)
         total = graph.op("ReduceSum", graph.op("Where", inside, ordered, zero), axes)
         count = graph.op("ReduceSum", graph.op("Where", inside, graph.const(1.0), zero), axes)
@@ -193,12 +238,18 @@ class Sparsemax(Op):
         members = _members(inputs[0], at, self.axis)
         line = tuple(0 if k == self.axis % inputs[0].ndim else i for k, i in enumerate(at))
         support, level = (float(part[line]) for part in self._support(inputs[0]))
-        words = f"less {level:.9g}, above which the {support:g} largest of {len(members)} elements add up to 1"
+        words = (
+            f"less {level:.9g}, above which the {support:g} largest of {len(members)} "
+            "elements add up to 1"
+        )
         below = Stage(words, float(inputs[0][at]) - level, Terms(members))
-        return Account((Terms(np.array([at], int)),), (below, Stage("not below 0", float(outputs[0][at]))))
+        return Account(
+            (Terms(np.array([at], int)),), (below, Stage("not below 0", float(outputs[0][at])))
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        # Members of the support lie within 1 of the largest, so the level is off by at most a few u of the largest plus 1.
+        # Members of the support lie within 1 of the largest, so the level is off by at most a few u
+        # of the largest plus 1.
         x = inputs[0]
         largest = np.abs(x).max(axis=self.axis, keepdims=True)
         members, _ = self._support(x)
@@ -235,7 +286,10 @@ class Glu(Op):
         gate = float(inputs[0][place])
         opened = float(sigmoid(np.array(gate)))
         words = f"times {opened:.9g}, the sigmoid of the gate {gate:.9g}"
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at]), Terms(np.array([place], int))),))
+        return Account(
+            (Terms(np.array([at], int)),),
+            (Stage(words, float(outputs[0][at]), Terms(np.array([place], int))),),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         value, gate = np.split(inputs[0], 2, axis=self.axis)
@@ -244,4 +298,8 @@ class Glu(Op):
             return (own,)
         of_value, of_gate = np.split(slacks[0], 2, axis=self.axis)
         opened = sigmoid(gate)
-        return (own + of_value * opened + (np.abs(value) + of_value) * spread(sigmoid, gate, opened, of_gate),)
+        return (
+            own
+            + of_value * opened
+            + (np.abs(value) + of_value) * spread(sigmoid, gate, opened, of_gate),
+        )

@@ -1,4 +1,5 @@
-"""Ops that go along one axis in order: the largest and their places, sorting, and running sums and products."""
+"""Ops that go along one axis in order: the largest and their places, sorting, and running sums and
+products."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -16,7 +17,12 @@ __all__ = ["ArgMax", "ArgMin", "CumProd", "CumSum", "TopK"]
 def _line(x: np.ndarray, axis: int, at: tuple[int, ...], upto: slice = slice(None)) -> np.ndarray:
     """The elements of x in line with a place along ``axis``."""
     axis %= x.ndim
-    return box([range(size)[upto] if k == axis else i for k, (size, i) in enumerate(zip(x.shape, at, strict=True))])
+    return box(
+        [
+            range(size)[upto] if k == axis else i
+            for k, (size, i) in enumerate(zip(x.shape, at, strict=True))
+        ]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +36,24 @@ class ArgMax(Op):
         return (np.asarray(np.argmax(inputs[0], axis=self.axis, keepdims=self.keepdims)),)
 
     def emit(self, graph, *inputs):
-        return (graph.op(type(self).__name__, inputs[0], axis=self.axis, keepdims=int(self.keepdims)),)
+        return (
+            graph.op(type(self).__name__, inputs[0], axis=self.axis, keepdims=int(self.keepdims)),
+        )
 
     def account(self, inputs, outputs, at):
         axis = self.axis % inputs[0].ndim
         full = at if self.keepdims else (*at[:axis], 0, *at[axis:])
         members = _line(inputs[0], axis, full)
-        return Account((), (Stage(f"{self.title(inputs)}, {len(members)} of them", float(outputs[0][at]), Terms(members)),))
+        return Account(
+            (),
+            (
+                Stage(
+                    (f"{self.title(inputs)}, {len(members)} of them"),
+                    float(outputs[0][at]),
+                    Terms(members),
+                ),
+            ),
+        )
 
     def reach(self, mask, inputs):
         full = mask if self.keepdims else np.expand_dims(mask, self.axis)
@@ -49,8 +66,12 @@ class ArgMax(Op):
         place = y if self.keepdims else np.expand_dims(y, self.axis)
         best = np.take_along_axis(x, place, self.axis)
         rivals = np.abs(x - best) <= slack + np.take_along_axis(slack, place, self.axis)
-        unsure = np.where(rivals.sum(axis=self.axis, keepdims=self.keepdims) > 1, x.shape[self.axis], 0)
-        return (np.where(slack.any(axis=self.axis, keepdims=self.keepdims), unsure, 0).astype(float),)
+        unsure = np.where(
+            rivals.sum(axis=self.axis, keepdims=self.keepdims) > 1, x.shape[self.axis], 0
+        )
+        return (
+            np.where(slack.any(axis=self.axis, keepdims=self.keepdims), unsure, 0).astype(float),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +84,11 @@ class ArgMin(ArgMax):
 
 @dataclass(frozen=True, eq=False)
 class TopK(Op):
-    """The ``k`` largest (or smallest) elements along ``axis`` in order, and their places; of equal ones the first come first.
+    """The ``k`` largest (or smallest) elements along ``axis`` in order, and their places; of equal
+    ones the first come first.
 
-    Frameworks that are not ``stable`` do not say which of equal ones come first, and may give the place of any of them.
+    Frameworks that are not ``stable`` do not say which of equal ones come first, and may give the
+    place of any of them.
     """
 
     k: int
@@ -79,20 +102,37 @@ class TopK(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         if self.largest:  # sorting the reversed line backwards keeps equal ones in their order
-            order = x.shape[self.axis] - 1 - np.flip(np.argsort(np.flip(x, self.axis), axis=self.axis, kind="stable"), self.axis)
+            order = (
+                x.shape[self.axis]
+                - 1
+                - np.flip(
+                    np.argsort(np.flip(x, self.axis), axis=self.axis, kind="stable"), self.axis
+                )
+            )
         else:
             order = np.argsort(x, axis=self.axis, kind="stable")
         places = np.take(order, np.arange(self.k), axis=self.axis)
         return np.take_along_axis(x, places, self.axis), places
 
     def emit(self, graph, *inputs):
-        return graph.ops("TopK", inputs[0], graph.const([self.k]), outputs=2, axis=self.axis, largest=int(self.largest), sorted=1)
+        return graph.ops(
+            "TopK",
+            inputs[0],
+            graph.const([self.k]),
+            outputs=2,
+            axis=self.axis,
+            largest=int(self.largest),
+            sorted=1,
+        )
 
     def account(self, inputs, outputs, at):
         words = f"number {at[self.axis]} of the {'largest' if self.largest else 'smallest'}"
         place = list(at)
         place[self.axis] = int(outputs[1][at])
-        return Account((Terms(np.array([place])),), (Stage(words, float(outputs[0][at]), Terms(_line(inputs[0], self.axis, at))),))
+        return Account(
+            (Terms(np.array([place])),),
+            (Stage(words, float(outputs[0][at]), Terms(_line(inputs[0], self.axis, at))),),
+        )
 
     def reach(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), inputs[0].shape),)
@@ -104,24 +144,35 @@ class TopK(Op):
         moved = np.broadcast_to(slack.max(axis=self.axis, keepdims=True), values.shape)
         gaps = np.diff(values, axis=self.axis, prepend=np.inf, append=np.inf)
         close = np.abs(gaps) <= 2 * slack.max(axis=self.axis, keepdims=True)
-        near = np.take(close, np.arange(self.k), axis=self.axis) | np.take(close, np.arange(1, self.k + 1), axis=self.axis)
+        near = np.take(close, np.arange(self.k), axis=self.axis) | np.take(
+            close, np.arange(1, self.k + 1), axis=self.axis
+        )
         unsure = self.k < inputs[0].shape[self.axis]  # what was left out may come in last
-        last = np.take(np.indices(values.shape, sparse=True)[self.axis % values.ndim], [0], axis=0) == self.k - 1
-        return np.array(moved), np.where(near | (unsure & last), float(inputs[0].shape[self.axis]), 0.0)
+        last = (
+            np.take(np.indices(values.shape, sparse=True)[self.axis % values.ndim], [0], axis=0)
+            == self.k - 1
+        )
+        return np.array(moved), np.where(
+            near | (unsure & last), float(inputs[0].shape[self.axis]), 0.0
+        )
 
     def as_right(self, x: np.ndarray, places: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        """Where the places that a party gives hold the same numbers as ``places``, each place given once."""
+        """Where the places that a party gives hold the same numbers as ``places``, each place given
+        once."""
         size = x.shape[self.axis]
         inside = (theirs >= 0) & (theirs < size) & (theirs == np.floor(theirs))
         theirs = np.where(inside, theirs, 0).astype(np.intp)
         found, wanted = (np.take_along_axis(x, at, self.axis) for at in (theirs, places))
-        once = (np.diff(np.sort(theirs, axis=self.axis), axis=self.axis) != 0).all(axis=self.axis, keepdims=True)
+        once = (np.diff(np.sort(theirs, axis=self.axis), axis=self.axis) != 0).all(
+            axis=self.axis, keepdims=True
+        )
         return once & inside & ((found == wanted) | ((found != found) & (wanted != wanted)))
 
 
 @dataclass(frozen=True, eq=False)
 class CumSum(Op):
-    """The sum of the elements so far along ``axis``: added one after the other, so that the partial sums are the outputs."""
+    """The sum of the elements so far along ``axis``: added one after the other, so that the partial
+    sums are the outputs."""
 
     axis: int
     looks = True
@@ -136,19 +187,26 @@ class CumSum(Op):
         return Account((Terms(_line(inputs[0], self.axis, at, slice(0, at[self.axis] + 1))),))
 
     def reach(self, mask, inputs):
-        return (np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),)
+        return (
+            np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (slack,), (y,) = slacks, outputs
         # Kernels may also sum in blocks, whose partial sums are differences of these.
         squares = 4 * np.cumsum(np.square(y + 0.0), axis=self.axis)
-        own = SIGMAS * precision.unit / np.sqrt(3) * np.sqrt(squares) + precision.tiny * y.shape[self.axis]
+        own = (
+            SIGMAS * precision.unit / np.sqrt(3) * np.sqrt(squares)
+            + precision.tiny * y.shape[self.axis]
+        )
         if precision.looks and precision.unit and y.size:
             x, each = inputs[0] + 0.0, {"axis": self.axis, "keepdims": True}
             looked = of_axes(x, (self.axis,), x.sum(**each), np.square(x).sum(**each), precision)
             # Terms that err alike do so the more, the more they are.
             own *= np.fmax(looked / np.take(own, [-1], axis=self.axis), 1.0)
-        return (own if slack is None else own + np.sqrt(np.cumsum(np.square(slack), axis=self.axis)),)
+        return (
+            own if slack is None else own + np.sqrt(np.cumsum(np.square(slack), axis=self.axis)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,18 +221,38 @@ class CumProd(Op):
 
     def emit(self, graph, *inputs):
         count = graph.shape(inputs[0])[self.axis]
-        parts = [graph.op("Gather", inputs[0], graph.const([i]), axis=self.axis) for i in range(count)]
-        products = [reduce(lambda left, right: graph.op("Mul", left, right), parts[: i + 1]) for i in range(count)]
+        parts = [
+            graph.op("Gather", inputs[0], graph.const([i]), axis=self.axis) for i in range(count)
+        ]
+        products = [
+            reduce(lambda left, right: graph.op("Mul", left, right), parts[: i + 1])
+            for i in range(count)
+        ]
         return (graph.op("Concat", *products, axis=self.axis),)
 
     def account(self, inputs, outputs, at):
         members = _line(inputs[0], self.axis, at, slice(0, at[self.axis] + 1))
-        return Account((), (Stage(f"the product of {len(members)} elements", float(outputs[0][at]), Terms(members)),))
+        return Account(
+            (),
+            (
+                Stage(
+                    (f"the product of {len(members)} elements"),
+                    float(outputs[0][at]),
+                    Terms(members),
+                ),
+            ),
+        )
 
     def reach(self, mask, inputs):
-        return (np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),)
+        return (
+            np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         own = x.shape[self.axis] * precision.unit * np.abs(y) + precision.tiny
-        return (own if slack is None else own + np.cumprod(np.abs(x) + slack, axis=self.axis) - np.abs(y),)
+        return (
+            own
+            if slack is None
+            else own + np.cumprod(np.abs(x) + slack, axis=self.axis) - np.abs(y),
+        )

@@ -13,9 +13,11 @@ __all__ = ["AdditiveAttention"]
 
 @dataclass(frozen=True, eq=False)
 class AdditiveAttention(Attention):
-    """Attention whose scores are the sum over features of tanh(inner · (q + k)) times ``outer`` (Bahdanau et al., 2015).
+    """Attention whose scores are the sum over features of tanh(inner · (q + k)) times ``outer``
+    (Bahdanau et al., 2015).
 
-    ``outer`` is one weight for every feature or one for all, ``inner`` one for all; ``gain`` and ``scale`` multiply the scores.
+    ``outer`` is one weight for every feature or one for all, ``inner`` one for all; ``gain`` and
+    ``scale`` multiply the scores.
     """
 
     outer: Weight | None = None
@@ -26,17 +28,26 @@ class AdditiveAttention(Attention):
 
     def _activated(self, q: np.ndarray, k: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """(…, rows, positions, features)."""
-        added = q.astype(dtype, copy=False)[..., :, None, :] + k.astype(dtype, copy=False)[..., None, :, :]
+        added = (
+            q.astype(dtype, copy=False)[..., :, None, :]
+            + k.astype(dtype, copy=False)[..., None, :, :]
+        )
         if self.inner is not None:
             added *= dtype.type(self.inner.value)
         return np.tanh(added, out=added)
 
     def _outer(self, features: int, dtype: np.dtype) -> np.ndarray:
-        weight = np.ones(features) if self.outer is None else np.broadcast_to(self.outer.value.astype(np.float64), (features,))
+        weight = (
+            np.ones(features)
+            if self.outer is None
+            else np.broadcast_to(self.outer.value.astype(np.float64), (features,))
+        )
         return (weight * self._factor).astype(dtype)
 
     def raw_scores(self, q, k, dtype, out=None):
-        scores = np.empty((*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2]), dtype)
+        scores = np.empty(
+            (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2]), dtype
+        )
         outer = self._outer(q.shape[-1], dtype)
         step = max(1, (1 << 20) // max(1, scores[..., :1, :].size * q.shape[-1]))
         for start in range(0, q.shape[-2], step):
@@ -45,7 +56,8 @@ class AdditiveAttention(Attention):
         return scores
 
     def score_slack(self, frame, block, scores, slacks, precision):
-        """Each tanh is off by a few units of its own size, and by what rounding its argument does to it; all of one sign at worst."""
+        """Each tanh is off by a few units of its own size, and by what rounding its argument does
+        to it; all of one sign at worst."""
         kind = scores.dtype.type
         features = frame.q.shape[-1]
         outer = np.abs(self._outer(features, scores.dtype))
@@ -62,7 +74,11 @@ class AdditiveAttention(Attention):
         return np.square(moved + kind(6 + features**0.5) * outer.sum()) + 16 * np.square(scores)
 
     def _emitted_scores(self, graph, q, k, rank):
-        added = graph.op("Add", graph.op("Unsqueeze", q, graph.const([-2])), graph.op("Unsqueeze", k, graph.const([-3])))
+        added = graph.op(
+            "Add",
+            graph.op("Unsqueeze", q, graph.const([-2])),
+            graph.op("Unsqueeze", k, graph.const([-3])),
+        )
         if self.inner is not None:
             added = graph.op("Mul", added, graph.weight(self.inner))
         made = graph.op("Tanh", added)
@@ -74,4 +90,7 @@ class AdditiveAttention(Attention):
         return scores if self.gain is None else graph.op("Mul", scores, graph.weight(self.gain))
 
     def says(self, inputs):
-        return f"scores are sums over {inputs[0].shape[-1]} features of tanh(query + key), {inputs[1].shape[-2]} positions"
+        return (
+            f"scores are sums over {inputs[0].shape[-1]} features of tanh(query + key), "
+            f"{inputs[1].shape[-2]} positions"
+        )

@@ -1,4 +1,5 @@
-"""Attention: means of values, weighted by a softmax of how well a query and each position's key go together."""
+"""Attention: means of values, weighted by a softmax of how well a query and each position's key go
+together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +22,17 @@ _BOOL = 9
 
 @dataclass(frozen=True, eq=False)
 class Attention(Op):
-    """softmax(scale · q kᵀ) v (Vaswani et al., 2017): q (*lead, queries, d), k (*lead, positions, d), v (*lead, positions, e).
+    """softmax(scale · q kᵀ) v (Vaswani et al., 2017): q (*lead, queries, d), k (*lead, positions,
+    d), v (*lead, positions, e).
 
-    The last of the leading axes are the heads, of which ``groups`` share a key and value head (Ainslie et al., 2023). Masks are
-    further inputs that broadcast to (*lead, queries, positions): "keep" is true where a query attends, "drop" where it does not,
-    "add" is added to the scores. ``causal`` lets query i see positions up to i, ``window`` those less than that far away. A query
-    that no position is left for gives what ``empty`` says: "nan", "zero", the "mean" of all values, or, where masking subtracts a
-    large number (``shift``) from every score, what the "raw" scores give. Outputs: (output,) or, with ``weights`` "each" or "mean"
-    (over the heads), (output, weights).
+    The last of the leading axes are the heads, of which ``groups`` share a key and value head
+    (Ainslie et al., 2023). Masks are further inputs that broadcast to (*lead, queries, positions):
+    "keep" is true where a query attends, "drop" where it does not, "add" is added to the scores.
+    ``causal`` lets query i see positions up to i, ``window`` those less than that far away. A query
+    that no position is left for gives what ``empty`` says: "nan", "zero", the "mean" of all values,
+    or, where masking subtracts a large number (``shift``) from every score, what the "raw" scores
+    give. Outputs: (output,) or, with ``weights`` "each" or "mean" (over the heads), (output,
+    weights).
     """
 
     scale: float
@@ -50,24 +54,37 @@ class Attention(Op):
     def _factor(self) -> float:
         return self.scale if self.gain is None else self.scale * float(self.gain.value)
 
-    def raw_scores(self, q: np.ndarray, k: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None) -> np.ndarray:
+    def raw_scores(
+        self, q: np.ndarray, k: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Of queries (…, rows, d) and keys (…, positions, d); ``out`` is flat memory to use."""
-        q, k = (q * self._factor).astype(dtype, copy=False), k.astype(dtype, copy=False).swapaxes(-1, -2)
+        q, k = (
+            (q * self._factor).astype(dtype, copy=False),
+            k.astype(dtype, copy=False).swapaxes(-1, -2),
+        )
         shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-1])
-        target = None if out is None or out.dtype != dtype else out[: int(np.prod(shape))].reshape(shape)
+        target = (
+            None if out is None or out.dtype != dtype else out[: int(np.prod(shape))].reshape(shape)
+        )
         return np.matmul(q, k, out=target)
 
     def _small(self, frame: Frame) -> bool:
-        """Whether no score is so large that the largest must be subtracted before exponentials are taken."""
+        """Whether no score is so large that the largest must be subtracted before exponentials are
+        taken."""
         if "add" in self.masks or not frame.q.size or not frame.k.size:
             return False
         sizes = [np.sqrt(np.einsum("ohld,ohld->ohl", x, x).max()) for x in (frame.q, frame.k)]
-        return bool(abs(self._factor) * sizes[0] * sizes[1] < 0.4 * np.log(float(np.finfo(frame.q.dtype).max)))
+        return bool(
+            abs(self._factor) * sizes[0] * sizes[1]
+            < 0.4 * np.log(float(np.finfo(frame.q.dtype).max))
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         frame = Frame(self, inputs)
         dtype = np.result_type(*inputs[:3])
-        out = np.empty((frame.outer, frame.queries, frame.heads, frame.v.shape[-1]), dtype).transpose(0, 2, 1, 3)
+        out = np.empty(
+            (frame.outer, frame.queries, frame.heads, frame.v.shape[-1]), dtype
+        ).transpose(0, 2, 1, 3)
         per_head = self.weights == "each"
         shape = (frame.outer, frame.heads if per_head else 1, frame.queries, frame.positions)
         weights = np.zeros(shape, dtype) if self.weights else None
@@ -86,10 +103,14 @@ class Attention(Op):
                 if per_head:
                     weights[block.at][..., : block.stop] = scores
                 else:
-                    weights[block.outer, :, block.rows, : block.stop] += scores.sum(axis=1, keepdims=True) / frame.heads
+                    weights[block.outer, :, block.rows, : block.stop] += (
+                        scores.sum(axis=1, keepdims=True) / frame.heads
+                    )
         if weights is None:
             return (frame.back(out),)
-        return frame.back(out), frame.back(weights) if per_head else weights.reshape(*frame.lead[:-1], *shape[2:])
+        return frame.back(out), frame.back(weights) if per_head else weights.reshape(
+            *frame.lead[:-1], *shape[2:]
+        )
 
     def emit(self, graph, *inputs):
         q, k, v, *masks = inputs
@@ -106,7 +127,9 @@ class Attention(Op):
             allowed = part if allowed is None else graph.op("And", allowed, part)
         last, low = graph.const([-1]), graph.const(-np.inf)
         if allowed is not None:
-            masked = graph.op("Where", allowed, scores, graph.const(-3.0e38) if self.empty == "mean" else low)
+            masked = graph.op(
+                "Where", allowed, scores, graph.const(-3.0e38) if self.empty == "mean" else low
+            )
             if self.empty == "raw":
                 some = graph.op("Greater", graph.op("ReduceMax", masked, last), low)
                 masked = graph.op("Where", some, masked, scores)
@@ -130,27 +153,41 @@ class Attention(Op):
         causal = graph.op("GreaterOrEqual", rows, columns) if self.causal else None
         if self.window is None:
             return causal
-        near = graph.op("Less", graph.op("Abs", graph.op("Sub", rows, columns)), graph.const(self.window))
+        near = graph.op(
+            "Less", graph.op("Abs", graph.op("Sub", rows, columns)), graph.const(self.window)
+        )
         return near if causal is None else graph.op("And", causal, near)
 
     def _repeated(self, graph, x: str) -> str:
         """Each key head as often as queries share it."""
         *lead, heads, positions, features = graph.shape(x)
         wide = graph.op("Unsqueeze", x, graph.const([len(lead) + 1]))
-        wide = graph.op("Expand", wide, graph.const([*lead, heads, self.groups, positions, features]))
-        return graph.op("Reshape", wide, graph.const([*lead, heads * self.groups, positions, features]))
+        wide = graph.op(
+            "Expand", wide, graph.const([*lead, heads, self.groups, positions, features])
+        )
+        return graph.op(
+            "Reshape", wide, graph.const([*lead, heads * self.groups, positions, features])
+        )
 
     def says(self, inputs):
         q, k = inputs[:2]
         seen = "the positions up to its own" if self.causal else f"{k.shape[-2]} positions"
         masked = f", {len(self.masks)} mask{'s' * (len(self.masks) != 1)}" if self.masks else ""
-        return f"each query of {q.shape[-1]} features looks at {seen}, scores times {self._factor:.6g}{masked}"
+        return (
+            f"each query of {q.shape[-1]} features looks at {seen}, scores times "
+            f"{self._factor:.6g}{masked}"
+        )
 
     def score_slack(
-        self, frame: Frame, block: Block, scores: np.ndarray, slacks: Sequence[np.ndarray | None], precision: Precision
+        self,
+        frame: Frame,
+        block: Block,
+        scores: np.ndarray,
+        slacks: Sequence[np.ndarray | None],
+        precision: Precision,
     ) -> np.ndarray:
-        """The squared error of each score, in units of the unit roundoff squared: its sum of products, what q and k arrive with,
-        and the roundings of scaling and masking."""
+        """The squared error of each score, in units of the unit roundoff squared: its sum of
+        products, what q and k arrive with, and the roundings of scaling and masking."""
         d, kind = frame.q.shape[-1], scores.dtype.type
         squared = np.square(frame.q[block.at] * kind(self._factor))
         keys = np.square(frame.shared(frame.k, block)).swapaxes(-1, -2)
@@ -159,53 +196,76 @@ class Attention(Op):
             left += np.square(slacks[0][block.at] * kind(self._factor / precision.unit))
         out = left @ keys
         if slacks[1] is not None:
-            out += squared @ np.square(frame.shared(slacks[1], block) * kind(1 / precision.unit)).swapaxes(-1, -2)
+            out += squared @ np.square(
+                frame.shared(slacks[1], block) * kind(1 / precision.unit)
+            ).swapaxes(-1, -2)
         own = np.square(scores)
         own *= kind(SIGMAS**2 / 9 * d + 16)
         out += own
         return out
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        """The errors e of the scores move a mean of values by at most sqrt(E[e²] Var[v]), both under the weights, however they go
-        together, and never beyond the values; then comes the weighted sum's own rounding, and what the values arrive with.
+        """The errors e of the scores move a mean of values by at most sqrt(E[e²] Var[v]), both
+        under the weights, however they go together, and never beyond the values; then comes the
+        weighted sum's own rounding, and what the values arrive with.
         """
         frame, slack, by = self._narrow(inputs, slacks, precision)
         exact = frame.four(np.asarray(outputs[0]))
         target = np.zeros(exact.shape)
-        moved = np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), frame.q.dtype) if self.weights else None
+        moved = (
+            np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), frame.q.dtype)
+            if self.weights
+            else None
+        )
         for block in frame.blocks():
             share, error, total = self._shares(frame, block, slack, precision)
             mean = np.einsum("ohij,ohij->ohi", share, error)[..., None] / total
-            lost = mean > (0.5 / precision.unit) ** 2  # scores so far off that weights may be any, as beside a mask of -1e9
+            # scores so far off that weights may be any, as beside a mask of -1e9
+            lost = mean > (0.5 / precision.unit) ** 2
             if moved is not None:
                 each = np.sqrt(error) + np.sqrt(mean) + 2 * np.sqrt(block.stop) + 6
-                moved[block.at][..., : block.stop] = np.where(lost, 1, precision.unit * share / total * each)
+                moved[block.at][..., : block.stop] = np.where(
+                    lost, 1, precision.unit * share / total * each
+                )
             spread = np.where(lost, np.inf, mean) if lost.any() else mean
-            target[block.at] = self._block_slack(frame, block, share, total, spread, exact[block.at] * by, slack[2], precision) / by
+            target[block.at] = (
+                self._block_slack(
+                    frame, block, share, total, spread, exact[block.at] * by, slack[2], precision
+                )
+                / by
+            )
         own = frame.back(target)
         own = np.where(np.isfinite(own), own, 0.0) + precision.tiny
         if where is not None:
-            own[where] = np.maximum(own[where], of_partial_sums(self.products(inputs, where), precision))
+            own[where] = np.maximum(
+                own[where], of_partial_sums(self.products(inputs, where), precision)
+            )
         if moved is None:
             return (own,)
-        moved = np.minimum(np.where(np.isfinite(moved), moved, 0.0), 1.0).astype(np.float64) + precision.tiny
+        moved = (
+            np.minimum(np.where(np.isfinite(moved), moved, 0.0), 1.0).astype(np.float64)
+            + precision.tiny
+        )
         if self.weights == "mean":
             return own, moved.mean(axis=1).reshape(outputs[1].shape)
         return own, frame.back(moved)
 
     def _narrow(self, inputs, slacks, precision) -> "tuple[Frame, list[np.ndarray | None], float]":
-        """The call in float32 where that holds it, with the values scaled to 1, and how they were scaled."""
+        """The call in float32 where that holds it, with the values scaled to 1, and how they were
+        scaled."""
         q, k, v, *masks = inputs
         by = scale_of(v)
         by = by if np.isfinite(by) else 1.0
         largest = [float(np.abs(x).max(initial=0)) for x in (q, k)]
         product = largest[0] * largest[1] * q.shape[-1] * max(1.0, abs(self._factor))
         narrow = all(size == 0 or holds(size) for size in largest) and product < 1e10
-        narrow &= precision.tiny > np.finfo(np.float32).tiny  # float64 has weights that vanish in float32
+        # float64 has weights that vanish in float32
+        narrow &= precision.tiny > np.finfo(np.float32).tiny
         dtype = np.dtype(np.float32 if narrow else np.float64)
         frame = Frame(self, [q.astype(dtype), k.astype(dtype), (v * by).astype(dtype), *masks])
         four = [
-            None if slack is None else frame.four(slack.astype(dtype), 1 if i == 0 else self.groups) for i, slack in enumerate(slacks[:3])
+            None if slack is None else frame.four(slack.astype(dtype), 1 if i == 0 else self.groups)
+            for i, slack in enumerate(slacks[:3])
         ]
         if four[2] is not None:
             four[2] = four[2] * dtype.type(by)
@@ -214,20 +274,26 @@ class Attention(Op):
     def _shares(
         self, frame: Frame, block: Block, slack: Sequence[np.ndarray | None], precision: Precision
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The weights of a block times their total, the squared error of their logarithms in units of the unit roundoff, the total."""
+        """The weights of a block times their total, the squared error of their logarithms in units
+        of the unit roundoff, the total."""
         scores = frame.raw(block, frame.q.dtype)
         error = self.score_slack(frame, block, scores, slack, precision)
         frame.masked(scores, block)
         if self.empty == "raw" and (allowed := frame.allowed(block)) is not None:
-            error += np.where(allowed.any(axis=-1, keepdims=True), 0.0, self.shift**2).astype(error.dtype)
+            error += np.where(allowed.any(axis=-1, keepdims=True), 0.0, self.shift**2).astype(
+                error.dtype
+            )
         largest = finite(scores.max(axis=-1, keepdims=True, initial=-np.inf))
-        error += 4 * np.square(np.clip(largest, -(2.0**50), 2.0**50)) + 64  # a mask of float32's lowest number has no square
+        # a mask of float32's lowest number has no square
+        error += 4 * np.square(np.clip(largest, -(2.0**50), 2.0**50)) + 64
         scores -= largest
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)
         return scores, error, np.where(total == 0, 1, total)
 
-    def _block_slack(self, frame, block, share, total, mean, exact, arrived, precision) -> np.ndarray:
+    def _block_slack(
+        self, frame, block, share, total, mean, exact, arrived, precision
+    ) -> np.ndarray:
         v = frame.shared(frame.v, block)
         squared = np.square(v)
         second = share @ squared / total
@@ -235,13 +301,29 @@ class Attention(Op):
         count = frame.seen(block)
         np.square(share, out=share)
         total = np.square(total)
-        variance = SIGMAS**2 / 3 * (count / 3 * np.square(exact) + (count / 6 + (6 if precision.casts else 4)) * (share @ squared / total))
+        variance = (
+            SIGMAS**2
+            / 3
+            * (
+                count / 3 * np.square(exact)
+                + (count / 6 + (6 if precision.casts else 4)) * (share @ squared / total)
+            )
+        )
         if arrived is not None:
-            variance += share @ np.square(frame.shared(arrived, block) * squared.dtype.type(1 / precision.unit)) / total
+            variance += (
+                share
+                @ np.square(frame.shared(arrived, block) * squared.dtype.type(1 / precision.unit))
+                / total
+            )
         own = np.sqrt(variance) + np.sqrt(mean * spread) + (2 * np.sqrt(count) + 4) * np.abs(exact)
-        high, low = v.max(axis=-2, keepdims=True, initial=-np.inf), v.min(axis=-2, keepdims=True, initial=np.inf)
+        high, low = (
+            v.max(axis=-2, keepdims=True, initial=-np.inf),
+            v.min(axis=-2, keepdims=True, initial=np.inf),
+        )
         reach = np.maximum(high - exact, exact - low) / precision.unit
-        return precision.unit * np.minimum(own, np.maximum(reach, 0) + np.sqrt(variance) + 4 * np.abs(exact))
+        return precision.unit * np.minimum(
+            own, np.maximum(reach, 0) + np.sqrt(variance) + 4 * np.abs(exact)
+        )
 
     def terms_of(self, inputs, outputs):
         return inputs[1].shape[-2]
@@ -253,14 +335,20 @@ class Attention(Op):
         count = len(rows)
         places = np.ravel_multi_index(lead, frame.lead) if lead else np.zeros(count, int)
         terms = np.empty((count, frame.positions, 1))
-        for row, (place, i, c) in enumerate(zip(places.tolist(), rows.tolist(), columns.tolist(), strict=True)):
+        for row, (place, i, c) in enumerate(
+            zip(places.tolist(), rows.tolist(), columns.tolist(), strict=True)
+        ):
             o, h = divmod(place, frame.heads)
             terms[row, :, 0] = self._row(frame, o, h, i)[0] * frame.v[o, h // self.groups, :, c]
         return terms
 
-    def _row(self, frame: Frame, outer: int, head: int, query: int) -> tuple[np.ndarray, np.ndarray]:
+    def _row(
+        self, frame: Frame, outer: int, head: int, query: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What one query gives every position, and its scores."""
-        block = Block(slice(outer, outer + 1), slice(head, head + 1), slice(query, query + 1), frame.positions)
+        block = Block(
+            slice(outer, outer + 1), slice(head, head + 1), slice(query, query + 1), frame.positions
+        )
         scores = frame.masked(frame.raw(block, np.dtype(np.float64)), block)[0, 0, 0]
         e = np.exp(scores - finite(scores.max()))
         total = e.sum()
@@ -269,18 +357,28 @@ class Attention(Op):
     def account(self, inputs, outputs, at):
         frame = Frame(self, inputs)
         *lead, query, column = at
-        outer, head = divmod(int(np.ravel_multi_index(lead, frame.lead)) if lead else 0, frame.heads)
+        outer, head = divmod(
+            int(np.ravel_multi_index(lead, frame.lead)) if lead else 0, frame.heads
+        )
         with np.errstate(all="ignore"):
             share, scores = self._row(frame, outer, head, query)
         seen = np.flatnonzero(~(share == 0))
         most = seen[np.argsort(-share[seen], kind="stable")[:3]]
         told = ", ".join(f"{share[j]:.4g} to position {j} (score {scores[j]:.6g})" for j in most)
-        place = [at[axis] if size > 1 else 0 for axis, size in zip(range(-inputs[2].ndim, -2), inputs[2].shape, strict=False)]
+        place = [
+            at[axis] if size > 1 else 0
+            for axis, size in zip(range(-inputs[2].ndim, -2), inputs[2].shape, strict=False)
+        ]
         if self.groups > 1:
             place[-1] = lead[-1] // self.groups
         rest = f", nothing to {frame.positions - len(seen)}" if len(seen) < frame.positions else ""
         words = f"of {frame.positions} positions the query gives {told}{rest}"
-        terms = Terms(box([*place, seen, column]), input=2, factor=Weight("attention", None, share), factor_where=seen[:, None])
+        terms = Terms(
+            box([*place, seen, column]),
+            input=2,
+            factor=Weight("attention", None, share),
+            factor_where=seen[:, None],
+        )
         return Account((terms,), (Stage(words, float(outputs[0][at])),))
 
     def reach(self, mask, inputs):
@@ -293,12 +391,21 @@ class Attention(Op):
         found[0] |= wanted.any(axis=-1, keepdims=True)
         for block in frame.blocks():
             allowed, part = frame.allowed(block), wanted[block.at]
-            seen = np.ones((1, 1, part.shape[2], block.stop)) if allowed is None else allowed.astype(float)
+            seen = (
+                np.ones((1, 1, part.shape[2], block.stop))
+                if allowed is None
+                else allowed.astype(float)
+            )
             if self.sees_all:
                 seen = np.where(seen.any(axis=-1, keepdims=True), seen, 1.0)
             seen = np.broadcast_to(seen, (*part.shape[:3], block.stop)).swapaxes(-1, -2)
-            found[1][block.outer, block.heads, : block.stop] |= (seen @ part.any(axis=-1, keepdims=True)) > 0
+            found[1][block.outer, block.heads, : block.stop] |= (
+                seen @ part.any(axis=-1, keepdims=True)
+            ) > 0
             found[2][block.outer, block.heads, : block.stop] |= (seen @ part) > 0
-        given = [gathered(frame.back(one), x.shape, self.groups if i else 1) for i, (one, x) in enumerate(zip(found, inputs, strict=False))]
+        given = [
+            gathered(frame.back(one), x.shape, self.groups if i else 1)
+            for i, (one, x) in enumerate(zip(found, inputs, strict=False))
+        ]
         rest = [np.full(x.shape, mask.any()) for x in inputs[3:]]
         return (*given, *rest)

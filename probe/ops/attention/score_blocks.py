@@ -1,4 +1,5 @@
-"""The arrays of an attention in one form, (outer, head, query or position, features), walked in blocks of 2^18 scores."""
+"""The arrays of an attention in one form, (outer, head, query or position, features), walked in
+blocks of 2^18 scores."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ _SCORES = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some heads' queries, as indices of (outer, head, query) arrays, and the positions that they can see at all."""
+    """Some heads' queries, as indices of (outer, head, query) arrays, and the positions that they
+    can see at all."""
 
     outer: slice
     heads: slice
@@ -35,7 +37,9 @@ class Frame:
         q, k, v, *masks = inputs
         self.op = op
         keyed = k.shape[:-2] if op.groups == 1 else (*k.shape[:-3], k.shape[-3] * op.groups)
-        self.lead = np.broadcast_shapes(q.shape[:-2], keyed, v.shape[:-2] if op.groups == 1 else keyed)
+        self.lead = np.broadcast_shapes(
+            q.shape[:-2], keyed, v.shape[:-2] if op.groups == 1 else keyed
+        )
         self.queries, self.positions = q.shape[-2], k.shape[-2]
         self.q, self.k, self.v = self.four(q), self.four(k, op.groups), self.four(v, op.groups)
         self.masks = [self.four(np.atleast_2d(mask)) for mask in masks]
@@ -58,13 +62,24 @@ class Frame:
         count = max(1, _SCORES // each)
         heads = min(self.heads, count)
         outer = max(1, count // self.heads) if heads == self.heads else 1
-        rows = max(1, self.queries if count > 1 else min(self.queries, _SCORES // max(1, self.positions)))
+        rows = max(
+            1, self.queries if count > 1 else min(self.queries, _SCORES // max(1, self.positions))
+        )
         for o in range(0, self.outer, outer):
             for h in range(0, self.heads, heads):
                 for r in range(0, self.queries, rows):
                     end = min(self.queries, r + rows)
-                    stop = min(self.positions, end) if self.op.causal and not self.op.sees_all else self.positions
-                    yield Block(slice(o, o + outer), slice(h, min(self.heads, h + heads)), slice(r, end), stop)
+                    stop = (
+                        min(self.positions, end)
+                        if self.op.causal and not self.op.sees_all
+                        else self.positions
+                    )
+                    yield Block(
+                        slice(o, o + outer),
+                        slice(h, min(self.heads, h + heads)),
+                        slice(r, end),
+                        stop,
+                    )
 
     def shared(self, x: np.ndarray, block: Block) -> np.ndarray:
         """The keys or values of a block's heads, as far as its queries see."""
@@ -113,13 +128,18 @@ class Frame:
         allowed = self.allowed(block)
         if allowed is None:
             return np.full((1, 1, 1, 1), float(block.stop))
-        return np.maximum(np.broadcast_to(allowed, (*allowed.shape[:-1], block.stop)).sum(axis=-1, keepdims=True), 1.0)
+        return np.maximum(
+            np.broadcast_to(allowed, (*allowed.shape[:-1], block.stop)).sum(axis=-1, keepdims=True),
+            1.0,
+        )
 
     def buffer(self) -> np.ndarray:
         first = next(self.blocks(), None)
         if first is None:
             return np.empty(0)
-        return np.empty(min(self.outer, first.outer.stop) * first.heads.stop * first.rows.stop * self.positions)
+        return np.empty(
+            min(self.outer, first.outer.stop) * first.heads.stop * first.rows.stop * self.positions
+        )
 
 
 def _cut(mask: np.ndarray, block: Block) -> np.ndarray:
@@ -138,7 +158,11 @@ def gathered(reached: np.ndarray, shape: tuple[int, ...], groups: int) -> np.nda
     """What all heads of a group, and all that an input was broadcast to, reach of it."""
     if groups > 1:
         *lead, heads, positions, features = reached.shape
-        reached = np.asarray(reached.reshape(*lead, heads // groups, groups, positions, features).any(axis=-3))
+        reached = np.asarray(
+            reached.reshape(*lead, heads // groups, groups, positions, features).any(axis=-3)
+        )
     extra = reached.ndim - len(shape)
     reached = np.asarray(reached.any(axis=tuple(range(extra))))
-    return np.asarray(reached.any(axis=tuple(axis for axis, size in enumerate(shape) if size == 1), keepdims=True))
+    return np.asarray(
+        reached.any(axis=tuple(axis for axis, size in enumerate(shape) if size == 1), keepdims=True)
+    )

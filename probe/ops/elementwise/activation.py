@@ -1,6 +1,7 @@
 """Activations that are functions of each element.
 
-Each class names its formula. ``f`` is the NumPy reading, written so that no intermediate overflows where the result does not.
+Each class names its formula. ``f`` is the NumPy reading, written so that no intermediate overflows
+where the result does not.
 """
 
 import math
@@ -122,7 +123,8 @@ class Relu6(Elementwise):
 
 
 def _bent(x: np.ndarray, slope: float | np.ndarray) -> np.ndarray:
-    """x where x >= 0, else slope * x, for a finite slope; without a choice for each element, which costs more than the arithmetic."""
+    """x where x >= 0, else slope * x, for a finite slope; without a choice for each element, which
+    costs more than the arithmetic."""
     out: np.ndarray = np.asarray(slope * np.minimum(x, 0))
     out += np.maximum(x, 0)
     return out
@@ -161,7 +163,10 @@ class PRelu(Elementwise):
 
     def account(self, inputs, outputs, at):
         slope = self.slope.value
-        place = tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - slope.ndim :], slope.shape, strict=True))
+        place = tuple(
+            i if size > 1 else 0
+            for i, size in zip(at[len(at) - slope.ndim :], slope.shape, strict=True)
+        )
         words = f"PRelu: x where x >= 0, else {named(self.slope, place)} * x"
         return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
@@ -170,7 +175,8 @@ class PRelu(Elementwise):
 
 
 class _Stepped(Elementwise):
-    """An activation that jumps at ``edge``; where the dtype cannot hold the edge, its rounding decides for an input that lies on it."""
+    """An activation that jumps at ``edge``; where the dtype cannot hold the edge, its rounding
+    decides for an input that lies on it."""
 
     def edge(self) -> float:
         raise NotImplementedError
@@ -182,15 +188,24 @@ class _Stepped(Elementwise):
         if held:
             return (own,)
         reach = 2 * precision.unit * edge
-        return (own + np.where(np.abs(np.abs(x) - edge) <= reach, spread(self.f, x, y, np.full(x.shape, reach)), 0.0),)
+        return (
+            own
+            + np.where(
+                np.abs(np.abs(x) - edge) <= reach,
+                spread(self.f, x, y, np.full(x.shape, reach)),
+                0.0,
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledRelu(_Stepped):
-    """The Keras ReLU layer: min(x, max_value) where x > threshold, else negative_slope * (x - threshold).
+    """The Keras ReLU layer: min(x, max_value) where x > threshold, else negative_slope * (x -
+    threshold).
 
-    At x = threshold it is 0: Keras' code asks for "greater", though its documentation says otherwise. A NaN stays, but not
-    through a threshold other than 0 without a slope (keras/src/activations/activations.py, ReLU).
+    At x = threshold it is 0: Keras' code asks for "greater", though its documentation says
+    otherwise. A NaN stays, but not through a threshold other than 0 without a slope
+    (keras/src/activations/activations.py, ReLU).
     """
 
     max_value: float | None
@@ -212,16 +227,28 @@ class ScaledRelu(_Stepped):
     def scale(self, x, y):
         if not self.negative_slope:
             return np.abs(y)
-        return np.where(x > self.threshold, np.abs(y), abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)))
+        return np.where(
+            x > self.threshold,
+            np.abs(y),
+            abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)),
+        )
 
     def emit(self, graph, *inputs):
         x = inputs[0]
         threshold = graph.const(float(self.threshold))
-        above = x if self.max_value is None else graph.op("Min", x, graph.const(float(self.max_value)))
+        above = (
+            x if self.max_value is None else graph.op("Min", x, graph.const(float(self.max_value)))
+        )
         below = graph.const(0.0)
         if self.negative_slope:
-            below = graph.op("Mul", graph.op("Sub", x, threshold), graph.const(float(self.negative_slope)))
-        passes = graph.op("Greater", x, threshold) if self.threshold else graph.op("Not", graph.op("LessOrEqual", x, threshold))
+            below = graph.op(
+                "Mul", graph.op("Sub", x, threshold), graph.const(float(self.negative_slope))
+            )
+        passes = (
+            graph.op("Greater", x, threshold)
+            if self.threshold
+            else graph.op("Not", graph.op("LessOrEqual", x, threshold))
+        )
         return (graph.op("Where", passes, above, below),)
 
 
@@ -238,7 +265,11 @@ class ThresholdedRelu(_Stepped):
         return self.threshold
 
     def f(self, x):
-        return np.where(x <= self.threshold, self.value, x) if self.keeps_nan else np.where(x > self.threshold, x, self.value)
+        return (
+            np.where(x <= self.threshold, self.value, x)
+            if self.keeps_nan
+            else np.where(x > self.threshold, x, self.value)
+        )
 
     def scale(self, x, y):
         return np.maximum(np.abs(y), abs(self.value))  # at the edge either may stand there
@@ -246,7 +277,9 @@ class ThresholdedRelu(_Stepped):
     def emit(self, graph, *inputs):
         threshold, value = graph.const(float(self.threshold)), graph.const(float(self.value))
         if self.keeps_nan:
-            return (graph.op("Where", graph.op("LessOrEqual", inputs[0], threshold), value, inputs[0]),)
+            return (
+                graph.op("Where", graph.op("LessOrEqual", inputs[0], threshold), value, inputs[0]),
+            )
         return (graph.op("Where", graph.op("Greater", inputs[0], threshold), inputs[0], value),)
 
 
@@ -262,8 +295,12 @@ class Clip(Elementwise):
         return np.clip(x, self.low, self.high)
 
     def emit(self, graph, *inputs):
-        # Without a bound ONNX Runtime clips at the largest float32, so that an infinity does not stay one.
-        low, high = -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+        # Without a bound ONNX Runtime clips at the largest float32, so that an infinity does not
+        # stay one.
+        low, high = (
+            -np.inf if self.low is None else self.low,
+            np.inf if self.high is None else self.high,
+        )
         return (graph.op("Clip", inputs[0], graph.const(float(low)), graph.const(float(high))),)
 
 
@@ -295,7 +332,8 @@ class Elu(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class Selu(Elementwise):
-    """gamma * x where x > 0, else gamma * alpha * (exp(x) - 1), with the constants of Klambauer et al., 2017."""
+    """gamma * x where x > 0, else gamma * alpha * (exp(x) - 1), with the constants of Klambauer et
+    al., 2017."""
 
     ALPHA: ClassVar[float] = 1.6732632423543772848170429916717
     GAMMA: ClassVar[float] = 1.0507009873554804934193349852946
@@ -317,7 +355,9 @@ class Celu(Elementwise):
     alpha: float = 1.0
 
     def f(self, x):
-        return np.maximum(x, 0) + np.minimum(0, self.alpha * np.expm1(np.minimum(x / self.alpha, 0)))
+        return np.maximum(x, 0) + np.minimum(
+            0, self.alpha * np.expm1(np.minimum(x / self.alpha, 0))
+        )
 
     def scale(self, x, y):
         return np.maximum(x, (x <= 0) * abs(self.alpha))
@@ -370,7 +410,8 @@ class Tanh(_Plain):
 
 @dataclass(frozen=True, eq=False)
 class Softplus(Elementwise):
-    """log(1 + exp(beta * x)) / beta, and x itself where beta * x is over the threshold (PyTorch's shortcut)."""
+    """log(1 + exp(beta * x)) / beta, and x itself where beta * x is over the threshold (PyTorch's
+    shortcut)."""
 
     beta: float = 1.0
     threshold: float | None = None
@@ -390,7 +431,11 @@ class Softplus(Elementwise):
         soft = soft if self.beta == 1 else graph.op("Div", soft, graph.const(float(self.beta)))
         if self.threshold is None:
             return (soft,)
-        return (graph.op("Where", graph.op("Greater", scaled, graph.const(float(self.threshold))), x, soft),)
+        return (
+            graph.op(
+                "Where", graph.op("Greater", scaled, graph.const(float(self.threshold))), x, soft
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -412,14 +457,16 @@ class _Gate(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class Gelu(_Gate):
-    """x * (1 + erf(x / sqrt 2)) / 2, or its tanh form x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x**3))) / 2 (Hendrycks and Gimpel, 2016)."""
+    """x * (1 + erf(x / sqrt 2)) / 2, or its tanh form x * (1 + tanh(sqrt(2/pi) * (x + 0.044715
+    x**3))) / 2 (Hendrycks and Gimpel, 2016)."""
 
     approximate: str = "none"
     roundings = 8
 
     def f(self, x):
         if self.approximate == "tanh":
-            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))  # a power would take ten times as long
+            # a power would take ten times as long
+            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
         out = erf(x * math.sqrt(0.5))
         out += 1
         out *= x
@@ -495,7 +542,8 @@ class LogSigmoid(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class Shrink(_Stepped):
-    """x + bias where x < -lambd, x - bias where x > lambd, else 0 (ONNX Shrink; bias 0 is hard, bias lambd soft).
+    """x + bias where x < -lambd, x - bias where x > lambd, else 0 (ONNX Shrink; bias 0 is hard,
+    bias lambd soft).
 
     A NaN stays (PyTorch) or becomes 0 (Keras, ONNX Runtime).
     """
@@ -510,14 +558,20 @@ class Shrink(_Stepped):
 
     def f(self, x):
         between = np.where(np.isnan(x), x, 0.0) if self.keeps_nan else 0.0
-        return np.where(x < -self.lambd, x + self.bias, np.where(x > self.lambd, x - self.bias, between))
+        return np.where(
+            x < -self.lambd, x + self.bias, np.where(x > self.lambd, x - self.bias, between)
+        )
 
     def scale(self, x, y):
         return np.where(np.abs(x) > self.lambd, np.abs(x) + abs(self.bias), 0.0)
 
     def emit(self, graph, *inputs):
         shrunk = graph.op("Shrink", inputs[0], lambd=float(self.lambd), bias=float(self.bias))
-        return (graph.op("Where", graph.op("IsNaN", inputs[0]), inputs[0], shrunk) if self.keeps_nan else shrunk,)
+        return (
+            graph.op("Where", graph.op("IsNaN", inputs[0]), inputs[0], shrunk)
+            if self.keeps_nan
+            else shrunk,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow"]
 
 @dataclass(frozen=True, eq=False)
 class Constant(Op):
-    """Numbers that belong to the layer; they take no input. A framework rounds them to its own precision."""
+    """Numbers that belong to the layer; they take no input. A framework rounds them to its own
+    precision."""
 
     value: np.ndarray
 
@@ -32,7 +33,11 @@ class Constant(Op):
         return (graph.const(self.value),)
 
     def says(self, inputs):
-        return f"{self.value}" if self.value.size == 1 else f"{self.value.size} numbers of the layer's own"
+        return (
+            f"{self.value}"
+            if self.value.size == 1
+            else (f"{self.value.size} numbers of the layer's own")
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (y,) = outputs
@@ -65,11 +70,16 @@ class Parameter(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (y,) = outputs
-        return (precision.unit * np.abs(y) if precision.casts and y.dtype.kind == "f" else np.zeros(y.shape),)
+        return (
+            precision.unit * np.abs(y)
+            if precision.casts and y.dtype.kind == "f"
+            else np.zeros(y.shape),
+        )
 
 
 class _Binary(Op):
-    """A function of two inputs that broadcast, monotone in each; ``roundings`` as for Elementwise."""
+    """A function of two inputs that broadcast, monotone in each; ``roundings`` as for
+    Elementwise."""
 
     roundings: ClassVar[float] = 2
     symbol: ClassVar[str]
@@ -81,7 +91,9 @@ class _Binary(Op):
         """The largest intermediate value, where that is more than the result."""
         return np.abs(out)
 
-    def breaks(self, x: np.ndarray, y: np.ndarray, left: np.ndarray | float, right: np.ndarray | float) -> np.ndarray:
+    def breaks(
+        self, x: np.ndarray, y: np.ndarray, left: np.ndarray | float, right: np.ndarray | float
+    ) -> np.ndarray:
         """Where a pole lies within the slacks."""
         return np.zeros((), bool)
 
@@ -92,12 +104,28 @@ class _Binary(Op):
     def account(self, inputs, outputs, at):
         x, y = (np.array([place(one, at)], int).reshape(1, one.ndim) for one in inputs)
         other = float(inputs[1][tuple(y[0])])
-        return Account((Terms(x),), (Stage(f"{self.symbol} {other:.9g}, from input 1", float(outputs[0][at]), Terms(y, input=1)),))
+        return Account(
+            (Terms(x),),
+            (
+                Stage(
+                    (f"{self.symbol} {other:.9g}, from input 1"),
+                    float(outputs[0][at]),
+                    Terms(y, input=1),
+                ),
+            ),
+        )
 
     def reach(self, mask, inputs):
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def allowance(self, inputs: Sequence[np.ndarray], slacks: Slacks, outputs: Sequence[np.ndarray], precision, where=None):
+    def allowance(
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        outputs: Sequence[np.ndarray],
+        precision,
+        where=None,
+    ):
         (x, y), (out,) = inputs, outputs
         own = np.full(out.shape, precision.tiny if out.dtype.kind == "f" else 0.0)
         with np.errstate(all="ignore"):
@@ -106,7 +134,9 @@ class _Binary(Op):
             if any(slack is not None for slack in slacks):
                 left, right = (0.0 if slack is None else slack for slack in slacks)
                 for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-                    moved = np.maximum(moved, np.abs(self.f(x + sign * left, y + other * right) - out))
+                    moved = np.maximum(
+                        moved, np.abs(self.f(x + sign * left, y + other * right) - out)
+                    )
                 moved = np.where(self.breaks(x, y, left, right), np.inf, moved)
         moved = np.where(np.isfinite(moved), moved, np.where(np.isfinite(out), UNBOUNDED, 0.0))
         return (np.where(np.isfinite(own), own, 0.0) + moved,)
@@ -142,7 +172,8 @@ class Pow(_Binary):
         return (np.abs(x) < left) & (y < 0)
 
     def scale(self, x, y, out):
-        # Kernels that take exp(y log x) lose what the exponent's size is in units of its last place.
+        # Kernels that take exp(y log x) lose what the exponent's size is in units of its last
+        # place.
         exponent = np.abs(y * np.log(np.maximum(np.abs(x), 1e-300)))
         return np.abs(out) * np.maximum(1.0, np.where(np.isfinite(exponent), exponent, 0.0) / 8)
 
@@ -173,7 +204,8 @@ class Mod(_Binary):
         with np.errstate(all="ignore"):
             turns = (left + np.abs(x / y) * right) / np.abs(y)
             jumps = (own > 0.5 * np.abs(y)) | (turns > 0.5)
-        return (np.where(jumps, np.maximum(own, (1 + 4 * precision.unit) * np.abs(y)), own),)  # any rest may be left
+        # any rest may be left
+        return (np.where(jumps, np.maximum(own, (1 + 4 * precision.unit) * np.abs(y)), own),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,14 +230,25 @@ def _floored(graph, rest: str, y: str) -> str:
     return graph.op("Where", turned, graph.op("Add", rest, y), rest)
 
 
-_CODES = {"bfloat16": 16, "float16": 10, "bool": 9, "int8": 3, "uint8": 2, "int16": 5, "uint16": 4, "int32": 6, "uint32": 12}
+_CODES = {
+    "bfloat16": 16,
+    "float16": 10,
+    "bool": 9,
+    "int8": 3,
+    "uint8": 2,
+    "int16": 5,
+    "uint16": 4,
+    "int32": 6,
+    "uint32": 12,
+}
 """TensorProto's numbers of the types in which a value may change."""
 _FLOAT, _INT64 = 1, 7
 
 
 @dataclass(frozen=True, eq=False)
 class Cast(Op):
-    """x in another type: floats to integers without what follows the point, floats to narrower ones rounded."""
+    """x in another type: floats to integers without what follows the point, floats to narrower ones
+    rounded."""
 
     to: str
 
@@ -216,7 +259,10 @@ class Cast(Op):
                 return (x != 0,)
             if self.to == "bfloat16":
                 bits = np.asarray(x, np.float32).view(np.uint32)
-                rounded = ((bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) & np.uint32(0xFFFF0000)).view(np.float32)
+                rounded = (
+                    (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))))
+                    & np.uint32(0xFFFF0000)
+                ).view(np.float32)
                 return (np.where(np.isfinite(x), rounded, x).astype(np.float64),)
             if np.dtype(self.to).kind == "f":
                 return (x.astype(self.to).astype(np.float64),)
@@ -232,7 +278,10 @@ class Cast(Op):
         return (graph.op("Cast", x, to=_FLOAT if "float" in self.to else _INT64),)
 
     def account(self, inputs, outputs, at):
-        return Account((Terms(np.array([at], int).reshape(1, len(at))),), (Stage(f"Cast: as {self.to}", float(outputs[0][at])),))
+        return Account(
+            (Terms(np.array([at], int).reshape(1, len(at))),),
+            (Stage(f"Cast: as {self.to}", float(outputs[0][at])),),
+        )
 
     def reach(self, mask, inputs):
         return (mask,)

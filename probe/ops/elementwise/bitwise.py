@@ -62,12 +62,19 @@ class BitwiseNot(_Bits):
     def emit(self, graph, *inputs):
         if self.kind not in _CODES:
             raise Undescribed(f"a graph of int64 does not hold {self.kind}")
-        return (graph.op("Cast", graph.op("BitwiseNot", graph.op("Cast", inputs[0], to=_CODES[self.kind])), to=_INT64),)
+        return (
+            graph.op(
+                "Cast",
+                graph.op("BitwiseNot", graph.op("Cast", inputs[0], to=_CODES[self.kind])),
+                to=_INT64,
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class BitShift(_Bits):
-    """The bits of the first input moved by the second, of as many as ``kind`` has; the sign is repeated on the right shift.
+    """The bits of the first input moved by the second, of as many as ``kind`` has; the sign is
+    repeated on the right shift.
 
     Moved by a negative number, or by all of them or more, nothing is left but the repeated sign.
     """
@@ -82,7 +89,9 @@ class BitShift(_Bits):
         some = np.where(inside, by, 0).astype(self.kind)
         if self.left:
             return (np.where(inside, np.left_shift(x, some), np.zeros_like(x)),)
-        return (np.where(inside, np.right_shift(x, some), np.where(x < 0, -1, 0).astype(self.kind)),)
+        return (
+            np.where(inside, np.right_shift(x, some), np.where(x < 0, -1, 0).astype(self.kind)),
+        )
 
     def emit(self, graph, *inputs):
         if self.kind not in _CODES:
@@ -90,7 +99,9 @@ class BitShift(_Bits):
         x, by = inputs
         bits = int(self.kind.lstrip("uint"))
         last = graph.const(bits - 1)
-        outside = graph.op("Or", graph.op("Less", by, graph.const(0)), graph.op("Greater", by, last))
+        outside = graph.op(
+            "Or", graph.op("Less", by, graph.const(0)), graph.op("Greater", by, last)
+        )
         power = 2 ** np.arange(bits if self.left else min(bits, 63), dtype=np.uint64)
         inside = graph.op("Where", outside, graph.const(0), by)
         if not self.left and bits == 64:  # by 63 places a number has only its sign left
@@ -101,7 +112,10 @@ class BitShift(_Bits):
         if self.left:
             moved, rest = graph.op("Mul", x, factor), graph.const(0)
         else:
-            moved, rest = graph.op("Div", graph.op("Sub", x, graph.op("Mod", x, factor)), factor), sign
+            moved, rest = (
+                graph.op("Div", graph.op("Sub", x, graph.op("Mod", x, factor)), factor),
+                sign,
+            )
         found = graph.op("Where", outside, rest, moved)
         return (graph.op("Cast", graph.op("Cast", found, to=_CODES[self.kind]), to=_INT64),)
 
@@ -120,5 +134,7 @@ class BitCast(_Bits):
 
     def emit(self, graph, *inputs):
         if not {self.kind, self.to} <= _CODES.keys():
-            raise Undescribed("the opset of the graph has no operator that reads the bits of floats")
+            raise Undescribed(
+                "the opset of the graph has no operator that reads the bits of floats"
+            )
         return (graph.op("Cast", graph.op("Cast", inputs[0], to=_CODES[self.to]), to=_INT64),)

@@ -48,7 +48,11 @@ class _Comparison(_Logical):
             return (np.zeros(outputs[0].shape),)
         reach = sum(slack for slack in slacks if slack is not None)
         with np.errstate(invalid="ignore"):
-            return (np.where((np.abs(np.subtract(x, y, dtype=np.float64)) <= reach) & (reach > 0), 1.0, 0.0),)
+            return (
+                np.where(
+                    (np.abs(np.subtract(x, y, dtype=np.float64)) <= reach) & (reach > 0), 1.0, 0.0
+                ),
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +161,8 @@ class IsInf(_Logical):
 
 @dataclass(frozen=True, eq=False)
 class Where(Op):
-    """The second input where the first holds, else the third; they broadcast. ``fixed`` where the first does not follow the data."""
+    """The second input where the first holds, else the third; they broadcast. ``fixed`` where the
+    first does not follow the data."""
 
     fixed: bool = False
 
@@ -188,5 +193,9 @@ class Where(Op):
         if slacks[0] is not None and (slacks[0] >= 0.5).any():
             with np.errstate(invalid="ignore"):
                 apart = np.abs(np.subtract(x, y, dtype=np.float64)) + own + other
-            allowed = np.where(slacks[0] >= 0.5, np.maximum(allowed, np.where(np.isfinite(apart), apart, 0.0)), allowed)
+            allowed = np.where(
+                slacks[0] >= 0.5,
+                np.maximum(allowed, np.where(np.isfinite(apart), apart, 0.0)),
+                allowed,
+            )
         return (np.array(allowed, np.float64),)

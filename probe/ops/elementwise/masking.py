@@ -1,4 +1,5 @@
-"""Ops that a mask steers: what is kept, what is put in the place of the rest, and means of what is kept."""
+"""Ops that a mask steers: what is kept, what is put in the place of the rest, and means of what is
+kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,11 @@ class Fill(Op):
         return (np.where(_kept(mask), x, np.asarray(self.value, x.dtype)),)
 
     def emit(self, graph, *inputs):
-        return (graph.op("Where", _emitted(graph, inputs[1]), inputs[0], graph.const(float(self.value))),)
+        return (
+            graph.op(
+                "Where", _emitted(graph, inputs[1]), inputs[0], graph.const(float(self.value))
+            ),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         other = of_constant(np.asarray(self.value, np.float64), precision)
@@ -45,7 +50,9 @@ class Fill(Op):
     def reach(self, mask, inputs):
         lead = mask.ndim - inputs[1].ndim
         repeated = tuple(lead + axis for axis, size in enumerate(inputs[1].shape) if size == 1)
-        return mask & _kept(inputs[1]), mask.any(axis=(*range(lead), *repeated), keepdims=True).reshape(inputs[1].shape)
+        return mask & _kept(inputs[1]), mask.any(
+            axis=(*range(lead), *repeated), keepdims=True
+        ).reshape(inputs[1].shape)
 
     def account(self, inputs, outputs, at):
         kept = bool(np.broadcast_to(_kept(inputs[1]), inputs[0].shape)[at])
@@ -72,7 +79,9 @@ class Lower(Op):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         y = outputs[0]
-        own = np.where(np.broadcast_to(_kept(inputs[1]), y.shape), 0.0, 2 * precision.unit * np.abs(y))
+        own = np.where(
+            np.broadcast_to(_kept(inputs[1]), y.shape), 0.0, 2 * precision.unit * np.abs(y)
+        )
         return (own if slacks[0] is None else own + slacks[0],)
 
     def reach(self, mask, inputs):
@@ -101,8 +110,12 @@ class MaskSteps(Op):
 
     def emit(self, graph, *inputs):
         x = inputs[0]
-        other = graph.op("Cast", graph.op("Not", graph.op("Equal", x, graph.const(float(self.value)))), to=_FLOAT)
-        kept = graph.op("Cast", graph.op("ReduceMax", other, graph.const([-1]), keepdims=1), to=_BOOL)
+        other = graph.op(
+            "Cast", graph.op("Not", graph.op("Equal", x, graph.const(float(self.value)))), to=_FLOAT
+        )
+        kept = graph.op(
+            "Cast", graph.op("ReduceMax", other, graph.const([-1]), keepdims=1), to=_BOOL
+        )
         return (graph.op("Where", kept, x, graph.const(0.0)),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -117,7 +130,9 @@ class MaskSteps(Op):
 
     def account(self, inputs, outputs, at):
         kept = bool(self._mask(inputs[0])[(*at[:-1], 0)])
-        words = "kept" if kept else f"masked: all {inputs[0].shape[-1]} features are {self.value:.9g}"
+        words = (
+            "kept" if kept else (f"masked: all {inputs[0].shape[-1]} features are {self.value:.9g}")
+        )
         return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def origin(self, where, inputs):
@@ -140,9 +155,15 @@ class MaskedMean(Op):
         return (total / mask.sum(axis=self.axis, keepdims=self.keepdims),)
 
     def emit(self, graph, *inputs):
-        other, axes, keep = graph.const([3 - self.axis]), graph.const([self.axis]), int(self.keepdims)
+        other, axes, keep = (
+            graph.const([3 - self.axis]),
+            graph.const([self.axis]),
+            int(self.keepdims),
+        )
         mask = graph.op("Unsqueeze", _emitted(graph, inputs[1]), other)
-        total = graph.op("ReduceSum", graph.op("Where", mask, inputs[0], graph.const(0.0)), axes, keepdims=keep)
+        total = graph.op(
+            "ReduceSum", graph.op("Where", mask, inputs[0], graph.const(0.0)), axes, keepdims=keep
+        )
         count = graph.op("ReduceSum", graph.op("Cast", mask, to=_FLOAT), axes, keepdims=keep)
         return (graph.op("Div", total, count),)
 
@@ -158,7 +179,8 @@ class MaskedMean(Op):
         return box([batch, steps, feature] if self.axis == 1 else [batch, feature, steps])
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, 1, steps), with zeros for masked ones."""
+        """The terms of the outputs at ``where``: (elements, 1, steps), with zeros for masked
+        ones."""
         batch, feature = where[0], where[3 - self.axis if self.keepdims else 1]
         mask = _kept(inputs[1])[batch]
         rows = inputs[0][batch, :, feature] if self.axis == 1 else inputs[0][batch, feature]
@@ -166,22 +188,47 @@ class MaskedMean(Op):
 
     def account(self, inputs, outputs, at):
         cells = self._cells(at, inputs)
-        return Account((Terms(cells),), (Stage(f"divided by {len(cells)}, the steps that the mask keeps", float(outputs[0][at])),))
+        return Account(
+            (Terms(cells),),
+            (
+                Stage(
+                    (f"divided by {len(cells)}, the steps that the mask keeps"),
+                    float(outputs[0][at]),
+                ),
+            ),
+        )
 
     def reach(self, mask, inputs):
         wide = mask if self.keepdims else np.expand_dims(mask, self.axis)
         reached = self._mask(*inputs) & wide
-        return reached, np.broadcast_to(mask.any(axis=tuple(range(1, mask.ndim)))[:, None], inputs[1].shape)
+        return reached, np.broadcast_to(
+            mask.any(axis=tuple(range(1, mask.ndim)))[:, None], inputs[1].shape
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x, _), (y,) = inputs, outputs
         mask = self._mask(*inputs)
         count = np.maximum(mask.sum(axis=self.axis, keepdims=self.keepdims), 1)
         squares = np.where(mask, np.square(x), 0.0).sum(axis=self.axis, keepdims=self.keepdims)
-        own = of_sums(x.shape[self.axis], y * count, squares, precision) / count + 2 * precision.unit * np.abs(y) + precision.tiny
+        own = (
+            of_sums(x.shape[self.axis], y * count, squares, precision) / count
+            + 2 * precision.unit * np.abs(y)
+            + precision.tiny
+        )
         if where is not None:
             terms = self.products(inputs, where)
-            own[where] = np.maximum(own[where], of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[where]))
+            own[where] = np.maximum(
+                own[where],
+                of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[where]),
+            )
         if slacks[0] is not None:
-            own = own + np.sqrt(np.where(mask, np.square(slacks[0]), 0.0).sum(axis=self.axis, keepdims=self.keepdims)) / count
+            own = (
+                own
+                + np.sqrt(
+                    np.where(mask, np.square(slacks[0]), 0.0).sum(
+                        axis=self.axis, keepdims=self.keepdims
+                    )
+                )
+                / count
+            )
         return (np.where(np.isfinite(own), own, 0.0),)

@@ -14,7 +14,18 @@ from probe.ops.contributions import Account, Stage, Terms, named
 from probe.ops.exactness import without_rounding
 from probe.ops.weight import Weight
 
-__all__ = ["Add", "AddConstant", "Beside", "Concat", "Max", "Mean", "Min", "Mul", "MulConstant", "Sub"]
+__all__ = [
+    "Add",
+    "AddConstant",
+    "Beside",
+    "Concat",
+    "Max",
+    "Mean",
+    "Min",
+    "Mul",
+    "MulConstant",
+    "Sub",
+]
 
 
 def _total(slacks, shape) -> np.ndarray:
@@ -27,12 +38,15 @@ def _total(slacks, shape) -> np.ndarray:
 
 
 def _element(x: np.ndarray, at: tuple[int, ...], **how: Any) -> Terms:
-    """The element of an input, or of a constant, that stands at a place of the output it broadcasts to."""
+    """The element of an input, or of a constant, that stands at a place of the output it broadcasts
+    to."""
     return Terms(np.array([place(x, at)], int).reshape(1, x.ndim), **how)
 
 
 def place(x: np.ndarray, at: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - x.ndim :], x.shape, strict=True))
+    return tuple(
+        i if size > 1 else 0 for i, size in zip(at[len(at) - x.ndim :], x.shape, strict=True)
+    )
 
 
 def narrowed(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -56,7 +70,10 @@ class Broadcast(Op):
         return (graph.op(self.onnx, *inputs),)
 
     def account(self, inputs, outputs, at):
-        terms = tuple(Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k) for k, x in enumerate(inputs))
+        terms = tuple(
+            Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k)
+            for k, x in enumerate(inputs)
+        )
         return Account(terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),))
 
     def reach(self, mask, inputs):
@@ -106,7 +123,13 @@ class _Merge(Op):
             target[...] = precision.tiny
             for part in parts:
                 size = np.empty_like(target)
-                np.multiply(part, (len(inputs) - 1) * precision.unit, out=size, dtype=np.result_type(part, size), casting="same_kind")
+                np.multiply(
+                    part,
+                    (len(inputs) - 1) * precision.unit,
+                    out=size,
+                    dtype=np.result_type(part, size),
+                    casting="same_kind",
+                )
                 target += np.abs(size, out=size)
         return (own if narrow else own + _total(slacks, outputs[0].shape),)
 
@@ -124,7 +147,8 @@ class Add(_Merge):
 
 @dataclass(frozen=True, eq=False)
 class Beside(Add):
-    """A layer's own output and what is computed beside the layer and added, such as an adapter that no kernel holds."""
+    """A layer's own output and what is computed beside the layer and added, such as an adapter that
+    no kernel holds."""
 
     weight: str = ""
     """What the layer's own output was multiplied with."""
@@ -143,7 +167,9 @@ class Sub(_Merge):
     onnx = "Sub"
 
     def account(self, inputs, outputs, at):
-        return Account(tuple(_element(x, at, input=k, sign=-1.0 if k else 1.0) for k, x in enumerate(inputs)))
+        return Account(
+            tuple(_element(x, at, input=k, sign=-1.0 if k else 1.0) for k, x in enumerate(inputs))
+        )
 
     def exact(self, inputs, precision):
         return without_rounding([], inputs, precision)
@@ -161,18 +187,28 @@ class Mul(_Merge):
         factors = [float(x[place]) for x, place in zip(inputs, places, strict=True)]
         if len(inputs) < 2:
             return Account((_element(inputs[0], at),))
-        first = _element(inputs[0], at, factor=1, factor_where=np.array([places[1]], int).reshape(1, inputs[1].ndim))
+        first = _element(
+            inputs[0],
+            at,
+            factor=1,
+            factor_where=np.array([places[1]], int).reshape(1, inputs[1].ndim),
+        )
         stages, product = [], factors[0] * factors[1]
         for k, (x, factor) in enumerate(zip(inputs[2:], factors[2:], strict=True), start=2):
             product *= factor
-            stages.append(Stage(f"times {factor:.9g}, from input {k}", product, _element(x, at, input=k)))
+            stages.append(
+                Stage((f"times {factor:.9g}, from input {k}"), product, _element(x, at, input=k))
+            )
         return Account((first,), tuple(stages))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         own = len(inputs) * precision.unit * np.abs(outputs[0]) + precision.tiny
         for k, slack in enumerate(slacks):
             if slack is not None:
-                rest = [np.abs(x) + (0 if other is None else other) for x, other in zip(inputs, slacks, strict=True)]
+                rest = [
+                    np.abs(x) + (0 if other is None else other)
+                    for x, other in zip(inputs, slacks, strict=True)
+                ]
                 own = own + slack * reduce(np.multiply, rest[:k] + rest[k + 1 :], np.ones(()))
         return (own,)
 
@@ -192,10 +228,19 @@ class _Choice(_Merge):
         chosen = float(outputs[0][at])
         winner = next(k for k, value in enumerate(candidates) if value == chosen or value != value)
         listed = ", ".join(f"{value:.9g}" for value in candidates)
-        return Account((members[winner],), (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),))
+        return Account(
+            (members[winner],),
+            (Stage((f"{type(self).__name__}: input {winner} wins among {listed}"), chosen),),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        return (reduce(np.maximum, [slack for slack in slacks if slack is not None], np.zeros(outputs[0].shape)),)
+        return (
+            reduce(
+                np.maximum,
+                [slack for slack in slacks if slack is not None],
+                np.zeros(outputs[0].shape),
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,7 +328,11 @@ class AddConstant(Op):
         return (own + _total(slacks, outputs[0].shape),)
 
     def origin(self, where, inputs):
-        return where if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape) else None
+        return (
+            where
+            if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
+            else None
+        )
 
     def exact(self, inputs, precision):
         return without_rounding([], [inputs[0], self.value.value], precision)
@@ -313,7 +362,11 @@ class MulConstant(Op):
         return (own if slacks[0] is None else own + slacks[0] * np.abs(self.value.value),)
 
     def origin(self, where, inputs):
-        return where if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape) else None
+        return (
+            where
+            if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
+            else None
+        )
 
     def exact(self, inputs, precision):
         return without_rounding([(1, [inputs[0], self.value.value])], (), precision)

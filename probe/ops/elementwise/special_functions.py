@@ -17,7 +17,8 @@ _SERIES = (
     _GAUSS * (3 * _NODES - 2 * _NODES**3) / 6,
     _GAUSS * (4 * _NODES**4 - 12 * _NODES**2 + 3) / 30,
 )
-"""erf at the nodes, and the coefficients of its Taylor series there: Hermite polynomials times the Gaussian (DLMF 7.10)."""
+"""erf at the nodes, and the coefficients of its Taylor series there: Hermite polynomials times the
+Gaussian (DLMF 7.10)."""
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -38,7 +39,8 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    """The error function by its Taylor series at the nearest node: at 1/1024 five terms leave less than a unit of the last place."""
+    """The error function by its Taylor series at the nearest node: at 1/1024 five terms leave less
+    than a unit of the last place."""
     h: np.ndarray = np.asarray(np.clip(x, -6.0, 6.0))
     node = np.rint(h * 512)
     near = node.astype(np.intp)

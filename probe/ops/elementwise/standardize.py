@@ -13,7 +13,8 @@ __all__ = ["AutoContrast", "Standardize"]
 
 @dataclass(frozen=True, eq=False)
 class Standardize(Op):
-    """(x - mean) / max(sqrt(variance), epsilon); ``invert`` turns it round: x * max(sqrt(variance), epsilon) + mean.
+    """(x - mean) / max(sqrt(variance), epsilon); ``invert`` turns it round: x * max(sqrt(variance),
+    epsilon) + mean.
 
     The weights broadcast against x.
     """
@@ -32,23 +33,43 @@ class Standardize(Op):
 
     def emit(self, graph, *inputs):
         mean = graph.weight(self.mean)
-        deviation = graph.op("Max", graph.op("Sqrt", graph.weight(self.variance)), graph.const(float(self.epsilon)))
+        deviation = graph.op(
+            "Max", graph.op("Sqrt", graph.weight(self.variance)), graph.const(float(self.epsilon))
+        )
         if self.invert:
             return (graph.op("Add", graph.op("Mul", inputs[0], deviation), mean),)
         return (graph.op("Div", graph.op("Sub", inputs[0], mean), deviation),)
 
     def says(self, inputs):
-        return "x times its deviation plus its mean" if self.invert else "x less its mean, divided by its deviation"
+        return (
+            "x times its deviation plus its mean"
+            if self.invert
+            else ("x less its mean, divided by its deviation")
+        )
 
     def account(self, inputs, outputs, at):
-        place = tuple(i if size > 1 else 0 for i, size in zip(at[len(at) - self.mean.value.ndim :], self.mean.value.shape, strict=True))
+        place = tuple(
+            i if size > 1 else 0
+            for i, size in zip(
+                at[len(at) - self.mean.value.ndim :], self.mean.value.shape, strict=True
+            )
+        )
         x, deviation = float(inputs[0][at]), float(self._deviation()[place])
         mean = float(self.mean.value[place])
-        by = f"{deviation:.9g}, the root of {named(self.variance, place)} or at least {self.epsilon:g}"
+        by = (
+            f"{deviation:.9g}, the root of {named(self.variance, place)} or at least "
+            f"{self.epsilon:g}"
+        )
         if self.invert:
-            stages = (Stage(f"times {by}", x * deviation), Stage(f"plus {named(self.mean, place)}", float(outputs[0][at])))
+            stages = (
+                Stage(f"times {by}", x * deviation),
+                Stage(f"plus {named(self.mean, place)}", float(outputs[0][at])),
+            )
         else:
-            stages = (Stage(f"less {named(self.mean, place)}", x - mean), Stage(f"divided by {by}", float(outputs[0][at])))
+            stages = (
+                Stage(f"less {named(self.mean, place)}", x - mean),
+                Stage(f"divided by {by}", float(outputs[0][at])),
+            )
         return Account((Terms(np.array([at], int)),), stages)
 
     def reach(self, mask, inputs):
@@ -60,7 +81,11 @@ class Standardize(Op):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         deviation, mean = self._deviation(), np.abs(self.mean.value.astype(np.float64))
-        scale = 4 * np.abs(y) + ((np.abs(x) * deviation + 2 * mean) if self.invert else mean / deviation * (2 if precision.casts else 0))
+        scale = 4 * np.abs(y) + (
+            (np.abs(x) * deviation + 2 * mean)
+            if self.invert
+            else mean / deviation * (2 if precision.casts else 0)
+        )
         own = precision.unit * scale + precision.tiny
         if slack is not None:
             own = own + (slack * deviation if self.invert else slack / deviation)
@@ -69,7 +94,8 @@ class Standardize(Op):
 
 @dataclass(frozen=True, eq=False)
 class AutoContrast(Op):
-    """x stretched so that its smallest and largest element over ``axes`` become ``low`` and ``high``; constant x stays."""
+    """x stretched so that its smallest and largest element over ``axes`` become ``low`` and
+    ``high``; constant x stays."""
 
     axes: tuple[int, ...]
     low: float
@@ -79,16 +105,29 @@ class AutoContrast(Op):
         (x,) = inputs
         least, most = (f(x, axis=self.axes, keepdims=True) for f in (np.min, np.max))
         with np.errstate(all="ignore"):
-            stretched = np.clip((x - least) / (most - least) * (self.high - self.low) + self.low, self.low, self.high)
+            stretched = np.clip(
+                (x - least) / (most - least) * (self.high - self.low) + self.low,
+                self.low,
+                self.high,
+            )
         return (np.where(most == least, x, stretched),)
 
     def emit(self, graph, *inputs):
         x, axes = inputs[0], graph.const(list(self.axes))
         least, most = graph.op("ReduceMin", x, axes), graph.op("ReduceMax", x, axes)
         part = graph.op("Div", graph.op("Sub", x, least), graph.op("Sub", most, least))
-        wide = graph.op("Add", graph.op("Mul", part, graph.const(self.high - self.low)), graph.const(float(self.low)))
+        wide = graph.op(
+            "Add",
+            graph.op("Mul", part, graph.const(self.high - self.low)),
+            graph.const(float(self.low)),
+        )
         return (
-            graph.op("Where", graph.op("Equal", least, most), x, graph.op("Clip", wide, graph.const(self.low), graph.const(self.high))),
+            graph.op(
+                "Where",
+                graph.op("Equal", least, most),
+                x,
+                graph.op("Clip", wide, graph.const(self.low), graph.const(self.high)),
+            ),
         )
 
     def says(self, inputs):
@@ -97,7 +136,10 @@ class AutoContrast(Op):
     def account(self, inputs, outputs, at):
         within = tuple(slice(None) if axis in self.axes else i for axis, i in enumerate(at))
         cells = inputs[0][within]
-        ends = f"the smallest {cells.min():.9g} becomes {self.low:g}, the largest {cells.max():.9g} becomes {self.high:g}"
+        ends = (
+            f"the smallest {cells.min():.9g} becomes {self.low:g}, the largest "
+            f"{cells.max():.9g} becomes {self.high:g}"
+        )
         words = f"stretched among {cells.size} elements: {ends}"
         return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
@@ -109,9 +151,14 @@ class AutoContrast(Op):
         least, most = (f(x, axis=self.axes, keepdims=True) for f in (np.min, np.max))
         with np.errstate(all="ignore"):
             slope = np.where(most > least, (self.high - self.low) / (most - least), 1.0)
-        # Keras multiplies by the slope and subtracts the least times the slope, on the way through 0 to 255.
+        # Keras multiplies by the slope and subtracts the least times the slope, on the way through
+        # 0 to 255.
         wide = np.maximum(np.abs(least), np.abs(most)) + abs(self.low)
-        own = precision.unit * (8 * wide * slope + 6 * np.abs(y) + 4 * max(abs(self.low), abs(self.high))) + precision.tiny
+        own = (
+            precision.unit
+            * (8 * wide * slope + 6 * np.abs(y) + 4 * max(abs(self.low), abs(self.high)))
+            + precision.tiny
+        )
         if slack is not None:
             own = own + 3 * slope * slack.max(axis=self.axes, keepdims=True)
         return (np.where(np.isfinite(own), own, 0.0),)

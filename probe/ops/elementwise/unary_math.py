@@ -1,4 +1,5 @@
-"""The elementary functions of each element: roots, logarithms, trigonometry and rounding to whole numbers."""
+"""The elementary functions of each element: roots, logarithms, trigonometry and rounding to whole
+numbers."""
 
 import math
 from collections.abc import Callable
@@ -157,7 +158,8 @@ class Log1p(_Function):
     function = np.log1p
 
     def emit(self, graph, *inputs):
-        # log(w) * x / (w - 1) with w = 1 + x, whose rounding errors cancel (Goldberg, ACM Computing Surveys 23, 1991, theorem 4).
+        # log(w) * x / (w - 1) with w = 1 + x, whose rounding errors cancel (Goldberg, ACM Computing
+        # Surveys 23, 1991, theorem 4).
         (x,) = inputs
         one = graph.const(1.0)
         w = graph.op("Add", x, one)
@@ -166,7 +168,11 @@ class Log1p(_Function):
         quotient = graph.op("Div", x, graph.op("Where", exact, one, moved))
         scaled = graph.op("Where", exact, graph.op("Where", graph.op("IsInf", w), one, x), quotient)
         log = graph.op("Log", w)
-        return (graph.op("Where", graph.op("Equal", moved, graph.const(0.0)), x, graph.op("Mul", log, scaled)),)
+        return (
+            graph.op(
+                "Where", graph.op("Equal", moved, graph.const(0.0)), x, graph.op("Mul", log, scaled)
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,12 +186,15 @@ class Expm1(_Function):
         # tanh(x / 2) * (exp(x) + 1), but exp(x) - 1 itself where that is large.
         (x,) = inputs
         e, one = graph.op("Exp", x), graph.const(1.0)
-        small = graph.op("Mul", graph.op("Tanh", graph.op("Mul", x, graph.const(0.5))), graph.op("Add", e, one))
+        small = graph.op(
+            "Mul", graph.op("Tanh", graph.op("Mul", x, graph.const(0.5))), graph.op("Add", e, one)
+        )
         return (graph.op("Where", graph.op("Greater", x, one), graph.op("Sub", e, one), small),)
 
 
 class _Wave(_Function):
-    """A function between -1 and 1 that goes up and down: where x may be anywhere on a slope, what lies at its ends tells nothing."""
+    """A function between -1 and 1 that goes up and down: where x may be anywhere on a slope, what
+    lies at its ends tells nothing."""
 
     def _moved(self, x, y, slack):
         return np.where(slack < 1, super()._moved(x, y, slack), 1 + np.abs(y))
@@ -314,7 +323,8 @@ class Erf(_Function):
     def _rounding(self, x, y, precision, out):
         super()._rounding(x, y, precision, out)
         if precision.unit > 2.0**-24:
-            out += 2.0**-21  # PyTorch's kernel for bfloat16 (2.13, on AVX-512) takes float32's erf to 2.2e-7 of 1
+            # PyTorch's kernel for bfloat16 (2.13, on AVX-512) takes float32's erf to 2.2e-7 of 1
+            out += 2.0**-21
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,4 +367,8 @@ class Trunc(_Whole):
     function = np.trunc
 
     def emit(self, graph, *inputs):
-        return (graph.op("Mul", graph.op("Sign", inputs[0]), graph.op("Floor", graph.op("Abs", inputs[0]))),)
+        return (
+            graph.op(
+                "Mul", graph.op("Sign", inputs[0]), graph.op("Floor", graph.op("Abs", inputs[0]))
+            ),
+        )

@@ -1,4 +1,5 @@
-"""Convolution. Layouts are (batch, channel, *spatial) for data and (out channel, in channel / groups, *kernel) for kernels."""
+"""Convolution. Layouts are (batch, channel, *spatial) for data and (out channel, in channel /
+groups, *kernel) for kernels."""
 
 import math
 from collections.abc import Sequence
@@ -24,9 +25,11 @@ _WORTH = 1 << 25
 
 @dataclass(frozen=True, eq=False)
 class Conv(Sum):
-    """Cross-correlation (ONNX Conv). Input (batch, channel, *spatial), output (batch, out channel, *spatial).
+    """Cross-correlation (ONNX Conv). Input (batch, channel, *spatial), output (batch, out channel,
+    *spatial).
 
-    The kernel is (out channel, in channel / groups, *kernel); where ``weight`` is None it is the second input.
+    The kernel is (out channel, in channel / groups, *kernel); where ``weight`` is None it is the
+    second input.
     """
 
     weight: Weight | None
@@ -54,7 +57,15 @@ class Conv(Sum):
         return (self._summed(inputs, float_of(inputs[0])),)
 
     def _summed(self, inputs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
-        out = convolve(inputs[0], self._kernel(inputs), self.strides, self.pads, self.dilations, self.groups, dtype)
+        out = convolve(
+            inputs[0],
+            self._kernel(inputs),
+            self.strides,
+            self.pads,
+            self.dilations,
+            self.groups,
+            dtype,
+        )
         if self.bias is not None:
             out += self.bias.value.astype(dtype).reshape(-1, *(1,) * (out.ndim - 2))
         return out
@@ -77,7 +88,10 @@ class Conv(Sum):
 
     def says(self, inputs):
         channels, *kernel = self._kernel(inputs).shape[1:]
-        told = f"each output is a sum over {' x '.join(map(str, kernel))} positions and {channels} channel{'s' * (channels != 1)}"
+        told = (
+            f"each output is a sum over {' x '.join(map(str, kernel))} positions and "
+            f"{channels} channel{'s' * (channels != 1)}"
+        )
         told += f" of its group (of {self.groups})" if self.groups > 1 else ""
         return told + (", plus the bias" if self.bias is not None else "")
 
@@ -90,7 +104,11 @@ class Conv(Sum):
     def divisible(self, inputs, outputs):
         """Where enough channels are summed for an eighth of them to tell."""
         shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
-        return math.prod(shape[1:]) >= 128 and shape[1] >= 8 * _PART and math.prod(shape[1:]) * outputs[0].size > _WORTH
+        return (
+            math.prod(shape[1:]) >= 128
+            and shape[1] >= 8 * _PART
+            and math.prod(shape[1:]) * outputs[0].size > _WORTH
+        )
 
     def part(self, inputs):
         """The squares of every eighth channel."""
@@ -98,7 +116,11 @@ class Conv(Sum):
         return self._with_bias(self._squares(x, w), x.ndim)
 
     def on_the_way(self, inputs, y):
-        return () if self.bias is None else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
+        return (
+            ()
+            if self.bias is None
+            else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
+        )
 
     def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
         if self.bias is not None:
@@ -113,12 +135,21 @@ class Conv(Sum):
         return np.sqrt(out, out=out)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().allowance(inputs, slacks if self.weight is not None else (None,), outputs, precision, where)
+        (own,) = super().allowance(
+            inputs, slacks if self.weight is not None else (None,), outputs, precision, where
+        )
         if self.weight is None:
             for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
                 if not any(one is None for one in moved):
-                    own = own + np.sqrt(self._squares(*(np.asarray(one, np.float64) for one in moved)))
-        if precision.shortcuts and precision.unit and self.groups == 1 and math.prod(self._kernel(inputs).shape[2:]) > 1:
+                    own = own + np.sqrt(
+                        self._squares(*(np.asarray(one, np.float64) for one in moved))
+                    )
+        if (
+            precision.shortcuts
+            and precision.unit
+            and self.groups == 1
+            and math.prod(self._kernel(inputs).shape[2:]) > 1
+        ):
             x, w = padded(inputs[0], self.pads), self._kernel(inputs).astype(np.float64)
             variance = of_fourier(x, w)
             if w.shape[2:] == (3, 3) and {*self.strides, *self.dilations} == {1}:
@@ -127,11 +158,14 @@ class Conv(Sum):
         return (own,)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, channels, taps), the bias first where there is one."""
+        """The terms of the outputs at ``where``: (elements, channels, taps), the bias first where
+        there is one."""
         x, w = inputs[0], self._kernel(inputs)
         width, deep = w.shape[1], w.shape[0] // self.groups
         batch, channel, *position = where
-        cells, inside = under(position, x.shape[2:], w.shape[2:], self.strides, self.pads, self.dilations)
+        cells, inside = under(
+            position, x.shape[2:], w.shape[2:], self.strides, self.pads, self.dilations
+        )
         planes = (batch * x.shape[1] + channel // deep * width)[:, None] + np.arange(width)
         gathered = x.reshape(-1, math.prod(x.shape[2:]))[planes[:, :, None], cells[:, None, :]]
         if not inside.all():
@@ -146,7 +180,9 @@ class Conv(Sum):
     def reach(self, mask, inputs):
         x, kernel = inputs[0], self._kernel(inputs)
         groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
-        members = seen(groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations)
+        members = seen(
+            groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations
+        )
         found = np.repeat(members, kernel.shape[1], axis=1)
         return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
 
@@ -154,10 +190,23 @@ class Conv(Sum):
         shape = self._kernel(inputs).shape
         batch, channel, *position = at
         taps = box([range(size) for size in shape[1:]])
-        first = [i * s - before for i, s, (before, _) in zip(position, self.strides, self.pads, strict=True)]
+        first = [
+            i * s - before
+            for i, s, (before, _) in zip(position, self.strides, self.pads, strict=True)
+        ]
         members = channel // (shape[0] // self.groups) * shape[1] + taps[:, 0]
-        where = np.column_stack([np.full(len(taps), batch), members, np.array(first, int) + taps[:, 1:] * np.array(self.dilations, int)])
+        where = np.column_stack(
+            [
+                np.full(len(taps), batch),
+                members,
+                np.array(first, int) + taps[:, 1:] * np.array(self.dilations, int),
+            ]
+        )
         factor = 1 if self.weight is None else self.weight
         rows = np.column_stack([np.full(len(taps), channel), taps])
         channels = members if shape[1] > 1 else None
-        return Account((Terms(where, factor=factor, factor_where=rows, channels=channels),), bias=self.bias, bias_where=(channel,))
+        return Account(
+            (Terms(where, factor=factor, factor_where=rows, channels=channels),),
+            bias=self.bias,
+            bias_where=(channel,),
+        )

@@ -21,11 +21,19 @@ class Det(Op):
         return (graph.op("Det", inputs[0]),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        """Elimination is exact for a matrix whose rows are off by n² u of the largest; a row counts with the lengths of the others."""
+        """Elimination is exact for a matrix whose rows are off by n² u of the largest; a row counts
+        with the lengths of the others."""
         x, slack = inputs[0].astype(np.float64, copy=False), slacks[0]
         size = x.shape[-1]
         rows = np.linalg.norm(x, axis=-1)
-        off = precision.unit * size**2 * rows.max(axis=-1, keepdims=True, initial=0.0) + precision.tiny
+        off = (
+            precision.unit * size**2 * rows.max(axis=-1, keepdims=True, initial=0.0)
+            + precision.tiny
+        )
         if slack is not None:
             off = off + np.linalg.norm(slack, axis=-1)
-        return (np.prod(rows + off, axis=-1) - np.prod(rows, axis=-1) + math.sqrt(size) * precision.unit * np.abs(outputs[0]),)
+        return (
+            np.prod(rows + off, axis=-1)
+            - np.prod(rows, axis=-1)
+            + math.sqrt(size) * precision.unit * np.abs(outputs[0]),
+        )

@@ -1,4 +1,5 @@
-"""Products of several inputs of a layer: matrix products in batches, and sums of products by Einstein's convention."""
+"""Products of several inputs of a layer: matrix products in batches, and sums of products by
+Einstein's convention."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ Labels = tuple[tuple[str, ...], ...]
 
 
 class _Product(Sum):
-    """Sums of products of one element of each input, which letters on the axes pick: those of equal letters go together."""
+    """Sums of products of one element of each input, which letters on the axes pick: those of equal
+    letters go together."""
 
     def labels(self, inputs: Sequence[np.ndarray]) -> Labels:
         raise NotImplementedError
@@ -31,7 +33,11 @@ class _Product(Sum):
 
     def says(self, inputs):
         count = self.terms_of(inputs, ())
-        return f"each output is a sum of {count} products" if count > 1 else "each output is a product"
+        return (
+            f"each output is a sum of {count} products"
+            if count > 1
+            else ("each output is a product")
+        )
 
     def terms_of(self, inputs, outputs):
         *_, out = self.labels(inputs)
@@ -45,30 +51,47 @@ class _Product(Sum):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         # One rounding for every product after the first of a term.
-        own = of_sums(self.terms_of(inputs, outputs), outputs[0], max(1, len(inputs) - 1) * self.of_squares(inputs), precision)
+        own = of_sums(
+            self.terms_of(inputs, outputs),
+            outputs[0],
+            max(1, len(inputs) - 1) * self.of_squares(inputs),
+            precision,
+        )
         if where is not None:
             looked = of_partial_sums(self.products(inputs, where), precision)
             own[where] = np.maximum(own[where], looked.reshape(np.shape(own[where])))
-        moved = [np.zeros(np.shape(x)) if slack is None else slack for x, slack in zip(inputs, slacks, strict=True)]
+        moved = [
+            np.zeros(np.shape(x)) if slack is None else slack
+            for x, slack in zip(inputs, slacks, strict=True)
+        ]
         squares = np.zeros(())
         for k, slack in enumerate(slacks):
             if slack is not None:
-                squares = squares + self.of_squares([*inputs[:k], slack, *inputs[k + 1 :]]) + (self.of_squares(moved) if k else 0)
+                squares = (
+                    squares
+                    + self.of_squares([*inputs[:k], slack, *inputs[k + 1 :]])
+                    + (self.of_squares(moved) if k else 0)
+                )
         return (own + np.sqrt(squares),)
 
     def _sizes(self, inputs: Sequence[np.ndarray]) -> dict[str, int]:
         sizes: dict[str, int] = {}
         for labels, x in zip(self.labels(inputs), inputs, strict=False):
             for letter, size in zip(labels, x.shape, strict=True):
-                sizes[letter] = max(size, sizes.get(letter, 0)) if size != 1 else sizes.get(letter, 1)
+                sizes[letter] = (
+                    max(size, sizes.get(letter, 0)) if size != 1 else sizes.get(letter, 1)
+                )
         return sizes
 
     def _places(self, inputs: Sequence[np.ndarray], where: Indices) -> list[Indices]:
-        """For each input, where the terms of the outputs at ``where`` stand in it: (elements, terms) on every axis."""
+        """For each input, where the terms of the outputs at ``where`` stand in it: (elements,
+        terms) on every axis."""
         *given, out = self.labels(inputs)
         sizes = self._sizes(inputs)
         summed = [letter for letter in sizes if letter not in out]
-        grid = np.indices([sizes[letter] for letter in summed]).reshape(len(summed), math.prod(sizes[letter] for letter in summed))
+        grid = np.indices([sizes[letter] for letter in summed]).reshape(
+            len(summed), math.prod(sizes[letter] for letter in summed)
+        )
         at = {letter: np.asarray(index)[:, None] for letter, index in zip(out, where, strict=True)}
         at |= {letter: index[None, :] for letter, index in zip(summed, grid, strict=True)}
         shape = (len(where[0]) if where else 1, math.prod(sizes[letter] for letter in summed))
@@ -88,23 +111,41 @@ class _Product(Sum):
         return np.asarray(terms)[:, :, None]
 
     def account(self, inputs, outputs, at):
-        places = [np.stack(one, axis=-1)[0] for one in self._places(inputs, tuple(np.array([i]) for i in at)) if one]
+        places = [
+            np.stack(one, axis=-1)[0]
+            for one in self._places(inputs, tuple(np.array([i]) for i in at))
+            if one
+        ]
         if len(inputs) > 2 or len(places) != len(inputs):
             return super().account(inputs, outputs, at)
-        return Account((Terms(places[0], factor=1, factor_where=places[1]) if len(inputs) == 2 else Terms(places[0]),))
+        return Account(
+            (
+                Terms(places[0], factor=1, factor_where=places[1])
+                if len(inputs) == 2
+                else Terms(places[0]),
+            )
+        )
 
     def reach(self, mask, inputs):
         *given, out = self.labels(inputs)
-        return tuple(self._reached(mask, out, labels, x.shape) for labels, x in zip(given, inputs, strict=True))
+        return tuple(
+            self._reached(mask, out, labels, x.shape)
+            for labels, x in zip(given, inputs, strict=True)
+        )
 
     @staticmethod
-    def _reached(mask: np.ndarray, out: Sequence[str], labels: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
+    def _reached(
+        mask: np.ndarray, out: Sequence[str], labels: Sequence[str], shape: tuple[int, ...]
+    ) -> np.ndarray:
         kept = [letter for letter in out if letter in labels]
-        part: np.ndarray = np.asarray(mask.any(axis=tuple(axis for axis, letter in enumerate(out) if letter not in labels)))
+        part: np.ndarray = np.asarray(
+            mask.any(axis=tuple(axis for axis, letter in enumerate(out) if letter not in labels))
+        )
         at = np.indices(shape, sparse=True)
         same: np.ndarray = np.ones(shape, bool)
         for axis, letter in enumerate(labels):
-            same = same & (at[axis] == at[labels.index(letter)])  # a letter twice on one input is its diagonal
+            # a letter twice on one input is its diagonal
+            same = same & (at[axis] == at[labels.index(letter)])
         narrow = tuple(axis for axis, letter in enumerate(kept) if shape[labels.index(letter)] == 1)
         part = np.asarray(part.any(axis=narrow, keepdims=True))
         return same & part[tuple(at[labels.index(letter)] for letter in kept)]
@@ -112,7 +153,8 @@ class _Product(Sum):
 
 @dataclass(frozen=True, eq=False)
 class Product(_Product):
-    """x (*batch, n, k) times y (*batch, k, m), whose batch axes broadcast; an x or y of one axis is a vector (ONNX MatMul)."""
+    """x (*batch, n, k) times y (*batch, k, m), whose batch axes broadcast; an x or y of one axis is
+    a vector (ONNX MatMul)."""
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.matmul(*inputs)),)
@@ -124,26 +166,45 @@ class Product(_Product):
         x, y = (max(0, one.ndim - 2) for one in inputs)
         batch = tuple(_LETTERS[: max(x, y)])
         row, column = ("N",) if inputs[0].ndim > 1 else (), ("M",) if inputs[1].ndim > 1 else ()
-        return (*batch[len(batch) - x :], *row, "K"), (*batch[len(batch) - y :], "K", *column), (*batch, *row, *column)
+        return (
+            (*batch[len(batch) - x :], *row, "K"),
+            (*batch[len(batch) - y :], "K", *column),
+            (*batch, *row, *column),
+        )
 
     def of_squares(self, inputs):
         by = [scale_of(x) for x in inputs]
         if not all(map(holds, by)):
             return np.asarray(np.matmul(*(np.square(np.asarray(x, np.float64)) for x in inputs)))
-        x, y = (powered(one, np.dtype(np.float32), 2, scale) for one, scale in zip(inputs, by, strict=True))
-        return (np.asarray(np.matmul(x, y), np.float64) + inputs[0].shape[-1] * 2.0**-126) * (by[0] * by[1]) ** -2
+        x, y = (
+            powered(one, np.dtype(np.float32), 2, scale)
+            for one, scale in zip(inputs, by, strict=True)
+        )
+        return (np.asarray(np.matmul(x, y), np.float64) + inputs[0].shape[-1] * 2.0**-126) * (
+            by[0] * by[1]
+        ) ** -2
 
 
 @dataclass(frozen=True, eq=False)
 class Einsum(_Product):
-    """The sum over every letter that the output lacks (ONNX Einsum), such as "bij,bjk->bik" or "...i,ij->...j"."""
+    """The sum over every letter that the output lacks (ONNX Einsum), such as "bij,bjk->bik" or
+    "...i,ij->...j"."""
 
     equation: str
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         *given, out = self.labels(inputs)
-        letters = {letter: number for number, letter in enumerate(dict.fromkeys(letter for labels in given for letter in labels))}
-        pairs = [part for x, labels in zip(inputs, given, strict=True) for part in (x, [letters[letter] for letter in labels])]
+        letters = {
+            letter: number
+            for number, letter in enumerate(
+                dict.fromkeys(letter for labels in given for letter in labels)
+            )
+        }
+        pairs = [
+            part
+            for x, labels in zip(inputs, given, strict=True)
+            for part in (x, [letters[letter] for letter in labels])
+        ]
         return (np.asarray(np.einsum(*pairs, [letters[letter] for letter in out], optimize=True)),)
 
     def emit(self, graph, *inputs):
@@ -153,12 +214,20 @@ class Einsum(_Product):
         before, arrow, after = self.equation.replace(" ", "").partition("->")
         terms = before.split(",")
         free = [letter for letter in _LETTERS if letter not in self.equation]
-        extra = [x.ndim - len(term.replace("...", "")) if "..." in term else 0 for term, x in zip(terms, inputs, strict=True)]
+        extra = [
+            x.ndim - len(term.replace("...", "")) if "..." in term else 0
+            for term, x in zip(terms, inputs, strict=True)
+        ]
         longest = free[: max(extra)]
         if not arrow:
             seen = "".join(terms).replace("...", "")
-            after = ("..." if longest else "") + "".join(sorted(letter for letter in set(seen) if seen.count(letter) == 1))
-        found = [_spelled(term, longest[len(longest) - count :]) for term, count in zip(terms, extra, strict=True)]
+            after = ("..." if longest else "") + "".join(
+                sorted(letter for letter in set(seen) if seen.count(letter) == 1)
+            )
+        found = [
+            _spelled(term, longest[len(longest) - count :])
+            for term, count in zip(terms, extra, strict=True)
+        ]
         return (*found, _spelled(after, longest))
 
 

@@ -20,7 +20,9 @@ class WeightedEinsum(Einsum):
     weight: Weight
 
     def _both(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [inputs[0], self.weight.value.astype(np.float64)] if len(inputs) == 1 else list(inputs)
+        return (
+            [inputs[0], self.weight.value.astype(np.float64)] if len(inputs) == 1 else list(inputs)
+        )
 
     def labels(self, inputs):
         return super().labels(self._both(inputs))
@@ -48,7 +50,9 @@ class WeightedEinsum(Einsum):
 
     def account(self, inputs, outputs, at):
         here = tuple(np.array([i]) for i in at)
-        taken, factors = (np.stack(one, axis=-1)[0] for one in self._places(self._both(inputs), here))
+        taken, factors = (
+            np.stack(one, axis=-1)[0] for one in self._places(self._both(inputs), here)
+        )
         return Account((Terms(taken, factor=self.weight, factor_where=factors),))
 
     def reach(self, mask, inputs):

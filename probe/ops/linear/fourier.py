@@ -1,4 +1,5 @@
-"""Discrete Fourier transforms, of complex numbers given and returned as their real and imaginary parts."""
+"""Discrete Fourier transforms, of complex numbers given and returned as their real and imaginary
+parts."""
 
 import math
 from collections.abc import Sequence
@@ -15,33 +16,41 @@ from probe.ops.weight import Weight
 __all__ = ["Fourier"]
 
 _EACH = 4.0
-"""What one of log2(N) stages may lose, in unit roundoffs of the root of all squares: six of 0.6, the measured scale of a transform by
-powers of two (Schatzman, "Accuracy of the discrete Fourier transform and the fast Fourier transform", SIAM J. Sci. Comput. 17, 1996)."""
+"""What one of log2(N) stages may lose, in unit roundoffs of the root of all squares: six of 0.6,
+the measured scale of a transform by powers of two (Schatzman, "Accuracy of the discrete Fourier
+transform and the fast Fourier transform", SIAM J. Sci. Comput. 17, 1996)."""
 
 
 _ANGLES = 30.0
-"""What angles in the line's own dtype lose for each of its elements; ONNX Runtime 1.32 was seen to lose 13."""
+"""What angles in the line's own dtype lose for each of its elements; ONNX Runtime 1.32 was seen to
+lose 13."""
 _LONGEST = 2048
 _SHORT = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Fourier(Op):
-    """Sums of x[n] e^(-2 pi i k n / N) over ``axes`` (e^(+...) for the ``inverse``) times ``scale``; ONNX's DFT.
+    """Sums of x[n] e^(-2 pi i k n / N) over ``axes`` (e^(+...) for the ``inverse``) times
+    ``scale``; ONNX's DFT.
 
-    Inputs: the real parts and, unless all are 0, the imaginary ones. Outputs: the real parts, the imaginary parts.
+    Inputs: the real parts and, unless all are 0, the imaginary ones. Outputs: the real parts, the
+    imaginary parts.
     """
 
     axes: tuple[int, ...] = (-1,)
     inverse: bool = False
     scale: float = 1.0
     coarse: bool = False
-    """Whether the framework computes its angles in its own dtype, which is off by more the longer a line is: ONNX Runtime's DFT."""
+    """Whether the framework computes its angles in its own dtype, which is off by more the longer a
+    line is: ONNX Runtime's DFT."""
 
     def says(self, inputs):
         sizes = " x ".join(str(inputs[0].shape[axis]) for axis in self.axes)
         kind = "complex" if len(inputs) > 1 else "real"
-        return f"the {'inverse ' if self.inverse else ''}Fourier transform of {sizes} {kind} numbers, times {self.scale:g}"
+        return (
+            f"the {'inverse ' if self.inverse else ''}Fourier transform of {sizes} {kind} "
+            f"numbers, times {self.scale:g}"
+        )
 
     def count(self, inputs: Sequence[np.ndarray]) -> int:
         """How many numbers one transform takes."""
@@ -50,50 +59,94 @@ class Fourier(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x = inputs[0] if len(inputs) == 1 else inputs[0] + 1j * inputs[1]
         dtype = inputs[0].dtype
-        found = np.fft.ifftn(x, axes=self.axes, norm="forward") if self.inverse else np.fft.fftn(x, axes=self.axes)
+        found = (
+            np.fft.ifftn(x, axes=self.axes, norm="forward")
+            if self.inverse
+            else np.fft.fftn(x, axes=self.axes)
+        )
         return (found.real * self.scale).astype(dtype), (found.imag * self.scale).astype(dtype)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        """What the stages of a fast transform lose, everywhere alike, or what a sum of products does; slacks are independent.
+        """What the stages of a fast transform lose, everywhere alike, or what a sum of products
+        does; slacks are independent.
 
-        Where one output holds nearly everything (a tone, a mean far from 0), its last digits leak into the others.
+        Where one output holds nearly everything (a tone, a mean far from 0), its last digits leak
+        into the others.
         """
         count, scale = self.count(inputs), abs(self.scale)
-        stages = (2 if precision.casts else 1) * _EACH * precision.unit * (1 + math.log2(max(2, count)))
+        stages = (
+            (2 if precision.casts else 1) * _EACH * precision.unit * (1 + math.log2(max(2, count)))
+        )
         finite = [np.where(np.isfinite(x), x, 0.0) for x in inputs]
         squares = sum(np.square(x).sum(axis=self.axes, keepdims=True) for x in finite)
         if precision.certain:
             size = sum(np.abs(x).sum(axis=self.axes, keepdims=True) for x in finite)
-            own = [np.maximum(stages, (len(inputs) * count + 2) * precision.unit) * scale * size] * 2
+            own = [
+                np.maximum(stages, (len(inputs) * count + 2) * precision.unit) * scale * size
+            ] * 2
         else:
             size = np.sqrt(squares)
-            sums = [of_sums(len(inputs) * count, y / (scale or 1.0), np.broadcast_to(squares, y.shape), precision) for y in outputs]
+            sums = [
+                of_sums(
+                    len(inputs) * count,
+                    y / (scale or 1.0),
+                    np.broadcast_to(squares, y.shape),
+                    precision,
+                )
+                for y in outputs
+            ]
             own = [np.maximum(stages * size, one) * scale for one in sums]
         peak = np.hypot(*outputs).max(axis=self.axes, keepdims=True, initial=0.0)
         more = 2 * precision.unit * np.where(np.isfinite(peak), peak, 0.0) + count * precision.tiny
         if self.coarse:
-            more = more + _ANGLES * precision.unit * scale * size * sum(inputs[0].shape[axis] for axis in self.axes)
-        moved = [np.square(slack).sum(axis=self.axes, keepdims=True) for slack in slacks if slack is not None]
+            more = more + _ANGLES * precision.unit * scale * size * sum(
+                inputs[0].shape[axis] for axis in self.axes
+            )
+        moved = [
+            np.square(slack).sum(axis=self.axes, keepdims=True)
+            for slack in slacks
+            if slack is not None
+        ]
         if moved:
             more = more + scale * np.sqrt(sum(moved))
-        return tuple(np.broadcast_to(one + more, y.shape) for one, y in zip(own, outputs, strict=True))
+        return tuple(
+            np.broadcast_to(one + more, y.shape) for one, y in zip(own, outputs, strict=True)
+        )
 
     def emit(self, graph, *inputs):
-        """As products with matrices of cosines and sines: ONNX Runtime's DFT computes its angles in float32, and loses digits."""
+        """As products with matrices of cosines and sines: ONNX Runtime's DFT computes its angles in
+        float32, and loses digits."""
         shape = graph.shape(inputs[0])
-        real, imaginary = inputs if len(inputs) > 1 else (inputs[0], graph.op("Mul", inputs[0], graph.const(0.0)))
+        real, imaginary = (
+            inputs if len(inputs) > 1 else (inputs[0], graph.op("Mul", inputs[0], graph.const(0.0)))
+        )
         for axis in self.axes:
-            perm: list[int] = [*(k for k in range(len(shape)) if k != axis % len(shape)), axis % len(shape)]
+            perm: list[int] = [
+                *(k for k in range(len(shape)) if k != axis % len(shape)),
+                axis % len(shape),
+            ]
             back = [perm.index(k) for k in range(len(shape))]
-            turned = [graph.op("Reshape", graph.op("Transpose", x, perm=perm), graph.const([-1, shape[axis]])) for x in (real, imaginary)]
+            turned = [
+                graph.op(
+                    "Reshape", graph.op("Transpose", x, perm=perm), graph.const([-1, shape[axis]])
+                )
+                for x in (real, imaginary)
+            ]
             sizes = graph.const([shape[k] for k in perm])
             found = self._line(graph, turned[0], turned[1], shape[axis])
-            real, imaginary = (graph.op("Transpose", graph.op("Reshape", x, sizes), perm=back) for x in found)
+            real, imaginary = (
+                graph.op("Transpose", graph.op("Reshape", x, sizes), perm=back) for x in found
+            )
         by = graph.const(float(self.scale))
-        return (real, imaginary) if self.scale == 1 else (graph.op("Mul", real, by), graph.op("Mul", imaginary, by))
+        return (
+            (real, imaginary)
+            if self.scale == 1
+            else (graph.op("Mul", real, by), graph.op("Mul", imaginary, by))
+        )
 
     def _line(self, graph, real: str, imaginary: str, size: int) -> tuple[str, str]:
-        """Of rows (lines, size). In two steps where the size has factors (Cooley and Tukey, 1965), so that no sum is long."""
+        """Of rows (lines, size). In two steps where the size has factors (Cooley and Tukey, 1965),
+        so that no sum is long."""
         first = max(k for k in range(1, math.isqrt(size) + 1) if size % k == 0)
         if size <= _SHORT:
             return self._product(graph, real, imaginary, self._matrix(size, size, size))
@@ -101,29 +154,56 @@ class Fourier(Op):
             return self._pieces(graph, real, imaginary, size)
         second, to = size // first, graph.const([-1, first])
         shape = graph.const([-1, first, second])
-        x = [graph.op("Transpose", graph.op("Reshape", part, shape), perm=[0, 2, 1]) for part in (real, imaginary)]
-        x = list(self._line(graph, graph.op("Reshape", x[0], to), graph.op("Reshape", x[1], to), first))
+        x = [
+            graph.op("Transpose", graph.op("Reshape", part, shape), perm=[0, 2, 1])
+            for part in (real, imaginary)
+        ]
+        x = list(
+            self._line(graph, graph.op("Reshape", x[0], to), graph.op("Reshape", x[1], to), first)
+        )
         cosine, sine = (graph.const(part[None]) for part in self._matrix(second, first, size))
         x = [graph.op("Reshape", part, graph.const([-1, second, first])) for part in x]
         mixed = (
             graph.op("Add", graph.op("Mul", x[0], cosine), graph.op("Mul", x[1], sine)),
             graph.op("Sub", graph.op("Mul", x[1], cosine), graph.op("Mul", x[0], sine)),
         )
-        rows = [graph.op("Reshape", graph.op("Transpose", part, perm=[0, 2, 1]), graph.const([-1, second])) for part in mixed]
-        found = [graph.op("Reshape", part, shape) for part in self._line(graph, rows[0], rows[1], second)]
-        real, imaginary = (graph.op("Reshape", graph.op("Transpose", part, perm=[0, 2, 1]), graph.const([-1, size])) for part in found)
+        rows = [
+            graph.op(
+                "Reshape", graph.op("Transpose", part, perm=[0, 2, 1]), graph.const([-1, second])
+            )
+            for part in mixed
+        ]
+        found = [
+            graph.op("Reshape", part, shape) for part in self._line(graph, rows[0], rows[1], second)
+        ]
+        real, imaginary = (
+            graph.op(
+                "Reshape", graph.op("Transpose", part, perm=[0, 2, 1]), graph.const([-1, size])
+            )
+            for part in found
+        )
         return real, imaginary
 
     def _pieces(self, graph, real: str, imaginary: str, size: int) -> tuple[str, str]:
         """A long line without factors: its sums piece by piece."""
         if size > _LONGEST:
-            raise Undescribed(f"a Fourier transform along {size} numbers, which has no factors, would take too large a matrix")
+            raise Undescribed(
+                f"a Fourier transform along {size} numbers, which has no factors, "
+                "would take too large a matrix"
+            )
         count = math.isqrt(size) + 1
         each = -(-size // count)
         more = graph.const([0, 0, 0, count * each - size])
-        matrices = [np.pad(part, ((0, count * each - size), (0, 0))).reshape(count, each, size) for part in self._matrix(size, size, size)]
+        matrices = [
+            np.pad(part, ((0, count * each - size), (0, 0))).reshape(count, each, size)
+            for part in self._matrix(size, size, size)
+        ]
         pieces = [
-            graph.op("Transpose", graph.op("Reshape", graph.op("Pad", x, more), graph.const([-1, count, each])), perm=[1, 0, 2])
+            graph.op(
+                "Transpose",
+                graph.op("Reshape", graph.op("Pad", x, more), graph.const([-1, count, each])),
+                perm=[1, 0, 2],
+            )
             for x in (real, imaginary)
         ]
         found = self._product(graph, pieces[0], pieces[1], (matrices[0], matrices[1]))
@@ -135,7 +215,9 @@ class Fourier(Op):
         turns = np.outer(np.arange(rows), np.arange(columns)) % size / size * (2 * np.pi)
         return np.cos(turns), np.sin(turns) * (-1 if self.inverse else 1)
 
-    def _product(self, graph, real: str, imaginary: str, matrix: tuple[np.ndarray, np.ndarray]) -> tuple[str, str]:
+    def _product(
+        self, graph, real: str, imaginary: str, matrix: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[str, str]:
         cosine, sine = (graph.const(part) for part in matrix)
         return (
             graph.op("Add", graph.op("MatMul", real, cosine), graph.op("MatMul", imaginary, sine)),
@@ -149,12 +231,16 @@ class Fourier(Op):
     def account(self, inputs, outputs, at):
         x = inputs[0]
         axes = [axis % x.ndim for axis in self.axes]
-        places = box([range(size) if axis in axes else at[axis] for axis, size in enumerate(x.shape)])
+        places = box(
+            [range(size) if axis in axes else at[axis] for axis, size in enumerate(x.shape)]
+        )
         turns = sum((places[:, axis] * at[axis] % x.shape[axis]) / x.shape[axis] for axis in axes)
         angle = 2 * np.pi * np.asarray(turns, np.float64) * (-1 if self.inverse else 1)
         rows = np.arange(len(places))[:, None]
         terms = []
-        for index, (name, share) in enumerate((("cosine", np.cos(angle)), ("sine", np.sin(angle)))[: len(inputs)]):
+        for index, (name, share) in enumerate(
+            (("cosine", np.cos(angle)), ("sine", np.sin(angle)))[: len(inputs)]
+        ):
             factor = Weight(name, share * self.scale, share * self.scale)
             terms.append(Terms(places, input=index, factor=factor, factor_where=rows))
         return Account(tuple(terms))

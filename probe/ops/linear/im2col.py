@@ -14,14 +14,24 @@ from probe.ops.window.sliding_windows import Pads, flat, padded, windows
 __all__ = ["Col2Im", "Im2Col"]
 
 
-def _counts(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Pads, dilations: Sequence[int]) -> tuple[int, ...]:
+def _counts(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+    dilations: Sequence[int],
+) -> tuple[int, ...]:
     """How many windows there are on each axis."""
-    return tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in zip(sizes, kernel, strides, pads, dilations, strict=True))
+    return tuple(
+        (n + sum(pad) - (k - 1) * d - 1) // s + 1
+        for n, k, s, pad, d in zip(sizes, kernel, strides, pads, dilations, strict=True)
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Im2Col(Rearrangement):
-    """The windows of (batch, channel, *spatial) as (batch, channel * taps, windows); cells of the padding are 0 (PyTorch's Unfold)."""
+    """The windows of (batch, channel, *spatial) as (batch, channel * taps, windows); cells of the
+    padding are 0 (PyTorch's Unfold)."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -33,7 +43,11 @@ class Im2Col(Rearrangement):
         view = windows(padded(x, self.pads), self.kernel, self.strides, self.dilations)
         rank = len(self.kernel)
         turned = view.transpose(0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
-        return (turned.reshape(x.shape[0], x.shape[1] * math.prod(self.kernel), math.prod(view.shape[2 : 2 + rank])),)
+        return (
+            turned.reshape(
+                x.shape[0], x.shape[1] * math.prod(self.kernel), math.prod(view.shape[2 : 2 + rank])
+            ),
+        )
 
     def emit(self, graph, *inputs):
         x, (batch, channels, *sizes) = inputs[0], graph.shape(inputs[0])
@@ -42,13 +56,28 @@ class Im2Col(Rearrangement):
             before, after = flat(self.pads)[:rank], flat(self.pads)[rank:]
             x = graph.op("Pad", x, graph.const([0, 0, *before, 0, 0, *after]))
         split = [batch, channels]
-        for axis, (n, k, s, d, pad) in enumerate(zip(sizes, self.kernel, self.strides, self.dilations, self.pads, strict=True)):
+        for axis, (n, k, s, d, pad) in enumerate(
+            zip(sizes, self.kernel, self.strides, self.dilations, self.pads, strict=True)
+        ):
             count = (n + pad[0] + pad[1] - d * (k - 1) - 1) // s + 1
-            x = graph.op("Gather", x, graph.const([tap * d + i * s for tap in range(k) for i in range(count)]), axis=2 + axis)
+            x = graph.op(
+                "Gather",
+                x,
+                graph.const([tap * d + i * s for tap in range(k) for i in range(count)]),
+                axis=2 + axis,
+            )
             split += [k, count]
         x = graph.op("Reshape", x, graph.const(split))
-        x = graph.op("Transpose", x, perm=[0, 1, *range(2, 2 + 2 * rank, 2), *range(3, 3 + 2 * rank, 2)])
-        return (graph.op("Reshape", x, graph.const([batch, channels * math.prod(split[2::2]), math.prod(split[3::2])])),)
+        x = graph.op(
+            "Transpose", x, perm=[0, 1, *range(2, 2 + 2 * rank, 2), *range(3, 3 + 2 * rank, 2)]
+        )
+        return (
+            graph.op(
+                "Reshape",
+                x,
+                graph.const([batch, channels * math.prod(split[2::2]), math.prod(split[3::2])]),
+            ),
+        )
 
     def follow(self, where, inputs):
         sizes = inputs[0].shape[2:]
@@ -57,7 +86,9 @@ class Im2Col(Rearrangement):
         places = np.unravel_index(where[:, 2], counts)
         back = [where[:, 0], channel]
         inside = np.ones(len(where), bool)
-        for tap, place, s, d, (before, _), n in zip(taps, places, self.strides, self.dilations, self.pads, sizes, strict=True):
+        for tap, place, s, d, (before, _), n in zip(
+            taps, places, self.strides, self.dilations, self.pads, sizes, strict=True
+        ):
             at = place * s + tap * d - before
             inside &= (at >= 0) & (at < n)
             back.append(at)
@@ -69,7 +100,8 @@ class Im2Col(Rearrangement):
 
 @dataclass(frozen=True, eq=False)
 class Col2Im(Op):
-    """Columns (batch, channel * taps, windows) added up where they lie in (batch, channel, *sizes) (ONNX Col2Im; PyTorch's Fold)."""
+    """Columns (batch, channel * taps, windows) added up where they lie in (batch, channel, *sizes)
+    (ONNX Col2Im; PyTorch's Fold)."""
 
     sizes: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -82,22 +114,50 @@ class Col2Im(Op):
         counts = _counts(self.sizes, self.kernel, self.strides, self.pads, self.dilations)
         channels = x.shape[1] // math.prod(self.kernel)
         columns = x.reshape(x.shape[0], channels, *self.kernel, *counts)
-        whole = np.zeros((x.shape[0], channels, *(n + sum(pad) for n, pad in zip(self.sizes, self.pads, strict=True))), x.dtype)
+        whole = np.zeros(
+            (
+                x.shape[0],
+                channels,
+                *(n + sum(pad) for n, pad in zip(self.sizes, self.pads, strict=True)),
+            ),
+            x.dtype,
+        )
         for tap in np.ndindex(*self.kernel):
-            cells = [slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, self.dilations, counts, self.strides, strict=True)]
+            cells = [
+                slice(t * d, t * d + (n - 1) * s + 1, s)
+                for t, d, n, s in zip(tap, self.dilations, counts, self.strides, strict=True)
+            ]
             whole[(slice(None), slice(None), *cells)] += columns[(slice(None), slice(None), *tap)]
-        inner = [slice(before, before + n) for n, (before, _) in zip(self.sizes, self.pads, strict=True)]
+        inner = [
+            slice(before, before + n) for n, (before, _) in zip(self.sizes, self.pads, strict=True)
+        ]
         return (np.ascontiguousarray(whole[(slice(None), slice(None), *inner)]),)
 
     def emit(self, graph, *inputs):
         sizes, kernel = graph.const(list(self.sizes)), graph.const(list(self.kernel))
-        return (graph.op("Col2Im", inputs[0], sizes, kernel, strides=self.strides, pads=flat(self.pads), dilations=self.dilations),)
+        return (
+            graph.op(
+                "Col2Im",
+                inputs[0],
+                sizes,
+                kernel,
+                strides=self.strides,
+                pads=flat(self.pads),
+                dilations=self.dilations,
+            ),
+        )
 
     def says(self, inputs):
-        return f"windows of {' x '.join(map(str, self.kernel))}, {' x '.join(map(str, self.strides))} apart, added up where they overlap"
+        return (
+            f"windows of {' x '.join(map(str, self.kernel))}, "
+            f"{' x '.join(map(str, self.strides))} apart, added up where they overlap"
+        )
 
     def terms_of(self, inputs, outputs):
-        return math.prod(-(-k // (s // math.gcd(s, d))) for k, s, d in zip(self.kernel, self.strides, self.dilations, strict=True))
+        return math.prod(
+            -(-k // (s // math.gcd(s, d)))
+            for k, s, d in zip(self.kernel, self.strides, self.dilations, strict=True)
+        )
 
     def _sources(self, where: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows of taps, windows, whether they exist), each (elements, taps)."""
@@ -105,21 +165,28 @@ class Col2Im(Op):
         taps = np.stack(np.unravel_index(np.arange(math.prod(self.kernel)), self.kernel), axis=1)
         window = np.zeros((len(where[0]), len(taps)), int)
         inside = np.ones(window.shape, bool)
-        for axis, (at, s, d, (before, _), n) in enumerate(zip(where[2:], self.strides, self.dilations, self.pads, counts, strict=True)):
+        for axis, (at, s, d, (before, _), n) in enumerate(
+            zip(where[2:], self.strides, self.dilations, self.pads, counts, strict=True)
+        ):
             shifted = np.asarray(at)[:, None] + before - taps[:, axis] * d
             inside &= (shifted % s == 0) & (shifted >= 0) & (shifted // s < n)
             window = window * n + np.clip(shifted // s, 0, n - 1)
         return np.asarray(where[1])[:, None] * len(taps) + np.arange(len(taps)), window, inside
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, 1, taps), zeros for taps that reach nothing."""
+        """The terms of the outputs at ``where``: (elements, 1, taps), zeros for taps that reach
+        nothing."""
         row, window, inside = self._sources(where)
         return np.where(inside, inputs[0][where[0][:, None], row, window], 0.0)[:, None]
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        own = of_sums(self.terms_of(inputs, outputs), outputs[0], self.run(np.square(inputs[0]))[0], precision)
+        own = of_sums(
+            self.terms_of(inputs, outputs), outputs[0], self.run(np.square(inputs[0]))[0], precision
+        )
         if where is not None:
-            own[where] = np.maximum(own[where], of_partial_sums(self.products(inputs, where), precision))
+            own[where] = np.maximum(
+                own[where], of_partial_sums(self.products(inputs, where), precision)
+            )
         return (own if slacks[0] is None else own + self.run(slacks[0])[0],)
 
     def reach(self, mask, inputs):

@@ -15,7 +15,8 @@ from probe.ops.weight import Weight
 __all__ = ["MatMul"]
 
 _BLOCK, _PIECE, _FEW = 1 << 20, 1 << 17, 8
-"""How much of a weight is widened at once; for so few rows, where that takes longer than the product, no more than caches hold."""
+"""How much of a weight is widened at once; for so few rows, where that takes longer than the
+product, no more than caches hold."""
 _PART = 8
 
 
@@ -29,7 +30,8 @@ def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _squared_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """x² @ w², for allowances: in float32 where that holds it, else on data scaled to 1 or in float64, and then in float64."""
+    """x² @ w², for allowances: in float32 where that holds it, else on data scaled to 1 or in
+    float64, and then in float64."""
     plain, floor = narrows(x, w, w.shape[0])
     by_x, by_w = (1.0, 1.0) if plain else (scale_of(x), scale_of(w))
     narrow = plain or (holds(by_x) and holds(by_w))
@@ -49,7 +51,8 @@ def _squared_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _columns(w: np.ndarray, rows: np.ndarray) -> Iterator[slice]:
-    small = rows.size <= _FEW * w.shape[0] and w.T.flags.c_contiguous  # a few columns of (in, out) lie far apart in memory
+    # a few columns of (in, out) lie far apart in memory
+    small = rows.size <= _FEW * w.shape[0] and w.T.flags.c_contiguous
     step = max(1, (_PIECE if small else _BLOCK) // max(1, w.shape[0]))
     return (slice(start, start + step) for start in range(0, w.shape[1], step))
 
@@ -63,7 +66,9 @@ class MatMul(Sum):
 
     def exact(self, inputs, precision):
         added = [] if self.bias is None else [self.bias.value]
-        return without_rounding([(self.weight.value.shape[0], [inputs[0], self.weight.value])], added, precision)
+        return without_rounding(
+            [(self.weight.value.shape[0], [inputs[0], self.weight.value])], added, precision
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         out = _product(inputs[0], self.weight.value)
@@ -75,7 +80,9 @@ class MatMul(Sum):
         turned = graph.turned(self.weight)
         if turned is None:
             product = graph.op("MatMul", inputs[0], graph.weight(self.weight))
-            return (product if self.bias is None else graph.op("Add", product, graph.weight(self.bias)),)
+            return (
+                product if self.bias is None else graph.op("Add", product, graph.weight(self.bias)),
+            )
         # Gemm takes (out, in) as it is, and wants two axes.
         sizes = graph.op("Concat", graph.op("Shape", inputs[0], end=-1), graph.const([-1]), axis=0)
         bias = () if self.bias is None else (graph.weight(self.bias),)
@@ -83,7 +90,9 @@ class MatMul(Sum):
         return (graph.op("Reshape", product, sizes),)
 
     def says(self, inputs):
-        return f"each output is a sum over {self.weight.value.shape[0]} inputs" + (", plus the bias" if self.bias is not None else "")
+        return (f"each output is a sum over {self.weight.value.shape[0]} inputs") + (
+            ", plus the bias" if self.bias is not None else ""
+        )
 
     def terms_of(self, inputs, outputs):
         return self.weight.value.shape[0] + (self.bias is not None)
@@ -102,27 +111,42 @@ class MatMul(Sum):
         return out
 
     def divisible(self, inputs, outputs):
-        return math.prod(self.weight.value.shape) >= 1 << 14 and self.weight.value.shape[0] >= 16 * _PART
+        return (
+            math.prod(self.weight.value.shape) >= 1 << 14
+            and self.weight.value.shape[0] >= 16 * _PART
+        )
 
     def part(self, inputs):
         """The squares of every eighth input."""
-        return self._with_bias(_squared_product(inputs[0][..., ::_PART].astype(np.float32), self.weight.value[::_PART].astype(np.float32)))
+        return self._with_bias(
+            _squared_product(
+                inputs[0][..., ::_PART].astype(np.float32),
+                self.weight.value[::_PART].astype(np.float32),
+            )
+        )
 
     def incoming(self, slack):
         return np.sqrt(_squared_product(slack, self.weight.value), dtype=np.float64)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, in, 1), the bias first where there is one."""
+        """The terms of the outputs at ``where``: (elements, in, 1), the bias first where there is
+        one."""
         *rows, columns = where
         terms = inputs[0][tuple(rows)] * self.weight.value[:, columns].T.astype(np.float64)
         if self.bias is not None:
-            terms = np.concatenate([self.bias.value[columns].astype(np.float64)[:, None], terms], axis=1)
+            terms = np.concatenate(
+                [self.bias.value[columns].astype(np.float64)[:, None], terms], axis=1
+            )
         return terms[:, :, None]
 
     def account(self, inputs, outputs, at):
         count = self.weight.value.shape[0]
         where = box([*at[:-1], range(count)])
-        return Account((Terms(where, factor=self.weight, factor_where=box([range(count), at[-1]])),), bias=self.bias, bias_where=at[-1:])
+        return Account(
+            (Terms(where, factor=self.weight, factor_where=box([range(count), at[-1]])),),
+            bias=self.bias,
+            bias_where=at[-1:],
+        )
 
     def reach(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=-1, keepdims=True), inputs[0].shape),)

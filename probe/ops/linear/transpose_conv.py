@@ -1,6 +1,8 @@
-"""Transposed convolution: every input element adds its multiple of the kernel to the output, ``strides`` apart.
+"""Transposed convolution: every input element adds its multiple of the kernel to the output,
+``strides`` apart.
 
-Layouts are (batch, channel, *spatial) for data and (in channel, out channel / groups, *kernel) for kernels, as in ONNX.
+Layouts are (batch, channel, *spatial) for data and (in channel, out channel / groups, *kernel) for
+kernels, as in ONNX.
 """
 
 import math
@@ -22,11 +24,13 @@ _BLOCK = 1 << 21
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(Sum):
-    """The sum of the kernels that all inputs add, cropped (ONNX ConvTranspose). Input (batch, channel, *spatial).
+    """The sum of the kernels that all inputs add, cropped (ONNX ConvTranspose). Input (batch,
+    channel, *spatial).
 
-    The uncropped size of an axis is (in - 1) * stride + (kernel - 1) * dilation + 1. ``crops`` are taken off it as (before,
-    after); a negative one adds elements that only the bias reaches (PyTorch's ``output_padding``). The kernel is
-    (in channel, out channel / groups, *kernel); where ``weight`` is None it is the second input.
+    The uncropped size of an axis is (in - 1) * stride + (kernel - 1) * dilation + 1. ``crops`` are
+    taken off it as (before, after); a negative one adds elements that only the bias reaches
+    (PyTorch's ``output_padding``). The kernel is (in channel, out channel / groups, *kernel); where
+    ``weight`` is None it is the second input.
     """
 
     weight: Weight | None
@@ -42,7 +46,9 @@ class ConvTranspose(Sum):
     def _sizes(self, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
         return tuple(
             (n - 1) * s + (k - 1) * d + 1 - before - after
-            for n, s, k, d, (before, after) in zip(sizes, self.strides, kernel, self.dilations, self.crops, strict=True)
+            for n, s, k, d, (before, after) in zip(
+                sizes, self.strides, kernel, self.dilations, self.crops, strict=True
+            )
         )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -52,13 +58,18 @@ class ConvTranspose(Sum):
             out += self.bias.value.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
         return (out,)
 
-    def _spread(self, x: np.ndarray, w: np.ndarray, dtype: np.dtype, power: int, scales: tuple[float, float]) -> np.ndarray:
-        """Products of all inputs with all taps, matrix by matrix, each tap's added where it belongs."""
+    def _spread(
+        self, x: np.ndarray, w: np.ndarray, dtype: np.dtype, power: int, scales: tuple[float, float]
+    ) -> np.ndarray:
+        """Products of all inputs with all taps, matrix by matrix, each tap's added where it
+        belongs."""
         groups, width, deep = self.groups, w.shape[0] // self.groups, w.shape[1]
         sizes, kernel = x.shape[2:], w.shape[2:]
         out = np.zeros((x.shape[0], groups * deep, *self._sizes(sizes, kernel)), dtype)
         # (groups, taps, out channel, in channel): a run of taps is one matrix
-        matrix = powered(np.moveaxis(w.reshape(groups, width, deep, -1), (3, 2), (1, 2)), dtype, power, scales[1])
+        matrix = powered(
+            np.moveaxis(w.reshape(groups, width, deep, -1), (3, 2), (1, 2)), dtype, power, scales[1]
+        )
         taps = list(np.ndindex(*kernel))
         for sample, image in zip(out, x, strict=True):
             for first in range(0, sizes[0], rows := self._rows(sizes, groups * deep)):
@@ -69,7 +80,12 @@ class ConvTranspose(Sum):
                     run = matrix[:, start : start + step].reshape(groups, -1, width)
                     product = np.matmul(run, columns).reshape(groups, -1, deep, *part.shape[1:])
                     for i, tap in enumerate(taps[start : start + step]):
-                        self._add(sample, product[:, i].reshape(groups * deep, *part.shape[1:]), tap, first)
+                        self._add(
+                            sample,
+                            product[:, i].reshape(groups * deep, *part.shape[1:]),
+                            tap,
+                            first,
+                        )
         return out
 
     def _rows(self, sizes: Sequence[int], channels: int) -> int:
@@ -79,7 +95,9 @@ class ConvTranspose(Sum):
     def _add(self, out: np.ndarray, product: np.ndarray, tap: Sequence[int], first: int) -> None:
         """Adds one tap's products; those that the crops cut off are left out."""
         source, target = [slice(None)], [slice(None)]
-        for axis, (t, s, d, (before, _)) in enumerate(zip(tap, self.strides, self.dilations, self.crops, strict=True), start=1):
+        for axis, (t, s, d, (before, _)) in enumerate(
+            zip(tap, self.strides, self.dilations, self.crops, strict=True), start=1
+        ):
             shift = t * d - before + (first * s if axis == 1 else 0)
             low = max(0, -(shift // s))
             high = min(product.shape[axis], (out.shape[axis] - 1 - shift) // s + 1)
@@ -92,30 +110,59 @@ class ConvTranspose(Sum):
     def emit(self, graph, *inputs):
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
         more = [max(0, -crop) for crop in flat(self.crops)]
-        # Where the output also goes on, cropping waits until it has: ONNX Runtime wants something left in between.
+        # Where the output also goes on, cropping waits until it has: ONNX Runtime wants something
+        # left in between.
         pads = [0 if any(more) else crop for crop in flat(self.crops)]
-        out = graph.op("ConvTranspose", inputs[0], kernel, strides=self.strides, pads=pads, dilations=self.dilations, group=self.groups)
+        out = graph.op(
+            "ConvTranspose",
+            inputs[0],
+            kernel,
+            strides=self.strides,
+            pads=pads,
+            dilations=self.dilations,
+            group=self.groups,
+        )
         if any(more):
             rank = len(self.crops)
             out = graph.op("Pad", out, graph.const([0, 0, *more[:rank], 0, 0, *more[rank:]]))
-            starts, ends = zip(*((max(0, before), -max(0, after) or 2**31) for before, after in self.crops), strict=True)
-            out = graph.op("Slice", out, graph.const(list(starts)), graph.const(list(ends)), graph.const(list(range(2, 2 + rank))))
+            starts, ends = zip(
+                *((max(0, before), -max(0, after) or 2**31) for before, after in self.crops),
+                strict=True,
+            )
+            out = graph.op(
+                "Slice",
+                out,
+                graph.const(list(starts)),
+                graph.const(list(ends)),
+                graph.const(list(range(2, 2 + rank))),
+            )
         if self.bias is not None:
-            column = graph.op("Reshape", graph.weight(self.bias), graph.const([-1, *(1,) * len(self.crops)]))
+            column = graph.op(
+                "Reshape", graph.weight(self.bias), graph.const([-1, *(1,) * len(self.crops)])
+            )
             out = graph.op("Add", out, column)
         return (out,)
 
     def says(self, inputs):
         w = self._kernel(inputs)
-        told = f"each input element adds its {' x '.join(map(str, w.shape[2:]))} kernel, {' x '.join(map(str, self.strides))} apart; "
+        told = (
+            f"each input element adds its {' x '.join(map(str, w.shape[2:]))} kernel, "
+            f"{' x '.join(map(str, self.strides))} apart; "
+        )
         channels = w.shape[0] // self.groups
-        told += f"an output is a sum over up to {self._overlaps(w.shape[2:])} positions and {channels} channel{'s' * (channels != 1)}"
+        told += (
+            f"an output is a sum over up to {self._overlaps(w.shape[2:])} positions and "
+            f"{channels} channel{'s' * (channels != 1)}"
+        )
         told += f" of its group (of {self.groups})" if self.groups > 1 else ""
         return told + (", plus the bias" if self.bias is not None else "")
 
     def _overlaps(self, kernel: Sequence[int]) -> int:
         """How many taps reach one output at most: those a whole number of strides apart."""
-        return math.prod(-(-k // (s // math.gcd(s, d))) for k, s, d in zip(kernel, self.strides, self.dilations, strict=True))
+        return math.prod(
+            -(-k // (s // math.gcd(s, d)))
+            for k, s, d in zip(kernel, self.strides, self.dilations, strict=True)
+        )
 
     def terms_of(self, inputs, outputs):
         w = self._kernel(inputs)
@@ -132,12 +179,18 @@ class ConvTranspose(Sum):
         return out
 
     def on_the_way(self, inputs, y):
-        return () if self.bias is None else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
+        return (
+            ()
+            if self.bias is None
+            else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
+        )
 
     def squares(self, inputs):
         out = self._squares(inputs[0], self._kernel(inputs))
         if self.bias is not None:
-            out += np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (inputs[0].ndim - 2))
+            out += np.square(self.bias.value.astype(np.float64)).reshape(
+                -1, *(1,) * (inputs[0].ndim - 2)
+            )
         return out
 
     def incoming(self, slack):
@@ -145,22 +198,32 @@ class ConvTranspose(Sum):
         return np.sqrt(self._squares(slack, self.weight.value))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().allowance(inputs, slacks if self.weight is not None else (None,), outputs, precision, where)
+        (own,) = super().allowance(
+            inputs, slacks if self.weight is not None else (None,), outputs, precision, where
+        )
         if self.weight is None:
             for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
                 if not any(one is None for one in moved):
-                    own = own + np.sqrt(self._squares(*(np.asarray(one, np.float64) for one in moved)))
+                    own = own + np.sqrt(
+                        self._squares(*(np.asarray(one, np.float64) for one in moved))
+                    )
         return (own,)
 
-    def _sources(self, where: Sequence[np.ndarray], sizes: Sequence[int], kernel: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Per spatial axis (elements, taps): which place each tap takes, and whether it takes one at all."""
-        for at, n, k, s, d, (before, _) in zip(where, sizes, kernel, self.strides, self.dilations, self.crops, strict=True):
+    def _sources(
+        self, where: Sequence[np.ndarray], sizes: Sequence[int], kernel: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Per spatial axis (elements, taps): which place each tap takes, and whether it takes one
+        at all."""
+        for at, n, k, s, d, (before, _) in zip(
+            where, sizes, kernel, self.strides, self.dilations, self.crops, strict=True
+        ):
             shifted = np.asarray(at)[:, None] + before - np.arange(k) * d
             place = shifted // s
             yield np.clip(place, 0, n - 1), (shifted % s == 0) & (place >= 0) & (place < n)
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, channels, taps), the bias first, zeros for taps that reach nothing."""
+        """The terms of the outputs at ``where``: (elements, channels, taps), the bias first, zeros
+        for taps that reach nothing."""
         x, w = inputs[0], self._kernel(inputs)
         kernel, count = w.shape[2:], len(where[0])
         width, deep = w.shape[0] // self.groups, w.shape[1]
@@ -187,7 +250,9 @@ class ConvTranspose(Sum):
         for tap in np.ndindex(*w.shape[2:]):
             grid = []
             hits = np.ones((), bool)
-            for axis, (t, n, s, d, (before, _)) in enumerate(zip(tap, x.shape[2:], self.strides, self.dilations, self.crops, strict=True)):
+            for axis, (t, n, s, d, (before, _)) in enumerate(
+                zip(tap, x.shape[2:], self.strides, self.dilations, self.crops, strict=True)
+            ):
                 at = np.arange(n) * s + t * d - before
                 hits = hits[..., None] & (at >= 0) & (at < mask.shape[2 + axis])
                 grid.append(np.clip(at, 0, mask.shape[2 + axis] - 1))
@@ -201,12 +266,28 @@ class ConvTranspose(Sum):
         width, deep = w.shape[0] // self.groups, w.shape[1]
         axes = [
             [(int(p), tap) for tap, (p, ok) in enumerate(zip(place[0], hit[0], strict=True)) if ok]
-            for place, hit in self._sources([np.array([i]) for i in position], x.shape[2:], w.shape[2:])
+            for place, hit in self._sources(
+                [np.array([i]) for i in position], x.shape[2:], w.shape[2:]
+            )
         ]
-        picks = box([range(channel // deep * width, (channel // deep + 1) * width), *(range(len(axis)) for axis in axes)])
-        chosen = [np.array(axis, int).reshape(-1, 2)[pick] for axis, pick in zip(axes, picks[:, 1:].T, strict=True)]
-        where = np.column_stack([np.full(len(picks), batch), picks[:, 0], *(one[:, 0] for one in chosen)])
-        rows = np.column_stack([picks[:, 0], np.full(len(picks), channel % deep), *(one[:, 1] for one in chosen)])
+        picks = box(
+            [
+                range(channel // deep * width, (channel // deep + 1) * width),
+                *(range(len(axis)) for axis in axes),
+            ]
+        )
+        chosen = [
+            np.array(axis, int).reshape(-1, 2)[pick]
+            for axis, pick in zip(axes, picks[:, 1:].T, strict=True)
+        ]
+        where = np.column_stack(
+            [np.full(len(picks), batch), picks[:, 0], *(one[:, 0] for one in chosen)]
+        )
+        rows = np.column_stack(
+            [picks[:, 0], np.full(len(picks), channel % deep), *(one[:, 1] for one in chosen)]
+        )
         factor = 1 if self.weight is None else self.weight
-        terms = Terms(where, factor=factor, factor_where=rows, channels=picks[:, 0] if width > 1 else None)
+        terms = Terms(
+            where, factor=factor, factor_where=rows, channels=picks[:, 0] if width > 1 else None
+        )
         return Account((terms,), bias=self.bias, bias_where=(channel,))

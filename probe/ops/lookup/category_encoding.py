@@ -1,4 +1,5 @@
-"""Ops on numbers that name things: which interval a value lies in, which place a key has, and the one-hot form of a place."""
+"""Ops on numbers that name things: which interval a value lies in, which place a key has, and the
+one-hot form of a place."""
 
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ def _stage(x: np.ndarray, at: tuple[int, ...], words: str, value: float) -> Acco
 
 
 class _Named(Op):
-    """An element by element choice among a few values, which a small change of the input either moves or does not."""
+    """An element by element choice among a few values, which a small change of the input either
+    moves or does not."""
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
@@ -47,7 +49,11 @@ class Bucketize(_Named):
         rank = len(graph.shape(inputs[0]))
         x = graph.op("Unsqueeze", graph.op("Cast", inputs[0], to=_FLOAT), graph.const([rank]))
         passed = graph.op("GreaterOrEqual", x, graph.const(np.array(self.boundaries, np.float64)))
-        return (graph.op("ReduceSum", graph.op("Cast", passed, to=_INT64), graph.const([rank]), keepdims=0),)
+        return (
+            graph.op(
+                "ReduceSum", graph.op("Cast", passed, to=_INT64), graph.const([rank]), keepdims=0
+            ),
+        )
 
     def says(self, inputs):
         return f"how many of {len(self.boundaries)} boundaries are at most x"
@@ -61,7 +67,8 @@ class Bucketize(_Named):
 
 @dataclass(frozen=True, eq=False)
 class Lookup(_Named):
-    """``values`` at the place of x among ``keys``; ``default`` where it is none of them, plus x mod ``modulus`` where there is one."""
+    """``values`` at the place of x among ``keys``; ``default`` where it is none of them, plus x mod
+    ``modulus`` where there is one."""
 
     keys: tuple[int, ...]
     values: tuple[int, ...]
@@ -84,9 +91,18 @@ class Lookup(_Named):
         out = graph.const(self.default)
         if self.modulus:
             out = graph.op("Add", out, graph.op("Mod", x, graph.const(self.modulus)))
-        equal = graph.op("Equal", graph.op("Unsqueeze", x, graph.const([rank])), graph.const(np.array(self.keys, np.int64)))
+        equal = graph.op(
+            "Equal",
+            graph.op("Unsqueeze", x, graph.const([rank])),
+            graph.const(np.array(self.keys, np.int64)),
+        )
         one = graph.op("Cast", equal, to=_INT64)
-        total = graph.op("ReduceSum", graph.op("Mul", one, graph.const(np.array(self.values, np.int64))), graph.const([rank]), keepdims=0)
+        total = graph.op(
+            "ReduceSum",
+            graph.op("Mul", one, graph.const(np.array(self.values, np.int64))),
+            graph.const([rank]),
+            keepdims=0,
+        )
         known = graph.op("ReduceMax", one, graph.const([rank]), keepdims=0)
         known = graph.op("Cast", known, to=9)
         return (graph.op("Where", known, total, graph.op("Expand", out, graph.op("Shape", x))),)
@@ -97,12 +113,18 @@ class Lookup(_Named):
     def account(self, inputs, outputs, at):
         x = int(np.rint(inputs[0][at]))
         known = x in self.keys
-        return _stage(inputs[0], at, f"the key {x}" if known else f"{x} is none of the {len(self.keys)} keys", float(outputs[0][at]))
+        return _stage(
+            inputs[0],
+            at,
+            f"the key {x}" if known else (f"{x} is none of the {len(self.keys)} keys"),
+            float(outputs[0][at]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class OneHot(Op):
-    """1 at the place that x names along a new last axis of ``depth``, else 0; zeros alone where it names none (ONNX OneHot)."""
+    """1 at the place that x names along a new last axis of ``depth``, else 0; zeros alone where it
+    names none (ONNX OneHot)."""
 
     depth: int
 
@@ -112,7 +134,9 @@ class OneHot(Op):
     def emit(self, graph, *inputs):
         # ONNX's own OneHot counts negative places from the end.
         x = graph.op("Unsqueeze", graph.op("Cast", inputs[0], to=_INT64), graph.const([-1]))
-        return (graph.op("Cast", graph.op("Equal", x, graph.const(np.arange(self.depth))), to=_FLOAT),)
+        return (
+            graph.op("Cast", graph.op("Equal", x, graph.const(np.arange(self.depth))), to=_FLOAT),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs

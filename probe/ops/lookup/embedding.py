@@ -18,9 +18,11 @@ _INT64, _FLOAT = 7, 1
 
 @dataclass(frozen=True, eq=False)
 class Embedding(Op):
-    """The row of ``table`` (rows, features) for each index of any shape (ONNX Gather); negative ones count from the end.
+    """The row of ``table`` (rows, features) for each index of any shape (ONNX Gather); negative
+    ones count from the end.
 
-    With ``max_norm`` a row whose p-norm (``norm_type``) is larger is scaled to it: by max_norm / (norm + 1e-7), as PyTorch does.
+    With ``max_norm`` a row whose p-norm (``norm_type``) is larger is scaled to it: by max_norm /
+    (norm + 1e-7), as PyTorch does.
     """
 
     table: Weight
@@ -41,7 +43,14 @@ class Embedding(Op):
         return (self._scaled(self.table.value[inputs[0].astype(np.intp)].astype(np.float64)),)
 
     def emit(self, graph, *inputs):
-        return (self._emitted(graph, graph.op("Gather", graph.weight(self.table), graph.op("Cast", inputs[0], to=_INT64))),)
+        return (
+            self._emitted(
+                graph,
+                graph.op(
+                    "Gather", graph.weight(self.table), graph.op("Cast", inputs[0], to=_INT64)
+                ),
+            ),
+        )
 
     def _emitted(self, graph, rows: str) -> str:
         if self.max_norm is None:
@@ -51,9 +60,18 @@ class Embedding(Op):
             norms = graph.op(f"ReduceL{int(self.norm_type)}", rows, last)
         else:
             power = graph.op("Pow", graph.op("Abs", rows), graph.const(float(self.norm_type)))
-            norms = graph.op("Pow", graph.op("ReduceSum", power, last), graph.const(1 / self.norm_type))
-        scale = graph.op("Div", graph.const(float(self.max_norm)), graph.op("Add", norms, graph.const(1e-7)))
-        return graph.op("Where", graph.op("Greater", norms, graph.const(float(self.max_norm))), graph.op("Mul", rows, scale), rows)
+            norms = graph.op(
+                "Pow", graph.op("ReduceSum", power, last), graph.const(1 / self.norm_type)
+            )
+        scale = graph.op(
+            "Div", graph.const(float(self.max_norm)), graph.op("Add", norms, graph.const(1e-7))
+        )
+        return graph.op(
+            "Where",
+            graph.op("Greater", norms, graph.const(float(self.max_norm))),
+            graph.op("Mul", rows, scale),
+            rows,
+        )
 
     def says(self, inputs):
         return f"each index takes one of {self.table.value.shape[0]} rows of {self.table.name}"
@@ -63,7 +81,10 @@ class Embedding(Op):
         if self.max_norm is None:
             return precision.unit * np.abs(rows) if precision.casts else np.zeros(rows.shape)
         close = self._norms(rows) > self.max_norm * (1 - 1e-6)
-        return np.where(close, (rows.shape[-1] ** 0.5 + 10) * precision.unit * np.abs(rows), 0.0) + precision.tiny
+        return (
+            np.where(close, (rows.shape[-1] ** 0.5 + 10) * precision.unit * np.abs(rows), 0.0)
+            + precision.tiny
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         return (self._slack(outputs[0], precision),)
@@ -76,7 +97,10 @@ class Embedding(Op):
         stages = [Stage(f"index {index} takes {self.table.name}[{place}] {taken:.9g}", taken)]
         if self.max_norm is not None:
             norm = float(self._norms(self.table.value[row].astype(np.float64))[0])
-            scaled = f"the row's norm {norm:.6g} is {'scaled to' if norm > self.max_norm else 'within'} {self.max_norm:g}"
+            scaled = (
+                f"the row's norm {norm:.6g} is "
+                f"{'scaled to' if norm > self.max_norm else 'within'} {self.max_norm:g}"
+            )
             stages.append(Stage(scaled, float(outputs[0][at])))
         return Account((), tuple(stages))
 
@@ -86,10 +110,12 @@ class Embedding(Op):
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingBag(Embedding):
-    """Rows of ``table`` brought together by ``mode`` "sum", "mean" or "max": indices (bags, each), or (indices,) with offsets.
+    """Rows of ``table`` brought together by ``mode`` "sum", "mean" or "max": indices (bags, each),
+    or (indices,) with offsets.
 
-    Further inputs, where ``offsets`` and ``weighted`` say so: where each bag starts among the indices (the last number ends the last
-    bag where ``closed``), and a factor for each index. Indices equal to ``padding`` do not count; an empty bag gives 0.
+    Further inputs, where ``offsets`` and ``weighted`` say so: where each bag starts among the
+    indices (the last number ends the last bag where ``closed``), and a factor for each index.
+    Indices equal to ``padding`` do not count; an empty bag gives 0.
     """
 
     mode: str = "mean"
@@ -99,7 +125,8 @@ class EmbeddingBag(Embedding):
     padding: int | None = None
 
     def _bags(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Each index with its factor and its bag, those that count alone, and how many bags there are."""
+        """Each index with its factor and its bag, those that count alone, and how many bags there
+        are."""
         indices = inputs[0].astype(np.intp)
         factors = inputs[-1].ravel() if self.weighted else np.ones(indices.size)
         if self.offsets:
@@ -113,7 +140,12 @@ class EmbeddingBag(Embedding):
         kept = (bags >= 0) & (bags < count)
         if self.padding is not None:
             kept &= indices != self.padding
-        return np.where(kept, indices, 0), np.where(kept, factors, 0.0), np.where(kept, bags, -1), count
+        return (
+            np.where(kept, indices, 0),
+            np.where(kept, factors, 0.0),
+            np.where(kept, bags, -1),
+            count,
+        )
 
     def _rows(self, indices: np.ndarray) -> np.ndarray:
         return self._scaled(self.table.value[indices].astype(np.float64))
@@ -144,11 +176,24 @@ class EmbeddingBag(Embedding):
             members = graph.op("And", members, counts)
         rows = self._emitted(graph, graph.op("Gather", graph.weight(self.table), flat))
         if self.mode == "max":
-            each = graph.op("Where", graph.op("Unsqueeze", members, graph.const([-1])), rows, graph.const(-np.inf))
+            each = graph.op(
+                "Where",
+                graph.op("Unsqueeze", members, graph.const([-1])),
+                rows,
+                graph.const(-np.inf),
+            )
             top = graph.op("ReduceMax", each, graph.const([1]), keepdims=0)
-            return (graph.op("Where", graph.op("Greater", top, graph.const(-np.inf)), top, graph.const(0.0)),)
+            return (
+                graph.op(
+                    "Where", graph.op("Greater", top, graph.const(-np.inf)), top, graph.const(0.0)
+                ),
+            )
         ones = graph.op("Cast", members, to=_FLOAT)
-        factors = graph.op("Mul", ones, graph.op("Reshape", inputs[-1], graph.const([1, -1]))) if self.weighted else ones
+        factors = (
+            graph.op("Mul", ones, graph.op("Reshape", inputs[-1], graph.const([1, -1])))
+            if self.weighted
+            else ones
+        )
         total = graph.op("MatMul", factors, rows)
         if self.mode == "sum":
             return (total,)
@@ -163,7 +208,9 @@ class EmbeddingBag(Embedding):
         starts = graph.op("Cast", inputs[1], to=_INT64)
         size = graph.shape(inputs[1])[0]
         begun = graph.op("GreaterOrEqual", graph.const(np.arange(shape[0])[:, None]), starts)
-        number = graph.op("ReduceSum", graph.op("Cast", begun, to=_INT64), graph.const([1]), keepdims=0)
+        number = graph.op(
+            "ReduceSum", graph.op("Cast", begun, to=_INT64), graph.const([1]), keepdims=0
+        )
         return graph.op("Equal", graph.const(np.arange(1, size + 1 - self.closed)[:, None]), number)
 
     def says(self, inputs):
@@ -174,14 +221,17 @@ class EmbeddingBag(Embedding):
         return int(np.bincount(bags[bags >= 0], minlength=1).max(initial=1))
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, indices, 1), zero for those of other bags."""
+        """The terms of the outputs at ``where``: (elements, indices, 1), zero for those of other
+        bags."""
         indices, factors, bags, count = self._bags(inputs)
         rows = self._rows(indices)[:, where[1]].T
         mine = bags == np.asarray(where[0])[:, None]
         if self.mode == "max":
             first = mine & (rows == self.run(*inputs)[0][where][:, None])
             return np.where(first & (np.cumsum(first, axis=1) == 1), rows, 0.0)[:, :, None]
-        return (np.where(mine, rows * factors, 0.0) / self._divisors(bags, count)[where[0]])[:, :, None]
+        return (np.where(mine, rows * factors, 0.0) / self._divisors(bags, count)[where[0]])[
+            :, :, None
+        ]
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         indices, factors, bags, count = self._bags(inputs)
@@ -200,7 +250,9 @@ class EmbeddingBag(Embedding):
             np.add.at(own, bags, np.abs(rows) * slacks[-1].ravel()[kept][:, None])
         own = own / sizes + 2 * precision.unit * np.abs(outputs[0])
         if where is not None:
-            own[where] = np.maximum(own[where], of_partial_sums(self.products(inputs, where), precision))
+            own[where] = np.maximum(
+                own[where], of_partial_sums(self.products(inputs, where), precision)
+            )
         return (own,)
 
     def account(self, inputs, outputs, at):
@@ -208,7 +260,10 @@ class EmbeddingBag(Embedding):
         mine = np.flatnonzero(bags == at[0])
         taken = indices[mine]
         listed = ", ".join(map(str, taken[:8].tolist())) + (", …" if len(taken) > 8 else "")
-        value, those = float(outputs[0][at]), f"{self.table.name}[i, {at[-1]}] for the {len(mine)} indices i = {listed}"
+        value, those = (
+            float(outputs[0][at]),
+            (f"{self.table.name}[i, {at[-1]}] for the {len(mine)} indices i = {listed}"),
+        )
         if self.mode == "max" or not len(mine):
             return Account((), (Stage(f"the {self.mode} of {those}", value),))
         column = self._rows(indices)[:, at[-1]]
@@ -217,10 +272,19 @@ class EmbeddingBag(Embedding):
             return Account((), (Stage(f"the sum of {those}", float(column[mine].sum())), *stages))
         where = np.stack(np.unravel_index(mine, inputs[-1].shape), axis=-1)
         factor = Weight(f"{self.table.name} row of index", None, column)
-        return Account((Terms(where, input=len(inputs) - 1, factor=factor, factor_where=mine[:, None]),), tuple(stages))
+        return Account(
+            (Terms(where, input=len(inputs) - 1, factor=factor, factor_where=mine[:, None]),),
+            tuple(stages),
+        )
 
     def reach(self, mask, inputs):
         bags = self._bags(inputs)[2]
-        touched = (mask.any(axis=-1)[bags] & (bags >= 0)) if len(mask) else np.zeros(bags.shape, bool)
+        touched = (
+            (mask.any(axis=-1)[bags] & (bags >= 0)) if len(mask) else np.zeros(bags.shape, bool)
+        )
         rest = [np.full(x.shape, mask.any()) for x in inputs[1 : 1 + self.offsets]]
-        return (touched.reshape(inputs[0].shape), *rest, *([touched.reshape(inputs[-1].shape)] if self.weighted else []))
+        return (
+            touched.reshape(inputs[0].shape),
+            *rest,
+            *([touched.reshape(inputs[-1].shape)] if self.weighted else []),
+        )

@@ -9,7 +9,16 @@ from probe.numerics.blocks import places
 from probe.ops.base import Op, Rearrangement
 from probe.ops.contributions import Account, Stage, Terms
 
-__all__ = ["Expand", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Tile", "Trilu"]
+__all__ = [
+    "Expand",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "ScatterElements",
+    "ScatterND",
+    "Tile",
+    "Trilu",
+]
 
 _INT64 = 7
 """TensorProto.INT64."""
@@ -23,14 +32,20 @@ def _whole(indices: np.ndarray) -> np.ndarray:
 class _Moved(Rearrangement):
     """Elements of the first input, found again by moving their numbers; 0 where there is none."""
 
-    def _numbers(self, where: tuple[np.ndarray, ...], inputs: Sequence[np.ndarray], count: int) -> np.ndarray:
+    def _numbers(
+        self, where: tuple[np.ndarray, ...], inputs: Sequence[np.ndarray], count: int
+    ) -> np.ndarray:
         x = inputs[0]
-        return np.broadcast_to(self.run(np.arange(1, x.size + 1).reshape(x.shape), *inputs[1:])[0][where], (count,))
+        return np.broadcast_to(
+            self.run(np.arange(1, x.size + 1).reshape(x.shape), *inputs[1:])[0][where], (count,)
+        )
 
     def follow(self, where, inputs):
         found = self._numbers(tuple(where.T), inputs, len(where))
         back = places(np.maximum(found - 1, 0), inputs[0].shape)
-        return np.where(found > 0, 0, -1), np.stack(back, axis=1) if back else np.zeros((len(where), 0), int)
+        return np.where(found > 0, 0, -1), np.stack(back, axis=1) if back else np.zeros(
+            (len(where), 0), int
+        )
 
     def origin(self, where, inputs):
         found = self._numbers(where, inputs, len(where[0]) if where else 1)
@@ -43,12 +58,15 @@ class _Moved(Rearrangement):
         return (found, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0], *inputs[1:])
+        return (
+            (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0], *inputs[1:])
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Gather(_Moved):
-    """The slices of x at the second input's indices along ``axis``, whose place the axes of the indices take.
+    """The slices of x at the second input's indices along ``axis``, whose place the axes of the
+    indices take.
 
     Negative indices count from the end.
     """
@@ -59,12 +77,15 @@ class Gather(_Moved):
         return (np.asarray(np.take(inputs[0], _whole(inputs[1]), axis=self.axis)),)
 
     def emit(self, graph, *inputs):
-        return (graph.op("Gather", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis),)
+        return (
+            graph.op("Gather", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class GatherElements(_Moved):
-    """The elements of x at the second input's indices along ``axis``; on the other axes at the place of the index."""
+    """The elements of x at the second input's indices along ``axis``; on the other axes at the
+    place of the index."""
 
     axis: int
 
@@ -75,12 +96,17 @@ class GatherElements(_Moved):
         return (x[tuple(at)],)
 
     def emit(self, graph, *inputs):
-        return (graph.op("GatherElements", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis),)
+        return (
+            graph.op(
+                "GatherElements", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class GatherND(_Moved):
-    """The slices of x whose indices on the first axes stand along the last axis of the second input."""
+    """The slices of x whose indices on the first axes stand along the last axis of the second
+    input."""
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(inputs[0][tuple(np.moveaxis(_whole(inputs[1]), -1, 0))]),)
@@ -117,7 +143,8 @@ class Tile(_Moved):
 
 @dataclass(frozen=True, eq=False)
 class Trilu(_Moved):
-    """Of the last two axes the part on and above (``upper``) or below the diagonal ``k``; 0 elsewhere."""
+    """Of the last two axes the part on and above (``upper``) or below the diagonal ``k``; 0
+    elsewhere."""
 
     upper: bool
     k: int = 0
@@ -133,7 +160,8 @@ _INTO = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum
 
 
 class _Scatter(Op):
-    """x with the elements of the third input put, or added, multiplied or compared, where the second says.
+    """x with the elements of the third input put, or added, multiplied or compared, where the
+    second says.
 
     Of several put at one place the last stays.
     """
@@ -173,12 +201,19 @@ class _Scatter(Op):
         if update < 0:
             return Account((Terms(np.array([at], int).reshape(1, len(at))),))
         where = np.array(places(np.array([update]), inputs[2].shape)).T.reshape(1, inputs[2].ndim)
-        words = "put here" if self.reduction == "none" else f"the last of what is joined here by {self.reduction}"
+        words = (
+            "put here"
+            if self.reduction == "none"
+            else (f"the last of what is joined here by {self.reduction}")
+        )
         return Account((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         x, indices, updates = inputs
-        own, theirs = (np.zeros(one.shape) if slack is None else slack for one, slack in zip((x, updates), slacks[::2], strict=True))
+        own, theirs = (
+            np.zeros(one.shape) if slack is None else slack
+            for one, slack in zip((x, updates), slacks[::2], strict=True)
+        )
         if self.reduction in ("max", "min"):
             return type(self)(**{**vars(self), "reduction": "max"}).run(own, indices, theirs)
         sum_of = type(self)(**{**vars(self), "reduction": "add"})
@@ -186,7 +221,11 @@ class _Scatter(Op):
             (reached,) = self.run(np.abs(x) + own, indices, np.abs(updates) + theirs)
             (counts,) = sum_of.run(np.zeros(x.shape), indices, np.ones(updates.shape))
             unit = precision.unit if outputs[0].dtype.kind == "f" else 0.0
-            return (reached - np.abs(outputs[0]) + counts * (unit * reached + precision.tiny * (unit > 0)),)
+            return (
+                reached
+                - np.abs(outputs[0])
+                + counts * (unit * reached + precision.tiny * (unit > 0)),
+            )
         (moved,) = self.run(own, indices, theirs)
         if self.reduction == "none" or outputs[0].dtype.kind != "f":
             return (moved,)
@@ -211,12 +250,17 @@ class ScatterElements(_Scatter):
     def emit(self, graph, *inputs):
         x, indices, updates = inputs
         indices = graph.op("Cast", indices, to=_INT64)
-        return (graph.op("ScatterElements", x, indices, updates, axis=self.axis, reduction=self.reduction),)
+        return (
+            graph.op(
+                "ScatterElements", x, indices, updates, axis=self.axis, reduction=self.reduction
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class ScatterND(_Scatter):
-    """x with the slices of the third input put (or added) where the indices along the last axis of the second say."""
+    """x with the slices of the third input put (or added) where the indices along the last axis of
+    the second say."""
 
     reduction: str = "none"
 
@@ -227,4 +271,12 @@ class ScatterND(_Scatter):
 
     def emit(self, graph, *inputs):
         x, indices, updates = inputs
-        return (graph.op("ScatterND", x, graph.op("Cast", indices, to=_INT64), updates, reduction=self.reduction),)
+        return (
+            graph.op(
+                "ScatterND",
+                x,
+                graph.op("Cast", indices, to=_INT64),
+                updates,
+                reduction=self.reduction,
+            ),
+        )

@@ -14,9 +14,11 @@ _INT64 = 7
 
 @dataclass(frozen=True, eq=False)
 class CountNgrams(Op):
-    """For each of ``grams`` how often it stands in a line, its members next to each other or up to ``skips`` places apart.
+    """For each of ``grams`` how often it stands in a line, its members next to each other or up to
+    ``skips`` places apart.
 
-    The count goes to the place in ``places``. In mode "IDF" it is the weight where there is any, in mode "TFIDF" times the weight.
+    The count goes to the place in ``places``. In mode "IDF" it is the weight where there is any, in
+    mode "TFIDF" times the weight.
     """
 
     grams: tuple[tuple[int, ...], ...]
@@ -47,13 +49,30 @@ class CountNgrams(Op):
     def emit(self, graph, *inputs):
         order = sorted(range(len(self.grams)), key=lambda at: len(self.grams[at]))
         sizes = [len(self.grams[at]) for at in order]
-        starts = [sum(size for size in sizes if size < n) for n in range(1, max(self.longest, *sizes) + 1)]
+        starts = [
+            sum(size for size in sizes if size < n) for n in range(1, max(self.longest, *sizes) + 1)
+        ]
         pool = [one for at in order for one in self.grams[at]]
         weights = {"weights": [self.weights[at] for at in order]} if self.weights else {}
-        given = {"mode": self.mode, "min_gram_length": self.shortest, "max_gram_length": self.longest, "max_skip_count": self.skips}
+        given = {
+            "mode": self.mode,
+            "min_gram_length": self.shortest,
+            "max_gram_length": self.longest,
+            "max_skip_count": self.skips,
+        }
         places = [self.places[at] for at in order]
         x = graph.op("Cast", inputs[0], to=_INT64)  # beside floats alone integers come as floats
-        return (graph.op("TfIdfVectorizer", x, ngram_counts=starts, ngram_indexes=places, pool_int64s=pool, **given, **weights),)
+        return (
+            graph.op(
+                "TfIdfVectorizer",
+                x,
+                ngram_counts=starts,
+                ngram_indexes=places,
+                pool_int64s=pool,
+                **given,
+                **weights,
+            ),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         """ONNX Runtime adds a weight as often as it counts."""

@@ -1,4 +1,5 @@
-"""Ops that give as many elements as the values say: places that are not 0, values that differ, boxes that do not overlap."""
+"""Ops that give as many elements as the values say: places that are not 0, values that differ,
+boxes that do not overlap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,21 +32,28 @@ class NonZero(_Chosen):
 
 @dataclass(frozen=True, eq=False)
 class Unique(_Chosen):
-    """The values of x, or its slices along ``axis``, once each, rising or in the order of their first; where that is, which one
-    stands at each place, and how often it does."""
+    """The values of x, or its slices along ``axis``, once each, rising or in the order of their
+    first; where that is, which one stands at each place, and how often it does."""
 
     axis: int | None
     rising: bool = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
-        values, first, back, counts = np.unique(x, return_index=True, return_inverse=True, return_counts=True, axis=self.axis)
+        values, first, back, counts = np.unique(
+            x, return_index=True, return_inverse=True, return_counts=True, axis=self.axis
+        )
         back = back.reshape(-1)
         if not self.rising:
             order = np.argsort(first)
             rank = np.empty(len(order), np.int64)
             rank[order] = np.arange(len(order))
-            values, first, back, counts = values.take(order, self.axis or 0), first[order], rank[back], counts[order]
+            values, first, back, counts = (
+                values.take(order, self.axis or 0),
+                first[order],
+                rank[back],
+                counts[order],
+            )
         return values, first.astype(np.int64), back.astype(np.int64), counts.astype(np.int64)
 
     def emit(self, graph, *inputs):
@@ -55,9 +63,11 @@ class Unique(_Chosen):
 
 @dataclass(frozen=True, eq=False)
 class NonMaxSuppression(_Chosen):
-    """(sample, class, box) of boxes by falling scores, those left out that overlap a better one by more than ``overlap``.
+    """(sample, class, box) of boxes by falling scores, those left out that overlap a better one by
+    more than ``overlap``.
 
-    Inputs are the boxes (sample, box, 4), by two corners or (``centred``) by middle and size, and scores (sample, class, box).
+    Inputs are the boxes (sample, box, 4), by two corners or (``centred``) by middle and size, and
+    scores (sample, class, box).
     """
 
     most: int
@@ -73,7 +83,8 @@ class NonMaxSuppression(_Chosen):
         return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=-1)
 
     def _chosen(self, corners: np.ndarray, scores: np.ndarray) -> tuple[list[int], float]:
-        """Of one class: the boxes, and how near to its bound some overlap came that is not equal to it."""
+        """Of one class: the boxes, and how near to its bound some overlap came that is not equal to
+        it."""
         order, margin = np.argsort(-scores, kind="stable"), np.inf
         if self.least is not None:
             order = order[scores[order] > self.least]
@@ -109,8 +120,11 @@ class NonMaxSuppression(_Chosen):
     def emit(self, graph, *inputs):
         bounds = [graph.const(self.most), graph.const(float(self.overlap))]
         bounds += [] if self.least is None else [graph.const(float(self.least))]
-        return (graph.op("NonMaxSuppression", *inputs, *bounds, center_point_box=int(self.centred)),)
+        return (
+            graph.op("NonMaxSuppression", *inputs, *bounds, center_point_box=int(self.centred)),
+        )
 
     def margin(self, *inputs: np.ndarray) -> float:
-        """How near to its bound some overlap comes: nearer than rounding, the choice is nobody's."""
+        """How near to its bound some overlap comes: nearer than rounding, the choice is
+        nobody's."""
         return self._everywhere(inputs)[1]

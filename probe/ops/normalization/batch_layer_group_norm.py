@@ -1,4 +1,5 @@
-"""Normalisations: (x - mean) / sqrt(variance + epsilon) * scale + bias, with statistics stored or taken from x."""
+"""Normalisations: (x - mean) / sqrt(variance + epsilon) * scale + bias, with statistics stored or
+taken from x."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,11 @@ _CACHED = 1 << 17
 
 def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
     """A parameter in float64 in a shape that broadcasts; its default where the layer has none."""
-    return np.full((1,) * len(shape), default) if weight is None else weight.value.astype(np.float64).reshape(shape)
+    return (
+        np.full((1,) * len(shape), default)
+        if weight is None
+        else weight.value.astype(np.float64).reshape(shape)
+    )
 
 
 def _parameter(weight: Weight | None, place: tuple[int, ...], default: float) -> float:
@@ -31,9 +36,11 @@ def _parameter(weight: Weight | None, place: tuple[int, ...], default: float) ->
 
 @dataclass(frozen=True, eq=False)
 class BatchNormalization(Op):
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias with stored statistics, one of each per place on ``axis``.
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias with stored statistics, one of each per
+    place on ``axis``.
 
-    A parameter that is None is left out (scale and variance 1, bias and mean 0). Ioffe and Szegedy, 2015.
+    A parameter that is None is left out (scale and variance 1, bias and mean 0). Ioffe and Szegedy,
+    2015.
     """
 
     scale: Weight | None
@@ -57,7 +64,10 @@ class BatchNormalization(Op):
     def _terms(self, x: np.ndarray) -> list[np.ndarray]:
         """(gain, mean, bias), a number for each place."""
         shape = (x.shape[self.axis],)
-        return [term if term.shape == shape else np.broadcast_to(term, shape) for term in self._constants]
+        return [
+            term if term.shape == shape else np.broadcast_to(term, shape)
+            for term in self._constants
+        ]
 
     def says(self, inputs):
         return f"stored mean and variance, epsilon {self.epsilon:g}"
@@ -78,17 +88,31 @@ class BatchNormalization(Op):
         size = [shape[axis]]
         parts = [
             graph.const(np.full(size, default)) if weight is None else graph.weight(weight)
-            for weight, default in ((self.scale, 1.0), (self.bias, 0.0), (self.mean, 0.0), (self.variance, 1.0))
+            for weight, default in (
+                (self.scale, 1.0),
+                (self.bias, 0.0),
+                (self.mean, 0.0),
+                (self.variance, 1.0),
+            )
         ]
         if axis == 1:
             return (graph.op("BatchNormalization", inputs[0], *parts, epsilon=float(self.epsilon)),)
         swap = list(range(len(shape)))
         swap[1], swap[axis] = axis, 1
         if axis == 0:  # A batch of one, with the normalised axis brought to the channel's place.
-            swapped = graph.op("Transpose", graph.op("Unsqueeze", inputs[0], graph.const([0])), perm=list(range(len(shape) + 1)))
+            swapped = graph.op(
+                "Transpose",
+                graph.op("Unsqueeze", inputs[0], graph.const([0])),
+                perm=list(range(len(shape) + 1)),
+            )
             out = graph.op("BatchNormalization", swapped, *parts, epsilon=float(self.epsilon))
             return (graph.op("Squeeze", out, graph.const([0])),)
-        out = graph.op("BatchNormalization", graph.op("Transpose", inputs[0], perm=swap), *parts, epsilon=float(self.epsilon))
+        out = graph.op(
+            "BatchNormalization",
+            graph.op("Transpose", inputs[0], perm=swap),
+            *parts,
+            epsilon=float(self.epsilon),
+        )
         return (graph.op("Transpose", out, perm=swap),)
 
     def account(self, inputs, outputs, at):
@@ -98,8 +122,16 @@ class BatchNormalization(Op):
         with np.errstate(all="ignore"):
             gain = float(np.float64(scale) / np.sqrt(variance + self.epsilon))
         stages = [] if self.mean is None else [Stage(f"less {named(self.mean, place)}", x - mean)]
-        over, under = ("1" if weight is None else named(weight, place) for weight in (self.scale, self.variance))
-        stages.append(Stage(f"times the gain {gain:.9g} = {over} / sqrt({under} + epsilon {self.epsilon:g})", (x - mean) * gain))
+        over, under = (
+            "1" if weight is None else named(weight, place)
+            for weight in (self.scale, self.variance)
+        )
+        stages.append(
+            Stage(
+                (f"times the gain {gain:.9g} = {over} / sqrt({under} + epsilon {self.epsilon:g})"),
+                (x - mean) * gain,
+            )
+        )
         if self.bias is not None:
             stages.append(Stage(f"plus {named(self.bias, place)}", float(outputs[0][at])))
         return Account((Terms(np.array([at], int)),), tuple(stages))
@@ -108,14 +140,22 @@ class BatchNormalization(Op):
         return (mask,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a sum, a reciprocal root of
-        # up to two units and a product; then two products and two sums. Ten roundings bound both.
+        # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a
+        # sum, a reciprocal root of up to two units and a product; then two products and two sums.
+        # Ten roundings bound both.
         gain, mean, bias = self._terms(inputs[0])
         gain = np.abs(gain)
         each = (14 if precision.casts else 10) * precision.unit
-        factors, constants = each * gain, each * (np.abs(mean) * gain + np.abs(bias)) + precision.tiny
+        factors, constants = (
+            each * gain,
+            each * (np.abs(mean) * gain + np.abs(bias)) + precision.tiny,
+        )
         # float32 is enough where it holds the factors, too.
-        narrow = slacks[0] is None and precision.narrow and 1e-30 < factors.min(initial=1.0) <= factors.max(initial=1.0) < 1e30
+        narrow = (
+            slacks[0] is None
+            and precision.narrow
+            and 1e-30 < factors.min(initial=1.0) <= factors.max(initial=1.0) < 1e30
+        )
         own: np.ndarray = np.empty_like(inputs[0], np.float32 if narrow else np.float64)
         terms = [term.astype(own.dtype) for term in (factors, constants)]
         for part, target, factor, constant in _lines(inputs[0], own, self.axis, terms):
@@ -123,7 +163,9 @@ class BatchNormalization(Op):
             np.abs(target, out=target)
             target += constant
         if slacks[0] is not None:
-            own += slacks[0] * gain.reshape([-1 if axis == self.axis % own.ndim else 1 for axis in range(own.ndim)])
+            own += slacks[0] * gain.reshape(
+                [-1 if axis == self.axis % own.ndim else 1 for axis in range(own.ndim)]
+            )
         return (own,)
 
     def origin(self, where, inputs):
@@ -133,21 +175,35 @@ class BatchNormalization(Op):
 _SHORTCUT = "takes the variance as E[x²] - E[x]², which loses digits far from zero"
 
 
-def _lines(x: np.ndarray, out: np.ndarray, axis: int, terms: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
-    """Matching pieces of x, out and of ``terms`` with one number for each place on ``axis``, small enough to stay in cache.
+def _lines(
+    x: np.ndarray, out: np.ndarray, axis: int, terms: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Matching pieces of x, out and of ``terms`` with one number for each place on ``axis``, small
+    enough to stay in cache.
 
-    Where the axis is the last, several of its lines are joined and their terms repeated: loops over few channels would be short.
+    Where the axis is the last, several of its lines are joined and their terms repeated: loops over
+    few channels would be short.
     """
     axis %= x.ndim
     if not (x.flags.c_contiguous and out.flags.c_contiguous and x.size):
-        yield (x, out, *(term.reshape([-1 if one == axis else 1 for one in range(x.ndim)]) for term in terms))
+        yield (
+            x,
+            out,
+            *(term.reshape([-1 if one == axis else 1 for one in range(x.ndim)]) for term in terms),
+        )
         return
     before, places, after = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
     if after == 1:
         several = next(count for count in range(max(1, 512 // places), 0, -1) if not before % count)
-        form, lines = (before // several, several * places), [np.tile(term, several)[None] for term in terms]
+        form, lines = (
+            (before // several, several * places),
+            [np.tile(term, several)[None] for term in terms],
+        )
     else:
-        form, lines = (before * places, after), [(term if before == 1 else np.tile(term, before))[:, None] for term in terms]
+        form, lines = (
+            (before * places, after),
+            [(term if before == 1 else np.tile(term, before))[:, None] for term in terms],
+        )
     x, out = x.reshape(form), out.reshape(form)
     step = max(1, _CACHED // form[1])
     for start in range(0, form[0], step):
@@ -156,17 +212,25 @@ def _lines(x: np.ndarray, out: np.ndarray, axis: int, terms: Sequence[np.ndarray
 
 
 def _statistics_slack(
-    x: np.ndarray, mean: np.ndarray, below: np.ndarray, axes: tuple[int, ...], precision: Precision, slack: np.ndarray | None
+    x: np.ndarray,
+    mean: np.ndarray,
+    below: np.ndarray,
+    axes: tuple[int, ...],
+    precision: Precision,
+    slack: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The variance of x, from what it is ``below`` its mean by, and how far mean and variance may be off.
+    """The variance of x, from what it is ``below`` its mean by, and how far mean and variance may
+    be off.
 
-    The variance comes from squared deviations, in two passes or as Welford's running update (each deviation is then off by the
-    mean's own error), or, where the precision has ``shortcuts``, as E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
+    The variance comes from squared deviations, in two passes or as Welford's running update (each
+    deviation is then off by the mean's own error), or, where the precision has ``shortcuts``, as
+    E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
     """
     count = math.prod(x.shape[axis] for axis in axes)
 
     def off(terms: np.ndarray, total: np.ndarray, squares: np.ndarray) -> np.ndarray:
-        """The error of a sum; where the precision asks for certainty K * u * sum |terms| at most."""
+        """The error of a sum; where the precision asks for certainty K * u * sum |terms| at
+        most."""
         if precision.certain:
             return count * precision.unit * np.sqrt(count * squares)
         return of_axes(terms, axes, total, squares, precision)
@@ -179,16 +243,24 @@ def _statistics_slack(
     of_mean = np.maximum(of_mean, np.where(variance == 0, count * precision.unit * np.abs(mean), 0))
     if precision.shortcuts:
         fourth = np.square(squared).sum(axis=axes, keepdims=True)
-        of_square = off(squared, sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
+        of_square = (
+            off(squared, sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
+        )
         of_variance = of_square + 2 * np.abs(mean) * of_mean + 2 * precision.unit * np.square(mean)
     else:
         fourth = np.square(deviations).sum(axis=axes, keepdims=True)
-        of_variance = off(deviations, variance * count, fourth) / count + 4 * precision.unit * variance
+        of_variance = (
+            off(deviations, variance * count, fourth) / count + 4 * precision.unit * variance
+        )
         of_variance += 2 * np.sqrt(variance) * of_mean + np.square(of_mean)
     if slack is not None:
         of_mean = of_mean + np.sqrt(np.square(slack).sum(axis=axes, keepdims=True)) / count
         deviation = np.square(below * slack).sum(axis=axes, keepdims=True)
-        of_variance = of_variance + 2 * np.sqrt(deviation) / count + np.square(slack).mean(axis=axes, keepdims=True)
+        of_variance = (
+            of_variance
+            + 2 * np.sqrt(deviation) / count
+            + np.square(slack).mean(axis=axes, keepdims=True)
+        )
     return variance, of_mean, of_variance
 
 
@@ -206,10 +278,12 @@ def _normalised_allowance(
     own = x - mean
     variance, of_mean, of_variance = _statistics_slack(x, mean, own, axes, precision, slack)
     root = 1 / np.sqrt(variance + epsilon)
-    # The gain at the smallest variance that rounding leaves possible; unbounded where that is none and epsilon is 0.
+    # The gain at the smallest variance that rounding leaves possible; unbounded where that is none
+    # and epsilon is 0.
     with np.errstate(divide="ignore"):
         relative = 1 / np.sqrt(np.maximum(variance - of_variance, 0) + epsilon) / root - 1
-    # |scale| (root (|x - mean| relative + of_mean + 10 u (|x| + |mean|) + slack)) + 10 u |bias|, what is alike for many taken together.
+    # |scale| (root (|x - mean| relative + of_mean + 10 u (|x| + |mean|) + slack)) + 10 u |bias|,
+    # what is alike for many taken together.
     np.abs(own, out=own)
     own *= root * relative
     sizes = np.abs(x)
@@ -224,11 +298,14 @@ def _normalised_allowance(
 
 
 def _emit_normalised(graph, x: str, axes: Sequence[int], epsilon: float) -> str:
-    """(x - mean) / sqrt(variance + epsilon) in two passes: kernels of ONNX Runtime that take E[x²] - E[x]² are no opinion to rely on."""
+    """(x - mean) / sqrt(variance + epsilon) in two passes: kernels of ONNX Runtime that take E[x²]
+    - E[x]² are no opinion to rely on."""
     places = graph.const(list(axes))
     below = graph.op("Sub", x, graph.op("ReduceMean", x, places))
     variance = graph.op("ReduceMean", graph.op("Mul", below, below), places)
-    return graph.op("Div", below, graph.op("Sqrt", graph.op("Add", variance, graph.const(float(epsilon)))))
+    return graph.op(
+        "Div", below, graph.op("Sqrt", graph.op("Add", variance, graph.const(float(epsilon))))
+    )
 
 
 def _mean_square(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -240,7 +317,9 @@ def _mean_square(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return total / math.prod(x.shape[axis] for axis in axes)
 
 
-def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def _normalised(
+    x: np.ndarray, axes: tuple[int, ...], epsilon: float, scale: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
     x = x.astype(np.float64, copy=False)
     out = x - x.mean(axis=axes, keepdims=True)
     out *= 1 / np.sqrt(_mean_square(out, axes) + epsilon)
@@ -250,7 +329,12 @@ def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float, scale: np.
 
 
 def _normalised_account(
-    x: np.ndarray, at: tuple[int, ...], members: np.ndarray, epsilon: float, parameters: Sequence[Weight | None], place: tuple[int, ...]
+    x: np.ndarray,
+    at: tuple[int, ...],
+    members: np.ndarray,
+    epsilon: float,
+    parameters: Sequence[Weight | None],
+    place: tuple[int, ...],
 ) -> Account:
     """x less the mean of its members, divided by their deviation, scaled and shifted."""
     taken = x[tuple(members.T)]
@@ -260,7 +344,9 @@ def _normalised_account(
     stages = [Stage(f"less the mean of {len(members)} elements {mean:.9g}", value, Terms(members))]
     with np.errstate(all="ignore"):
         value = float(np.float64(value) / np.sqrt(variance + epsilon))
-    stages.append(Stage(f"divided by sqrt(their variance {variance:.9g} + epsilon {epsilon:g})", value))
+    stages.append(
+        Stage((f"divided by sqrt(their variance {variance:.9g} + epsilon {epsilon:g})"), value)
+    )
     scale, bias = parameters
     if scale is not None:
         value *= float(scale.value[place])
@@ -273,7 +359,8 @@ def _normalised_account(
 
 @dataclass(frozen=True, eq=False)
 class LayerNormalization(Op):
-    """Mean and variance over ``axes``, one set per place on the others (Ba et al., 2016); scale and bias are shaped like ``axes``."""
+    """Mean and variance over ``axes``, one set per place on the others (Ba et al., 2016); scale and
+    bias are shaped like ``axes``."""
 
     scale: Weight | None
     bias: Weight | None
@@ -292,12 +379,22 @@ class LayerNormalization(Op):
 
     def says(self, inputs):
         shape = inputs[0].shape
-        return f"mean and variance of {math.prod(shape[axis] for axis in self.axes)} elements, epsilon {self.epsilon:g}"
+        return (
+            f"mean and variance of {math.prod(shape[axis] for axis in self.axes)} elements, "
+            f"epsilon {self.epsilon:g}"
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         parameters = self._parameters(x)
-        return (apart(lambda part: _normalised(part, self.axes, self.epsilon, *parameters), x, self.axes, _CACHED),)
+        return (
+            apart(
+                lambda part: _normalised(part, self.axes, self.epsilon, *parameters),
+                x,
+                self.axes,
+                _CACHED,
+            ),
+        )
 
     def emit(self, graph, *inputs):
         shape = graph.shape(inputs[0])
@@ -306,7 +403,9 @@ class LayerNormalization(Op):
         out = _emit_normalised(graph, inputs[0], axes, self.epsilon)
         for kind, weight in (("Mul", self.scale), ("Add", self.bias)):
             if weight is not None:
-                out = graph.op(kind, out, graph.op("Reshape", graph.weight(weight), graph.const(sizes)))
+                out = graph.op(
+                    kind, out, graph.op("Reshape", graph.weight(weight), graph.const(sizes))
+                )
         return (out,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -320,7 +419,9 @@ class LayerNormalization(Op):
 
     def account(self, inputs, outputs, at):
         (x,) = inputs
-        members = box([range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)])
+        members = box(
+            [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
+        )
         place = tuple(at[axis] for axis in self.axes)
         return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), place)
 
@@ -330,7 +431,8 @@ class LayerNormalization(Op):
 
 @dataclass(frozen=True, eq=False)
 class GroupNormalization(Op):
-    """Mean and variance over each of ``groups`` runs of neighbouring channels and all their positions (Wu and He, 2018).
+    """Mean and variance over each of ``groups`` runs of neighbouring channels and all their
+    positions (Wu and He, 2018).
 
     Input (batch, channel, *spatial); scale and bias are per channel.
     """
@@ -366,17 +468,35 @@ class GroupNormalization(Op):
         (x,) = inputs
         groups, parameters = self._split(x), self._parameters(x)
         axes = tuple(range(2, groups.ndim))
-        found = apart(lambda part: _normalised(part, axes, self.epsilon, *parameters), groups, range(1, groups.ndim), _CACHED)
+        found = apart(
+            lambda part: _normalised(part, axes, self.epsilon, *parameters),
+            groups,
+            range(1, groups.ndim),
+            _CACHED,
+        )
         return (found.reshape(x.shape),)
 
     def emit(self, graph, *inputs):
         batch, channels, *spatial = shape = graph.shape(inputs[0])
         grouped = [batch, self.groups, channels // self.groups, *spatial]
-        out = _emit_normalised(graph, graph.op("Reshape", inputs[0], graph.const(grouped)), range(2, len(grouped)), self.epsilon)
+        out = _emit_normalised(
+            graph,
+            graph.op("Reshape", inputs[0], graph.const(grouped)),
+            range(2, len(grouped)),
+            self.epsilon,
+        )
         out = graph.op("Reshape", out, graph.const(list(shape)))
         for kind, weight in (("Mul", self.scale), ("Add", self.bias)):
             if weight is not None:
-                out = graph.op(kind, out, graph.op("Reshape", graph.weight(weight), graph.const([channels] + [1] * len(spatial))))
+                out = graph.op(
+                    kind,
+                    out,
+                    graph.op(
+                        "Reshape",
+                        graph.weight(weight),
+                        graph.const([channels] + [1] * len(spatial)),
+                    ),
+                )
         return (out,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -389,7 +509,11 @@ class GroupNormalization(Op):
         def own(groups: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
             return _normalised_allowance(groups, slack, axes, self.epsilon, *parameters, precision)
 
-        found = apart(own, groups, range(1, groups.ndim), _CACHED) if slack is None else own(groups, slack)
+        found = (
+            apart(own, groups, range(1, groups.ndim), _CACHED)
+            if slack is None
+            else own(groups, slack)
+        )
         return (found.reshape(x.shape),)
 
     def account(self, inputs, outputs, at):

@@ -1,4 +1,5 @@
-"""Normalisations by a power mean or a norm of neighbours: root mean squares, p-norms, and neighbouring channels."""
+"""Normalisations by a power mean or a norm of neighbours: root mean squares, p-norms, and
+neighbouring channels."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ __all__ = ["LRN", "LpNormalization", "RMSNormalization"]
 
 @dataclass(frozen=True, eq=False)
 class RMSNormalization(Op):
-    """x / sqrt(mean(x²) + epsilon) * scale, the mean over ``axes`` (Zhang and Sennrich, 2019; ONNX RMSNormalization).
+    """x / sqrt(mean(x²) + epsilon) * scale, the mean over ``axes`` (Zhang and Sennrich, 2019; ONNX
+    RMSNormalization).
 
-    scale is shaped like ``axes``. With ``centred`` the mean is that of (x - mean(x))², the variance, though x itself is
-    divided (Keras' ``LayerNormalization(rms_scaling=True)``).
+    scale is shaped like ``axes``. With ``centred`` the mean is that of (x - mean(x))², the
+    variance, though x itself is divided (Keras' ``LayerNormalization(rms_scaling=True)``).
     """
 
     scale: Weight | None
@@ -33,11 +35,18 @@ class RMSNormalization(Op):
 
     def _gain(self, x: np.ndarray) -> np.ndarray:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
-        return np.ones(()) if self.scale is None else self.scale.value.astype(np.float64).reshape(shape)
+        return (
+            np.ones(())
+            if self.scale is None
+            else self.scale.value.astype(np.float64).reshape(shape)
+        )
 
     def says(self, inputs):
         count = math.prod(inputs[0].shape[axis] for axis in self.axes)
-        return f"divided by the root of the {'variance' if self.centred else 'mean square'} of {count} elements, epsilon {self.epsilon:g}"
+        return (
+            f"divided by the root of the {'variance' if self.centred else 'mean square'} of "
+            f"{count} elements, epsilon {self.epsilon:g}"
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
@@ -45,13 +54,19 @@ class RMSNormalization(Op):
 
     def emit(self, graph, *inputs):
         x, axes = inputs[0], graph.const(list(self.axes))
-        part = graph.op("Sub", x, graph.op("ReduceMean", x, axes, keepdims=1)) if self.centred else x
+        part = (
+            graph.op("Sub", x, graph.op("ReduceMean", x, axes, keepdims=1)) if self.centred else x
+        )
         power = graph.op("ReduceMean", graph.op("Mul", part, part), axes, keepdims=1)
-        out = graph.op("Div", x, graph.op("Sqrt", graph.op("Add", power, graph.const(float(self.epsilon)))))
+        out = graph.op(
+            "Div", x, graph.op("Sqrt", graph.op("Add", power, graph.const(float(self.epsilon))))
+        )
         if self.scale is None:
             return (out,)
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(graph.shape(x))]
-        return (graph.op("Mul", out, graph.op("Reshape", graph.weight(self.scale), graph.const(shape))),)
+        return (
+            graph.op("Mul", out, graph.op("Reshape", graph.weight(self.scale), graph.const(shape))),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
@@ -59,11 +74,17 @@ class RMSNormalization(Op):
         squared = np.square(x)
         total = squared.sum(axis=self.axes, keepdims=True)
         fourth = np.square(squared).sum(axis=self.axes, keepdims=True)
-        # Where the mean is taken off first: by E[x²] - E[x]² at worst, so that x² itself is what rounds.
-        moved = (of_axes(squared, self.axes, total, fourth, precision) + 4 * precision.unit * total) / count
+        # Where the mean is taken off first: by E[x²] - E[x]² at worst, so that x² itself is what
+        # rounds.
+        moved = (
+            of_axes(squared, self.axes, total, fourth, precision) + 4 * precision.unit * total
+        ) / count
         moved *= 3 if self.centred else 1
         if slacks[0] is not None:
-            moved = moved + 2 * np.sqrt(np.square(x * slacks[0]).sum(axis=self.axes, keepdims=True)) / count
+            moved = (
+                moved
+                + 2 * np.sqrt(np.square(x * slacks[0]).sum(axis=self.axes, keepdims=True)) / count
+            )
             moved = moved + np.square(slacks[0]).mean(axis=self.axes, keepdims=True)
         power = self._power(x)
         with np.errstate(all="ignore"):
@@ -77,11 +98,16 @@ class RMSNormalization(Op):
 
     def account(self, inputs, outputs, at):
         (x,) = inputs
-        members = box([range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)])
+        members = box(
+            [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
+        )
         taken = x[tuple(members.T)]
         power = float(np.square(taken - (taken.mean() if self.centred else 0.0)).mean())
         kind = "variance" if self.centred else "mean square"
-        words = f"divided by sqrt({kind} of {len(members)} elements {power:.9g} + epsilon {self.epsilon:g})"
+        words = (
+            f"divided by sqrt({kind} of {len(members)} elements {power:.9g} + epsilon "
+            f"{self.epsilon:g})"
+        )
         with np.errstate(all="ignore"):
             value = float(x[at] / np.sqrt(power + self.epsilon))
         stages = [Stage(words, value, Terms(members))]
@@ -95,8 +121,8 @@ class RMSNormalization(Op):
 class LpNormalization(Op):
     """x divided by the ``p``-norm over ``axes`` (ONNX LpNormalization).
 
-    What it divides by is never less than ``epsilon``; with ``squared`` the sum under the root is what is never less (p = 2:
-    x / sqrt(max(sum x², epsilon)), as tf.math.l2_normalize).
+    What it divides by is never less than ``epsilon``; with ``squared`` the sum under the root is
+    what is never less (p = 2: x / sqrt(max(sum x², epsilon)), as tf.math.l2_normalize).
     """
 
     axes: tuple[int, ...]
@@ -108,13 +134,18 @@ class LpNormalization(Op):
     def _norm(self, x: np.ndarray) -> np.ndarray:
         if math.isinf(self.p):
             return np.maximum(np.abs(x).max(axis=self.axes, keepdims=True), self.epsilon)
-        total = (np.square(x) if self.p == 2 else np.abs(x) ** self.p).sum(axis=self.axes, keepdims=True)
+        total = (np.square(x) if self.p == 2 else np.abs(x) ** self.p).sum(
+            axis=self.axes, keepdims=True
+        )
         if self.squared:
             return np.maximum(total, self.epsilon) ** (1 / self.p)
         return np.maximum(total ** (1 / self.p), self.epsilon)
 
     def says(self, inputs):
-        return f"divided by the {self.p:g}-norm of {math.prod(inputs[0].shape[axis] for axis in self.axes)} elements"
+        return (
+            f"divided by the {self.p:g}-norm of "
+            f"{math.prod(inputs[0].shape[axis] for axis in self.axes)} elements"
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] / self._norm(inputs[0]),)
@@ -125,10 +156,18 @@ class LpNormalization(Op):
         if math.isinf(self.p):
             norm = graph.op("Max", graph.op("ReduceMax", size, axes, keepdims=1), least)
         else:
-            power = graph.op("Mul", x, x) if self.p == 2 else graph.op("Pow", size, graph.const(float(self.p)))
+            power = (
+                graph.op("Mul", x, x)
+                if self.p == 2
+                else graph.op("Pow", size, graph.const(float(self.p)))
+            )
             total = graph.op("ReduceSum", power, axes, keepdims=1)
             total = graph.op("Max", total, least) if self.squared else total
-            norm = graph.op("Sqrt", total) if self.p == 2 else graph.op("Pow", total, graph.const(1 / self.p))
+            norm = (
+                graph.op("Sqrt", total)
+                if self.p == 2
+                else graph.op("Pow", total, graph.const(1 / self.p))
+            )
             norm = norm if self.squared else graph.op("Max", norm, least)
         return (graph.op("Div", x, norm),)
 
@@ -138,39 +177,64 @@ class LpNormalization(Op):
         relative = 10 * precision.unit
         if not math.isinf(self.p):
             count = math.prod(x.shape[axis] for axis in self.axes)
-            # The relative error of a sum of positive terms, divided by p under the root; a term's own power errs by p units.
-            relative += (count * 0.5 + 6 + self.p) * precision.unit / min(self.p, 1.0) if count < 64 else self._statistical(x, precision)
+            # The relative error of a sum of positive terms, divided by p under the root; a term's
+            # own power errs by p units.
+            relative += (
+                (count * 0.5 + 6 + self.p) * precision.unit / min(self.p, 1.0)
+                if count < 64
+                else self._statistical(x, precision)
+            )
         own = np.abs(y) * relative + precision.tiny
         if slacks[0] is not None:
             with np.errstate(all="ignore"):
-                whole = slacks[0].max(axis=self.axes, keepdims=True) * math.prod(x.shape[axis] for axis in self.axes) ** (1 / self.p)
+                whole = slacks[0].max(axis=self.axes, keepdims=True) * math.prod(
+                    x.shape[axis] for axis in self.axes
+                ) ** (1 / self.p)
                 own = own + (slacks[0] + np.abs(y) * whole) / norm
         return (own,)
 
     def _statistical(self, x: np.ndarray, precision) -> np.ndarray:
         powers = np.abs(x) ** self.p
         total = powers.sum(axis=self.axes, keepdims=True)
-        off = of_axes(powers, self.axes, total, np.square(powers).sum(axis=self.axes, keepdims=True), precision)
+        off = of_axes(
+            powers,
+            self.axes,
+            total,
+            np.square(powers).sum(axis=self.axes, keepdims=True),
+            precision,
+        )
         with np.errstate(all="ignore"):
-            return np.where(total > 0, off / total / min(self.p, 1.0) + (6 + self.p) * precision.unit, 0.0)
+            return np.where(
+                total > 0, off / total / min(self.p, 1.0) + (6 + self.p) * precision.unit, 0.0
+            )
 
     def reach(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
     def account(self, inputs, outputs, at):
         (x,) = inputs
-        members = box([range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)])
-        norm = float(self._norm(x)[tuple(0 if axis in self.axes else i for axis, i in enumerate(at))])
-        stage = Stage(f"divided by the {self.p:g}-norm of {len(members)} elements {norm:.9g}", float(outputs[0][at]), Terms(members))
+        members = box(
+            [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
+        )
+        norm = float(
+            self._norm(x)[tuple(0 if axis in self.axes else i for axis, i in enumerate(at))]
+        )
+        stage = Stage(
+            (f"divided by the {self.p:g}-norm of {len(members)} elements {norm:.9g}"),
+            float(outputs[0][at]),
+            Terms(members),
+        )
         return Account((Terms(np.array([at], int)),), (stage,))
 
 
 @dataclass(frozen=True, eq=False)
 class LRN(Op):
-    """x / (bias + alpha / size * sum of x² of the neighbouring channels)^beta (ONNX LRN; Krizhevsky et al., 2012).
+    """x / (bias + alpha / size * sum of x² of the neighbouring channels)^beta (ONNX LRN; Krizhevsky
+    et al., 2012).
 
-    The neighbours of channel c on axis 1 are c - ``before`` to c + ``after``, as far as they exist; with ``first`` channel 0 is
-    one of them everywhere (PyTorch's CrossMapLRN2d never takes it off: torch/nn/modules/_functions.py).
+    The neighbours of channel c on axis 1 are c - ``before`` to c + ``after``, as far as they exist;
+    with ``first`` channel 0 is one of them everywhere (PyTorch's CrossMapLRN2d never takes it off:
+    torch/nn/modules/_functions.py).
     """
 
     size: int
@@ -197,7 +261,10 @@ class LRN(Op):
         return self._words(f"{self.before} channels before to {self.after} after")
 
     def _words(self, channels: str) -> str:
-        return f"divided by ({self.bias:g} + {self.alpha:g} / {self.size} * the squares of {channels})^{self.beta:g}"
+        return (
+            f"divided by ({self.bias:g} + {self.alpha:g} / {self.size} * the squares of "
+            f"{channels})^{self.beta:g}"
+        )
 
     def _base(self, x: np.ndarray) -> np.ndarray:
         return self.bias + self.alpha / self.size * self._sums(np.square(x))
@@ -213,23 +280,47 @@ class LRN(Op):
         for channel in range(channels):
             taps[channel, max(0, channel - self.before) : channel + self.after + 1] = 1
             taps[channel, 0] += self.first and channel > self.before
-        flat = graph.op("Reshape", graph.op("Mul", x, x), graph.const([shape[0], channels, math.prod(shape[2:])]))
-        total = graph.op("Reshape", graph.op("Conv", flat, graph.const(taps)), graph.const(list(shape)))
-        base = graph.op("Add", graph.op("Mul", total, graph.const(self.alpha / self.size)), graph.const(float(self.bias)))
+        flat = graph.op(
+            "Reshape",
+            graph.op("Mul", x, x),
+            graph.const([shape[0], channels, math.prod(shape[2:])]),
+        )
+        total = graph.op(
+            "Reshape", graph.op("Conv", flat, graph.const(taps)), graph.const(list(shape))
+        )
+        base = graph.op(
+            "Add",
+            graph.op("Mul", total, graph.const(self.alpha / self.size)),
+            graph.const(float(self.bias)),
+        )
         return (graph.op("Div", x, graph.op("Pow", base, graph.const(float(self.beta)))),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         with np.errstate(all="ignore"):
             base = self._base(x)
-            # PyTorch's CrossMapLRN2d takes the sums from each other, channel by channel: they err by what all channels hold.
+            # PyTorch's CrossMapLRN2d takes the sums from each other, channel by channel: they err
+            # by what all channels hold.
             whole = np.square(np.where(np.isfinite(x), x, 0.0)).sum(axis=1, keepdims=True)
-            spread = abs(self.alpha) / self.size * (self.size + 4) * precision.unit * whole + 4 * precision.unit * np.abs(base)
+            spread = abs(self.alpha) / self.size * (
+                self.size + 4
+            ) * precision.unit * whole + 4 * precision.unit * np.abs(base)
             relative = abs(self.beta) * spread / np.abs(base)
-            own = np.abs(y) * (relative + (8 + 4 * abs(self.beta) * np.abs(np.log(np.abs(base)))) * precision.unit) + precision.tiny
+            own = (
+                np.abs(y)
+                * (
+                    relative
+                    + (8 + 4 * abs(self.beta) * np.abs(np.log(np.abs(base)))) * precision.unit
+                )
+                + precision.tiny
+            )
             if slacks[0] is not None:
                 inner = abs(self.alpha) / self.size * self._sums(2 * np.abs(x) * slacks[0])
-                own = own + slacks[0] / np.abs(base) ** self.beta + np.abs(y) * abs(self.beta) * inner / np.abs(base)
+                own = (
+                    own
+                    + slacks[0] / np.abs(base) ** self.beta
+                    + np.abs(y) * abs(self.beta) * inner / np.abs(base)
+                )
         return (np.where(np.isfinite(own), own, precision.tiny),)
 
     def reach(self, mask, inputs):
@@ -248,6 +339,9 @@ class LRN(Op):
         members = box([at[0], [0, *near] if self.first and near[0] else near, *at[2:]])
         total = float(np.square(x[tuple(members.T)]).sum())
         words = (
-            f"divided by ({self.bias:g} + {self.alpha:g} / {self.size} * the squares of {len(members)} channels {total:.9g})^{self.beta:g}"
+            f"divided by ({self.bias:g} + {self.alpha:g} / {self.size} * the squares of "
+            f"{len(members)} channels {total:.9g})^{self.beta:g}"
         )
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at]), Terms(members)),))
+        return Account(
+            (Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at]), Terms(members)),)
+        )

@@ -1,4 +1,5 @@
-"""Quantisers to integers, to small floats and to a sign: the arithmetic of Brevitas, operation by operation.
+"""Quantisers to integers, to small floats and to a sign: the arithmetic of Brevitas, operation by
+operation.
 
 (brevitas/core/quant/int_base.py, float.py, binary.py and ternary.py, 0.13.)
 """
@@ -15,10 +16,12 @@ __all__ = ["FloatQuantize", "IntQuantize", "SignQuantize"]
 
 @dataclass(frozen=True, eq=False)
 class IntQuantize(Elementwise):
-    """(clip(round(x / size + zero_point), low, high) - zero_point) * size; ``size`` and ``zero_point`` broadcast against x.
+    """(clip(round(x / size + zero_point), low, high) - zero_point) * size; ``size`` and
+    ``zero_point`` broadcast against x.
 
-    ``rounding``: "even" (halves to even), "floor", "ceil", "zero" (towards zero) or "up" (negative halves up, positive ones to even).
-    ``before``: scale and zero point that x is divided by and shifted with, where they are others.
+    ``rounding``: "even" (halves to even), "floor", "ceil", "zero" (towards zero) or "up" (negative
+    halves up, positive ones to even). ``before``: scale and zero point that x is divided by and
+    shifted with, where they are others.
     """
 
     size: np.ndarray
@@ -30,7 +33,9 @@ class IntQuantize(Elementwise):
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]
-        return all(np.size(part) == 1 for part in (self.size, self.zero_point, *(self.before or ())))
+        return all(
+            np.size(part) == 1 for part in (self.size, self.zero_point, *(self.before or ()))
+        )
 
     @property
     def levels(self) -> int:
@@ -45,8 +50,18 @@ class IntQuantize(Elementwise):
             return f"to {self.levels} levels, their distance by channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
         ends = f"from {(self.low - zero) * scale:g} to {(self.high - zero) * scale:g}"
-        way = {"even": "", "floor": ", rounded down", "ceil": ", rounded up", "zero": ", cut towards zero", "up": ", negative halves up"}
-        return f"to {self.levels} levels {scale:g} apart, {ends}" + (f", zero point {zero:g}" if zero else "") + way[self.rounding]
+        way = {
+            "even": "",
+            "floor": ", rounded down",
+            "ceil": ", rounded up",
+            "zero": ", cut towards zero",
+            "up": ", negative halves up",
+        }
+        return (
+            (f"to {self.levels} levels {scale:g} apart, {ends}")
+            + (f", zero point {zero:g}" if zero else "")
+            + way[self.rounding]
+        )
 
     def shifted(self, x: np.ndarray) -> np.ndarray:
         """The level of each value before it is rounded and clipped."""
@@ -59,30 +74,52 @@ class IntQuantize(Elementwise):
 
     def f(self, x):
         scale, zero = (np.asarray(part).astype(x.dtype) for part in (self.size, self.zero_point))
-        codes = np.clip(_rounded(self.shifted(x), self.rounding), x.dtype.type(self.low), x.dtype.type(self.high))
+        codes = np.clip(
+            _rounded(self.shifted(x), self.rounding),
+            x.dtype.type(self.low),
+            x.dtype.type(self.high),
+        )
         return (codes - zero) * scale
 
     def emit(self, graph, *inputs):
         by, shift = (graph.const(part) for part in self._divided)
-        codes = _emitted(graph, graph.op("Add", graph.op("Div", inputs[0], by), shift), self.rounding)
-        inside = graph.op("Max", graph.op("Min", codes, graph.const(float(self.high))), graph.const(float(self.low)))
-        return (graph.op("Mul", graph.op("Sub", inside, graph.const(self.zero_point)), graph.const(self.size)),)
+        codes = _emitted(
+            graph, graph.op("Add", graph.op("Div", inputs[0], by), shift), self.rounding
+        )
+        inside = graph.op(
+            "Max",
+            graph.op("Min", codes, graph.const(float(self.high))),
+            graph.const(float(self.low)),
+        )
+        return (
+            graph.op(
+                "Mul", graph.op("Sub", inside, graph.const(self.zero_point)), graph.const(self.size)
+            ),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         by, shift = self._divided
         with np.errstate(all="ignore"):
-            moved = precision.unit * (2 * np.abs(x) + 2 * np.abs(np.multiply(shift, by)) * (np.asarray(shift) != 0))
+            moved = precision.unit * (
+                2 * np.abs(x) + 2 * np.abs(np.multiply(shift, by)) * (np.asarray(shift) != 0)
+            )
             moved = np.where(np.isfinite(moved), moved, 0.0)
         wander = spread(self.f, x, y, moved + (0 if slack is None else slack))
         own = 2 * precision.unit * (np.abs(y) + np.abs(np.multiply(self.zero_point, self.size)))
         return (wander + np.where(np.isfinite(own), own, 0.0) + precision.tiny,)
 
     def account(self, inputs, outputs, at):
-        scale, zero = (float(np.broadcast_to(part, outputs[0].shape)[at]) for part in (self.size, self.zero_point))
+        scale, zero = (
+            float(np.broadcast_to(part, outputs[0].shape)[at])
+            for part in (self.size, self.zero_point)
+        )
         value = float(outputs[0][at])
         level = f"; level {round(value / scale + zero)}" if np.isfinite(value) else ""
-        return Account((Terms(np.array([at], int)),), (Stage(f"{type(self).__name__}: {self.says(inputs)}{level}", value),))
+        return Account(
+            (Terms(np.array([at], int)),),
+            (Stage((f"{type(self).__name__}: {self.says(inputs)}{level}"), value),),
+        )
 
 
 def _divided(x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
@@ -94,7 +131,11 @@ def _divided(x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         narrow = x.astype(scale.dtype, copy=False)
         level = (narrow / scale + zero).astype(x.dtype)
-        return level if narrow.dtype == x.dtype else np.where(narrow == x, level, x / scale.astype(x.dtype) + zero.astype(x.dtype))
+        return (
+            level
+            if narrow.dtype == x.dtype
+            else np.where(narrow == x, level, x / scale.astype(x.dtype) + zero.astype(x.dtype))
+        )
 
 
 def _rounded(level: np.ndarray, rounding: str) -> np.ndarray:
@@ -106,7 +147,9 @@ def _rounded(level: np.ndarray, rounding: str) -> np.ndarray:
         case "zero":
             return np.trunc(level)
         case "up":
-            return np.where((level < 0) & (level - np.floor(level) == 0.5), np.ceil(level), np.rint(level))
+            return np.where(
+                (level < 0) & (level - np.floor(level) == 0.5), np.ceil(level), np.rint(level)
+            )
     return np.rint(level)
 
 
@@ -118,9 +161,13 @@ def _emitted(graph, level: str, rounding: str) -> str:
         case "ceil":
             return graph.op("Ceil", level)
         case "zero":
-            return graph.op("Mul", graph.op("Sign", level), graph.op("Floor", graph.op("Abs", level)))
+            return graph.op(
+                "Mul", graph.op("Sign", level), graph.op("Floor", graph.op("Abs", level))
+            )
         case "up":
-            half = graph.op("Equal", graph.op("Sub", level, graph.op("Floor", level)), graph.const(0.5))
+            half = graph.op(
+                "Equal", graph.op("Sub", level, graph.op("Floor", level)), graph.const(0.5)
+            )
             below = graph.op("And", graph.op("Less", level, graph.const(0.0)), half)
             return graph.op("Where", below, graph.op("Ceil", level), graph.op("Round", level))
     return graph.op("Round", level)
@@ -128,7 +175,8 @@ def _emitted(graph, level: str, rounding: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class FloatQuantize(Elementwise):
-    """x / size rounded to ``mantissa`` bits behind its first one, not finer than 2**lowest, clipped from low to high, times size.
+    """x / size rounded to ``mantissa`` bits behind its first one, not finer than 2**lowest, clipped
+    from low to high, times size.
 
     Half to even. What is infinite becomes NaN: it is divided by a step that is infinite too.
     """
@@ -144,8 +192,15 @@ class FloatQuantize(Elementwise):
         return np.size(self.size) == 1
 
     def says(self, inputs):
-        scale = f"in units of {float(np.ravel(self.size)[0]):g}" if self.pointwise else "in units by channel"
-        return f"to floats of {self.mantissa} mantissa bits from {self.low:g} to {self.high:g}, at least 2**{self.lowest} apart, {scale}"
+        scale = (
+            f"in units of {float(np.ravel(self.size)[0]):g}"
+            if self.pointwise
+            else "in units by channel"
+        )
+        return (
+            f"to floats of {self.mantissa} mantissa bits from {self.low:g} to {self.high:g}, "
+            f"at least 2**{self.lowest} apart, {scale}"
+        )
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """Which of these values lie beyond the floats."""
@@ -155,22 +210,35 @@ class FloatQuantize(Elementwise):
     def _floats(self, x: np.ndarray) -> np.ndarray:
         ratio = _divided(x, self.size, np.zeros((), np.asarray(self.size).dtype))
         with np.errstate(all="ignore"):
-            step = np.exp2(np.maximum(np.frexp(ratio)[1] - 1.0 - self.mantissa, self.lowest)).astype(x.dtype)
+            step = np.exp2(
+                np.maximum(np.frexp(ratio)[1] - 1.0 - self.mantissa, self.lowest)
+            ).astype(x.dtype)
             return np.where(np.isinf(ratio), x.dtype.type(np.nan), np.rint(ratio / step) * step)
 
     def f(self, x):
         with np.errstate(all="ignore"):
-            return np.clip(self._floats(x), x.dtype.type(self.low), x.dtype.type(self.high)) * np.asarray(self.size).astype(x.dtype)
+            return np.clip(
+                self._floats(x), x.dtype.type(self.low), x.dtype.type(self.high)
+            ) * np.asarray(self.size).astype(x.dtype)
 
     def emit(self, graph, *inputs):
         size = graph.const(self.size)
         ratio = graph.op("Div", inputs[0], size)
-        log = graph.op("Mul", graph.op("Log", graph.op("Abs", ratio)), graph.const(float(1 / np.log(2))))
-        # Beside a power of two the logarithm may fall on either side: what is rounded there comes to the power with either step.
+        log = graph.op(
+            "Mul", graph.op("Log", graph.op("Abs", ratio)), graph.const(float(1 / np.log(2)))
+        )
+        # Beside a power of two the logarithm may fall on either side: what is rounded there comes
+        # to the power with either step.
         exponent = graph.op("Sub", graph.op("Floor", log), graph.const(float(self.mantissa)))
-        step = graph.op("Pow", graph.const(2.0), graph.op("Max", exponent, graph.const(float(self.lowest))))
+        step = graph.op(
+            "Pow", graph.const(2.0), graph.op("Max", exponent, graph.const(float(self.lowest)))
+        )
         level = graph.op("Mul", graph.op("Round", graph.op("Div", ratio, step)), step)
-        inside = graph.op("Max", graph.op("Min", level, graph.const(float(self.high))), graph.const(float(self.low)))
+        inside = graph.op(
+            "Max",
+            graph.op("Min", level, graph.const(float(self.high))),
+            graph.const(float(self.low)),
+        )
         return (graph.op("Mul", inside, size),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -178,12 +246,15 @@ class FloatQuantize(Elementwise):
         with np.errstate(all="ignore"):
             moved = np.where(np.isfinite(x), 2 * precision.unit * np.abs(x), 0.0)
             own = np.where(np.isfinite(y), 2 * precision.unit * np.abs(y), 0.0)
-        return (spread(self.f, x, y, moved + (0 if slack is None else slack)) + own + precision.tiny,)
+        return (
+            spread(self.f, x, y, moved + (0 if slack is None else slack)) + own + precision.tiny,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class SignQuantize(Elementwise):
-    """The sign of x times ``size``, with 0 taken for positive; with ``threshold``: 0 where |x| is not above threshold * size."""
+    """The sign of x times ``size``, with 0 taken for positive; with ``threshold``: 0 where |x| is
+    not above threshold * size."""
 
     size: np.ndarray
     threshold: float | None = None
@@ -197,23 +268,43 @@ class SignQuantize(Elementwise):
         return 2 if self.threshold is None else 3
 
     def says(self, inputs):
-        times = f"times {float(np.ravel(self.size)[0]):g}" if self.pointwise else "times a scale by channel"
-        return f"the sign, {times}" + ("" if self.threshold is None else f", 0 up to {self.threshold:g} of that")
+        times = (
+            f"times {float(np.ravel(self.size)[0]):g}"
+            if self.pointwise
+            else "times a scale by channel"
+        )
+        return f"the sign, {times}" + (
+            "" if self.threshold is None else f", 0 up to {self.threshold:g} of that"
+        )
 
     def f(self, x):
         scale = np.asarray(self.size).astype(x.dtype)
         if self.threshold is None:
             return np.where(x >= 0, scale, -scale)
         # The bound is a product in the scale's own precision.
-        bound = (np.asarray(self.size) * np.asarray(self.size).dtype.type(self.threshold)).astype(x.dtype)
+        bound = (np.asarray(self.size) * np.asarray(self.size).dtype.type(self.threshold)).astype(
+            x.dtype
+        )
         return (np.abs(x) > bound) * np.sign(x) * scale
 
     def emit(self, graph, *inputs):
         (x,), scale = inputs, graph.const(self.size)
         if self.threshold is None:
-            return (graph.op("Where", graph.op("GreaterOrEqual", x, graph.const(0.0)), scale, graph.op("Neg", scale)),)
+            return (
+                graph.op(
+                    "Where",
+                    graph.op("GreaterOrEqual", x, graph.const(0.0)),
+                    scale,
+                    graph.op("Neg", scale),
+                ),
+            )
         bound = graph.op("Mul", scale, graph.const(float(self.threshold)))
-        sign = graph.op("Where", graph.op("Greater", graph.op("Abs", x), bound), graph.op("Sign", x), graph.const(0.0))
+        sign = graph.op(
+            "Where",
+            graph.op("Greater", graph.op("Abs", x), bound),
+            graph.op("Sign", x),
+            graph.const(0.0),
+        )
         return (graph.op("Mul", sign, scale),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):

@@ -1,4 +1,5 @@
-"""Quantisers of inputs whose scale is found in each call, as weight-quantised layers put them before their product."""
+"""Quantisers of inputs whose scale is found in each call, as weight-quantised layers put them
+before their product."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +25,15 @@ class AbsMaxQuantize(Op):
     epsilon: float = 1e-7
 
     def says(self, inputs):
-        over = "axis " + str(self.axes[0]) if len(self.axes) == 1 else f"axes {', '.join(map(str, self.axes))}"
-        return f"the input to integers from {self.low} to {self.high}, by the largest magnitude over {over}"
+        over = (
+            "axis " + str(self.axes[0])
+            if len(self.axes) == 1
+            else f"axes {', '.join(map(str, self.axes))}"
+        )
+        return (
+            f"the input to integers from {self.low} to {self.high}, by the largest magnitude "
+            f"over {over}"
+        )
 
     def scale(self, x: np.ndarray) -> np.ndarray:
         largest = np.abs(x).max(axis=self.axes, keepdims=True, initial=0)
@@ -41,10 +49,24 @@ class AbsMaxQuantize(Op):
 
     def emit(self, graph, *inputs):
         (x,) = inputs
-        largest = graph.op("ReduceMax", graph.op("Abs", x), graph.const(list(self.axes)), keepdims=1)
-        scale = graph.op("Div", graph.const(float(self.high)), graph.op("Add", largest, graph.const(self.epsilon)))
+        largest = graph.op(
+            "ReduceMax", graph.op("Abs", x), graph.const(list(self.axes)), keepdims=1
+        )
+        scale = graph.op(
+            "Div",
+            graph.const(float(self.high)),
+            graph.op("Add", largest, graph.const(self.epsilon)),
+        )
         codes = graph.op("Round", graph.op("Mul", x, scale))
-        return (graph.op("Div", graph.op("Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))), scale),)
+        return (
+            graph.op(
+                "Div",
+                graph.op(
+                    "Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))
+                ),
+                scale,
+            ),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
@@ -58,23 +80,33 @@ class AbsMaxQuantize(Op):
         with np.errstate(all="ignore"):
             for sign in (-1, 1):
                 other = self.scale(x) * (1 + sign * share)
-                wander = np.maximum(wander, spread(partial(self._quantized, scale=other), x, y, moved))
+                wander = np.maximum(
+                    wander, spread(partial(self._quantized, scale=other), x, y, moved)
+                )
         return (wander + 4 * precision.unit * np.abs(y) + precision.tiny,)
 
     def reach(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
     def account(self, inputs, outputs, at):
-        value, scale = float(outputs[0][at]), np.broadcast_to(self.scale(inputs[0]), inputs[0].shape)[at]
-        words = f"{type(self).__name__}: {self.says(inputs)}; level {value * float(scale):.0f} of 1/{float(scale):g}"
+        value, scale = (
+            float(outputs[0][at]),
+            np.broadcast_to(self.scale(inputs[0]), inputs[0].shape)[at],
+        )
+        words = (
+            f"{type(self).__name__}: {self.says(inputs)}; level {value * float(scale):.0f} of "
+            f"1/{float(scale):g}"
+        )
         return Account((Terms(np.array([at], int)),), (Stage(words, value),))
 
 
 @dataclass(frozen=True, eq=False)
 class Float8(Elementwise):
-    """x / size, clipped to 448 and rounded half to even to float8 e4m3fn (3 mantissa bits), times size.
+    """x / size, clipped to 448 and rounded half to even to float8 e4m3fn (3 mantissa bits), times
+    size.
 
-    (keras/src/quantizers/quantizers.py, quantize_and_dequantize; the format: Micikevicius et al., "FP8 Formats for Deep Learning", 2022.)
+    (keras/src/quantizers/quantizers.py, quantize_and_dequantize; the format: Micikevicius et al.,
+    "FP8 Formats for Deep Learning", 2022.)
     """
 
     size: float = 1.0

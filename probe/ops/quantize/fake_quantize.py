@@ -1,4 +1,5 @@
-"""Rounding to integer levels that are given: what quantisation-aware training simulates, and what quantising a tensor does."""
+"""Rounding to integer levels that are given: what quantisation-aware training simulates, and what
+quantising a tensor does."""
 
 from dataclasses import dataclass, field
 
@@ -14,8 +15,9 @@ __all__ = ["DynamicQuantize", "FakeQuantize"]
 class FakeQuantize(Elementwise):
     """(clip(round(x * (1 / size)) + zero_point, low, high) - zero_point) * size
 
-    ``size`` and ``zero_point`` broadcast against x. The product is found in float32 and rounded half to even, as
-    torch.fake_quantize_per_tensor_affine does (aten/src/ATen/native/quantized/cpu/kernels/QuantizedOpKernels.cpp).
+    ``size`` and ``zero_point`` broadcast against x. The product is found in float32 and rounded
+    half to even, as torch.fake_quantize_per_tensor_affine does
+    (aten/src/ATen/native/quantized/cpu/kernels/QuantizedOpKernels.cpp).
     """
 
     size: np.ndarray
@@ -23,10 +25,11 @@ class FakeQuantize(Elementwise):
     low: int = -128
     high: int = 127
     zero_first: bool = False
-    """Whether the zero point is added before rounding, in one operation (fma), as torch.quantize_per_tensor does: at a tie it
-    says which of the two levels is the even one."""
+    """Whether the zero point is added before rounding, in one operation (fma), as
+    torch.quantize_per_tensor does: at a tie it says which of the two levels is the even one."""
     wraps: bool = False
-    """Whether levels beyond 64 bits become the lowest, as in torch.fake_quantize_per_channel_affine; NaN always does."""
+    """Whether levels beyond 64 bits become the lowest, as in
+    torch.fake_quantize_per_channel_affine; NaN always does."""
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]
@@ -41,22 +44,29 @@ class FakeQuantize(Elementwise):
             return f"to {self.levels} levels, their distance by channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
         ends = f"from {(self.low - zero) * scale:g} to {(self.high - zero) * scale:g}"
-        return f"to {self.levels} levels {scale:g} apart, {ends}" + (f", zero point {zero:g}" if zero else "")
+        return (f"to {self.levels} levels {scale:g} apart, {ends}") + (
+            f", zero point {zero:g}" if zero else ""
+        )
 
     def codes(self, x: np.ndarray) -> np.ndarray:
         """The integer of each value."""
         zero = np.asarray(self.zero_point, np.float32).astype(np.float64)
         inverse = (np.float32(1) / np.asarray(self.size, np.float32)).astype(np.float64)
         shifted = x.astype(np.float64) * inverse + (zero if self.zero_first else 0)
-        with np.errstate(over="ignore"):  # what comes in as it is falls to the level that the layer takes it to, at a threshold too
-            narrow = np.where(x == x.astype(np.float32), shifted.astype(np.float32), shifted.astype(x.dtype))
+        # what comes in as it is falls to the level that the layer takes it to, at a threshold too
+        with np.errstate(over="ignore"):
+            narrow = np.where(
+                x == x.astype(np.float32), shifted.astype(np.float32), shifted.astype(x.dtype)
+            )
         codes = np.rint(narrow).astype(np.float64) + (0 if self.zero_first else zero)
         if self.wraps:
             codes = np.where(np.abs(codes) < 2.0**63, codes, self.low)
         return np.fmin(np.fmax(codes, self.low), self.high)
 
     def f(self, x):
-        scale, zero = (np.asarray(part, np.float32).astype(np.float64) for part in (self.size, self.zero_point))
+        scale, zero = (
+            np.asarray(part, np.float32).astype(np.float64) for part in (self.size, self.zero_point)
+        )
         return ((self.codes(x) - zero) * scale).astype(x.dtype)
 
     def emit(self, graph, *inputs):
@@ -65,18 +75,27 @@ class FakeQuantize(Elementwise):
         shifted = graph.op("Add", share, graph.const(zero)) if self.zero_first else share
         codes = graph.op("Round", shifted)
         codes = codes if self.zero_first else graph.op("Add", codes, graph.const(zero))
-        inside = graph.op("Clip", codes, graph.const(float(self.low)), graph.const(float(self.high)))
+        inside = graph.op(
+            "Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))
+        )
         inside = graph.op("Where", graph.op("IsNaN", inside), graph.const(float(self.low)), inside)
         return (graph.op("Mul", graph.op("Sub", inside, graph.const(zero)), graph.const(scale)),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         unit = max(precision.unit, 2.0**-24)
-        moved = unit * (2 * np.abs(x) + (np.abs(self.zero_point * self.size) if self.zero_first else 0))
-        return (spread(self.f, x, y, moved + (0 if slack is None else slack)) + 2 * unit * np.abs(y),)
+        moved = unit * (
+            2 * np.abs(x) + (np.abs(self.zero_point * self.size) if self.zero_first else 0)
+        )
+        return (
+            spread(self.f, x, y, moved + (0 if slack is None else slack)) + 2 * unit * np.abs(y),
+        )
 
     def account(self, inputs, outputs, at):
-        scale, zero = (float(np.broadcast_to(part, outputs[0].shape)[at]) for part in (self.size, self.zero_point))
+        scale, zero = (
+            float(np.broadcast_to(part, outputs[0].shape)[at])
+            for part in (self.size, self.zero_point)
+        )
         value = float(outputs[0][at])
         words = f"{type(self).__name__}: {self.says(inputs)}; level {round(value / scale + zero)}"
         return Account((Terms(np.array([at], int)),), (Stage(words, value),))
@@ -86,13 +105,15 @@ class FakeQuantize(Elementwise):
 class DynamicQuantize(Op):
     """x to the levels 0 to ``high`` over the range of all its values, 0 among them
 
-    (aten/src/ATen/native/quantized/cpu/QuantUtils.h, ChooseQuantizationParams): scale = (max - min) / high, and the zero point is
-    the level next to 0, found from that end of the range where it errs less.
+    (aten/src/ATen/native/quantized/cpu/QuantUtils.h, ChooseQuantizationParams): scale = (max - min)
+    / high, and the zero point is the level next to 0, found from that end of the range where it
+    errs less.
     """
 
     high: int
     axes: int = 0
-    """Over how many of the last axes the range goes, where there are more: each part has its own then. 0: over all."""
+    """Over how many of the last axes the range goes, where there are more: each part has its own
+    then. 0: over all."""
 
     def _apart(self, x: np.ndarray) -> bool:
         """Whether the parts of x along its first axis have ranges of their own."""
@@ -102,7 +123,10 @@ class DynamicQuantize(Op):
         if self._apart(inputs[0]):
             return f"to {self.high + 1} levels, each part over its own range"
         scale, zero = self.levels(inputs[0])
-        return f"the input to {self.high + 1} levels over its own range: scale {float(scale):g}, zero point {zero:g}"
+        return (
+            f"the input to {self.high + 1} levels over its own range: scale {float(scale):g}, "
+            f"zero point {zero:g}"
+        )
 
     def levels(self, x: np.ndarray) -> tuple[np.float32, float]:
         """Scale and zero point for these values."""
@@ -114,7 +138,13 @@ class DynamicQuantize(Op):
         if scale < _SMALL:
             grown = np.float32(_SMALL / np.float32(scale))
             span = np.float32(_SMALL * np.float32(self.high))
-            low, high = (low, span) if low == 0 else (-span, high) if high == 0 else (low * grown, high * grown)
+            low, high = (
+                (low, span)
+                if low == 0
+                else (-span, high)
+                if high == 0
+                else (low * grown, high * grown)
+            )
             scale = float(_SMALL)
         from_low, from_high = -float(low) / scale, self.high - float(high) / scale
         errors = -abs(float(low) / scale), self.high - abs(float(high) / scale)
@@ -126,7 +156,11 @@ class DynamicQuantize(Op):
 
     def run(self, *inputs):
         if self._apart(inputs[0]):
-            return (np.stack([self.run(part)[0] for part in inputs[0]]) if len(inputs[0]) else inputs[0],)
+            return (
+                np.stack([self.run(part)[0] for part in inputs[0]])
+                if len(inputs[0])
+                else inputs[0],
+            )
         return self._at(inputs[0], *self.levels(inputs[0])).run(*inputs)
 
     def emit(self, graph, *inputs):
@@ -134,9 +168,21 @@ class DynamicQuantize(Op):
         low = graph.op("Min", graph.op("ReduceMin", inputs[0], keepdims=0), zero)
         high = graph.op("Max", graph.op("ReduceMax", inputs[0], keepdims=0), zero)
         scale = graph.op("Div", graph.op("Sub", high, low), top)
-        scale = graph.op("Where", graph.op("Equal", scale, zero), graph.const(0.1), graph.op("Max", scale, graph.const(float(_SMALL))))
-        point = graph.op("Clip", graph.op("Round", graph.op("Neg", graph.op("Div", low, scale))), zero, top)
-        codes = graph.op("Clip", graph.op("Round", graph.op("Add", graph.op("Div", inputs[0], scale), point)), zero, top)
+        scale = graph.op(
+            "Where",
+            graph.op("Equal", scale, zero),
+            graph.const(0.1),
+            graph.op("Max", scale, graph.const(float(_SMALL))),
+        )
+        point = graph.op(
+            "Clip", graph.op("Round", graph.op("Neg", graph.op("Div", low, scale))), zero, top
+        )
+        codes = graph.op(
+            "Clip",
+            graph.op("Round", graph.op("Add", graph.op("Div", inputs[0], scale), point)),
+            zero,
+            top,
+        )
         return (graph.op("Mul", graph.op("Sub", codes, point), scale),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -145,13 +191,21 @@ class DynamicQuantize(Op):
             if not len(x):
                 return (np.zeros(y.shape),)
             each = zip(x, [None] * len(x) if slack is None else slack, y, strict=True)
-            return (np.stack([self.allowance((one,), (off,), (out,), precision)[0] for one, off, out in each]),)
+            return (
+                np.stack(
+                    [self.allowance((one,), (off,), (out,), precision)[0] for one, off, out in each]
+                ),
+            )
         scale, zero = self.levels(x)
         own = self._at(x, scale, zero).allowance(inputs, slacks, outputs, precision, where)[0]
         own = own + 2 * precision.unit * np.abs(y)
         if slack is not None and slack.max(initial=0):
             share = 2 * float(slack.max()) / max(float(x.max()) - float(x.min()), float(scale))
-            own = own + share * np.abs(y) + spread(self._at(x, scale, zero).f, x, y, share * np.abs(x))
+            own = (
+                own
+                + share * np.abs(y)
+                + spread(self._at(x, scale, zero).f, x, y, share * np.abs(x))
+            )
         return (own,)
 
     def reach(self, mask, inputs):
@@ -160,7 +214,10 @@ class DynamicQuantize(Op):
     def account(self, inputs, outputs, at):
         scale, zero = self.levels(inputs[0])
         value = float(outputs[0][at])
-        words = f"{type(self).__name__}: {self.says(inputs)}; level {round(value / float(scale) + zero)}"
+        words = (
+            f"{type(self).__name__}: {self.says(inputs)}; level "
+            f"{round(value / float(scale) + zero)}"
+        )
         return Account((Terms(np.array([at], int)),), (Stage(words, value),))
 
 

@@ -1,7 +1,8 @@
 """Quantisation to fixed point with bits of its own for every element, as HGQ2 and hls4ml have it.
 
-(Chang Sun et al., "HGQ: High Granularity Quantization for Real-time Neural Networks on FPGAs"; the names of the modes are those of
-AMD's ap_fixed.) All that is multiplied or divided by is a power of two: between two thresholds it is exact in every precision.
+(Chang Sun et al., "HGQ: High Granularity Quantization for Real-time Neural Networks on FPGAs"; the
+names of the modes are those of AMD's ap_fixed.) All that is multiplied or divided by is a power of
+two: between two thresholds it is exact in every precision.
 """
 
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ __all__ = ["FixedPoint", "MiniFloat"]
 
 @dataclass(frozen=True, eq=False)
 class FixedPoint(Elementwise):
-    """round(x * 2**f) / 2**f, brought between -k * 2**i and 2**i - 2**-f: k sign, i integer and f fraction bits.
+    """round(x * 2**f) / 2**f, brought between -k * 2**i and 2**i - 2**-f: k sign, i integer and f
+    fraction bits.
 
-    All three broadcast against x. Zero where an element has no bits. ``overflow``: "WRAP" (two's complement),
-    "SAT" or "SAT_SYM" (clipped before rounding), "WRAP_SM" (every other turn runs backwards, so that it is folded back at its ends:
-    quantizers/fixed_point/_fixed_point_ops.py 1.2), "" where nothing is brought anywhere.
+    All three broadcast against x. Zero where an element has no bits. ``overflow``: "WRAP" (two's
+    complement), "SAT" or "SAT_SYM" (clipped before rounding), "WRAP_SM" (every other turn runs
+    backwards, so that it is folded back at its ends: quantizers/fixed_point/_fixed_point_ops.py
+    1.2), "" where nothing is brought anywhere.
     """
 
     sign: np.ndarray
@@ -44,7 +47,9 @@ class FixedPoint(Elementwise):
         high, low = np.exp2(i) - self.step(), -np.asarray(self.sign, np.float64) * np.exp2(i)
         if self.overflow == "WRAP_SM":
             return -np.exp2(i), high  # without a sign too: what runs backwards is below 0
-        return (-np.asarray(self.sign, np.float64) * high if self.overflow == "SAT_SYM" else low), high
+        return (
+            -np.asarray(self.sign, np.float64) * high if self.overflow == "SAT_SYM" else low
+        ), high
 
     @property
     def bits(self) -> int:
@@ -57,7 +62,9 @@ class FixedPoint(Elementwise):
 
     @property
     def _none(self) -> np.ndarray:
-        return np.asarray(np.asarray(self.sign, float) + self.integer + self.fraction <= 0) & (self.overflow != "")
+        return np.asarray(np.asarray(self.sign, float) + self.integer + self.fraction <= 0) & (
+            self.overflow != ""
+        )
 
     def _rounded(self, x: np.ndarray) -> np.ndarray:
         half = x.dtype.type(0.5)
@@ -86,27 +93,38 @@ class FixedPoint(Elementwise):
         scale = np.exp2(np.asarray(self.fraction, np.float64)).astype(x.dtype)
         made = self._rounded(x * scale) / scale
         if self.overflow == "WRAP":
-            made = np.mod(made - low, (self.step() + self.limits()[1] - self.limits()[0]).astype(x.dtype)) + low
+            made = (
+                np.mod(
+                    made - low, (self.step() + self.limits()[1] - self.limits()[0]).astype(x.dtype)
+                )
+                + low
+            )
         if self.overflow == "WRAP_SM":
             step = self.step().astype(x.dtype)
-            made = np.mod(made - high - step, self._turn().astype(x.dtype)) + (low * self.sign).astype(x.dtype)
+            made = np.mod(made - high - step, self._turn().astype(x.dtype)) + (
+                low * self.sign
+            ).astype(x.dtype)
             for backwards in self._backwards(x):
                 made = np.where(backwards, -made - step, made)
         return np.where(self._none, x.dtype.type(0), made)
 
     def _turn(self) -> np.ndarray:
         """What "WRAP_SM" wraps around by."""
-        return np.asarray((self.step() + self.limits()[1]) * np.exp2(np.asarray(self.sign, np.float64)))
+        return np.asarray(
+            (self.step() + self.limits()[1]) * np.exp2(np.asarray(self.sign, np.float64))
+        )
 
     def _backwards(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where "WRAP_SM" turns a level round: in the second half of a turn, and in every other turn; nowhere where in both."""
+        """Where "WRAP_SM" turns a level round: in the second half of a turn, and in every other
+        turn; nowhere where in both."""
         half, turn = (self.step() / 2).astype(x.dtype), self._turn().astype(x.dtype)
         with np.errstate(all="ignore"):
             second = np.mod((x + half) / (turn / 2), 2) >= 1
             return second, (np.mod(x / turn, 2) >= 1) & (np.abs(x) > half)
 
     def _added(self, x: np.ndarray) -> np.ndarray:
-        """How large what float32 adds up is, where it cannot hold it exactly: half a level before rounding, and what wraps around."""
+        """How large what float32 adds up is, where it cannot hold it exactly: half a level before
+        rounding, and what wraps around."""
         step, low = self.step(), self.limits()[0]
         plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and self.overflow != "WRAP_SM"
         sum_ = np.abs(x) + np.where(plain, 0, step)
@@ -116,11 +134,20 @@ class FixedPoint(Elementwise):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and not self._wraps
-        moved = np.zeros(x.shape) if plain else np.where(self._halved(x, precision), 0.0, precision.unit * self._added(x))
+        moved = (
+            np.zeros(x.shape)
+            if plain
+            else np.where(self._halved(x, precision), 0.0, precision.unit * self._added(x))
+        )
         moved = moved if slack is None else moved + slack
-        wander = spread(self.f, x, y, np.broadcast_to(moved, x.shape)) if moved.any() else np.zeros(y.shape)
+        wander = (
+            spread(self.f, x, y, np.broadcast_to(moved, x.shape))
+            if moved.any()
+            else np.zeros(y.shape)
+        )
         if self._wraps:
-            # What moves by half a turn or more may end anywhere; so may what is rounded to one side of a turn and counted to the other.
+            # What moves by half a turn or more may end anywhere; so may what is rounded to one side
+            # of a turn and counted to the other.
             low, high = self.limits()
             anywhere = 2 * moved >= high - low
             if self.overflow == "WRAP_SM":
@@ -154,7 +181,9 @@ class FixedPoint(Elementwise):
     def _emit_folded(self, graph, x: str, level: str) -> str:
         """Counts the turns: of the level for where it lies in one, of x for which way round."""
         step = self.step()
-        top = np.exp2(np.maximum(np.asarray(self.integer, np.float64), -np.asarray(self.fraction, np.float64)))
+        top = np.exp2(
+            np.maximum(np.asarray(self.integer, np.float64), -np.asarray(self.fraction, np.float64))
+        )
         turn, low = top * np.where(self.sign, 2.0, 1.0), -top * self.sign
 
         def beyond(name: str, period: np.ndarray) -> str:
@@ -165,8 +194,12 @@ class FixedPoint(Elementwise):
             return graph.op("Sub", graph.op("Neg", name), graph.const(step))
 
         half = graph.const(step / 2)
-        made = graph.op("Add", beyond(graph.op("Sub", level, graph.const(top)), turn), graph.const(low))
-        second = graph.op("GreaterOrEqual", beyond(graph.op("Add", x, half), turn), graph.const(turn / 2))
+        made = graph.op(
+            "Add", beyond(graph.op("Sub", level, graph.const(top)), turn), graph.const(low)
+        )
+        second = graph.op(
+            "GreaterOrEqual", beyond(graph.op("Add", x, half), turn), graph.const(turn / 2)
+        )
         other = graph.op("GreaterOrEqual", beyond(x, 2 * turn), graph.const(turn))
         other = graph.op("And", other, graph.op("Greater", graph.op("Abs", x), half))
         return graph.op("Where", graph.op("Xor", second, other), other_way(made), made)
@@ -185,16 +218,27 @@ class FixedPoint(Elementwise):
             case "TRN_ZERO":
                 return graph.op("Mul", graph.op("Floor", graph.op("Abs", p)), graph.op("Sign", p))
             case "RND_ZERO":
-                return graph.op("Mul", graph.op("Neg", add_half(graph.op("Neg", graph.op("Abs", p)))), graph.op("Sign", p))
+                return graph.op(
+                    "Mul",
+                    graph.op("Neg", add_half(graph.op("Neg", graph.op("Abs", p)))),
+                    graph.op("Sign", p),
+                )
             case "RND_MIN_INF":
                 return graph.op("Neg", add_half(graph.op("Neg", p)))
         return graph.op("Mul", add_half(graph.op("Abs", p)), graph.op("Sign", p))
 
     def says(self, inputs):
         k, i, f = (_range(part) for part in (self.sign, self.integer, self.fraction))
-        way = {"": "not brought into a range", "WRAP": "wrapped around", "WRAP_SM": "folded back at its ends"}
+        way = {
+            "": ("not brought into a range"),
+            "WRAP": "wrapped around",
+            "WRAP_SM": "folded back at its ends",
+        }
         way |= {"SAT": "clipped", "SAT_SYM": "clipped symmetrically"}
-        return f"to fixed point of {k} sign, {i} integer and {f} fraction bits, {self.rounding}, {way[self.overflow]}"
+        return (
+            f"to fixed point of {k} sign, {i} integer and {f} fraction bits, {self.rounding}, "
+            f"{way[self.overflow]}"
+        )
 
 
 def _range(part: np.ndarray) -> str:
@@ -204,10 +248,12 @@ def _range(part: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class MiniFloat(Elementwise):
-    """x rounded half to even to m bits behind the first one, its exponent clipped to e bits around e0; zero where m is -1.
+    """x rounded half to even to m bits behind the first one, its exponent clipped to e bits around
+    e0; zero where m is -1.
 
-    ``m``, ``e`` and ``e0`` broadcast against x. Below the lowest exponent numbers are subnormal; the highest number is the limit.
-    The exponent is that of |x| + 1e-7 (quantizers/minifloat/_float_point_ops.py 1.2).
+    ``m``, ``e`` and ``e0`` broadcast against x. Below the lowest exponent numbers are subnormal;
+    the highest number is the limit. The exponent is that of |x| + 1e-7
+    (quantizers/minifloat/_float_point_ops.py 1.2).
     """
 
     m: np.ndarray
@@ -229,19 +275,29 @@ class MiniFloat(Elementwise):
         return np.clip(np.rint(x / scale), -limit, limit) * scale
 
     def f(self, x):
-        # The exponent of the sum, without a logarithm: x = mantissa * 2**exponent with the mantissa from 0.5 to below 1.
+        # The exponent of the sum, without a logarithm: x = mantissa * 2**exponent with the mantissa
+        # from 0.5 to below 1.
         return self._with(x, np.frexp(np.abs(x) + x.dtype.type(1e-7))[1] - 1.0)
 
     def undecided(self, x: np.ndarray) -> np.ndarray:
-        """Where |x| + 1e-7 is so close to a power of two that a logarithm in float32 may fall on either side, and it matters."""
+        """Where |x| + 1e-7 is so close to a power of two that a logarithm in float32 may fall on
+        either side, and it matters."""
         size = np.abs(x).astype(np.float64) + 1e-7
-        around = [self._with(x.astype(np.float64), np.frexp(size * (1 + sign * 2.0**-21))[1] - 1.0) for sign in (-1, 1)]
+        around = [
+            self._with(x.astype(np.float64), np.frexp(size * (1 + sign * 2.0**-21))[1] - 1.0)
+            for sign in (-1, 1)
+        ]
         return around[0] != around[1]
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         size = np.abs(x) + 1e-7
-        either = np.maximum(*(np.abs(self._with(x, np.frexp(size * (1 + sign * 8 * precision.unit))[1] - 1.0) - y) for sign in (-1, 1)))
+        either = np.maximum(
+            *(
+                np.abs(self._with(x, np.frexp(size * (1 + sign * 8 * precision.unit))[1] - 1.0) - y)
+                for sign in (-1, 1)
+            )
+        )
         return (either + (0 if slack is None else spread(self.f, x, y, slack)) + precision.tiny,)
 
     def emit(self, graph, *inputs):
@@ -259,4 +315,7 @@ class MiniFloat(Elementwise):
         return (graph.op("Mul", inside, scale),)
 
     def says(self, inputs):
-        return f"to floats of {_range(self.m)} mantissa and {_range(self.e)} exponent bits around 2**{_range(self.e0)}"
+        return (
+            f"to floats of {_range(self.m)} mantissa and {_range(self.e)} exponent bits around "
+            f"2**{_range(self.e0)}"
+        )

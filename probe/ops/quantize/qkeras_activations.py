@@ -1,4 +1,5 @@
-"""QKeras' quantised activations that bend first: sigmoid, tanh, u-law and hard swish (qkeras/quantizers.py 0.9.0)."""
+"""QKeras' quantised activations that bend first: sigmoid, tanh, u-law and hard swish
+(qkeras/quantizers.py 0.9.0)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from probe.ops.quantize.qkeras_float32 import emit_capped, emit_round, flush, li
 __all__ = ["Affine", "QuantizedSigmoid", "QuantizedTanh", "QuantizedUlaw", "ShiftedHardSwish"]
 
 _CURVE_ROUNDINGS = 8
-"""What float32 sigmoid and tanh of the libraries were measured to lose (6 for TensorFlow's sigmoid), and two operations more."""
+"""What float32 sigmoid and tanh of the libraries were measured to lose (6 for TensorFlow's
+sigmoid), and two operations more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,11 @@ class Affine(Elementwise):
         return (np.where(exact, 0.0 if slack is None else abs(self.gain) * slack, own),)
 
     def emit(self, graph, *inputs):
-        return (graph.op("Add", graph.op("Mul", inputs[0], graph.const(self.gain)), graph.const(self.offset)),)
+        return (
+            graph.op(
+                "Add", graph.op("Mul", inputs[0], graph.const(self.gain)), graph.const(self.offset)
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,9 @@ class ShiftedHardSwish(Elementwise):
 
     def scale(self, x, y):
         # x + shift cancels near -shift.
-        return np.abs(y) + np.where(np.abs(x + self.shift) < 2 * abs(self.shift), np.abs(x * x) / self.bound, 0.0)
+        return np.abs(y) + np.where(
+            np.abs(x + self.shift) < 2 * abs(self.shift), np.abs(x * x) / self.bound, 0.0
+        )
 
     def emit(self, graph, *inputs):
         (x,) = inputs
@@ -64,7 +72,8 @@ class ShiftedHardSwish(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class _Curve(Mixing, Elementwise):
-    """A curve between fixed ends, rounded to ``bits``. ``slope``: of the linear sigmoid in its place; None: the real one."""
+    """A curve between fixed ends, rounded to ``bits``. ``slope``: of the linear sigmoid in its
+    place; None: the real one."""
 
     bits: int
     symmetric: bool = False
@@ -114,12 +123,17 @@ class _Curve(Mixing, Elementwise):
         return graph.op("Clip", line, graph.const(0.0), graph.const(1.0))
 
     def _emit_rounded(self, graph, p: str) -> str:
-        return graph.op("Div", emit_round(graph, graph.op("Mul", p, graph.const(self.parts))), graph.const(self.parts))
+        return graph.op(
+            "Div",
+            emit_round(graph, graph.op("Mul", p, graph.const(self.parts))),
+            graph.const(self.parts),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedSigmoid(_Curve):
-    """clip(round(sigmoid(x) * m) / m, 0, 1 - 1/m), m = 2**bits; ``full`` leaves the upper end at 1."""
+    """clip(round(sigmoid(x) * m) / m, 0, 1 - 1/m), m = 2**bits; ``full`` leaves the upper end at
+    1."""
 
     full: bool = False
 
@@ -143,7 +157,8 @@ class QuantizedSigmoid(_Curve):
 
 @dataclass(frozen=True, eq=False)
 class QuantizedTanh(_Curve):
-    """clip(round(tanh(x) * m) / m, -1, 1 - 1/m), m = 2**(bits - 1); with a ``slope``, tanh is 2 * clip(slope x + 0.5, 0, 1) - 1."""
+    """clip(round(tanh(x) * m) / m, -1, 1 - 1/m), m = 2**(bits - 1); with a ``slope``, tanh is 2 *
+    clip(slope x + 0.5, 0, 1) - 1."""
 
     real: bool = False
     """Whether tanh is itself, and not 2 * sigmoid(x) - 1."""
@@ -153,11 +168,21 @@ class QuantizedTanh(_Curve):
         return 2.0 ** (self.bits - 1)
 
     def says(self, inputs):
-        kind = "tanh(x)" if self.real else "2 sigmoid(x) - 1" if self.slope is None else f"2 clip({self.slope:g} x + 0.5, 0, 1) - 1"
+        kind = (
+            "tanh(x)"
+            if self.real
+            else ("2 sigmoid(x) - 1")
+            if self.slope is None
+            else f"2 clip({self.slope:g} x + 0.5, 0, 1) - 1"
+        )
         return f"{kind} to multiples of {1 / self.parts:g}"
 
     def curve(self, x):
-        return np.tanh(x.astype(np.float64)).astype(x.dtype) if self.real else like(x, 2) * super().curve(x) - like(x, 1)
+        return (
+            np.tanh(x.astype(np.float64)).astype(x.dtype)
+            if self.real
+            else like(x, 2) * super().curve(x) - like(x, 1)
+        )
 
     def _ends(self) -> tuple[float, float]:
         return self.symmetric / self.parts - 1, 1 - 1 / self.parts
@@ -175,12 +200,15 @@ class QuantizedTanh(_Curve):
             twice = graph.op("Mul", self._emit_sigmoid(graph, x), graph.const(2.0))
             p = graph.op("Sub", twice, graph.const(1.0))
         low, high = self._ends()
-        return (graph.op("Clip", self._emit_rounded(graph, p), graph.const(low), graph.const(high)),)
+        return (
+            graph.op("Clip", self._emit_rounded(graph, p), graph.const(low), graph.const(high)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedUlaw(_Curve):
-    """2**integer * clip(sign(r) * log(1 + u |r|) / log(1 + u), -1, 1 - 1/m), r = 2 * round(sigmoid(x / 2**integer) * m) / m - 1."""
+    """2**integer * clip(sign(r) * log(1 + u |r|) / log(1 + u), -1, 1 - 1/m), r = 2 *
+    round(sigmoid(x / 2**integer) * m) / m - 1."""
 
     integer: int = 0
     u: float = 255.0
@@ -202,13 +230,26 @@ class QuantizedUlaw(_Curve):
         m, u, one = like(p, self.parts), like(p, self.u), like(p, 1)
         r = like(p, 2) * (round_through(p * m) / m) - one
         bent = np.sign(r) * np.log(one + u * np.abs(r)) / np.log(one + u)
-        return like(p, 2.0**self.integer) * np.clip(bent, like(p, self.symmetric / self.parts - 1), like(p, 1 - 1 / self.parts))
+        return like(p, 2.0**self.integer) * np.clip(
+            bent, like(p, self.symmetric / self.parts - 1), like(p, 1 - 1 / self.parts)
+        )
 
     def emit(self, graph, *inputs):
         inside = graph.op("Mul", inputs[0], graph.const(2.0**-self.integer))
         rounded = self._emit_rounded(graph, self._emit_sigmoid(graph, inside))
         r = graph.op("Sub", graph.op("Mul", rounded, graph.const(2.0)), graph.const(1.0))
-        inner = graph.op("Add", graph.op("Mul", graph.op("Abs", r), graph.const(self.u)), graph.const(1.0))
-        bent = graph.op("Div", graph.op("Mul", graph.op("Sign", r), graph.op("Log", inner)), graph.const(float(np.log1p(self.u))))
-        clipped = graph.op("Clip", bent, graph.const(self.symmetric / self.parts - 1), graph.const(1 - 1 / self.parts))
+        inner = graph.op(
+            "Add", graph.op("Mul", graph.op("Abs", r), graph.const(self.u)), graph.const(1.0)
+        )
+        bent = graph.op(
+            "Div",
+            graph.op("Mul", graph.op("Sign", r), graph.op("Log", inner)),
+            graph.const(float(np.log1p(self.u))),
+        )
+        clipped = graph.op(
+            "Clip",
+            bent,
+            graph.const(self.symmetric / self.parts - 1),
+            graph.const(1 - 1 / self.parts),
+        )
         return (graph.op("Mul", clipped, graph.const(2.0**self.integer)),)

@@ -1,4 +1,5 @@
-"""QKeras' quantized_bits with alpha "auto" or "auto_po2": the scale is found from the values themselves (qkeras/quantizers.py 0.9.0)."""
+"""QKeras' quantized_bits with alpha "auto" or "auto_po2": the scale is found from the values
+themselves (qkeras/quantizers.py 0.9.0)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,12 @@ __all__ = ["AutoQuantizedBits"]
 
 @dataclass(frozen=True, eq=False)
 class AutoQuantizedBits(Quantizer):
-    """scale * clip(round half up(|x| / scale)) * sign(x), where the scale is found from the values themselves.
+    """scale * clip(round half up(|x| / scale)) * sign(x), where the scale is found from the values
+    themselves.
 
-    It begins as the largest magnitude over ``axes``; with ``power_of_two`` five rounds of least squares follow, each
-    rounded to a power of two. Of a vector QKeras takes the magnitude of the whole, but fits each element alone.
+    It begins as the largest magnitude over ``axes``; with ``power_of_two`` five rounds of least
+    squares follow, each rounded to a power of two. Of a vector QKeras takes the magnitude of the
+    whole, but fits each element alone.
     """
 
     power_of_two: bool = False
@@ -54,7 +57,8 @@ class AutoQuantizedBits(Quantizer):
         return np.sign(x) * np.where(steps < half, steps, half)
 
     def _scales(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The scale that the codes of x / 2**integer are found with, and the one they are multiplied by."""
+        """The scale that the codes of x / 2**integer are found with, and the one they are
+        multiplied by."""
         x = x / like(x, 2.0**self.integer)
         epsilon, ln2 = like(x, EPSILON), like(x, np.log(2.0))
 
@@ -91,7 +95,10 @@ class AutoQuantizedBits(Quantizer):
         if slack is not None:
             size = np.abs(x).max(axis=self.axes, keepdims=True)
             share = share + max(1, terms) * np.divide(
-                slack.max(axis=self.axes, keepdims=True), size, where=size > 0, out=np.zeros(size.shape)
+                slack.max(axis=self.axes, keepdims=True),
+                size,
+                where=size > 0,
+                out=np.zeros(size.shape),
             )
         moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
         wander = np.zeros(y.shape)
@@ -103,7 +110,11 @@ class AutoQuantizedBits(Quantizer):
 
     def emit(self, graph, *inputs):
         (x,) = inputs
-        axes, half, unit = graph.const(list(self.axes)), graph.const(self.limits()[1]), graph.const(2.0**self.integer)
+        axes, half, unit = (
+            graph.const(list(self.axes)),
+            graph.const(self.limits()[1]),
+            graph.const(2.0**self.integer),
+        )
         epsilon, ln2 = graph.const(EPSILON), graph.const(float(np.log(2.0)))
         vector = len(graph.shape(x)) == 1
         inside = graph.op("Div", x, unit)
@@ -111,12 +122,20 @@ class AutoQuantizedBits(Quantizer):
 
         def power(scale: str) -> str:
             return graph.op(
-                "Pow", graph.const(2.0), graph.op("Round", graph.op("Div", graph.op("Log", graph.op("Add", scale, epsilon)), ln2))
+                "Pow",
+                graph.const(2.0),
+                graph.op(
+                    "Round", graph.op("Div", graph.op("Log", graph.op("Add", scale, epsilon)), ln2)
+                ),
             )
 
         def codes(scale: str) -> str:
-            steps = graph.op("Floor", graph.op("Add", graph.op("Div", size, scale), graph.const(0.5)))
-            return graph.op("Mul", sign, graph.op("Where", graph.op("Less", steps, half), steps, half))
+            steps = graph.op(
+                "Floor", graph.op("Add", graph.op("Div", size, scale), graph.const(0.5))
+            )
+            return graph.op(
+                "Mul", sign, graph.op("Where", graph.op("Less", steps, half), steps, half)
+            )
 
         def mean(values: str) -> str:
             return values if vector else graph.op("ReduceMean", values, axes, keepdims=1)

@@ -1,7 +1,8 @@
 """QKeras' quantisers to one or two bits: the sign, or the sign with zero between, times a scale.
 
-``run`` repeats the operations of qkeras/quantizers.py (0.9.0), binary and ternary, one by one. A scale that is fitted
-("auto") is a quotient of two means, which TensorFlow sums in an order of its own: it may be a few units in the last place away.
+``run`` repeats the operations of qkeras/quantizers.py (0.9.0), binary and ternary, one by one. A
+scale that is fitted ("auto") is a quotient of two means, which TensorFlow sums in an order of its
+own: it may be a few units in the last place away.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,15 @@ import numpy as np
 
 from probe.ops.base import Elementwise, spread
 from probe.ops.quantize.qkeras_bits import Mixing
-from probe.ops.quantize.qkeras_float32 import EPSILON, TINY, emit_flush, emit_round, flush, like, round_through
+from probe.ops.quantize.qkeras_float32 import (
+    EPSILON,
+    TINY,
+    emit_flush,
+    emit_round,
+    flush,
+    like,
+    round_through,
+)
 
 __all__ = ["Binary", "Ternary"]
 
@@ -20,7 +29,8 @@ class _Signs(Mixing, Elementwise):
     """scale * q, where q is one of a few small integers."""
 
     alpha: float | np.ndarray | str | None = None
-    """The scale: a number or an array, "auto" or "auto_po2" (fitted), or None: 1, and the value stood for is tanh(x)."""
+    """The scale: a number or an array, "auto" or "auto_po2" (fitted), or None: 1, and the value
+    stood for is tanh(x)."""
     axes: tuple[int, ...] = ()
     """Over which a fitted scale is found; of a vector, for each element alone."""
 
@@ -31,7 +41,8 @@ class _Signs(Mixing, Elementwise):
         return isinstance(self.alpha, str)
 
     def codes(self, x: np.ndarray, nudge: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """The integers, and the scale they are multiplied by; with a ``nudge`` of what a fitted scale is held against."""
+        """The integers, and the scale they are multiplied by; with a ``nudge`` of what a fitted
+        scale is held against."""
         raise NotImplementedError
 
     def step(self, x):
@@ -44,7 +55,11 @@ class _Signs(Mixing, Elementwise):
             return like(x, 1.0 if self.alpha is None else self.alpha)  # type: ignore[arg-type]
 
         def mean(values: np.ndarray) -> np.ndarray:
-            return values.mean(axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype) if x.ndim > 1 else values
+            return (
+                values.mean(axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+                if x.ndim > 1
+                else values
+            )
 
         scale = mean(x * q) / (mean(q * q) + like(x, EPSILON))
         return _power(scale) if self.alpha == "auto_po2" else scale
@@ -58,7 +73,11 @@ class _Signs(Mixing, Elementwise):
         return np.tanh(x.astype(np.float64)).astype(x.dtype) if self.alpha is None else x
 
     def reach(self, mask, inputs):
-        return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),) if self._fitted and mask.ndim > 1 else (mask,)
+        return (
+            (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
+            if self._fitted and mask.ndim > 1
+            else (mask,)
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
@@ -67,7 +86,9 @@ class _Signs(Mixing, Elementwise):
         if self._fitted:
             share = (x.size / max(1, y.shape[-1]) + 64) * precision.unit
             with np.errstate(all="ignore"):
-                for turn in (-share, share):  # a scale may be rounded to another power of two, an element against it to another code
+                # a scale may be rounded to another power of two, an element against it to another
+                # code
+                for turn in (-share, share):
                     for found in (self.f(x * (1 + turn)), self.f(x, turn)):
                         wander = np.maximum(wander, np.abs(found - y))
             wander = wander + share * np.abs(y) + TINY  # ONNX Runtime keeps what TensorFlow flushes
@@ -78,14 +99,22 @@ class _Signs(Mixing, Elementwise):
             return graph.const(np.asarray(1.0 if self.alpha is None else self.alpha, np.float32))
 
         def mean(values: str) -> str:
-            return values if vector else graph.op("ReduceMean", values, graph.const(list(self.axes)), keepdims=1)
+            return (
+                values
+                if vector
+                else graph.op("ReduceMean", values, graph.const(list(self.axes)), keepdims=1)
+            )
 
         squares = graph.op("Add", mean(graph.op("Mul", q, q)), graph.const(EPSILON))
         scale = graph.op("Div", mean(graph.op("Mul", x, q)), squares)
         return _emit_power(graph, scale) if self.alpha == "auto_po2" else scale
 
     def _emit_end(self, graph, x: str, q: str, scale: str) -> tuple[str, ...]:
-        return (self._emit_mix(graph, graph.op("Tanh", x) if self.alpha is None else x, graph.op("Mul", scale, q)),)
+        return (
+            self._emit_mix(
+                graph, graph.op("Tanh", x) if self.alpha is None else x, graph.op("Mul", scale, q)
+            ),
+        )
 
 
 def _power(scale: np.ndarray) -> np.ndarray:
@@ -94,7 +123,11 @@ def _power(scale: np.ndarray) -> np.ndarray:
 
 
 def _emit_power(graph, scale: str) -> str:
-    exponent = graph.op("Div", graph.op("Log", graph.op("Add", scale, graph.const(EPSILON))), graph.const(float(np.log(2.0))))
+    exponent = graph.op(
+        "Div",
+        graph.op("Log", graph.op("Add", scale, graph.const(EPSILON))),
+        graph.const(float(np.log(2.0))),
+    )
     return graph.op("Pow", graph.const(2.0), graph.op("Round", exponent))
 
 
@@ -130,7 +163,8 @@ class Binary(_Signs):
 
 @dataclass(frozen=True, eq=False)
 class Ternary(_Signs):
-    """-1, 0 or 1 times the scale: 0 where the magnitude is below ``threshold``, or below half of a fitted scale."""
+    """-1, 0 or 1 times the scale: 0 where the magnitude is below ``threshold``, or below half of a
+    fitted scale."""
 
     threshold: float = 0.33
     rounds: int = 5
@@ -166,7 +200,9 @@ class Ternary(_Signs):
 
         def beyond(size: str, threshold: str) -> str:
             zero = graph.const(0.0)
-            return graph.op("Where", graph.op("GreaterOrEqual", graph.op("Abs", size), threshold), sign, zero)
+            return graph.op(
+                "Where", graph.op("GreaterOrEqual", graph.op("Abs", size), threshold), sign, zero
+            )
 
         if not self._fitted:
             q = beyond(x, graph.const(self.threshold))
@@ -184,5 +220,7 @@ class Ternary(_Signs):
 
 def _scale_words(alpha: float | np.ndarray | str | None) -> str:
     if isinstance(alpha, str):
-        return "a scale found from the input itself" + (", a power of two" if alpha == "auto_po2" else "")
+        return ("a scale found from the input itself") + (
+            ", a power of two" if alpha == "auto_po2" else ""
+        )
     return "1" if alpha is None else "alpha" if np.ndim(alpha) else f"{float(alpha):g}"

@@ -1,9 +1,10 @@
-"""Fixed-point quantisers as QKeras computes them: of weights (``run`` in float32, bit for bit) and of activations.
+"""Fixed-point quantisers as QKeras computes them: of weights (``run`` in float32, bit for bit) and
+of activations.
 
-``run`` repeats the operations of qkeras/quantizers.py (0.9.0) one by one, in their order: they end in the
-straight-through estimator ``x + (-x + q)``, which in float32 is not always q. Between two thresholds a quantiser is
-exact; at a threshold an input that is off by rounding may move the output by one level, and ``allowance`` allows that
-there and nowhere else.
+``run`` repeats the operations of qkeras/quantizers.py (0.9.0) one by one, in their order: they end
+in the straight-through estimator ``x + (-x + q)``, which in float32 is not always q. Between two
+thresholds a quantiser is exact; at a threshold an input that is off by rounding may move the output
+by one level, and ``allowance`` allows that there and nowhere else.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,14 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Elementwise, Op, spread
 from probe.ops.contributions import Account, Stage, Terms
-from probe.ops.quantize.qkeras_float32 import TINY, emit_capped, emit_round, flush, like, round_through
+from probe.ops.quantize.qkeras_float32 import (
+    TINY,
+    emit_capped,
+    emit_round,
+    flush,
+    like,
+    round_through,
+)
 
 __all__ = ["Mixing", "QuantizedBits", "QuantizedRelu", "Quantizer"]
 
@@ -21,7 +29,8 @@ __all__ = ["Mixing", "QuantizedBits", "QuantizedRelu", "Quantizer"]
 class Mixing(Op):
     """What every quantiser of QKeras ends in: the quantised value mixed with the one it stands for.
 
-    ``noise`` is QKeras' qnoise_factor, the share of the quantised value: 1 except in training schedules.
+    ``noise`` is QKeras' qnoise_factor, the share of the quantised value: 1 except in training
+    schedules.
     """
 
     noise: float = 1.0
@@ -29,7 +38,11 @@ class Mixing(Op):
 
     def _mix(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
         noise = like(x, self.noise)
-        return x + noise * (-x + q) if self.straight_through else like(x, 1 - self.noise) * x + noise * q
+        return (
+            x + noise * (-x + q)
+            if self.straight_through
+            else like(x, 1 - self.noise) * x + noise * q
+        )
 
     def account(self, inputs, outputs, at):
         value = float(outputs[0][at])
@@ -43,17 +56,24 @@ class Mixing(Op):
         """The distance between two neighbouring levels; 0 where they are not equally far apart."""
         raise NotImplementedError
 
-    def _allowed(self, wander: np.ndarray, x: np.ndarray, y: np.ndarray, precision: Precision) -> np.ndarray:
-        """What moving the input does, and the rounding of the mixing, which is exact where q is 0 and stays so."""
+    def _allowed(
+        self, wander: np.ndarray, x: np.ndarray, y: np.ndarray, precision: Precision
+    ) -> np.ndarray:
+        """What moving the input does, and the rounding of the mixing, which is exact where q is 0
+        and stays so."""
         with np.errstate(all="ignore"):
             own = 4 * precision.unit * (np.abs(x - y) + np.abs(y)) + precision.tiny
-        return wander + np.where(np.isfinite(own) & ((y != 0) | (wander != 0) | (self.noise != 1)), own, 0.0)
+        return wander + np.where(
+            np.isfinite(own) & ((y != 0) | (wander != 0) | (self.noise != 1)), own, 0.0
+        )
 
     def _emit_mix(self, graph, x: str, q: str) -> str:
         noise = graph.const(float(self.noise))
         if self.straight_through:
             return graph.op("Add", x, graph.op("Mul", noise, graph.op("Sub", q, x)))
-        return graph.op("Add", graph.op("Mul", graph.const(float(1 - self.noise)), x), graph.op("Mul", noise, q))
+        return graph.op(
+            "Add", graph.op("Mul", graph.const(float(1 - self.noise)), x), graph.op("Mul", noise, q)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +103,9 @@ class _Fixed(Elementwise, Quantizer):
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
-        moved = np.asarray(self.before() * precision.unit * 2.0**self.integer + (0 if slack is None else slack))
+        moved = np.asarray(
+            self.before() * precision.unit * 2.0**self.integer + (0 if slack is None else slack)
+        )
         wander = spread(self.f, x, y, moved) if moved.any() else np.zeros(y.shape)
         return (self._allowed(wander, self._unquantized(x), y, precision),)
 
@@ -94,7 +116,8 @@ class _Fixed(Elementwise, Quantizer):
 
 @dataclass(frozen=True, eq=False)
 class QuantizedBits(_Fixed):
-    """alpha * s * clip(round(x / s), low, high), s = 2**(integer - bits + keep_negative); only the sign where that leaves no bits."""
+    """alpha * s * clip(round(x / s), low, high), s = 2**(integer - bits + keep_negative); only the
+    sign where that leaves no bits."""
 
     symmetric: bool = False
     keep_negative: bool = True
@@ -114,7 +137,9 @@ class QuantizedBits(_Fixed):
 
     def step(self, x: np.ndarray) -> np.ndarray:
         """The distance between two neighbouring levels: one number, or one per channel."""
-        return np.abs(np.asarray(self.alpha, np.float32)) * (2.0 ** (self.integer - self._unsigned) if self._unsigned > 0 else 1.0)
+        return np.abs(np.asarray(self.alpha, np.float32)) * (
+            2.0 ** (self.integer - self._unsigned) if self._unsigned > 0 else 1.0
+        )
 
     @property
     def levels(self) -> int:
@@ -134,7 +159,9 @@ class QuantizedBits(_Fixed):
         size = 2.0 ** (self.integer - self._unsigned) * (float(alpha) if alpha.ndim == 0 else 1)
         if self._unsigned <= 0:
             return "the sign alone"
-        return f"to multiples of {size:g} from {low * size:g} to {high * size:g}" + (", times alpha" if alpha.ndim else "")
+        return (f"to multiples of {size:g} from {low * size:g} to {high * size:g}") + (
+            ", times alpha" if alpha.ndim else ""
+        )
 
     def f(self, x):
         x = flush(x)
@@ -153,20 +180,34 @@ class QuantizedBits(_Fixed):
         low, high = self.limits()
         if self._unsigned > 0:
             size = 2.0 ** (self.integer - self._unsigned)
-            code = graph.op("Clip", emit_round(graph, graph.op("Div", x, graph.const(size))), graph.const(low), graph.const(high))
+            code = graph.op(
+                "Clip",
+                emit_round(graph, graph.op("Div", x, graph.const(size))),
+                graph.const(low),
+                graph.const(high),
+            )
         else:
             size = 1.0
-            code = graph.op("Where", graph.op("LessOrEqual", x, graph.const(-TINY)), graph.const(low), graph.const(high))
-        q = graph.op("Mul", code, graph.const(np.asarray(self.alpha, np.float32) * np.float32(size)))
+            code = graph.op(
+                "Where",
+                graph.op("LessOrEqual", x, graph.const(-TINY)),
+                graph.const(low),
+                graph.const(high),
+            )
+        q = graph.op(
+            "Mul", code, graph.const(np.asarray(self.alpha, np.float32) * np.float32(size))
+        )
         return (self._emit_mix(graph, x, q),)
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedRelu(_Fixed):
-    """s * clip(round(x / s), 0, 2**n - 1), s = 2**(integer - n); n is one less than ``bits`` where negative inputs keep a slope.
+    """s * clip(round(x / s), 0, 2**n - 1), s = 2**(integer - n); n is one less than ``bits`` where
+    negative inputs keep a slope.
 
-    ``quantized_clip``: what is mixed in is bounded by the highest level, else by ``upper_bound`` (which then bounds the result too).
-    ``sigmoid``: the slope of the linear sigmoid that comes first, in 2 * sigmoid - 1; 0 for the real sigmoid, None without.
+    ``quantized_clip``: what is mixed in is bounded by the highest level, else by ``upper_bound``
+    (which then bounds the result too). ``sigmoid``: the slope of the linear sigmoid that comes
+    first, in 2 * sigmoid - 1; 0 for the real sigmoid, None without.
     """
 
     negative_slope: float = 0.0
@@ -190,20 +231,39 @@ class QuantizedRelu(_Fixed):
     def says(self, inputs):
         if np.ndim(self.integer):
             return f"to {2**self._n} levels, their distance by channel"
-        size, slope = 2.0 ** (self.integer - self._n), f", slope {self.negative_slope:g} below zero" if self.negative_slope else ""
+        size, slope = (
+            2.0 ** (self.integer - self._n),
+            (f", slope {self.negative_slope:g} below zero") if self.negative_slope else "",
+        )
         top = f"to multiples of {size:g} up to {2.0**self.integer - size:g}"
         if self.sigmoid == 0:
             return f"2 * sigmoid(x) - 1, {top}{slope}"
-        return top + slope if self.sigmoid is None else f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
+        return (
+            top + slope
+            if self.sigmoid is None
+            else (f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}")
+        )
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
-        relu = np.where(x > 0, x, like(x, self.negative_slope) * x) if self.negative_slope else np.maximum(x, 0)
-        bound = 2.0**self.integer - 2.0 ** (self.integer - self._n) if self.quantized_clip else self.upper_bound
+        relu = (
+            np.where(x > 0, x, like(x, self.negative_slope) * x)
+            if self.negative_slope
+            else np.maximum(x, 0)
+        )
+        bound = (
+            2.0**self.integer - 2.0 ** (self.integer - self._n)
+            if self.quantized_clip
+            else self.upper_bound
+        )
         return relu if bound is None else np.where(x <= like(x, bound), relu, like(x, bound))
 
     def f(self, x):
         x = flush(x)
-        m, m_i, slope = like(x, 2.0**self._n), like(x, 2.0**self.integer), like(x, self.negative_slope)
+        m, m_i, slope = (
+            like(x, 2.0**self._n),
+            like(x, 2.0**self.integer),
+            like(x, self.negative_slope),
+        )
         if self.sigmoid is None:
             p, twice, less = x * m / m_i, like(x, 1), like(x, 0)
         else:
@@ -215,7 +275,9 @@ class QuantizedRelu(_Fixed):
             p, twice, less = share * m, like(x, 2), like(x, 1)
         q = m_i * np.clip(twice * (round_through(p) / m) - less, 0, 1 - 1 / m)
         if self.negative_slope:
-            q = q + m_i * slope * np.clip(twice * (round_through(p * slope) * (1 / (slope * m))) - less, -1, 0)
+            q = q + m_i * slope * np.clip(
+                twice * (round_through(p * slope) * (1 / (slope * m))) - less, -1, 0
+            )
         if self.upper_bound and not self.quantized_clip:
             q = np.where(q <= like(x, self.upper_bound), q, like(x, self.upper_bound))
         return self._mix(self._unquantized(x), q)
@@ -224,13 +286,21 @@ class QuantizedRelu(_Fixed):
         (x,) = inputs
         m, m_i = 2.0**self._n, 2.0**self.integer
         bound = m_i - m_i / m if self.quantized_clip else self.upper_bound
-        relu = graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x)
+        relu = (
+            graph.op("LeakyRelu", x, alpha=self.negative_slope)
+            if self.negative_slope
+            else graph.op("Relu", x)
+        )
         part = relu if bound is None else emit_capped(graph, x, bound, relu)
         p = graph.op("Mul", x, graph.const(m / m_i))
         if self.sigmoid == 0:
-            p = graph.op("Mul", graph.op("Sigmoid", graph.op("Mul", x, graph.const(1 / m_i))), graph.const(m))
+            p = graph.op(
+                "Mul", graph.op("Sigmoid", graph.op("Mul", x, graph.const(1 / m_i))), graph.const(m)
+            )
         elif self.sigmoid is not None:
-            line = graph.op("Add", graph.op("Mul", x, graph.const(self.sigmoid * m / m_i)), graph.const(m / 2))
+            line = graph.op(
+                "Add", graph.op("Mul", x, graph.const(self.sigmoid * m / m_i)), graph.const(m / 2)
+            )
             p = graph.op("Clip", line, graph.const(0.0), graph.const(m))
 
         def side(p: str, levels: float, low: float, high: float) -> str:

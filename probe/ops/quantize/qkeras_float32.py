@@ -1,8 +1,18 @@
-"""The arithmetic that QKeras' quantisers are made of, as TensorFlow's float32 kernels do it; the ONNX nodes for it below."""
+"""The arithmetic that QKeras' quantisers are made of, as TensorFlow's float32 kernels do it; the
+ONNX nodes for it below."""
 
 import numpy as np
 
-__all__ = ["EPSILON", "TINY", "emit_capped", "emit_flush", "emit_round", "flush", "like", "round_through"]
+__all__ = [
+    "EPSILON",
+    "TINY",
+    "emit_capped",
+    "emit_flush",
+    "emit_round",
+    "flush",
+    "like",
+    "round_through",
+]
 
 TINY = float(np.finfo(np.float32).tiny)
 EPSILON = 1e-7
@@ -25,7 +35,9 @@ def round_through(p: np.ndarray) -> np.ndarray:
 
 
 def emit_flush(graph, x: str) -> str:
-    return graph.op("Where", graph.op("Less", graph.op("Abs", x), graph.const(TINY)), graph.const(0.0), x)
+    return graph.op(
+        "Where", graph.op("Less", graph.op("Abs", x), graph.const(TINY)), graph.const(0.0), x
+    )
 
 
 def emit_round(graph, p: str) -> str:

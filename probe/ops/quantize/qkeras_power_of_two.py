@@ -1,7 +1,8 @@
-"""QKeras' quantisers to powers of two (qkeras/quantizers.py 0.9.0, quantized_po2 and quantized_relu_po2).
+"""QKeras' quantisers to powers of two (qkeras/quantizers.py 0.9.0, quantized_po2 and
+quantized_relu_po2).
 
-The exponent is a rounded logarithm: where that falls within a few units in the last place of a half, libraries round it
-to either side, and ``undecided`` says of which elements that holds.
+The exponent is a rounded logarithm: where that falls within a few units in the last place of a
+half, libraries round it to either side, and ``undecided`` says of which elements that holds.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from probe.ops.quantize.qkeras_float32 import EPSILON, TINY, emit_capped, flush,
 __all__ = ["QuantizedPo2", "QuantizedReluPo2"]
 
 _LOG_ROUNDINGS = 8
-"""What float32 logarithms of TensorFlow were measured to lose (3), with the division and the root before."""
+"""What float32 logarithms of TensorFlow were measured to lose (3), with the division and the root
+before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +52,18 @@ class _Powers(Mixing, Elementwise):
     def _exponents(self, size: np.ndarray, moved: float = 0.0) -> np.ndarray:
         p = self._logarithm(size) + like(size, moved)
         e = np.clip(np.floor(p) if self.floor else np.rint(p), self.low, self.high)
-        return np.where(size < like(size, EPSILON), like(size, self.low), (2 if self.quadratic else 1) * e)
+        return np.where(
+            size < like(size, EPSILON), like(size, self.low), (2 if self.quadratic else 1) * e
+        )
 
     def undecided(self, x: np.ndarray) -> np.ndarray:
-        """Which elements lie so close to a threshold that another library's logarithm may round them to the other side."""
+        """Which elements lie so close to a threshold that another library's logarithm may round
+        them to the other side."""
         with np.errstate(all="ignore"):
             size = self.magnitude(flush(x))
-            slack = float(_LOG_ROUNDINGS * 2.0**-24) * (1 + float(np.max(np.abs([self.low, self.high]))))
+            slack = float(_LOG_ROUNDINGS * 2.0**-24) * (
+                1 + float(np.max(np.abs([self.low, self.high])))
+            )
             return self._exponents(size, slack) != self._exponents(size, -slack)
 
     def magnitude(self, x: np.ndarray) -> np.ndarray:
@@ -70,7 +77,10 @@ class _Powers(Mixing, Elementwise):
 
     def f(self, x, moved=0.0):
         x = flush(x)
-        return self._mix(self._stood_for(x), self._signed(x, flush(np.exp2(self._exponents(self.magnitude(x), moved)))))
+        return self._mix(
+            self._stood_for(x),
+            self._signed(x, flush(np.exp2(self._exponents(self.magnitude(x), moved)))),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
@@ -81,7 +91,9 @@ class _Powers(Mixing, Elementwise):
             for side in (x - moved, x + moved):
                 for by in (-share, share):
                     wander = np.maximum(wander, np.abs(self.f(side, by) - y))
-        allowed = self._allowed(np.where(np.isfinite(wander), wander, 0.0), self._stood_for(x), y, precision)
+        allowed = self._allowed(
+            np.where(np.isfinite(wander), wander, 0.0), self._stood_for(x), y, precision
+        )
         return (np.maximum(allowed, precision.tiny),)  # a power of two may be subnormal
 
     def _emit_powers(self, graph, size: str) -> str:
@@ -91,8 +103,18 @@ class _Powers(Mixing, Elementwise):
             inside = graph.op("Min", inside, graph.const(self.max_value))
         inside = graph.op("Sqrt", inside) if self.quadratic else inside
         p = graph.op("Div", graph.op("Log", inside), graph.const(float(np.log(2.0))))
-        e = graph.op("Clip", graph.op("Floor" if self.floor else "Round", p), graph.const(float(self.low)), graph.const(float(self.high)))
-        e = graph.op("Where", graph.op("Less", size, epsilon), graph.const(float(self.low)), graph.op("Mul", e, factor))
+        e = graph.op(
+            "Clip",
+            graph.op("Floor" if self.floor else "Round", p),
+            graph.const(float(self.low)),
+            graph.const(float(self.high)),
+        )
+        e = graph.op(
+            "Where",
+            graph.op("Less", size, epsilon),
+            graph.const(float(self.low)),
+            graph.op("Mul", e, factor),
+        )
         return graph.op("Pow", graph.const(2.0), e)
 
 
@@ -110,13 +132,16 @@ class QuantizedPo2(_Powers):
     def emit(self, graph, *inputs):
         (x,) = inputs
         powers = self._emit_powers(graph, graph.op("Abs", x))
-        q = graph.op("Where", graph.op("LessOrEqual", x, graph.const(-TINY)), graph.op("Neg", powers), powers)
+        q = graph.op(
+            "Where", graph.op("LessOrEqual", x, graph.const(-TINY)), graph.op("Neg", powers), powers
+        )
         return (self._emit_mix(graph, x, q),)
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedReluPo2(_Powers):
-    """The nearest power of two to a positive x; to ``negative_slope`` times a negative one, or the smallest power without slope."""
+    """The nearest power of two to a positive x; to ``negative_slope`` times a negative one, or the
+    smallest power without slope."""
 
     negative_slope: float = 0.0
 
@@ -131,15 +156,31 @@ class QuantizedReluPo2(_Powers):
         return np.where((x >= 0) | (self.negative_slope == 0), powers, -powers)
 
     def _stood_for(self, x):
-        relu = np.where(x > 0, x, like(x, self.negative_slope) * x) if self.negative_slope else np.maximum(x, 0)
-        return relu if self.max_value is None else np.where(x <= like(x, self.max_value), relu, like(x, self.max_value))
+        relu = (
+            np.where(x > 0, x, like(x, self.negative_slope) * x)
+            if self.negative_slope
+            else np.maximum(x, 0)
+        )
+        return (
+            relu
+            if self.max_value is None
+            else np.where(x <= like(x, self.max_value), relu, like(x, self.max_value))
+        )
 
     def emit(self, graph, *inputs):
         (x,) = inputs
         slope = graph.const(-self.negative_slope)
         positive = graph.op("Greater", x, graph.const(-TINY))
         powers = self._emit_powers(graph, graph.op("Where", positive, x, graph.op("Mul", x, slope)))
-        q = graph.op("Where", positive, powers, graph.op("Neg", powers)) if self.negative_slope else powers
-        relu = graph.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else graph.op("Relu", x)
+        q = (
+            graph.op("Where", positive, powers, graph.op("Neg", powers))
+            if self.negative_slope
+            else powers
+        )
+        relu = (
+            graph.op("LeakyRelu", x, alpha=self.negative_slope)
+            if self.negative_slope
+            else graph.op("Relu", x)
+        )
         part = relu if self.max_value is None else emit_capped(graph, x, self.max_value, relu)
         return (self._emit_mix(graph, part, q),)

@@ -1,4 +1,5 @@
-"""Numbers turned into the integers that stand for them: by given scales and zero points, and by those that each call finds."""
+"""Numbers turned into the integers that stand for them: by given scales and zero points, and by
+those that each call finds."""
 
 from dataclasses import dataclass
 
@@ -30,7 +31,9 @@ class QuantizeLinear(Elementwise):
         if not self.pointwise:
             return f"to integers from {self.low} to {self.high}, scales by channel"
         zero = int(np.ravel(self.zero_point)[0])
-        told = f"to integers from {self.low} to {self.high}, {float(np.ravel(self.size)[0]):g} apart"
+        told = (
+            f"to integers from {self.low} to {self.high}, {float(np.ravel(self.size)[0]):g} apart"
+        )
         return told + (f", zero point {zero}" if zero else "")
 
     def f(self, x):
@@ -39,9 +42,13 @@ class QuantizeLinear(Elementwise):
         return np.fmin(np.fmax(codes, self.low), self.high).astype(x.dtype)
 
     def emit(self, graph, *inputs):
-        codes = graph.op("Round", graph.op("Div", inputs[0], graph.const(np.asarray(self.size, np.float32))))
+        codes = graph.op(
+            "Round", graph.op("Div", inputs[0], graph.const(np.asarray(self.size, np.float32)))
+        )
         codes = graph.op("Add", codes, graph.const(np.asarray(self.zero_point, np.float32)))
-        return (graph.op("Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))),)
+        return (
+            graph.op("Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
@@ -51,14 +58,19 @@ class QuantizeLinear(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class DynamicQuantizeLinear(Op):
-    """x to the integers 0 to 255 over the range of its values, 0 among them; and the scale and the zero point of that.
+    """x to the integers 0 to 255 over the range of its values, 0 among them; and the scale and the
+    zero point of that.
 
-    scale = (max - min) / 255, 1 where that is 0, zero point = round(-min / scale) (ONNX DynamicQuantizeLinear; the 1 is ONNX Runtime's).
+    scale = (max - min) / 255, 1 where that is 0, zero point = round(-min / scale) (ONNX
+    DynamicQuantizeLinear; the 1 is ONNX Runtime's).
     """
 
     def says(self, inputs):
         low, scale = self._range(inputs[0])
-        return f"the input to 256 levels over its own range: scale {scale:g}, zero point {np.rint(-low / scale):g}"
+        return (
+            f"the input to 256 levels over its own range: scale {scale:g}, zero point "
+            f"{np.rint(-low / scale):g}"
+        )
 
     def _range(self, x: np.ndarray) -> tuple[float, float]:
         """The lowest value and the scale."""
@@ -72,7 +84,11 @@ class DynamicQuantizeLinear(Op):
         (x,) = inputs
         low, scale = self._range(x)
         zero = np.clip(np.rint(-low / scale), 0, 255)
-        return self._codes(x, scale, float(zero)), np.asarray(scale, x.dtype), np.asarray(zero, x.dtype)
+        return (
+            self._codes(x, scale, float(zero)),
+            np.asarray(scale, x.dtype),
+            np.asarray(zero, x.dtype),
+        )
 
     def emit(self, graph, *inputs):
         axes = graph.const(list(range(len(graph.shape(inputs[0])))))
@@ -81,17 +97,29 @@ class DynamicQuantizeLinear(Op):
         high = graph.op("Max", graph.op("ReduceMax", inputs[0], axes, keepdims=0), none)
         scale = graph.op("Div", graph.op("Sub", high, low), top)
         scale = graph.op("Where", graph.op("Equal", scale, none), graph.const(1.0), scale)
-        zero = graph.op("Clip", graph.op("Round", graph.op("Neg", graph.op("Div", low, scale))), none, top)
-        codes = graph.op("Clip", graph.op("Add", graph.op("Round", graph.op("Div", inputs[0], scale)), zero), none, top)
+        zero = graph.op(
+            "Clip", graph.op("Round", graph.op("Neg", graph.op("Div", low, scale))), none, top
+        )
+        codes = graph.op(
+            "Clip",
+            graph.op("Add", graph.op("Round", graph.op("Div", inputs[0], scale)), zero),
+            none,
+            top,
+        )
         return codes, scale, zero
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y, _, zero) = inputs, slacks, outputs
         low, scale = self._range(x)
-        unit, most = max(precision.unit, 2.0**-24), 0.0 if slack is None else float(slack.max(initial=0))
+        unit, most = (
+            max(precision.unit, 2.0**-24),
+            0.0 if slack is None else float(slack.max(initial=0)),
+        )
         share = 4 * unit + 2 * most / (255 * scale)
         exact = -low / scale
-        unsure = float(abs(abs(exact - np.floor(exact)) - 0.5) <= share * (abs(exact) + 1) + most / scale)
+        unsure = float(
+            abs(abs(exact - np.floor(exact)) - 0.5) <= share * (abs(exact) + 1) + most / scale
+        )
         moved = (share + 2 * unit) * np.abs(x) + (0 if slack is None else slack)
         own = spread(lambda part: self._codes(part, scale, float(zero)), x, y, moved) + unsure
         return own, np.asarray(share * scale), np.asarray(unsure)

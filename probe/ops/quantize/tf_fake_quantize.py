@@ -1,6 +1,7 @@
 """TensorFlow's fake quantisation, whose range is nudged until zero is one of its levels.
 
-(tensorflow/core/kernels/fake_quant_ops_functor.h, 2.21; Jacob et al., "Quantization and Training of Neural Networks", 2018.)
+(tensorflow/core/kernels/fake_quant_ops_functor.h, 2.21; Jacob et al., "Quantization and Training of
+Neural Networks", 2018.)
 """
 
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ __all__ = ["NudgedFakeQuantize"]
 
 @dataclass(frozen=True, eq=False)
 class NudgedFakeQuantize(Elementwise):
-    """s * floor((clip(x, a, b) - a) / s - z + 0.5): s = (high - low) / levels apart, a and b the range moved to hold zero as level z.
+    """s * floor((clip(x, a, b) - a) / s - z + 0.5): s = (high - low) / levels apart, a and b the
+    range moved to hold zero as level z.
 
-    ``low`` and ``high``: one number each, or one per channel of the last axis. All zeros where both are 0.
+    ``low`` and ``high``: one number each, or one per channel of the last axis. All zeros where both
+    are 0.
     """
 
     low: np.ndarray
@@ -25,7 +28,8 @@ class NudgedFakeQuantize(Elementwise):
     narrow: bool = False
     """Whether the lowest level is left out, so that there are as many below as above the middle."""
     divides: bool = True
-    """Whether the kernel divides by s (one range) or multiplies by its inverse (per channel, and ranges that are no variables)."""
+    """Whether the kernel divides by s (one range) or multiplies by its inverse (per channel, and
+    ranges that are no variables)."""
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]
@@ -41,16 +45,21 @@ class NudgedFakeQuantize(Elementwise):
         return (np.asarray(self.low) == 0) & (np.asarray(self.high) == 0)
 
     def step(self) -> np.ndarray:
-        """The distance between two neighbouring levels, in float32: one number, or one per channel."""
+        """The distance between two neighbouring levels, in float32: one number, or one per
+        channel."""
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        return np.asarray(np.where(self._empty, np.float32(1), (high - low) / np.float32(self.levels)), np.float32)
+        return np.asarray(
+            np.where(self._empty, np.float32(1), (high - low) / np.float32(self.levels)), np.float32
+        )
 
     def zero_point(self) -> np.ndarray:
         """The unsigned integer that stands for zero, from 0 (1 where narrow) to 2**bits - 1."""
         first = np.float32(self.narrow)
         with np.errstate(all="ignore"):
             exact = first - np.asarray(self.low, np.float32) / self.step()
-        return np.clip(np.floor(exact + np.float32(0.5)), first, 2**self.bits - 1).astype(np.float32)
+        return np.clip(np.floor(exact + np.float32(0.5)), first, 2**self.bits - 1).astype(
+            np.float32
+        )
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """The lowest and the highest level, in float32."""
@@ -59,14 +68,23 @@ class NudgedFakeQuantize(Elementwise):
 
     def _inverse(self) -> np.ndarray:
         span = np.asarray(self.high, np.float32) - np.asarray(self.low, np.float32)
-        return np.asarray(np.where(self._empty, np.float32(1), np.float32(self.levels) / np.where(self._empty, 1, span)), np.float32)
+        return np.asarray(
+            np.where(
+                self._empty, np.float32(1), np.float32(self.levels) / np.where(self._empty, 1, span)
+            ),
+            np.float32,
+        )
 
     def _shift(self) -> np.ndarray:
-        """The level of zero counted from the lowest, as the kernel finds it again from the nudged range."""
+        """The level of zero counted from the lowest, as the kernel finds it again from the nudged
+        range."""
         return np.floor(-self.limits()[0] * self._inverse() + np.float32(0.5))
 
     def f(self, x):
-        step, (low, high) = self.step().astype(x.dtype), (limit.astype(x.dtype) for limit in self.limits())
+        step, (low, high) = (
+            self.step().astype(x.dtype),
+            (limit.astype(x.dtype) for limit in self.limits()),
+        )
         inside = np.maximum(np.minimum(x, high), low) - low
         share = inside / step if self.divides else inside * self._inverse().astype(x.dtype)
         made = np.floor(share - self._shift().astype(x.dtype) + x.dtype.type(0.5)) * step
@@ -82,14 +100,33 @@ class NudgedFakeQuantize(Elementwise):
 
     def emit(self, graph, *inputs):
         low, high = self.limits()
-        inside = graph.op("Sub", graph.op("Max", graph.op("Min", inputs[0], graph.const(high)), graph.const(low)), graph.const(low))
+        inside = graph.op(
+            "Sub",
+            graph.op("Max", graph.op("Min", inputs[0], graph.const(high)), graph.const(low)),
+            graph.const(low),
+        )
         step = graph.const(self.step())
-        share = graph.op("Div", inside, step) if self.divides else graph.op("Mul", inside, graph.const(self._inverse()))
-        level = graph.op("Floor", graph.op("Add", graph.op("Sub", share, graph.const(self._shift())), graph.const(0.5)))
-        return (graph.op("Mul", level, graph.op("Mul", step, graph.const(np.where(self._empty, 0.0, 1.0)))),)
+        share = (
+            graph.op("Div", inside, step)
+            if self.divides
+            else graph.op("Mul", inside, graph.const(self._inverse()))
+        )
+        level = graph.op(
+            "Floor",
+            graph.op("Add", graph.op("Sub", share, graph.const(self._shift())), graph.const(0.5)),
+        )
+        return (
+            graph.op(
+                "Mul", level, graph.op("Mul", step, graph.const(np.where(self._empty, 0.0, 1.0)))
+            ),
+        )
 
     def says(self, inputs):
         if np.ndim(self.low):
             return f"to {self.levels + 1} levels, their distance by channel"
         low, high = self.limits()
-        return f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}" if not self._empty else "zeros"
+        return (
+            (f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}")
+            if not self._empty
+            else "zeros"
+        )

@@ -1,4 +1,5 @@
-"""An LSTM whose products are convolutions, as Keras' ConvLSTM1D, 2D and 3D: sequences are (steps, batch, channels, *spatial)."""
+"""An LSTM whose products are convolutions, as Keras' ConvLSTM1D, 2D and 3D: sequences are (steps,
+batch, channels, *spatial)."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ __all__ = ["ConvLSTM"]
 class ConvLSTM(LSTM):
     """c' = f c + i g, h' = o activation(c'), all of them maps.
 
-    The kernels are (4 * filters, in, *kernel) and (4 * filters, filters, *kernel).
-    The input's convolution has ``strides``, ``pads`` and ``dilations``, the state's none but ``state_pads``, which keep its size.
+    The kernels are (4 * filters, in, *kernel) and (4 * filters, filters, *kernel). The input's
+    convolution has ``strides``, ``pads`` and ``dilations``, the state's none but ``state_pads``,
+    which keep its size.
     """
 
     strides: tuple[int, ...] = (1,)
@@ -48,7 +50,11 @@ class ConvLSTM(LSTM):
         return made.reshape(*x.shape[:2], *made.shape[1:])
 
     def arranged(self, dtype, batch):
-        inward, onward, bias = self.inward(), self.onward(), sum(one for one in self.biases() if one is not None)
+        inward, onward, bias = (
+            self.inward(),
+            self.onward(),
+            sum(one for one in self.biases() if one is not None),
+        )
         shift = np.reshape(bias, (-1, *(1,) * len(self.strides)))
         i, f, o, g = (self.block(one) for one in "ifog")
 
@@ -65,7 +71,10 @@ class ConvLSTM(LSTM):
         return self.emit_scan(graph, *inputs)
 
     def emit_zeros(self, graph, x):
-        return [graph.const(np.zeros(shape)) for shape in self.state_shapes(np.broadcast_to(0.0, graph.shape(x)))]
+        return [
+            graph.const(np.zeros(shape))
+            for shape in self.state_shapes(np.broadcast_to(0.0, graph.shape(x)))
+        ]
 
     def emit_share(self, graph, x):
         shape = graph.shape(x)
@@ -73,21 +82,30 @@ class ConvLSTM(LSTM):
         op = self.inward() if self.bias is None else replace(self.inward(), bias=self.bias)
         (made,) = op.emit(graph, merged)
         spatial = self.state_shapes(np.broadcast_to(0.0, shape))[0][2:]
-        return graph.op("Reshape", made, graph.const([*shape[:2], len(self.gates) * self.width, *spatial]))
+        return graph.op(
+            "Reshape", made, graph.const([*shape[:2], len(self.gates) * self.width, *spatial])
+        )
 
     def emit_step(self, graph):
         onward = self.onward()
         kernel = graph.weight(self.recurrent)
 
         def step(inner, share, states):
-            product = inner.op("Conv", states[0], kernel, pads=[before for before, _ in onward.pads] + [after for _, after in onward.pads])
+            product = inner.op(
+                "Conv",
+                states[0],
+                kernel,
+                pads=[before for before, _ in onward.pads] + [after for _, after in onward.pads],
+            )
             return self.emit_cell(inner, inner.op("Add", share, product), states, None)
 
         return step
 
     def says(self, inputs):
         x, size = inputs[0], math.prod(self.kernel.value.shape[2:])
-        return f"{self.width} filters of {size} positions over {len(x)} steps" + (", masked steps skipped" if self.has_mask else "")
+        return f"{self.width} filters of {size} positions over {len(x)} steps" + (
+            (", masked steps skipped") if self.has_mask else ""
+        )
 
     def account(self, inputs, outputs, at):
         return Account((), (Stage(self.title(inputs), float(outputs[0][at])),))

@@ -1,4 +1,5 @@
-"""Recurrences whose products are with matrices: their blocks in either order, and how they become ONNX's RNN, LSTM and GRU, or its Scan."""
+"""Recurrences whose products are with matrices: their blocks in either order, and how they become
+ONNX's RNN, LSTM and GRU, or its Scan."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ _KNOWN = {Sigmoid: "Sigmoid", Tanh: "Tanh", Relu: "Relu", HardSigmoid: "HardSigm
 
 
 def sharing(kernel: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """x (steps, batch, in) -> its product with the kernel, plus the bias: one product, where NumPy would take one for each step."""
+    """x (steps, batch, in) -> its product with the kernel, plus the bias: one product, where NumPy
+    would take one for each step."""
 
     def share(x: np.ndarray) -> np.ndarray:
         out = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ kernel
@@ -36,20 +38,29 @@ class Gated(Recurrence):
     # NumPy.
 
     def columns(self, letters: str, halved: str, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-        """(kernel, recurrent kernel, bias, recurrent bias) with the blocks in the order of ``letters``, some of them halved."""
+        """(kernel, recurrent kernel, bias, recurrent bias) with the blocks in the order of
+        ``letters``, some of them halved."""
         parts = (
             self.kernel.value,
             self.recurrent.value,
             *(np.zeros(self.kernel.value.shape[1]) if b is None else b for b in self.biases()),
         )
         return tuple(
-            np.concatenate([part[..., self.block(one)].astype(dtype) * (0.5 if one in halved else 1.0) for one in letters], axis=-1)
+            np.concatenate(
+                [
+                    part[..., self.block(one)].astype(dtype) * (0.5 if one in halved else 1.0)
+                    for one in letters
+                ],
+                axis=-1,
+            )
             for part in parts
         )
 
     def fused(self) -> bool:
         """Whether one tanh serves all gates."""
-        return isinstance(getattr(self, "recurrent_activation", None), Sigmoid) and isinstance(self.activation, Tanh)
+        return isinstance(getattr(self, "recurrent_activation", None), Sigmoid) and isinstance(
+            self.activation, Tanh
+        )
 
     # ONNX.
 
@@ -73,15 +84,27 @@ class Gated(Recurrence):
         kernels = []
         for weight in (self.kernel, self.recurrent):
             turned = graph.op("Transpose", graph.weight(weight), perm=(1, 0))
-            kernels.append(graph.op("Unsqueeze", self.emit_ordered(graph, turned), graph.const([0])))
+            kernels.append(
+                graph.op("Unsqueeze", self.emit_ordered(graph, turned), graph.const([0]))
+            )
         bias = graph.const(np.zeros((1, 2 * gates * n)))
         if self.bias is not None or self.recurrent_bias is not None:
-            both = [self.emit_ordered(graph, part) if part else graph.const(np.zeros(gates * n)) for part in self.emit_biases(graph)]
+            both = [
+                self.emit_ordered(graph, part) if part else graph.const(np.zeros(gates * n))
+                for part in self.emit_biases(graph)
+            ]
             bias = graph.op("Unsqueeze", graph.op("Concat", *both, axis=0), graph.const([0]))
         begun = [graph.op("Unsqueeze", state, graph.const([0])) for state in inputs[1:]]
         named = self.node_functions(functions)
         slopes = [one for one in named if isinstance(one, HardSigmoid)]
-        attributes = {"activation_alpha": [one.alpha for one in slopes], "activation_beta": [one.beta for one in slopes]} if slopes else {}
+        attributes = (
+            {
+                "activation_alpha": [one.alpha for one in slopes],
+                "activation_beta": [one.beta for one in slopes],
+            }
+            if slopes
+            else {}
+        )
         sequence, *last = graph.ops(
             type(self).__name__,
             inputs[0],
@@ -106,8 +129,12 @@ class Gated(Recurrence):
         """The blocks along the first axis in ONNX's order."""
         if self.gates == self.onnx_gates:
             return name
-        parts = graph.ops("Split", name, outputs=len(self.gates), axis=0, num_outputs=len(self.gates))
-        return graph.op("Concat", *(parts[self.gates.index(one)] for one in self.onnx_gates), axis=0)
+        parts = graph.ops(
+            "Split", name, outputs=len(self.gates), axis=0, num_outputs=len(self.gates)
+        )
+        return graph.op(
+            "Concat", *(parts[self.gates.index(one)] for one in self.onnx_gates), axis=0
+        )
 
     def emit_biases(self, graph) -> tuple[str, str]:
         """The names of the input's bias and the state's; empty where there is none."""
@@ -115,7 +142,10 @@ class Gated(Recurrence):
             both = graph.ops("Split", graph.weight(self.bias), outputs=2, axis=0, num_outputs=2)
             first, second = (graph.op("Squeeze", one, graph.const([0])) for one in both)
             return first, second
-        return tuple("" if weight is None else graph.weight(weight) for weight in (self.bias, self.recurrent_bias))  # type: ignore[return-value]
+        return tuple(
+            "" if weight is None else graph.weight(weight)
+            for weight in (self.bias, self.recurrent_bias)
+        )  # type: ignore[return-value]
 
     def emit_scan(self, graph, *inputs):
         """The steps one by one, as ONNX's Scan."""
@@ -136,20 +166,32 @@ class Gated(Recurrence):
             if self.product_quantizer is not None:
                 present = tuple(inner.op("Where", keep, state, inner.const(0.0)) for state in old)
             after = step(inner, parts[0], self.emit_taken(inner, present))
-            after = tuple(inner.op("Where", keep, new, one) for new, one in zip(after, old, strict=True))
+            after = tuple(
+                inner.op("Where", keep, new, one) for new, one in zip(after, old, strict=True)
+            )
             shown = inner.op("Where", keep, after[0], held[0] if self.zero_masked else kept[0])
             return (*after, shown), (inner.op("Identity", shown),)
 
-        *last, sequence = graph.scan(body, (*states, *held), (share, *mask), self.rank, self.reverse)
+        *last, sequence = graph.scan(
+            body, (*states, *held), (share, *mask), self.rank, self.reverse
+        )
         return (sequence, *last[: self.state_count])
 
     def emit_taken(self, inner, states):
         """The states as a step takes them."""
-        return states if self.state_quantizer is None else tuple(self.state_quantizer.emit(inner, state)[0] for state in states)
+        return (
+            states
+            if self.state_quantizer is None
+            else tuple(self.state_quantizer.emit(inner, state)[0] for state in states)
+        )
 
     def emit_multiplied(self, inner, state: str) -> str:
         """The state as its product takes it."""
-        return state if self.product_quantizer is None else self.product_quantizer.emit(inner, state)[0]
+        return (
+            state
+            if self.product_quantizer is None
+            else self.product_quantizer.emit(inner, state)[0]
+        )
 
     def emit_zeros(self, graph, x: str) -> list[str]:
         """States of zeros."""
@@ -174,4 +216,12 @@ class Gated(Recurrence):
         """The blocks along an axis by their letters."""
         if len(self.gates) == 1:
             return {self.gates: name}
-        return dict(zip(self.gates, graph.ops("Split", name, outputs=len(self.gates), axis=axis, num_outputs=len(self.gates)), strict=True))
+        return dict(
+            zip(
+                self.gates,
+                graph.ops(
+                    "Split", name, outputs=len(self.gates), axis=axis, num_outputs=len(self.gates)
+                ),
+                strict=True,
+            )
+        )

@@ -1,4 +1,5 @@
-"""Sequences of different lengths laid one after the other, as PyTorch's PackedSequence does: step by step, the longest first."""
+"""Sequences of different lengths laid one after the other, as PyTorch's PackedSequence does: step
+by step, the longest first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ def _places(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Unpacked(Rearrangement):
-    """Rows (rows, ...) as (steps, batch, ...); ``sizes`` are the samples that have each step, and the rest is 0."""
+    """Rows (rows, ...) as (steps, batch, ...); ``sizes`` are the samples that have each step, and
+    the rest is 0."""
 
     sizes: tuple[int, ...]
 
@@ -38,7 +40,9 @@ class Unpacked(Rearrangement):
     def follow(self, where, inputs):
         starts = np.concatenate([[0], np.cumsum(self.sizes)])
         inside = where[:, 1] < np.asarray(self.sizes)[where[:, 0]]
-        return np.where(inside, 0, -1), np.column_stack([starts[where[:, 0]] + where[:, 1], where[:, 2:]])
+        return np.where(inside, 0, -1), np.column_stack(
+            [starts[where[:, 0]] + where[:, 1], where[:, 2:]]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,9 @@ class Packed(Rearrangement):
         return (inputs[0][_places(self.sizes)],)
 
     def emit(self, graph, *inputs):
-        return (graph.op("GatherND", inputs[0], graph.const(np.stack(_places(self.sizes), axis=1))),)
+        return (
+            graph.op("GatherND", inputs[0], graph.const(np.stack(_places(self.sizes), axis=1))),
+        )
 
     def origin(self, where, inputs):
         steps, samples = _places(self.sizes)

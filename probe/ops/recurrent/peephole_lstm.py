@@ -1,4 +1,5 @@
-"""LSTMs as ONNX has them beyond the usual ones: gates that see the cell, coupled gates, another function on the cell."""
+"""LSTMs as ONNX has them beyond the usual ones: gates that see the cell, coupled gates, another
+function on the cell."""
 
 from dataclasses import dataclass, field
 
@@ -18,9 +19,11 @@ __all__ = ["PeepholeLSTM"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PeepholeLSTM(LSTM):
-    """c' = f c + i g, h' = o shown(c'), where i and f also see c, and o sees c' (Gers and Schmidhuber, 2000; ONNX LSTM).
+    """c' = f c + i g, h' = o shown(c'), where i and f also see c, and o sees c' (Gers and
+    Schmidhuber, 2000; ONNX LSTM).
 
-    ``peepholes`` (3, units) holds what the cell is multiplied by on its way to i, o and f. ``coupled``: f is 1 - i.
+    ``peepholes`` (3, units) holds what the cell is multiplied by on its way to i, o and f.
+    ``coupled``: f is 1 - i.
     """
 
     peepholes: Weight | None = None
@@ -29,11 +32,19 @@ class PeepholeLSTM(LSTM):
 
     def _peeps(self) -> np.ndarray:
         """The peepholes of i, o and f."""
-        return np.zeros((3, self.width)) if self.peepholes is None else self.peepholes.value.astype(np.float64)
+        return (
+            np.zeros((3, self.width))
+            if self.peepholes is None
+            else self.peepholes.value.astype(np.float64)
+        )
 
     def arranged(self, dtype, batch):
         kernel, recurrent, first, second = self.columns("ifog", "", dtype)
-        bias, (to_i, to_o, to_f), gate = first + second, self._peeps().astype(dtype), self.recurrent_activation
+        bias, (to_i, to_o, to_f), gate = (
+            first + second,
+            self._peeps().astype(dtype),
+            self.recurrent_activation,
+        )
 
         def step(share: np.ndarray, states: States) -> States:
             h, c = states
@@ -47,7 +58,9 @@ class PeepholeLSTM(LSTM):
 
     def cell(self, a, x, before, rest, keep, carries):
         z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())
-        to_i, to_o, to_f = (Near.exactly(np.broadcast_to(one, rest[0].value.shape)) for one in self._peeps())
+        to_i, to_o, to_f = (
+            Near.exactly(np.broadcast_to(one, rest[0].value.shape)) for one in self._peeps()
+        )
         gate, c, cells, shown = self.recurrent_activation, rest[0], [], []
         for t in range(len(x.value)):
             parts = {one: z[t][:, self.block(one)] for one in "ifog"}
@@ -59,7 +72,10 @@ class PeepholeLSTM(LSTM):
             cells.append(c)
             shown.append(a.mul(o, a.apply(self.shown, after)))
             c = c if carries else Near.exactly(c.value)
-        return tuple(Near(np.stack([one.value for one in each]), np.stack([one.slack for one in each])) for each in (shown, cells))
+        return tuple(
+            Near(np.stack([one.value for one in each]), np.stack([one.slack for one in each]))
+            for each in (shown, cells)
+        )
 
     def fits(self):
         return False
@@ -68,7 +84,9 @@ class PeepholeLSTM(LSTM):
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
         peeps: tuple[str, ...] = ()
         if self.peepholes is not None:
-            peeps = graph.ops("Split", graph.weight(self.peepholes), outputs=3, axis=0, num_outputs=3)
+            peeps = graph.ops(
+                "Split", graph.weight(self.peepholes), outputs=3, axis=0, num_outputs=3
+            )
 
         def seen(inner, part: str, which: int, cell: str) -> str:
             return inner.op("Add", part, inner.op("Mul", peeps[which], cell)) if peeps else part
@@ -76,14 +94,28 @@ class PeepholeLSTM(LSTM):
         def step(inner, share, states):
             h, c = states
             z = inner.op("Add", share, inner.op("MatMul", h, recurrent))
-            parts, gate = self.emit_gates(inner, inner.op("Add", z, second) if second else z), self.recurrent_activation
+            parts, gate = (
+                self.emit_gates(inner, inner.op("Add", z, second) if second else z),
+                self.recurrent_activation,
+            )
             (i,) = gate.emit(inner, seen(inner, parts["i"], 0, c))
-            f = inner.op("Sub", inner.const(1.0), i) if self.coupled else gate.emit(inner, seen(inner, parts["f"], 2, c))[0]
-            after = inner.op("Add", inner.op("Mul", f, c), inner.op("Mul", i, self.activation.emit(inner, parts["g"])[0]))
+            f = (
+                inner.op("Sub", inner.const(1.0), i)
+                if self.coupled
+                else gate.emit(inner, seen(inner, parts["f"], 2, c))[0]
+            )
+            after = inner.op(
+                "Add",
+                inner.op("Mul", f, c),
+                inner.op("Mul", i, self.activation.emit(inner, parts["g"])[0]),
+            )
             (o,) = gate.emit(inner, seen(inner, parts["o"], 1, after))
             return inner.op("Mul", o, self.shown.emit(inner, after)[0]), after
 
         return step
 
     def told(self, x, before, at, value):
-        return Account((self.terms_from(at, "g", len(x)),), (Stage("an LSTM's output, by gates that see its cell", value),))
+        return Account(
+            (self.terms_from(at, "g", len(x)),),
+            (Stage(("an LSTM's output, by gates that see its cell"), value),),
+        )

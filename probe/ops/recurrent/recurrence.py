@@ -1,8 +1,10 @@
-"""What recurrences have in common: the walk over the steps, masks, states, and how far rounding may lead them astray.
+"""What recurrences have in common: the walk over the steps, masks, states, and how far rounding may
+lead them astray.
 
-Bounds carried from step to step grow without end, and would pass every fault. So a party whose sequence is seen is judged step
-by step, each from the state that the party itself had before it (``followed``); and what only shows at the end may lie as far off
-as a few runs do in which every step is moved at random by what rounding may do to that one step (``allowance``).
+Bounds carried from step to step grow without end, and would pass every fault. So a party whose
+sequence is seen is judged step by step, each from the state that the party itself had before it
+(``followed``); and what only shows at the end may lie as far off as a few runs do in which every
+step is moved at random by what rounding may do to that one step (``allowance``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +31,8 @@ _JUDGED = 1 << 18
 _SEEN = 64
 """How many numbers at least tell how far the states of one step wander."""
 _FLIPPED = 24
-"""How many runs at least, where a state near a threshold is quantised to another level in some of them."""
+"""How many runs at least, where a state near a threshold is quantised to another level in some of
+them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +52,16 @@ class Before:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recurrence(Op):
-    """x (steps, batch, in) read step by step -> the sequence (steps, batch, units) and the last state(s) (batch, units).
+    """x (steps, batch, in) read step by step -> the sequence (steps, batch, units) and the last
+    state(s) (batch, units).
 
-    Inputs: x; with ``has_mask`` a mask (steps, batch), where a step that is 0 is skipped and the states stay; with ``has_states``
-    the initial states, which are zero otherwise. ``kernel`` (in, gates * units) and ``recurrent`` (units, gates * units) hold a block
-    of columns for each letter of ``gates``, in that order; so do ``bias`` and ``recurrent_bias``, of which ``bias`` may hold both
-    as (2, gates * units). ``reverse`` reads from the last step to the first; the sequence stays in the order of x. At a skipped
-    step it repeats what stands before (0 at first), or is 0 with ``zero_masked``.
+    Inputs: x; with ``has_mask`` a mask (steps, batch), where a step that is 0 is skipped and the
+    states stay; with ``has_states`` the initial states, which are zero otherwise. ``kernel`` (in,
+    gates * units) and ``recurrent`` (units, gates * units) hold a block of columns for each letter
+    of ``gates``, in that order; so do ``bias`` and ``recurrent_bias``, of which ``bias`` may hold
+    both as (2, gates * units). ``reverse`` reads from the last step to the first; the sequence
+    stays in the order of x. At a skipped step it repeats what stands before (0 at first), or is 0
+    with ``zero_masked``.
     """
 
     kernel: Weight
@@ -66,7 +72,8 @@ class Recurrence(Op):
     state_quantizer: Op | None = None
     """What the states go through before each step, where they do (QKeras)."""
     product_quantizer: Op | None = None
-    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic quantisation).
+    """What the state goes through before its product with ``recurrent`` alone (PyTorch's dynamic
+    quantisation).
 
     It sees the samples that a step does not skip; the others are 0 to it, which is in every range.
     """
@@ -97,48 +104,78 @@ class Recurrence(Op):
         both = None if self.bias is None else self.bias.value.astype(np.float64)
         if both is not None and both.ndim == 2:
             return both[0], both[1]
-        return both, None if self.recurrent_bias is None else self.recurrent_bias.value.astype(np.float64)
+        return both, None if self.recurrent_bias is None else self.recurrent_bias.value.astype(
+            np.float64
+        )
 
     def given(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None, States]:
         """(x, mask, initial states) of the op's inputs."""
         x, *rest = inputs
         mask = rest.pop(0) != 0 if self.has_mask else None
-        return x, mask, tuple(rest) if self.has_states else tuple(np.zeros(shape, x.dtype) for shape in self.state_shapes(x))
+        return (
+            x,
+            mask,
+            tuple(rest)
+            if self.has_states
+            else tuple(np.zeros(shape, x.dtype) for shape in self.state_shapes(x)),
+        )
 
     def state_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
         return [(x.shape[1], self.recurrent.value.shape[0])] * self.state_count
 
     # What a cell gives.
 
-    def arranged(self, dtype: np.dtype, batch: int) -> tuple[Callable[[np.ndarray], np.ndarray], Stepper]:
-        """(x of some steps -> the input's share, share and states -> the next states), for so many samples."""
+    def arranged(
+        self, dtype: np.dtype, batch: int
+    ) -> tuple[Callable[[np.ndarray], np.ndarray], Stepper]:
+        """(x of some steps -> the input's share, share and states -> the next states), for so many
+        samples."""
         raise NotImplementedError
 
-    def cell(self, a: Rounded, x: Near, before: Near, rest: tuple[Near, ...], keep: np.ndarray | None, carries: bool) -> tuple[Near, ...]:
-        """The states after each of several steps, whose states before are known (``rest``: the other states before the first one)."""
+    def cell(
+        self,
+        a: Rounded,
+        x: Near,
+        before: Near,
+        rest: tuple[Near, ...],
+        keep: np.ndarray | None,
+        carries: bool,
+    ) -> tuple[Near, ...]:
+        """The states after each of several steps, whose states before are known (``rest``: the
+        other states before the first one)."""
         raise NotImplementedError
 
     def taken(self, states: States) -> States:
         """The states as a step takes them."""
-        return states if self.state_quantizer is None else tuple(self.state_quantizer.run(state)[0] for state in states)
+        return (
+            states
+            if self.state_quantizer is None
+            else tuple(self.state_quantizer.run(state)[0] for state in states)
+        )
 
     def multiplied(self, state: np.ndarray) -> np.ndarray:
         """The state as its product takes it."""
         return state if self.product_quantizer is None else self.product_quantizer.run(state)[0]
 
     def present(self, states: States, keep: np.ndarray | None) -> States:
-        """The states of the samples that a step does not skip, where those of the others would count."""
+        """The states of the samples that a step does not skip, where those of the others would
+        count."""
         if keep is None or self.product_quantizer is None:
             return states
-        return tuple(np.where(_like(keep, state), state, 0.0).astype(state.dtype) for state in states)
+        return tuple(
+            np.where(_like(keep, state), state, 0.0).astype(state.dtype) for state in states
+        )
 
     # The walk.
 
     def _times(self, count: int) -> range:
         return range(count - 1, -1, -1) if self.reverse else range(count)
 
-    def _shares(self, x: np.ndarray, share: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        """(step, the input's share) in the order in which they are read, a few steps' shares at a time."""
+    def _shares(
+        self, x: np.ndarray, share: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(step, the input's share) in the order in which they are read, a few steps' shares at a
+        time."""
         size = max(1, int(np.prod(self.state_shapes(x)[0])) * len(self.gates))
         times, many = self._times(len(x)), max(1, _WALKED // size)
         for start in range(0, len(times), many):
@@ -159,7 +196,9 @@ class Recurrence(Op):
                 out[t] = after[0]
             else:
                 keep = _like(mask[t], after[0])
-                after = tuple(np.where(keep, new, old) for new, old in zip(after, states, strict=True))
+                after = tuple(
+                    np.where(keep, new, old) for new, old in zip(after, states, strict=True)
+                )
                 held = np.where(keep, after[0], 0.0 if self.zero_masked else held)
                 out[t] = held
             states = after
@@ -168,28 +207,52 @@ class Recurrence(Op):
     # What rounding may do.
 
     def followed(
-        self, inputs: Sequence[np.ndarray], slacks: Slacks, theirs: np.ndarray, precision: Precision, carries: bool = True
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        theirs: np.ndarray,
+        precision: Precision,
+        carries: bool = True,
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """The outputs and how far each may be off, where each step starts from the state that a party's sequence ``theirs`` shows."""
+        """The outputs and how far each may be off, where each step starts from the state that a
+        party's sequence ``theirs`` shows."""
         judged, begun = self._judged(inputs, slacks, theirs, precision, carries)
         return self._ended(begun, theirs, *judged)
 
     def _ended(
-        self, begun: Sequence[Near], theirs: np.ndarray, states: list[Near], mask: np.ndarray | None, kept: np.ndarray
+        self,
+        begun: Sequence[Near],
+        theirs: np.ndarray,
+        states: list[Near],
+        mask: np.ndarray | None,
+        kept: np.ndarray,
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """The outputs of the states after each step in the order of reading."""
         sequence = states[0]
         if mask is not None:
             at = (np.maximum(kept, 0), np.arange(mask.shape[1]))
-            held = 0.0 if self.zero_masked else np.where(_like(kept >= 0, sequence.value), theirs[self._order()][at], 0.0)
-            sequence = sequence.where(_like(mask, sequence.value), Near.exactly(np.broadcast_to(held, sequence.value.shape)))
+            held = (
+                0.0
+                if self.zero_masked
+                else np.where(_like(kept >= 0, sequence.value), theirs[self._order()][at], 0.0)
+            )
+            sequence = sequence.where(
+                _like(mask, sequence.value),
+                Near.exactly(np.broadcast_to(held, sequence.value.shape)),
+            )
         turned = sequence[self._order()]
         last = [state[-1] if len(state.value) else state for state in states]
         if mask is not None:
-            last = [self._last(state, kept[-1], first) for state, first in zip(states, begun, strict=True)]
+            last = [
+                self._last(state, kept[-1], first)
+                for state, first in zip(states, begun, strict=True)
+            ]
         if not len(turned.value):
             last = list(begun)
-        return (turned.value, *(one.value for one in last)), (turned.slack, *(one.slack for one in last))
+        return (turned.value, *(one.value for one in last)), (
+            turned.slack,
+            *(one.slack for one in last),
+        )
 
     def _order(self) -> slice:
         return slice(None, None, -1 if self.reverse else 1)
@@ -199,12 +262,27 @@ class Recurrence(Op):
         last = state[np.maximum(at, 0), np.arange(len(at))]
         return last.where(_like(at >= 0, first.value), first)
 
-    def _judged(self, inputs: Sequence[np.ndarray], slacks: Slacks, theirs: np.ndarray, precision: Precision, carries: bool):
-        """The states after each step in the order of reading, the mask, and the last step up to each that was not skipped (-1: none)."""
+    def _judged(
+        self,
+        inputs: Sequence[np.ndarray],
+        slacks: Slacks,
+        theirs: np.ndarray,
+        precision: Precision,
+        carries: bool,
+    ):
+        """The states after each step in the order of reading, the mask, and the last step up to
+        each that was not skipped (-1: none)."""
         x, mask, first = self.given(inputs)
         moved = Near(x, np.zeros(x.shape) if slacks[0] is None else slacks[0])[self._order()]
-        offs = slacks[len(slacks) - self.state_count :] if self.has_states else [None] * self.state_count
-        begun = [Near(state, np.zeros(state.shape) if slack is None else slack) for state, slack in zip(first, offs, strict=True)]
+        offs = (
+            slacks[len(slacks) - self.state_count :]
+            if self.has_states
+            else [None] * self.state_count
+        )
+        begun = [
+            Near(state, np.zeros(state.shape) if slack is None else slack)
+            for state, slack in zip(first, offs, strict=True)
+        ]
         theirs, kept = np.asarray(theirs, np.float64)[self._order()], np.zeros((0, 0), int)
         before = np.concatenate([first[0][None], theirs[:-1]])[: len(x)]
         slack = np.zeros(before.shape)
@@ -213,12 +291,21 @@ class Recurrence(Op):
             mask = mask[self._order()]
             kept = np.maximum.accumulate(np.where(mask, np.arange(len(x))[:, None], -1), axis=0)
             last = np.concatenate([np.full((1, mask.shape[1]), -1), kept[:-1]])[: len(x)]
-            before = np.where(_like(last >= 0, theirs), theirs[np.maximum(last, 0), np.arange(mask.shape[1])], first[0])
-            slack = np.where(_like(last >= 0, slack), 0.0, begun[0].slack)  # a sample may join later
+            before = np.where(
+                _like(last >= 0, theirs),
+                theirs[np.maximum(last, 0), np.arange(mask.shape[1])],
+                first[0],
+            )
+            # a sample may join later
+            slack = np.where(_like(last >= 0, slack), 0.0, begun[0].slack)
         states = Near(before, slack)
         if mask is not None and self.product_quantizer is not None:
             states = states.where(_like(mask, before), Near.exactly(np.zeros(before.shape)))
-        a, rest, parts = Rounded(precision, self.on_grid), tuple(begun[1:]), list[tuple[Near, ...]]()
+        a, rest, parts = (
+            Rounded(precision, self.on_grid),
+            tuple(begun[1:]),
+            list[tuple[Near, ...]](),
+        )
         states = self.near(a, states)
         many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
         for start in range(0, len(x), many):
@@ -227,7 +314,14 @@ class Recurrence(Op):
             parts.append(self.cell(a, moved[some], states[some], rest, keep, carries))
             rest = tuple(state[-1] for state in parts[-1][1:])
         if not parts:
-            return ([Near(np.zeros((0, *state.value.shape)), np.zeros((0, *state.value.shape))) for state in begun], mask, kept), begun
+            return (
+                [
+                    Near(np.zeros((0, *state.value.shape)), np.zeros((0, *state.value.shape)))
+                    for state in begun
+                ],
+                mask,
+                kept,
+            ), begun
         return ([Near.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -239,9 +333,14 @@ class Recurrence(Op):
         return tuple(np.maximum(one, other) for one, other in zip(own, wandered, strict=True))
 
     def _wandered(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], noise: Sequence[np.ndarray], begun: Sequence[Near]
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        noise: Sequence[np.ndarray],
+        begun: Sequence[Near],
     ) -> list[np.ndarray]:
-        """Six of the scale at which the outputs wander when every step is moved by a sixth of its slack, at random and steadily."""
+        """Six of the scale at which the outputs wander when every step is moved by a sixth of its
+        slack, at random and steadily."""
         x, mask, first = self.given(inputs)
         rng = np.random.default_rng(0)
         least = 4 if self.product_quantizer is None else _FLIPPED
@@ -252,10 +351,14 @@ class Recurrence(Op):
             return np.tile(one, (copies, *(1,) * (one.ndim - 1)))
 
         def drawn(scale: np.ndarray) -> np.ndarray:
-            return rng.standard_normal((copies * len(scale), *scale.shape[1:])) * tiled(scale / SIGMAS)
+            return rng.standard_normal((copies * len(scale), *scale.shape[1:])) * tiled(
+                scale / SIGMAS
+            )
 
         steady = [rng.standard_normal((copies * len(state), *state.shape[1:])) for state in first]
-        states = tuple(tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True))
+        states = tuple(
+            tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True)
+        )
         reach = np.zeros(begun[0].slack.shape)
         sequence, still = np.zeros(outputs[0].shape), first[0]
         for order, (t, part) in enumerate(self._shares(x, share)):
@@ -264,23 +367,37 @@ class Recurrence(Op):
                 seen = (self._tipped(seen[0], reach, rng), *seen[1:])
             after = tuple(
                 new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
-                for new, scale, always in zip(step(tiled(part), self.taken(seen)), noise, steady, strict=True)
+                for new, scale, always in zip(
+                    step(tiled(part), self.taken(seen)), noise, steady, strict=True
+                )
             )
             if mask is not None:
                 keep = _like(tiled(mask[t]), after[0])
-                after = tuple(np.where(keep, new, old) for new, old in zip(after, states, strict=True))
+                after = tuple(
+                    np.where(keep, new, old) for new, old in zip(after, states, strict=True)
+                )
                 kept = _like(mask[t], still)
                 still = np.where(kept, outputs[0][t], still)
                 sequence[t] = np.where(kept, self._spread(after[0], still, copies), 0.0)
             else:
                 sequence[t] = self._spread(after[0], outputs[0][t], copies)
-            states, reach = after, 2 * noise[0][order] if mask is None else np.where(kept, 2 * noise[0][order], reach)
+            states, reach = (
+                after,
+                2 * noise[0][order] if mask is None else np.where(kept, 2 * noise[0][order], reach),
+            )
         if mask is not None and not self.zero_masked:
             self._hold(sequence, mask)
-        return [sequence, *(self._spread(state, last, copies) for state, last in zip(states, outputs[1:], strict=True))]
+        return [
+            sequence,
+            *(
+                self._spread(state, last, copies)
+                for state, last in zip(states, outputs[1:], strict=True)
+            ),
+        ]
 
     def _tipped(self, state: np.ndarray, reach: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Copies of a state in which what may lie on either side of a quantiser's threshold lies on one in half of them."""
+        """Copies of a state in which what may lie on either side of a quantiser's threshold lies on
+        one in half of them."""
         if self.product_quantizer is None:
             return state
         copies = len(state) // len(reach)
@@ -288,7 +405,9 @@ class Recurrence(Op):
         moved = np.tile(reach, (copies, *(1,) * (reach.ndim - 1))) + share * np.abs(state)
         either = self.multiplied(state + moved) != self.multiplied(state - moved)
         sides = rng.integers(0, 2, reach.shape) + np.arange(copies).reshape(-1, *(1,) * reach.ndim)
-        return np.where(either, state + np.where(sides.reshape(state.shape) % 2, moved, -moved), state)
+        return np.where(
+            either, state + np.where(sides.reshape(state.shape) % 2, moved, -moved), state
+        )
 
     def _hold(self, sequence: np.ndarray, mask: np.ndarray) -> None:
         before = np.zeros(sequence.shape[1:])
@@ -325,7 +444,9 @@ class Recurrence(Op):
         """A product's ``method`` on a whole sequence (steps, batch, ...)."""
         return method(x)
 
-    def summed(self, a: Rounded, parts: Sequence[tuple[Sum, Near]], biases: Sequence[np.ndarray | None]) -> Near:
+    def summed(
+        self, a: Rounded, parts: Sequence[tuple[Sum, Near]], biases: Sequence[np.ndarray | None]
+    ) -> Near:
         """Products added up, and the biases (gates * units,)."""
         return summed(a, parts, biases, self.through)
 
@@ -344,17 +465,22 @@ class Recurrence(Op):
         if keep is not None:
             found.append(np.broadcast_to(wanted.any(axis=0), keep.shape))
         if self.has_states:
-            found += [np.broadcast_to(_like(wanted.any(axis=0), state), state.shape) for state in states]
+            found += [
+                np.broadcast_to(_like(wanted.any(axis=0), state), state.shape) for state in states
+            ]
         return tuple(found)
 
     def says(self, inputs):
         x = inputs[0]
         count = "1 step" if len(x) == 1 else f"{len(x)} steps"
         way = ", from the last to the first" if self.reverse else ""
-        return f"{self.recurrent.value.shape[0]} units over {count}{way}" + (", masked steps skipped" if self.has_mask else "")
+        return f"{self.recurrent.value.shape[0]} units over {count}{way}" + (
+            (", masked steps skipped") if self.has_mask else ""
+        )
 
     def before(self, inputs: Sequence[np.ndarray], at: tuple[int, ...]) -> "Before":
-        """What the step of an element starts from, whose samples are taken alone where none depends on others."""
+        """What the step of an element starts from, whose samples are taken alone where none depends
+        on others."""
         x, mask, states = self.given(inputs)
         some = slice(at[1], at[1] + 1) if self.product_quantizer is None else slice(None)
         states = tuple(state[some] for state in states)
@@ -365,7 +491,13 @@ class Recurrence(Op):
             if keep is not None and not keep.any():
                 continue
             after = step(share(x[t : t + 1, some])[0], self.taken(self.present(states, keep)))
-            states = after if keep is None else tuple(np.where(_like(keep, n), n, o) for n, o in zip(after, states, strict=True))
+            states = (
+                after
+                if keep is None
+                else tuple(
+                    np.where(_like(keep, n), n, o) for n, o in zip(after, states, strict=True)
+                )
+            )
             last = t if mask is None or mask[t, at[1]] else last
         states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))
         one = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
@@ -385,7 +517,11 @@ class Recurrence(Op):
     def terms_from(self, at: tuple[int, ...], letter: str, count: int) -> Terms:
         """The products with the input that go into one gate of an element."""
         column = self.block(letter).start + at[2]
-        return Terms(box([at[0], at[1], range(count)]), factor=self.kernel, factor_where=box([range(count), column]))
+        return Terms(
+            box([at[0], at[1], range(count)]),
+            factor=self.kernel,
+            factor_where=box([range(count), column]),
+        )
 
 
 def _like(flags: np.ndarray, array: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Recurrences: RNN, LSTM and GRU, one direction of one layer each. Sequences are (steps, batch, features).
+"""Recurrences: RNN, LSTM and GRU, one direction of one layer each. Sequences are (steps, batch,
+features).
 
-The NumPy kernels take the input's products of many steps at once; the gates lie side by side, so that where they are tanh and
-sigmoid one tanh serves them all: sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
+The NumPy kernels take the input's products of many steps at once; the gates lie side by side, so
+that where they are tanh and sigmoid one tanh serves them all: sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
 """
 
 from dataclasses import dataclass, field, replace
@@ -43,23 +44,29 @@ class RNN(Gated):
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
 
         def step(inner, share, states):
-            z = inner.op("Add", share, inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent))
+            z = inner.op(
+                "Add", share, inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent)
+            )
             return self.activation.emit(inner, inner.op("Add", z, second) if second else z)
 
         return step
 
     def told(self, x, before, at, value):
         z = _sums(self, x, before)
-        stages = (*_parts(self, "h", before, at, z), Stage(f"{type(self.activation).__name__}, the new state", value))
+        stages = (
+            *_parts(self, "h", before, at, z),
+            Stage((f"{type(self.activation).__name__}, the new state"), value),
+        )
         return Account((self.terms_from(at, "h", len(x)),), stages)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LSTM(Gated):
-    """c' = f c + i g, h' = o activation(c'); i, f, o are gates of recurrent_activation, g is activation (ONNX LSTM).
+    """c' = f c + i g, h' = o activation(c'); i, f, o are gates of recurrent_activation, g is
+    activation (ONNX LSTM).
 
-    ``gates`` names the order of the blocks: "ifgo" in Keras and PyTorch. ``projection`` (units, projected), where there is one,
-    is what h' is multiplied by at the end. States: h and c.
+    ``gates`` names the order of the blocks: "ifgo" in Keras and PyTorch. ``projection`` (units,
+    projected), where there is one, is what h' is multiplied by at the end. States: h and c.
     """
 
     gates: str = "ifgo"
@@ -109,13 +116,19 @@ class LSTM(Gated):
             z[:, at * n : (at + 1) * n] = function.run(z[:, at * n : (at + 1) * n])[0]
 
     def cell(self, a, x, before, rest, keep, carries):
-        z = self.summed(a, [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))], self.biases())
+        z = self.summed(
+            a, [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))], self.biases()
+        )
         i, f, o = (a.apply(self.recurrent_activation, z[:, :, self.block(one)]) for one in "ifo")
         new = a.mul(i, a.apply(self.activation, z[:, :, self.block("g")]))
         c, cells = rest[0], []
         for t in range(len(x.value)):
             after = a.add(a.mul(f[t], self.near(a, c)), new[t])
-            c = after if keep is None else after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
+            c = (
+                after
+                if keep is None
+                else after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
+            )
             cells.append(c)
             c = c if carries else Near.exactly(c.value)
         cell = Near(np.stack([one.value for one in cells]), np.stack([one.slack for one in cells]))
@@ -134,7 +147,15 @@ class LSTM(Gated):
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
         projection = None if self.projection is None else graph.weight(self.projection)
         return lambda inner, share, states: self.emit_cell(
-            inner, _added(inner, share, inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent), second), states, projection
+            inner,
+            _added(
+                inner,
+                share,
+                inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent),
+                second,
+            ),
+            states,
+            projection,
         )
 
     def emit_cell(self, inner, z: str, states, projection):
@@ -151,7 +172,10 @@ class LSTM(Gated):
         z, unit = _sums(self, x, before), at[2]
         names = {"i": "input gate i", "f": "forget gate f", "o": "output gate o"}
         act = type(self.activation).__name__
-        on = {one: float(self.recurrent_activation.run(z[:, self.block(one)])[0][0, unit]) for one in names}
+        on = {
+            one: float(self.recurrent_activation.run(z[:, self.block(one)])[0][0, unit])
+            for one in names
+        }
         g = float(self.activation.run(z[:, self.block("g")])[0][0, unit])
         cell = on["f"] * float(before.states[1][0, unit]) + on["i"] * g
         gate = type(self.recurrent_activation).__name__
@@ -161,15 +185,18 @@ class LSTM(Gated):
             Stage(f"the cell state c {before.when}", float(before.states[1][0, unit])),
             Stage("f · c + i · g: the new cell state", cell),
         ]
-        return Account((self.terms_from(at, "g", len(x)),), (*stages, Stage(f"o · {act}(c): the new state", value)))
+        return Account(
+            (self.terms_from(at, "g", len(x)),),
+            (*stages, Stage((f"o · {act}(c): the new state"), value)),
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GRU(Gated):
     """h' = z h + (1 - z) n (ONNX GRU); z and r are gates of recurrent_activation.
 
-    n = activation(x W + b + r (h U + b')) with ``reset_after``, else activation(x W + b + (r h) U). ``gates``: "zrh" in Keras,
-    "rzh" in PyTorch.
+    n = activation(x W + b + r (h U + b')) with ``reset_after``, else activation(x W + b + (r h) U).
+    ``gates``: "zrh" in Keras, "rzh" in PyTorch.
     """
 
     gates: str = "zrh"
@@ -178,7 +205,8 @@ class GRU(Gated):
     """That of r, where it is not that of z (HGQ2)."""
     reset_after: bool = True
     reset_quantizer: Op | None = None
-    """What the state's share of the candidate goes through: h U + b' before it is multiplied by r, or r h (HGQ2)."""
+    """What the state's share of the candidate goes through: h U + b' before it is multiplied by r,
+    or r h (HGQ2)."""
 
     onnx_gates = "zrh"
 
@@ -215,7 +243,11 @@ class GRU(Gated):
                 for at, function in zip((0, n), self._functions(), strict=True):
                     on[:, at : at + n] = function.run(on[:, at : at + n])[0]
             z, r = on[:, :n], on[:, n:]
-            new = r * self._bounded(product[:, 2 * n :] + inner) if self.reset_after else self._bounded(r * h) @ outer
+            new = (
+                r * self._bounded(product[:, 2 * n :] + inner)
+                if self.reset_after
+                else self._bounded(r * h) @ outer
+            )
             new += share[:, 2 * n :]
             new = np.tanh(new, out=new) if fused else self.activation.run(new)[0]
             return (new + z * (h - new),)
@@ -226,9 +258,15 @@ class GRU(Gated):
         first, second = self.biases()
         n = self.block("h")
         shares = self.summed(a, [(self.inward(), x)], (first, None if self.reset_after else second))
-        products = self.summed(a, [(self.onward(), self.near_multiplied(a, before))], (second if self.reset_after else None,))
+        products = self.summed(
+            a,
+            [(self.onward(), self.near_multiplied(a, before))],
+            (second if self.reset_after else None,),
+        )
         gates = (a.add(shares[:, :, part], products[:, :, part]) for part in map(self.block, "zr"))
-        z, r = (a.apply(function, gate) for function, gate in zip(self._functions(), gates, strict=True))
+        z, r = (
+            a.apply(function, gate) for function, gate in zip(self._functions(), gates, strict=True)
+        )
 
         def bounded(x: Near) -> Near:
             return x if self.reset_quantizer is None else a.apply(self.reset_quantizer, x)
@@ -236,7 +274,13 @@ class GRU(Gated):
         if self.reset_after:
             inner = a.mul(r, bounded(products[:, :, n]))
         else:
-            weight = replace(self.recurrent, effective=self.recurrent.value[:, n], axes=None, shape=None, rows=None)
+            weight = replace(
+                self.recurrent,
+                effective=self.recurrent.value[:, n],
+                axes=None,
+                shape=None,
+                rows=None,
+            )
             inner = self.summed(a, [(MatMul(weight, None), bounded(a.mul(r, before)))], ())
         new = a.apply(self.activation, a.add(shares[:, :, n], inner))
         return (a.add(a.mul(z, before), a.mul(a.rest(z), new)),)
@@ -249,12 +293,24 @@ class GRU(Gated):
         block = self.emit_gates(graph, weight)["h"]
 
         def step(inner, share, states):
-            shares, rest = self.emit_gates(inner, share), self.emit_gates(inner, second, 0) if second else {}
-            products = self.emit_gates(inner, inner.op("MatMul", self.emit_multiplied(inner, states[0]), weight))
+            shares, rest = (
+                self.emit_gates(inner, share),
+                self.emit_gates(inner, second, 0) if second else {},
+            )
+            products = self.emit_gates(
+                inner, inner.op("MatMul", self.emit_multiplied(inner, states[0]), weight)
+            )
             gates = (_added(inner, shares[one], products[one], rest.get(one, "")) for one in "zr")
-            z, r = (function.emit(inner, gate)[0] for function, gate in zip(self._functions(), gates, strict=True))
+            z, r = (
+                function.emit(inner, gate)[0]
+                for function, gate in zip(self._functions(), gates, strict=True)
+            )
             if self.reset_after:
-                last = inner.op("Mul", r, self._emit_bounded(inner, _added(inner, products["h"], rest.get("h", ""))))
+                last = inner.op(
+                    "Mul",
+                    r,
+                    self._emit_bounded(inner, _added(inner, products["h"], rest.get("h", ""))),
+                )
             else:
                 reset = self._emit_bounded(inner, inner.op("Mul", r, states[0]))
                 last = _added(inner, inner.op("MatMul", reset, block), rest.get("h", ""))
@@ -269,20 +325,41 @@ class GRU(Gated):
 
     def told(self, x, before, at, value):
         unit, h = at[2], before.states[0]
-        first, second = (np.zeros(self.kernel.value.shape[1]) if one is None else one for one in self.biases())
-        shares, products = x @ self.kernel.value + first, before.multiplied @ self.recurrent.value.astype(np.float64) + second
+        first, second = (
+            np.zeros(self.kernel.value.shape[1]) if one is None else one for one in self.biases()
+        )
+        shares, products = (
+            x @ self.kernel.value + first,
+            before.multiplied @ self.recurrent.value.astype(np.float64) + second,
+        )
         gates = (shares[self.block(one)] + products[:, self.block(one)] for one in "zr")
-        z, r = (function.run(gate)[0] for function, gate in zip(self._functions(), gates, strict=True))
-        part, gate, act = self.block("h"), type(self.recurrent_activation).__name__, type(self.activation).__name__
+        z, r = (
+            function.run(gate)[0] for function, gate in zip(self._functions(), gates, strict=True)
+        )
+        part, gate, act = (
+            self.block("h"),
+            type(self.recurrent_activation).__name__,
+            type(self.activation).__name__,
+        )
         if self.reset_after:
             inner = r * self._bounded(products[:, part])
         else:
-            inner = self._bounded(r * h) @ self.recurrent.value[:, part].astype(np.float64) + second[part]
+            inner = (
+                self._bounded(r * h) @ self.recurrent.value[:, part].astype(np.float64)
+                + second[part]
+            )
         new = self.activation.run(shares[part] + inner)[0]
         state, level = "the state", ""
         if self.product_quantizer is not None:
-            state, level = "the state at its levels", f", whose level is {before.multiplied[0, unit]:.6g}"
-        told = f"r · ({state} · recurrent kernel + its bias)" if self.reset_after else f"(r · {state}) · recurrent kernel"
+            state, level = (
+                "the state at its levels",
+                (f", whose level is {before.multiplied[0, unit]:.6g}"),
+            )
+        told = (
+            (f"r · ({state} · recurrent kernel + its bias)")
+            if self.reset_after
+            else f"(r · {state}) · recurrent kernel"
+        )
         stages = (
             Stage("plus the bias", float(shares[part][unit])),
             Stage(f"{gate}: the update gate z", float(z[0, unit])),
@@ -306,20 +383,34 @@ def _added(graph, *names: str) -> str:
 def _sums(op: Recurrence, x: np.ndarray, before: Before) -> np.ndarray:
     """The gates' sums before activation, (1, gates * units)."""
     biases = sum(one for one in op.biases() if one is not None)
-    return x @ op.kernel.value.astype(np.float64) + before.multiplied @ op.recurrent.value.astype(np.float64) + biases
+    return (
+        x @ op.kernel.value.astype(np.float64)
+        + before.multiplied @ op.recurrent.value.astype(np.float64)
+        + biases
+    )
 
 
 def _shown(state: np.ndarray) -> str:
     """The first few numbers of a sample's state."""
-    return ", ".join(f"{value:.6g}" for value in state[0, :4]) + (", …" if state.shape[1] > 4 else "")
+    return ", ".join(f"{value:.6g}" for value in state[0, :4]) + (
+        ", …" if state.shape[1] > 4 else ""
+    )
 
 
-def _parts(op: Recurrence, letter: str, before: Before, at: tuple[int, ...], z: np.ndarray) -> list[Stage]:
+def _parts(
+    op: Recurrence, letter: str, before: Before, at: tuple[int, ...], z: np.ndarray
+) -> list[Stage]:
     """What comes to the products with the input: the state's products and the biases."""
     part = (0, op.block(letter).start + at[2])
     biases = sum(float(one[part[1]]) for one in op.biases() if one is not None)
     levels = "" if op.product_quantizer is None else "at its levels "
     return [
-        Stage(f"plus the state {before.when} {levels}({_shown(before.multiplied)}) · {op.recurrent.name}", float(z[part]) - biases),
+        Stage(
+            (
+                f"plus the state {before.when} {levels}({_shown(before.multiplied)}) · "
+                f"{op.recurrent.name}"
+            ),
+            float(z[part]) - biases,
+        ),
         Stage("plus the bias" if biases else "no bias", float(z[part])),
     ]

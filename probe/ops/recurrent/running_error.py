@@ -1,4 +1,5 @@
-"""Numbers that are near other numbers: arithmetic on values and on how far each may be off, for ops that are formulas of several parts."""
+"""Numbers that are near other numbers: arithmetic on values and on how far each may be off, for ops
+that are formulas of several parts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ __all__ = ["Near", "Rounded", "summed"]
 
 _WALKS = 1 << 26
 _SKETCHED = 12
-"""ONNX Runtime 1.32 errs by up to 10 units in a GRU's sigmoid and tanh; an RNN's tanh is 2 sigmoid(2 x) - 1, off by 3 near 0 too."""
+"""ONNX Runtime 1.32 errs by up to 10 units in a GRU's sigmoid and tanh; an RNN's tanh is 2
+sigmoid(2 x) - 1, off by 3 near 0 too."""
 
 Method = Callable[[np.ndarray], np.ndarray]
 
@@ -39,16 +41,22 @@ class Near:
 
     @staticmethod
     def joined(parts: Sequence["Near"]) -> "Near":
-        return Near(np.concatenate([part.value for part in parts]), np.concatenate([part.slack for part in parts]))
+        return Near(
+            np.concatenate([part.value for part in parts]),
+            np.concatenate([part.slack for part in parts]),
+        )
 
     def where(self, keep: np.ndarray, other: "Near") -> "Near":
         """These where ``keep``, the others elsewhere."""
-        return Near(np.where(keep, self.value, other.value), np.where(keep, self.slack, other.slack))
+        return Near(
+            np.where(keep, self.value, other.value), np.where(keep, self.slack, other.slack)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
-    """The arithmetic of a precision: every operation rounds its result, and passes on what its operands are off by."""
+    """The arithmetic of a precision: every operation rounds its result, and passes on what its
+    operands are off by."""
 
     precision: Precision
     grids: bool = False
@@ -66,7 +74,11 @@ class Rounded:
         return self._rounded(first.value + second.value, first.slack + second.slack)
 
     def mul(self, first: Near, second: Near) -> Near:
-        slack = np.abs(first.value) * second.slack + np.abs(second.value) * first.slack + first.slack * second.slack
+        slack = (
+            np.abs(first.value) * second.slack
+            + np.abs(second.value) * first.slack
+            + first.slack * second.slack
+        )
         return self._rounded(first.value * second.value, slack)
 
     def rest(self, part: Near) -> Near:
@@ -82,21 +94,36 @@ class Rounded:
         (y,) = op.run(x.value)
         if not isinstance(op, Sigmoid | Tanh):
             return Near(y, op.allowance((x.value,), (x.slack,), (y,), self.precision)[0])
-        # By Taylor's theorem, with the largest second derivative: cheaper than to evaluate the function on either side.
+        # By Taylor's theorem, with the largest second derivative: cheaper than to evaluate the
+        # function on either side.
         steep, bend = (y * (1.0 - y), 0.049) if isinstance(op, Sigmoid) else (1.0 - y * y, 0.385)
-        units = op.roundings * op.scale(x.value, y) + (_SKETCHED if self.precision.sketches else 0.0)
-        slack = np.minimum(x.slack * (steep + bend * x.slack), 2.0) + self.precision.unit * units + self.precision.tiny
+        units = op.roundings * op.scale(x.value, y) + (
+            _SKETCHED if self.precision.sketches else 0.0
+        )
+        slack = (
+            np.minimum(x.slack * (steep + bend * x.slack), 2.0)
+            + self.precision.unit * units
+            + self.precision.tiny
+        )
         return Near(y, np.where(np.isfinite(slack), slack, 0.0))
 
 
 def summed(
-    a: Rounded, parts: Sequence[tuple[Sum, Near]], biases: Sequence[np.ndarray | None], through: Callable[[Method, np.ndarray], np.ndarray]
+    a: Rounded,
+    parts: Sequence[tuple[Sum, Near]],
+    biases: Sequence[np.ndarray | None],
+    through: Callable[[Method, np.ndarray], np.ndarray],
 ) -> Near:
-    """Products of sequences (steps, batch, ...) added up, and biases (columns,), in an order that nobody knows.
+    """Products of sequences (steps, batch, ...) added up, and biases (columns,), in an order that
+    nobody knows.
 
     ``through`` applies a product to a whole sequence.
     """
-    added = [bias.reshape(-1, *(1,) * (parts[0][1].value.ndim - 3)) for bias in biases if bias is not None]
+    added = [
+        bias.reshape(-1, *(1,) * (parts[0][1].value.ndim - 3))
+        for bias in biases
+        if bias is not None
+    ]
     sharp = a.precision.certain
     total, sizes = np.zeros(()), np.zeros(())
     for bias in added:
@@ -104,7 +131,11 @@ def summed(
     count, incoming = len(added), np.zeros(())
     for op, x in parts:
         total = total + through(_plainly(op), x.value)
-        sizes = sizes + (through(_plainly(_absolute(op)), np.abs(x.value)) if sharp else through(_squared(op), x.value))
+        sizes = sizes + (
+            through(_plainly(_absolute(op)), np.abs(x.value))
+            if sharp
+            else through(_squared(op), x.value)
+        )
         count += op.terms_of([x.value], [])
         if x.slack.any():
             incoming = incoming + through(op.incoming, x.slack)
@@ -114,14 +145,21 @@ def summed(
         own = of_sums(count, total, sizes, a.precision, owned=True)
         if a.precision.walks and all(isinstance(op, MatMul) for op, _ in parts):
             own = np.maximum(own, _walked(parts, added, a.precision))
-    if a.grids and not any(x.slack.any() for _, x in parts) and all(isinstance(op, MatMul) for op, _ in parts):
+    if (
+        a.grids
+        and not any(x.slack.any() for _, x in parts)
+        and all(isinstance(op, MatMul) for op, _ in parts)
+    ):
         products = [(op.weight.value.shape[0], [x.value, op.weight.value]) for op, x in parts]  # type: ignore[attr-defined]
         own = np.zeros(total.shape) if without_rounding(products, added, a.precision) else own
     return Near(total, np.where(np.isfinite(own), own, 0.0) + incoming)
 
 
-def _walked(parts: Sequence[tuple[Any, Near]], biases: Sequence[np.ndarray], precision: Precision) -> np.ndarray:
-    """The allowance of sums by their true partial sums, column by column of the products; 0 where that would be too much."""
+def _walked(
+    parts: Sequence[tuple[Any, Near]], biases: Sequence[np.ndarray], precision: Precision
+) -> np.ndarray:
+    """The allowance of sums by their true partial sums, column by column of the products; 0 where
+    that would be too much."""
     lead, columns = parts[0][1].value.shape[:-1], parts[0][0].weight.value.shape[1]
     rows = [x.value.reshape(-1, x.value.shape[-1]) for _, x in parts]
     if sum(part.size for part in rows) * columns > _WALKS:

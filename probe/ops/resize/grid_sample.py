@@ -1,4 +1,5 @@
-"""Sampling at computed coordinates: every output element is a mean of the input's elements around a place that another input says."""
+"""Sampling at computed coordinates: every output element is a mean of the input's elements around a
+place that another input says."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,11 +25,14 @@ _A = -0.75
 
 @dataclass(frozen=True, eq=False)
 class GridSample(Op):
-    """ONNX's GridSample: of x (batch, channel, *spatial) and places (batch, *out, axes), the last spatial axis first.
+    """ONNX's GridSample: of x (batch, channel, *spatial) and places (batch, *out, axes), the last
+    spatial axis first.
 
-    A place of -1 is the beginning of an axis and 1 its end: the middle of its first and last element with ``align``, else their
-    outer edges; with ``pixels`` places count elements. ``padding`` says what lies outside: "zeros" (``fill``, then), the "border"
-    or its "reflection". ``mode``: linear, nearest or cubic. ``single``: places are computed in float32 in every dtype (TensorFlow).
+    A place of -1 is the beginning of an axis and 1 its end: the middle of its first and last
+    element with ``align``, else their outer edges; with ``pixels`` places count elements.
+    ``padding`` says what lies outside: "zeros" (``fill``, then), the "border" or its "reflection".
+    ``mode``: linear, nearest or cubic. ``single``: places are computed in float32 in every dtype
+    (TensorFlow).
     """
 
     mode: str = "linear"
@@ -39,9 +43,16 @@ class GridSample(Op):
     single: bool = False
 
     def says(self, inputs):
-        around = {"nearest": "the nearest element", "linear": "a linear mean of neighbours", "cubic": "a cubic mean of neighbours"}
+        around = {
+            "nearest": "the nearest element",
+            "linear": ("a linear mean of neighbours"),
+            "cubic": "a cubic mean of neighbours",
+        }
         outside = f"{self.fill:g}" if self.padding == "zeros" else f"the {self.padding}"
-        return f"{around[self.mode]} at each place of {inputs[1].shape[-1]} coordinates, {outside} outside"
+        return (
+            f"{around[self.mode]} at each place of {inputs[1].shape[-1]} coordinates, "
+            f"{outside} outside"
+        )
 
     def _middles(self, x: np.ndarray, grid: np.ndarray) -> list[np.ndarray]:
         """The places in elements, (batch, places) for each spatial axis of x."""
@@ -84,9 +95,15 @@ class GridSample(Op):
             inside &= (at >= 0) & (at <= size - 1)
             flat = flat * size + np.clip(at, 0, size - 1).astype(np.int64)
         taken = np.take_along_axis(x.reshape(*x.shape[:2], -1), flat[:, None], axis=2)
-        return taken if self.padding != "zeros" else np.where(inside[:, None], taken, x.dtype.type(self.fill))
+        return (
+            taken
+            if self.padding != "zeros"
+            else np.where(inside[:, None], taken, x.dtype.type(self.fill))
+        )
 
-    def _sum(self, x: np.ndarray, taps: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> np.ndarray:
+    def _sum(
+        self, x: np.ndarray, taps: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]
+    ) -> np.ndarray:
         total = None
         for parts in product(*taps):
             share = math.prod((weight for _, weight in parts[1:]), start=parts[0][1])
@@ -98,11 +115,14 @@ class GridSample(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x, grid = inputs
         middles = self._middles(x, grid)
-        found = self._sum(x, [self._taps(at, size) for at, size in zip(middles, x.shape[2:], strict=True)])
+        found = self._sum(
+            x, [self._taps(at, size) for at, size in zip(middles, x.shape[2:], strict=True)]
+        )
         return (found.reshape(*x.shape[:2], *grid.shape[1:-1]),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
-        """The weights and their sum are rounded, and so are the places: that moves the output by the steps between neighbours."""
+        """The weights and their sum are rounded, and so are the places: that moves the output by
+        the steps between neighbours."""
         (x, grid), (y,) = inputs, outputs
         x = np.where(np.isfinite(x), x, 0.0)
         space, flat = x.shape[2:], (*x.shape[:2], -1)
@@ -113,10 +133,16 @@ class GridSample(Op):
         size = np.abs(x) if self.fill == 0 else np.abs(x) + abs(self.fill)
         sizes = type(self)(self.mode, self.padding, self.align, self.pixels, abs(self.fill))
         taps = [self._taps(at, have) for at, have in zip(middles, space, strict=True)]
-        roundings = len(taps[0]) ** len(space) + 4 * len(space) + (6 * len(space) if self.mode == "cubic" else 0)
+        roundings = (
+            len(taps[0]) ** len(space)
+            + 4 * len(space)
+            + (6 * len(space) if self.mode == "cubic" else 0)
+        )
         whole = [[(at, np.abs(weight)) for at, weight in axis] for axis in taps]
         rounded = roundings * precision.unit + (len(space) * 2.0**-24 if self.single else 0.0)
-        own = (0.0 if self.mode == "nearest" and not self.fill else rounded) * sizes._sum(size, whole)
+        own = (0.0 if self.mode == "nearest" and not self.fill else rounded) * sizes._sum(
+            size, whole
+        )
         if self.mode == "nearest":
             for numbers in self._others(spans, space):
                 own = np.maximum(own, np.abs(self._at(x, numbers) - y.reshape(flat)))
@@ -131,7 +157,12 @@ class GridSample(Op):
         return ((own + precision.tiny).reshape(y.shape),)
 
     def _offs(
-        self, grid: np.ndarray, middles: Sequence[np.ndarray], space: Sequence[int], slack: np.ndarray | None, precision: Precision
+        self,
+        grid: np.ndarray,
+        middles: Sequence[np.ndarray],
+        space: Sequence[int],
+        slack: np.ndarray | None,
+        precision: Precision,
     ) -> list[np.ndarray]:
         """How far each coordinate may be off, in elements."""
         found, unit = [], max(precision.unit, 2.0**-24) if self.single else precision.unit
@@ -148,28 +179,38 @@ class GridSample(Op):
     def _spans(
         self, middles: Sequence[np.ndarray], offs: Sequence[np.ndarray], space: Sequence[int]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """From where to where each coordinate may lie; without reflections all that is far outside is alike."""
+        """From where to where each coordinate may lie; without reflections all that is far outside
+        is alike."""
         found = []
         for at, off, size in zip(middles, offs, space, strict=True):
             ends = at - off, at + off
-            found.append(ends if self.padding == "reflection" else (np.clip(ends[0], -8, size + 7), np.clip(ends[1], -8, size + 7)))
+            found.append(
+                ends
+                if self.padding == "reflection"
+                else (np.clip(ends[0], -8, size + 7), np.clip(ends[1], -8, size + 7))
+            )
         return found
 
     def _extent(self, x: np.ndarray) -> np.ndarray:
-        """How far two outputs of a channel may lie apart, (batch, channel, 1); the cubic weights add up to 1.375 at most."""
+        """How far two outputs of a channel may lie apart, (batch, channel, 1); the cubic weights
+        add up to 1.375 at most."""
         each = x.reshape(*x.shape[:2], -1)
         high, low = each.max(axis=2, keepdims=True), each.min(axis=2, keepdims=True)
         if self.padding == "zeros":
             high, low = np.maximum(high, self.fill), np.minimum(low, self.fill)
         return (high - low) * (1.375 ** (x.ndim - 2) if self.mode == "cubic" else 1.0)
 
-    def _others(self, spans: Sequence[tuple[np.ndarray, np.ndarray]], space: Sequence[int]) -> Iterator[list[np.ndarray]]:
+    def _others(
+        self, spans: Sequence[tuple[np.ndarray, np.ndarray]], space: Sequence[int]
+    ) -> Iterator[list[np.ndarray]]:
         """The elements that may be nearest where places are a little off."""
         numbers = []
         for (low, high), size in zip(spans, space, strict=True):
             first, last = np.ceil(low - 0.5), np.floor(high + 0.5)
             steps = range(int((last - first).max(initial=0)) + 1)
-            numbers.append([np.rint(self._folded(np.minimum(first + step, last), size)) for step in steps])
+            numbers.append(
+                [np.rint(self._folded(np.minimum(first + step, last), size)) for step in steps]
+            )
         for one in product(*numbers):
             yield list(one)
 
@@ -180,7 +221,8 @@ class GridSample(Op):
         taps: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]],
         axis: int,
     ) -> np.ndarray:
-        """How much the output may move where one coordinate moves by one: the largest step among the elements that it may fall between."""
+        """How much the output may move where one coordinate moves by one: the largest step among
+        the elements that it may fall between."""
         size, edges = x.shape[2 + axis], {"linear": (0, 0), "cubic": (-1, 1)}[self.mode]
         low, high = (np.floor(end) + edge for end, edge in zip(spans[axis], edges, strict=True))
         others = [[(one, np.abs(weight)) for one, weight in part] for part in taps]
@@ -192,8 +234,12 @@ class GridSample(Op):
             for parts in product(*(part for k, part in enumerate(others) if k != axis)):
                 numbers = [one for one, _ in parts]
                 ends = [self._at(x, [*numbers[:axis], one, *numbers[axis:]]) for one in pair]
-                far += np.abs(ends[1] - ends[0]) * math.prod((weight for _, weight in parts), start=np.ones_like(low))[:, None]
-            # The slope of the cubic kernel is less than 1.5 times each of the steps that it goes over.
+                far += (
+                    np.abs(ends[1] - ends[0])
+                    * math.prod((weight for _, weight in parts), start=np.ones_like(low))[:, None]
+                )
+            # The slope of the cubic kernel is less than 1.5 times each of the steps that it goes
+            # over.
             best = np.maximum(best, far) if self.mode == "linear" else best + 1.5 * far
         return best
 
@@ -202,11 +248,22 @@ class GridSample(Op):
         shape, space = graph.shape(grid), graph.shape(x)[2:]
         if self.pixels:
             sizes = np.array(space[::-1], np.float64)
-            by, start = (2 / np.maximum(sizes - 1, 1), np.full(sizes.shape, -1.0)) if self.align else (2 / sizes, 1 / sizes - 1)
+            by, start = (
+                (2 / np.maximum(sizes - 1, 1), np.full(sizes.shape, -1.0))
+                if self.align
+                else (2 / sizes, 1 / sizes - 1)
+            )
             one = (1,) * (len(shape) - 1) + (-1,)
-            grid = graph.op("Add", graph.op("Mul", grid, graph.const(by.reshape(one))), graph.const(start.reshape(one)))
-        if self.padding != "reflection":  # ONNX Runtime 1.32 takes places for integers of 32 bits, and all far outside are alike
-            grid = graph.op("Max", graph.op("Min", grid, graph.const(_OUTSIDE)), graph.const(-_OUTSIDE))
+            grid = graph.op(
+                "Add",
+                graph.op("Mul", grid, graph.const(by.reshape(one))),
+                graph.const(start.reshape(one)),
+            )
+        # ONNX Runtime 1.32 takes places for integers of 32 bits, and all far outside are alike
+        if self.padding != "reflection":
+            grid = graph.op(
+                "Max", graph.op("Min", grid, graph.const(_OUTSIDE)), graph.const(-_OUTSIDE)
+            )
         how = {"mode": self.mode, "padding_mode": self.padding, "align_corners": int(self.align)}
         if self.fill:
             x = graph.op("Sub", x, graph.const(self.fill))
@@ -216,7 +273,10 @@ class GridSample(Op):
     def reach(self, mask, inputs):
         x, grid = inputs
         seen = np.zeros((*x.shape[:2], math.prod(x.shape[2:])), bool)
-        taps = [self._taps(at, size) for at, size in zip(self._middles(x, grid), x.shape[2:], strict=True)]
+        taps = [
+            self._taps(at, size)
+            for at, size in zip(self._middles(x, grid), x.shape[2:], strict=True)
+        ]
         wanted = mask.reshape(*mask.shape[:2], -1)
         for parts in product(*taps):
             used = math.prod((weight != 0 for _, weight in parts[1:]), start=parts[0][1] != 0)
@@ -232,7 +292,10 @@ class GridSample(Op):
     def account(self, inputs, outputs, at):
         x, grid = inputs
         here = grid[(at[0], *at[2:])].reshape(1, 1, -1)
-        taps = [self._taps(one, size) for one, size in zip(self._middles(x, here), x.shape[2:], strict=True)]
+        taps = [
+            self._taps(one, size)
+            for one, size in zip(self._middles(x, here), x.shape[2:], strict=True)
+        ]
         rows, shares = [], []
         for parts in product(*taps):
             share = math.prod(float(weight[0, 0]) for _, weight in parts)
@@ -242,7 +305,9 @@ class GridSample(Op):
         if self.fill:
             return super().account(inputs, outputs, at)
         factor = Weight("share", np.array(shares), np.array(shares))
-        return Account((Terms(np.array(rows), factor=factor, factor_where=np.arange(len(rows))[:, None]),))
+        return Account(
+            (Terms(np.array(rows), factor=factor, factor_where=np.arange(len(rows))[:, None]),)
+        )
 
 
 def _cubic(distance: np.ndarray) -> np.ndarray:

@@ -15,9 +15,11 @@ __all__ = ["NearestOnLines", "ResizeNearest"]
 
 @dataclass(frozen=True, eq=False)
 class ResizeNearest(Rearrangement):
-    """Each axis resized to ``sizes`` by repeating the element at a rounded coordinate (ONNX Resize, nearest).
+    """Each axis resized to ``sizes`` by repeating the element at a rounded coordinate (ONNX Resize,
+    nearest).
 
-    ``scales`` are output / input per axis. ``rounding`` is floor, ceil, round_prefer_floor or round_prefer_ceil (halves).
+    ``scales`` are output / input per axis. ``rounding`` is floor, ceil, round_prefer_floor or
+    round_prefer_ceil (halves).
     """
 
     scales: tuple[float, ...]
@@ -29,7 +31,8 @@ class ResizeNearest(Rearrangement):
         return [self._source(*axis) for axis in zip(self.scales, self.sizes, shape, strict=True)]
 
     def _source(self, scale: float, size: int, have: int) -> np.ndarray:
-        # The frameworks multiply by the reciprocal in float32 (PyTorch's ATen/native/UpSample.h, nearest_neighbor_compute_source_index).
+        # The frameworks multiply by the reciprocal in float32 (PyTorch's ATen/native/UpSample.h,
+        # nearest_neighbor_compute_source_index).
         at, step = np.arange(size, dtype=np.float32), np.float32(1 / scale)
         if self.coordinates == "align_corners":
             at = at * np.float32((have - 1) / (size - 1) if size > 1 else 0)
@@ -53,9 +56,14 @@ class ResizeNearest(Rearrangement):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x = inputs[0]
-        for axis, (scale, source) in enumerate(zip(self.scales, self._sources(x.shape), strict=True)):
+        for axis, (scale, source) in enumerate(
+            zip(self.scales, self._sources(x.shape), strict=True)
+        ):
             whole = scale == int(scale) and source.size == x.shape[axis] * int(scale)
-            if whole and (self.coordinates, self.rounding) in (("asymmetric", "floor"), ("half_pixel", "round_prefer_ceil")):
+            if whole and (self.coordinates, self.rounding) in (
+                ("asymmetric", "floor"),
+                ("half_pixel", "round_prefer_ceil"),
+            ):
                 x = x if scale == 1 else np.repeat(x, int(scale), axis=axis)
             else:
                 x = np.take(x, source, axis=axis)
@@ -63,13 +71,31 @@ class ResizeNearest(Rearrangement):
 
     def emit(self, graph, *inputs):
         x = inputs[0]
-        if self.coordinates != "align_corners" and all(float(scale).is_integer() for scale in self.scales):
-            how = {"mode": "nearest", "coordinate_transformation_mode": self.coordinates, "nearest_mode": self.rounding}
-            return (graph.op("Resize", x, "", graph.const([float(scale) for scale in self.scales]), **how),)
-        # ONNX Runtime divides by the scale where the frameworks multiply, and copies the input where an axis keeps its size.
-        for axis, (have, scale, size) in enumerate(zip(graph.shape(x), self.scales, self.sizes, strict=True)):
+        if self.coordinates != "align_corners" and all(
+            float(scale).is_integer() for scale in self.scales
+        ):
+            how = {
+                "mode": "nearest",
+                "coordinate_transformation_mode": self.coordinates,
+                "nearest_mode": self.rounding,
+            }
+            return (
+                graph.op(
+                    "Resize", x, "", graph.const([float(scale) for scale in self.scales]), **how
+                ),
+            )
+        # ONNX Runtime divides by the scale where the frameworks multiply, and copies the input
+        # where an axis keeps its size.
+        for axis, (have, scale, size) in enumerate(
+            zip(graph.shape(x), self.scales, self.sizes, strict=True)
+        ):
             if scale != 1 or size != have:
-                x = graph.op("Gather", x, graph.const([self._place(i, scale, size, have) for i in range(size)]), axis=axis)
+                x = graph.op(
+                    "Gather",
+                    x,
+                    graph.const([self._place(i, scale, size, have) for i in range(size)]),
+                    axis=axis,
+                )
         return (x,)
 
     def _place(self, i: int, scale: float, size: int, have: int) -> int:
@@ -91,14 +117,18 @@ class ResizeNearest(Rearrangement):
         return min(max(rounded, 0), have - 1)
 
     def origin(self, where, inputs):
-        return tuple(source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True))
+        return tuple(
+            source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class NearestOnLines(Rearrangement):
-    """Each axis resized to ``sizes`` by repeating the element at the rounded coordinate slope * i + start (ONNX Resize, nearest).
+    """Each axis resized to ``sizes`` by repeating the element at the rounded coordinate slope * i +
+    start (ONNX Resize, nearest).
 
-    ``lines`` has (slope, start) per axis. Where a coordinate lies within rounding of where two elements meet, an engine may take either.
+    ``lines`` has (slope, start) per axis. Where a coordinate lies within rounding of where two
+    elements meet, an engine may take either.
     """
 
     sizes: tuple[int, ...]
@@ -106,14 +136,22 @@ class NearestOnLines(Rearrangement):
     rounding: str = "round_prefer_floor"
 
     def says(self, inputs):
-        return f"{' x '.join(map(str, inputs[0].shape))} to {' x '.join(map(str, self.sizes))}, {self.rounding}"
+        return (
+            f"{' x '.join(map(str, inputs[0].shape))} to {' x '.join(map(str, self.sizes))}, "
+            f"{self.rounding}"
+        )
 
     def _places(self, shape: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Per axis the places that are taken, and those that rounding may take instead."""
         found = []
         for size, (slope, start), have in zip(self.sizes, self.lines, shape, strict=True):
             at = np.arange(size) * slope + start
-            shift = {"floor": 0.0, "ceil": 0.0, "round_prefer_floor": -0.5, "round_prefer_ceil": 0.5}[self.rounding]
+            shift = {
+                "floor": 0.0,
+                "ceil": 0.0,
+                "round_prefer_floor": -0.5,
+                "round_prefer_ceil": 0.5,
+            }[self.rounding]
             near = np.rint(at + shift)
             meets = np.abs(at + shift - near) <= _NEAR * (np.abs(at) + 2)
             up = self.rounding in ("ceil", "round_prefer_floor")
@@ -127,13 +165,21 @@ class NearestOnLines(Rearrangement):
 
     def emit(self, graph, *inputs):
         x = inputs[0]
-        for axis, (have, size, line) in enumerate(zip(graph.shape(x), self.sizes, self.lines, strict=True)):
+        for axis, (have, size, line) in enumerate(
+            zip(graph.shape(x), self.sizes, self.lines, strict=True)
+        ):
             if size != have or line != (1.0, 0.0):
-                x = graph.op("Gather", x, graph.const([self._place(i, line, have) for i in range(size)]), axis=axis)
+                x = graph.op(
+                    "Gather",
+                    x,
+                    graph.const([self._place(i, line, have) for i in range(size)]),
+                    axis=axis,
+                )
         return (x if x != inputs[0] else graph.op("Identity", x),)
 
     def _place(self, i: int, line: tuple[float, float], have: int) -> int:
-        """By whole numbers: the coordinate is taken for the nearest half that it is within rounding of."""
+        """By whole numbers: the coordinate is taken for the nearest half that it is within rounding
+        of."""
         at = i * Fraction(line[0]) + Fraction(line[1])
         half = Fraction(round(2 * at), 2)
         at = half if abs(at - half) <= _NEAR * (abs(float(at)) + 2) else at
@@ -158,11 +204,15 @@ class NearestOnLines(Rearrangement):
                 which = dict(zip(unsure, chosen, strict=True))
                 moved = x[np.ix_(*(places[axis][which.get(axis, 0)] for axis in range(x.ndim)))]
                 with np.errstate(invalid="ignore"):
-                    allowed = np.fmax(allowed, np.abs(moved - y) + (0 if slack is None else slack.max(initial=0)))
+                    allowed = np.fmax(
+                        allowed, np.abs(moved - y) + (0 if slack is None else slack.max(initial=0))
+                    )
         return (allowed,)
 
     def origin(self, where, inputs):
-        return tuple(taken[at] for (taken, _), at in zip(self._places(inputs[0].shape), where, strict=True))
+        return tuple(
+            taken[at] for (taken, _), at in zip(self._places(inputs[0].shape), where, strict=True)
+        )
 
 
 _NEAR = 2.0**-20

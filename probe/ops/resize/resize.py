@@ -1,6 +1,7 @@
 """Resizing: which source elements an output element is made of, and with which weights.
 
-Every mode works on one spatial axis after the other. Output i of an axis stands at a coordinate of the input:
+Every mode works on one spatial axis after the other. Output i of an axis stands at a coordinate of
+the input:
 
     half_pixel     (i + 0.5) / scale - 0.5
     align_corners  i * (in - 1) / (out - 1)
@@ -27,12 +28,14 @@ _FULL = 24
 
 @dataclass(frozen=True, eq=False)
 class Taps:
-    """What the outputs along one axis are made of: rows of source places and weights, one tap a column (0: none)."""
+    """What the outputs along one axis are made of: rows of source places and weights, one tap a
+    column (0: none)."""
 
     places: np.ndarray
     weights: np.ndarray
     reach: np.ndarray
-    """How far the coordinate of each output may be off, in unit roundoffs, times the slope of the weights."""
+    """How far the coordinate of each output may be off, in unit roundoffs, times the slope of the
+    weights."""
     near: np.ndarray
     """Which taps have a weight, or would have one if the coordinate were a little off."""
     gain: np.ndarray | float = 1.0
@@ -47,14 +50,17 @@ class Taps:
 
 @dataclass(frozen=True, eq=False)
 class Resize(Op):
-    """Weighted means of neighbouring elements (ONNX Resize). The last axes of the input are resized to ``sizes``.
+    """Weighted means of neighbouring elements (ONNX Resize). The last axes of the input are resized
+    to ``sizes``.
 
-    ``scales`` are output / input per resized axis. ``mode`` is the kernel around the coordinate: linear, cubic (Keys, 1981,
-    with the coefficient ``a``), lanczos3, lanczos5, gaussian, mitchell, or area (means of the input under each output cell).
-    ``antialias`` widens the kernel by what is shrunk. ``outside`` is "edge" where elements beyond the input are those of its edge,
-    "excluded" where they are left out and the weights of the others add up to 1; with ``antialias`` they are left out unless it is
-    "repeated", ONNX's way. ``table``: the coordinate's fraction is rounded
-    to that many steps (TensorFlow's bicubic). ``single``: evaluated in float32 in every dtype (TensorFlow).
+    ``scales`` are output / input per resized axis. ``mode`` is the kernel around the coordinate:
+    linear, cubic (Keys, 1981, with the coefficient ``a``), lanczos3, lanczos5, gaussian, mitchell,
+    or area (means of the input under each output cell). ``antialias`` widens the kernel by what is
+    shrunk. ``outside`` is "edge" where elements beyond the input are those of its edge, "excluded"
+    where they are left out and the weights of the others add up to 1; with ``antialias`` they are
+    left out unless it is "repeated", ONNX's way. ``table``: the coordinate's fraction is rounded to
+    that many steps (TensorFlow's bicubic). ``single``: evaluated in float32 in every dtype
+    (TensorFlow).
     """
 
     sizes: tuple[int, ...]
@@ -79,7 +85,9 @@ class Resize(Op):
     def taps(self, have: Sequence[int]) -> list[Taps]:
         """Per resized axis what its outputs are made of."""
         lines = self.lines or (None,) * len(self.sizes)
-        return [self._taps(*axis) for axis in zip(have, self.sizes, self.scales, lines, strict=True)]
+        return [
+            self._taps(*axis) for axis in zip(have, self.sizes, self.scales, lines, strict=True)
+        ]
 
     def _taps(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> Taps:
         if self.mode == "area":
@@ -90,27 +98,40 @@ class Resize(Op):
         first = np.ceil(centre - radius - 2.0**-20 * (np.abs(centre) + 2)).astype(int)
         places = first[:, None] + np.arange(math.floor(2 * radius) + 2)
         distance = (places - centre[:, None]) / shrunk
-        weights, near = self._kernel(distance), np.abs(distance) <= _RADIUS[self.mode] + 2.0**-20 * (np.abs(centre[:, None]) + 2)
+        weights, near = (
+            self._kernel(distance),
+            np.abs(distance) <= _RADIUS[self.mode] + 2.0**-20 * (np.abs(centre[:, None]) + 2),
+        )
         gain: np.ndarray | float = 1.0
         if self.outside == "excluded" or self.antialias:
             if self.outside != "repeated":
                 near &= (places >= 0) & (places < have)
             weights = np.where(near, weights, 0.0)
             total = weights.sum(axis=1, keepdims=True)
-            weights = np.divide(weights, total, out=np.zeros_like(weights), where=np.abs(total) > 1e-30)
+            weights = np.divide(
+                weights, total, out=np.zeros_like(weights), where=np.abs(total) > 1e-30
+            )
             gain = 1 / np.clip(np.abs(total), 1e-30, 1.0)
         slack = (np.abs(centre) + 2) * _SLOPE[self.mode] / shrunk
-        if self.mode == "gaussian":  # The kernel ends at exp(-4.5): whether an element there still counts is decided by rounding.
-            edge = np.abs(np.abs(places - centre[:, None]) - radius) < 2.0**-20 * (np.abs(centre[:, None]) + 2)
+        # The kernel ends at exp(-4.5): whether an element there still counts is decided by
+        # rounding.
+        if self.mode == "gaussian":
+            edge = np.abs(np.abs(places - centre[:, None]) - radius) < 2.0**-20 * (
+                np.abs(centre[:, None]) + 2
+            )
             if any(float(np.float32(one)) != one for one in (1 / scale, 1 / shrunk)):
                 slack = slack + edge.any(axis=1) * 2.0**24 * math.exp(-4.5)
         return Taps(np.clip(places, 0, have - 1), weights, slack, near, gain)
 
-    def _centres(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> np.ndarray:
+    def _centres(
+        self, have: int, size: int, scale: float, line: tuple[float, float] | None
+    ) -> np.ndarray:
         if self.table:
             at = _single_half_pixel(have, size)
             whole = np.floor(at)
-            fraction = np.rint((at - whole) * np.float32(self.table)).astype(np.float64) / self.table
+            fraction = (
+                np.rint((at - whole) * np.float32(self.table)).astype(np.float64) / self.table
+            )
             return whole.astype(np.float64) + fraction
         at = np.arange(size, dtype=np.float64)
         match self.coordinates:
@@ -122,13 +143,21 @@ class Resize(Op):
                 at = at * ((have - 1) / (size - 1) if size > 1 else 0.0)
             case "asymmetric":
                 at = at / scale
-        return np.clip(at, 0, have - 1) if self.mode == "linear" and self.outside == "edge" and not self.antialias else at
+        return (
+            np.clip(at, 0, have - 1)
+            if self.mode == "linear" and self.outside == "edge" and not self.antialias
+            else at
+        )
 
     def _shrunk(self, have: int, size: int, scale: float) -> float:
         """How much wider the kernel is than 1 element."""
         if not self.antialias:
             return 1.0
-        step = (have - 1) / (size - 1) if self.coordinates == "align_corners" and size > 1 else 1 / scale
+        step = (
+            (have - 1) / (size - 1)
+            if self.coordinates == "align_corners" and size > 1
+            else 1 / scale
+        )
         return max(1.0, step)
 
     def _kernel(self, distance: np.ndarray) -> np.ndarray:
@@ -156,14 +185,20 @@ class Resize(Op):
         places = first[:, None] + np.arange(math.ceil(have / size) + 1)
         covered = np.minimum(places + 1, edges[1:, None]) - np.maximum(places, edges[:-1, None])
         weights = np.maximum(covered, 0) * size / have
-        return Taps(np.clip(places, 0, have - 1), weights, (edges[1:] + 2) * size / have, covered > -(2.0**-20))
+        return Taps(
+            np.clip(places, 0, have - 1),
+            weights,
+            (edges[1:] + 2) * size / have,
+            covered > -(2.0**-20),
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         lead, have = x.shape[: -len(self.sizes)], x.shape[-len(self.sizes) :]
         out = np.empty((*lead, *self.sizes), x.dtype)
         tables = [
-            (taps, taps.matrix(size) if taps.weights.shape[1] > _FULL else None) for taps, size in zip(self.taps(have), have, strict=True)
+            (taps, taps.matrix(size) if taps.weights.shape[1] > _FULL else None)
+            for taps, size in zip(self.taps(have), have, strict=True)
         ]
         for part, target in self._parts(x, out):
             for axis, (taps, matrix) in reversed(list(enumerate(tables, start=1))):
@@ -184,7 +219,8 @@ class Resize(Op):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         if not np.isfinite(x).all():
-            x = np.where(np.isfinite(x), x, 0.0)  # what an element of weight 0 is, is no matter of rounding
+            # what an element of weight 0 is, is no matter of rounding
+            x = np.where(np.isfinite(x), x, 0.0)
         unit = max(precision.unit, 2.0**-24) if self.single else precision.unit
         tables = self.taps(x.shape[-len(self.sizes) :])
         rounded = [self._rounded(taps, unit) for taps in tables]
@@ -192,7 +228,9 @@ class Resize(Op):
         slack = np.zeros((1,) * x.ndim) if slacks[0] is None else slacks[0]
         arrived = slacks[0] is not None
         for part, moved, target in self._parts(x, np.broadcast_to(slack, x.shape), own):
-            for axis, taps, (values, steps, passed) in reversed(list(zip(range(1, 1 + len(tables)), tables, rounded, strict=True))):
+            for axis, taps, (values, steps, passed) in reversed(
+                list(zip(range(1, 1 + len(tables)), tables, rounded, strict=True))
+            ):
                 error = _along(np.abs(part), axis, values, None)
                 if steps is not None:
                     error += _along(_steps(part, axis), axis, steps, None)
@@ -204,35 +242,54 @@ class Resize(Op):
         return (own,)
 
     def _rounded(self, taps: Taps, unit: float) -> tuple[Taps, Taps | None, Taps]:
-        """What rounding does to one axis, as taps on |x|, on the steps between neighbours, and on the slack that arrives.
+        """What rounding does to one axis, as taps on |x|, on the steps between neighbours, and on
+        the slack that arrives.
 
-        The sum and its weights are rounded, and so is the coordinate that they are computed from: that takes weight from one
-        element and gives it to another. The shares of areas need not even add up to 1.
+        The sum and its weights are rounded, and so is the coordinate that they are computed from:
+        that takes weight from one element and gives it to another. The shares of areas need not
+        even add up to 1.
         """
         count = taps.weights.shape[1]
         roundings = math.sqrt(count) + 4 if count > 4 else count + 2
-        size, near, off = np.abs(taps.weights), taps.near.astype(float), 2 * unit * taps.reach[:, None] * taps.gain
-        values = unit * (roundings * size + _EVALUATION[self.mode] * near * taps.gain) + (off * near if self.mode == "area" else 0.0)
+        size, near, off = (
+            np.abs(taps.weights),
+            taps.near.astype(float),
+            2 * unit * taps.reach[:, None] * taps.gain,
+        )
+        values = unit * (roundings * size + _EVALUATION[self.mode] * near * taps.gain) + (
+            off * near if self.mode == "area" else 0.0
+        )
         passed = Taps(taps.places, size, taps.reach, taps.near)
         if self.mode == "area":
             return Taps(taps.places, values, taps.reach, taps.near), None, passed
-        # Two neighbouring taps that both may count are a step apart, over which the weight of those behind them moves.
+        # Two neighbouring taps that both may count are a step apart, over which the weight of those
+        # behind them moves.
         both = near[:, :-1] * near[:, 1:] * (taps.places[:, :-1] != taps.places[:, 1:])
-        behind = np.minimum(np.cumsum(near, axis=1), np.cumsum(near[:, ::-1], axis=1)[:, ::-1])[:, :-1]
-        steps = Taps(taps.places[:, :-1], off * both * np.maximum(behind, 1.0), taps.reach, taps.near)
+        behind = np.minimum(np.cumsum(near, axis=1), np.cumsum(near[:, ::-1], axis=1)[:, ::-1])[
+            :, :-1
+        ]
+        steps = Taps(
+            taps.places[:, :-1], off * both * np.maximum(behind, 1.0), taps.reach, taps.near
+        )
         return Taps(taps.places, values, taps.reach, taps.near), steps, passed
 
     def emit(self, graph, *inputs):
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
         have = shape[-rank:]
         plain = not self.table and not self.antialias and self.outside == "edge" and not self.lines
-        plain = plain and (tuple(have) != self.sizes or {*self.scales} == {1.0})  # what keeps its shape ONNX Runtime copies
+        # what keeps its shape ONNX Runtime copies
+        plain = plain and (tuple(have) != self.sizes or {*self.scales} == {1.0})
         by_node = plain and (self.mode == "linear" or (self.mode == "cubic" and rank == 2))
-        if by_node and all(math.floor(np.float32(s) * n) == size for s, n, size in zip(self.scales, have, self.sizes, strict=True)):
+        if by_node and all(
+            math.floor(np.float32(s) * n) == size
+            for s, n, size in zip(self.scales, have, self.sizes, strict=True)
+        ):
             return (self._by_node(graph, x, shape),)
         lead = math.prod(shape[:-rank])
         x = graph.op("Reshape", x, graph.const([lead, *have]))
-        for axis, (n, size, scale) in enumerate(zip(have, self.sizes, self.scales, strict=True), start=1):
+        for axis, (n, size, scale) in enumerate(
+            zip(have, self.sizes, self.scales, strict=True), start=1
+        ):
             rows = np.zeros((size, n))
             for i in range(size):
                 for place, weight in self._shares(axis - 1, i, n, size, scale):
@@ -248,13 +305,24 @@ class Resize(Op):
         ones = (1,) * (2 - rank)
         lead = (math.prod(shape[:-rank]), 1)
         x = graph.op("Reshape", x, graph.const([*lead, *ones, *shape[-rank:]]))
-        how = {"mode": self.mode, "coordinate_transformation_mode": self.coordinates, "cubic_coeff_a": self.a}
+        how = {
+            "mode": self.mode,
+            "coordinate_transformation_mode": self.coordinates,
+            "cubic_coeff_a": self.a,
+        }
         x = graph.op(
-            "Resize", x, "", graph.const([1.0, 1.0, *map(float, ones), *map(float, self.scales)]), **how, antialias=int(self.antialias)
+            "Resize",
+            x,
+            "",
+            graph.const([1.0, 1.0, *map(float, ones), *map(float, self.scales)]),
+            **how,
+            antialias=int(self.antialias),
         )
         return graph.op("Reshape", x, graph.const([*shape[:-rank], *self.sizes]))
 
-    def _shares(self, axis: int, i: int, have: int, size: int, scale: float) -> list[tuple[int, float]]:
+    def _shares(
+        self, axis: int, i: int, have: int, size: int, scale: float
+    ) -> list[tuple[int, float]]:
         """Which elements output i of an axis is made of and with which weights, one by one."""
         if self.mode == "area":
             low, high = i * have / size, (i + 1) * have / size
@@ -264,7 +332,10 @@ class Resize(Op):
         if self.table:
             narrow = np.float32
             at = (narrow(i) + narrow(0.5)) * (narrow(have) / narrow(size)) - narrow(0.5)
-            centre = math.floor(at) + float(np.rint((at - np.floor(at)) * narrow(self.table))) / self.table
+            centre = (
+                math.floor(at)
+                + float(np.rint((at - np.floor(at)) * narrow(self.table))) / self.table
+            )
         elif self.lines:
             centre = math.fsum([i * self.lines[axis][0], self.lines[axis][1]])
         elif self.coordinates == "align_corners":
@@ -277,7 +348,9 @@ class Resize(Op):
         shares = []
         for place in range(math.floor(centre) - span, math.floor(centre) + span + 1):
             weight = self._weigh(abs(place - centre) / wide)
-            if weight and (self.outside == "repeated" or (self.outside == "edge" and not self.antialias)):
+            if weight and (
+                self.outside == "repeated" or (self.outside == "edge" and not self.antialias)
+            ):
                 shares.append((min(max(place, 0), have - 1), weight))
             elif weight and 0 <= place < have:
                 shares.append((place, weight))
@@ -294,17 +367,34 @@ class Resize(Op):
             return 1 - t
         if self.mode == "cubic":
             a = self.a
-            return (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+            return (
+                (a + 2) * t**3 - (a + 3) * t**2 + 1
+                if t <= 1
+                else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+            )
         if self.mode == "mitchell":
-            return (7 * t**3 - 12 * t**2 + 16 / 3) / 6 if t < 1 else (-7 / 3 * t**3 + 12 * t**2 - 20 * t + 32 / 3) / 6
+            return (
+                (7 * t**3 - 12 * t**2 + 16 / 3) / 6
+                if t < 1
+                else (-7 / 3 * t**3 + 12 * t**2 - 20 * t + 32 / 3) / 6
+            )
         if self.mode == "gaussian":
             return math.exp(-(t**2) / (2 * 0.5**2))
         radius = _RADIUS[self.mode]
-        return 1.0 if t == 0 else radius * math.sin(math.pi * t) * math.sin(math.pi * t / radius) / (math.pi * t) ** 2
+        return (
+            1.0
+            if t == 0
+            else radius
+            * math.sin(math.pi * t)
+            * math.sin(math.pi * t / radius)
+            / (math.pi * t) ** 2
+        )
 
     def reach(self, mask, inputs):
         lead = inputs[0].ndim - len(self.sizes)
-        for axis, (taps, have) in enumerate(zip(self.taps(inputs[0].shape[lead:]), inputs[0].shape[lead:], strict=True), start=lead):
+        for axis, (taps, have) in enumerate(
+            zip(self.taps(inputs[0].shape[lead:]), inputs[0].shape[lead:], strict=True), start=lead
+        ):
             front = (slice(None),) * axis
             wider = np.zeros((*mask.shape[:axis], have, *mask.shape[axis + 1 :]), bool)
             for i, (places, weights) in enumerate(zip(taps.places, taps.weights, strict=True)):
@@ -321,18 +411,51 @@ class Resize(Op):
             places.append(taps.places[i][used])
             shares = np.multiply.outer(shares, taps.weights[i][used])
         share = Weight("share", shares, shares)
-        return Account((Terms(box([*at[:lead], *places]), factor=share, factor_where=np.argwhere(np.ones(shares.shape))),))
+        return Account(
+            (
+                Terms(
+                    box([*at[:lead], *places]),
+                    factor=share,
+                    factor_where=np.argwhere(np.ones(shares.shape)),
+                ),
+            )
+        )
 
 
-_RADIUS = {"linear": 1.0, "cubic": 2.0, "mitchell": 2.0, "gaussian": 1.5, "lanczos3": 3.0, "lanczos5": 5.0}
-_EVALUATION = {"area": 0.0, "linear": 0.0, "cubic": 3.0, "mitchell": 3.0, "gaussian": 2.0, "lanczos3": 2.0, "lanczos5": 2.0}
+_RADIUS = {
+    "linear": 1.0,
+    "cubic": 2.0,
+    "mitchell": 2.0,
+    "gaussian": 1.5,
+    "lanczos3": 3.0,
+    "lanczos5": 5.0,
+}
+_EVALUATION = {
+    "area": 0.0,
+    "linear": 0.0,
+    "cubic": 3.0,
+    "mitchell": 3.0,
+    "gaussian": 2.0,
+    "lanczos3": 2.0,
+    "lanczos5": 2.0,
+}
 """What the evaluation of one weight may be off by, in unit roundoffs."""
-_SLOPE = {"linear": 1.0, "cubic": 2.0, "mitchell": 1.0, "gaussian": 1.3, "lanczos3": 1.6, "lanczos5": 1.8}
+_SLOPE = {
+    "linear": 1.0,
+    "cubic": 2.0,
+    "mitchell": 1.0,
+    "gaussian": 1.3,
+    "lanczos3": 1.6,
+    "lanczos5": 1.8,
+}
 
 
 def _single_half_pixel(have: int, size: int) -> np.ndarray:
-    """The half-pixel coordinates in float32, operation by operation as TensorFlow's kernels have them."""
-    return (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (np.float32(have) / np.float32(size)) - np.float32(0.5)
+    """The half-pixel coordinates in float32, operation by operation as TensorFlow's kernels have
+    them."""
+    return (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (
+        np.float32(have) / np.float32(size)
+    ) - np.float32(0.5)
 
 
 def _along(x: np.ndarray, axis: int, taps: Taps, matrix: np.ndarray | None) -> np.ndarray:
@@ -346,12 +469,20 @@ def _along(x: np.ndarray, axis: int, taps: Taps, matrix: np.ndarray | None) -> n
             term = np.take(x, places, axis=axis)
             term *= weights.astype(x.dtype).reshape(column)
             total = term if total is None else np.add(total, term, out=total)
-    return np.zeros((*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :]), x.dtype) if total is None else total
+    return (
+        np.zeros((*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :]), x.dtype)
+        if total is None
+        else total
+    )
 
 
 def _steps(x: np.ndarray, axis: int) -> np.ndarray:
     """How far every element lies from the next one; nothing for the last."""
     out = np.zeros(x.shape)
     front = (slice(None),) * axis
-    np.subtract(x[(*front, slice(1, None))], x[(*front, slice(None, -1))], out=out[(*front, slice(None, -1))])
+    np.subtract(
+        x[(*front, slice(1, None))],
+        x[(*front, slice(None, -1))],
+        out=out[(*front, slice(None, -1))],
+    )
     return np.abs(out, out=out)

@@ -13,7 +13,8 @@ __all__ = ["Append"]
 
 @dataclass(frozen=True, eq=False)
 class Append(Op):
-    """x with a weight behind it along ``axis``, the same one for all places on the axes where the weight has one (ONNX Concat)."""
+    """x with a weight behind it along ``axis``, the same one for all places on the axes where the
+    weight has one (ONNX Concat)."""
 
     weight: Weight
     axis: int
@@ -23,10 +24,19 @@ class Append(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
-        return (np.concatenate([x, np.broadcast_to(self.weight.value.astype(x.dtype), self._tail(x.shape))], axis=self.axis),)
+        return (
+            np.concatenate(
+                [x, np.broadcast_to(self.weight.value.astype(x.dtype), self._tail(x.shape))],
+                axis=self.axis,
+            ),
+        )
 
     def emit(self, graph, *inputs):
-        tail = graph.op("Expand", graph.weight(self.weight), graph.const(list(self._tail(graph.shape(inputs[0])))))
+        tail = graph.op(
+            "Expand",
+            graph.weight(self.weight),
+            graph.const(list(self._tail(graph.shape(inputs[0])))),
+        )
         return (graph.op("Concat", inputs[0], tail, axis=self.axis),)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -34,7 +44,9 @@ class Append(Op):
         own = np.zeros(y.shape)
         size = inputs[0].shape[self.axis]
         own[(slice(None),) * self.axis + (slice(0, size),)] = 0.0 if slack is None else slack
-        own[(slice(None),) * self.axis + (slice(size, None),)] = precision.unit * np.abs(self.weight.value) if precision.casts else 0.0
+        own[(slice(None),) * self.axis + (slice(size, None),)] = (
+            precision.unit * np.abs(self.weight.value) if precision.casts else 0.0
+        )
         return (own,)
 
     def account(self, inputs, outputs, at):
@@ -42,8 +54,14 @@ class Append(Op):
         if behind < 0:
             return Account((Terms(np.array([at], int)),))
         sizes = self.weight.value.shape
-        place = [0 if size == 1 else behind if axis == self.axis else at[axis] for axis, size in enumerate(sizes)]
-        return Account((), (Stage(f"put behind the input: {named(self.weight, place)}", float(outputs[0][at])),))
+        place = [
+            0 if size == 1 else behind if axis == self.axis else at[axis]
+            for axis, size in enumerate(sizes)
+        ]
+        return Account(
+            (),
+            (Stage((f"put behind the input: {named(self.weight, place)}"), float(outputs[0][at])),),
+        )
 
     def reach(self, mask, inputs):
         return (mask[(slice(None),) * self.axis + (slice(0, inputs[0].shape[self.axis]),)],)

@@ -24,7 +24,9 @@ class Flip(Rearrangement):
 
     def origin(self, where, inputs):
         axis = self.axis % len(where)
-        return tuple(inputs[0].shape[axis] - 1 - at if i == axis else at for i, at in enumerate(where))
+        return tuple(
+            inputs[0].shape[axis] - 1 - at if i == axis else at for i, at in enumerate(where)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,10 @@ class Squeeze(Rearrangement):
     def origin(self, where, inputs):
         rank = inputs[0].ndim
         gone, rest = {axis % rank for axis in self.axes}, iter(where)
-        return tuple(np.zeros(where[0].shape if where else (), int) if axis in gone else next(rest) for axis in range(rank))
+        return tuple(
+            np.zeros(where[0].shape if where else (), int) if axis in gone else next(rest)
+            for axis in range(rank)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +79,9 @@ class Grouped(Rearrangement):
 
     def emit(self, graph, *inputs):
         size, *rest = graph.shape(inputs[0])
-        return (graph.op("Reshape", inputs[0], graph.const([size // self.count, self.count, *rest])),)
+        return (
+            graph.op("Reshape", inputs[0], graph.const([size // self.count, self.count, *rest])),
+        )
 
     def origin(self, where, inputs):
         return where[0] * self.count + where[1], *where[2:]

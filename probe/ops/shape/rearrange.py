@@ -62,18 +62,25 @@ class Reshape(Rearrangement):
         return (inputs[0].reshape(self.shape),)
 
     def emit(self, graph, *inputs):
-        return (graph.op("Reshape", inputs[0], graph.const(list(self.shape)), allowzero=int(0 in self.shape)),)
+        return (
+            graph.op(
+                "Reshape", inputs[0], graph.const(list(self.shape)), allowzero=int(0 in self.shape)
+            ),
+        )
 
     def origin(self, where, inputs):
         size = inputs[0].size
         known = math.prod(n for n in self.shape if n != -1)
         shape = tuple(size // known if n == -1 else n for n in self.shape)
-        return places(np.ravel_multi_index(where, shape) if shape else np.zeros(1, np.intp), inputs[0].shape)
+        return places(
+            np.ravel_multi_index(where, shape) if shape else np.zeros(1, np.intp), inputs[0].shape
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Pad(Rearrangement):
-    """(before, after) elements added on every axis, by ``mode``: constant, reflect, edge, wrap or symmetric."""
+    """(before, after) elements added on every axis, by ``mode``: constant, reflect, edge, wrap or
+    symmetric."""
 
     pads: tuple[tuple[int, int], ...]
     mode: str = "constant"
@@ -87,25 +94,44 @@ class Pad(Rearrangement):
     def emit(self, graph, *inputs):
         x = inputs[0]
         if self.mode == "constant":
-            amounts = graph.const([before for before, _ in self.pads] + [after for _, after in self.pads])
-            value = (graph.const(float(self.value)),) if self.value else ()  # the default is 0 in the dtype of x
+            amounts = graph.const(
+                [before for before, _ in self.pads] + [after for _, after in self.pads]
+            )
+            # the default is 0 in the dtype of x
+            value = (graph.const(float(self.value)),) if self.value else ()
             return (graph.op("Pad", x, amounts, *value, mode="constant"),)
         for axis, (size, (before, after)) in enumerate(zip(graph.shape(x), self.pads, strict=True)):
             if before or after:
-                x = graph.op("Gather", x, graph.const([_source(i, size, self.mode) for i in range(-before, size + after)]), axis=axis)
+                x = graph.op(
+                    "Gather",
+                    x,
+                    graph.const(
+                        [_source(i, size, self.mode) for i in range(-before, size + after)]
+                    ),
+                    axis=axis,
+                )
         return (x,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         if self.mode == "constant":
             own = of_constant(np.asarray(self.value, np.float64), precision)
-            return (np.pad(np.zeros(inputs[0].shape) if slacks[0] is None else slacks[0], self.pads, constant_values=float(own)),)
+            return (
+                np.pad(
+                    np.zeros(inputs[0].shape) if slacks[0] is None else slacks[0],
+                    self.pads,
+                    constant_values=float(own),
+                ),
+            )
         return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0])
 
     def follow(self, where, inputs):
         sizes = inputs[0].shape
         back = where - np.array([before for before, _ in self.pads], int)
         if self.mode != "constant":
-            continued = [[_source(int(i), size, self.mode) for i in row] for row, size in zip(back.T, sizes, strict=True)]
+            continued = [
+                [_source(int(i), size, self.mode) for i in row]
+                for row, size in zip(back.T, sizes, strict=True)
+            ]
             return np.zeros(len(where), int), np.array(continued, int).T
         inside = ((back >= 0) & (back < sizes)).all(axis=1)
         return np.where(inside, 0, -1), back
@@ -135,7 +161,11 @@ class Slice(Rearrangement):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         steps = self.steps or (1,) * len(self.starts)
-        return (inputs[0][tuple(slice(*part) for part in zip(self.starts, self.stops, steps, strict=True))],)
+        return (
+            inputs[0][
+                tuple(slice(*part) for part in zip(self.starts, self.stops, steps, strict=True))
+            ],
+        )
 
     def emit(self, graph, *inputs):
         sizes = graph.shape(inputs[0])
@@ -143,11 +173,26 @@ class Slice(Rearrangement):
         ends = [size if step > 0 else -size - 1 for size, step in zip(sizes, steps, strict=True)]
         stops = [end if stop is None else stop for end, stop in zip(ends, self.stops, strict=True)]
         axes = graph.const(list(range(len(sizes))))
-        return (graph.op("Slice", inputs[0], graph.const(list(self.starts)), graph.const(stops), axes, graph.const(list(steps))),)
+        return (
+            graph.op(
+                "Slice",
+                inputs[0],
+                graph.const(list(self.starts)),
+                graph.const(stops),
+                axes,
+                graph.const(list(steps)),
+            ),
+        )
 
     def origin(self, where, inputs):
-        starts = [start if start >= 0 else size + start for start, size in zip(self.starts, inputs[0].shape, strict=True)]
-        return tuple(at * step + start for at, start, step in zip(where, starts, self.steps or (1,) * len(starts), strict=True))
+        starts = [
+            start if start >= 0 else size + start
+            for start, size in zip(self.starts, inputs[0].shape, strict=True)
+        ]
+        return tuple(
+            at * step + start
+            for at, start, step in zip(where, starts, self.steps or (1,) * len(starts), strict=True)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,9 @@ from probe.ops.window.sliding_windows import Pads, seen
 __all__ = ["AdaptiveAveragePool", "AveragePool", "GlobalAveragePool"]
 
 
-def _mean_allowance(count: int, mean: np.ndarray, squares: np.ndarray, divisor: np.ndarray | int, precision) -> np.ndarray:
+def _mean_allowance(
+    count: int, mean: np.ndarray, squares: np.ndarray, divisor: np.ndarray | int, precision
+) -> np.ndarray:
     """A sum of ``count`` values, divided once (two roundings: the reciprocal and the product)."""
     from_sum = of_sums(count, mean * divisor, squares, precision) / divisor
     return from_sum + 2 * precision.unit * np.abs(mean) + precision.tiny
@@ -31,9 +33,12 @@ def _at(index: np.ndarray) -> _Range:
     return index, index + 1
 
 
-def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The cells of means as (elements, lines, cells), from a range of them along each axis, zeros where that is shorter than others; and
-    what each sum is divided by, by default how many they are, as (elements, 1, 1)."""
+def _gathered(
+    x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of means as (elements, lines, cells), from a range of them along each axis, zeros
+    where that is shorter than others; and what each sum is divided by, by default how many they
+    are, as (elements, 1, 1)."""
     inside, places = np.ones((), bool), []
     for axis, (first, stop) in enumerate(ranges):
         here = first[:, None] + np.arange((stop - first).max(initial=0))
@@ -47,22 +52,33 @@ def _gathered(x: np.ndarray, ranges: Sequence[_Range], divisors: np.ndarray | in
 
 
 class _Mean(Op):
-    """An op whose outputs are means of the cells that ``_taken`` gives, with what their sum is divided by."""
+    """An op whose outputs are means of the cells that ``_taken`` gives, with what their sum is
+    divided by."""
 
     def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
 
     def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells outside the input."""
+        """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells
+        outside the input."""
         cells, divisors = self._taken(inputs, where)
         return cells / divisors
 
-    def _look(self, own: np.ndarray, inputs: Sequence[np.ndarray], where: Indices | None, precision: Precision) -> None:
-        """The second look at the means ``where``, which are divided at the end, in two roundings more, or term by term."""
+    def _look(
+        self,
+        own: np.ndarray,
+        inputs: Sequence[np.ndarray],
+        where: Indices | None,
+        precision: Precision,
+    ) -> None:
+        """The second look at the means ``where``, which are divided at the end, in two roundings
+        more, or term by term."""
         if where is not None:
             cells, divisors = self._taken(inputs, where)
             terms = cells / divisors
-            divided = of_partial_sums(cells, precision) / divisors[:, 0, 0] + 2 * precision.unit * np.abs(terms.sum(axis=(1, 2)))
+            divided = of_partial_sums(cells, precision) / divisors[
+                :, 0, 0
+            ] + 2 * precision.unit * np.abs(terms.sum(axis=(1, 2)))
             own[where] = np.maximum.reduce([own[where], divided, of_partial_sums(terms, precision)])
 
 
@@ -76,8 +92,9 @@ class AveragePool(_Mean, Pool):
     """The mean of each window (ONNX AveragePool).
 
     It divides by ``divisor_override``, or else by the cells of the window that lie in the input
-    (``count_include_pad`` False) or in the input and its declared padding (True; with ``ceil_mode`` a window may reach
-    further, and those cells never count: PyTorch's ATen/native/cpu/AvgPoolKernel.cpp).
+    (``count_include_pad`` False) or in the input and its declared padding (True; with ``ceil_mode``
+    a window may reach further, and those cells never count: PyTorch's
+    ATen/native/cpu/AvgPoolKernel.cpp).
     """
 
     ceil_mode: bool = False
@@ -89,7 +106,9 @@ class AveragePool(_Mean, Pool):
         ones = (1,) * len(self.kernel)
         pads = self._reach(sizes, self.ceil_mode, ones)
         divisor = np.ones(())
-        for size, k, s, (before, after), (_, declared) in zip(sizes, self.kernel, self.strides, pads, self.pads, strict=True):
+        for size, k, s, (before, after), (_, declared) in zip(
+            sizes, self.kernel, self.strides, pads, self.pads, strict=True
+        ):
             start = np.arange((size + before + after - k) // s + 1) * s - before
             stop = np.minimum(start + k, size + (declared if self.count_include_pad else 0))
             if not self.count_include_pad:
@@ -127,16 +146,37 @@ class AveragePool(_Mean, Pool):
         flat = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
         x = graph.op("Pad", x, graph.const(flat)) if any(flat) else x
         mean = graph.op("AveragePool", x, kernel_shape=kernel, strides=self.strides)
-        return (mean,) if (divisor == window).all() else (graph.op("Mul", mean, graph.const(window / divisor)),)
+        return (
+            (mean,)
+            if (divisor == window).all()
+            else (graph.op("Mul", mean, graph.const(window / divisor)),)
+        )
 
     def reach(self, mask, inputs):
-        return (seen(mask, inputs[0].shape[2:], self.kernel, self.strides, self.pads, (1,) * len(self.kernel)),)
+        return (
+            seen(
+                mask,
+                inputs[0].shape[2:],
+                self.kernel,
+                self.strides,
+                self.pads,
+                (1,) * len(self.kernel),
+            ),
+        )
 
     def account(self, inputs, outputs, at):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         divisor = int(self._layout(inputs[0].shape[2:])[1][at[2:]])
-        why = "its cells of padding counted" if self.count_include_pad else "the cells inside the input"
-        words = f"divided by {divisor}" + (f", {why}" if len(cells) < math.prod(self.kernel) and self.divisor_override is None else "")
+        why = (
+            "its cells of padding counted"
+            if self.count_include_pad
+            else ("the cells inside the input")
+        )
+        words = f"divided by {divisor}" + (
+            f", {why}"
+            if len(cells) < math.prod(self.kernel) and self.divisor_override is None
+            else ""
+        )
         return Account((Terms(cells),), (Stage(words, float(outputs[0][at])),))
 
     def terms_of(self, inputs, outputs):
@@ -145,7 +185,9 @@ class AveragePool(_Mean, Pool):
     def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
         sizes = inputs[0].shape[2:]
         ranges = [_at(index) for index in where[:2]]
-        for index, size, k, s, (before, _) in zip(where[2:], sizes, self.kernel, self.strides, self.pads, strict=True):
+        for index, size, k, s, (before, _) in zip(
+            where[2:], sizes, self.kernel, self.strides, self.pads, strict=True
+        ):
             start = index * s - before
             ranges.append((np.maximum(start, 0), np.minimum(start + k, size)))
         return _gathered(inputs[0], ranges, self._layout(sizes)[1][where[2:]])
@@ -153,9 +195,15 @@ class AveragePool(_Mean, Pool):
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         pads, divisor = self._layout(x.shape[2:])
-        own = _mean_allowance(self.terms_of(inputs, outputs), y, self._totals(np.square(x), pads), divisor, precision)
+        own = _mean_allowance(
+            self.terms_of(inputs, outputs), y, self._totals(np.square(x), pads), divisor, precision
+        )
         self._look(own, inputs, where, precision)
-        return (own if slacks[0] is None else own + np.sqrt(self._totals(np.square(slacks[0]), pads)) / divisor,)
+        return (
+            own
+            if slacks[0] is None
+            else own + np.sqrt(self._totals(np.square(slacks[0]), pads)) / divisor,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +220,17 @@ class GlobalAveragePool(_Mean):
         return (x.mean(axis=self.axes, keepdims=self.keepdims),)
 
     def emit(self, graph, *inputs):
-        return (graph.op("ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
+        return (
+            graph.op(
+                "ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)
+            ),
+        )
 
     def reach(self, mask, inputs):
-        shape = [1 if axis in {k % inputs[0].ndim for k in self.axes} else size for axis, size in enumerate(inputs[0].shape)]
+        shape = [
+            1 if axis in {k % inputs[0].ndim for k in self.axes} else size
+            for axis, size in enumerate(inputs[0].shape)
+        ]
         return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
 
     def account(self, inputs, outputs, at):
@@ -201,7 +256,9 @@ class GlobalAveragePool(_Mean):
         self._look(own, inputs, where, precision)
         if slacks[0] is None:
             return (own,)
-        return (own + np.sqrt(np.square(slacks[0]).sum(axis=self.axes, keepdims=self.keepdims)) / count,)
+        return (
+            own + np.sqrt(np.square(slacks[0]).sum(axis=self.axes, keepdims=self.keepdims)) / count,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,25 +273,36 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
 
     def terms_of(self, inputs, outputs):
         sizes = inputs[0].shape[inputs[0].ndim - len(self.output_size) :]
-        return math.prod(max((stop - start for start, stop in axis), default=0) for axis in self._cells(sizes))
+        return math.prod(
+            max((stop - start for start, stop in axis), default=0) for axis in self._cells(sizes)
+        )
 
     def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
         lead = inputs[0].ndim - len(self.output_size)
         cells = [np.array(axis) for axis in self._cells(inputs[0].shape[lead:])]
-        tiles = [(axis[index, 0], axis[index, 1]) for axis, index in zip(cells, where[lead:], strict=True)]
+        tiles = [
+            (axis[index, 0], axis[index, 1])
+            for axis, index in zip(cells, where[lead:], strict=True)
+        ]
         return _gathered(inputs[0], [*map(_at, where[:lead]), *tiles])
 
     def emit(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])
         rank, spatial = len(shape), len(self.output_size)
-        for axis, (size, out) in enumerate(zip(shape[rank - spatial :], self.output_size, strict=True), start=rank - spatial):
+        for axis, (size, out) in enumerate(
+            zip(shape[rank - spatial :], self.output_size, strict=True), start=rank - spatial
+        ):
             matrix = np.zeros((size, out))
             for column in range(out):
                 start, stop = math.floor(column * size / out), math.ceil((column + 1) * size / out)
                 matrix[start:stop, column] = 1 / (stop - start)
             order = [*range(axis), *range(axis + 1, rank), axis]
             back = [*range(axis), rank - 1, *range(axis, rank - 1)]
-            x = graph.op("Transpose", graph.op("MatMul", graph.op("Transpose", x, perm=order), graph.const(matrix)), perm=back)
+            x = graph.op(
+                "Transpose",
+                graph.op("MatMul", graph.op("Transpose", x, perm=order), graph.const(matrix)),
+                perm=back,
+            )
         return (x,)
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -244,7 +312,14 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
         for axis in cells:
             counts = counts[..., None] * np.array([stop - start for start, stop in axis])
         squares = self._fold(np.square(x), np.mean) * counts
-        # ONNX multiplies by rounded reciprocals axis by axis: each product is rounded, as in a weighted sum.
-        own = _mean_allowance(int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision)
+        # ONNX multiplies by rounded reciprocals axis by axis: each product is rounded, as in a
+        # weighted sum.
+        own = _mean_allowance(
+            int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision
+        )
         self._look(own, inputs, where, precision)
-        return (own if slacks[0] is None else own + np.sqrt(self._fold(np.square(slacks[0]), np.mean) / counts),)
+        return (
+            own
+            if slacks[0] is None
+            else own + np.sqrt(self._fold(np.square(slacks[0]), np.mean) / counts),
+        )

@@ -1,4 +1,5 @@
-"""Pooling: the largest value of each window, of cells that tile the input, or of whole axes; and what means share with it."""
+"""Pooling: the largest value of each window, of cells that tile the input, or of whole axes; and
+what means share with it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,13 +25,16 @@ class Pool(Op):
     def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
         """The pads with which a plain floor of the output size gives what ``ceil_mode`` asks for.
 
-        A window that would start in the padding after the input is dropped (PyTorch's ATen/native/Pool.h,
-        pooling_output_shape); the result may therefore lie below the declared padding.
+        A window that would start in the padding after the input is dropped (PyTorch's
+        ATen/native/Pool.h, pooling_output_shape); the result may therefore lie below the declared
+        padding.
         """
         if not ceil_mode:
             return self.pads
         reached = []
-        for size, k, s, d, (before, after) in zip(sizes, self.kernel, self.strides, dilations, self.pads, strict=True):
+        for size, k, s, d, (before, after) in zip(
+            sizes, self.kernel, self.strides, dilations, self.pads, strict=True
+        ):
             span = (k - 1) * d + 1
             count = -(-(size + before + after - span) // s) + 1
             if (count - 1) * s >= size + before:
@@ -38,20 +42,37 @@ class Pool(Op):
             reached.append((before, (count - 1) * s + span - size - before))
         return tuple(reached)
 
-    def _trimmed(self, sizes: Sequence[int], pads: Pads, dilations: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
-        """The kernel without the taps that lie behind the input in every window, and the pads that fit it."""
+    def _trimmed(
+        self, sizes: Sequence[int], pads: Pads, dilations: Sequence[int]
+    ) -> tuple[tuple[int, ...], Pads]:
+        """The kernel without the taps that lie behind the input in every window, and the pads that
+        fit it."""
         kernel, fitting = [], []
-        for size, k, s, d, (before, after) in zip(sizes, self.kernel, self.strides, dilations, pads, strict=True):
+        for size, k, s, d, (before, after) in zip(
+            sizes, self.kernel, self.strides, dilations, pads, strict=True
+        ):
             last = (size + before + after - (k - 1) * d - 1) // s * s - before
             kernel.append(min(k, -(-(size + before) // d)))
-            fitting.append((before, after if kernel[-1] == k else last + (kernel[-1] - 1) * d + 1 - size))
+            fitting.append(
+                (before, after if kernel[-1] == k else last + (kernel[-1] - 1) * d + 1 - size)
+            )
         return tuple(kernel), tuple(fitting)
 
-    def _cells(self, at: Sequence[int], shape: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
+    def _cells(
+        self, at: Sequence[int], shape: Sequence[int], dilations: Sequence[int]
+    ) -> np.ndarray:
         """The elements of the input that the window of one output holds."""
         ranges: list[Any] = list(at[:2])
-        for i, size, k, s, d, (before, _) in zip(at[2:], shape[2:], self.kernel, self.strides, dilations, self.pads, strict=True):
-            ranges.append([cell for cell in range(i * s - before, i * s - before + k * d, d) if 0 <= cell < size])
+        for i, size, k, s, d, (before, _) in zip(
+            at[2:], shape[2:], self.kernel, self.strides, dilations, self.pads, strict=True
+        ):
+            ranges.append(
+                [
+                    cell
+                    for cell in range(i * s - before, i * s - before + k * d, d)
+                    if 0 <= cell < size
+                ]
+            )
         return box(ranges)
 
 
@@ -60,13 +81,23 @@ def _largest(x: np.ndarray, cells: np.ndarray, value: float) -> Account:
     if not len(cells):
         return Account((), (Stage("the window sees padding alone", value),))
     winner = int(np.argmax(x[tuple(cells.T)]))
-    return Account((Terms(cells[winner : winner + 1]),), (Stage(f"the largest of {len(cells)} elements", value, Terms(cells)),))
+    return Account(
+        (Terms(cells[winner : winner + 1]),),
+        (Stage((f"the largest of {len(cells)} elements"), value, Terms(cells)),),
+    )
 
 
 def fitted(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:
     """Pads x; a negative pad at the end leaves the surplus out."""
-    keep = tuple(slice(None, size + min(0, after)) for size, (_, after) in zip(x.shape[2:], pads, strict=True))
-    return padded(x[(slice(None), slice(None), *keep)], tuple((before, max(0, after)) for before, after in pads), value)
+    keep = tuple(
+        slice(None, size + min(0, after))
+        for size, (_, after) in zip(x.shape[2:], pads, strict=True)
+    )
+    return padded(
+        x[(slice(None), slice(None), *keep)],
+        tuple((before, max(0, after)) for before, after in pads),
+        value,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +114,24 @@ class MaxPool(Pool):
         return (apart(self._pooled, inputs[0], range(2, inputs[0].ndim)),)
 
     def _held(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
-        return self._trimmed(sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations)
+        return self._trimmed(
+            sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations
+        )
 
     def _pooled(self, x: np.ndarray) -> np.ndarray:
         lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
         kernel, pads = self._held(x.shape[2:])
         x = fitted(x, pads, lowest)
-        for axis, (k, s, d) in enumerate(zip(kernel, self.strides, self.dilations, strict=True), start=2):
+        for axis, (k, s, d) in enumerate(
+            zip(kernel, self.strides, self.dilations, strict=True), start=2
+        ):
             count = (x.shape[axis] - (k - 1) * d - 1) // s + 1
             lead = (slice(None),) * axis
             best = x[(*lead, slice(0, (count - 1) * s + 1, s))]
             for tap in range(1, k):
-                best = np.maximum(best, x[(*lead, slice(tap * d, tap * d + (count - 1) * s + 1, s))])
+                best = np.maximum(
+                    best, x[(*lead, slice(tap * d, tap * d + (count - 1) * s + 1, s))]
+                )
             x = best
         return np.ascontiguousarray(x)
 
@@ -104,7 +141,9 @@ class MaxPool(Pool):
         if any(after < 0 for _, after in pads):
             axes = list(range(2, 2 + len(pads)))
             stops = [size + min(0, after) for size, (_, after) in zip(sizes, pads, strict=True)]
-            x = graph.op("Slice", x, graph.const([0] * len(axes)), graph.const(stops), graph.const(axes))
+            x = graph.op(
+                "Slice", x, graph.const([0] * len(axes)), graph.const(stops), graph.const(axes)
+            )
             pads = tuple((before, max(0, after)) for before, after in pads)
         settings = {"kernel_shape": kernel, "strides": self.strides, "dilations": self.dilations}
         if all(max(pad) < k for pad, k in zip(pads, kernel, strict=True)):
@@ -114,24 +153,36 @@ class MaxPool(Pool):
             x = graph.op("Pad", x, graph.const(amounts), graph.const(-np.inf))
             out = graph.op("MaxPool", x, **settings)
         blind = self._blind(sizes)
-        # ONNX Runtime starts its search at the lowest float and not at -inf, and gives that where a window sees padding alone.
-        return (graph.op("Where", graph.const(blind), graph.const(-np.inf), out) if blind.any() else out,)
+        # ONNX Runtime starts its search at the lowest float and not at -inf, and gives that where a
+        # window sees padding alone.
+        return (
+            graph.op("Where", graph.const(blind), graph.const(-np.inf), out)
+            if blind.any()
+            else out,
+        )
 
     def _blind(self, sizes: Sequence[int]) -> np.ndarray:
-        """Which output positions have a window that lies in the padding alone (dilated ones can step over the input)."""
+        """Which output positions have a window that lies in the padding alone (dilated ones can
+        step over the input)."""
         blind = np.zeros((), bool)
         pads = self._reach(sizes, self.ceil_mode, self.dilations)
-        for size, k, s, d, (before, after) in zip(sizes, self.kernel, self.strides, self.dilations, pads, strict=True):
+        for size, k, s, d, (before, after) in zip(
+            sizes, self.kernel, self.strides, self.dilations, pads, strict=True
+        ):
             starts = np.arange((size + before + after - (k - 1) * d - 1) // s + 1) * s - before
             cells = starts[:, None] + np.arange(k) * d
             blind = blind[..., None] | ~((cells >= 0) & (cells < size)).any(axis=1)
         return blind
 
     def reach(self, mask, inputs):
-        return (seen(mask, inputs[0].shape[2:], self.kernel, self.strides, self.pads, self.dilations),)
+        return (
+            seen(mask, inputs[0].shape[2:], self.kernel, self.strides, self.pads, self.dilations),
+        )
 
     def account(self, inputs, outputs, at):
-        return _largest(inputs[0], self._cells(at, inputs[0].shape, self.dilations), float(outputs[0][at]))
+        return _largest(
+            inputs[0], self._cells(at, inputs[0].shape, self.dilations), float(outputs[0][at])
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
@@ -139,7 +190,9 @@ class MaxPool(Pool):
         return self.run(slacks[0])
 
 
-def reduced(at: Sequence[int], shape: Sequence[int], axes: Sequence[int], keepdims: bool) -> np.ndarray:
+def reduced(
+    at: Sequence[int], shape: Sequence[int], axes: Sequence[int], keepdims: bool
+) -> np.ndarray:
     """The elements that a reduction over ``axes`` puts into one."""
     kept = iter(at)
     reduced = {axis % len(shape) for axis in axes}
@@ -168,10 +221,17 @@ class GlobalMaxPool(Op):
         return (inputs[0].max(axis=self.axes, keepdims=self.keepdims),)
 
     def emit(self, graph, *inputs):
-        return (graph.op("ReduceMax", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)),)
+        return (
+            graph.op(
+                "ReduceMax", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)
+            ),
+        )
 
     def reach(self, mask, inputs):
-        shape = [1 if axis in {k % inputs[0].ndim for k in self.axes} else size for axis, size in enumerate(inputs[0].shape)]
+        shape = [
+            1 if axis in {k % inputs[0].ndim for k in self.axes} else size
+            for axis, size in enumerate(inputs[0].shape)
+        ]
         return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
 
     def account(self, inputs, outputs, at):
@@ -187,22 +247,28 @@ class AdaptivePool(Op):
     output_size: tuple[int, ...]
 
     def _cells(self, sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """Per axis the (start, stop) of every cell: floor(i * in / out) to ceil((i + 1) * in / out) (PyTorch's AdaptivePooling.h)."""
+        """Per axis the (start, stop) of every cell: floor(i * in / out) to ceil((i + 1) * in / out)
+        (PyTorch's AdaptivePooling.h)."""
         return [
-            [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)] for size, out in zip(sizes, self.output_size, strict=True)
+            [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
+            for size, out in zip(sizes, self.output_size, strict=True)
         ]
 
     def _cell(self, at: tuple[int, ...], shape: Sequence[int]) -> np.ndarray:
         """The elements of the input that one output is made of."""
         lead = len(shape) - len(self.output_size)
         cells = self._cells(shape[lead:])
-        return box([*at[:lead], *(range(*axis[i]) for axis, i in zip(cells, at[lead:], strict=True))])
+        return box(
+            [*at[:lead], *(range(*axis[i]) for axis, i in zip(cells, at[lead:], strict=True))]
+        )
 
     def reach(self, mask, inputs):
         first = inputs[0].ndim - len(self.output_size)
         for axis, cells in enumerate(self._cells(inputs[0].shape[first:]), start=first):
             lead = (slice(None),) * axis
-            wider = np.zeros((*mask.shape[:axis], inputs[0].shape[axis], *mask.shape[axis + 1 :]), bool)
+            wider = np.zeros(
+                (*mask.shape[:axis], inputs[0].shape[axis], *mask.shape[axis + 1 :]), bool
+            )
             for i, (start, stop) in enumerate(cells):
                 wider[(*lead, slice(start, stop))] |= mask[(*lead, slice(i, i + 1))]
             mask = wider
@@ -214,7 +280,10 @@ class AdaptivePool(Op):
             return reduce(x, axis=tuple(range(first, x.ndim)), keepdims=True)
         for axis, cells in enumerate(self._cells(x.shape[first:]), start=first):
             lead = (slice(None),) * axis
-            x = np.stack([reduce(x[(*lead, slice(start, stop))], axis=axis) for start, stop in cells], axis=axis)
+            x = np.stack(
+                [reduce(x[(*lead, slice(start, stop))], axis=axis) for start, stop in cells],
+                axis=axis,
+            )
         return x
 
 
@@ -234,11 +303,24 @@ class AdaptiveMaxPool(AdaptivePool):
     def emit(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])
         rank, spatial = len(shape), len(self.output_size)
-        for axis, (size, out) in enumerate(zip(shape[rank - spatial :], self.output_size, strict=True), start=rank - spatial):
+        for axis, (size, out) in enumerate(
+            zip(shape[rank - spatial :], self.output_size, strict=True), start=rank - spatial
+        ):
             cells = []
             for column in range(out):
-                bounds = [math.floor(column * size / out)], [math.ceil((column + 1) * size / out)], [axis]
-                cells.append(graph.op("ReduceMax", graph.op("Slice", x, *map(graph.const, bounds)), graph.const([axis]), keepdims=1))
+                bounds = (
+                    [math.floor(column * size / out)],
+                    [math.ceil((column + 1) * size / out)],
+                    [axis],
+                )
+                cells.append(
+                    graph.op(
+                        "ReduceMax",
+                        graph.op("Slice", x, *map(graph.const, bounds)),
+                        graph.const([axis]),
+                        keepdims=1,
+                    )
+                )
             x = graph.op("Concat", *cells, axis=axis)
         return (x,)
 

@@ -17,7 +17,8 @@ __all__ = ["AdaptiveMaxPoolIndices", "FractionalMaxPool", "LpPool", "MaxPoolIndi
 
 
 def _winners(cells: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(the largest of the last axis of ``cells``, its entry of ``places``): the first of equal ones; NaN wins, the last of them."""
+    """(the largest of the last axis of ``cells``, its entry of ``places``): the first of equal
+    ones; NaN wins, the last of them."""
     values = np.where(np.isnan(cells), np.inf, cells)
     chosen = values.argmax(axis=-1)
     odd = np.isnan(cells)
@@ -25,18 +26,22 @@ def _winners(cells: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndar
         last = cells.shape[-1] - 1 - odd[..., ::-1].argmax(axis=-1)
         chosen = np.where(odd.any(axis=-1), last, chosen)
     best = np.take_along_axis(cells, chosen[..., None], axis=-1)[..., 0]
-    return best, np.take_along_axis(np.broadcast_to(places, cells.shape), chosen[..., None], axis=-1)[..., 0]
+    return best, np.take_along_axis(
+        np.broadcast_to(places, cells.shape), chosen[..., None], axis=-1
+    )[..., 0]
 
 
 def _undecided(low: np.ndarray, high: np.ndarray, plane: int) -> np.ndarray:
-    """What an index may be off by: nothing where no other element comes near the maximum, anything where one does."""
+    """What an index may be off by: nothing where no other element comes near the maximum, anything
+    where one does."""
     near = (high >= low.max(axis=-1, keepdims=True)).sum(axis=-1) > 1
     return np.where(near, float(plane), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class MaxPoolIndices(MaxPool):
-    """The largest value of each window, and which element of its plane it is, counted row by row (ONNX MaxPool, Indices)."""
+    """The largest value of each window, and which element of its plane it is, counted row by row
+    (ONNX MaxPool, Indices)."""
 
     def placeless(self, sizes: Sequence[int]) -> bool:
         """Whether some window sees padding alone: its maximum has no place."""
@@ -48,16 +53,23 @@ class MaxPoolIndices(MaxPool):
         kernel, pads = self._held(sizes)
         place = np.arange(math.prod(sizes)).reshape(1, 1, *sizes)
         cells, places = (
-            windows(fitted(one, pads, value), kernel, self.strides, self.dilations) for one, value in ((x, lowest), (place, -1))
+            windows(fitted(one, pads, value), kernel, self.strides, self.dilations)
+            for one, value in ((x, lowest), (place, -1))
         )
         taps = math.prod(kernel)
-        return cells.reshape(*cells.shape[: x.ndim], taps), places.reshape(*places.shape[: x.ndim], taps)
+        return cells.reshape(*cells.shape[: x.ndim], taps), places.reshape(
+            *places.shape[: x.ndim], taps
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
-        found = [_winners(*self._cells_of(one[None, None], -np.inf)) for plane in x for one in plane]
+        found = [
+            _winners(*self._cells_of(one[None, None], -np.inf)) for plane in x for one in plane
+        ]
         shape = (*x.shape[:2], *found[0][0].shape[2:])
-        return np.stack([y for y, _ in found]).reshape(shape), np.stack([at for _, at in found]).reshape(shape)
+        return np.stack([y for y, _ in found]).reshape(shape), np.stack(
+            [at for _, at in found]
+        ).reshape(shape)
 
     def source(self, output):
         return None
@@ -65,7 +77,8 @@ class MaxPoolIndices(MaxPool):
     def emit(self, graph, *inputs):
         x, sizes, rank = inputs[0], graph.shape(inputs[0])[2:], len(self.kernel)
         kernel, pads = self._held(sizes)
-        # Padded and cut before, so that places count in a plane of known size; then brought back to the input's.
+        # Padded and cut before, so that places count in a plane of known size; then brought back to
+        # the input's.
         amounts = [0, 0, *(before for before, _ in pads), 0, 0, *(after for _, after in pads)]
         wide = [size + before + after for size, (before, after) in zip(sizes, pads, strict=True)]
         if any(amounts):
@@ -77,7 +90,11 @@ class MaxPoolIndices(MaxPool):
         for axis in range(rank):
             inner = math.prod(wide[axis + 1 :])
             here = graph.op("Mod", graph.op("Div", at, graph.const(inner)), graph.const(wide[axis]))
-            moved = graph.op("Mul", graph.op("Sub", here, graph.const(pads[axis][0])), graph.const(math.prod(sizes[axis + 1 :])))
+            moved = graph.op(
+                "Mul",
+                graph.op("Sub", here, graph.const(pads[axis][0])),
+                graph.const(math.prod(sizes[axis + 1 :])),
+            )
             total = moved if total is None else graph.op("Add", total, moved)
         assert total is not None
         return best, total
@@ -87,12 +104,15 @@ class MaxPoolIndices(MaxPool):
             return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
         low, _ = self._cells_of(inputs[0] - slacks[0], -np.inf)
         high, _ = self._cells_of(inputs[0] + slacks[0], -np.inf)
-        return MaxPool.run(self, slacks[0])[0], _undecided(low, high, math.prod(inputs[0].shape[2:]))
+        return MaxPool.run(self, slacks[0])[0], _undecided(
+            low, high, math.prod(inputs[0].shape[2:])
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
-    """The largest value of cells that tile the trailing axes, and which element of its plane it is."""
+    """The largest value of cells that tile the trailing axes, and which element of its plane it
+    is."""
 
     def _found(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         lead = x.ndim - len(self.output_size)
@@ -103,7 +123,9 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         axes = self._cells(sizes)
         for at in np.ndindex(*self.output_size):
             cell: Any = tuple(slice(*axis[i]) for axis, i in zip(axes, at, strict=True))
-            values[(..., *at)], places[(..., *at)] = _winners(x[(..., *cell)].reshape(*x.shape[:lead], -1), place[cell].ravel())
+            values[(..., *at)], places[(..., *at)] = _winners(
+                x[(..., *cell)].reshape(*x.shape[:lead], -1), place[cell].ravel()
+            )
         return values, places
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -119,13 +141,25 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         sizes, axes = shape[lead:], list(range(lead, len(shape)))
         parts = []
         for at in np.ndindex(*self.output_size):
-            spans = [(i * n // out, math.ceil((i + 1) * n / out)) for i, n, out in zip(at, sizes, self.output_size, strict=True)]
+            spans = [
+                (i * n // out, math.ceil((i + 1) * n / out))
+                for i, n, out in zip(at, sizes, self.output_size, strict=True)
+            ]
             starts, stops = ([span[end] for span in spans] for end in (0, 1))
-            cell = graph.op("Slice", inputs[0], graph.const(starts), graph.const(stops), graph.const(axes))
+            cell = graph.op(
+                "Slice", inputs[0], graph.const(starts), graph.const(stops), graph.const(axes)
+            )
             size = math.prod(stop - start for start, stop in spans)
-            winner = graph.op("ArgMax", graph.op("Reshape", cell, graph.const([*shape[:lead], size])), axis=-1, keepdims=1)
+            winner = graph.op(
+                "ArgMax",
+                graph.op("Reshape", cell, graph.const([*shape[:lead], size])),
+                axis=-1,
+                keepdims=1,
+            )
             grid = np.meshgrid(*(range(start, stop) for start, stop in spans), indexing="ij")
-            parts.append(graph.op("Gather", graph.const(np.ravel_multi_index(grid, sizes).ravel()), winner))
+            parts.append(
+                graph.op("Gather", graph.const(np.ravel_multi_index(grid, sizes).ravel()), winner)
+            )
         joined = graph.op("Concat", *parts, axis=lead)
         return best, graph.op("Reshape", joined, graph.const([*shape[:lead], *self.output_size]))
 
@@ -138,9 +172,11 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
 
 @dataclass(frozen=True, eq=False)
 class MaxUnpool(Op):
-    """Zeros of (batch, channel, *sizes) with the values of the first input at the places of the second (ONNX MaxUnpool).
+    """Zeros of (batch, channel, *sizes) with the values of the first input at the places of the
+    second (ONNX MaxUnpool).
 
-    Places count row by row in their plane, as MaxPoolIndices gives them; where two values have one place the last stays.
+    Places count row by row in their plane, as MaxPoolIndices gives them; where two values have one
+    place the last stays.
     """
 
     sizes: tuple[int, ...]
@@ -156,7 +192,9 @@ class MaxUnpool(Op):
         batch, channels, *sizes = graph.shape(inputs[0])
         three = graph.const([batch, channels, math.prod(sizes)])
         at = graph.op("Cast", graph.op("Reshape", inputs[1], three), to=7)  # INT64
-        zeros = graph.op("Expand", graph.const(0.0), graph.const([batch, channels, math.prod(self.sizes)]))
+        zeros = graph.op(
+            "Expand", graph.const(0.0), graph.const([batch, channels, math.prod(self.sizes)])
+        )
         out = graph.op("ScatterElements", zeros, at, graph.op("Reshape", inputs[0], three), axis=2)
         return (graph.op("Reshape", out, graph.const([batch, channels, *self.sizes])),)
 
@@ -175,19 +213,25 @@ class MaxUnpool(Op):
         found = self._sources(at, inputs[1])
         if not len(found):
             return Account((), (Stage("no element is put here", 0.0),))
-        return Account((Terms(found[-1:]),), (Stage("put here", float(outputs[0][at]), Terms(found)),))
+        return Account(
+            (Terms(found[-1:]),), (Stage("put here", float(outputs[0][at]), Terms(found)),)
+        )
 
     def reach(self, mask, inputs):
         places = inputs[1].reshape(*inputs[1].shape[:2], -1).astype(np.int64)
-        found = np.take_along_axis(mask.reshape(*mask.shape[:2], -1), places, axis=2).reshape(inputs[0].shape)
+        found = np.take_along_axis(mask.reshape(*mask.shape[:2], -1), places, axis=2).reshape(
+            inputs[0].shape
+        )
         return found, np.full(inputs[1].shape, mask.any())
 
 
 @dataclass(frozen=True, eq=False)
 class LpPool(Pool):
-    """The ``p``-norm of each window: (sum of x^p)^(1/p) (ONNX LpPool, without its absolute value: PyTorch takes none).
+    """The ``p``-norm of each window: (sum of x^p)^(1/p) (ONNX LpPool, without its absolute value:
+    PyTorch takes none).
 
-    A window that ``ceil_mode`` lets reach beyond the input is scaled up to its full size (PyTorch's lp_pool averages first).
+    A window that ``ceil_mode`` lets reach beyond the input is scaled up to its full size (PyTorch's
+    lp_pool averages first).
     """
 
     p: float
@@ -202,7 +246,9 @@ class LpPool(Pool):
         kernel, pads = self._held(x.shape[2:])
         view = windows(fitted(x, pads, 0.0), kernel, self.strides, (1,) * len(kernel))
         total = view.sum(axis=tuple(range(x.ndim, view.ndim)))
-        for axis, (size, k, s, (before, _)) in enumerate(zip(x.shape[2:], self.kernel, self.strides, pads, strict=True), start=2):
+        for axis, (size, k, s, (before, _)) in enumerate(
+            zip(x.shape[2:], self.kernel, self.strides, pads, strict=True), start=2
+        ):
             starts = np.arange(total.shape[axis]) * s - before
             inside = np.minimum(starts + k, size) - starts
             total = total * (k / inside).reshape(-1, *(1,) * (x.ndim - 1 - axis))
@@ -227,33 +273,56 @@ class LpPool(Pool):
         x = graph.op("Pad", x, graph.const(amounts)) if any(amounts) else x
         total = graph.op("AveragePool", x, kernel_shape=kernel, strides=self.strides)
         factor = np.array(float(math.prod(kernel)))
-        for n, k, taps, s, (before, after) in zip(sizes, self.kernel, kernel, self.strides, pads, strict=True):
+        for n, k, taps, s, (before, after) in zip(
+            sizes, self.kernel, kernel, self.strides, pads, strict=True
+        ):
             count = (n + before + after - taps) // s + 1
-            factor = factor[..., None] * [k / (min(i * s - before + k, n) - (i * s - before)) for i in range(count)]
-        return (graph.op("Pow", graph.op("Mul", total, graph.const(factor)), graph.const(1 / self.p)),)
+            factor = factor[..., None] * [
+                k / (min(i * s - before + k, n) - (i * s - before)) for i in range(count)
+            ]
+        return (
+            graph.op("Pow", graph.op("Mul", total, graph.const(factor)), graph.const(1 / self.p)),
+        )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         with np.errstate(all="ignore"):
             powers = x**self.p
             total = self._totals(powers)
-            off = of_sums(math.prod(self._held(x.shape[2:])[0]), total, self._totals(np.square(powers)), precision)
+            off = of_sums(
+                math.prod(self._held(x.shape[2:])[0]),
+                total,
+                self._totals(np.square(powers)),
+                precision,
+            )
             off += (6 + 2 * abs(self.p)) * precision.unit * self._totals(np.abs(powers))
             if slacks[0] is not None:
                 off = off + self._totals(np.abs(self.p * np.abs(x) ** (self.p - 1)) * slacks[0])
-            moved = np.fmax(np.abs(self._root(total + off) - y), np.abs(self._root(np.maximum(total - off, 0)) - y))
-            own = np.where(np.isfinite(moved), moved, 0.0) + 8 * precision.unit * np.abs(y) + precision.tiny
+            moved = np.fmax(
+                np.abs(self._root(total + off) - y),
+                np.abs(self._root(np.maximum(total - off, 0)) - y),
+            )
+            own = (
+                np.where(np.isfinite(moved), moved, 0.0)
+                + 8 * precision.unit * np.abs(y)
+                + precision.tiny
+            )
         return (np.where(np.isfinite(own), own, precision.tiny),)
 
     def account(self, inputs, outputs, at):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
-        stage = Stage(f"the {self.p:g}-norm of {len(cells)} elements", float(outputs[0][at]), Terms(cells))
-        return Account((Terms(cells[np.argmax(np.abs(inputs[0][tuple(cells.T)]))][None]),), (stage,))
+        stage = Stage(
+            (f"the {self.p:g}-norm of {len(cells)} elements"), float(outputs[0][at]), Terms(cells)
+        )
+        return Account(
+            (Terms(cells[np.argmax(np.abs(inputs[0][tuple(cells.T)]))][None]),), (stage,)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class FractionalMaxPool(Op):
-    """The largest value of windows that start anywhere, and which element of its plane it is (Graham, 2014).
+    """The largest value of windows that start anywhere, and which element of its plane it is
+    (Graham, 2014).
 
     ``starts`` has (batch, channel, out) for each spatial axis.
     """
@@ -262,7 +331,8 @@ class FractionalMaxPool(Op):
     starts: tuple[np.ndarray, ...]
 
     def _places(self, sizes: Sequence[int]) -> np.ndarray:
-        """(batch, channel, *out, taps): the elements of every window, counted row by row in their plane."""
+        """(batch, channel, *out, taps): the elements of every window, counted row by row in their
+        plane."""
         rank = len(sizes)
         total: np.ndarray = np.zeros((), np.int64)
         for axis, (start, k) in enumerate(zip(self.starts, self.kernel, strict=True)):
@@ -279,7 +349,9 @@ class FractionalMaxPool(Op):
         (x,) = inputs
         places = self._places(x.shape[2:])
         flat = x.reshape(*x.shape[:2], -1)
-        cells = np.take_along_axis(flat, places.reshape(*places.shape[:2], -1), axis=2).reshape(places.shape)
+        cells = np.take_along_axis(flat, places.reshape(*places.shape[:2], -1), axis=2).reshape(
+            places.shape
+        )
         return _winners(cells, places)
 
     def source(self, output):
@@ -289,7 +361,9 @@ class FractionalMaxPool(Op):
         batch, channels, *sizes = graph.shape(inputs[0])
         places = self._places(sizes)
         flat = graph.op("Reshape", inputs[0], graph.const([batch, channels, math.prod(sizes)]))
-        cells = graph.op("GatherElements", flat, graph.const(places.reshape(batch, channels, -1)), axis=2)
+        cells = graph.op(
+            "GatherElements", flat, graph.const(places.reshape(batch, channels, -1)), axis=2
+        )
         cells = graph.op("Reshape", cells, graph.const(list(places.shape)))
         winner = graph.op("ArgMax", cells, axis=-1, keepdims=1)
         found = graph.op("GatherElements", graph.const(places), winner, axis=-1)
@@ -308,5 +382,10 @@ class FractionalMaxPool(Op):
         where = np.column_stack([np.full((len(cells), 2), at[:2]), spots])
         winner = int(np.argmax(cells == outputs[1][at]))
         return Account(
-            (Terms(where[winner : winner + 1]),), (Stage(f"the largest of {len(cells)} elements", float(outputs[0][at]), Terms(where)),)
+            (Terms(where[winner : winner + 1]),),
+            (
+                Stage(
+                    (f"the largest of {len(cells)} elements"), float(outputs[0][at]), Terms(where)
+                ),
+            ),
         )

@@ -1,4 +1,5 @@
-"""What convolution and pooling share: padding and sliding windows over the trailing axes, in any number of them.
+"""What convolution and pooling share: padding and sliding windows over the trailing axes, in any
+number of them.
 
 Padding is always resolved to (before, after) pairs.
 """
@@ -25,7 +26,9 @@ def padded(x: np.ndarray, pads: Pads, value: float = 0.0) -> np.ndarray:
     return np.pad(x, [(0, 0)] * (x.ndim - len(pads)) + list(pads), constant_values=value)
 
 
-def windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
+def windows(
+    x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> np.ndarray:
     """A view (*leading, *out, *kernel) of the windows over the trailing axes of a padded x."""
     rank = len(kernel)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
@@ -43,13 +46,16 @@ def under(
     pads: Pads,
     dilations: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The cells under the windows of single outputs, as places in row-major order (outputs, taps), and which lie inside and no padding.
+    """The cells under the windows of single outputs, as places in row-major order (outputs, taps),
+    and which lie inside and no padding.
 
     Places of the padding are those of some cell at the edge.
     """
     count = len(position[0])
     cells, inside = np.zeros((count, 1), np.intp), np.ones((count, 1), bool)
-    for at, size, k, s, (before, _), d in zip(position, sizes, kernel, strides, pads, dilations, strict=True):
+    for at, size, k, s, (before, _), d in zip(
+        position, sizes, kernel, strides, pads, dilations, strict=True
+    ):
         here = (at * s - before)[:, None] + d * np.arange(k)
         cells = (cells[:, :, None] * size + here.clip(0, size - 1)[:, None, :]).reshape(count, -1)
         inside = (inside[:, :, None] & ((here >= 0) & (here < size))[:, None, :]).reshape(count, -1)
@@ -57,17 +63,31 @@ def under(
 
 
 def seen(
-    mask: np.ndarray, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Pads, dilations: Sequence[int]
+    mask: np.ndarray,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+    dilations: Sequence[int],
 ) -> np.ndarray:
     """Which elements of (batch, channel, *sizes) lie in the window of a masked output."""
     spans = [
         max(size + before + after, (count - 1) * s + (k - 1) * d + 1)
-        for size, (before, after), count, k, s, d in zip(sizes, pads, mask.shape[2:], kernel, strides, dilations, strict=True)
+        for size, (before, after), count, k, s, d in zip(
+            sizes, pads, mask.shape[2:], kernel, strides, dilations, strict=True
+        )
     ]
     whole = np.zeros((*mask.shape[:2], *spans), bool)
     for tap in np.ndindex(*kernel):
         places = [
-            slice(t * d, t * d + (count - 1) * s + 1, s) for t, d, s, count in zip(tap, dilations, strides, mask.shape[2:], strict=True)
+            slice(t * d, t * d + (count - 1) * s + 1, s)
+            for t, d, s, count in zip(tap, dilations, strides, mask.shape[2:], strict=True)
         ]
         whole[(slice(None), slice(None), *places)] |= mask
-    return whole[(slice(None), slice(None), *(slice(before, before + size) for size, (before, _) in zip(sizes, pads, strict=True)))]
+    return whole[
+        (
+            slice(None),
+            slice(None),
+            *(slice(before, before + size) for size, (before, _) in zip(sizes, pads, strict=True)),
+        )
+    ]

@@ -1,4 +1,5 @@
-"""Every layer class of HGQ2 is described or left out with its reason, and the table says what is registered."""
+"""Every layer class of HGQ2 is described or left out with its reason, and the table says what is
+registered."""
 
 import importlib
 import inspect
@@ -15,20 +16,28 @@ HERE = {name.removeprefix("hgq.") for name, module in DESCRIBED.items() if modul
 
 
 def classes():
-    """The public layer classes that hgq.layers and the modules in it define, by name; ``Quantizer`` comes from elsewhere."""
-    modules = [importlib.import_module(one.name) for one in pkgutil.walk_packages(hgq.layers.__path__, "hgq.layers.")]
+    """The public layer classes that hgq.layers and the modules in it define, by name; ``Quantizer``
+    comes from elsewhere."""
+    modules = [
+        importlib.import_module(one.name)
+        for one in pkgutil.walk_packages(hgq.layers.__path__, "hgq.layers.")
+    ]
     found = [value for module in (hgq.layers, *modules) for value in vars(module).values()]
     return {
         value.__name__: value
         for value in found
-        if inspect.isclass(value) and issubclass(value, keras.layers.Layer) and value.__module__.startswith("hgq.layers.")
+        if inspect.isclass(value)
+        and issubclass(value, keras.layers.Layer)
+        and value.__module__.startswith("hgq.layers.")
         if not value.__name__.startswith("_")
     }
 
 
 def test_every_class_is_described_or_left_out_with_its_reason():
     left = LEFT_OUT["hgq"]
-    assert set(hgq.layers.__all__) <= {name for name, value in vars(hgq.layers).items() if getattr(value, "__name__", "") in HERE}
+    assert set(hgq.layers.__all__) <= {
+        name for name, value in vars(hgq.layers).items() if getattr(value, "__name__", "") in HERE
+    }
     assert set(classes()) - HERE == set(left)
     assert set(classes()) >= HERE - {"Quantizer"}
     assert all(left.values()) and not set(left) & HERE

@@ -1,4 +1,5 @@
-"""Layers of HGQ2, live and out of a file: every party agrees with the effective weights, none with the stored ones."""
+"""Layers of HGQ2, live and out of a file: every party agrees with the effective weights, none with
+the stored ones."""
 
 import keras
 import numpy as np
@@ -12,7 +13,8 @@ import probe
 from probe.errors import NotTrusted
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),  # Keras saving
+    # Keras saving
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Inhibition is an unstable feature:UserWarning"),
 ]
 
@@ -24,14 +26,22 @@ def of_modes(rounding, overflow):
 
         data = keras.Input((5,))
         weights = {"kq_conf": config("kbi", "weight"), "bq_conf": config("kif", "bias")}
-        lanes = {"iq_conf": config("kif", "datalane"), "oq_conf": config("kbi", "datalane"), "enable_oq": True}
+        lanes = {
+            "iq_conf": config("kif", "datalane"),
+            "oq_conf": config("kbi", "datalane"),
+            "enable_oq": True,
+        }
         return keras.Model(data, QDense(4, **weights, **lanes)(data))
 
     build.__name__ = f"{rounding} {overflow}"
     return build
 
 
-MODES = [of_modes(rounding, overflow) for rounding in ("RND", "TRN", "RND_CONV", "S_RND") for overflow in ("WRAP", "SAT", "SAT_SYM")]
+MODES = [
+    of_modes(rounding, overflow)
+    for rounding in ("RND", "TRN", "RND_CONV", "S_RND")
+    for overflow in ("WRAP", "SAT", "SAT_SYM")
+]
 MODES += [of_modes(rounding, "WRAP_SM") for rounding in ("RND", "RND_CONV")]
 
 
@@ -52,7 +62,10 @@ def test_every_layer_agrees_out_of_a_file_too_and_nothing_is_written(build, tmp_
         assert len(reports) == len(model.operations) - len(model.inputs)
         for report in reports:
             assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
-            judged = report.ok or ("own range" in report.sentence and all(one.ok for one in report.comparisons.values()))
+            judged = report.ok or (
+                "own range" in report.sentence
+                and all(one.ok for one in report.comparisons.values())
+            )
             assert judged, str(report)
             told |= {report.layer} if report.ok else set()
     assert len(told) > (len(model.operations) - len(model.inputs)) / 2
@@ -61,11 +74,13 @@ def test_every_layer_agrees_out_of_a_file_too_and_nothing_is_written(build, tmp_
 
 
 def test_layers_alone_agree():
-    """In wrappers, with initial states and masks, cells by themselves, and configured through HGQ2's own `qkeras`."""
+    """In wrappers, with initial states and masks, cells by themselves, and configured through
+    HGQ2's own `qkeras`."""
     for name, model in alone():
         drawn(model, 2)
         first, *rest = arrays(model)
-        x = [first, *((one > 0).astype(np.float32) if one.ndim == 3 else one for one in rest)]  # a mask, or a state
+        # a mask, or a state
+        x = [first, *((one > 0).astype(np.float32) if one.ndim == 3 else one for one in rest)]
         before = values(model)
         report = probe.check(model, name, x)
         assert report.verdict == "agree", str(report)
@@ -88,12 +103,16 @@ def test_a_stateful_layer_begins_where_it_ended():
 
 def test_quantizers_of_hgq2s_own_qkeras_are_read_from_a_file(tmp_path):
     data = keras.Input((5,))
-    layer = QDense(4, name="l", kq_conf=quantized_bits(4, 1, alpha=0.5), bq_conf=quantized_bits(5, 1))
+    layer = QDense(
+        4, name="l", kq_conf=quantized_bits(4, 1, alpha=0.5), bq_conf=quantized_bits(5, 1)
+    )
     model = keras.Model(data, layer(data))
     model.save(tmp_path / "model.keras")
     report = probe.check(tmp_path / "model.keras", "l")
     assert report.ok, str(report)
-    np.testing.assert_array_equal(report.weights["kernel"].effective, keras.ops.convert_to_numpy(layer.qkernel))
+    np.testing.assert_array_equal(
+        report.weights["kernel"].effective, keras.ops.convert_to_numpy(layer.qkernel)
+    )
 
 
 def test_an_activation_of_the_users_own_in_a_file_is_not_trusted(tmp_path):
@@ -107,7 +126,10 @@ def test_an_activation_of_the_users_own_in_a_file_is_not_trusted(tmp_path):
         probe.open_model(tmp_path / "model.keras")
 
 
-@pytest.mark.parametrize(("overflow", "word"), [("SAT_SYM", "clipped"), ("WRAP", "wrapped around"), ("WRAP_SM", "folded back")])
+@pytest.mark.parametrize(
+    ("overflow", "word"),
+    [("SAT_SYM", "clipped"), ("WRAP", "wrapped around"), ("WRAP_SM", "folded back")],
+)
 def test_effective_weights_are_hgqs_and_stored_ones_are_named(overflow, word):
     data = keras.Input((5,))
     rounding = "RND" if overflow == "WRAP_SM" else "TRN"
@@ -119,13 +141,17 @@ def test_effective_weights_are_hgqs_and_stored_ones_are_named(overflow, word):
     for name, theirs in (("kernel", layer.qkernel), ("bias", layer.qbias)):
         weight = report.weights[name]
         np.testing.assert_array_equal(weight.effective, keras.ops.convert_to_numpy(theirs))
-        np.testing.assert_array_equal(weight.grid.integers(weight.effective) * weight.grid.scale, weight.effective)
+        np.testing.assert_array_equal(
+            weight.grid.integers(weight.effective) * weight.grid.scale, weight.effective
+        )
         assert weight.grid.integers(weight.effective).max() < 2 ** (weight.grid.bits - 1)
     kernel, bias = report.weights["kernel"], report.weights["bias"]
     assert kernel.steps[0].startswith(f"kbi quantizer({rounding}, {overflow}): scale ")
     assert kernel.steps[0].endswith(word)
     given = keras.ops.convert_to_numpy(layer.iq(x))
-    wrong = probe.check(model, "l", x, expected=np.maximum(given @ kernel.stored + bias.effective, 0))
+    wrong = probe.check(
+        model, "l", x, expected=np.maximum(given @ kernel.stored + bias.effective, 0)
+    )
     assert wrong.verdict == "diverge"
     assert wrong.findings[0].slug == "raw-weights", str(wrong)
     assert "kernel" in wrong.findings[0].claim
@@ -136,4 +162,6 @@ def test_a_quantizer_without_a_description_is_told():
     config = QuantizerConfig("kif", "datalane", scaler=3.0)
     model = keras.Model(data, QDense(4, name="l", iq_conf=config)(data))
     report = probe.check(model, "l", np.ones((2, 5), np.float32))
-    assert report.missing["numpy"] == "its input goes through a quantizer that scales by what is no power of two"
+    assert report.missing["numpy"] == (
+        "its input goes through a quantizer that scales by what is no power of two"
+    )

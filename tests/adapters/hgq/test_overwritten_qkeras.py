@@ -1,4 +1,5 @@
-"""The command in an environment of HGQ2's: a file of QKeras' ends in one sentence, since its package has been overwritten."""
+"""The command in an environment of HGQ2's: a file of QKeras' ends in one sentence, since its
+package has been overwritten."""
 
 import sys
 
@@ -17,6 +18,7 @@ def test_a_file_of_qkeras_is_one_sentence(monkeypatch, capsys):
     assert stop.value.code == 2
     assert capsys.readouterr() == (
         "",
-        "probe: this model needs QKeras, but the `qkeras` that is installed is not QKeras but the package of that name in hgq2, "
+        "probe: this model needs QKeras, but the `qkeras` that is installed is not QKeras but the "
+        "package of that name in hgq2, "
         "which overwrites it: in an environment without hgq2, pip install 'layerprobe[qkeras]'\n",
     )

@@ -1,4 +1,5 @@
-"""A trusted model whose Loop never ends: Ctrl-C ends it, within a second, in Python and on the command line."""
+"""A trusted model whose Loop never ends: Ctrl-C ends it, within a second, in Python and on the
+command line."""
 
 import signal
 import subprocess
@@ -20,16 +21,27 @@ pytestmark = pytest.mark.usefixtures("no_gc_callbacks")
 def endless(tmp_path):
     going = [
         helper.make_node("Size", ["x"], ["size"]),
-        helper.make_node("Cast", ["size"], ["going"], to=TensorProto.BOOL),  # computed, and always true
+        # computed, and always true
+        helper.make_node("Cast", ["size"], ["going"], to=TensorProto.BOOL),
     ]
     body = helper.make_graph(
-        [helper.make_node("Identity", ["on"], ["on_out"]), helper.make_node("Neg", ["v"], ["v_out"])],
+        [
+            helper.make_node("Identity", ["on"], ["on_out"]),
+            helper.make_node("Neg", ["v"], ["v_out"]),
+        ],
         "body",
         [
             helper.make_tensor_value_info(*one)
-            for one in (("i", TensorProto.INT64, []), ("on", TensorProto.BOOL, []), ("v", TensorProto.FLOAT, [2, 3]))
+            for one in (
+                ("i", TensorProto.INT64, []),
+                ("on", TensorProto.BOOL, []),
+                ("v", TensorProto.FLOAT, [2, 3]),
+            )
         ],
-        [helper.make_tensor_value_info("on_out", TensorProto.BOOL, []), helper.make_tensor_value_info("v_out", TensorProto.FLOAT, [2, 3])],
+        [
+            helper.make_tensor_value_info("on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_out", TensorProto.FLOAT, [2, 3]),
+        ],
     )
     graph = helper.make_graph(
         [
@@ -76,8 +88,17 @@ def test_an_endless_loop_is_interrupted(endless, work):
 
 @pytest.mark.parametrize("options", [["--layer", "first"], ["--all"]])
 def test_the_command_is_interrupted(endless, options):
-    words = [sys.executable, "-c", "from probe.cli import main; main()", endless, *options, "--trust"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+    words = [
+        sys.executable,
+        "-c",
+        ("from probe.cli import main; main()"),
+        endless,
+        *options,
+        "--trust",
+    ]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as command:
         with pytest.raises(subprocess.TimeoutExpired):
             command.wait(8)
         start = time.monotonic()

@@ -1,4 +1,5 @@
-"""ONNX models that would not end or fill the memory are refused before they run; those that only look so are not."""
+"""ONNX models that would not end or fill the memory are refused before they run; those that only
+look so are not."""
 
 import numpy as np
 import onnx
@@ -13,20 +14,37 @@ VALUE = helper.make_tensor_value_info
 
 
 def saved(path, nodes, constants=None, shape=(2, 4), functions=(), output="y"):
-    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
+    held = [
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in (constants or {}).items()
+    ]
     graph = helper.make_graph(nodes, "g", [VALUE("x", 1, shape)], [VALUE(output, 1, None)], held)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=opsets, functions=functions), path)
+    onnx.save(
+        helper.make_model(graph, ir_version=8, opset_imports=opsets, functions=functions), path
+    )
     return path
 
 
 def loop(count, ends=False, inside=(), name="v"):
     """A Loop of so many rounds (or of as many as it likes), whose condition may end it."""
-    last = helper.make_node("Less", ["i", "limit"], ["go_on"]) if ends else helper.make_node("Identity", ["go"], ["go_on"])
-    limit = helper.make_node("Constant", [], ["limit"], value=numpy_helper.from_array(np.array(3, np.int64)))
-    inputs = [VALUE("i", TensorProto.INT64, []), VALUE("go", TensorProto.BOOL, []), VALUE("v", 1, [2, 4])]
+    last = (
+        helper.make_node("Less", ["i", "limit"], ["go_on"])
+        if ends
+        else helper.make_node("Identity", ["go"], ["go_on"])
+    )
+    limit = helper.make_node(
+        "Constant", [], ["limit"], value=numpy_helper.from_array(np.array(3, np.int64))
+    )
+    inputs = [
+        VALUE("i", TensorProto.INT64, []),
+        VALUE("go", TensorProto.BOOL, []),
+        VALUE("v", 1, [2, 4]),
+    ]
     nodes = [limit, last, *(inside or [helper.make_node("Relu", ["v"], ["w"])])]
-    body = helper.make_graph(nodes, "body", inputs, [VALUE("go_on", TensorProto.BOOL, []), VALUE("w", 1, [2, 4])])
+    body = helper.make_graph(
+        nodes, "body", inputs, [VALUE("go_on", TensorProto.BOOL, []), VALUE("w", 1, [2, 4])]
+    )
     return helper.make_node("Loop", [count, "true", name], ["w" if name == "v" else "y"], body=body)
 
 
@@ -42,7 +60,12 @@ def loop(count, ends=False, inside=(), name="v"):
     ],
 )
 def test_loops_that_do_not_end(tmp_path, node, ends):
-    constants = {"many": np.array(1 << 40), "some": np.array(10_000), "three": np.array(3), "true": np.array(True)}
+    constants = {
+        "many": np.array(1 << 40),
+        "some": np.array(10_000),
+        "three": np.array(3),
+        "true": np.array(True),
+    }
     path = saved(tmp_path / "loop.onnx", [node], constants)
     if ends:
         probe.open_model(path).run([np.ones((2, 4), np.float32)], (), lambda _: None)
@@ -55,7 +78,10 @@ def test_functions_that_unfold_without_end(tmp_path):
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
 
     def function(name, *calls):
-        nodes = [helper.make_node(call, ["a" if not i else f"b{i}"], [f"b{i + 1}"], domain="own") for i, call in enumerate(calls)]
+        nodes = [
+            helper.make_node(call, ["a" if not i else f"b{i}"], [f"b{i + 1}"], domain="own")
+            for i, call in enumerate(calls)
+        ]
         nodes = nodes or [helper.make_node("Relu", ["a"], ["b0"])]
         return helper.make_function("own", name, ["a"], [nodes[-1].output[0]], nodes, opsets)
 
@@ -64,15 +90,26 @@ def test_functions_that_unfold_without_end(tmp_path):
     for functions in (doubling, [function("F0", "F0")]):
         with pytest.raises(CannotOpen, match="once its functions are unfolded"):
             probe.open_model(saved(tmp_path / "f.onnx", call, functions=functions))
-    assert probe.open_model(saved(tmp_path / "f.onnx", call, functions=[function("F0", "F1", "F1"), function("F1")])).names()
+    assert probe.open_model(
+        saved(tmp_path / "f.onnx", call, functions=[function("F0", "F1", "F1"), function("F1")])
+    ).names()
 
 
 def test_a_loop_in_a_function(tmp_path):
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     held = {"many": np.array(1 << 40), "true": np.array(True)}
-    constants = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value)) for name, value in held.items()]
-    function = helper.make_function("own", "F", ["x"], ["y"], [*constants, loop("many", name="x")], opsets)
-    path = saved(tmp_path / "f.onnx", [helper.make_node("F", ["x"], ["y"], domain="own")], functions=[function])
+    constants = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+        for name, value in held.items()
+    ]
+    function = helper.make_function(
+        "own", "F", ["x"], ["y"], [*constants, loop("many", name="x")], opsets
+    )
+    path = saved(
+        tmp_path / "f.onnx",
+        [helper.make_node("F", ["x"], ["y"], domain="own")],
+        functions=[function],
+    )
     with pytest.raises(CannotOpen, match="would not come to an end"):
         probe.open_model(path)
 
@@ -87,16 +124,29 @@ def test_tensors_that_fill_the_memory(tmp_path):
     expand = [helper.make_node("Expand", ["x", "s"], ["y"])]
     with pytest.raises(CannotOpen, match="fills the memory"):
         probe.open_model(saved(tmp_path / "e.onnx", expand, {"s": np.array([1 << 27, 2, 4])}))
-    assert probe.check(saved(tmp_path / "e.onnx", expand, {"s": np.array([5, 2, 4])}), "Expand_0").ok
-    large = [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]), helper.make_node("MatMul", ["t", "x"], ["y"])]
-    assert probe.open_model(saved(tmp_path / "l.onnx", large, shape=(4, 6000))).names(), "scores of 6,000 by 6,000 are no harm"
+    assert probe.check(
+        saved(tmp_path / "e.onnx", expand, {"s": np.array([5, 2, 4])}), "Expand_0"
+    ).ok
+    large = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["t", "x"], ["y"]),
+    ]
+    assert probe.open_model(saved(tmp_path / "l.onnx", large, shape=(4, 6000))).names(), (
+        "scores of 6,000 by 6,000 are no harm"
+    )
 
 
 def test_weights_beside_the_model(tmp_path):
-    path = saved(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": np.ones((4, 3), np.float32)})
+    path = saved(
+        tmp_path / "m.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        {"w": np.ones((4, 3), np.float32)},
+    )
     model = onnx.load(path)
     onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
-    assert probe.check(path, "MatMul_0").ok and probe.open_model(path).beside == (str(tmp_path / "weights"),)
+    assert probe.check(path, "MatMul_0").ok and probe.open_model(path).beside == (
+        str(tmp_path / "weights"),
+    )
     with (tmp_path / "weights").open("ab") as file:
         file.truncate(1 << 33)
     with pytest.raises(CannotOpen, match="a hole"):
@@ -125,14 +175,24 @@ def of_computed_size(path, size):
         helper.make_node("Add", ["r", "size"], ["n"]),
         helper.make_node("Range", ["zero", "n", "one"], ["y"]),
     ]
-    return saved(path, nodes, {"zero": np.float32(0), "size": np.float32(size), "one": np.float32(1)})
+    return saved(
+        path, nodes, {"zero": np.float32(0), "size": np.float32(size), "one": np.float32(1)}
+    )
 
 
 def test_sizes_that_the_model_computes(tmp_path, monkeypatch):
     monkeypatch.setattr("probe.files.size_limits._SMALL", 1 << 20)
-    small, large = (of_computed_size(tmp_path / f"{size}.onnx", size) for size in (1 << 10, 1 << 20))
+    small, large = (
+        of_computed_size(tmp_path / f"{size}.onnx", size) for size in (1 << 10, 1 << 20)
+    )
     np.testing.assert_array_equal(ran(small)[0], np.arange(1 << 10, dtype=np.float32))
-    with pytest.raises(ForwardFailed, match=r"take more than 2,\d{3},\d{3} bytes together; --trust"):
+    with pytest.raises(
+        ForwardFailed,
+        match=(
+            r"take more than 2,\d{3},\d{3} bytes together; "
+            r"--trust"
+        ),
+    ):
         ran(large)
     np.testing.assert_array_equal(ran(large, trust=True)[0], np.arange(1 << 20, dtype=np.float32))
 
@@ -154,12 +214,21 @@ def test_the_limit_is_that_of_one_session(tmp_path, monkeypatch):
     assert users.run(None, {"x": np.ones((2, 4), np.float32)})[0].size == 1 << 22
 
 
-@pytest.mark.parametrize(("rounds", "trust", "ends"), [(3, False, True), (20_000, True, True), (1 << 40, False, False)])
+@pytest.mark.parametrize(
+    ("rounds", "trust", "ends"), [(3, False, True), (20_000, True, True), (1 << 40, False, False)]
+)
 def test_rounds_that_the_model_computes(tmp_path, monkeypatch, rounds, trust, ends):
     monkeypatch.setattr("probe.adapters.onnx.run_limits._SECONDS", 0.01 if trust else 0.5)
-    count = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("ReduceProd", ["s"], ["p"], keepdims=0)]
+    count = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("ReduceProd", ["s"], ["p"], keepdims=0),
+    ]
     count.append(helper.make_node("Mul", ["p", "many"], ["count"]))
-    path = saved(tmp_path / "m.onnx", [*count, loop("count", name="x")], {"many": np.array(rounds), "true": np.array(True)})
+    path = saved(
+        tmp_path / "m.onnx",
+        [*count, loop("count", name="x")],
+        {"many": np.array(rounds), "true": np.array(True)},
+    )
     if ends:
         ran(path, trust=trust)
         return
@@ -169,8 +238,14 @@ def test_rounds_that_the_model_computes(tmp_path, monkeypatch, rounds, trust, en
 
 def test_texts_that_double(tmp_path):
     def doubled(times):
-        nodes = [helper.make_node("StringConcat", [f"s{i}"] * 2, [f"s{i + 1}"]) for i in range(times)]
-        path = saved(tmp_path / "m.onnx", [*nodes, helper.make_node("Relu", ["x"], ["y"])], {"s0": np.array(["text"], object)})
+        nodes = [
+            helper.make_node("StringConcat", [f"s{i}"] * 2, [f"s{i + 1}"]) for i in range(times)
+        ]
+        path = saved(
+            tmp_path / "m.onnx",
+            [*nodes, helper.make_node("Relu", ["x"], ["y"])],
+            {"s0": np.array(["text"], object)},
+        )
         model = onnx.load(path)
         model.opset_import[0].version = 20
         onnx.save(model, path)

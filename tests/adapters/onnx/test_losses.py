@@ -1,4 +1,5 @@
-"""Both losses over ranks, weights, targets that are left out and reductions, against ONNX Runtime and onnx.reference."""
+"""Both losses over ranks, weights, targets that are left out and reductions, against ONNX Runtime
+and onnx.reference."""
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ def losses(draw):
     space = [draw(st.integers(1, 3)) for _ in range(draw(st.integers(0, 3)))]
     kind = draw(st.sampled_from(["float32", "float64"]))
     x = rng.normal(size=(batch, classes, *space)).astype(kind)
-    target = rng.integers(0, classes, (batch, *space)).astype(draw(st.sampled_from(["int32", "int64"])))
+    target = rng.integers(0, classes, (batch, *space)).astype(
+        draw(st.sampled_from(["int32", "int64"]))
+    )
     attributes = {"reduction": draw(st.sampled_from(["none", "sum", "mean"]))}
     if draw(st.booleans()):
         ignored = draw(st.sampled_from([-1, 0, 99]))
@@ -29,7 +32,11 @@ def losses(draw):
         target.flat[0] = classes - 1  # of no target at all the mean is 0 / 0
     weight = draw(st.sampled_from([None, "held", "given"]))
     values = [x, target]
-    values += [] if weight is None else [*(["s:"] if weight == "held" else []), rng.uniform(0.1, 2, classes).astype(kind)]
+    values += (
+        []
+        if weight is None
+        else [*(["s:"] if weight == "held" else []), rng.uniform(0.1, 2, classes).astype(kind)]
+    )
     return draw(st.sampled_from(KINDS)), values, attributes
 
 
@@ -37,13 +44,18 @@ def losses(draw):
 @given(losses())
 def test_every_option(case):
     kind, values, attributes = case
-    if attributes.get("ignore_index") == values[0].shape[1] - 1 and attributes["reduction"] == "mean":
+    if (
+        attributes.get("ignore_index") == values[0].shape[1] - 1
+        and attributes["reduction"] == "mean"
+    ):
         attributes["reduction"] = "sum"
     proto, inputs = single(kind, values, attributes, 13)
     (report,) = probe.sweep(proto, inputs)
     assert report.verdict == "agree", str(report)
     assert not report.missing
-    theirs = ReferenceEvaluator(proto).run(None, dict(zip([one.name for one in proto.graph.input], inputs, strict=True)))[0]
+    theirs = ReferenceEvaluator(proto).run(
+        None, dict(zip([one.name for one in proto.graph.input], inputs, strict=True))
+    )[0]
     np.testing.assert_allclose(report.outputs["numpy"], theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -51,7 +63,11 @@ def test_every_option(case):
 @pytest.mark.parametrize("fault", ["ignored", "weight", "reduction"])
 def test_a_fault_is_a_divergence(kind, fault):
     rng = np.random.default_rng(0)
-    x, target, weight = rng.normal(size=(4, 5, 3)).astype(np.float32), rng.integers(0, 5, (4, 3)), rng.uniform(1, 2, 5).astype(np.float32)
+    x, target, weight = (
+        rng.normal(size=(4, 5, 3)).astype(np.float32),
+        rng.integers(0, 5, (4, 3)),
+        rng.uniform(1, 2, 5).astype(np.float32),
+    )
     healthy = {"ignore_index": int(target[0, 0])}
     other, more = (weight[::-1].copy() if fault == "weight" else weight), dict(healthy)
     if fault == "ignored":

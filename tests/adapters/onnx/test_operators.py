@@ -1,11 +1,28 @@
-"""ONNX models: every node a layer, ONNX Runtime the framework, and NumPy's recomputation beside it."""
+"""ONNX models: every node a layer, ONNX Runtime the framework, and NumPy's recomputation beside
+it."""
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx_cases import BRANCHES, CASES, DROPS, F32, LATER, NO_GRAPH, RNG, SEVERAL, STEP, V, X, graph, model, single, w
+from onnx_cases import (
+    BRANCHES,
+    CASES,
+    DROPS,
+    F32,
+    LATER,
+    NO_GRAPH,
+    RNG,
+    SEVERAL,
+    STEP,
+    V,
+    X,
+    graph,
+    model,
+    single,
+    w,
+)
 from probe.adapters.onnx import described
 from probe.adapters.onnx.undescribed_operators import LEFT_OUT
 
@@ -13,7 +30,11 @@ import probe
 from probe.errors import BadInput, CannotOpen, ForwardFailed, UnknownLayer
 
 
-@pytest.mark.parametrize(("kind", "values", "attributes"), CASES, ids=[f"{kind}-{at}" for at, (kind, _, _) in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("kind", "values", "attributes"),
+    CASES,
+    ids=[f"{kind}-{at}" for at, (kind, _, _) in enumerate(CASES)],
+)
 def test_operator(kind, values, attributes):
     proto, inputs = single(kind, values, attributes)
     (report,) = probe.sweep(proto, inputs)
@@ -23,11 +44,17 @@ def test_operator(kind, values, attributes):
     assert probe.check(proto, "node", given=inputs).ok
 
 
-@pytest.mark.parametrize(("opset", "kind", "values", "attributes"), LATER, ids=[f"{kind}-{at}" for at, (_, kind, *_) in enumerate(LATER)])
+@pytest.mark.parametrize(
+    ("opset", "kind", "values", "attributes"),
+    LATER,
+    ids=[f"{kind}-{at}" for at, (_, kind, *_) in enumerate(LATER)],
+)
 def test_operator_of_another_version(opset, kind, values, attributes):
     proto, inputs = single(kind, values, attributes, opset)
     (report,) = probe.sweep(proto, inputs)
-    assert report.ok and set(report.missing) <= ({"onnx"} if kind in NO_GRAPH else set()), str(report)
+    assert report.ok and set(report.missing) <= ({"onnx"} if kind in NO_GRAPH else set()), str(
+        report
+    )
 
 
 @pytest.mark.parametrize("more", [{}, {"pads": [1, 0, 0, 1]}, {"ceil_mode": 1}])
@@ -45,8 +72,14 @@ def test_places_of_maxima(more):
 def test_transposed_convolutions_crop_as_they_say(auto_pad):
     for _ in range(12):
         kernel, strides = ([int(one) for one in RNG.integers(1, high, 2)] for high in (5, 4))
-        more = {"output_padding": [int(RNG.integers(0, one)) for one in strides]} if RNG.random() < 0.5 else {}
-        more |= {"pads": [int(RNG.integers(0, k)) for k in kernel * 2]} if auto_pad == "NOTSET" else {}
+        more = (
+            {"output_padding": [int(RNG.integers(0, one)) for one in strides]}
+            if RNG.random() < 0.5
+            else {}
+        )
+        more |= (
+            {"pads": [int(RNG.integers(0, k)) for k in kernel * 2]} if auto_pad == "NOTSET" else {}
+        )
         for shape in ({}, {"output_shape": [6 * strides[0] + kernel[0] // 2, 8 * strides[1]]}):
             given = more | {"strides": strides, "auto_pad": auto_pad} | shape
             given.pop("pads", None) if shape else None
@@ -59,23 +92,39 @@ def test_transposed_convolutions_crop_as_they_say(auto_pad):
 
 
 @pytest.mark.parametrize(
-    ("opset", "outputs", "kind", "values", "attributes"), SEVERAL, ids=[f"{case[2]}-{at}" for at, case in enumerate(SEVERAL)]
+    ("opset", "outputs", "kind", "values", "attributes"),
+    SEVERAL,
+    ids=[f"{case[2]}-{at}" for at, case in enumerate(SEVERAL)],
 )
 def test_operators_of_several_outputs(opset, outputs, kind, values, attributes):
     proto, inputs = single(kind, values, attributes, opset, outputs)
     (report,) = probe.sweep(proto, inputs)
-    assert report.ok and not report.missing and len(report.outputs["numpy"]) == len(outputs), str(report)
+    assert report.ok and not report.missing and len(report.outputs["numpy"]) == len(outputs), str(
+        report
+    )
 
 
 ELSEWHERE = {
     *("GRU", "LSTM", "RNN", "Resize", "Upsample"),
-    *("ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"),
+    *(
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QuantizeLinear",
+    ),
 }
 """Those that have files of their own beside this one."""
 
 
 def test_every_described_operator_has_a_case():
-    tried = {kind for kind, _, _ in CASES} | {kind for _, kind, *_ in LATER} | {kind for _, _, kind, *_ in SEVERAL}
+    tried = (
+        {kind for kind, _, _ in CASES}
+        | {kind for _, kind, *_ in LATER}
+        | {kind for _, _, kind, *_ in SEVERAL}
+    )
     assert set(described()) - tried == {"If"} | ELSEWHERE
 
 
@@ -96,7 +145,8 @@ def test_softmax_before_version_13(axis):
 
 @pytest.fixture
 def net(tmp_path):
-    """A convolution whose bias is computed, reshaped by x's own shape, and at the end an operator without description."""
+    """A convolution whose bias is computed, reshaped by x's own shape, and at the end an operator
+    without description."""
     held = {
         "k": w(4, 3, 3, 3),
         "b": w(4),
@@ -124,24 +174,44 @@ def net(tmp_path):
 def test_a_file(net):
     opened = probe.open_model(net)
     assert [(one.name, one.kind) for one in opened.layers] == [
-        *(("conv", "Conv"), ("Relu_2", "Relu"), ("flat", "Reshape"), ("dense", "MatMul"), ("top", "DeformConv")),
+        *(
+            ("conv", "Conv"),
+            ("Relu_2", "Relu"),
+            ("flat", "Reshape"),
+            ("dense", "MatMul"),
+            ("top", "DeformConv"),
+        ),
     ]
-    assert [(one.name, one.shape) for one in opened.inputs] == [("x", (None, 3, 6, 8))] and opened.framework.startswith("onnxruntime")
+    assert [(one.name, one.shape) for one in opened.inputs] == [
+        ("x", (None, 3, 6, 8))
+    ] and opened.framework.startswith("onnxruntime")
     reports = list(probe.sweep(opened, X))
     assert [one.verdict for one in reports] == ["agree"] * 4 + ["unchecked"]
-    assert "the operator DeformConv has no description: samples of regions have no op" in reports[-1].sentence
+    assert ("the operator DeformConv has no description: samples of regions have no op") in reports[
+        -1
+    ].sentence
     assert probe.check(opened, "dense").ok, "its input is drawn"
     report = probe.check(opened, "conv", X)
     assert report.weights["k"].stored is not None and report.weights["bias"].stored is None
-    np.testing.assert_array_equal(report.weights["bias"].effective, 2 * numpy_helper.to_array(opened.proto.graph.initializer[1]))
+    np.testing.assert_array_equal(
+        report.weights["bias"].effective,
+        2 * numpy_helper.to_array(opened.proto.graph.initializer[1]),
+    )
 
 
 def test_your_own_values(net):
     report = probe.check(net, "dense", X)
     assert probe.check(net, "dense", X, expected=report.outputs["numpy"].astype(np.float32)).ok
-    assert probe.check(net, "dense", X, expected=report.outputs["numpy"] + 0.01).verdict == "diverge"
+    assert (
+        probe.check(net, "dense", X, expected=report.outputs["numpy"] + 0.01).verdict == "diverge"
+    )
     flipped = X[..., ::-1].copy()
-    assert probe.check(net, "conv", X, expected=probe.check(net, "conv", flipped).outputs["numpy"]).verdict == "diverge"
+    assert (
+        probe.check(
+            net, "conv", X, expected=probe.check(net, "conv", flipped).outputs["numpy"]
+        ).verdict
+        == "diverge"
+    )
     story = probe.explain(net, "conv", X, at=(1, 2, 3, 4), sees=True)
     assert len(story.terms) == 27 and story.sees[0].mask.sum() == 27
 
@@ -164,7 +234,10 @@ def test_what_is_wrong_is_one_sentence(net, tmp_path):
 @pytest.mark.parametrize("holds", [True, False])
 def test_the_branch_that_ran(holds):
     """With what it takes from outside among the inputs of its node."""
-    nodes = [helper.make_node("Abs", ["v0"], ["v1"], name="first"), helper.make_node("If", ["c"], ["y"], name="node", **BRANCHES)]
+    nodes = [
+        helper.make_node("Abs", ["v0"], ["v1"], name="first"),
+        helper.make_node("If", ["c"], ["y"], name="node", **BRANCHES),
+    ]
     inputs = {"v0": V, "c": np.array(holds)}
     proto = model(nodes, inputs)
     first, report = probe.sweep(proto, list(inputs.values()))
@@ -172,7 +245,10 @@ def test_the_branch_that_ran(holds):
     assert "only the branch that ran is checked" in str(report)
     assert [one.shape for one in report.inputs] == [(), (4, 6)]
     other = np.abs(V) if holds else np.abs(V) @ w(6, 6)
-    assert probe.check(proto, "node", list(inputs.values()), expected=other.astype(np.float32)).verdict == "diverge"
+    assert (
+        probe.check(proto, "node", list(inputs.values()), expected=other.astype(np.float32)).verdict
+        == "diverge"
+    )
     assert probe.check(proto, "node", given=[np.array(holds), np.abs(V)]).ok
 
 
@@ -182,7 +258,9 @@ def test_a_fault_in_a_body_is_a_divergence():
     wrong.initializer[0].CopyFrom(numpy_helper.from_array(w(6, 6), "k"))
     values, more = [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1}
     proto, inputs = single("Scan", values, more | {"body": STEP}, outputs=("y", "z"))
-    faulty = probe.check(single("Scan", values, more | {"body": wrong}, outputs=("y", "z"))[0], "node", inputs).outputs["framework"]
+    faulty = probe.check(
+        single("Scan", values, more | {"body": wrong}, outputs=("y", "z"))[0], "node", inputs
+    ).outputs["framework"]
     assert probe.check(proto, "node", inputs, expected=faulty).verdict == "diverge"
 
 
@@ -192,24 +270,40 @@ def test_what_a_body_may_not_hold_is_named():
     body.node[3].op_type = "Abs"
     body.node[2].op_type = "Softmax"
     body.node[2].attribute.append(helper.make_attribute("axis", 0))
-    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, outputs=("y", "z"))
+    proto, inputs = single(
+        "Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, outputs=("y", "z")
+    )
     assert probe.check(proto, "node", inputs).ok
-    proto, inputs = single("Scan", [w(2, 6), w(200, 2, 6)], {"num_scan_inputs": 1, "body": STEP}, outputs=("y", "z"))
+    proto, inputs = single(
+        "Scan", [w(2, 6), w(200, 2, 6)], {"num_scan_inputs": 1, "body": STEP}, outputs=("y", "z")
+    )
     report = probe.check(proto, "node", inputs)
     assert report.verdict == "unchecked" and "its body runs 200 times" in report.sentence
-    function = helper.make_function("", "Tanh", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], [helper.make_opsetid("", 22)])
-    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": STEP}, outputs=("y", "z"))
+    function = helper.make_function(
+        "",
+        "Tanh",
+        ["a"],
+        ["b"],
+        [helper.make_node("Neg", ["a"], ["b"])],
+        [helper.make_opsetid("", 22)],
+    )
+    proto, inputs = single(
+        "Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": STEP}, outputs=("y", "z")
+    )
     proto.functions.append(function)
     report = probe.check(proto, "node", inputs)
     assert report.verdict == "unchecked" and "the function Tanh inside of it" in report.sentence
     body.node[3].op_type = "RandomNormalLike"
-    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, 15, outputs=("y", "z"))
+    proto, inputs = single(
+        "Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, 15, outputs=("y", "z")
+    )
     report = probe.check(proto, "node", inputs)
     assert report.verdict == "unchecked" and "RandomNormalLike inside of it" in report.sentence
 
 
 def test_no_samples_are_compared_by_shape():
-    """Of every operator that ONNX Runtime runs on none of them; where a reduction gives numbers all the same, these are compared."""
+    """Of every operator that ONNX Runtime runs on none of them; where a reduction gives numbers all
+    the same, these are compared."""
     told = 0
     for kind, values, attributes in CASES:
         proto, inputs = single(kind, values, attributes)
@@ -232,7 +326,9 @@ def test_determinants(size):
     """Also of matrices that are nearly singular, where little is left of large products."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        x = (rng.normal(size=(3, size, size)) * 10.0 ** rng.uniform(-0.5, 0.5, (3, size, 1))).astype(np.float32)
+        x = (
+            rng.normal(size=(3, size, size)) * 10.0 ** rng.uniform(-0.5, 0.5, (3, size, 1))
+        ).astype(np.float32)
         x[0, -1] = x[0, 0] * np.float32(1.5) if seed % 2 else x[0, -1]
         proto, inputs = single("Det", [x], {})
         (report,) = probe.sweep(proto, inputs)
@@ -243,9 +339,14 @@ def test_determinants(size):
 def test_what_a_body_drops_at_random_is_not_known():
     """Its mask is that of another run."""
     body = graph(
-        [("Identity", ["s"], ["t"], {}), ("Dropout", ["p", "r", "on"], ["z", "m"], {})], [("s", F32), ("p", F32)], ["t", "z"], DROPS
+        [("Identity", ["s"], ["t"], {}), ("Dropout", ["p", "r", "on"], ["z", "m"], {})],
+        [("s", F32), ("p", F32)],
+        ["t", "z"],
+        DROPS,
     )
-    proto, inputs = single("Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, outputs=("y", "z"))
+    proto, inputs = single(
+        "Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, outputs=("y", "z")
+    )
     report = probe.check(proto, "node", inputs)
     assert report.verdict == "unchecked" and "drops elements at random" in report.sentence
 
@@ -259,8 +360,13 @@ def test_what_a_number_without_axes_influences():
 
 def test_a_half_of_another_length_than_its_line():
     """ONNX Runtime and onnx.reference differ, and the operator's text does not say."""
-    proto, inputs = single("DFT", [X[..., :2], "s:", np.array(8), "s:", np.array(1)], {"inverse": 1, "onesided": 1}, 20)
+    proto, inputs = single(
+        "DFT", [X[..., :2], "s:", np.array(8), "s:", np.array(1)], {"inverse": 1, "onesided": 1}, 20
+    )
     (report,) = probe.sweep(proto, inputs)
-    assert report.verdict == "unchecked" and "a half of 3 frequencies is cut or filled for a line of 8" in report.sentence
+    assert (
+        report.verdict == "unchecked"
+        and ("a half of 3 frequencies is cut or filled for a line of 8") in report.sentence
+    )
     (theirs,) = ReferenceEvaluator(proto).run(None, {"v0": inputs[0]})
     assert np.abs(theirs - report.outputs["framework"]).max() > 0.01

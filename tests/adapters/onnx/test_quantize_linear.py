@@ -1,4 +1,5 @@
-"""Quantised nodes over types, scales by tensor and by axis and zero points, against ONNX Runtime; and a graph of QDQ form."""
+"""Quantised nodes over types, scales by tensor and by axis and zero points, against ONNX Runtime;
+and a graph of QDQ form."""
 
 import numpy as np
 import onnx
@@ -20,11 +21,19 @@ few = examples(25)
 
 
 def model(nodes, inputs, held, outputs=("y",), opset=21):
-    declared = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape) for name, x in inputs.items()]
-    kept = [
-        value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()
+    declared = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+        for name, x in inputs.items()
     ]
-    graph = helper.make_graph(nodes, "graph", declared, [onnx.ValueInfoProto(name=name) for name in outputs], kept)
+    kept = [
+        value
+        if isinstance(value, onnx.TensorProto)
+        else numpy_helper.from_array(np.asarray(value), name)
+        for name, value in held.items()
+    ]
+    graph = helper.make_graph(
+        nodes, "graph", declared, [onnx.ValueInfoProto(name=name) for name in outputs], kept
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
@@ -37,7 +46,8 @@ def swept(kind, names, inputs, held, outputs=("y",), opset=21, **attributes):
 
 
 def weights(rng, kind, *shape):
-    """int8 of 7 bits: kernels of processors without VNNI add pairs of products in 16 bits, which hold no more."""
+    """int8 of 7 bits: kernels of processors without VNNI add pairs of products in 16 bits, which
+    hold no more."""
     return drawn(rng, kind, *shape) // (2 if kind == "int8" else 1)
 
 
@@ -48,7 +58,10 @@ def drawn(rng, kind, *shape):
 
 @few
 @given(
-    st.sampled_from(["uint8", "int8", "uint16", "int16"]), st.sampled_from(["tensor", "axis", "block"]), st.booleans(), st.integers(0, 999)
+    st.sampled_from(["uint8", "int8", "uint16", "int16"]),
+    st.sampled_from(["tensor", "axis", "block"]),
+    st.booleans(),
+    st.integers(0, 999),
 )
 def test_quantize_and_back(kind, scales, zeros, seed):
     rng = np.random.default_rng(seed)
@@ -60,7 +73,9 @@ def test_quantize_and_back(kind, scales, zeros, seed):
         axis, block = 1, 3
         shape, attributes = (4, 2, 5), {"axis": 1, "block_size": block}
     scale = np.asarray(rng.uniform(0.01, 0.3, shape), np.float32)
-    held = {"scale": scale} | ({"zero": np.asarray(drawn(rng, kind, *shape) // 4, kind)} if zeros else {})
+    held = {"scale": scale} | (
+        {"zero": np.asarray(drawn(rng, kind, *shape) // 4, kind)} if zeros else {}
+    )
     if not zeros:
         attributes["output_dtype"] = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
     names = ["x", "scale", *(["zero"] if zeros else [])]
@@ -73,7 +88,12 @@ def test_quantize_and_back(kind, scales, zeros, seed):
 
 def test_halves_go_to_the_even_level():
     x = (np.arange(-8, 9) / 2).astype(np.float32) * np.float32(0.25)
-    report = swept("QuantizeLinear", ["x", "scale", "zero"], {"x": x}, {"scale": np.float32(0.25), "zero": np.int8(1)})
+    report = swept(
+        "QuantizeLinear",
+        ["x", "scale", "zero"],
+        {"x": x},
+        {"scale": np.float32(0.25), "zero": np.int8(1)},
+    )
     assert report.outputs["framework"].tolist() == (np.rint(np.arange(-8, 9) / 2) + 1).tolist()
 
 
@@ -117,10 +137,23 @@ def test_quantised_convolutions(kind, by_axis, bias, seed):
     rng = np.random.default_rng(seed)
     x, w = drawn(rng, "uint8", 2, 4, 6, 7), weights(rng, kind, 6, 2, 3, 3)
     shape = (6,) if by_axis else ()
-    held = SCALES | {"ws": np.asarray(rng.uniform(0.005, 0.02, shape), np.float32), "xz": np.uint8(120), "yz": np.uint8(128), "w": w}
+    held = SCALES | {
+        "ws": np.asarray(rng.uniform(0.005, 0.02, shape), np.float32),
+        "xz": np.uint8(120),
+        "yz": np.uint8(128),
+        "w": w,
+    }
     held["wz"] = np.zeros(shape, kind) if kind == "int8" else np.full(shape, 127, kind)
     held |= {"b": rng.integers(-5000, 5000, 6).astype(np.int32)} if bias else {}
-    report = swept("QLinearConv", [*NAMES, *(["b"] if bias else [])], {"x": x}, held, group=2, pads=[1, 1, 0, 1], strides=[1, 2])
+    report = swept(
+        "QLinearConv",
+        [*NAMES, *(["b"] if bias else [])],
+        {"x": x},
+        held,
+        group=2,
+        pads=[1, 1, 0, 1],
+        strides=[1, 2],
+    )
     np.testing.assert_array_equal(report.weights["w"].stored, w)
     assert report.weights["w"].grid is not None
     assert 20 < np.unique(report.outputs["framework"]).size
@@ -132,7 +165,11 @@ def test_quantised_products(kind, by_axis, given_, seed):
     rng = np.random.default_rng(seed)
     a, b = drawn(rng, "uint8", 3, 5, 20), weights(rng, kind, 20, 6)
     shape = (6,) if by_axis else ()
-    held = SCALES | {"ws": np.asarray(rng.uniform(0.005, 0.02, shape), np.float32), "xz": np.uint8(120), "yz": np.uint8(128)}
+    held = SCALES | {
+        "ws": np.asarray(rng.uniform(0.005, 0.02, shape), np.float32),
+        "xz": np.uint8(120),
+        "yz": np.uint8(128),
+    }
     held["wz"] = np.zeros(shape, kind) if kind == "int8" else np.full(shape, 127, kind)
     inputs = {"x": a} | ({"w": b} if given_ else {})
     swept("QLinearMatMul", NAMES, inputs, held | ({} if given_ else {"w": b}))
@@ -140,7 +177,8 @@ def test_quantised_products(kind, by_axis, given_, seed):
 
 @pytest.fixture
 def qdq():
-    """x quantised and back, a convolution whose int8 weight and int32 bias are dequantised, an activation, quantised and back."""
+    """x quantised and back, a convolution whose int8 weight and int32 bias are dequantised, an
+    activation, quantised and back."""
     rng = np.random.default_rng(0)
     held = {
         "xs": np.float32(0.03),
@@ -174,7 +212,9 @@ def test_a_graph_of_qdq_form(qdq):
     assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
     weights = reports[2].weights
     np.testing.assert_array_equal(weights["w"].stored, held["w"])
-    np.testing.assert_allclose(weights["w"].effective, held["w"] * held["ws"].reshape(-1, 1, 1, 1), rtol=1e-6)
+    np.testing.assert_allclose(
+        weights["w"].effective, held["w"] * held["ws"].reshape(-1, 1, 1, 1), rtol=1e-6
+    )
     np.testing.assert_array_equal(weights["b"].stored, held["b"])
     np.testing.assert_array_equal(weights["w"].grid.integers(weights["w"].effective), held["w"])
 
@@ -182,8 +222,12 @@ def test_a_graph_of_qdq_form(qdq):
 def test_stored_integers_taken_for_the_weights_are_named(qdq):
     proto, x, held = qdq
     report = probe.check(proto, "conv", x)
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(report.inputs[0], ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
-    mine = np.einsum("bchwij,ocij->bohw", windows, held["w"].astype(np.float64)) + (held["b"] * held["bs"]).reshape(-1, 1, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(report.inputs[0], ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3)
+    )
+    mine = np.einsum("bchwij,ocij->bohw", windows, held["w"].astype(np.float64)) + (
+        held["b"] * held["bs"]
+    ).reshape(-1, 1, 1)
     report = probe.check(proto, "conv", x, expected=mine.astype(np.float32))
     assert report.verdict == "diverge" and report.findings[0].slug == "raw-weights"
 
@@ -207,7 +251,9 @@ def test_weights_of_four_bits():
     assert report.weights["w"].grid.bits == 4
 
 
-@pytest.mark.parametrize("fault", [{"zero_point": np.asarray(4.0)}, {"size": np.asarray(0.11)}, {"high": 100}])
+@pytest.mark.parametrize(
+    "fault", [{"zero_point": np.asarray(4.0)}, {"size": np.asarray(0.11)}, {"high": 100}]
+)
 def test_an_op_of_other_levels_is_seen(fault):
     """A scale, a zero point and an end that are others, in ONNX Runtime's hands."""
     x = np.random.default_rng(0).normal(size=(40, 9)).astype(np.float32) * 9
@@ -215,6 +261,8 @@ def test_an_op_of_other_levels_is_seen(fault):
     steps, other = ((Step(ops.QuantizeLinear(**(healthy | more))),) for more in ({}, fault))
     values = recompute(steps, [x])
     ours, theirs = values[-1][0], crosscheck(other, [x], recompute(other, [x]))[0]
-    allowed = steps[0].op.allowance([x.astype(np.float64)], [None], [ours], precision_of("float32"))[0]
+    allowed = steps[0].op.allowance(
+        [x.astype(np.float64)], [None], [ours], precision_of("float32")
+    )[0]
     assert (np.abs(ours - theirs) > allowed).any()
     assert (np.abs(ours - crosscheck(steps, [x], values)[0]) <= allowed).all()

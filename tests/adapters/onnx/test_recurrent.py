@@ -1,4 +1,5 @@
-"""RNN, GRU and LSTM nodes over their options, against ONNX Runtime, and where it has no kernel against the specification's evaluator."""
+"""RNN, GRU and LSTM nodes over their options, against ONNX Runtime, and where it has no kernel
+against the specification's evaluator."""
 
 import numpy as np
 import onnx
@@ -65,7 +66,10 @@ def nodes(draw, layout=0):
     if draw(st.booleans()):
         attributes["clip"] = draw(st.floats(0.1, 2))
     if draw(st.booleans()):
-        names = [draw(st.sampled_from(sorted(FUNCTIONS))) for _ in range(ways * {"RNN": 1, "GRU": 2, "LSTM": 3}[kind])]
+        names = [
+            draw(st.sampled_from(sorted(FUNCTIONS)))
+            for _ in range(ways * {"RNN": 1, "GRU": 2, "LSTM": 3}[kind])
+        ]
         attributes["activations"] = names
         for at, name in enumerate(("activation_alpha", "activation_beta")):
             values = [FUNCTIONS[one][at] for one in names if len(FUNCTIONS[one]) > at]
@@ -79,7 +83,10 @@ def named(kind, inputs, held):
 
 
 def model_of(kind, inputs, held, attributes, outputs):
-    declared = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape) for name, x in inputs.items()]
+    declared = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+        for name, x in inputs.items()
+    ]
     graph = helper.make_graph(
         [helper.make_node(kind, named(kind, inputs, held), outputs, name="node", **attributes)],
         "graph",
@@ -101,10 +108,14 @@ def test_every_option(case, data):
     kind, inputs, held, attributes = case
     names = ["Y", "Y_h", "Y_c"][: 3 if kind == "LSTM" else 2]
     kept = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-    proto = model_of(kind, inputs, held, attributes, [name if name in kept else "" for name in names])
+    proto = model_of(
+        kind, inputs, held, attributes, [name if name in kept else "" for name in names]
+    )
     (report,) = probe.sweep(proto, list(inputs.values()))
-    assume(all(np.isfinite(one).all() for one in probe_outputs(report)))  # its softplus overflows, see below
-    assume(not any(one.size > 1 and np.ptp(one) == 0 for one in probe_outputs(report)))  # of equal numbers nothing can be said
+    # its softplus overflows, see below
+    assume(all(np.isfinite(one).all() for one in probe_outputs(report)))
+    # of equal numbers nothing can be said
+    assume(not any(one.size > 1 and np.ptp(one) == 0 for one in probe_outputs(report)))
     assert report.ok, str(report)
     assert not report.missing
     assert len(report.comparisons) == 3
@@ -117,7 +128,9 @@ def test_a_fault_is_a_divergence(fault):
     kind = "GRU" if fault == "reset" else "LSTM"
     gates = GATES[kind]
     inputs = {"X": rng.normal(size=(4, 2, 3)).astype(np.float32)}
-    sizes = {"W": (1, gates * 5, 3), "R": (1, gates * 5, 5), "B": (1, 2 * gates * 5)} | ({"P": (1, 15)} if kind == "LSTM" else {})
+    sizes = {"W": (1, gates * 5, 3), "R": (1, gates * 5, 5), "B": (1, 2 * gates * 5)} | (
+        {"P": (1, 15)} if kind == "LSTM" else {}
+    )
     held = {name: rng.normal(size=shape).astype(np.float32) for name, shape in sizes.items()}
     healthy = model_of(kind, inputs, held, {"hidden_size": 5, "clip": 1.0}, ["Y"])
     other, attributes = dict(held), {"hidden_size": 5, "clip": 1.0}
@@ -129,33 +142,51 @@ def test_a_fault_is_a_divergence(fault):
         del attributes["clip"]
     else:
         attributes["linear_before_reset"] = 1
-    faulty = probe.check(model_of(kind, inputs, other, attributes, ["Y"]), "node", [inputs["X"]]).outputs["framework"]
+    faulty = probe.check(
+        model_of(kind, inputs, other, attributes, ["Y"]), "node", [inputs["X"]]
+    ).outputs["framework"]
     assert probe.check(healthy, "node", [inputs["X"]], expected=faulty).verdict == "diverge"
 
 
 def test_the_softplus_of_its_recurrences_overflows():
-    """log(1 + exp(x)) as it stands: inf from 89 on, where the operator Softplus, in the graph beside it, gives x."""
+    """log(1 + exp(x)) as it stands: inf from 89 on, where the operator Softplus, in the graph
+    beside it, gives x."""
     held = {"W": np.full((1, 1, 1), 100, np.float32), "R": np.zeros((1, 1, 1), np.float32)}
     for value, found in ((0.5, 50.0), (1.0, np.inf)):
         x = np.full((1, 1, 1), value, np.float32)
-        proto = model_of("RNN", {"X": x}, held, {"hidden_size": 1, "activations": ["Softplus"]}, ["Y"])
+        proto = model_of(
+            "RNN", {"X": x}, held, {"hidden_size": 1, "activations": ["Softplus"]}, ["Y"]
+        )
         (report,) = probe.sweep(proto, [x])
-        assert report.outputs["framework"].item() == found and report.outputs["onnx"].item() == 100 * value
+        assert (
+            report.outputs["framework"].item() == found
+            and report.outputs["onnx"].item() == 100 * value
+        )
         assert report.ok == np.isfinite(found)
 
 
 def test_the_batch_first():
-    """layout=1 has no kernel in ONNX Runtime; the specification's evaluator has one for a single direction and plain options."""
+    """layout=1 has no kernel in ONNX Runtime; the specification's evaluator has one for a single
+    direction and plain options."""
     rng = np.random.default_rng(0)
     for kind, gates in GATES.items():
-        values = {"X": (3, 4, 2), "W": (1, gates * 5, 2), "R": (1, gates * 5, 5), "B": (1, 2 * gates * 5)}
+        values = {
+            "X": (3, 4, 2),
+            "W": (1, gates * 5, 2),
+            "R": (1, gates * 5, 5),
+            "B": (1, 2 * gates * 5),
+        }
         held = {name: rng.normal(size=shape).astype(np.float32) for name, shape in values.items()}
         x = held.pop("X")
         outputs = ["Y", "Y_h", "Y_c"][: 3 if kind == "LSTM" else 2]
         attributes = {"hidden_size": 5, "layout": 1, "direction": "forward"}
-        theirs = ReferenceEvaluator(model_of(kind, {"X": x}, held, attributes, outputs)).run(None, {"X": x})
+        theirs = ReferenceEvaluator(model_of(kind, {"X": x}, held, attributes, outputs)).run(
+            None, {"X": x}
+        )
         recipe = Node([x], theirs, attributes, 22)
-        steps = describe_node(kind, recipe, [Ref(-1), *(Weight(name, one, one) for name, one in held.items())]).steps
+        steps = describe_node(
+            kind, recipe, [Ref(-1), *(Weight(name, one, one) for name, one in held.items())]
+        ).steps
         for ours, other in zip(recompute(steps, [x])[-1], theirs, strict=True):
             assert ours.shape == other.shape
             np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-5)

@@ -11,13 +11,26 @@ from onnx import helper, numpy_helper
 import probe
 from probe.errors import CannotOpen, ForwardFailed
 
-COORDINATES = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"]
+COORDINATES = [
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_crop_and_resize",
+]
 
 
 def resized(x, opset=19, assumed=True, **given):
     """The report of one Resize; roi, scales and sizes are initializers."""
-    held = {name: np.asarray(given.pop(name)) for name in ("roi", "scales", "sizes") if name in given}
-    names = ["x", *(name if name in held else "" for name in ("roi", "scales", "sizes"))] if opset > 10 else ["x", "scales"]
+    held = {
+        name: np.asarray(given.pop(name)) for name in ("roi", "scales", "sizes") if name in given
+    }
+    names = (
+        ["x", *(name if name in held else "" for name in ("roi", "scales", "sizes"))]
+        if opset > 10
+        else ["x", "scales"]
+    )
     if opset == 11 and "roi" not in held:
         names, held["roi"] = ["x", "roi", *names[2:]], np.zeros(0, np.float32)
     graph = helper.make_graph(
@@ -37,7 +50,8 @@ def resized(x, opset=19, assumed=True, **given):
     y = report.outputs["framework"]
     cropped = given.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     same = [one == other for one, other in zip(x.shape[2:], y.shape[2:], strict=True)]
-    assume(y.size and not all(same) and not (cropped and any(same)))  # what keeps its size it copies, see below
+    # what keeps its size it copies, see below
+    assume(y.size and not all(same) and not (cropped and any(same)))
     return report
 
 
@@ -46,7 +60,11 @@ def cases(draw, mode):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rank = draw(st.sampled_from([1, 2] if mode == "linear" else [2]))
     space = [draw(st.integers(1, 9)) for _ in range(rank)]
-    x = rng.normal(size=(2, 3, *space)).astype(np.float32) if rank == 2 else rng.normal(size=(2, 3, *space, 4)).astype(np.float32)
+    x = (
+        rng.normal(size=(2, 3, *space)).astype(np.float32)
+        if rank == 2
+        else rng.normal(size=(2, 3, *space, 4)).astype(np.float32)
+    )
     space = list(x.shape[2:])
     given = {"mode": mode, "coordinate_transformation_mode": draw(st.sampled_from(COORDINATES))}
     axes = draw(st.booleans())
@@ -54,18 +72,27 @@ def cases(draw, mode):
     if axes:
         given["axes"] = [2, 3]
     if draw(st.booleans()):
-        given["sizes"] = np.array([*((2, 3) if front else ()), *(draw(st.integers(1, 14)) for _ in space)])
+        given["sizes"] = np.array(
+            [*((2, 3) if front else ()), *(draw(st.integers(1, 14)) for _ in space)]
+        )
         if draw(st.booleans()) and axes:
             given["keep_aspect_ratio_policy"] = draw(st.sampled_from(["not_larger", "not_smaller"]))
     else:
-        given["scales"] = np.array([*front, *(draw(st.floats(1 / n, 3)) for n in space)], np.float32)
+        given["scales"] = np.array(
+            [*front, *(draw(st.floats(1 / n, 3)) for n in space)], np.float32
+        )
     if given["coordinate_transformation_mode"] == "tf_crop_and_resize":
-        # In hundredths: a start of 1e-35 is another element than 0 for ceil, and float32 loses it on the way.
-        low, high = ([draw(st.integers(*ends)) / 100 for _ in space] for ends in [(-40, 60), (60, 140)])
+        # In hundredths: a start of 1e-35 is another element than 0 for ceil, and float32 loses it
+        # on the way.
+        low, high = (
+            [draw(st.integers(*ends)) / 100 for _ in space] for ends in [(-40, 60), (60, 140)]
+        )
         given["roi"] = np.array([*(0 for _ in front), *low, *(1 for _ in front), *high], np.float32)
         given["extrapolation_value"] = draw(st.integers(-20, 20)) / 10
     if mode == "nearest":
-        given["nearest_mode"] = draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]))
+        given["nearest_mode"] = draw(
+            st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+        )
     if mode == "cubic":
         given["cubic_coeff_a"] = draw(st.sampled_from([-0.5, -0.75]))
         given["exclude_outside"] = draw(st.integers(0, 1))
@@ -97,11 +124,21 @@ def test_cubic(case):
 
 
 @examples(30)
-@given(st.sampled_from(["linear", "cubic"]), st.sampled_from(["half_pixel", "align_corners", "asymmetric"]), st.data())
+@given(
+    st.sampled_from(["linear", "cubic"]),
+    st.sampled_from(["half_pixel", "align_corners", "asymmetric"]),
+    st.data(),
+)
 def test_antialiased(mode, coordinates, data):
-    x = np.random.default_rng(data.draw(st.integers(0, 99))).normal(size=(2, 3, 12, 9)).astype(np.float32)
+    x = (
+        np.random.default_rng(data.draw(st.integers(0, 99)))
+        .normal(size=(2, 3, 12, 9))
+        .astype(np.float32)
+    )
     sizes = np.array([2, 3, data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20))])
-    report = resized(x, mode=mode, coordinate_transformation_mode=coordinates, antialias=1, sizes=sizes)
+    report = resized(
+        x, mode=mode, coordinate_transformation_mode=coordinates, antialias=1, sizes=sizes
+    )
     assert report.ok and not report.missing, str(report)
 
 
@@ -131,7 +168,11 @@ def test_upsample(mode):
     "given",
     [
         {"mode": "linear", "scales": np.array([1, 1, 1, 1.2], np.float32)},
-        {"mode": "nearest", "nearest_mode": "floor", "scales": np.array([1, 1, 1, 1.2], np.float32)},
+        {
+            "mode": "nearest",
+            "nearest_mode": "floor",
+            "scales": np.array([1, 1, 1, 1.2], np.float32),
+        },
         {
             "mode": "linear",
             "coordinate_transformation_mode": "tf_crop_and_resize",
@@ -142,10 +183,13 @@ def test_upsample(mode):
     ids=["linear", "nearest", "roi"],
 )
 def test_what_onnx_runtime_copies_is_said(given):
-    """It departs from the specification there, as its evaluator and the graph of steps show; the report knows it."""
+    """It departs from the specification there, as its evaluator and the graph of steps show; the
+    report knows it."""
     x = np.random.default_rng(0).normal(size=(1, 2, 3, 4)).astype(np.float32)
     report = resized(x, assumed=False, **given)
-    assert report.verdict == "diverge" and any("known of ONNX Runtime: an axis of scale 1" in note for note in report.notes)
+    assert report.verdict == "diverge" and any(
+        ("known of ONNX Runtime: an axis of scale 1") in note for note in report.notes
+    )
     assert report.comparisons["numpy", "onnx"].ok
     if "roi" not in given:
         np.testing.assert_array_equal(report.outputs["framework"], x)

@@ -1,4 +1,5 @@
-"""What a description does not read and is set to other than its default leaves the node unchecked, by that name."""
+"""What a description does not read and is set to other than its default leaves the node unchecked,
+by that name."""
 
 import numpy as np
 import onnx
@@ -12,11 +13,16 @@ import probe
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-RECURRENT = [[w(4, 2, 3), "s:", w(1, gates * 5, 3), "s:", w(1, gates * 5, 5)] for gates in (1, 3, 4)]
+RECURRENT = [
+    [w(4, 2, 3), "s:", w(1, gates * 5, 3), "s:", w(1, gates * 5, 5)] for gates in (1, 3, 4)
+]
 U8, F = np.arange(24, dtype=np.uint8).reshape(4, 6), np.float32(0.1)
 QUANTISED = ["s:", F, "s:", np.uint8(3)]
 MORE = [
-    *((22, kind, values, {"hidden_size": 5}) for kind, values in zip(("RNN", "GRU", "LSTM"), RECURRENT, strict=True)),
+    *(
+        (22, kind, values, {"hidden_size": 5})
+        for kind, values in zip(("RNN", "GRU", "LSTM"), RECURRENT, strict=True)
+    ),
     (22, "Resize", [X, "", "s:", np.array([1, 1, 2, 2], np.float32)], {}),
     (9, "Upsample", [X, "s:", np.array([1, 1, 2, 2], np.float32)], {}),
     (22, "QuantizeLinear", [V, *QUANTISED], {}),
@@ -24,7 +30,12 @@ MORE = [
     (22, "MatMulInteger", [U8, "s:", U8.T.copy()], {}),
     (22, "ConvInteger", [U8[None, None], "s:", U8[None, None, :2, :2].copy()], {}),
     (22, "QLinearMatMul", [U8, *QUANTISED, "s:", U8.T.copy(), *QUANTISED, *QUANTISED], {}),
-    (22, "QLinearConv", [U8[None, None], *QUANTISED, "s:", U8[None, None, :2, :2].copy(), *QUANTISED, *QUANTISED], {}),
+    (
+        22,
+        "QLinearConv",
+        [U8[None, None], *QUANTISED, "s:", U8[None, None, :2, :2].copy(), *QUANTISED, *QUANTISED],
+        {},
+    ),
 ]
 ALL = [
     *((22, ["y"], *case) for case in CASES),
@@ -42,18 +53,30 @@ def test_every_operator_has_a_case():
 
 def history(kind):
     """The schemas of every version of an operator."""
-    return [one for one in onnx.defs.get_all_schemas_with_history() if one.domain == "" and one.name == kind]
+    return [
+        one
+        for one in onnx.defs.get_all_schemas_with_history()
+        if one.domain == "" and one.name == kind
+    ]
 
 
 def given(opset, outputs, kind, values, attributes):
-    """What a description of the case gets: the call's inputs and outputs, the values of its node, and the model that runs its graphs."""
+    """What a description of the case gets: the call's inputs and outputs, the values of its node,
+    and the model that runs its graphs."""
     proto, inputs = single(kind, values, attributes, opset, outputs)
     opened, calls = probe.open_model(proto), []
     opened.run(inputs, None, calls.append)
     held = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
     free = iter(range(len(inputs)))
     names = proto.graph.node[0].input
-    refs = [None if not name else Weight(name, held[name], held[name]) if name in held else Ref(-1, next(free)) for name in names]
+    refs = [
+        None
+        if not name
+        else Weight(name, held[name], held[name])
+        if name in held
+        else Ref(-1, next(free))
+        for name in names
+    ]
     return calls[0].inputs, calls[0].outputs, refs, opened
 
 
@@ -66,7 +89,15 @@ def told(opset, outputs, kind, values, attributes, more, extra=()):
         describe_node(kind, recipe, [*refs, *extra])
     except Undescribed as error:
         return str(error), recipe.read
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError, ZeroDivisionError):
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        AssertionError,
+        ZeroDivisionError,
+    ):
         return "", recipe.read  # what ONNX Runtime refuses
     return "", recipe.read
 
@@ -74,7 +105,11 @@ def told(opset, outputs, kind, values, attributes, more, extra=()):
 def other(attribute):
     """A value that is not the default."""
     kinds = onnx.defs.OpSchema.AttrType
-    usual = helper.get_attribute_value(attribute.default_value) if attribute.default_value.type else None
+    usual = (
+        helper.get_attribute_value(attribute.default_value)
+        if attribute.default_value.type
+        else None
+    )
     drawn = {
         kinds.INT: 7,
         kinds.FLOAT: 0.123,
@@ -113,7 +148,11 @@ def test_what_no_version_has_is_named(kind):
 
 def test_what_is_implied_is_of_the_operator():
     for kind in described():
-        known = {name for schema in history(kind) for name in (*schema.attributes, *(one.name for one in schema.inputs))}
+        known = {
+            name
+            for schema in history(kind)
+            for name in (*schema.attributes, *(one.name for one in schema.inputs))
+        }
         assert implied(kind) <= known, kind
 
 
@@ -149,7 +188,9 @@ def test_a_function_of_the_model_is_not_the_operator_of_its_name():
     """A file may define what its Relu does."""
     body = [helper.make_node("Neg", ["a"], ["b"])]
     proto, inputs = single("Relu", [V], {})
-    proto.functions.append(helper.make_function("", "Relu", ["a"], ["b"], body, [helper.make_opsetid("", 22)]))
+    proto.functions.append(
+        helper.make_function("", "Relu", ["a"], ["b"], body, [helper.make_opsetid("", 22)])
+    )
     (report,) = probe.sweep(proto, inputs)
     assert report.verdict == "unchecked" and "the model defines Relu itself" in report.sentence
 
@@ -158,4 +199,6 @@ def test_a_description_that_fails_does_not_end_the_sweep(monkeypatch):
     monkeypatch.setitem(describe._TABLE, "Relu", lambda recipe, x: recipe.put(x + None))
     proto, inputs = single("Relu", [V], {})
     (report,) = probe.sweep(proto, inputs)
-    assert report.verdict == "unchecked" and "it cannot be described (TypeError: " in report.sentence
+    assert (
+        report.verdict == "unchecked" and ("it cannot be described (TypeError: ") in report.sentence
+    )

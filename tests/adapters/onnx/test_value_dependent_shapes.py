@@ -1,4 +1,5 @@
-"""Operators that give as many elements as the values say, against ONNX Runtime and onnx.reference."""
+"""Operators that give as many elements as the values say, against ONNX Runtime and
+onnx.reference."""
 
 import numpy as np
 from hypothesis import given
@@ -38,14 +39,26 @@ def test_boxes(seed, centred, count, most, overlap, least):
 def test_an_overlap_near_its_bound_is_not_judged():
     boxes = np.array([[[0, 0, 1, 1], [0, 0.2, 1, 1.2]]], np.float32)
     overlap = np.nextafter(np.float32(0.8 / 1.2), np.float32(1))
-    values = [boxes, np.array([[[0.9, 0.8]]], np.float32), "s:", np.array([3]), "s:", overlap.reshape(1)]
+    values = [
+        boxes,
+        np.array([[[0.9, 0.8]]], np.float32),
+        "s:",
+        np.array([3]),
+        "s:",
+        overlap.reshape(1),
+    ]
     proto, inputs = single("NonMaxSuppression", values, {}, 11)
     (report,) = probe.sweep(proto, inputs)
     assert report.verdict == "unchecked" and "rounding decides who is left out" in report.sentence
 
 
 @few
-@given(st.integers(0, 999), st.sampled_from([None, 0, 1, -1]), st.integers(0, 1), st.sampled_from([np.float32, np.int64, np.float64]))
+@given(
+    st.integers(0, 999),
+    st.sampled_from([None, 0, 1, -1]),
+    st.integers(0, 1),
+    st.sampled_from([np.float32, np.int64, np.float64]),
+)
 def test_values_once_each(seed, axis, rising, kind):
     rng = np.random.default_rng(seed)
     x = rng.integers(-2, 3, (3, 4) if axis is None else (5, 2)).astype(kind)
@@ -62,11 +75,24 @@ def test_values_that_float32_does_not_hold_apart():
 
 
 def test_a_score_at_its_bound():
-    """By the operator's text only those below it are removed; ONNX Runtime and onnx.reference remove it as well."""
+    """By the operator's text only those below it are removed; ONNX Runtime and onnx.reference
+    remove it as well."""
     boxes = np.array([[[0, 0, 1, 1], [2, 2, 3, 3]]], np.float32)
-    values = [boxes, np.array([[[0.75, 0.25]]], np.float32), "s:", np.array([3]), "s:", np.float32([0.5]), "s:", np.float32([0.25])]
+    values = [
+        boxes,
+        np.array([[[0.75, 0.25]]], np.float32),
+        "s:",
+        np.array([3]),
+        "s:",
+        np.float32([0.5]),
+        "s:",
+        np.float32([0.25]),
+    ]
     proto, inputs = single("NonMaxSuppression", values, {}, 11)
     report = probe.check(proto, "node", inputs)
     (theirs,) = ReferenceEvaluator(proto).run(None, dict(zip(["v0", "v1"], inputs, strict=True)))
     assert report.outputs["framework"].tolist() == theirs.tolist() == [[0, 0, 0]]
-    assert report.verdict == "unchecked" and "by the operator's text its box stays" in report.sentence
+    assert (
+        report.verdict == "unchecked"
+        and ("by the operator's text its box stays") in report.sentence
+    )

@@ -1,4 +1,5 @@
-"""QKeras layers that do more than quantise a weight: folded batch normalisation, quantised means, an activation that adapts."""
+"""QKeras layers that do more than quantise a weight: folded batch normalisation, quantised means,
+an activation that adapts."""
 
 import numpy as np
 import pytest
@@ -17,24 +18,33 @@ from representatives import exhaustive
 import probe
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
-    pytest.mark.filterwarnings("ignore:The `keras.constraints.serialize:UserWarning"),  # QKeras serialises quantizers as constraints
-    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),  # QKeras calls one twice
+    # QKeras calls pyparsing by old names
+    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),
+    # QKeras serialises quantizers as constraints
+    pytest.mark.filterwarnings("ignore:The `keras.constraints.serialize:UserWarning"),
+    # QKeras calls one twice
+    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
 ]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _current():
-    """QKeras 0.9.0 asks TensorFlow for names that it has moved; the first QKeras layer that is checked brings them back."""
+    """QKeras 0.9.0 asks TensorFlow for names that it has moved; the first QKeras layer that is
+    checked brings them back."""
     layer = qkeras.QDense(2)
     probe.check(layer, layer.name, np.zeros((1, 3), np.float32))
 
 
-@pytest.mark.filterwarnings("ignore:.*_range is deprecated:UserWarning")  # QKeras calls itself by old options
+# QKeras calls itself by old options
+@pytest.mark.filterwarnings("ignore:.*_range is deprecated:UserWarning")
 def test_a_model_made_by_octave_convolution():
-    """The part that QKeras 0.9.0 can make: with two frequencies it gives QAveragePooling2D an option that this does not have."""
-    bits = {f"{name}_quantizer": quantized_bits(6, 1, alpha=1) for name in ("kernel", "bias", "depthwise")}
+    """The part that QKeras 0.9.0 can make: with two frequencies it gives QAveragePooling2D an
+    option that this does not have."""
+    bits = {
+        f"{name}_quantizer": quantized_bits(6, 1, alpha=1)
+        for name in ("kernel", "bias", "depthwise")
+    }
     options = {"kernel_size": (3, 3), "padding": "same", "use_separable": False, **bits}
     data = tf_keras.Input((8, 8, 4))
     with pytest.raises(TypeError, match="quantizer"):
@@ -43,7 +53,9 @@ def test_a_model_made_by_octave_convolution():
     model = tf_keras.Model(data, high)
     reports = list(probe.sweep(model))
     assert reports
-    assert all(report.ok for report in reports), [str(report) for report in reports if not report.ok]
+    assert all(report.ok for report in reports), [
+        str(report) for report in reports if not report.ok
+    ]
 
 
 def model_of(layer, shape, seed=0):
@@ -61,13 +73,23 @@ def model_of(layer, shape, seed=0):
 
 def folding(mode, **options):
     bits = {"bias_quantizer": quantized_bits(8, 2, alpha=1), "folding_mode": mode, **options}
-    full = QConv2DBatchnorm(4, (3, 2), kernel_quantizer=quantized_bits(5, 1, alpha=1), strides=2, **bits)
-    return full, QDepthwiseConv2DBatchnorm((3, 2), depth_multiplier=2, depthwise_quantizer=quantized_bits(5, 1, alpha="auto"), **bits)
+    full = QConv2DBatchnorm(
+        4, (3, 2), kernel_quantizer=quantized_bits(5, 1, alpha=1), strides=2, **bits
+    )
+    return full, QDepthwiseConv2DBatchnorm(
+        (3, 2), depth_multiplier=2, depthwise_quantizer=quantized_bits(5, 1, alpha="auto"), **bits
+    )
 
 
 @pytest.mark.parametrize("suffix", [".h5", *exhaustive(".keras")])
 @pytest.mark.parametrize("mode", ["ema_stats_folding", "batch_stats_folding"])
-@pytest.mark.parametrize("options", [{"use_bias": True}, *exhaustive({"use_bias": False, "bias_quantizer": None}, {"scale": False})])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_bias": True},
+        *exhaustive({"use_bias": False, "bias_quantizer": None}, {"scale": False}),
+    ],
+)
 def test_a_folded_batch_normalisation(mode, options, suffix, tmp_path):
     for layer in folding(mode, **options):
         model, x = model_of(layer, (9, 8, 3))
@@ -78,12 +100,16 @@ def test_a_folded_batch_normalisation(mode, options, suffix, tmp_path):
         assert not report.missing
         np.testing.assert_array_equal(report.outputs["framework"], model(x))
         kernel, bias = report.weights.values()
-        attribute = layer.kernel_quantizer_internal if hasattr(layer, "kernel_quantizer_internal") else None
+        attribute = (
+            layer.kernel_quantizer_internal if hasattr(layer, "kernel_quantizer_internal") else None
+        )
         quantizer = attribute or layer.depthwise_quantizer_internal
         folded = layer.get_folded_weights()
         theirs = np.asarray(quantizer(folded[0]))
         # A fitted scale carries on what the reciprocal square root was rounded to.
-        np.testing.assert_array_max_ulp(kernel.effective, theirs, 4 if quantizer.alpha == "auto" else 0)
+        np.testing.assert_array_max_ulp(
+            kernel.effective, theirs, 4 if quantizer.alpha == "auto" else 0
+        )
         assert "moving_variance + 0.001" in kernel.steps[0]
         assert "quantized_bits(5, 1" in kernel.steps[1]
         assert {"moving_mean", "moving_variance", "beta"} <= bias.parts.keys()
@@ -94,7 +120,10 @@ def test_a_folded_batch_normalisation(mode, options, suffix, tmp_path):
 
 @pytest.mark.parametrize(
     "layer",
-    [*folding("ema_stats_folding", use_bias=True), *exhaustive(*folding("batch_stats_folding", use_bias=True))],
+    [
+        *folding("ema_stats_folding", use_bias=True),
+        *exhaustive(*folding("batch_stats_folding", use_bias=True)),
+    ],
     ids=["full", "depthwise", "full by batch", "depthwise by batch"],
 )
 def test_stored_weights_of_a_folded_layer_are_named(layer):
@@ -126,12 +155,22 @@ def test_stored_weights_of_a_folded_layer_are_named(layer):
 def test_means_with_a_quantised_divisor(form, suffix, tmp_path):
     bits = quantized_bits(5, 0, alpha=1)
     for layer in (
-        QAveragePooling2D((2, 3), average_quantizer=bits, activation=quantized_bits(6, 2, alpha=1), data_format=form),
+        QAveragePooling2D(
+            (2, 3),
+            average_quantizer=bits,
+            activation=quantized_bits(6, 2, alpha=1),
+            data_format=form,
+        ),
         QAveragePooling2D((3, 3), strides=2, data_format=form),
-        QGlobalAveragePooling2D(average_quantizer=quantized_bits(9, 0, alpha=1), activation=qkeras.quantized_relu(5, 1), data_format=form),
+        QGlobalAveragePooling2D(
+            average_quantizer=quantized_bits(9, 0, alpha=1),
+            activation=qkeras.quantized_relu(5, 1),
+            data_format=form,
+        ),
     ):
         model, x = model_of(layer, (9, 7, 3))
-        if form == "channels_last" or isinstance(layer, QGlobalAveragePooling2D):  # no kernel of TensorFlow's for the other on a CPU
+        # no kernel of TensorFlow's for the other on a CPU
+        if form == "channels_last" or isinstance(layer, QGlobalAveragePooling2D):
             model.save(tmp_path / f"{layer.name}{suffix}")
             report = probe.check(tmp_path / f"{layer.name}{suffix}", layer.name, x)
             assert report.ok, str(report)
@@ -155,14 +194,23 @@ def test_an_activation_that_adapts_uses_the_bits_it_had_before_the_call(kind, pe
     report = probe.check(model, layer.name, x)
     assert report.ok, str(report)
     np.testing.assert_array_equal(layer.quantizer.integer.numpy(), used)
-    wrong = probe.check(model, layer.name, x, expected=np.asarray(qkeras.quantized_bits(6, 1, alpha=1)(x)))
+    wrong = probe.check(
+        model, layer.name, x, expected=np.asarray(qkeras.quantized_bits(6, 1, alpha=1)(x))
+    )
     assert wrong.verdict == "diverge"
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(("strides", "dilation"), [(1, 1), (2, 1), (1, 2)])
 def test_a_transposed_convolution_with_its_channels_first(padding, strides, dilation):
-    options = {"padding": padding, "strides": strides, "dilation_rate": dilation, "data_format": "channels_first"}
+    options = {
+        "padding": padding,
+        "strides": strides,
+        "dilation_rate": dilation,
+        "data_format": "channels_first",
+    }
     layer = qkeras.QConv2DTranspose(3, 2, kernel_quantizer=quantized_bits(4, 0, alpha=1), **options)
-    report = probe.check(layer, layer.name, np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32))
+    report = probe.check(
+        layer, layer.name, np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
+    )
     assert report.ok and not report.missing, str(report)

@@ -1,4 +1,5 @@
-"""What the PyTorch tests share: one call of one module through the whole road, and option tables tried pairwise."""
+"""What the PyTorch tests share: one call of one module through the whole road, and option tables
+tried pairwise."""
 
 import itertools
 import random
@@ -17,11 +18,14 @@ def agrees():
 
     def check(module, x, parties=("framework", "numpy", "onnx")):
         report = probe.check(open_model(module), "", given=x)
-        # A softmax over one element is 1 whatever comes in, a maximum of padding -inf; a gate that is shut leaves less than its rounding.
+        # A softmax over one element is 1 whatever comes in, a maximum of padding -inf; a gate that
+        # is shut leaves less than its rounding.
         numpy = report.outputs["numpy"]
         nothing = np.min(numpy) == np.max(numpy) or "own range" in report.sentence
         settled = report.ok or (nothing and all(one.ok for one in report.comparisons.values()))
-        assert settled and tuple(report.outputs) == parties, f"{module} on {x.shape} {x.dtype}\n{report}"
+        assert settled and tuple(report.outputs) == parties, (
+            f"{module} on {x.shape} {x.dtype}\n{report}"
+        )
         return report
 
     return check
@@ -29,7 +33,8 @@ def agrees():
 
 @pytest.fixture(scope="session")
 def pairwise():
-    """Choices of options in which every two values of two options meet, where they can: ``works`` says so."""
+    """Choices of options in which every two values of two options meet, where they can: ``works``
+    says so."""
 
     def choose(options, works):
         names, seen = list(options), set()
@@ -42,7 +47,12 @@ def pairwise():
                 seen |= new
                 yield chosen
         used = {single for pair in seen for single in pair}
-        unused = [(name, value) for at, name in enumerate(names) for k, value in enumerate(options[name]) if (at, k) not in used]
+        unused = [
+            (name, value)
+            for at, name in enumerate(names)
+            for k, value in enumerate(options[name])
+            if (at, k) not in used
+        ]
         assert not unused, f"never tried: {unused}"
 
     return choose

@@ -18,12 +18,18 @@ from probe.ops.shape.rearrange import Outputs
 
 @st.composite
 def sample(draw, longest=40):
-    """Floats of any magnitude around zero or far from it, with the axes to reduce and whether they stay."""
+    """Floats of any magnitude around zero or far from it, with the axes to reduce and whether they
+    stay."""
     shape = draw(st.lists(st.integers(1, longest), min_size=1, max_size=3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = (rng.normal(rng.choice([0.0, 3.0, 100.0]), 1, size=shape) * 2.0 ** rng.uniform(-6, 4)).astype(np.float32)
+    x = (
+        rng.normal(rng.choice([0.0, 3.0, 100.0]), 1, size=shape) * 2.0 ** rng.uniform(-6, 4)
+    ).astype(np.float32)
     count = int(rng.integers(1, len(shape) + 1))
-    axes = tuple(int(axis) - len(shape) * bool(rng.integers(2)) for axis in rng.permutation(len(shape))[:count])
+    axes = tuple(
+        int(axis) - len(shape) * bool(rng.integers(2))
+        for axis in rng.permutation(len(shape))[:count]
+    )
     return x, axes, bool(rng.integers(2))
 
 
@@ -51,21 +57,30 @@ REDUCTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("op", "reference", "tensorflow"), REDUCTIONS, ids=[row[0].__name__ for row in REDUCTIONS])
+@pytest.mark.parametrize(
+    ("op", "reference", "tensorflow"), REDUCTIONS, ids=[row[0].__name__ for row in REDUCTIONS]
+)
 @examples(25)
 @given(sample())
 def test_reduction(agrees, op, reference, tensorflow, case):
     x, axes, keep = case
     exact = 1e-8 if "Var" in op.__name__ or "Std" in op.__name__ else 1e-11
     by_keras = tensorflow and (lambda x: tensorflow(x, axis=axes, keepdims=keep))
-    agrees(op(axes=axes, keepdims=keep), [x], lambda x: reference(x, axes, keep), by_keras, exact=exact)
+    agrees(
+        op(axes=axes, keepdims=keep), [x], lambda x: reference(x, axes, keep), by_keras, exact=exact
+    )
 
 
 @examples(25)
 @given(sample(longest=6))
 def test_product_and_unbiased(agrees, case):
     x, axes, keep = case
-    agrees(ops.ReduceProd(axes=axes, keepdims=keep), [x], lambda x: product(x, axes, keep), lambda x: keras.ops.prod(x, axes, keep))
+    agrees(
+        ops.ReduceProd(axes=axes, keepdims=keep),
+        [x],
+        lambda x: product(x, axes, keep),
+        lambda x: keras.ops.prod(x, axes, keep),
+    )
     if ops.ReduceVar(axes=axes).count(x) > 1:
         var, std = (op(axes=axes, keepdims=keep, ddof=1) for op in (ops.ReduceVar, ops.ReduceStd))
         agrees(var, [x], lambda x: x.var(axes, keepdim=keep), exact=1e-8)
@@ -93,11 +108,16 @@ def test_order(case, data):
         (ops.ArgMax(axis=axis, keepdims=keep), (line.argmax(axis, keep),)),
         (ops.ArgMin(axis=axis, keepdims=keep), (line.argmin(axis, keep),)),
         (ops.TopK(k=k, axis=axis), tuple(one.narrow(axis, 0, k) for one in largest)),
-        (ops.TopK(k=k, axis=axis, largest=False), tuple(one.narrow(axis, 0, k) for one in smallest)),
+        (
+            ops.TopK(k=k, axis=axis, largest=False),
+            tuple(one.narrow(axis, 0, k) for one in smallest),
+        ),
     ]:
         steps = (Step(op), Step(Outputs(), tuple(Ref(0, index) for index in range(len(theirs)))))
         values = recompute(steps, [x])
-        for ours, torchs, onnx in zip(values[-1], theirs, crosscheck(steps, [x], values), strict=True):
+        for ours, torchs, onnx in zip(
+            values[-1], theirs, crosscheck(steps, [x], values), strict=True
+        ):
             np.testing.assert_array_equal(ours.astype(torchs.numpy().dtype), torchs.numpy())
             np.testing.assert_array_equal(onnx, torchs.numpy())
 
@@ -106,9 +126,19 @@ def test_order(case, data):
 @given(sample(longest=200))
 def test_running(agrees, case):
     x, axes, _ = case
-    agrees(ops.CumSum(axis=axes[0]), [x], lambda x: x.cumsum(axes[0]), lambda x: keras.ops.cumsum(x, axes[0]))
+    agrees(
+        ops.CumSum(axis=axes[0]),
+        [x],
+        lambda x: x.cumsum(axes[0]),
+        lambda x: keras.ops.cumsum(x, axes[0]),
+    )
     short = np.take(x, range(min(6, x.shape[axes[0]])), axes[0])
-    agrees(ops.CumProd(axis=axes[0]), [short], lambda x: x.cumprod(axes[0]), lambda x: keras.ops.cumprod(x, axes[0]))
+    agrees(
+        ops.CumProd(axis=axes[0]),
+        [short],
+        lambda x: x.cumprod(axes[0]),
+        lambda x: keras.ops.cumprod(x, axes[0]),
+    )
 
 
 @pytest.mark.parametrize("op", [ops.ReduceAll, ops.ReduceAny])
@@ -121,7 +151,15 @@ def test_truths(op):
     np.testing.assert_array_equal(crosscheck(steps, [x], values)[0], theirs)
 
 
-@pytest.mark.parametrize("op", [ops.CumSum(axis=1), ops.CumProd(axis=1), ops.ReduceSum(axes=(1,)), ops.ReduceVar(axes=(0,), keepdims=True)])
+@pytest.mark.parametrize(
+    "op",
+    [
+        ops.CumSum(axis=1),
+        ops.CumProd(axis=1),
+        ops.ReduceSum(axes=(1,)),
+        ops.ReduceVar(axes=(0,), keepdims=True),
+    ],
+)
 def test_reach_is_what_moves_the_output(op):
     x = np.random.default_rng(0).normal(size=(3, 4))
     base = op.run(x)[0]

@@ -1,4 +1,5 @@
-"""Attention against PyTorch, TensorFlow's own arithmetic and ONNX Runtime, over shapes, masks and head groups."""
+"""Attention against PyTorch, TensorFlow's own arithmetic and ONNX Runtime, over shapes, masks and
+head groups."""
 
 import numpy as np
 import pytest
@@ -40,7 +41,11 @@ def reference(op, q, k, v, *masks):
     scores, allowed = scores_of(op, q, k, masks)
     fill = {"mean": -3e38}.get(op.empty, -torch.inf)
     weights = torch.where(allowed, scores, fill).softmax(-1)
-    weights = torch.where(allowed.any(-1, keepdim=True), weights, scores.softmax(-1)) if op.empty == "raw" else weights
+    weights = (
+        torch.where(allowed.any(-1, keepdim=True), weights, scores.softmax(-1))
+        if op.empty == "raw"
+        else weights
+    )
     return torch.nan_to_num(weights) @ v if op.empty == "zero" else weights @ v
 
 
@@ -78,9 +83,18 @@ def test_attention(agrees, lead, queries, positions, sizes, kinds, causal, windo
 def test_blocks_of_rows(agrees, groups, causal):
     """More scores than one block has; the output of PyTorch's own kernel."""
     rng = np.random.default_rng(groups)
-    q, k, v = (normal(rng, (2, heads, n, 16)) for heads, n in ((4, 300), (4 // groups, 700), (4 // groups, 700)))
+    q, k, v = (
+        normal(rng, (2, heads, n, 16))
+        for heads, n in ((4, 300), (4 // groups, 700), (4 // groups, 700))
+    )
     op = ops.Attention(0.25, causal=causal, groups=groups, empty="zero")
-    agrees(op, [q, k, v], lambda *x: torch.nn.functional.scaled_dot_product_attention(*x, is_causal=causal, enable_gqa=True))
+    agrees(
+        op,
+        [q, k, v],
+        lambda *x: torch.nn.functional.scaled_dot_product_attention(
+            *x, is_causal=causal, enable_gqa=True
+        ),
+    )
 
 
 @pytest.mark.parametrize("weights", ["each", "mean"])
@@ -105,21 +119,35 @@ def test_scores_of_any_size(agrees, scale):
     rng = np.random.default_rng(5)
     q, k, v = (rng.normal(size=(2, 3, 6, 8)).astype(np.float32) for _ in range(3))
     op = ops.Attention(scale)
-    agrees(op, [q, k, v], lambda q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scale))
+    agrees(
+        op,
+        [q, k, v],
+        lambda q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scale),
+    )
 
 
 @examples(20)
-@given(lead=st.lists(st.integers(1, 3), max_size=1), n=st.integers(1, 6), m=st.integers(1, 9), d=st.integers(1, 12), seed=SEED)
+@given(
+    lead=st.lists(st.integers(1, 3), max_size=1),
+    n=st.integers(1, 6),
+    m=st.integers(1, 9),
+    d=st.integers(1, 12),
+    seed=SEED,
+)
 def test_additive_attention(agrees, lead, n, m, d, seed):
     rng = np.random.default_rng(seed)
     q, k, v = normal(rng, (*lead, n, d)), normal(rng, (*lead, m, d)), normal(rng, (*lead, m, 3))
     shapes = {"outer": (d,), "inner": (), "gain": ()}
-    arrays = {name: np.array(normal(rng, shape)) for name, shape in shapes.items() if rng.random() < 0.6}
+    arrays = {
+        name: np.array(normal(rng, shape)) for name, shape in shapes.items() if rng.random() < 0.6
+    }
     parts = {name: Weight(name, array, array) for name, array in arrays.items()}
     op = ops.AdditiveAttention(1.0, causal=bool(rng.random() < 0.3), empty="raw", **parts)
 
     def theirs(q, k, v, outer=1.0, inner=1.0, gain=1.0):
-        scores = (torch.tanh(inner * (q[..., :, None, :] + k[..., None, :, :])) * outer).sum(-1) * gain
+        scores = (torch.tanh(inner * (q[..., :, None, :] + k[..., None, :, :])) * outer).sum(
+            -1
+        ) * gain
         if op.causal:
             scores = scores.masked_fill(torch.ones(n, m).triu(1).bool(), -torch.inf)
         return scores.softmax(-1) @ v
@@ -129,7 +157,11 @@ def test_additive_attention(agrees, lead, n, m, d, seed):
 
 def test_terms_add_up_and_reach_is_what_moves_the_output():
     rng = np.random.default_rng(0)
-    q, k, v = rng.normal(size=(2, 4, 3, 5)), rng.normal(size=(2, 2, 4, 5)), rng.normal(size=(2, 2, 4, 2))
+    q, k, v = (
+        rng.normal(size=(2, 4, 3, 5)),
+        rng.normal(size=(2, 2, 4, 5)),
+        rng.normal(size=(2, 2, 4, 2)),
+    )
     op = ops.Attention(0.5, causal=True, groups=2)
     (y,) = op.run(q, k, v)
     where = tuple(np.array(one) for one in ((1, 0), (3, 1), (1, 2), (0, 1)))
@@ -138,10 +170,16 @@ def test_terms_add_up_and_reach_is_what_moves_the_output():
     account = op.account([q, k, v], [y], at)
     (terms,) = account.terms
     taken = v[tuple(terms.where.T)] * terms.factor.value[terms.factor_where[:, 0]]
-    assert len(taken) == 2 and np.isclose(taken.sum(), y[at]) and "nothing to 2" in account.stages[0].words
+    assert (
+        len(taken) == 2
+        and np.isclose(taken.sum(), y[at])
+        and "nothing to 2" in account.stages[0].words
+    )
     mask = np.zeros(y.shape, bool)
     mask[at] = True
-    for i, reached in enumerate(reach_of((Step(op, (Ref(-1, 0), Ref(-1, 1), Ref(-1, 2))),), [q, k, v], mask)):
+    for i, reached in enumerate(
+        reach_of((Step(op, (Ref(-1, 0), Ref(-1, 1), Ref(-1, 2))),), [q, k, v], mask)
+    ):
         moves = np.zeros(reached.shape, bool)
         for index in np.ndindex(*reached.shape):
             given = [q.copy(), k.copy(), v.copy()]

@@ -18,7 +18,8 @@ act = keras.activations
 
 @st.composite
 def sample(draw, least=1, most=6):
-    """A float32 array of any rank: signed values of any magnitude, a third of them multiples of 1/8 so that bends are hit."""
+    """A float32 array of any rank: signed values of any magnitude, a third of them multiples of 1/8
+    so that bends are hit."""
     shape = draw(st.lists(st.integers(1, most), min_size=least, max_size=4 if most < 10 else 2))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = rng.normal(size=shape) * 2.0 ** draw(st.floats(-8, 6))
@@ -26,7 +27,8 @@ def sample(draw, least=1, most=6):
 
 
 def sparsemax(x, axis):
-    """The projection onto the simplex by bisection on its level, which shares nothing with the sorting form."""
+    """The projection onto the simplex by bisection on its level, which shares nothing with the
+    sorting form."""
     low, high = x.amax(axis, keepdim=True) - 1, x.amax(axis, keepdim=True)
     for _ in range(80):
         middle = (low + high) / 2
@@ -40,12 +42,20 @@ def scaled_relu(max_value, negative_slope, threshold):
 
     def by_hand(x):
         above = x if max_value is None else x.clamp(max=max_value)
-        return torch.where(x <= threshold, negative_slope * (x - threshold) if negative_slope else 0 * x.nan_to_num(0, 0, 0), above)
+        return torch.where(
+            x <= threshold,
+            negative_slope * (x - threshold) if negative_slope else 0 * x.nan_to_num(0, 0, 0),
+            above,
+        )
 
     def by_keras(x):
         return act.relu(x, negative_slope=negative_slope, max_value=max_value, threshold=threshold)
 
-    return ops.ScaledRelu(max_value=max_value, negative_slope=negative_slope, threshold=threshold), by_hand, by_keras
+    return (
+        ops.ScaledRelu(max_value=max_value, negative_slope=negative_slope, threshold=threshold),
+        by_hand,
+        by_keras,
+    )
 
 
 ELEMENTWISE = [
@@ -73,7 +83,11 @@ ELEMENTWISE = [
     (ops.Softsign(), F.softsign, act.softsign),
     (ops.Exp(), torch.exp, act.exponential),
     (ops.Gelu(approximate="none"), F.gelu, lambda x: act.gelu(x, approximate=False)),
-    (ops.Gelu(approximate="tanh"), lambda x: F.gelu(x, approximate="tanh"), lambda x: act.gelu(x, approximate=True)),
+    (
+        ops.Gelu(approximate="tanh"),
+        lambda x: F.gelu(x, approximate="tanh"),
+        lambda x: act.gelu(x, approximate=True),
+    ),
     (ops.HardSwish(), F.hardswish, act.hard_silu),
     (ops.Swish(), F.silu, act.silu),
     (ops.Swish(alpha=1.702), lambda x: x * torch.sigmoid(1.702 * x), None),
@@ -84,15 +98,27 @@ ELEMENTWISE = [
     (ops.Clip(low=-0.1, high=None), lambda x: x.clamp(min=-0.1), None),
     (ops.ThresholdedRelu(threshold=0.5), lambda x: F.threshold(x, 0.5, 0), None),
     (ops.ThresholdedRelu(threshold=-1.0, value=3.3), lambda x: F.threshold(x, -1, 3.3), None),
-    (ops.ThresholdedRelu(threshold=-1.0, value=3.3, keeps_nan=False), None, lambda x: act.threshold(x, -1, 3.3)),
+    (
+        ops.ThresholdedRelu(threshold=-1.0, value=3.3, keeps_nan=False),
+        None,
+        lambda x: act.threshold(x, -1, 3.3),
+    ),
     (ops.Shrink(lambd=0.5, bias=0.0), F.hardshrink, None),
     (ops.Shrink(lambd=1.3, bias=1.3), lambda x: F.softshrink(x, 1.3), None),
     (ops.Shrink(lambd=0.5, bias=0.0, keeps_nan=False), None, act.hard_shrink),
     (ops.Shrink(lambd=1.3, bias=1.3, keeps_nan=False), None, lambda x: act.soft_shrink(x, 1.3)),
     (ops.TanhShrink(), F.tanhshrink, act.tanh_shrink),
     (ops.Squareplus(), lambda x: (x + torch.sqrt(x * x + 4)) / 2, act.squareplus),
-    (ops.Squareplus(b=0.3), lambda x: (x + torch.sqrt(x * x + 0.3)) / 2, lambda x: act.squareplus(x, 0.3)),
-    (ops.SparsePlus(), lambda x: torch.where(x >= 1, x, (x.clamp(-1, 1) + 1) ** 2 / 4), act.sparse_plus),
+    (
+        ops.Squareplus(b=0.3),
+        lambda x: (x + torch.sqrt(x * x + 0.3)) / 2,
+        lambda x: act.squareplus(x, 0.3),
+    ),
+    (
+        ops.SparsePlus(),
+        lambda x: torch.where(x >= 1, x, (x.clamp(-1, 1) + 1) ** 2 / 4),
+        act.sparse_plus,
+    ),
     (ops.SparseSigmoid(), lambda x: ((x + 1) / 2).clamp(0, 1), act.sparse_sigmoid),
     scaled_relu(None, 0.0, 0.0),
     scaled_relu(6.0, 0.0, 0.0),
@@ -101,7 +127,13 @@ ELEMENTWISE = [
     scaled_relu(None, 0.1, -0.4),
 ]
 IDS = [repr(op).replace("products=None", "").replace("(, ", "(") for op, _, _ in ELEMENTWISE]
-GRID = np.concatenate([2.0 ** np.linspace(-30, 6.3, 20001), -(2.0 ** np.linspace(-30, 6.3, 20001)), np.linspace(-12, 12, 40001)])
+GRID = np.concatenate(
+    [
+        2.0 ** np.linspace(-30, 6.3, 20001),
+        -(2.0 ** np.linspace(-30, 6.3, 20001)),
+        np.linspace(-12, 12, 40001),
+    ]
+)
 
 
 @pytest.mark.parametrize(("op", "reference", "tensorflow"), ELEMENTWISE, ids=IDS)
@@ -112,7 +144,8 @@ def test_elementwise(agrees, op, reference, tensorflow):
 
 @pytest.mark.parametrize("edge", [0.7, 0.4, -0.1, 0.5])
 def test_the_rounding_of_an_edge_decides_on_it(agrees, edge):
-    """0.4 is more in float32 than in float64, 0.7 is less: frameworks compare with the rounded one. 0.5 is exact."""
+    """0.4 is more in float32 than in float64, 0.7 is less: frameworks compare with the rounded one.
+    0.5 is exact."""
     x = np.float32(edge) + np.spacing(np.float32(edge)) * np.arange(-3, 4, dtype=np.float32)
     agrees(ops.ThresholdedRelu(threshold=edge, value=9.0), [x], lambda x: F.threshold(x, edge, 9))
     agrees(ops.Shrink(lambd=abs(edge), bias=0.0), [x], lambda x: F.hardshrink(x, abs(edge)))
@@ -164,25 +197,41 @@ def test_random_attributes(agrees, x, data):
 def test_prelu(agrees, weight, x, data):
     """One slope, or one a channel."""
     count = data.draw(st.sampled_from([1, x.shape[1]]))
-    slope = np.random.default_rng(count).normal(size=(count, *(1,) * (x.ndim - 2))).astype(np.float32)
-    agrees(ops.PRelu(slope=weight("slope", slope)), [x], lambda x, slope: F.prelu(x, slope.reshape(-1)))
+    slope = (
+        np.random.default_rng(count).normal(size=(count, *(1,) * (x.ndim - 2))).astype(np.float32)
+    )
+    agrees(
+        ops.PRelu(slope=weight("slope", slope)), [x], lambda x, slope: F.prelu(x, slope.reshape(-1))
+    )
 
 
 ALONG = [
     (lambda axis: ops.Softmax(axis=axis), torch.softmax, lambda x, axis: act.softmax(x, axis=axis)),
     (lambda axis: ops.Softmin(axis=axis), F.softmin, None),
-    (lambda axis: ops.LogSoftmax(axis=axis), torch.log_softmax, lambda x, axis: act.log_softmax(x, axis=axis)),
-    (lambda axis: ops.Sparsemax(axis=axis), sparsemax, None),  # Keras' own is wrong: https://github.com/keras-team/keras/issues/23425
+    (
+        lambda axis: ops.LogSoftmax(axis=axis),
+        torch.log_softmax,
+        lambda x, axis: act.log_softmax(x, axis=axis),
+    ),
+    # Keras' own is wrong: https://github.com/keras-team/keras/issues/23425
+    (lambda axis: ops.Sparsemax(axis=axis), sparsemax, None),
 ]
 
 
-@pytest.mark.parametrize(("op", "reference", "tensorflow"), ALONG, ids=["Softmax", "Softmin", "LogSoftmax", "Sparsemax"])
+@pytest.mark.parametrize(
+    ("op", "reference", "tensorflow"), ALONG, ids=["Softmax", "Softmin", "LogSoftmax", "Sparsemax"]
+)
 @given(sample(most=40), st.data())
 def test_along_an_axis(agrees, op, reference, tensorflow, x, data):
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     if x.shape[axis] == 1:  # Keras warns: "The softmax operation will always return the value 1".
         tensorflow = None
-    agrees(op(axis), [x], reference and (lambda x: reference(x, axis)), tensorflow and (lambda x: tensorflow(x, axis)))
+    agrees(
+        op(axis),
+        [x],
+        reference and (lambda x: reference(x, axis)),
+        tensorflow and (lambda x: tensorflow(x, axis)),
+    )
 
 
 @given(sample(), st.data())

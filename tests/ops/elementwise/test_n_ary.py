@@ -20,12 +20,18 @@ def inputs(draw, broadcast=True):
     arrays = []
     for _ in range(draw(st.integers(2, 4))):
         own = [1 if broadcast and draw(st.integers(0, 5)) == 0 else size for size in shape]
-        arrays.append((rng.normal(draw(st.sampled_from([0, 5])), 1, size=own) * 2.0 ** draw(st.floats(-6, 6))).astype(np.float32))
+        arrays.append(
+            (
+                rng.normal(draw(st.sampled_from([0, 5])), 1, size=own)
+                * 2.0 ** draw(st.floats(-6, 6))
+            ).astype(np.float32)
+        )
     return arrays
 
 
 MERGES = [
-    (ops.Add(), torch.add, tf.add),  # keras.ops.add of (2, 2) and (2, 1) broadcasts along the wrong axis in Keras 3.15
+    # keras.ops.add of (2, 2) and (2, 1) broadcasts along the wrong axis in Keras 3.15
+    (ops.Add(), torch.add, tf.add),
     (ops.Beside(weight="kernel", words="f(x)"), torch.add, tf.add),
     (ops.Sub(), torch.sub, keras.ops.subtract),
     (ops.Mul(), torch.mul, keras.ops.multiply),
@@ -34,7 +40,9 @@ MERGES = [
 ]
 
 
-@pytest.mark.parametrize(("op", "reference", "tensorflow"), MERGES, ids=[type(op).__name__ for op, _, _ in MERGES])
+@pytest.mark.parametrize(
+    ("op", "reference", "tensorflow"), MERGES, ids=[type(op).__name__ for op, _, _ in MERGES]
+)
 @given(inputs())
 def test_merge(agrees, op, reference, tensorflow, arrays):
     agrees(op, arrays, lambda *x: reduce(reference, x), lambda *x: reduce(tensorflow, x))
@@ -43,18 +51,38 @@ def test_merge(agrees, op, reference, tensorflow, arrays):
 @given(inputs())
 def test_mean(agrees, arrays):
     same = all(x.shape == arrays[0].shape for x in arrays)
-    agrees(ops.Mean(), arrays, lambda *x: sum(x) / len(x), (lambda *x: keras.layers.Average()(list(x))) if same else None)
+    agrees(
+        ops.Mean(),
+        arrays,
+        lambda *x: sum(x) / len(x),
+        (lambda *x: keras.layers.Average()(list(x))) if same else None,
+    )
 
 
 @given(inputs(broadcast=False), st.data())
 def test_concat(agrees, arrays, data):
     axis = data.draw(st.integers(-arrays[0].ndim, arrays[0].ndim - 1))
     arrays = [np.concatenate([x] * data.draw(st.integers(1, 2)), axis=axis) for x in arrays]
-    agrees(ops.Concat(axis=axis), arrays, lambda *x: torch.cat(x, axis), lambda *x: keras.ops.concatenate(x, axis))
+    agrees(
+        ops.Concat(axis=axis),
+        arrays,
+        lambda *x: torch.cat(x, axis),
+        lambda *x: keras.ops.concatenate(x, axis),
+    )
 
 
 @given(inputs())
 def test_constants(agrees, weight, arrays):
     x, value = arrays[0], weight("value", arrays[1])
-    agrees(ops.AddConstant(value=value), [x], lambda x, value: x + value, lambda x, value: tf.add(x, value))
-    agrees(ops.MulConstant(value=value), [x], lambda x, value: x * value, lambda x, value: keras.ops.multiply(x, value))
+    agrees(
+        ops.AddConstant(value=value),
+        [x],
+        lambda x, value: x + value,
+        lambda x, value: tf.add(x, value),
+    )
+    agrees(
+        ops.MulConstant(value=value),
+        [x],
+        lambda x, value: x * value,
+        lambda x, value: keras.ops.multiply(x, value),
+    )

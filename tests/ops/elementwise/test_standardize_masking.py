@@ -16,13 +16,21 @@ def drawn(shape, seed):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-@given(shape=SHAPES, seed=SEEDS, boundaries=st.lists(st.floats(-2, 2, width=16), min_size=1, max_size=6, unique=True).map(sorted))
+@given(
+    shape=SHAPES,
+    seed=SEEDS,
+    boundaries=st.lists(st.floats(-2, 2, width=16), min_size=1, max_size=6, unique=True).map(
+        sorted
+    ),
+)
 @examples(20)
 def test_bucketize(agrees, shape, seed, boundaries):
     x = drawn(shape, seed)
     x.flat[0] = boundaries[-1]
     agrees(
-        ops.Bucketize(boundaries=tuple(boundaries)), [x], lambda v: torch.bucketize(v, torch.tensor(boundaries, dtype=v.dtype), right=True)
+        ops.Bucketize(boundaries=tuple(boundaries)),
+        [x],
+        lambda v: torch.bucketize(v, torch.tensor(boundaries, dtype=v.dtype), right=True),
     )
 
 
@@ -34,7 +42,11 @@ def test_one_hot(agrees, shape, seed, depth):
 
 
 def test_one_hot_of_no_place(agrees):
-    agrees(ops.OneHot(depth=3), [np.array([-1, 3, 1])], lambda v: torch.tensor([[0.0, 0, 0], [0, 0, 0], [0, 1, 0]]).double())
+    agrees(
+        ops.OneHot(depth=3),
+        [np.array([-1, 3, 1])],
+        lambda v: torch.tensor([[0.0, 0, 0], [0, 0, 0], [0, 1, 0]]).double(),
+    )
 
 
 @given(seed=SEEDS, modulus=st.sampled_from([0, 2, 3]))
@@ -56,7 +68,10 @@ def test_lookup(agrees, seed, modulus):
 @examples(20)
 def test_standardize(agrees, weight, seed, shape, invert):
     rng = np.random.default_rng(seed)
-    mean, variance = (weight(name, rng.uniform(0, 3, shape[-1]).astype("float32")) for name in ("mean", "variance"))
+    mean, variance = (
+        weight(name, rng.uniform(0, 3, shape[-1]).astype("float32"))
+        for name in ("mean", "variance")
+    )
     op = ops.Standardize(mean=mean, variance=variance, epsilon=1e-7, invert=invert)
 
     def reference(v, mean, variance):

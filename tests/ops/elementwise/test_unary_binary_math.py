@@ -15,7 +15,13 @@ from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
 
-GRID = np.concatenate([2.0 ** np.linspace(-30, 6, 8001), -(2.0 ** np.linspace(-30, 6, 8001)), np.linspace(-12, 12, 8001)])
+GRID = np.concatenate(
+    [
+        2.0 ** np.linspace(-30, 6, 8001),
+        -(2.0 ** np.linspace(-30, 6, 8001)),
+        np.linspace(-12, 12, 8001),
+    ]
+)
 POSITIVE, INSIDE = np.abs(GRID), np.concatenate([np.tanh(GRID), [1.0, -1.0, 0.0]])
 
 FUNCTIONS = [
@@ -48,7 +54,11 @@ FUNCTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("op", "reference", "tensorflow", "x"), FUNCTIONS, ids=[type(row[0]).__name__ for row in FUNCTIONS])
+@pytest.mark.parametrize(
+    ("op", "reference", "tensorflow", "x"),
+    FUNCTIONS,
+    ids=[type(row[0]).__name__ for row in FUNCTIONS],
+)
 def test_function(agrees, op, reference, tensorflow, x):
     agrees(op, [x.astype(np.float32)], reference, tensorflow)
 
@@ -60,7 +70,9 @@ def pair(draw, low=-8.0):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     arrays = []
     for _ in range(2):
-        own = [1 if rng.random() < 0.3 else size for size in shape][rng.integers(0, len(shape)) if rng.random() < 0.2 else 0 :]
+        own = [1 if rng.random() < 0.3 else size for size in shape][
+            rng.integers(0, len(shape)) if rng.random() < 0.2 else 0 :
+        ]
         x = rng.normal(size=own) * 2.0 ** rng.uniform(low, 4)
         arrays.append(np.asarray(np.where(rng.random(own) < 0.3, np.rint(x), x) + 0.0, np.float32))
     return arrays
@@ -106,7 +118,11 @@ LOGICAL = [
 def test_logic(arrays):
     """Truths are equal, bit for bit."""
     for op, reference in LOGICAL:
-        given = [np.asarray(x > 0) for x in arrays] if type(op).__name__ in ("And", "Or", "Xor") else arrays
+        given = (
+            [np.asarray(x > 0) for x in arrays]
+            if type(op).__name__ in ("And", "Or", "Xor")
+            else arrays
+        )
         steps = (Step(op, (Ref(-1, 0), Ref(-1, 1))),)
         values = recompute(steps, given)
         theirs = reference(*map(torch.from_numpy, given)).numpy()
@@ -124,9 +140,13 @@ def test_where(agrees, arrays, fixed):
 
 def test_a_truth_that_slack_may_turn_is_allowed_to():
     x, y, slack = np.array([1.0, 1.0, 3.0]), np.array([1.0, 1.05, 1.0]), np.full(3, 0.1)
-    (allowed,) = ops.Less().allowance([x, y], [slack, None], ops.Less().run(x, y), precision_of("float32"))
+    (allowed,) = ops.Less().allowance(
+        [x, y], [slack, None], ops.Less().run(x, y), precision_of("float32")
+    )
     np.testing.assert_array_equal(allowed, [1, 1, 0])
-    (chosen,) = ops.Where().allowance([x > y, x, y], [allowed, None, None], ops.Where().run(x > y, x, y), precision_of("float32"))
+    (chosen,) = ops.Where().allowance(
+        [x > y, x, y], [allowed, None, None], ops.Where().run(x > y, x, y), precision_of("float32")
+    )
     np.testing.assert_allclose(chosen, [0, 0.05, 0])
 
 
@@ -151,11 +171,16 @@ def test_cast_to_integers(kind):
 
 
 def test_a_constant_is_rounded_by_the_framework_where_it_cannot_hold_it():
-    steps = (Step(ops.Constant(np.array([0.5, 0.1, -3.0])), ()), Step(ops.Mul(), (Ref(-1, 0), Ref(0))))
+    steps = (
+        Step(ops.Constant(np.array([0.5, 0.1, -3.0])), ()),
+        Step(ops.Mul(), (Ref(-1, 0), Ref(0))),
+    )
     x = np.ones(3, np.float32)
     values = recompute(steps, [x])
     (allowed,) = allowances(steps, [x], values, precision_of("float32"))
     np.testing.assert_allclose(crosscheck(steps, [x], values)[0], values[-1][0], atol=0, rtol=1e-7)
     assert (allowed > 0).all()
-    (allowed,) = ops.Constant(np.array([0.5, 0.1, -3.0])).allowance((), (), values[0], precision_of("float32"))
+    (allowed,) = ops.Constant(np.array([0.5, 0.1, -3.0])).allowance(
+        (), (), values[0], precision_of("float32")
+    )
     assert (allowed > 0).tolist() == [False, True, False]

@@ -13,13 +13,22 @@ from probe import Ref, Step, ops
 
 def both_parts(op, parts):
     """The real parts and the imaginary ones behind them, as one output."""
-    return (Step(op, tuple(Ref(-1, k) for k in range(len(parts)))), Step(ops.Concat(axis=-1), (Ref(0, 0), Ref(0, 1))))
+    return (
+        Step(op, tuple(Ref(-1, k) for k in range(len(parts)))),
+        Step(ops.Concat(axis=-1), (Ref(0, 0), Ref(0, 1))),
+    )
 
 
 SIZES = [1, 2, 3, 5, 8, 12, 17, 31, 64, 97, 128, 250, 1000, 1024]
 
 
-@given(st.sampled_from(SIZES), st.booleans(), st.booleans(), st.sampled_from(["noise", "tone", "far"]), st.integers(0, 99))
+@given(
+    st.sampled_from(SIZES),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["noise", "tone", "far"]),
+    st.integers(0, 99),
+)
 def test_a_line(agrees, size, inverse, both, kind, seed):
     rng = np.random.default_rng(seed)
     parts = [rng.normal(size=(2, 3, size)) for _ in range(1 + both)]
@@ -38,12 +47,20 @@ def test_a_line(agrees, size, inverse, both, kind, seed):
         x = tf.signal.ifft(x) if inverse else tf.signal.fft(x)
         return tf.concat([tf.math.real(x), tf.math.imag(x)], -1).numpy()
 
-    agrees(both_parts(ops.Fourier(inverse=inverse, scale=scale), parts), parts, reference, other, name="Fourier")
+    agrees(
+        both_parts(ops.Fourier(inverse=inverse, scale=scale), parts),
+        parts,
+        reference,
+        other,
+        name="Fourier",
+    )
 
 
 @given(st.lists(st.integers(1, 7), min_size=3, max_size=3), st.booleans(), st.integers(0, 99))
 def test_several_axes(agrees, shape, inverse, seed):
-    parts = [np.random.default_rng(seed + k).normal(size=(2, *shape)).astype(np.float32) for k in (0, 1)]
+    parts = [
+        np.random.default_rng(seed + k).normal(size=(2, *shape)).astype(np.float32) for k in (0, 1)
+    ]
 
     def reference(real, imaginary):
         x = torch.complex(real, imaginary)
@@ -63,5 +80,9 @@ def test_reach_and_account():
         mask[1, 2, 1] = True
         assert [int(one.sum()) for one in op.reach(mask, parts)] == [op.count(parts)] * 2
         terms = op.account(parts, y, (1, 2, 1)).terms
-        told = [parts[k][tuple(row)] * one.factor.value[at] for k, one in enumerate(terms) for at, row in enumerate(one.where)]
+        told = [
+            parts[k][tuple(row)] * one.factor.value[at]
+            for k, one in enumerate(terms)
+            for at, row in enumerate(one.where)
+        ]
         assert math.isclose(math.fsum(told), y[0][1, 2, 1], rel_tol=1e-12)

@@ -1,4 +1,5 @@
-"""Transposed convolution, and windows as columns, against PyTorch, TensorFlow, ONNX Runtime and plain loops."""
+"""Transposed convolution, and windows as columns, against PyTorch, TensorFlow, ONNX Runtime and
+plain loops."""
 
 import numpy as np
 import pytest
@@ -26,19 +27,34 @@ def each(draw, rank, low, high):
 
 @st.composite
 def transposed(draw, most=3):
-    """(x, kernel, bias, attributes): strides beyond the kernel, one channel, one step, groups = channels among them."""
+    """(x, kernel, bias, attributes): strides beyond the kernel, one channel, one step, groups =
+    channels among them."""
     rank, groups = draw(st.integers(1, most)), draw(st.sampled_from([1, 1, 2, 3]))
     width, deep = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    kernel, strides, dilations = each(draw, rank, 1, 4), each(draw, rank, 1, 4), each(draw, rank, 1, 3)
+    kernel, strides, dilations = (
+        each(draw, rank, 1, 4),
+        each(draw, rank, 1, 4),
+        each(draw, rank, 1, 3),
+    )
     sizes = each(draw, rank, 1, 5 if rank < 3 else 3)
-    full = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(sizes, strides, kernel, dilations, strict=True)]
+    full = [
+        (n - 1) * s + (k - 1) * d + 1
+        for n, s, k, d in zip(sizes, strides, kernel, dilations, strict=True)
+    ]
     crops = tuple((draw(st.integers(0, 2)), draw(st.integers(-2, 2))) for _ in range(rank))
-    assume(all(size - before - after > 0 for size, (before, after) in zip(full, crops, strict=True)))
+    assume(
+        all(size - before - after > 0 for size, (before, after) in zip(full, crops, strict=True))
+    )
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = rng.normal(size=(draw(st.integers(1, 2)), groups * width, *sizes)).astype(np.float32)
     w = rng.normal(size=(groups * width, deep, *kernel)).astype(np.float32)
     bias = rng.normal(size=groups * deep).astype(np.float32) if draw(st.booleans()) else None
-    return x, w, bias, {"strides": strides, "crops": crops, "dilations": dilations, "groups": groups}
+    return (
+        x,
+        w,
+        bias,
+        {"strides": strides, "crops": crops, "dilations": dilations, "groups": groups},
+    )
 
 
 def by_torch(how):
@@ -46,9 +62,13 @@ def by_torch(how):
 
     def compute(x, kernel, bias=None):
         rank = x.ndim - 2
-        whole = TRANSPOSE[rank](x, kernel, None, how["strides"], 0, 0, how["groups"], how["dilations"])
+        whole = TRANSPOSE[rank](
+            x, kernel, None, how["strides"], 0, 0, how["groups"], how["dilations"]
+        )
         crops = [crop for before, after in reversed(how["crops"]) for crop in (before, after)]
-        out = F.pad(F.pad(whole, [max(0, -crop) for crop in crops]), [-max(0, crop) for crop in crops])
+        out = F.pad(
+            F.pad(whole, [max(0, -crop) for crop in crops]), [-max(0, crop) for crop in crops]
+        )
         return out if bias is None else out + bias.reshape(-1, *(1,) * rank)
 
     return compute
@@ -59,7 +79,11 @@ def by_torch(how):
 def test_conv_transpose(agrees, weight, case):
     x, w, b, how = case
     kernel = weight("kernel", w, axes=(w.ndim - 1, w.ndim - 2, *range(w.ndim - 2)))
-    agrees(ops.ConvTranspose(weight=kernel, bias=None if b is None else weight("bias", b), **how), [x], by_torch(how))
+    agrees(
+        ops.ConvTranspose(weight=kernel, bias=None if b is None else weight("bias", b), **how),
+        [x],
+        by_torch(how),
+    )
 
 
 @examples(15)
@@ -72,7 +96,10 @@ def test_conv_transpose_whose_kernel_is_an_input(agrees, weight, case):
     rng = np.random.default_rng(0)
     slack = 1e-3 * np.abs(w)
     (moved,) = op.allowance([x, w], [None, slack], op.run(x, w), precision_of("float32"))
-    other = op.run(x.astype(float), w + slack * rng.choice([-1.0, 1.0], size=w.shape))[0] - op.run(x.astype(float), w.astype(float))[0]
+    other = (
+        op.run(x.astype(float), w + slack * rng.choice([-1.0, 1.0], size=w.shape))[0]
+        - op.run(x.astype(float), w.astype(float))[0]
+    )
     assert (np.abs(other) <= 6 * moved + 1e-12).all()
 
 
@@ -81,12 +108,20 @@ def test_conv_transpose_whose_kernel_is_an_input(agrees, weight, case):
 def test_what_an_output_is_made_of(weight, case, data):
     """Told terms add up to the output, and what is said to be seen is what changes it."""
     x, w, b, how = case
-    steps = (Step(ops.ConvTranspose(weight=weight("kernel", w), bias=None if b is None else weight("bias", b), **how)),)
+    steps = (
+        Step(
+            ops.ConvTranspose(
+                weight=weight("kernel", w), bias=None if b is None else weight("bias", b), **how
+            )
+        ),
+    )
     values = recompute(steps, [x])
     y = values[-1][0]
     at = tuple(data.draw(st.integers(0, size - 1)) for size in y.shape)
     origin = origin_of(steps, [x], values, at)
-    assert sum(term.product for term in origin.terms) + (origin.bias or 0) == pytest.approx(float(y[at]), abs=1e-9)
+    assert sum(term.product for term in origin.terms) + (origin.bias or 0) == pytest.approx(
+        float(y[at]), abs=1e-9
+    )
     mask = np.zeros(y.shape, bool)
     mask[at] = True
     (reached,) = reach_of(steps, [x], mask)
@@ -100,7 +135,9 @@ def test_what_an_output_is_made_of(weight, case, data):
 def test_conv_transpose_at_real_sizes(agrees, weight, channels, size, out, kernel):
     rng = np.random.default_rng(channels)
     x = np.maximum(rng.normal(size=(2, channels, size, size + 1)), 0).astype(np.float32)
-    w = (rng.normal(size=(channels, out, kernel, kernel)) / np.sqrt(channels * kernel)).astype(np.float32)
+    w = (rng.normal(size=(channels, out, kernel, kernel)) / np.sqrt(channels * kernel)).astype(
+        np.float32
+    )
     how = {"strides": (2, 2), "crops": ((1, 1), (1, 0)), "dilations": (1, 1), "groups": 1}
     agrees(ops.ConvTranspose(weight=weight("kernel", w), bias=None, **how), [x], by_torch(how))
 
@@ -108,9 +145,14 @@ def test_conv_transpose_at_real_sizes(agrees, weight, channels, size, out, kerne
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
 def test_conv_transpose_against_tensorflow(agrees, weight, padding):
     rng = np.random.default_rng(3)
-    x, w = rng.normal(size=(2, 5, 6, 4)).astype("f"), rng.normal(size=(3, 2, 3, 5)).astype("f")[:, :, :, :4]
+    x, w = (
+        rng.normal(size=(2, 5, 6, 4)).astype("f"),
+        rng.normal(size=(3, 2, 3, 5)).astype("f")[:, :, :, :4],
+    )
     wide = (5 * 2, 6 * 3) if padding == "SAME" else (4 * 2 + 3, 5 * 3 + 2)
-    total = [(n - 1) * s + k - size for n, s, k, size in zip((5, 6), (2, 3), (3, 2), wide, strict=True)]
+    total = [
+        (n - 1) * s + k - size for n, s, k, size in zip((5, 6), (2, 3), (3, 2), wide, strict=True)
+    ]
     crops = tuple((max(0, t) // 2, t - max(0, t) // 2) for t in total)
     how = {"strides": (2, 3), "crops": crops, "dilations": (1, 1), "groups": 1}
     kernel = weight("kernel", np.moveaxis(w, (3, 2), (0, 1)))
@@ -119,7 +161,12 @@ def test_conv_transpose_against_tensorflow(agrees, weight, padding):
         out = tf.nn.conv2d_transpose(x, w, (2, *wide, 3), (2, 3), padding)
         return np.moveaxis(np.asarray(out), -1, 1)
 
-    agrees(ops.ConvTranspose(weight=kernel, bias=None, **how), [np.moveaxis(x, -1, 1)], by_torch(how), by_tensorflow)
+    agrees(
+        ops.ConvTranspose(weight=kernel, bias=None, **how),
+        [np.moveaxis(x, -1, 1)],
+        by_torch(how),
+        by_tensorflow,
+    )
 
 
 @st.composite
@@ -128,8 +175,15 @@ def columns(draw):
     kernel, strides, dilations = each(draw, 2, 1, 3), each(draw, 2, 1, 3), each(draw, 2, 1, 2)
     pads = tuple((p, p) for p in each(draw, 2, 0, 2))
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    sizes = tuple(max(1, span - sum(pad)) + draw(st.integers(0, 4)) for span, pad in zip(spans, pads, strict=True))
-    return sizes, {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations}, draw(st.integers(1, 3))
+    sizes = tuple(
+        max(1, span - sum(pad)) + draw(st.integers(0, 4))
+        for span, pad in zip(spans, pads, strict=True)
+    )
+    return (
+        sizes,
+        {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations},
+        draw(st.integers(1, 3)),
+    )
 
 
 @few
@@ -138,7 +192,12 @@ def test_windows_as_columns_and_back(agrees, case, data):
     sizes, how, channels = case
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     x = rng.normal(size=(2, channels, *sizes)).astype(np.float32)
-    torchs = (how["kernel"], how["dilations"], [before for before, _ in how["pads"]], how["strides"])
+    torchs = (
+        how["kernel"],
+        how["dilations"],
+        [before for before, _ in how["pads"]],
+        how["strides"],
+    )
     agrees(ops.Im2Col(**how), [x], lambda x: F.unfold(x, *torchs))
     unfolded = F.unfold(torch.from_numpy(x), *torchs)
     y = rng.normal(size=unfolded.shape).astype(np.float32)
@@ -149,14 +208,28 @@ def test_columns_in_one_and_three_axes(agrees):
     """PyTorch has them in two only: by slices."""
     x = np.arange(2 * 3 * 7, dtype=np.float32).reshape(2, 3, 7)
     one = ops.Im2Col(kernel=(3,), strides=(2,), pads=((1, 0),), dilations=(1,))
-    agrees(one, [x], lambda x: F.pad(x, (1, 0)).unfold(2, 3, 2).permute(0, 1, 3, 2).reshape(2, 9, 3))
+    agrees(
+        one, [x], lambda x: F.pad(x, (1, 0)).unfold(2, 3, 2).permute(0, 1, 3, 2).reshape(2, 9, 3)
+    )
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 6)).astype("f")
     three = ops.Im2Col(kernel=(2, 3, 1), strides=(1, 2, 3), pads=((0, 0),) * 3, dilations=(1, 1, 1))
 
     def cut(x):
-        return x.unfold(2, 2, 1).unfold(3, 3, 2).unfold(4, 1, 3).permute(0, 1, 5, 6, 7, 2, 3, 4).reshape(2, 18, -1)
+        return (
+            x.unfold(2, 2, 1)
+            .unfold(3, 3, 2)
+            .unfold(4, 1, 3)
+            .permute(0, 1, 5, 6, 7, 2, 3, 4)
+            .reshape(2, 18, -1)
+        )
 
     agrees(three, [x], cut)
     y = recompute((Step(three),), [x])[-1][0]
-    back = ops.Col2Im(sizes=(4, 5, 6), kernel=(2, 3, 1), strides=(1, 2, 3), pads=((0, 0),) * 3, dilations=(1, 1, 1))
+    back = ops.Col2Im(
+        sizes=(4, 5, 6),
+        kernel=(2, 3, 1),
+        strides=(1, 2, 3),
+        pads=((0, 0),) * 3,
+        dilations=(1, 1, 1),
+    )
     agrees(back, [y], None)

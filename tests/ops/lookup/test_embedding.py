@@ -15,12 +15,22 @@ QUICK = examples(30, phases=[Phase.explicit, Phase.generate])
 
 
 @QUICK
-@given(shape=st.lists(st.integers(1, 4), min_size=1, max_size=3), rows=st.integers(1, 9), width=st.integers(1, 5), seed=SEED)
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    rows=st.integers(1, 9),
+    width=st.integers(1, 5),
+    seed=SEED,
+)
 def test_embedding(agrees, weight, shape, rows, width, seed):
     rng = np.random.default_rng(seed)
     table = weight("table", rng.normal(size=(rows, width)).astype(np.float32), (0, 1))
     indices = np.asarray(rng.integers(0, rows, size=shape))
-    agrees(ops.Embedding(table), [indices], lambda i, table: F.embedding(i, table), lambda i, table: tf.nn.embedding_lookup(table, i))
+    agrees(
+        ops.Embedding(table),
+        [indices],
+        lambda i, table: F.embedding(i, table),
+        lambda i, table: tf.nn.embedding_lookup(table, i),
+    )
 
 
 @QUICK
@@ -29,7 +39,11 @@ def test_rows_of_a_limited_norm(agrees, weight, norm, limit, seed):
     rng = np.random.default_rng(seed)
     table = weight("table", rng.normal(size=(6, 4)).astype(np.float32), (0, 1))
     op = ops.Embedding(table, limit, norm)
-    agrees(op, [rng.integers(0, 6, size=(3, 2))], lambda i, table: F.embedding(i, table.clone(), max_norm=limit, norm_type=norm))
+    agrees(
+        op,
+        [rng.integers(0, 6, size=(3, 2))],
+        lambda i, table: F.embedding(i, table.clone(), max_norm=limit, norm_type=norm),
+    )
 
 
 @QUICK
@@ -57,12 +71,21 @@ def test_embedding_bag(agrees, weight, mode, flat, closed, padding, weighted, ba
 
     def theirs(i, *more, table):
         offsets, factors = more[0] if flat else None, more[-1] if weighted else None
-        options = {"mode": mode, "per_sample_weights": factors, "include_last_offset": closed, "padding_idx": padding}
+        options = {
+            "mode": mode,
+            "per_sample_weights": factors,
+            "include_last_offset": closed,
+            "padding_idx": padding,
+        }
         return F.embedding_bag(i, table, offsets, **options)
 
-    op = ops.EmbeddingBag(table, mode=mode, offsets=flat, weighted=weighted, closed=closed, padding=padding)
+    op = ops.EmbeddingBag(
+        table, mode=mode, offsets=flat, weighted=weighted, closed=closed, padding=padding
+    )
     agrees(op, inputs, theirs)
     (y,) = op.run(*inputs)
     where = tuple(np.array([0, y.shape[axis] - 1]) for axis in range(2))
     if mode != "max":
-        np.testing.assert_allclose(op.products(inputs, where).sum(axis=(1, 2)), y[where], atol=1e-12)
+        np.testing.assert_allclose(
+            op.products(inputs, where).sum(axis=(1, 2)), y[where], atol=1e-12
+        )

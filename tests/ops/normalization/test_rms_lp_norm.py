@@ -24,7 +24,11 @@ def arrays(draw, least=2, most=4, longest=7):
 def test_rms_normalization(agrees, weight, x, epsilon, scaled, data):
     count = data.draw(st.integers(1, x.ndim - 1))
     axes = tuple(range(x.ndim - count, x.ndim))
-    scale = weight("weight", np.random.default_rng(1).normal(size=x.shape[-count:]).astype("f")) if scaled else None
+    scale = (
+        weight("weight", np.random.default_rng(1).normal(size=x.shape[-count:]).astype("f"))
+        if scaled
+        else None
+    )
     op = ops.RMSNormalization(scale=scale, epsilon=epsilon, axes=axes)
     agrees(op, [x], lambda x, weight=None: F.rms_norm(x, x.shape[-count:], weight, epsilon))
 
@@ -34,20 +38,38 @@ def test_rms_normalization(agrees, weight, x, epsilon, scaled, data):
 def test_division_by_the_deviation_of_what_is_not_centred(agrees, x, epsilon):
     assume(x.shape[-1] > 1)
     op = ops.RMSNormalization(scale=None, epsilon=epsilon, axes=(x.ndim - 1,), centred=True)
-    agrees(op, [x], lambda x: x / (x.var(-1, correction=0, keepdim=True) + epsilon).sqrt(), name="RMSNormalization, centred")
+    agrees(
+        op,
+        [x],
+        lambda x: x / (x.var(-1, correction=0, keepdim=True) + epsilon).sqrt(),
+        name="RMSNormalization, centred",
+    )
 
 
 @few
-@given(arrays(), st.sampled_from([1.0, 2.0, 3.0, 0.5, np.inf]), st.sampled_from([1e-12, 1.0]), st.data())
+@given(
+    arrays(),
+    st.sampled_from([1.0, 2.0, 3.0, 0.5, np.inf]),
+    st.sampled_from([1e-12, 1.0]),
+    st.data(),
+)
 def test_lp_normalization(agrees, x, p, epsilon, data):
     axis = data.draw(st.integers(0, x.ndim - 1))
-    agrees(ops.LpNormalization(axes=(axis,), epsilon=epsilon, p=p), [x], lambda x: F.normalize(x, p, axis, epsilon))
+    agrees(
+        ops.LpNormalization(axes=(axis,), epsilon=epsilon, p=p),
+        [x],
+        lambda x: F.normalize(x, p, axis, epsilon),
+    )
     squared = ops.LpNormalization(axes=(axis,), epsilon=epsilon, squared=True)
     agrees(squared, [x], lambda x: x / x.square().sum(axis, keepdim=True).clamp_min(epsilon).sqrt())
 
 
 @few
-@given(arrays(least=3, most=5, longest=5), st.integers(1, 7), st.sampled_from([(1e-4, 0.75, 1.0), (0.5, 0.5, 2.0), (3.0, 1.0, 0.1)]))
+@given(
+    arrays(least=3, most=5, longest=5),
+    st.integers(1, 7),
+    st.sampled_from([(1e-4, 0.75, 1.0), (0.5, 0.5, 2.0), (3.0, 1.0, 0.1)]),
+)
 def test_lrn(agrees, x, size, numbers):
     alpha, beta, k = numbers
     op = ops.LRN(size=size, alpha=alpha, beta=beta, bias=k, before=size // 2, after=(size - 1) // 2)

@@ -1,4 +1,5 @@
-"""IntQuantize, FloatQuantize and SignQuantize bit for bit against Brevitas' own quantisers, where it is installed, and in ONNX Runtime."""
+"""IntQuantize, FloatQuantize and SignQuantize bit for bit against Brevitas' own quantisers, where
+it is installed, and in ONNX Runtime."""
 
 import warnings
 
@@ -40,7 +41,8 @@ def same_in_onnx(op, x, y):
 
 
 def allowed_for(op, x, y):
-    """What float32 gives lies within the allowance of what float64 gives, at every threshold too."""
+    """What float32 gives lies within the allowance of what float64 gives, at every threshold
+    too."""
     wide = x.astype(np.float64)
     (exact,) = op.run(wide)
     (allowed,) = op.allowance((wide,), (None,), (exact,), precision_of("float32"))
@@ -72,12 +74,18 @@ def test_integers(x, scale, zero, bits, signed, narrow, rounding):
 @given(x=values(), scale=SCALES, threshold=st.none() | st.sampled_from([0.5, 0.3, 1e-3]))
 def test_signs(x, scale, threshold):
     scaling = ConstScaling(scale)
-    theirs = core.BinaryQuant(scaling) if threshold is None else core.TernaryQuant(scaling, threshold)
+    theirs = (
+        core.BinaryQuant(scaling) if threshold is None else core.TernaryQuant(scaling, threshold)
+    )
     op = ops.SignQuantize(np.float32(scale), threshold)
     y = theirs(torch.from_numpy(x))[0].numpy()
     np.testing.assert_array_equal(op.run(x)[0], y)
     allowed_for(op, x, y)
-    same_in_onnx(op, np.where(np.abs(x) < 1e-37, np.float32(0), x), op.run(np.where(np.abs(x) < 1e-37, np.float32(0), x))[0])
+    same_in_onnx(
+        op,
+        np.where(np.abs(x) < 1e-37, np.float32(0), x),
+        op.run(np.where(np.abs(x) < 1e-37, np.float32(0), x))[0],
+    )
 
 
 @examples(150)
@@ -103,7 +111,9 @@ def test_floats(x, scale, exponent, mantissa, shift, signed):
     )
     y = theirs(torch.from_numpy(x))[0].detach().numpy()
     high = (2 - 2.0**-mantissa) * 2.0 ** (2**exponent - 1 - bias)
-    op = ops.FloatQuantize(np.float32(scale), mantissa, 1 - bias - mantissa, -high if signed else 0.0, high)
+    op = ops.FloatQuantize(
+        np.float32(scale), mantissa, 1 - bias - mantissa, -high if signed else 0.0, high
+    )
     np.testing.assert_array_equal(op.run(x)[0], y)
     allowed_for(op, x, y)
     same_in_onnx(op, x, y)

@@ -14,7 +14,9 @@ from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
 
 SCALES = st.floats(2.0**-60, 2.0**60, width=32) | st.sampled_from([2.0**-7, 0.1, 1.0, 1e-3])
-RANGES = st.sampled_from([(-128, 127), (0, 255), (-127, 127), (0, 127), (-8, 7), (0, 15), (-32768, 32767), (-1, 1)])
+RANGES = st.sampled_from(
+    [(-128, 127), (0, 255), (-127, 127), (0, 127), (-8, 7), (0, 15), (-32768, 32767), (-1, 1)]
+)
 
 
 def values(draw, scale, high, count=64):
@@ -40,7 +42,9 @@ def test_of_a_whole_tensor(case, nan):
     x, scale, zero, low, high = case
     x[-1] = np.nan if nan else x[-1]
     op = ops.FakeQuantize(size=np.float32(scale), zero_point=np.asarray(zero), low=low, high=high)
-    theirs = torch.fake_quantize_per_tensor_affine(torch.from_numpy(x), scale, zero, low, high).numpy()
+    theirs = torch.fake_quantize_per_tensor_affine(
+        torch.from_numpy(x), scale, zero, low, high
+    ).numpy()
     np.testing.assert_array_equal(op.run(x)[0], theirs)
 
 
@@ -48,13 +52,17 @@ def test_of_a_whole_tensor(case, nan):
 @given(data=st.data(), axis=st.integers(0, 2), floating=st.booleans())
 def test_by_channel(data, axis, floating):
     low, high = data.draw(RANGES)
-    scales = np.array([data.draw(st.floats(2.0**-20, 2.0**20, width=32)) for _ in range(3)], np.float32)
+    scales = np.array(
+        [data.draw(st.floats(2.0**-20, 2.0**20, width=32)) for _ in range(3)], np.float32
+    )
     kind = st.floats(max(low, -2), min(high, 15), width=32) if floating else st.integers(low, high)
     zeros = np.array([data.draw(kind) for _ in range(3)], np.float32 if floating else np.int32)
     rows = np.stack([values(data.draw, float(scale), max(high, -low)) for scale in scales])
     x = np.moveaxis(rows.reshape(3, 8, 8), 0, axis)
     around = [-1 if at == axis else 1 for at in range(3)]
-    op = ops.FakeQuantize(scales.reshape(around), zeros.reshape(around), low, high, zero_first=floating, wraps=True)
+    op = ops.FakeQuantize(
+        scales.reshape(around), zeros.reshape(around), low, high, zero_first=floating, wraps=True
+    )
     given_ = [torch.from_numpy(np.ascontiguousarray(one)) for one in (x, scales, zeros)]
     theirs = torch.fake_quantize_per_channel_affine(*given_, axis, low, high).numpy()
     np.testing.assert_array_equal(op.run(x)[0], theirs)
@@ -70,7 +78,9 @@ def test_quantising_a_tensor_adds_the_zero_point_first(case):
     x = x[np.abs(x) < 2.0**30 * scale]  # beyond 32 bits the kernels disagree among themselves
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated; the quantised modules call it all the same
-        made = torch.quantize_per_tensor(torch.from_numpy(x), scale, zero, torch.qint8 if low else torch.quint8)
+        made = torch.quantize_per_tensor(
+            torch.from_numpy(x), scale, zero, torch.qint8 if low else torch.quint8
+        )
     np.testing.assert_array_equal(op.codes(x), made.int_repr().numpy())
     np.testing.assert_array_equal(op.run(x)[0], made.dequantize().numpy())
 
@@ -87,7 +97,9 @@ def test_onnx_runtime_and_float64_within_the_allowance(case, zero_first, wraps):
     assert (np.abs(theirs - ours[0]) <= allowed).all()
     assert (np.abs(op.run(x)[0] - ours[0]) <= allowed).all()
     inner = np.abs(x / np.float32(scale) % 1 - 0.5) > 1e-2
-    assert (allowed[inner] <= 2**-20 * np.abs(ours[0][inner]) + 1e-45).all(), "only at a tie may a level be another"
+    assert (allowed[inner] <= 2**-20 * np.abs(ours[0][inner]) + 1e-45).all(), (
+        "only at a tie may a level be another"
+    )
 
 
 def test_ranges_of_their_own():
@@ -99,6 +111,12 @@ def test_ranges_of_their_own():
     (allowed,) = op.allowance((x,), (slack,), (y,), precision_of("float32"))
     for part, own, off, bound in zip(x, y, slack, allowed, strict=True):
         np.testing.assert_array_equal(own, whole.run(part)[0])
-        np.testing.assert_array_equal(bound, whole.allowance((part,), (off,), (own,), precision_of("float32"))[0])
-    assert not np.array_equal(y, whole.run(x)[0]) and "own range" in op.says((x,)) and "own range" in whole.says((x,))
+        np.testing.assert_array_equal(
+            bound, whole.allowance((part,), (off,), (own,), precision_of("float32"))[0]
+        )
+    assert (
+        not np.array_equal(y, whole.run(x)[0])
+        and "own range" in op.says((x,))
+        and "own range" in whole.says((x,))
+    )
     assert op.run(x[:0])[0].shape == (0, 3, 4)

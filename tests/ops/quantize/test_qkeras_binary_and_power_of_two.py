@@ -34,19 +34,40 @@ PO2 = {
 SIGNS = st.one_of(
     st.builds(qkeras.binary, use_01=st.booleans(), alpha=TIMES),
     st.builds(qkeras.stochastic_binary, alpha=TIMES),
-    st.builds(qkeras.ternary, alpha=st.sampled_from([None, 1.0, 0.3]), threshold=st.sampled_from([None, 0.5, 0.1])),
-    st.builds(qkeras.ternary, alpha=st.sampled_from(["auto", "auto_po2"]), number_of_unrolls=st.integers(1, 6)),
+    st.builds(
+        qkeras.ternary,
+        alpha=st.sampled_from([None, 1.0, 0.3]),
+        threshold=st.sampled_from([None, 0.5, 0.1]),
+    ),
+    st.builds(
+        qkeras.ternary,
+        alpha=st.sampled_from(["auto", "auto_po2"]),
+        number_of_unrolls=st.integers(1, 6),
+    ),
     st.builds(qkeras.stochastic_ternary, alpha=st.sampled_from(["auto", "auto_po2"])),
 )
 POWERS = st.one_of(
     st.builds(qkeras.quantized_po2, bits=st.integers(3, 8), **PO2),
-    st.builds(qkeras.quantized_relu_po2, bits=st.integers(3, 8), negative_slope=st.sampled_from([0, 0.25, 1.0]), **PO2),
+    st.builds(
+        qkeras.quantized_relu_po2,
+        bits=st.integers(3, 8),
+        negative_slope=st.sampled_from([0, 0.25, 1.0]),
+        **PO2,
+    ),
 )
 CURVES = st.one_of(
-    st.builds(qkeras.quantized_tanh, bits=BITS, symmetric=st.booleans(), use_real_tanh=st.booleans()),
-    st.builds(qkeras.quantized_sigmoid, bits=BITS, symmetric=st.booleans(), use_real_sigmoid=st.booleans()),
     st.builds(
-        qkeras.quantized_ulaw, bits=BITS, integer=st.integers(0, 2), symmetric=st.sampled_from([0, 1]), u=st.sampled_from([255.0, 15.0])
+        qkeras.quantized_tanh, bits=BITS, symmetric=st.booleans(), use_real_tanh=st.booleans()
+    ),
+    st.builds(
+        qkeras.quantized_sigmoid, bits=BITS, symmetric=st.booleans(), use_real_sigmoid=st.booleans()
+    ),
+    st.builds(
+        qkeras.quantized_ulaw,
+        bits=BITS,
+        integer=st.integers(0, 2),
+        symmetric=st.sampled_from([0, 1]),
+        u=st.sampled_from([255.0, 15.0]),
     ),
     st.builds(
         qkeras.quantized_hswish,
@@ -55,7 +76,13 @@ CURVES = st.one_of(
         relu_shift=st.sampled_from([3, 2]),
         alpha=st.sampled_from([None, 0.5]),
     ),
-    st.sampled_from([getattr(qkeras.quantizers, f"{kind}_{curve}") for kind in KINDS for curve in ("sigmoid", "tanh")]),
+    st.sampled_from(
+        [
+            getattr(qkeras.quantizers, f"{kind}_{curve}")
+            for kind in KINDS
+            for curve in ("sigmoid", "tanh")
+        ]
+    ),
 )
 
 
@@ -70,10 +97,15 @@ def fitted(quantizer):
 @given(values(), st.one_of(SIGNS, POWERS, CURVES))
 @examples(600)
 def test_float32_is_qkeras_bit_for_bit_but_for_what_is_transcendental(x, quantizer):
-    """One unit in the last place where tanh comes before, eight where a scale is a quotient of means or the levels are logarithms."""
+    """One unit in the last place where tanh comes before, eight where a scale is a quotient of
+    means or the levels are logarithms."""
     theirs = np.asarray(quantizer(tf.constant(x)))
     ours, _ = quantizers.effective(chain(quantizer, x), quantizer, x)
-    if not fitted(quantizer) and getattr(quantizer, "alpha", 1) is not None and not isinstance(quantizer, qkeras.quantized_ulaw):
+    if (
+        not fitted(quantizer)
+        and getattr(quantizer, "alpha", 1) is not None
+        and not isinstance(quantizer, qkeras.quantized_ulaw)
+    ):
         np.testing.assert_array_equal(ours, theirs)
         return
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
@@ -84,7 +116,9 @@ def test_float32_is_qkeras_bit_for_bit_but_for_what_is_transcendental(x, quantiz
 
 @given(values(), st.one_of(SIGNS, POWERS, CURVES), st.sampled_from([0.0, 2.0**-22, 2.0**-12]))
 @example(np.array([-1e-45], np.float32), qkeras.binary(alpha="auto"), 0.0)
-@example(np.array([0.49999997, 1.4999999], np.float32), qkeras.stochastic_ternary(alpha="auto"), 0.0)
+@example(
+    np.array([0.49999997, 1.4999999], np.float32), qkeras.stochastic_ternary(alpha="auto"), 0.0
+)
 @examples(300)
 def test_numpy_onnx_and_qkeras_agree_within_the_allowance(x, quantizer, shift):
     steps = [Step(op) for op in chain(quantizer, x)]
@@ -92,8 +126,14 @@ def test_numpy_onnx_and_qkeras_agree_within_the_allowance(x, quantizer, shift):
     exact = x.astype(float) + slack * np.random.default_rng(0).choice([-1, 0, 1], size=x.shape)
     assume(not fitted(quantizer) or not shift)
     made = recompute(steps, [exact])
-    first = steps[0].op.allowance((exact,), (slack if shift else None,), made[0], precision_of("float32"))
-    allowed = first[0] if len(steps) == 1 else steps[1].op.allowance(made[0], first, made[1], precision_of("float32"))[0]
+    first = steps[0].op.allowance(
+        (exact,), (slack if shift else None,), made[0], precision_of("float32")
+    )
+    allowed = (
+        first[0]
+        if len(steps) == 1
+        else steps[1].op.allowance(made[0], first, made[1], precision_of("float32"))[0]
+    )
     y = made[-1][0]
     theirs, onnx = np.asarray(quantizer(tf.constant(x))), crosscheck(steps, [x], made)[0]
     for party in (theirs, onnx):
@@ -104,8 +144,13 @@ def test_numpy_onnx_and_qkeras_agree_within_the_allowance(x, quantizer, shift):
 
 @pytest.mark.parametrize("kind", [qkeras.quantized_po2, qkeras.quantized_relu_po2])
 def test_every_float_around_the_thresholds_of_a_logarithm(kind):
-    """Where libraries round the logarithm to either side, the quantizer itself is asked; nowhere else."""
-    near = [np.float32(2.0 ** (k + 0.5)) * np.float32(1 + j * 2.0**-23) for k in range(-20, 10) for j in range(-40, 41)]
+    """Where libraries round the logarithm to either side, the quantizer itself is asked; nowhere
+    else."""
+    near = [
+        np.float32(2.0 ** (k + 0.5)) * np.float32(1 + j * 2.0**-23)
+        for k in range(-20, 10)
+        for j in range(-40, 41)
+    ]
     x = np.array(near, np.float32)
     quantizer = kind(6)
     ours, words = quantizers.effective(chain(quantizer, x), quantizer, x)
@@ -116,4 +161,7 @@ def test_every_float_around_the_thresholds_of_a_logarithm(kind):
 
 
 def test_below_zero_without_a_slope_is_the_smallest_power():
-    np.testing.assert_array_equal(ops.QuantizedReluPo2(-3, 2).run(np.array([-5.0, -0.25, 0.3, 9.0]))[0], [0.125, 0.125, 0.25, 4.0])
+    np.testing.assert_array_equal(
+        ops.QuantizedReluPo2(-3, 2).run(np.array([-5.0, -0.25, 0.3, 9.0]))[0],
+        [0.125, 0.125, 0.25, 4.0],
+    )

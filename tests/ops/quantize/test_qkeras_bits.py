@@ -1,4 +1,5 @@
-"""Our quantisers against QKeras' own: weights bit for bit, activations within the allowance and through ONNX Runtime."""
+"""Our quantisers against QKeras' own: weights bit for bit, activations within the allowance and
+through ONNX Runtime."""
 
 import numpy as np
 import pytest
@@ -78,7 +79,11 @@ def relu_cases(draw):
 @st.composite
 def auto_cases(draw):
     x = draw(values())
-    options = {"bits": draw(st.integers(2, 12)), "integer": draw(INTEGER), "keep_negative": draw(st.booleans())}
+    options = {
+        "bits": draw(st.integers(2, 12)),
+        "integer": draw(INTEGER),
+        "keep_negative": draw(st.booleans()),
+    }
     options["alpha"] = draw(st.sampled_from(["auto", "auto_po2"]))
     scale_axis = draw(st.sampled_from([None, *range(x.ndim)])) if x.ndim > 1 else None
     kept = x.ndim - 1 if scale_axis is None else scale_axis
@@ -100,7 +105,9 @@ def test_float32_is_qkeras_bit_for_bit(case):
     np.testing.assert_array_equal(op.run(x)[0], theirs)  # exact; NaN equals NaN, and 0 equals -0
 
 
-@given(st.one_of(bits_cases(), relu_cases(), auto_cases()), st.sampled_from([0.0, 2.0**-22, 2.0**-12]))
+@given(
+    st.one_of(bits_cases(), relu_cases(), auto_cases()), st.sampled_from([0.0, 2.0**-22, 2.0**-12])
+)
 @examples(300)
 def test_numpy_onnx_and_qkeras_agree_within_the_allowance(case, shift):
     """Also where the framework's input is off by a known slack, whatever level it then falls on."""
@@ -130,7 +137,10 @@ def test_infinities_and_nan_are_where_qkeras_has_them():
     for op, quantizer in [
         (ops.QuantizedBits(4, 1), qkeras.quantized_bits(4, 1)),
         (ops.QuantizedRelu(4, 1), qkeras.quantized_relu(4, 1)),
-        (ops.QuantizedRelu(4, 1, quantized_clip=False), qkeras.quantized_relu(4, 1, is_quantized_clip=False)),
+        (
+            ops.QuantizedRelu(4, 1, quantized_clip=False),
+            qkeras.quantized_relu(4, 1, is_quantized_clip=False),
+        ),
     ]:
         theirs = quantizer(tf.constant(x)).numpy()
         y = op.run(x.astype(float))

@@ -1,4 +1,5 @@
-"""TensorFlow's fake quantisation: its kernels bit for bit, ONNX Runtime within the allowance, ties and limits among the values."""
+"""TensorFlow's fake quantisation: its kernels bit for bit, ONNX Runtime within the allowance, ties
+and limits among the values."""
 
 import numpy as np
 import pytest
@@ -17,11 +18,14 @@ options = st.tuples(st.integers(2, 16), st.booleans(), st.integers(0, 2**32 - 1)
 
 
 def values(op, seed, channels=()):
-    """Anything around the range, thresholds between levels and their neighbours, limits, zeros, denormals and large values."""
+    """Anything around the range, thresholds between levels and their neighbours, limits, zeros,
+    denormals and large values."""
     rng = np.random.default_rng(seed)
     low, high = op.limits()
     x = rng.normal(size=(60, *channels)) * np.maximum(np.abs(low), high)
-    x[:20] = (low + op.step() * (rng.integers(0, op.levels + 1, (20, *channels)) + np.float32(0.5))).astype(np.float32)
+    x[:20] = (
+        low + op.step() * (rng.integers(0, op.levels + 1, (20, *channels)) + np.float32(0.5))
+    ).astype(np.float32)
     x[20:24] = np.nextafter(x[:4].astype(np.float32), np.float32(np.inf))
     x[24], x[25] = low, high
     x[26:32] = np.array([0.0, -0.0, 1e-40, 3e30, -3e30, np.inf]).reshape(-1, *(1 for _ in channels))
@@ -60,7 +64,9 @@ def test_a_range_per_channel_is_tensorflows(limits, option):
     low[0], high[0] = (0, 0) if seed % 3 == 0 else (low[0], high[0])
     op = ops.NudgedFakeQuantize(low, high, bits, narrow, divides=False)
     x = values(op, seed, low.shape)
-    theirs = tf.quantization.fake_quant_with_min_max_vars_per_channel(x, low, high, num_bits=bits, narrow_range=narrow)
+    theirs = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        x, low, high, num_bits=bits, narrow_range=narrow
+    )
     judged(op, x, theirs.numpy())
 
 
@@ -68,7 +74,9 @@ def test_a_range_per_channel_is_tensorflows(limits, option):
 def test_a_range_without_zero_is_moved_to_hold_it(low, high):
     op = ops.NudgedFakeQuantize(np.float32(low), np.float32(high))
     x = np.linspace(-5, 5, 101, dtype=np.float32)
-    np.testing.assert_array_equal(op.run(x)[0], tf.quantization.fake_quant_with_min_max_vars(x, low, high).numpy())
+    np.testing.assert_array_equal(
+        op.run(x)[0], tf.quantization.fake_quant_with_min_max_vars(x, low, high).numpy()
+    )
     assert op.run(np.zeros(1))[0] == 0
 
 

@@ -1,4 +1,5 @@
-"""Recurrences against PyTorch in float64, against plain loops with masks, and against ONNX Runtime; and what judging step by step sees."""
+"""Recurrences against PyTorch in float64, against plain loops with masks, and against ONNX Runtime;
+and what judging step by step sees."""
 
 from dataclasses import replace
 
@@ -27,7 +28,11 @@ def cases(draw, kind):
     """(PyTorch's layer in float64, the op with its weights, inputs)."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     steps, batch, width, units = (draw(st.integers(1, high)) for high in (7, 3, 6, 5))
-    projected = draw(st.integers(1, units - 1)) if kind == "LSTM" and units > 1 and draw(st.booleans()) else 0
+    projected = (
+        draw(st.integers(1, units - 1))
+        if kind == "LSTM" and units > 1 and draw(st.booleans())
+        else 0
+    )
     bias, begun = draw(st.booleans()), draw(st.booleans())
     options = {"proj_size": projected} if kind == "LSTM" else {}
     if kind == "RNN":
@@ -36,7 +41,10 @@ def cases(draw, kind):
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(torch.from_numpy(rng.normal(size=parameter.shape).astype(np.float32)))
-    held = {name[:-3]: Weight(name, None, p.detach().numpy(), axes=(1, 0) if p.ndim == 2 else None) for name, p in layer.named_parameters()}
+    held = {
+        name[:-3]: Weight(name, None, p.detach().numpy(), axes=(1, 0) if p.ndim == 2 else None)
+        for name, p in layer.named_parameters()
+    }
     op_class, gates = KINDS[kind]
     more = {"projection": held["weight_hr"]} if projected else {}
     if kind == "RNN":
@@ -50,15 +58,25 @@ def cases(draw, kind):
         has_states=begun,
         **more,
     )
-    shapes = [(batch, projected or units), *([(batch, units)] if kind == "LSTM" else [])] if begun else []
-    return layer.double(), op, [rng.normal(size=(steps, batch, width)), *(rng.normal(size=shape) for shape in shapes)]
+    shapes = (
+        [(batch, projected or units), *([(batch, units)] if kind == "LSTM" else [])]
+        if begun
+        else []
+    )
+    return (
+        layer.double(),
+        op,
+        [rng.normal(size=(steps, batch, width)), *(rng.normal(size=shape) for shape in shapes)],
+    )
 
 
 def _theirs(layer, inputs):
     x, *states = (torch.from_numpy(one) for one in inputs)
     begun = tuple(state[None] for state in states)
     with torch.no_grad():
-        y, last = layer(x, None if not begun else begun if isinstance(layer, torch.nn.LSTM) else begun[0])
+        y, last = layer(
+            x, None if not begun else begun if isinstance(layer, torch.nn.LSTM) else begun[0]
+        )
     return [y.numpy(), *(one[0].numpy() for one in (last if isinstance(last, tuple) else (last,)))]
 
 
@@ -67,18 +85,26 @@ def _steps(op, inputs):
 
 
 def _within(op, inputs):
-    """ONNX Runtime in float32, judged from its own states and by the perturbed runs; returns the largest error / allowance."""
+    """ONNX Runtime in float32, judged from its own states and by the perturbed runs; returns the
+    largest error / allowance."""
     steps = _steps(op, inputs)
     given = [x.astype(np.float32).astype(np.float64) if x.dtype.kind == "f" else x for x in inputs]
     values = recompute(steps, given)
-    answer = crosscheck(steps, [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs], values)
+    answer = crosscheck(
+        steps, [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs], values
+    )
     worst = 0.0
     loose = op.allowance(given, [None] * len(given), values[-1], ONNX)
     path, sharp = follow(steps, given, values, ONNX, answer)
-    for theirs, ours, allowed in (*zip(answer, values[-1], loose, strict=True), *zip(answer, path, sharp, strict=True)):
+    for theirs, ours, allowed in (
+        *zip(answer, values[-1], loose, strict=True),
+        *zip(answer, path, sharp, strict=True),
+    ):
         assert theirs.shape == ours.shape == allowed.shape
         error = np.abs(theirs - ours)
-        worst = max(worst, float((error / np.maximum(allowed, 1e-300)).max(initial=0, where=error > 0)))
+        worst = max(
+            worst, float((error / np.maximum(allowed, 1e-300)).max(initial=0, where=error > 0))
+        )
     return worst
 
 
@@ -89,10 +115,13 @@ def test_recurrence(kind, data):
     layer, op, inputs = data.draw(cases(kind))
     ours = op.run(*inputs)
     for one, other in zip(ours, _theirs(layer, inputs), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12 * max(1.0, float(np.abs(other).max())))
+        np.testing.assert_allclose(
+            one, other, rtol=1e-12, atol=1e-12 * max(1.0, float(np.abs(other).max()))
+        )
     back = replace(op, reverse=True).run(*inputs)
     forth = op.run(inputs[0][::-1], *inputs[1:])
-    np.testing.assert_allclose(back[0], forth[0][::-1], rtol=1e-12, atol=1e-15)  # BLAS sums rows in the order that their places give
+    # BLAS sums rows in the order that their places give
+    np.testing.assert_allclose(back[0], forth[0][::-1], rtol=1e-12, atol=1e-15)
     path, _ = op.followed(inputs, [None] * len(inputs), ours[0], FLOAT32)
     for one, other in zip(path, ours, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
@@ -100,7 +129,15 @@ def test_recurrence(kind, data):
         assert _within(one, inputs) <= 1
 
 
-ACTIVATIONS = [ops.Tanh(), ops.Relu(), ops.Sigmoid(), ops.HardSigmoid(0.2, 0.5), ops.HardSigmoid(1 / 6, 0.5), ops.Elu(), ops.Identity()]
+ACTIVATIONS = [
+    ops.Tanh(),
+    ops.Relu(),
+    ops.Sigmoid(),
+    ops.HardSigmoid(0.2, 0.5),
+    ops.HardSigmoid(1 / 6, 0.5),
+    ops.Elu(),
+    ops.Identity(),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -108,9 +145,15 @@ ACTIVATIONS = [ops.Tanh(), ops.Relu(), ops.Sigmoid(), ops.HardSigmoid(0.2, 0.5),
 @examples(20)
 @np.errstate(all="ignore")  # states grow without bounds
 def test_masks_and_activations(kind, data):
-    """Against the same cell stepped by hand: a skipped step leaves the states, and shows what stood before or 0."""
+    """Against the same cell stepped by hand: a skipped step leaves the states, and shows what stood
+    before or 0."""
     _, op, (x, *states) = data.draw(cases(kind))
-    op = replace(op, activation=data.draw(st.sampled_from(ACTIVATIONS)), has_mask=True, reverse=data.draw(st.booleans()))
+    op = replace(
+        op,
+        activation=data.draw(st.sampled_from(ACTIVATIONS)),
+        has_mask=True,
+        reverse=data.draw(st.booleans()),
+    )
     op = replace(op, zero_masked=data.draw(st.booleans()))
     if kind != "RNN":
         op = replace(op, recurrent_activation=data.draw(st.sampled_from(ACTIVATIONS)))
@@ -135,11 +178,20 @@ def test_masks_and_activations(kind, data):
 def test_a_gru_whose_biases_are_rows_of_one_weight():
     rng = np.random.default_rng(0)
     both = Weight("bias", None, rng.normal(size=(2, 9)))
-    parts = {"kernel": Weight("k", None, rng.normal(size=(4, 9))), "recurrent": Weight("r", None, rng.normal(size=(3, 9)))}
-    apart = {"bias": Weight("b", None, both.value[0]), "recurrent_bias": Weight("rb", None, both.value[1])}
+    parts = {
+        "kernel": Weight("k", None, rng.normal(size=(4, 9))),
+        "recurrent": Weight("r", None, rng.normal(size=(3, 9))),
+    }
+    apart = {
+        "bias": Weight("b", None, both.value[0]),
+        "recurrent_bias": Weight("rb", None, both.value[1]),
+    }
     x = rng.normal(size=(5, 2, 4))
     for after in (True, False):
-        one, other = ops.GRU(**parts, bias=both, reset_after=after), ops.GRU(**parts, **apart, reset_after=after)
+        one, other = (
+            ops.GRU(**parts, bias=both, reset_after=after),
+            ops.GRU(**parts, **apart, reset_after=after),
+        )
         np.testing.assert_array_equal(one.run(x)[0], other.run(x)[0])
         assert _within(one, [x]) <= 1
 
@@ -151,11 +203,17 @@ def _rounded(x, fraction, low, high):
 @pytest.mark.parametrize("after", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_gru_with_a_reset_gate_of_its_own_and_what_meets_it_quantised(after, bias):
-    """As HGQ2 has it, against the formula step by step; the parts that lead to one element end in it."""
+    """As HGQ2 has it, against the formula step by step; the parts that lead to one element end in
+    it."""
     rng, units = np.random.default_rng(1), 3
     clipped = {"sign": np.array(1.0), "rounding": "RND", "overflow": "SAT"}
-    update, reset = (ops.FixedPoint(integer=np.array(i), fraction=np.array(f), **clipped) for i, f in ((0.0, 4.0), (1.0, 6.0)))
-    meets, state = (ops.FixedPoint(integer=np.array(1.0), fraction=np.array(f), **clipped) for f in (5.0, 7.0))
+    update, reset = (
+        ops.FixedPoint(integer=np.array(i), fraction=np.array(f), **clipped)
+        for i, f in ((0.0, 4.0), (1.0, 6.0))
+    )
+    meets, state = (
+        ops.FixedPoint(integer=np.array(1.0), fraction=np.array(f), **clipped) for f in (5.0, 7.0)
+    )
     kernel, recurrent = rng.normal(size=(4, 3 * units)), rng.normal(size=(units, 3 * units))
     both = rng.normal(size=(2, 3 * units)) if after else rng.normal(size=3 * units)
     op = ops.GRU(
@@ -172,7 +230,9 @@ def test_a_gru_with_a_reset_gate_of_its_own_and_what_meets_it_quantised(after, b
     h, out = np.zeros((2, units)), []
     for part in x:
         h = _rounded(h, 7, -2, 2 - 2.0**-7)
-        first, second = (both if after else (both, np.zeros(3 * units))) if bias else (0.0, np.zeros(3 * units))
+        first, second = (
+            (both if after else (both, np.zeros(3 * units))) if bias else (0.0, np.zeros(3 * units))
+        )
         shares, products = part @ kernel + first, h @ recurrent + second
         z = _rounded((shares + products)[:, :units], 4, -1, 1 - 2.0**-4)
         r = _rounded((shares + products)[:, units : 2 * units], 6, -2, 2 - 2.0**-6)
@@ -186,19 +246,26 @@ def test_a_gru_with_a_reset_gate_of_its_own_and_what_meets_it_quantised(after, b
     np.testing.assert_allclose(ours[0], np.stack(out), rtol=1e-12)
     assert _within(op, [x]) <= 1
     stages = op.account([x], ours, (3, 1, 2)).stages
-    np.testing.assert_allclose([stages[-1].value, stages[-3].value], [out[3][1, 2], np.tanh(stages[-4].value)])
+    np.testing.assert_allclose(
+        [stages[-1].value, stages[-3].value], [out[3][1, 2], np.tanh(stages[-4].value)]
+    )
 
 
 def _chaotic(units=24, seed=0):
     rng = np.random.default_rng(seed)
     return ops.RNN(
         kernel=Weight("kernel", None, rng.normal(size=(3, units)).astype(np.float32)),
-        recurrent=Weight("recurrent", None, (3 * rng.normal(size=(units, units)) / np.sqrt(units)).astype(np.float32)),
+        recurrent=Weight(
+            "recurrent",
+            None,
+            (3 * rng.normal(size=(units, units)) / np.sqrt(units)).astype(np.float32),
+        ),
     )
 
 
 def test_chaos_is_judged_step_by_step_and_a_fault_of_one_late_step_is_seen():
-    """Free runs in float32 and float64 end elsewhere; from its own states each step is within rounding, and a wrong one is not."""
+    """Free runs in float32 and float64 end elsewhere; from its own states each step is within
+    rounding, and a wrong one is not."""
     op, x = _chaotic(), np.random.default_rng(1).normal(size=(200, 2, 3)).astype(np.float32)
     steps, given = _steps(op, [x]), [x.astype(np.float64)]
     values = recompute(steps, given)
@@ -227,7 +294,9 @@ def test_long_plain_recurrences_keep_a_small_allowance():
     rng = np.random.default_rng(0)
     op = ops.RNN(
         kernel=Weight("kernel", None, rng.normal(size=(3, 10)).astype(np.float32)),
-        recurrent=Weight("recurrent", None, np.linalg.qr(rng.normal(size=(10, 10)))[0].astype(np.float32)),
+        recurrent=Weight(
+            "recurrent", None, np.linalg.qr(rng.normal(size=(10, 10)))[0].astype(np.float32)
+        ),
     )
     x = rng.normal(size=(96, 4, 3))
     values = op.run(x)
@@ -242,14 +311,19 @@ def test_memory_of_the_walk_does_not_grow_with_the_steps(monkeypatch):
         rng = np.random.default_rng(0)
         op_class, gates = KINDS[kind]
         parts = {"kernel": (4, len(gates) * 3), "recurrent": (3, len(gates) * 3)}
-        op: Gated = op_class(**{name: Weight(name, None, rng.normal(size=shape)) for name, shape in parts.items()}, gates=gates)
+        op: Gated = op_class(
+            **{name: Weight(name, None, rng.normal(size=shape)) for name, shape in parts.items()},
+            gates=gates,
+        )
         x = rng.normal(size=(9, 2, 4))
         now, out = [np.zeros((2, 3))] * op.state_count, []
         for t in range(9):
             _, *now = replace(op, has_states=True).run(x[t : t + 1], *now)
             out.append(now[0])
         np.testing.assert_allclose(op.run(x)[0], out, rtol=1e-12)
-        np.testing.assert_allclose(op.followed([x], [None], np.asarray(out), FLOAT32)[0][0], out, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            op.followed([x], [None], np.asarray(out), FLOAT32)[0][0], out, rtol=1e-12, atol=1e-14
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -261,7 +335,10 @@ def test_a_sample_that_joins_later_starts_from_a_state_as_far_off_as_any(kind, r
     held = {name: Weight(name, None, rng.normal(size=shape)) for name, shape in parts.items()}
     op: Gated = op_class(**held, gates=gates, has_states=True, reverse=reverse)
     x, begun = rng.normal(size=(5, 3, 4)), [rng.normal(size=(3, 3)) for _ in range(op.state_count)]
-    slacks, order = [np.full(state.shape, 0.01) for state in begun], slice(None, None, -1 if reverse else 1)
+    slacks, order = (
+        [np.full(state.shape, 0.01) for state in begun],
+        slice(None, None, -1 if reverse else 1),
+    )
     mask = np.ones((5, 3), bool)
     mask[:2, 1] = mask[:, 2] = False  # in the order of reading: one sample joins later, one never
     mask = mask[order]
@@ -269,7 +346,9 @@ def test_a_sample_that_joins_later_starts_from_a_state_as_far_off_as_any(kind, r
     inputs = [x, mask, *begun]
     path, off = some.followed(inputs, [None, None, *slacks], some.run(*inputs)[0], FLOAT32)
     alone = [x[order][2:][order][:, 1:2], *(state[1:2] for state in begun)]
-    _, wanted = op.followed(alone, [None, *(slack[1:2] for slack in slacks)], op.run(*alone)[0], FLOAT32)
+    _, wanted = op.followed(
+        alone, [None, *(slack[1:2] for slack in slacks)], op.run(*alone)[0], FLOAT32
+    )
     np.testing.assert_allclose(off[0][order][2:, 1], wanted[0][order][:, 0], rtol=1e-6)
     for state, slack, first, moved in zip(path[1:], off[1:], begun, slacks, strict=True):
         np.testing.assert_array_equal(state[2], first[2])
@@ -277,7 +356,12 @@ def test_a_sample_that_joins_later_starts_from_a_state_as_far_off_as_any(kind, r
 
 
 def test_what_an_output_can_see():
-    op = ops.RNN(kernel=Weight("k", None, np.ones((3, 2))), recurrent=Weight("r", None, np.ones((2, 2))), has_mask=True, has_states=True)
+    op = ops.RNN(
+        kernel=Weight("k", None, np.ones((3, 2))),
+        recurrent=Weight("r", None, np.ones((2, 2))),
+        has_mask=True,
+        has_states=True,
+    )
     x, mask, state = np.ones((6, 2, 3)), np.ones((6, 2), bool), np.ones((2, 2))
     mask[1, 0] = False
     wanted = np.zeros((6, 2, 2), bool)
@@ -291,10 +375,20 @@ def test_what_an_output_can_see():
 
 def test_convolving_lstm_of_one_position_is_a_dense_one():
     rng = np.random.default_rng(0)
-    kernel, recurrent, bias = rng.normal(size=(12, 4, 1)), rng.normal(size=(12, 3, 1)), rng.normal(size=12)
-    conv = ops.ConvLSTM(kernel=Weight("k", None, kernel), recurrent=Weight("r", None, recurrent), bias=Weight("b", None, bias))
+    kernel, recurrent, bias = (
+        rng.normal(size=(12, 4, 1)),
+        rng.normal(size=(12, 3, 1)),
+        rng.normal(size=12),
+    )
+    conv = ops.ConvLSTM(
+        kernel=Weight("k", None, kernel),
+        recurrent=Weight("r", None, recurrent),
+        bias=Weight("b", None, bias),
+    )
     dense = ops.LSTM(
-        kernel=Weight("k", None, kernel[..., 0].T), recurrent=Weight("r", None, recurrent[..., 0].T), bias=Weight("b", None, bias)
+        kernel=Weight("k", None, kernel[..., 0].T),
+        recurrent=Weight("r", None, recurrent[..., 0].T),
+        bias=Weight("b", None, bias),
     )
     x = rng.normal(size=(5, 2, 4, 7))
     got = conv.run(x)[0]
@@ -309,17 +403,28 @@ def test_packed_rows():
     rows = rng.normal(size=(11, 2))
     padded = ops.Unpacked(sizes).run(rows)[0]
     theirs = torch.nn.utils.rnn.pad_packed_sequence(
-        torch.nn.utils.rnn.PackedSequence(torch.from_numpy(rows), torch.tensor(sizes)), total_length=4
+        torch.nn.utils.rnn.PackedSequence(torch.from_numpy(rows), torch.tensor(sizes)),
+        total_length=4,
     )[0]
     np.testing.assert_array_equal(padded, theirs.numpy())
     np.testing.assert_array_equal(ops.Packed(sizes).run(padded)[0], rows)
     where = np.argwhere(np.ones(padded.shape, bool))
     which, back = ops.Unpacked(sizes).follow(where, [rows])
-    np.testing.assert_array_equal(np.where(which < 0, 0.0, rows[tuple(back.clip(max=10).T)]), padded.ravel())
+    np.testing.assert_array_equal(
+        np.where(which < 0, 0.0, rows[tuple(back.clip(max=10).T)]), padded.ravel()
+    )
 
 
 @pytest.mark.parametrize(
-    "op", [ops.Flip(1), ops.Squeeze((0,)), ops.Unsqueeze((0, 2)), ops.Grouped(2), ops.Take(1, (2, 0)), ops.Packed((3, 1))]
+    "op",
+    [
+        ops.Flip(1),
+        ops.Squeeze((0,)),
+        ops.Unsqueeze((0, 2)),
+        ops.Grouped(2),
+        ops.Take(1, (2, 0)),
+        ops.Packed((3, 1)),
+    ],
 )
 def test_moves(op):
     x = np.random.default_rng(0).normal(size=(1 if isinstance(op, ops.Squeeze) else 4, 3, 2))
@@ -331,17 +436,29 @@ def test_moves(op):
 
 @pytest.mark.parametrize("coupled", [False, True])
 def test_gates_that_see_the_cell(coupled):
-    """Against a plain loop, with another function on the cell, and ONNX Runtime's Scan within the allowance."""
+    """Against a plain loop, with another function on the cell, and ONNX Runtime's Scan within the
+    allowance."""
     rng = np.random.default_rng(0)
-    kernel, recurrent, bias, peeps = rng.normal(size=(4, 12)), rng.normal(size=(3, 12)), rng.normal(size=(2, 12)), rng.normal(size=(3, 3))
+    kernel, recurrent, bias, peeps = (
+        rng.normal(size=(4, 12)),
+        rng.normal(size=(3, 12)),
+        rng.normal(size=(2, 12)),
+        rng.normal(size=(3, 3)),
+    )
     held = {"kernel": kernel, "recurrent": recurrent, "bias": bias, "peepholes": peeps}
     weights = {name: Weight(name, None, one.astype(np.float32)) for name, one in held.items()}
-    op = ops.PeepholeLSTM(**weights, gates="iofg", coupled=coupled, shown=ops.Softsign(), has_states=True)
+    op = ops.PeepholeLSTM(
+        **weights, gates="iofg", coupled=coupled, shown=ops.Softsign(), has_states=True
+    )
     x, h, c = (rng.normal(size=size).astype(np.float32) for size in ((5, 2, 4), (2, 3), (2, 3)))
     narrow = {name: one.value.astype(np.float64) for name, one in weights.items()}
     hidden, cell, shown = h.astype(np.float64), c.astype(np.float64), []
     for step in x.astype(np.float64):
-        i, o, f, g = np.split(step @ narrow["kernel"] + hidden @ narrow["recurrent"] + narrow["bias"].sum(axis=0), 4, axis=1)
+        i, o, f, g = np.split(
+            step @ narrow["kernel"] + hidden @ narrow["recurrent"] + narrow["bias"].sum(axis=0),
+            4,
+            axis=1,
+        )
         to_i, to_o, to_f = narrow["peepholes"]
         i = 1 / (1 + np.exp(-(i + to_i * cell)))
         f = 1 - i if coupled else 1 / (1 + np.exp(-(f + to_f * cell)))
@@ -352,4 +469,10 @@ def test_gates_that_see_the_cell(coupled):
     for ours, theirs in zip(found, (np.array(shown), hidden, cell), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
     assert _within(op, [x, h, c]) <= 1
-    assert _within(replace(op, has_states=False, has_mask=True), [x, np.array([[1, 1], [1, 0], [0, 1], [1, 1], [1, 0]])]) <= 1
+    assert (
+        _within(
+            replace(op, has_states=False, has_mask=True),
+            [x, np.array([[1, 1], [1, 0], [0, 1], [1, 1], [1, 0]])],
+        )
+        <= 1
+    )

@@ -12,7 +12,13 @@ from probe.numerics.precision import precision_of
 NAMES = {"linear": "bilinear", "nearest": "nearest", "cubic": "bicubic"}
 
 
-@given(st.sampled_from(sorted(NAMES)), st.sampled_from(["zeros", "border", "reflection"]), st.booleans(), st.integers(2, 3), st.data())
+@given(
+    st.sampled_from(sorted(NAMES)),
+    st.sampled_from(["zeros", "border", "reflection"]),
+    st.booleans(),
+    st.integers(2, 3),
+    st.data(),
+)
 def test_against_pytorch(agrees, mode, padding, align, rank, data):
     rank = 2 if mode == "cubic" else rank
     sizes = st.lists(st.integers(1, 5), min_size=rank, max_size=rank)
@@ -22,13 +28,20 @@ def test_against_pytorch(agrees, mode, padding, align, rank, data):
     grid = rng.uniform(-2.5, 2.5, (2, *out, rank)).astype(np.float32)
     if mode != "nearest" and data.draw(st.booleans()):
         grid = np.round(grid * 4) / 4  # on elements, and between them
-    agrees(ops.GridSample(mode, padding, align), [x, grid], lambda x, grid: F.grid_sample(x, grid, NAMES[mode], padding, align))
+    agrees(
+        ops.GridSample(mode, padding, align),
+        [x, grid],
+        lambda x, grid: F.grid_sample(x, grid, NAMES[mode], padding, align),
+    )
 
 
 @given(st.sampled_from(["linear", "nearest"]), st.sampled_from([0.0, 2.5]), st.integers(0, 99))
 def test_places_in_elements(agrees, mode, fill, seed):
     rng = np.random.default_rng(seed)
-    x, places = rng.normal(size=(2, 3, 4, 6)).astype(np.float32), rng.uniform(-2, 7, (2, 5, 3, 2)).astype(np.float32)
+    x, places = (
+        rng.normal(size=(2, 3, 4, 6)).astype(np.float32),
+        rng.uniform(-2, 7, (2, 5, 3, 2)).astype(np.float32),
+    )
     sizes = np.array([6, 4])
 
     def reference(x, places):
@@ -42,11 +55,15 @@ def test_a_place_that_is_off_moves_the_output_by_the_step_between_neighbours():
     x = np.arange(6.0)[None, None, None]
     places = np.array([[[[2.5, 0.0]]]])
     op = ops.GridSample(pixels=True)
-    (allowed,) = op.allowance((x, places), (None, np.full(places.shape, 0.25)), op.run(x, places), precision_of("float32"))
+    (allowed,) = op.allowance(
+        (x, places), (None, np.full(places.shape, 0.25)), op.run(x, places), precision_of("float32")
+    )
     assert 0.25 < allowed.item() < 0.26 + 2.5 * 0.25  # beyond the image's only row lie zeros
     nearest = ops.GridSample("nearest", pixels=True)
     given = x, np.array([[[[2.4999999, 0.0]]]])
-    (allowed,) = nearest.allowance(given, (None, None), nearest.run(*given), precision_of("float32"))
+    (allowed,) = nearest.allowance(
+        given, (None, None), nearest.run(*given), precision_of("float32")
+    )
     assert allowed.item() >= 1, "the nearest may be the next"
 
 
@@ -65,9 +82,18 @@ def test_a_place_that_bfloat16_does_not_hold_may_be_any_of_those_around(mode, pa
 
 
 def test_places_far_outside(agrees):
-    x, grid = np.random.default_rng(0).normal(size=(1, 2, 4, 7)).astype(np.float32), np.array([[[[1e12, 0.1], [-0.2, -3e30]]]], np.float32)
+    x, grid = (
+        np.random.default_rng(0).normal(size=(1, 2, 4, 7)).astype(np.float32),
+        np.array([[[[1e12, 0.1], [-0.2, -3e30]]]], np.float32),
+    )
     for mode in NAMES:
-        agrees(ops.GridSample(mode), [x, grid], lambda x, grid, mode=mode: F.grid_sample(x, grid.clip(-9, 9), NAMES[mode], "zeros", False))
+        agrees(
+            ops.GridSample(mode),
+            [x, grid],
+            lambda x, grid, mode=mode: F.grid_sample(
+                x, grid.clip(-9, 9), NAMES[mode], "zeros", False
+            ),
+        )
 
 
 def test_reach_and_account():
@@ -84,7 +110,10 @@ def test_reach_and_account():
         changed = np.where(seen, x, rng.normal(size=x.shape))
         assert op.run(changed, grid)[0][at] == y[at]
         (terms,) = op.account((x, grid), (y,), at).terms
-        total = sum(terms.factor.value[k[0]] * x[tuple(row)] for row, k in zip(terms.where, terms.factor_where, strict=True))
+        total = sum(
+            terms.factor.value[k[0]] * x[tuple(row)]
+            for row, k in zip(terms.where, terms.factor_where, strict=True)
+        )
         np.testing.assert_allclose(total, y[at], rtol=1e-12)
 
 

@@ -33,7 +33,11 @@ TENSORFLOW = {
 @st.composite
 def images(draw, rank, longest=9):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *(draw(st.integers(1, longest)) for _ in range(rank)))
+    shape = (
+        draw(st.integers(1, 2)),
+        draw(st.integers(1, 3)),
+        *(draw(st.integers(1, longest)) for _ in range(rank)),
+    )
     return (rng.normal(size=shape) + draw(st.sampled_from([0.0, 5.0]))).astype(np.float32)
 
 
@@ -50,26 +54,44 @@ def scales_of(x, sizes):
 def test_linear(agrees, rank, corners, data):
     x = data.draw(images(rank, 9 if rank < 3 else 5))
     sizes = sizes_of(data.draw, x, 20 if rank < 3 else 9)
-    op = ops.Resize(sizes=sizes, scales=scales_of(x, sizes), coordinates="align_corners" if corners else "half_pixel")
+    op = ops.Resize(
+        sizes=sizes,
+        scales=scales_of(x, sizes),
+        coordinates="align_corners" if corners else "half_pixel",
+    )
     agrees(op, [x], lambda x: F.interpolate(x, sizes, mode=LINEAR[rank], align_corners=corners))
 
 
 @few
 @given(st.integers(1, 2), st.data())
 def test_linear_by_a_given_scale(agrees, rank, data):
-    """PyTorch goes by the given scale and not by the ratio of the sizes, but copies an axis that keeps its size (UpSample.h)."""
+    """PyTorch goes by the given scale and not by the ratio of the sizes, but copies an axis that
+    keeps its size (UpSample.h)."""
     x = data.draw(images(rank))
-    scales = tuple(data.draw(st.floats(0.4, 3.7).filter(lambda f, n=n: n * f >= 1)) for n in x.shape[2:])
+    scales = tuple(
+        data.draw(st.floats(0.4, 3.7).filter(lambda f, n=n: n * f >= 1)) for n in x.shape[2:]
+    )
     sizes = tuple(math.floor(n * f) for n, f in zip(x.shape[2:], scales, strict=True))
-    used = tuple(1.0 if size == n else f for size, n, f in zip(sizes, x.shape[2:], scales, strict=True))
-    agrees(ops.Resize(sizes=sizes, scales=used), [x], lambda x: F.interpolate(x, scale_factor=scales, mode=LINEAR[rank]))
+    used = tuple(
+        1.0 if size == n else f for size, n, f in zip(sizes, x.shape[2:], scales, strict=True)
+    )
+    agrees(
+        ops.Resize(sizes=sizes, scales=used),
+        [x],
+        lambda x: F.interpolate(x, scale_factor=scales, mode=LINEAR[rank]),
+    )
 
 
 @few
 @given(images(2), st.booleans(), st.data())
 def test_cubic(agrees, x, corners, data):
     sizes = sizes_of(data.draw, x)
-    op = ops.Resize(sizes=sizes, scales=scales_of(x, sizes), mode="cubic", coordinates="align_corners" if corners else "half_pixel")
+    op = ops.Resize(
+        sizes=sizes,
+        scales=scales_of(x, sizes),
+        mode="cubic",
+        coordinates="align_corners" if corners else "half_pixel",
+    )
     agrees(op, [x], lambda x: F.interpolate(x, sizes, mode="bicubic", align_corners=corners))
 
 
@@ -77,10 +99,16 @@ def test_cubic(agrees, x, corners, data):
 @given(images(2, 30), st.sampled_from(["bilinear", "bicubic"]), st.data())
 def test_antialiased(agrees, x, mode, data):
     sizes = sizes_of(data.draw, x, 12)
-    assume(x.shape[3] > 1 and sizes[1] > 1)  # PyTorch 2.13 gives the first row in all rows where there is one column
+    # PyTorch 2.13 gives the first row in all rows where there is one column
+    assume(x.shape[3] > 1 and sizes[1] > 1)
     how = {"mode": "linear"} if mode == "bilinear" else {"mode": "cubic", "a": -0.5}
     op = ops.Resize(sizes=sizes, scales=scales_of(x, sizes), antialias=True, **how)
-    agrees(op, [x], lambda x: F.interpolate(x, sizes, mode=mode, antialias=True), name=f"Resize, antialiased {mode}")
+    agrees(
+        op,
+        [x],
+        lambda x: F.interpolate(x, sizes, mode=mode, antialias=True),
+        name=f"Resize, antialiased {mode}",
+    )
 
 
 @few
@@ -89,7 +117,9 @@ def test_nearest_to_the_middle(agrees, rank, data):
     """PyTorch's "nearest-exact"."""
     x = data.draw(images(rank, 9 if rank < 3 else 5))
     sizes = sizes_of(data.draw, x, 12)
-    op = ops.ResizeNearest((1.0, 1.0, *scales_of(x, sizes)), (*x.shape[:2], *sizes), "half_pixel", "round_prefer_ceil")
+    op = ops.ResizeNearest(
+        (1.0, 1.0, *scales_of(x, sizes)), (*x.shape[:2], *sizes), "half_pixel", "round_prefer_ceil"
+    )
     agrees(op, [x], lambda x: F.interpolate(x, sizes, mode="nearest-exact"))
 
 
@@ -112,18 +142,25 @@ def test_nearest_by_whole_scales_in_onnx(agrees, x, coordinates, rounding, data)
 def test_tensorflow(agrees, method, x, antialias, data):
     sizes = sizes_of(data.draw, x)
     how = TENSORFLOW[method]
-    # tf.image.resize turns to ScaleAndTranslate, without a table, where it is to antialias or has no kernel of its own.
+    # tf.image.resize turns to ScaleAndTranslate, without a table, where it is to antialias or has
+    # no kernel of its own.
     if antialias and method == "area":
         antialias = False
     if antialias:
-        how = {"a": -0.5} | {key: value for key, value in how.items() if key != "table"} | {"antialias": True}
+        how = (
+            {"a": -0.5}
+            | {key: value for key, value in how.items() if key != "table"}
+            | {"antialias": True}
+        )
     op = ops.Resize(sizes=sizes, scales=scales_of(x, sizes), **how)
     last = np.moveaxis(x, 1, -1)
     agrees(
         op,
         [x],
         None,
-        lambda _: np.moveaxis(tf.image.resize(last, sizes, method, antialias=antialias).numpy(), -1, 1),
+        lambda _: np.moveaxis(
+            tf.image.resize(last, sizes, method, antialias=antialias).numpy(), -1, 1
+        ),
         name=f"Resize, TensorFlow's {method}",
     )
 
@@ -132,9 +169,17 @@ def test_tensorflow(agrees, method, x, antialias, data):
 @given(images(2), st.data())
 def test_tensorflow_nearest(agrees, x, data):
     sizes = sizes_of(data.draw, x)
-    op = ops.ResizeNearest((1.0, 1.0, *scales_of(x, sizes)), (*x.shape[:2], *sizes), "half_pixel", "round_prefer_ceil")
+    op = ops.ResizeNearest(
+        (1.0, 1.0, *scales_of(x, sizes)), (*x.shape[:2], *sizes), "half_pixel", "round_prefer_ceil"
+    )
     last = np.moveaxis(x, 1, -1)
-    agrees(op, [x], None, lambda _: np.moveaxis(tf.image.resize(last, sizes, "nearest").numpy(), -1, 1), name="ResizeNearest, TensorFlow's")
+    agrees(
+        op,
+        [x],
+        None,
+        lambda _: np.moveaxis(tf.image.resize(last, sizes, "nearest").numpy(), -1, 1),
+        name="ResizeNearest, TensorFlow's",
+    )
 
 
 MODES = [
@@ -174,7 +219,22 @@ def test_large_maps_in_blocks():
 
 
 def test_the_end_of_a_gaussian_that_float32_decides(agrees):
-    """From 7 to 4 an element stands right at the kernel's end, which TensorFlow divides by 1.75 to find."""
+    """From 7 to 4 an element stands right at the kernel's end, which TensorFlow divides by 1.75 to
+    find."""
     x = np.random.default_rng(0).normal(size=(1, 1, 1, 7)).astype(np.float32)
-    op = ops.Resize(sizes=(1, 4), scales=(1.0, 4 / 7), mode="gaussian", outside="excluded", antialias=True, single=True)
-    agrees(op, [x], None, lambda x: np.moveaxis(tf.image.resize(np.moveaxis(x, 1, -1), (1, 4), "gaussian", antialias=True), -1, 1))
+    op = ops.Resize(
+        sizes=(1, 4),
+        scales=(1.0, 4 / 7),
+        mode="gaussian",
+        outside="excluded",
+        antialias=True,
+        single=True,
+    )
+    agrees(
+        op,
+        [x],
+        None,
+        lambda x: np.moveaxis(
+            tf.image.resize(np.moveaxis(x, 1, -1), (1, 4), "gaussian", antialias=True), -1, 1
+        ),
+    )

@@ -1,4 +1,5 @@
-"""Ops that move elements, against NumPy's definition by PyTorch, and ONNX Runtime: equal, not near."""
+"""Ops that move elements, against NumPy's definition by PyTorch, and ONNX Runtime: equal, not
+near."""
 
 import math
 
@@ -15,7 +16,11 @@ from probe import ops
 def arrays(draw, least=1, most=4, longest=6):
     """Every element different; floats or integers."""
     shape = draw(st.lists(st.integers(1, longest), min_size=least, max_size=most))
-    return np.arange(1, math.prod(shape) + 1).reshape(shape).astype(draw(st.sampled_from([np.float32, np.int64])))
+    return (
+        np.arange(1, math.prod(shape) + 1)
+        .reshape(shape)
+        .astype(draw(st.sampled_from([np.float32, np.int64])))
+    )
 
 
 @given(arrays(), st.randoms())
@@ -27,7 +32,9 @@ def test_transpose(agrees, x, random):
 @given(arrays(), st.data())
 def test_reshape(agrees, x, data):
     first = data.draw(st.sampled_from([n for n in range(1, x.size + 1) if x.size % n == 0]))
-    shape = data.draw(st.sampled_from([(first, x.size // first), (-1, first), (first, 1, -1), (x.size,)]))
+    shape = data.draw(
+        st.sampled_from([(first, x.size // first), (-1, first), (first, 1, -1), (x.size,)])
+    )
     agrees(ops.Reshape(shape=shape), [x], lambda x: x.reshape(shape))
 
 
@@ -36,25 +43,44 @@ def test_pad_with_a_constant(agrees, x, data):
     pads = tuple((data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3))) for _ in x.shape)
     value = data.draw(st.sampled_from([0.0, -2.5])) if x.dtype.kind == "f" else 0.0
     flat = [amount for pad in reversed(pads) for amount in pad]
-    agrees(ops.Pad(pads=pads, value=value), [x], lambda x: F.pad(x, flat, value=value), onnx=x.dtype.kind == "f" or value == 0)
+    agrees(
+        ops.Pad(pads=pads, value=value),
+        [x],
+        lambda x: F.pad(x, flat, value=value),
+        onnx=x.dtype.kind == "f" or value == 0,
+    )
 
 
 @given(
-    arrays(least=3, most=5, longest=5), st.sampled_from([("reflect", "reflect"), ("edge", "replicate"), ("wrap", "circular")]), st.data()
+    arrays(least=3, most=5, longest=5),
+    st.sampled_from([("reflect", "reflect"), ("edge", "replicate"), ("wrap", "circular")]),
+    st.data(),
 )
 def test_pad_from_the_input(agrees, x, mode, data):
-    """PyTorch's modes, over up to three trailing axes; NumPy's "symmetric" has no counterpart there."""
+    """PyTorch's modes, over up to three trailing axes; NumPy's "symmetric" has no counterpart
+    there."""
     x, (ours, theirs) = x.astype(np.float32), mode
     most = {"reflect": -1, "edge": 3, "wrap": 0}[ours]
-    pads = tuple(tuple(data.draw(st.integers(0, size + most if most < 1 else most)) for _ in range(2)) for size in x.shape[2:])
+    pads = tuple(
+        tuple(data.draw(st.integers(0, size + most if most < 1 else most)) for _ in range(2))
+        for size in x.shape[2:]
+    )
     flat = [amount for pad in reversed(pads) for amount in pad]
-    agrees(ops.Pad(pads=((0, 0), (0, 0), *pads), mode=ours), [x], lambda x: F.pad(x, flat, mode=theirs))
+    agrees(
+        ops.Pad(pads=((0, 0), (0, 0), *pads), mode=ours), [x], lambda x: F.pad(x, flat, mode=theirs)
+    )
 
 
 @given(arrays(), st.data())
 def test_symmetric_pad(agrees, x, data):
-    pads = tuple((data.draw(st.integers(0, size)), data.draw(st.integers(0, size))) for size in x.shape)
-    agrees(ops.Pad(pads=pads, mode="symmetric"), [x], lambda x: torch.from_numpy(np.pad(x.numpy(), pads, mode="symmetric")))
+    pads = tuple(
+        (data.draw(st.integers(0, size)), data.draw(st.integers(0, size))) for size in x.shape
+    )
+    agrees(
+        ops.Pad(pads=pads, mode="symmetric"),
+        [x],
+        lambda x: torch.from_numpy(np.pad(x.numpy(), pads, mode="symmetric")),
+    )
 
 
 @given(arrays(), st.data())
@@ -63,7 +89,9 @@ def test_slice(agrees, x, data):
     stops = []
     for size, start in zip(x.shape, starts, strict=True):
         first = start % size
-        stop = data.draw(st.sampled_from([None, *range(first + 1, size + 1), *range(first + 1 - size, 0)]))
+        stop = data.draw(
+            st.sampled_from([None, *range(first + 1, size + 1), *range(first + 1 - size, 0)])
+        )
         stops.append(stop)
     where = tuple(slice(start, stop) for start, stop in zip(starts, stops, strict=True))
     agrees(ops.Slice(starts=starts, stops=tuple(stops)), [x], lambda x: x[where])
@@ -88,18 +116,36 @@ def test_resize_nearest_to_sizes(agrees, x, data):
     size = tuple(data.draw(st.integers(1, 20)) for _ in x.shape[2:])
     sizes = (*x.shape[:2], *size)
     scales = tuple(to / of for to, of in zip(sizes, x.shape, strict=True))
-    agrees(ops.ResizeNearest(scales=scales, sizes=sizes), [x.astype(np.float32)], lambda x: F.interpolate(x, size))
+    agrees(
+        ops.ResizeNearest(scales=scales, sizes=sizes),
+        [x.astype(np.float32)],
+        lambda x: F.interpolate(x, size),
+    )
 
 
 @given(arrays(least=3, most=5, longest=9), st.data())
 def test_resize_nearest_by_broken_scales(agrees, x, data):
     """As ``Upsample(scale_factor=...)``: the given scale counts, not the ratio of the sizes.
 
-    But in two dimensions PyTorch goes by the sizes where one is kept or doubled (ATen/native/UpSample.h, nearest_idx).
+    But in two dimensions PyTorch goes by the sizes where one is kept or doubled
+    (ATen/native/UpSample.h, nearest_idx).
     """
-    factor = tuple(data.draw(st.floats(0.4, 3.7).filter(lambda f, size=size: size * f >= 1)) for size in x.shape[2:])
-    sizes = (*x.shape[:2], *(math.floor(size * f) for size, f in zip(x.shape[2:], factor, strict=True)))
+    factor = tuple(
+        data.draw(st.floats(0.4, 3.7).filter(lambda f, size=size: size * f >= 1))
+        for size in x.shape[2:]
+    )
+    sizes = (
+        *x.shape[:2],
+        *(math.floor(size * f) for size, f in zip(x.shape[2:], factor, strict=True)),
+    )
     ratios = [to / of for to, of in zip(sizes[2:], x.shape[2:], strict=True)]
-    scales = [ratio if x.ndim == 4 and ratio in (1, 2) else scale for ratio, scale in zip(ratios, factor, strict=True)]
+    scales = [
+        ratio if x.ndim == 4 and ratio in (1, 2) else scale
+        for ratio, scale in zip(ratios, factor, strict=True)
+    ]
     op = ops.ResizeNearest(scales=(1, 1, *scales), sizes=sizes)
-    agrees(op, [x.astype(np.float32)], lambda x: F.interpolate(x, scale_factor=factor, recompute_scale_factor=False))
+    agrees(
+        op,
+        [x.astype(np.float32)],
+        lambda x: F.interpolate(x, scale_factor=factor, recompute_scale_factor=False),
+    )

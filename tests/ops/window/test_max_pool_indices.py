@@ -1,4 +1,5 @@
-"""Poolings that tell places, their inverse, and by power means, against PyTorch and ONNX Runtime."""
+"""Poolings that tell places, their inverse, and by power means, against PyTorch and ONNX
+Runtime."""
 
 import numpy as np
 import torch
@@ -25,10 +26,14 @@ def pools(draw, padded=True):
     kernel = tuple(draw(st.integers(1, 4)) for _ in range(rank))
     strides = tuple(draw(st.integers(1, 4)) for _ in range(rank))
     pads = tuple((p, p) for p in (draw(st.integers(0, k // 2 if padded else 0)) for k in kernel))
-    sizes = [max(1, k - sum(pad)) + draw(st.integers(0, 5)) for k, pad in zip(kernel, pads, strict=True)]
+    sizes = [
+        max(1, k - sum(pad)) + draw(st.integers(0, 5)) for k, pad in zip(kernel, pads, strict=True)
+    ]
     # Few values: the first of equal ones wins.
     rng = np.random.default_rng(draw(st.integers(0, 999)))
-    x = rng.integers(-2, 3, size=(draw(st.integers(1, 2)), draw(st.integers(1, 3)), *sizes)).astype(np.float32)
+    x = rng.integers(-2, 3, size=(draw(st.integers(1, 2)), draw(st.integers(1, 3)), *sizes)).astype(
+        np.float32
+    )
     return x, {"kernel": kernel, "strides": strides, "pads": pads, "ceil_mode": draw(st.booleans())}
 
 
@@ -48,9 +53,22 @@ def test_places_of_maxima(case, data):
     rank = x.ndim - 2
     dilations = tuple(data.draw(st.integers(1, 2)) for _ in range(rank))
     spans = [(k - 1) * d + 1 for k, d in zip(how["kernel"], dilations, strict=True)]
-    assume(all(size + sum(pad) >= span for size, pad, span in zip(x.shape[2:], how["pads"], spans, strict=True)))
+    assume(
+        all(
+            size + sum(pad) >= span
+            for size, pad, span in zip(x.shape[2:], how["pads"], spans, strict=True)
+        )
+    )
     pads = [before for before, _ in how["pads"]]
-    theirs = MAX[rank](torch.from_numpy(x), how["kernel"], how["strides"], pads, dilations, how["ceil_mode"], return_indices=True)
+    theirs = MAX[rank](
+        torch.from_numpy(x),
+        how["kernel"],
+        how["strides"],
+        pads,
+        dilations,
+        how["ceil_mode"],
+        return_indices=True,
+    )
     assume(torch.isfinite(theirs[0]).all())  # a window that sees padding alone has no place
     same_places(ops.MaxPoolIndices(**how, dilations=dilations), x, theirs)
 
@@ -79,7 +97,9 @@ def test_max_unpool(case):
     rank = x.ndim - 2
     assume(not how["ceil_mode"])
     x += np.random.default_rng(0).random(x.shape, np.float32)
-    largest, places = MAX[rank](torch.from_numpy(x), how["kernel"], how["kernel"], return_indices=True)
+    largest, places = MAX[rank](
+        torch.from_numpy(x), how["kernel"], how["kernel"], return_indices=True
+    )
     theirs = UNPOOL[rank](largest, places, how["kernel"], output_size=x.shape[2:]).numpy()
     steps = (Step(ops.MaxUnpool(sizes=x.shape[2:]), (Ref(-1, 0), Ref(-1, 1))),)
     given = [largest.numpy(), places.numpy()]
@@ -95,7 +115,13 @@ def test_lp_pool(agrees, case, p, positive):
     rank = x.ndim - 2
     x += np.random.default_rng(0).random(x.shape, np.float32)
     x = np.abs(x) if positive or p not in (2, 4) else x
-    op = ops.LpPool(kernel=how["kernel"], strides=how["strides"], pads=how["pads"], p=float(p), ceil_mode=how["ceil_mode"])
+    op = ops.LpPool(
+        kernel=how["kernel"],
+        strides=how["strides"],
+        pads=how["pads"],
+        p=float(p),
+        ceil_mode=how["ceil_mode"],
+    )
     kernel, strides = (how[key][0] if rank == 1 else how[key] for key in ("kernel", "strides"))
     agrees(op, [x], lambda x: LP[rank](x, p, kernel, strides, how["ceil_mode"]))
 
@@ -106,4 +132,6 @@ def test_the_largest_of_a_window_is_where_it_is_said_to_be():
     outputs = op.run(x)
     account = op.account([x], outputs, (1, 2, 1, 2))
     assert x[tuple(account.terms[0].where[0])] == outputs[0][1, 2, 1, 2] == x[1, 2, 3:5, 3:6].max()
-    assert {tuple(at) for at in account.stages[0].members.where} == {(1, 2, row, column) for row in (3, 4) for column in (3, 4, 5)}
+    assert {tuple(at) for at in account.stages[0].members.where} == {
+        (1, 2, row, column) for row in (3, 4) for column in (3, 4, 5)
+    }

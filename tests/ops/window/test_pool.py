@@ -18,13 +18,17 @@ ADAPTIVE_MAX = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptiv
 
 @st.composite
 def pools(draw, dilated):
-    """(x, attributes) of a pooling that PyTorch accepts: equal pads on both sides, at most half the kernel."""
+    """(x, attributes) of a pooling that PyTorch accepts: equal pads on both sides, at most half the
+    kernel."""
     rank = draw(st.integers(1, 3))
     kernel, strides = each(draw, rank, 1, 4), each(draw, rank, 1, 4)
     dilations = each(draw, rank, 1, 2) if dilated else (1,) * rank
     pads = tuple((p, p) for p in (draw(st.integers(0, k // 2)) for k in kernel))
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    sizes = [max(1, span - sum(pad)) + draw(st.integers(0, 7)) for span, pad in zip(spans, pads, strict=True)]
+    sizes = [
+        max(1, span - sum(pad)) + draw(st.integers(0, 7))
+        for span, pad in zip(spans, pads, strict=True)
+    ]
     x, _ = image(draw, (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *sizes))
     how = {"kernel": kernel, "strides": strides, "pads": pads, "ceil_mode": draw(st.booleans())}
     return x, how | ({"dilations": dilations} if dilated else {})
@@ -34,20 +38,29 @@ def pools(draw, dilated):
 def test_max_pool(agrees, case):
     x, how = case
     pads = [before for before, _ in how["pads"]]
-    agrees(ops.MaxPool(**how), [x], lambda x: MAX[x.ndim - 2](x, how["kernel"], how["strides"], pads, how["dilations"], how["ceil_mode"]))
+    agrees(
+        ops.MaxPool(**how),
+        [x],
+        lambda x: MAX[x.ndim - 2](
+            x, how["kernel"], how["strides"], pads, how["dilations"], how["ceil_mode"]
+        ),
+    )
 
 
 @given(pools(dilated=False), st.booleans(), st.sampled_from([None, None, 3]))
 def test_average_pool(agrees, case, counts, divisor):
     x, how = case
     rank = x.ndim - 2
-    assume(rank < 3 or all(size >= k for size, k in zip(x.shape[2:], how["kernel"], strict=True)))  # PyTorch refuses the others
+    # PyTorch refuses the others
+    assume(rank < 3 or all(size >= k for size, k in zip(x.shape[2:], how["kernel"], strict=True)))
     pads = [before for before, _ in how["pads"]]
     override = {} if rank == 1 else {"divisor_override": divisor}
     agrees(
         ops.AveragePool(**how, count_include_pad=counts, **override),
         [x],
-        lambda x: MEAN[rank](x, how["kernel"], how["strides"], pads, how["ceil_mode"], counts, **override),
+        lambda x: MEAN[rank](
+            x, how["kernel"], how["strides"], pads, how["ceil_mode"], counts, **override
+        ),
     )
 
 
@@ -55,7 +68,8 @@ def test_average_pool(agrees, case, counts, divisor):
 def test_pools_with_uneven_pads(agrees, case):
     """TensorFlow's SAME padding: more after than before, and never counted."""
     x, how = case
-    assume(all(s <= k for s, k in zip(how["strides"], how["kernel"], strict=True)))  # TensorFlow refuses the others
+    # TensorFlow refuses the others
+    assume(all(s <= k for s, k in zip(how["strides"], how["kernel"], strict=True)))
     rank, last = x.ndim - 2, np.moveaxis(x, 1, -1)
     pads = []
     for size, k, s in zip(x.shape[2:], how["kernel"], how["strides"], strict=True):
@@ -64,7 +78,9 @@ def test_pools_with_uneven_pads(agrees, case):
     how = {"kernel": how["kernel"], "strides": how["strides"], "pads": tuple(pads)}
 
     def by(pooling):
-        return lambda _: np.moveaxis(np.asarray(tf.nn.pool(last, how["kernel"], pooling, how["strides"], "SAME")), -1, 1)
+        return lambda _: np.moveaxis(
+            np.asarray(tf.nn.pool(last, how["kernel"], pooling, how["strides"], "SAME")), -1, 1
+        )
 
     def largest(x):
         return MAX[rank](padded(x, pads, -np.inf), how["kernel"], how["strides"])
@@ -80,7 +96,9 @@ def test_pools_with_uneven_pads(agrees, case):
 @st.composite
 def volumes(draw):
     rank = draw(st.integers(1, 3))
-    return image(draw, (draw(st.integers(1, 2)), draw(st.integers(1, 4)), *each(draw, rank, 1, 9)))[0]
+    return image(draw, (draw(st.integers(1, 2)), draw(st.integers(1, 4)), *each(draw, rank, 1, 9)))[
+        0
+    ]
 
 
 @given(volumes(), st.booleans(), st.data())
@@ -103,5 +121,7 @@ def test_global_pools(agrees, x, keepdims, data):
 @given(volumes(), st.data())
 def test_adaptive_pools(agrees, x, data):
     size = tuple(data.draw(st.integers(1, 8)) for _ in x.shape[2:])
-    agrees(ops.AdaptiveAveragePool(output_size=size), [x], lambda x: ADAPTIVE_MEAN[x.ndim - 2](x, size))
+    agrees(
+        ops.AdaptiveAveragePool(output_size=size), [x], lambda x: ADAPTIVE_MEAN[x.ndim - 2](x, size)
+    )
     agrees(ops.AdaptiveMaxPool(output_size=size), [x], lambda x: ADAPTIVE_MAX[x.ndim - 2](x, size))

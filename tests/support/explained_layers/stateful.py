@@ -1,4 +1,5 @@
-"""Layers with states, attention and preprocessing, for the tests of explanations: (class, layer, shapes of its inputs)."""
+"""Layers with states, attention and preprocessing, for the tests of explanations: (class, layer,
+shapes of its inputs)."""
 
 import keras
 import tf_keras
@@ -14,6 +15,10 @@ LAYERS = [
     ("RNNCell", nn.RNNCell(4, 5), ((2, 4),)),
     ("MultiheadAttention", nn.MultiheadAttention(8, 2, batch_first=True), ((2, 5, 8),) * 3),
     ("Rescaling", keras.layers.Rescaling(0.5, [0.1, -0.2, 0.3]), ((2, 4, 3),)),
-    ("STFTSpectrogram", keras.layers.STFTSpectrogram(frame_length=16, frame_step=8, fft_length=16), ((2, 64, 1),)),
+    (
+        "STFTSpectrogram",
+        keras.layers.STFTSpectrogram(frame_length=16, frame_step=8, fft_length=16),
+        ((2, 64, 1),),
+    ),
     ("LocallyConnected1D", tf_keras.layers.LocallyConnected1D(3, 2), ((2, 6, 4),)),
 ]

@@ -32,19 +32,35 @@ def _beside_model(name: str, content: Callable[[Place], bytes]) -> Callable[[Pla
     return build
 
 
-def _array(format: str, kind: str, slug: str, content: bytes | Callable[[Place], bytes], allowed=REFUSED, name: str = "") -> None:
+def _array(
+    format: str,
+    kind: str,
+    slug: str,
+    content: bytes | Callable[[Place], bytes],
+    allowed=REFUSED,
+    name: str = "",
+) -> None:
     """The file as values of a layer, as the model's input, and as the layer's input."""
     name = name or f"v.{format}"
     act = content if callable(content) else lambda place: content
     expect = ("m.onnx", "--layer", "fc", "--input", "x.npy", "--expect", name)
     runs = [Run(expect, allowed)]
     # As input the file's values are what the model runs on: whatever can be read may agree.
-    runs.append(Run(("m.onnx", "--layer", "fc", "--input", name), REFUSED if allowed == REFUSED else ANY))
+    runs.append(
+        Run(("m.onnx", "--layer", "fc", "--input", name), REFUSED if allowed == REFUSED else ANY)
+    )
     if kind in ("code", "hang", "memory"):
-        runs.append(Run(("m.onnx", "--layer", "fc", "--expect-input", name, "--expect", name), REFUSED))
+        runs.append(
+            Run(("m.onnx", "--layer", "fc", "--expect-input", name, "--expect", name), REFUSED)
+        )
         runs.append(Run((name,), REFUSED))
     if format == "npz":
-        runs.append(Run(("m.onnx", "--all", "--input", "x.npy", "--expect", name), REFUSED if allowed == REFUSED else ANY))
+        runs.append(
+            Run(
+                ("m.onnx", "--all", "--input", "x.npy", "--expect", name),
+                REFUSED if allowed == REFUSED else ANY,
+            )
+        )
     add(format, kind, slug, _beside_model(name, act), *runs)
 
 
@@ -57,13 +73,20 @@ def _npz(members: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def _objects(place: Place) -> bytes:
-    return array_bytes(np.array([_Opens(place.marker)] * 6, object).reshape(2, 3), allow_pickle=True)
+    return array_bytes(
+        np.array([_Opens(place.marker)] * 6, object).reshape(2, 3), allow_pickle=True
+    )
 
 
 # Code
 
 _array("npy", "code", "object-array", _objects)
-_array("npy", "code", "object-array-scalar", lambda place: array_bytes(np.array(_Opens(place.marker), object), allow_pickle=True))
+_array(
+    "npy",
+    "code",
+    "object-array-scalar",
+    lambda place: array_bytes(np.array(_Opens(place.marker), object), allow_pickle=True),
+)
 _array(
     "npy",
     "code",
@@ -71,29 +94,59 @@ _array(
     lambda place: npy(
         "(1,)",
         "[('a', '<f4'), ('b', '|O')]",
-        bases.pickle_(bases.call_(bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w"))),
+        bases.pickle_(
+            bases.call_(
+                bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w")
+            )
+        ),
     ),
 )
 _array(
     "npy",
     "code",
     "bare-pickle",
-    lambda place: bases.pickle_(bases.call_(bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w"))),
+    lambda place: bases.pickle_(
+        bases.call_(bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w"))
+    ),
 )
 _array(
     "npy",
     "code",
     "header-expression",
-    lambda place: npy_of((f"{{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': open({place.marker!r}, 'w')}}").encode(), DATA),
+    lambda place: npy_of(
+        (
+            f"{{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': open({place.marker!r}, 'w')}}"  # noqa: E501
+        ).encode(),
+        DATA,
+    ),
 )
-_array("npy", "code", "header-is-a-call", lambda place: npy_of(f"__import__('pathlib').Path({place.marker!r}).touch()".encode(), DATA))
+_array(
+    "npy",
+    "code",
+    "header-is-a-call",
+    lambda place: npy_of(f"__import__('pathlib').Path({place.marker!r}).touch()".encode(), DATA),
+)
 _array("npz", "code", "object-array", lambda place: _npz({"fc.npy": _objects(place)}))
-_array("npz", "code", "object-array-second", lambda place: _npz({"fc.npy": array_bytes(Y), "other.npy": _objects(place)}), ANY)
+_array(
+    "npz",
+    "code",
+    "object-array-second",
+    lambda place: _npz({"fc.npy": array_bytes(Y), "other.npy": _objects(place)}),
+    ANY,
+)
 _array(
     "npz",
     "code",
     "bare-pickle-member",
-    lambda place: _npz({"fc": bases.pickle_(bases.call_(bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w")))}),
+    lambda place: _npz(
+        {
+            "fc": bases.pickle_(
+                bases.call_(
+                    bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w")
+                )
+            )
+        }
+    ),
 )
 
 # Memory
@@ -113,15 +166,30 @@ for slug, shape in {
 _array("npy", "memory", "descr-huge-string", npy("(1,)", "'<U2000000000'", DATA))
 _array("npy", "memory", "descr-huge-void", npy("(3,)", "'|V2000000000'", DATA))
 _array("npy", "memory", "descr-huge-subarray", npy("(1,)", "('<f4', (100000, 100000))", DATA))
-_array("npy", "memory", "header-longer-than-file", npy_of(b"{'descr': '<f4'}", version=b"\x02\x00", size=2**32 - 1))
+_array(
+    "npy",
+    "memory",
+    "header-longer-than-file",
+    npy_of(b"{'descr': '<f4'}", version=b"\x02\x00", size=2**32 - 1),
+)
 _array(
     "npy",
     "memory",
     "header-of-ten-megabytes",
-    npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)" + b" " * 10_000_000 + b"}", DATA, b"\x02\x00"),
+    npy_of(
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)" + b" " * 10_000_000 + b"}",
+        DATA,
+        b"\x02\x00",
+    ),
 )
 _array("npz", "memory", "deflated-zeros-three-gib", lambda place: _bomb(place, 48))
-_array("npz", "memory", "member-says-four-gib", lambda place: _lying(array_bytes(Y), 2**32 - 2), AGREES_OR_REFUSED)
+_array(
+    "npz",
+    "memory",
+    "member-says-four-gib",
+    lambda place: _lying(array_bytes(Y), 2**32 - 2),
+    AGREES_OR_REFUSED,
+)
 _array("npz", "memory", "member-says-little", lambda place: _lying(array_bytes(Y), 7))
 _array(
     "npz",
@@ -166,7 +234,14 @@ def _lying(content: bytes, size: int) -> bytes:
 
 # Malformed
 
-for slug, count in {"empty": 0, "magic-alone": 6, "in-length": 9, "in-header": 40, "before-data": 128, "in-data": 140}.items():
+for slug, count in {
+    "empty": 0,
+    "magic-alone": 6,
+    "in-length": 9,
+    "in-header": 40,
+    "before-data": 128,
+    "in-data": 140,
+}.items():
     _array("npy", "malformed", f"cut-{slug}", array_bytes(Y)[:count])
 for slug, cut in {"empty": 0.0, "start": 0.1, "middle": 0.5, "directory": 0.9, "end": 0.99}.items():
     whole = _npz({"fc.npy": array_bytes(Y)})
@@ -194,22 +269,56 @@ for slug, (shape, descr, order) in {
     "very-deep-header": ("[" * 3000 + "]" * 3000, "'<f4'", "False"),
     "fewer-numbers-than-shape": ("(20, 30)", "'<f4'", "False"),
 }.items():
-    _array("npy", "malformed", slug, npy(shape, descr, DATA, order), NOT_AGREES if slug == "shape-true" else REFUSED)
-_array("npy", "malformed", "more-numbers-than-shape", npy("(2, 3)", data=DATA + DATA), AGREES_OR_REFUSED)
+    _array(
+        "npy",
+        "malformed",
+        slug,
+        npy(shape, descr, DATA, order),
+        NOT_AGREES if slug == "shape-true" else REFUSED,
+    )
+_array(
+    "npy",
+    "malformed",
+    "more-numbers-than-shape",
+    npy("(2, 3)", data=DATA + DATA),
+    AGREES_OR_REFUSED,
+)
 _array("npy", "malformed", "version-9", npy("(2, 3)", data=DATA, version=b"\x09\x00"))
 _array(
     "npy",
     "malformed",
     "version-3-latin",
-    npy_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'ü': 1}".encode("latin1"), DATA, b"\x03\x00"),
+    npy_of(
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'ü': 1}").encode("latin1"),
+        DATA,
+        b"\x03\x00",
+    ),
 )
 _array("npy", "malformed", "header-not-a-dict", npy_of(b"[1, 2]", DATA))
-_array("npy", "malformed", "header-unclosed", npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3", DATA))
-_array("npy", "malformed", "header-null-bytes", npy_of(b"{'descr': '<f4\x00', 'fortran_order': False, 'shape': (2, 3)}", DATA))
-_array("npy", "malformed", "header-missing-key", npy_of(b"{'descr': '<f4', 'shape': (2, 3)}", DATA))
-_array("npy", "malformed", "header-extra-key", npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'more': 1}", DATA))
 _array(
-    "npy", "malformed", "header-escape-codes", npy_of(b"{'descr': '\x1b[31magree\x1b[0m\r', 'fortran_order': False, 'shape': (2, 3)}", DATA)
+    "npy",
+    "malformed",
+    "header-unclosed",
+    npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3", DATA),
+)
+_array(
+    "npy",
+    "malformed",
+    "header-null-bytes",
+    npy_of(b"{'descr': '<f4\x00', 'fortran_order': False, 'shape': (2, 3)}", DATA),
+)
+_array("npy", "malformed", "header-missing-key", npy_of(b"{'descr': '<f4', 'shape': (2, 3)}", DATA))
+_array(
+    "npy",
+    "malformed",
+    "header-extra-key",
+    npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'more': 1}", DATA),
+)
+_array(
+    "npy",
+    "malformed",
+    "header-escape-codes",
+    npy_of(b"{'descr': '\x1b[31magree\x1b[0m\r', 'fortran_order': False, 'shape': (2, 3)}", DATA),
 )
 _array(
     "npy",
@@ -221,22 +330,56 @@ _array(
 _array("npy", "malformed", "big-endian", array_bytes(Y.astype(">f4")), AGREES_OR_REFUSED)
 _array("npy", "malformed", "big-endian-double", array_bytes(Y.astype(">f8")), AGREES_OR_REFUSED)
 _array("npy", "malformed", "fortran-order", array_bytes(np.asfortranarray(Y)), AGREES_OR_REFUSED)
-for dtype in ("<f2", "<f8", "<f16", "<c8", "<i8", "<u1", "|b1", "<M8[ns]", "<m8[s]", "<U5", "|S4", "|V4"):
+for dtype in (
+    "<f2",
+    "<f8",
+    "<f16",
+    "<c8",
+    "<i8",
+    "<u1",
+    "|b1",
+    "<M8[ns]",
+    "<m8[s]",
+    "<U5",
+    "|S4",
+    "|V4",
+):
     values = np.zeros((2, 3), dtype)
-    _array("npy", "malformed", f"dtype-{dtype.strip('<|').replace('[', '.').replace(']', '').lower()}", array_bytes(values), NOT_AGREES)
-_array("npy", "malformed", "dtype-record", array_bytes(np.zeros((2, 3), [("a", "<f4")])), NOT_AGREES)
+    _array(
+        "npy",
+        "malformed",
+        f"dtype-{dtype.strip('<|').replace('[', '.').replace(']', '').lower()}",
+        array_bytes(values),
+        NOT_AGREES,
+    )
+_array(
+    "npy", "malformed", "dtype-record", array_bytes(np.zeros((2, 3), [("a", "<f4")])), NOT_AGREES
+)
 _array("npy", "malformed", "all-nan", array_bytes(np.full((2, 3), np.nan, np.float32)), NOT_AGREES)
-_array("npy", "malformed", "all-infinite", array_bytes(np.full((2, 3), -np.inf, np.float32)), NOT_AGREES)
+_array(
+    "npy",
+    "malformed",
+    "all-infinite",
+    array_bytes(np.full((2, 3), -np.inf, np.float32)),
+    NOT_AGREES,
+)
 _array("npy", "malformed", "no-axes", array_bytes(np.array(1.5, np.float32)), NOT_AGREES)
 _array("npy", "malformed", "no-elements", array_bytes(np.zeros((0, 3), np.float32)), NOT_AGREES)
 _array("npy", "malformed", "other-rank", array_bytes(Y[None]), NOT_AGREES)
-_array("npy", "malformed", "one-axis-of-zero", array_bytes(np.zeros((2, 3, 0), np.float32)), NOT_AGREES)
+_array(
+    "npy", "malformed", "one-axis-of-zero", array_bytes(np.zeros((2, 3, 0), np.float32)), NOT_AGREES
+)
 _array("npy", "malformed", "is-a-zip", _npz({"fc.npy": array_bytes(Y)}), ANY)
 _array("npy", "malformed", "is-text", b"0.5 1 2\n3 4 5\n", NOT_AGREES)
 _array("npy", "malformed", "is-html", b"<!DOCTYPE html><html><body>404</body></html>")
 _array("npy", "malformed", "is-hdf5", lambda place: place.canary_hdf5.read_bytes())
 _array("npy", "malformed", "is-zeros", bytes(1000))
-_array("npy", "malformed", "is-lfs-pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+_array(
+    "npy",
+    "malformed",
+    "is-lfs-pointer",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n",
+)
 
 rng = np.random.default_rng(20)
 for number in range(6):
@@ -308,22 +451,72 @@ _array("npz", "malformed", "offset-beyond", _patched(_offset))
 _array("npz", "malformed", "count-wrong", _patched(_count), AGREES_OR_REFUSED)
 _array("npz", "malformed", "directory-beyond", _patched(_directory))
 _array("npz", "malformed", "same-name-twice", lambda place: _duplicated())
-_array("npz", "malformed", "lzma", _npz({"fc.npy": array_bytes(Y)}, zipfile.ZIP_LZMA), AGREES_OR_REFUSED)
+_array(
+    "npz",
+    "malformed",
+    "lzma",
+    _npz({"fc.npy": array_bytes(Y)}, zipfile.ZIP_LZMA),
+    AGREES_OR_REFUSED,
+)
 _array("npz", "malformed", "no-members", _npz({}))
 _array("npz", "malformed", "member-without-npy", _npz({"fc": array_bytes(Y)}), ANY)
 _array("npz", "malformed", "member-is-text", _npz({"fc.npy": b"hello"}))
 _array("npz", "malformed", "member-is-empty", _npz({"fc.npy": b""}))
 _array("npz", "malformed", "member-is-folder", _npz({"fc.npy/": b""}))
 _array("npz", "malformed", "member-cut", _npz({"fc.npy": array_bytes(Y)[:-5]}))
-_array("npz", "malformed", "member-climbs", _npz({"../MARKER.npy": array_bytes(Y)}), AGREES_OR_REFUSED)
-_array("npz", "malformed", "member-absolute", lambda place: _npz({f"{place.marker}.npy": array_bytes(Y)}), AGREES_OR_REFUSED)
-_array("npz", "malformed", "member-escape-codes", _npz({"\x1b]0;title\x07\x1b[31magree\x1b[0m\r\n.npy": array_bytes(Y)}), AGREES_OR_REFUSED)
-_array("npz", "malformed", "member-turns-text", _npz({"\u202egnp.cf.npy": array_bytes(Y)}), AGREES_OR_REFUSED)
-_array("npz", "malformed", "member-long-name", _npz({"a" * 60_000 + ".npy": array_bytes(Y)}), AGREES_OR_REFUSED)
+_array(
+    "npz", "malformed", "member-climbs", _npz({"../MARKER.npy": array_bytes(Y)}), AGREES_OR_REFUSED
+)
+_array(
+    "npz",
+    "malformed",
+    "member-absolute",
+    lambda place: _npz({f"{place.marker}.npy": array_bytes(Y)}),
+    AGREES_OR_REFUSED,
+)
+_array(
+    "npz",
+    "malformed",
+    "member-escape-codes",
+    _npz({"\x1b]0;title\x07\x1b[31magree\x1b[0m\r\n.npy": array_bytes(Y)}),
+    AGREES_OR_REFUSED,
+)
+_array(
+    "npz",
+    "malformed",
+    "member-turns-text",
+    _npz({"\u202egnp.cf.npy": array_bytes(Y)}),
+    AGREES_OR_REFUSED,
+)
+_array(
+    "npz",
+    "malformed",
+    "member-long-name",
+    _npz({"a" * 60_000 + ".npy": array_bytes(Y)}),
+    AGREES_OR_REFUSED,
+)
 _array("npz", "malformed", "nameless-member", _npz({".npy": array_bytes(Y)}), AGREES_OR_REFUSED)
-_array("npz", "malformed", "names-of-nobody", _npz({"nobody.npy": array_bytes(Y), "none.npy": array_bytes(Y)}), NOT_AGREES)
-_array("npz", "malformed", "comment", _npz({"fc.npy": array_bytes(Y)})[:-2] + struct.pack("<H", 5) + b"\x1b[31m", AGREES_OR_REFUSED)
-_array("npz", "malformed", "behind-a-program", b"#!/bin/sh\ntouch MARKER\n" + _npz({"fc.npy": array_bytes(Y)}), ANY)
+_array(
+    "npz",
+    "malformed",
+    "names-of-nobody",
+    _npz({"nobody.npy": array_bytes(Y), "none.npy": array_bytes(Y)}),
+    NOT_AGREES,
+)
+_array(
+    "npz",
+    "malformed",
+    "comment",
+    _npz({"fc.npy": array_bytes(Y)})[:-2] + struct.pack("<H", 5) + b"\x1b[31m",
+    AGREES_OR_REFUSED,
+)
+_array(
+    "npz",
+    "malformed",
+    "behind-a-program",
+    b"#!/bin/sh\ntouch MARKER\n" + _npz({"fc.npy": array_bytes(Y)}),
+    ANY,
+)
 _array("npz", "malformed", "is-npy", array_bytes(Y), ANY)
 
 for slug, content, allowed in (
@@ -339,7 +532,11 @@ for slug, content, allowed in (
     ("long-line-of-words", b"a" * 1_000_000, REFUSED),
     ("invalid-utf-8", b"\xff\xfe\x00\x01 1 2 3\n", REFUSED),
     ("utf-16", "1 2 3\n4 5 6\n".encode("utf-16"), NOT_AGREES),
-    ("byte-order-mark", b"\xef\xbb\xbf" + " ".join(map(repr, map(float, Y.ravel()))).encode(), AGREES_OR_REFUSED),
+    (
+        "byte-order-mark",
+        b"\xef\xbb\xbf" + " ".join(map(repr, map(float, Y.ravel()))).encode(),
+        AGREES_OR_REFUSED,
+    ),
     ("null-bytes", b"1\x002\x003\n", REFUSED),
     ("escape-codes", b"\x1b[31magree\x1b[0m 1 2\n", REFUSED),
     ("semicolons", b"1;2;3\n4;5;6\n", NOT_AGREES),

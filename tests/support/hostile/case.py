@@ -1,10 +1,12 @@
-"""What a hostile file is: how it is built, which commands are tried on it and what may come of them."""
+"""What a hostile file is: how it is built, which commands are tried on it and what may come of
+them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# What a command may end with. Whatever it ends with: no traceback, nothing written, run, opened or shown that is not the user's.
+# What a command may end with. Whatever it ends with: no traceback, nothing written, run, opened or
+# shown that is not the user's.
 REFUSED = frozenset({2})
 LISTED = frozenset({0, 2})  # a file may be listed although a layer of it is refused
 AGREES = frozenset({0})
@@ -17,7 +19,8 @@ KINDS = ("healthy", "code", "read", "hang", "memory", "malformed", "arguments")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one case lives: the command runs in `work`; everything beside it must stay as it is, and the canaries unopened."""
+    """Where one case lives: the command runs in `work`; everything beside it must stay as it is,
+    and the canaries unopened."""
 
     work: Path
     port: int  # a server on this machine that nobody may ask
@@ -56,7 +59,8 @@ class Place:
 class Run:
     arguments: tuple[str, ...]
     allowed: frozenset[int]
-    # What a shell does to the command's streams and limits, and its environment; with either it runs as a process of its own.
+    # What a shell does to the command's streams and limits, and its environment; with either it
+    # runs as a process of its own.
     shell: str = ""
     environment: tuple[tuple[str, str], ...] = ()
     writes: tuple[str, ...] = ()  # what the user asked it to write
@@ -76,5 +80,10 @@ CASES: dict[str, Case] = {}
 
 def add(format: str, kind: str, slug: str, build: Callable[[Place], None], *runs: Run) -> None:
     name = f"{format}/{kind}/{slug}"
-    assert kind in KINDS and name not in CASES and runs and not set(slug) - set("abcdefghijklmnopqrstuvwxyz0123456789-_."), name
+    assert (
+        kind in KINDS
+        and name not in CASES
+        and runs
+        and not set(slug) - set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+    ), name
     CASES[name] = Case(name, format, kind, build, runs)

@@ -45,21 +45,36 @@ PATHS: dict[str, tuple[Callable[[Place], object], str]] = {
     "fifo-named-h5": (lambda place: os.mkfifo(place.work / "p.h5"), "p.h5"),
     "fifo-named-npz": (lambda place: os.mkfifo(place.work / "p.npz"), "p.npz"),
     "fifo-named-pt": (lambda place: os.mkfifo(place.work / "p.pt"), "p.pt"),
-    "fifo-behind-a-link": (lambda place: (os.mkfifo(place.work / "q"), (place.work / "p").symlink_to("q")), "p"),
+    "fifo-behind-a-link": (
+        lambda place: (os.mkfifo(place.work / "q"), (place.work / "p").symlink_to("q")),
+        "p",
+    ),
     "socket": (_socket, "p"),
     "folder": (lambda place: (place.work / "p").mkdir(), "p"),
     "folder-named-keras": (lambda place: (place.work / "p.keras").mkdir(), "p.keras"),
     "folder-named-h5": (lambda place: (place.work / "p.h5").mkdir(), "p.h5"),
-    "folder-of-saved-model": (lambda place: ((place.work / "p").mkdir(), (place.work / "p" / "saved_model.pb").write_bytes(b"x")), "p"),
+    "folder-of-saved-model": (
+        lambda place: (
+            (place.work / "p").mkdir(),
+            (place.work / "p" / "saved_model.pb").write_bytes(b"x"),
+        ),
+        "p",
+    ),
     "dangling-link": (lambda place: (place.work / "p").symlink_to("nobody"), "p"),
     "link-to-itself": (lambda place: (place.work / "p").symlink_to("p"), "p"),
     "empty": (lambda place: (place.work / "p").write_bytes(b""), "p"),
-    "unreadable": (lambda place: ((place.work / "p").write_bytes(b"x"), (place.work / "p").chmod(0)), "p"),
+    "unreadable": (
+        lambda place: ((place.work / "p").write_bytes(b"x"), (place.work / "p").chmod(0)),
+        "p",
+    ),
     "nobody": (lambda place: None, "nobody"),
     "nobody-h5": (lambda place: None, "nobody.h5"),
     "nobody-with-escape-codes": (lambda place: None, "\x1b]0;title\x07\x1b[31mnobody\x1b[0m.h5"),
     "nobody-with-newline": (lambda place: None, "no\nbody.h5"),
-    "not-text": (lambda place: (place.work / os.fsdecode(b"\xff\xfe.h5")).write_bytes(b"x"), os.fsdecode(b"\xff\xfe.h5")),
+    "not-text": (
+        lambda place: (place.work / os.fsdecode(b"\xff\xfe.h5")).write_bytes(b"x"),
+        os.fsdecode(b"\xff\xfe.h5"),
+    ),
     "not-text-nobody": (lambda place: None, os.fsdecode(b"\xff\xfe.pt")),
     "too-long": (lambda place: None, "a" * 5000),
     "too-long-component": (lambda place: None, "d/" * 2000 + "m.h5"),
@@ -151,9 +166,18 @@ CHECK = ("m.onnx", "--layer", "fc", "--input", "x.npy", "--expect", "y.npy")
 
 
 def _typed(
-    slug: str, *runs: tuple[tuple[str, ...], frozenset[int]], kind: str = "arguments", make: Callable[[Place], object] = lambda place: None
+    slug: str,
+    *runs: tuple[tuple[str, ...], frozenset[int]],
+    kind: str = "arguments",
+    make: Callable[[Place], object] = lambda place: None,
 ) -> None:
-    add("command", kind, slug, _made(make), *(Run(arguments, allowed) for arguments, allowed in runs))
+    add(
+        "command",
+        kind,
+        slug,
+        _made(make),
+        *(Run(arguments, allowed) for arguments, allowed in runs),
+    )
 
 
 for slug, seed in {
@@ -201,7 +225,12 @@ for slug, shape in {
     "x": "2x4",
     "thousand-axes": ",".join("1" * 1000),
 }.items():
-    good = ANY if slug in ("spaces", "parentheses", "trailing", "hundred-axes", "thousand-axes", "zero", "rank") else REFUSED
+    good = (
+        ANY
+        if slug
+        in ("spaces", "parentheses", "trailing", "hundred-axes", "thousand-axes", "zero", "rank")
+        else REFUSED
+    )
     kind = "memory" if slug in ("huge", "petabytes", "four-gib", "beyond-int64") else "arguments"
     _typed(
         f"shape-{slug}",
@@ -229,8 +258,14 @@ for name in ("rtol", "atol"):
     }.items():
         _typed(
             f"{name}-{slug}",
-            ((*CHECK, f"--{name}", value, f"--{other}", "0"), REFUSED if slug != "infinite" else NOT_AGREES),
-            (("m.onnx", "--all", f"--{name}", value, f"--{other}", "0"), REFUSED if slug != "infinite" else NOT_AGREES),
+            (
+                (*CHECK, f"--{name}", value, f"--{other}", "0"),
+                REFUSED if slug != "infinite" else NOT_AGREES,
+            ),
+            (
+                ("m.onnx", "--all", f"--{name}", value, f"--{other}", "0"),
+                REFUSED if slug != "infinite" else NOT_AGREES,
+            ),
         )
     _typed(f"{name}-alone", ((*CHECK, f"--{name}", "1"), REFUSED))
     _typed(f"{name}-huge", ((*CHECK, f"--{name}", "1e300", f"--{other}", "1e300"), ANY))
@@ -258,8 +293,14 @@ for slug, at in {
 }.items():
     _typed(
         f"at-{slug}",
-        (("m.onnx", "--layer", "fc", "--at", at), ANY if slug in ("unicode-digits", "underscore") else REFUSED),
-        (("m.onnx", "--layer", "fc", "--at", at, "--sees"), ANY if slug in ("unicode-digits", "underscore") else REFUSED),
+        (
+            ("m.onnx", "--layer", "fc", "--at", at),
+            ANY if slug in ("unicode-digits", "underscore") else REFUSED,
+        ),
+        (
+            ("m.onnx", "--layer", "fc", "--at", at, "--sees"),
+            ANY if slug in ("unicode-digits", "underscore") else REFUSED,
+        ),
     )
 for slug, at in {
     "text": "agree",
@@ -273,11 +314,28 @@ for slug, at in {
     "expression": "__import__('os').system('touch ../MARKER'),0",
     "colons": ":::::,0",
 }.items():
-    _typed(f"expect-at-{slug}", ((*CHECK, "--expect-at", at), NOT_AGREES if slug != "huge" else ANY))
-for slug, call in {"negative": "-1", "beyond": "99", "huge": "9" * 30, "text": "agree", "float": "0.5"}.items():
+    _typed(
+        f"expect-at-{slug}", ((*CHECK, "--expect-at", at), NOT_AGREES if slug != "huge" else ANY)
+    )
+for slug, call in {
+    "negative": "-1",
+    "beyond": "99",
+    "huge": "9" * 30,
+    "text": "agree",
+    "float": "0.5",
+}.items():
     _typed(f"call-{slug}", (("m.onnx", "--layer", "fc", "--call", call), REFUSED))
-for slug, value in {"nan": "nan", "text": "agree", "infinite": "inf", "empty": "", "expression": "1+1"}.items():
-    _typed(f"expect-value-{slug}", (("m.onnx", "--layer", "fc", "--at", "0,0", "--expect-value", value), NOT_AGREES))
+for slug, value in {
+    "nan": "nan",
+    "text": "agree",
+    "infinite": "inf",
+    "empty": "",
+    "expression": "1+1",
+}.items():
+    _typed(
+        f"expect-value-{slug}",
+        (("m.onnx", "--layer", "fc", "--at", "0,0", "--expect-value", value), NOT_AGREES),
+    )
 for slug, layer in {
     "unknown": "nobody",
     "empty": "",
@@ -373,7 +431,15 @@ for slug, arguments in {
     "fold-nothing": ("m.onnx", "--layer", "fc", "--fold"),
     "call-with-all": ("m.onnx", "--all", "--call", "0"),
 }.items():
-    _typed(slug, (arguments, ANY - {1} if slug in ("factory-for-onnx", "layer-and-all", "call-with-all") else REFUSED))
+    _typed(
+        slug,
+        (
+            arguments,
+            ANY - {1}
+            if slug in ("factory-for-onnx", "layer-and-all", "call-with-all")
+            else REFUSED,
+        ),
+    )
 
 # What is written over
 
@@ -389,7 +455,9 @@ def _device(place: Place) -> Path:
 
 
 def _only_linked(path: Path) -> Path:
-    assert not os.access("/dev", os.W_OK), "neither can a device be made here, nor is it safe to link to one"
+    assert not os.access("/dev", os.W_OK), (
+        "neither can a device be made here, nor is it safe to link to one"
+    )
     path.symlink_to("/dev/null")
     return path
 
@@ -400,7 +468,10 @@ OVER: dict[str, tuple[str, Callable[[Place], object]]] = {
     "the-input": ("x.npy", lambda place: None),
     "the-model-otherwise": ("./d/../m.onnx", lambda place: (place.work / "d").mkdir()),
     "link-to-the-model": ("o.npz", lambda place: (place.work / "o.npz").symlink_to("m.onnx")),
-    "hard-link-to-the-model": ("o.npz", lambda place: (place.work / "o.npz").hardlink_to(place.work / "m.onnx")),
+    "hard-link-to-the-model": (
+        "o.npz",
+        lambda place: (place.work / "o.npz").hardlink_to(place.work / "m.onnx"),
+    ),
     "link-to-the-input": ("o.npz", lambda place: (place.work / "o.npz").symlink_to("x.npy")),
     "link-to-a-device": ("o.npz", lambda place: (place.work / "o.npz").symlink_to(_device(place))),
     "device": ("o.npz", lambda place: _device(place).rename(place.work / "o.npz")),
@@ -439,36 +510,66 @@ def _external(place: Place) -> None:
     (place.work / "m2.onnx").write_bytes(model.SerializeToString())
 
 
-def _writes(slug: str, arguments: tuple[str, ...], writes: tuple[str, ...], make: Callable[[Place], object]) -> None:
-    add("command", "arguments", slug, _made(make), Run((*FULL, *arguments), frozenset({0}), writes=writes))
+def _writes(
+    slug: str, arguments: tuple[str, ...], writes: tuple[str, ...], make: Callable[[Place], object]
+) -> None:
+    add(
+        "command",
+        "arguments",
+        slug,
+        _made(make),
+        Run((*FULL, *arguments), frozenset({0}), writes=writes),
+    )
 
 
 _writes(
     "save-beside-a-part-file",
     ("--save", "o.npz"),
     ("o.npz",),
-    lambda place: [(place.work / name).write_bytes(b"mine") for name in ("o.npz.part", "o.part", ".o.npz.part", "o.npz.tmp", "o.npz~")],
+    lambda place: [
+        (place.work / name).write_bytes(b"mine")
+        for name in ("o.npz.part", "o.part", ".o.npz.part", "o.npz.tmp", "o.npz~")
+    ],
 )
 _writes(
     "json-beside-a-part-file",
     ("--json", "o.json"),
     ("o.json",),
-    lambda place: [(place.work / name).write_bytes(b"mine") for name in ("o.json.part", "o.part", ".o.json.part", "o.json.tmp", "o.json~")],
+    lambda place: [
+        (place.work / name).write_bytes(b"mine")
+        for name in ("o.json.part", "o.part", ".o.json.part", "o.json.tmp", "o.json~")
+    ],
 )
 _writes(
     "save-follows-a-link",
     ("--save", "o.npz"),
     ("held.npz",),
-    lambda place: ((place.work / "held.npz").write_bytes(b"old"), (place.work / "o.npz").symlink_to("held.npz")),
+    lambda place: (
+        (place.work / "held.npz").write_bytes(b"old"),
+        (place.work / "o.npz").symlink_to("held.npz"),
+    ),
 )
 _writes(
     "json-follows-a-link",
     ("--json", "o.json"),
     ("held.json",),
-    lambda place: ((place.work / "held.json").write_bytes(b"old"), (place.work / "o.json").symlink_to("held.json")),
+    lambda place: (
+        (place.work / "held.json").write_bytes(b"old"),
+        (place.work / "o.json").symlink_to("held.json"),
+    ),
 )
-_writes("save-over-an-old-one", ("--save", "o.npz"), ("o.npz",), lambda place: (place.work / "o.npz").write_bytes(b"old"))
-_writes("save-beside-a-linked-part", ("--save", "o.npz"), ("o.npz",), lambda place: (place.work / "o.npz.part").symlink_to("m.onnx"))
+_writes(
+    "save-over-an-old-one",
+    ("--save", "o.npz"),
+    ("o.npz",),
+    lambda place: (place.work / "o.npz").write_bytes(b"old"),
+)
+_writes(
+    "save-beside-a-linked-part",
+    ("--save", "o.npz"),
+    ("o.npz",),
+    lambda place: (place.work / "o.npz.part").symlink_to("m.onnx"),
+)
 
 _typed("save-ending-unknown", ((*FULL, "--save", "o.agree"), REFUSED))
 
@@ -507,9 +608,16 @@ for shell, line in SHELLS.items():
         if shell == "stdout-a-pipe-that-ends" and slug == "refused":
             continue
         if shell.startswith("stdout") or slug in ("layer", "refused"):
-            add("command", "arguments", f"{shell}-{slug}", _all, Run(arguments, allowed, shell=line))
+            add(
+                "command", "arguments", f"{shell}-{slug}", _all, Run(arguments, allowed, shell=line)
+            )
 for slug, value in {
-    "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"},
+    "ascii": {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONCOERCECLOCALE": "0",
+    },
     "latin-1": {"PYTHONIOENCODING": "latin-1"},
     "no-columns": {"COLUMNS": "0"},
     "columns-negative": {"COLUMNS": "-5"},

@@ -10,7 +10,11 @@ from hostile.exported import changed, in_json
 
 
 def _script(
-    kind: str, slug: str, make: Callable[[Place], object], name: str = "m.pt", edit: Callable[[dict[str, bytes]], None] | None = None
+    kind: str,
+    slug: str,
+    make: Callable[[Place], object],
+    name: str = "m.pt",
+    edit: Callable[[dict[str, bytes]], None] | None = None,
 ) -> None:
     def build(place: Place) -> None:
         from hostile.scripts import save  # noqa: PLC0415
@@ -38,12 +42,29 @@ def _module(name: str, *arguments: str) -> Callable[[Place], object]:
     def make(place: Place):
         from hostile import scripts  # noqa: PLC0415
 
-        return getattr(scripts, name)(*(argument.format(marker=place.marker, canary=place.canary_numbers) for argument in arguments))
+        return getattr(scripts, name)(
+            *(
+                argument.format(marker=place.marker, canary=place.canary_numbers)
+                for argument in arguments
+            )
+        )
 
     return make
 
 
-for ending in ("pt", "pth", "pt2", "ptl", "zip", "h5", "keras", "onnx", "safetensors", "npz", "bin"):
+for ending in (
+    "pt",
+    "pth",
+    "pt2",
+    "ptl",
+    "zip",
+    "h5",
+    "keras",
+    "onnx",
+    "safetensors",
+    "npz",
+    "bin",
+):
     _script("code", f"setstate-writes.{ending}", _module("WritesOnLoad", "{marker}"), f"m.{ending}")
 _script("code", "setstate-writes-inside", _module("WritesOnLoadInside", "{marker}"))
 _script("code", "forward-writes", _module("WritesOnCall", "{marker}"))
@@ -93,9 +114,16 @@ for slug, edit in {
 # .pt2
 
 
-def _export(kind: str, slug: str, edit: Callable[[Place, dict[str, bytes]], None], allowed=REFUSED) -> None:
-    """Without consent nothing of it is read; with consent to run code the file may still be broken."""
-    runs = [Run(("m.pt2",), REFUSED), Run(("m.pt2", "--all"), REFUSED), Run(("m.pt2", "--all", *bases.FACTORY), REFUSED)]
+def _export(
+    kind: str, slug: str, edit: Callable[[Place, dict[str, bytes]], None], allowed=REFUSED
+) -> None:
+    """Without consent nothing of it is read; with consent to run code the file may still be
+    broken."""
+    runs = [
+        Run(("m.pt2",), REFUSED),
+        Run(("m.pt2", "--all"), REFUSED),
+        Run(("m.pt2", "--all", *bases.FACTORY), REFUSED),
+    ]
     if kind == "malformed":
         runs.append(Run(("m.pt2", "--all", "--trust"), allowed))
 
@@ -110,21 +138,36 @@ def _payload(place: Place) -> bytes:
     import io  # noqa: PLC0415
 
     memory = io.BytesIO()
-    bases.zipped(memory, bases.torch_members(call_(name_("builtins", "open"), text_(place.marker), text_("w"))).items())  # type: ignore[arg-type]
+    bases.zipped(
+        memory,
+        bases.torch_members(
+            call_(name_("builtins", "open"), text_(place.marker), text_("w"))
+        ).items(),
+    )  # type: ignore[arg-type]
     return memory.getvalue()
 
 
-_export("code", "sample-inputs", lambda place, members: members.update({"data/sample_inputs/model.pt": _payload(place)}))
+_export(
+    "code",
+    "sample-inputs",
+    lambda place, members: members.update({"data/sample_inputs/model.pt": _payload(place)}),
+)
 
 
 def _weight_pickled(place: Place, members: dict[str, bytes]) -> None:
-    in_json(members, "data/weights/model_weights_config.json", lambda value: value["config"]["fc.weight"].update(use_pickle=True))
+    in_json(
+        members,
+        "data/weights/model_weights_config.json",
+        lambda value: value["config"]["fc.weight"].update(use_pickle=True),
+    )
     members["data/weights/weight_0"] = _payload(place)
 
 
 def _target(name: str) -> Callable[[Place, dict[str, bytes]], None]:
     return lambda place, members: in_json(
-        members, "models/model.json", lambda value: value["graph_module"]["graph"]["nodes"][0].update(target=name)
+        members,
+        "models/model.json",
+        lambda value: value["graph_module"]["graph"]["nodes"][0].update(target=name),
     )
 
 
@@ -142,12 +185,26 @@ for name in (
     "torch._C._jit_clear_class_registry",
     "__import__('os').system",
 ):
-    _export("code", f"target-{''.join(c if c.isalnum() else '-' for c in name.lower()).strip('-')}", _target(name))
-_export("code", "shared-library", lambda place, members: members.update({"data/aotinductor/model/model.so": b"\x7fELF" + bytes(100)}))
+    _export(
+        "code",
+        f"target-{''.join(c if c.isalnum() else '-' for c in name.lower()).strip('-')}",
+        _target(name),
+    )
+_export(
+    "code",
+    "shared-library",
+    lambda place, members: members.update(
+        {"data/aotinductor/model/model.so": b"\x7fELF" + bytes(100)}
+    ),
+)
 _export(
     "code",
     "guards-code",
-    lambda place, members: in_json(members, "models/model.json", lambda value: value.update(guards_code=[f"open({place.marker!r}, 'w')"])),
+    lambda place, members: in_json(
+        members,
+        "models/model.json",
+        lambda value: value.update(guards_code=[f"open({place.marker!r}, 'w')"]),
+    ),
 )
 _export(
     "code",
@@ -156,7 +213,10 @@ _export(
         members,
         "models/model.json",
         lambda value: value["graph_module"]["graph"]["tensor_values"]["x"].update(
-            sizes=[{"as_expr": {"expr_str": f"open({place.marker!r}, 'w')", "hint": {"as_int": 2}}}, {"as_int": 4}]
+            sizes=[
+                {"as_expr": {"expr_str": (f"open({place.marker!r}, 'w')"), "hint": {"as_int": 2}}},
+                {"as_int": 4},
+            ]
         ),
     ),
 )
@@ -184,7 +244,11 @@ _export(
     "hang",
     "loop-of-ranges",
     lambda place, members: in_json(
-        members, "models/model.json", lambda value: value.update(range_constraints={"s0": {"min_val": -(2**63), "max_val": 2**63 - 1}})
+        members,
+        "models/model.json",
+        lambda value: value.update(
+            range_constraints={"s0": {"min_val": -(2**63), "max_val": 2**63 - 1}}
+        ),
     ),
 )
 _export(
@@ -193,14 +257,18 @@ _export(
     lambda place, members: in_json(
         members,
         "data/weights/model_weights_config.json",
-        lambda value: value["config"]["fc.weight"]["tensor_meta"].update(sizes=[{"as_int": 2**40}, {"as_int": 2**20}]),
+        lambda value: value["config"]["fc.weight"]["tensor_meta"].update(
+            sizes=[{"as_int": 2**40}, {"as_int": 2**20}]
+        ),
     ),
 )
 for slug, edit in {
     "no-model": lambda members: members.pop("models/model.json"),
     "model-not-json": lambda members: members.update({"models/model.json": b"{nonsense"}),
     "model-list": lambda members: members.update({"models/model.json": b"[]"}),
-    "model-deep": lambda members: members.update({"models/model.json": b"[" * 100_000 + b"]" * 100_000}),
+    "model-deep": lambda members: members.update(
+        {"models/model.json": b"[" * 100_000 + b"]" * 100_000}
+    ),
     "no-weights": lambda members: members.pop("data/weights/weight_0"),
     "weights-short": lambda members: members.update({"data/weights/weight_0": b"abc"}),
     "no-weights-config": lambda members: members.pop("data/weights/model_weights_config.json"),
@@ -209,19 +277,31 @@ for slug, edit in {
     "version-text": lambda members: members.update({"archive_version": b"agree"}),
     "format-other": lambda members: members.update({"archive_format": b"pt9"}),
     "schema-huge": lambda members: in_json(
-        members, "models/model.json", lambda value: value.update(schema_version={"major": 9999, "minor": 0})
+        members,
+        "models/model.json",
+        lambda value: value.update(schema_version={"major": 9999, "minor": 0}),
     ),
-    "no-nodes": lambda members: in_json(members, "models/model.json", lambda value: value["graph_module"]["graph"].update(nodes=[])),
+    "no-nodes": lambda members: in_json(
+        members, "models/model.json", lambda value: value["graph_module"]["graph"].update(nodes=[])
+    ),
     "target-unknown": lambda members: in_json(
         members,
         "models/model.json",
-        lambda value: value["graph_module"]["graph"]["nodes"][0].update(target="torch.ops.aten.nobody.default"),
+        lambda value: value["graph_module"]["graph"]["nodes"][0].update(
+            target="torch.ops.aten.nobody.default"
+        ),
     ),
     "target-number": lambda members: in_json(
-        members, "models/model.json", lambda value: value["graph_module"]["graph"]["nodes"][0].update(target=7)
+        members,
+        "models/model.json",
+        lambda value: value["graph_module"]["graph"]["nodes"][0].update(target=7),
     ),
     "name-escape-codes": lambda members: members.update(
-        {"models/model.json": members["models/model.json"].replace(b'"fqn": "fc"', b'"fqn": "\\u001b[31magree\\u0007"')}
+        {
+            "models/model.json": members["models/model.json"].replace(
+                b'"fqn": "fc"', b'"fqn": "\\u001b[31magree\\u0007"'
+            )
+        }
     ),
 }.items():
     _export(
@@ -237,7 +317,14 @@ for share in (0.1, 0.5, 0.9):
         content = (place.work / "m.pt2").read_bytes()
         (place.work / "m.pt2").write_bytes(content[: int(len(content) * share)])
 
-    add("pt2", "malformed", f"cut-{int(share * 100)}", _cut, Run(("m.pt2",), REFUSED), Run(("m.pt2", "--all", "--trust"), REFUSED))
+    add(
+        "pt2",
+        "malformed",
+        f"cut-{int(share * 100)}",
+        _cut,
+        Run(("m.pt2",), REFUSED),
+        Run(("m.pt2", "--all", "--trust"), REFUSED),
+    )
 add(
     "pt2",
     "healthy",

@@ -7,13 +7,22 @@ from hostile.bases import BIAS, KERNEL, onnx_model
 from hostile.case import AGREES_OR_REFUSED, ANY, LISTED, REFUSED, Place, Run, add
 
 
-def _graph(kind: str, slug: str, build: Callable[[Place], object], allowed=REFUSED, listed=LISTED, *more: str) -> None:
+def _graph(
+    kind: str,
+    slug: str,
+    build: Callable[[Place], object],
+    allowed=REFUSED,
+    listed=LISTED,
+    *more: str,
+) -> None:
     """`build` returns a model, its bytes, or None where it wrote the file itself."""
 
     def act(place: Place) -> None:
         made = build(place)
         if made is not None:
-            (place.work / "m.onnx").write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
+            (place.work / "m.onnx").write_bytes(
+                made if isinstance(made, bytes) else made.SerializeToString()
+            )
 
     add("onnx", kind, slug, act, Run(("m.onnx",), listed), Run(("m.onnx", "--all", *more), allowed))
 
@@ -42,7 +51,9 @@ def _external(location: str, **more: object) -> Callable[[Place], object]:
         tensor = model.graph.initializer[0]
         tensor.ClearField("raw_data")
         tensor.data_location = proto.EXTERNAL
-        where = location.format(canary=place.canary_numbers, name=place.canary_numbers.name, url=place.url)
+        where = location.format(
+            canary=place.canary_numbers, name=place.canary_numbers.name, url=place.url
+        )
         for key, value in {"location": where, "length": 48, **more}.items():
             tensor.external_data.add(key=key, value=str(value))
         return model
@@ -53,7 +64,10 @@ def _external(location: str, **more: object) -> Callable[[Place], object]:
 _graph(
     "healthy",
     "external-data",
-    lambda place: ((place.work / "weights").write_bytes(bytes(16) + KERNEL.tobytes()), _external("weights", offset=16)(place))[1],
+    lambda place: (
+        (place.work / "weights").write_bytes(bytes(16) + KERNEL.tobytes()),
+        _external("weights", offset=16)(place),
+    )[1],
     frozenset({0}),
     frozenset({0}),
 )
@@ -75,7 +89,9 @@ for slug, location in {
         def _two(place: Place, location=location):
             model = _external(location)(place)
             helper, _, numpy_helper = _helper()
-            constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(BIAS, "c"))
+            constant = helper.make_node(
+                "Constant", [], ["c"], value=numpy_helper.from_array(BIAS, "c")
+            )
             tensor = constant.attribute[0].t
             tensor.CopyFrom(model.graph.initializer[0])
             model.graph.node[0].input[1] = "c"
@@ -93,18 +109,43 @@ def _linked(place: Place, hard: bool = False):
 
 
 _graph("read", "external-symbolic-link", _linked)
-_graph("read", "external-folder-link", lambda place: ((place.work / "d").symlink_to(place.work.parent), _external("d/{name}")(place))[1])
-_graph("read", "external-subgraph-climbs", lambda place: _branches(_external("../{name}")(place).graph.initializer[0]))
-_graph("read", "external-function-climbs", lambda place: _function_constant(_external("../{name}")(place).graph.initializer[0]))
-_graph("read", "external-sparse-climbs", lambda place: _sparse(_external("../{name}")(place).graph.initializer[0]))
+_graph(
+    "read",
+    "external-folder-link",
+    lambda place: ((place.work / "d").symlink_to(place.work.parent), _external("d/{name}")(place))[
+        1
+    ],
+)
+_graph(
+    "read",
+    "external-subgraph-climbs",
+    lambda place: _branches(_external("../{name}")(place).graph.initializer[0]),
+)
+_graph(
+    "read",
+    "external-function-climbs",
+    lambda place: _function_constant(_external("../{name}")(place).graph.initializer[0]),
+)
+_graph(
+    "read",
+    "external-sparse-climbs",
+    lambda place: _sparse(_external("../{name}")(place).graph.initializer[0]),
+)
 
 
 def _branches(tensor):
     helper, proto, numpy_helper = _helper()
     branch = helper.make_graph(
-        [helper.make_node("Identity", ["w"], ["o"])], "then", [], [helper.make_tensor_value_info("o", proto.FLOAT, [4, 3])], [tensor]
+        [helper.make_node("Identity", ["w"], ["o"])],
+        "then",
+        [],
+        [helper.make_tensor_value_info("o", proto.FLOAT, [4, 3])],
+        [tensor],
     )
-    nodes = [helper.make_node("If", ["cond"], ["k"], then_branch=branch, else_branch=branch), helper.make_node("MatMul", ["x", "k"], ["y"])]
+    nodes = [
+        helper.make_node("If", ["cond"], ["k"], then_branch=branch, else_branch=branch),
+        helper.make_node("MatMul", ["x", "k"], ["y"]),
+    ]
     return onnx_model(nodes, [numpy_helper.from_array(np.array(True), "cond")])
 
 
@@ -112,7 +153,12 @@ def _function_constant(tensor):
     helper, _, _ = _helper()
     constant = helper.make_node("Constant", [], ["w"], value=tensor)
     function = helper.make_function(
-        "own", "F", ["a"], ["o"], [constant, helper.make_node("MatMul", ["a", "w"], ["o"])], [helper.make_opsetid("", 17)]
+        "own",
+        "F",
+        ["a"],
+        ["o"],
+        [constant, helper.make_node("MatMul", ["a", "w"], ["o"])],
+        [helper.make_opsetid("", 17)],
     )
     model = onnx_model([helper.make_node("F", ["x"], ["y"], domain="own")], [])
     model.functions.append(function)
@@ -146,9 +192,15 @@ _graph("malformed", "external-offset-beyond", _beside(KERNEL.tobytes(), offset=2
 _graph("malformed", "external-offset-text", _beside(KERNEL.tobytes(), offset="agree"))
 _graph("malformed", "external-length-text", _beside(KERNEL.tobytes(), length="-"))
 _graph("malformed", "external-length-other", _beside(KERNEL.tobytes(), length=12))
-_graph("malformed", "external-key-unknown", _beside(KERNEL.tobytes(), agree="agree"), AGREES_OR_REFUSED)
+_graph(
+    "malformed", "external-key-unknown", _beside(KERNEL.tobytes(), agree="agree"), AGREES_OR_REFUSED
+)
 _graph("memory", "external-length-huge", _beside(KERNEL.tobytes(), length=2**50))
-_graph("malformed", "external-is-folder", lambda place: ((place.work / "weights").mkdir(), _external("weights")(place))[1])
+_graph(
+    "malformed",
+    "external-is-folder",
+    lambda place: ((place.work / "weights").mkdir(), _external("weights")(place))[1],
+)
 _graph("malformed", "external-empty-location", _external(""))
 _graph("malformed", "external-is-itself", _external("m.onnx", offset=0), ANY)
 
@@ -193,7 +245,9 @@ _graph("malformed", "dims-none", _dims())
 _graph("malformed", "dims-hundred", _dims(*([1] * 98), 4, 3))
 
 
-def _made(op: str, initializers: dict[str, np.ndarray], output: list | None = None, **attributes: object) -> Callable[[Place], object]:
+def _made(
+    op: str, initializers: dict[str, np.ndarray], output: list | None = None, **attributes: object
+) -> Callable[[Place], object]:
     """One node of x and constants."""
 
     def build(place: Place):
@@ -201,24 +255,56 @@ def _made(op: str, initializers: dict[str, np.ndarray], output: list | None = No
         tensors = [numpy_helper.from_array(value, name) for name, value in initializers.items()]
         inputs = list(initializers) if op in ("ConstantOfShape", "Range") else ["x", *initializers]
         outputs = [helper.make_tensor_value_info("y", proto.FLOAT, output)]
-        return onnx_model([helper.make_node(op, inputs, ["y"], name="n", **attributes)], tensors, outputs=outputs)
+        return onnx_model(
+            [helper.make_node(op, inputs, ["y"], name="n", **attributes)], tensors, outputs=outputs
+        )
 
     return build
 
 
 INT = np.int64
-_graph("memory", "constant-of-huge-shape", _made("ConstantOfShape", {"s": np.array([2**20, 2**20], INT)}, [None, None]))
-_graph("memory", "constant-of-four-gib", _made("ConstantOfShape", {"s": np.array([2**30], INT)}, [None]))
-_graph("memory", "expand-to-petabytes", _made("Expand", {"s": np.array([2**30, 2**20, 1, 2, 4], INT)}, [None] * 5))
-_graph("memory", "expand-to-four-gib", _made("Expand", {"s": np.array([2**27, 2, 4], INT)}, [None] * 3))
-_graph("memory", "tile-to-terabytes", _made("Tile", {"s": np.array([2**20, 2**20], INT)}, [None, None]))
-_graph("memory", "pad-to-terabytes", _made("Pad", {"s": np.array([2**20, 2**20, 2**20, 2**20], INT)}, [None, None]))
-_graph("memory", "pad-negative-huge", _made("Pad", {"s": np.array([-(2**40)] * 4, INT)}, [None, None]))
+_graph(
+    "memory",
+    "constant-of-huge-shape",
+    _made("ConstantOfShape", {"s": np.array([2**20, 2**20], INT)}, [None, None]),
+)
+_graph(
+    "memory",
+    "constant-of-four-gib",
+    _made("ConstantOfShape", {"s": np.array([2**30], INT)}, [None]),
+)
+_graph(
+    "memory",
+    "expand-to-petabytes",
+    _made("Expand", {"s": np.array([2**30, 2**20, 1, 2, 4], INT)}, [None] * 5),
+)
+_graph(
+    "memory", "expand-to-four-gib", _made("Expand", {"s": np.array([2**27, 2, 4], INT)}, [None] * 3)
+)
+_graph(
+    "memory", "tile-to-terabytes", _made("Tile", {"s": np.array([2**20, 2**20], INT)}, [None, None])
+)
+_graph(
+    "memory",
+    "pad-to-terabytes",
+    _made("Pad", {"s": np.array([2**20, 2**20, 2**20, 2**20], INT)}, [None, None]),
+)
+_graph(
+    "memory", "pad-negative-huge", _made("Pad", {"s": np.array([-(2**40)] * 4, INT)}, [None, None])
+)
 _graph("memory", "one-hot-huge", lambda place: _one_hot())
 _graph(
     "memory",
     "range-huge",
-    _made("Range", {"a": np.array(0, np.float32), "b": np.array(1e12, np.float32), "c": np.array(1, np.float32)}, [None]),
+    _made(
+        "Range",
+        {
+            "a": np.array(0, np.float32),
+            "b": np.array(1e12, np.float32),
+            "c": np.array(1, np.float32),
+        },
+        [None],
+    ),
 )
 _graph(
     "memory",
@@ -233,9 +319,17 @@ _graph(
 
 def _one_hot():
     helper, proto, numpy_helper = _helper()
-    nodes = [helper.make_node("Cast", ["x"], ["i"], to=7), helper.make_node("OneHot", ["i", "d", "v"], ["y"])]
-    tensors = [numpy_helper.from_array(np.array(2**40, INT), "d"), numpy_helper.from_array(np.array([0, 1], np.float32), "v")]
-    return onnx_model(nodes, tensors, outputs=[helper.make_tensor_value_info("y", proto.FLOAT, [None] * 3)])
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=7),
+        helper.make_node("OneHot", ["i", "d", "v"], ["y"]),
+    ]
+    tensors = [
+        numpy_helper.from_array(np.array(2**40, INT), "d"),
+        numpy_helper.from_array(np.array([0, 1], np.float32), "v"),
+    ]
+    return onnx_model(
+        nodes, tensors, outputs=[helper.make_tensor_value_info("y", proto.FLOAT, [None] * 3)]
+    )
 
 
 def _input_shape(*dims: object) -> Callable[[Place], object]:
@@ -247,19 +341,44 @@ _graph("memory", "input-shape-four-gib", _input_shape(2**28, 4))
 _graph("memory", "input-shape-overflows", _input_shape(2**62, 2**62))
 _graph("malformed", "input-shape-negative", _input_shape(-2, 4), AGREES_OR_REFUSED)
 _graph("malformed", "input-shape-zero", _input_shape(0, 4), AGREES_OR_REFUSED)
-_graph("malformed", "input-shape-symbol-escape-codes", _input_shape("\x1b[31magree\n", 4), AGREES_OR_REFUSED)
-_graph("malformed", "input-without-type", lambda place: _edited(lambda model: model.graph.input[0].ClearField("type")))
 _graph(
-    "malformed", "input-type-unknown", lambda place: _edited(lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", 99))
+    "malformed",
+    "input-shape-symbol-escape-codes",
+    _input_shape("\x1b[31magree\n", 4),
+    AGREES_OR_REFUSED,
 )
-_graph("malformed", "input-type-text", lambda place: _edited(lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", 8)))
 _graph(
-    "malformed", "input-type-complex", lambda place: _edited(lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", 14))
+    "malformed",
+    "input-without-type",
+    lambda place: _edited(lambda model: model.graph.input[0].ClearField("type")),
+)
+_graph(
+    "malformed",
+    "input-type-unknown",
+    lambda place: _edited(
+        lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", 99)
+    ),
+)
+_graph(
+    "malformed",
+    "input-type-text",
+    lambda place: _edited(
+        lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", 8)
+    ),
+)
+_graph(
+    "malformed",
+    "input-type-complex",
+    lambda place: _edited(
+        lambda model: setattr(model.graph.input[0].type.tensor_type, "elem_type", 14)
+    ),
 )
 _graph(
     "malformed",
     "input-is-sequence",
-    lambda place: _edited(lambda model: model.graph.input[0].type.sequence_type.elem_type.tensor_type.SetInParent()),
+    lambda place: _edited(
+        lambda model: model.graph.input[0].type.sequence_type.elem_type.tensor_type.SetInParent()
+    ),
 )
 
 
@@ -274,22 +393,33 @@ def _loop(count: int, nested: int = 1, grows: bool = False):
     """A loop that goes on for `count` rounds."""
     helper, proto, numpy_helper = _helper()
     info = helper.make_tensor_value_info
-    constants = [numpy_helper.from_array(np.array(count, INT), "count"), numpy_helper.from_array(np.array(True), "go")]
+    constants = [
+        numpy_helper.from_array(np.array(count, INT), "count"),
+        numpy_helper.from_array(np.array(True), "go"),
+    ]
     body_nodes = [
         helper.make_node("Identity", ["c_in0"], ["c_out0"]),
-        helper.make_node("Concat" if grows else "Add", ["v0", "v0"], ["w0"], **({"axis": 0} if grows else {})),
+        helper.make_node(
+            "Concat" if grows else "Add", ["v0", "v0"], ["w0"], **({"axis": 0} if grows else {})
+        ),
     ]
     shape = [None, 4] if grows else [2, 4]
     for depth in range(nested):
         body = helper.make_graph(
             body_nodes,
             f"body{depth}",
-            [info(f"i{depth}", proto.INT64, []), info(f"c_in{depth}", proto.BOOL, []), info(f"v{depth}", proto.FLOAT, shape)],
+            [
+                info(f"i{depth}", proto.INT64, []),
+                info(f"c_in{depth}", proto.BOOL, []),
+                info(f"v{depth}", proto.FLOAT, shape),
+            ],
             [info(f"c_out{depth}", proto.BOOL, []), info(f"w{depth}", proto.FLOAT, shape)],
         )
         above = depth + 1
         source, target = ("x", "y") if above == nested else (f"v{above}", f"w{above}")
-        body_nodes = [helper.make_node("Loop", ["count", "go", source], [target], name="loop", body=body)]
+        body_nodes = [
+            helper.make_node("Loop", ["count", "go", source], [target], name="loop", body=body)
+        ]
         if above != nested:
             body_nodes.append(helper.make_node("Identity", [f"c_in{above}"], [f"c_out{above}"]))
     return onnx_model(body_nodes, constants, outputs=[info("y", proto.FLOAT, shape)])
@@ -324,13 +454,22 @@ def _cycle():
 
 
 _graph("hang", "cycle", lambda place: _cycle())
-_graph("hang", "node-is-its-own-input", lambda place: onnx_model([_helper()[0].make_node("Add", ["x", "y"], ["y"])], []))
+_graph(
+    "hang",
+    "node-is-its-own-input",
+    lambda place: onnx_model([_helper()[0].make_node("Add", ["x", "y"], ["y"])], []),
+)
 
 
 def _recursive_function():
     helper, _, _ = _helper()
     function = helper.make_function(
-        "own", "F", ["a"], ["o"], [helper.make_node("F", ["a"], ["o"], domain="own")], [helper.make_opsetid("own", 1)]
+        "own",
+        "F",
+        ["a"],
+        ["o"],
+        [helper.make_node("F", ["a"], ["o"], domain="own")],
+        [helper.make_opsetid("own", 1)],
     )
     model = onnx_model([helper.make_node("F", ["x"], ["y"], domain="own")], [])
     model.functions.append(function)
@@ -345,7 +484,10 @@ def _doubling_functions(count: int):
     model = onnx_model([helper.make_node("F0", ["x"], ["y"], domain="own")], [])
     for i in range(count):
         inner, domain = (f"F{i + 1}", "own") if i + 1 < count else ("Relu", "")
-        nodes = [helper.make_node(inner, ["a"], ["b"], domain=domain), helper.make_node(inner, ["b"], ["o"], domain=domain)]
+        nodes = [
+            helper.make_node(inner, ["a"], ["b"], domain=domain),
+            helper.make_node(inner, ["b"], ["o"], domain=domain),
+        ]
         model.functions.append(helper.make_function("own", f"F{i}", ["a"], ["o"], nodes, opsets))
     model.opset_import.append(opsets[0])
     return model
@@ -354,7 +496,9 @@ def _doubling_functions(count: int):
 def _deep_if(depth: int):
     helper, proto, numpy_helper = _helper()
     info = helper.make_tensor_value_info
-    branch = helper.make_graph([helper.make_node("Identity", ["x"], ["o"])], "g", [], [info("o", proto.FLOAT, [2, 4])])
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["o"])], "g", [], [info("o", proto.FLOAT, [2, 4])]
+    )
     for _ in range(depth):
         branch = helper.make_graph(
             [
@@ -363,7 +507,12 @@ def _deep_if(depth: int):
                     ["cond"],
                     ["o"],
                     then_branch=branch,
-                    else_branch=helper.make_graph([helper.make_node("Identity", ["x"], ["o"])], "e", [], [info("o", proto.FLOAT, [2, 4])]),
+                    else_branch=helper.make_graph(
+                        [helper.make_node("Identity", ["x"], ["o"])],
+                        "e",
+                        [],
+                        [info("o", proto.FLOAT, [2, 4])],
+                    ),
                 )
             ],
             "g",
@@ -385,7 +534,11 @@ _graph(
     "hang",
     "twenty-thousand-nodes-broken",
     lambda place: onnx_model(
-        [_helper()[0].make_node("Nonsense", [f"t{i}" if i else "x"], [f"t{i + 1}"], domain="own") for i in range(20_000)], []
+        [
+            _helper()[0].make_node("Nonsense", [f"t{i}" if i else "x"], [f"t{i + 1}"], domain="own")
+            for i in range(20_000)
+        ],
+        [],
     ),
 )
 
@@ -413,22 +566,45 @@ def _nested_wire(depth: int) -> bytes:
 _graph(
     "code",
     "custom-domain",
-    lambda place: onnx_model([_helper()[0].make_node("Run", ["x"], ["y"], domain="com.evil", command=f"touch '{place.marker}'")], []),
+    lambda place: onnx_model(
+        [
+            _helper()[0].make_node(
+                "Run", ["x"], ["y"], domain="com.evil", command=f"touch '{place.marker}'"
+            )
+        ],
+        [],
+    ),
 )
 _graph(
     "code",
     "python-op",
-    lambda place: onnx_model([_helper()[0].make_node("PyOp", ["x"], ["y"], domain="pyopmulti_1", module="os", name="system")], []),
+    lambda place: onnx_model(
+        [
+            _helper()[0].make_node(
+                "PyOp", ["x"], ["y"], domain="pyopmulti_1", module="os", name="system"
+            )
+        ],
+        [],
+    ),
 )
 _graph(
     "code",
     "aten-python-op",
-    lambda place: onnx_model([_helper()[0].make_node("PythonOp", ["x"], ["y"], domain="com.microsoft", func_name="os.system")], []),
+    lambda place: onnx_model(
+        [
+            _helper()[0].make_node(
+                "PythonOp", ["x"], ["y"], domain="com.microsoft", func_name="os.system"
+            )
+        ],
+        [],
+    ),
 )
 _graph(
     "code",
     "library-in-metadata",
-    lambda place: _edited(lambda model: model.metadata_props.add(key="custom_ops_library", value="./net.so")),
+    lambda place: _edited(
+        lambda model: model.metadata_props.add(key="custom_ops_library", value="./net.so")
+    ),
     AGREES_OR_REFUSED,
 )
 _graph(
@@ -437,7 +613,12 @@ _graph(
     lambda place: onnx_model(
         [
             _helper()[0].make_node(
-                "EPContext", ["x"], ["y"], domain="com.microsoft", embed_mode=0, ep_cache_context=f"../{place.canary.name}"
+                "EPContext",
+                ["x"],
+                ["y"],
+                domain="com.microsoft",
+                embed_mode=0,
+                ep_cache_context=f"../{place.canary.name}",
             )
         ],
         [],
@@ -448,7 +629,8 @@ _graph(
     "ort-config-in-metadata",
     lambda place: _edited(
         lambda model: model.metadata_props.add(
-            key="ort_config", value=f'{{"session_options": {{"session.profile_file_prefix": "{place.marker}", "enable_profiling": 1}}}}'
+            key="ort_config",
+            value=f'{{"session_options": {{"session.profile_file_prefix": "{place.marker}", "enable_profiling": 1}}}}',  # noqa: E501
         )
     ),
     AGREES_OR_REFUSED,
@@ -456,7 +638,9 @@ _graph(
 _graph(
     "read",
     "url-tensor",
-    lambda place: onnx_model([_helper()[0].make_node("ImageDecoder", ["x"], ["y"], pixel_format=place.url)], [], opset=20),
+    lambda place: onnx_model(
+        [_helper()[0].make_node("ImageDecoder", ["x"], ["y"], pixel_format=place.url)], [], opset=20
+    ),
 )
 _graph(
     "read",
@@ -483,8 +667,16 @@ _graph(
 # Malformed
 
 for slug, count in {"empty": 0, "one-byte": 1, "start": 20, "middle": 100}.items():
-    _graph("malformed", f"cut-{slug}", lambda place, count=count: onnx_model().SerializeToString()[:count], REFUSED, REFUSED)
-_graph("malformed", "cut-end", lambda place: onnx_model().SerializeToString()[:-3], REFUSED, REFUSED)
+    _graph(
+        "malformed",
+        f"cut-{slug}",
+        lambda place, count=count: onnx_model().SerializeToString()[:count],
+        REFUSED,
+        REFUSED,
+    )
+_graph(
+    "malformed", "cut-end", lambda place: onnx_model().SerializeToString()[:-3], REFUSED, REFUSED
+)
 for seed in range(12):
 
     def _flipped(place: Place, seed=seed):
@@ -505,13 +697,36 @@ def _type(number: int):
 
 for number in (0, 8, 9, 14, 21, 22, 23, 26, 99, -1):
     _graph("malformed", f"weight-type-{number}".replace("--", "-minus-"), _type(number))
-_graph("malformed", "weight-raw-and-floats", _weight(lambda tensor: tensor.float_data.extend([1.0] * 12)), ANY)
+_graph(
+    "malformed",
+    "weight-raw-and-floats",
+    _weight(lambda tensor: tensor.float_data.extend([1.0] * 12)),
+    ANY,
+)
 _graph("malformed", "weight-no-data", _weight(lambda tensor: tensor.ClearField("raw_data")))
-_graph("malformed", "weight-short", _weight(lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-1])))
-_graph("malformed", "weight-long", _weight(lambda tensor: setattr(tensor, "raw_data", tensor.raw_data * 2)))
-_graph("malformed", "weight-nan", _weight(lambda tensor: setattr(tensor, "raw_data", np.full(12, np.nan, np.float32).tobytes())), ANY)
+_graph(
+    "malformed",
+    "weight-short",
+    _weight(lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-1])),
+)
+_graph(
+    "malformed",
+    "weight-long",
+    _weight(lambda tensor: setattr(tensor, "raw_data", tensor.raw_data * 2)),
+)
+_graph(
+    "malformed",
+    "weight-nan",
+    _weight(lambda tensor: setattr(tensor, "raw_data", np.full(12, np.nan, np.float32).tobytes())),
+    ANY,
+)
 _graph("malformed", "weight-nameless", _weight(lambda tensor: setattr(tensor, "name", "")))
-_graph("malformed", "weight-segment", _weight(lambda tensor: setattr(tensor.segment, "end", 2**40)), ANY)
+_graph(
+    "malformed",
+    "weight-segment",
+    _weight(lambda tensor: setattr(tensor.segment, "end", 2**40)),
+    ANY,
+)
 for slug, edits in {
     "no-graph": (lambda model: model.ClearField("graph"),),
     "no-nodes": (lambda model: model.graph.ClearField("node"),),
@@ -524,30 +739,50 @@ for slug, edits in {
     "ir-huge": (lambda model: setattr(model, "ir_version", 2**40),),
     "op-unknown": (lambda model: setattr(model.graph.node[0], "op_type", "Gemn"),),
     "op-empty": (lambda model: setattr(model.graph.node[0], "op_type", ""),),
-    "op-escape-codes": (lambda model: setattr(model.graph.node[0], "op_type", "\x1b[31mGemm\x1b[0m\n"),),
+    "op-escape-codes": (
+        lambda model: setattr(model.graph.node[0], "op_type", "\x1b[31mGemm\x1b[0m\n"),
+    ),
     "op-long": (lambda model: setattr(model.graph.node[0], "op_type", "G" * 100_000),),
     "input-missing": (lambda model: model.graph.node[0].input.pop(),) * 2,
     "input-unknown": (lambda model: model.graph.node[0].input.__setitem__(1, "nobody"),),
     "input-too-many": (lambda model: model.graph.node[0].input.extend(["w"] * 50),),
     "output-none": (lambda model: model.graph.node[0].ClearField("output"),),
     "output-twice": (lambda model: model.graph.node.add().CopyFrom(model.graph.node[0]),),
-    "initializer-twice": (lambda model: model.graph.initializer.add().CopyFrom(model.graph.initializer[0]),),
-    "attribute-wrong-type": (lambda model: model.graph.node[0].attribute.add(name="alpha", type=3, s=b"agree"),),
-    "attribute-unknown": (lambda model: model.graph.node[0].attribute.add(name="agree", type=1, f=1.0),),
+    "initializer-twice": (
+        lambda model: model.graph.initializer.add().CopyFrom(model.graph.initializer[0]),
+    ),
+    "attribute-wrong-type": (
+        lambda model: model.graph.node[0].attribute.add(name="alpha", type=3, s=b"agree"),
+    ),
+    "attribute-unknown": (
+        lambda model: model.graph.node[0].attribute.add(name="agree", type=1, f=1.0),
+    ),
     "attribute-without-type": (lambda model: model.graph.node[0].attribute.add(name="alpha"),),
     "attribute-twice": (
         lambda model: model.graph.node[0].attribute.add(name="alpha", type=1, f=1.0),
         lambda model: model.graph.node[0].attribute.add(name="alpha", type=1, f=2.0),
     ),
-    "attribute-nan": (lambda model: model.graph.node[0].attribute.add(name="alpha", type=1, f=float("nan")),),
-    "attribute-huge-integer": (lambda model: model.graph.node[0].attribute.add(name="transB", type=2, i=2**62),),
-    "attribute-reference": (lambda model: model.graph.node[0].attribute.add(name="alpha", type=1, ref_attr_name="agree"),),
+    "attribute-nan": (
+        lambda model: model.graph.node[0].attribute.add(name="alpha", type=1, f=float("nan")),
+    ),
+    "attribute-huge-integer": (
+        lambda model: model.graph.node[0].attribute.add(name="transB", type=2, i=2**62),
+    ),
+    "attribute-reference": (
+        lambda model: model.graph.node[0].attribute.add(
+            name="alpha", type=1, ref_attr_name="agree"
+        ),
+    ),
 }.items():
     _graph(
         "malformed",
         slug,
         lambda place, edits=edits: _edited(*edits),
-        ANY if "nan" in slug or "huge-integer" in slug else AGREES_OR_REFUSED if slug in ("no-outputs", "initializer-twice") else REFUSED,
+        ANY
+        if "nan" in slug or "huge-integer" in slug
+        else AGREES_OR_REFUSED
+        if slug in ("no-outputs", "initializer-twice")
+        else REFUSED,
     )
 for slug, name in {
     "escape-codes": "\x1b]0;title\x07\x1b[31magree\x1b[0m",
@@ -565,29 +800,58 @@ for slug, name in {
 
     def _named(place: Place, name=name):
         model = onnx_model()
-        model.graph.node[0].name = model.graph.node[0].output[0] = model.graph.output[0].name = name or "y"
+        model.graph.node[0].name = model.graph.node[0].output[0] = model.graph.output[0].name = (
+            name or "y"
+        )
         model.graph.initializer[0].name = model.graph.node[0].input[1] = name or "w"
         model.graph.node[0].name = name
         return model
 
     _graph("malformed", f"name-{slug}", _named, AGREES_OR_REFUSED)
-_graph("malformed", "name-invalid-utf-8", lambda place: onnx_model().SerializeToString().replace(b"\x1a\x02fc", b"\x1a\x02\xff\xfe"), ANY)
+_graph(
+    "malformed",
+    "name-invalid-utf-8",
+    lambda place: onnx_model().SerializeToString().replace(b"\x1a\x02fc", b"\x1a\x02\xff\xfe"),
+    ANY,
+)
 _graph(
     "malformed",
     "metadata-escape-codes",
     lambda place: _edited(
-        lambda model: setattr(model, "producer_name", "\x1b[31magree\x07"), lambda model: setattr(model, "doc_string", "\x1b]0;x\x07" * 9)
+        lambda model: setattr(model, "producer_name", "\x1b[31magree\x07"),
+        lambda model: setattr(model, "doc_string", "\x1b]0;x\x07" * 9),
     ),
     AGREES_OR_REFUSED,
 )
 _graph("malformed", "twenty-thousand-initializers", lambda place: _many(), AGREES_OR_REFUSED)
-_graph("malformed", "text-format", lambda place: b'ir_version: 8\nproducer_name: "agree"\n', REFUSED, REFUSED)
-_graph("malformed", "json-format", lambda place: b'{"irVersion": "8", "graph": {}}', REFUSED, REFUSED)
-_graph("malformed", "is-ort-format", lambda place: b"\x18\x00\x00\x00ORTM" + bytes(200), REFUSED, REFUSED)
-_graph("malformed", "is-tflite", lambda place: b"\x1c\x00\x00\x00TFL3" + bytes(200), REFUSED, REFUSED)
+_graph(
+    "malformed",
+    "text-format",
+    lambda place: b'ir_version: 8\nproducer_name: "agree"\n',
+    REFUSED,
+    REFUSED,
+)
+_graph(
+    "malformed", "json-format", lambda place: b'{"irVersion": "8", "graph": {}}', REFUSED, REFUSED
+)
+_graph(
+    "malformed",
+    "is-ort-format",
+    lambda place: b"\x18\x00\x00\x00ORTM" + bytes(200),
+    REFUSED,
+    REFUSED,
+)
+_graph(
+    "malformed", "is-tflite", lambda place: b"\x1c\x00\x00\x00TFL3" + bytes(200), REFUSED, REFUSED
+)
 _graph("malformed", "is-zeros", lambda place: bytes(5000), REFUSED, REFUSED)
 _graph("malformed", "is-text", lambda place: b"hello\n" * 10, REFUSED, REFUSED)
-_graph("malformed", "trailing-text", lambda place: onnx_model().SerializeToString() + b"trailing text, not protobuf", ANY)
+_graph(
+    "malformed",
+    "trailing-text",
+    lambda place: onnx_model().SerializeToString() + b"trailing text, not protobuf",
+    ANY,
+)
 
 
 def _many():
@@ -599,18 +863,33 @@ def _many():
 
 
 def _arithmetic(
-    op: str, *constants: np.ndarray, opset: int = 17, output: list | None = None, **attributes: object
+    op: str,
+    *constants: np.ndarray,
+    opset: int = 17,
+    output: list | None = None,
+    **attributes: object,
 ) -> Callable[[Place], object]:
     def build(place: Place):
         helper, proto, numpy_helper = _helper()
         names = [f"c{i}" for i in range(len(constants))]
         model = onnx_model(
             [helper.make_node(op, ["x", *names], ["y"], name="n", **attributes)],
-            [numpy_helper.from_array(value, name) for name, value in zip(names, constants, strict=True)],
+            [
+                numpy_helper.from_array(value, name)
+                for name, value in zip(names, constants, strict=True)
+            ],
             outputs=[helper.make_tensor_value_info("y", proto.FLOAT, output)],
             opset=opset,
         )
-        if op in ("Conv", "MaxPool", "AveragePool", "Resize", "GridSample", "SpaceToDepth", "LpPool"):
+        if op in (
+            "Conv",
+            "MaxPool",
+            "AveragePool",
+            "Resize",
+            "GridSample",
+            "SpaceToDepth",
+            "LpPool",
+        ):
             del model.graph.input[:]
             model.graph.input.append(helper.make_tensor_value_info("x", proto.FLOAT, [1, 4, 6, 6]))
         return model
@@ -645,14 +924,28 @@ for slug, build in {
     "concat-axis-beyond": _arithmetic("Concat", axis=-99),
     "cast-to-nothing": _arithmetic("Cast", to=0),
     "cast-to-99": _arithmetic("Cast", to=99),
-    "slice-step-zero": _arithmetic("Slice", np.array([0], INT), np.array([1], INT), np.array([0], INT), np.array([0], INT)),
+    "slice-step-zero": _arithmetic(
+        "Slice", np.array([0], INT), np.array([1], INT), np.array([0], INT), np.array([0], INT)
+    ),
     "div-by-text": _arithmetic("Div", np.array(["a"])),
     "space-to-depth-zero": _arithmetic("SpaceToDepth", blocksize=0),
     "squeeze-axis-of-two": _arithmetic("Squeeze", np.array([0], INT)),
 }.items():
     _graph("malformed", slug, build)
-_graph("memory", "pool-kernel-huge", _arithmetic("MaxPool", kernel_shape=[2**31, 2**31], pads=[2**30] * 4))
+_graph(
+    "memory",
+    "pool-kernel-huge",
+    _arithmetic("MaxPool", kernel_shape=[2**31, 2**31], pads=[2**30] * 4),
+)
 _graph("memory", "conv-pads-huge", _arithmetic("Conv", K, pads=[2**20] * 4))
 _graph("memory", "conv-dilations-huge", _arithmetic("Conv", K, dilations=[2**40, 2**40]))
-_graph("memory", "resize-huge", _arithmetic("Resize", np.zeros(0, np.float32), np.array([1, 1, 1e6, 1e6], np.float32)))
-_graph("malformed", "resize-nan", _arithmetic("Resize", np.zeros(0, np.float32), np.array([1, 1, np.nan, -1], np.float32)))
+_graph(
+    "memory",
+    "resize-huge",
+    _arithmetic("Resize", np.zeros(0, np.float32), np.array([1, 1, 1e6, 1e6], np.float32)),
+)
+_graph(
+    "malformed",
+    "resize-nan",
+    _arithmetic("Resize", np.zeros(0, np.float32), np.array([1, 1, np.nan, -1], np.float32)),
+)

@@ -26,7 +26,11 @@ def _with_net(build):
 
 
 def _qkeras(place: Place) -> None:
-    bases.keras2(place.work / "m.h5", bases.sequential2(qdense()), {"q": {"q/kernel:0": bases.KERNEL, "q/bias:0": bases.BIAS}})
+    bases.keras2(
+        place.work / "m.h5",
+        bases.sequential2(qdense()),
+        {"q": {"q/kernel:0": bases.KERNEL, "q/bias:0": bases.BIAS}},
+    )
 
 
 def qdense(**more: object) -> dict:
@@ -42,7 +46,15 @@ def qdense(**more: object) -> dict:
             "qnoise_factor": 1.0,
         },
     }
-    return {"class_name": "QDense", "config": {**bases.dense("q")["config"], "kernel_quantizer": bits, "bias_quantizer": bits, **more}}
+    return {
+        "class_name": "QDense",
+        "config": {
+            **bases.dense("q")["config"],
+            "kernel_quantizer": bits,
+            "bias_quantizer": bits,
+            **more,
+        },
+    }
 
 
 def _expect(place: Place) -> None:
@@ -58,23 +70,70 @@ def _given(name: str) -> Run:
     return Run(("m.onnx", "--layer", "fc", "--input", "x.npy", "--expect", name), AGREES)
 
 
-_LIST, _ALL = (lambda name: Run((name,), AGREES)), (lambda name, *more: Run((name, "--all", "--strict", *more), AGREES))
+_LIST, _ALL = (
+    (lambda name: Run((name,), AGREES)),
+    (lambda name, *more: Run((name, "--all", "--strict", *more), AGREES)),
+)
 
-add("h5", "healthy", "dense", lambda place: bases.keras2(place.work / "m.h5"), _LIST("m.h5"), _ALL("m.h5"))
+add(
+    "h5",
+    "healthy",
+    "dense",
+    lambda place: bases.keras2(place.work / "m.h5"),
+    _LIST("m.h5"),
+    _ALL("m.h5"),
+)
 add("qkeras", "healthy", "qdense", _qkeras, _LIST("m.h5"), _ALL("m.h5"))
-add("keras", "healthy", "dense", lambda place: bases.keras3(place.work / "m.keras"), _LIST("m.keras"), _ALL("m.keras"))
-add("pt", "healthy", "zip", _with_net(lambda folder: bases.torch_zip(folder / "m.pt")), _ALL("m.pt", *bases.FACTORY))
-add("pt", "healthy", "legacy", _with_net(lambda folder: bases.torch_legacy(folder / "m.pt")), _ALL("m.pt", *bases.FACTORY))
+add(
+    "keras",
+    "healthy",
+    "dense",
+    lambda place: bases.keras3(place.work / "m.keras"),
+    _LIST("m.keras"),
+    _ALL("m.keras"),
+)
+add(
+    "pt",
+    "healthy",
+    "zip",
+    _with_net(lambda folder: bases.torch_zip(folder / "m.pt")),
+    _ALL("m.pt", *bases.FACTORY),
+)
+add(
+    "pt",
+    "healthy",
+    "legacy",
+    _with_net(lambda folder: bases.torch_legacy(folder / "m.pt")),
+    _ALL("m.pt", *bases.FACTORY),
+)
 add("torchscript", "healthy", "linear", _torchscript, Run(("m.pt", "--trust"), AGREES))
 add("pt2", "healthy", "linear", _pt2, _ALL("m.pt2", "--trust"))
 add(
     "safetensors",
     "healthy",
     "linear",
-    _with_net(lambda folder: (folder / "m.safetensors").write_bytes(bases.safetensors(bases.STATE_HEADER, bases.STATE_DATA))),
+    _with_net(
+        lambda folder: (folder / "m.safetensors").write_bytes(
+            bases.safetensors(bases.STATE_HEADER, bases.STATE_DATA)
+        )
+    ),
     _ALL("m.safetensors", *bases.FACTORY),
 )
-add("onnx", "healthy", "gemm", lambda place: bases.onnx_file(place.work / "m.onnx"), _LIST("m.onnx"), _ALL("m.onnx"))
+add(
+    "onnx",
+    "healthy",
+    "gemm",
+    lambda place: bases.onnx_file(place.work / "m.onnx"),
+    _LIST("m.onnx"),
+    _ALL("m.onnx"),
+)
 add("npy", "healthy", "expect", _expect, _given("y.npy"))
-add("npz", "healthy", "expect", _expect, _given("y.npz"), Run(("m.onnx", "--all", "--input", "x.npy", "--expect", "y.npz"), AGREES))
+add(
+    "npz",
+    "healthy",
+    "expect",
+    _expect,
+    _given("y.npz"),
+    Run(("m.onnx", "--all", "--input", "x.npy", "--expect", "y.npz"), AGREES),
+)
 add("text", "healthy", "expect", _expect, _given("y.txt"), _given("y.csv"))

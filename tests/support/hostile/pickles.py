@@ -9,7 +9,19 @@ from collections.abc import Callable
 
 import numpy as np
 from hostile import bases
-from hostile.bases import FALSE, NONE, call_, dict_, int_, name_, pickle_, storage_, tensor_, text_, tuple_
+from hostile.bases import (
+    FALSE,
+    NONE,
+    call_,
+    dict_,
+    int_,
+    name_,
+    pickle_,
+    storage_,
+    tensor_,
+    text_,
+    tuple_,
+)
 from hostile.case import AGREES_OR_REFUSED, NOT_AGREES, REFUSED, Place, Run, add
 
 LISTING, ALL = Run(("m.pt",), REFUSED), ("m.pt", "--all", *bases.FACTORY)
@@ -50,9 +62,15 @@ GADGETS: dict[str, Callable[[str], bytes]] = {
     "os.open": lambda m: call_(name_("os", "open"), text_(m), int_(0o102)),
     "os.symlink": lambda m: call_(name_("os", "symlink"), text_("x"), text_(m)),
     "os.mkfifo": lambda m: call_(name_("os", "mkfifo"), text_(m)),
-    "subprocess.popen": lambda m: call_(name_("subprocess", "Popen"), b"](" + text_("touch") + text_(m) + b"e"),
-    "subprocess.check-output": lambda m: call_(name_("subprocess", "check_output"), b"](" + text_("touch") + text_(m) + b"e"),
-    "subprocess.getoutput": lambda m: call_(name_("subprocess", "getoutput"), text_(f"touch '{m}'")),
+    "subprocess.popen": lambda m: call_(
+        name_("subprocess", "Popen"), b"](" + text_("touch") + text_(m) + b"e"
+    ),
+    "subprocess.check-output": lambda m: call_(
+        name_("subprocess", "check_output"), b"](" + text_("touch") + text_(m) + b"e"
+    ),
+    "subprocess.getoutput": lambda m: call_(
+        name_("subprocess", "getoutput"), text_(f"touch '{m}'")
+    ),
     "pty.spawn": lambda m: call_(name_("pty", "spawn"), b"](" + text_("touch") + text_(m) + b"e"),
     "builtins.open": lambda m: call_(name_("builtins", "open"), text_(m), text_("w")),
     "builtins.exec": lambda m: call_(name_("builtins", "exec"), text_(PYTHON.format(m))),
@@ -61,9 +79,17 @@ GADGETS: dict[str, Callable[[str], bytes]] = {
     "io.fileio": lambda m: call_(name_("_io", "FileIO"), text_(m), text_("w")),
     "codecs.open": lambda m: call_(name_("codecs", "open"), text_(m), text_("w")),
     "runpy": lambda m: call_(
-        name_("runpy", "_run_code"), call_(name_("builtins", "compile"), text_(PYTHON.format(m)), text_("x"), text_("exec")), b"}"
+        name_("runpy", "_run_code"),
+        call_(name_("builtins", "compile"), text_(PYTHON.format(m)), text_("x"), text_("exec")),
+        b"}",
     ),
-    "timeit": lambda m: call_(name_("timeit", "timeit"), text_(PYTHON.format(m)), text_("pass"), name_("time", "time"), int_(1)),
+    "timeit": lambda m: call_(
+        name_("timeit", "timeit"),
+        text_(PYTHON.format(m)),
+        text_("pass"),
+        name_("time", "time"),
+        int_(1),
+    ),
     "profile": lambda m: call_(name_("cProfile", "run"), text_(PYTHON.format(m))),
     "bdb": lambda m: call_(name_("pdb", "run"), text_(PYTHON.format(m))),
     "code.interpreter": lambda m: call_(name_("code", "interact")),
@@ -71,40 +97,78 @@ GADGETS: dict[str, Callable[[str], bytes]] = {
     "logging.handler": lambda m: call_(name_("logging", "FileHandler"), text_(m)),
     "sqlite3": lambda m: call_(name_("sqlite3", "connect"), text_(m)),
     "shelve": lambda m: call_(name_("dbm.dumb", "open"), text_(m), text_("n")),
-    "functools.reduce": lambda m: call_(name_("functools", "reduce"), name_("builtins", "open"), b"](" + text_(m) + text_("w") + b"e"),
-    "functools.partial": lambda m: call_(call_(name_("functools", "partial"), name_("builtins", "open"), text_(m), text_("w"))),
+    "functools.reduce": lambda m: call_(
+        name_("functools", "reduce"),
+        name_("builtins", "open"),
+        b"](" + text_(m) + text_("w") + b"e",
+    ),
+    "functools.partial": lambda m: call_(
+        call_(name_("functools", "partial"), name_("builtins", "open"), text_(m), text_("w"))
+    ),
     "operator.methodcaller": lambda m: call_(
-        call_(name_("operator", "methodcaller"), text_("touch")), call_(name_("pathlib", "Path"), text_(m))
+        call_(name_("operator", "methodcaller"), text_("touch")),
+        call_(name_("pathlib", "Path"), text_(m)),
     ),
     "getattr": lambda m: call_(
-        call_(name_("builtins", "getattr"), call_(name_("builtins", "__import__"), text_("os")), text_("system")), text_(f"touch '{m}'")
+        call_(
+            name_("builtins", "getattr"),
+            call_(name_("builtins", "__import__"), text_("os")),
+            text_("system"),
+        ),
+        text_(f"touch '{m}'"),
     ),
     "import": lambda m: call_(name_("importlib", "import_module"), text_("antigravity")),
-    "pydoc.pipepager": lambda m: call_(name_("pydoc", "pipepager"), text_("x"), text_(f"tee '{m}'")),
+    "pydoc.pipepager": lambda m: call_(
+        name_("pydoc", "pipepager"), text_("x"), text_(f"tee '{m}'")
+    ),
     "numpy.save": lambda m: call_(name_("numpy", "save"), text_(m), int_(1)),
-    "numpy.memmap": lambda m: call_(name_("numpy", "memmap"), text_(m), text_("f4"), text_("w+"), int_(0), tuple_(int_(4))),
+    "numpy.memmap": lambda m: call_(
+        name_("numpy", "memmap"), text_(m), text_("f4"), text_("w+"), int_(0), tuple_(int_(4))
+    ),
     "numpy.tofile": lambda m: call_(name_("numpy", "savetxt"), text_(m), b"](" + int_(1) + b"e"),
-    "numpy.runstring": lambda m: call_(name_("numpy.testing._private.utils", "runstring"), text_(PYTHON.format(m)), b"}"),
-    "numpy.f2py": lambda m: call_(name_("numpy.f2py.crackfortran", "myeval"), text_(PYTHON.format(m))),
+    "numpy.runstring": lambda m: call_(
+        name_("numpy.testing._private.utils", "runstring"), text_(PYTHON.format(m)), b"}"
+    ),
+    "numpy.f2py": lambda m: call_(
+        name_("numpy.f2py.crackfortran", "myeval"), text_(PYTHON.format(m))
+    ),
     "torch.save": lambda m: call_(name_("torch", "save"), int_(1), text_(m)),
-    "torch.storage.from-file": lambda m: call_(name_("torch", "FloatStorage.from_file"), text_(m), bases.TRUE, int_(4)),
+    "torch.storage.from-file": lambda m: call_(
+        name_("torch", "FloatStorage.from_file"), text_(m), bases.TRUE, int_(4)
+    ),
     "torch.from-file": lambda m: call_(name_("torch", "from_file"), text_(m), bases.TRUE, int_(4)),
-    "torch.fx.graph-module": lambda m: call_(name_("torch.fx.graph_module", "_exec_with_source"), text_(PYTHON.format(m)), b"}"),
+    "torch.fx.graph-module": lambda m: call_(
+        name_("torch.fx.graph_module", "_exec_with_source"), text_(PYTHON.format(m)), b"}"
+    ),
     "torch.fx.reduce-graph-module": lambda m: call_(
-        name_("torch.fx.graph_module", "reduce_graph_module"), dict_({"_code": text_(PYTHON.format(m))}), text_("")
+        name_("torch.fx.graph_module", "reduce_graph_module"),
+        dict_({"_code": text_(PYTHON.format(m))}),
+        text_(""),
     ),
     "torch.ops.load-library": lambda m: call_(name_("torch", "ops.load_library"), text_(m)),
     "torch.jit.exec-wrapper": lambda m: call_(
-        name_("torch.jit.unsupported_tensor_ops", "execWrapper"), text_(PYTHON.format(m)), b"}", b"}"
+        name_("torch.jit.unsupported_tensor_ops", "execWrapper"),
+        text_(PYTHON.format(m)),
+        b"}",
+        b"}",
     ),
-    "torch.utils.collect-env": lambda m: call_(name_("torch.utils.collect_env", "run"), text_(f"touch '{m}'")),
+    "torch.utils.collect-env": lambda m: call_(
+        name_("torch.utils.collect_env", "run"), text_(f"touch '{m}'")
+    ),
     "torch.hub": lambda m: call_(name_("torch.hub", "load"), text_("."), text_("Net")),
-    "torch.cpp-extension": lambda m: call_(name_("torch.utils.cpp_extension", "load_inline"), text_("x"), text_("int x;")),
+    "torch.cpp-extension": lambda m: call_(
+        name_("torch.utils.cpp_extension", "load_inline"), text_("x"), text_("int x;")
+    ),
     "torch.package": lambda m: call_(name_("torch.package", "PackageExporter"), text_(m)),
-    "torch.config-module": lambda m: call_(name_("torch.utils._config_module", "ConfigModule.load_config"), NONE, text_("x")),
+    "torch.config-module": lambda m: call_(
+        name_("torch.utils._config_module", "ConfigModule.load_config"), NONE, text_("x")
+    ),
     "torch.nested-load": lambda m: call_(name_("torch", "load"), text_("net.py")),
     "torch.rpc": lambda m: call_(
-        name_("torch.distributed.rpc", "rpc_sync"), text_("x"), name_("os", "system"), tuple_(text_(f"touch '{m}'"))
+        name_("torch.distributed.rpc", "rpc_sync"),
+        text_("x"),
+        name_("os", "system"),
+        tuple_(text_(f"touch '{m}'")),
     ),
     "ctypes.cdll": lambda m: call_(name_("ctypes", "CDLL"), text_("./net.py")),
     "multiprocessing.spawn": lambda m: call_(
@@ -115,8 +179,13 @@ GADGETS: dict[str, Callable[[str], bytes]] = {
     ),
     "zipfile": lambda m: call_(name_("zipfile", "ZipFile"), text_(m), text_("w")),
     "tarfile": lambda m: call_(name_("tarfile", "TarFile"), text_(m), text_("w")),
-    "tempfile": lambda m: call_(name_("tempfile", "mkdtemp"), text_(""), text_("MARKER"), text_("..")),
-    "asyncio": lambda m: call_(name_("asyncio", "run"), call_(name_("asyncio", "create_subprocess_shell"), text_(f"touch '{m}'"))),
+    "tempfile": lambda m: call_(
+        name_("tempfile", "mkdtemp"), text_(""), text_("MARKER"), text_("..")
+    ),
+    "asyncio": lambda m: call_(
+        name_("asyncio", "run"),
+        call_(name_("asyncio", "create_subprocess_shell"), text_(f"touch '{m}'")),
+    ),
     "webbrowser": lambda m: call_(name_("webbrowser", "get"), text_(f"touch '{m}' %s")),
     "faulthandler": lambda m: call_(name_("faulthandler", "_sigsegv")),
     "sys.exit": lambda m: call_(name_("sys", "exit"), int_(0)),
@@ -128,20 +197,44 @@ GADGETS: dict[str, Callable[[str], bytes]] = {
 }
 for slug, gadget in GADGETS.items():
     _pickled("code", slug, lambda place, gadget=gadget: _beside(gadget(place.marker)))
-_pickled("code", "urllib", lambda place: _beside(call_(name_("urllib.request", "urlopen"), text_(place.url))))
-_pickled("code", "socket", lambda place: _beside(call_(name_("socket", "create_connection"), tuple_(text_("127.0.0.1"), int_(place.port)))))
+_pickled(
+    "code",
+    "urllib",
+    lambda place: _beside(call_(name_("urllib.request", "urlopen"), text_(place.url))),
+)
+_pickled(
+    "code",
+    "socket",
+    lambda place: _beside(
+        call_(name_("socket", "create_connection"), tuple_(text_("127.0.0.1"), int_(place.port)))
+    ),
+)
 
 # The same function reached by every opcode that calls or names.
 WAYS: dict[str, Callable[[Place], bytes]] = {
     "top-level": lambda p: _opens(p),
     "inst": lambda p: _beside(b"(" + text_(p.marker) + text_("w") + b"ibuiltins\nopen\n"),
-    "obj": lambda p: _beside(b"(" + name_("builtins", "open") + text_(p.marker) + text_("w") + b"o"),
-    "newobj": lambda p: _beside(name_("_io", "FileIO") + tuple_(text_(p.marker), text_("w")) + b"\x81"),
-    "newobj-ex": lambda p: _beside(name_("_io", "FileIO") + tuple_(text_(p.marker)) + dict_({"mode": text_("w")}) + b"\x92"),
-    "stack-global": lambda p: _beside(text_("builtins") + text_("open") + b"\x93" + tuple_(text_(p.marker), text_("w")) + b"R"),
-    "dotted-global": lambda p: _beside(call_(name_("torch.serialization", "os.system"), text_(f"touch '{p.marker}'"))),
-    "dotted-stack-global": lambda p: _beside(text_("torch") + text_("os.system") + b"\x93" + tuple_(text_(f"touch '{p.marker}'")) + b"R"),
-    "global-of-torch-utils": lambda p: _beside(call_(name_("torch._utils", "sys.modules.__getitem__"), text_("os"))),
+    "obj": lambda p: _beside(
+        b"(" + name_("builtins", "open") + text_(p.marker) + text_("w") + b"o"
+    ),
+    "newobj": lambda p: _beside(
+        name_("_io", "FileIO") + tuple_(text_(p.marker), text_("w")) + b"\x81"
+    ),
+    "newobj-ex": lambda p: _beside(
+        name_("_io", "FileIO") + tuple_(text_(p.marker)) + dict_({"mode": text_("w")}) + b"\x92"
+    ),
+    "stack-global": lambda p: _beside(
+        text_("builtins") + text_("open") + b"\x93" + tuple_(text_(p.marker), text_("w")) + b"R"
+    ),
+    "dotted-global": lambda p: _beside(
+        call_(name_("torch.serialization", "os.system"), text_(f"touch '{p.marker}'"))
+    ),
+    "dotted-stack-global": lambda p: _beside(
+        text_("torch") + text_("os.system") + b"\x93" + tuple_(text_(f"touch '{p.marker}'")) + b"R"
+    ),
+    "global-of-torch-utils": lambda p: _beside(
+        call_(name_("torch._utils", "sys.modules.__getitem__"), text_("os"))
+    ),
     "build-setstate": lambda p: _beside(
         name_("functools", "partial")
         + tuple_(name_("builtins", "print"))
@@ -151,14 +244,23 @@ WAYS: dict[str, Callable[[Place], bytes]] = {
         + b")R"
     ),
     "build-on-a-module": lambda p: _beside(
-        name_("collections", "OrderedDict") + b")R" + dict_({"__reduce__": name_("os", "system")}) + b"b"
+        name_("collections", "OrderedDict")
+        + b")R"
+        + dict_({"__reduce__": name_("os", "system")})
+        + b"b"
     ),
     "build-slots": lambda p: _beside(
-        name_("torch", "Size") + tuple_(b"](" + int_(1) + b"e") + b"R" + tuple_(NONE, dict_({"x": int_(1)})) + b"b"
+        name_("torch", "Size")
+        + tuple_(b"](" + int_(1) + b"e")
+        + b"R"
+        + tuple_(NONE, dict_({"x": int_(1)}))
+        + b"b"
     ),
     "extension": lambda p: _beside(b"\x82\x01" + tuple_(text_(p.marker), text_("w")) + b"R"),
     "persistent-id-text": lambda p: _beside(b"Pos.system\n"),
-    "persistent-id-tuple": lambda p: _beside(tuple_(text_("module"), name_("os", "system"), text_(p.marker), text_("import os")) + b"Q"),
+    "persistent-id-tuple": lambda p: _beside(
+        tuple_(text_("module"), name_("os", "system"), text_(p.marker), text_("import os")) + b"Q"
+    ),
     "storage-kind-is-a-function": lambda p: _beside(
         tuple_(text_("storage"), name_("os", "system"), text_("0"), text_("cpu"), int_(12)) + b"Q"
     ),
@@ -218,12 +320,19 @@ WAYS: dict[str, Callable[[Place], bytes]] = {
         name_("torch.nn.modules.linear", "Linear")
         + b")\x81"
         + dict_(
-            {"training": FALSE, "_parameters": dict_({"weight": bases.WEIGHT, "bias": bases.BIAS_}), "__setstate__": name_("os", "system")}
+            {
+                "training": FALSE,
+                "_parameters": dict_({"weight": bases.WEIGHT, "bias": bases.BIAS_}),
+                "__setstate__": name_("os", "system"),
+            }
         )
         + b"b"
     ),
     "module-forward-is-system": lambda p: (
-        name_("torch.nn.modules.linear", "Identity") + b")\x81" + dict_({"training": FALSE, "forward": name_("os", "system")}) + b"b"
+        name_("torch.nn.modules.linear", "Identity")
+        + b")\x81"
+        + dict_({"training": FALSE, "forward": name_("os", "system")})
+        + b"b"
     ),
 }
 for slug, way in WAYS.items():
@@ -231,38 +340,86 @@ for slug, way in WAYS.items():
 _pickled(
     "code",
     "numpy-object-scalar",
-    lambda p: _beside(call_(name_("numpy.core.multiarray", "scalar"), call_(name_("numpy", "dtype"), text_("O8")), pickle_(_opens(p)))),
+    lambda p: _beside(
+        call_(
+            name_("numpy.core.multiarray", "scalar"),
+            call_(name_("numpy", "dtype"), text_("O8")),
+            pickle_(_opens(p)),
+        )
+    ),
 )
 _pickled(
     "code",
     "copyreg-reconstructor",
-    lambda p: _beside(call_(name_("copyreg", "_reconstructor"), name_("_io", "FileIO"), name_("builtins", "object"), NONE)),
+    lambda p: _beside(
+        call_(
+            name_("copyreg", "_reconstructor"),
+            name_("_io", "FileIO"),
+            name_("builtins", "object"),
+            NONE,
+        )
+    ),
 )
 
-for slug in ("posix.system", "builtins.exec", "subprocess.popen", "torch.save", "numpy.memmap", "functools.reduce"):
+for slug in (
+    "posix.system",
+    "builtins.exec",
+    "subprocess.popen",
+    "torch.save",
+    "numpy.memmap",
+    "functools.reduce",
+):
     gadget = GADGETS[slug]
     _file(
-        "code", f"legacy-{slug}", lambda place, gadget=gadget: bases.torch_legacy(place.work / "m.pt", dict_({"a": gadget(place.marker)}))
+        "code",
+        f"legacy-{slug}",
+        lambda place, gadget=gadget: bases.torch_legacy(
+            place.work / "m.pt", dict_({"a": gadget(place.marker)})
+        ),
     )
-_file("code", "legacy-in-keys", lambda place: bases.torch_legacy(place.work / "m.pt", keys=_opens(place)))
-_file("code", "legacy-in-magic", lambda place: (place.work / "m.pt").write_bytes(pickle_(_opens(place))))
-_file("code", "bare-pickle", lambda place: (place.work / "m.pt").write_bytes(pickle_(_beside(_opens(place)))))
+_file(
+    "code",
+    "legacy-in-keys",
+    lambda place: bases.torch_legacy(place.work / "m.pt", keys=_opens(place)),
+)
+_file(
+    "code",
+    "legacy-in-magic",
+    lambda place: (place.work / "m.pt").write_bytes(pickle_(_opens(place))),
+)
+_file(
+    "code",
+    "bare-pickle",
+    lambda place: (place.work / "m.pt").write_bytes(pickle_(_beside(_opens(place)))),
+)
 _file(
     "code",
     "bare-pickle-protocol-0",
-    lambda place: (place.work / "m.pt").write_bytes(f"cposix\nsystem\n(S\"touch '{place.marker}'\"\ntR.".encode()),
+    lambda place: (place.work / "m.pt").write_bytes(
+        (f"cposix\nsystem\n(S\"touch '{place.marker}'\"\ntR.").encode()
+    ),
 )
-_file("code", "bare-pickle-protocol-5", lambda place: (place.work / "m.pt").write_bytes(pickle_(_opens(place), 5)))
+_file(
+    "code",
+    "bare-pickle-protocol-5",
+    lambda place: (place.work / "m.pt").write_bytes(pickle_(_opens(place), 5)),
+)
 _file(
     "code",
     "zip-named-otherwise",
-    lambda place: bases.zipped(place.work / "m.pt", bases.torch_members(_opens(place), folder="../../MARKER").items()),
+    lambda place: bases.zipped(
+        place.work / "m.pt", bases.torch_members(_opens(place), folder="../../MARKER").items()
+    ),
 )
 _file(
     "code",
     "two-data-pkl",
     lambda place: bases.zipped(
-        place.work / "m.pt", [*bases.torch_members(dict_(bases.STATE)).items(), ("other/data.pkl", pickle_(_opens(place)))]
+        place.work / "m.pt",
+        [
+            *bases.torch_members(dict_(bases.STATE)).items(),
+            ("other/data.pkl", pickle_(_opens(place))),
+        ],
     ),
     AGREES_OR_REFUSED,
 )
@@ -270,7 +427,11 @@ _file(
     "code",
     "constants-pkl",
     lambda place: bases.zipped(
-        place.work / "m.pt", [*bases.torch_members(dict_(bases.STATE)).items(), ("archive/constants.pkl", pickle_(_opens(place)))]
+        place.work / "m.pt",
+        [
+            *bases.torch_members(dict_(bases.STATE)).items(),
+            ("archive/constants.pkl", pickle_(_opens(place))),
+        ],
     ),
 )
 _file(
@@ -278,7 +439,11 @@ _file(
     "torch-package-member",
     lambda place: bases.zipped(
         place.work / "m.pt",
-        [*bases.torch_members(dict_(bases.STATE)).items(), ("archive/.data/extern_modules", b"os\n"), ("archive/net.py", b"import os")],
+        [
+            *bases.torch_members(dict_(bases.STATE)).items(),
+            ("archive/.data/extern_modules", b"os\n"),
+            ("archive/net.py", b"import os"),
+        ],
     ),
     AGREES_OR_REFUSED,
 )
@@ -319,7 +484,12 @@ _pickled(
     "read",
     "from-file",
     lambda p: dict_(
-        {"fc.weight": call_(name_("torch", "from_file"), text_(str(p.canary_numbers)), FALSE, int_(12)), "fc.bias": bases.BIAS_}
+        {
+            "fc.weight": call_(
+                name_("torch", "from_file"), text_(str(p.canary_numbers)), FALSE, int_(12)
+            ),
+            "fc.bias": bases.BIAS_,
+        }
     ),
 )
 _pickled(
@@ -327,7 +497,12 @@ _pickled(
     "storage-from-file",
     lambda p: dict_(
         {
-            "fc.weight": call_(name_("torch", "FloatStorage.from_file"), text_(str(p.canary_numbers)), FALSE, int_(12)),
+            "fc.weight": call_(
+                name_("torch", "FloatStorage.from_file"),
+                text_(str(p.canary_numbers)),
+                FALSE,
+                int_(12),
+            ),
             "fc.bias": bases.BIAS_,
         }
     ),
@@ -337,16 +512,28 @@ _pickled(
     "numpy-memmap",
     lambda p: dict_(
         {
-            "fc.weight": call_(name_("torch", "from_numpy"), call_(name_("numpy", "memmap"), text_(str(p.canary_numbers)), text_("f4"))),
+            "fc.weight": call_(
+                name_("torch", "from_numpy"),
+                call_(name_("numpy", "memmap"), text_(str(p.canary_numbers)), text_("f4")),
+            ),
             "fc.bias": bases.BIAS_,
         }
     ),
 )
-_pickled("read", "numpy-load", lambda p: _beside(call_(name_("numpy", "load"), text_(str(p.canary_array)))))
+_pickled(
+    "read",
+    "numpy-load",
+    lambda p: _beside(call_(name_("numpy", "load"), text_(str(p.canary_array)))),
+)
 _pickled(
     "read",
     "storage-key-is-a-path",
-    lambda p: dict_({"fc.weight": tensor_(f"../../../{p.canary_numbers}", (3, 4), (4, 1), 12), "fc.bias": bases.BIAS_}),
+    lambda p: dict_(
+        {
+            "fc.weight": tensor_(f"../../../{p.canary_numbers}", (3, 4), (4, 1), 12),
+            "fc.bias": bases.BIAS_,
+        }
+    ),
 )
 _pickled(
     "read",
@@ -378,17 +565,28 @@ _pickled(
         b"]("
         + text_("lol") * 10
         + b"eq\x00"
-        + b"".join(b"](" + b"h" + bytes([i]) + (b"h" + bytes([i])) * 9 + b"eq" + bytes([i + 1]) for i in range(40))
+        + b"".join(
+            b"](" + b"h" + bytes([i]) + (b"h" + bytes([i])) * 9 + b"eq" + bytes([i + 1])
+            for i in range(40)
+        )
     ),
 )
 _pickled("hang", "thousand-dups", lambda p: b"(" + dict_(bases.STATE) + b"2" * 1_000_000 + b"t")
-_pickled("hang", "state-of-itself", lambda p: dict_({"state_dict": b"}q\x00" + text_("state_dict") + b"h\x00s"}))
+_pickled(
+    "hang",
+    "state-of-itself",
+    lambda p: dict_({"state_dict": b"}q\x00" + text_("state_dict") + b"h\x00s"}),
+)
 
 # Memory
 
 
-def _lie(shape: tuple, strides: tuple, count: int, offset: int = 0, kind: str = "FloatStorage") -> Callable[[Place], bytes]:
-    return lambda place: dict_({"fc.weight": tensor_("0", shape, strides, count, offset, kind), "fc.bias": bases.BIAS_})
+def _lie(
+    shape: tuple, strides: tuple, count: int, offset: int = 0, kind: str = "FloatStorage"
+) -> Callable[[Place], bytes]:
+    return lambda place: dict_(
+        {"fc.weight": tensor_("0", shape, strides, count, offset, kind), "fc.bias": bases.BIAS_}
+    )
 
 
 _pickled("memory", "storage-says-terabytes", _lie((3, 4), (4, 1), 2**40))
@@ -409,19 +607,33 @@ _pickled("memory", "bytearray8-huge", lambda p: b"\x96" + struct.pack("<Q", 2**3
 _pickled("memory", "long4-huge", lambda p: b"\x8b" + struct.pack("<i", 2**31 - 1) + b"\xff")
 _pickled("memory", "frame-huge", lambda p: b"\x95" + struct.pack("<Q", 2**60) + dict_(bases.STATE))
 _pickled("memory", "memo-huge", lambda p: b"}r" + struct.pack("<I", 2**31 - 2))
-_pickled("memory", "power-of-two-text", lambda p: _beside(call_(name_("operator", "mul"), text_("a" * 1000), int_(10_000_000))))
+_pickled(
+    "memory",
+    "power-of-two-text",
+    lambda p: _beside(call_(name_("operator", "mul"), text_("a" * 1000), int_(10_000_000))),
+)
 _pickled(
     "memory",
     "ordered-dict-of-range",
-    lambda p: _beside(call_(name_("collections", "Counter"), call_(name_("builtins", "range"), int_(10**12)))),
+    lambda p: _beside(
+        call_(name_("collections", "Counter"), call_(name_("builtins", "range"), int_(10**12)))
+    ),
 )
-_pickled("memory", "bytearray-of-ten-gib", lambda p: _beside(call_(name_("builtins", "bytearray"), int_(10 * 2**30))))
+_pickled(
+    "memory",
+    "bytearray-of-ten-gib",
+    lambda p: _beside(call_(name_("builtins", "bytearray"), int_(10 * 2**30))),
+)
 _pickled(
     "memory",
     "empty-tensor-huge",
     lambda p: _beside(
         call_(
-            name_("torch._utils", "_rebuild_meta_tensor_no_storage"), name_("torch", "float32"), tuple_(int_(2**50)), tuple_(int_(1)), FALSE
+            name_("torch._utils", "_rebuild_meta_tensor_no_storage"),
+            name_("torch", "float32"),
+            tuple_(int_(2**50)),
+            tuple_(int_(1)),
+            FALSE,
         )
     ),
 )
@@ -456,7 +668,14 @@ def _bomb(place: Place) -> None:
 def _pickle_bomb(place: Place) -> None:
     members = bases.torch_members(b"")
     del members["archive/data.pkl"]
-    bases.bomb(place.work / "m.pt", members, "archive/data.pkl", b"\x80\x02\x8e" + struct.pack("<Q", 48 * 2**26), b"\0", 48)
+    bases.bomb(
+        place.work / "m.pt",
+        members,
+        "archive/data.pkl",
+        b"\x80\x02\x8e" + struct.pack("<Q", 48 * 2**26),
+        b"\0",
+        48,
+    )
 
 
 # Malformed
@@ -518,36 +737,60 @@ _file("malformed", "encrypted", _bytes(_encrypt))
 # torch checks no sums, and writes none where it is told so (torch.serialization.set_crc32_options).
 _file("malformed", "checksum", _bytes(_checksum), AGREES_OR_REFUSED)
 _file("malformed", "weight-changed", _bytes(_stored_weight), AGREES_OR_REFUSED)
-_file("malformed", "trailing-bytes", _bytes(lambda content: content.extend(b"x" * 100)), AGREES_OR_REFUSED)
+_file(
+    "malformed",
+    "trailing-bytes",
+    _bytes(lambda content: content.extend(b"x" * 100)),
+    AGREES_OR_REFUSED,
+)
 _file(
     "malformed",
     "data-pkl-alone",
-    lambda place: bases.zipped(place.work / "m.pt", {"archive/data.pkl": pickle_(dict_(bases.STATE))}.items()),
+    lambda place: bases.zipped(
+        place.work / "m.pt", {"archive/data.pkl": pickle_(dict_(bases.STATE))}.items()
+    ),
 )
 _file(
     "malformed",
     "data-pkl-empty",
-    lambda place: bases.zipped(place.work / "m.pt", {**bases.torch_members(b""), "archive/data.pkl": b""}.items()),
+    lambda place: bases.zipped(
+        place.work / "m.pt", {**bases.torch_members(b""), "archive/data.pkl": b""}.items()
+    ),
 )
-_file("malformed", "no-data-pkl", lambda place: bases.zipped(place.work / "m.pt", {"archive/version": b"3\n"}.items()))
+_file(
+    "malformed",
+    "no-data-pkl",
+    lambda place: bases.zipped(place.work / "m.pt", {"archive/version": b"3\n"}.items()),
+)
 _file("malformed", "empty-zip", lambda place: bases.zipped(place.work / "m.pt", []))
-_file("malformed", "zip-of-text", lambda place: bases.zipped(place.work / "m.pt", [("readme.txt", b"hello")]))
+_file(
+    "malformed",
+    "zip-of-text",
+    lambda place: bases.zipped(place.work / "m.pt", [("readme.txt", b"hello")]),
+)
 _file(
     "malformed",
     "version-huge",
     lambda place: bases.zipped(
-        place.work / "m.pt", {**bases.torch_members(dict_(bases.STATE)), "archive/version": b"99999999999999\n"}.items()
+        place.work / "m.pt",
+        {**bases.torch_members(dict_(bases.STATE)), "archive/version": b"99999999999999\n"}.items(),
     ),
 )
 _file(
     "malformed",
     "version-text",
-    lambda place: bases.zipped(place.work / "m.pt", {**bases.torch_members(dict_(bases.STATE)), "archive/version": b"three\n"}.items()),
+    lambda place: bases.zipped(
+        place.work / "m.pt",
+        {**bases.torch_members(dict_(bases.STATE)), "archive/version": b"three\n"}.items(),
+    ),
 )
 _file(
     "malformed",
     "byteorder-nonsense",
-    lambda place: bases.zipped(place.work / "m.pt", {**bases.torch_members(dict_(bases.STATE)), "archive/byteorder": b"middle"}.items()),
+    lambda place: bases.zipped(
+        place.work / "m.pt",
+        {**bases.torch_members(dict_(bases.STATE)), "archive/byteorder": b"middle"}.items(),
+    ),
 )
 _file(
     "malformed",
@@ -556,7 +799,11 @@ _file(
         place.work / "m.pt",
         {
             **bases.torch_members(
-                dict_(bases.STATE), {key: np.frombuffer(content, "<f4").astype(">f4").tobytes() for key, content in bases.STORAGES.items()}
+                dict_(bases.STATE),
+                {
+                    key: np.frombuffer(content, "<f4").astype(">f4").tobytes()
+                    for key, content in bases.STORAGES.items()
+                },
             ),
             "archive/byteorder": b"big",
         }.items(),
@@ -566,34 +813,56 @@ _file(
 _file(
     "malformed",
     "deflated",
-    lambda place: bases.zipped(place.work / "m.pt", bases.torch_members(dict_(bases.STATE)).items(), zipfile.ZIP_DEFLATED),
+    lambda place: bases.zipped(
+        place.work / "m.pt", bases.torch_members(dict_(bases.STATE)).items(), zipfile.ZIP_DEFLATED
+    ),
     AGREES_OR_REFUSED,
 )
-_file("malformed", "storage-missing", lambda place: bases.torch_zip(place.work / "m.pt", storages={"0": bases.STORAGES["0"]}))
+_file(
+    "malformed",
+    "storage-missing",
+    lambda place: bases.torch_zip(place.work / "m.pt", storages={"0": bases.STORAGES["0"]}),
+)
 _file(
     "malformed",
     "storage-short",
-    lambda place: bases.torch_zip(place.work / "m.pt", storages={"0": bases.STORAGES["0"][:7], "1": bases.STORAGES["1"]}),
+    lambda place: bases.torch_zip(
+        place.work / "m.pt", storages={"0": bases.STORAGES["0"][:7], "1": bases.STORAGES["1"]}
+    ),
 )
 _file(
     "malformed",
     "storage-long",
-    lambda place: bases.torch_zip(place.work / "m.pt", storages={"0": bases.STORAGES["0"] * 9, "1": bases.STORAGES["1"]}),
+    lambda place: bases.torch_zip(
+        place.work / "m.pt", storages={"0": bases.STORAGES["0"] * 9, "1": bases.STORAGES["1"]}
+    ),
     AGREES_OR_REFUSED,
 )
 _file(
-    "malformed", "legacy-sizes-lie", lambda place: bases.torch_legacy(place.work / "m.pt", data=struct.pack("<q", 2**40) + bases.STATE_DATA)
+    "malformed",
+    "legacy-sizes-lie",
+    lambda place: bases.torch_legacy(
+        place.work / "m.pt", data=struct.pack("<q", 2**40) + bases.STATE_DATA
+    ),
 )
 _file(
     "malformed",
     "legacy-sizes-negative",
-    lambda place: bases.torch_legacy(place.work / "m.pt", data=struct.pack("<q", -1) + bases.STATE_DATA),
+    lambda place: bases.torch_legacy(
+        place.work / "m.pt", data=struct.pack("<q", -1) + bases.STATE_DATA
+    ),
 )
-_file("malformed", "legacy-keys-number", lambda place: bases.torch_legacy(place.work / "m.pt", keys=int_(7)))
+_file(
+    "malformed",
+    "legacy-keys-number",
+    lambda place: bases.torch_legacy(place.work / "m.pt", keys=int_(7)),
+)
 _file(
     "malformed",
     "legacy-protocol",
-    lambda place: (place.work / "m.pt").write_bytes(pickle_(int_(0x1950A86A20F9469CFC6C)) + pickle_(int_(7))),
+    lambda place: (place.work / "m.pt").write_bytes(
+        pickle_(int_(0x1950A86A20F9469CFC6C)) + pickle_(int_(7))
+    ),
 )
 for slug, value in {
     "number": int_(7),
@@ -614,13 +883,30 @@ for slug, value in {
     "shape-swapped": dict_({"fc.weight": tensor_("0", (4, 3), (3, 1), 12), "fc.bias": bases.BIAS_}),
     "shape-none": dict_({"fc.weight": tensor_("0", (), (), 12), "fc.bias": bases.BIAS_}),
     "strides-too-few": dict_({"fc.weight": tensor_("0", (3, 4), (1,), 12), "fc.bias": bases.BIAS_}),
-    "storage-double": dict_({"fc.weight": tensor_("0", (3, 4), (4, 1), 12, kind="DoubleStorage"), "fc.bias": bases.BIAS_}),
-    "storage-unknown": dict_({"fc.weight": tensor_("0", (3, 4), (4, 1), 12, kind="TripleStorage"), "fc.bias": bases.BIAS_}),
+    "storage-double": dict_(
+        {
+            "fc.weight": tensor_("0", (3, 4), (4, 1), 12, kind="DoubleStorage"),
+            "fc.bias": bases.BIAS_,
+        }
+    ),
+    "storage-unknown": dict_(
+        {
+            "fc.weight": tensor_("0", (3, 4), (4, 1), 12, kind="TripleStorage"),
+            "fc.bias": bases.BIAS_,
+        }
+    ),
     "storage-key-number": dict_(
         {
             "fc.weight": call_(
                 name_("torch._utils", "_rebuild_tensor_v2"),
-                tuple_(text_("storage"), name_("torch", "FloatStorage"), int_(0), text_("cpu"), int_(12)) + b"Q",
+                tuple_(
+                    text_("storage"),
+                    name_("torch", "FloatStorage"),
+                    int_(0),
+                    text_("cpu"),
+                    int_(12),
+                )
+                + b"Q",
                 int_(0),
                 tuple_(int_(3), int_(4)),
                 tuple_(int_(4), int_(1)),
@@ -635,15 +921,26 @@ for slug, value in {
     "opcode-unknown": b"\xff\xfe",
     "mark-missing": b"t",
     "two-stops": dict_(bases.STATE) + b"." + dict_(bases.STATE),
-    "rebuild-too-few": dict_({"fc.weight": call_(name_("torch._utils", "_rebuild_tensor_v2"), storage_("0", 12))}),
-    "name-escape-codes": dict_({**bases.STATE, "\x1b]0;title\x07\x1b[31magree\x1b[0m\r\n": bases.WEIGHT}),
+    "rebuild-too-few": dict_(
+        {"fc.weight": call_(name_("torch._utils", "_rebuild_tensor_v2"), storage_("0", 12))}
+    ),
+    "name-escape-codes": dict_(
+        {**bases.STATE, "\x1b]0;title\x07\x1b[31magree\x1b[0m\r\n": bases.WEIGHT}
+    ),
     "name-long": dict_({**bases.STATE, "a" * 100_000: bases.WEIGHT}),
-    "twenty-thousand-names": dict_({**bases.STATE, **{f"n{i}": bases.BIAS_ for i in range(20_000)}}),
+    "twenty-thousand-names": dict_(
+        {**bases.STATE, **{f"n{i}": bases.BIAS_ for i in range(20_000)}}
+    ),
     "global-escape-codes": name_("os\x1b[31m\x07", "agree\x1b[0m"),
     "global-long": name_("os", "a" * 100_000),
 }.items():
     fine = slug in ("storage-key-number", "two-stops")
-    _pickled("malformed", f"state-{slug}", lambda place, value=value: value, AGREES_OR_REFUSED if fine else REFUSED)
+    _pickled(
+        "malformed",
+        f"state-{slug}",
+        lambda place, value=value: value,
+        AGREES_OR_REFUSED if fine else REFUSED,
+    )
 _pickled(
     "malformed",
     "state-device-cuda",
@@ -703,5 +1000,14 @@ _pickled(
     ),
     NOT_AGREES | {0},
 )
-_pickled("malformed", "state-nan", lambda p: dict_({"fc.weight": bases.WEIGHT, "fc.bias": bases.BIAS_}), AGREES_OR_REFUSED)
-_file("malformed", "crc-of-compressed", lambda place: (place.work / "m.pt").write_bytes(zlib.compress(b"x" * 1000)))
+_pickled(
+    "malformed",
+    "state-nan",
+    lambda p: dict_({"fc.weight": bases.WEIGHT, "fc.bias": bases.BIAS_}),
+    AGREES_OR_REFUSED,
+)
+_file(
+    "malformed",
+    "crc-of-compressed",
+    lambda place: (place.work / "m.pt").write_bytes(zlib.compress(b"x" * 1000)),
+)

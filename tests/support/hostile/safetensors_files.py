@@ -8,16 +8,28 @@ from hostile.bases import safetensors
 from hostile.case import AGREES_OR_REFUSED, REFUSED, Place, Run, add
 
 
-def _tensors(kind: str, slug: str, content: bytes | Callable[[Place], bytes], allowed=REFUSED) -> None:
+def _tensors(
+    kind: str, slug: str, content: bytes | Callable[[Place], bytes], allowed=REFUSED
+) -> None:
     def build(place: Place) -> None:
         (place.work / "net.py").write_text(bases.NET)
         (place.work / "m.safetensors").write_bytes(content(place) if callable(content) else content)
 
-    add("safetensors", kind, slug, build, Run(("m.safetensors",), REFUSED), Run(("m.safetensors", "--all", *bases.FACTORY), allowed))
+    add(
+        "safetensors",
+        kind,
+        slug,
+        build,
+        Run(("m.safetensors",), REFUSED),
+        Run(("m.safetensors", "--all", *bases.FACTORY), allowed),
+    )
 
 
 def _header(**changes: object) -> dict:
-    return {"fc.weight": {**bases.STATE_HEADER["fc.weight"], **changes}, "fc.bias": bases.STATE_HEADER["fc.bias"]}
+    return {
+        "fc.weight": {**bases.STATE_HEADER["fc.weight"], **changes},
+        "fc.bias": bases.STATE_HEADER["fc.bias"],
+    }
 
 
 DATA_ = bases.STATE_DATA
@@ -48,13 +60,17 @@ for slug, changes in {
     "offsets-beyond-uint64": {"data_offsets": [2**64, 2**64 + 48]},
 }.items():
     _tensors(
-        "memory" if "huge" in slug or "overflow" in slug or "beyond" in slug else "malformed", slug, safetensors(_header(**changes), DATA_)
+        "memory" if "huge" in slug or "overflow" in slug or "beyond" in slug else "malformed",
+        slug,
+        safetensors(_header(**changes), DATA_),
     )
 for slug, content in {
     "header-says-exabytes": safetensors(b"{}", size=2**60),
     "header-says-minus-one": safetensors(b"{}", size=2**64 - 1),
     "header-says-three-gib": safetensors(b"{}", size=3 * 2**30),
-    "header-a-little-long": safetensors(bases.STATE_HEADER, DATA_, size=len(json.dumps(bases.STATE_HEADER)) + 7),
+    "header-a-little-long": safetensors(
+        bases.STATE_HEADER, DATA_, size=len(json.dumps(bases.STATE_HEADER)) + 7
+    ),
     "header-of-sixty-megabytes": lambda place: safetensors(
         json.dumps({**bases.STATE_HEADER, "__metadata__": {"a": "b" * 60_000_000}}).encode(), DATA_
     ),
@@ -96,13 +112,27 @@ _tensors(
     "malformed",
     "name-escape-codes",
     safetensors(
-        {**bases.STATE_HEADER, "\x1b[31magree\x1b[0m\r\n\x07": {"dtype": "F32", "shape": [1], "data_offsets": [60, 64]}}, DATA_ + bytes(4)
+        {
+            **bases.STATE_HEADER,
+            "\x1b[31magree\x1b[0m\r\n\x07": {
+                "dtype": "F32",
+                "shape": [1],
+                "data_offsets": [60, 64],
+            },
+        },
+        DATA_ + bytes(4),
     ),
 )
 _tensors(
     "malformed",
     "name-long",
-    safetensors({**bases.STATE_HEADER, "a" * 100_000: {"dtype": "F32", "shape": [1], "data_offsets": [60, 64]}}, DATA_ + bytes(4)),
+    safetensors(
+        {
+            **bases.STATE_HEADER,
+            "a" * 100_000: {"dtype": "F32", "shape": [1], "data_offsets": [60, 64]},
+        },
+        DATA_ + bytes(4),
+    ),
 )
 _tensors(
     "malformed",
@@ -110,7 +140,10 @@ _tensors(
     safetensors(
         {
             **bases.STATE_HEADER,
-            **{f"n{i}": {"dtype": "F32", "shape": [1], "data_offsets": [60 + 4 * i, 64 + 4 * i]} for i in range(20_000)},
+            **{
+                f"n{i}": {"dtype": "F32", "shape": [1], "data_offsets": [60 + 4 * i, 64 + 4 * i]}
+                for i in range(20_000)
+            },
         },
         DATA_ + bytes(80_000),
     ),
@@ -118,5 +151,7 @@ _tensors(
 _tensors(
     "code",
     "pickle-behind-the-ending",
-    lambda place: bases.pickle_(bases.call_(bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w"))),
+    lambda place: bases.pickle_(
+        bases.call_(bases.name_("builtins", "open"), bases.text_(place.marker), bases.text_("w"))
+    ),
 )

@@ -1,4 +1,5 @@
-"""TorchScript modules, harmless and not, in a file of their own because torch.jit reads their source."""
+"""TorchScript modules, harmless and not, in a file of their own because torch.jit reads their
+source."""
 
 import warnings
 from pathlib import Path

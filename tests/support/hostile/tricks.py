@@ -1,4 +1,5 @@
-"""Tricks of every format that the first run made one think of: what comes in by a side door, or grows step by step."""
+"""Tricks of every format that the first run made one think of: what comes in by a side door, or
+grows step by step."""
 
 import json
 import struct
@@ -38,13 +39,20 @@ def _onnx(kind: str, slug: str, build: Callable[[Place], object], allowed=REFUSE
     add("onnx", kind, slug, act, Run(("m.onnx",), LISTED), Run(("m.onnx", "--all"), allowed))
 
 
-def _nodes(*nodes: tuple, initializers: dict[str, np.ndarray] | None = None, rank: int = 2, opset: int = 17) -> object:
+def _nodes(
+    *nodes: tuple, initializers: dict[str, np.ndarray] | None = None, rank: int = 2, opset: int = 17
+) -> object:
     """A model of nodes given as (operator, inputs, output, attributes)."""
     from onnx import helper, numpy_helper  # noqa: PLC0415
 
     tensors = [numpy_helper.from_array(value, name) for name, value in (initializers or {}).items()]
-    made = [helper.make_node(op, inputs, [output], name=f"n{i}", **attributes) for i, (op, inputs, output, attributes) in enumerate(nodes)]
-    return bases.onnx_model(made, tensors, outputs=[helper.make_tensor_value_info("y", 1, [None] * rank)], opset=opset)
+    made = [
+        helper.make_node(op, inputs, [output], name=f"n{i}", **attributes)
+        for i, (op, inputs, output, attributes) in enumerate(nodes)
+    ]
+    return bases.onnx_model(
+        made, tensors, outputs=[helper.make_tensor_value_info("y", 1, [None] * rank)], opset=opset
+    )
 
 
 INT = np.int64
@@ -54,10 +62,22 @@ MANY = {"many": np.array([2**27, 1], INT)}
 _onnx(
     "memory",
     "computed-expand",
-    lambda place: _nodes(*HUGE, ("Expand", ["one", "t"], "y", {}), initializers={**MANY, "one": np.ones((1, 1), np.float32)}),
+    lambda place: _nodes(
+        *HUGE,
+        ("Expand", ["one", "t"], "y", {}),
+        initializers={**MANY, "one": np.ones((1, 1), np.float32)},
+    ),
 )
-_onnx("memory", "computed-constant-of-shape", lambda place: _nodes(*HUGE, ("ConstantOfShape", ["t"], "y", {}), initializers=MANY))
-_onnx("memory", "computed-tile", lambda place: _nodes(*HUGE, ("Tile", ["x", "t"], "y", {}), initializers=MANY))
+_onnx(
+    "memory",
+    "computed-constant-of-shape",
+    lambda place: _nodes(*HUGE, ("ConstantOfShape", ["t"], "y", {}), initializers=MANY),
+)
+_onnx(
+    "memory",
+    "computed-tile",
+    lambda place: _nodes(*HUGE, ("Tile", ["x", "t"], "y", {}), initializers=MANY),
+)
 _onnx(
     "memory",
     "computed-range",
@@ -65,14 +85,22 @@ _onnx(
         ("Cast", ["big"], "b", {"to": 1}),
         ("Range", ["zero", "b", "step"], "r", {}),
         ("Unsqueeze", ["r", "axis"], "y", {}),
-        initializers={"big": np.array(2**29, INT), "zero": np.float32(0), "step": np.float32(1), "axis": np.array([0], INT)},
+        initializers={
+            "big": np.array(2**29, INT),
+            "zero": np.float32(0),
+            "step": np.float32(1),
+            "axis": np.array([0], INT),
+        },
     ),
 )
 _onnx(
     "memory",
     "computed-pad",
     lambda place: _nodes(
-        *HUGE, ("Concat", ["t", "t"], "p", {"axis": 0}), ("Pad", ["x", "p"], "y", {}), initializers={"many": np.array([2**26, 1], INT)}
+        *HUGE,
+        ("Concat", ["t", "t"], "p", {"axis": 0}),
+        ("Pad", ["x", "p"], "y", {}),
+        initializers={"many": np.array([2**26, 1], INT)},
     ),
 )
 _onnx(
@@ -86,14 +114,20 @@ _onnx(
         ("Reshape", ["c", "one"], "s", {}),
         ("ConstantOfShape", ["s"], "f", {}),
         ("Unsqueeze", ["f", "axis"], "y", {}),
-        initializers={"zero": np.float32(0), "big": np.float32(2**30), "one": np.array([1], INT), "axis": np.array([0], INT)},
+        initializers={
+            "zero": np.float32(0),
+            "big": np.float32(2**30),
+            "one": np.array([1], INT),
+            "axis": np.array([0], INT),
+        },
     ),
 )
 _onnx(
     "memory",
     "concat-doubles-thirty-times",
     lambda place: _nodes(
-        *((("Concat", [f"a{i}" if i else "x"] * 2, f"a{i + 1}", {"axis": 0})) for i in range(30)), ("Identity", ["a30"], "y", {})
+        *((("Concat", [f"a{i}" if i else "x"] * 2, f"a{i + 1}", {"axis": 0})) for i in range(30)),
+        ("Identity", ["a30"], "y", {}),
     ),
 )
 _onnx(
@@ -112,7 +146,11 @@ _onnx(
             )
         ),
         ("Reshape", ["a5", "row"], "y", {}),
-        initializers={"flat": np.array([-1], INT), "column": np.array([-1, 1], INT), "row": np.array([1, -1], INT)},
+        initializers={
+            "flat": np.array([-1], INT),
+            "column": np.array([-1, 1], INT),
+            "row": np.array([1, -1], INT),
+        },
     ),
 )
 _onnx(
@@ -176,9 +214,18 @@ def _loop(before: tuple, **more: np.ndarray) -> object:
         [info("i", 7, []), info("c", 9, []), info("v", 1, [2, 4])],
         [info("d", 9, []), info("w", 1, [2, 4])],
     )
-    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in {"go": np.array(True), **more}.items()]
-    nodes = [helper.make_node(op, inputs, [output], **attributes) for op, inputs, output, attributes in before]
-    return bases.onnx_model([*nodes, helper.make_node("Loop", ["count", "go", "x"], ["y"], body=body, name="loop")], tensors)
+    tensors = [
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in {"go": np.array(True), **more}.items()
+    ]
+    nodes = [
+        helper.make_node(op, inputs, [output], **attributes)
+        for op, inputs, output, attributes in before
+    ]
+    return bases.onnx_model(
+        [*nodes, helper.make_node("Loop", ["count", "go", "x"], ["y"], body=body, name="loop")],
+        tensors,
+    )
 
 
 _onnx(
@@ -199,7 +246,11 @@ _onnx(
     "hang",
     "loop-of-a-shape",
     lambda place: _loop(
-        (("Shape", ["x"], "s", {}), ("ReduceProd", ["s"], "p", {"keepdims": 0}), ("Mul", ["p", "big"], "count", {})),
+        (
+            ("Shape", ["x"], "s", {}),
+            ("ReduceProd", ["s"], "p", {"keepdims": 0}),
+            ("Mul", ["p", "big"], "count", {}),
+        ),
         big=np.array(2**50, INT),
     ),
 )
@@ -211,8 +262,15 @@ def _in_a_branch(place: Place) -> object:
 
     loop = _loop((), count=np.array(2**60, INT))
     info = helper.make_tensor_value_info("y", 1, [2, 4])
-    branch = helper.make_graph(list(loop.graph.node), "then", [], [info], list(loop.graph.initializer))  # type: ignore[attr-defined]
-    other = helper.make_graph([helper.make_node("Identity", ["x"], ["o"])], "else", [], [helper.make_tensor_value_info("o", 1, [2, 4])])
+    branch = helper.make_graph(
+        list(loop.graph.node), "then", [], [info], list(loop.graph.initializer)
+    )  # type: ignore[attr-defined]
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["o"])],
+        "else",
+        [],
+        [helper.make_tensor_value_info("o", 1, [2, 4])],
+    )
     return bases.onnx_model(
         [helper.make_node("If", ["cond"], ["y"], then_branch=branch, else_branch=other)],
         [numpy_helper.from_array(np.array(True), "cond")],
@@ -229,7 +287,11 @@ def _in_a_function(place: Place) -> object:
         for name, value in (("count", np.array(2**60, INT)), ("go", np.array(True)))
     ]
     model = bases.onnx_model([helper.make_node("F", ["x"], ["y"], domain="own")], [])
-    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [*constants, loop], [helper.make_opsetid("", 17)]))
+    model.functions.append(
+        helper.make_function(
+            "own", "F", ["x"], ["y"], [*constants, loop], [helper.make_opsetid("", 17)]
+        )
+    )
     model.opset_import.append(helper.make_opsetid("own", 1))
     return model
 
@@ -264,14 +326,20 @@ _onnx("hang", "scan-of-sixteen-million", _scan, ANY)
 _onnx(
     "hang",
     "million-dims-of-text",
-    lambda place: _edited(lambda model: [model.graph.input[0].type.tensor_type.shape.dim.add(dim_value=1) for _ in range(100_000)]),
+    lambda place: _edited(
+        lambda model: [
+            model.graph.input[0].type.tensor_type.shape.dim.add(dim_value=1) for _ in range(100_000)
+        ]
+    ),
 )
 _onnx(
     "malformed",
     "initializer-twice-differently",
     lambda place: _edited(
         lambda model: model.graph.initializer.add().CopyFrom(model.graph.initializer[0]),
-        lambda model: setattr(model.graph.initializer[-1], "raw_data", (bases.KERNEL * 2).tobytes()),
+        lambda model: setattr(
+            model.graph.initializer[-1], "raw_data", (bases.KERNEL * 2).tobytes()
+        ),
     ),
     BOTH,
 )
@@ -286,29 +354,58 @@ _onnx(
     "input-hides-initializer-of-other-shape",
     lambda place: _edited(lambda model: model.graph.input.add().CopyFrom(_info("w", [9, 9]))),
 )
-_onnx("malformed", "output-is-an-input", lambda place: _edited(lambda model: setattr(model.graph.output[0], "name", "x")), BOTH)
-_onnx("malformed", "output-is-a-weight", lambda place: _edited(lambda model: setattr(model.graph.output[0], "name", "w")), BOTH)
 _onnx(
-    "malformed", "output-declared-otherwise", lambda place: _edited(lambda model: model.graph.output[0].CopyFrom(_info("y", [7, 7]))), BOTH
+    "malformed",
+    "output-is-an-input",
+    lambda place: _edited(lambda model: setattr(model.graph.output[0], "name", "x")),
+    BOTH,
 )
 _onnx(
-    "malformed", "value-info-lies", lambda place: _edited(lambda model: model.graph.value_info.add().CopyFrom(_info("w", [2**40, 2]))), BOTH
+    "malformed",
+    "output-is-a-weight",
+    lambda place: _edited(lambda model: setattr(model.graph.output[0], "name", "w")),
+    BOTH,
 )
-_onnx("malformed", "domain-twice", lambda place: _edited(lambda model: model.opset_import.add(domain="", version=1)), BOTH)
+_onnx(
+    "malformed",
+    "output-declared-otherwise",
+    lambda place: _edited(lambda model: model.graph.output[0].CopyFrom(_info("y", [7, 7]))),
+    BOTH,
+)
+_onnx(
+    "malformed",
+    "value-info-lies",
+    lambda place: _edited(
+        lambda model: model.graph.value_info.add().CopyFrom(_info("w", [2**40, 2]))
+    ),
+    BOTH,
+)
+_onnx(
+    "malformed",
+    "domain-twice",
+    lambda place: _edited(lambda model: model.opset_import.add(domain="", version=1)),
+    BOTH,
+)
 _onnx(
     "malformed",
     "domain-with-escape-codes",
-    lambda place: _edited(lambda model: setattr(model.graph.node[0], "domain", "\x1b[31magree\r\n")),
+    lambda place: _edited(
+        lambda model: setattr(model.graph.node[0], "domain", "\x1b[31magree\r\n")
+    ),
 )
 _onnx(
     "malformed",
     "attribute-name-escape-codes",
-    lambda place: _edited(lambda model: model.graph.node[0].attribute.add(name="\x1b[31magree\x07", type=1, f=1.0)),
+    lambda place: _edited(
+        lambda model: model.graph.node[0].attribute.add(name="\x1b[31magree\x07", type=1, f=1.0)
+    ),
 )
 _onnx(
     "malformed",
     "attribute-name-long",
-    lambda place: _edited(lambda model: model.graph.node[0].attribute.add(name="a" * 100_000, type=1, f=1.0)),
+    lambda place: _edited(
+        lambda model: model.graph.node[0].attribute.add(name="a" * 100_000, type=1, f=1.0)
+    ),
 )
 _onnx(
     "malformed",
@@ -320,12 +417,19 @@ _onnx(
     BOTH,
 )
 _onnx(
-    "malformed", "training-info", lambda place: _edited(lambda model: model.training_info.add().algorithm.node.add(op_type="Agree")), BOTH
+    "malformed",
+    "training-info",
+    lambda place: _edited(
+        lambda model: model.training_info.add().algorithm.node.add(op_type="Agree")
+    ),
+    BOTH,
 )
 _onnx(
     "malformed",
     "thousand-functions",
-    lambda place: _edited(lambda model: [model.functions.add(name=f"F{i}", domain="own") for i in range(1000)]),
+    lambda place: _edited(
+        lambda model: [model.functions.add(name=f"F{i}", domain="own") for i in range(1000)]
+    ),
     BOTH,
 )
 
@@ -351,7 +455,14 @@ def _pt(kind: str, slug: str, value: Callable[[Place], bytes], allowed=REFUSED) 
         (place.work / "net.py").write_text(bases.NET)
         bases.torch_zip(place.work / "m.pt", value(place))
 
-    add("pt", kind, slug, build, Run(("m.pt",), REFUSED), Run(("m.pt", "--all", *bases.FACTORY), allowed))
+    add(
+        "pt",
+        kind,
+        slug,
+        build,
+        Run(("m.pt",), REFUSED),
+        Run(("m.pt", "--all", *bases.FACTORY), allowed),
+    )
 
 
 def _weight(value: bytes) -> Callable[[Place], bytes]:
@@ -363,21 +474,64 @@ def _extra(value: bytes) -> Callable[[Place], bytes]:
 
 
 _pt("memory", "tensor-of-four-gib", _extra(call_(name_("torch", "Tensor"), int_(2**30))))
-_pt("memory", "tensor-new-of-exabytes", _extra(name_("torch", "Tensor") + tuple_(int_(2**60)) + b"\x81"))
-_pt("memory", "untyped-storage-ten-gib", _extra(call_(name_("torch.storage", "UntypedStorage"), int_(10 * 2**30))))
-_pt("memory", "typed-storage-ten-gib", _extra(call_(name_("torch", "FloatStorage"), int_(10 * 2**28))))
-_pt("memory", "bytearrays-of-half-a-gib", _extra(b"](" + call_(name_("builtins", "bytearray"), int_(2**29)) * 8 + b"e"))
-_pt("memory", "size-of-millions", _extra(call_(name_("torch", "Size"), b"](" + int_(1) * 1_000_000 + b"e")))
-_pt("memory", "codecs-inflate", _extra(call_(name_("_codecs", "encode"), text_("a" * 1_000_000), text_("zip"))))
-_pt("memory", "codecs-named-otherwise", _extra(call_(name_("_codecs", "encode"), text_("a"), text_("os.system"))))
-_pt("memory", "counter-of-a-long-text", _extra(call_(name_("collections", "Counter"), text_("agree" * 100_000))), ANY)
-_pt("memory", "dup-of-a-bytearray", _extra(b"](" + call_(name_("builtins", "bytearray"), int_(2**20)) + b"2" * 5000 + b"e"))
+_pt(
+    "memory",
+    "tensor-new-of-exabytes",
+    _extra(name_("torch", "Tensor") + tuple_(int_(2**60)) + b"\x81"),
+)
+_pt(
+    "memory",
+    "untyped-storage-ten-gib",
+    _extra(call_(name_("torch.storage", "UntypedStorage"), int_(10 * 2**30))),
+)
+_pt(
+    "memory",
+    "typed-storage-ten-gib",
+    _extra(call_(name_("torch", "FloatStorage"), int_(10 * 2**28))),
+)
+_pt(
+    "memory",
+    "bytearrays-of-half-a-gib",
+    _extra(b"](" + call_(name_("builtins", "bytearray"), int_(2**29)) * 8 + b"e"),
+)
+_pt(
+    "memory",
+    "size-of-millions",
+    _extra(call_(name_("torch", "Size"), b"](" + int_(1) * 1_000_000 + b"e")),
+)
+_pt(
+    "memory",
+    "codecs-inflate",
+    _extra(call_(name_("_codecs", "encode"), text_("a" * 1_000_000), text_("zip"))),
+)
+_pt(
+    "memory",
+    "codecs-named-otherwise",
+    _extra(call_(name_("_codecs", "encode"), text_("a"), text_("os.system"))),
+)
+_pt(
+    "memory",
+    "counter-of-a-long-text",
+    _extra(call_(name_("collections", "Counter"), text_("agree" * 100_000))),
+    ANY,
+)
+_pt(
+    "memory",
+    "dup-of-a-bytearray",
+    _extra(b"](" + call_(name_("builtins", "bytearray"), int_(2**20)) + b"2" * 5000 + b"e"),
+)
 FLOAT, STRIDED = name_("torch", "float32"), name_("torch", "strided")
 NESTED = name_("torch._utils", "_rebuild_nested_tensor")
 
 
 def _longs(key: str, shape: tuple, count: int) -> bytes:
-    return tensor_(key, shape, tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape))), count, kind="LongStorage")
+    return tensor_(
+        key,
+        shape,
+        tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape))),
+        count,
+        kind="LongStorage",
+    )
 
 
 def _nested(sizes: list[int], strides: list[int], offsets: list[int]) -> Callable[[Place], None]:
@@ -385,7 +539,10 @@ def _nested(sizes: list[int], strides: list[int], offsets: list[int]) -> Callabl
         (place.work / "net.py").write_text(bases.NET)
         storages = {
             **bases.STORAGES,
-            **{key: struct.pack(f"<{len(numbers)}q", *numbers) for key, numbers in zip("234", (sizes, strides, offsets), strict=True)},
+            **{
+                key: struct.pack(f"<{len(numbers)}q", *numbers)
+                for key, numbers in zip("234", (sizes, strides, offsets), strict=True)
+            },
         }
         tensors = (
             tensor_("0", (12,), (1,), 12),
@@ -393,7 +550,11 @@ def _nested(sizes: list[int], strides: list[int], offsets: list[int]) -> Callabl
             _longs("3", (len(strides) // 2, 2), len(strides)),
             _longs("4", (len(offsets),), len(offsets)),
         )
-        bases.torch_zip(place.work / "m.pt", dict_({"fc.weight": call_(NESTED, *tensors), "fc.bias": bases.BIAS_}), storages)
+        bases.torch_zip(
+            place.work / "m.pt",
+            dict_({"fc.weight": call_(NESTED, *tensors), "fc.bias": bases.BIAS_}),
+            storages,
+        )
 
     return build
 
@@ -421,7 +582,11 @@ def _compressed(rows: list[int], columns: list[int]) -> Callable[[Place], None]:
 
     def build(place: Place) -> None:
         (place.work / "net.py").write_text(bases.NET)
-        storages = {**bases.STORAGES, "2": struct.pack(f"<{len(rows)}q", *rows), "3": struct.pack(f"<{len(columns)}q", *columns)}
+        storages = {
+            **bases.STORAGES,
+            "2": struct.pack(f"<{len(rows)}q", *rows),
+            "3": struct.pack(f"<{len(columns)}q", *columns),
+        }
         data = tuple_(
             _longs("2", (len(rows),), len(rows)),
             _longs("3", (len(columns),), len(columns)),
@@ -429,8 +594,12 @@ def _compressed(rows: list[int], columns: list[int]) -> Callable[[Place], None]:
             tuple_(int_(3), int_(4)),
             FALSE,
         )
-        value = call_(name_("torch._utils", "_rebuild_sparse_tensor"), name_("torch", "sparse_csr"), data)
-        bases.torch_zip(place.work / "m.pt", dict_({"fc.weight": value, "fc.bias": bases.BIAS_}), storages)
+        value = call_(
+            name_("torch._utils", "_rebuild_sparse_tensor"), name_("torch", "sparse_csr"), data
+        )
+        bases.torch_zip(
+            place.work / "m.pt", dict_({"fc.weight": value, "fc.bias": bases.BIAS_}), storages
+        )
 
     return build
 
@@ -483,16 +652,31 @@ for slug, parameters in {
         ANY if slug in ("honest", "scale-nan", "scale-zero") else REFUSED,
     )
 PARAMETER = name_("torch._utils", "_rebuild_parameter")
-_pt("malformed", "parameter-of-a-parameter", _weight(call_(PARAMETER, call_(PARAMETER, bases.WEIGHT, TRUE, NONE), TRUE, NONE)), BOTH)
+_pt(
+    "malformed",
+    "parameter-of-a-parameter",
+    _weight(call_(PARAMETER, call_(PARAMETER, bases.WEIGHT, TRUE, NONE), TRUE, NONE)),
+    BOTH,
+)
 _pt("malformed", "parameter-of-text", _weight(call_(PARAMETER, text_("agree"), TRUE, NONE)))
 _pt(
     "malformed",
     "weight-on-meta",
     _weight(
-        call_(name_("torch._utils", "_rebuild_meta_tensor_no_storage"), FLOAT, tuple_(int_(3), int_(4)), tuple_(int_(4), int_(1)), FALSE)
+        call_(
+            name_("torch._utils", "_rebuild_meta_tensor_no_storage"),
+            FLOAT,
+            tuple_(int_(3), int_(4)),
+            tuple_(int_(4), int_(1)),
+            FALSE,
+        )
     ),
 )
-_pt("malformed", "weight-complex", _weight(tensor_("0", (3, 2), (2, 1), 6, kind="ComplexFloatStorage")))
+_pt(
+    "malformed",
+    "weight-complex",
+    _weight(tensor_("0", (3, 2), (2, 1), 6, kind="ComplexFloatStorage")),
+)
 _pt("malformed", "weight-bool", _weight(tensor_("0", (3, 4), (4, 1), 48, kind="BoolStorage")), BOTH)
 _pt(
     "malformed",
@@ -500,7 +684,14 @@ _pt(
     _weight(
         call_(
             name_("torch._utils", "_rebuild_tensor_v3"),
-            tuple_(text_("storage"), name_("torch.storage", "UntypedStorage"), text_("0"), text_("cpu"), int_(48)) + b"Q",
+            tuple_(
+                text_("storage"),
+                name_("torch.storage", "UntypedStorage"),
+                text_("0"),
+                text_("cpu"),
+                int_(48),
+            )
+            + b"Q",
             int_(0),
             tuple_(int_(3), int_(4)),
             tuple_(int_(4), int_(1)),
@@ -513,10 +704,25 @@ _pt(
     BOTH,
 )
 _pt("malformed", "weight-overlaps-itself", _weight(tensor_("0", (3, 4), (1, 1), 12)), BOTH)
-_pt("malformed", "weight-shared-with-bias", lambda place: dict_({"fc.weight": bases.WEIGHT, "fc.bias": tensor_("0", (3,), (1,), 12)}), BOTH)
+_pt(
+    "malformed",
+    "weight-shared-with-bias",
+    lambda place: dict_({"fc.weight": bases.WEIGHT, "fc.bias": tensor_("0", (3,), (1,), 12)}),
+    BOTH,
+)
 _pt("malformed", "state-in-a-tuple", lambda place: tuple_(dict_(bases.STATE)))
-_pt("malformed", "state-in-state-dict", lambda place: dict_({"state_dict": dict_(bases.STATE)}), BOTH)
-_pt("malformed", "state-of-many-depths", lambda place: dict_({"model": dict_({"state_dict": dict_({"model": dict_(bases.STATE)})})}), BOTH)
+_pt(
+    "malformed",
+    "state-in-state-dict",
+    lambda place: dict_({"state_dict": dict_(bases.STATE)}),
+    BOTH,
+)
+_pt(
+    "malformed",
+    "state-of-many-depths",
+    lambda place: dict_({"model": dict_({"state_dict": dict_({"model": dict_(bases.STATE)})})}),
+    BOTH,
+)
 _pt(
     "malformed",
     "metadata-escape-codes",
@@ -554,7 +760,13 @@ def _h5(
     )
 
 
-def _keras(kind: str, slug: str, config: Callable[[Place], object], allowed=REFUSED, weights: bytes | None = None) -> None:
+def _keras(
+    kind: str,
+    slug: str,
+    config: Callable[[Place], object],
+    allowed=REFUSED,
+    weights: bytes | None = None,
+) -> None:
     add(
         "keras",
         kind,
@@ -566,16 +778,33 @@ def _keras(kind: str, slug: str, config: Callable[[Place], object], allowed=REFU
 
 
 def _op_layer(op: str, **constants: str) -> Callable[[Place], dict]:
-    """A TensorFlowOpLayer, as Keras of TensorFlow 2.0 to 2.3 wrote them: a node of a graph, and its constants."""
+    """A TensorFlowOpLayer, as Keras of TensorFlow 2.0 to 2.3 wrote them: a node of a graph, and its
+    constants."""
 
     def make(place: Place) -> dict:
-        held = {str(i): value.format(marker=place.marker, canary=place.canary) for i, value in enumerate(constants.values())}
-        definition = {"name": "evil", "op": op, "input": ["x", *constants], "attr": {"T": {"type": "DT_FLOAT"}}}
+        held = {
+            str(i): value.format(marker=place.marker, canary=place.canary)
+            for i, value in enumerate(constants.values())
+        }
+        definition = {
+            "name": "evil",
+            "op": op,
+            "input": ["x", *constants],
+            "attr": {"T": {"type": "DT_FLOAT"}},
+        }
         entry = {
             "class_name": "TensorFlowOpLayer",
-            "config": {"name": "evil", "trainable": True, "dtype": "float32", "node_def": definition, "constants": held},
+            "config": {
+                "name": "evil",
+                "trainable": True,
+                "dtype": "float32",
+                "node_def": definition,
+                "constants": held,
+            },
         }
-        return bases.functional2([node(dense(), ["x", 0, 0, {}]), node(entry, ["dense", 0, 0, {}])], [["evil", 0, 0]])
+        return bases.functional2(
+            [node(dense(), ["x", 0, 0, {}]), node(entry, ["dense", 0, 0, {}])], [["evil", 0, 0]]
+        )
 
     return make
 
@@ -602,10 +831,21 @@ for kind, config in {
     "Wrapper": {"layer": {"class_name": "Lambda", "config": {}}},
     "RandomFourierFeatures": {"output_dim": 3, "kernel_initializer": "os.system"},
     "DenseFeatures": {
-        "feature_columns": [{"class_name": "VocabularyFileCategoricalColumn", "config": {"vocabulary_file": "../canary.txt"}}]
+        "feature_columns": [
+            {
+                "class_name": "VocabularyFileCategoricalColumn",
+                "config": {"vocabulary_file": "../canary.txt"},
+            }
+        ]
     },
 }.items():
-    _h5("code", f"class-{kind.lower()}", lambda place, kind=kind, config=config: bases.sequential2(dense(), layer2(kind, "evil", **config)))
+    _h5(
+        "code",
+        f"class-{kind.lower()}",
+        lambda place, kind=kind, config=config: bases.sequential2(
+            dense(), layer2(kind, "evil", **config)
+        ),
+    )
 for slug, function in {
     "lookup": "lookup.TextFileInitializer",
     "record": "data.TFRecordDataset",
@@ -623,11 +863,16 @@ for slug, function in {
     "py": "numpy_function",
     "autograph": "autograph.to_graph",
 }.items():
-    entry = {"class_name": "TFOpLambda", "config": {"name": "evil", "trainable": True, "dtype": "float32", "function": function}}
+    entry = {
+        "class_name": "TFOpLambda",
+        "config": {"name": "evil", "trainable": True, "dtype": "float32", "function": function},
+    }
     _h5(
         "code",
         f"tf-operation-by-{slug}",
-        lambda place, entry=entry: bases.functional2([node(dense(), ["x", 0, 0, {}]), node(entry, ["dense", 0, 0, {}])], [["evil", 0, 0]]),
+        lambda place, entry=entry: bases.functional2(
+            [node(dense(), ["x", 0, 0, {}]), node(entry, ["dense", 0, 0, {}])], [["evil", 0, 0]]
+        ),
     )
 EVIL = {"module": "evil", "class_name": "Evil", "config": {}, "registered_name": None}
 
@@ -654,7 +899,11 @@ for key in (
     "trainable",
     "use_bias",
 ):
-    _keras("code", f"evil-as-{key.replace('_', '-')}", _evil(lambda key=key: bases.sequential3(dense3(**{key: EVIL}))))
+    _keras(
+        "code",
+        f"evil-as-{key.replace('_', '-')}",
+        _evil(lambda key=key: bases.sequential3(dense3(**{key: EVIL}))),
+    )
 _keras(
     "code",
     "evil-typespec",
@@ -677,54 +926,128 @@ _keras(
     "evil-function",
     _evil(
         lambda: bases.sequential3(
-            dense3(activation={"module": "evil", "class_name": "function", "config": "Evil", "registered_name": "Evil"})
+            dense3(
+                activation={
+                    "module": "evil",
+                    "class_name": "function",
+                    "config": "Evil",
+                    "registered_name": "Evil",
+                }
+            )
         )
     ),
 )
 _keras("code", "evil-in-input-layer", _evil(lambda: _with_input(dtype=EVIL)))
-_keras("code", "evil-in-batch-shape", _evil(lambda: bases.sequential3(dense3(), shape=[None, EVIL])))
-_keras("code", "evil-in-build-config", _evil(lambda: bases.sequential3({**dense3(), "build_config": EVIL})))
+_keras(
+    "code", "evil-in-batch-shape", _evil(lambda: bases.sequential3(dense3(), shape=[None, EVIL]))
+)
+_keras(
+    "code",
+    "evil-in-build-config",
+    _evil(lambda: bases.sequential3({**dense3(), "build_config": EVIL})),
+)
 _keras("code", "evil-in-a-list", _evil(lambda: bases.sequential3(dense3(activation=[[[EVIL]]]))))
 _keras(
     "code",
     "evil-in-a-slice",
-    _evil(lambda: bases.sequential3(dense3(units={"class_name": "__slice__", "config": {"start": EVIL, "stop": 1, "step": 1}}))),
+    _evil(
+        lambda: bases.sequential3(
+            dense3(
+                units={"class_name": "__slice__", "config": {"start": EVIL, "stop": 1, "step": 1}}
+            )
+        )
+    ),
 )
 _keras(
     "code",
     "evil-in-bidirectional",
     _evil(
-        lambda: bases.sequential3(layer3("Bidirectional", "b", layer=layer3("LSTM", "l", units=3), backward_layer=EVIL), shape=(None, 2, 4))
+        lambda: bases.sequential3(
+            layer3("Bidirectional", "b", layer=layer3("LSTM", "l", units=3), backward_layer=EVIL),
+            shape=(None, 2, 4),
+        )
     ),
 )
 _keras("code", "evil-in-attention-mask", _evil(lambda: _call_argument(EVIL)))
 _keras(
     "code",
     "evil-in-optimizer",
-    _evil(lambda: {**bases.sequential3(dense3()), "compile_config": {"optimizer": EVIL, "loss": EVIL, "metrics": [EVIL]}}),
+    _evil(
+        lambda: {
+            **bases.sequential3(dense3()),
+            "compile_config": {"optimizer": EVIL, "loss": EVIL, "metrics": [EVIL]},
+        }
+    ),
     BOTH,
 )
 _keras(
     "code",
     "evil-behind-a-shared-object",
-    _evil(lambda: bases.sequential3({**dense3(), "shared_object_id": 1}, {**EVIL, "shared_object_id": 1})),
+    _evil(
+        lambda: bases.sequential3(
+            {**dense3(), "shared_object_id": 1}, {**EVIL, "shared_object_id": 1}
+        )
+    ),
 )
-_keras("code", "module-keras-with-a-class-beside", _evil(lambda: bases.sequential3(dense3(), layer3("Evil", "e", "keras.src.evil"))))
-_keras("code", "module-with-dots", _evil(lambda: bases.sequential3(dense3(), layer3("Evil", "e", "keras.layers..evil"))))
-_keras("code", "module-relative", _evil(lambda: bases.sequential3(dense3(), layer3("Evil", "e", ".evil"))))
-_keras("code", "module-not-text", _evil(lambda: bases.sequential3(dense3(), {**EVIL, "module": ["evil"]})))
-_keras("code", "module-of-layer-renamed", _evil(lambda: bases.sequential3(layer3("Dense", "dense", "evil", units=3))))
-_keras("code", "class-with-a-dot", _evil(lambda: bases.sequential3(dense3(), layer3("core.lambda_layer.Lambda", "e", "keras.src.layers"))))
-_keras("code", "registered-as-dense", _evil(lambda: bases.sequential3(layer3("Evil", "dense", "keras.layers", "keras>Dense", units=3))))
+_keras(
+    "code",
+    "module-keras-with-a-class-beside",
+    _evil(lambda: bases.sequential3(dense3(), layer3("Evil", "e", "keras.src.evil"))),
+)
+_keras(
+    "code",
+    "module-with-dots",
+    _evil(lambda: bases.sequential3(dense3(), layer3("Evil", "e", "keras.layers..evil"))),
+)
+_keras(
+    "code",
+    "module-relative",
+    _evil(lambda: bases.sequential3(dense3(), layer3("Evil", "e", ".evil"))),
+)
+_keras(
+    "code",
+    "module-not-text",
+    _evil(lambda: bases.sequential3(dense3(), {**EVIL, "module": ["evil"]})),
+)
+_keras(
+    "code",
+    "module-of-layer-renamed",
+    _evil(lambda: bases.sequential3(layer3("Dense", "dense", "evil", units=3))),
+)
+_keras(
+    "code",
+    "class-with-a-dot",
+    _evil(
+        lambda: bases.sequential3(
+            dense3(), layer3("core.lambda_layer.Lambda", "e", "keras.src.layers")
+        )
+    ),
+)
+_keras(
+    "code",
+    "registered-as-dense",
+    _evil(
+        lambda: bases.sequential3(layer3("Evil", "dense", "keras.layers", "keras>Dense", units=3))
+    ),
+)
 _keras(
     "memory",
     "tensor-in-config",
-    lambda place: bases.sequential3(dense3(kernel_initializer={"class_name": "__numpy__", "config": {"value": 1, "dtype": "U500000000"}})),
+    lambda place: bases.sequential3(
+        dense3(
+            kernel_initializer={
+                "class_name": "__numpy__",
+                "config": {"value": 1, "dtype": "U500000000"},
+            }
+        )
+    ),
 )
 _keras(
     "malformed",
     "tensor-of-no-dtype",
-    lambda place: bases.sequential3(dense3(units={"class_name": "__tensor__", "config": {"value": "agree", "dtype": "agree"}})),
+    lambda place: bases.sequential3(
+        dense3(units={"class_name": "__tensor__", "config": {"value": "agree", "dtype": "agree"}})
+    ),
 )
 
 
@@ -736,9 +1059,16 @@ def _with_input(**changes: object) -> dict:
 
 def _call_argument(value: object) -> dict:
     """A functional model that calls Dense with one argument more."""
-    tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "dtype": "float32", "keras_history": ["x", 0, 0]}}
+    tensor = {
+        "class_name": "__keras_tensor__",
+        "config": {"shape": [None, 4], "dtype": "float32", "keras_history": ["x", 0, 0]},
+    }
     first = {**bases.sequential3()["config"]["layers"][0], "name": "x", "inbound_nodes": []}
-    entry = {**dense3(), "name": "dense", "inbound_nodes": [{"args": [tensor], "kwargs": {"training": value}}]}
+    entry = {
+        **dense3(),
+        "name": "dense",
+        "inbound_nodes": [{"args": [tensor], "kwargs": {"training": value}}],
+    }
     return {
         "module": "keras.src.models.functional",
         "class_name": "Functional",
@@ -757,20 +1087,34 @@ def _upsampled(count: int) -> list[dict]:
     return [layer2("UpSampling1D", f"u{i}", size=8) for i in range(count)]
 
 
-_h5("memory", "upsampling-ten-times", lambda place: bases.sequential2(*_upsampled(10), shape=(None, 2, 4)), weights={})
+_h5(
+    "memory",
+    "upsampling-ten-times",
+    lambda place: bases.sequential2(*_upsampled(10), shape=(None, 2, 4)),
+    weights={},
+)
 _h5(
     "memory",
     "padding-ten-times",
-    lambda place: bases.sequential2(*(layer2("ZeroPadding1D", f"u{i}", padding=[8**i, 8**i]) for i in range(10)), shape=(None, 2, 4)),
+    lambda place: bases.sequential2(
+        *(layer2("ZeroPadding1D", f"u{i}", padding=[8**i, 8**i]) for i in range(10)),
+        shape=(None, 2, 4),
+    ),
     weights={},
 )
 _h5("memory", "concatenate-doubles", lambda place: _doubled(30), weights={})
-_h5("memory", "sequence-of-four-gib", lambda place: bases.sequential2(dense(), shape=(None, 2**28, 4)))
+_h5(
+    "memory",
+    "sequence-of-four-gib",
+    lambda place: bases.sequential2(dense(), shape=(None, 2**28, 4)),
+)
 _h5("memory", "batch-of-four-gib", lambda place: bases.sequential2(dense(), shape=(2**28, 4)))
 _h5(
     "memory",
     "unknown-axes-many",
-    lambda place: bases.sequential2(layer2("Flatten", "f", data_format="channels_last"), shape=[None] * 24),
+    lambda place: bases.sequential2(
+        layer2("Flatten", "f", data_format="channels_last"), shape=[None] * 24
+    ),
     weights={},
 )
 _h5(
@@ -784,14 +1128,22 @@ _h5(
     "hang",
     "time-steps-many",
     lambda place: bases.sequential2(layer2("LSTM", "l", units=1), shape=(None, 2_000_000, 1)),
-    weights={"l": {"l/k:0": np.ones((1, 4), np.float32), "l/r:0": np.ones((1, 4), np.float32), "l/b:0": np.ones(4, np.float32)}},
+    weights={
+        "l": {
+            "l/k:0": np.ones((1, 4), np.float32),
+            "l/r:0": np.ones((1, 4), np.float32),
+            "l/b:0": np.ones(4, np.float32),
+        }
+    },
 )
 
 
 def _doubled(count: int) -> dict:
     layers, above = [], "x"
     for i in range(count):
-        layers.append(node(layer2("Concatenate", f"c{i}", axis=-1), [above, 0, 0, {}], [above, 0, 0, {}]))
+        layers.append(
+            node(layer2("Concatenate", f"c{i}", axis=-1), [above, 0, 0, {}], [above, 0, 0, {}])
+        )
         above = f"c{i}"
     return bases.functional2(layers, [[above, 0, 0]])
 
@@ -807,7 +1159,9 @@ def _sparse_weights(file: h5py.File) -> None:
 # HDF5 that leads in circles
 
 
-def _of_file(kind: str, slug: str, edit: Callable[[Place, h5py.File], None], allowed=REFUSED) -> None:
+def _of_file(
+    kind: str, slug: str, edit: Callable[[Place, h5py.File], None], allowed=REFUSED
+) -> None:
     add(
         "h5",
         kind,
@@ -830,17 +1184,26 @@ def _kernel(file: h5py.File) -> h5py.Group:
 
 
 _of_file(
-    "hang", "virtual-of-itself", lambda place, file: _virtual(_kernel(file), "kernel:0", "m.h5", "/model_weights/dense/dense/kernel:0")
+    "hang",
+    "virtual-of-itself",
+    lambda place, file: _virtual(
+        _kernel(file), "kernel:0", "m.h5", "/model_weights/dense/dense/kernel:0"
+    ),
 )
 _of_file(
     "hang",
     "virtual-of-each-other",
-    lambda place, file: (_virtual(_kernel(file), "kernel:0", ".", "/b"), _virtual(file, "b", ".", "/model_weights/dense/dense/kernel:0")),
+    lambda place, file: (
+        _virtual(_kernel(file), "kernel:0", ".", "/b"),
+        _virtual(file, "b", ".", "/model_weights/dense/dense/kernel:0"),
+    ),
 )
 _of_file(
     "hang",
     "external-link-to-itself",
-    lambda place, file: _kernel(file).__setitem__("kernel:0", h5py.ExternalLink("m.h5", "/model_weights/dense/dense/kernel:0")),
+    lambda place, file: _kernel(file).__setitem__(
+        "kernel:0", h5py.ExternalLink("m.h5", "/model_weights/dense/dense/kernel:0")
+    ),
 )
 _of_file(
     "hang",
@@ -861,7 +1224,10 @@ _of_file(
 _of_file(
     "read",
     "external-link-to-beside",
-    lambda place, file: (_beside(place), _kernel(file).__setitem__("kernel:0", h5py.ExternalLink("other.h5", "/secret"))),
+    lambda place, file: (
+        _beside(place),
+        _kernel(file).__setitem__("kernel:0", h5py.ExternalLink("other.h5", "/secret")),
+    ),
 )
 _of_file(
     "read",
@@ -876,13 +1242,17 @@ _of_file("read", "user-defined-link", lambda place, file: _user_link(file), BOTH
 _of_file(
     "memory",
     "attribute-of-long-texts",
-    lambda place, file: file.attrs.create("big", np.array(["a" * 10_000_000] * 5, object), dtype=h5py.string_dtype()),
+    lambda place, file: file.attrs.create(
+        "big", np.array(["a" * 10_000_000] * 5, object), dtype=h5py.string_dtype()
+    ),
     BOTH,
 )
 _of_file(
     "memory",
     "layer-names-long",
-    lambda place, file: file["model_weights"].attrs.create("layer_names", np.array([b"dense".ljust(30_000, b"a"), b"b"])),
+    lambda place, file: file["model_weights"].attrs.create(
+        "layer_names", np.array([b"dense".ljust(30_000, b"a"), b"b"])
+    ),
 )
 
 
@@ -896,12 +1266,16 @@ def _user_link(file: h5py.File) -> None:
     file["loop"] = h5py.SoftLink("/loop/loop/loop")
 
 
-def _damaged(slug: str, signature: bytes, edit: Callable[[bytearray, int], None], which: int = 0) -> None:
+def _damaged(
+    slug: str, signature: bytes, edit: Callable[[bytearray, int], None], which: int = 0
+) -> None:
     """The bytes behind a signature of HDF5's changed."""
 
     def build(place: Place) -> None:
         with h5py.File(
-            place.work / "m.h5", "w", libver="latest" if signature in (b"OHDR", b"FRHP", b"FADB", b"BTHD") else "earliest"
+            place.work / "m.h5",
+            "w",
+            libver="latest" if signature in (b"OHDR", b"FRHP", b"FADB", b"BTHD") else "earliest",
         ) as file:
             file.attrs["keras_version"], file.attrs["backend"], file.attrs["model_config"] = (
                 "2.15.0",
@@ -988,7 +1362,9 @@ for name, start in {
     )
 
 
-def _npz(slug: str, kind: str, members: dict[str, bytes], allowed, how: int = zipfile.ZIP_STORED) -> None:
+def _npz(
+    slug: str, kind: str, members: dict[str, bytes], allowed, how: int = zipfile.ZIP_STORED
+) -> None:
     def build(place: Place) -> None:
         bases.onnx_file(place.work / "m.onnx")
         np.save(place.work / "x.npy", bases.X)
@@ -1013,10 +1389,18 @@ _npz(
     NOT_AGREES | BOTH,
 )
 _npz("wrong-values", "malformed", {"fc.npy": bases.array_bytes(-bases.Y)}, frozenset({1}))
-_npz("right-values-of-big-endian", "malformed", {"fc.npy": bases.array_bytes(bases.Y.astype(">f4"))}, BOTH)
+_npz(
+    "right-values-of-big-endian",
+    "malformed",
+    {"fc.npy": bases.array_bytes(bases.Y.astype(">f4"))},
+    BOTH,
+)
 _npz(
     "claims-to-be-a-recording",
     "malformed",
-    {"version.npy": bases.array_bytes(np.array(10**9)), "layers.npy": bases.array_bytes(np.array("{" * 100_000))},
+    {
+        "version.npy": bases.array_bytes(np.array(10**9)),
+        "layers.npy": bases.array_bytes(np.array("{" * 100_000)),
+    },
     REFUSED,
 )

@@ -1,7 +1,9 @@
-"""Runs cases: one process imports the frameworks once, and forks a child for each build and each command.
+"""Runs cases: one process imports the frameworks once, and forks a child for each build and each
+command.
 
-A child that hangs or eats memory is killed without a loss to the others. Requests and answers are JSON, a line each, on the
-standard streams; the answers are made of plain values, which `judge` reads.
+A child that hangs or eats memory is killed without a loss to the others. Requests and answers are
+JSON, a line each, on the standard streams; the answers are made of plain values, which `judge`
+reads.
 """
 
 import contextlib
@@ -35,7 +37,8 @@ GIB = 2**30
 SECONDS = 10.0
 CANARY = "CANARYd41f8c"
 CANARY_NUMBER = 31337.4375
-# What is imported before a fork, by the formats that need it: the less there is, the cheaper is a fork.
+# What is imported before a fork, by the formats that need it: the less there is, the cheaper is a
+# fork.
 ONNX, TORCH = ("onnx", "onnxruntime", "h5py", "ml_dtypes"), ("torch", "safetensors")
 KERAS = ("tensorflow", "tf_keras", "keras", "qkeras")
 FAMILIES = {
@@ -46,7 +49,20 @@ FAMILIES = {
 }
 FAMILY = {format: family for family, (formats, _) in FAMILIES.items() for format in formats}
 ORDER = list(FAMILIES)
-KNOWN = {*ONNX, *TORCH, *KERAS, "probe", "numpy", "click", "rich", "sympy", "threadpoolctl", "torchvision", "transformers", "peft"}
+KNOWN = {
+    *ONNX,
+    *TORCH,
+    *KERAS,
+    "probe",
+    "numpy",
+    "click",
+    "rich",
+    "sympy",
+    "threadpoolctl",
+    "torchvision",
+    "transformers",
+    "peft",
+}
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -89,7 +105,10 @@ class Opened:
         self._descriptor = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         assert self._descriptor >= 0, os.strerror(ctypes.get_errno())
         in_open = 0x20
-        self._names = {self._libc.inotify_add_watch(self._descriptor, str(path).encode(), in_open): path.name for path in paths}
+        self._names = {
+            self._libc.inotify_add_watch(self._descriptor, str(path).encode(), in_open): path.name
+            for path in paths
+        }
         assert min(self._names) > 0
 
     def close(self) -> list[str]:
@@ -125,7 +144,9 @@ def snapshot(outer: Path) -> dict[str, str]:
                 what = f"link {Path(os.fsdecode(path)).readlink()}"
             else:
                 what = str(stat.S_IFMT(state.st_mode))
-            found[os.path.relpath(path, os.fsencode(outer)).decode("utf-8", "backslashreplace")] = what
+            found[os.path.relpath(path, os.fsencode(outer)).decode("utf-8", "backslashreplace")] = (
+                what
+            )
     return found
 
 
@@ -141,9 +162,11 @@ def _status(pid: int) -> tuple[float, int]:
 
 
 def watch(pid: int, base: int, seconds: float = SECONDS) -> dict:
-    """Waits for a child, and ends it where it hangs or its memory grows by more than 1 GiB; from a base of 0 it is only measured.
+    """Waits for a child, and ends it where it hangs or its memory grows by more than 1 GiB; from a
+    base of 0 it is only measured.
 
-    A hang is processor time beyond the limit, or as much of the clock with hardly any: the machine may be busy with others.
+    A hang is processor time beyond the limit, or as much of the clock with hardly any: the machine
+    may be busy with others.
     """
     start, used, peak, how = time.monotonic(), 0.0, 0, "exit"
     while True:
@@ -190,7 +213,11 @@ def _fork(act, out: Path, err: Path, base: int) -> dict:
         for path, descriptor in ((os.devnull, 0), (out, 1), (err, 2)):
             opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             os.dup2(opened, descriptor)
-        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", errors="backslashreplace")
+        sys.stdin, sys.stdout, sys.stderr = (
+            os.fdopen(0),
+            os.fdopen(1, "w"),
+            os.fdopen(2, "w", errors="backslashreplace"),
+        )
         faulthandler.enable(2)
         code = act() or 0
     except SystemExit as stop:
@@ -294,7 +321,9 @@ class Runner:
             ended = self._process(here, run, out, err, whole or (0, SECONDS))
         touched = opened.close()
         after = snapshot(outer)
-        changes = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+        changes = {
+            path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+        }
         return {
             **ended,
             "out": _text(out),
@@ -305,15 +334,23 @@ class Runner:
             "changed": sorted(changes - {f"work/{name}" for name in run.writes} - {"tmp/.ses"}),
         }
 
-    def _process(self, here: Place, run: Run, out: Path, err: Path, healthy: tuple[int, float]) -> dict:
+    def _process(
+        self, here: Place, run: Run, out: Path, err: Path, healthy: tuple[int, float]
+    ) -> dict:
         program = Path(sys.executable).with_name("probe")
         out.write_bytes(b"")
         with err.open("wb") as errors:
             child = subprocess.Popen(
-                # A closed descriptor needs a shell: nothing of Python's can start a process without one.
+                # A closed descriptor needs a shell: nothing of Python's can start a process without
+                # one.
                 ["/bin/sh", "-c", run.shell or 'exec "$0" "$@" >"$OUT"', program, *run.arguments],
                 cwd=here.work,
-                env={**environment(self.root), "TMPDIR": str(here.work.parent / "tmp"), "OUT": str(out), **dict(run.environment)},
+                env={
+                    **environment(self.root),
+                    "TMPDIR": str(here.work.parent / "tmp"),
+                    "OUT": str(out),
+                    **dict(run.environment),
+                },
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,
@@ -325,7 +362,8 @@ class Runner:
 
 
 def _learn(runner: Runner, formats: Sequence[str]) -> None:
-    """Imports what the healthy cases of these formats import on their way, so that no fork imports it again."""
+    """Imports what the healthy cases of these formats import on their way, so that no fork imports
+    it again."""
     names = runner.root / "modules.json"
 
     def act_of(run: Run, here: Place):
@@ -338,9 +376,16 @@ def _learn(runner: Runner, formats: Sequence[str]) -> None:
 
         return act
 
-    for case in [case for case in CASES.values() if case.kind == "healthy" and case.format in formats]:
+    for case in [
+        case for case in CASES.values() if case.kind == "healthy" and case.format in formats
+    ]:
         here = runner.build(case.name)
-        _fork(act_of(case.runs[-1], here), runner.root / "out" / "learn.out", runner.root / "out" / "learn.err", 0)
+        _fork(
+            act_of(case.runs[-1], here),
+            runner.root / "out" / "learn.out",
+            runner.root / "out" / "learn.err",
+            0,
+        )
         for name in json.loads(names.read_text()):
             if name not in sys.modules and name.partition(".")[0] in KNOWN:
                 try:
@@ -360,7 +405,9 @@ def serve(root: Path, family: str) -> None:
     for name in frameworks:
         importlib.import_module(name)
     runner = Runner(root)
-    _learn(runner, [format for format in FAMILY if set(FAMILIES[FAMILY[format]][1]) <= set(frameworks)])
+    _learn(
+        runner, [format for format in FAMILY if set(FAMILIES[FAMILY[format]][1]) <= set(frameworks)]
+    )
     # A child that collects garbage would copy every page of what was imported here.
     gc.collect()
     gc.freeze()
@@ -396,10 +443,17 @@ class Worker:
 
     def _start(self, family: str) -> None:
         self._family = family
-        code = f"from hostile import corpus, worker\nworker.serve(worker.Path({str(self._root / family)!r}), {family!r})"
+        code = (
+            "from hostile import corpus, "
+            f"worker\nworker.serve(worker.Path({str(self._root / family)!r}), {family!r})"
+        )
         with (self._root / f"{family}.log").open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{code}"],
+                [
+                    sys.executable,
+                    "-c",
+                    (f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{code}"),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -418,7 +472,9 @@ class Worker:
 def measured(format: str) -> tuple[int, float]:
     """Peak memory and seconds of a whole process on a healthy file of a format, to count from."""
     wanted = {"npz": "npy", "path": "onnx", "command": "onnx"}.get(format, format)
-    name = next(case.name for case in CASES.values() if (case.format, case.kind) == (wanted, "healthy"))
+    name = next(
+        case.name for case in CASES.values() if (case.format, case.kind) == (wanted, "healthy")
+    )
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.closing(Runner(Path(folder))) as runner:
             ended = runner.case(name, whole=(0, 60.0))[-1]
@@ -431,7 +487,10 @@ def judge(run: Run, ended: dict) -> list[str]:
     faults = []
     out, err = ended["out"], ended["err"]
     if ended["how"] != "exit":
-        faults.append(f"ended by {ended['how']} after {ended['seconds']:.1f} s, {ended['growth']:.2f} GiB more")
+        faults.append(
+            f"ended by {ended['how']} after {ended['seconds']:.1f} s, "
+            f"{ended['growth']:.2f} GiB more"
+        )
     elif ended["status"] not in run.allowed:
         faults.append(f"exit {ended['status']}, allowed {sorted(run.allowed)}")
     if ended["growth"] > 1 and ended["how"] != "memory":
@@ -447,10 +506,14 @@ def judge(run: Run, ended: dict) -> list[str]:
         if ended["status"] == 2 and lines and (len(lines) > 1 or not err.startswith("probe: ")):
             faults.append(f"more than one sentence: {err[:500]!r}")
     for stream, text in (("output", out), ("error", err)):
-        if unprintable := sorted({character for character in text if character not in "\n\t" and _controls(character)}):
+        if unprintable := sorted(
+            {character for character in text if character not in "\n\t" and _controls(character)}
+        ):
             faults.append(f"control characters on standard {stream}: {unprintable!r}")
         # A listing has a line for each layer, however many there are; one sentence is short.
-        if max(map(len, text.splitlines() or [""])) > 4_000 or (stream == "error" and len(text) > 8_000):
+        if max(map(len, text.splitlines() or [""])) > 4_000 or (
+            stream == "error" and len(text) > 8_000
+        ):
             faults.append(f"{len(text)} characters on standard {stream}")
         if CANARY in text or str(int(CANARY_NUMBER)) in text:
             faults.append(f"a canary on standard {stream}")

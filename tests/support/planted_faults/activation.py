@@ -13,7 +13,11 @@ plant = planter(ROWS)
 @plant("hard-sigmoid-definition", "Keras Activation")
 def keras_two_sigmoid():
     x = draw(4, 50, scale=3)
-    return keras.layers.Activation("hard_sigmoid"), x, np.array(tf_keras.layers.Activation("hard_sigmoid")(x))
+    return (
+        keras.layers.Activation("hard_sigmoid"),
+        x,
+        np.array(tf_keras.layers.Activation("hard_sigmoid")(x)),
+    )
 
 
 @plant("hard-sigmoid-definition", "tf_keras Activation")

@@ -1,4 +1,5 @@
-"""Mistakes planted in attention and embeddings, in loops of NumPy's own or in the framework used another way."""
+"""Mistakes planted in attention and embeddings, in loops of NumPy's own or in the framework used
+another way."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,31 +30,51 @@ def by_hand(
     fused: bool = False,
     **parts: Any,
 ) -> np.ndarray:
-    """Multi-head attention, a query and a head at a time; ``hidden(batch, query, position)`` says what is not seen.
+    """Multi-head attention, a query and a head at a time; ``hidden(batch, query, position)`` says
+    what is not seen.
 
-    ``narrow`` is done to what the projections multiply, ``within`` to what the attention itself does; ``fused`` scales the scores and
-    divides by the sum of the exponentials last.
+    ``narrow`` is done to what the projections multiply, ``within`` to what the attention itself
+    does; ``fused`` scales the scores and divides by the sum of the exponentials last.
     """
-    held = {name: one.detach().numpy().astype(np.float64) for name, one in module.state_dict().items()} | parts
+    held = {
+        name: one.detach().numpy().astype(np.float64) for name, one in module.state_dict().items()
+    } | parts
     size, heads = module.embed_dim, module.num_heads
     width = size // heads
     scale = width**-0.5 if scale is None else scale
-    (wq, wk, wv), (bq, bk, bv) = np.split(held["in_proj_weight"], 3), np.split(held["in_proj_bias"], 3)
+    (wq, wk, wv), (bq, bk, bv) = (
+        np.split(held["in_proj_weight"], 3),
+        np.split(held["in_proj_bias"], 3),
+    )
     out = np.zeros((*query.shape[:2], size))
     for b in range(query.shape[0]):
-        q, k, v = (narrow(x[b]) @ narrow(w).T + add for x, w, add in ((query, wq, bq), (memory, wk, bk), (memory, wv, bv)))
+        q, k, v = (
+            narrow(x[b]) @ narrow(w).T + add
+            for x, w, add in ((query, wq, bq), (memory, wk, bk), (memory, wv, bv))
+        )
         for h in range(heads):
-            mine = np.arange(h, size, heads) if interleaved else np.arange(h * width, (h + 1) * width)
+            mine = (
+                np.arange(h, size, heads) if interleaved else np.arange(h * width, (h + 1) * width)
+            )
             for i in range(len(q)):
                 by = scale if fused else 1.0
-                scores = np.array([within(q[i, mine] * (scale / by)) @ within(k[j, mine]) * by for j in range(len(k))])
+                scores = np.array(
+                    [
+                        within(q[i, mine] * (scale / by)) @ within(k[j, mine]) * by
+                        for j in range(len(k))
+                    ]
+                )
                 for j in range(len(k)):
                     if hidden is not None and hidden(b, i, j):
                         scores[j] = -np.inf
                 share = softmax(scores)
                 by = share.max() if fused else 1.0
-                out[b, i, h * width : (h + 1) * width] = within(share / by) @ within(v[:, mine]) * by
-    return (narrow(out) @ narrow(held["out_proj.weight"]).T + held["out_proj.bias"]).astype(np.float32)
+                out[b, i, h * width : (h + 1) * width] = (
+                    within(share / by) @ within(v[:, mine]) * by
+                )
+    return (narrow(out) @ narrow(held["out_proj.weight"]).T + held["out_proj.bias"]).astype(
+        np.float32
+    )
 
 
 def bfloat16(array: np.ndarray) -> np.ndarray:
@@ -81,12 +102,21 @@ for _seed in (0, 1):
             module, (given, query, memory) = layer(seed), three(seed)
             return module, given, by_hand(module, query, memory, scale=scale)
 
-    for _narrow, _within, _fused in ((tf32, tf32, False), (tf32, np.asarray, False), (bfloat16, bfloat16, False), (tf32, tf32, True)):
+    for _narrow, _within, _fused in (
+        (tf32, tf32, False),
+        (tf32, np.asarray, False),
+        (bfloat16, bfloat16, False),
+        (tf32, tf32, True),
+    ):
 
         @plant("reduced-precision", "MultiheadAttention")
         def of_narrow_operands(seed=_seed, narrow=_narrow, within=_within, fused=_fused):
             module, (given, query, memory) = layer(seed), three(seed)
-            return module, given, by_hand(module, query, memory, narrow=narrow, within=within, fused=fused)
+            return (
+                module,
+                given,
+                by_hand(module, query, memory, narrow=narrow, within=within, fused=fused),
+            )
 
     @plant("attention-mask", "MultiheadAttention")
     def causal_by_habit(seed=_seed):
@@ -105,7 +135,11 @@ for _seed in (0, 1):
         module, (given, query, memory) = layer(seed), three(seed)
         padding = rng(seed).random((2, 6)) < 0.5
         padding[:, 0], padding[:, 1] = True, False
-        return module, [*given, padding], by_hand(module, query, memory, hidden=lambda b, i, j: not padding[b, j])
+        return (
+            module,
+            [*given, padding],
+            by_hand(module, query, memory, hidden=lambda b, i, j: not padding[b, j]),
+        )
 
     @plant("group-axis", "MultiheadAttention")
     def heads_interleaved(seed=_seed):
@@ -115,7 +149,12 @@ for _seed in (0, 1):
     @plant("swapped-parameters", "MultiheadAttention")
     def keys_first(seed=_seed):
         module, (given, query, memory) = layer(seed), three(seed)
-        parts = {name: np.concatenate([np.split(getattr(module, name).detach().numpy(), 3)[k] for k in (1, 0, 2)]) for name in BLOCKS}
+        parts = {
+            name: np.concatenate(
+                [np.split(getattr(module, name).detach().numpy(), 3)[k] for k in (1, 0, 2)]
+            )
+            for name in BLOCKS
+        }
         return module, given, by_hand(module, query, memory, **parts)
 
     @plant("missing-bias", "MultiheadAttention")
@@ -131,7 +170,16 @@ for _seed in (0, 1):
     @plant("transposed-kernel", "MultiheadAttention")
     def last_transposed(seed=_seed):
         module, (given, query, memory) = layer(seed), three(seed)
-        return module, given, by_hand(module, query, memory, **{"out_proj.weight": module.out_proj.weight.detach().numpy().T})
+        return (
+            module,
+            given,
+            by_hand(
+                module,
+                query,
+                memory,
+                **{"out_proj.weight": module.out_proj.weight.detach().numpy().T},
+            ),
+        )
 
 
 BLOCKS = ("in_proj_weight", "in_proj_bias")
@@ -142,7 +190,9 @@ def _keras_heads(seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
     keras.utils.set_random_seed(seed)
     made = keras.layers.MultiHeadAttention(2, 3)
     made(x, y)
-    made.set_weights([draw(*w.shape, seed=seed + i + 1, scale=0.6) for i, w in enumerate(made.get_weights())])
+    made.set_weights(
+        [draw(*w.shape, seed=seed + i + 1, scale=0.6) for i, w in enumerate(made.get_weights())]
+    )
     return made, x, y
 
 
@@ -176,7 +226,11 @@ for _seed in (0, 5):
         x, y = draw(2, 4, 6, seed=seed), draw(2, 5, 6, seed=seed + 3)
         layer = keras.layers.Attention()
         layer([x, y])
-        return layer, [x, y], torch.nn.functional.scaled_dot_product_attention(t(x), t(y), t(y)).numpy()
+        return (
+            layer,
+            [x, y],
+            torch.nn.functional.scaled_dot_product_attention(t(x), t(y), t(y)).numpy(),
+        )
 
     @plant("off-by-one", "Embedding")
     def counted_from_one(seed=_seed):

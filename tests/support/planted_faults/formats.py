@@ -8,7 +8,21 @@ import numpy as np
 import qkeras
 import tf_keras
 import torch
-from planting import F, Rows, draw, kernel_bias, last, nn, parameters, planter, rng, same_pad, t, tf32, torch_layer
+from planting import (
+    F,
+    Rows,
+    draw,
+    kernel_bias,
+    last,
+    nn,
+    parameters,
+    planter,
+    rng,
+    same_pad,
+    t,
+    tf32,
+    torch_layer,
+)
 
 ROWS: Rows = []
 plant = planter(ROWS)
@@ -30,7 +44,11 @@ def half_output():
 @plant("reduced-precision", "Linear")
 def brain_output():
     layer, x = torch_layer(nn.Linear, 200, 30), draw(9, 200)
-    return layer, x, F.linear(t(x), *parameters(layer)).numpy().astype(ml_dtypes.bfloat16).astype(np.float32)
+    return (
+        layer,
+        x,
+        F.linear(t(x), *parameters(layer)).numpy().astype(ml_dtypes.bfloat16).astype(np.float32),
+    )
 
 
 def _quantised(kind: Any, x: np.ndarray, *args: Any, bits: int = 0, **options: Any) -> Any:
@@ -42,7 +60,9 @@ def _quantised(kind: Any, x: np.ndarray, *args: Any, bits: int = 0, **options: A
     }
     layer = kind(*args, **quantizers, **options)
     layer(x)
-    layer.set_weights([draw(*w.shape, seed=i + 1, scale=0.4) for i, w in enumerate(layer.get_weights())])
+    layer.set_weights(
+        [draw(*w.shape, seed=i + 1, scale=0.4) for i, w in enumerate(layer.get_weights())]
+    )
     return layer
 
 
@@ -58,7 +78,11 @@ def raw_kernel_alone():
     x = draw(2, 8, 9, 3)
     layer = _quantised(qkeras.QConv2D, x, 5, 3, padding="same")
     w, b = kernel_bias(layer)
-    return layer, x, last(F.conv2d(same_pad(x, 3, 1), w, t(np.array(layer.bias_quantizer_internal(b.numpy())))))
+    return (
+        layer,
+        x,
+        last(F.conv2d(same_pad(x, 3, 1), w, t(np.array(layer.bias_quantizer_internal(b.numpy()))))),
+    )
 
 
 @plant("raw-weights", "QDense")
@@ -81,13 +105,21 @@ def floored_kernel():
 @plant("rounding-mode", "QActivation")
 def floored_activation():
     x = draw(7, 40, scale=2)
-    return qkeras.QActivation(qkeras.quantized_bits(5, 1, alpha=1)), x, np.clip(np.floor(x * 8), -16, 15) / 8
+    return (
+        qkeras.QActivation(qkeras.quantized_bits(5, 1, alpha=1)),
+        x,
+        np.clip(np.floor(x * 8), -16, 15) / 8,
+    )
 
 
 @plant("rounding-mode", "QActivation")
 def half_away():
     x = np.round(draw(7, 40, scale=2) * 16).astype(np.float32) / 16
-    return qkeras.QActivation(qkeras.quantized_bits(5, 1, alpha=1)), x, np.clip(np.copysign(np.floor(np.abs(x) * 8 + 0.5), x), -16, 15) / 8
+    return (
+        qkeras.QActivation(qkeras.quantized_bits(5, 1, alpha=1)),
+        x,
+        np.clip(np.copysign(np.floor(np.abs(x) * 8 + 0.5), x), -16, 15) / 8,
+    )
 
 
 @plant("missing-activation", "QActivation")
@@ -102,12 +134,29 @@ def spectral_raw():
     layer = nn.utils.parametrizations.weight_norm(nn.Linear(12, 7))
     layer.parametrizations.weight.original0.data.mul_(1.7)
     x = draw(5, 12)
-    return layer.eval(), x, F.linear(t(x), layer.parametrizations.weight.original1.detach(), layer.bias.detach()).numpy()
+    return (
+        layer.eval(),
+        x,
+        F.linear(
+            t(x), layer.parametrizations.weight.original1.detach(), layer.bias.detach()
+        ).numpy(),
+    )
 
 
-def _fixed(layer: Any, x: np.ndarray, fraction: int, shift: Callable[[np.ndarray], np.ndarray], low: int, high: int) -> np.ndarray:
-    """A dense layer in 64-bit integers: values of ``fraction`` bits, products of twice that, one shift back."""
-    w, b = (np.rint(part.numpy().astype(np.float64) * 2**fraction).astype(np.int64) for part in parameters(layer))
+def _fixed(
+    layer: Any,
+    x: np.ndarray,
+    fraction: int,
+    shift: Callable[[np.ndarray], np.ndarray],
+    low: int,
+    high: int,
+) -> np.ndarray:
+    """A dense layer in 64-bit integers: values of ``fraction`` bits, products of twice that, one
+    shift back."""
+    w, b = (
+        np.rint(part.numpy().astype(np.float64) * 2**fraction).astype(np.int64)
+        for part in parameters(layer)
+    )
     codes = np.rint(x.astype(np.float64) * 2**fraction).astype(np.int64)
     return np.clip(shift(codes @ w.T + (b << fraction)), low, high) / 2**fraction
 
@@ -171,12 +220,16 @@ def brain_accumulator():
     for channel in range(3):
         for i in range(3):
             for j in range(3):
-                total += t(x).bfloat16()[:, channel, None, i : i + 5, j : j + 4] * w[None, :, channel, i, j, None, None]
+                total += (
+                    t(x).bfloat16()[:, channel, None, i : i + 5, j : j + 4]
+                    * w[None, :, channel, i, j, None, None]
+                )
     return layer, x, (total + b[:, None, None]).float().numpy()
 
 
 def _flips(layer: Any, thresholds: tuple[float, ...]) -> tuple:
-    """QKeras' own quantiser on inputs that the user's layer before moved across thresholds by less than 2^-18 of them."""
+    """QKeras' own quantiser on inputs that the user's layer before moved across thresholds by less
+    than 2^-18 of them."""
     x = draw(8, 40)
     places = [(1 + 2 * i, 3 + 5 * i) for i in range(len(thresholds))]
     mine = x.copy()
@@ -188,7 +241,9 @@ def _flips(layer: Any, thresholds: tuple[float, ...]) -> tuple:
 
 @plant("boundary-flip", "QActivation")
 def flipped_bits():
-    return _flips(qkeras.QActivation(qkeras.quantized_bits(4, 0, alpha=1)), (0.1875, 0.4375, -0.5625))
+    return _flips(
+        qkeras.QActivation(qkeras.quantized_bits(4, 0, alpha=1)), (0.1875, 0.4375, -0.5625)
+    )
 
 
 @plant("boundary-flip", "QActivation")
@@ -204,7 +259,9 @@ def flipped_tanh():
 def fake_quantize(size: float, zero_point: int, kind: torch.dtype = torch.qint8) -> Any:
     """PyTorch's own, with the scale and the zero point that it was given."""
     ends = torch.iinfo(kind)
-    layer = torch.ao.quantization.FakeQuantize(torch.ao.quantization.MinMaxObserver, ends.min, ends.max, dtype=kind)
+    layer = torch.ao.quantization.FakeQuantize(
+        torch.ao.quantization.MinMaxObserver, ends.min, ends.max, dtype=kind
+    )
     torch.ao.quantization.disable_observer(layer)
     layer.scale.fill_(size)
     layer.zero_point.fill_(zero_point)
@@ -229,7 +286,8 @@ def levels_cut_off():
 
 
 def twice_rounded(sums: np.ndarray, multiplier: float, zero_point: int) -> np.ndarray:
-    """Sums of integers brought to int8 by a multiplier of 31 bits and a shift, rounding after each."""
+    """Sums of integers brought to int8 by a multiplier of 31 bits and a shift, rounding after
+    each."""
     shift = int(np.ceil(-np.log2(multiplier))) - 1
     product = sums.astype(np.int64) * round(multiplier * 2**shift * 2**31)
     high = (product + 2**30) >> 31
@@ -256,7 +314,10 @@ def bias_as_the_kernel():
 @plant("few-digits", "Linear")
 def printed_by_c():
     layer, x = torch_layer(nn.Linear, 200, 30), draw(9, 200, scale=9)
-    w, b = (np.array([float(f"{value:f}") for value in part.numpy().ravel()]).reshape(part.shape) for part in parameters(layer))
+    w, b = (
+        np.array([float(f"{value:f}") for value in part.numpy().ravel()]).reshape(part.shape)
+        for part in parameters(layer)
+    )
     return layer, x, (x @ w.T + b).astype(np.float32)
 
 
@@ -264,7 +325,10 @@ def printed_by_c():
 def four_digits_in_all():
     layer, x = torch_layer(nn.Conv2d, 3, 5, 3, padding=1), draw(2, 3, 9, 8)
     w, b = (
-        t(np.array([float(f"{value:.4g}") for value in part.numpy().ravel()], np.float32)).view(part.shape) for part in parameters(layer)
+        t(np.array([float(f"{value:.4g}") for value in part.numpy().ravel()], np.float32)).view(
+            part.shape
+        )
+        for part in parameters(layer)
     )
     return layer, x, F.conv2d(t(x), w, b, padding=1).numpy()
 
@@ -274,7 +338,13 @@ def printed_and_cut():
     """Six digits behind the point are one too few for an odd number of steps of 2^-7."""
     x = draw(7, 20)
     layer = _quantised(qkeras.QDense, x, 6, bits=8)
-    w, b = (layer.kernel_quantizer_internal(layer.kernel), layer.bias_quantizer_internal(layer.bias))
-    texts = (np.array([float(f"{value:f}") for value in np.ravel(one)]).reshape(one.shape) for one in (w, b))
+    w, b = (
+        layer.kernel_quantizer_internal(layer.kernel),
+        layer.bias_quantizer_internal(layer.bias),
+    )
+    texts = (
+        np.array([float(f"{value:f}") for value in np.ravel(one)]).reshape(one.shape)
+        for one in (w, b)
+    )
     w, b = (np.floor(text * 128) / 128 for text in texts)
     return layer, x, (x @ w + b).astype(np.float32)

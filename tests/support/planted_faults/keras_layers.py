@@ -1,8 +1,22 @@
-"""Mistakes planted in Keras layers: the same layer with another option, or PyTorch with its weights."""
+"""Mistakes planted in Keras layers: the same layer with another option, or PyTorch with its
+weights."""
 
 import keras
 import numpy as np
-from planting import F, Rows, draw, keras_layer, kernel_bias, last, nn, parameters, planter, same_pad, t, torch_layer
+from planting import (
+    F,
+    Rows,
+    draw,
+    keras_layer,
+    kernel_bias,
+    last,
+    nn,
+    parameters,
+    planter,
+    same_pad,
+    t,
+    torch_layer,
+)
 
 ROWS: Rows = []
 plant = planter(ROWS)
@@ -12,7 +26,11 @@ plant = planter(ROWS)
 def torch_habit():
     x = draw(2, 8, 10, 3)
     layer = keras_layer(keras.layers.Conv2D, x, 5, 3, strides=2, padding="same")
-    return layer, x, last(F.conv2d(t(x).permute(0, 3, 1, 2), *kernel_bias(layer), stride=2, padding=1))
+    return (
+        layer,
+        x,
+        last(F.conv2d(t(x).permute(0, 3, 1, 2), *kernel_bias(layer), stride=2, padding=1)),
+    )
 
 
 @plant("symmetric-padding", "PyTorch Conv2d")
@@ -25,7 +43,11 @@ def tensorflow_habit():
 def same_lower():
     x = draw(2, 8, 10, 3)
     layer = keras_layer(keras.layers.Conv2D, x, 5, 4, padding="same")
-    return layer, x, last(F.conv2d(F.pad(t(x).permute(0, 3, 1, 2), (2, 1, 2, 1)), *kernel_bias(layer)))
+    return (
+        layer,
+        x,
+        last(F.conv2d(F.pad(t(x).permute(0, 3, 1, 2), (2, 1, 2, 1)), *kernel_bias(layer))),
+    )
 
 
 @plant("missing-activation", "Keras Conv2D")
@@ -62,7 +84,11 @@ def reshaped_kernel():
     x = draw(2, 8, 10, 3)
     layer = keras_layer(keras.layers.Conv2D, x, 5, 3, padding="same")
     w, b = layer.get_weights()
-    return layer, x, last(F.conv2d(same_pad(x, 3, 1), t(np.array(w).reshape(5, 3, 3, 3)), t(np.array(b))))
+    return (
+        layer,
+        x,
+        last(F.conv2d(same_pad(x, 3, 1), t(np.array(w).reshape(5, 3, 3, 3)), t(np.array(b)))),
+    )
 
 
 @plant("transposed-output", "Keras Conv2D")
@@ -98,8 +124,20 @@ for _both in (True, False):
         layer = keras_layer(keras.layers.SeparableConv2D, x, 5, 3, padding="valid")
         depth, point, bias = (t(np.array(one)) for one in layer.get_weights())
         depth, image = depth.permute(2, 3, 0, 1), t(x).permute(0, 3, 1, 2)
-        middle = F.conv2d(image.bfloat16().float(), depth.bfloat16().float(), groups=3) if both else F.conv2d(image, depth, groups=3)
-        return layer, x, last(F.conv2d(middle.bfloat16().float(), point.permute(3, 2, 0, 1).bfloat16().float(), bias))
+        middle = (
+            F.conv2d(image.bfloat16().float(), depth.bfloat16().float(), groups=3)
+            if both
+            else F.conv2d(image, depth, groups=3)
+        )
+        return (
+            layer,
+            x,
+            last(
+                F.conv2d(
+                    middle.bfloat16().float(), point.permute(3, 2, 0, 1).bfloat16().float(), bias
+                )
+            ),
+        )
 
 
 @plant("flipped-kernel", "Keras DepthwiseConv2D")
@@ -107,7 +145,18 @@ def depthwise_flip():
     x = draw(2, 8, 10, 3)
     layer = keras_layer(keras.layers.DepthwiseConv2D, x, 3, padding="valid")
     w, b = (np.array(one) for one in layer.get_weights())
-    return layer, x, last(F.conv2d(t(x).permute(0, 3, 1, 2), t(w.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1].copy()), t(b), groups=3))
+    return (
+        layer,
+        x,
+        last(
+            F.conv2d(
+                t(x).permute(0, 3, 1, 2),
+                t(w.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1].copy()),
+                t(b),
+                groups=3,
+            )
+        ),
+    )
 
 
 @plant("missing-activation", "Keras Dense")

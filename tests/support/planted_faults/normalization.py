@@ -25,7 +25,11 @@ def _batch_norm(x: np.ndarray, layer: Any, **changes: Any) -> np.ndarray:
 
 BATCH_NORM: dict[str, list[Callable]] = {
     "other-epsilon": [lambda n: {"eps": 1e-3}, lambda n: {"eps": 1e-6}, lambda n: {"eps": 0.0042}],
-    "missing-parameter": [lambda n: {"weight": None}, lambda n: {"bias": None}, lambda n: {"weight": None, "bias": None}],
+    "missing-parameter": [
+        lambda n: {"weight": None},
+        lambda n: {"bias": None},
+        lambda n: {"weight": None, "bias": None},
+    ],
     "batchnorm-fold": [lambda n: {"running_mean": torch.zeros_like(n.running_mean)}],
     "swapped-parameters": [
         lambda n: {"weight": n.bias, "bias": n.weight},
@@ -48,7 +52,10 @@ for _slug, _changes in BATCH_NORM.items():
 @plant("epsilon-outside-sqrt", "BatchNorm2d")
 def outside():
     layer, x = torch_layer(nn.BatchNorm2d, 5), draw(3, 5, 6, 7)
-    gain, bias, mean, var = (p.detach().numpy()[:, None, None] for p in (layer.weight, layer.bias, layer.running_mean, layer.running_var))
+    gain, bias, mean, var = (
+        p.detach().numpy()[:, None, None]
+        for p in (layer.weight, layer.bias, layer.running_mean, layer.running_var)
+    )
     return layer, x, (x - mean) / (np.sqrt(var) + layer.eps) * gain + bias
 
 
@@ -64,7 +71,9 @@ def torch_std():
 def annotated_transformer():
     layer, x = torch_layer(nn.LayerNorm, 24, eps=1e-3), draw(3, 5, 24)
     v = t(x).var(-1, keepdim=True, unbiased=False)
-    y = (t(x) - t(x).mean(-1, keepdim=True)) / (torch.sqrt(v) + layer.eps) * layer.weight + layer.bias
+    y = (t(x) - t(x).mean(-1, keepdim=True)) / (
+        torch.sqrt(v) + layer.eps
+    ) * layer.weight + layer.bias
     return layer, x, y.detach().numpy()
 
 
@@ -79,7 +88,14 @@ def torch_epsilon():
     x = draw(3, 6, 7, 5)
     layer = keras.layers.BatchNormalization()
     layer(x)
-    layer.set_weights([draw(5, seed=1), draw(5, seed=2), draw(5, seed=3), rng(4).uniform(0.01, 1, 5).astype(np.float32)])
+    layer.set_weights(
+        [
+            draw(5, seed=1),
+            draw(5, seed=2),
+            draw(5, seed=3),
+            rng(4).uniform(0.01, 1, 5).astype(np.float32),
+        ]
+    )
     gamma, beta, mean, variance = (np.array(one) for one in layer.get_weights())
     return layer, x, (x - mean) / np.sqrt(variance + np.float32(1e-5)) * gamma + beta
 
@@ -93,7 +109,9 @@ def no_affine():
 @plant("wrong-axis", "LayerNorm")
 def rows_for_columns():
     layer, x = torch_layer(nn.LayerNorm, 6), draw(3, 6, 6)
-    y = F.layer_norm(t(x).transpose(1, 2).contiguous(), (6,), layer.weight, layer.bias, layer.eps).transpose(1, 2)
+    y = F.layer_norm(
+        t(x).transpose(1, 2).contiguous(), (6,), layer.weight, layer.bias, layer.eps
+    ).transpose(1, 2)
     return layer, x, y.detach().numpy()
 
 
@@ -101,7 +119,10 @@ def rows_for_columns():
 def interleaved_groups():
     layer, x = torch_layer(nn.GroupNorm, 3, 12), draw(2, 12, 5, 4)
     groups = t(x).reshape(2, 4, 3, 5, 4)
-    mean, v = groups.mean((1, 3, 4), keepdim=True), groups.var((1, 3, 4), keepdim=True, unbiased=False)
+    mean, v = (
+        groups.mean((1, 3, 4), keepdim=True),
+        groups.var((1, 3, 4), keepdim=True, unbiased=False),
+    )
     y = ((groups - mean) / torch.sqrt(v + layer.eps)).reshape(x.shape)
     return layer, x, (y * layer.weight[:, None, None] + layer.bias[:, None, None]).detach().numpy()
 
@@ -116,7 +137,10 @@ def group_epsilon():
 def group_variance():
     layer, x = torch_layer(nn.GroupNorm, 3, 12), draw(2, 12, 5, 4)
     groups = t(x).reshape(2, 3, -1)
-    y = ((groups - groups.mean(-1, keepdim=True)) / torch.sqrt(groups.var(-1, keepdim=True) + layer.eps)).reshape(x.shape)
+    y = (
+        (groups - groups.mean(-1, keepdim=True))
+        / torch.sqrt(groups.var(-1, keepdim=True) + layer.eps)
+    ).reshape(x.shape)
     return layer, x, (y * layer.weight[:, None, None] + layer.bias[:, None, None]).detach().numpy()
 
 

@@ -10,7 +10,11 @@ plant = planter(ROWS)
 @plant("pool-counts-padding", "AvgPool2d")
 def valid_cells():
     x = draw(2, 3, 8, 9)
-    return nn.AvgPool2d(3, 2, padding=1), x, F.avg_pool2d(t(x), 3, 2, 1, count_include_pad=False).numpy()
+    return (
+        nn.AvgPool2d(3, 2, padding=1),
+        x,
+        F.avg_pool2d(t(x), 3, 2, 1, count_include_pad=False).numpy(),
+    )
 
 
 @plant("pool-counts-padding", "Keras AveragePooling2D")
@@ -35,7 +39,11 @@ def more_windows():
 @plant("symmetric-padding", "Keras MaxPooling2D")
 def pool_habit():
     x = draw(2, 8, 8, 3)
-    return keras.layers.MaxPooling2D(3, 2, padding="same"), x, last(F.max_pool2d(t(x).permute(0, 3, 1, 2), 3, 2, 1))
+    return (
+        keras.layers.MaxPooling2D(3, 2, padding="same"),
+        x,
+        last(F.max_pool2d(t(x).permute(0, 3, 1, 2), 3, 2, 1)),
+    )
 
 
 @plant("ignored-stride", "MaxPool2d")

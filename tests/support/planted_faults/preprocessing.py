@@ -1,4 +1,5 @@
-"""Mistakes planted in Keras' preprocessing, by PyTorch, torchvision, scikit-learn, pandas' and NumPy's ways of doing the same."""
+"""Mistakes planted in Keras' preprocessing, by PyTorch, torchvision, scikit-learn, pandas' and
+NumPy's ways of doing the same."""
 
 from typing import Any
 
@@ -14,7 +15,10 @@ from planting import F, Rows, draw, last, planter, rng, t
 ROWS: Rows = []
 plant = planter(ROWS)
 
-MEAN, VARIANCE = np.array([120.0, 90.0, 60.0, 33.0], np.float32), np.array([400.0, 2500.0, 90.0, 4.0], np.float32)
+MEAN, VARIANCE = (
+    np.array([120.0, 90.0, 60.0, 33.0], np.float32),
+    np.array([400.0, 2500.0, 90.0, 4.0], np.float32),
+)
 COLOURS = ([123.675, 116.28, 103.53], [3409.9, 3262.7, 3000.0])
 
 
@@ -25,7 +29,11 @@ def grey(*shape: int, seed: int = 0) -> np.ndarray:
 
 def normalized(x: np.ndarray, mean: Any, deviation: Any) -> np.ndarray:
     """By torchvision, which takes the deviation."""
-    return last(V.normalize(t(x).permute(0, 3, 1, 2), np.asarray(mean).tolist(), np.asarray(deviation).tolist()))
+    return last(
+        V.normalize(
+            t(x).permute(0, 3, 1, 2), np.asarray(mean).tolist(), np.asarray(deviation).tolist()
+        )
+    )
 
 
 def fixed() -> tuple[Any, np.ndarray]:
@@ -58,7 +66,10 @@ def centred_only():
 
 @plant("ignored-inversion", "Keras Normalization, inverted")
 def not_inverted():
-    layer, x = keras.layers.Normalization(mean=MEAN, variance=VARIANCE, invert=True), draw(2, 5, 6, 4)
+    layer, x = (
+        keras.layers.Normalization(mean=MEAN, variance=VARIANCE, invert=True),
+        draw(2, 5, 6, 4),
+    )
     return layer, x, normalized(x, MEAN, np.sqrt(VARIANCE))
 
 
@@ -172,7 +183,11 @@ def bucketize_by_pytorch():
 @plant("boundary-side", "Keras Discretization, one hot")
 def right_edges_one_hot():
     x = on_boundaries()[:, :1]
-    return keras.layers.Discretization(EDGES, output_mode="one_hot"), x, np.eye(5)[np.digitize(x[:, 0], EDGES, right=True)]
+    return (
+        keras.layers.Discretization(EDGES, output_mode="one_hot"),
+        x,
+        np.eye(5)[np.digitize(x[:, 0], EDGES, right=True)],
+    )
 
 
 @plant("off-by-one", "Keras Discretization")
@@ -190,31 +205,51 @@ def inner_intervals():
 @plant("off-by-one", "Keras CategoryEncoding")
 def categories_from_one():
     x = np.array([1, 5, 2, 3, 4])
-    return keras.layers.CategoryEncoding(6, output_mode="one_hot"), x, F.one_hot(t(x) - 1, 6).numpy()
+    return (
+        keras.layers.CategoryEncoding(6, output_mode="one_hot"),
+        x,
+        F.one_hot(t(x) - 1, 6).numpy(),
+    )
 
 
 @plant("off-by-one", "Keras CategoryEncoding")
 def shifted_categories():
     x = rng(0).integers(0, 5, (4, 3))
-    return keras.layers.CategoryEncoding(6, output_mode="multi_hot"), x, F.one_hot(t(x) + 1, 6).amax(1).numpy()
+    return (
+        keras.layers.CategoryEncoding(6, output_mode="multi_hot"),
+        x,
+        F.one_hot(t(x) + 1, 6).amax(1).numpy(),
+    )
 
 
 @plant("counts-for-presence", "Keras CategoryEncoding")
 def counted():
     x = np.array([[1, 1, 2], [0, 3, 3], [4, 4, 4], [0, 1, 5]])
-    return keras.layers.CategoryEncoding(6, output_mode="multi_hot"), x, F.one_hot(t(x), 6).sum(1).numpy()
+    return (
+        keras.layers.CategoryEncoding(6, output_mode="multi_hot"),
+        x,
+        F.one_hot(t(x), 6).sum(1).numpy(),
+    )
 
 
 @plant("counts-for-presence", "Keras CategoryEncoding, counts")
 def present():
     x = np.array([[1, 1, 2], [0, 3, 3], [4, 4, 4], [0, 1, 5]])
-    return keras.layers.CategoryEncoding(6, output_mode="count"), x, F.one_hot(t(x), 6).amax(1).numpy()
+    return (
+        keras.layers.CategoryEncoding(6, output_mode="count"),
+        x,
+        F.one_hot(t(x), 6).amax(1).numpy(),
+    )
 
 
 @plant("off-by-one", "Keras IntegerLookup")
 def no_place_for_the_unknown():
     x = np.array([12, 36, 1138, 36])
-    return keras.layers.IntegerLookup(vocabulary=[12, 36, 1138]), x, sklearn.preprocessing.LabelEncoder().fit([12, 36, 1138]).transform(x)
+    return (
+        keras.layers.IntegerLookup(vocabulary=[12, 36, 1138]),
+        x,
+        sklearn.preprocessing.LabelEncoder().fit([12, 36, 1138]).transform(x),
+    )
 
 
 def image(*shape: int) -> np.ndarray:
@@ -228,13 +263,21 @@ def by_pytorch(x: np.ndarray, sizes: tuple[int, int], **options: Any) -> np.ndar
 @plant("resize-coordinates", "Keras Resizing")
 def corners_aligned():
     x = image(1, 6, 7, 2)
-    return keras.layers.Resizing(9, 13), x, by_pytorch(x, (9, 13), mode="bilinear", align_corners=True)
+    return (
+        keras.layers.Resizing(9, 13),
+        x,
+        by_pytorch(x, (9, 13), mode="bilinear", align_corners=True),
+    )
 
 
 @plant("resize-coordinates", "Keras 2 Resizing")
 def asymmetric_by_tensorflow_1():
     x = image(1, 6, 7, 2)
-    return tf_keras.layers.Resizing(9, 13), x, tf.compat.v1.image.resize_bilinear(x, (9, 13)).numpy()
+    return (
+        tf_keras.layers.Resizing(9, 13),
+        x,
+        tf.compat.v1.image.resize_bilinear(x, (9, 13)).numpy(),
+    )
 
 
 @plant("resize-coordinates", "Keras Resizing nearest")
@@ -247,7 +290,11 @@ def floors_by_tensorflow_1():
 @plant("resize-kernel", "Keras Resizing bicubic")
 def cubic_by_pytorch():
     x = image(1, 6, 7, 2)
-    return keras.layers.Resizing(9, 13, interpolation="bicubic"), x, by_pytorch(x, (9, 13), mode="bicubic")
+    return (
+        keras.layers.Resizing(9, 13, interpolation="bicubic"),
+        x,
+        by_pytorch(x, (9, 13), mode="bicubic"),
+    )
 
 
 @plant("resize-kernel", "Keras Resizing")

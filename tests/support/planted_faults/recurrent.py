@@ -1,4 +1,5 @@
-"""Mistakes planted in recurrences: plain loops over the steps, and the weights of one framework used in another."""
+"""Mistakes planted in recurrences: plain loops over the steps, and the weights of one framework
+used in another."""
 
 import keras
 import numpy as np
@@ -36,7 +37,10 @@ def lstm(x, w, u, b, order="ifgo", gate=sigmoid, act=np.tanh, steps=None, keep=N
 def gru(x, w, u, b, rb, order="zrh", after=True, gate=sigmoid, act=np.tanh):
     n, (batch, count, _) = u.shape[0], x.shape
     h, out = np.zeros((batch, n)), np.zeros((batch, count, n))
-    w, u, b, rb = ({one: part[..., k * n : (k + 1) * n] for k, one in enumerate(order)} for part in (w, u, b, rb))
+    w, u, b, rb = (
+        {one: part[..., k * n : (k + 1) * n] for k, one in enumerate(order)}
+        for part in (w, u, b, rb)
+    )
     for at in range(count):
         z, r = (gate(x[:, at] @ w[one] + h @ u[one] + b[one] + rb[one]) for one in "zr")
         inner = r * (h @ u["h"] + rb["h"]) if after else (r * h) @ u["h"] + rb["h"]
@@ -57,7 +61,12 @@ def rnn(x, w, u, b, act=np.tanh, keep=None):
 def held(layer):
     """(kernel, recurrent kernel, bias, recurrent bias) of a PyTorch layer, (in, gates * units)."""
     parts = {name: p.detach().numpy().astype(np.float64) for name, p in layer.named_parameters()}
-    return parts["weight_ih_l0"].T, parts["weight_hh_l0"].T, parts["bias_ih_l0"], parts["bias_hh_l0"]
+    return (
+        parts["weight_ih_l0"].T,
+        parts["weight_hh_l0"].T,
+        parts["bias_ih_l0"],
+        parts["bias_hh_l0"],
+    )
 
 
 def of_keras(layer):
@@ -96,7 +105,12 @@ def keras_gru_in_torch():
     w, u, b = (t(np.array(one)) for one in layer.get_weights())
     other = nn.GRU(5, 4, batch_first=True)
     with torch.no_grad():
-        for name, value in (("weight_ih_l0", w.T), ("weight_hh_l0", u.T), ("bias_ih_l0", b[0]), ("bias_hh_l0", b[1])):
+        for name, value in (
+            ("weight_ih_l0", w.T),
+            ("weight_hh_l0", u.T),
+            ("bias_ih_l0", b[0]),
+            ("bias_hh_l0", b[1]),
+        ):
             getattr(other, name).copy_(value)
         return layer, x, other(t(x))[0].numpy()
 
@@ -229,7 +243,9 @@ def order_of_time():
 @plant("other-time-step", "Keras Bidirectional")
 def not_turned_back():
     x = X
-    layer = keras_layer(lambda: keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True)), x)
+    layer = keras_layer(
+        lambda: keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True)), x
+    )
     parts = of_keras(layer)
     return layer, x, np.concatenate([lstm(x, *parts[:3]), lstm(x[:, ::-1], *parts[3:])], axis=-1)
 
@@ -240,7 +256,9 @@ def both_forward():
     parts = {name: p.detach().numpy().astype(np.float64) for name, p in layer.named_parameters()}
     pair = []
     for end in ("", "_reverse"):
-        w, u, b, rb = (parts[f"{name}_l0{end}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        w, u, b, rb = (
+            parts[f"{name}_l0{end}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
         pair.append(lstm(x, w.T, u.T, b + rb))
     return layer, x, [np.concatenate(pair, axis=-1), None, None]
 
@@ -252,7 +270,9 @@ def masked(kind, **options):
     inputs = keras.Input(X.shape[1:])
     layer = kind(4, **options)
     model = keras.Model(inputs, layer(keras.layers.Masking()(inputs)))
-    layer.set_weights([draw(*w.shape, seed=i + 1, scale=0.5) for i, w in enumerate(layer.get_weights())])
+    layer.set_weights(
+        [draw(*w.shape, seed=i + 1, scale=0.5) for i, w in enumerate(layer.get_weights())]
+    )
     return model, layer, x, x.any(axis=-1)
 
 

@@ -1,4 +1,5 @@
-"""Mistakes planted in transposed convolutions, resizing, shuffles and norms over neighbours, by other frameworks and plain loops."""
+"""Mistakes planted in transposed convolutions, resizing, shuffles and norms over neighbours, by
+other frameworks and plain loops."""
 
 import keras
 import numpy as np
@@ -6,7 +7,19 @@ import scipy.ndimage
 import scipy.signal
 import tensorflow as tf
 import tf_keras
-from planting import F, Rows, draw, keras_layer, kernel_bias, last, nn, parameters, planter, t, torch_layer
+from planting import (
+    F,
+    Rows,
+    draw,
+    keras_layer,
+    kernel_bias,
+    last,
+    nn,
+    parameters,
+    planter,
+    t,
+    torch_layer,
+)
 
 ROWS: Rows = []
 plant = planter(ROWS)
@@ -18,7 +31,9 @@ def spread(x, w, b, stride, padding=0):
     _, out, kh, kw = w.shape
     y = np.zeros((batch, out, (height - 1) * stride + kh, (width - 1) * stride + kw))
     for i, j in np.ndindex(height, width):
-        y[:, :, i * stride : i * stride + kh, j * stride : j * stride + kw] += np.einsum("bc,cohw->bohw", x[:, :, i, j], w)
+        y[:, :, i * stride : i * stride + kh, j * stride : j * stride + kw] += np.einsum(
+            "bc,cohw->bohw", x[:, :, i, j], w
+        )
     y = y[:, :, padding : y.shape[2] - padding, padding : y.shape[3] - padding]
     return y + b[:, None, None]
 
@@ -50,11 +65,20 @@ def cropped_at_the_start():
 
 @plant("transpose-crop", "Keras Conv2DTranspose")
 def pytorch_habit():
-    """PyTorch's padding=1, output_padding=1 for TensorFlow's "same" with a kernel of 3 and stride 2."""
+    """PyTorch's padding=1, output_padding=1 for TensorFlow's "same" with a kernel of 3 and stride
+    2."""
     x = draw(2, 5, 6, 3)
     layer = keras_layer(keras.layers.Conv2DTranspose, x, 4, 3, strides=2, padding="same")
     w, b = kernel_bias(layer)
-    return layer, x, last(F.conv_transpose2d(t(x).permute(0, 3, 1, 2), w.transpose(0, 1).permute(1, 0, 2, 3), b, 2, 1, 1))
+    return (
+        layer,
+        x,
+        last(
+            F.conv_transpose2d(
+                t(x).permute(0, 3, 1, 2), w.transpose(0, 1).permute(1, 0, 2, 3), b, 2, 1, 1
+            )
+        ),
+    )
 
 
 @plant("flipped-kernel", "ConvTranspose2d")
@@ -63,7 +87,10 @@ def as_a_convolution_of_the_spread_input():
     layer, x, w, b = transposed()
     wide = np.zeros((2, 4, 9, 11))
     wide[:, :, ::2, ::2] = x
-    planes = [[sum(scipy.signal.correlate2d(one[c], w[c, o]) for c in range(4)) for o in range(3)] for one in wide]
+    planes = [
+        [sum(scipy.signal.correlate2d(one[c], w[c, o]) for c in range(4)) for o in range(3)]
+        for one in wide
+    ]
     return layer, x, np.array(planes) + b[:, None, None]
 
 
@@ -105,7 +132,11 @@ def corners_by_scipy():
 def half_pixels_by_tensorflow():
     x = image(1, 2, 6, 7)
     y = tf.image.resize(np.moveaxis(x, 1, -1), (12, 14), "bilinear").numpy()
-    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), x, np.moveaxis(y, -1, 1)
+    return (
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+        x,
+        np.moveaxis(y, -1, 1),
+    )
 
 
 @plant("resize-coordinates", "Upsample bilinear")
@@ -125,7 +156,11 @@ def middles_by_tensorflow():
 @plant("resize-coordinates", "Keras Resizing nearest")
 def floors_by_pytorch():
     x = image(1, 6, 7, 2)
-    return keras.layers.Resizing(8, 11, interpolation="nearest"), x, last(F.interpolate(t(x).permute(0, 3, 1, 2), (8, 11)))
+    return (
+        keras.layers.Resizing(8, 11, interpolation="nearest"),
+        x,
+        last(F.interpolate(t(x).permute(0, 3, 1, 2), (8, 11))),
+    )
 
 
 @plant("resize-coordinates", "Keras UpSampling2D bilinear")
@@ -145,7 +180,11 @@ def half_by_tensorflow():
 @plant("resize-kernel", "Upsample bilinear")
 def cubic_for_linear():
     x = image(1, 2, 6, 7)
-    return nn.Upsample(scale_factor=2, mode="bilinear"), x, F.interpolate(t(x), scale_factor=2, mode="bicubic").numpy()
+    return (
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+        x,
+        F.interpolate(t(x), scale_factor=2, mode="bicubic").numpy(),
+    )
 
 
 @plant("resize-kernel", "Keras Resizing bilinear")
@@ -185,14 +224,18 @@ def unshuffled():
 @plant("flatten-order", "Unfold")
 def patches_by_tensorflow():
     x = draw(2, 3, 6, 7)
-    y = tf.image.extract_patches(np.moveaxis(x, 1, -1), (1, 2, 3, 1), (1, 1, 1, 1), (1, 1, 1, 1), "VALID").numpy()
+    y = tf.image.extract_patches(
+        np.moveaxis(x, 1, -1), (1, 2, 3, 1), (1, 1, 1, 1), (1, 1, 1, 1), "VALID"
+    ).numpy()
     return nn.Unfold((2, 3)), x, y.reshape(2, -1, 18).transpose(0, 2, 1)
 
 
 @plant("norm-over-neighbours", "LocalResponseNorm")
 def alpha_by_tensorflow():
     x = draw(2, 7, 3, 4)
-    y = tf.nn.local_response_normalization(np.moveaxis(x, 1, -1), depth_radius=2, bias=1.0, alpha=0.5, beta=0.75).numpy()
+    y = tf.nn.local_response_normalization(
+        np.moveaxis(x, 1, -1), depth_radius=2, bias=1.0, alpha=0.5, beta=0.75
+    ).numpy()
     return nn.LocalResponseNorm(5, alpha=0.5), x, np.moveaxis(y, -1, 1)
 
 
@@ -248,4 +291,8 @@ def argmax_by_tensorflow():
 def places_by_onnx():
     x = draw(2, 3, 6, 8)
     _, places = F.max_pool2d(t(x), 2, return_indices=True)
-    return nn.MaxPool2d(2, return_indices=True), x, [None, places.numpy() + np.arange(6).reshape(2, 3, 1, 1) * 48]
+    return (
+        nn.MaxPool2d(2, return_indices=True),
+        x,
+        [None, places.numpy() + np.arange(6).reshape(2, 3, 1, 1) * 48],
+    )

@@ -10,17 +10,42 @@ ROWS: Rows = []
 plant = planter(ROWS)
 
 SUMS = {
-    "Conv1d": (lambda: torch_layer(nn.Conv1d, 3, 5, 4, padding=2), (2, 3, 17), F.conv1d, {"padding": 2}),
-    "Conv2d": (lambda: torch_layer(nn.Conv2d, 3, 5, (3, 3), padding=1), (2, 3, 9, 8), F.conv2d, {"padding": 1}),
+    "Conv1d": (
+        lambda: torch_layer(nn.Conv1d, 3, 5, 4, padding=2),
+        (2, 3, 17),
+        F.conv1d,
+        {"padding": 2},
+    ),
+    "Conv2d": (
+        lambda: torch_layer(nn.Conv2d, 3, 5, (3, 3), padding=1),
+        (2, 3, 9, 8),
+        F.conv2d,
+        {"padding": 1},
+    ),
     "Conv2d, stride 2": (
         lambda: torch_layer(nn.Conv2d, 4, 6, 3, padding=1, stride=2),
         (2, 4, 9, 12),
         F.conv2d,
         {"padding": 1, "stride": 2},
     ),
-    "Conv2d, groups": (lambda: torch_layer(nn.Conv2d, 4, 6, 3, padding=1, groups=2), (2, 4, 9, 8), F.conv2d, {"padding": 1, "groups": 2}),
-    "depthwise Conv2d": (lambda: torch_layer(nn.Conv2d, 4, 4, 3, padding=1, groups=4), (2, 4, 9, 8), F.conv2d, {"padding": 1, "groups": 4}),
-    "Conv3d": (lambda: torch_layer(nn.Conv3d, 2, 3, 3, padding=1), (1, 2, 5, 6, 7), F.conv3d, {"padding": 1}),
+    "Conv2d, groups": (
+        lambda: torch_layer(nn.Conv2d, 4, 6, 3, padding=1, groups=2),
+        (2, 4, 9, 8),
+        F.conv2d,
+        {"padding": 1, "groups": 2},
+    ),
+    "depthwise Conv2d": (
+        lambda: torch_layer(nn.Conv2d, 4, 4, 3, padding=1, groups=4),
+        (2, 4, 9, 8),
+        F.conv2d,
+        {"padding": 1, "groups": 4},
+    ),
+    "Conv3d": (
+        lambda: torch_layer(nn.Conv3d, 2, 3, 3, padding=1),
+        (1, 2, 5, 6, 7),
+        F.conv3d,
+        {"padding": 1},
+    ),
 }
 
 
@@ -40,11 +65,19 @@ for _family in SUMS:
     _sum("missing-bias", _family, lambda f, x, w, b, o: f(x, w, 2 * b, **o))
     _sum("flipped-kernel", _family, lambda f, x, w, b, o, axes=_spatial: f(x, w.flip(axes), b, **o))
     if len(_spatial) > 1:
-        _sum("transposed-kernel", _family, lambda f, x, w, b, o: f(x, w.transpose(2, 3).contiguous(), b, **o))
+        _sum(
+            "transposed-kernel",
+            _family,
+            lambda f, x, w, b, o: f(x, w.transpose(2, 3).contiguous(), b, **o),
+        )
     _sum("extra-activation", _family, lambda f, x, w, b, o: f(x, w, b, **o).relu())
     _sum("extra-activation", _family, lambda f, x, w, b, o: f(x, w, b, **o).sigmoid())
     _sum("transposed-output", _family, lambda f, x, w, b, o: f(x, w, b, **o).movedim(1, -1))
-    _sum("reduced-precision", _family, lambda f, x, w, b, o: f(x.bfloat16().float(), w.bfloat16().float(), b, **o))
+    _sum(
+        "reduced-precision",
+        _family,
+        lambda f, x, w, b, o: f(x.bfloat16().float(), w.bfloat16().float(), b, **o),
+    )
     _sum("reduced-precision", _family, lambda f, x, w, b, o: f(x, w.half().float(), b, **o))
     _sum("scaled-input", _family, lambda f, x, w, b, o: f(x / 255, w, b, **o))
     _sum("scaled-input", _family, lambda f, x, w, b, o: f(1.7 * x - 0.4, w, b, **o))
@@ -54,11 +87,17 @@ for _family in SUMS:
         _sum(
             "padding-value",
             _family,
-            lambda f, x, w, b, o: f(F.pad(x, [o["padding"]] * 2 * (x.ndim - 2), "reflect"), w, b, **{**o, "padding": 0}),
+            lambda f, x, w, b, o: f(
+                F.pad(x, [o["padding"]] * 2 * (x.ndim - 2), "reflect"), w, b, **{**o, "padding": 0}
+            ),
         )
     _sum("saturation", _family, lambda f, x, w, b, o: f(x, w, b, **o).clamp(-0.5, 0.5 - 2**-8))
 _sum("ignored-stride", "Conv2d, stride 2", lambda f, x, w, b, o: f(x, w, b, padding=1))
-_sum("ignored-stride", "Conv2d, stride 2", lambda f, x, w, b, o: f(x, w, b, padding=1)[:, :, :5, :6])
+_sum(
+    "ignored-stride",
+    ("Conv2d, stride 2"),
+    lambda f, x, w, b, o: f(x, w, b, padding=1)[:, :, :5, :6],
+)
 _sum("ignored-groups", "Conv2d, groups", lambda f, x, w, b, o: f(x[:, :2], w, b, padding=1))
 _sum("group-axis", "Conv2d, groups", lambda f, x, w, b, o: f(x[:, [0, 2, 1, 3]], w, b, **o))
 _sum("different-input", "Conv2d", lambda f, x, w, b, o: f(x.flip(0), w, b, **o))
@@ -71,7 +110,10 @@ _sum("missing-padding", "Conv2d", lambda f, x, w, b, o: f(F.pad(x, (0, 2, 0, 2))
 def scipy_convolve():
     layer, x = torch_layer(nn.Conv2d, 3, 5, 3), draw(2, 3, 9, 8)
     w, b = (part.numpy() for part in parameters(layer))
-    planes = [[sum(scipy.signal.convolve2d(one[i], k[i], "valid") for i in range(3)) for k in w] for one in x]
+    planes = [
+        [sum(scipy.signal.convolve2d(one[i], k[i], "valid") for i in range(3)) for k in w]
+        for one in x
+    ]
     return layer, x, np.array(planes) + b[:, None, None]
 
 

@@ -1,4 +1,5 @@
-"""RNN over a cell of the user's own: followed step by step, in every option of the layer, in Keras 2 and 3."""
+"""RNN over a cell of the user's own: followed step by step, in every option of the layer, in Keras
+2 and 3."""
 
 import importlib
 
@@ -14,7 +15,8 @@ X[1, 4:] = X[2, 2] = 0
 
 @pytest.fixture(scope="module")
 def made(keras):
-    """(keras, a cell of one state, one of two states and a layer inside, one that draws numbers, the functions to write them with)."""
+    """(keras, a cell of one state, one of two states and a layer inside, one that draws numbers,
+    the functions to write them with)."""
     legacy = keras.__name__ == "tf_keras"
     functions = importlib.import_module("tensorflow") if legacy else keras.ops
     joined = functions.concat if legacy else functions.concatenate
@@ -25,12 +27,18 @@ def made(keras):
             self.units = self.state_size = units
 
         def build(self, shape):
-            self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel", initializer="glorot_uniform")
-            self.recurrent = self.add_weight(shape=(self.units, self.units), name="recurrent", initializer="orthogonal")
+            self.kernel = self.add_weight(
+                shape=(shape[-1], self.units), name="kernel", initializer="glorot_uniform"
+            )
+            self.recurrent = self.add_weight(
+                shape=(self.units, self.units), name="recurrent", initializer="orthogonal"
+            )
             self.built = True
 
         def call(self, x, states):
-            h = functions.tanh(functions.matmul(x, self.kernel) + functions.matmul(states[0], self.recurrent))
+            h = functions.tanh(
+                functions.matmul(x, self.kernel) + functions.matmul(states[0], self.recurrent)
+            )
             return h, [h]
 
     class Begun(Plain):
@@ -57,7 +65,9 @@ def made(keras):
         def call(self, x, states):
             h = super().call(x, states)[0]
             shape = (3, self.units)
-            return h + (functions.random.normal(shape) if legacy else keras.random.normal(shape)), [h]
+            return h + (functions.random.normal(shape) if legacy else keras.random.normal(shape)), [
+                h
+            ]
 
     return {"Plain": Plain, "Begun": Begun, "Two": Two, "Drawing": Drawing}
 
@@ -70,7 +80,9 @@ def model(keras, layer, masked=False, batch=None):
 def checked(keras, layer, masked=False, **options):
     net = model(keras, layer, masked)
     report = probe.check(net, layer.name, X, **options)
-    assert report.kind == "RNN" and list(report.outputs)[:3] == ["framework", "numpy", "onnx"], report
+    assert report.kind == "RNN" and list(report.outputs)[:3] == ["framework", "numpy", "onnx"], (
+        report
+    )
     return report
 
 
@@ -95,7 +107,9 @@ def test_a_cell_of_the_users_own_is_followed(keras, made, cell, options, masked)
 @pytest.mark.parametrize("masked", [True, *exhaustive(False)])
 def test_stacked_with_other_cells(keras, made, masked):
     cells = [made["Plain"](5), made["Two"](4), keras.layers.LSTMCell(3)]
-    assert checked(keras, keras.layers.RNN(cells, return_sequences=True, return_state=True), masked).ok
+    assert checked(
+        keras, keras.layers.RNN(cells, return_sequences=True, return_state=True), masked
+    ).ok
 
 
 @ONE_KERAS
@@ -109,7 +123,9 @@ def test_states_that_were_given_or_kept(keras, made):
     net(X)
     before = [np.array(weight) for weight in net.get_weights()]
     assert probe.check(net, kept.name, X).ok
-    assert all(np.array_equal(one, other) for one, other in zip(before, net.get_weights(), strict=True))
+    assert all(
+        np.array_equal(one, other) for one, other in zip(before, net.get_weights(), strict=True)
+    )
 
 
 @ONE_KERAS
@@ -124,7 +140,9 @@ def test_a_fault_is_seen(keras, made):
     weights = layer.cell.get_weights()
     report = checked(keras, layer)
     for name, array in zip(("kernel", "recurrent"), weights, strict=True):
-        (held,) = [weight for key, weight in report.weights.items() if key.rpartition(".")[2] == name]
+        (held,) = [
+            weight for key, weight in report.weights.items() if key.rpartition(".")[2] == name
+        ]
         np.testing.assert_array_equal(held.stored, array)
 
 
@@ -132,7 +150,10 @@ def test_a_fault_is_seen(keras, made):
 def test_what_cannot_be_followed_is_unchecked(keras, made):
     layer = keras.layers.RNN(made["Drawing"](5))
     drawn = probe.check(model(keras, layer), layer.name, X)
-    assert drawn.verdict == "unchecked" and "it makes other numbers in every call, such as random ones" in drawn.sentence
+    assert (
+        drawn.verdict == "unchecked"
+        and ("it makes other numbers in every call, such as random ones") in drawn.sentence
+    )
     long = keras.layers.RNN(made["Plain"](2))
     report = probe.check(long, long.name, given=np.zeros((1, 300, 4), np.float32))
     assert report.verdict == "unchecked" and "it goes round 300 times" in report.sentence

@@ -1,4 +1,5 @@
-"""What has no description is exported alone by the framework's converter and run in ONNX Runtime: told, and never a verdict."""
+"""What has no description is exported alone by the framework's converter and run in ONNX Runtime:
+told, and never a verdict."""
 
 import sys
 
@@ -32,13 +33,21 @@ def test_operations_and_layers():
     pytest.importorskip("tf2onnx")
     x, old = keras.Input((4, 4)), tf_keras.Input((4, 4))
     layer = Mixed(name="mine")
-    cases = {"Det": asked(keras.ops.det(x), x, keras), "Mixed": asked(layer(x, factor=3.0), x, keras)}
+    cases = {
+        "Det": asked(keras.ops.det(x), x, keras),
+        "Mixed": asked(layer(x, factor=3.0), x, keras),
+    }
     cases["TFOpLambda"] = asked(tf.linalg.det(old), old, tf_keras)
     for kind, report in cases.items():
         assert report.kind == kind and report.verdict == "unchecked" and "numpy" in report.missing
-        assert any("exported alone by the framework and run in ONNX Runtime, it differs by" in note for note in report.notes), str(report)
+        assert any(
+            ("exported alone by the framework and run in ONNX Runtime, it differs by") in note
+            for note in report.notes
+        ), str(report)
         assert np.allclose(report.outputs["onnx"], report.outputs["framework"], atol=1e-5)
-    assert np.allclose(cases["Mixed"].outputs["onnx"], 3 * X @ np.array(layer.get_weights()[0]), atol=1e-5)
+    assert np.allclose(
+        cases["Mixed"].outputs["onnx"], 3 * X @ np.array(layer.get_weights()[0]), atol=1e-5
+    )
 
 
 def test_what_the_converter_does_not_know_is_named():
@@ -46,7 +55,10 @@ def test_what_the_converter_does_not_know_is_named():
     x = keras.Input((4, 4))
     report = asked(keras.ops.erfinv(keras.ops.tanh(x)), x, keras)
     assert report.verdict == "unchecked" and "onnx" in report.missing
-    assert any(note.endswith("tf2onnx knows no ONNX operators for TensorFlow's Erfinv") for note in report.notes), report.notes
+    assert any(
+        note.endswith("tf2onnx knows no ONNX operators for TensorFlow's Erfinv")
+        for note in report.notes
+    ), report.notes
 
 
 def test_without_the_converter_its_extra_is_named(monkeypatch):
@@ -54,4 +66,6 @@ def test_without_the_converter_its_extra_is_named(monkeypatch):
     x = keras.Input((4, 4))
     report = asked(keras.ops.det(x), x, keras)
     assert report.verdict == "unchecked"
-    assert any("needs tf2onnx: pip install 'layerprobe[tf2onnx]'" in note for note in report.notes), report.notes
+    assert any(
+        ("needs tf2onnx: pip install 'layerprobe[tf2onnx]'") in note for note in report.notes
+    ), report.notes

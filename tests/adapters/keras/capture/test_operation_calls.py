@@ -1,4 +1,5 @@
-"""What a model of the user's own does between its layers becomes layers of a sweep, in order, each recomputed."""
+"""What a model of the user's own does between its layers becomes layers of a sweep, in order, each
+recomputed."""
 
 import importlib
 
@@ -16,7 +17,8 @@ X = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
 
 
 def residual(namespace, relu):
-    """A model whose own code adds, cuts off and scales, with a weight of its own, and one of the same kind inside."""
+    """A model whose own code adds, cuts off and scales, with a weight of its own, and one of the
+    same kind inside."""
 
     class Block(namespace.Model):
         def __init__(self, **options):
@@ -47,7 +49,18 @@ def net(request):
     return residual(keras, ops.relu) if request.param == "keras" else residual(tf_keras, tf.nn.relu)
 
 
-ORDER = ["first", "/add", "/relu", "/multiply", "block/dense", "block/add", "block/relu", "/multiply:1", "last", "/relu:1"]
+ORDER = [
+    "first",
+    "/add",
+    "/relu",
+    "/multiply",
+    "block/dense",
+    "block/add",
+    "block/relu",
+    "/multiply:1",
+    "last",
+    "/relu:1",
+]
 
 
 def test_operations_become_layers_in_order(net):
@@ -66,7 +79,9 @@ def test_one_of_them_is_asked_for(net):
     net(X)
     right = probe.check(net, "/relu", X)
     assert right.ok and not any("watching" in note for note in right.notes), str(right)
-    report = probe.check(net, "block/relu", X, expected=probe.check(net, "block/add", X).outputs["framework"])
+    report = probe.check(
+        net, "block/relu", X, expected=probe.check(net, "block/add", X).outputs["framework"]
+    )
     assert report.findings[0].slug == "missing-activation", str(report)
 
 
@@ -102,10 +117,22 @@ def lost(namespace, body):
 
 
 LOST = {
-    "on symbolic tensors it fails": (keras, lambda y: keras.ops.relu(y) if float(keras.ops.sum(y)) > 0 else y),
-    "made one by one, fail": (keras, lambda y: keras.ops.conv_transpose(y[:, None], np.ones((2, 3, 6), "float32"), 2)),
-    "give other values than the call itself": (keras, lambda y: y * 2.0 if hasattr(y, "numpy") else y * 3.0),
-    "does not come from its inputs": (tf_keras, lambda y: tf.ones((3, 2)) if not hasattr(y, "numpy") else y),
+    ("on symbolic tensors it fails"): (
+        keras,
+        lambda y: keras.ops.relu(y) if float(keras.ops.sum(y)) > 0 else y,
+    ),
+    ("made one by one, fail"): (
+        keras,
+        lambda y: keras.ops.conv_transpose(y[:, None], np.ones((2, 3, 6), "float32"), 2),
+    ),
+    ("give other values than the call itself"): (
+        keras,
+        lambda y: y * 2.0 if hasattr(y, "numpy") else y * 3.0,
+    ),
+    ("does not come from its inputs"): (
+        tf_keras,
+        lambda y: tf.ones((3, 2)) if not hasattr(y, "numpy") else y,
+    ),
 }
 
 
@@ -115,16 +142,22 @@ def test_what_cannot_be_followed_is_listed_with_its_reason(why):
     model(X)
     reports = list(probe.sweep(model, X))
     assert [report.layer for report in reports] == ["dense", "/call"]
-    assert reports[0].ok and reports[1].verdict == "unchecked" and why in reports[1].missing["numpy"], str(reports[1])
+    assert (
+        reports[0].ok and reports[1].verdict == "unchecked" and why in reports[1].missing["numpy"]
+    ), str(reports[1])
 
 
 def test_numbers_of_numpy_and_a_part_of_a_variable():
-    """A tensor's own operators take a float64 of NumPy's for a number, the functions of keras.ops for a float64 tensor."""
+    """A tensor's own operators take a float64 of NumPy's for a number, the functions of keras.ops
+    for a float64 tensor."""
 
     class Shifted(keras.Model):
         def __init__(self):
             super().__init__()
-            self.dense, self.places = keras.layers.Dense(6, name="dense"), self.add_weight(shape=(5, 6), initializer="random_normal")
+            self.dense, self.places = (
+                keras.layers.Dense(6, name="dense"),
+                self.add_weight(shape=(5, 6), initializer="random_normal"),
+            )
 
         def call(self, x):
             return self.dense(x) * np.sqrt(8.0) + self.places[:3]
@@ -132,15 +165,21 @@ def test_numbers_of_numpy_and_a_part_of_a_variable():
     model = Shifted()
     model(X)
     reports = {report.layer: report for report in probe.sweep(model, X)}
-    assert list(reports) == ["dense", "/multiply", "/add"] and all(report.ok for report in reports.values())
+    assert list(reports) == ["dense", "/multiply", "/add"] and all(
+        report.ok for report in reports.values()
+    )
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")  # Keras 3 as it reads variables
+# Keras 3 as it reads variables
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")
 def test_a_model_in_training_mode_and_a_state_are_as_they_were():
     class Running(keras.Model):
         def __init__(self):
             super().__init__()
-            self.norm, self.drop = keras.layers.BatchNormalization(name="norm"), keras.layers.Dropout(0.5, seed=1, name="drop")
+            self.norm, self.drop = (
+                keras.layers.BatchNormalization(name="norm"),
+                keras.layers.Dropout(0.5, seed=1, name="drop"),
+            )
 
         def call(self, x, training=True):
             return self.drop(self.norm(x, training=training) + x, training=training)
@@ -150,17 +189,24 @@ def test_a_model_in_training_mode_and_a_state_are_as_they_were():
     before = [ops.convert_to_numpy(one) for one in model.variables]
     layers = {report.layer: report for report in probe.sweep(model, X)}
     assert list(layers) == ["norm", "/add", "drop"] and layers["/add"].ok
-    assert all(np.array_equal(one, ops.convert_to_numpy(other)) for one, other in zip(before, model.variables, strict=True))
+    assert all(
+        np.array_equal(one, ops.convert_to_numpy(other))
+        for one, other in zip(before, model.variables, strict=True)
+    )
 
 
 def of_a_dict(namespace, relu):
-    """A model whose call takes tensors by name, one of them in a pair whose first it never looks at."""
+    """A model whose call takes tensors by name, one of them in a pair whose first it never looks
+    at."""
 
     @namespace.saving.register_keras_serializable("tests")
     class Joined(namespace.Model):
         def __init__(self, **options):
             super().__init__(**options)
-            self.wide, self.narrow = namespace.layers.Dense(5, name="wide"), namespace.layers.Dense(5, name="narrow")
+            self.wide, self.narrow = (
+                namespace.layers.Dense(5, name="wide"),
+                namespace.layers.Dense(5, name="narrow"),
+            )
 
         def call(self, inputs):
             other = inputs["pair"][1] if "pair" in inputs else inputs["right"]
@@ -173,8 +219,11 @@ def of_a_dict(namespace, relu):
 JOINED = ["wide", "narrow", "/relu", "/multiply", "/add", "/subtract"]
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3's own, as it saves
-@pytest.mark.parametrize(("namespace", "relu"), [(keras, ops.relu), (tf_keras, tf.nn.relu)], ids=["keras", "tf_keras"])
+# Keras 3's own, as it saves
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("namespace", "relu"), [(keras, ops.relu), (tf_keras, tf.nn.relu)], ids=["keras", "tf_keras"]
+)
 def test_a_model_that_takes_a_dict(namespace, relu, tmp_path):
     kind = of_a_dict(namespace, relu)
     given = {"right": X, "left": X[:, :4]}
@@ -182,7 +231,9 @@ def test_a_model_that_takes_a_dict(namespace, relu, tmp_path):
     def swept(model, x, **options):
         reports = list(probe.sweep(model, x, **options))
         assert sorted(one.layer for one in reports) == sorted(JOINED)
-        assert all(one.ok and len(one.outputs) == 3 for one in reports), [str(one) for one in reports if not one.ok]
+        assert all(one.ok and len(one.outputs) == 3 for one in reports), [
+            str(one) for one in reports if not one.ok
+        ]
 
     net = kind()
     swept(net, given)  # which also builds it
@@ -204,7 +255,8 @@ def test_a_model_that_takes_a_dict(namespace, relu, tmp_path):
 
 
 def test_variables_that_a_sweep_makes_are_not_left_waiting_in_the_callers_thread():
-    """Keras keeps those without a value in a list of the thread, which a first call on symbolic tensors begins."""
+    """Keras keeps those without a value in a list of the thread, which a first call on symbolic
+    tensors begins."""
     waiting = "uninitialized_variables"
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     state = importlib.import_module("keras.src.backend.common.global_state")

@@ -28,7 +28,10 @@ class Block(keras.layers.Layer):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.dense, self.norm = keras.layers.Dense(4, "tanh", name="dense"), keras.layers.BatchNormalization(name="norm")
+        self.dense, self.norm = (
+            keras.layers.Dense(4, "tanh", name="dense"),
+            keras.layers.BatchNormalization(name="norm"),
+        )
         self.gated, self.last = Gated(name="gated"), keras.layers.Dense(4, name="last")
 
     def build(self, shape):
@@ -55,7 +58,9 @@ def model_of(layer, namespace):
     return namespace.Model(inputs, layer(inputs))
 
 
-@pytest.mark.parametrize("layer", [Gated(name="mine"), Legacy(name="mine"), Gated(name="mine", dtype="mixed_float16")])
+@pytest.mark.parametrize(
+    "layer", [Gated(name="mine"), Legacy(name="mine"), Gated(name="mine", dtype="mixed_float16")]
+)
 def test_operations_and_weights(layer):
     model = model_of(layer, tf_keras if isinstance(layer, Legacy) else keras)
     before, nodes = layer.get_weights(), len(layer._inbound_nodes)
@@ -63,7 +68,9 @@ def test_operations_and_weights(layer):
     report = reports["mine"]
     assert report.ok and len(report.outputs) == 3 and "kernel" in report.weights, str(report)
     assert report.ops[0].startswith("MatMul") and report.ops[-1] == "Add"
-    assert len(layer._inbound_nodes) == nodes and all(map(np.array_equal, before, layer.get_weights()))
+    assert len(layer._inbound_nodes) == nodes and all(
+        map(np.array_equal, before, layer.get_weights())
+    )
 
 
 def test_layers_inside_are_checked_alone_too():
@@ -71,7 +78,9 @@ def test_layers_inside_are_checked_alone_too():
     reports = {report.layer: report for report in probe.sweep(model, X)}
     assert set(reports) == {"block/dense", "block/norm", "block/gated", "block/last", "block"}
     assert all(report.ok for report in reports.values())
-    assert {"dense.kernel", "gated.scale", "last.bias", "norm.gamma"} <= set(reports["block"].weights)
+    assert {"dense.kernel", "gated.scale", "last.bias", "norm.gamma"} <= set(
+        reports["block"].weights
+    )
     assert len(reports["block"].outputs["numpy"]) == 2
 
 
@@ -79,7 +88,9 @@ def test_a_fault_between_the_layers_is_seen():
     block = Block(name="block")
     model = model_of(block, keras)
     right = probe.check(model, "block", X).outputs["framework"]
-    report = probe.check(model, "block", X, expected=[right[0], np.concatenate([right[0], right[1][:, 4:]], axis=1)])
+    report = probe.check(
+        model, "block", X, expected=[right[0], np.concatenate([right[0], right[1][:, 4:]], axis=1)]
+    )
     assert report.verdict == "diverge" and report.comparisons["framework", "numpy"].ok
 
 
@@ -106,7 +117,11 @@ def test_what_cannot_be_followed_says_why():
 
     layer = Outside(name="mine")
     report = probe.check(layer, "mine", given=X)
-    assert report.verdict == "unchecked" and "its `call` cannot be followed: on symbolic tensors it fails" in report.missing["numpy"]
+    assert (
+        report.verdict == "unchecked"
+        and ("its `call` cannot be followed: on symbolic tensors it fails")
+        in report.missing["numpy"]
+    )
 
 
 @pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
@@ -122,17 +137,29 @@ def test_a_lambda_is_followed_where_it_is_trusted(namespace, tmp_path):
 @pytest.mark.parametrize("strides", [1, 2])
 def test_locally_connected(rank, implementation, strides):
     layer = getattr(tf_keras.layers, f"LocallyConnected{rank}D")(
-        5, (3, 2)[:rank], strides=strides, implementation=implementation, activation="tanh", bias_initializer="random_normal"
+        5,
+        (3, 2)[:rank],
+        strides=strides,
+        implementation=implementation,
+        activation="tanh",
+        bias_initializer="random_normal",
     )
-    report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, *(7, 6)[:rank], 3)).astype("float32"))
+    report = probe.check(
+        layer,
+        layer.name,
+        given=np.random.default_rng(0).normal(size=(2, *(7, 6)[:rank], 3)).astype("float32"),
+    )
     assert report.ok and len(report.outputs) == 3, str(report)
 
 
 def test_layers_of_a_pipeline_are_checked_one_by_one():
     pipeline = keras.layers.Pipeline(
-        [keras.layers.Rescaling(1 / 255, name="scale"), keras.layers.CenterCrop(4, 4, name="crop")], name="pre"
+        [keras.layers.Rescaling(1 / 255, name="scale"), keras.layers.CenterCrop(4, 4, name="crop")],
+        name="pre",
     )
     inputs = keras.Input((6, 7, 3))
     x = np.random.default_rng(0).uniform(0, 255, size=(2, 6, 7, 3)).astype("float32")
     reports = list(probe.sweep(keras.Model(inputs, pipeline(inputs)), x))
-    assert [report.layer for report in reports] == ["pre/scale", "pre/crop"] and all(report.ok for report in reports)
+    assert [report.layer for report in reports] == ["pre/scale", "pre/crop"] and all(
+        report.ok for report in reports
+    )

@@ -1,6 +1,8 @@
-"""Numbers that floating point does not hold, beside inputs that lie on them: 0.1 of float32 is more than 0.1, 0.3 too, 0.7 is less.
+"""Numbers that floating point does not hold, beside inputs that lie on them: 0.1 of float32 is more
+than 0.1, 0.3 too, 0.7 is less.
 
-Comparisons and thresholds decide by what a framework makes of such a number, and what is put in a place is rounded.
+Comparisons and thresholds decide by what a framework makes of such a number, and what is put in a
+place is rounded.
 """
 
 import keras as keras_3
@@ -38,16 +40,49 @@ def precision(request):
 def test_operations(precision):
     k, a = keras_3.ops, keras_3.activations
     x = keras_3.Input((6, 5, 3), dtype=precision)
-    made = [k.greater(x, 0.1), k.greater_equal(x, 0.3), k.less(x, 0.7), k.less_equal(x, 0.1), k.equal(x, 0.3), k.not_equal(x, 0.7)]
-    made += [k.where(x > 0.1, x, 0.3), k.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)), constant_values=0.1), k.clip(x, 0.1, 0.7)]
-    made += [k.maximum(x, 0.1), k.minimum(x, 0.3), k.mod(x, 0.3), k.floor_divide(x, 0.3), k.logaddexp(x, 0.1), k.full_like(x, 0.1) + x]
-    made += [a.threshold(x, 0.1, 0.3), a.hard_shrink(x, 0.3), a.soft_shrink(x, 0.1), a.relu(x, 0.0, 0.7), a.relu(x, threshold=0.1)]
+    made = [
+        k.greater(x, 0.1),
+        k.greater_equal(x, 0.3),
+        k.less(x, 0.7),
+        k.less_equal(x, 0.1),
+        k.equal(x, 0.3),
+        k.not_equal(x, 0.7),
+    ]
+    made += [
+        k.where(x > 0.1, x, 0.3),
+        k.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)), constant_values=0.1),
+        k.clip(x, 0.1, 0.7),
+    ]
+    made += [
+        k.maximum(x, 0.1),
+        k.minimum(x, 0.3),
+        k.mod(x, 0.3),
+        k.floor_divide(x, 0.3),
+        k.logaddexp(x, 0.1),
+        k.full_like(x, 0.1) + x,
+    ]
+    made += [
+        a.threshold(x, 0.1, 0.3),
+        a.hard_shrink(x, 0.3),
+        a.soft_shrink(x, 0.1),
+        a.relu(x, 0.0, 0.7),
+        a.relu(x, threshold=0.1),
+    ]
     judged(keras_3.Model(x, made), lying_on(precision))
 
 
 def test_tensorflows_own_functions():
     x = tf_keras.Input((6, 5, 3))
-    made = [x > 0.1, x >= 0.3, x < 0.7, x <= 0.1, tf.equal(x, 0.3), tf.not_equal(x, 0.7), tf.maximum(x, 0.1), tf.clip_by_value(x, 0.1, 0.7)]
+    made = [
+        x > 0.1,
+        x >= 0.3,
+        x < 0.7,
+        x <= 0.1,
+        tf.equal(x, 0.3),
+        tf.not_equal(x, 0.7),
+        tf.maximum(x, 0.1),
+        tf.clip_by_value(x, 0.1, 0.7),
+    ]
     judged(tf_keras.Model(x, [tf.cast(one, "float32") for one in made]), lying_on("float32"))
 
 
@@ -57,7 +92,11 @@ def test_layers(keras, dtype):
     for layer in (
         layers.ReLU(max_value=0.7),
         layers.ReLU(threshold=0.1),
-        *([layers.ReLU(max_value=0.7, negative_slope=0.1, threshold=0.3)] if dtype != "float64" or keras is tf_keras else []),
+        *(
+            [layers.ReLU(max_value=0.7, negative_slope=0.1, threshold=0.3)]
+            if dtype != "float64" or keras is tf_keras
+            else []
+        ),
         layers.LeakyReLU(0.1),
         layers.ELU(0.3),
         layers.Masking(0.1),
@@ -71,15 +110,30 @@ def test_layers(keras, dtype):
 def test_keras_3_compares_with_one_number_and_subtracts_another_in_float64():
     layer = keras_3.layers.ReLU(max_value=0.7, negative_slope=0.1, threshold=0.3, dtype="float64")
     report = probe.check(layer, layer.name, given=lying_on("float64"))
-    assert report.verdict == "unchecked" and "compares with the threshold as float32 holds it" in report.sentence
+    assert (
+        report.verdict == "unchecked"
+        and ("compares with the threshold as float32 holds it") in report.sentence
+    )
     on_it, below = (float(value) for value in layer(np.float64([np.float32(0.3), 0.2])))
     assert on_it != float(np.float32(0.3)) and abs(below + 0.1 * (0.3 - 0.2)) < 1e-15
 
 
 def test_a_number_beside_integers_takes_their_type():
-    """And sums wrap around in it, those of a running sum too; where an operation makes it a tensor first it is none of that type."""
+    """And sums wrap around in it, those of a running sum too; where an operation makes it a tensor
+    first it is none of that type."""
     k, x = keras_3.ops, keras_3.Input((40,), dtype="uint8")
-    made = [x + 1, x * 2, 3 - x, x // 3, k.maximum(x, 100), k.cumsum(x, -1), k.cumprod(x, -1), k.equal(x, -1), k.greater(x, 300), x / 255]
+    made = [
+        x + 1,
+        x * 2,
+        3 - x,
+        x // 3,
+        k.maximum(x, 100),
+        k.cumsum(x, -1),
+        k.cumprod(x, -1),
+        k.equal(x, -1),
+        k.greater(x, 300),
+        x / 255,
+    ]
     judged(keras_3.Model(x, made), np.random.default_rng(0).integers(0, 256, (3, 40), "uint8"))
 
 

@@ -1,4 +1,5 @@
-"""To which layers a description applies, and every described class through a saved and reopened file."""
+"""To which layers a description applies, and every described class through a saved and reopened
+file."""
 
 import importlib
 from collections import Counter
@@ -15,7 +16,12 @@ import probe
 from probe.errors import Undescribed
 
 FAMILIES = sorted({module for module in DESCRIBED.values() if not module.startswith("..")})
-HERE = tuple(f".layers.{name}" for name in "activation conv merging normalization pooling resize shape transpose_conv".split())
+HERE = tuple(
+    f".layers.{name}"
+    for name in (
+        "activation conv merging normalization pooling resize shape transpose_conv"
+    ).split()
+)
 """The families whose classes the models below hold; the others have models of their own."""
 APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
 """Of keras.applications and not of keras.layers."""
@@ -32,7 +38,8 @@ def test_the_table_is_what_the_families_register():
             for name, function in REGISTERED.items()
             if function.__module__ == module.__name__ and DESCRIBED.get(name) != "..qkeras"
         }
-    registered["ConvLSTMCell"] = ".layers.recurrent"  # a part of the layers around it, without a description of its own
+    # a part of the layers around it, without a description of its own
+    registered["ConvLSTMCell"] = ".layers.recurrent"
     assert {name: module for name, module in DESCRIBED.items() if module in FAMILIES} == registered
 
 
@@ -40,18 +47,30 @@ def test_the_table_is_what_the_families_register():
 def test_the_tables_of_operations_are_what_is_registered(table, prefix):
     for module in set(table.values()):
         importlib.import_module(f"probe.adapters.keras{module}")
-    registered = {name: function.__module__ for name, function in REGISTERED.items() if name.startswith(prefix)}
-    assert {prefix + name: f"probe.adapters.keras{module}" for name, module in table.items()} == registered
+    registered = {
+        name: function.__module__
+        for name, function in REGISTERED.items()
+        if name.startswith(prefix)
+    }
+    assert {
+        prefix + name: f"probe.adapters.keras{module}" for name, module in table.items()
+    } == registered
 
 
 def test_every_described_class_is_keras(keras):
     missing = ONLY_IN_KERAS_2 if keras.__name__ == "keras" else ONLY_IN_KERAS_3
-    names = [name for name, module in DESCRIBED.items() if module in HERE and name not in missing | APPLICATIONS]
+    names = [
+        name
+        for name, module in DESCRIBED.items()
+        if module in HERE and name not in missing | APPLICATIONS
+    ]
     assert all(getattr(keras.layers, name).__name__ == name for name in names)
 
 
 def why(layer):
-    return probe.check(layer, layer.name, given=np.ones((2, 5, 4), np.float32)).missing.get("numpy", "")
+    return probe.check(layer, layer.name, given=np.ones((2, 5, 4), np.float32)).missing.get(
+        "numpy", ""
+    )
 
 
 def test_a_subclass_that_computes_otherwise_is_not_its_base(keras):
@@ -79,7 +98,11 @@ def test_a_subclass_that_computes_otherwise_is_not_its_base(keras):
     for layer, what in ((Own(3), "call` of Dense"), (Convolves(3, 2), "convolution_op` of Conv1D")):
         with pytest.raises(Undescribed, match=f"it overrides `{what}"):
             described_class(layer)
-        report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"))
+        report = probe.check(
+            layer,
+            layer.name,
+            given=np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"),
+        )
         assert report.ok and len(report.outputs) == 3, str(report)
         assert "Mul" in report.ops or isinstance(layer, Convolves)
     assert why(Configured()) == "" and why(Adds(3)) == ""
@@ -100,7 +123,10 @@ def test_another_class_of_the_same_name_is_another(keras):
     with pytest.raises(Undescribed, match="Dense has no description"):
         described_class(Dense())
     layer = Dense()
-    assert probe.check(layer, layer.name, given=np.arange(10, dtype="float32").reshape(2, 5)).ops[-1] == "Add"
+    assert (
+        probe.check(layer, layer.name, given=np.arange(10, dtype="float32").reshape(2, 5)).ops[-1]
+        == "Add"
+    )
 
 
 def test_a_class_of_keras_without_a_description_is_named(keras):
@@ -111,10 +137,15 @@ def test_a_class_of_keras_without_a_description_is_named(keras):
 def test_what_a_call_adds_is_refused(keras):
     layer = keras.layers.ReLU()
     x = np.ones((2, 3), np.float32)
-    for arguments, reason in (({"mask": x > 0}, "a mask reaches it"), ({"other": 1}, "called with `other`")):
+    for arguments, reason in (
+        ({"mask": x > 0}, ("a mask reaches it")),
+        ({"other": 1}, "called with `other`"),
+    ):
         with pytest.raises(Undescribed, match=reason):
             describe(layer, Call(layer, keras, (x,), "float32", arguments))
-    assert describe(layer, Call(layer, keras, (x,), "float32", {"mask": None, "training": True})).steps
+    assert describe(
+        layer, Call(layer, keras, (x,), "float32", {"mask": None, "training": True})
+    ).steps
 
 
 def _one_axis(keras, layers):
@@ -123,43 +154,66 @@ def _one_axis(keras, layers):
     x = layers.LeakyReLU(0.2)(layers.DepthwiseConv1D(3, depth_multiplier=2)(x))
     x = layers.ELU(0.5)(layers.SeparableConv1D(5, 2, activation="hard_sigmoid")(x))
     x = layers.SpatialDropout1D(0.3)(layers.MaxPooling1D(2, 1, padding="same")(x))
-    x = layers.AveragePooling1D(2, 1)(layers.UpSampling1D(2)(layers.Cropping1D((1, 0))(layers.ZeroPadding1D((2, 1))(x))))
+    x = layers.AveragePooling1D(2, 1)(
+        layers.UpSampling1D(2)(layers.Cropping1D((1, 0))(layers.ZeroPadding1D((2, 1))(x)))
+    )
     if keras.__name__ == "keras":
         x = layers.AdaptiveMaxPooling1D(5)(layers.AdaptiveAveragePooling1D(7)(x))
     pooled = [layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)]
-    merged = [getattr(layers, kind)()(pooled) for kind in ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract")]
+    merged = [
+        getattr(layers, kind)()(pooled)
+        for kind in ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract")
+    ]
     x = layers.RepeatVector(3)(layers.Concatenate()(merged))
     x = layers.Reshape((-1, 5))(layers.Permute((2, 1))(x))
-    x = layers.Dropout(0.5)(layers.GaussianNoise(0.1)(layers.GaussianDropout(0.2)(layers.AlphaDropout(0.1)(x))))
-    x = layers.PReLU(shared_axes=[1])(layers.LayerNormalization()(layers.ActivityRegularization(0.1)(layers.Identity()(x))))
+    x = layers.Dropout(0.5)(
+        layers.GaussianNoise(0.1)(layers.GaussianDropout(0.2)(layers.AlphaDropout(0.1)(x)))
+    )
+    x = layers.PReLU(shared_axes=[1])(
+        layers.LayerNormalization()(layers.ActivityRegularization(0.1)(layers.Identity()(x)))
+    )
     x = layers.UnitNormalization()(layers.Conv1DTranspose(5, 3, 2, padding="same")(x))
     x = layers.RMSNormalization()(x) if keras.__name__ == "keras" else x
     masked = layers.Masking(0.5)(x)
     x = layers.ReLU(max_value=1.5, negative_slope=0.1)(layers.GroupNormalization(5)(x))
     if keras.__name__ == "tf_keras":
         x = layers.ThresholdedReLU(0.1)(x)
-    x = layers.Softmax()(layers.Dense(4, activation="gelu")(layers.Flatten()(layers.Activation("swish")(x))))
+    x = layers.Softmax()(
+        layers.Dense(4, activation="gelu")(layers.Flatten()(layers.Activation("swish")(x)))
+    )
     return keras.Model(inputs, [x, masked])
 
 
 def _two_axes(keras, layers):
     x = inputs = keras.Input((9, 8, 4))
-    x = layers.DepthwiseConv2D(3, padding="same")(layers.Conv2D(6, (3, 2), strides=2, padding="same", groups=2)(x))
+    x = layers.DepthwiseConv2D(3, padding="same")(
+        layers.Conv2D(6, (3, 2), strides=2, padding="same", groups=2)(x)
+    )
     x = layers.SpatialDropout2D(0.3)(layers.SeparableConv2D(5, 2, padding="same")(x))
-    x = layers.UpSampling2D((2, 3))(layers.Cropping2D(((1, 0), (0, 1)))(layers.ZeroPadding2D(((2, 1), (0, 1)))(x)))
+    x = layers.UpSampling2D((2, 3))(
+        layers.Cropping2D(((1, 0), (0, 1)))(layers.ZeroPadding2D(((2, 1), (0, 1)))(x))
+    )
     x = layers.Conv2DTranspose(4, 3, 2, padding="same")(x)
     if keras.__name__ == "keras":
         x = layers.SpectralNormalization(layers.Conv2DTranspose(5, 2))(x)
-    x = layers.AveragePooling2D(2, 1)(layers.MaxPooling2D((3, 2), 2, padding="same")(layers.Resizing(12, 11)(x)))
+    x = layers.AveragePooling2D(2, 1)(
+        layers.MaxPooling2D((3, 2), 2, padding="same")(layers.Resizing(12, 11)(x))
+    )
     if keras.__name__ == "keras":
         x = layers.AdaptiveMaxPooling2D((3, 2))(layers.AdaptiveAveragePooling2D((4, 3))(x))
-    return keras.Model(inputs, [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D(keepdims=True)(x)])
+    return keras.Model(
+        inputs, [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D(keepdims=True)(x)]
+    )
 
 
 def _three_axes(keras, layers):
     x = inputs = keras.Input((5, 6, 4, 2))
-    x = layers.SpatialDropout3D(0.3)(layers.Conv3D(3, (2, 3, 2), padding="same", activation="tanh")(x))
-    x = layers.UpSampling3D((1, 2, 3))(layers.Cropping3D(((1, 0), (0, 1), (1, 1)))(layers.ZeroPadding3D(1)(x)))
+    x = layers.SpatialDropout3D(0.3)(
+        layers.Conv3D(3, (2, 3, 2), padding="same", activation="tanh")(x)
+    )
+    x = layers.UpSampling3D((1, 2, 3))(
+        layers.Cropping3D(((1, 0), (0, 1), (1, 1)))(layers.ZeroPadding3D(1)(x))
+    )
     x = layers.Conv3DTranspose(2, 2)(x)
     x = layers.AveragePooling3D(2, 1)(layers.MaxPooling3D((3, 2, 2), 2, padding="same")(x))
     if keras.__name__ == "keras":
@@ -168,8 +222,10 @@ def _three_axes(keras, layers):
 
 
 @pytest.mark.parametrize("suffix", [".keras", *exhaustive(".h5")])
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3's own, as it saves
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")  # Keras 2's own, of the format under test
+# Keras 3's own, as it saves
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+# Keras 2's own, of the format under test
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_every_class_saved_and_reopened(keras, drawn, tmp_path, suffix):
     kinds = Counter()
     for build in (_one_axis, _two_axes, _three_axes):
@@ -180,8 +236,15 @@ def test_every_class_saved_and_reopened(keras, drawn, tmp_path, suffix):
             assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
             kinds[report.kind] += 1
     # Keras 2 cannot load its own SpectralNormalization from a file ("Unknown layer").
-    missing = ONLY_IN_KERAS_2 if keras.__name__ == "keras" else {*ONLY_IN_KERAS_3, "SpectralNormalization"}
-    assert set(kinds) == {name for name, module in DESCRIBED.items() if module in HERE} - missing - APPLICATIONS
+    missing = (
+        ONLY_IN_KERAS_2
+        if keras.__name__ == "keras"
+        else {*ONLY_IN_KERAS_3, "SpectralNormalization"}
+    )
+    assert (
+        set(kinds)
+        == {name for name, module in DESCRIBED.items() if module in HERE} - missing - APPLICATIONS
+    )
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras", "qkeras"])
@@ -189,7 +252,11 @@ def test_every_exported_class_is_described_or_left_out(package):
     module = importlib.import_module(package)
     base = importlib.import_module("keras" if package == "keras" else "tf_keras").layers.Layer
     exported = getattr(module, "layers", module) if package != "qkeras" else module
-    names = {value.__name__ for value in vars(exported).values() if isinstance(value, type) and issubclass(value, base)}
+    names = {
+        value.__name__
+        for value in vars(exported).values()
+        if isinstance(value, type) and issubclass(value, base)
+    }
     if package == "qkeras":
         names = {name for name in names if name.startswith("Q")}
     left = LEFT_OUT[package]

@@ -1,4 +1,5 @@
-"""Every option of every described class of Keras: read, or without effect (the reason stands here), or it makes the layer unchecked."""
+"""Every option of every described class of Keras: read, or without effect (the reason stands here),
+or it makes the layer unchecked."""
 
 import importlib
 import inspect
@@ -163,7 +164,10 @@ BESIDE = {
     "IntegerLookup.oov_token": {"invert": True},
     "IntegerLookup.pad_to_max_tokens": {"max_tokens": 9, "output_mode": "count"},
     "LocallyConnected1D.padding": {"implementation": 2},
-    "Normalization.axis": {"mean": [0.1, 0.2, 0.3, 0.4, 0.5], "variance": [1.0, 2.0, 3.0, 4.0, 5.0]},
+    "Normalization.axis": {
+        "mean": [0.1, 0.2, 0.3, 0.4, 0.5],
+        "variance": [1.0, 2.0, 3.0, 4.0, 5.0],
+    },
     "Normalization.invert": {"mean": 1.0, "variance": 2.0},
     "Normalization.mean": {"variance": 2.0},
     "Normalization.variance": {"mean": 1.0},
@@ -190,7 +194,9 @@ WITHOUT_EFFECT = {
     "fill_mode": "Keras has one",
     "flash_attention": "the same by another kernel",
     "fused": "the same by another kernel",
-    "gptq_unpacked_column_size": "of quantised weights, which are read by the shape of their kernel",
+    "gptq_unpacked_column_size": (
+        "of quantised weights, which are read by the shape of their kernel"
+    ),
     "input_dim": "the weight has that many rows",
     "input_length": "it says a shape before the call",
     "l1": "it adds to the loss",
@@ -233,7 +239,11 @@ ELSEWHERE = {
 }
 """Options that are set in other tests."""
 
-REFUSED = ("its channels come first", "it hashes what is not in its vocabulary", "negative dimensions are not allowed")
+REFUSED = (
+    "its channels come first",
+    ("it hashes what is not in its vocabulary"),
+    "negative dimensions are not allowed",
+)
 """What a description says of options that it reads and has no steps for."""
 
 
@@ -249,12 +259,25 @@ def called(keras, name, changed):
         given = [np.array([[[0.5, 0.5], [1.0, 2.0]]], np.float32)]
     if name == "Discretization":
         given = [np.array([[0.2], [0.7], [-3.0]], np.float32)]
-    inputs = given if len(given) == 1 or name in ("GroupedQueryAttention", "MultiHeadAttention") else [given]
+    inputs = (
+        given
+        if len(given) == 1 or name in ("GroupedQueryAttention", "MultiHeadAttention")
+        else [given]
+    )
     layer(*inputs)
     if name not in ("IntegerLookup", "Normalization"):
-        layer.set_weights([one if one.dtype.kind in "iu" else rng.uniform(0.1, 1.5, one.shape) for one in layer.get_weights()])
+        layer.set_weights(
+            [
+                one if one.dtype.kind in "iu" else rng.uniform(0.1, 1.5, one.shape)
+                for one in layer.get_weights()
+            ]
+        )
     outputs = layer(*inputs)
-    return layer, given, [np.asarray(one) for one in (outputs if isinstance(outputs, list | tuple) else [outputs])]
+    return (
+        layer,
+        given,
+        [np.asarray(one) for one in (outputs if isinstance(outputs, list | tuple) else [outputs])],
+    )
 
 
 def alike(left, right):
@@ -280,18 +303,23 @@ def without(name, option):
 def to_set(kind):
     """The parameters that Keras' class has and that may change a number."""
     return sorted(
-        name for name in layer_options._parameters(kind) if name not in layer_options.IDLE and not name.endswith(layer_options._IDLE_ENDS)
+        name
+        for name in layer_options._parameters(kind)
+        if name not in layer_options.IDLE and not name.endswith(layer_options._IDLE_ENDS)
     )
 
 
 def one_of_each_function():
-    """A class for every function that describes, which is the first: the others are the same in more dimensions."""
+    """A class for every function that describes, which is the first: the others are the same in
+    more dimensions."""
     for module in {module for module in DESCRIBED.values() if not module.startswith("..")}:
         importlib.import_module(f"probe.adapters.keras{module}")
     found = {}
     for name in keras_cases.names():
         if name in REGISTERED and name not in RANDOM and name != "RandomCrop":
-            found.setdefault(REGISTERED[name] if "_register" not in REGISTERED[name].__qualname__ else name, name)
+            found.setdefault(
+                REGISTERED[name] if "_register" not in REGISTERED[name].__qualname__ else name, name
+            )
     return sorted(found.values())
 
 
@@ -302,9 +330,15 @@ def test_every_option_is_read(keras, name):
         return
     layer, _, plain = called(keras, name, {})
     wanted = to_set(type(layer))
-    for option in [one for one in wanted if of(WITHOUT_EFFECT, name, one) and of(VALUES | OF, name, one) is not None]:
+    for option in [
+        one
+        for one in wanted
+        if of(WITHOUT_EFFECT, name, one) and of(VALUES | OF, name, one) is not None
+    ]:
         assert alike(plain, called(keras, name, {option: of(VALUES | OF, name, option)})[2]), option
-    rest = [one for one in wanted if not of(WITHOUT_EFFECT, name, one) and not of(ELSEWHERE, name, one)]
+    rest = [
+        one for one in wanted if not of(WITHOUT_EFFECT, name, one) and not of(ELSEWHERE, name, one)
+    ]
     missing = [one for one in rest if of(VALUES | OF, name, one) is None]
     assert not missing, f"{name}: there is no value to try for {missing}"
     while rest:
@@ -331,25 +365,39 @@ def test_every_option_is_read(keras, name):
                 break
         layer, given, _ = called(keras, name, changed)
         report = probe.check(layer, layer.name, given=given)
-        assert report.verdict == "agree" or any(word in report.missing["numpy"] for word in REFUSED), f"{changed}\n{report}"
+        assert report.verdict == "agree" or any(
+            word in report.missing["numpy"] for word in REFUSED
+        ), f"{changed}\n{report}"
         rest = left
         for option, default in layer_options._parameters(type(layer)).items():
             if option not in changed or changed[option] == default:
                 continue
             with (
                 without(name, option),
-                pytest.raises(Undescribed, match=f"{name} has option {option}.*, which its description does not read"),
+                pytest.raises(
+                    Undescribed,
+                    match=(f"{name} has option {option}.*, which its description does not read"),
+                ),
             ):
                 described_class(layer)
 
 
 def layer_classes(package):
     """The classes of layers that a package exports and that are described."""
-    layers = importlib.import_module(package).layers if "qkeras" not in package else importlib.import_module(package)
+    layers = (
+        importlib.import_module(package).layers
+        if "qkeras" not in package
+        else importlib.import_module(package)
+    )
     base = importlib.import_module("keras" if package == "keras" else "tf_keras").layers.Layer
-    found = {kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, base)}
+    found = {
+        kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, base)
+    }
     left_out = {*LEFT_OUT[package], *FOLLOWED}
-    return sorted((kind for kind in found if kind.__name__ in DESCRIBED and kind.__name__ not in left_out), key=lambda kind: kind.__name__)
+    return sorted(
+        (kind for kind in found if kind.__name__ in DESCRIBED and kind.__name__ not in left_out),
+        key=lambda kind: kind.__name__,
+    )
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras", "qkeras"])
@@ -357,7 +405,11 @@ def test_every_option_of_this_release_is_known(package):
     """What is in no table would make every layer of the class unchecked that sets it."""
     kinds = layer_classes(package)
     assert len(kinds) > 15
-    assert not {kind.__name__: layer_options._unknown(kind, kind) for kind in kinds if layer_options._unknown(kind, kind)}
+    assert not {
+        kind.__name__: layer_options._unknown(kind, kind)
+        for kind in kinds
+        if layer_options._unknown(kind, kind)
+    }
     assert all(layer_options._parameters(kind) for kind in kinds)
 
 
@@ -367,15 +419,23 @@ def test_every_described_class_names_its_options():
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras", "qkeras"])
 def test_an_option_of_a_release_to_come(package, monkeypatch):
-    """In the signature of every class, and in its configuration alone, as what is taken from ``kwargs`` is."""
+    """In the signature of every class, and in its configuration alone, as what is taken from
+    ``kwargs`` is."""
     for kind in layer_classes(package):
         layer = object.__new__(kind)
-        for attributes, told in (({"foo": 3}, "foo=3"), ({"_foo": 3}, "foo=3"), ({"foo": None}, ""), ({"foo": (None, None)}, "")):
+        for attributes, told in (
+            ({"foo": 3}, "foo=3"),
+            ({"_foo": 3}, "foo=3"),
+            ({"foo": None}, ""),
+            ({"foo": (None, None)}, ""),
+        ):
             monkeypatch.setattr(kind, "__init__", renewed(kind, foo=None))
             layer_options._unknown.cache_clear()
             vars(layer).clear()
             vars(layer).update(attributes)
-            assert layer_options.unread(layer, kind) == (told and f"{kind.__name__} has option {told}, which its description does not read")
+            assert layer_options.unread(layer, kind) == (
+                told and (f"{kind.__name__} has option {told}, which its description does not read")
+            )
             monkeypatch.undo()
         layer_options._unknown.cache_clear()
         assert layer_options.unread(layer, kind) == ""
@@ -388,7 +448,8 @@ def test_an_option_that_is_a_word_lets_a_file_be_read(package):
         name
         for kind in layer_classes(package)
         for name, default in layer_options._parameters(kind).items()
-        if isinstance(default, str) and not name.endswith(("_dtype", "_initializer", "_quantizer", "activation"))
+        if isinstance(default, str)
+        and not name.endswith(("_dtype", "_initializer", "_quantizer", "activation"))
     }
     assert words
     assert words <= _WORDS
@@ -405,25 +466,35 @@ def renewed(kind, **more):
             object.__setattr__(self, name, value)
 
     signature = inspect.signature(before)
-    new = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in more.items()]
+    new = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in more.items()
+    ]
     old = list(signature.parameters.values())
     last = [one for one in old if one.kind is one.VAR_KEYWORD]
-    constructor.__signature__ = signature.replace(parameters=[*(one for one in old if one not in last), *new, *last])
+    constructor.__signature__ = signature.replace(
+        parameters=[*(one for one in old if one not in last), *new, *last]
+    )
     return constructor
 
 
-SAVING = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+SAVING = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 """Keras 3.15 does that."""
 
 
 @pytest.fixture
 def newer(keras, monkeypatch):
-    """Keras with a Dense of a release to come, which has an option more and does something else where it is set."""
+    """Keras with a Dense of a release to come, which has an option more and does something else
+    where it is set."""
     kind = keras.layers.Dense
     monkeypatch.setattr(kind, "__init__", renewed(kind, sharpened=1))
     call, config = kind.call, kind.get_config
     monkeypatch.setattr(kind, "call", lambda self, inputs: call(self, inputs) * self.sharpened)
-    monkeypatch.setattr(kind, "get_config", lambda self: {**config(self), "sharpened": self.sharpened})
+    monkeypatch.setattr(
+        kind, "get_config", lambda self: {**config(self), "sharpened": self.sharpened}
+    )
     layer_options._unknown.cache_clear()
     yield kind
     monkeypatch.undo()
@@ -441,7 +512,10 @@ def test_a_new_option_makes_the_layer_unchecked_by_name(keras, newer, tmp_path):
         report = probe.check(source, "sharp", x)
         assert (report.verdict, report.missing["numpy"]) == ("unchecked", told)
         assert probe.check(source, "plain", x).ok
-        assert [(one.layer, one.verdict) for one in probe.sweep(source, x)] == [("sharp", "unchecked"), ("plain", "agree")]
+        assert [(one.layer, one.verdict) for one in probe.sweep(source, x)] == [
+            ("sharp", "unchecked"),
+            ("plain", "agree"),
+        ]
     assert next(one.why for one in probe.open_model(model).layers if one.name == "sharp") == told
 
 
@@ -456,14 +530,19 @@ def test_inside_wrappers_and_recurrences(keras, newer, monkeypatch):
         layers.RNN([cell(3), cell(2, sharpened=2)]),
     ):
         report = probe.check(layer, layer.name, given=np.ones((2, 3, 4), np.float32))
-        assert "has option sharpened=2, which its description does not read" in report.missing["numpy"], str(report)
+        assert ("has option sharpened=2, which its description does not read") in report.missing[
+            "numpy"
+        ], str(report)
 
 
 @SAVING
 def test_an_unknown_key_in_a_file_is_refused_by_keras(keras, tmp_path):
     inputs = keras.Input((4,))
     keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(tmp_path / "net.keras")
-    with zipfile.ZipFile(tmp_path / "net.keras") as old, zipfile.ZipFile(tmp_path / "new.keras", "w") as new:
+    with (
+        zipfile.ZipFile(tmp_path / "net.keras") as old,
+        zipfile.ZipFile(tmp_path / "new.keras", "w") as new,
+    ):
         for name in old.namelist():
             content = old.read(name)
             if name == "config.json":
@@ -479,16 +558,29 @@ def test_reversed():
     """The options that an embedding has for running backwards."""
     keras = importlib.import_module("keras")
     x = np.random.default_rng(0).normal(size=(3, 8)).astype("float32")
-    cases = ({}, {"tie_weights": False}, {"logit_soft_cap": 2.0}, {"reverse_dtype": "float32"}, {"reverse_dtype": "float16"})
+    cases = (
+        {},
+        {"tie_weights": False},
+        {"logit_soft_cap": 2.0},
+        {"reverse_dtype": "float32"},
+        {"reverse_dtype": "float16"},
+    )
     verdicts = []
     for changed in cases:
-        inputs, layer = keras.Input((8,)), keras.layers.ReversibleEmbedding(50, 8, name="embedding", **changed)
+        inputs, layer = (
+            keras.Input((8,)),
+            keras.layers.ReversibleEmbedding(50, 8, name="embedding", **changed),
+        )
         model = keras.Model(inputs, layer(inputs, reverse=True))
-        layer.set_weights([np.random.default_rng(1).normal(size=one.shape) for one in layer.get_weights()])
+        layer.set_weights(
+            [np.random.default_rng(1).normal(size=one.shape) for one in layer.get_weights()]
+        )
         report = probe.check(model, "embedding", x)
         verdicts.append(report.verdict)
     assert verdicts == ["agree"] * 4 + ["unchecked"]
-    assert report.missing["numpy"] == "its reverse_dtype is float16, where the layer computes in float32"
+    assert report.missing["numpy"] == (
+        "its reverse_dtype is float16, where the layer computes in float32"
+    )
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16"])
@@ -496,9 +588,18 @@ def test_a_layer_that_casts_nothing(policy):
     """It computes in what its inputs and weights are of, and not in what its policy says."""
     layers = importlib.import_module("keras").layers
     x = np.random.default_rng(0).normal(size=(3, 8)).astype("float32")
-    for layer in (layers.Dense(4, dtype=policy, autocast=False), layers.ReLU(dtype=policy, autocast=False)):
-        assert "has option autocast=False" in probe.check(layer, layer.name, given=x).missing["numpy"]
-    for layer in (layers.Dense(4, autocast=False), layers.LayerNormalization(dtype=policy), layers.Dense(4, dtype=policy)):
+    for layer in (
+        layers.Dense(4, dtype=policy, autocast=False),
+        layers.ReLU(dtype=policy, autocast=False),
+    ):
+        assert (
+            "has option autocast=False" in probe.check(layer, layer.name, given=x).missing["numpy"]
+        )
+    for layer in (
+        layers.Dense(4, autocast=False),
+        layers.LayerNormalization(dtype=policy),
+        layers.Dense(4, dtype=policy),
+    ):
         assert probe.check(layer, layer.name, given=x).ok
 
 
@@ -507,8 +608,16 @@ def test_in_training_nothing_is_taken_for_inference(keras, name):
     built = keras_cases.build(keras, name)
     if built is None or "training" not in inspect.signature(built[0].call).parameters:
         return
-    layer, given, _ = called(keras, name, {"dropout": 0.5} if "dropout" in layer_options._parameters(type(built[0])) else {})
-    inputs = given if len(given) == 1 or name in ("GroupedQueryAttention", "MultiHeadAttention") else [given]
+    layer, given, _ = called(
+        keras,
+        name,
+        {"dropout": 0.5} if "dropout" in layer_options._parameters(type(built[0])) else {},
+    )
+    inputs = (
+        given
+        if len(given) == 1 or name in ("GroupedQueryAttention", "MultiHeadAttention")
+        else [given]
+    )
 
     class Trains(keras.Model):
         def __init__(self):
@@ -518,5 +627,9 @@ def test_in_training_nothing_is_taken_for_inference(keras, name):
         def call(self, given):
             return self.layer(*(given if len(inputs) > 1 else [given]), training=True)
 
-    report = next(one for one in probe.sweep(Trains(), given if len(given) > 1 else given[0]) if one.layer == layer.name)
+    report = next(
+        one
+        for one in probe.sweep(Trains(), given if len(given) > 1 else given[0])
+        if one.layer == layer.name
+    )
     assert report.verdict in ("agree", "unchecked"), str(report)

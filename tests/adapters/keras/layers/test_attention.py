@@ -1,4 +1,5 @@
-"""Attention layers, einsum, dot products and embeddings over their constructors' options and their arguments."""
+"""Attention layers, einsum, dot products and embeddings over their constructors' options and their
+arguments."""
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ def normal(rng, shape):
 
 
 def whole(keras, layer, arrays, call, seed=0):
-    """The report of a layer called by ``call`` on the symbolic inputs of a model, with drawn weights: all parties agree."""
+    """The report of a layer called by ``call`` on the symbolic inputs of a model, with drawn
+    weights: all parties agree."""
     inputs = [keras.Input(x.shape[1:], dtype=x.dtype.name) for x in arrays]
     model = keras.Model(inputs, call(*inputs))
     rng = np.random.default_rng(seed)
@@ -34,11 +36,17 @@ def whole(keras, layer, arrays, call, seed=0):
 @given(
     heads=st.integers(1, 3),
     dims=st.sampled_from([(4, None), (3, 5), (8, 2)]),
-    options=st.fixed_dictionaries({"use_bias": st.booleans(), "output_shape": st.sampled_from([None, 3, (2, 3)])}),
-    call=st.fixed_dictionaries({"return_attention_scores": st.booleans(), "use_causal_mask": st.booleans()}),
+    options=st.fixed_dictionaries(
+        {"use_bias": st.booleans(), "output_shape": st.sampled_from([None, 3, (2, 3)])}
+    ),
+    call=st.fixed_dictionaries(
+        {"return_attention_scores": st.booleans(), "use_causal_mask": st.booleans()}
+    ),
     mask=st.sampled_from(["", "bool", "int", "heads"]),
     keyed=st.booleans(),
-    policy=st.sampled_from(["float32", "float32", "float64", "mixed_float16", "mixed_bfloat16", "float16"]),
+    policy=st.sampled_from(
+        ["float32", "float32", "float64", "mixed_float16", "mixed_bfloat16", "float16"]
+    ),
     seed=SEED,
 )
 def test_multi_head_attention(keras, heads, dims, options, call, mask, keyed, policy, seed):
@@ -67,7 +75,12 @@ def test_several_axes(keras, axes, scores):
         pytest.skip("Keras 2 counts from behind the heads")
     rng = np.random.default_rng(0)
     layer = keras.layers.MultiHeadAttention(2, 3, attention_axes=axes)
-    whole(keras, layer, [normal(rng, (2, 4, 5, 6))], lambda x: layer(x, x, return_attention_scores=scores))
+    whole(
+        keras,
+        layer,
+        [normal(rng, (2, 4, 5, 6))],
+        lambda x: layer(x, x, return_attention_scores=scores),
+    )
 
 
 @pytest.mark.parametrize("kind", ["MultiHeadAttention", "GroupQueryAttention"])
@@ -77,33 +90,58 @@ def test_masks_of_the_inputs(keras, kind):
         pytest.skip("Keras 2 has no such layer")
     tokens = np.array([[3, 1, 2, 0, 0], [0, 0, 0, 0, 0]], "int32")
     embedding = keras.layers.Embedding(6, 8, mask_zero=True)
-    layer = keras.layers.MultiHeadAttention(2, 4) if kind == "MultiHeadAttention" else keras.layers.GroupQueryAttention(4, 4, 2)
+    layer = (
+        keras.layers.MultiHeadAttention(2, 4)
+        if kind == "MultiHeadAttention"
+        else keras.layers.GroupQueryAttention(4, 4, 2)
+    )
     for causal in (False, True):
         inputs = keras.Input((5,), dtype="int32")
-        model = keras.Model(inputs, layer(embedding(inputs), embedding(inputs), use_causal_mask=causal))
+        model = keras.Model(
+            inputs, layer(embedding(inputs), embedding(inputs), use_causal_mask=causal)
+        )
         report = probe.check(model, layer.name, tokens)
         assert report.ok or keras.__name__ == "tf_keras", report
-        assert report.comparisons["framework", "numpy"].ok and report.comparisons["numpy", "onnx"].ok
+        assert (
+            report.comparisons["framework", "numpy"].ok and report.comparisons["numpy", "onnx"].ok
+        )
 
 
 def test_grouped_query_attention():
     keras = pytest.importorskip("keras")
     rng = np.random.default_rng(0)
-    for number, (heads, shared, options) in enumerate([(4, 2, {}), (6, 2, {"use_bias": False}), (3, 3, {"use_gate": True}), (4, 1, {})]):
+    for number, (heads, shared, options) in enumerate(
+        [(4, 2, {}), (6, 2, {"use_bias": False}), (3, 3, {"use_gate": True}), (4, 1, {})]
+    ):
         for policy in ("float32", "float64", "mixed_bfloat16"):
             layer = keras.layers.GroupQueryAttention(5, heads, shared, **options, dtype=policy)
             x, y = normal(rng, (2, 4, 6)), normal(rng, (2, 3, 6))
             mask = rng.random((2, 4, 3)) < 0.7
             how = {"use_causal_mask": number == 1, "return_attention_scores": number == 2}
-            whole(keras, layer, [x, y, mask], lambda q, v, m, how=how, layer=layer: layer(q, v, attention_mask=m, **how))
+            whole(
+                keras,
+                layer,
+                [x, y, mask],
+                lambda q, v, m, how=how, layer=layer: layer(q, v, attention_mask=m, **how),
+            )
 
 
 def test_options_of_keras_3():
     keras = pytest.importorskip("keras")
     rng = np.random.default_rng(0)
-    for options in ({"use_gate": True}, {"sliding_window": 2}, {"sliding_window": 1, "dropout": 0.5}, {"dropout": 0.2}):
+    for options in (
+        {"use_gate": True},
+        {"sliding_window": 2},
+        {"sliding_window": 1, "dropout": 0.5},
+        {"dropout": 0.2},
+    ):
         layer = keras.layers.MultiHeadAttention(2, 3, 4, **options)
-        whole(keras, layer, [normal(rng, (2, 5, 6))], lambda x, layer=layer: layer(x, x, use_causal_mask=True))
+        whole(
+            keras,
+            layer,
+            [normal(rng, (2, 5, 6))],
+            lambda x, layer=layer: layer(x, x, use_causal_mask=True),
+        )
 
 
 @QUICK
@@ -113,7 +151,9 @@ def test_options_of_keras_3():
     mode=st.sampled_from(["dot", "concat"]),
     keyed=st.booleans(),
     masks=st.sampled_from(["", "value", "both"]),
-    call=st.fixed_dictionaries({"return_attention_scores": st.booleans(), "use_causal_mask": st.booleans()}),
+    call=st.fixed_dictionaries(
+        {"return_attention_scores": st.booleans(), "use_causal_mask": st.booleans()}
+    ),
     policy=st.sampled_from(["float32", "float32", "float64", "float16", "mixed_bfloat16"]),
     seed=SEED,
 )
@@ -122,7 +162,11 @@ def test_attention(keras, additive, scaled, mode, keyed, masks, call, policy, se
     kind = keras.layers.AdditiveAttention if additive else keras.layers.Attention
     layer = kind(use_scale=scaled, **({} if additive else {"score_mode": mode}), dtype=policy)
     width = 6 if (additive and keras.__name__ == "tf_keras") or not keyed else 4
-    arrays = [normal(rng, (2, 4, 6)), normal(rng, (2, 5, width)), *([normal(rng, (2, 5, 6))] if keyed else [])]
+    arrays = [
+        normal(rng, (2, 4, 6)),
+        normal(rng, (2, 5, width)),
+        *([normal(rng, (2, 5, 6))] if keyed else []),
+    ]
     count = len(arrays)
     if masks:
         value = rng.random((2, 5)) < 0.7
@@ -154,15 +198,21 @@ EQUATIONS = [
 @pytest.mark.parametrize(("equation", "shape", "bias", "given"), EQUATIONS)
 def test_einsum_dense(keras, drawn, agrees, equation, shape, bias, given):
     for axes, activation in ((None, "relu"), (bias, None)):
-        agrees(keras.layers.EinsumDense(equation, shape, bias_axes=axes, activation=activation), given)
-    layer = drawn(keras.layers.EinsumDense(equation, shape, bias_axes=bias, dtype="mixed_float16"), given)
+        agrees(
+            keras.layers.EinsumDense(equation, shape, bias_axes=axes, activation=activation), given
+        )
+    layer = drawn(
+        keras.layers.EinsumDense(equation, shape, bias_axes=bias, dtype="mixed_float16"), given
+    )
     x = normal(np.random.default_rng(0), given)
     halves = [array.astype("float16") for array in (x, layer.get_weights()[0])]
     true = np.einsum(equation, *(array.astype("float64") for array in halves))
     if np.abs(tf.einsum(equation, *halves).numpy() - true).max() < 0.1:
         agrees(layer, x)
     else:  # TensorFlow 2.21 (oneDNN) with an ellipsis, on CPUs with AVX512-FP16
-        assert "the framework is the odd one out" in probe.check(layer, layer.name, given=x).sentence
+        assert ("the framework is the odd one out") in probe.check(
+            layer, layer.name, given=x
+        ).sentence
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -191,7 +241,9 @@ def test_embedding(keras, policy, dtype):
     assert report.weights["embeddings"].stored.shape == (7, 5)
 
 
-@pytest.mark.parametrize("options", [{}, {"tie_weights": False}, {"logit_soft_cap": 2.0}, {"reverse_dtype": "float32"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"tie_weights": False}, {"logit_soft_cap": 2.0}, {"reverse_dtype": "float32"}]
+)
 def test_reversible_embedding(options):
     keras = pytest.importorskip("keras")
     if not hasattr(keras.layers, "ReversibleEmbedding"):
@@ -210,11 +262,19 @@ def test_reversible_embedding(options):
         reports = [probe.check(model, layer.name, arrays, call=call) for call in (0, 1)]
         refused = [one for one in reports if not one.ok]
         assert len(refused) == (policy != "float32" and "reverse_dtype" in options), refused
-        assert all("its reverse_dtype is float32, where the layer computes in bfloat16" in one.sentence for one in refused)
+        assert all(
+            ("its reverse_dtype is float32, where the layer computes in bfloat16") in one.sentence
+            for one in refused
+        )
 
 
-@pytest.mark.filterwarnings("ignore:Layer .* does not support masking", "ignore:You are saving your model as an HDF5")
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")  # Keras 3.15 saving
+@pytest.mark.filterwarnings(
+    "ignore:Layer .* does not support masking", ("ignore:You are saving your model as an HDF5")
+)
+# Keras 3.15 saving
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 def test_a_file_with_all_of_them(keras, tmp_path):
     """Saved, reopened and swept: every layer has its description there too."""
     layers = keras.layers

@@ -19,7 +19,12 @@ def test_batch_normalization(keras, agrees, shape, epsilon, scale, center, data)
     axis = data.draw(st.sampled_from([axis for axis in range(-ndim, ndim) if axis % ndim]))
     layer = keras.layers.BatchNormalization(axis=axis, epsilon=epsilon, scale=scale, center=center)
     report = agrees(layer, shape)
-    assert list(report.weights) == [*["gamma"] * scale, *["beta"] * center, "moving_mean", "moving_variance"]
+    assert list(report.weights) == [
+        *["gamma"] * scale,
+        *["beta"] * center,
+        "moving_mean",
+        "moving_variance",
+    ]
 
 
 @given(shape=SHAPES, data=st.data())
@@ -37,8 +42,13 @@ def test_batch_normalization_of_keras_2(agrees, shape, data):
 def test_layer_normalization(keras, agrees, shape, epsilon, scale, center, data):
     ndim = len(shape)
     axes = st.integers(-ndim, ndim - 1).filter(lambda axis: axis % ndim)
-    axis = data.draw(st.one_of(axes, st.lists(axes, min_size=1, max_size=ndim, unique_by=lambda a: a % ndim)))
-    agrees(keras.layers.LayerNormalization(axis=axis, epsilon=epsilon, scale=scale, center=center), shape)
+    axis = data.draw(
+        st.one_of(axes, st.lists(axes, min_size=1, max_size=ndim, unique_by=lambda a: a % ndim))
+    )
+    agrees(
+        keras.layers.LayerNormalization(axis=axis, epsilon=epsilon, scale=scale, center=center),
+        shape,
+    )
 
 
 @given(
@@ -55,11 +65,22 @@ def test_group_normalization(keras, agrees, groups, each, others, epsilon, scale
     place = data.draw(st.integers(1, len(others) + 1))
     shape = [2, *others]
     shape.insert(place, groups * each)
-    axis = place if keras.__name__ == "tf_keras" and place < len(others) + 1 else data.draw(st.sampled_from([place, place - len(shape)]))
-    agrees(keras.layers.GroupNormalization(groups, axis=axis, epsilon=epsilon, scale=scale, center=center), tuple(shape))
+    axis = (
+        place
+        if keras.__name__ == "tf_keras" and place < len(others) + 1
+        else data.draw(st.sampled_from([place, place - len(shape)]))
+    )
+    agrees(
+        keras.layers.GroupNormalization(
+            groups, axis=axis, epsilon=epsilon, scale=scale, center=center
+        ),
+        tuple(shape),
+    )
 
 
-@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "policy", ["float16", "mixed_float16", "bfloat16", "mixed_bfloat16", "float64"]
+)
 def test_other_dtypes(keras, agrees, policy):
     layers = keras.layers
     for layer in (
@@ -68,9 +89,15 @@ def test_other_dtypes(keras, agrees, policy):
         layers.GroupNormalization(2, dtype=policy),
     ):
         # These layers of Keras 3 take an input in the dtype that it has.
-        x = np.random.default_rng(0).normal(size=(3, 5, 7, 4)).astype("float64" if policy == "float64" else "float32")
+        x = (
+            np.random.default_rng(0)
+            .normal(size=(3, 5, 7, 4))
+            .astype("float64" if policy == "float64" else "float32")
+        )
         agrees(layer, x)
-        agrees(type(layer).from_config(layer.get_config() | {"name": "flat", "axis": -1}), x[:, 0, 0])
+        agrees(
+            type(layer).from_config(layer.get_config() | {"name": "flat", "axis": -1}), x[:, 0, 0]
+        )
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 2])
@@ -86,4 +113,6 @@ def test_training_mode_is_named(keras):
     assert report.verdict == "unchecked" and "training mode" in report.missing["numpy"]
     frozen = keras.layers.BatchNormalization(trainable=False)
     model = keras.Model(inputs, frozen(inputs, training=True))
-    assert probe.check(model, frozen.name, np.random.default_rng(0).normal(size=(2, 4)).astype("float32")).ok
+    assert probe.check(
+        model, frozen.name, np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
+    ).ok

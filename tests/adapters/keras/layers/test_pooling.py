@@ -13,7 +13,9 @@ FORMATS = st.sampled_from(["channels_last", "channels_first"])
 
 
 def _shape(batch, channels, sizes, data_format):
-    return (batch, channels, *sizes) if data_format == "channels_first" else (batch, *sizes, channels)
+    return (
+        (batch, channels, *sizes) if data_format == "channels_first" else (batch, *sizes, channels)
+    )
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -27,8 +29,13 @@ def test_windowed(keras, agrees, kind, rank, data):
     padding = data.draw(st.sampled_from(["valid", "same"]))
     data_format = data.draw(FORMATS)
     sizes = [data.draw(st.integers(k if padding == "valid" else 1, 8)) for k in size]
-    layer = getattr(keras.layers, f"{kind}Pooling{rank}D")(size, strides=strides, padding=padding, data_format=data_format)
-    agrees(layer, _shape(data.draw(st.integers(1, 2)), data.draw(st.integers(1, 3)), sizes, data_format))
+    layer = getattr(keras.layers, f"{kind}Pooling{rank}D")(
+        size, strides=strides, padding=padding, data_format=data_format
+    )
+    agrees(
+        layer,
+        _shape(data.draw(st.integers(1, 2)), data.draw(st.integers(1, 3)), sizes, data_format),
+    )
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -38,7 +45,9 @@ def test_windowed(keras, agrees, kind, rank, data):
 def test_global(keras, agrees, kind, rank, data):
     data_format, keepdims = data.draw(FORMATS), data.draw(st.booleans())
     sizes = [data.draw(st.integers(1, 6)) for _ in range(rank)]
-    layer = getattr(keras.layers, f"Global{kind}Pooling{rank}D")(data_format=data_format, keepdims=keepdims)
+    layer = getattr(keras.layers, f"Global{kind}Pooling{rank}D")(
+        data_format=data_format, keepdims=keepdims
+    )
     agrees(layer, _shape(2, data.draw(st.integers(1, 4)), sizes, data_format))
 
 
@@ -49,7 +58,8 @@ def test_global(keras, agrees, kind, rank, data):
 def test_adaptive(agrees, kind, rank, data):
     layers = pytest.importorskip("keras").layers
     data_format = data.draw(FORMATS)
-    # TensorFlow ends the process (SIGFPE) where Keras asks for a maximum that has one place along an axis.
+    # TensorFlow ends the process (SIGFPE) where Keras asks for a maximum that has one place along
+    # an axis.
     least = 2 if kind == "Max" else 1
     sizes = [data.draw(st.integers(least, 8)) for _ in range(rank)]
     output = data.draw(st.one_of(st.integers(least, 5), st.tuples(*[st.integers(least, 5)] * rank)))
@@ -62,7 +72,10 @@ def test_other_dtypes(keras, agrees, policy):
     layers = keras.layers
     for layer in (layers.MaxPooling2D(2, dtype=policy), layers.AveragePooling2D(2, dtype=policy)):
         agrees(layer, (2, 7, 8, 3))
-    for layer in (layers.GlobalMaxPooling2D(dtype=policy), layers.GlobalAveragePooling2D(dtype=policy)):
+    for layer in (
+        layers.GlobalMaxPooling2D(dtype=policy),
+        layers.GlobalAveragePooling2D(dtype=policy),
+    ):
         agrees(layer, (2, 7, 8, 3))
 
 

@@ -14,7 +14,9 @@ import probe
 
 
 @given(
-    scale=st.floats(-3, 3), offset=st.sampled_from([0.0, -1.0, [0.5, -2.0, 3.0]]), policy=st.sampled_from(["float32", "float64", "float16"])
+    scale=st.floats(-3, 3),
+    offset=st.sampled_from([0.0, -1.0, [0.5, -2.0, 3.0]]),
+    policy=st.sampled_from(["float32", "float64", "float16"]),
 )
 @examples(15)
 @example(scale=1e-40, offset=0.0, policy="float64")  # which a cast to float64 takes for 0
@@ -37,8 +39,16 @@ def adapted(keras, data, **options):
 @examples(20)
 def test_normalization_adapted(keras, axis, invert, policy):
     rng = np.random.default_rng(0)
-    layer = adapted(keras, rng.normal(3, 2, size=(20, 4, 3)).astype("float32"), axis=axis, invert=invert, dtype=policy)
-    report = probe.check(layer, layer.name, given=rng.normal(3, 2, size=(2, 4, 3)).astype("float32"))
+    layer = adapted(
+        keras,
+        rng.normal(3, 2, size=(20, 4, 3)).astype("float32"),
+        axis=axis,
+        invert=invert,
+        dtype=policy,
+    )
+    report = probe.check(
+        layer, layer.name, given=rng.normal(3, 2, size=(2, 4, 3)).astype("float32")
+    )
     assert report.ok and len(report.outputs) == 3, str(report)
     assert set(report.weights) == {"mean", "variance"}
     np.testing.assert_array_equal(report.weights["mean"].stored, np.asarray(layer.adapt_mean))
@@ -53,8 +63,12 @@ def test_normalization_given(keras, axis, invert, several):
     else:
         mean, variance = 0.5, 2.25
     layer = keras.layers.Normalization(axis=axis, mean=mean, variance=variance, invert=invert)
-    report = probe.check(layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32"))
-    assert all(one.ok for one in report.comparisons.values()) and len(report.outputs) == 3, str(report)
+    report = probe.check(
+        layer, layer.name, given=np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    )
+    assert all(one.ok for one in report.comparisons.values()) and len(report.outputs) == 3, str(
+        report
+    )
 
 
 def test_a_stale_normalization_is_told(keras):
@@ -73,19 +87,28 @@ def runs(call):
     try:
         return call()
     except (ValueError, probe.ProbeError) as error:
-        assert "maximum supported output rank" in str(error) or "no more than one index" in str(error)
+        assert "maximum supported output rank" in str(error) or ("no more than one index") in str(
+            error
+        )
         return None
 
 
 @pytest.mark.parametrize("mode", MODES)
-@given(shape=SHAPES, boundaries=st.lists(st.floats(-2, 2, width=16), min_size=1, max_size=5, unique=True).map(sorted))
+@given(
+    shape=SHAPES,
+    boundaries=st.lists(st.floats(-2, 2, width=16), min_size=1, max_size=5, unique=True).map(
+        sorted
+    ),
+)
 @examples(12)
 def test_discretization(keras, mode, shape, boundaries):
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
     x.flat[0] = boundaries[0]
     layer = keras.layers.Discretization(boundaries, output_mode=mode)
     report = runs(lambda: probe.check(layer, layer.name, given=x))
-    assert report is None or ([one.ok for one in report.comparisons.values()] == [True] * 3), str(report)
+    assert report is None or ([one.ok for one in report.comparisons.values()] == [True] * 3), str(
+        report
+    )
 
 
 @pytest.mark.parametrize("mode", MODES[1:])
@@ -95,7 +118,9 @@ def test_category_encoding(keras, mode, shape, tokens, weighted):
     x = np.random.default_rng(1).integers(0, tokens, shape)
     layer = keras.layers.CategoryEncoding(tokens, output_mode=mode)
     report = runs(lambda: probe.check(layer, layer.name, given=x))
-    assert report is None or ([one.ok for one in report.comparisons.values()] == [True] * 3), str(report)
+    assert report is None or ([one.ok for one in report.comparisons.values()] == [True] * 3), str(
+        report
+    )
     if mode == "count" and len(shape) == 2 and weighted:
         inputs, weights = keras.Input(shape[1:], dtype="int32"), keras.Input(shape[1:])
         model = keras.Model([inputs, weights], layer(inputs, count_weights=weights))
@@ -111,8 +136,12 @@ def test_integer_lookup(keras, mode, mask, oov, invert, padded):
     options = {"invert": True} if invert and mode == "int" else {"num_oov_indices": oov}
     if padded:
         options |= {"max_tokens": 12, "pad_to_max_tokens": True}
-    layer = keras.layers.IntegerLookup(vocabulary=[12, 36, 1138, 42], output_mode=mode, mask_token=-5 if mask else None, **options)
-    x = np.array([[2, 4, 0], [3, 1, 9]] if invert and mode == "int" else [[12, -5, 42], [1138, 7, 100]])
+    layer = keras.layers.IntegerLookup(
+        vocabulary=[12, 36, 1138, 42], output_mode=mode, mask_token=-5 if mask else None, **options
+    )
+    x = np.array(
+        [[2, 4, 0], [3, 1, 9]] if invert and mode == "int" else [[12, -5, 42], [1138, 7, 100]]
+    )
     if mode == "one_hot":
         x = x[:, :1]
     report = probe.check(layer, layer.name, given=x)
@@ -130,7 +159,14 @@ def test_auto_contrast(agrees, keras):
             agrees(keras.layers.AutoContrast(value_range=value_range), x)
 
 
-OPTIONS = {"height": 4, "width": 5, "factor": 0.3, "max_number": 3, "height_factor": 0.2, "width_factor": 0.2}
+OPTIONS = {
+    "height": 4,
+    "width": 5,
+    "factor": 0.3,
+    "max_number": 3,
+    "height_factor": 0.2,
+    "width_factor": 0.2,
+}
 
 
 def test_augmentation_passes_images_through(keras):
@@ -140,10 +176,16 @@ def test_augmentation_passes_images_through(keras):
         if kind is None:
             continue
         wanted = [
-            one.name for one in inspect.signature(kind.__init__).parameters.values() if one.default is one.empty and one.name in OPTIONS
+            one.name
+            for one in inspect.signature(kind.__init__).parameters.values()
+            if one.default is one.empty and one.name in OPTIONS
         ]
-        layer = kind(**{one: 2 if name == "RandomPosterization" else OPTIONS[one] for one in wanted})
-        report = probe.check(Opened("a layer of a file", layer, keras, live=False), layer.name, given=x)
+        layer = kind(
+            **{one: 2 if name == "RandomPosterization" else OPTIONS[one] for one in wanted}
+        )
+        report = probe.check(
+            Opened("a layer of a file", layer, keras, live=False), layer.name, given=x
+        )
         assert report.verdict == "agree" and len(report.outputs) == 3, f"{name}\n{report}"
         if name != "MaxNumBoundingBoxes":
             report = probe.check(layer, layer.name, given=x)
@@ -151,32 +193,59 @@ def test_augmentation_passes_images_through(keras):
 
 
 @pytest.mark.parametrize("kind", ["CenterCrop", "RandomCrop"])
-@given(height=st.integers(3, 9), width=st.integers(3, 9), size=st.tuples(st.integers(3, 9), st.integers(3, 9)), single=st.booleans())
+@given(
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    single=st.booleans(),
+)
 @examples(15)
 def test_crops(keras, kind, height, width, size, single):
     layer = getattr(keras.layers, kind)(height, width)
-    x = np.random.default_rng(0).uniform(0, 255, size=(*(() if single else (2,)), *size, 3)).astype("float32")
+    x = (
+        np.random.default_rng(0)
+        .uniform(0, 255, size=(*(() if single else (2,)), *size, 3))
+        .astype("float32")
+    )
     report = probe.check(Opened("a layer of a file", layer, keras, live=False), layer.name, given=x)
     assert [one.ok for one in report.comparisons.values()] == [True] * 3, str(report)
 
 
 @pytest.mark.parametrize("mode", ["log", "magnitude", "psd", "real", "imag", "stft"])
-@given(channels=st.integers(1, 3), padding=st.sampled_from(["valid", "same"]), expand=st.booleans(), step=st.sampled_from([None, 5, 16]))
+@given(
+    channels=st.integers(1, 3),
+    padding=st.sampled_from(["valid", "same"]),
+    expand=st.booleans(),
+    step=st.sampled_from([None, 5, 16]),
+)
 @examples(6)
 def test_short_time_fourier_transform(mode, channels, padding, expand, step):
     keras = pytest.importorskip("keras")
-    layer = keras.layers.STFTSpectrogram(mode, frame_length=16, frame_step=step, padding=padding, expand_dims=expand)
+    layer = keras.layers.STFTSpectrogram(
+        mode, frame_length=16, frame_step=step, padding=padding, expand_dims=expand
+    )
     x = np.random.default_rng(0).normal(size=(2, 50, channels)).astype("float32")
     report = probe.check(layer, layer.name, given=x)
     assert report.ok and len(report.outputs) == 3, str(report)
 
 
-@given(db=st.booleans(), window=st.sampled_from(["hann", "hamming"]), exponent=st.sampled_from([1.0, 2.0]), single=st.booleans())
+@given(
+    db=st.booleans(),
+    window=st.sampled_from(["hann", "hamming"]),
+    exponent=st.sampled_from([1.0, 2.0]),
+    single=st.booleans(),
+)
 @examples(8)
 def test_mel_spectrogram(db, window, exponent, single):
     keras = pytest.importorskip("keras")
     layer = keras.layers.MelSpectrogram(
-        fft_length=64, sequence_stride=16, sequence_length=48, num_mel_bins=8, power_to_db=db, window=window, mag_exp=exponent
+        fft_length=64,
+        sequence_stride=16,
+        sequence_length=48,
+        num_mel_bins=8,
+        power_to_db=db,
+        window=window,
+        mag_exp=exponent,
     )
     x = np.random.default_rng(0).normal(size=(200,) if single else (2, 200)).astype("float32")
     report = probe.check(layer, layer.name, given=x)
@@ -189,8 +258,12 @@ def test_softmax_under_a_mask(keras, axis):
     mask = np.random.default_rng(1).random((2, 4, 3)) < 0.6
     inputs, masks = keras.Input((4, 3)), keras.Input((4, 3), dtype="bool")
     layer = keras.layers.Softmax(axis=axis)
-    report = probe.check(keras.Model([inputs, masks], layer(inputs, mask=masks)), layer.name, [x, mask])
-    assert report.ok and len(report.outputs) == 3 and not report.outputs["numpy"][~mask].any(), str(report)
+    report = probe.check(
+        keras.Model([inputs, masks], layer(inputs, mask=masks)), layer.name, [x, mask]
+    )
+    assert report.ok and len(report.outputs) == 3 and not report.outputs["numpy"][~mask].any(), str(
+        report
+    )
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])

@@ -1,4 +1,5 @@
-"""Keras 3's own quantised layers and LoRA: every party agrees with the effective weights, out of a file too, none with the stored ones."""
+"""Keras 3's own quantised layers and LoRA: every party agrees with the effective weights, out of a
+file too, none with the stored ones."""
 
 import keras
 import numpy as np
@@ -15,7 +16,10 @@ from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3.15 saving
+# Keras 3.15 saving
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept:DeprecationWarning"
+)
 
 
 def built(kind):
@@ -24,13 +28,22 @@ def built(kind):
     layers = keras.layers
     layer, data = {
         "dense": (layers.Dense(5, activation="relu", name="l"), keras.Input((6, 8))),
-        "einsum": (layers.EinsumDense("abc,cde->abde", (None, 3, 4), bias_axes="de", name="l"), keras.Input((6, 8))),
+        "einsum": (
+            layers.EinsumDense("abc,cde->abde", (None, 3, 4), bias_axes="de", name="l"),
+            keras.Input((6, 8)),
+        ),
         "embedding": (layers.Embedding(11, 8, name="l"), keras.Input((6,), dtype="int32")),
         "conv": (layers.Conv2D(4, 3, name="l"), keras.Input((6, 8, 3))),
     }[kind]
     model = keras.Model(data, layer(data))
-    model.set_weights([rng.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()])
-    x = rng.integers(0, 11, (2, 6)) if kind == "embedding" else rng.normal(size=(2, *data.shape[1:])).astype(np.float32)
+    model.set_weights(
+        [rng.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()]
+    )
+    x = (
+        rng.integers(0, 11, (2, 6))
+        if kind == "embedding"
+        else rng.normal(size=(2, *data.shape[1:])).astype(np.float32)
+    )
     return model, layer, x
 
 
@@ -44,9 +57,15 @@ def with_lora(layer):
 
 MODES = {
     "int8": lambda layer: layer.quantize("int8"),
-    "int8 weights alone": lambda layer: layer.quantize("int8", config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)),
-    "int4": lambda layer: layer.quantize("int4", config=keras.quantizers.Int4QuantizationConfig(block_size=None)),
-    "int4 in groups": lambda layer: layer.quantize("int4", config=keras.quantizers.Int4QuantizationConfig(block_size=4)),
+    "int8 weights alone": lambda layer: layer.quantize(
+        "int8", config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
+    ),
+    "int4": lambda layer: layer.quantize(
+        "int4", config=keras.quantizers.Int4QuantizationConfig(block_size=None)
+    ),
+    "int4 in groups": lambda layer: layer.quantize(
+        "int4", config=keras.quantizers.Int4QuantizationConfig(block_size=4)
+    ),
     "float8": lambda layer: layer.quantize("float8"),
     "lora": with_lora,
     "lora on int8": lambda layer: (layer.quantize("int8"), with_lora(layer)),
@@ -57,8 +76,16 @@ CASES = [
     *(("embedding", mode) for mode in ("int8", "int4", "int4 in groups", "lora")),
     ("conv", "lora"),
 ]
-SAMPLED = {("einsum", "int4 in groups"), ("embedding", "int8"), ("conv", "lora"), *(("dense", mode) for mode in MODES)}
-SOME = [pytest.param(case, id="-".join(case), marks=[] if case in SAMPLED else pytest.mark.exhaustive) for case in CASES]
+SAMPLED = {
+    ("einsum", "int4 in groups"),
+    ("embedding", "int8"),
+    ("conv", "lora"),
+    *(("dense", mode) for mode in MODES),
+}
+SOME = [
+    pytest.param(case, id="-".join(case), marks=[] if case in SAMPLED else pytest.mark.exhaustive)
+    for case in CASES
+]
 
 
 @pytest.mark.parametrize("case", SOME)
@@ -72,7 +99,8 @@ def test_every_party_agrees_out_of_a_file_and_nothing_is_written(case, tmp_path)
         report = probe.check(source, "l", x)
         assert report.ok, str(report)
         assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
-        if mode != "lora on int8" or source is model:  # Keras merges and quantises anew when it saves
+        # Keras merges and quantises anew when it saves
+        if mode != "lora on int8" or source is model:
             np.testing.assert_array_equal(report.outputs["framework"], np.asarray(model(x)))
         weight = next(iter(report.weights.values()))
         assert weight.steps
@@ -96,7 +124,8 @@ def naively(kind, layer, x, weight):
 
 @pytest.mark.parametrize("case", SOME)
 def test_stored_weights_diverge_and_are_named(case, tmp_path):
-    """The integers, the float8's source, or the kernel without its low-rank part, taken for the kernel."""
+    """The integers, the float8's source, or the kernel without its low-rank part, taken for the
+    kernel."""
     kind, mode = case
     model, layer, x = built(kind)
     MODES[mode](layer)
@@ -124,9 +153,14 @@ def test_stored_weights_diverge_and_are_named(case, tmp_path):
     if packed:
         told = f"{name} unpacked to its integers is used"
     if mode == "lora on int8":
-        told = "the stored kernel alone, without 1 (lora_alpha / lora_rank) times x lora_kernel_a lora_kernel_b"
+        told = (
+            "the stored kernel alone, without 1 (lora_alpha / lora_rank) times x lora_kernel_a "
+            "lora_kernel_b"
+        )
     if mode == "float8":  # there the input is not rounded either: two mistakes
-        assert any("raw-weights" in (one.slug, *one.also) and told in one.claim for one in wrong.findings), str(wrong)
+        assert any(
+            "raw-weights" in (one.slug, *one.also) and told in one.claim for one in wrong.findings
+        ), str(wrong)
     else:
         assert wrong.findings[0].slug == "raw-weights", str(wrong)
         assert told in wrong.findings[0].claim, str(wrong)
@@ -143,13 +177,19 @@ def test_integers_and_scale_give_the_effective_weights(case):
     limit = 2 ** (grid.bits - 1)
     assert integers.min() >= -limit
     assert integers.max() <= 2 * limit - 1
-    np.testing.assert_allclose((integers - grid.zero_point) * grid.scale, weight.effective, rtol=1e-6)
+    np.testing.assert_allclose(
+        (integers - grid.zero_point) * grid.scale, weight.effective, rtol=1e-6
+    )
     if weight.stored.shape == weight.effective.shape:
         np.testing.assert_array_equal(integers, weight.stored)
 
 
 @given(
-    arrays(np.float32, array_shapes(min_dims=2, max_dims=3, max_side=6), elements=st.floats(-50, 50, width=32)),
+    arrays(
+        np.float32,
+        array_shapes(min_dims=2, max_dims=3, max_side=6),
+        elements=st.floats(-50, 50, width=32),
+    ),
     st.sampled_from([(-127, 127), (-8, 7)]),
     st.integers(0, 1),
 )
@@ -165,13 +205,20 @@ def test_the_largest_magnitude_sets_the_scale(x, limits, axis):
     np.testing.assert_allclose(op.run(x)[0], theirs, rtol=1e-6)
 
 
-@given(arrays(np.float32, 20, elements=st.floats(-600, 600, width=32)), st.sampled_from([1.0, 0.25, 3.0]))
+@given(
+    arrays(np.float32, 20, elements=st.floats(-600, 600, width=32)),
+    st.sampled_from([1.0, 0.25, 3.0]),
+)
 @examples(100)
 def test_float8_is_keras_bit_for_bit(x, size):
     op = ops.Float8(size=size)
     convert = keras.ops.convert_to_tensor
     quantizers = keras.src.quantizers.quantizers
-    theirs = np.asarray(quantizers.quantize_and_dequantize(convert(x), convert(np.float32(size)), "float8_e4m3fn", "float32"))
+    theirs = np.asarray(
+        quantizers.quantize_and_dequantize(
+            convert(x), convert(np.float32(size)), "float8_e4m3fn", "float32"
+        )
+    )
     np.testing.assert_array_equal(op.run(x)[0], theirs)
     np.testing.assert_array_equal(crosscheck([Step(op)], [x], [op.run(x)])[0], theirs)
 
@@ -188,7 +235,10 @@ def test_calibrated_layers(mode, capsys):
     rng = np.random.default_rng(0)
     data = keras.Input((6,), dtype="int32")
     embedding = keras.layers.Embedding(11, 8)
-    block = keras.Sequential([keras.layers.Dense(16, activation="relu", name="inner"), keras.layers.Dense(8)], name="block")
+    block = keras.Sequential(
+        [keras.layers.Dense(16, activation="relu", name="inner"), keras.layers.Dense(8)],
+        name="block",
+    )
     block.build((None, 6, 8))
     model = keras.Model(data, keras.layers.Dense(11)(block(embedding(data))))
     config = {"gptq": keras.quantizers.GPTQConfig, "awq": keras.quantizers.AWQConfig}[mode](
@@ -197,7 +247,10 @@ def test_calibrated_layers(mode, capsys):
         num_samples=4,
         sequence_length=6,
         group_size=4,
-        quantization_layer_structure={"pre_block_layers": [embedding], "sequential_blocks": [block]},
+        quantization_layer_structure={
+            "pre_block_layers": [embedding],
+            "sequential_blocks": [block],
+        },
     )
     model.quantize(mode, config=config)
     report = probe.check(model, "block/inner", rng.integers(0, 11, (2, 6)))
@@ -207,42 +260,75 @@ def test_calibrated_layers(mode, capsys):
     assert {"quantized_kernel", "kernel_scale", "kernel_zero"} <= kernel.parts.keys()
     integers = kernel.grid.integers(kernel.effective)
     np.testing.assert_array_equal(integers, kernel.parts["kernel unpacked to its integers"])
-    assert integers.min() >= 0 and integers.max() <= 15 and kernel.grid.bits == 4 and not kernel.grid.signed
-    np.testing.assert_allclose((integers - kernel.grid.zero_point) * kernel.grid.scale, kernel.effective, rtol=1e-6)
+    assert (
+        integers.min() >= 0
+        and integers.max() <= 15
+        and kernel.grid.bits == 4
+        and not kernel.grid.signed
+    )
+    np.testing.assert_allclose(
+        (integers - kernel.grid.zero_point) * kernel.grid.scale, kernel.effective, rtol=1e-6
+    )
     inner = block.get_layer("inner")
     mine = np.maximum(report.inputs[0] @ integers.astype(np.float32) + np.asarray(inner.bias), 0)
     found = probe.check(model, "block/inner", given=report.inputs[0], expected=mine)
-    assert found.findings[0].slug == "raw-weights" and "kernel unpacked to its integers" in found.findings[0].claim, str(found)
+    assert (
+        found.findings[0].slug == "raw-weights"
+        and ("kernel unpacked to its integers") in found.findings[0].claim
+    ), str(found)
 
 
 I4, ABS = keras.quantizers.Int4QuantizationConfig, keras.quantizers.AbsMaxQuantizer
 REVERSIBLE = {
-    **{name: MODES[name] for name in ("int8", "int8 weights alone", "int4", "int4 in groups", "lora", "lora on int8")},
-    "int4, activations too": lambda layer: layer.quantize("int4", config=I4(block_size=None, activation_quantizer=ABS())),
+    **{
+        name: MODES[name]
+        for name in ("int8", "int8 weights alone", "int4", "int4 in groups", "lora", "lora on int8")
+    },
+    ("int4, activations too"): lambda layer: layer.quantize(
+        "int4", config=I4(block_size=None, activation_quantizer=ABS())
+    ),
 }
 
 
 @pytest.mark.parametrize("tied", [True, *exhaustive(False)])
 @pytest.mark.parametrize(
-    "mode", ["int8", "int4 in groups", "lora", *exhaustive("int8 weights alone", "int4", "int4, activations too", "lora on int8")]
+    "mode",
+    [
+        "int8",
+        "int4 in groups",
+        "lora",
+        *exhaustive("int8 weights alone", "int4", "int4, activations too", "lora on int8"),
+    ],
 )
 def test_an_embedding_in_both_directions(mode, tied, tmp_path):
-    """Backwards Keras rounds the input too, takes the untied table on its own grid, and beside integers leaves LoRA out."""
+    """Backwards Keras rounds the input too, takes the untied table on its own grid, and beside
+    integers leaves LoRA out."""
     data = keras.Input((6,), dtype="int32")
-    layer = keras.layers.ReversibleEmbedding(11, 8, tie_weights=tied, logit_soft_cap=3.0 if tied else None, name="l")
+    layer = keras.layers.ReversibleEmbedding(
+        11, 8, tie_weights=tied, logit_soft_cap=3.0 if tied else None, name="l"
+    )
     model = keras.Model(data, layer(keras.layers.Dense(8)(layer(data)), reverse=True))
     rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()])
+    model.set_weights(
+        [rng.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()]
+    )
     REVERSIBLE[mode](layer)
     sources = [model]
-    if not mode.startswith("lora"):  # Keras cannot load the file of one with two tables and LoRA, and merges LoRA in integers
+    # Keras cannot load the file of one with two tables and LoRA, and merges LoRA in integers
+    if not mode.startswith("lora"):
         sources.append(tmp_path / "model.keras")
         model.save(sources[-1])
     before = [np.array(variable) for variable in model.variables]
     for source in sources:
-        reports = [report for report in probe.sweep(source, rng.integers(0, 11, (2, 6))) if report.layer == "l"]
+        reports = [
+            report
+            for report in probe.sweep(source, rng.integers(0, 11, (2, 6)))
+            if report.layer == "l"
+        ]
         assert [report.ok for report in reports] == [True, True], "\n".join(map(str, reports))
         assert list(reports[1].weights) == ["embeddings" if tied else "reverse_embeddings"]
-        assert bool(reports[1].weights[next(iter(reports[1].weights))].steps) == (tied or mode != "lora")
+        assert bool(reports[1].weights[next(iter(reports[1].weights))].steps) == (
+            tied or mode != "lora"
+        )
     for variable, one in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(np.array(variable), one)

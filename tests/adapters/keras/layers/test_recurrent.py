@@ -1,4 +1,5 @@
-"""Keras' recurrent layers: options at random, masks, states, cells inside and by themselves, and convolving ones."""
+"""Keras' recurrent layers: options at random, masks, states, cells inside and by themselves, and
+convolving ones."""
 
 from itertools import product
 
@@ -18,8 +19,15 @@ GATES = ["sigmoid", "hard_sigmoid", "relu"]
 
 @st.composite
 def options_of(draw, kind, legacy):
-    options = {name: draw(st.booleans()) for name in ("return_sequences", "return_state", "go_backwards", "unroll", "use_bias")}
-    options |= {"units": draw(st.integers(1, 5)), "activation": draw(st.sampled_from(ACTIVATIONS)), "dropout": 0.2}
+    options = {
+        name: draw(st.booleans())
+        for name in ("return_sequences", "return_state", "go_backwards", "unroll", "use_bias")
+    }
+    options |= {
+        "units": draw(st.integers(1, 5)),
+        "activation": draw(st.sampled_from(ACTIVATIONS)),
+        "dropout": 0.2,
+    }
     if kind != "SimpleRNN":
         options["recurrent_activation"] = draw(st.sampled_from(GATES))
         options |= {"implementation": draw(st.sampled_from([1, 2]))} if legacy else {}
@@ -37,12 +45,18 @@ def test_recurrence(keras, agrees, kind, data):
     layer = getattr(keras.layers, kind)(**options)
     report = agrees(layer, shape)
     assert report.input_axes == ("batch", "time", "features")
-    assert report.output_axes == (("batch", "time", "units") if options["return_sequences"] else ("batch", "units"))
-    assert list(report.weights) == ["kernel", "recurrent_kernel", "bias"][: len(layer.get_weights())]
+    assert report.output_axes == (
+        ("batch", "time", "units") if options["return_sequences"] else ("batch", "units")
+    )
+    assert (
+        list(report.weights) == ["kernel", "recurrent_kernel", "bias"][: len(layer.get_weights())]
+    )
     for weight, value in zip(report.weights.values(), layer.get_weights(), strict=True):
         assert np.array_equal(weight.stored, value)
     if options["return_state"]:
-        assert report.output_names[0] == "output" and len(report.output_names) == len(report.outputs["numpy"])
+        assert report.output_names[0] == "output" and len(report.output_names) == len(
+            report.outputs["numpy"]
+        )
 
 
 @pytest.mark.parametrize("policy", ["float16", "float64", "mixed_float16", "mixed_bfloat16"])
@@ -54,18 +68,33 @@ def test_other_dtypes(keras, agrees, policy):
 
 
 MIXED = [
-    *(("float32", "float64"), ("float64", "float32"), ("float32", "mixed_float16"), ("float16", "float32"), ("mixed_bfloat16", "float16")),
+    *(
+        ("float32", "float64"),
+        ("float64", "float32"),
+        ("float32", "mixed_float16"),
+        ("float16", "float32"),
+        ("mixed_bfloat16", "float16"),
+    ),
     *(("float32", "mixed_bfloat16"), ("float64", "float16"), ("mixed_float16", "float64")),
 ]
 
 
 @pytest.mark.parametrize("mixed", [*MIXED[:2], *exhaustive(*MIXED[2:])], ids="-".join)
 def test_a_cell_of_another_precision_than_its_layer(agrees, mixed):
-    """The cell casts what it is given, and the layer what the cell has given; Keras 2 fails itself where they differ."""
+    """The cell casts what it is given, and the layer what the cell has given; Keras 2 fails itself
+    where they differ."""
     cell, layer = mixed
     layers = pytest.importorskip("keras").layers
-    x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float64" if layer == "float64" else "float32")
-    made = [layers.LSTMCell(3, dtype=cell), layers.GRUCell(3, reset_after=False, dtype=cell), layers.SimpleRNNCell(3, dtype=cell)]
+    x = (
+        np.random.default_rng(0)
+        .normal(size=(2, 5, 4))
+        .astype("float64" if layer == "float64" else "float32")
+    )
+    made = [
+        layers.LSTMCell(3, dtype=cell),
+        layers.GRUCell(3, reset_after=False, dtype=cell),
+        layers.SimpleRNNCell(3, dtype=cell),
+    ]
     for one in made:
         rnn = layers.RNN(one, return_sequences=True, return_state=True, dtype=layer)
         agrees(rnn, x)
@@ -78,17 +107,36 @@ def test_stacked_cells_of_another_precision_than_their_stack():
     layers = pytest.importorskip("keras").layers
     stack = layers.RNN([layers.LSTMCell(3, dtype="float64"), layers.GRUCell(2, dtype="float64")])
     report = probe.check(stack, stack.name, given=np.ones((2, 5, 4), "float32"))
-    assert report.verdict == "unchecked" and "its cell computes in float64, what is around it in float32" in report.missing["numpy"]
+    assert (
+        report.verdict == "unchecked"
+        and ("its cell computes in float64, what is around it in float32")
+        in report.missing["numpy"]
+    )
 
 
 @ONE_KERAS
 def test_cells_in_a_layer(keras, agrees):
     layers = keras.layers
-    stacks = [[layers.LSTMCell(3), layers.GRUCell(2)], [layers.GRUCell(3, reset_after=False), layers.SimpleRNNCell(4), layers.LSTMCell(2)]]
+    stacks = [
+        [layers.LSTMCell(3), layers.GRUCell(2)],
+        [layers.GRUCell(3, reset_after=False), layers.SimpleRNNCell(4), layers.LSTMCell(2)],
+    ]
     for stack, (whole, back) in product(stacks, product((False, True), repeat=2)):
-        report = agrees(layers.RNN(layers.StackedRNNCells(stack), return_sequences=whole, return_state=True, go_backwards=back), (2, 5, 4))
+        report = agrees(
+            layers.RNN(
+                layers.StackedRNNCells(stack),
+                return_sequences=whole,
+                return_state=True,
+                go_backwards=back,
+            ),
+            (2, 5, 4),
+        )
         assert "cells.1.kernel" in report.weights
-    for cell in (layers.SimpleRNNCell(3), layers.LSTMCell(3, recurrent_activation="hard_sigmoid"), layers.GRUCell(3)):
+    for cell in (
+        layers.SimpleRNNCell(3),
+        layers.LSTMCell(3, recurrent_activation="hard_sigmoid"),
+        layers.GRUCell(3),
+    ):
         agrees(layers.RNN(cell, return_state=True), (2, 5, 4))
 
 
@@ -107,9 +155,21 @@ def test_a_cell_of_the_users_own_is_not_taken_for_its_base(keras, agrees):
 def test_convolving(keras, agrees, rank):
     kind = getattr(keras.layers, f"ConvLSTM{rank}D")
     size = (7, 6, 5)[:rank]
-    for padding, whole, back in (("valid", True, False), ("same", False, True), ("same", True, True)):
-        options = {"strides": (2, 1, 1)[:rank], "return_sequences": whole, "go_backwards": back, "recurrent_activation": "sigmoid"}
-        agrees(kind(2, (3, 2, 2)[:rank], padding=padding, return_state=True, **options), (2, 3, *size, 3))
+    for padding, whole, back in (
+        ("valid", True, False),
+        ("same", False, True),
+        ("same", True, True),
+    ):
+        options = {
+            "strides": (2, 1, 1)[:rank],
+            "return_sequences": whole,
+            "go_backwards": back,
+            "recurrent_activation": "sigmoid",
+        }
+        agrees(
+            kind(2, (3, 2, 2)[:rank], padding=padding, return_state=True, **options),
+            (2, 3, *size, 3),
+        )
     agrees(kind(2, 2, dilation_rate=2, use_bias=False, return_sequences=True), (2, 3, *size, 3))
 
 
@@ -133,37 +193,63 @@ def check(keras, model, x, name="r"):
 def test_masks(keras, kind):
     """Padding in front, in the middle, behind, and a sample of nothing else."""
     layers = keras.layers
-    for whole, back, zeros, unrolled in ((1, 1, 0, 0), (0, 0, 0, 0), (1, 0, 1, 1))[: 1 if keras.__name__ == "tf_keras" else 3]:
-        options = {"return_sequences": bool(whole), "go_backwards": bool(back), "unroll": bool(unrolled)}
+    for whole, back, zeros, unrolled in ((1, 1, 0, 0), (0, 0, 0, 0), (1, 0, 1, 1))[
+        : 1 if keras.__name__ == "tf_keras" else 3
+    ]:
+        options = {
+            "return_sequences": bool(whole),
+            "go_backwards": bool(back),
+            "unroll": bool(unrolled),
+        }
         options |= {"zero_output_for_mask": True} if zeros else {}
         inputs = keras.Input((6, 4))
-        outputs = getattr(layers, kind)(3, return_state=True, name="r", **options)(layers.Masking()(inputs))
+        outputs = getattr(layers, kind)(3, return_state=True, name="r", **options)(
+            layers.Masking()(inputs)
+        )
         check(keras, keras.Model(inputs, outputs), masked_input())
     inputs = keras.Input((6,))
-    model = keras.Model(inputs, getattr(layers, kind)(3, name="r")(layers.Embedding(7, 4, mask_zero=True)(inputs)))
+    model = keras.Model(
+        inputs, getattr(layers, kind)(3, name="r")(layers.Embedding(7, 4, mask_zero=True)(inputs))
+    )
     check(keras, model, np.random.default_rng(0).integers(0, 3, size=(3, 6)))
 
 
 @ONE_KERAS
 def test_keras_zeroes_the_wrong_steps_of_an_unrolled_layer_that_reads_backwards(keras):
-    """With zero_output_for_mask both Keras put the mask, in the order of time, on outputs in the order of reading."""
+    """With zero_output_for_mask both Keras put the mask, in the order of time, on outputs in the
+    order of reading."""
     inputs = keras.Input((6, 4))
-    layer = keras.layers.LSTM(3, return_sequences=True, go_backwards=True, unroll=True, zero_output_for_mask=True, name="r")
-    report = probe.check(keras.Model(inputs, layer(keras.layers.Masking()(inputs))), "r", masked_input())
-    assert report.comparisons["numpy", "onnx"].ok and not report.comparisons["framework", "numpy"].ok
+    layer = keras.layers.LSTM(
+        3,
+        return_sequences=True,
+        go_backwards=True,
+        unroll=True,
+        zero_output_for_mask=True,
+        name="r",
+    )
+    report = probe.check(
+        keras.Model(inputs, layer(keras.layers.Masking()(inputs))), "r", masked_input()
+    )
+    assert (
+        report.comparisons["numpy", "onnx"].ok and not report.comparisons["framework", "numpy"].ok
+    )
 
 
 def test_masks_of_stacked_cells(keras):
     layers, inputs = keras.layers, keras.Input((6, 4))
     stack = layers.StackedRNNCells([layers.LSTMCell(3), layers.GRUCell(2)])
-    outputs = layers.RNN(stack, return_sequences=True, return_state=True, name="r")(layers.Masking()(inputs))
+    outputs = layers.RNN(stack, return_sequences=True, return_state=True, name="r")(
+        layers.Masking()(inputs)
+    )
     check(keras, keras.Model(inputs, outputs), masked_input())
 
 
 def test_initial_states(keras):
     layers, x = keras.layers, masked_input()
     inputs, h, c = keras.Input((6, 4)), keras.Input((3,)), keras.Input((3,))
-    one = layers.LSTM(3, return_sequences=True, return_state=True, name="r")(inputs, initial_state=[h, c])
+    one = layers.LSTM(3, return_sequences=True, return_state=True, name="r")(
+        inputs, initial_state=[h, c]
+    )
     check(keras, keras.Model([inputs, h, c], one), [x, x[:, 0, :3] + 1, x[:, 1, :3]])
     other = layers.GRU(3, name="r")(inputs, initial_state=h)
     check(keras, keras.Model([inputs, h], other), [x, x[:, 0, :3] + 1])
@@ -178,9 +264,19 @@ def test_stateful(keras):
         model(x)
         held = [np.copy(state.numpy()) for state in layer.states]
         report = check(keras, model, x)
-        assert np.abs(held[0]).max() > 0 and all(np.array_equal(a, b.numpy()) for a, b in zip(held, layer.states, strict=True))
-        fresh = probe.check(keras.Model(inputs, getattr(keras.layers, kind)(3, return_sequences=True, name="s")(inputs)), "s", x)
-        assert any(told.startswith("Constant") for told in report.ops) and not any(told.startswith("Constant") for told in fresh.ops)
+        assert np.abs(held[0]).max() > 0 and all(
+            np.array_equal(a, b.numpy()) for a, b in zip(held, layer.states, strict=True)
+        )
+        fresh = probe.check(
+            keras.Model(
+                inputs, getattr(keras.layers, kind)(3, return_sequences=True, name="s")(inputs)
+            ),
+            "s",
+            x,
+        )
+        assert any(told.startswith("Constant") for told in report.ops) and not any(
+            told.startswith("Constant") for told in fresh.ops
+        )
 
 
 def test_time_major_of_keras_2():
@@ -195,17 +291,24 @@ def test_time_major_of_keras_2():
 @ONE_KERAS
 def test_cells_by_their_path(keras):
     inputs, x, layers = keras.Input((6, 4)), masked_input(), keras.layers
-    stack = layers.RNN(layers.StackedRNNCells([layers.LSTMCell(3), layers.GRUCell(2), layers.SimpleRNNCell(2)]), name="r")
+    stack = layers.RNN(
+        layers.StackedRNNCells([layers.LSTMCell(3), layers.GRUCell(2), layers.SimpleRNNCell(2)]),
+        name="r",
+    )
     model = keras.Model(inputs, stack(inputs))
     names = [name for name in probe.open_model(model).names() if name.startswith("r/")]
     assert len(names) == 4
     for name in names:
         report = check(keras, model, x, name)
-        assert report.outputs["numpy"][0].ndim == 2 and any("called" in note for note in report.notes)
+        assert report.outputs["numpy"][0].ndim == 2 and any(
+            "called" in note for note in report.notes
+        )
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras 3's own, as it saves
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")  # Keras 2's own, of the format under test
+# Keras 3's own, as it saves
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+# Keras 2's own, of the format under test
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_saved_and_reopened(keras, drawn, tmp_path):
     suffix = ".keras" if keras.__name__ == "keras" else ".h5"
     layers = keras.layers
@@ -214,8 +317,16 @@ def test_saved_and_reopened(keras, drawn, tmp_path):
     maps = layers.ConvLSTM2D(2, 2, return_sequences=True)(layers.Reshape((5, 3, 5, 1))(x))
     maps = layers.ConvLSTM3D(2, (1, 2, 2))(layers.Reshape((5, 2, 2, 4, 1))(maps))
     x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(layers.Reshape((5, 15))(x))
-    x = layers.LSTM(3)(layers.GRU(4, return_sequences=True)(layers.SimpleRNN(3, return_sequences=True)(x)))
-    y = layers.RNN(layers.StackedRNNCells([layers.GRUCell(2), layers.LSTMCell(3), layers.SimpleRNNCell(2)]))(layers.RepeatVector(3)(x))
+    x = layers.LSTM(3)(
+        layers.GRU(4, return_sequences=True)(layers.SimpleRNN(3, return_sequences=True)(x))
+    )
+    y = layers.RNN(
+        layers.StackedRNNCells([layers.GRUCell(2), layers.LSTMCell(3), layers.SimpleRNNCell(2)])
+    )(layers.RepeatVector(3)(x))
     drawn(keras.Model(inputs, [x, y, maps])).save(tmp_path / f"net{suffix}")
     for report in probe.sweep(probe.open_model(tmp_path / f"net{suffix}")):
-        assert report.verdict == "agree" and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+        assert report.verdict == "agree" and set(report.outputs) == {
+            "framework",
+            "numpy",
+            "onnx",
+        }, str(report)

@@ -31,7 +31,9 @@ def test_permute(keras, agrees, shape, data):
 def test_reshape(keras, agrees, shape, data):
     size = math.prod(shape[1:])
     first = data.draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
-    target = data.draw(st.sampled_from([(size,), (-1,), (first, size // first), (first, -1), (-1, first, 1)]))
+    target = data.draw(
+        st.sampled_from([(size,), (-1,), (first, size // first), (first, -1), (-1, first, 1)])
+    )
     agrees(keras.layers.Reshape(target), shape)
 
 
@@ -57,8 +59,14 @@ def test_padding_and_cropping(keras, agrees, rank, data, data_format):
     pairs = tuple((data.draw(amount), data.draw(amount)) for _ in range(rank))
     amounts = data.draw(st.sampled_from([pairs[0] if rank == 1 else pairs, max(pairs[0])]))
     options = _options(rank, data_format)
-    agrees(getattr(keras.layers, f"ZeroPadding{rank}D")(amounts, **options), _shape(rank, [2, 3, 4][:rank], data_format))
-    agrees(getattr(keras.layers, f"Cropping{rank}D")(amounts, **options), _shape(rank, [7, 8, 9][:rank], data_format))
+    agrees(
+        getattr(keras.layers, f"ZeroPadding{rank}D")(amounts, **options),
+        _shape(rank, [2, 3, 4][:rank], data_format),
+    )
+    agrees(
+        getattr(keras.layers, f"Cropping{rank}D")(amounts, **options),
+        _shape(rank, [7, 8, 9][:rank], data_format),
+    )
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -66,7 +74,9 @@ def test_padding_and_cropping(keras, agrees, rank, data, data_format):
 @examples(10)
 def test_up_sampling(keras, agrees, rank, data, data_format):
     size = tuple(data.draw(st.integers(1, 3)) for _ in range(rank))
-    layer = getattr(keras.layers, f"UpSampling{rank}D")(size[0] if rank == 1 else size, **_options(rank, data_format))
+    layer = getattr(keras.layers, f"UpSampling{rank}D")(
+        size[0] if rank == 1 else size, **_options(rank, data_format)
+    )
     agrees(layer, _shape(rank, [2, 3, 4][:rank], data_format))
 
 
@@ -89,7 +99,9 @@ def test_idle_at_inference(keras, agrees, kind):
     agrees(getattr(keras.layers, kind)(**IDLE[kind]), (2, *[4, 5, 6][:rank], 3))
 
 
-@pytest.mark.parametrize("kind", [kind for kind, options in IDLE.items() if "rate" in options or "stddev" in options])
+@pytest.mark.parametrize(
+    "kind", [kind for kind, options in IDLE.items() if "rate" in options or "stddev" in options]
+)
 def test_random_in_training(keras, kind):
     rank = int(kind[-2]) if kind.endswith("D") else 2
     inputs = keras.Input((*[4, 5, 6][:rank], 3))

@@ -19,27 +19,37 @@ def test_bidirectional(keras, agrees, mode):
         inner = kind(3, return_sequences=whole, return_state=number % 2 == 1)
         report = agrees(layers.Bidirectional(inner, merge_mode=mode), (2, 5, 4))
         assert "backward_layer.recurrent_kernel" in report.weights
-    agrees(layers.Bidirectional(layers.ConvLSTM1D(3, 2, return_sequences=True), merge_mode=mode), (2, 4, 6, 3))
+    agrees(
+        layers.Bidirectional(layers.ConvLSTM1D(3, 2, return_sequences=True), merge_mode=mode),
+        (2, 4, 6, 3),
+    )
 
 
 def test_two_different_layers(keras, agrees):
     layers = keras.layers
     back = layers.GRU(2, return_sequences=True, go_backwards=True)
-    agrees(layers.Bidirectional(layers.LSTM(3, return_sequences=True), backward_layer=back), (2, 5, 4))
+    agrees(
+        layers.Bidirectional(layers.LSTM(3, return_sequences=True), backward_layer=back), (2, 5, 4)
+    )
 
 
 def test_masks_and_states_of_both_directions(keras):
     layers = keras.layers
     x = np.random.default_rng(0).normal(size=(3, 6, 4)).astype("float32")
     x[0, 4:] = x[1, :2] = 0
-    kind = layers.LSTM if keras.__name__ == "keras" else layers.SimpleRNN  # Keras 2 takes seconds to draw an LSTM with a mask
+    # Keras 2 takes seconds to draw an LSTM with a mask
+    kind = layers.LSTM if keras.__name__ == "keras" else layers.SimpleRNN
     for mode, whole in (("concat", True), ("mul", False), (None, True)):
         inputs = keras.Input((6, 4))
-        outputs = layers.Bidirectional(kind(3, return_sequences=whole), merge_mode=mode, name="r")(layers.Masking()(inputs))
+        outputs = layers.Bidirectional(kind(3, return_sequences=whole), merge_mode=mode, name="r")(
+            layers.Masking()(inputs)
+        )
         assert probe.check(keras.Model(inputs, outputs), "r", x).ok
     inputs, h, c = keras.Input((6, 4)), keras.Input((3,)), keras.Input((3,))
     outputs = layers.Bidirectional(layers.GRU(3), name="r")(inputs, initial_state=[h, c])
-    assert probe.check(keras.Model([inputs, h, c], outputs), "r", [x, x[:, 0, :3] + 1, x[:, 1, :3]]).ok
+    assert probe.check(
+        keras.Model([inputs, h, c], outputs), "r", [x, x[:, 0, :3] + 1, x[:, 1, :3]]
+    ).ok
 
 
 INNER = {
@@ -70,7 +80,9 @@ def test_time_distributed(keras, agrees, kind):
 
 def test_a_sequential_model_at_every_step(keras, agrees):
     layers = keras.layers
-    model = keras.Sequential([keras.Input((6, 5, 3)), layers.Conv2D(4, 2), layers.Flatten(), layers.Dense(2)])
+    model = keras.Sequential(
+        [keras.Input((6, 5, 3)), layers.Conv2D(4, 2), layers.Flatten(), layers.Dense(2)]
+    )
     agrees(layers.TimeDistributed(model), (2, 4, 6, 5, 3))
 
 
@@ -82,7 +94,9 @@ def test_a_layer_that_works_across_the_batch_is_applied_step_by_step(agrees):
 
 def test_a_mask_on_the_way_to_a_dense_layer_changes_nothing(keras):
     inputs = keras.Input((6, 4))
-    outputs = keras.layers.TimeDistributed(keras.layers.Dense(3), name="t")(keras.layers.Masking()(inputs))
+    outputs = keras.layers.TimeDistributed(keras.layers.Dense(3), name="t")(
+        keras.layers.Masking()(inputs)
+    )
     x = np.random.default_rng(0).normal(size=(3, 6, 4)).astype("float32")
     x[0, 3:] = 0
     assert probe.check(keras.Model(inputs, outputs), "t", x).ok

@@ -1,4 +1,5 @@
-"""Keras files that would fill the memory or never be built are refused before that, unless they are trusted; others are not."""
+"""Keras files that would fill the memory or never be built are refused before that, unless they are
+trusted; others are not."""
 
 import sys
 
@@ -15,7 +16,10 @@ from probe.errors import CannotOpen
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),  # Keras 3.15 saving
+    # Keras 3.15 saving
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
 ]
 BOTH = pytest.mark.parametrize(("package", "ending"), [(keras, ".keras"), (tf_keras, ".h5")])
 
@@ -47,9 +51,19 @@ def test_steps_of_a_recurrence(tmp_path, monkeypatch, package, ending, within):
     monkeypatch.setattr("probe.adapters.keras.loading.run_limits.STEPS", 10)
     layers = package.layers
     inner = [layers.Input((12, 3)), layers.Bidirectional(layers.LSTM(2, name="lstm"), name="both")]
-    model = package.Sequential([layers.Input((12, 3)), package.Sequential(inner)]) if within else package.Sequential(inner)
+    model = (
+        package.Sequential([layers.Input((12, 3)), package.Sequential(inner)])
+        if within
+        else package.Sequential(inner)
+    )
     path = saved(model, tmp_path / f"m{ending}")
-    with pytest.raises(CannotOpen, match=r"both' goes through 12 steps one by one, which are more than 10; give --trust"):
+    with pytest.raises(
+        CannotOpen,
+        match=(
+            r"both' goes through 12 steps one by one, which are more "
+            r"than 10; give --trust"
+        ),
+    ):
         list(probe.sweep(path))
     assert all(one.ok for one in probe.sweep(probe.open_model(path, trust=True)))
     monkeypatch.setattr("probe.adapters.keras.loading.run_limits.STEPS", 12)
@@ -59,14 +73,22 @@ def test_steps_of_a_recurrence(tmp_path, monkeypatch, package, ending, within):
 @BOTH
 def test_sizes_that_the_file_leaves_free_are_the_users(tmp_path, monkeypatch, package, ending):
     monkeypatch.setattr("probe.adapters.keras.loading.run_limits.STEPS", 10)
-    path = saved(package.Sequential([package.layers.Input((None, 3)), package.layers.GRU(2, name="gru")]), tmp_path / f"m{ending}")
+    path = saved(
+        package.Sequential([package.layers.Input((None, 3)), package.layers.GRU(2, name="gru")]),
+        tmp_path / f"m{ending}",
+    )
     assert probe.check(path, "gru", np.ones((1, 12, 3), np.float32)).ok
 
 
 def repeated(functional):
     layers = tf_keras.layers
     x = tf_keras.Input((6, 2))
-    chain = [layers.ZeroPadding1D((1, 2)), layers.UpSampling1D(3), layers.Dense(2), layers.UpSampling1D(2, name="last")]
+    chain = [
+        layers.ZeroPadding1D((1, 2)),
+        layers.UpSampling1D(3),
+        layers.Dense(2),
+        layers.UpSampling1D(2, name="last"),
+    ]
     if not functional:
         return tf_keras.Sequential([x, *chain])
     above = x
@@ -81,7 +103,12 @@ def test_places_that_keras_2_repeats_one_by_one(tmp_path, monkeypatch, functiona
     assert probe.check(path, "last").ok
     monkeypatch.setattr("probe.adapters.keras.loading.config_limits.STEPS", 26)
     monkeypatch.setattr("probe.adapters.keras.loading.load.STEPS", 26)
-    with pytest.raises(CannotOpen, match="its layer 'last' repeats 27 places one by one, which are more than 26; give --trust"):
+    with pytest.raises(
+        CannotOpen,
+        match=(
+            "its layer 'last' repeats 27 places one by one, which are more than 26; give --trust"
+        ),
+    ):
         probe.check(path, "last")
     assert probe.check(probe.open_model(path, trust=True), "last").ok
     monkeypatch.setattr("probe.adapters.keras.loading.config_limits.STEPS", 27)
@@ -104,7 +131,9 @@ def test_more_layers_than_keras_2_can_add(tmp_path):
     try:
         with pytest.raises(RecursionError):
             tf_keras.models.load_model(path, compile=False)
-        with pytest.raises(CannotOpen, match="a Sequential of 251 layers is more than Keras 2 can build"):
+        with pytest.raises(
+            CannotOpen, match=("a Sequential of 251 layers is more than Keras 2 can build")
+        ):
             _ = probe.open_model(path).inputs
     finally:
         sys.setrecursionlimit(before)

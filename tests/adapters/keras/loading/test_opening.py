@@ -1,4 +1,5 @@
-"""Keras models as they are saved and as they live: what is listed, what is captured, and that nothing is left changed."""
+"""Keras models as they are saved and as they live: what is listed, what is captured, and that
+nothing is left changed."""
 
 import os
 import subprocess
@@ -20,9 +21,14 @@ from probe.errors import BadInput, ForwardFailed, MissingExtra, NotReached
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
     pytest.mark.filterwarnings("ignore:The `keras.constraints.serialize:UserWarning"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),  # Keras 3.15 saving
-    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),  # QKeras calls pyparsing by old names
-    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),  # QKeras calls one twice
+    # Keras 3.15 saving
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+    # QKeras calls pyparsing by old names
+    pytest.mark.filterwarnings("ignore:.*deprecated - use:DeprecationWarning"),
+    # QKeras calls one twice
+    pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),
 ]
 BOTH = pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
 RNG = np.random.default_rng(0)
@@ -33,12 +39,16 @@ def drawn(*shape):
 
 
 def net(namespace):
-    """A nested and compiled model, a layer called twice, a wrapper, a merging layer, and what ``y + 1`` becomes."""
+    """A nested and compiled model, a layer called twice, a wrapper, a merging layer, and what ``y +
+    1`` becomes."""
     layers = namespace.layers
     data = namespace.Input((8, 7, 3), name="image")
     x = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(data)
     x = layers.BatchNormalization(name="bn")(x)
-    inner = namespace.Sequential([namespace.Input((8, 7, 4)), layers.Conv2D(2, 3, name="conv"), layers.Flatten(name="flat")], name="inner")
+    inner = namespace.Sequential(
+        [namespace.Input((8, 7, 4)), layers.Conv2D(2, 3, name="conv"), layers.Flatten(name="flat")],
+        name="inner",
+    )
     inner.compile("adam", "mse")
     shared = layers.Dense(60, name="shared")
     first = shared(inner(x))
@@ -51,7 +61,15 @@ def net(namespace):
 def quantised():
     data = tf_keras.Input((9, 8, 3), name="image")
     bits = qkeras.quantized_bits(4, 0, 1, alpha="auto")
-    x = qkeras.QConv2D(5, 3, strides=2, padding="same", kernel_quantizer=bits, bias_quantizer="quantized_bits(6, 1)", name="conv2d")(data)
+    x = qkeras.QConv2D(
+        5,
+        3,
+        strides=2,
+        padding="same",
+        kernel_quantizer=bits,
+        bias_quantizer="quantized_bits(6, 1)",
+        name="conv2d",
+    )(data)
     x = qkeras.QActivation("quantized_relu(4, 1)", name="act")(x)
     return tf_keras.Model(data, qkeras.QBatchNormalization(name="bn")(x))
 
@@ -63,7 +81,11 @@ def captured(model, inputs, wanted=None):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".hdf5"])
-@pytest.mark.parametrize("make", [lambda: net(keras), lambda: net(tf_keras), quantised], ids=["keras", "tf_keras", "qkeras"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: net(keras), lambda: net(tf_keras), quantised],
+    ids=["keras", "tf_keras", "qkeras"],
+)
 def test_a_file_lists_what_the_loaded_model_lists(tmp_path, make, suffix):
     path = tmp_path / f"model{suffix}"
     make().save(path)
@@ -102,7 +124,10 @@ def test_listing(namespace):
     assert all(layer.checkable == ("numpy", "onnx") for layer in model.layers)
     assert model.layers[0].output_shape == (None, 8, 7, 4)
     assert {"image", "inner", "each/inside"} <= set(model.names())
-    assert model.inputs is not None and (model.inputs[0].name, model.inputs[0].shape) == ("image", (None, 8, 7, 3))
+    assert model.inputs is not None and (model.inputs[0].name, model.inputs[0].shape) == (
+        "image",
+        (None, 8, 7, 3),
+    )
 
 
 def test_hdf5_is_read_as_h5py_reads_it(tmp_path, monkeypatch):
@@ -122,7 +147,18 @@ def test_hdf5_is_read_as_h5py_reads_it(tmp_path, monkeypatch):
 def test_captures_are_the_calls_in_order(namespace):
     live, image = net(namespace), drawn(2, 8, 7, 3)
     calls = captured(probe.open_model(live), [image])
-    names = ["conv", "bn", "inner/conv", "inner/flat", "shared", "drop", "shared", "sum", "rows", "each"]
+    names = [
+        "conv",
+        "bn",
+        "inner/conv",
+        "inner/flat",
+        "shared",
+        "drop",
+        "shared",
+        "sum",
+        "rows",
+        "each",
+    ]
     assert [call.layer for call in calls] == names
     assert [call.call for call in calls if call.layer == "shared"] == [0, 1]
     for name in ("conv", "bn", "sum", "each"):
@@ -170,20 +206,30 @@ def test_one_layer_alone(namespace):
     model.run_alone("sum", [drawn(2, 60), drawn(2, 60)], calls.append)
     model.run_alone("inner/conv", [drawn(1, 4, 4, 4)], calls.append)
     model.run_alone("each/inside", [drawn(2, 10)], calls.append)
-    assert [call.outputs[0].shape for call in calls] == [(3, 5, 6, 4), (2, 60), (1, 2, 2, 2), (2, 3)]
+    assert [call.outputs[0].shape for call in calls] == [
+        (3, 5, 6, 4),
+        (2, 60),
+        (1, 2, 2, 2),
+        (2, 3),
+    ]
     assert np.array_equal(calls[0].outputs[0], live.get_layer("conv")(image))
     with pytest.raises(BadInput, match="built on 2 inputs; you gave 1"):
         model.run_alone("sum", [drawn(2, 60)], calls.append)
 
 
-# What must stay: a picture of everything that hangs on a model, by identity and for variables bit for bit.
+# What must stay: a picture of everything that hangs on a model, by identity and for variables bit
+# for bit.
 
 
 def picture(value, seen):
     if id(value) in seen:
         return id(value)
     seen[id(value)] = value
-    bits = np.asarray(value.numpy()).tobytes() if hasattr(value, "numpy") and hasattr(value, "assign") else b""
+    bits = (
+        np.asarray(value.numpy()).tobytes()
+        if hasattr(value, "numpy") and hasattr(value, "assign")
+        else b""
+    )
     if isinstance(value, list | tuple):
         return id(value), bits, [picture(one, seen) for one in value]
     if isinstance(value, dict):
@@ -192,8 +238,15 @@ def picture(value, seen):
         return id(value), {id(one) for one in value}
     if isinstance(value, int | float | str | bytes | None):
         return type(value), value
-    own = type(value).__module__.partition(".")[0] in ("keras", "tf_keras", "qkeras") or "test_keras_opening" in type(value).__module__
-    if (own or isinstance(value, threading.local)) and not isinstance(value, type) and hasattr(value, "__dict__"):
+    own = (
+        type(value).__module__.partition(".")[0] in ("keras", "tf_keras", "qkeras")
+        or "test_keras_opening" in type(value).__module__
+    )
+    if (
+        (own or isinstance(value, threading.local))
+        and not isinstance(value, type)
+        and hasattr(value, "__dict__")
+    ):
         return id(value), bits, {key: picture(one, seen) for key, one in vars(value).items()}
     return id(value), bits
 
@@ -205,11 +258,15 @@ def stateful(namespace):
     x = layers.Dropout(0.5)(x, training=True)
     x = layers.GaussianNoise(0.1)(layers.BatchNormalization()(x))
     x = layers.Dense(3, activity_regularizer="l2", activation=layers.LeakyReLU())(x)
-    return namespace.Model(data, layers.SpectralNormalization(layers.Dense(3))(x, training=True)), drawn(2, 6, 4)
+    return namespace.Model(
+        data, layers.SpectralNormalization(layers.Dense(3))(x, training=True)
+    ), drawn(2, 6, 4)
 
 
 def trained(namespace):
-    model = namespace.Sequential([namespace.Input((4,)), namespace.layers.BatchNormalization(), namespace.layers.Dense(2)])
+    model = namespace.Sequential(
+        [namespace.Input((4,)), namespace.layers.BatchNormalization(), namespace.layers.Dense(2)]
+    )
     model.compile("adam", "mse", metrics=["mae"])
     model.fit(drawn(4, 4), drawn(4, 2), verbose=0)
     return model, drawn(3, 4)
@@ -233,7 +290,14 @@ def int8(namespace):
         lambda: int8(keras),
         lambda: (quantised(), drawn(2, 9, 8, 3)),
     ],
-    ids=["stateful-keras", "stateful-tf_keras", "trained-keras", "trained-tf_keras", "int8", "qkeras"],
+    ids=[
+        "stateful-keras",
+        "stateful-tf_keras",
+        "trained-keras",
+        "trained-tf_keras",
+        "int8",
+        "qkeras",
+    ],
 )
 def test_nothing_is_left_changed(make):
     live, x = make()
@@ -248,11 +312,18 @@ def test_nothing_is_left_changed(make):
     assert picture(live, {}) == before
     assert not tf.config.functions_run_eagerly()
     again = captured(model, [x])
-    assert all(np.array_equal(one.inputs[0], other.inputs[0]) for one, other in zip(calls[:1], again[:1], strict=True))
+    assert all(
+        np.array_equal(one.inputs[0], other.inputs[0])
+        for one, other in zip(calls[:1], again[:1], strict=True)
+    )
 
 
 def test_the_picture_would_show_a_change():
-    for make in (lambda: stateful(keras), lambda: stateful(tf_keras), lambda: (quantised(), drawn(2, 9, 8, 3))):
+    for make in (
+        lambda: stateful(keras),
+        lambda: stateful(tf_keras),
+        lambda: (quantised(), drawn(2, 9, 8, 3)),
+    ):
         live, x = make()
         before = picture(live, {})
         live(x)
@@ -262,7 +333,9 @@ def test_the_picture_would_show_a_change():
 def test_int8_layers_are_captured_once_a_call():
     live, x = int8(keras)
     calls = captured(probe.open_model(live), [x])
-    assert [(call.layer, call.call) for call in calls] == [(layer.name, 0) for layer in live.layers[1:]]
+    assert [(call.layer, call.call) for call in calls] == [
+        (layer.name, 0) for layer in live.layers[1:]
+    ]
     assert all(call.description is not None for call in calls)
 
 
@@ -270,13 +343,17 @@ def test_int8_layers_are_captured_once_a_call():
 def test_several_inputs_in_the_order_the_model_says(namespace):
     a, b = namespace.Input((3,), name="b"), namespace.Input((5,), name="a")
     layers = namespace.layers
-    joined = layers.Concatenate(name="join")([layers.Dense(2, name="of_b")(a), layers.Dense(2, name="of_a")(b)])
+    joined = layers.Concatenate(name="join")(
+        [layers.Dense(2, name="of_b")(a), layers.Dense(2, name="of_a")(b)]
+    )
     for inputs in ([a, b], {"b": a, "a": b}):
         model = probe.open_model(namespace.Model(inputs, joined))
         assert model.inputs is not None
         arrays = {spec.name: drawn(2, *spec.shape[1:]) for spec in model.inputs}
         calls = {call.layer: call for call in captured(model, list(arrays.values()))}
-        assert np.array_equal(calls["of_a"].inputs[0], arrays["a"]) and np.array_equal(calls["of_b"].inputs[0], arrays["b"])
+        assert np.array_equal(calls["of_a"].inputs[0], arrays["a"]) and np.array_equal(
+            calls["of_b"].inputs[0], arrays["b"]
+        )
         assert probe.check(model, "join", arrays).ok
     with pytest.raises(BadInput, match="takes 2 inputs"):
         model.run([drawn(2, 3)], None, lambda _: None)
@@ -297,22 +374,52 @@ def test_shapes_are_compared_before_anything_is_called(namespace):
         namespace.Sequential([layers.Conv1D(4, 3)]),
         layers.Conv1D(4, 3),
     ):
-        refused(model, drawn(32, 100), "Conv1D expects (batch, steps, channels); you gave (32, 100): add a channel axis, x[..., None]")
         refused(
-            model, drawn(100), "Conv1D expects (batch, steps, channels); you gave (100,): add a batch and a channel axis, x[None, :, None]"
+            model,
+            drawn(32, 100),
+            (
+                "Conv1D expects (batch, steps, channels); you gave (32, "
+                "100): add a channel axis, x[..., None]"
+            ),
+        )
+        refused(
+            model,
+            drawn(100),
+            (
+                "Conv1D expects (batch, steps, channels); you gave (100,): add a "
+                "batch and a channel axis, x[None, :, None]"
+            ),
         )
     image = namespace.Sequential([namespace.Input((8, 8, 3)), layers.Conv2D(2, 3)])
     words = "Conv2D expects (batch, height, width, channels); you gave"
     refused(image, drawn(8, 8, 3), f"{words} (8, 8, 3): add a batch axis, x[None]")
-    refused(image, drawn(5, 3, 8, 8), f"{words} (5, 3, 8, 8): move the channel axis, np.moveaxis(x, 1, -1)")
+    refused(
+        image,
+        drawn(5, 3, 8, 8),
+        (f"{words} (5, 3, 8, 8): move the channel axis, np.moveaxis(x, 1, -1)"),
+    )
     refused(image, drawn(5, 8, 8, 4), f"{words} (5, 8, 8, 4): channels must be 3, not 4")
     flat = namespace.Sequential([namespace.Input((12,)), layers.Dense(2)])
-    refused(flat, drawn(5, 3, 4), "Dense expects (batch, features); you gave (5, 3, 4): flatten it, x.reshape(len(x), -1)")
-    words_in = namespace.Sequential([namespace.Input((4,), dtype="int32", name="ids"), layers.Embedding(11, 3)])
+    refused(
+        flat,
+        drawn(5, 3, 4),
+        ("Dense expects (batch, features); you gave (5, 3, 4): flatten it, x.reshape(len(x), -1)"),
+    )
+    words_in = namespace.Sequential(
+        [namespace.Input((4,), dtype="int32", name="ids"), layers.Embedding(11, 3)]
+    )
     refused(words_in, drawn(2, 4), "the input 'ids' holds integers (int32); you gave fractions")
     model = probe.open_model(words_in)
-    assert model.inputs is not None and model.inputs[0].high == 11 and model.inputs[0].dtype == "int32"
-    with pytest.raises(BadInput, match=r"Conv2D expects \(batch, height, width, channels\); you gave \(8, 8, 3\)"):
+    assert (
+        model.inputs is not None and model.inputs[0].high == 11 and model.inputs[0].dtype == "int32"
+    )
+    with pytest.raises(
+        BadInput,
+        match=(
+            r"Conv2D expects \(batch, height, width, channels\); you "
+            r"gave \(8, 8, 3\)"
+        ),
+    ):
         probe.open_model(image).run_alone(image.layers[-1].name, [drawn(8, 8, 3)], lambda _: None)
 
 
@@ -331,11 +438,20 @@ def test_a_model_that_fails_in_its_own_forward(namespace):
     model = namespace.Sequential([namespace.layers.Dense(3, name="first"), Fails(name="second")])
     with pytest.raises(ForwardFailed) as error:
         probe.open_model(model).run([drawn(2, 4)], None, lambda _: None)
-    assert str(error.value) == "the model's forward pass failed in layer 'second' (Fails), called on (2, 3): RuntimeError: no good"
-    model = namespace.Sequential([namespace.layers.Dense(3), namespace.layers.Conv1D(3, 2, name="conv")])
+    assert str(error.value) == (
+        "the model's forward pass failed in layer 'second' (Fails), called "
+        "on (2, 3): RuntimeError: no good"
+    )
+    model = namespace.Sequential(
+        [namespace.layers.Dense(3), namespace.layers.Conv1D(3, 2, name="conv")]
+    )
     with pytest.raises(ForwardFailed) as error:
         probe.open_model(model).run([drawn(2, 4)], None, lambda _: None)
-    assert "conv" in str(error.value) and "expected min_ndim=3, found ndim=2" in str(error.value) and "\n" not in str(error.value)
+    assert (
+        "conv" in str(error.value)
+        and ("expected min_ndim=3, found ndim=2") in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 @BOTH
@@ -344,7 +460,10 @@ def test_subclassed_models_and_compiled_calls(namespace):
         def __init__(self, **options):
             super().__init__(**options)
             self.first = namespace.layers.Dense(3, name="dense")
-            self.rest = [namespace.layers.Dense(3, name="dense"), namespace.layers.Dense(3, name="last")]
+            self.rest = [
+                namespace.layers.Dense(3, name="dense"),
+                namespace.layers.Dense(3, name="last"),
+            ]
 
         @tf.function
         def call(self, x):
@@ -363,11 +482,23 @@ def test_subclassed_models_and_compiled_calls(namespace):
     model = probe.open_model(live)
     assert model.inputs is None
     calls = captured(model, [x])
-    assert [call.layer for call in calls] == ["block/dense", "block/dense#2", "block/last", "block", "drop"]
+    assert [call.layer for call in calls] == [
+        "block/dense",
+        "block/dense#2",
+        "block/last",
+        "block",
+        "drop",
+    ]
     assert calls[-1].training, "a live model keeps its own rule"
     assert any("not built" in note for note in model.notes)
     weights = live.get_weights()
-    assert all(np.array_equal(one, other) for one, other in zip(weights, live.get_weights(), strict=True)) and len(weights) == 6
+    assert (
+        all(
+            np.array_equal(one, other)
+            for one, other in zip(weights, live.get_weights(), strict=True)
+        )
+        and len(weights) == 6
+    )
     assert np.array_equal(captured(model, [x])[0].outputs[0], calls[0].outputs[0])
 
 
@@ -393,14 +524,21 @@ def test_single_layers(namespace):
 
 def test_a_file_is_run_for_inference(tmp_path):
     data = keras.Input((4,))
-    model = keras.Model(data, keras.layers.BatchNormalization(name="bn")(keras.layers.Dropout(0.5)(data)))
+    model = keras.Model(
+        data, keras.layers.BatchNormalization(name="bn")(keras.layers.Dropout(0.5)(data))
+    )
     model.save(tmp_path / "model.keras")
-    assert not any(call.training for call in captured(probe.open_model(tmp_path / "model.keras"), [drawn(3, 4)]))
+    assert not any(
+        call.training
+        for call in captured(probe.open_model(tmp_path / "model.keras"), [drawn(3, 4)])
+    )
 
 
 def python(code):
     """A fresh interpreter, without the settings of the tests' own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS"))
+    }
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=kept)
 
 
@@ -419,7 +557,8 @@ def test_nothing_of_the_frameworks_on_standard_error(saved, name):
     done = python(
         "import os; before = dict(os.environ)\nimport probe\n"
         f"model = probe.open_model({str(saved / name)!r} + '.keras')\n"
-        "report = next(probe.sweep(model))\nassert dict(os.environ) == before\nprint(report.verdict, model.framework)"
+        "report = next(probe.sweep(model))\nassert dict(os.environ) == "
+        "before\nprint(report.verdict, model.framework)"
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("agree keras 3" if name == "k3" else "agree tf_keras 2")
@@ -429,7 +568,8 @@ def test_keras_files_open_where_only_torch_is_installed(saved):
     done = python(
         "import sys; sys.modules['tensorflow'] = None\nimport probe\n"
         f"model = probe.open_model({str(saved / 'k3.keras')!r})\n"
-        "reports = list(probe.sweep(model))\nassert any('KERAS_BACKEND' in name for name in __import__('os').environ) is False\n"
+        "reports = list(probe.sweep(model))\nassert any('KERAS_BACKEND' in name for name in "
+        "__import__('os').environ) is False\n"
         "print(model.framework, [report.verdict for report in reports])"
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -437,14 +577,30 @@ def test_keras_files_open_where_only_torch_is_installed(saved):
 
 
 def test_qkeras_on_the_wrong_keras_is_said(saved):
-    open_it = f"import probe\ntry: probe.open_model({str(saved / 'q.keras')!r}).names()\nexcept probe.ProbeError as error: print(error)"
+    open_it = (
+        f"import probe\ntry: probe.open_model({str(saved / 'q.keras')!r}).names()\nexcept "
+        "probe.ProbeError as error: print(error)"
+    )
     done = python("import tensorflow\n" + open_it)
-    assert done.returncode == 0 and "set TF_USE_LEGACY_KERAS=1" in done.stdout and done.stdout.count("\n") == 1
+    assert (
+        done.returncode == 0
+        and "set TF_USE_LEGACY_KERAS=1" in done.stdout
+        and done.stdout.count("\n") == 1
+    )
 
 
-@pytest.mark.parametrize(("name", "missing", "extra"), [("k2", "tf_keras", "keras"), ("q", "qkeras", "qkeras"), ("k3", "keras", "keras")])
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [("k2", "tf_keras", "keras"), ("q", "qkeras", "qkeras"), ("k3", "keras", "keras")],
+)
 def test_a_missing_framework_names_the_extra(saved, monkeypatch, name, missing, extra):
     monkeypatch.delitem(sys.modules, "probe.adapters.qkeras", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(MissingExtra, match=rf"needs {missing} .*pip install 'layerprobe\[{extra}\]'"):
+    with pytest.raises(
+        MissingExtra,
+        match=(
+            rf"needs {missing} .*pip install "
+            rf"'layerprobe\[{extra}\]'"
+        ),
+    ):
         probe.open_model(saved / f"{name}.keras").names()

@@ -1,4 +1,5 @@
-"""Keras 3 on PyTorch, which a process chooses once for all: the descriptions hold there too, without TensorFlow."""
+"""Keras 3 on PyTorch, which a process chooses once for all: the descriptions hold there too,
+without TensorFlow."""
 
 import os
 import subprocess
@@ -134,7 +135,9 @@ assert not any(name.startswith("tensorflow.") for name in sys.modules)
 def test_keras_3_on_pytorch():
     pytest.importorskip("torch")
     environment = os.environ | {"KERAS_BACKEND": "torch"}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -153,33 +156,54 @@ for policy in ("float32", "float64", "float16"):
 
 @pytest.mark.exhaustive
 def test_numbers_of_the_configuration_are_as_wide_as_the_layer():
-    """On TensorFlow they go through float32. The layer itself imports TensorFlow, also on PyTorch."""
+    """On TensorFlow they go through float32. The layer itself imports TensorFlow, also on
+    PyTorch."""
     pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
     environment = os.environ | {"KERAS_BACKEND": "torch"}
-    done = subprocess.run([sys.executable, "-c", RESCALED], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", RESCALED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def net(keras):
     """Many kinds of layers, and operations between them."""
     layers, ops = keras.layers, keras.ops
-    image, words = keras.Input((12, 11, 3), name="image"), keras.Input((6,), dtype="int32", name="words")
-    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(layers.Rescaling(1 / 127.5, -1.0)(image))
+    image, words = (
+        keras.Input((12, 11, 3), name="image"),
+        keras.Input((6,), dtype="int32", name="words"),
+    )
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(
+        layers.Rescaling(1 / 127.5, -1.0)(image)
+    )
     x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x))
     y = layers.SeparableConv2D(8, 3, padding="same", activation="swish")(x)
     x = layers.GroupNormalization(4)(layers.Add()([x, y]) * 0.5 + y)
     x = layers.MaxPooling2D(2)(layers.Conv2DTranspose(6, 3, strides=2)(x))
     x = layers.UpSampling2D(2)(layers.ZeroPadding2D(1)(layers.Activation("gelu")(x)))
     x = layers.AveragePooling2D(2)(layers.Cropping2D(1)(layers.PReLU(shared_axes=[1, 2])(x)))
-    x = layers.LayerNormalization()(layers.GlobalAveragePooling2D()(layers.SpatialDropout2D(0.3)(x)))
+    x = layers.LayerNormalization()(
+        layers.GlobalAveragePooling2D()(layers.SpatialDropout2D(0.3)(x))
+    )
     z = layers.Embedding(20, 6)(words)
-    z = layers.LSTM(5, return_sequences=True)(layers.Bidirectional(layers.GRU(3, return_sequences=True))(z))
+    z = layers.LSTM(5, return_sequences=True)(
+        layers.Bidirectional(layers.GRU(3, return_sequences=True))(z)
+    )
     z = layers.MultiHeadAttention(2, 3)(z, z) + ops.flip(z, axis=1)
-    z = layers.TimeDistributed(layers.Dense(6, "tanh"))(layers.EinsumDense("abc,cd->abd", (None, 4))(z))
+    z = layers.TimeDistributed(layers.Dense(6, "tanh"))(
+        layers.EinsumDense("abc,cd->abd", (None, 4))(z)
+    )
     z = layers.RMSNormalization()(ops.mean(ops.square(z), axis=1))
     merged = layers.Concatenate()([x, layers.Dropout(0.2)(z)])
-    return keras.Model([image, words], layers.Softmax()(layers.Dense(5)(layers.Reshape((3, -1))(layers.RepeatVector(3)(merged)))))
+    return keras.Model(
+        [image, words],
+        layers.Softmax()(layers.Dense(5)(layers.Reshape((3, -1))(layers.RepeatVector(3)(merged)))),
+    )
 
 
 AGAIN = """
@@ -207,9 +231,11 @@ assert " on torch " in model.framework
 
 
 @pytest.mark.exhaustive
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")  # Keras 3 as it saves
+# Keras 3 as it saves
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn.t accept:DeprecationWarning")
 def test_the_same_file_gives_the_same_on_pytorch(tmp_path):
-    """What NumPy and ONNX Runtime compute from the same inputs does not depend on who runs the model."""
+    """What NumPy and ONNX Runtime compute from the same inputs does not depend on who runs the
+    model."""
     pytest.importorskip("torch")
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(1)
@@ -219,7 +245,9 @@ def test_the_same_file_gives_the_same_on_pytorch(tmp_path):
     calls = {}
     for report in probe.sweep(probe.open_model(tmp_path / "net.keras"), given):
         assert report.verdict == "agree" and len(report.outputs) == 3, str(report)
-        calls |= {f"{report.layer}|input{index}": array for index, array in enumerate(report.inputs)}
+        calls |= {
+            f"{report.layer}|input{index}": array for index, array in enumerate(report.inputs)
+        }
         calls |= {f"{report.layer}|{party}": report.outputs[party] for party in ("numpy", "onnx")}
     np.savez(tmp_path / "calls.npz", **calls)
     environment = os.environ | {"KERAS_BACKEND": "torch"}

@@ -25,9 +25,13 @@ def image():
     return (np.sin(9 * x) * np.cos(7 * y) + (x > 0.5)).astype(np.float32)[None, :, :, None]
 
 
-@pytest.mark.parametrize("x", [None, image(), np.zeros((1, 64, 64, 1), np.float32)], ids=["drawn", "picture", "constant"])
+@pytest.mark.parametrize(
+    "x", [None, image(), np.zeros((1, 64, 64, 1), np.float32)], ids=["drawn", "picture", "constant"]
+)
 def test_every_layer_agrees(faces, x):
     reports = list(probe.sweep(faces, x))
     assert len(reports) == 45
-    assert not [f"{report.layer}: {report.sentence}" for report in reports if report.verdict == "diverge"]
+    assert not [
+        (f"{report.layer}: {report.sentence}") for report in reports if report.verdict == "diverge"
+    ]
     assert not [report.layer for report in reports if report.verdict == "unchecked"]

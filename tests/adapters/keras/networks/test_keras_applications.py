@@ -1,4 +1,5 @@
-"""Networks of keras.applications swept whole: no layer and no operation between them diverges or stays unchecked."""
+"""Networks of keras.applications swept whole: no layer and no operation between them diverges or
+stays unchecked."""
 
 import importlib
 from collections import Counter
@@ -31,7 +32,11 @@ def swept(model):
     x = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     found = Counter()
     for report in probe.sweep(model, x):
-        assert report.verdict == "agree" and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+        assert report.verdict == "agree" and set(report.outputs) == {
+            "framework",
+            "numpy",
+            "onnx",
+        }, str(report)
         found[report.layer] += 1
     assert set(found) == {layer.name for layer in probe.open_model(model).layers}
     return found
@@ -55,7 +60,9 @@ def test_the_smallest_in_keras_2():
 def test_layers_of_applications(keras):
     """Those that are in no namespace of layers."""
     package = f"{keras.__name__}.src.applications"
-    convnext, inception = (importlib.import_module(f"{package}.{name}") for name in ("convnext", "inception_resnet_v2"))
+    convnext, inception = (
+        importlib.import_module(f"{package}.{name}") for name in ("convnext", "inception_resnet_v2")
+    )
     x, y = (np.random.default_rng(seed).normal(size=(2, 5, 4)).astype("float32") for seed in (0, 1))
     for layer, given in (
         (convnext.LayerScale(0.5, 4), [x]),

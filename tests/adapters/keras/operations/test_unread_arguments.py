@@ -1,4 +1,5 @@
-"""Options and arguments of operations between layers: what a description does not look at makes the operation unchecked, by name."""
+"""Options and arguments of operations between layers: what a description does not look at makes the
+operation unchecked, by name."""
 
 import inspect
 import sys
@@ -25,7 +26,12 @@ X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 def classes():
     """The classes of the described operations."""
     modules = [module for name, module in sys.modules.items() if name.startswith("keras.src.ops.")]
-    found = {one.__name__: one for module in modules for one in vars(module).values() if isinstance(one, type)}
+    found = {
+        one.__name__: one
+        for module in modules
+        for one in vars(module).values()
+        if isinstance(one, type)
+    }
     return [found[name] for name in OPERATIONS]
 
 
@@ -35,11 +41,18 @@ def blind(operation, call):
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__name__)
 def test_every_option_and_argument(kind, monkeypatch):
-    """With a description that looks at nothing, each that is set is told; an option of a release to come is such a one."""
+    """With a description that looks at nothing, each that is set is told; an option of a release to
+    come is such a one."""
     monkeypatch.setitem(REGISTERED, f"ops.{kind.__name__}", blind)
     operation = object.__new__(kind)
-    parameters = [one for one in list(inspect.signature(kind.__init__).parameters.values())[1:] if one.name != "name"]
-    for name in [one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]:
+    parameters = [
+        one
+        for one in list(inspect.signature(kind.__init__).parameters.values())[1:]
+        if one.name != "name"
+    ]
+    for name in [
+        one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+    ]:
         for place in (name, f"_{name}"):
             vars(operation).clear()
             vars(operation)[place] = 17
@@ -49,7 +62,13 @@ def test_every_option_and_argument(kind, monkeypatch):
             with pytest.raises(Undescribed, match=f"{kind.__name__} has option {name}=17, {TOLD}"):
                 describe(operation, Call(operation, keras, (X,), "float32"))
     vars(operation).clear()
-    for value, told in ((17, True), (Ref(-1, 1), True), ([Ref(-1, 1)], True), (None, False), (Ref(-1), False)):
+    for value, told in (
+        (17, True),
+        (Ref(-1, 1), True),
+        ([Ref(-1, 1)], True),
+        (None, False),
+        (Ref(-1), False),
+    ):
         call = Call(operation, keras, (X, X), "float32", {"foo": value})
         if told:
             with pytest.raises(Undescribed, match=f"{kind.__name__} was called with `foo`, {TOLD}"):
@@ -64,10 +83,16 @@ def model(function):
 
 
 def test_a_type_that_is_asked_for():
-    """Whole numbers asked for of floats: a description that does not look at the type would be wrong with confidence."""
-    for function in (lambda x: keras.ops.cumsum(x, 1, dtype="int32"), lambda x: keras.ops.cumprod(x, 1, dtype="int32")):
+    """Whole numbers asked for of floats: a description that does not look at the type would be
+    wrong with confidence."""
+    for function in (
+        lambda x: keras.ops.cumsum(x, 1, dtype="int32"),
+        lambda x: keras.ops.cumprod(x, 1, dtype="int32"),
+    ):
         reports = list(probe.sweep(model(function), X * 3))
-        assert [(one.verdict, "has option dtype='int32'" in one.sentence) for one in reports] == [("unchecked", True)]
+        assert [(one.verdict, "has option dtype='int32'" in one.sentence) for one in reports] == [
+            ("unchecked", True)
+        ]
     for function in (
         lambda x: keras.ops.cumsum(x, 1),
         lambda x: keras.ops.cumsum(x, 1, dtype="float32"),
@@ -88,12 +113,18 @@ def test_a_type_that_is_asked_for():
 )
 def test_arguments_of_functions_of_tensorflow(function):
     inputs = tf_keras.Input(X.shape[1:])
-    assert [one.verdict for one in probe.sweep(tf_keras.Model(inputs, function(inputs)), X)] == ["agree"]
+    assert [one.verdict for one in probe.sweep(tf_keras.Model(inputs, function(inputs)), X)] == [
+        "agree"
+    ]
 
 
 def test_an_argument_of_a_function_of_tensorflow_that_is_not_read(monkeypatch):
     inputs = tf_keras.Input(X.shape[1:])
     network = tf_keras.Model(inputs, tf.math.cumsum(inputs, 1, exclusive=True))
-    monkeypatch.setitem(REGISTERED, "tf.math.cumsum", lambda layer, call: Description((Step(ops.CumSum(axis=call.arguments["axis"])),)))
+    monkeypatch.setitem(
+        REGISTERED,
+        "tf.math.cumsum",
+        lambda layer, call: Description((Step(ops.CumSum(axis=call.arguments["axis"])),)),
+    )
     (report,) = probe.sweep(network, X)
     assert report.missing["numpy"] == f"math.cumsum was called with `exclusive`, {TOLD}"

@@ -1,4 +1,5 @@
-"""A sweep's pass runs in a thread of its own, with all that the caller has set for his; and a check between forward and backward."""
+"""A sweep's pass runs in a thread of its own, with all that the caller has set for his; and a check
+between forward and backward."""
 
 import contextlib
 import random
@@ -26,7 +27,10 @@ class Saying(torch.nn.Module):
         self.said: list[tuple] = []
 
     def forward(self, x):
-        cpu = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        cpu = (
+            torch.is_autocast_enabled("cpu"),
+            torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None,
+        )
         modes = [type(one).__name__ for one in torch.overrides._get_current_function_mode_stack()]
         self.said.append(
             (
@@ -89,11 +93,19 @@ def test_a_sweep_says_what_a_check_says_whatever_the_caller_has_set(setting):
     torch.manual_seed(0)
     model = Saying()
     with setting():
-        before = torch._C._len_torch_function_stack(), len(torch.utils._python_dispatch._get_current_dispatch_mode_stack())
+        before = (
+            torch._C._len_torch_function_stack(),
+            len(torch.utils._python_dispatch._get_current_dispatch_mode_stack()),
+        )
         reports = {report.layer: report for report in probe.sweep(model, X)}
         checks = {name: probe.check(model, name, X) for name in reports}
-        assert (torch._C._len_torch_function_stack(), len(torch.utils._python_dispatch._get_current_dispatch_mode_stack())) == before
-    assert {name: one.verdict for name, one in reports.items()} == {name: one.verdict for name, one in checks.items()}
+        assert (
+            torch._C._len_torch_function_stack(),
+            len(torch.utils._python_dispatch._get_current_dispatch_mode_stack()),
+        ) == before
+    assert {name: one.verdict for name, one in reports.items()} == {
+        name: one.verdict for name, one in checks.items()
+    }
     for name, one in reports.items():
         np.testing.assert_array_equal(one.outputs["framework"], checks[name].outputs["framework"])
         assert one.missing.get("numpy") == checks[name].missing.get("numpy")
@@ -102,15 +114,28 @@ def test_a_sweep_says_what_a_check_says_whatever_the_caller_has_set(setting):
 def test_the_pass_of_a_sweep_meets_what_the_caller_has_set():
     model, heard = Saying(), []
     model.register_forward_hook(lambda module, args, output: heard.append(module.said[-1]))
-    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode(), word(), np.errstate(divide="raise"):
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.inference_mode(),
+        word(),
+        np.errstate(divide="raise"),
+    ):
         list(probe.sweep(model, X))
         probe.check(model, "fc", X)
-    assert heard[0][:6] == ((True, torch.bfloat16), True, torch.float32, "the caller's", "cpu", "raise")
+    assert heard[0][:6] == (
+        (True, torch.bfloat16),
+        True,
+        torch.float32,
+        "the caller's",
+        "cpu",
+        "raise",
+    )
     assert heard[0][:3] == heard[1][:3]
 
 
 class Trained(torch.nn.Module):
-    """What writes to itself in training mode: statistics, an embedding's rows, the vectors of a spectral norm, a counter."""
+    """What writes to itself in training mode: statistics, an embedding's rows, the vectors of a
+    spectral norm, a counter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +151,10 @@ class Trained(torch.nn.Module):
         return self.drop(self.fc(self.norm(self.embedding(index)))) * self.scale * self.count
 
 
-@pytest.mark.parametrize("work", [lambda model, x: probe.check(model, "fc", x), lambda model, x: list(probe.sweep(model, x))])
+@pytest.mark.parametrize(
+    "work",
+    [lambda model, x: probe.check(model, "fc", x), lambda model, x: list(probe.sweep(model, x))],
+)
 def test_a_check_between_forward_and_backward_changes_no_gradient(work):
     index = np.array([0, 2, 3, 5, 1])
     gradients = []
@@ -153,7 +181,9 @@ class Drawing(torch.nn.Module):
         return self.fc(x) * float(np.random.rand()) * random.random()  # noqa: NPY002
 
 
-@pytest.mark.parametrize("work", [lambda model: probe.check(model, "fc", X), lambda model: list(probe.sweep(model, X))])
+@pytest.mark.parametrize(
+    "work", [lambda model: probe.check(model, "fc", X), lambda model: list(probe.sweep(model, X))]
+)
 def test_the_random_states_of_numpy_and_python_are_put_back(work):
     def drawn(look: bool) -> tuple[float, ...]:
         np.random.seed(3)  # noqa: NPY002

@@ -17,7 +17,11 @@ X = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv, self.norm, self.act = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(inplace=True)
+        self.conv, self.norm, self.act = (
+            nn.Conv2d(3, 3, 3, padding=1),
+            nn.BatchNorm2d(3),
+            nn.ReLU(inplace=True),
+        )
 
     def forward(self, x):
         return self.act(self.norm(self.conv(x))) + x
@@ -44,15 +48,24 @@ def net():
 @pytest.fixture(scope="module")
 def path(net, tmp_path_factory):
     path = tmp_path_factory.mktemp("program") / "net.pt2"
-    torch.export.save(torch.export.export(net, (torch.from_numpy(X),), dynamic_shapes=({0: torch.export.Dim("batch")},)), path)
+    torch.export.save(
+        torch.export.export(
+            net, (torch.from_numpy(X),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        ),
+        path,
+    )
     return path
 
 
 def test_a_program_is_swept_node_by_node(path):
     model = probe.open_model(path, trust=True)
-    assert [(one.name, one.shape, one.dtype) for one in model.inputs] == [("x", (None, 3, 8, 8), "float32")]
+    assert [(one.name, one.shape, one.dtype) for one in model.inputs] == [
+        ("x", (None, 3, 8, 8), "float32")
+    ]
     reports = list(probe.sweep(model, X))
-    assert [one.layer for one in reports] == [one.name for one in model.layers] and all(one.checkable for one in model.layers)
+    assert [one.layer for one in reports] == [one.name for one in model.layers] and all(
+        one.checkable for one in model.layers
+    )
     assert [one.layer for one in reports][:5] == [
         "/resize",
         "block.conv/conv",
@@ -67,7 +80,9 @@ def test_a_program_is_swept_node_by_node(path):
 
 def test_one_node_by_name(path, net):
     report = probe.check(path_model := probe.open_model(path, trust=True), "block/add", X)
-    assert report.ok and report.kind == "aten.add.Tensor" and probe.check(path_model, "head/gemm").ok
+    assert (
+        report.ok and report.kind == "aten.add.Tensor" and probe.check(path_model, "head/gemm").ok
+    )
     live = probe.check(net, "block/add", X)
     np.testing.assert_array_equal(live.outputs["framework"], report.outputs["framework"])
 
@@ -86,12 +101,20 @@ def test_torchscript_gives_its_parameters_to_a_factory(net, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(net.block, torch.from_numpy(X)).save(tmp_path / "block.pt")
-    with pytest.raises(NotTrusted, match=r"TorchScript: it holds code, which runs when it is opened\. Give --trust .*--factory"):
+    with pytest.raises(
+        NotTrusted,
+        match=(
+            r"TorchScript: it holds code, which runs when it is "
+            r"opened\. Give --trust .*--factory"
+        ),
+    ):
         probe.open_model(tmp_path / "block.pt", factory=Block)
     model = probe.open_model(tmp_path / "block.pt", factory=Block, trust=True)
     report = probe.check(model, "conv", X)
     assert report.ok
-    np.testing.assert_array_equal(report.weights["weight"].stored, net.block.conv.weight.detach().numpy())
+    np.testing.assert_array_equal(
+        report.weights["weight"].stored, net.block.conv.weight.detach().numpy()
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Watching a PyTorch module: what is listed and captured, what is read as a weight, and that nothing is left behind."""
+"""Watching a PyTorch module: what is listed and captured, what is read as a weight, and that
+nothing is left behind."""
 
 import contextlib
 import copy
@@ -16,7 +17,8 @@ X = np.random.default_rng(0).normal(size=(2, 3, 6, 5)).astype(np.float32)
 
 
 class Block(nn.Module):
-    """Convolution and attention, an in-place activation that is called twice, a function between, two results."""
+    """Convolution and attention, an in-place activation that is called twice, a function between,
+    two results."""
 
     def __init__(self):
         super().__init__()
@@ -63,12 +65,25 @@ def test_the_listing(block):
     assert list(layers) == ["conv", "act", "attention", "never", "own.scale"]
     assert layers["conv"].checkable == ("numpy", "onnx") and layers["conv"].parameters == 112
     assert layers["attention"].checkable and not layers["own.scale"].checkable
-    assert "Scale has a forward of its own: the modules and functions that it calls are checked one by one" in layers["own.scale"].why
+    assert (
+        "Scale has a forward of its own: the modules and functions that it calls are checked "
+        "one by one"
+    ) in layers["own.scale"].why
 
 
 def test_every_module_has_a_name(block):
     model = probe.open_model(block)
-    inner = ["", "conv", "act", "again", "attention", "attention.out_proj", "never", "own", "own.scale"]
+    inner = [
+        "",
+        "conv",
+        "act",
+        "again",
+        "attention",
+        "attention.out_proj",
+        "never",
+        "own",
+        "own.scale",
+    ]
     assert list(model.names()) == inner
     with pytest.raises(UnknownLayer, match="did you mean 'conv'"):
         probe.check(model, "conf", X)
@@ -76,20 +91,43 @@ def test_every_module_has_a_name(block):
 
 def test_calls_in_order_with_their_number_and_copies(block):
     calls = captured(probe.open_model(block), {"conv", "act", "own.scale", "attention"})
-    assert [(one.layer, one.call) for one in calls] == [("conv", 0), ("act", 0), ("own.scale", 0), ("act", 1), ("attention", 0)]
+    assert [(one.layer, one.call) for one in calls] == [
+        ("conv", 0),
+        ("act", 0),
+        ("own.scale", 0),
+        ("act", 1),
+        ("attention", 0),
+    ]
     conv, first, scale, second, attention = calls
-    assert (conv.outputs[0] < 0).any() and np.array_equal(first.inputs[0], conv.outputs[0]), "overwritten by the in-place ReLU"
-    assert (second.inputs[0] < 0).any() and np.array_equal(second.outputs[0], np.maximum(second.inputs[0], 0))
-    assert len(attention.inputs) == 3 and [one.shape for one in attention.outputs] == [(2, 30, 4), (2, 30, 30)]
-    assert conv.inputs[0].base is None and np.array_equal(conv.inputs[0], X) and conv.dtype == "float32"
+    assert (conv.outputs[0] < 0).any() and np.array_equal(first.inputs[0], conv.outputs[0]), (
+        "overwritten by the in-place ReLU"
+    )
+    assert (second.inputs[0] < 0).any() and np.array_equal(
+        second.outputs[0], np.maximum(second.inputs[0], 0)
+    )
+    assert len(attention.inputs) == 3 and [one.shape for one in attention.outputs] == [
+        (2, 30, 4),
+        (2, 30, 30),
+    ]
+    assert (
+        conv.inputs[0].base is None
+        and np.array_equal(conv.inputs[0], X)
+        and conv.dtype == "float32"
+    )
     assert scale.description is None and "Scale has a forward of its own" in scale.why
 
 
 def test_containers_aliases_and_layers_out_of_reach(block):
     model = probe.open_model(block)
     (root,) = captured(model, {""})
-    assert root.why == "Block is a container: its layers are checked one by one" and len(root.outputs) == 2
-    assert [(one.layer, one.call) for one in captured(model, {"again"})] == [("again", 0), ("again", 1)]
+    assert (
+        root.why == ("Block is a container: its layers are checked one by one")
+        and len(root.outputs) == 2
+    )
+    assert [(one.layer, one.call) for one in captured(model, {"again"})] == [
+        ("again", 0),
+        ("again", 1),
+    ]
     assert probe.check(model, "act", X, call=1).ok and probe.check(model, "act", X).ok
     with pytest.raises(NotReached, match="'never'"):
         probe.check(model, "never", X)
@@ -116,7 +154,9 @@ def test_replaced_outputs_flow_on(net):
         return [np.full_like(call.outputs[0], -3.0)] if call.layer == "conv" else None
 
     probe.open_model(net).run([X], None, replace)
-    assert (seen["bn"].inputs[0] == -3).all() and not np.array_equal(seen["conv"].outputs[0], seen["bn"].inputs[0])
+    assert (seen["bn"].inputs[0] == -3).all() and not np.array_equal(
+        seen["conv"].outputs[0], seen["bn"].inputs[0]
+    )
 
 
 def snapshot(module):
@@ -128,7 +168,9 @@ def snapshot(module):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_nothing_is_left_behind(block, fails):
-    module = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), block, nn.Flatten() if fails else nn.Identity()).train()
+    module = nn.Sequential(
+        nn.BatchNorm2d(3), nn.Dropout(), block, nn.Flatten() if fails else nn.Identity()
+    ).train()
     parametrizations.spectral_norm(block.conv)
     module[0].running_mean[0] = float("nan")
     random = torch.get_rng_state()
@@ -137,8 +179,13 @@ def test_nothing_is_left_behind(block, fails):
     with pytest.raises(ForwardFailed, match="layer '3'") if fails else contextlib.nullcontext():
         captured(model)
     after = snapshot(module)
-    assert all(value.numpy(force=True).tobytes() == after[0][name].numpy(force=True).tobytes() for name, value in state.items())
-    assert attributes == after[1] and hooks == after[2] and torch.equal(random, torch.get_rng_state())
+    assert all(
+        value.numpy(force=True).tobytes() == after[0][name].numpy(force=True).tobytes()
+        for name, value in state.items()
+    )
+    assert (
+        attributes == after[1] and hooks == after[2] and torch.equal(random, torch.get_rng_state())
+    )
     assert not parametrize._cache and not parametrize._cache_enabled
 
 
@@ -162,7 +209,9 @@ def test_training_mode_is_kept_and_said(net):
     assert (
         report.ok
         and len(report.outputs) == 3
-        and not np.allclose(report.outputs["numpy"], probe.check(net.eval(), "bn", X).outputs["numpy"])
+        and not np.allclose(
+            report.outputs["numpy"], probe.check(net.eval(), "bn", X).outputs["numpy"]
+        )
     )
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
     assert "drops elements at random" in probe.check(nn.Dropout(0.2), "", given=X).missing["numpy"]
@@ -170,7 +219,11 @@ def test_training_mode_is_kept_and_said(net):
 
 
 def test_compiled_modules_are_watched_inside(net):
-    model = probe.open_model(torch.compile(nn.Sequential(torch.compile(net, backend="eager"), nn.Tanh()), backend="eager"))
+    model = probe.open_model(
+        torch.compile(
+            nn.Sequential(torch.compile(net, backend="eager"), nn.Tanh()), backend="eager"
+        )
+    )
     assert [layer.name for layer in model.layers] == [
         "0.conv",
         "0.bn",
@@ -189,7 +242,10 @@ def test_the_users_own_hooks_are_named(net):
     net.conv.register_forward_hook(lambda module, args, output: output * 2)
     report = probe.check(net, "conv", X)
     assert report.verdict == "diverge"
-    assert any("forward hook of the user's own, test_the_users_own_hooks_are_named" in note for note in report.notes)
+    assert any(
+        ("forward hook of the user's own, test_the_users_own_hooks_are_named") in note
+        for note in report.notes
+    )
 
 
 class Doubled(nn.Conv2d):
@@ -207,7 +263,11 @@ class Renamed(nn.Conv2d):
 
 
 @pytest.mark.parametrize(
-    ("cls", "said"), [(Doubled, "Doubled overrides forward of torch.nn.Conv2d"), (Flipped, "Flipped overrides _conv_forward")]
+    ("cls", "said"),
+    [
+        (Doubled, ("Doubled overrides forward of torch.nn.Conv2d")),
+        (Flipped, "Flipped overrides _conv_forward"),
+    ],
 )
 def test_a_class_with_its_own_arithmetic_is_not_taken_for_its_base(cls, said):
     report = probe.check(cls(3, 4, 3), "", given=X)
@@ -218,9 +278,13 @@ def test_overrides_on_the_instance_and_in_the_class(monkeypatch):
     assert probe.check(Renamed(3, 4, 3), "", given=X).ok
     module = nn.Conv2d(3, 4, 3)
     module.forward = lambda x: x
-    assert "this instance has a forward of its own" in probe.check(module, "", given=X).missing["numpy"]
+    assert ("this instance has a forward of its own") in probe.check(module, "", given=X).missing[
+        "numpy"
+    ]
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x)
-    assert "forward of torch.nn.ReLU has been replaced by a function of" in probe.check(nn.ReLU(), "", given=X).missing["numpy"]
+    assert ("forward of torch.nn.ReLU has been replaced by a function of") in probe.check(
+        nn.ReLU(), "", given=X
+    ).missing["numpy"]
 
 
 def test_options_without_a_description_say_so():
@@ -248,13 +312,25 @@ def reparametrised(how):
 @pytest.mark.parametrize(
     ("how", "parts", "words"),
     [
-        ("weight_norm", ["parametrizations.weight.original0", "parametrizations.weight.original1"], "WeightNorm at each access"),
+        (
+            "weight_norm",
+            ["parametrizations.weight.original0", "parametrizations.weight.original1"],
+            "WeightNorm at each access",
+        ),
         (
             "spectral_norm",
-            ["parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"],
+            [
+                "parametrizations.weight.original",
+                "parametrizations.weight.0._u",
+                "parametrizations.weight.0._v",
+            ],
             "SpectralNorm",
         ),
-        ("orthogonal", ["parametrizations.weight.original", "parametrizations.weight.0.base"], "Orthogonal"),
+        (
+            "orthogonal",
+            ["parametrizations.weight.original", "parametrizations.weight.0.base"],
+            "Orthogonal",
+        ),
         ("old weight_norm", ["weight_g", "weight_v"], "WeightNorm before each call"),
         ("prune", ["weight_orig", "weight_mask"], "L1Unstructured before each call"),
     ],
@@ -264,27 +340,48 @@ def test_reparametrised_weights_are_what_the_call_used(how, parts, words, traini
     report = probe.check(reparametrised(how).train(training), "", given=X)
     weight = report.weights["weight"]
     assert report.ok, str(report)
-    assert weight.stored is None and sorted(weight.parts) == sorted(parts) and words in weight.steps[0]
+    assert (
+        weight.stored is None and sorted(weight.parts) == sorted(parts) and words in weight.steps[0]
+    )
     assert report.weights["bias"].stored is not None
 
 
 @pytest.mark.parametrize(
-    ("numpy_dtype", "dtype"), [(np.float64, "float64"), (np.float16, "float16"), (np.float32, "bfloat16"), (np.float32, "float16")]
+    ("numpy_dtype", "dtype"),
+    [
+        (np.float64, "float64"),
+        (np.float16, "float16"),
+        (np.float32, "bfloat16"),
+        (np.float32, "float16"),
+    ],
 )
 @pytest.mark.parametrize(
-    "module", [nn.Conv2d(3, 4, 3), nn.Linear(5, 7), nn.BatchNorm2d(3), nn.LayerNorm(5), nn.GELU(), nn.AvgPool2d(2)], ids=repr
+    "module",
+    [
+        nn.Conv2d(3, 4, 3),
+        nn.Linear(5, 7),
+        nn.BatchNorm2d(3),
+        nn.LayerNorm(5),
+        nn.GELU(),
+        nn.AvgPool2d(2),
+    ],
+    ids=repr,
 )
 def test_precisions_flow_through(module, numpy_dtype, dtype):
     inner = nn.Sequential(copy.deepcopy(module), nn.PReLU()).to(getattr(torch, dtype)).eval()
     report = probe.check(inner, "0", X.astype(numpy_dtype))
     assert report.ok, str(report)
     (call,) = captured(probe.open_model(inner), {"0"}, X.astype(numpy_dtype))
-    assert call.dtype == dtype and call.outputs[0].dtype == (np.float32 if dtype == "bfloat16" else dtype)
+    assert call.dtype == dtype and call.outputs[0].dtype == (
+        np.float32 if dtype == "bfloat16" else dtype
+    )
 
 
 def test_several_tensors_are_not_taken_for_one():
     (call,) = captured(probe.open_model(Pair()), {"same"})
-    assert len(call.inputs) == len(call.outputs) == 2 and call.why == "it was called with 2 tensors where one was expected"
+    assert len(call.inputs) == len(call.outputs) == 2 and call.why == (
+        "it was called with 2 tensors where one was expected"
+    )
 
 
 class Pair(nn.Module):
@@ -319,7 +416,13 @@ class Fused(nn.Module):
     [
         ("matmul", lambda: nn.Linear(128, 64), "", [(16, 128)], "bfloat16 inputs and weights"),
         ("conv", lambda: nn.Conv2d(3, 8, 3), "", [(1, 3, 12, 12)], "bfloat16 inputs and weights"),
-        ("matmul", lambda: nn.MultiheadAttention(72, 4, batch_first=True), "", [(2, 20, 72)] * 3, "bfloat16 operands of every product"),
+        (
+            "matmul",
+            lambda: nn.MultiheadAttention(72, 4, batch_first=True),
+            "",
+            [(2, 20, 72)] * 3,
+            "bfloat16 operands of every product",
+        ),
         ("matmul", Fused, "/attention", [(2, 3, 20, 24)] * 3, "bfloat16 operands of every product"),
     ],
     ids=["Linear", "Conv2d", "MultiheadAttention", "scaled_dot_product_attention"],
@@ -327,7 +430,10 @@ class Fused(nn.Module):
 def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name, shapes, claim):
     """What is asked for here, CPUs without such instructions do not do: there all agree."""
     setting, rng = getattr(torch.backends.mkldnn, kernels), np.random.default_rng(0)
-    given, before = [rng.normal(size=shape).astype(np.float32) for shape in shapes], setting.fp32_precision
+    given, before = (
+        [rng.normal(size=shape).astype(np.float32) for shape in shapes],
+        setting.fp32_precision,
+    )
     tensors = list(map(torch.from_numpy, given))
     torch.manual_seed(0)
     layer = made().eval()
@@ -339,7 +445,14 @@ def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name,
 
     setting.fp32_precision = "bf16"
     try:
-        off = (output(layer, tensors) - output(copy.deepcopy(layer).double(), [x.double() for x in tensors])).abs().max()
+        off = (
+            (
+                output(layer, tensors)
+                - output(copy.deepcopy(layer).double(), [x.double() for x in tensors])
+            )
+            .abs()
+            .max()
+        )
         report = probe.check(layer, name, given)
     finally:
         setting.fp32_precision = before
@@ -359,14 +472,29 @@ def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name,
         (
             nn.Conv1d(3, 4, 2),
             (32, 100),
-            r"Conv1d expects \(batch, channels, length\) with 3 channels; you gave \(32, 100\): add a channel axis, x\[:, None, :\]",
+            r"Conv1d expects \(batch, channels, length\) with 3 channels; you gave \(32, 100\): "
+            r"add a channel axis, x\[:, None, :\]",
         ),
         (nn.Conv1d(1, 4, 2), (32, 100), r"add a channel axis, x\[:, None, :\]$"),
-        (nn.Conv1d(1, 4, 2), (100,), r"you gave \(100,\): add a batch and a channel axis, x\[None, None, :\]$"),
+        (
+            nn.Conv1d(1, 4, 2),
+            (100,),
+            (
+                r"you gave \(100,\): add a batch and a channel axis, "
+                r"x\[None, None, :\]$"
+            ),
+        ),
         (nn.Conv2d(3, 4, 2), (2, 6, 5, 3), r"np.moveaxis\(x, -1, 1\)"),
         (nn.Conv2d(3, 4, 2), (6, 5, 3), r"np.moveaxis\(x, -1, 0\)\[None\]"),
         (nn.BatchNorm2d(3), (3, 6, 5), r"add a batch axis, x\[None\]"),
-        (nn.Linear(30, 4), (2, 6, 5), r"Linear expects \(..., features\) with 30 features; you gave \(2, 6, 5\): flatten it"),
+        (
+            nn.Linear(30, 4),
+            (2, 6, 5),
+            (
+                r"Linear expects \(..., features\) with 30 features; you "
+                r"gave \(2, 6, 5\): flatten it"
+            ),
+        ),
         (nn.Linear(30, 4), (2, 31), r"axis 1 must have size 30"),
         (nn.LSTM(4, 3), (2, 31, 5), r"LSTM expects \(..., features\) with 4 features"),
         (
@@ -384,9 +512,21 @@ def test_a_wrong_shape_is_one_sentence_with_the_way_out(module, shape, said):
 
 def test_a_failing_forward_is_one_sentence():
     deep = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 2)))
-    with pytest.raises(ForwardFailed, match=r"layer '0.2' \(Linear\), called on \(2, 48\): Linear expects \(..., features\) with 7"):
+    with pytest.raises(
+        ForwardFailed,
+        match=(
+            r"layer '0.2' \(Linear\), called on \(2, 48\): Linear "
+            r"expects \(..., features\) with 7"
+        ),
+    ):
         captured(probe.open_model(deep))
-    with pytest.raises(ForwardFailed, match=r"the module itself \(Conv2d\), called on \(3, 1, 1\): RuntimeError: "):
+    with pytest.raises(
+        ForwardFailed,
+        match=(
+            r"the module itself \(Conv2d\), called on \(3, 1, "
+            r"1\): RuntimeError: "
+        ),
+    ):
         captured(probe.open_model(nn.Conv2d(3, 4, 3)), x=np.zeros((3, 1, 1), np.float32))
     with pytest.raises(BadInput, match="you gave 2 inputs"):
         probe.open_model(deep).run([X, X], None, lambda call: None)
@@ -397,8 +537,12 @@ def test_a_failing_forward_is_one_sentence():
 
 
 def test_the_first_layer_says_what_it_expects(net):
-    assert probe.open_model(net).first_layer_hint == "its first layer conv (Conv2d) expects (batch, 3, height, width)"
-    assert probe.open_model(nn.Linear(4, 2)).first_layer_hint == "its first layer (Linear) expects (batch, 4)"
+    assert probe.open_model(net).first_layer_hint == (
+        "its first layer conv (Conv2d) expects (batch, 3, height, width)"
+    )
+    assert probe.open_model(nn.Linear(4, 2)).first_layer_hint == (
+        "its first layer (Linear) expects (batch, 4)"
+    )
     with pytest.raises(BadInput, match="its first layer conv"):
         probe.check(net, "conv")
 
@@ -422,7 +566,10 @@ class _Counting(torch.nn.Module):
         return torch.relu(x)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "uint8", "int64", "complex64", "complex128"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", "bfloat16", "float32", "float64", "uint8", "int64", "complex64", "complex128"],
+)
 @pytest.mark.parametrize("shape", [(), (2, 3)])
 def test_a_buffer_of_any_type_is_put_back_bit_for_bit(dtype, shape):
     buffer = torch.zeros(shape, dtype=getattr(torch, dtype))
@@ -461,7 +608,10 @@ class Count(nn.Module):
 
 
 def test_the_dtype_of_what_takes_no_tensor():
-    calls = {call.layer: call.dtype for call in captured(probe.open_model(Without().eval()), ["table", "count"])}
+    calls = {
+        call.layer: call.dtype
+        for call in captured(probe.open_model(Without().eval()), ["table", "count"])
+    }
     assert calls == {"table": "float64", "count": ""}
 
 

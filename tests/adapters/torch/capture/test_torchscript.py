@@ -1,4 +1,5 @@
-"""TorchScript node by node: scripted, traced and saved, alone and inside modules of Python; and what of it cannot be followed."""
+"""TorchScript node by node: scripted, traced and saved, alone and inside modules of Python; and
+what of it cannot be followed."""
 
 import warnings
 
@@ -11,7 +12,9 @@ from torch import nn
 import probe
 from probe.errors import BadInput, CannotOpen, NotTrusted
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:`torch.jit:FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit:DeprecationWarning", "ignore:`torch.jit:FutureWarning"
+)
 X = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
 V = X[0, 0]
 
@@ -19,7 +22,11 @@ V = X[0, 0]
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv, self.norm, self.act = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.LeakyReLU(0.2, inplace=True)
+        self.conv, self.norm, self.act = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
 
     def forward(self, x):
         return self.act(self.norm(self.conv(x))) + 1
@@ -105,8 +112,12 @@ def test_a_compiled_module_is_swept_node_by_node(block, how):
     reports = list(probe.sweep(model, X))
     assert [one.layer for one in reports] == NAMES
     assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
-    np.testing.assert_array_equal(reports[0].weights["weight"].stored, block.conv.weight.detach().numpy())
-    np.testing.assert_array_equal(reports[-1].outputs["framework"], compiled(torch.from_numpy(X)).detach().numpy())
+    np.testing.assert_array_equal(
+        reports[0].weights["weight"].stored, block.conv.weight.detach().numpy()
+    )
+    np.testing.assert_array_equal(
+        reports[-1].outputs["framework"], compiled(torch.from_numpy(X)).detach().numpy()
+    )
     assert [one.name for one in model.layers] == NAMES
     assert all(torch.equal(before[name], one) for name, one in compiled.state_dict().items())
     report = probe.check(model, "conv/conv", X, expected=reports[0].outputs["numpy"] * 1.01)
@@ -117,7 +128,10 @@ def test_compiled_parts_of_a_module_of_python(block):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.first, self.head = script(block), trace(nn.Linear(4, 5), np.ones((1, 4), np.float32))
+            self.first, self.head = (
+                script(block),
+                trace(nn.Linear(4, 5), np.ones((1, 4), np.float32)),
+            )
             self.last = nn.ReLU()
 
         def forward(self, x):
@@ -127,14 +141,27 @@ def test_compiled_parts_of_a_module_of_python(block):
     first, before = net.first, net(torch.from_numpy(X))
     model = probe.open_model(net)
     assert any("'first', 'head'" in note for note in model.notes)
-    assert [(one.name, one.kind) for one in model.layers][:2] == [("first.conv", "Conv2d"), ("first.norm", "BatchNorm2d")]
+    assert [(one.name, one.kind) for one in model.layers][:2] == [
+        ("first.conv", "Conv2d"),
+        ("first.norm", "BatchNorm2d"),
+    ]
     reports = list(probe.sweep(model, X))
-    assert [one.layer for one in reports] == [*(f"first.{name}" for name in NAMES[:3]), "first/add", "/reducemean", "head/gemm", "last"]
+    assert [one.layer for one in reports] == [
+        *(f"first.{name}" for name in NAMES[:3]),
+        "first/add",
+        "/reducemean",
+        "head/gemm",
+        "last",
+    ]
     assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
     assert net.first is first and torch.equal(net(torch.from_numpy(X)), before), "put back"
     assert probe.check(model, "first.norm/batchnormalization", X).ok
     with pytest.raises(
-        BadInput, match=r"'first\.conv' lies inside TorchScript: ask for the calls that it makes, such as 'first\.conv/conv'"
+        BadInput,
+        match=(
+            r"'first\.conv' lies inside TorchScript: ask for the calls that it makes, "
+            r"such as 'first\.conv/conv'"
+        ),
     ):
         probe.check(model, "first.conv", X)
 
@@ -144,7 +171,9 @@ def test_branches_loops_and_lists():
     compiled = script(Flow().eval())
     for given in ([V], [V, V]):
         reports = list(probe.sweep(compiled, given))
-        assert len(reports) == 13 + len(given) + 2 and all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+        assert len(reports) == 13 + len(given) + 2 and all(
+            one.ok and not one.missing for one in reports
+        ), [one.sentence for one in reports]
     (odd,) = (one for one in probe.sweep(script(Flow().train()), [V]) if not one.ok)
     assert odd.layer == "drop/dropout" and "at random" in odd.sentence
 
@@ -160,10 +189,16 @@ def test_what_cannot_be_followed_is_listed_with_its_reason():
 
     model = probe.open_model(Net().eval())
     listed = model.layers[0]
-    assert (listed.name, listed.kind, listed.checkable) == ("blind", "Blind", ()) and "prim::PythonOp" in listed.why
+    assert (listed.name, listed.kind, listed.checkable) == (
+        "blind",
+        "Blind",
+        (),
+    ) and "prim::PythonOp" in listed.why
     first, *rest = probe.sweep(model, V)
     assert (first.layer, first.kind, first.verdict) == ("blind", "Blind", "unchecked")
-    assert "TorchScript that cannot be followed node by node: it has a node prim::PythonOp" in first.sentence
+    assert (
+        "TorchScript that cannot be followed node by node: it has a node prim::PythonOp"
+    ) in first.sentence
     assert first.outputs["framework"].shape == (8, 6)
     assert [one.layer for one in rest] == ["act", "/add"] and all(one.ok for one in rest)
     (alone,) = probe.sweep(script(Blind().eval()), V)
@@ -195,12 +230,15 @@ def test_a_fault_in_a_compiled_module_is_seen(block):
 
 
 class Encoder(nn.Module):
-    """PyTorch fuses every layer at inference; with ``nested`` it packs samples of different lengths."""
+    """PyTorch fuses every layer at inference; with ``nested`` it packs samples of different
+    lengths."""
 
     def __init__(self, nested=False, **options):
         super().__init__()
         layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, **options)
-        self.inside = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8), enable_nested_tensor=nested)
+        self.inside = nn.TransformerEncoder(
+            layer, 2, norm=nn.LayerNorm(8), enable_nested_tensor=nested
+        )
 
     def forward(self, x, mask: torch.Tensor | None = None, padding: torch.Tensor | None = None):
         return self.inside(x, mask=mask, src_key_padding_mask=padding)
@@ -209,10 +247,16 @@ class Encoder(nn.Module):
 class Attending(nn.Module):
     def __init__(self, mean, weights):
         super().__init__()
-        self.inside, self.mean, self.weights = nn.MultiheadAttention(8, 2, batch_first=True), mean, weights
+        self.inside, self.mean, self.weights = (
+            nn.MultiheadAttention(8, 2, batch_first=True),
+            mean,
+            weights,
+        )
 
     def forward(self, x, mask: torch.Tensor):
-        return self.inside(x, x, x, attn_mask=mask, need_weights=self.weights, average_attn_weights=self.mean)
+        return self.inside(
+            x, x, x, attn_mask=mask, need_weights=self.weights, average_attn_weights=self.mean
+        )
 
 
 def _random(module):
@@ -228,14 +272,21 @@ CAUSAL = np.triu(np.ones((5, 5), bool), 1)
 PADDING = np.arange(5) >= np.array([[5], [2], [4]])
 
 
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True", "ignore:The PyTorch API of nested tensors", "ignore:Converting mask")
+@pytest.mark.filterwarnings(
+    "ignore:enable_nested_tensor is True",
+    ("ignore:The PyTorch API of nested tensors"),
+    "ignore:Converting mask",
+)
 @pytest.mark.parametrize(
     ("options", "given"),
     [
         ({}, [SEQUENCES]),
         ({"norm_first": True}, [SEQUENCES, CAUSAL]),
         ({"activation": "gelu"}, [SEQUENCES, CAUSAL, PADDING]),
-        ({"layer_norm_eps": 1e-3}, [SEQUENCES, np.where(CAUSAL, np.float32(-np.inf), np.float32(0))]),
+        (
+            {"layer_norm_eps": 1e-3},
+            [SEQUENCES, np.where(CAUSAL, np.float32(-np.inf), np.float32(0))],
+        ),
         ({"nested": True}, [SEQUENCES, np.zeros((5, 5), bool), PADDING]),
     ],
 )
@@ -251,21 +302,35 @@ def test_an_encoder_that_pytorch_fuses(options, given):
     assert [one.layer for one in fused] == [f"inside.layers.{at}/encoderlayer" for at in range(2)]
     assert {"self_attn.in_proj_weight", "linear1.weight", "norm2.bias"} <= set(fused[0].weights)
     np.testing.assert_array_equal(reports[-1].outputs["framework"], plain.numpy())
-    assert probe.check(compiled, fused[0].layer, given, expected=fused[0].outputs["numpy"] * 1.01).verdict == "diverge"
+    assert (
+        probe.check(
+            compiled, fused[0].layer, given, expected=fused[0].outputs["numpy"] * 1.01
+        ).verdict
+        == "diverge"
+    )
 
 
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True", "ignore:The PyTorch API of nested tensors", "ignore:Converting mask")
+@pytest.mark.filterwarnings(
+    "ignore:enable_nested_tensor is True",
+    ("ignore:The PyTorch API of nested tensors"),
+    "ignore:Converting mask",
+)
 def test_samples_of_their_own_lengths_are_shown_with_zeros_behind():
     class Padded(Encoder):
         def forward(self, x, padding: torch.Tensor):
             return self.inside(x, src_key_padding_mask=padding)
 
     with torch.no_grad():
-        reports = list(probe.sweep(script(_random(Padded(nested=True))), [SEQUENCES[1:], PADDING[1:]]))
+        reports = list(
+            probe.sweep(script(_random(Padded(nested=True))), [SEQUENCES[1:], PADDING[1:]])
+        )
     assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
     nested, first, *_, back, _ = reports[-5:]
     assert (nested.layer, back.layer) == ("inside/nested", "inside/pad")
-    assert first.outputs["framework"].shape == (2, 4, 8) and not first.outputs["framework"][0, 2:].any()
+    assert (
+        first.outputs["framework"].shape == (2, 4, 8)
+        and not first.outputs["framework"][0, 2:].any()
+    )
     assert back.outputs["framework"].shape == (2, 5, 8)
 
 
@@ -275,7 +340,9 @@ def test_an_attention_that_pytorch_fuses(mean, weights):
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reports = list(probe.sweep(torch.jit.script(module), [SEQUENCES, CAUSAL]))
-    assert reports[-1].layer == "inside/attention" and all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
+    assert reports[-1].layer == "inside/attention" and all(
+        one.ok and not one.missing for one in reports
+    ), [one.sentence for one in reports]
     with torch.no_grad():
         output, shares = module(torch.from_numpy(SEQUENCES), torch.from_numpy(CAUSAL))
     found = reports[-1].outputs["numpy"]

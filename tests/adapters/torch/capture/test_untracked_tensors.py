@@ -1,4 +1,5 @@
-"""Tensors that no call which was seen has made: what made them is said to be unchecked, and constants are left alone."""
+"""Tensors that no call which was seen has made: what made them is said to be unchecked, and
+constants are left alone."""
 
 import numpy as np
 import pytest
@@ -42,21 +43,38 @@ def swept(net, x=X):
 @pytest.mark.parametrize(
     ("between", "words"),
     [
-        (lambda net, h: torch.from_numpy(np.tanh(h.numpy())), "the input of a call of relu, (2, 5),"),
-        (lambda net, h: torch.tensor(np.tanh(h.numpy()).tolist()), "the input of a call of relu, (2, 5),"),
-        (lambda net, h: torch.Tensor([[value + 1 for value in row] for row in h.tolist()]), "the input of a call of relu, (2, 5),"),
-        (lambda net, h: torch.from_dlpack(np.tanh(np.from_dlpack(h))), "the input of a call of relu, (2, 5),"),
+        (
+            lambda net, h: torch.from_numpy(np.tanh(h.numpy())),
+            ("the input of a call of relu, (2, 5),"),
+        ),
+        (
+            lambda net, h: torch.tensor(np.tanh(h.numpy()).tolist()),
+            ("the input of a call of relu, (2, 5),"),
+        ),
+        (
+            lambda net, h: torch.Tensor([[value + 1 for value in row] for row in h.tolist()]),
+            "the input of a call of relu, (2, 5),",
+        ),
+        (
+            lambda net, h: torch.from_dlpack(np.tanh(np.from_dlpack(h))),
+            ("the input of a call of relu, (2, 5),"),
+        ),
         (lambda net, h: h * torch.tensor(float(h.sum())), "the input of a call of Tensor.mul, (),"),
         (lambda net, h: Tanh.apply(h), "the input of a call of relu, (2, 5),"),
         (lambda net, h: torch.func.vmap(torch.tanh)(h), "the input of a call of relu, (2, 5),"),
-        (lambda net, h: h + torch.from_numpy(np.tanh(h.numpy()))[:1].float(), "the input of a call of Tensor.__getitem__, (2, 5),"),
+        (
+            lambda net, h: h + torch.from_numpy(np.tanh(h.numpy()))[:1].float(),
+            ("the input of a call of Tensor.__getitem__, (2, 5),"),
+        ),
     ],
 )
 def test_what_came_from_nowhere_seen_is_unchecked(between, words):
     reports = swept(Net(between))
     assert reports["a"].ok and reports["b"].ok
     assert reports["/unseen"].verdict == "unchecked"
-    assert f"{words} was made by no call that was seen, and follows from the model's input" in reports["/unseen"].sentence
+    assert (
+        f"{words} was made by no call that was seen, and follows from the model's input"
+    ) in reports["/unseen"].sentence
     assert line(reports["/unseen"]).startswith("unchecked /unseen")
     assert str(reports["/unseen"]) and reports["/unseen"].to_json()
 
@@ -70,7 +88,9 @@ def test_the_input_of_a_layer_is_named():
         def forward(self, x):
             return self.b(torch.from_numpy(np.tanh(self.a(x).numpy())))
 
-    assert "the input of 'b', (2, 5), was made by no call" in swept(Direct(None))["/unseen"].sentence
+    assert ("the input of 'b', (2, 5), was made by no call") in swept(Direct(None))[
+        "/unseen"
+    ].sentence
 
 
 def test_the_output_of_a_module_is_named():
@@ -86,8 +106,16 @@ HELD = torch.full((5,), 2.0)
     "between",
     [
         lambda net, h: h * net.table + net.more[0] + HELD,
-        lambda net, h: h + torch.from_numpy(np.ones(5, np.float32)) + torch.tensor(2.0) + torch.arange(5) + torch.Tensor([1.0] * 5),
-        lambda net, h: h + torch.full((5,), len(h.tolist())) + torch.from_numpy(np.ones(5, np.float32)),
+        lambda net, h: (
+            h
+            + torch.from_numpy(np.ones(5, np.float32))
+            + torch.tensor(2.0)
+            + torch.arange(5)
+            + torch.Tensor([1.0] * 5)
+        ),
+        lambda net, h: (
+            h + torch.full((5,), len(h.tolist())) + torch.from_numpy(np.ones(5, np.float32))
+        ),
         lambda net, h: h * (1.0 if h.sum().item() > 1e9 else 2.0) + net.b.weight[0],
         lambda net, h: h + torch.func.vmap(torch.tanh)(net.table),
     ],

@@ -1,4 +1,5 @@
-"""Every option of every described module of PyTorch, and every argument of its call: known, or it leaves the module unchecked."""
+"""Every option of every described module of PyTorch, and every argument of its call: known, or it
+leaves the module unchecked."""
 
 import inspect
 
@@ -28,7 +29,11 @@ def test_the_tables_are_what_this_release_has():
     """What is in no table would leave every module of the class unchecked that sets it."""
     assert module_options.READ.keys() == set(described())
     kinds = [getattr(nn, name) for name in described()]
-    assert not {kind.__name__: module_options._unknown(kind) for kind in kinds if module_options._unknown(kind)}
+    assert not {
+        kind.__name__: module_options._unknown(kind)
+        for kind in kinds
+        if module_options._unknown(kind)
+    }
     for kind in kinds:
         _, *more = list(inspect.signature(kind.forward).parameters)[1:]
         assert module_options.ARGUMENTS.get(kind.__name__, set()) == set(more), kind
@@ -46,8 +51,13 @@ def renewed(kind, **more):
     signature = inspect.signature(before)
     old = list(signature.parameters.values())
     last = [one for one in old if one.kind is one.VAR_KEYWORD]
-    new = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in more.items()]
-    constructor.__signature__ = signature.replace(parameters=[*(one for one in old if one not in last), *new, *last])
+    new = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in more.items()
+    ]
+    constructor.__signature__ = signature.replace(
+        parameters=[*(one for one in old if one not in last), *new, *last]
+    )
     return constructor
 
 
@@ -58,13 +68,25 @@ def test_an_option_of_a_release_to_come(name, monkeypatch):
     nn.Module.__init__(module)
     with monkeypatch.context() as patch:
         patch.setattr(kind, "__init__", renewed(kind, foo=2))
-        for value, told in ((3, "foo=3"), (2, ""), ((2, 2), ""), ((2, 3), r"foo=(2, 3)"), (None, "foo=None")):
+        for value, told in (
+            (3, "foo=3"),
+            (2, ""),
+            ((2, 2), ""),
+            ((2, 3), r"foo=(2, 3)"),
+            (None, "foo=None"),
+        ):
             module.foo = value
-            assert module_options.unread(module, kind) == (told and f"{name} has option {told}, {TOLD}")
+            assert module_options.unread(module, kind) == (
+                told and (f"{name} has option {told}, {TOLD}")
+            )
         module.foo = nn.Parameter(torch.zeros(1))
-        assert f"{name} has option foo=Parameter containing: tensor([0.]" in module_options.unread(module, kind)
+        assert (
+            f"{name} has option foo=Parameter containing: tensor([0.]"
+        ) in module_options.unread(module, kind)
         del module.foo
-        assert module_options.unread(module, kind) == f"{name} has option foo, {TOLD} and no attribute tells"
+        assert module_options.unread(module, kind) == (
+            f"{name} has option foo, {TOLD} and no attribute tells"
+        )
     module_options._unknown.cache_clear()
     module.foo = 3
     assert module_options.unread(module, kind) == ""  # an attribute of the user's own
@@ -84,18 +106,26 @@ def test_an_argument_of_a_release_to_come(name, monkeypatch):
     def newer(self, *args, foo=1, **kwargs):
         return forward(self, *args, **kwargs)
 
-    newer.__signature__ = inspect.Signature([*old, inspect.Parameter("foo", inspect.Parameter.KEYWORD_ONLY, default=1)])
+    newer.__signature__ = inspect.Signature(
+        [*old, inspect.Parameter("foo", inspect.Parameter.KEYWORD_ONLY, default=1)]
+    )
     newer.__module__ = forward.__module__
     monkeypatch.setattr(kind, "forward", newer)
     given = {one.name: Ref(-1, place) for place, one in enumerate(old[1:])}
     module = nn.Module.__new__(kind)
-    for value, told in ((2, f"it was called with `foo`, {TOLD}"), (Ref(-1, 1), f"it was called with `foo`, {TOLD}"), (1, ""), (None, "")):
+    for value, told in (
+        (2, (f"it was called with `foo`, {TOLD}")),
+        (Ref(-1, 1), (f"it was called with `foo`, {TOLD}")),
+        (1, ""),
+        (None, ""),
+    ):
         assert module_options.unread_argument(module, kind, {**given, "foo": value}) == told
 
 
 @pytest.fixture
 def newer(monkeypatch):
-    """A Linear of a release to come, which has an option more and does something else where it is set."""
+    """A Linear of a release to come, which has an option more and does something else where it is
+    set."""
     forward = nn.Linear.forward
     monkeypatch.setattr(nn.Linear, "__init__", renewed(nn.Linear, sharpened=1))
 
@@ -114,9 +144,15 @@ def test_a_new_option_leaves_the_module_unchecked_by_name(tmp_path):
     for source in (model, probe.open_model(tmp_path / "net.pt", trust=True)):
         assert probe.check(source, "0", x).ok
         report = probe.check(source, "1", x)
-        assert (report.verdict, report.missing["numpy"]) == ("unchecked", f"Linear has option sharpened=2, {TOLD}")
+        assert (report.verdict, report.missing["numpy"]) == (
+            "unchecked",
+            (f"Linear has option sharpened=2, {TOLD}"),
+        )
         assert [one.verdict for one in probe.sweep(source, x)] == ["agree", "unchecked"]
-    assert [layer.why for layer in probe.open_model(model).layers] == ["", f"Linear has option sharpened=2, {TOLD}"]
+    assert [layer.why for layer in probe.open_model(model).layers] == [
+        "",
+        (f"Linear has option sharpened=2, {TOLD}"),
+    ]
 
 
 @pytest.mark.usefixtures("newer")

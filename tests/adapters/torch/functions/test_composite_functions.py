@@ -1,4 +1,5 @@
-"""Functions that are made of several ops: each against PyTorch, in every precision, and at numbers of every magnitude."""
+"""Functions that are made of several ops: each against PyTorch, in every precision, and at numbers
+of every magnitude."""
 
 import math
 
@@ -22,44 +23,88 @@ SOME = Y > 0.3
 CASES = {
     "less": [lambda x: x.signbit(), lambda x: torch.signbit(x.round() * 0.0)],
     "where": [
-        *(lambda x: torch.copysign(x, Y), lambda x: x.copysign(-2.0), lambda x: x.clone().copysign_(Y.round())),
+        *(
+            lambda x: torch.copysign(x, Y),
+            lambda x: x.copysign(-2.0),
+            lambda x: x.clone().copysign_(Y.round()),
+        ),
         lambda x: torch.heaviside(x.round(), Y),
     ],
     "not": [lambda x: x.isfinite(), lambda x: (1 / x.round()).isfinite()],
     "equal": [lambda x: (1 / x.round()).isposinf(), lambda x: torch.isneginf(x.relu().log())],
     "lessorequal": [
-        *(lambda x: torch.isclose(x, Y, rtol=0.5), lambda x: x.isclose(x * 1.001, atol=0.001, rtol=0.0)),
+        *(
+            lambda x: torch.isclose(x, Y, rtol=0.5),
+            lambda x: x.isclose(x * 1.001, atol=0.001, rtol=0.0),
+        ),
         lambda x: torch.isclose(x.sqrt(), x.sqrt(), equal_nan=True),
     ],
     "mod": [lambda x: (3 * x).frac()],
-    "mul": [torch.deg2rad, lambda x: x.rad2deg(), lambda x: torch.ldexp(x, INDEX[:, :, :4, :1] - 2), lambda x: x.ldexp(Y.round())],
+    "mul": [
+        torch.deg2rad,
+        lambda x: x.rad2deg(),
+        lambda x: torch.ldexp(x, INDEX[:, :, :4, :1] - 2),
+        lambda x: x.ldexp(Y.round()),
+    ],
     "pow": [torch.exp2, torch.special.exp2],
     "sin": [torch.sinc, lambda x: x.round().sinc()],
     "log": [
-        *(lambda x: torch.logit(x.sigmoid()), lambda x: x.logit(0.1), lambda x: torch.special.logit(x, eps=1e-6)),
-        *(lambda x: torch.xlogy(x, Y.abs()), lambda x: torch.xlogy(x.round(), x.round().abs()), lambda x: torch.xlogy(2.0, x.abs())),
+        *(
+            lambda x: torch.logit(x.sigmoid()),
+            lambda x: x.logit(0.1),
+            lambda x: torch.special.logit(x, eps=1e-6),
+        ),
+        *(
+            lambda x: torch.xlogy(x, Y.abs()),
+            lambda x: torch.xlogy(x.round(), x.round().abs()),
+            lambda x: torch.xlogy(2.0, x.abs()),
+        ),
     ],
     "log1p": [lambda x: torch.special.xlog1py(x, Y.abs())],
     "logsumexp": [lambda x: torch.logaddexp(x, Y), lambda x: torch.logaddexp2(3 * x, Y)],
     "sqrt": [lambda x: torch.hypot(x, Y), lambda x: x.round().hypot(x.round())],
-    "atan": [lambda x: torch.atan2(x, Y), lambda x: x.round().arctan2(Y.round()), lambda x: torch.arctan2(Y, x)],
+    "atan": [
+        lambda x: torch.atan2(x, Y),
+        lambda x: x.round().arctan2(Y.round()),
+        lambda x: torch.arctan2(Y, x),
+    ],
     "pairwisedistance": [
-        *(lambda x: torch.cdist(x, Y), lambda x: torch.cdist(x, Y[0, 0], p=1.0), lambda x: torch.cdist(x[0, 0], Y, p=math.inf)),
-        *(lambda x: torch.cdist(x, Y, p=3.0), lambda x: torch.cdist(x, Y, p=0.5), lambda x: torch.cdist(x.round(), Y.round(), p=0.0)),
-        *(lambda x: torch.cdist(x, ROWS), lambda x: torch.cdist(x, x, compute_mode="use_mm_for_euclid_dist")),
+        *(
+            lambda x: torch.cdist(x, Y),
+            lambda x: torch.cdist(x, Y[0, 0], p=1.0),
+            lambda x: torch.cdist(x[0, 0], Y, p=math.inf),
+        ),
+        *(
+            lambda x: torch.cdist(x, Y, p=3.0),
+            lambda x: torch.cdist(x, Y, p=0.5),
+            lambda x: torch.cdist(x.round(), Y.round(), p=0.0),
+        ),
+        *(
+            lambda x: torch.cdist(x, ROWS),
+            lambda x: torch.cdist(x, x, compute_mode="use_mm_for_euclid_dist"),
+        ),
         lambda x: torch.cdist(x, ROWS, compute_mode="donot_use_mm_for_euclid_dist"),
     ],
     "scatternd": [
-        *(lambda x: x.index_copy(1, AT, Y[:, :2]), lambda x: x.clone().index_copy_(-2, AT, Y[:, :, 1:3])),
+        *(
+            lambda x: x.index_copy(1, AT, Y[:, :2]),
+            lambda x: x.clone().index_copy_(-2, AT, Y[:, :, 1:3]),
+        ),
         *(
             lambda x: x.index_fill(3, AT, 0.7),
             lambda x: x.clone().index_fill_(1, AT, -1.0),
             lambda x: x.index_fill(2, TWICE, Y[0, 0, 0, 0]),
         ),
-        *(lambda x: x.masked_scatter(SOME, Y), lambda x: x.clone().masked_scatter_(SOME[0, 0, 0], Y)),
+        *(
+            lambda x: x.masked_scatter(SOME, Y),
+            lambda x: x.clone().masked_scatter_(SOME[0, 0, 0], Y),
+        ),
         *(
             lambda x: (x > 0).flatten().long().bincount(minlength=4),
-            lambda x: torch.bincount((3 * x.abs()).long().flatten(), x.flatten().to(torch.promote_types(x.dtype, torch.float32))),
+            lambda x: torch.bincount(
+                (3 * x.abs()).long().flatten(),
+                x.flatten().to(torch.promote_types(x.dtype, torch.float32)),
+            ),
         ),
     ],
     "scatterelements": [
@@ -75,31 +120,55 @@ CASES = {
             for how in ("prod", "mean", "amax", "amin")
             for own in (True, False)
         ),
-        lambda x: x.clone().scatter_reduce_(1, torch.zeros(2, 5, 4, 6, dtype=torch.long), torch.cat([Y, Y], 1), "amax"),
+        lambda x: x.clone().scatter_reduce_(
+            1, torch.zeros(2, 5, 4, 6, dtype=torch.long), torch.cat([Y, Y], 1), "amax"
+        ),
     ],
     "gather": [lambda x: x.masked_select(SOME), lambda x: torch.masked_select(x, SOME[0, 0, 0])],
     "nonzero": [
         *(lambda x: (x > 0.5).nonzero(), lambda x: x.round().nonzero()),
-        *(lambda x: torch.nonzero(x > 0.5, as_tuple=True)[1], lambda x: x.relu().flatten().nonzero(as_tuple=True)[0]),
+        *(
+            lambda x: torch.nonzero(x > 0.5, as_tuple=True)[1],
+            lambda x: x.relu().flatten().nonzero(as_tuple=True)[0],
+        ),
     ],
     "reducesum": [
         *(lambda x: torch.count_nonzero(x.round()), lambda x: (x > 0).count_nonzero((1, 3))),
         *(lambda x: torch.bucketize(x, EDGES), lambda x: torch.bucketize(x, EDGES, right=True)),
-        *(lambda x: torch.searchsorted(Y.sort()[0], x), lambda x: torch.searchsorted(x[0, 0, 0].sort()[0], x, side="right")),
+        *(
+            lambda x: torch.searchsorted(Y.sort()[0], x),
+            lambda x: torch.searchsorted(x[0, 0, 0].sort()[0], x, side="right"),
+        ),
         lambda x: torch.searchsorted(EDGES, x[0, 0, 0, 0]),
     ],
     "topk": [
-        *(lambda x: x.median(), lambda x: x.median(1)[0], lambda x: torch.median(x, 2, keepdim=True)[1]),
+        *(
+            lambda x: x.median(),
+            lambda x: x.median(1)[0],
+            lambda x: torch.median(x, 2, keepdim=True)[1],
+        ),
         *(lambda x: x.kthvalue(2, 1)[0], lambda x: torch.kthvalue(x, 3, -1, True)[1]),
-        *(lambda x: x.quantile(0.3), lambda x: torch.quantile(x, 0.9, dim=1, keepdim=True), lambda x: x.quantile(0.5, 3)),
+        *(
+            lambda x: x.quantile(0.3),
+            lambda x: torch.quantile(x, 0.9, dim=1, keepdim=True),
+            lambda x: x.quantile(0.5, 3),
+        ),
         lambda x: torch.quantile(x, EDGES[1:4].abs().to(x.dtype), 2),
     ],
     "sub": [
-        *(lambda x: x.diff(), lambda x: torch.diff(x, 2, 1), lambda x: x.diff(dim=2, prepend=Y[:, :, :1], append=Y)),
+        *(
+            lambda x: x.diff(),
+            lambda x: torch.diff(x, 2, 1),
+            lambda x: x.diff(dim=2, prepend=Y[:, :, :1], append=Y),
+        ),
         lambda x: (x > 0).diff(dim=1),
     ],
 }
-ALL = [pytest.param(f, name, id=f"{name}-{k}") for name, functions in CASES.items() for k, f in enumerate(functions)]
+ALL = [
+    pytest.param(f, name, id=f"{name}-{k}")
+    for name, functions in CASES.items()
+    for k, f in enumerate(functions)
+]
 CANCELS = {"pairwisedistance-7"}
 """Distances of rows to themselves by a matrix product: as far from 0 in PyTorch as in NumPy."""
 
@@ -110,7 +179,9 @@ def test_described_function(function, name):
     """All parties agree on every call; the last one is the function's."""
     model = probe.open_model(Net(function).eval())
     reports = list(probe.sweep(model, X))
-    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(
+        str(one) for one in reports if not one.ok
+    )
     assert reports[-1].layer.split(":")[0] == f"/{name}"
     assert not any(one.missing for one in reports)
     value = reports[-1].outputs["numpy"]
@@ -132,7 +203,9 @@ def test_in_other_precisions(kind, function, name, request):
     if refused(function, x):
         return
     reports = list(probe.sweep(Net(function).eval(), x))
-    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(
+        str(one) for one in reports if not one.ok
+    )
     if kind != torch.float64 or any(case in request.node.callspec.id for case in CANCELS):
         return
     assert_close(reports)
@@ -155,7 +228,16 @@ SIZES = [10.0**k for k in (-45, -38, -30, -9, -3, -1)] + [
     0.0,
     math.inf,
 ]
-OF_TWO = (torch.hypot, torch.atan2, torch.copysign, torch.logaddexp, torch.logaddexp2, torch.xlogy, torch.special.xlog1py, torch.isclose)
+OF_TWO = (
+    torch.hypot,
+    torch.atan2,
+    torch.copysign,
+    torch.logaddexp,
+    torch.logaddexp2,
+    torch.xlogy,
+    torch.special.xlog1py,
+    torch.isclose,
+)
 OF_TWO += (torch.heaviside,)
 
 
@@ -163,7 +245,17 @@ def logit_within(x):
     return torch.logit(x, 1e-3)
 
 
-OF_ONE = (torch.exp2, torch.sinc, torch.frac, torch.logit, logit_within, torch.deg2rad, torch.rad2deg, torch.signbit, torch.isfinite)
+OF_ONE = (
+    torch.exp2,
+    torch.sinc,
+    torch.frac,
+    torch.logit,
+    logit_within,
+    torch.deg2rad,
+    torch.rad2deg,
+    torch.signbit,
+    torch.isfinite,
+)
 
 
 class Two(nn.Module):
@@ -176,19 +268,29 @@ class Two(nn.Module):
 
 
 def _numbers(kind):
-    """Of every magnitude, with both signs, as far as the type and float32, in which ONNX Runtime is asked, hold them."""
-    least, most = (1e-37 if kind == torch.float64 else 0.0), (1e3 if kind == torch.float16 else 1e30)
-    x = torch.tensor([one for one in SIZES if one in (0.0, math.inf) or least < one <= most], dtype=torch.float64)
+    """Of every magnitude, with both signs, as far as the type and float32, in which ONNX Runtime is
+    asked, hold them."""
+    least, most = (
+        (1e-37 if kind == torch.float64 else 0.0),
+        (1e3 if kind == torch.float16 else 1e30),
+    )
+    x = torch.tensor(
+        [one for one in SIZES if one in (0.0, math.inf) or least < one <= most], dtype=torch.float64
+    )
     return torch.cat([x, -x]).to(kind)
 
 
 @pytest.mark.parametrize("function", OF_TWO, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str
+)
 @pytest.mark.parametrize("dense", [False, True])
 def test_two_numbers_of_every_magnitude(kind, function, dense):
     if dense:
         most = 5 if kind == torch.float16 else 30
-        x = torch.from_numpy(RNG.normal(size=(2, 5000)) * np.exp(RNG.uniform(-most, most, (2, 5000)))).to(kind)
+        x = torch.from_numpy(
+            RNG.normal(size=(2, 5000)) * np.exp(RNG.uniform(-most, most, (2, 5000)))
+        ).to(kind)
         x, y = x[0], torch.where(torch.arange(5000) % 3 == 0, x[1], x[0] * x[1].clamp(0.5, 2))
     else:
         x = _numbers(kind)
@@ -200,7 +302,9 @@ def test_two_numbers_of_every_magnitude(kind, function, dense):
 
 
 @pytest.mark.parametrize("function", OF_ONE, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str
+)
 def test_numbers_of_every_magnitude(kind, function):
     x = 2 ** torch.linspace(-60, 60, 3001, dtype=torch.float64)
     x = torch.cat([x, -x]).to(kind)
@@ -218,30 +322,48 @@ def _sentence(function, x):
 
 def test_what_pytorch_does_not_say_is_refused_by_name():
     equal, nan = np.ones((2, 4), np.float32), np.float32([[0.5, np.nan], [1.0, 2.0]])
-    assert "of equal numbers PyTorch gives the place of any" in _sentence(lambda x: x.median(1)[0], equal)
-    assert "of equal numbers PyTorch gives the place of any" in _sentence(lambda x: x.kthvalue(2, 0)[1], equal)
-    assert "names a place twice" in _sentence(lambda x: x.index_copy(1, torch.tensor([1, 1]), x[:, :2]), equal)
+    assert ("of equal numbers PyTorch gives the place of any") in _sentence(
+        lambda x: x.median(1)[0], equal
+    )
+    assert ("of equal numbers PyTorch gives the place of any") in _sentence(
+        lambda x: x.kthvalue(2, 0)[1], equal
+    )
+    assert "names a place twice" in _sentence(
+        lambda x: x.index_copy(1, torch.tensor([1, 1]), x[:, :2]), equal
+    )
     assert "the sign of a NaN" in _sentence(lambda x: torch.copysign(x, x), nan)
     assert "NaN have no place in an order" in _sentence(lambda x: x.median(), nan)
     assert "between infinities" in _sentence(lambda x: (1 / (x - 1)).quantile(0.5), equal)
-    assert "interpolation='higher'" in _sentence(lambda x: x.quantile(0.5, interpolation="higher"), equal)
+    assert "interpolation='higher'" in _sentence(
+        lambda x: x.quantile(0.5, interpolation="higher"), equal
+    )
     assert "computed from the model's input" in _sentence(lambda x: x.quantile(x[0, 0]), equal / 2)
-    assert "powers of two beyond 100" in _sentence(lambda x: torch.ldexp(x, torch.tensor(101)), equal)
-    assert "a mean of integers" in _sentence(lambda x: x.scatter_reduce(1, x, x, "mean"), np.ones((2, 4), np.int64))
+    assert ("powers of two beyond 100") in _sentence(
+        lambda x: torch.ldexp(x, torch.tensor(101)), equal
+    )
+    assert "a mean of integers" in _sentence(
+        lambda x: x.scatter_reduce(1, x, x, "mean"), np.ones((2, 4), np.int64)
+    )
 
 
 @pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0])
 @pytest.mark.parametrize("kind", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("rows", [5, 25, 26, 90])
 def test_distances_of_rows_that_are_close_to_each_other(kind, offset, rows):
-    """By a matrix product they are differences of large numbers, and the root of what is left of those."""
+    """By a matrix product they are differences of large numbers, and the root of what is left of
+    those."""
     x = torch.from_numpy(np.random.default_rng(1).normal(size=(rows, 8))).to(kind) + offset
     (report,) = probe.sweep(Net(lambda x: torch.cdist(x, x)).eval(), x)
-    few = kind == torch.float32 and offset == 1000 and rows > 25  # what is left of the differences is less than their rounding
+    # what is left of the differences is less than their rounding
+    few = kind == torch.float32 and offset == 1000 and rows > 25
     assert report.verdict == ("unchecked" if few else "agree") and not report.missing, str(report)
     assert "own range" in report.sentence or not few
     direct = np.sqrt(np.square(x.double().numpy()[:, None] - x.double().numpy()).sum(2))
-    assert (rows > 25) == (np.abs(report.outputs["framework"] - direct).max() > 1e-6) or kind == torch.float64 or not offset
+    assert (
+        (rows > 25) == (np.abs(report.outputs["framework"] - direct).max() > 1e-6)
+        or kind == torch.float64
+        or not offset
+    )
 
 
 @pytest.mark.parametrize(
@@ -275,16 +397,35 @@ def test_distances_of_rows_that_are_close_to_each_other(kind, offset, rows):
 def test_integers_and_what_has_no_axes(function):
     x = torch.from_numpy(np.random.default_rng(3).integers(-3, 9, (3, 4)))
     reports = list(probe.sweep(Net(function).eval(), x))
-    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(
+        str(one) for one in reports if not one.ok
+    )
 
 
 @pytest.mark.parametrize(
     "function",
     [
-        *(lambda x: torch.copysign(x, Y), lambda x: torch.hypot(x, Y), lambda x: torch.atan2(x, Y), lambda x: torch.logaddexp(x, Y)),
-        *(torch.exp2, torch.rad2deg, lambda x: torch.xlogy(x, Y.abs()), lambda x: x.quantile(0.3, 2)),
-        *(lambda x: torch.cdist(x, Y), lambda x: torch.cdist(x, ROWS), lambda x: torch.cdist(x, ROWS, p=1.0)),
-        *(lambda x, how=how: x.scatter_reduce(2, INDEX[..., :4, :4], Y, how) for how in ("sum", "prod", "mean", "amax")),
+        *(
+            lambda x: torch.copysign(x, Y),
+            lambda x: torch.hypot(x, Y),
+            lambda x: torch.atan2(x, Y),
+            lambda x: torch.logaddexp(x, Y),
+        ),
+        *(
+            torch.exp2,
+            torch.rad2deg,
+            lambda x: torch.xlogy(x, Y.abs()),
+            lambda x: x.quantile(0.3, 2),
+        ),
+        *(
+            lambda x: torch.cdist(x, Y),
+            lambda x: torch.cdist(x, ROWS),
+            lambda x: torch.cdist(x, ROWS, p=1.0),
+        ),
+        *(
+            lambda x, how=how: x.scatter_reduce(2, INDEX[..., :4, :4], Y, how)
+            for how in ("sum", "prod", "mean", "amax")
+        ),
     ],
 )
 def test_values_that_are_a_little_off_diverge(function):
@@ -292,7 +433,10 @@ def test_values_that_are_a_little_off_diverge(function):
     *_, last = probe.sweep(model, X)
     given = last.outputs["framework"]
     report = probe.check(model, last.layer, X, expected=given * np.float32(1 + 1e-4))
-    assert report.verdict == "diverge" and report.comparisons["numpy", "expected"].count > given.size * 0.9
+    assert (
+        report.verdict == "diverge"
+        and report.comparisons["numpy", "expected"].count > given.size * 0.9
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,10 +458,15 @@ def test_values_that_are_a_little_off_diverge(function):
 def test_calls_of_an_exported_program(function):
     x = torch.from_numpy(X[0, 0, :3])
     reports = list(probe.sweep(torch.export.export(Net(function).eval(), (x,), strict=False), x))
-    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(str(one) for one in reports if not one.ok)
+    assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(
+        str(one) for one in reports if not one.ok
+    )
 
 
-@pytest.mark.parametrize("function", [lambda x: torch.cdist(x, x, p=1.0), lambda x: torch.searchsorted(x[:, 0].sort()[0], x)])
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: torch.cdist(x, x, p=1.0), lambda x: torch.searchsorted(x[:, 0].sort()[0], x)],
+)
 def test_more_pairs_than_memory_holds_are_refused_by_name(function):
     *_, report = probe.sweep(Net(function), torch.ones(3_000, 2))
     assert report.verdict == "unchecked" and "too many to compare" in report.sentence

@@ -1,4 +1,5 @@
-"""Every described class against PyTorch itself: options pairwise and at random, the layer called alone, all parties agreeing."""
+"""Every described class against PyTorch itself: options pairwise and at random, the layer called
+alone, all parties agreeing."""
 
 import contextlib
 import functools
@@ -26,18 +27,30 @@ CASES = {}
 
 
 NOT_FOR_CONSTRUCTOR = {"sizes", "unbatched", "axes", "lead"}
-ELSEWHERE = {"device", "dtype", "args", "kwargs", "min_value", "max_value", "process_group", "_random_samples"}
+ELSEWHERE = {
+    "device",
+    "dtype",
+    "args",
+    "kwargs",
+    "min_value",
+    "max_value",
+    "process_group",
+    "_random_samples",
+}
 KEPT_OTHERWISE = {"p", "init", "num_channels", "padding_mode"}
 """What a module holds under another name, or in its parameters' values, or has one value alone."""
 
 
 def case(name, shape, **options):
-    """``shape(chosen, sizes)`` gives the input's shape; ``options`` the constructor's, each with the values to try.
+    """``shape(chosen, sizes)`` gives the input's shape; ``options`` the constructor's, each with
+    the values to try.
 
     An option that this release of PyTorch does not have yet is left out.
     """
     known = inspect.signature(getattr(torch.nn, name)).parameters
-    tried = {key: values for key, values in options.items() if key in known or key in NOT_FOR_CONSTRUCTOR}
+    tried = {
+        key: values for key, values in options.items() if key in known or key in NOT_FOR_CONSTRUCTOR
+    }
     CASES[name] = (shape, {**tried, "sizes": SIZES})
 
 
@@ -61,7 +74,13 @@ for r in RANKS:
         padding_mode=["zeros", "reflect", "replicate", "circular"],
         unbatched=BOTH,
     )
-    norms = {"num_features": [3, 1], "eps": [1e-5, 0.1], "momentum": [0.1, None], "affine": BOTH, "bias": BOTH}
+    norms = {
+        "num_features": [3, 1],
+        "eps": [1e-5, 0.1],
+        "momentum": [0.1, None],
+        "affine": BOTH,
+        "bias": BOTH,
+    }
     case(f"BatchNorm{r}d", spatial(r, "num_features"), **norms, track_running_stats=BOTH)
     window = {
         "kernel_size": [2, (3, 2, 4)[:r]],
@@ -86,7 +105,13 @@ for r in RANKS:
         padding_mode=["zeros"],
         unbatched=BOTH,
     )
-    case(f"InstanceNorm{r}d", spatial(r, "num_features"), **norms, track_running_stats=BOTH, unbatched=BOTH)
+    case(
+        f"InstanceNorm{r}d",
+        spatial(r, "num_features"),
+        **norms,
+        track_running_stats=BOTH,
+        unbatched=BOTH,
+    )
     case(
         f"LPPool{r}d",
         lambda o, n, r=r: (n[0], 4, *n[1 : r + 1])[o["unbatched"] :],
@@ -100,12 +125,29 @@ for r in RANKS:
     case(f"AvgPool{r}d", spatial(r, ""), **window, count_include_pad=BOTH, **override)
     outputs = [1, 3, 4] if r == 1 else [1, (3, 5, 2)[:r], (None, 4, None)[:r]]
     case(f"AdaptiveAvgPool{r}d", spatial(r, ""), output_size=outputs, unbatched=BOTH)
-    case(f"AdaptiveMaxPool{r}d", spatial(r, ""), output_size=outputs, return_indices=BOTH, unbatched=BOTH)
+    case(
+        f"AdaptiveMaxPool{r}d",
+        spatial(r, ""),
+        output_size=outputs,
+        return_indices=BOTH,
+        unbatched=BOTH,
+    )
     amounts = [2, (1, 0, 2, 1, 0, 3)[: 2 * r]]
     for mode in ("Reflection", "Replication", "Circular"):
         case(f"{mode}Pad{r}d", spatial(r, ""), padding=amounts, unbatched=BOTH)
-    case(f"ZeroPad{r}d", spatial(r, ""), padding=[*amounts, (-1, 2, -2, -1, 0, -1)[: 2 * r]], unbatched=BOTH)
-    case(f"ConstantPad{r}d", spatial(r, ""), padding=[*amounts, (-1, 2, -2, -1, 0, -1)[: 2 * r]], value=[0.0, -1.5], unbatched=BOTH)
+    case(
+        f"ZeroPad{r}d",
+        spatial(r, ""),
+        padding=[*amounts, (-1, 2, -2, -1, 0, -1)[: 2 * r]],
+        unbatched=BOTH,
+    )
+    case(
+        f"ConstantPad{r}d",
+        spatial(r, ""),
+        padding=[*amounts, (-1, 2, -2, -1, 0, -1)[: 2 * r]],
+        value=[0.0, -1.5],
+        unbatched=BOTH,
+    )
     case(f"Dropout{r}d", spatial(r, ""), p=[0.0, 0.5], inplace=BOTH)
 
 
@@ -117,8 +159,24 @@ def ranks(o, n):
     return (n[0], 6, *n[1:])[: o["axes"]]
 
 
-case("Linear", lambda o, n: (*n[: o["axes"]], o["in_features"]), in_features=[5, 1], out_features=[7, 1], bias=BOTH, axes=[0, 1, 3])
-case("GroupNorm", ranks, num_groups=[1, 2, 6], num_channels=[6], eps=[1e-5, 0.1], affine=BOTH, bias=BOTH, axes=[2, 3, 5])
+case(
+    "Linear",
+    lambda o, n: (*n[: o["axes"]], o["in_features"]),
+    in_features=[5, 1],
+    out_features=[7, 1],
+    bias=BOTH,
+    axes=[0, 1, 3],
+)
+case(
+    "GroupNorm",
+    ranks,
+    num_groups=[1, 2, 6],
+    num_channels=[6],
+    eps=[1e-5, 0.1],
+    affine=BOTH,
+    bias=BOTH,
+    axes=[2, 3, 5],
+)
 case(
     "LayerNorm",
     lambda o, n: (*n[:2], *np.atleast_1d(o["normalized_shape"])),
@@ -175,10 +233,26 @@ case(
     recompute_scale_factor=[None, True],
     axes=[3, 4, 5],
 )
-sync = {"num_features": [3, 1], "eps": [1e-5, 0.1], "momentum": [0.1, None], "affine": BOTH, "bias": BOTH}
+sync = {
+    "num_features": [3, 1],
+    "eps": [1e-5, 0.1],
+    "momentum": [0.1, None],
+    "affine": BOTH,
+    "bias": BOTH,
+}
 case("SyncBatchNorm", spatial(2, "num_features"), **sync, track_running_stats=BOTH)
-case("UpsamplingBilinear2d", spatial(2, ""), size=[None, (7, 12), 5], scale_factor=[None, 3, (1.3, 2.0)])
-window = {"kernel_size": [2, (3, 1)], "dilation": [1, (2, 1)], "padding": [0, (1, 2)], "stride": [1, (2, 3)]}
+case(
+    "UpsamplingBilinear2d",
+    spatial(2, ""),
+    size=[None, (7, 12), 5],
+    scale_factor=[None, 3, (1.3, 2.0)],
+)
+window = {
+    "kernel_size": [2, (3, 1)],
+    "dilation": [1, (2, 1)],
+    "padding": [0, (1, 2)],
+    "stride": [1, (2, 3)],
+}
 case("Unfold", spatial(2, ""), **window, unbatched=BOTH)
 
 
@@ -189,8 +263,22 @@ def columns(o, n):
 
 
 case("Fold", columns, output_size=[(5, 7), (4, 9)], **window, unbatched=BOTH)
-case("LocalResponseNorm", spatial(2, ""), size=[2, 3, 7], alpha=[1e-4, 2.0], beta=[0.75, 0.5], k=[1.0, 2.0])
-case("CrossMapLRN2d", spatial(2, ""), size=[1, 2, 3, 5], alpha=[1e-4, 2.0], beta=[0.75, 0.5], k=[1.0, 2.0])
+case(
+    "LocalResponseNorm",
+    spatial(2, ""),
+    size=[2, 3, 7],
+    alpha=[1e-4, 2.0],
+    beta=[0.75, 0.5],
+    k=[1.0, 2.0],
+)
+case(
+    "CrossMapLRN2d",
+    spatial(2, ""),
+    size=[1, 2, 3, 5],
+    alpha=[1e-4, 2.0],
+    beta=[0.75, 0.5],
+    k=[1.0, 2.0],
+)
 case(
     "RMSNorm",
     lambda o, n: (*n[:2], *np.atleast_1d(o["normalized_shape"])),
@@ -198,10 +286,22 @@ case(
     eps=[None, 1e-5, 0.1],
     elementwise_affine=BOTH,
 )
-case("UpsamplingNearest2d", spatial(2, ""), size=[None, (7, 12), 5], scale_factor=[None, 3, (1.3, 2.0)])
+case(
+    "UpsamplingNearest2d",
+    spatial(2, ""),
+    size=[None, (7, 12), 5],
+    scale_factor=[None, 3, (1.3, 2.0)],
+)
 case("ChannelShuffle", anything, groups=[1, 2, 3])
-case("PixelShuffle", lambda o, n: (*n[: o["lead"]], 36, 3, 5), upscale_factor=[2, 3], lead=[0, 1, 2])
-case("PixelUnshuffle", lambda o, n: (*n[: o["lead"]], 2, 6, 12), downscale_factor=[2, 3], lead=[0, 1, 2])
+case(
+    "PixelShuffle", lambda o, n: (*n[: o["lead"]], 36, 3, 5), upscale_factor=[2, 3], lead=[0, 1, 2]
+)
+case(
+    "PixelUnshuffle",
+    lambda o, n: (*n[: o["lead"]], 2, 6, 12),
+    downscale_factor=[2, 3],
+    lead=[0, 1, 2],
+)
 
 
 def build(name, chosen, dtype=torch.float32):
@@ -209,7 +309,9 @@ def build(name, chosen, dtype=torch.float32):
     torch.manual_seed(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = getattr(torch.nn, name)(**{key: value for key, value in chosen.items() if key not in NOT_FOR_CONSTRUCTOR})
+        module = getattr(torch.nn, name)(
+            **{key: value for key, value in chosen.items() if key not in NOT_FOR_CONSTRUCTOR}
+        )
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if (tensor.is_floating_point() and key != "weight") or "Norm" in name:
             tensor.data = tensor.data.float().uniform_(0.3, 2.0).to(tensor.dtype)
@@ -230,20 +332,30 @@ def runs(name, chosen):
 @pytest.fixture(scope="session")
 def pairs(pairwise):
     """By class, choices of options in which every two meet: found once for all tests."""
-    return functools.cache(lambda name: list(pairwise(CASES[name][1], lambda chosen: runs(name, chosen))))
+    return functools.cache(
+        lambda name: list(pairwise(CASES[name][1], lambda chosen: runs(name, chosen)))
+    )
 
 
 def test_every_described_class_has_a_case():
-    """Here, or in another file of tests/adapters/torch (a TransformerDecoder as the part of a Transformer that it is)."""
+    """Here, or in another file of tests/adapters/torch (a TransformerDecoder as the part of a
+    Transformer that it is)."""
     text = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
     assert set(CASES) <= set(described())
-    assert not [name for name in described() if name not in CASES and not re.search(rf"\b{name}\b", text)]
+    assert not [
+        name for name in described() if name not in CASES and not re.search(rf"\b{name}\b", text)
+    ]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_option_is_tried_at_two_values(name):
-    tried = {key: values for key, values in CASES[name][1].items() if len(values) > 1 or key == "num_channels"}
-    tried |= {"padding_mode": None} if name.startswith("ConvTranspose") else {}  # it takes "zeros" alone
+    tried = {
+        key: values
+        for key, values in CASES[name][1].items()
+        if len(values) > 1 or key == "num_channels"
+    }
+    # it takes "zeros" alone
+    tried |= {"padding_mode": None} if name.startswith("ConvTranspose") else {}
     assert set(inspect.signature(getattr(torch.nn, name)).parameters) - ELSEWHERE <= set(tried)
 
 
@@ -251,7 +363,11 @@ def test_every_option_is_tried_at_two_values(name):
 def test_an_option_that_is_not_read_is_told(name, monkeypatch, pairs):
     """Each of them left out of the table, and set to other than its default."""
     kind, (_, tried) = getattr(torch.nn, name), CASES[name]
-    own = {key: one.default for key, one in inspect.signature(kind).parameters.items() if key in tried and key not in IDLE}
+    own = {
+        key: one.default
+        for key, one in inspect.signature(kind).parameters.items()
+        if key in tried and key not in IDLE
+    }
     for key, default in own.items():
         chosen = next((one for one in pairs(name) if one[key] != default), None)
         module = None if chosen is None else build(name, chosen)
@@ -277,7 +393,8 @@ def test_options_pairwise(name, agrees, pairs, signal):
     for position, chosen in enumerate(pairs(name)):
         dtype = (np.float32, np.float64)[position % 2]
         agrees(
-            build(name, chosen, (torch.float32, torch.float64)[position % 2]), signal(shape(chosen, chosen["sizes"]), dtype, seed=position)
+            build(name, chosen, (torch.float32, torch.float64)[position % 2]),
+            signal(shape(chosen, chosen["sizes"]), dtype, seed=position),
         )
 
 
@@ -291,7 +408,11 @@ def test_options_at_random(name, data, agrees, signal):
     assume(runs(name, chosen))
     agrees(
         build(name, chosen),
-        signal(shape(chosen, chosen["sizes"]), scale=data.draw(st.sampled_from([0.1, 3.0, 40.0])), seed=data.draw(st.integers(0, 99))),
+        signal(
+            shape(chosen, chosen["sizes"]),
+            scale=data.draw(st.sampled_from([0.1, 3.0, 40.0])),
+            seed=data.draw(st.integers(0, 99)),
+        ),
     )
 
 
@@ -303,12 +424,26 @@ def test_saved_and_reopened(name, tmp_path, pairs, signal):
     torch.save(module.state_dict(), tmp_path / "net.pt")
     torch.save(module, tmp_path / "whole.pt")
     if module.state_dict():
-        report = probe.check(probe.open_model(tmp_path / "net.pt", factory=lambda: module), "layer", x)
+        report = probe.check(
+            probe.open_model(tmp_path / "net.pt", factory=lambda: module), "layer", x
+        )
         assert report.ok and set(report.weights) <= set(module.layer.state_dict())
     assert probe.check(probe.open_model(tmp_path / "whole.pt", trust=True), "layer", x).ok
 
 
-@pytest.mark.parametrize("name", ["Conv2d", "MaxPool2d", "AvgPool2d", "BatchNorm2d", "GroupNorm", "ReLU", "ChannelShuffle", "Upsample"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Conv2d",
+        "MaxPool2d",
+        "AvgPool2d",
+        "BatchNorm2d",
+        "GroupNorm",
+        "ReLU",
+        "ChannelShuffle",
+        "Upsample",
+    ],
+)
 def test_channels_last_memory(name, pairs, signal):
     shape, chosen = CASES[name][0], pairs(name)[0]
     chosen = {**chosen, "unbatched": False, "axes": 4}
@@ -321,10 +456,17 @@ class Strided(torch.nn.Module):
         return x.to(memory_format=torch.channels_last)
 
 
-# GELU is left out: through oneDNN PyTorch gives NaN for inf where it has two elements or more, and inf where it has one.
-@pytest.mark.parametrize("name", [name for name in CASES if name in torch.nn.modules.activation.__all__ and name != "GELU"])
+# GELU is left out: through oneDNN PyTorch gives NaN for inf where it has two elements or more, and
+# inf where it has one.
+@pytest.mark.parametrize(
+    "name",
+    [name for name in CASES if name in torch.nn.modules.activation.__all__ and name != "GELU"],
+)
 def test_nan_and_inf_go_where_pytorch_puts_them(name, pairs):
     module = build(name, pairs(name)[0])
-    x = np.array([[0.5, np.inf, -np.inf, np.nan, -0.5, 2.0], [-1.0, 1e30, -1e30, 88.0, -104.0, 1e-40]], np.float32)[:, :, None]
+    x = np.array(
+        [[0.5, np.inf, -np.inf, np.nan, -0.5, 2.0], [-1.0, 1e30, -1e30, 88.0, -104.0, 1e-40]],
+        np.float32,
+    )[:, :, None]
     report = probe.check(module, "", given=np.concatenate([x, x], axis=2))
     assert report.comparisons["framework", "numpy"].ok, str(report)

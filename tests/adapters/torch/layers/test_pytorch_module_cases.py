@@ -1,4 +1,5 @@
-"""PyTorch's own cases of its modules: every call is answered, none diverges, and no fault of ours is among the reasons."""
+"""PyTorch's own cases of its modules: every call is answered, none diverges, and no fault of ours
+is among the reasons."""
 
 import sys
 import unittest
@@ -23,12 +24,15 @@ class Called(torch.nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         given = iter(tensors)
-        args, kwargs = pytree.tree_unflatten([next(given) if torch.is_tensor(leaf) else leaf for leaf in self.leaves], self.form)
+        args, kwargs = pytree.tree_unflatten(
+            [next(given) if torch.is_tensor(leaf) else leaf for leaf in self.leaves], self.form
+        )
         return self.module(*args, **kwargs)
 
 
 def _known() -> dict[str, Any]:
-    """``module_db`` of PyTorch's tests, which need nothing else of their packages; without losses, which have no description."""
+    """``module_db`` of PyTorch's tests, which need nothing else of their packages; without losses,
+    which have no description."""
     expecttest: Any = ModuleType("expecttest")
     expecttest.TestCase = unittest.TestCase
     absent = "expecttest" not in sys.modules
@@ -56,11 +60,19 @@ def test_every_case_is_answered(name):
     told = []
     for training in (False, True):
         torch.manual_seed(0)
-        for case in KNOWN[name].module_inputs_func(KNOWN[name], device="cpu", dtype=torch.float32, requires_grad=False, training=training):
+        for case in KNOWN[name].module_inputs_func(
+            KNOWN[name], device="cpu", dtype=torch.float32, requires_grad=False, training=training
+        ):
             if case.forward_input is None:
                 continue
             made, given = case.constructor_input, case.forward_input
-            module = Called(KNOWN[name].module_cls(*made.args, **made.kwargs), (given.args, given.kwargs)).float().train(training)
+            module = (
+                Called(
+                    KNOWN[name].module_cls(*made.args, **made.kwargs), (given.args, given.kwargs)
+                )
+                .float()
+                .train(training)
+            )
             tensors = [leaf for leaf in module.leaves if torch.is_tensor(leaf)]
             try:
                 with torch.no_grad():
@@ -69,7 +81,11 @@ def test_every_case_is_answered(name):
                 continue  # PyTorch's own module refuses it
             for report in probe.sweep(module, [tensor.numpy() for tensor in tensors]):
                 told.append(report.verdict)
-                assert report.verdict != "diverge" and "our own fault" not in report.sentence, (case.desc, training, report.sentence)
+                assert report.verdict != "diverge" and "our own fault" not in report.sentence, (
+                    case.desc,
+                    training,
+                    report.sentence,
+                )
     assert "agree" in told, told
 
 

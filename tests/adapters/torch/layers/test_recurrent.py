@@ -1,4 +1,5 @@
-"""RNN, LSTM and GRU with layers, directions, projections, packed sequences and initial states; and their cells."""
+"""RNN, LSTM and GRU with layers, directions, projections, packed sequences and initial states; and
+their cells."""
 
 import json
 
@@ -19,7 +20,8 @@ CELLS = ["RNNCell", "LSTMCell", "GRUCell"]
 
 
 class Called(nn.Module):
-    """A recurrence called on an input and, where given, initial states; ``lengths`` make a packed sequence of the input."""
+    """A recurrence called on an input and, where given, initial states; ``lengths`` make a packed
+    sequence of the input."""
 
     def __init__(self, inner, lengths=None, sorts=False):
         super().__init__()
@@ -27,7 +29,9 @@ class Called(nn.Module):
 
     def forward(self, x, *states):
         if self.lengths is not None:
-            x = pack_padded_sequence(x, torch.tensor(self.lengths), self.inner.batch_first, enforce_sorted=not self.sorts)
+            x = pack_padded_sequence(
+                x, torch.tensor(self.lengths), self.inner.batch_first, enforce_sorted=not self.sorts
+            )
         made = self.inner(x, None if not states else states[0] if len(states) == 1 else states)
         return made if isinstance(made, torch.Tensor) else made[1]
 
@@ -42,8 +46,12 @@ def drawn(module, seed=0):
 
 def checked(module, given, **options):
     report = probe.check(open_model(Called(module, **options).eval()), "inner", list(given))
-    settled = report.ok or ("own range" in report.sentence and all(one.ok for one in report.comparisons.values()))
-    assert settled and tuple(report.outputs) == ("framework", "numpy", "onnx"), f"{module} {options}\n{report}"
+    settled = report.ok or (
+        "own range" in report.sentence and all(one.ok for one in report.comparisons.values())
+    )
+    assert settled and tuple(report.outputs) == ("framework", "numpy", "onnx"), (
+        f"{module} {options}\n{report}"
+    )
     return report
 
 
@@ -78,14 +86,22 @@ def states_for(module, lead):
 def test_layers_and_directions(kind, data):
     options, width, hidden = data.draw(layers(kind))
     dtype = data.draw(st.sampled_from([np.float32, np.float64]))
-    module = drawn(getattr(nn, kind)(width, hidden, **options), data.draw(st.integers(0, 9))).to(getattr(torch, np.dtype(dtype).name))
+    module = drawn(getattr(nn, kind)(width, hidden, **options), data.draw(st.integers(0, 9))).to(
+        getattr(torch, np.dtype(dtype).name)
+    )
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     steps, batch = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 3))
     lead = () if data.draw(st.booleans()) else (batch,)
     shape = (steps, *lead) if not module.batch_first else (*lead, steps)
-    states = [rng.normal(size=one).astype(dtype) for one in states_for(module, lead)] if data.draw(st.booleans()) else []
+    states = (
+        [rng.normal(size=one).astype(dtype) for one in states_for(module, lead)]
+        if data.draw(st.booleans())
+        else []
+    )
     report = checked(module, [rng.normal(size=(*shape, width)).astype(dtype), *states])
-    assert report.output_names == (("output", "h_n", "c_n") if kind == "LSTM" else ("output", "h_n"))
+    assert report.output_names == (
+        ("output", "h_n", "c_n") if kind == "LSTM" else ("output", "h_n")
+    )
     assert len(report.outputs["numpy"]) == len(report.output_names)
     assert set(report.weights) == set(module.state_dict())
 
@@ -101,9 +117,23 @@ def test_packed_sequences(kind, data):
     lengths = lengths if sorts else sorted(lengths, reverse=True)
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     shape = (len(lengths), max(lengths)) if module.batch_first else (max(lengths), len(lengths))
-    states = [rng.normal(size=one).astype(np.float32) for one in states_for(module, (len(lengths),))] if data.draw(st.booleans()) else []
-    report = checked(module, [rng.normal(size=(*shape, width)).astype(np.float32), *states], lengths=lengths, sorts=sorts)
-    told = ("output.data", "output.batch_sizes", *(("output.sorted_indices", "output.unsorted_indices") if sorts else ()), "h_n")
+    states = (
+        [rng.normal(size=one).astype(np.float32) for one in states_for(module, (len(lengths),))]
+        if data.draw(st.booleans())
+        else []
+    )
+    report = checked(
+        module,
+        [rng.normal(size=(*shape, width)).astype(np.float32), *states],
+        lengths=lengths,
+        sorts=sorts,
+    )
+    told = (
+        "output.data",
+        "output.batch_sizes",
+        *(("output.sorted_indices", "output.unsorted_indices") if sorts else ()),
+        "h_n",
+    )
     assert report.output_names[: len(told)] == told
 
 
@@ -115,16 +145,27 @@ def test_cells(kind, bias):
         module = drawn(getattr(nn, kind)(5, 4, bias=bias, **options))
         for lead in ((3,), ()):
             x = rng.normal(size=(*lead, 5)).astype(np.float32)
-            states = [rng.normal(size=(*lead, 4)).astype(np.float32) for _ in range(2 if kind == "LSTMCell" else 1)]
+            states = [
+                rng.normal(size=(*lead, 4)).astype(np.float32)
+                for _ in range(2 if kind == "LSTMCell" else 1)
+            ]
             checked(module, [x])
             checked(module, [x, *states])
 
 
-@pytest.mark.parametrize(("kind", "told"), [("RNNCell", "the new state"), ("LSTMCell", "forget gate f"), ("GRUCell", "update gate z")])
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("RNNCell", "the new state"), ("LSTMCell", "forget gate f"), ("GRUCell", "update gate z")],
+)
 def test_an_element_of_a_cell_is_told_by_its_gates(kind, told):
-    module, x = drawn(getattr(nn, kind)(5, 4)), np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    module, x = (
+        drawn(getattr(nn, kind)(5, 4)),
+        np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32),
+    )
     story = probe.explain(module, "", given=x, at=(2, 1))
-    assert {term.input_index for term in story.terms} == {(2, k) for k in range(5)} and any(told in step.words for step in story.steps)
+    assert {term.input_index for term in story.terms} == {(2, k) for k in range(5)} and any(
+        told in step.words for step in story.steps
+    )
     assert story.steps[-1].value == story.value
 
 
@@ -142,7 +183,9 @@ def test_dropout_between_layers_in_training_is_said():
 
 
 def test_outputs_are_named_in_every_form_of_the_report():
-    report = probe.check(drawn(nn.LSTM(4, 3, batch_first=True)), "", given=np.ones((2, 5, 4), np.float32))
+    report = probe.check(
+        drawn(nn.LSTM(4, 3, batch_first=True)), "", given=np.ones((2, 5, 4), np.float32)
+    )
     text = str(report)
     assert "h_n        (1, 2, 3) float32" in text and "c_n: min" in text
     assert "output     (batch 2, steps 5, units 3)" in text
@@ -150,7 +193,10 @@ def test_outputs_are_named_in_every_form_of_the_report():
 
 
 def test_the_users_states_are_compared_too():
-    module, x = drawn(nn.GRU(4, 3)), np.random.default_rng(0).normal(size=(5, 2, 4)).astype(np.float32)
+    module, x = (
+        drawn(nn.GRU(4, 3)),
+        np.random.default_rng(0).normal(size=(5, 2, 4)).astype(np.float32),
+    )
     with torch.no_grad():
         y, last = (one.numpy() for one in module(torch.from_numpy(x)))
     assert probe.check(module, "", given=x, expected=[y, last]).ok
@@ -161,9 +207,19 @@ def test_the_users_states_are_compared_too():
 
 
 def test_how_an_element_came_about():
-    module, x = drawn(nn.LSTM(4, 3, batch_first=True)), np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    module, x = (
+        drawn(nn.LSTM(4, 3, batch_first=True)),
+        np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32),
+    )
     story = probe.explain(module, "", given=x, at=(1, 3, 2))
-    for words in ("input[1, 3, 0]", "weight_ih_l0[8, 0]", "the state after step 2", "the forget gate f", "f · c + i · g", "o · Tanh(c)"):
+    for words in (
+        "input[1, 3, 0]",
+        "weight_ih_l0[8, 0]",
+        ("the state after step 2"),
+        ("the forget gate f"),
+        "f · c + i · g",
+        "o · Tanh(c)",
+    ):
         assert words in str(story)
     with torch.no_grad():
         c = float(module(torch.from_numpy(x[:, :3]))[1][1][0, 1, 2])
@@ -181,21 +237,39 @@ def test_saved_and_reopened(tmp_path):
 
 
 class Packing(nn.Module):
-    """A recurrence between packing and unpacking, as sequences of different lengths are usually read."""
+    """A recurrence between packing and unpacking, as sequences of different lengths are usually
+    read."""
 
     def __init__(self, batch_first, value, total):
         super().__init__()
-        self.inner, self.batch_first, self.value, self.total = nn.GRU(6, 3, batch_first=batch_first), batch_first, value, total
+        self.inner, self.batch_first, self.value, self.total = (
+            nn.GRU(6, 3, batch_first=batch_first),
+            batch_first,
+            value,
+            total,
+        )
         self.before, self.after = nn.Linear(4, 6), nn.Linear(3, 2)
 
     def forward(self, x):
-        packed = pack_padded_sequence(self.before(x), torch.tensor([3, 5, 2]), self.batch_first, enforce_sorted=False)
-        return self.after(pad_packed_sequence(self.inner(packed)[0], self.batch_first, self.value, self.total)[0])
+        packed = pack_padded_sequence(
+            self.before(x), torch.tensor([3, 5, 2]), self.batch_first, enforce_sorted=False
+        )
+        return self.after(
+            pad_packed_sequence(self.inner(packed)[0], self.batch_first, self.value, self.total)[0]
+        )
 
 
 @pytest.mark.parametrize(("batch_first", "value", "total"), [(True, 0.0, None), (False, -1.5, 7)])
 def test_packing_and_unpacking_between_the_modules(batch_first, value, total):
-    x = np.random.default_rng(0).normal(size=(3, 5, 4) if batch_first else (5, 3, 4)).astype(np.float32)
-    reports = {report.layer: report for report in probe.sweep(drawn(Packing(batch_first, value, total)), x)}
+    x = (
+        np.random.default_rng(0)
+        .normal(size=(3, 5, 4) if batch_first else (5, 3, 4))
+        .astype(np.float32)
+    )
+    reports = {
+        report.layer: report for report in probe.sweep(drawn(Packing(batch_first, value, total)), x)
+    }
     assert {"before", "/pack", "inner", "/unpack", "after"} <= set(reports)
-    assert all(report.ok for report in reports.values()), [str(report) for report in reports.values() if not report.ok]
+    assert all(report.ok for report in reports.values()), [
+        str(report) for report in reports.values() if not report.ok
+    ]

@@ -1,4 +1,5 @@
-"""Layers that PyTorch calls with several tensors or with sizes, and what is left out of torch.nn."""
+"""Layers that PyTorch calls with several tensors or with sizes, and what is left out of
+torch.nn."""
 
 import inspect
 
@@ -38,7 +39,8 @@ def draw(*shape, seed=0):
 @few
 @given(st.data())
 def test_max_unpool(rank, data):
-    """ "MaxUnpool1d", "MaxUnpool2d" and "MaxUnpool3d", to the plain size and to that of what was pooled."""
+    """ "MaxUnpool1d", "MaxUnpool2d" and "MaxUnpool3d", to the plain size and to that of what was
+    pooled."""
     kernel = tuple(data.draw(st.integers(1, 3)) for _ in range(rank))
     stride = tuple(k + data.draw(st.integers(0, 1)) for k in kernel)
     sizes = tuple(k + data.draw(st.integers(0, 5)) for k in kernel)
@@ -57,14 +59,19 @@ def test_max_unpool(rank, data):
 @pytest.mark.parametrize(
     "layer",
     [
-        *(torch.nn.AvgPool2d(2560, ceil_mode=True), torch.nn.MaxPool2d(2560, ceil_mode=True), torch.nn.LPPool2d(2, 2560, ceil_mode=True)),
+        *(
+            torch.nn.AvgPool2d(2560, ceil_mode=True),
+            torch.nn.MaxPool2d(2560, ceil_mode=True),
+            torch.nn.LPPool2d(2, 2560, ceil_mode=True),
+        ),
         torch.nn.MaxPool2d(2560, ceil_mode=True, return_indices=True),
         *(torch.nn.AvgPool2d((2000, 2), padding=(1000, 1)), torch.nn.MaxPool2d(50, 3, padding=25)),
     ],
     ids=str,
 )
 def test_windows_that_reach_far_beyond_the_input(layer):
-    """transformers' EfficientNet pools what is left by windows of as many rows as it has channels: 50 MB a channel, if it were padded."""
+    """transformers' EfficientNet pools what is left by windows of as many rows as it has channels:
+    50 MB a channel, if it were padded."""
     report = probe.check(layer, "", draw(2, 40, 3, 4))
     assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
 
@@ -76,7 +83,10 @@ def test_the_output_size_of_a_transposed_convolution(rank, data):
     stride = tuple(data.draw(st.integers(1, 4)) for _ in range(rank))
     sizes = tuple(data.draw(st.integers(1, 4)) for _ in range(rank))
     layer = getattr(torch.nn, f"ConvTranspose{rank}d")(3, 2, 3, stride, padding=1).eval()
-    wanted = tuple((n - 1) * s + 1 + data.draw(st.integers(0, s - 1)) for n, s in zip(sizes, stride, strict=True))
+    wanted = tuple(
+        (n - 1) * s + 1 + data.draw(st.integers(0, s - 1))
+        for n, s in zip(sizes, stride, strict=True)
+    )
 
     class Sized(torch.nn.Module):
         def __init__(self):
@@ -100,7 +110,9 @@ def test_fractional_pooling_with_samples_of_its_own(rank, places, size):
     kind = getattr(torch.nn, f"FractionalMaxPool{rank}d")
     samples = torch.from_numpy(np.random.default_rng(1).random((2, 3, rank), np.float32))
     x = draw(2, 3, *(9, 7, 8)[:rank])
-    report = probe.check(kind(2, **size, return_indices=places, _random_samples=samples), "", given=x)
+    report = probe.check(
+        kind(2, **size, return_indices=places, _random_samples=samples), "", given=x
+    )
     assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
 
 
@@ -111,18 +123,29 @@ def test_fractional_pooling_that_draws_is_not_checked():
 
 PAIRS = {
     "CosineSimilarity": [{}, {"dim": -1}, {"dim": 0, "eps": 2.0}],
-    "PairwiseDistance": [{}, {"p": 1.0, "keepdim": True}, {"p": 3.0, "eps": 0.1}, {"p": 0.5, "eps": 0.1}, {"p": float("inf")}],
+    "PairwiseDistance": [
+        {},
+        {"p": 1.0, "keepdim": True},
+        {"p": 3.0, "eps": 0.1},
+        {"p": 0.5, "eps": 0.1},
+        {"p": float("inf")},
+    ],
 }
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.parametrize("shapes", [((4, 6), (4, 6)), ((2, 3, 5), (2, 3, 5)), ((4, 1, 5), (1, 3, 5)), ((2, 3, 1), (2, 3, 5))])
+@pytest.mark.parametrize(
+    "shapes",
+    [((4, 6), (4, 6)), ((2, 3, 5), (2, 3, 5)), ((4, 1, 5), (1, 3, 5)), ((2, 3, 1), (2, 3, 5))],
+)
 def test_of_two_tensors(name, shapes):
     for options in PAIRS[name]:
         for dtype in (np.float32, np.float64):
             given = [draw(*shape, seed=k).astype(dtype) for k, shape in enumerate(shapes)]
             report = probe.check(getattr(torch.nn, name)(**options), "", given=given)
-            assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, f"{options}\n{report}"
+            assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, (
+                f"{options}\n{report}"
+            )
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -133,14 +156,23 @@ def test_bilinear(lead, bias):
     report = probe.check(layer, "", given=[draw(*lead, 5), draw(*lead, 4, seed=1)])
     assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
     assert list(report.weights) == ["weight", "bias"][: 1 + bias]
-    report = probe.check(layer.double(), "", given=[draw(*lead, 5).astype(float), draw(*lead, 4, seed=1).astype(float)])
+    report = probe.check(
+        layer.double(),
+        "",
+        given=[draw(*lead, 5).astype(float), draw(*lead, 4, seed=1).astype(float)],
+    )
     assert report.ok
 
 
-@pytest.mark.parametrize("kind", ["LazyConv2d", "LazyConvTranspose2d", "LazyBatchNorm2d", "LazyInstanceNorm2d", "LazyLinear"])
+@pytest.mark.parametrize(
+    "kind",
+    ["LazyConv2d", "LazyConvTranspose2d", "LazyBatchNorm2d", "LazyInstanceNorm2d", "LazyLinear"],
+)
 def test_lazy_layers_once_they_know_their_sizes(kind):
     options = {"Linear": (5,), "Norm2d": ()}
-    layer = getattr(torch.nn, kind)(*next((one for key, one in options.items() if kind.endswith(key)), (5, 3)))
+    layer = getattr(torch.nn, kind)(
+        *next((one for key, one in options.items() if kind.endswith(key)), (5, 3))
+    )
     x = draw(2, 3, 6, 7)
     layer(torch.from_numpy(x))
     report = probe.check(layer.eval(), "", given=x)
@@ -169,11 +201,14 @@ def test_half_precision(layer, half):
 
 
 def test_what_is_left_out_of_torch_nn_has_a_reason():
-    """Every exported class has a description, or a reason why it has none; nothing is in both lists."""
+    """Every exported class has a description, or a reason why it has none; nothing is in both
+    lists."""
     modules = {
         name
         for name, kind in vars(torch.nn).items()
-        if inspect.isclass(kind) and issubclass(kind, torch.nn.Module) and kind.__module__.startswith("torch.nn.modules")
+        if inspect.isclass(kind)
+        and issubclass(kind, torch.nn.Module)
+        and kind.__module__.startswith("torch.nn.modules")
     }
     missing = modules - set(described()) - set(LEFT_OUT)
     assert not missing, f"neither described nor left out: {sorted(missing)}"

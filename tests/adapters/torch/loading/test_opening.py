@@ -1,4 +1,5 @@
-"""What opens as a PyTorch model, what is refused and before what, and the sentence that each refusal gives."""
+"""What opens as a PyTorch model, what is refused and before what, and the sentence that each
+refusal gives."""
 
 import argparse
 import pickle
@@ -52,15 +53,27 @@ def saved(folder, what, name="net.pt", **options):
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "pickle"])
 @pytest.mark.parametrize(
     "factory",
-    ["own_net:Net", "own_net.py:Net", "own_net.py:Net(4, act='relu')", "pack/own_net.py:Outer.Inner(width=4)", "own_net.py:ready"],
+    [
+        "own_net:Net",
+        "own_net.py:Net",
+        ("own_net.py:Net(4, act='relu')"),
+        "pack/own_net.py:Outer.Inner(width=4)",
+        "own_net.py:ready",
+    ],
 )
 def test_a_state_dict_opens_with_a_factory(folder, net, factory, legacy):
     path = saved(folder, net.state_dict(), _use_new_zipfile_serialization=not legacy)
     model = probe.open_model(str(path), factory=factory)
     assert model.source == str(path) and "put in evaluation mode" in model.notes
-    assert [layer.name for layer in model.layers] == ["conv", "bn", "act"] and not model.module.training
+    assert [layer.name for layer in model.layers] == [
+        "conv",
+        "bn",
+        "act",
+    ] and not model.module.training
     report = probe.check(model, "conv", X)
-    assert report.ok and np.array_equal(report.weights["weight"].stored, net.conv.weight.detach().numpy())
+    assert report.ok and np.array_equal(
+        report.weights["weight"].stored, net.conv.weight.detach().numpy()
+    )
 
 
 def test_safetensors_and_a_callable(folder, net):
@@ -74,9 +87,16 @@ def test_safetensors_and_a_callable(folder, net):
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
 def test_a_checkpoint_opens_and_says_so(folder, net, key):
-    best = {"epoch": 3, "best": np.float64(0.5), "lr": 0.1, "optimizer": torch.optim.SGD(net.parameters(), 0.1).state_dict()}
+    best = {
+        "epoch": 3,
+        "best": np.float64(0.5),
+        "lr": 0.1,
+        "optimizer": torch.optim.SGD(net.parameters(), 0.1).state_dict(),
+    }
     model = probe.open_model(saved(folder, {**best, key: net.state_dict()}), factory="own_net:Net")
-    assert f"read {key!r} of the checkpoint (beside 'epoch', 'best', 'lr', 'optimizer')" in model.notes
+    assert (
+        f"read {key!r} of the checkpoint (beside 'epoch', 'best', 'lr', 'optimizer')"
+    ) in model.notes
     assert probe.check(model, "bn", X).ok
 
 
@@ -84,17 +104,28 @@ def test_a_checkpoint_opens_and_says_so(folder, net, key):
 def test_a_prefix_is_dropped_and_said(folder, net, prefix):
     state = {prefix + name: value for name, value in net.state_dict().items()}
     model = probe.open_model(saved(folder, state), factory="own_net:Net")
-    assert all(f"dropped the prefix '{part}.' from every name of the file" in model.notes for part in prefix.split(".")[:-1])
+    assert all(
+        (f"dropped the prefix '{part}.' from every name of the file") in model.notes
+        for part in prefix.split(".")[:-1]
+    )
     assert probe.check(model, "conv", X).ok
 
 
 def test_a_prefix_that_the_module_has_too_stays(folder, net):
     path = saved(folder, torch.nn.DataParallel(net).state_dict())
-    assert probe.open_model(path, factory=lambda: torch.nn.DataParallel(net)).notes == ("put in evaluation mode",)
+    assert probe.open_model(path, factory=lambda: torch.nn.DataParallel(net)).notes == (
+        "put in evaluation mode",
+    )
 
 
 def test_a_state_dict_alone_says_what_to_give(folder, net):
-    with pytest.raises(CannotOpen, match=r"is a state_dict.*--factory.*It holds conv.weight \(4, 3, 3, 3\), conv.bias \(4,\), bn.weight"):
+    with pytest.raises(
+        CannotOpen,
+        match=(
+            r"is a state_dict.*--factory.*It holds conv.weight \(4, "
+            r"3, 3, 3\), conv.bias \(4,\), bn.weight"
+        ),
+    ):
         probe.open_model(saved(folder, net.state_dict()))
 
 
@@ -102,15 +133,30 @@ def test_a_state_dict_that_does_not_fit_names_every_misfit(folder, net):
     state = {**net.state_dict(), "head.weight": torch.zeros(2)}
     del state["bn.bias"]
     path = saved(folder, state)
-    with pytest.raises(CannotOpen, match=r"net.pt does not fit the factory's Net: missing bn.bias; unexpected head.weight$"):
+    with pytest.raises(
+        CannotOpen,
+        match=(
+            r"net.pt does not fit the factory's Net: missing "
+            r"bn.bias; unexpected head.weight$"
+        ),
+    ):
         probe.open_model(path, factory="own_net:Net")
-    with pytest.raises(CannotOpen, match=r"of another shape conv.weight \(file \(4, 3, 3, 3\), module \(9, 3, 3, 3\)\), conv.bias"):
+    with pytest.raises(
+        CannotOpen,
+        match=(
+            r"of another shape conv.weight \(file \(4, 3, 3, 3\), "
+            r"module \(9, 3, 3, 3\)\), conv.bias"
+        ),
+    ):
         probe.open_model(path, factory="own_net:Net(9)")
 
 
 def test_another_precision_is_said(folder, net):
     path = saved(folder, {name: value.half() for name, value in net.state_dict().items()})
-    assert any("the file holds float16" in note for note in probe.open_model(path, factory="own_net:Net").notes)
+    assert any(
+        ("the file holds float16") in note
+        for note in probe.open_model(path, factory="own_net:Net").notes
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +202,11 @@ class Marker:
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "pickle"])
 def test_code_in_a_file_does_not_run_without_trust(folder, net, legacy):
     marker = folder / "ran"
-    path = saved(folder, {"state_dict": net.state_dict(), "args": Marker(marker)}, _use_new_zipfile_serialization=not legacy)
+    path = saved(
+        folder,
+        {"state_dict": net.state_dict(), "args": Marker(marker)},
+        _use_new_zipfile_serialization=not legacy,
+    )
     with pytest.raises(NotTrusted, match=r"exec.*--trust"):
         probe.open_model(path, factory="own_net:Net")
     assert not marker.exists()
@@ -174,9 +224,14 @@ def test_code_in_an_ordinary_pickle_does_not_run_either(folder):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_bytearray_takes_trust_and_its_name_alone_does_not(folder, zipped):
-    """PyTorch's restricted unpickler calls bytearray(n) with any n, which takes n bytes of memory."""
+    """PyTorch's restricted unpickler calls bytearray(n) with any n, which takes n bytes of
+    memory."""
     path = folder / "net.pt"
-    torch.save({"weight": torch.ones(3), "extra": bytearray(3)}, path, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"weight": torch.ones(3), "extra": bytearray(3)},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     with pytest.raises(NotTrusted, match=r"builtins\.bytearray.*--trust"):
         probe.open_model(path, factory=torch.nn.Identity)
     module = torch.nn.Module()
@@ -192,14 +247,18 @@ def test_a_whole_module_opens_with_trust(folder, net):
         probe.open_model(path)
     model = probe.open_model(path, trust=True)
     assert probe.check(model, "bn", X).ok and not model.module.training
-    assert probe.check(probe.open_model(saved(folder, {"model": net, "epoch": 1}), trust=True), "bn", X).ok
+    assert probe.check(
+        probe.open_model(saved(folder, {"model": net, "epoch": 1}), trust=True), "bn", X
+    ).ok
 
 
 def test_a_module_of_a_script_needs_the_script(folder):
     main = __import__("__main__")
     exec(NET.replace("class Net", "class ScriptNet").replace("= Net", "= ScriptNet"), vars(main))
     path = saved(folder, main.ScriptNet())
-    (folder / "my_train.py").write_text(NET.replace("class Net", "class ScriptNet").replace("= Net", "= ScriptNet"))
+    (folder / "my_train.py").write_text(
+        NET.replace("class Net", "class ScriptNet").replace("= Net", "= ScriptNet")
+    )
     for name in ("ScriptNet", "Outer", "ready", "fails", "number"):
         delattr(main, name)
     with pytest.raises(BadInput, match=r"ScriptNet.*--import"):
@@ -228,7 +287,9 @@ def test_a_tensor_without_a_shape_is_named(folder):
         warnings.simplefilter("ignore")
         nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
     with pytest.raises(CannotOpen, match=r"It holds w nested, c \(2,\)"):
-        probe.open_model(saved(folder, {"w": nested, "c": torch.ones(2, dtype=torch.complex64).conj()}))
+        probe.open_model(
+            saved(folder, {"w": nested, "c": torch.ones(2, dtype=torch.complex64).conj()})
+        )
 
 
 def traced(net):
@@ -244,7 +305,9 @@ def test_files_that_are_not_checkpoints(folder, net):
     (folder / "text.pt").write_text("weights")
     with zipfile.ZipFile(folder / "other.pt", "w") as archive:
         archive.writestr("readme.txt", "x")
-    (folder / "legacy.pt").write_bytes(saved(folder, net.state_dict(), _use_new_zipfile_serialization=False).read_bytes()[:900])
+    (folder / "legacy.pt").write_bytes(
+        saved(folder, net.state_dict(), _use_new_zipfile_serialization=False).read_bytes()[:900]
+    )
     for name in ("cut.pt", "empty.pt", "text.pt", "other.pt", "legacy.pt", "missing.pt"):
         with pytest.raises(CannotOpen, match=re.escape(name)) as caught:
             probe.open_model(folder / name, factory="own_net:Net")
@@ -253,9 +316,20 @@ def test_files_that_are_not_checkpoints(folder, net):
 
 def test_live_modules_keep_their_mode(net):
     model = probe.open_model(net)
-    assert model.source == "a live Sequential (torch.nn.Module)" and "the module is in evaluation mode" in model.notes
+    assert (
+        model.source == "a live Sequential (torch.nn.Module)"
+        and ("the module is in evaluation mode") in model.notes
+    )
     net.bn.train()
-    assert "1 of its 4 modules are in training mode, as they were given" in probe.open_model(net).notes
+    assert ("1 of its 4 modules are in training mode, as they were given") in probe.open_model(
+        net
+    ).notes
     net.train()
-    assert any(note.startswith("the module is in training mode") for note in probe.open_model(net).notes) and net.training
+    assert (
+        any(
+            note.startswith("the module is in training mode")
+            for note in probe.open_model(net).notes
+        )
+        and net.training
+    )
     assert any("TorchScript" in note for note in probe.open_model(traced(net)).notes)

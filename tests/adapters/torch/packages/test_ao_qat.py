@@ -1,4 +1,5 @@
-"""Modules of quantisation-aware training: saved, reopened, checked; their stored weights diverge; observers are put back."""
+"""Modules of quantisation-aware training: saved, reopened, checked; their stored weights diverge;
+observers are put back."""
 
 import warnings
 
@@ -34,22 +35,35 @@ CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 CASES = {}
 for rank, size in ((1, 3), (2, (3, 2)), (3, 2)):
     options = {"stride": 2, "padding": 1, "groups": 2}
-    CASES[f"qat.Conv{rank}d"] = (lambda q, r=rank, k=size, o=options: getattr(qat, f"Conv{r}d")(4, 6, k, **o, qconfig=q), rank)
+    CASES[f"qat.Conv{rank}d"] = (
+        lambda q, r=rank, k=size, o=options: getattr(qat, f"Conv{r}d")(4, 6, k, **o, qconfig=q),
+        rank,
+    )
     CASES[f"ConvReLU{rank}d"] = (
-        lambda q, r=rank, k=size, o=options: getattr(intrinsic.qat, f"ConvReLU{r}d")(4, 6, k, **o, qconfig=q),
+        lambda q, r=rank, k=size, o=options: getattr(intrinsic.qat, f"ConvReLU{r}d")(
+            4, 6, k, **o, qconfig=q
+        ),
         rank,
     )
     for kind, bias in (("ConvBn", rank != 1), ("ConvBnReLU", rank == 2)):
         CASES[f"{kind}{rank}d"] = (
-            lambda q, r=rank, k=size, o=options, n=kind, b=bias: getattr(intrinsic.qat, f"{n}{r}d")(4, 6, k, **o, bias=b, qconfig=q),
+            lambda q, r=rank, k=size, o=options, n=kind, b=bias: getattr(intrinsic.qat, f"{n}{r}d")(
+                4, 6, k, **o, bias=b, qconfig=q
+            ),
             rank,
         )
 CASES["qat.Linear"] = (lambda q: qat.Linear(5, 6, qconfig=q), 0)
-CASES["qat.dynamic.Linear"] = (lambda q: qat.dynamic.Linear(5, 6, qconfig=quantization.default_dynamic_qat_qconfig), 0)
+CASES["qat.dynamic.Linear"] = (
+    lambda q: qat.dynamic.Linear(5, 6, qconfig=quantization.default_dynamic_qat_qconfig),
+    0,
+)
 CASES["LinearReLU"] = (lambda q: intrinsic.qat.LinearReLU(5, 6, qconfig=q), 0)
 CASES["LinearBn1d"] = (lambda q: intrinsic.qat.LinearBn1d(5, 6, qconfig=q), 0)
 CASES["qat.Embedding"] = (lambda q: qat.Embedding(7, 5, qconfig=embedding_config()), None)
-CASES["qat.EmbeddingBag"] = (lambda q: qat.EmbeddingBag(7, 5, mode="sum", qconfig=embedding_config()), None)
+CASES["qat.EmbeddingBag"] = (
+    lambda q: qat.EmbeddingBag(7, 5, mode="sum", qconfig=embedding_config()),
+    None,
+)
 
 
 def drawn(rank, seed):
@@ -60,13 +74,17 @@ def drawn(rank, seed):
 
 
 def bits(module):
-    return {name: tensor.detach().clone() for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+    return {
+        name: tensor.detach().clone()
+        for name, tensor in (*module.named_parameters(), *module.named_buffers())
+    }
 
 
 def unchanged(before, module):
     after = bits(module)
     return before.keys() == after.keys() and all(
-        after[name].shape == one.shape and torch.equal(after[name], one) for name, one in before.items()
+        after[name].shape == one.shape and torch.equal(after[name], one)
+        for name, one in before.items()
     )
 
 
@@ -77,15 +95,28 @@ def naively(module, x):
         if "Embedding" in kind:
             y = F.embedding(given, module.weight)
             return (y.sum(1) if kind == "EmbeddingBag" else y).numpy()
-        options = {} if "Linear" in kind else {"stride": module.stride, "padding": module.padding, "groups": module.groups}
+        options = (
+            {}
+            if "Linear" in kind
+            else {"stride": module.stride, "padding": module.padding, "groups": module.groups}
+        )
         function = F.linear if "Linear" in kind else CONV[len(module.kernel_size)]
         y = function(given, module.weight, module.bias, **options)
         if "Bn" in kind:
-            y = F.batch_norm(y, module.bn.running_mean, module.bn.running_var, module.bn.weight, module.bn.bias, eps=module.bn.eps)
+            y = F.batch_norm(
+                y,
+                module.bn.running_mean,
+                module.bn.running_var,
+                module.bn.weight,
+                module.bn.bias,
+                eps=module.bn.eps,
+            )
         return (F.relu(y) if "ReLU" in kind else y).numpy()
 
 
-@pytest.mark.parametrize("name", representatives(CASES, lambda name: name.rstrip("123d"), lambda _, name: name))
+@pytest.mark.parametrize(
+    "name", representatives(CASES, lambda name: name.rstrip("123d"), lambda _, name: name)
+)
 def test_saved_and_reopened(name, tmp_path):
     make, rank = CASES[name]
     torch.manual_seed(0)
@@ -112,7 +143,11 @@ def test_saved_and_reopened(name, tmp_path):
         np.testing.assert_allclose(codes * weight.grid.scale, weight.effective, rtol=1e-6)
     assert unchanged(before, model.module)
     wrong = probe.check(model, "0", x, expected=naively(model.module[0], x))
-    assert wrong.verdict == "diverge" and wrong.findings[0].slug == "raw-weights" and "weight" in wrong.findings[0].claim, str(wrong)
+    assert (
+        wrong.verdict == "diverge"
+        and wrong.findings[0].slug == "raw-weights"
+        and "weight" in wrong.findings[0].claim
+    ), str(wrong)
     assert unchanged(before, model.module)
 
 
@@ -126,14 +161,19 @@ def test_the_folded_kernel_is_what_the_layer_multiplies_by(slow):
     module.eval()
     module._enable_slow_path_for_better_numerical_stability = slow
     seen = []
-    handle = module.weight_fake_quant.register_forward_hook(lambda inner, args, output: seen.append((args[0].clone(), output.clone())))
+    handle = module.weight_fake_quant.register_forward_hook(
+        lambda inner, args, output: seen.append((args[0].clone(), output.clone()))
+    )
     report = probe.check(module, "", drawn(2, 1)[:, :3])
     handle.remove()
     assert report.ok, str(report)
     before, after = seen[-1]
     np.testing.assert_array_equal(report.weights["weight"].effective, after.detach().numpy())
     if not slow:
-        np.testing.assert_array_equal(report.weights["weight"].parts["weight before its fake quantisation"], before.detach().numpy())
+        np.testing.assert_array_equal(
+            report.weights["weight"].parts[("weight before its fake quantisation")],
+            before.detach().numpy(),
+        )
 
 
 class Net(nn.Module):
@@ -155,7 +195,8 @@ def prepared(version=0):
     net = Net().train()
     net.qconfig = config(version)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.ao.quantization goes on in torchao
+        # torch.ao.quantization goes on in torchao
+        warnings.simplefilter("ignore", DeprecationWarning)
         quantization.fuse_modules_qat(net, [["conv", "bn", "relu"]], inplace=True)
         quantization.prepare_qat(net, inplace=True)
     for _ in range(2):
@@ -165,12 +206,28 @@ def prepared(version=0):
 
 @pytest.mark.parametrize("version", [0, 1])
 def test_a_prepared_network_with_its_observers_on(version):
-    """In evaluation mode too they move the levels in each call; what a sweep has moved is put back."""
+    """In evaluation mode too they move the levels in each call; what a sweep has moved is put
+    back."""
     net = prepared(version).eval()
-    x, before = np.random.default_rng(1).normal(scale=3, size=(2, 3, 8, 7)).astype(np.float32), bits(net)
+    x, before = (
+        np.random.default_rng(1).normal(scale=3, size=(2, 3, 8, 7)).astype(np.float32),
+        bits(net),
+    )
     reports = {report.layer: report for report in probe.sweep(net, x)}
-    assert all(report.ok for report in reports.values()), [str(report) for report in reports.values() if not report.ok]
-    assert {"quant", "conv", "wide", "/add", "sum.activation_post_process", "pool", "fc", "gate", "dequant"} <= reports.keys()
+    assert all(report.ok for report in reports.values()), [
+        str(report) for report in reports.values() if not report.ok
+    ]
+    assert {
+        "quant",
+        "conv",
+        "wide",
+        "/add",
+        "sum.activation_post_process",
+        "pool",
+        "fc",
+        "gate",
+        "dequant",
+    } <= reports.keys()
     assert unchanged(before, net)
     words = str(probe.check(net, "fc", x))
     assert "FakeQuantize: to 128 levels" in words
@@ -186,7 +243,8 @@ def test_without_the_quantiser_behind_the_layer():
 
 
 def test_switched_off():
-    """Neither quantised nor observed: the float layer; and observers that have met nothing yet find their channels' room again."""
+    """Neither quantised nor observed: the float layer; and observers that have met nothing yet find
+    their channels' room again."""
     net = prepared().eval()
     net.apply(quantization.disable_fake_quant)
     x = np.random.default_rng(1).normal(size=(2, 3, 8, 7)).astype(np.float32)

@@ -1,4 +1,5 @@
-"""Quantised embeddings and dynamically quantised recurrences of torch.ao: saved, reopened, checked; integers for weights are named."""
+"""Quantised embeddings and dynamically quantised recurrences of torch.ao: saved, reopened, checked;
+integers for weights are named."""
 
 import math
 import warnings
@@ -15,7 +16,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import probe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch.ao.quantization goes on in torchao
-ENGINES = [engine for engine in ("x86", "qnnpack") if engine in torch.backends.quantized.supported_engines]
+ENGINES = [
+    engine for engine in ("x86", "qnnpack") if engine in torch.backends.quantized.supported_engines
+]
 NARROW = [torch.quint8, torch.quint4x2]
 
 
@@ -72,17 +75,30 @@ def test_embeddings(kind, engine, tmp_path):
     before = model.module[0].weight()
     report = probe.check(model, "0", x)
     weight = report.weights["weight"]
-    assert report.ok and "onnx" in report.outputs and weight.steps[0].startswith("uint8" if kind == torch.quint8 else "uint4"), str(report)
-    np.testing.assert_allclose(weight.effective[x], report.outputs["framework"], rtol=1e-6, atol=1e-5)
+    assert (
+        report.ok
+        and "onnx" in report.outputs
+        and weight.steps[0].startswith("uint8" if kind == torch.quint8 else "uint4")
+    ), str(report)
+    np.testing.assert_allclose(
+        weight.effective[x], report.outputs["framework"], rtol=1e-6, atol=1e-5
+    )
     assert torch.equal(before.dequantize(), model.module[0].weight().dequantize())
     if engine != "x86":
         return
     wrong = weight.stored[x].astype(np.float32)
     found = probe.check(model, "0", x, expected=wrong)
-    assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights" and "weight" in found.findings[0].claim, str(found)
+    assert (
+        found.verdict == "diverge"
+        and found.findings[0].slug == "raw-weights"
+        and "weight" in found.findings[0].claim
+    ), str(found)
     if kind == torch.quint4x2:  # weight() gives other numbers than those that are looked up
         found = probe.check(model, "0", x, expected=before.dequantize().numpy()[x])
-        assert found.findings[0].slug == "raw-weights" and "weight().dequantize() is used" in found.findings[0].claim, str(found)
+        assert (
+            found.findings[0].slug == "raw-weights"
+            and ("weight().dequantize() is used") in found.findings[0].claim
+        ), str(found)
 
 
 @pytest.mark.parametrize("kind", NARROW, ids=str)
@@ -102,7 +118,9 @@ def test_bags_of_a_matrix():
         layer.set_weight(table(torch.quint8))
         found = []
         probe.open_model(layer).run([np.arange(6).reshape(2, 3)], [""], found.append)
-        assert (found[0].description is None) == last and ("include_last_offset" in found[0].why) == last
+        assert (found[0].description is None) == last and (
+            "include_last_offset" in found[0].why
+        ) == last
     layer = nnq.EmbeddingBag(9, 6)
     layer.set_weight(table(torch.quint8))
     assert probe.check(layer, "", given=np.arange(6).reshape(2, 3)).ok
@@ -135,14 +153,21 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("engine", "name", "kind"), [case for case in CASES if case[0] in torch.backends.quantized.supported_engines])
+@pytest.mark.parametrize(
+    ("engine", "name", "kind"),
+    [case for case in CASES if case[0] in torch.backends.quantized.supported_engines],
+)
 def test_recurrences_saved_and_reopened(engine, name, kind, using, tmp_path, signal):
     using(engine)
     net = built(name, kind)
     path = tmp_path / "net.pt"
-    torch.save(net.state_dict(), path)  # it holds objects of TorchScript, which only a trusting load takes
+    # it holds objects of TorchScript, which only a trusting load takes
+    torch.save(net.state_dict(), path)
     model = probe.open_model(path, factory=lambda: built(name, kind, seed=1), trust=True)
-    held = {key: value.dequantize() if value.is_quantized else value for key, value in model.module[0].get_weight().items()}
+    held = {
+        key: value.dequantize() if value.is_quantized else value
+        for key, value in model.module[0].get_weight().items()
+    }
     x = signal(LAYERS[name][1])
     report = probe.check(model, "0", x)
     assert report.ok and "onnx" in report.outputs, str(report)
@@ -150,14 +175,22 @@ def test_recurrences_saved_and_reopened(engine, name, kind, using, tmp_path, sig
     for key, values in held.items():
         weight = report.weights[key]
         np.testing.assert_array_equal(weight.effective, values.numpy())
-        assert weight.steps[0].startswith("int8, of which" if kind == torch.qint8 else "kept in float16"), weight.steps
-        assert kind == torch.float16 or np.array_equal(weight.grid.integers(weight.effective), weight.stored)
+        assert weight.steps[0].startswith(
+            "int8, of which" if kind == torch.qint8 else "kept in float16"
+        ), weight.steps
+        assert kind == torch.float16 or np.array_equal(
+            weight.grid.integers(weight.effective), weight.stored
+        )
     after = model.module[0].get_weight()
-    assert all(torch.equal(value.dequantize() if value.is_quantized else value, held[key]) for key, value in after.items())
+    assert all(
+        torch.equal(value.dequantize() if value.is_quantized else value, held[key])
+        for key, value in after.items()
+    )
 
 
 def test_states_and_their_ranges(signal):
-    """Given states are quantised over the batch; what multiplies them alone is: the rest of a step takes them as they are."""
+    """Given states are quantised over the batch; what multiplies them alone is: the rest of a step
+    takes them as they are."""
     layer = built("GRU-three")[0]
 
     class Stated(nn.Module):
@@ -181,8 +214,12 @@ class PackedNet(nn.Module):
         quantization.quantize_dynamic(self, {type(self.inner)}, inplace=True)
 
     def forward(self, x, *states):
-        packed = pack_padded_sequence(x, self.lengths, self.inner.batch_first, enforce_sorted=self.enforce_sorted)
-        return self.inner(packed, None if not states else states[0] if len(states) == 1 else states)[0].data
+        packed = pack_padded_sequence(
+            x, self.lengths, self.inner.batch_first, enforce_sorted=self.enforce_sorted
+        )
+        return self.inner(
+            packed, None if not states else states[0] if len(states) == 1 else states
+        )[0].data
 
 
 LENGTHS = {True: [6, 4, 4, 1], False: [4, 1, 6, 4]}
@@ -196,7 +233,10 @@ PACKED = {
 
 PACKED_CASES = [
     *(("x86", name, enforce_sorted) for name in PACKED for enforce_sorted in (True, False)),
-    *((engine, name, False) for engine, name in (("qnnpack", "LSTM"), ("qnnpack", "GRU-first"), ("onednn", "GRU"))),
+    *(
+        (engine, name, False)
+        for engine, name in (("qnnpack", "LSTM"), ("qnnpack", "GRU-first"), ("onednn", "GRU"))
+    ),
 ]
 
 
@@ -213,11 +253,16 @@ def test_packed_sequences_saved_and_reopened(case, using, tmp_path, signal):
     using(engine)
     lengths, path = LENGTHS[enforce_sorted], tmp_path / "net.pt"
     torch.save(PackedNet(PACKED[name], lengths, enforce_sorted).state_dict(), path)
-    model = probe.open_model(path, factory=lambda: PackedNet(PACKED[name], lengths, enforce_sorted, seed=1), trust=True)
+    model = probe.open_model(
+        path, factory=lambda: PackedNet(PACKED[name], lengths, enforce_sorted, seed=1), trust=True
+    )
     inner = model.module.inner
     x = signal((4, 6, 4) if inner.batch_first else (6, 4, 4))
     count = inner.num_layers * (2 if inner.bidirectional else 1)
-    states = [signal((count, 4, 5), seed=2 + k, scale=2.0) for k in range(2 if name.startswith("LSTM") else 1)]
+    states = [
+        signal((count, 4, 5), seed=2 + k, scale=2.0)
+        for k in range(2 if name.startswith("LSTM") else 1)
+    ]
     for given in ([x], [x, *states]):
         report = probe.check(model, "inner", given)
         assert report.ok and "onnx" in report.outputs, str(report)
@@ -238,10 +283,14 @@ def test_packed_sequences_of_any_lengths(seed, signal):
 
 
 def by_hand(layer, rows, sizes, of_all=False):
-    """The steps of a packed LSTM as torch's own quantised products make them; ``of_all`` takes the range of the ended samples, too."""
+    """The steps of a packed LSTM as torch's own quantised products make them; ``of_all`` takes the
+    range of the ended samples, too."""
     inward, onward = (layer.get_weight()[f"weight_{part}_l0"] for part in ("ih", "hh"))
     first, second = (layer.get_bias()[f"bias_{part}_l0"] for part in ("ih", "hh"))
-    inward, onward = torch.ops.quantized.linear_prepack(inward, first), torch.ops.quantized.linear_prepack(onward, second)
+    inward, onward = (
+        torch.ops.quantized.linear_prepack(inward, first),
+        torch.ops.quantized.linear_prepack(onward, second),
+    )
     shares = torch.ops.quantized.linear_dynamic(rows, inward, True)
     h, c = torch.zeros(sizes[0], 5), torch.zeros(sizes[0], 5)
     made, at = [], 0
@@ -257,7 +306,8 @@ def by_hand(layer, rows, sizes, of_all=False):
 
 
 def test_states_take_the_range_of_the_samples_that_a_step_has(using, signal):
-    """The kernel bit by bit; with the range of the samples that have ended, or of each sample alone, it would be another layer."""
+    """The kernel bit by bit; with the range of the samples that have ended, or of each sample
+    alone, it would be another layer."""
     using("x86")
     net = PackedNet(lambda: nn.LSTM(4, 5), LENGTHS[True], True)
     x = signal((6, 4, 4)) * np.array([1, 1, 2, 4], np.float32)[None, :, None]
@@ -267,13 +317,20 @@ def test_states_take_the_range_of_the_samples_that_a_step_has(using, signal):
         made = net(torch.from_numpy(x))
         assert torch.equal(made, by_hand(net.inner, packed.data, sizes))
         ended = by_hand(net.inner, packed.data, sizes, of_all=True)
-        alone = [net.inner(torch.from_numpy(x[:length, k : k + 1]))[0][:, 0] for k, length in enumerate(LENGTHS[True])]
+        alone = [
+            net.inner(torch.from_numpy(x[:length, k : k + 1]))[0][:, 0]
+            for k, length in enumerate(LENGTHS[True])
+        ]
     alone = torch.cat([torch.stack([one[t] for one in alone if t < len(one)]) for t in range(6)])
     report = probe.check(net, "inner", x, expected=made.numpy())
-    assert report.ok and float(np.abs(report.outputs["numpy"][0] - made.numpy()).max()) < 1e-6, str(report)
+    assert report.ok and float(np.abs(report.outputs["numpy"][0] - made.numpy()).max()) < 1e-6, str(
+        report
+    )
     for wrong in (ended, alone):
         report = probe.check(net, "inner", x, expected=wrong.numpy())
-        assert report.verdict == "diverge" and report.comparisons["framework", "numpy"].ok, str(report)
+        assert report.verdict == "diverge" and report.comparisons["framework", "numpy"].ok, str(
+            report
+        )
 
 
 def test_integers_for_the_weights_of_a_packed_sequence_are_named(signal):
@@ -292,33 +349,53 @@ def test_an_element_is_told_by_its_gates(name, signal):
     """The terms on the input's levels add up, and the stages end at the element."""
     x = signal(LAYERS[name][1])
     report = probe.check(built(name), "0", x)
-    y = report.outputs["numpy"][0] if isinstance(report.outputs["numpy"], tuple) else report.outputs["numpy"]
+    y = (
+        report.outputs["numpy"][0]
+        if isinstance(report.outputs["numpy"], tuple)
+        else report.outputs["numpy"]
+    )
     at = tuple(size - 1 - k % 2 for k, size in enumerate(y.shape))
     told = probe.explain(built(name), "0", x, at=at)
     assert told.terms and told.steps[-1].value == pytest.approx(float(y[at]), rel=1e-12), str(told)
     words = " ".join(step.words for step in told.steps)
-    parts = {"LSTM": ("input gate", "cell state"), "GRU": ("update gate", "reset gate"), "RNN": ("the new state",)}
+    parts = {
+        "LSTM": ("input gate", "cell state"),
+        "GRU": ("update gate", "reset gate"),
+        "RNN": ("the new state",),
+    }
     for word in next(those for kind, those in parts.items() if name.startswith(kind)):
         assert word in words
-    assert all(term.weight.startswith("weight_ih") and "DynamicQuantize" in term.input for term in told.terms)
+    assert all(
+        term.weight.startswith("weight_ih") and "DynamicQuantize" in term.input
+        for term in told.terms
+    )
     assert "at its levels" in words
 
 
 def test_an_element_of_a_packed_sequence_is_told(signal):
-    """Row 13 is the third sample's step 4: of the four samples, that step has one; the state is at the levels of that one alone."""
+    """Row 13 is the third sample's step 4: of the four samples, that step has one; the state is at
+    the levels of that one alone."""
     net, x = PackedNet(lambda: nn.LSTM(4, 5), LENGTHS[False], False), signal((6, 4, 4))
     for row, sample, step in ((13, 2, 4), (6, 3, 1), (2, 3, 0)):
         told = probe.explain(net, "inner", x, at=(row, 2))
         assert math.isclose(told.steps[-1].value, told.value, rel_tol=1e-9), str(told)
         assert any("input gate" in one.words for one in told.steps)
-        assert ("at the start" in str(told)) == (step == 0) and f"after step {step - 1}" * bool(step) in str(told)
-        assert all(term.inner.terms[0].input_value in x[step, sample] for term in told.terms if term.inner), str(told)
+        assert ("at the start" in str(told)) == (step == 0) and f"after step {step - 1}" * bool(
+            step
+        ) in str(told)
+        assert all(
+            term.inner.terms[0].input_value in x[step, sample] for term in told.terms if term.inner
+        ), str(told)
 
 
 class Quantizable(nn.Module):
     def __init__(self):
         super().__init__()
-        self.quant, self.lstm, self.dequant = quantization.QuantStub(), nn.LSTM(4, 5), quantization.DeQuantStub()
+        self.quant, self.lstm, self.dequant = (
+            quantization.QuantStub(),
+            nn.LSTM(4, 5),
+            quantization.DeQuantStub(),
+        )
 
     def forward(self, x):
         return self.dequant(self.lstm(self.quant(x))[0])
@@ -332,9 +409,18 @@ def test_a_statically_quantised_lstm_is_checked_part_by_part(signal):
     prepared = quantization.prepare(net)
     prepared(torch.randn(2, 3, 4))
     reports = list(probe.sweep(quantization.convert(prepared), signal((2, 3, 4))))
-    assert {report.verdict for report in reports} == {"agree"}, [str(report) for report in reports if not report.ok]
+    assert {report.verdict for report in reports} == {"agree"}, [
+        str(report) for report in reports if not report.ok
+    ]
     cell = "lstm.layers.0.layer_fw.cell"
-    wanted = {f"{cell}.igates", f"{cell}.hgates", f"{cell}/split", f"{cell}.input_gate", f"{cell}/add", f"{cell}/mul:2"}
+    wanted = {
+        f"{cell}.igates",
+        f"{cell}.hgates",
+        f"{cell}/split",
+        f"{cell}.input_gate",
+        f"{cell}/add",
+        f"{cell}/mul:2",
+    }
     assert wanted <= {report.layer for report in reports}
     assert [report.call for report in reports if report.layer == f"{cell}.hgates"] == [0, 1]
 
@@ -343,7 +429,9 @@ def integers(module, which):
     """The same module with the integers themselves for weights."""
     weights, biases = module.get_weight(), module.get_bias()
     raw = {
-        key: torch._make_per_tensor_quantized_tensor(value.int_repr(), 1.0, 0) if key.startswith(which) else value
+        key: torch._make_per_tensor_quantized_tensor(value.int_repr(), 1.0, 0)
+        if key.startswith(which)
+        else value
         for key, value in weights.items()
     }
     module.set_weight_bias({**raw, **{key: value.detach() for key, value in biases.items()}})
@@ -358,7 +446,9 @@ def test_integers_for_weights_are_named(signal):
         y, _ = integers(built("GRU")[0], "weight_ih")(torch.from_numpy(x))
     found = probe.check(net, layer, x, expected=y.numpy())
     assert before.ok and found.verdict == "diverge", str(found)
-    assert found.findings[0].slug == "raw-weights" and "weight_ih_l0" in found.findings[0].claim, str(found)
+    assert found.findings[0].slug == "raw-weights" and "weight_ih_l0" in found.findings[0].claim, (
+        str(found)
+    )
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "RNNCell"])
@@ -366,22 +456,29 @@ def test_what_is_left_unquantised_diverges(name, signal):
     """The same weights in a float layer: the difference is far beyond the allowance."""
     net, x = built(name), signal(LAYERS[name][1])
     float_ = LAYERS[name][0]()
-    weights = {key: value.dequantize() for key, value in net[0].get_weight().items()} | dict(net[0].get_bias())
+    weights = {key: value.dequantize() for key, value in net[0].get_weight().items()} | dict(
+        net[0].get_bias()
+    )
     float_.load_state_dict({key: weights[key] for key in float_.state_dict()})
     with torch.no_grad(), warnings.catch_warnings():
         y = float_(torch.from_numpy(x))
     report = probe.check(net, "0", x, expected=(y if name == "RNNCell" else y[0]).numpy())
     assert (
-        report.verdict == "diverge" and report.comparisons["framework", "numpy"].ok and report.comparisons["numpy", "expected"].ratio > 20
+        report.verdict == "diverge"
+        and report.comparisons["framework", "numpy"].ok
+        and report.comparisons["numpy", "expected"].ratio > 20
     )
 
 
 @pytest.mark.parametrize("seed", [25, 148])
 def test_levels_that_flip_in_a_layer_that_is_not_seen(seed, using):
-    """Where a state of the first layer lies within rounding of a threshold, PyTorch and NumPy take it to levels beside each other."""
+    """Where a state of the first layer lies within rounding of a threshold, PyTorch and NumPy take
+    it to levels beside each other."""
     using("x86")
     torch.manual_seed(seed)
     module = nn.LSTM(8, 64, 2) if seed % 2 else nn.GRU(8, 64, 2)
     net = quantization.quantize_dynamic(nn.Sequential(module), {type(module)})
-    report = probe.check(net, "0", np.random.default_rng(seed).normal(size=(60, 8, 8)).astype(np.float32))
+    report = probe.check(
+        net, "0", np.random.default_rng(seed).normal(size=(60, 8, 8)).astype(np.float32)
+    )
     assert report.ok, str(report)

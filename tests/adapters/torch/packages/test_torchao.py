@@ -16,7 +16,9 @@ with warnings.catch_warnings():
 CASES = {
     "int8": lambda: torchao.Int8WeightOnlyConfig(),
     "int4": lambda: torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4),
-    "int3": lambda: torchao.IntxWeightOnlyConfig(weight_dtype=torch.int3, granularity=torchao.PerGroup(16)),
+    "int3": lambda: torchao.IntxWeightOnlyConfig(
+        weight_dtype=torch.int3, granularity=torchao.PerGroup(16)
+    ),
     "float8": lambda: torchao.Float8WeightOnlyConfig(),
 }
 X = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32)
@@ -49,11 +51,20 @@ def test_saved_and_reopened(kind, tmp_path):
         np.testing.assert_array_equal(weight.grid.integers(weight.effective), held.qdata.numpy())
     wrong = X @ weight.stored.T.astype(np.float32) + model.module[0].bias.detach().numpy()
     found = probe.check(model, "0", X, expected=wrong)
-    assert found.verdict == "diverge" and found.findings[0].slug == "raw-weights" and "weight" in found.findings[0].claim, str(found)
-    assert torch.equal(before[0], held.qdata.view(torch.uint8)) and torch.equal(before[1], held.scale)
+    assert (
+        found.verdict == "diverge"
+        and found.findings[0].slug == "raw-weights"
+        and "weight" in found.findings[0].claim
+    ), str(found)
+    assert torch.equal(before[0], held.qdata.view(torch.uint8)) and torch.equal(
+        before[1], held.scale
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_quantised_input_has_no_description():
     report = next(iter(probe.sweep(built(torchao.Int8DynamicActivationInt8WeightConfig()), X)))
-    assert report.verdict == "unchecked" and "torchao quantises its input too" in report.missing["numpy"]
+    assert (
+        report.verdict == "unchecked"
+        and ("torchao quantises its input too") in report.missing["numpy"]
+    )
