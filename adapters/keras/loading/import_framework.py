@@ -42,6 +42,8 @@ def framework(namespace: str, quantised: bool = False) -> Any:
             if quantised:
                 package("qkeras")
         except ImportError as error:
+            if quantised and _installed("hgq"):
+                raise MissingExtra(f"this model needs QKeras, but {OF_HGQ2}") from None
             raise MissingExtra(
                 f"this model needs {error.name or namespace} ({error}): pip "
                 f"install 'layerprobe[{extra}]'"
