@@ -135,7 +135,7 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"\x08\x01\x12", f"the graph of a SavedModel, which cannot be opened yet: {_SAVE}"),
     (
         rb"version https://git-lfs",
-        ("a pointer of Git LFS and not the file itself: fetch it with git lfs pull"),
+        "a pointer of Git LFS and not the file itself: fetch it with git lfs pull",
     ),
 )
 """How a file begins -> its adapter, or what it is and why it cannot be opened."""

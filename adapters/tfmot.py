@@ -246,7 +246,7 @@ def _fake_quantised(
     scale = (
         f"{step.min():g}"
         if step.min() == step.max()
-        else (f"{step.min():g} to {step.max():g} by channel")
+        else f"{step.min():g} to {step.max():g} by channel"
     )
     options = f"{op.bits} bits" + (", narrow" if op.narrow else "")
     counted = f"{clipped} value{'' if clipped == 1 else 's'} clipped"
@@ -382,6 +382,6 @@ def _quantize_layer(layer: Any, call: Call) -> Description:
     if layer.quantizer is None:
         return Description((Step(ops.Identity()),))
     return Description(
-        _quantised(layer.quantizer, layer.quantizer_vars, call, ("its input goes through"))
+        _quantised(layer.quantizer, layer.quantizer_vars, call, "its input goes through")
         or (Step(ops.Identity()),)
     )

@@ -59,7 +59,7 @@ def plot(sides: dict[str, tuple[tuple[int, ...], list[float]]]) -> None:
     figure, axes = pyplot.subplots(1, len(sides), figsize=(8, 3.2), layout="constrained")
     for place, (name, (sizes, taken)) in zip(axes, sides.items(), strict=True):
         place.loglog(
-            sizes, taken, "o-", label=(f"a sweep: size to the power of {slope(sizes, taken):.2f}")
+            sizes, taken, "o-", label=f"a sweep: size to the power of {slope(sizes, taken):.2f}"
         )
         place.loglog(
             sizes,
@@ -84,7 +84,7 @@ def main() -> int:
     }
     plot(sides)
     lines = [
-        ("| over | seconds of processor time | exponent of the upper half | bar |"),
+        "| over | seconds of processor time | exponent of the upper half | bar |",
         "|---|---|---|---|",
     ]
     for name, (sizes, taken) in sides.items():
@@ -97,7 +97,7 @@ def main() -> int:
     )
     keep(
         "Growth",
-        f"{how}\n\n" + "\n".join(lines) + ("\n\n![seconds over layers and over batch](linear.png)"),
+        f"{how}\n\n" + "\n".join(lines) + "\n\n![seconds over layers and over batch](linear.png)",
     )
     print("\n".join(lines))
     return 0 if all(slope(sizes, taken) <= BAR for sizes, taken in sides.values()) else 1

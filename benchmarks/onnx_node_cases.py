@@ -101,7 +101,7 @@ def table(rows: Iterable[Found]) -> str:
         [
             "| cases | operator | why |",
             "|---|---|---|",
-            *((f"| {count} | {kind} | {why} |") for (kind, why), count in counted),
+            *(f"| {count} | {kind} | {why} |" for (kind, why), count in counted),
         ]
     )
 

@@ -133,7 +133,7 @@ def in_normalisations() -> Iterator[Row]:
         wrong.load_state_dict(right.state_dict())
         (capture,) = of_torch(right, x)
         yield (
-            ("batch-norm eps 1e-5 for 1e-3"),
+            "batch-norm eps 1e-5 for 1e-3",
             "BatchNorm2d",
             capture,
             wrong.eval()(torch.from_numpy(x)).detach().numpy(),
@@ -152,7 +152,7 @@ def in_normalisations() -> Iterator[Row]:
             )
         (capture,) = of_keras(layers[0], last)
         yield (
-            ("batch-norm eps 1e-5 for 1e-3"),
+            "batch-norm eps 1e-5 for 1e-3",
             "BatchNormalization",
             capture,
             np.asarray(layers[1](last)),
@@ -166,14 +166,14 @@ def in_normalisations() -> Iterator[Row]:
         )
         yield (
             "layer-norm with ddof 1",
-            (f"LayerNorm of {width}, mean {offset}"),
+            f"LayerNorm of {width}, mean {offset}",
             capture,
             wrong.numpy(),
         )
         (capture,) = of_keras(keras.layers.LayerNormalization(epsilon=1e-5), x)
         yield (
             "layer-norm with ddof 1",
-            (f"LayerNormalization of {width}, mean {offset}"),
+            f"LayerNormalization of {width}, mean {offset}",
             capture,
             wrong.numpy(),
         )
@@ -194,7 +194,7 @@ def in_activations() -> Iterator[Row]:
     for name, right, other in others:
         (capture,) = of_keras(right.layers.Activation("hard_sigmoid"), x)
         yield (
-            ("hard_sigmoid of the other Keras"),
+            "hard_sigmoid of the other Keras",
             name,
             capture,
             np.asarray(other.layers.Activation("hard_sigmoid")(x)),
@@ -214,7 +214,7 @@ def in_padding() -> Iterator[Row]:
         y = F.conv2d(torch.from_numpy(x).permute(0, 3, 1, 2), w, None, stride, -(-total // 2))
         shape = capture.outputs[0].shape
         yield (
-            ("symmetric for asymmetric padding"),
+            "symmetric for asymmetric padding",
             "Conv2D",
             capture,
             y.permute(0, 2, 3, 1).numpy()[:, : shape[1], : shape[2]],
@@ -233,7 +233,7 @@ def in_accumulation() -> Iterator[Row]:
         for k in range(1024):
             total = (total + (x[:, k, None] * w[:, k]).astype(narrow)).astype(np.float16)
         yield (
-            ("float16 accumulation over 1,024 terms"),
+            "float16 accumulation over 1,024 terms",
             "Linear of 1024",
             capture,
             total.astype(np.float32),

@@ -58,7 +58,7 @@ def main() -> int:
     from results import keep, machine
 
     lines = [
-        ("| what | NumPy, seconds | PyTorch, seconds | ratio | bar | judged whole, seconds |"),
+        "| what | NumPy, seconds | PyTorch, seconds | ratio | bar | judged whole, seconds |",
         "|---|---|---|---|---|---|",
     ]
     fine = True

@@ -25,6 +25,6 @@ def keep(title: str, body: str) -> None:
 def machine(*packages: str) -> str:
     """What the figures were taken on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (f"{cores} cores, Python {platform.python_version()}, ") + ", ".join(
+    return f"{cores} cores, Python {platform.python_version()}, " + ", ".join(
         f"{name} {version(name)}" for name in packages
     )

@@ -42,7 +42,7 @@ SINGLE = {
     "resnet50",
     "MobileNetV2",
     "sweep resnet50, one thread",
-    ("sweep mobilenet_v3_large, one thread"),
+    "sweep mobilenet_v3_large, one thread",
 }
 
 

@@ -43,7 +43,7 @@ COMMANDS = {
     "probe digits.keras": [*PROBE, "digits.keras"],
     "probe digits_qkeras.h5": [*PROBE, "digits_qkeras.h5"],
     "bare QKeras": [*PYTHON, BARE_QKERAS],
-    ("probe digits_qkeras.h5 --layer conv2d"): [
+    "probe digits_qkeras.h5 --layer conv2d": [
         *PROBE,
         "digits_qkeras.h5",
         "--layer",
@@ -52,7 +52,7 @@ COMMANDS = {
         "digits.npy",
     ],
     "bare Keras 3": [*PYTHON, BARE_KERAS],
-    ("probe digits.keras --layer conv2d"): [
+    "probe digits.keras --layer conv2d": [
         *PROBE,
         "digits.keras",
         "--layer",
@@ -61,7 +61,7 @@ COMMANDS = {
         "digits.npy",
     ],
     "bare PyTorch": [*PYTHON, BARE_TORCH],
-    ("probe digits.pt --layer conv"): [
+    "probe digits.pt --layer conv": [
         *PROBE,
         "digits.pt",
         "--layer",
@@ -99,7 +99,7 @@ def seconds(command: list[str]) -> float:
 def table(taken: dict[str, list[float]]) -> tuple[str, bool]:
     """The measured ratios as Markdown, and whether all are within their bars."""
     lines, fine = (
-        [("| command | seconds | next to | seconds | ratio | bar |"), "|---|---|---|---|---|---|"],
+        ["| command | seconds | next to | seconds | ratio | bar |", "|---|---|---|---|---|---|"],
         True,
     )
     for command, base, bar in BARS:

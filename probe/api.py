@@ -105,7 +105,7 @@ def check(
     assert best is not None
     if call is None and len(chosen) > 1:
         best = replace(
-            best, notes=(*best.notes, (f"called {len(chosen)} times; this is call {best.call}"))
+            best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}")
         )
     return best
 
@@ -220,7 +220,7 @@ def _judged(
             report = _judged(capture, one)
             return replace(
                 report,
-                notes=(*report.notes, our_fault(error, ("the mistake cannot be looked for"))),
+                notes=(*report.notes, our_fault(error, "the mistake cannot be looked for")),
             )
         steps = () if capture.description is None else capture.description.steps
         if any(isinstance(step.op, Recomputed) for step in steps):

@@ -11,13 +11,13 @@ held against the two layers in a row.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from probe import ops
 from probe.capture.model_inputs import bind
+from probe.capture.run import opened
 from probe.description.description import Description
 from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.evaluation.numpy_reference import recompute
@@ -43,9 +43,7 @@ def fold(model: Any, layer: str, x: Any = None, *, shape: Any = None, seed: int 
     batch normalisation follows, or something stands between, and NotReached or UnknownLayer as
     ``probe.check`` does.
     """
-    model = (
-        model if hasattr(model, "run_alone") else import_module("probe.adapters").open_model(model)
-    )
+    model = opened(model)
     if layer not in model.names():
         raise UnknownLayer(layer, [one.name for one in model.layers])
     arrays, how = bind(model, x, shape, seed)
@@ -106,9 +104,9 @@ def _pair(model: Model, arrays: Sequence[np.ndarray], layer: str) -> tuple[Captu
         raise BadInput(f"{layer!r} cannot be folded: {finder.first.why}")
     if finder.second is None:
         after = (
-            (f"what follows is {' and '.join(finder.others)}")
+            f"what follows is {' and '.join(finder.others)}"
             if finder.others
-            else ("nothing that can be seen follows")
+            else "nothing that can be seen follows"
         )
         raise BadInput(f"no batch normalisation follows {layer!r}: {after}")
     return finder.first, finder.second
@@ -137,7 +135,7 @@ def _joined(first: Capture, second: Capture) -> Capture:
     described = Description((*first.description.steps, *after), *axes)
     return replace(
         first,
-        kind=(f"{first.kind} + {second.kind}"),
+        kind=f"{first.kind} + {second.kind}",
         outputs=second.outputs,
         description=described,
         notes=(),

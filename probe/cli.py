@@ -51,7 +51,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
     "--call",
     type=int,
     metavar="N",
-    help=("Which call of a layer that is called several times (from 0)."),
+    help="Which call of a layer that is called several times (from 0).",
 )
 @click.option("--input", "input_", metavar="FILE", help="The model's input: .npy or .npz.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the drawn input.")
@@ -73,31 +73,31 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option(
     "--expect-input",
     metavar="FILE",
-    help=("The layer's own input that your values were computed from."),
+    help="The layer's own input that your values were computed from.",
 )
 @click.option(
     "--expect-at",
     metavar="0,0:3,0:3,0",
-    help=("Which part of the output --expect holds: a number or a slice per axis."),
+    help="Which part of the output --expect holds: a number or a slice per axis.",
 )
 @click.option(
-    "--expect-value", metavar="X", help=("Your own value of one element, the one that --at names.")
+    "--expect-value", metavar="X", help="Your own value of one element, the one that --at names."
 )
 @click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
 @click.option(
     "--sees",
     is_flag=True,
-    help=("With --at: which elements of the model's input can influence it at all."),
+    help="With --at: which elements of the model's input can influence it at all.",
 )
 @click.option(
     "--fold",
     is_flag=True,
-    help=("The layer's kernel and bias with the batch normalisation after it folded in, proven."),
+    help="The layer's kernel and bias with the batch normalisation after it folded in, proven.",
 )
 @click.option(
     "--thorough",
     is_flag=True,
-    help=("Try more mistakes and pairs of them where parties diverge, for up to half a minute."),
+    help="Try more mistakes and pairs of them where parties diverge, for up to half a minute.",
 )
 @click.option(
     "--causes",
@@ -109,12 +109,12 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.option(
     "--rtol",
     type=float,
-    help=("Relative tolerance instead of the derived allowance; needs --atol."),
+    help="Relative tolerance instead of the derived allowance; needs --atol.",
 )
 @click.option(
     "--atol",
     type=float,
-    help=("Absolute tolerance instead of the derived allowance; needs --rtol."),
+    help="Absolute tolerance instead of the derived allowance; needs --rtol.",
 )
 @click.option(
     "--factory",
@@ -129,7 +129,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
     "imports",
     multiple=True,
     metavar="MODULE",
-    help=("A module to import first: your own layers."),
+    help="A module to import first: your own layers.",
 )
 @click.option("--trust", is_flag=True, help="Let the file run the code it holds.")
 @click.option("--json", "json_", metavar="FILE|-", help="The report as JSON.")
@@ -142,7 +142,7 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
     ),
 )
 @click.option(
-    "--strict", is_flag=True, help=("With --all: exit 2 where any layer could not be checked.")
+    "--strict", is_flag=True, help="With --all: exit 2 where any layer could not be checked."
 )
 @click.version_option(__version__, prog_name="probe")
 def _command(**options: Any) -> None:
@@ -251,7 +251,7 @@ def _causes(slug: str) -> int:
         near = get_close_matches(slug, known, n=1)
         raise BadInput(
             f"there is no cause {slug!r}"
-            + ((f"; did you mean {near[0]!r}?") if near else "; --causes lists them")
+            + (f"; did you mean {near[0]!r}?" if near else "; --causes lists them")
         )
     _say(f"{slug}: {known[slug].text}")
     return 0

@@ -48,5 +48,5 @@ def _short(text: str, most: int) -> str:
     return (
         text
         if len(text) <= most
-        else (f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}")
+        else f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}"
     )

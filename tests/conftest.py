@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, settings
 
 from probe.cli import main
 
-# As many cases as can be waited for; `ci` draws what the tests say (support/examples.py), the same
-# ones each time.
+# As many cases as can be waited for; `ci` draws what the tests say
+# (support/hypothesis_examples.py), the same ones each time.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25
 )
@@ -39,7 +39,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--without-tensorflow",
         action="store_true",
-        help=("leave out what needs TensorFlow, which then cannot be imported"),
+        help="leave out what needs TensorFlow, which then cannot be imported",
     )
 
 

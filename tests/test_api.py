@@ -49,7 +49,7 @@ class Twice(torch.nn.Module):
     ("net", "words"),
     [
         (Shy(), "watching changes the result"),
-        (Moody(), ("does not repeat itself")),
+        (Moody(), "does not repeat itself"),
         (torch.nn.Sequential(torch.nn.Linear(6, 4)), None),
     ],
 )
@@ -116,7 +116,7 @@ def test_values_in_other_forms_than_arrays_of_float32():
         (np.array("a"), "must be numbers"),
         (
             np.ma.masked_less(y.detach().numpy(), 0),
-            ("numbers are masked in expected values: nobody knows them; fill them first"),
+            "numbers are masked in expected values: nobody knows them; fill them first",
         ),
     ):
         with pytest.raises(probe.ProbeError, match=told):

@@ -85,18 +85,19 @@ def test_wherever_it_comes_what_is_made_is_put_back(further):
         ), at
 
 
-@pytest.mark.parametrize("work", ["check", "sweep"])
-def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(work):
+@pytest.mark.parametrize("kind", ["check", "sweep"])
+def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(kind):
     one, rng, ours = SUBJECTS["torch"](), random.Random(0), Path(probe.__file__).parents[1]
     one.measure()
-    work, before = one.works(rng)[work], one.fingerprint()
+    work, before = one.works(rng)[kind], one.fingerprint()
     count, came = places(work, ours), 0
-    for at in rng.sample(range(1, count), 20):
+    for at in rng.sample(range(1, 9 * count // 10), 20):
         came += pressed(work, ours, at)
         assert {key for key, value in one.fingerprint().items() if before[key] != value} == set(), (
             at
         )
-    assert came >= 10  # the threads of a sweep do not always leave as many to this one
+    # The threads of a sweep do not always leave as many to this one.
+    assert came == 20 or (kind == "sweep" and came >= 10)
 
 
 def test_what_comes_while_held_back_comes_at_the_end():

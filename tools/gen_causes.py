@@ -48,7 +48,7 @@ def page() -> str:
             lead,
             "",
             *told,
-            ("## Planted and named"),
+            "## Planted and named",
             "",
             table(),
             "",

@@ -38,7 +38,7 @@ def _folded(title: str, columns: list[str], rows: list[str], what: str = "classe
     head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     return "\n".join(
         [
-            (f"<details><summary>{title}: {len(rows)} {what}</summary>"),
+            f"<details><summary>{title}: {len(rows)} {what}</summary>",
             "",
             *head,
             *rows,

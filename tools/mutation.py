@@ -298,16 +298,16 @@ def main() -> int:
         "--seconds",
         type=float,
         default=60.0,
-        help=("of tests, by the clock of the pass, that a mutant may live through"),
+        help="of tests, by the clock of the pass, that a mutant may live through",
     )
     parser.add_argument(
-        "--minutes", type=float, default=math.inf, help=("after which no other mutant is begun")
+        "--minutes", type=float, default=math.inf, help="after which no other mutant is begun"
     )
     parser.add_argument(
         "--map",
         type=Path,
         default=Path(".cache/mutation/map.json"),
-        help=("which test runs which line; made where it lacks"),
+        help="which test runs which line; made where it lacks",
     )
     parser.add_argument("--tests", nargs="*", default=["tests"], help="what the map is made of")
     asked = parser.parse_args()

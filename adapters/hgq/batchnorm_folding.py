@@ -95,7 +95,7 @@ def _normalized_dense(layer: Any, call: Call) -> Description:
         lambda: theirs(0),
     )
     second = quantized(
-        Weight("bias", bias, bias - shift, (("less moving_mean times kernel"),), parts),
+        Weight("bias", bias, bias - shift, ("less moving_mean times kernel",), parts),
         layer.bq,
         off,
         lambda: theirs(1),

@@ -36,7 +36,7 @@ def _between(layer: Any, call: Call, plain: Describer) -> Description:
         several = not isinstance(layer.iq, Quantizer)
         each = list(layer.iq) if several else [layer.iq]
         sources = [
-            through(steps, x, one, ("its input goes through"))
+            through(steps, x, one, "its input goes through")
             for x, one in zip(sources, each, strict=True)
         ]
     described = plain(layer, call)

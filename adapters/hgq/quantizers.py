@@ -115,7 +115,7 @@ def quantized(
         value = np.where(undecided, keras.ops.convert_to_numpy(asked), value)
     # what is folded
     parts = (
-        {**weight.parts, (f"{weight.name} before its quantizer"): given}
+        {**weight.parts, f"{weight.name} before its quantizer": given}
         if weight.steps
         else weight.parts
     )
@@ -148,7 +148,7 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
     scale = (
         f"{steps.min():g}"
         if steps.min() == steps.max()
-        else (f"{steps.min():g} to {steps.max():g} by element")
+        else f"{steps.min():g} to {steps.max():g} by element"
     )
     beyond = (
         int(np.count_nonzero((given < low - steps / 2) | (given > high + steps / 2)))

@@ -120,7 +120,7 @@ class _Cell:
 
 def _ops(cell: Any, name: str, where: str) -> tuple[ops.Op, ...]:
     return (
-        quantizer_ops(getattr(cell, name), (f"its {where} goes through"))
+        quantizer_ops(getattr(cell, name), f"its {where} goes through")
         if getattr(cell, f"enable_{name}", False)
         else ()
     )

@@ -81,7 +81,7 @@ def _live(source: Any, keras: Any) -> "Opened":
             "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
         )
     return opened.Opened(
-        (f"a live {keras.__name__} {'model' if isinstance(source, keras.Model) else 'layer'}"),
+        f"a live {keras.__name__} {'model' if isinstance(source, keras.Model) else 'layer'}",
         source,
         keras,
         live=True,

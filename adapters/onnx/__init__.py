@@ -46,9 +46,7 @@ def open_model(
             "model's own; an ONNX model has none"
         )
     notes = (
-        ()
-        if factory is None
-        else (("it holds the whole computation, so the factory was not used"),)
+        () if factory is None else ("it holds the whole computation, so the factory was not used",)
     )
     if isinstance(source, onnx.ModelProto):
         return OnnxModel(source, "a live ModelProto (onnx)", notes)

@@ -218,7 +218,7 @@ class OnnxModel:
             )
             self._sessions[key] = _session(model, self.source, most)
         found = self._answer(
-            self._sessions[key], list(outputs), feeds, ("the forward pass failed"), most
+            self._sessions[key], list(outputs), feeds, "the forward pass failed", most
         )
         if most is not None:  # what the session made lies in its own memory, which is limited
             for at, one in enumerate(found):

@@ -167,7 +167,7 @@ def _averaged(layer: Any, call: Call, name: str, area: int) -> Description:
     if layer.average_quantizer:
         inverse = np.array([1 / area], np.float32)
         for op in quantizer_ops(
-            layer.average_quantizer_internal, 1, ("its inverse area goes through")
+            layer.average_quantizer_internal, 1, "its inverse area goes through"
         ):
             (inverse,) = op.run(inverse)
         steps += (Step(ops.Affine(gain=float(np.float32(area) * inverse[0]), offset=0.0)),)

@@ -104,7 +104,7 @@ def _quantized(
         stored,
         value,
         (words, more),
-        {**parts, (f"{name} before its quantizer"): folded},
+        {**parts, f"{name} before its quantizer": folded},
         grid=grid_of(chain, folded, value),
     )
 

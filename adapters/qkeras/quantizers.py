@@ -84,7 +84,7 @@ def quantizer_ops(
         return plain
     if kind not in _DESCRIBERS or tf_keras.backend.floatx() != "float32":
         why = (
-            ("which draws at random at inference too")
+            "which draws at random at inference too"
             if kind is qkeras.bernoulli
             else "a quantizer without a description"
         )
@@ -383,7 +383,7 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> str:
     scale = (
         f"{steps.min():g}"
         if steps.min() == steps.max()
-        else (f"{steps.min():g} to {steps.max():g} by channel")
+        else f"{steps.min():g} to {steps.max():g} by channel"
     )
     return (
         f"{name}: scale {scale}, {op.levels} levels, {clipped} "

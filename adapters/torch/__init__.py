@@ -73,12 +73,10 @@ def open_model(
 
 def _program(program: Any, source: str, factory: Factory | None) -> TorchModel:
     notes = (
-        ("an exported program: each of its nodes is a layer, named after the module it came from"),
+        "an exported program: each of its nodes is a layer, named after the module it came from",
     )
     unused = (
-        ()
-        if factory is None
-        else (("it holds the whole computation, so the factory was not used"),)
+        () if factory is None else ("it holds the whole computation, so the factory was not used",)
     )
     module = Program(program)
     return TorchModel(module, source, (*notes, *unused), specs_of(program), calls_of(module))
@@ -86,9 +84,7 @@ def _program(program: Any, source: str, factory: Factory | None) -> TorchModel:
 
 def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> TorchModel:
     unused = (
-        ()
-        if factory is None
-        else (("it holds the whole computation, so the factory was not used"),)
+        () if factory is None else ("it holds the whole computation, so the factory was not used",)
     )
     told = unfollowed(module) or (
         "TorchScript: each node of its graphs is a layer, named after the module it came from"
@@ -101,7 +97,7 @@ def _live(module: torch.nn.Module) -> TorchModel:
     notes = (
         (mode_of(inner),)
         if inner is module
-        else (mode_of(inner), ("it was compiled; it runs uncompiled here"))
+        else (mode_of(inner), "it was compiled; it runs uncompiled here")
     )
     parts = [f"{script.place!r}" for _, _, script in within(inner)]
     if parts:

@@ -81,7 +81,7 @@ def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
         f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count
     )
     return (
-        (f"{words}; it holds {told} of {sum(array.size for array in arrays)} numbers")
+        f"{words}; it holds {told} of {sum(array.size for array in arrays)} numbers"
         if told
         else words
     )

@@ -71,14 +71,14 @@ class Theirs:
         missed = [name for name, why in self._waiting.items() if not why]
         named = set(model.names())
         found: dict[str, str] = {
-            name: ("the forward pass made no such call") for name in missed if name not in named
+            name: "the forward pass made no such call" for name in missed if name not in named
         }
         asked = [name for name in missed if name in named]
 
         def met(capture: Capture) -> None:
             found.setdefault(
                 capture.layer,
-                capture.why or ("a sweep reports it under another name, or as a part of its layer"),
+                capture.why or "a sweep reports it under another name, or as a part of its layer",
             )
 
         def ask(names: Sequence[str]) -> None:
@@ -94,7 +94,7 @@ class Theirs:
         if asked:
             ask(asked)
         reasons = {
-            name: why or found.get(name, ("the forward pass never reached it"))
+            name: why or found.get(name, "the forward pass never reached it")
             for name, why in self._waiting.items()
         }
         raise NotCompared(reasons, len(self._expected))

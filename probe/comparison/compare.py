@@ -107,7 +107,7 @@ def _one(
             left.size,
             math.inf,
             None,
-            (f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}"),
+            f"shapes differ: {left.shape} and {right.shape}{_stretched(left, right)}",
         )
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
@@ -132,7 +132,7 @@ def _one(
                 left.size,
                 math.inf,
                 worst,
-                (f"NaN or inf stand at {int(apart.sum())} different places"),
+                f"NaN or inf stand at {int(apart.sum())} different places",
             )
         found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
         assert found is not None

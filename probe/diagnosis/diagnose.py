@@ -81,7 +81,7 @@ def diagnose(
     if not np.isfinite(case.seen).any():
         return Diagnosis(
             (),
-            (("none of these values is a finite number: no mistake that is known gives that"),)
+            ("none of these values is a finite number: no mistake that is known gives that",)
             if case.seen.size
             else (),
         )

@@ -44,7 +44,7 @@ def _told(case: Case, error: np.ndarray, allowed: np.ndarray) -> Iterator[str]:
         yield (
             "every element differs"
             if wrong.any()
-            else ("no element differs by more than rounding allows")
+            else "no element differs by more than rounding allows"
         )
     else:
         yield f"{int(wrong.sum())} of {wrong.size} elements differ beyond rounding"
@@ -124,5 +124,5 @@ def _of_shapes(case: Case) -> Iterator[str]:
             atol=1e-6 * float(np.abs(theirs).max()),
         )
         yield "the sorted values are " + (
-            ("alike: the elements stand in another order") if near else "different too"
+            "alike: the elements stand in another order" if near else "different too"
         )

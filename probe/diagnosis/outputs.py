@@ -89,7 +89,7 @@ def _of_outputs(
         return replace(
             found,
             findings=findings,
-            words=((f"this gives all outputs that differ: {names}"), *found.words),
+            words=(f"this gives all outputs that differ: {names}", *found.words),
         )
     parts = [_said_of(found, _output_name(described, first))]
     parts += [

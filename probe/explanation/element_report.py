@@ -267,13 +267,13 @@ def _terms(terms: Sequence[Term], shown: int, indent: int) -> list[str]:
         if term.inner is not None and term.inner.terms and position < OPENED:
             lines += _terms(term.inner.terms, SHOWN_INSIDE, indent + 4)
             lines += [
-                " " * (indent + 4) + (f"{change.words}: {number(change.value)}")
+                " " * (indent + 4) + f"{change.words}: {number(change.value)}"
                 for change in term.inner.steps
             ]
     if len(listed) < len(ranked):
         rest = total(term.product for term in ranked[len(listed) :])
         lines.append(
-            " " * indent + (f"{len(ranked) - len(listed)} smaller terms add up to {number(rest)}")
+            " " * indent + f"{len(ranked) - len(listed)} smaller terms add up to {number(rest)}"
         )
     padding = len(terms) - len(counted)
     if padding:
@@ -324,7 +324,7 @@ def _render(story: Story) -> str:
     lines = [*_heading(story), ""]
     if len(story.terms) > 1 or any(term.weight for term in story.terms):
         lines.append(
-            (f"{len(story.terms)} terms") + (", the largest first" if len(story.terms) > 1 else "")
+            f"{len(story.terms)} terms" + (", the largest first" if len(story.terms) > 1 else "")
         )
         lines += _terms(story.terms, SHOWN, 2)
         if len(story.subtotals) > 1:
@@ -362,7 +362,7 @@ def _render(story: Story) -> str:
     if story.sees:
         lines += [
             "",
-            ("of the model's input, this element can be influenced by"),
+            "of the model's input, this element can be influenced by",
             *map(str, story.sees),
         ]
     for note in story.notes:

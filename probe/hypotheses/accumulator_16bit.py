@@ -110,7 +110,7 @@ def accumulation(case: Case) -> Iterator[Edit]:
                         if part
                     )
                     for sides, given_inputs, base in (
-                        ((" with inputs and weights"), inputs, narrow),
+                        (" with inputs and weights", inputs, narrow),
                         ("", case.inputs, case),
                     ):
                         if not sides and not case.thorough and (fused or bias_first):

@@ -63,7 +63,7 @@ def missing_activation(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"{_name(op)} is not applied",
             steps,
-            do=(f"the layer's output comes behind its {_name(op)}"),
+            do=f"the layer's output comes behind its {_name(op)}",
         )
 
 
@@ -75,7 +75,7 @@ def extra_activation(case: Case) -> Iterator[Edit]:
     """
     for name, op in _COMMON:
         yield case.edit(
-            (f"{name} is applied behind the layer"),
+            f"{name} is applied behind the layer",
             case.appended(op),
             do="compare before the activation",
         )
@@ -91,18 +91,18 @@ def gelu_approximation(case: Case) -> Iterator[Edit]:
         other = "tanh" if op.approximate == "none" else "none"
         told = {"tanh": "the tanh form", "none": "the erf form"}
         yield case.edit(
-            (f"{told[other]} instead of {told[op.approximate]}"),
+            f"{told[other]} instead of {told[op.approximate]}",
             case.changed(position, approximate=other),
         )
         yield case.edit(
-            (f"x * sigmoid(1.702 x) instead of {told[op.approximate]}"),
+            f"x * sigmoid(1.702 x) instead of {told[op.approximate]}",
             case.with_op(position, ops.Swish(1.702)),
         )
     for position, op in case.having(ops.Swish):
         if abs(op.alpha - 1.702) < 1e-3:
             for form in ("none", "tanh"):
                 yield case.edit(
-                    (f"GELU in its {form.replace('none', 'erf')} form"),
+                    f"GELU in its {form.replace('none', 'erf')} form",
                     case.with_op(position, ops.Gelu(form)),
                 )
 
@@ -117,17 +117,17 @@ def hard_sigmoid_definition(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.HardSigmoid):
         for alpha, told in (
             (0.2, "clip(0.2 x + 0.5, 0, 1)"),
-            (1 / 6, ("relu6(x + 3) / 6")),
+            (1 / 6, "relu6(x + 3) / 6"),
             (0.25, "clip(0.25 x + 0.5, 0, 1)"),
         ):
             if abs(alpha - op.alpha) > 1e-6:
                 yield case.edit(
-                    (f"{told}, the layer is clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)"),
+                    f"{told}, the layer is clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)",
                     case.changed(position, alpha=alpha),
                 )
     for position, _ in case.having(ops.HardSwish):
         yield case.edit(
-            ("x * clip(0.2 x + 0.5, 0, 1) instead of x * relu6(x + 3) / 6"),
+            "x * clip(0.2 x + 0.5, 0, 1) instead of x * relu6(x + 3) / 6",
             case.with_op(position, _Gated(0.2)),
         )
 
@@ -189,7 +189,7 @@ def other_slope(case: Case) -> Iterator[Edit]:
                 shape=op.slope.shape,
             )
             yield case.edit(
-                (f"slope {slope:g} for all instead of {op.slope.name}"),
+                f"slope {slope:g} for all instead of {op.slope.name}",
                 case.changed(position, slope=flat),
             )
 
@@ -220,13 +220,13 @@ def other_activation(case: Case) -> Iterator[Edit]:
         for name, other in _COMMON:
             if type(other) is not type(op):
                 yield case.edit(
-                    (f"{name} instead of {_name(op)}"),
+                    f"{name} instead of {_name(op)}",
                     case.with_op(position, other),
-                    do=(f"the layer's activation is {_name(op)}"),
+                    do=f"the layer's activation is {_name(op)}",
                 )
         if isinstance(op, Quantizer):
             yield case.edit(
-                (f"ReLU instead of {_name(op)}"),
+                f"ReLU instead of {_name(op)}",
                 case.with_op(position, ops.Relu()),
                 do="quantise the activation too",
             )

@@ -37,12 +37,12 @@ def attention_scale(case: Case) -> Iterator[Edit]:
             "the square of the scale": op.scale**2,
         }
         if heads > 1:
-            tried[(f"1 / sqrt({size * heads}), by the features of all heads")] = (
+            tried[f"1 / sqrt({size * heads}), by the features of all heads"] = (
                 size * heads
             ) ** -0.5
         tried |= {
             f"sqrt({size})": size**0.5,
-            (f"1 / sqrt({q.shape[-2]}), by the number of queries"): q.shape[-2] ** -0.5,
+            f"1 / sqrt({q.shape[-2]}), by the number of queries": q.shape[-2] ** -0.5,
         }
         for told, scale in tried.items():
             if abs(scale - op.scale) > 1e-9 * op.scale:
@@ -82,28 +82,28 @@ def attention_mask(case: Case) -> Iterator[Edit]:
         if op.causal:
             more_too = ", and neither is any mask" if several else ""
             yield case.edit(
-                ("no query is kept from later positions"),
+                "no query is kept from later positions",
                 case.changed(position, causal=False),
                 do="hide later positions",
             )
             if several:
                 steps = _without(case, position, several, causal=False)
                 yield case.edit(
-                    (f"no query is kept from later positions{more_too} applied"),
+                    f"no query is kept from later positions{more_too} applied",
                     steps,
                     do="apply the masks",
                 )
         else:
             yield case.edit(
-                ("later positions are hidden from each query (causal)"),
+                "later positions are hidden from each query (causal)",
                 case.changed(position, causal=True),
                 do="hide nothing",
             )
         if op.window is not None:
             yield case.edit(
-                (f"the window of {op.window} is not applied"),
+                f"the window of {op.window} is not applied",
                 case.changed(position, window=None),
-                do=("hide what lies outside"),
+                do="hide what lies outside",
             )
         for dropped in (
             (several, *((k,) for k in several))
@@ -115,7 +115,7 @@ def attention_mask(case: Case) -> Iterator[Edit]:
             which = (
                 "the masks are"
                 if len(dropped) > 1
-                else (f"mask {dropped[0]} is")
+                else f"mask {dropped[0]} is"
                 if len(several) > 1
                 else "the mask is"
             )
@@ -128,13 +128,13 @@ def attention_mask(case: Case) -> Iterator[Edit]:
         if any(kind in turned for kind in op.masks):
             other = tuple(turned.get(kind, kind) for kind in op.masks)
             yield case.edit(
-                ("the mask is read the other way round"),
+                "the mask is read the other way round",
                 case.changed(position, masks=other),
-                do=("exchange true and false"),
+                do="exchange true and false",
             )
             added = tuple("add" for _ in op.masks)
             yield case.edit(
-                ("the mask's ones and zeros are added to the scores"),
+                "the mask's ones and zeros are added to the scores",
                 case.changed(position, masks=added),
                 do="add minus infinity",
             )
@@ -176,12 +176,12 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
             steps[turn] = replace(steps[turn], op=ops.Reshape(shape=value.shape))
             if k == 2:
                 yield case.edit(
-                    ("heads are made by a reshape alone, without moving the axes"),
+                    "heads are made by a reshape alone, without moving the axes",
                     tuple(steps),
                     do="reshape, then transpose",
                 )
         yield case.edit(
-            ("heads are made and put together by a reshape alone, without moving the axes"),
+            "heads are made and put together by a reshape alone, without moving the axes",
             tuple(steps),
             do="reshape, then transpose",
         )
@@ -196,7 +196,7 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
             steps[split] = replace(steps[split], op=ops.Reshape(shape=(*lead, size, heads)))
             steps[turn] = replace(steps[turn], op=ops.Transpose(perm=swapped))
         yield case.edit(
-            ("a head takes every so many features, not neighbours"),
+            "a head takes every so many features, not neighbours",
             tuple(steps),
             do="split the features as (heads, features)",
         )
@@ -239,7 +239,7 @@ def blocks_in_another_order(case: Case) -> Iterator[Edit]:
                     ("query", "key", "value")[k] if len(positions) == 3 else str(k) for k in order
                 )
                 yield case.edit(
-                    (f"the rows of {name} are taken in the order {words}"),
+                    f"the rows of {name} are taken in the order {words}",
                     steps,
                     do="query, key, value",
                 )
@@ -255,14 +255,14 @@ def no_projection_has_its_bias(case: Case) -> Iterator[Edit]:
     }
     if before:
         yield case.edit(
-            ("no projection into heads adds its bias"),
+            "no projection into heads adds its bias",
             _with_ops(case, before),
-            do=("add the biases of query, key and value"),
+            do="add the biases of query, key and value",
         )
     if len(before) < len(held) and before:
         changed = {position: replace(op, bias=None) for position, op in held.items()}
         yield case.edit(
-            ("no projection adds its bias"), _with_ops(case, changed), do="add the biases"
+            "no projection adds its bias", _with_ops(case, changed), do="add the biases"
         )
 
 
@@ -282,9 +282,9 @@ def blocks_transposed(case: Case) -> Iterator[Edit]:
             for i, op in changed.items()
         }
         yield case.edit(
-            ("each block of rows is transposed"),
+            "each block of rows is transposed",
             _with_ops(case, turned),
-            do=("multiply by the transposed rows"),
+            do="multiply by the transposed rows",
         )
 
 
@@ -327,7 +327,7 @@ def rows_not_scaled(case: Case) -> Iterator[Edit]:
                 f"{op.max_norm:g}"
             )
             yield case.edit(
-                claim, case.changed(position, max_norm=None), do=("scale rows whose norm is larger")
+                claim, case.changed(position, max_norm=None), do="scale rows whose norm is larger"
             )
 
 
@@ -341,7 +341,7 @@ def bag_counts_padding(case: Case) -> Iterator[Edit]:
     for position, op in _bags(case):
         if op.padding is not None:
             yield case.edit(
-                ("indices of padding count"),
+                "indices of padding count",
                 case.changed(position, padding=None),
                 do=f"leave index {op.padding} out",
             )

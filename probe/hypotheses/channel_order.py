@@ -64,12 +64,12 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                 back = np.argsort(where)
                 turn = replace(middle, perm=tuple(int(back[axis]) for axis in middle.perm))
                 yield case.edit(
-                    (f"the channels are split as {split.shape[start:stop]} in another order"),
+                    f"the channels are split as {split.shape[start:stop]} in another order",
                     _three(case, position, split, turn),
                 )
                 if len(order) == 2:
                     yield case.edit(
-                        (f"split as {split.shape[start:stop]} and turned"),
+                        f"split as {split.shape[start:stop]} and turned",
                         case.with_op(position, split),
                     )
         turned = tuple(first.shape[axis] for axis in middle.perm)
@@ -82,7 +82,7 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                         *middle.perm[stop:],
                     )
                     yield case.edit(
-                        ("what is put together is put together in another order"),
+                        "what is put together is put together in another order",
                         _three(case, position, first, replace(middle, perm=perm)),
                     )
 
@@ -99,14 +99,14 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
         rows, taps = case.values[position][0].shape[1], int(np.prod(op.kernel))
         order = np.arange(rows).reshape(-1, taps).T.ravel()
         yield case.edit(
-            ("the columns hold taps first and channels last"),
+            "the columns hold taps first and channels last",
             case.appended(Take(1, order), at=position),
         )
     for position, op in case.having(ops.Col2Im):
         rows, taps = case.input_of(position).shape[1], int(np.prod(op.kernel))
         order = np.arange(rows).reshape(taps, -1).T.ravel()
         yield case.edit(
-            ("the columns are read with taps first and channels last"),
+            "the columns are read with taps first and channels last",
             case.inserted(position, Take(1, order)),
         )
 
@@ -122,7 +122,7 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.LRN):
         if op.size != 1:
             yield case.edit(
-                (f"alpha is not divided by the size {op.size}"), case.changed(position, size=1)
+                f"alpha is not divided by the size {op.size}", case.changed(position, size=1)
             )
         reach = op.before + op.after
         other = [
@@ -140,7 +140,7 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
                 )
                 yield case.edit(told, case.changed(position, before=before, after=after))
                 yield case.edit(
-                    (f"{told}, and alpha is not divided"),
+                    f"{told}, and alpha is not divided",
                     case.changed(position, before=before, after=after, size=1),
                 )
         for field, values in (
@@ -161,7 +161,7 @@ def missing_centring(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.RMSNormalization):
         layer = ops.LayerNormalization(scale=op.scale, bias=None, epsilon=op.epsilon, axes=op.axes)
         yield case.edit(
-            ("the mean is taken off first, as layer normalisation does"),
+            "the mean is taken off first, as layer normalisation does",
             case.with_op(position, layer),
         )
         told = "divided by the deviation" if not op.centred else "divided by the root mean square"
@@ -179,7 +179,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
         for epsilon in (1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 1e-3, 2.0**-23, 0.0):
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(
-                    (f"eps = {epsilon:g}, the layer has {op.epsilon:g}"),
+                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}",
                     case.changed(position, epsilon=epsilon),
                 )
 
@@ -235,7 +235,7 @@ def place_counting(case: Case) -> Iterator[Edit]:
     ways = (
         "counted in the whole tensor",
         "counted in the sample",
-        ("counted in the sample, the channels last"),
+        "counted in the sample, the channels last",
     )
     for position, op in case.having(ops.MaxPoolIndices, ops.AdaptiveMaxPoolIndices):
         if case.input_of(position).ndim < 3:
@@ -243,5 +243,5 @@ def place_counting(case: Case) -> Iterator[Edit]:
         for way in (*ways, "counted column by column", "counted from 1"):
             steps = case.with_op(position, _Recounted(op, way))
             yield case.edit(
-                f"the places are {way}", steps, do=("count them in their plane, row by row")
+                f"the places are {way}", steps, do="count them in their plane, row by row"
             )

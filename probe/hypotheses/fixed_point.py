@@ -51,7 +51,7 @@ def fixed_point(case: Case) -> Iterator[Edit]:
                 fraction,
                 last,
                 end,
-                (f"the output has {fraction} fraction bits, rounded {last}"),
+                f"the output has {fraction} fraction bits, rounded {last}",
                 1,
             )
     sums = summing(case)
@@ -74,7 +74,7 @@ def fixed_point(case: Case) -> Iterator[Edit]:
             both = (
                 "inputs and weights"
                 if same
-                else (f"inputs have {fraction + inputs_finer} fraction bits, weights")
+                else f"inputs have {fraction + inputs_finer} fraction bits, weights"
             )
             for given, told in (
                 ((inputs, both), (case.inputs, "weights")) if same else ((inputs, both),)
@@ -123,7 +123,7 @@ class _End:
     def told(self, fraction: int) -> str:
         if self.integer is None:
             return f"; the values take up {max(1, self.needed + fraction) + 1} bits with the sign"
-        word = (f"a word of {self.integer + fraction + self.signed} bits") + (
+        word = f"a word of {self.integer + fraction + self.signed} bits" + (
             "" if self.signed else " without a sign"
         )
         return (
@@ -157,8 +157,7 @@ def _ended(
     do = (
         "use a wider type"
         if end.slug
-        else "use more fraction bits"
-        + ((", and round to the nearest") if mode in _TRUNCATED else "")
+        else "use more fraction bits" + (", and round to the nearest" if mode in _TRUNCATED else "")
     )
     steps = case.became_steps(steps).appended(op)
     return case.edit(

@@ -26,7 +26,7 @@ def transposed_output(case: Case) -> Iterator[Edit]:
     have, want = case.healthy.shape, case.observed.shape
     if case.healthy.size != case.observed.size or len(have) > 5:
         return
-    do = (f"the layer's output is {have}") + (
+    do = f"the layer's output is {have}" + (
         f" ({', '.join(case.output_axes)})" if len(case.output_axes) == len(have) else ""
     )
     same = tuple(range(len(have)))
@@ -45,13 +45,13 @@ def transposed_output(case: Case) -> Iterator[Edit]:
             continue
         if shape == want:
             yield case.edit(
-                (f"the axes of the output stand in the order {perm}"),
+                f"the axes of the output stand in the order {perm}",
                 case.appended(Transpose(perm)),
                 do=do,
             )
     if have != want:
         yield case.edit(
-            (f"the values are right, their shape is {want}"), case.appended(Reshape(want)), do=do
+            f"the values are right, their shape is {want}", case.appended(Reshape(want)), do=do
         )
     for perm in perms:
         shape = tuple(have[axis] for axis in perm)
@@ -114,7 +114,7 @@ def flatten_order(case: Case) -> Iterator[Edit]:
         for perm in permutations(range(1, x.ndim)):
             if not _moves_nothing(x.shape, (0, *perm)):
                 yield case.edit(
-                    (f"flattened in the axis order {(0, *perm)}"),
+                    f"flattened in the axis order {(0, *perm)}",
                     case.inserted(position, Transpose((0, *perm))),
                     do=do,
                 )
@@ -132,7 +132,7 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
         if x.ndim > 1 and x.shape[axis] > 1:
             inputs = (np.flip(x, axis), *case.inputs[1:])
             yield case.edit(
-                (f"axis {axis} of the input ({x.shape[axis]} places) is reversed"),
+                f"axis {axis} of the input ({x.shape[axis]} places) is reversed",
                 inputs=inputs,
                 do=do,
             )
@@ -141,7 +141,7 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
         if y.shape[axis] > 1:
             order = range(y.shape[axis] - 1, -1, -1)
             yield case.edit(
-                (f"axis {axis} of the output is reversed"),
+                f"axis {axis} of the output is reversed",
                 case.appended(Take(axis, list(order))),
                 do=do,
             )
@@ -167,7 +167,7 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
                 )
                 if axis != op.axis % rank and fits:
                     yield case.edit(
-                        (f"{type(op).__name__} over axis {axis} instead of {op.axis}"),
+                        f"{type(op).__name__} over axis {axis} instead of {op.axis}",
                         case.changed(position, axis=axis),
                     )
         if "axes" in names and op.axes:
@@ -178,7 +178,7 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
                 if parameters and not _fits(shape, axes, parameters[0].value.size):
                     continue
                 yield case.edit(
-                    (f"{type(op).__name__} over axes {axes} instead of {op.axes}"),
+                    f"{type(op).__name__} over axes {axes} instead of {op.axes}",
                     case.changed(position, axes=axes),
                 )
 
@@ -224,20 +224,20 @@ def group_axis(case: Case) -> Iterator[Edit]:
         out = np.arange(outputs).reshape(groups, outputs // groups).T.ravel()
         if channels > groups:
             yield case.edit(
-                ("the input channels of the groups are interleaved"),
+                "the input channels of the groups are interleaved",
                 case.inserted(position, Take(1, weave)),
                 do=do,
             )
         if outputs > groups:
             yield case.edit(
-                ("the output channels are interleaved"),
+                "the output channels are interleaved",
                 case.appended(Take(1, out), at=position),
                 do=do,
             )
             if channels > groups:
                 both = case.became_steps(case.appended(Take(1, out), at=position))
                 yield case.edit(
-                    ("input and output channels are interleaved"),
+                    "input and output channels are interleaved",
                     both.inserted(position, Take(1, weave)),
                     do=do,
                 )

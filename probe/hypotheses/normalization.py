@@ -29,7 +29,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
         for epsilon in _USUAL:
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(
-                    (f"eps = {epsilon:g}, the layer has {op.epsilon:g}"),
+                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}",
                     case.changed(position, epsilon=epsilon),
                     do=f"use {op.epsilon:g}",
                 )
@@ -37,7 +37,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
         if fitted is not None:
             steps = case.changed(position, epsilon=fitted)
             yield case.edit(
-                (f"eps = {fitted:.6g} (fitted), the layer has {op.epsilon:g}"),
+                f"eps = {fitted:.6g} (fitted), the layer has {op.epsilon:g}",
                 steps,
                 fitted=1,
                 do=f"use {op.epsilon:g}",
@@ -161,7 +161,7 @@ def unbiased_variance(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.LayerNormalization, ops.GroupNormalization):
         steps = case.with_op(position, _variant(op, ddof=1))
         yield case.edit(
-            "the variance is divided by n - 1", steps, do=("divide by n (ddof=0, unbiased=False)")
+            "the variance is divided by n - 1", steps, do="divide by n (ddof=0, unbiased=False)"
         )
 
 
@@ -183,7 +183,7 @@ def batch_statistics(case: Case) -> Iterator[Edit]:
             how = "" if not ddof else ", the variance divided by n - 1"
             steps = case.changed(position, mean=mean, variance=variance)
             yield case.edit(
-                (f"mean and variance of this batch instead of the stored ones{how}"),
+                f"mean and variance of this batch instead of the stored ones{how}",
                 steps,
                 do="use the stored statistics: eval mode",
             )

@@ -91,15 +91,15 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
                 yield case.edit(f"{name} weights{told}", weights, do=do)
                 yield case.edit(f"{name} weights{told}, the bias too", whole, do=do)
                 yield case.edit(
-                    (f"{name} inputs and weights{told}, the bias too"), whole, narrow, do=do
+                    f"{name} inputs and weights{told}, the bias too", whole, narrow, do=do
                 )
                 if name != "TF32" and way == "ties to even":
                     stored = case.became_steps(whole).appended(Stored(name))
                     yield case.edit(
-                        (f"{name} inputs, weights, bias and output"), stored, narrow, do=do
+                        f"{name} inputs, weights, bias and output", stored, narrow, do=do
                     )
                     yield case.edit(
-                        (f"{name} weights and output"),
+                        f"{name} weights and output",
                         case.became_steps(weights).appended(Stored(name)),
                         do=do,
                     )
@@ -125,7 +125,7 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
         for mode in MODES:
             fixed = FixedPoint(step, mode, low, high)
             yield case.edit(
-                (f"the quantised activation is rounded {mode}"),
+                f"the quantised activation is rounded {mode}",
                 case.with_op(position, fixed),
                 do="round halves to even",
             )
@@ -136,7 +136,7 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
             for mode in MODES:
                 changed = FixedPoint(step, mode, low, high).f(weight.stored.astype(np.float64))
                 yield case.edit(
-                    (f"{name} is rounded {mode} to multiples of {step:g}"),
+                    f"{name} is rounded {mode} to multiples of {step:g}",
                     case.with_weights({name: changed}),
                     do="half to even",
                 )

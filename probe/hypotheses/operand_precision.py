@@ -20,7 +20,7 @@ __all__: list[str] = []
 
 _ORDERS = {
     "queries": "",
-    "scores": (", scores scaled and not queries"),
+    "scores": ", scores scaled and not queries",
     "fused": ", weights divided by their sum last",
 }
 """What an attention scales, or that it is one kernel, which scales the scores and divides last; and
@@ -53,7 +53,7 @@ def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
             yield case.edit(claim + but, _narrow_operands(case, name, way, ""), do=do)
             if grouped:
                 yield case.edit(
-                    (f"{claim} but those of grouped convolutions"),
+                    f"{claim} but those of grouped convolutions",
                     _narrow_operands(case, name, way, "", grouped),
                     do=do,
                 )

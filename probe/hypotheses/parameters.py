@@ -45,14 +45,14 @@ def raw_weights(case: Case) -> Iterator[Edit]:
     )
     for names in groups:
         alone = (
-            (f" (only the {names[0]}: the others are the effective ones)")
+            f" (only the {names[0]}: the others are the effective ones)"
             if len(names) < len(raw)
             else ""
         )
         yield case.edit(
             f"the stored {_listed(names)} instead of the effective values{alone}",
             case.with_weights({name: raw[name] for name in names}),
-            do=("use the effective weights: ")
+            do="use the effective weights: "
             + ", ".join(f"report.weights[{name!r}].effective" for name in names)
             + ", or --save FILE.npz",
         )
@@ -112,7 +112,7 @@ def missing_bias(case: Case) -> Iterator[Edit]:
                 do=f"add {name}, one number per output channel",
             )
             yield case.edit(
-                (f"{name} is added twice"),
+                f"{name} is added twice",
                 case.with_weights({name: 2 * op.bias.effective}),
                 do=f"add {name} once",
             )
@@ -228,7 +228,7 @@ def _exchanged(
     return case.edit(
         claim,
         case.changed(position, weight=changed),
-        do=(f"{weight.name} is {weight.effective.shape} in the framework"),
+        do=f"{weight.name} is {weight.effective.shape} in the framework",
     )
 
 
@@ -247,13 +247,13 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
             continue
         swapped = {first.name: second.effective, second.name: first.effective}
         yield case.edit(
-            (f"{first.name} and {second.name} are exchanged"),
+            f"{first.name} and {second.name} are exchanged",
             case.with_weights(swapped),
             do="pair parameters by name",
         )
         for into, used in ((first, second), (second, first)):
             yield case.edit(
-                (f"{used.name} is used for {into.name} too"),
+                f"{used.name} is used for {into.name} too",
                 case.with_weights({into.name: used.effective}),
                 do="pair by name",
             )
@@ -297,7 +297,7 @@ def batchnorm_fold(case: Case) -> Iterator[Edit]:
                 do="the folded bias is (bias - mean) * gain + beta",
             )
             yield case.edit(
-                (f"{op.mean.name} is added instead of subtracted"),
+                f"{op.mean.name} is added instead of subtracted",
                 case.with_weights({op.mean.name: -op.mean.effective}),
             )
         for before, sums in case.having(Conv, MatMul):

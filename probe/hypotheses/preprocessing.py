@@ -57,7 +57,7 @@ def variance_for_deviation(case: Case) -> Iterator[Edit]:
         ):
             steps = case.with_weights({op.variance.name: moved})
             yield case.edit(
-                f"divided by {told}", steps, do=(f"divide by the root of {op.variance.name}")
+                f"divided by {told}", steps, do=f"divide by the root of {op.variance.name}"
             )
 
 
@@ -106,7 +106,7 @@ def statistics_of_the_batch(case: Case) -> Iterator[Edit]:
         }
         steps = case.changed(position, mean=made["mean"], variance=made["var"])
         yield case.edit(
-            ("mean and variance of this batch instead of the layer's"),
+            "mean and variance of this batch instead of the layer's",
             steps,
             do="use what the layer was adapted to",
         )
@@ -193,7 +193,7 @@ def boundary_side(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Bucketize):
         steps = case.with_op(position, _Left(op.boundaries))
         yield case.edit(
-            ("intervals are (low, high] instead of [low, high)"),
+            "intervals are (low, high] instead of [low, high)",
             steps,
             do="count a boundary to the interval that it begins",
         )
@@ -207,11 +207,11 @@ def places_shifted(case: Case) -> Iterator[Edit]:
         told = f"place {'+' if step > 0 else '-'} 1"
         for position, _ in case.having(ops.Bucketize, ops.Lookup):
             yield case.edit(
-                told, case.appended(moved, at=position), do=("count from where the layer does")
+                told, case.appended(moved, at=position), do="count from where the layer does"
             )
         for position, _ in case.having(ops.OneHot):
             yield case.edit(
-                told, case.inserted(position, moved), do=("count from where the layer does")
+                told, case.inserted(position, moved), do="count from where the layer does"
             )
 
 
@@ -233,7 +233,7 @@ def counts_for_presence(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 told,
                 case.with_op(position, other),
-                do=("put the categories of a sample together as output_mode says"),
+                do="put the categories of a sample together as output_mode says",
             )
 
 
@@ -267,7 +267,7 @@ def crop_place(case: Case) -> Iterator[Edit]:
                     for one in ([span.start for span in spans], starts)
                 )
                 yield case.edit(
-                    (f"cropped from ({there}) on"),
+                    f"cropped from ({there}) on",
                     case.changed(position, starts=tuple(starts), stops=stops),
                     do=f"crop from ({here})",
                 )

@@ -53,14 +53,14 @@ def integer_levels(case: Case) -> Iterator[Edit]:
         for mode in MODES:
             if mode != "half to even":
                 yield case.edit(
-                    (f"the levels are rounded {mode}"),
+                    f"the levels are rounded {mode}",
                     case.with_op(position, _rounded(op, mode)),
                     do=do,
                 )
         for shift in range(1, _SHIFTS + 1):
             steps = case.with_op(position, _rounded(op, "half away from zero", shift))
             yield case.edit(
-                (f"rounded twice: to 2^-{shift} of a level and then to a level"), steps, do=do
+                f"rounded twice: to 2^-{shift} of a level and then to a level", steps, do=do
             )
 
 
@@ -89,7 +89,7 @@ def fixed_point_lanes(case: Case) -> Iterator[Edit]:
                 f"({op.rounding})"
             )
             yield case.edit(
-                (f"what goes {op.says(())} is rounded {mode}"),
+                f"what goes {op.says(())} is rounded {mode}",
                 case.changed(position, rounding=rounding),
                 do=do,
             )
@@ -99,7 +99,7 @@ def fixed_point_lanes(case: Case) -> Iterator[Edit]:
             )
         if count > 1:
             yield case.edit(
-                (f"all of its quantisers round {mode}"),
+                f"all of its quantisers round {mode}",
                 everywhere.steps,
                 do="round as each quantiser says",
             )
@@ -159,7 +159,7 @@ def anothers_quantiser(case: Case) -> Iterator[Edit]:
         if not _alike(own, grid):
             for values in _quantised(stored, grid):
                 yield case.edit(
-                    (f"{into.name} is quantised as {using.name} is"),
+                    f"{into.name} is quantised as {using.name} is",
                     case.with_weights({into.name: values}),
                     do=do,
                 )
@@ -171,7 +171,7 @@ def anothers_quantiser(case: Case) -> Iterator[Edit]:
         for arrays in product(*moved):
             names = ", ".join(name for name, _ in arrays)
             yield case.edit(
-                (f"{names}: each is quantised as the parameter {told} it is"),
+                f"{names}: each is quantised as the parameter {told} it is",
                 case.with_weights(dict(arrays)),
                 do=do,
             )
@@ -218,7 +218,7 @@ def few_digits(case: Case) -> Iterator[Edit]:
     for digits in (6,) if many else (6, 4, 3, 5, 2, 7):
         texts = {name: _behind_the_point(one.effective, digits) for name, one in held.items()}
         yield case.edit(
-            (f"the weights have {digits} digits behind the point"), case.with_weights(texts), do=do
+            f"the weights have {digits} digits behind the point", case.with_weights(texts), do=do
         )
         if grids:
             cut = {name: _cut(text, held[name]) for name, text in texts.items()}

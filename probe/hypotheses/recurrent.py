@@ -34,7 +34,7 @@ def _changed(case: Case, change: Callable[[Any], Any]) -> Iterator[tuple[Steps, 
     for number, (position, op) in enumerate(found):
         yield (
             case.with_op(position, op),
-            "" if len(found) == 1 else (f" in recurrence {number} of {len(found)}"),
+            "" if len(found) == 1 else f" in recurrence {number} of {len(found)}",
         )
 
 
@@ -83,7 +83,7 @@ def reset_after(case: Case) -> Iterator[Edit]:
         after = next(op.reset_after for _, op in case.having(ops.GRU))
         told = ("(r * h) U", "r * (h U + b')") if after else ("r * (h U + b')", "(r * h) U")
         yield case.edit(
-            (f"the candidate takes {told[0]}, the layer {told[1]}{where}"),
+            f"the candidate takes {told[0]}, the layer {told[1]}{where}",
             steps,
             do=f"compute {told[1]}",
         )
@@ -109,7 +109,7 @@ def _with_biases(op: Any, first: np.ndarray, second: np.ndarray) -> Any:
 _BIASES = {
     "the bias of the recurrent product is left out": lambda first, second: (first, 0 * second),
     "the bias of the input's product is left out": lambda first, second: (0 * first, second),
-    ("both biases are added outside the reset gate"): lambda first, second: (
+    "both biases are added outside the reset gate": lambda first, second: (
         first + second,
         0 * second,
     ),
@@ -198,10 +198,10 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                 told = (
                     "in the gates"
                     if field == "recurrent_activation"
-                    else ("for the candidate and the output")
+                    else "for the candidate and the output"
                 )
                 yield case.edit(
-                    (f"{name} {told}, the layer has {type(have).__name__}{where}"),
+                    f"{name} {told}, the layer has {type(have).__name__}{where}",
                     steps,
                     do=f"use {type(have).__name__}",
                 )
@@ -218,7 +218,7 @@ def other_time_step(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"read in the other direction{where}",
             steps,
-            do=("mind go_backwards, and the direction of each layer"),
+            do="mind go_backwards, and the direction of each layer",
         )
         yield from _ends(case.became_steps(steps), f"read in the other direction{where}, ")
     yield from _ends(case, "")
@@ -233,7 +233,7 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
     last = recurrences[-1]
     count = case.values[last][0].shape[0]
     yield case.edit(
-        (f"{lead}the output in reverse order of the steps"), _behind(case, last, ops.Flip(axis=0))
+        f"{lead}the output in reverse order of the steps", _behind(case, last, ops.Flip(axis=0))
     )
     for position, op in case.having(ops.Slice):
         if (
@@ -246,7 +246,7 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
             if at != op.starts[0] and lead == "":
                 other = replace(op, starts=(at, *op.starts[1:]), stops=(at + 1, *op.stops[1:]))
                 yield case.edit(
-                    (f"step {at} instead of {op.starts[0]}, of {count}"),
+                    f"step {at} instead of {op.starts[0]}, of {count}",
                     case.with_op(position, other),
                     do="take the last step read",
                 )
@@ -257,7 +257,7 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
         )
         if lead:
             yield case.edit(
-                (f"{lead}and the step that is then read last"),
+                f"{lead}and the step that is then read last",
                 case.with_op(position, turned),
                 do="mind go_backwards",
             )
@@ -269,17 +269,17 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
                 stops = tuple(at + 1 if one == axis else None for one in range(rank))
                 part = (ops.Slice(starts, stops), ops.Squeeze(axes=(axis,)))
                 yield case.edit(
-                    (f"step {at} alone instead of the whole sequence"),
+                    f"step {at} alone instead of the whole sequence",
                     case.appended(*part),
                     do="give every step",
                 )
     if case.observed.ndim == case.healthy.ndim + 1 and not lead and len(recurrences) == 1:
         whole = (*case.steps[: last + 1], Step(ops.Outputs(), (Ref(last),)))
         yield case.edit(
-            ("the whole sequence instead of its last step"), whole, do="take the last step"
+            "the whole sequence instead of its last step", whole, do="take the last step"
         )
         yield case.edit(
-            ("the whole sequence instead of its last step"),
+            "the whole sequence instead of its last step",
             (*whole, Step(ops.Transpose((1, 0, 2)))),
             do="take the last step",
         )
@@ -319,7 +319,7 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
     yield case.edit(
         "masked steps are computed like the others",
         steps,
-        do=("carry the states over masked steps"),
+        do="carry the states over masked steps",
     )
     for held in (True, False):
         change = lambda op, held=held: (  # noqa: E731
@@ -327,7 +327,7 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
         )
         for steps, where in _changed(case, change):
             told = (
-                ("0 at masked steps instead of what stood before")
+                "0 at masked steps instead of what stood before"
                 if held
                 else "what stood before at masked steps instead of 0"
             )

@@ -79,11 +79,11 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
                 continue
             told = str(kind["mode"]) + (f" (a = {kind['a']:g})" if "a" in kind else "")
             told += (", antialiased" if antialias else "") + (
-                (", elements outside left out") if outside == "excluded" else ""
+                ", elements outside left out" if outside == "excluded" else ""
             )
             steps = case.changed(position, antialias=antialias, outside=outside, table=0, **kind)
             yield case.edit(
-                (f"{told} instead of {own}{', antialiased' if op.antialias else ''}"),
+                f"{told} instead of {own}{', antialiased' if op.antialias else ''}",
                 steps,
                 do=f"interpolate by {own}",
             )
@@ -94,7 +94,7 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
                 (*(1.0 for _ in lead), *op.scales), (*lead, *op.sizes), coordinates, rounding
             )
             yield case.edit(
-                (f"nearest neighbours ({coordinates}) instead of {own}"),
+                f"nearest neighbours ({coordinates}) instead of {own}",
                 case.with_op(position, nearest),
             )
     for position, op in case.having(ops.ResizeNearest):
@@ -108,6 +108,6 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
                 scales=tuple(float(op.scales[axis]) for axis in moved),
             )
             yield case.edit(
-                ("linear interpolation instead of nearest neighbours"),
+                "linear interpolation instead of nearest neighbours",
                 case.with_op(position, linear),
             )

@@ -100,7 +100,7 @@ def symmetric_padding(case: Case) -> Iterator[Edit]:
                 and _out(case, position, op, pads) == case.values[position][0].shape[2:]
             ):
                 yield case.edit(
-                    (f"padded {_told(pads)}, the layer pads {_told(op.pads)}"),
+                    f"padded {_told(pads)}, the layer pads {_told(op.pads)}",
                     _padded(case, position, pads),
                     do=do,
                 )
@@ -132,7 +132,7 @@ def missing_padding(case: Case) -> Iterator[Edit]:
         if any(sum(pad) for pad in op.pads):
             nothing = ((0, 0),) * len(op.pads)
             yield case.edit(
-                (f"not padded; the layer pads {_told(op.pads)}"),
+                f"not padded; the layer pads {_told(op.pads)}",
                 _padded(case, position, nothing),
                 do=f"pad {_told(op.pads)}",
             )
@@ -171,7 +171,7 @@ def padding_value(case: Case) -> Iterator[Edit]:
                 position, ops.Pad(((0, 0), (0, 0), *op.pads), mode)
             )
             yield case.edit(
-                (f"padded by {mode} instead of {usual:g}"), steps, do=f"pad with {usual:g}"
+                f"padded by {mode} instead of {usual:g}", steps, do=f"pad with {usual:g}"
             )
         x = case.input_of(position)
         values = {
@@ -190,13 +190,13 @@ def padding_value(case: Case) -> Iterator[Edit]:
                 position, padding
             )
             yield case.edit(
-                (f"padded with {value:.6g} instead of {usual:g}"), steps, do=f"pad with {usual:g}"
+                f"padded with {value:.6g} instead of {usual:g}", steps, do=f"pad with {usual:g}"
             )
     for position, op in case.having(ops.Pad):
         for mode in ("constant", "edge", "reflect", "symmetric", "wrap"):
             if mode != op.mode:
                 yield case.edit(
-                    (f"padded by {mode} instead of {op.mode}"), case.changed(position, mode=mode)
+                    f"padded by {mode} instead of {op.mode}", case.changed(position, mode=mode)
                 )
 
 
@@ -215,7 +215,7 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
             do = f"move the window by {op.strides}"
             yield case.edit(f"stride 1 instead of {op.strides}", steps, do=do)
             yield case.edit(
-                (f"stride 1 instead of {op.strides}, the map cut to its size"),
+                f"stride 1 instead of {op.strides}, the map cut to its size",
                 _cropped(case, position, steps),
                 do=do,
             )
@@ -231,7 +231,7 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
         do = f"the taps are {op.dilations} apart"
         yield case.edit(f"dilation 1 instead of {op.dilations}", steps, do=do)
         yield case.edit(
-            (f"dilation 1 instead of {op.dilations}, the map cut to its size"),
+            f"dilation 1 instead of {op.dilations}, the map cut to its size",
             _cropped(case, position, steps),
             do=do,
         )
@@ -243,7 +243,7 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
             shrunk.append((before - less // 2, after - (less - less // 2)))
         centred = case.became_steps(steps)
         yield case.edit(
-            (f"dilation 1 instead of {op.dilations}, the pads shrunk with it"),
+            f"dilation 1 instead of {op.dilations}, the pads shrunk with it",
             _padded(centred, position, tuple(shrunk)),
             do=do,
         )
@@ -261,7 +261,7 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
         cut = ops.Slice((0,) * x.ndim, (None, width, *(None,) * (x.ndim - 2)))
         steps = case.became_steps(case.changed(position, groups=1)).inserted(position, cut)
         yield case.edit(
-            (f"every filter reads the first {width} of {x.shape[1]} channels"),
+            f"every filter reads the first {width} of {x.shape[1]} channels",
             steps,
             do=f"there are {op.groups} groups",
         )
@@ -270,9 +270,9 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
             spread = np.repeat(kernel, x.shape[1], axis=1)
             full = Weight(op.weight.name, None, spread)
             yield case.edit(
-                ("every filter reads all channels"),
+                "every filter reads all channels",
                 case.changed(position, groups=1, weight=full),
-                do=("each reads its own channel"),
+                do="each reads its own channel",
             )
 
 
@@ -289,11 +289,11 @@ def pool_counts_padding(case: Case) -> Iterator[Edit]:
             if include != op.count_include_pad or op.divisor_override is not None:
                 steps = case.changed(position, count_include_pad=include, divisor_override=None)
                 yield case.edit(
-                    (f"padding is {'counted' if include else 'not counted'} in the divisor"), steps
+                    f"padding is {'counted' if include else 'not counted'} in the divisor", steps
                 )
         if op.divisor_override != cells:
             yield case.edit(
-                (f"always divided by {cells}"), case.changed(position, divisor_override=cells)
+                f"always divided by {cells}", case.changed(position, divisor_override=cells)
             )
         yield case.edit("summed and not divided", case.changed(position, divisor_override=1))
 
@@ -309,7 +309,7 @@ def pool_ceil(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.MaxPool, ops.AveragePool):
         steps = case.changed(position, ceil_mode=not op.ceil_mode)
         yield case.edit(
-            (f"the number of windows is rounded {'down' if op.ceil_mode else 'up'}"), steps
+            f"the number of windows is rounded {'down' if op.ceil_mode else 'up'}", steps
         )
         sizes = case.input_of(position).shape[2:]
         reach = []
@@ -319,5 +319,5 @@ def pool_ceil(case: Case) -> Iterator[Edit]:
         if tuple(reach) != op.pads:
             steps = case.changed(position, ceil_mode=False, pads=tuple(reach))
             yield case.edit(
-                ("the number of windows is rounded up, windows behind the input among them"), steps
+                "the number of windows is rounded up, windows behind the input among them", steps
             )

@@ -46,7 +46,7 @@ def transpose_crop(case: Case) -> Iterator[Edit]:
                 continue
             seen.add(crops)
             yield case.edit(
-                (f"{_told(crops)} cropped, the layer crops {_told(op.crops)}"),
+                f"{_told(crops)} cropped, the layer crops {_told(op.crops)}",
                 case.changed(position, crops=crops),
                 do=do,
             )
@@ -77,7 +77,7 @@ def flipped_transposed(case: Case) -> Iterator[Edit]:
         kernel = op.weight.value
         axes = tuple(range(2, kernel.ndim))
         yield case.edit(
-            ("every spatial axis of the kernel is flipped"),
+            "every spatial axis of the kernel is flipped",
             _with(case, position, op, np.flip(kernel, axes)),
         )
 
@@ -91,12 +91,12 @@ def swapped_transposed(case: Case) -> Iterator[Edit]:
         kernel = op.weight.value
         if kernel.shape[0] == kernel.shape[1]:
             yield case.edit(
-                ("input and output channels of the kernel are exchanged"),
+                "input and output channels of the kernel are exchanged",
                 _with(case, position, op, kernel.swapaxes(0, 1)),
             )
         if kernel.ndim > 3 and kernel.shape[-1] == kernel.shape[-2]:
             yield case.edit(
-                ("the last two axes of the kernel are exchanged"),
+                "the last two axes of the kernel are exchanged",
                 _with(case, position, op, kernel.swapaxes(-1, -2)),
             )
 
@@ -108,7 +108,7 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
         if any(dilation > 1 for dilation in op.dilations):
             ones = (1,) * len(op.dilations)
             yield case.edit(
-                (f"dilation 1 instead of {op.dilations}"), case.changed(position, dilations=ones)
+                f"dilation 1 instead of {op.dilations}", case.changed(position, dilations=ones)
             )
 
 

@@ -90,7 +90,7 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
     factor, offset = (float(part) for part in solution)
     if np.isfinite(solution).all() and (abs(factor - 1) > 1e-6 or abs(offset) > 1e-6):
         yield case.edit(
-            (f"the input is {factor:.6g} x {offset:+.4g} (fitted)"),
+            f"the input is {factor:.6g} x {offset:+.4g} (fitted)",
             inputs=(factor * x + offset, *rest),
             do=do,
             fitted=2,
@@ -110,12 +110,12 @@ def different_input(case: Case) -> Iterator[Edit]:
         for sample in range(min(y.shape[0], 64)):
             cut = ops.Slice((sample, *(0,) * (y.ndim - 1)), (sample + 1, *(None,) * (y.ndim - 1)))
             told = "the batch axis is missing" + (
-                (f": these are the values of sample {sample}") if y.shape[0] > 1 else ""
+                f": these are the values of sample {sample}" if y.shape[0] > 1 else ""
             )
             yield case.edit(
                 told,
                 case.appended(cut, ops.Reshape(mine.shape)),
-                do=("keep the batch axis: values[None]"),
+                do="keep the batch axis: values[None]",
             )
     elif (
         y.ndim
@@ -128,7 +128,7 @@ def different_input(case: Case) -> Iterator[Edit]:
                 (start, *(0,) * (y.ndim - 1)), (start + mine.shape[0], *(None,) * (y.ndim - 1))
             )
             yield case.edit(
-                (f"only the samples {start} to {start + mine.shape[0] - 1}"),
+                f"only the samples {start} to {start + mine.shape[0] - 1}",
                 case.appended(cut),
                 do=do,
             )

@@ -175,7 +175,7 @@ class Op:
             for part in fields(self)
             if part.name in formula and type(getattr(self, part.name)) in (int, float)
         )
-        return (f"{type(self).__name__}: {formula}") + (
+        return f"{type(self).__name__}: {formula}" + (
             f" with {numbers}" if numbers and not self.says(inputs) else ""
         )
 

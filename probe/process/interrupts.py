@@ -105,12 +105,12 @@ def _arrived(number: int, frame: FrameType | None) -> None:
 def _unheard(frame: FrameType | None) -> bool:
     """Whether what is raised here ends nothing and is only printed: in what Python calls as it
     collects garbage or an object."""
-    told = {getattr(one, "__code__", None) for one in gc.callbacks}
+    callbacks = {getattr(one, "__code__", None) for one in gc.callbacks}
     while frame is not None:
         if (
             frame.f_code.co_name == "__del__"
             or frame.f_code.co_filename in _COLLECTING
-            or frame.f_code in told
+            or frame.f_code in callbacks
         ):
             return True
         frame = frame.f_back

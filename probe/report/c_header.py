@@ -90,7 +90,7 @@ def _weight(weight: Weight) -> Iterator[_Table]:
     codes = weight.grid.integers(weight.effective)
     yield _Table(
         weight.name,
-        "; ".join(((f"{_number_format(weight.grid)}, {_shape(codes)}"), *weight.steps)),
+        "; ".join((f"{_number_format(weight.grid)}, {_shape(codes)}", *weight.steps)),
         _narrowest(codes),
     )
     yield _plain(f"{weight.name}_scale", np.asarray(weight.grid.scale), ())
@@ -114,7 +114,7 @@ def _number_format(grid: Grid) -> str:
         return f"{kind}, value = {integer} * scale, by channel"
     fraction = float(-np.log2(scales[0]))
     return f"{kind}, value = {integer} * {scales[0]:g}" + (
-        (f" ({fraction:.0f} fraction bits)") if fraction.is_integer() else ""
+        f" ({fraction:.0f} fraction bits)" if fraction.is_integer() else ""
     )
 
 
@@ -136,7 +136,7 @@ def _plain(name: str, values: np.ndarray, axes: tuple[str, ...]) -> _Table:
     )
     return _Table(
         name,
-        (f"{values.dtype}, {_shape(values)}")
+        f"{values.dtype}, {_shape(values)}"
         + (f": {', '.join(axes)}" if len(axes) == values.ndim > 0 else ""),
         values,
     )

@@ -93,7 +93,7 @@ def _worst(report: "Report") -> list[str]:
     worst = comparison.worst
     assert worst is not None
     where = (
-        (f"{report.output_name(worst.output)}, ")
+        f"{report.output_name(worst.output)}, "
         if any(isinstance(output, tuple) for output in report.outputs.values())
         else ""
     )
@@ -108,7 +108,7 @@ def _worst(report: "Report") -> list[str]:
         else ", ".join(map(str, worst.index))
     )
     lines = [
-        (f"worst element: {where}[{', '.join(map(str, worst.index))}]")
+        f"worst element: {where}[{', '.join(map(str, worst.index))}]"
         + (f" ({at})" if names else "")
     ]
     for party in PARTIES:
@@ -143,7 +143,7 @@ def _findings(report: "Report") -> list[str]:
     if len(report.findings) > 1:
         lines += [
             "",
-            (f"why: {len(report.findings)} explanations that these values do not tell apart"),
+            f"why: {len(report.findings)} explanations that these values do not tell apart",
         ]
     for finding in report.findings:
         slugs = " and ".join((finding.slug, *finding.also))
@@ -186,7 +186,7 @@ def render(report: "Report") -> str:
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
         lines.append(
-            (f"{label:<10} {_axes(x.shape, () if i else report.input_axes)} {x.dtype}")
+            f"{label:<10} {_axes(x.shape, () if i else report.input_axes)} {x.dtype}"
             + (f", {report.how}" if not i and report.how else "")
         )
     first = next(iter(report.outputs.values()))
@@ -196,7 +196,7 @@ def render(report: "Report") -> str:
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
             lines.append(f"{label:<10} {_axes(y.shape, () if i else report.output_axes)} {kind}")
     lines += [
-        (f"{'' if i else 'computed':<10} {told}")
+        f"{'' if i else 'computed':<10} {told}"
         for i, told in enumerate(told for told in report.ops if told != "Transpose")
     ]
     if report.weights:
@@ -214,9 +214,7 @@ def render(report: "Report") -> str:
         if party in report.outputs:
             for i, one in enumerate(arrays(report.outputs[party])):
                 name = (
-                    (f"{report.output_name(i)}: ")
-                    if isinstance(report.outputs[party], tuple)
-                    else ""
+                    f"{report.output_name(i)}: " if isinstance(report.outputs[party], tuple) else ""
                 )
                 lines.append(
                     f"  {'' if i else LABELS[party]:<14} "
@@ -232,7 +230,7 @@ def render(report: "Report") -> str:
     if report.visible is not None:
         lines += [
             "",
-            (f"this check would have seen one weight change by {report.visible:.1g} of itself"),
+            f"this check would have seen one weight change by {report.visible:.1g} of itself",
         ]
     lines += [f"not visible on this input: {told}" for told in report.blind]
     for note in report.notes:
@@ -254,7 +252,7 @@ def line(report: "Report") -> str:
     else:
         told = report.sentence.partition(": ")[2]
         told += "".join(
-            (f"; {' and '.join((one.slug, *one.also))}: {one.claim}") for one in report.findings[:1]
+            f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1]
         )
     return printable.line(
         f"{report.verdict:<9} {printable.name(report.layer) + call:<32} "

@@ -88,7 +88,7 @@ def _stride(op: Op, x: np.ndarray) -> list[str]:
 
 def _zero_bias(bias: Weight | None) -> list[str]:
     return (
-        [(f"{bias.name} is all zero: leaving it out would not show")]
+        [f"{bias.name} is all zero: leaving it out would not show"]
         if bias is not None and not bias.effective.any()
         else []
     )

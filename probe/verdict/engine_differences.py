@@ -152,7 +152,7 @@ KNOWN = (
     Known(
         ("GRU", "LSTM"),
         _makes_nan,
-        ("ONNX Runtime's own sigmoid and tanh in recurrences make a number of NaN"),
+        "ONNX Runtime's own sigmoid and tanh in recurrences make a number of NaN",
     ),
 )
 

@@ -235,7 +235,7 @@ def _answered(
         told = (
             f"{lost} elements of it are inf or NaN"
             if lost
-            else (f"{unheld} elements of the input are inf")
+            else f"{unheld} elements of the input are inf"
         )
         evidence.missing["onnx"] = (
             f"it computes in float32 here, which does not hold these numbers: {told}"

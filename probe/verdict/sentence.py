@@ -18,7 +18,7 @@ __all__ = ["blunt", "powers", "verdict_on"]
 _LAST_DIGITS = 8
 _VALUES = {
     "framework": "the framework's values",
-    "onnx": ("ONNX Runtime's values"),
+    "onnx": "ONNX Runtime's values",
     "expected": "your values",
 }
 
@@ -136,7 +136,7 @@ def _weakness(evidence: Evidence, capture: Capture) -> str:
         (one.share for party, one in evidence.power.items() if party != "onnx"), default=1.0
     )
     return (
-        (f"; of 100 wrong elements this check would have seen {100 * least:.0f}")
+        f"; of 100 wrong elements this check would have seen {100 * least:.0f}"
         if least < SURE
         else ""
     )
@@ -156,12 +156,12 @@ def verdict_on(
             return "unchecked", f"unchecked: {reason}"
         used = max(comparison.ratio for comparison in comparisons.values())
         told = (
-            (f"the largest difference is {used:.2g} of what rounding allows")
+            f"the largest difference is {used:.2g} of what rounding allows"
             if used
             else "there is no difference at all"
         )
         told += "".join(
-            (f", given that {NAMES[party]} {words}") for party, words in evidence.shortcuts.items()
+            f", given that {NAMES[party]} {words}" for party, words in evidence.shortcuts.items()
         )
         told += _hidden(evidence.outputs["framework"])
         told += _weakness(evidence, capture) if used else ""

@@ -226,7 +226,7 @@ def test_live_objects(tmp_path):
     ("name", "never"),
     [
         ("k3.keras", "numpy h5py keras tensorflow torch onnx"),
-        ("k2.h5", ("tf_keras tensorflow torch onnx")),
+        ("k2.h5", "tf_keras tensorflow torch onnx"),
         ("zip.pt", "keras tensorflow"),
     ],
 )

@@ -254,7 +254,7 @@ def test_strings_that_qkeras_would_evaluate(tmp_path, marker, suffix):
     data = tf_keras.Input((3,))
     layer = qkeras.QDense(
         2,
-        kernel_quantizer=("quantized_bits(4, 0, 1)"),
+        kernel_quantizer="quantized_bits(4, 0, 1)",
         bias_quantizer="quantized_bits(4)",
         name="qdense",
     )
@@ -506,7 +506,7 @@ def probe_import(name, monkeypatch, folder):
 def test_an_import_that_fails_is_one_sentence(tmp_path):
     path = saved(small(keras), tmp_path / "plain.keras")
     with pytest.raises(
-        probe.ProbeError, match=("importing no_such_module raised ModuleNotFoundError")
+        probe.ProbeError, match="importing no_such_module raised ModuleNotFoundError"
     ):
         probe.open_model(path, imports=("no_such_module",))
 

@@ -28,7 +28,7 @@ def test_causes_are_listed_and_explained(capsys):
     listed = gen_readme.command("--causes").splitlines()
     assert listed[0].split() == [
         "raw-weights",
-        *("Stored weights instead of the effective ones.").split(),
+        *"Stored weights instead of the effective ones.".split(),
     ]
     assert len(listed) > 35
     assert gen_readme.command("--causes", "flipped-kernel").startswith(

@@ -405,7 +405,7 @@ def test_standard_streams_that_are_full_or_closed(tmp_path):
     done = run('"$@" > /dev/full')
     assert (done.returncode, done.stderr) == (
         2,
-        ("probe: cannot write to standard output: No space left on device\n"),
+        "probe: cannot write to standard output: No space left on device\n",
     )
     assert run('"$@" >&- 2>&-').returncode == 0
     assert (

@@ -174,7 +174,7 @@ def test_a_layer_that_follows_nothing_is_named():
 
     x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
     with pytest.raises(
-        probe.ProbeError, match=("'second' takes values that follow nothing before it")
+        probe.ProbeError, match="'second' takes values that follow nothing before it"
     ):
         probe.explain(Alone().eval(), "second", x, at=(0, 1), sees=True)
 

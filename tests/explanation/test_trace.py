@@ -152,7 +152,7 @@ def test_pooling_names_the_winner_and_the_divisor():
             torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False), "", given=x, at=(0, 0, 0, 0)
         )
     )
-    assert ("divided by 9, its cells of padding counted") in str(
+    assert "divided by 9, its cells of padding counted" in str(
         probe.explain(torch.nn.AvgPool2d(3, 2, 1), "", given=x, at=(0, 0, 0, 0))
     )
 

@@ -54,7 +54,7 @@ def run(words: list[str], verbose: bool, among: list[str]) -> tuple[list[str], l
                     )
         worker.close()
     print(
-        (f"{len(failing)} failing, {time.monotonic() - start:.0f} s"),
+        f"{len(failing)} failing, {time.monotonic() - start:.0f} s",
         Counter(name.rpartition("/")[0] for name in failing),
     )
     return failing, passing

@@ -111,7 +111,7 @@ def test_as_processes_of_their_own(tmp_path_factory, name):
     with contextlib.closing(Runner(tmp_path_factory.mktemp("whole"))) as runner:
         ends = runner.case(name, whole=measured(CASES[name].format))
     faults = [
-        (f"{run.arguments}: {wrong}")
+        f"{run.arguments}: {wrong}"
         for run, ended in zip(CASES[name].runs, ends, strict=False)
         for wrong in judge(run, ended)
     ]

@@ -34,7 +34,7 @@ def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
         (formats.half_accumulator, "float16 accumulation with inputs and weights"),
         (
             formats.brain_accumulator,
-            ("bfloat16 accumulation with inputs and weights (taps by channel"),
+            "bfloat16 accumulation with inputs and weights (taps by channel",
         ),
         (formats.brain_output, "the output stored in bfloat16"),
         (formats.tensor_cores, "TF32 inputs and weights"),

@@ -245,13 +245,11 @@ def pytest_terminal_summary(terminalreporter):
     )
     for name, seen in sorted(_ratios.items()):
         cells = [
-            (f"{max(seen[party]):.3f} {np.median(seen[party]):.3f}") if seen[party] else "-"
+            f"{max(seen[party]):.3f} {np.median(seen[party]):.3f}" if seen[party] else "-"
             for party in parties
         ]
         loose = (
-            (f"{max(seen['loose']):.3g} {np.median(seen['loose']):.3g}")
-            if seen["loose"]
-            else "exact"
+            f"{max(seen['loose']):.3g} {np.median(seen['loose']):.3g}" if seen["loose"] else "exact"
         )
         terminalreporter.write_line(
             f"{name:28}{len(seen['torch']):>6}"

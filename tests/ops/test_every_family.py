@@ -35,7 +35,7 @@ IMAGE, ROWS, PAIR = normal(2, 3, 7), normal(2, 3, 5), (normal(2, 5), normal(5))
 LINE = {"kernel": (3,), "strides": (2,)}
 CASES = {
     "AveragePool": (ops.AveragePool(**LINE, pads=((1, 1),)), IMAGE),
-    ("AveragePool, padding counted"): (
+    "AveragePool, padding counted": (
         ops.AveragePool(**LINE, pads=((1, 1),), count_include_pad=True),
         IMAGE,
     ),

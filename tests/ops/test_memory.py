@@ -28,7 +28,7 @@ CASES = {
     "Conv, strided": (ops.Conv(_w(32, 64, 3, 3), None, (2, 2), SAME, (1, 1)), MAP),
     "Conv, channels last": (ops.Conv(_w(2, 64, 3, 3), _w(2), (1, 1), SAME, (1, 1)), LAST),
     "Conv, in groups": (ops.Conv(_w(64, 8, 3, 3), None, (2, 2), SAME, (1, 1), 8), MAP),
-    ("Conv, few wide channels"): (
+    "Conv, few wide channels": (
         ops.Conv(_w(2, 3, 5, 5), None, (2, 2), ((2, 2), (2, 2)), (1, 1)),
         (1, 3, 2048, 2048),
     ),

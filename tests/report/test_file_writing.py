@@ -88,7 +88,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path, save):
 
 
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt, MemoryError, OSError(28, ("No space left on device")), ValueError]
+    "error", [KeyboardInterrupt, MemoryError, OSError(28, "No space left on device"), ValueError]
 )
 def test_whatever_ends_the_writing_nothing_is_left(tmp_path, error):
     (tmp_path / "out.json").write_text("before")

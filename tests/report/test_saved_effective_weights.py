@@ -210,7 +210,7 @@ def test_what_a_test_bench_reads_is_the_effective_weight(source, tmp_path):
             told = (
                 "signs of 1 bit (-1 or 1)"
                 if bits == 1
-                else (f"{'' if signed else 'un'}signed {bits}-bit integers")
+                else f"{'' if signed else 'un'}signed {bits}-bit integers"
             )
             assert f"{told}, value = " in words
             np.testing.assert_allclose((integers - zero) * scale, effective, rtol=1e-6, atol=0)

@@ -24,7 +24,7 @@ def test_group_norm_over_the_output_of_a_dense_layer():
 
 
 @pytest.mark.filterwarnings(
-    ("ignore:You are saving your model as an HDF5 file"), "ignore:The `keras.constraints.serialize"
+    "ignore:You are saving your model as an HDF5 file", "ignore:The `keras.constraints.serialize"
 )
 def test_qkeras_convolution_multiplies_by_quantised_weights(tmp_path):
     image = tf_keras.Input((32, 32, 3))

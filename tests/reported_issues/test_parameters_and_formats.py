@@ -165,9 +165,10 @@ def test_nn_transfer_3():
     """Keras' batch normalisation has 1e-3, PyTorch's 1e-5."""
     x = draw(2, 6, 7, 5)
     layer = batch_normalization(x, 1e-3)
-    assert ("eps = 1e-05, the layer has 0.001") in named(
-        asked(layer, x, by_torch(layer, x, 1e-5)), "other-epsilon"
-    ).claim
+    assert (
+        "eps = 1e-05, the layer has 0.001"
+        in named(asked(layer, x, by_torch(layer, x, 1e-5)), "other-epsilon").claim
+    )
 
 
 def test_tensorflow_65381():

@@ -26,9 +26,10 @@ def test_tensornets_25():
     right, wrong = (last(F.conv2d(pad_both(x, before, 3), kernel, stride=2)) for before in (2, 3))
     assert right.shape == (1, 112, 112, 4)
     assert asked(layer, x, right).ok
-    assert ("3 before and 3 after") in named(
-        asked(layer, x, wrong[:, :112, :112]), "symmetric-padding"
-    ).claim
+    assert (
+        "3 before and 3 after"
+        in named(asked(layer, x, wrong[:, :112, :112]), "symmetric-padding").claim
+    )
 
 
 def test_keras_19291():
@@ -53,9 +54,10 @@ def test_pytorch_67551():
     total = max((-(-224 // 2) - 1) * 2 + 7 - 224, 0)
     padded = F.pad(t(x), (total // 2, total - total // 2) * 2)
     wrapped = F.conv2d(padded, layer.weight, layer.bias, 2).detach().numpy()
-    assert ("padded 2 before and 3 after, the layer pads 3 before and 3 after") in named(
-        asked(layer, x, wrapped), "symmetric-padding"
-    ).claim
+    assert (
+        "padded 2 before and 3 after, the layer pads 3 before and 3 after"
+        in named(asked(layer, x, wrapped), "symmetric-padding").claim
+    )
     odd = (
         F.conv2d(F.pad(t(x[..., 1:, 1:]), (3, 3, 3, 3)), layer.weight, layer.bias, 2)
         .detach()
@@ -267,9 +269,10 @@ def test_tensorflow_onnx_932():
         name: by_onnxruntime(first, name).transpose(0, 2, 3, 1)
         for name in ("asymmetric", "half_pixel")
     }
-    assert ("asymmetric coordinates instead of half_pixel") in named(
-        asked(layer, x, converted["asymmetric"]), "resize-coordinates"
-    ).claim
+    assert (
+        "asymmetric coordinates instead of half_pixel"
+        in named(asked(layer, x, converted["asymmetric"]), "resize-coordinates").claim
+    )
     assert asked(layer, x, converted["half_pixel"]).ok
 
 

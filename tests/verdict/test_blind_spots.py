@@ -40,11 +40,11 @@ KERAS = {
     "Dense": (lambda: L.Dense(5), (7,)),
     "Conv2D": (lambda: L.Conv2D(4, 3, padding="same"), (None, None, 3)),
     "Conv2D, stride 2": (lambda: L.Conv2D(4, 3, strides=2, padding="same"), (None, None, 3)),
-    ("Conv2D, kernel 4, stride 2"): (
+    "Conv2D, kernel 4, stride 2": (
         lambda: L.Conv2D(4, 4, strides=2, padding="same"),
         (None, None, 3),
     ),
-    ("Conv2D, kernel 5, stride 3"): (
+    "Conv2D, kernel 5, stride 3": (
         lambda: L.Conv2D(4, 5, strides=3, padding="same"),
         (None, None, 3),
     ),

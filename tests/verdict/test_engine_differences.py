@@ -150,7 +150,7 @@ def test_softplus_of_89_overflows_in_recurrences_of_onnx_runtime(kind, functions
         report = probe.check(model, "node", [x])
         assert report.ok is not told
         assert (
-            ("softplus of 89 and more is inf in ONNX Runtime's own recurrences") in report.sentence
+            "softplus of 89 and more is inf in ONNX Runtime's own recurrences" in report.sentence
         ) is told, report.sentence
 
 
@@ -197,7 +197,7 @@ def test_nan_in_a_window_is_not_numpys_fault(make):
         if report.verdict == "diverge":
             assert (
                 "undefined between engines" in report.sentence
-                or ("ONNX Runtime is the odd one out") in report.sentence
+                or "ONNX Runtime is the odd one out" in report.sentence
             )
 
 

@@ -121,7 +121,7 @@ def test_no_description_is_unchecked_and_says_why():
     assert report.verdict == "unchecked"
     assert report.missing == {
         "numpy": "MyLayer has no description",
-        "onnx": ("MyLayer has no description"),
+        "onnx": "MyLayer has no description",
     }
     assert not report.ok
 
@@ -170,7 +170,7 @@ def test_an_allowance_beyond_the_output_is_unchecked():
     assert report.verdict == "unchecked"
     assert (
         "where the output's own range is" in report.sentence
-        and ("would have seen 0") in report.sentence
+        and "would have seen 0" in report.sentence
     )
 
 
@@ -363,7 +363,7 @@ def test_what_the_input_could_not_have_revealed():
     for words in (
         "bias is all zero",
         "symmetric",
-        ("border of the input is zero"),
+        "border of the input is zero",
         "no input of the Relu is negative",
     ):
         assert words in told
@@ -444,7 +444,7 @@ def test_subnormal_numbers_taken_for_0_are_no_divergence(name):
     capture = of_framework(getattr(ops, name.capitalize())(), getattr(keras.ops, name), x)
     report = judge(capture)
     assert (
-        report.ok and ("given that the framework takes subnormal numbers for 0") in report.sentence
+        report.ok and "given that the framework takes subnormal numbers for 0" in report.sentence
     ), str(report)
     assert (
         "the framework is held against NumPy with 0 for subnormal numbers (below 1.18e-38)"
@@ -497,7 +497,7 @@ def test_numbers_that_float32_cannot_hold_are_no_divergence_of_a_float64_layer(o
     capture = replace(of_framework(op, f, *inputs), dtype="float64")
     report = judge(capture)
     assert (
-        report.ok and ("float32 here, which does not hold these numbers") in report.missing["onnx"]
+        report.ok and "float32 here, which does not hold these numbers" in report.missing["onnx"]
     ), str(report)
     wrong = capture.outputs[0].copy()
     wrong[3] *= 1 + 1e-12
@@ -551,7 +551,7 @@ def test_a_fault_of_ours_is_said_and_one_of_the_users_function_is_raised():
     report = judge(replace(capture, description=Description((Step(Failing()),))))
     assert (
         report.verdict == "unchecked"
-        and ("IndexError: list index out of range): our own fault") in report.missing["numpy"]
+        and "IndexError: list index out of range): our own fault" in report.missing["numpy"]
     )
 
     def theirs(layer, x):

@@ -24,8 +24,7 @@ def test_nan_of_the_users_is_counted_wherever_it_hides_something(net):
         reports = list(probe.sweep(net, x))
     for report in reports:
         assert (
-            report.ok
-            and ("of its 9 numbers are NaN, behind which no fault shows") in report.sentence
+            report.ok and "of its 9 numbers are NaN, behind which no fault shows" in report.sentence
         )
         assert "are NaN, behind which no fault shows" in line(report)
     report = probe.check(net, "0", x)

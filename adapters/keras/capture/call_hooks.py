@@ -309,7 +309,7 @@ def _through(
             f"{place.name}/{WHOLE}",
             place.layer,
             "atomic",
-            (f"what it does between its layers cannot be followed: {error}"),
+            f"what it does between its layers cannot be followed: {error}",
         )
         state.met[whole.name] = whole.kind
         return _called(whole, original, own, args, kwargs, (), state)

@@ -45,7 +45,7 @@ def followed(layer: Any, call: Call) -> Description:
             numbers, _numbers(_followed(layer, call, tensors))
         ):
             raise Undescribed(
-                _advice(layer, ("it makes other numbers in every call, such as random ones"))
+                _advice(layer, "it makes other numbers in every call, such as random ones")
             )
     return found
 

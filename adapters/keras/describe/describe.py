@@ -190,7 +190,7 @@ def describe(layer: Any, call: Call) -> Description:
         if argument == "mask" and name in _IGNORES_MASK:
             continue
         raise Undescribed(
-            (f"it was called with `{argument}`") if argument != "mask" else "a mask reaches it"
+            f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it"
         )
     if not call.legacy and not getattr(layer, "autocast", True) and name not in _NEVER_CASTS:
         kinds = {
@@ -202,8 +202,10 @@ def describe(layer: Any, call: Call) -> Description:
                 f"{type(layer).__name__} has option autocast=False: what it "
                 "computes in follows from its inputs and weights"
             )
-    completed = (complete(layer, call, description) for complete in _COMPLETIONS)
-    return next((one for one in completed if one is not None), None) or description(layer, call)
+    for complete in _COMPLETIONS:
+        if (completed := complete(layer, call, description)) is not None:
+            return completed
+    return description(layer, call)
 
 
 def description_of(name: str) -> Describer:

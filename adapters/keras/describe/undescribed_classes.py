@@ -77,7 +77,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         ),
         **dict.fromkeys(
             ("Angle", "Polar", "ViewAsComplex", "ViewAsReal"),
-            ("it works on complex numbers, which no op holds"),
+            "it works on complex numbers, which no op holds",
         ),
         **dict.fromkeys(
             (
@@ -95,7 +95,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         ),
         **dict.fromkeys(
             ("Arange", "Bincount", "Nonzero", "Unique"),
-            ("the shape of its output follows from values"),
+            "the shape of its output follows from values",
         ),
         **dict.fromkeys(
             (
@@ -127,7 +127,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         ),
         **dict.fromkeys(
             ("SegmentMax", "SegmentMin", "SegmentProd"),
-            ("no op takes more than the sum of a segment"),
+            "no op takes more than the sum of a segment",
         ),
         "Argpartition": "it gives places in no order",
         "ConvTranspose": (

@@ -67,7 +67,7 @@ def read_variable(namespace: Any) -> Reader:
         if dtype is None or array.dtype.name == dtype:
             return Weight(name, stored, stored)
         return Weight(
-            name, stored, cast(array, dtype), ((f"cast from {array.dtype.name} to {dtype}"),)
+            name, stored, cast(array, dtype), (f"cast from {array.dtype.name} to {dtype}",)
         )
 
     return read

@@ -208,7 +208,7 @@ def _divided(
     told = (
         f"{scale.min():g}"
         if scale.size and scale.min() == scale.max()
-        else (f"{scale.min():g} to {scale.max():g}")
+        else f"{scale.min():g} to {scale.max():g}"
     )
     words = f"int{bits} divided by {name}_scale ({told})"
     grid = Grid((1 / around.astype(np.float64)), bits)
@@ -227,7 +227,7 @@ def _unpacked(name: str, stored: np.ndarray, integers: np.ndarray) -> dict[str, 
     return (
         {}
         if stored.shape == integers.shape
-        else {(f"{name} unpacked to its integers"): integers.astype(np.float32)}
+        else {f"{name} unpacked to its integers": integers.astype(np.float32)}
     )
 
 
@@ -335,7 +335,7 @@ def _calibrated(layer: Any, call: Call, name: str, bits: int) -> Weight:
     parts = {
         **held.parts,
         "quantized_kernel": packed,
-        ("kernel unpacked to its integers"): integers.T.astype(np.float32),
+        "kernel unpacked to its integers": integers.T.astype(np.float32),
     }
     grid = Grid(
         scale[:, groups].T.astype(np.float64), bits, False, zero[:, groups].T.astype(np.int64)
@@ -368,7 +368,7 @@ def _awq(layer: Any, call: Call, name: str) -> _Used:
     parts = {
         **weight.parts,
         "awq_scales": scales,
-        ("kernel not divided by awq_scales"): weight.effective,
+        "kernel not divided by awq_scales": weight.effective,
     }
     grid = None if weight.grid is None else replace(weight.grid, scale=weight.grid.scale / divisor)
     return _Used(
@@ -389,7 +389,7 @@ def _float8(layer: Any, call: Call, name: str) -> _Used:
         name,
         stored,
         cast(effective, call.dtype),
-        ((f"rounded to float8_e4m3fn, {name}_scale {scale:g}"),),
+        (f"rounded to float8_e4m3fn, {name}_scale {scale:g}",),
     )
     others = {}
     if layer.bias is not None and call.dtype == "float32":

@@ -261,9 +261,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
             called in _HARMLESS and registered in (None, kind) and _root(module) in (None, *ROOTS)
         )
         return (
-            ""
-            if known
-            else (f"the TensorFlow function {called!r}{where}, which loading would call")
+            "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
         )
     if registered in (None, kind) and (
         module in _OPERATION_MODULES or (found.compiled and module in _TRAINING_MODULES)

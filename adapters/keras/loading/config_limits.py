@@ -23,7 +23,7 @@ _COUNTS = frozenset(
     ).split()
 )
 _SHAPES = frozenset(
-    ("cropping kernel_size output_shape output_size padding pool_size size target_shape").split()
+    "cropping kernel_size output_shape output_size padding pool_size size target_shape".split()
 )
 _SQUARE = frozenset(
     (

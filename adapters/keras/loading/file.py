@@ -290,16 +290,14 @@ def _why(entry: Mapping[str, Any], kind: str) -> str:
         return (
             ""
             if kind in OPERATIONS or kind in FOLLOWED
-            else (f"{kind} of keras.ops has no description")
+            else f"{kind} of keras.ops has no description"
         )
     if kind in FOLLOWED and module.partition(".")[0] in ROOTS:
         return ""
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         called = entry["config"].get("function")
         return (
-            ""
-            if called in FUNCTIONS
-            else (f"the function {called} of TensorFlow has no description")
+            "" if called in FUNCTIONS else f"the function {called} of TensorFlow has no description"
         )
     if module.partition(".")[0] == "hgq":
         return "" if key_of("hgq", kind) in DESCRIBED else f"{kind} has no description"

@@ -43,7 +43,7 @@ def _unpack(form: str, read: Read, offset: int) -> tuple:
 def _once(node: int, seen: set[int]) -> None:
     if node in seen or len(seen) >= _OBJECTS:
         raise ValueError(
-            ("its tree leads to the same place twice")
+            "its tree leads to the same place twice"
             if node in seen
             else f"more than {_OBJECTS:,} nodes in its tree"
         )

@@ -79,7 +79,7 @@ def _own_bytes(path: str | os.PathLike[str], place: str, dataset: Any, size: int
         raise CannotOpen(
             _refusal(
                 path,
-                (f"the values of {place!r} are put together from other arrays (a virtual dataset)"),
+                f"the values of {place!r} are put together from other arrays (a virtual dataset)",
             )
         )
     if dataset.get_storage_size() > size:

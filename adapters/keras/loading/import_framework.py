@@ -73,8 +73,6 @@ def package(name: str) -> Any:
         try:
             adapter = importlib.import_module(ADAPTERS[name], __package__.rpartition(".")[0])
         except ImportError as error:
-            if name == "qkeras" and _installed("hgq"):
-                raise MissingExtra(f"this model needs QKeras, but {OF_HGQ2}") from None
             raise MissingExtra(
                 f"this model needs {error.name or name} ({error}): {_EXTRAS[name]}"
             ) from None

@@ -46,7 +46,8 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
                 f"{file.path}: {slow}, which are more than {STEPS:,}; give --trust "
                 "(trust=True) to run it all the same"
             )
-    for name in (one for one in ADAPTERS if one in file.packages):
+    packages = file.packages
+    for name in (one for one in ADAPTERS if one in packages):
         custom = {**package(name).custom_objects(), **custom}
     suffix = ".keras" if file.form == "keras" else ".h5"
     with (

@@ -286,7 +286,7 @@ def _unravel_index(op: Any, call: Call) -> Description:
 def _linspace(op: Any, call: Call, chain: Chain) -> Ref:
     if op.retstep or op.num < 2:
         raise Undescribed(
-            "it gives the step too" if op.retstep else ("it gives no more than the start")
+            "it gives the step too" if op.retstep else "it gives no more than the start"
         )
     start, stop = _two(call, chain, "start", "stop")
     rank = max(len(chain.shape(start)), len(chain.shape(stop)))

@@ -188,7 +188,7 @@ def group_normalization(recipe: Node, x: Value, scale: Value, bias: Value) -> Re
         return _in_groups(recipe, x, scale, bias, groups)
     times = recipe.shape(x)[1] // groups
     told, order = (
-        ((f"one number for the {times} channels of each group"),),
+        (f"one number for the {times} channels of each group",),
         tuple(at // times for at in range(times * groups)),
     )
 

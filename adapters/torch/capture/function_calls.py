@@ -57,11 +57,11 @@ _NO_LAYERS = frozenset(
     }
 )
 _CASTS = frozenset(
-    ("to type type_as _to_copy float double half bfloat16 bool byte int long short char").split()
+    "to type type_as _to_copy float double half bfloat16 bool byte int long short char".split()
 )
 _WRITES = frozenset(
     f"__{name}__"
-    for name in ("setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor").split()
+    for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split()
 )
 _ARRAYS = frozenset("numpy tolist __array__ __dlpack__".split())
 _LEAVES = _ARRAYS | frozenset("item __float__ __int__ __index__ __complex__".split())

@@ -309,7 +309,7 @@ def _is_container(module: torch.nn.Module) -> bool:
 
 def _layer(name: str, module: torch.nn.Module) -> Layer:
     seen = (
-        (f"{kind_of(module)} is TorchScript: the calls that it makes are checked one by one")
+        f"{kind_of(module)} is TorchScript: the calls that it makes are checked one by one"
         if is_script(module)
         else refusal(module)
     )

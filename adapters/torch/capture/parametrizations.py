@@ -31,7 +31,7 @@ def told(
     )
     masked = [_masked(name, parts)] if f"{name}_mask" in parts else []
     return (
-        (f"computed from {', '.join(parts)} by {kinds} {when}"),
+        f"computed from {', '.join(parts)} by {kinds} {when}",
         *masked,
         *(one for one in words if one),
     )
@@ -69,7 +69,7 @@ def _over(dim: int | None, ndim: int) -> str:
         return "the norm over all of it"
     axes = [str(axis) for axis in range(ndim) if axis != dim % ndim]
     return (
-        (f"the norm over ax{'i' if len(axes) == 1 else 'e'}s {', '.join(axes)}")
+        f"the norm over ax{'i' if len(axes) == 1 else 'e'}s {', '.join(axes)}"
         if axes
         else "the norm of each value"
     )

@@ -228,7 +228,7 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
                 name,
                 stored,
                 effective,
-                ((f"plus lora_B @ lora_A, scaled, for this call: up to {most:.6g}"),),
+                (f"plus lora_B @ lora_A, scaled, for this call: up to {most:.6g}",),
             )
         when = "at each access"
     else:
@@ -244,6 +244,6 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     }
     if not parts:
         return Weight(
-            name, None, effective, (("an attribute of the module that no state_dict holds"),)
+            name, None, effective, ("an attribute of the module that no state_dict holds",)
         )
     return Weight(name, None, effective, told(name, makers, parts, when), parts)

@@ -39,15 +39,15 @@ LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(_LOSSES, "a loss: it compares with a target, which an inference has not"),
     **dict.fromkeys(
         (*_LAZY, "LazyLinear"),
-        ("it becomes the class without Lazy in its first call, and is described as that"),
+        "it becomes the class without Lazy in its first call, and is described as that",
     ),
     **dict.fromkeys(
         ("Container", "ModuleDict", "ModuleList", "Sequential"),
-        ("it only holds other modules, which are checked one by one"),
+        "it only holds other modules, which are checked one by one",
     ),
     **dict.fromkeys(("ParameterDict", "ParameterList"), "it only holds parameters"),
     **dict.fromkeys(
-        ("Module", "RNNBase", "RNNCellBase"), ("a base class without a forward of its own")
+        ("Module", "RNNBase", "RNNCellBase"), "a base class without a forward of its own"
     ),
     "DataParallel": (
         "it hands batches to copies of one module on several devices; what it holds "

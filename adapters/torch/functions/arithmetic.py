@@ -339,7 +339,7 @@ for _name, _to in _TYPES.items():
     "type_as",
     "_to_copy",
     onnx="cast",
-    idle=("args dtype device layout pin_memory copy other"),
+    idle="args dtype device layout pin_memory copy other",
 )
 def to(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """Whatever the arguments: the type is that of the output."""

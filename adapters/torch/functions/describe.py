@@ -99,7 +99,7 @@ class Function(Recipe):
         if not self.fixed(value):
             raise Undescribed(f"its {name} is computed from the model's input")
         return Weight(
-            name, None, self.array(value), (("computed by the model, and not held under a name"),)
+            name, None, self.array(value), ("computed by the model, and not held under a name",)
         )
 
     def array(self, value: Value) -> np.ndarray:

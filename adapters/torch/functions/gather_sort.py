@@ -316,7 +316,7 @@ def bucketize(
 def _ordered(array: np.ndarray) -> None:
     if not array.size or np.isnan(array).any():
         raise Undescribed(
-            ("numbers that are NaN have no place in an order")
+            "numbers that are NaN have no place in an order"
             if array.size
             else "nothing has no order"
         )

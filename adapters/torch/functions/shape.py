@@ -95,7 +95,7 @@ def movedim(recipe: Function, input: Value, source: Any, destination: Any) -> Re
 
 
 @function(
-    "expand", "expand_as", "broadcast_to", onnx="expand", idle=("sizes size shape implicit other")
+    "expand", "expand_as", "broadcast_to", onnx="expand", idle="sizes size shape implicit other"
 )
 def expand(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), input)

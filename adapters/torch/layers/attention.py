@@ -217,7 +217,7 @@ def drops(module: Any) -> str:
     """Why a module in training mode is not described, or ""."""
     dropping = module.training and getattr(module, "dropout", 0.0) != 0
     return (
-        ("in training mode it drops attention weights at random; call eval() on it first")
+        "in training mode it drops attention weights at random; call eval() on it first"
         if dropping
         else ""
     )

@@ -38,7 +38,7 @@ def identity(module: Any, call: Call) -> Description:
 
 def _drops(module: Any) -> str:
     return (
-        ("in training mode it drops elements at random; call eval() on it first")
+        "in training mode it drops elements at random; call eval() on it first"
         if module.training and module.p > 0
         else ""
     )

@@ -239,7 +239,7 @@ def _lp_pool(module: Any, call: Call) -> Description:
 
 def _draws(module: Any) -> str:
     return (
-        ("it draws where its windows lie at random in every call")
+        "it draws where its windows lie at random in every call"
         if module._random_samples is None
         else ""
     )

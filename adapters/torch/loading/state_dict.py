@@ -22,7 +22,7 @@ _SHOWN = 5
 def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
     """The sentence for parameters alone: what to give, and what the file holds."""
     held = printable.several(
-        (f"{printable.name(name)} {_shape(value)}") for name, value in state.items()
+        f"{printable.name(name)} {_shape(value)}" for name, value in state.items()
     )
     return CannotOpen(
         f"{path} is a state_dict: parameters, and nothing that says how to compute with them. "

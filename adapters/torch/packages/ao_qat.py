@@ -188,7 +188,7 @@ def _with_relu(described: Description) -> Description:
 
 def _batch_statistics(module: Any) -> str:
     return (
-        ("in training mode it normalises by the statistics of the batch; call eval() on it first")
+        "in training mode it normalises by the statistics of the batch; call eval() on it first"
         if module.bn.training
         else ""
     )

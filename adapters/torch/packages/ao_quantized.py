@@ -80,7 +80,7 @@ def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
         "bias",
         stored,
         effective,
-        ((f"rounded to multiples of the input's scale times the weight's, {_between(scale)}"),),
+        (f"rounded to multiples of the input's scale times the weight's, {_between(scale)}",),
     )
 
 

@@ -59,7 +59,7 @@ class _Adapter:
         only = (
             ""
             if self.chosen is None
-            else (f" for the samples {', '.join(map(str, np.flatnonzero(self.chosen)))}")
+            else f" for the samples {', '.join(map(str, np.flatnonzero(self.chosen)))}"
         )
         return f"lora_B.{self.name}(lora_A.{self.name}(x)) * {self.scale:g}{only}"
 
@@ -206,13 +206,13 @@ def _as_merged(
     if before:
         for times, often in ((1, ""), (2, ", which are in it twice")):
             parts = parts | {
-                (f"{weight.name} without its adapters{often}"): (effective - times * added).astype(
+                f"{weight.name} without its adapters{often}": (effective - times * added).astype(
                     weight.effective.dtype
                 )
             }
         return replace(
             weight,
-            steps=(*weight.steps, ("its adapters merged into it")),
+            steps=(*weight.steps, "its adapters merged into it"),
             parts={**weight.parts, **parts},
         )
     times = round(float(((effective - weight.stored) * added).sum() / (added * added).sum()))
@@ -302,7 +302,7 @@ def _how(module: Any, name: str) -> str:
     alpha, rank = module.lora_alpha[name], module.r[name]
     plain = {
         f"lora_alpha {alpha:g} / r {rank}": alpha / rank,
-        (f"lora_alpha {alpha:g} / sqrt(r {rank})"): alpha / math.sqrt(rank),
+        f"lora_alpha {alpha:g} / sqrt(r {rank})": alpha / math.sqrt(rank),
     }
     return next(
         (words for words, scale in plain.items() if scale == module.scaling[name]), "set by hand"
@@ -358,7 +358,7 @@ def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
     effective = _like(module, rows, weight.effective)
     if any(one.scale != 1 for one in adapters) and all(one.magnitude is None for one in adapters):
         plain = base + sum(one.delta / one.scale for one in adapters if one.scale)
-        parts[(f"{weight.name} with the adapters added without their scaling")] = _like(
+        parts[f"{weight.name} with the adapters added without their scaling"] = _like(
             module, plain, weight.effective
         )
     return replace(
@@ -417,7 +417,7 @@ def _merged_before(module: Any, call: Call, weight: Weight) -> Weight:
         weight,
         parts={
             **weight.parts,
-            (f"{weight.name} without {names}"): _like(module, rows, weight.effective),
+            f"{weight.name} without {names}": _like(module, rows, weight.effective),
         },
     )
 
@@ -439,7 +439,7 @@ def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
     parts = {f"{op.bias.name} without {names}": bare.astype(op.bias.effective.dtype)}
     return replace(
         op.bias,
-        steps=(*op.bias.steps, (f"{names} merged into it")),
+        steps=(*op.bias.steps, f"{names} merged into it"),
         parts={**op.bias.parts, **parts},
     )
 

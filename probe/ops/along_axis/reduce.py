@@ -97,7 +97,7 @@ class _Reduction(Op):
 
     def told(self, members: np.ndarray, value: float) -> Account:
         return Account(
-            (), (Stage((f"{self.words} of {len(members)} elements"), value, Terms(members)),)
+            (), (Stage(f"{self.words} of {len(members)} elements", value, Terms(members)),)
         )
 
 

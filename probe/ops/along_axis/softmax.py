@@ -160,12 +160,12 @@ class LogSoftmax(Op):
         with np.errstate(all="ignore"):
             total = float(np.log(np.exp(taken - largest).sum()))
         below = Stage(
-            (f"less {largest:.9g}, the largest of {len(members)} elements"),
+            f"less {largest:.9g}, the largest of {len(members)} elements",
             float(inputs[0][at]) - largest,
             Terms(members),
         )
         last = Stage(
-            (f"less the log of the sum of their exponentials (each less the largest) {total:.9g}"),
+            f"less the log of the sum of their exponentials (each less the largest) {total:.9g}",
             float(outputs[0][at]),
         )
         return Account((Terms(np.array([at], int)),), (below, last))

@@ -48,7 +48,7 @@ class ArgMax(Op):
             (),
             (
                 Stage(
-                    (f"{self.title(inputs)}, {len(members)} of them"),
+                    f"{self.title(inputs)}, {len(members)} of them",
                     float(outputs[0][at]),
                     Terms(members),
                 ),
@@ -236,7 +236,7 @@ class CumProd(Op):
             (),
             (
                 Stage(
-                    (f"the product of {len(members)} elements"),
+                    f"the product of {len(members)} elements",
                     float(outputs[0][at]),
                     Terms(members),
                 ),

@@ -36,7 +36,7 @@ class Constant(Op):
         return (
             f"{self.value}"
             if self.value.size == 1
-            else (f"{self.value.size} numbers of the layer's own")
+            else f"{self.value.size} numbers of the layer's own"
         )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):
@@ -108,7 +108,7 @@ class _Binary(Op):
             (Terms(x),),
             (
                 Stage(
-                    (f"{self.symbol} {other:.9g}, from input 1"),
+                    f"{self.symbol} {other:.9g}, from input 1",
                     float(outputs[0][at]),
                     Terms(y, input=1),
                 ),

@@ -131,7 +131,7 @@ class MaskSteps(Op):
     def account(self, inputs, outputs, at):
         kept = bool(self._mask(inputs[0])[(*at[:-1], 0)])
         words = (
-            "kept" if kept else (f"masked: all {inputs[0].shape[-1]} features are {self.value:.9g}")
+            "kept" if kept else f"masked: all {inputs[0].shape[-1]} features are {self.value:.9g}"
         )
         return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
@@ -192,7 +192,7 @@ class MaskedMean(Op):
             (Terms(cells),),
             (
                 Stage(
-                    (f"divided by {len(cells)}, the steps that the mask keeps"),
+                    f"divided by {len(cells)}, the steps that the mask keeps",
                     float(outputs[0][at]),
                 ),
             ),

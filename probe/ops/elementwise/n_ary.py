@@ -197,7 +197,7 @@ class Mul(_Merge):
         for k, (x, factor) in enumerate(zip(inputs[2:], factors[2:], strict=True), start=2):
             product *= factor
             stages.append(
-                Stage((f"times {factor:.9g}, from input {k}"), product, _element(x, at, input=k))
+                Stage(f"times {factor:.9g}, from input {k}", product, _element(x, at, input=k))
             )
         return Account((first,), tuple(stages))
 
@@ -230,7 +230,7 @@ class _Choice(_Merge):
         listed = ", ".join(f"{value:.9g}" for value in candidates)
         return Account(
             (members[winner],),
-            (Stage((f"{type(self).__name__}: input {winner} wins among {listed}"), chosen),),
+            (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),),
         )
 
     def allowance(self, inputs, slacks, outputs, precision, where=None):

@@ -44,7 +44,7 @@ class Standardize(Op):
         return (
             "x times its deviation plus its mean"
             if self.invert
-            else ("x less its mean, divided by its deviation")
+            else "x less its mean, divided by its deviation"
         )
 
     def account(self, inputs, outputs, at):

@@ -34,9 +34,7 @@ class _Product(Sum):
     def says(self, inputs):
         count = self.terms_of(inputs, ())
         return (
-            f"each output is a sum of {count} products"
-            if count > 1
-            else ("each output is a product")
+            f"each output is a sum of {count} products" if count > 1 else "each output is a product"
         )
 
     def terms_of(self, inputs, outputs):

@@ -90,7 +90,7 @@ class MatMul(Sum):
         return (graph.op("Reshape", product, sizes),)
 
     def says(self, inputs):
-        return (f"each output is a sum over {self.weight.value.shape[0]} inputs") + (
+        return f"each output is a sum over {self.weight.value.shape[0]} inputs" + (
             ", plus the bias" if self.bias is not None else ""
         )
 

@@ -116,7 +116,7 @@ class Lookup(_Named):
         return _stage(
             inputs[0],
             at,
-            f"the key {x}" if known else (f"{x} is none of the {len(self.keys)} keys"),
+            f"the key {x}" if known else f"{x} is none of the {len(self.keys)} keys",
             float(outputs[0][at]),
         )
 

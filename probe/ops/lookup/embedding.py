@@ -262,7 +262,7 @@ class EmbeddingBag(Embedding):
         listed = ", ".join(map(str, taken[:8].tolist())) + (", …" if len(taken) > 8 else "")
         value, those = (
             float(outputs[0][at]),
-            (f"{self.table.name}[i, {at[-1]}] for the {len(mine)} indices i = {listed}"),
+            f"{self.table.name}[i, {at[-1]}] for the {len(mine)} indices i = {listed}",
         )
         if self.mode == "max" or not len(mine):
             return Account((), (Stage(f"the {self.mode} of {those}", value),))

@@ -128,7 +128,7 @@ class BatchNormalization(Op):
         )
         stages.append(
             Stage(
-                (f"times the gain {gain:.9g} = {over} / sqrt({under} + epsilon {self.epsilon:g})"),
+                f"times the gain {gain:.9g} = {over} / sqrt({under} + epsilon {self.epsilon:g})",
                 (x - mean) * gain,
             )
         )
@@ -345,7 +345,7 @@ def _normalised_account(
     with np.errstate(all="ignore"):
         value = float(np.float64(value) / np.sqrt(variance + epsilon))
     stages.append(
-        Stage((f"divided by sqrt(their variance {variance:.9g} + epsilon {epsilon:g})"), value)
+        Stage(f"divided by sqrt(their variance {variance:.9g} + epsilon {epsilon:g})", value)
     )
     scale, bias = parameters
     if scale is not None:

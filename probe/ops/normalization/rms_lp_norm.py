@@ -220,7 +220,7 @@ class LpNormalization(Op):
             self._norm(x)[tuple(0 if axis in self.axes else i for axis, i in enumerate(at))]
         )
         stage = Stage(
-            (f"divided by the {self.p:g}-norm of {len(members)} elements {norm:.9g}"),
+            f"divided by the {self.p:g}-norm of {len(members)} elements {norm:.9g}",
             float(outputs[0][at]),
             Terms(members),
         )

@@ -58,7 +58,7 @@ class IntQuantize(Elementwise):
             "up": ", negative halves up",
         }
         return (
-            (f"to {self.levels} levels {scale:g} apart, {ends}")
+            f"to {self.levels} levels {scale:g} apart, {ends}"
             + (f", zero point {zero:g}" if zero else "")
             + way[self.rounding]
         )
@@ -118,7 +118,7 @@ class IntQuantize(Elementwise):
         level = f"; level {round(value / scale + zero)}" if np.isfinite(value) else ""
         return Account(
             (Terms(np.array([at], int)),),
-            (Stage((f"{type(self).__name__}: {self.says(inputs)}{level}"), value),),
+            (Stage(f"{type(self).__name__}: {self.says(inputs)}{level}", value),),
         )
 
 

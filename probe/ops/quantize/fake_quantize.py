@@ -44,7 +44,7 @@ class FakeQuantize(Elementwise):
             return f"to {self.levels} levels, their distance by channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
         ends = f"from {(self.low - zero) * scale:g} to {(self.high - zero) * scale:g}"
-        return (f"to {self.levels} levels {scale:g} apart, {ends}") + (
+        return f"to {self.levels} levels {scale:g} apart, {ends}" + (
             f", zero point {zero:g}" if zero else ""
         )
 

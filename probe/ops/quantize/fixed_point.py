@@ -230,7 +230,7 @@ class FixedPoint(Elementwise):
     def says(self, inputs):
         k, i, f = (_range(part) for part in (self.sign, self.integer, self.fraction))
         way = {
-            "": ("not brought into a range"),
+            "": "not brought into a range",
             "WRAP": "wrapped around",
             "WRAP_SM": "folded back at its ends",
         }

@@ -171,7 +171,7 @@ class QuantizedTanh(_Curve):
         kind = (
             "tanh(x)"
             if self.real
-            else ("2 sigmoid(x) - 1")
+            else "2 sigmoid(x) - 1"
             if self.slope is None
             else f"2 clip({self.slope:g} x + 0.5, 0, 1) - 1"
         )

@@ -220,7 +220,7 @@ class Ternary(_Signs):
 
 def _scale_words(alpha: float | np.ndarray | str | None) -> str:
     if isinstance(alpha, str):
-        return ("a scale found from the input itself") + (
+        return "a scale found from the input itself" + (
             ", a power of two" if alpha == "auto_po2" else ""
         )
     return "1" if alpha is None else "alpha" if np.ndim(alpha) else f"{float(alpha):g}"

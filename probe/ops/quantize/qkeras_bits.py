@@ -159,7 +159,7 @@ class QuantizedBits(_Fixed):
         size = 2.0 ** (self.integer - self._unsigned) * (float(alpha) if alpha.ndim == 0 else 1)
         if self._unsigned <= 0:
             return "the sign alone"
-        return (f"to multiples of {size:g} from {low * size:g} to {high * size:g}") + (
+        return f"to multiples of {size:g} from {low * size:g} to {high * size:g}" + (
             ", times alpha" if alpha.ndim else ""
         )
 
@@ -233,7 +233,7 @@ class QuantizedRelu(_Fixed):
             return f"to {2**self._n} levels, their distance by channel"
         size, slope = (
             2.0 ** (self.integer - self._n),
-            (f", slope {self.negative_slope:g} below zero") if self.negative_slope else "",
+            f", slope {self.negative_slope:g} below zero" if self.negative_slope else "",
         )
         top = f"to multiples of {size:g} up to {2.0**self.integer - size:g}"
         if self.sigmoid == 0:
@@ -241,7 +241,7 @@ class QuantizedRelu(_Fixed):
         return (
             top + slope
             if self.sigmoid is None
-            else (f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}")
+            else f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
         )
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:

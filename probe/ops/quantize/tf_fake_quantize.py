@@ -126,7 +126,7 @@ class NudgedFakeQuantize(Elementwise):
             return f"to {self.levels + 1} levels, their distance by channel"
         low, high = self.limits()
         return (
-            (f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}")
+            f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}"
             if not self._empty
             else "zeros"
         )

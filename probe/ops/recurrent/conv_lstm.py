@@ -104,7 +104,7 @@ class ConvLSTM(LSTM):
     def says(self, inputs):
         x, size = inputs[0], math.prod(self.kernel.value.shape[2:])
         return f"{self.width} filters of {size} positions over {len(x)} steps" + (
-            (", masked steps skipped") if self.has_mask else ""
+            ", masked steps skipped" if self.has_mask else ""
         )
 
     def account(self, inputs, outputs, at):

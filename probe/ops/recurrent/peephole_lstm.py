@@ -117,5 +117,5 @@ class PeepholeLSTM(LSTM):
     def told(self, x, before, at, value):
         return Account(
             (self.terms_from(at, "g", len(x)),),
-            (Stage(("an LSTM's output, by gates that see its cell"), value),),
+            (Stage("an LSTM's output, by gates that see its cell", value),),
         )

@@ -475,7 +475,7 @@ class Recurrence(Op):
         count = "1 step" if len(x) == 1 else f"{len(x)} steps"
         way = ", from the last to the first" if self.reverse else ""
         return f"{self.recurrent.value.shape[0]} units over {count}{way}" + (
-            (", masked steps skipped") if self.has_mask else ""
+            ", masked steps skipped" if self.has_mask else ""
         )
 
     def before(self, inputs: Sequence[np.ndarray], at: tuple[int, ...]) -> "Before":

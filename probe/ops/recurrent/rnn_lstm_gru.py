@@ -55,7 +55,7 @@ class RNN(Gated):
         z = _sums(self, x, before)
         stages = (
             *_parts(self, "h", before, at, z),
-            Stage((f"{type(self.activation).__name__}, the new state"), value),
+            Stage(f"{type(self.activation).__name__}, the new state", value),
         )
         return Account((self.terms_from(at, "h", len(x)),), stages)
 
@@ -187,7 +187,7 @@ class LSTM(Gated):
         ]
         return Account(
             (self.terms_from(at, "g", len(x)),),
-            (*stages, Stage((f"o · {act}(c): the new state"), value)),
+            (*stages, Stage(f"o · {act}(c): the new state", value)),
         )
 
 
@@ -353,10 +353,10 @@ class GRU(Gated):
         if self.product_quantizer is not None:
             state, level = (
                 "the state at its levels",
-                (f", whose level is {before.multiplied[0, unit]:.6g}"),
+                f", whose level is {before.multiplied[0, unit]:.6g}",
             )
         told = (
-            (f"r · ({state} · recurrent kernel + its bias)")
+            f"r · ({state} · recurrent kernel + its bias)"
             if self.reset_after
             else f"(r · {state}) · recurrent kernel"
         )

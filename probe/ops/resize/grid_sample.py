@@ -45,7 +45,7 @@ class GridSample(Op):
     def says(self, inputs):
         around = {
             "nearest": "the nearest element",
-            "linear": ("a linear mean of neighbours"),
+            "linear": "a linear mean of neighbours",
             "cubic": "a cubic mean of neighbours",
         }
         outside = f"{self.fill:g}" if self.padding == "zeros" else f"the {self.padding}"

@@ -60,7 +60,7 @@ class Append(Op):
         ]
         return Account(
             (),
-            (Stage((f"put behind the input: {named(self.weight, place)}"), float(outputs[0][at])),),
+            (Stage(f"put behind the input: {named(self.weight, place)}", float(outputs[0][at])),),
         )
 
     def reach(self, mask, inputs):

@@ -170,7 +170,7 @@ class AveragePool(_Mean, Pool):
         why = (
             "its cells of padding counted"
             if self.count_include_pad
-            else ("the cells inside the input")
+            else "the cells inside the input"
         )
         words = f"divided by {divisor}" + (
             f", {why}"

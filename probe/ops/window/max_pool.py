@@ -83,7 +83,7 @@ def _largest(x: np.ndarray, cells: np.ndarray, value: float) -> Account:
     winner = int(np.argmax(x[tuple(cells.T)]))
     return Account(
         (Terms(cells[winner : winner + 1]),),
-        (Stage((f"the largest of {len(cells)} elements"), value, Terms(cells)),),
+        (Stage(f"the largest of {len(cells)} elements", value, Terms(cells)),),
     )
 
 

@@ -312,7 +312,7 @@ class LpPool(Pool):
     def account(self, inputs, outputs, at):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         stage = Stage(
-            (f"the {self.p:g}-norm of {len(cells)} elements"), float(outputs[0][at]), Terms(cells)
+            f"the {self.p:g}-norm of {len(cells)} elements", float(outputs[0][at]), Terms(cells)
         )
         return Account(
             (Terms(cells[np.argmax(np.abs(inputs[0][tuple(cells.T)]))][None]),), (stage,)
@@ -383,9 +383,5 @@ class FractionalMaxPool(Op):
         winner = int(np.argmax(cells == outputs[1][at]))
         return Account(
             (Terms(where[winner : winner + 1]),),
-            (
-                Stage(
-                    (f"the largest of {len(cells)} elements"), float(outputs[0][at]), Terms(where)
-                ),
-            ),
+            (Stage(f"the largest of {len(cells)} elements", float(outputs[0][at]), Terms(where)),),
         )

@@ -77,7 +77,7 @@ def test_a_quantizer_by_itself(rounding):
 
 
 @pytest.mark.parametrize(
-    "way", ["half to even", ("half away from zero"), "down (floor)", "towards zero"]
+    "way", ["half to even", "half away from zero", "down (floor)", "towards zero"]
 )
 @pytest.mark.parametrize("part", ["input", "kernel", "bias"])
 def test_in_a_layer(part, way):

@@ -171,7 +171,7 @@ def test_a_single_query_with_a_cache_is_not_causal_to_onnx_runtime():
         )
         assert (
             report.ok is ok
-            and (("known of ONNX Runtime: before version 25") in str(report)) is not ok
+            and ("known of ONNX Runtime: before version 25" in str(report)) is not ok
         )
 
 

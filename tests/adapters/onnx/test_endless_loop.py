@@ -91,7 +91,7 @@ def test_the_command_is_interrupted(endless, options):
     words = [
         sys.executable,
         "-c",
-        ("from probe.cli import main; main()"),
+        "from probe.cli import main; main()",
         endless,
         *options,
         "--trust",

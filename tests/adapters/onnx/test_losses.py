@@ -26,8 +26,7 @@ def losses(draw):
     )
     attributes = {"reduction": draw(st.sampled_from(["none", "sum", "mean"]))}
     if draw(st.booleans()):
-        # ONNX's reference evaluator takes -1 for none (elif ignore_index != -1)
-        ignored = draw(st.sampled_from([-2, 0, 99]))
+        ignored = draw(st.sampled_from([-1, 0, 99]))
         attributes["ignore_index"] = ignored
         target[rng.random(target.shape) > 0.6] = ignored
         target.flat[0] = classes - 1  # of no target at all the mean is 0 / 0
@@ -54,6 +53,8 @@ def test_every_option(case):
     (report,) = probe.sweep(proto, inputs)
     assert report.verdict == "agree", str(report)
     assert not report.missing
+    if attributes.get("ignore_index") == -1:
+        return  # the reference evaluator takes it for none (elif ignore_index != -1)
     theirs = ReferenceEvaluator(proto).run(
         None, dict(zip([one.name for one in proto.graph.input], inputs, strict=True))
     )[0]

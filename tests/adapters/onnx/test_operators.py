@@ -187,9 +187,10 @@ def test_a_file(net):
     ] and opened.framework.startswith("onnxruntime")
     reports = list(probe.sweep(opened, X))
     assert [one.verdict for one in reports] == ["agree"] * 4 + ["unchecked"]
-    assert ("the operator DeformConv has no description: samples of regions have no op") in reports[
-        -1
-    ].sentence
+    assert (
+        "the operator DeformConv has no description: samples of regions have no op"
+        in reports[-1].sentence
+    )
     assert probe.check(opened, "dense").ok, "its input is drawn"
     report = probe.check(opened, "conv", X)
     assert report.weights["k"].stored is not None and report.weights["bias"].stored is None
@@ -366,7 +367,7 @@ def test_a_half_of_another_length_than_its_line():
     (report,) = probe.sweep(proto, inputs)
     assert (
         report.verdict == "unchecked"
-        and ("a half of 3 frequencies is cut or filled for a line of 8") in report.sentence
+        and "a half of 3 frequencies is cut or filled for a line of 8" in report.sentence
     )
     (theirs,) = ReferenceEvaluator(proto).run(None, {"v0": inputs[0]})
     assert np.abs(theirs - report.outputs["framework"]).max() > 0.01

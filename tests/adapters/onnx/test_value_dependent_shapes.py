@@ -93,6 +93,5 @@ def test_a_score_at_its_bound():
     (theirs,) = ReferenceEvaluator(proto).run(None, dict(zip(["v0", "v1"], inputs, strict=True)))
     assert report.outputs["framework"].tolist() == theirs.tolist() == [[0, 0, 0]]
     assert (
-        report.verdict == "unchecked"
-        and ("by the operator's text its box stays") in report.sentence
+        report.verdict == "unchecked" and "by the operator's text its box stays" in report.sentence
     )

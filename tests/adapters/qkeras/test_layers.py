@@ -81,7 +81,7 @@ ACTIVATION_QUANTIZERS = st.one_of(
     st.sampled_from(
         [
             "quantized_relu(4, 2)",
-            ("quantized_bits(6, 2, alpha=1)"),
+            "quantized_bits(6, 2, alpha=1)",
             "tanh",
             "hard_sigmoid",
             "smooth_sigmoid",
@@ -196,7 +196,7 @@ def by_four_bits(*names):
 
 SAVED = {
     "QDense": (
-        {"units": 4, "activation": ("quantized_relu(4, 2)"), **by_four_bits("kernel", "bias")},
+        {"units": 4, "activation": "quantized_relu(4, 2)", **by_four_bits("kernel", "bias")},
         (9, 7),
     ),
     "QConv1D": (
@@ -300,9 +300,9 @@ def test_a_saved_layer_agrees_and_its_stored_weights_diverge(kind, suffix, tmp_p
         assert not wrong.comparisons["framework", "expected"].ok
         assert wrong.findings[0].slug == "raw-weights", str(wrong)
         told = (
-            (f"the stored {stored[0]} instead of")
+            f"the stored {stored[0]} instead of"
             if len(stored) == 1
-            else (f"the stored {', '.join(names[:-1])} and {names[-1]} instead of")
+            else f"the stored {', '.join(names[:-1])} and {names[-1]} instead of"
         )
         assert wrong.findings[0].claim.startswith(told), str(wrong)
     for before, after in zip(layer.get_weights(), report.weights.values(), strict=True):
@@ -360,7 +360,7 @@ def test_parameters_are_paired_with_quantizers_by_name(left_out):
     [
         (
             quantized_bits(4, 0, alpha=1),
-            ("quantized_bits(4, 0, alpha=1): scale 0.125, 16 levels, 2 values clipped"),
+            "quantized_bits(4, 0, alpha=1): scale 0.125, 16 levels, 2 values clipped",
         ),
         (
             quantized_bits(4, 0, 1, alpha=1.0),
@@ -371,7 +371,7 @@ def test_parameters_are_paired_with_quantizers_by_name(left_out):
         ),
         (
             quantized_bits(1, 0, alpha=0.5),
-            ("quantized_bits(1, 0, alpha=0.5): scale 0.5, 2 levels, 0 values clipped"),
+            "quantized_bits(1, 0, alpha=0.5): scale 0.5, 2 levels, 0 values clipped",
         ),
         (
             quantized_bits(4, 0, keep_negative=False, alpha=1),
@@ -447,17 +447,17 @@ doubled.alpha = "auto"  # spares it what QKeras asks of quantizers when it initi
         (
             QDense,
             {"kernel_quantizer": "bernoulli()"},
-            ("its kernel goes through bernoulli, which draws at random at inference too"),
+            "its kernel goes through bernoulli, which draws at random at inference too",
         ),
         (
             QDense,
             {"kernel_quantizer": doubled},
-            ("its kernel goes through doubled, a quantizer without a description"),
+            "its kernel goes through doubled, a quantizer without a description",
         ),
         (
             QActivation,
             {"activation": "bernoulli()"},
-            ("its output goes through bernoulli, which draws"),
+            "its output goes through bernoulli, which draws",
         ),
     ],
 )

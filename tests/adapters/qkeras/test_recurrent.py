@@ -97,8 +97,7 @@ def test_every_party_agrees_out_of_a_file(kind, state, tmp_path):
         assert set(report.outputs) == {"framework", "numpy", "onnx"}, report.missing
         np.testing.assert_array_equal(report.outputs["framework"], np.asarray(model(x)))
         assert all(
-            ("quantized_bits(5, 1, alpha=1)") in weight.steps[0]
-            for weight in report.weights.values()
+            "quantized_bits(5, 1, alpha=1)" in weight.steps[0] for weight in report.weights.values()
         )
         assert any((weight.effective != weight.stored).any() for weight in report.weights.values())
     for one, same in zip(layer.get_weights(), before, strict=True):
@@ -125,7 +124,7 @@ def test_stored_weights_diverge_and_are_named(kind):
         assert report.comparisons["framework", "numpy"].ok
         assert report.findings[0].slug == "raw-weights", str(report)
         told = (
-            ("the stored kernel, recurrent_kernel and bias")
+            "the stored kernel, recurrent_kernel and bias"
             if len(stored) > 1
             else f"the stored {stored[0]}"
         )

@@ -289,7 +289,7 @@ _array(
     "malformed",
     "version-3-latin",
     npy_of(
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'ü': 1}").encode("latin1"),
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'ü': 1}".encode("latin1"),
         DATA,
         b"\x03\x00",
     ),

@@ -214,7 +214,7 @@ _export(
         "models/model.json",
         lambda value: value["graph_module"]["graph"]["tensor_values"]["x"].update(
             sizes=[
-                {"as_expr": {"expr_str": (f"open({place.marker!r}, 'w')"), "hint": {"as_int": 2}}},
+                {"as_expr": {"expr_str": f"open({place.marker!r}, 'w')", "hint": {"as_int": 2}}},
                 {"as_int": 4},
             ]
         ),

@@ -311,7 +311,7 @@ _config(
     "code",
     "activation-quantizer-text",
     lambda place: sequential2(
-        dense(activation=(f"quantized_bits(__import__('os').system(\"touch '{place.marker}'\"))"))
+        dense(activation=f"quantized_bits(__import__('os').system(\"touch '{place.marker}'\"))")
     ),
 )
 _config("code", "custom-registered", lambda place: sequential2(layer2("Evil>Dense", "evil")))

@@ -396,7 +396,7 @@ _file(
     "code",
     "bare-pickle-protocol-0",
     lambda place: (place.work / "m.pt").write_bytes(
-        (f"cposix\nsystem\n(S\"touch '{place.marker}'\"\ntR.").encode()
+        f"cposix\nsystem\n(S\"touch '{place.marker}'\"\ntR.".encode()
     ),
 )
 _file(

@@ -452,7 +452,7 @@ class Worker:
                 [
                     sys.executable,
                     "-c",
-                    (f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{code}"),
+                    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{code}",
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

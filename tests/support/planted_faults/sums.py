@@ -95,7 +95,7 @@ for _family in SUMS:
 _sum("ignored-stride", "Conv2d, stride 2", lambda f, x, w, b, o: f(x, w, b, padding=1))
 _sum(
     "ignored-stride",
-    ("Conv2d, stride 2"),
+    "Conv2d, stride 2",
     lambda f, x, w, b, o: f(x, w, b, padding=1)[:, :, :5, :6],
 )
 _sum("ignored-groups", "Conv2d, groups", lambda f, x, w, b, o: f(x[:, :2], w, b, padding=1))

@@ -152,7 +152,7 @@ def test_what_cannot_be_followed_is_unchecked(keras, made):
     drawn = probe.check(model(keras, layer), layer.name, X)
     assert (
         drawn.verdict == "unchecked"
-        and ("it makes other numbers in every call, such as random ones") in drawn.sentence
+        and "it makes other numbers in every call, such as random ones" in drawn.sentence
     )
     long = keras.layers.RNN(made["Plain"](2))
     report = probe.check(long, long.name, given=np.zeros((1, 300, 4), np.float32))

@@ -41,7 +41,7 @@ def test_operations_and_layers():
     for kind, report in cases.items():
         assert report.kind == kind and report.verdict == "unchecked" and "numpy" in report.missing
         assert any(
-            ("exported alone by the framework and run in ONNX Runtime, it differs by") in note
+            "exported alone by the framework and run in ONNX Runtime, it differs by" in note
             for note in report.notes
         ), str(report)
         assert np.allclose(report.outputs["onnx"], report.outputs["framework"], atol=1e-5)
@@ -67,5 +67,5 @@ def test_without_the_converter_its_extra_is_named(monkeypatch):
     report = asked(keras.ops.det(x), x, keras)
     assert report.verdict == "unchecked"
     assert any(
-        ("needs tf2onnx: pip install 'layerprobe[tf2onnx]'") in note for note in report.notes
+        "needs tf2onnx: pip install 'layerprobe[tf2onnx]'" in note for note in report.notes
     ), report.notes

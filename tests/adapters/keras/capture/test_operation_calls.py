@@ -117,19 +117,19 @@ def lost(namespace, body):
 
 
 LOST = {
-    ("on symbolic tensors it fails"): (
+    "on symbolic tensors it fails": (
         keras,
         lambda y: keras.ops.relu(y) if float(keras.ops.sum(y)) > 0 else y,
     ),
-    ("made one by one, fail"): (
+    "made one by one, fail": (
         keras,
         lambda y: keras.ops.conv_transpose(y[:, None], np.ones((2, 3, 6), "float32"), 2),
     ),
-    ("give other values than the call itself"): (
+    "give other values than the call itself": (
         keras,
         lambda y: y * 2.0 if hasattr(y, "numpy") else y * 3.0,
     ),
-    ("does not come from its inputs"): (
+    "does not come from its inputs": (
         tf_keras,
         lambda y: tf.ones((3, 2)) if not hasattr(y, "numpy") else y,
     ),

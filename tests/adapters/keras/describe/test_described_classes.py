@@ -138,7 +138,7 @@ def test_what_a_call_adds_is_refused(keras):
     layer = keras.layers.ReLU()
     x = np.ones((2, 3), np.float32)
     for arguments, reason in (
-        ({"mask": x > 0}, ("a mask reaches it")),
+        ({"mask": x > 0}, "a mask reaches it"),
         ({"other": 1}, "called with `other`"),
     ):
         with pytest.raises(Undescribed, match=reason):

@@ -241,7 +241,7 @@ ELSEWHERE = {
 
 REFUSED = (
     "its channels come first",
-    ("it hashes what is not in its vocabulary"),
+    "it hashes what is not in its vocabulary",
     "negative dimensions are not allowed",
 )
 """What a description says of options that it reads and has no steps for."""
@@ -376,7 +376,7 @@ def test_every_option_is_read(keras, name):
                 without(name, option),
                 pytest.raises(
                     Undescribed,
-                    match=(f"{name} has option {option}.*, which its description does not read"),
+                    match=f"{name} has option {option}.*, which its description does not read",
                 ),
             ):
                 described_class(layer)
@@ -434,7 +434,7 @@ def test_an_option_of_a_release_to_come(package, monkeypatch):
             vars(layer).clear()
             vars(layer).update(attributes)
             assert layer_options.unread(layer, kind) == (
-                told and (f"{kind.__name__} has option {told}, which its description does not read")
+                told and f"{kind.__name__} has option {told}, which its description does not read"
             )
             monkeypatch.undo()
         layer_options._unknown.cache_clear()
@@ -530,9 +530,9 @@ def test_inside_wrappers_and_recurrences(keras, newer, monkeypatch):
         layers.RNN([cell(3), cell(2, sharpened=2)]),
     ):
         report = probe.check(layer, layer.name, given=np.ones((2, 3, 4), np.float32))
-        assert ("has option sharpened=2, which its description does not read") in report.missing[
-            "numpy"
-        ], str(report)
+        assert (
+            "has option sharpened=2, which its description does not read" in report.missing["numpy"]
+        ), str(report)
 
 
 @SAVING

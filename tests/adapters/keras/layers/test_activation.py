@@ -245,6 +245,7 @@ def test_nan_and_infinity_stay_where_they_are(keras, agrees):
         if keras.__name__ == "keras":
             agrees(layer, x)
         else:
-            assert ("NaN of an infinite input") in probe.check(layer, layer.name, given=x).missing[
-                "numpy"
-            ]
+            assert (
+                "NaN of an infinite input"
+                in probe.check(layer, layer.name, given=x).missing["numpy"]
+            )

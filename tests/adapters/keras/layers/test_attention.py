@@ -210,9 +210,9 @@ def test_einsum_dense(keras, drawn, agrees, equation, shape, bias, given):
     if np.abs(tf.einsum(equation, *halves).numpy() - true).max() < 0.1:
         agrees(layer, x)
     else:  # TensorFlow 2.21 (oneDNN) with an ellipsis, on CPUs with AVX512-FP16
-        assert ("the framework is the odd one out") in probe.check(
-            layer, layer.name, given=x
-        ).sentence
+        assert (
+            "the framework is the odd one out" in probe.check(layer, layer.name, given=x).sentence
+        )
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -263,13 +263,13 @@ def test_reversible_embedding(options):
         refused = [one for one in reports if not one.ok]
         assert len(refused) == (policy != "float32" and "reverse_dtype" in options), refused
         assert all(
-            ("its reverse_dtype is float32, where the layer computes in bfloat16") in one.sentence
+            "its reverse_dtype is float32, where the layer computes in bfloat16" in one.sentence
             for one in refused
         )
 
 
 @pytest.mark.filterwarnings(
-    "ignore:Layer .* does not support masking", ("ignore:You are saving your model as an HDF5")
+    "ignore:Layer .* does not support masking", "ignore:You are saving your model as an HDF5"
 )
 # Keras 3.15 saving
 @pytest.mark.filterwarnings(

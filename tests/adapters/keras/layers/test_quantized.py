@@ -274,7 +274,7 @@ def test_calibrated_layers(mode, capsys):
     found = probe.check(model, "block/inner", given=report.inputs[0], expected=mine)
     assert (
         found.findings[0].slug == "raw-weights"
-        and ("kernel unpacked to its integers") in found.findings[0].claim
+        and "kernel unpacked to its integers" in found.findings[0].claim
     ), str(found)
 
 
@@ -284,7 +284,7 @@ REVERSIBLE = {
         name: MODES[name]
         for name in ("int8", "int8 weights alone", "int4", "int4 in groups", "lora", "lora on int8")
     },
-    ("int4, activations too"): lambda layer: layer.quantize(
+    "int4, activations too": lambda layer: layer.quantize(
         "int4", config=I4(block_size=None, activation_quantizer=ABS())
     ),
 }

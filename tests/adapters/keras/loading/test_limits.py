@@ -132,7 +132,7 @@ def test_more_layers_than_keras_2_can_add(tmp_path):
         with pytest.raises(RecursionError):
             tf_keras.models.load_model(path, compile=False)
         with pytest.raises(
-            CannotOpen, match=("a Sequential of 251 layers is more than Keras 2 can build")
+            CannotOpen, match="a Sequential of 251 layers is more than Keras 2 can build"
         ):
             _ = probe.open_model(path).inputs
     finally:

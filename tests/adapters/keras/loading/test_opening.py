@@ -396,14 +396,14 @@ def test_shapes_are_compared_before_anything_is_called(namespace):
     refused(
         image,
         drawn(5, 3, 8, 8),
-        (f"{words} (5, 3, 8, 8): move the channel axis, np.moveaxis(x, 1, -1)"),
+        f"{words} (5, 3, 8, 8): move the channel axis, np.moveaxis(x, 1, -1)",
     )
     refused(image, drawn(5, 8, 8, 4), f"{words} (5, 8, 8, 4): channels must be 3, not 4")
     flat = namespace.Sequential([namespace.Input((12,)), layers.Dense(2)])
     refused(
         flat,
         drawn(5, 3, 4),
-        ("Dense expects (batch, features); you gave (5, 3, 4): flatten it, x.reshape(len(x), -1)"),
+        "Dense expects (batch, features); you gave (5, 3, 4): flatten it, x.reshape(len(x), -1)",
     )
     words_in = namespace.Sequential(
         [namespace.Input((4,), dtype="int32", name="ids"), layers.Embedding(11, 3)]
@@ -449,7 +449,7 @@ def test_a_model_that_fails_in_its_own_forward(namespace):
         probe.open_model(model).run([drawn(2, 4)], None, lambda _: None)
     assert (
         "conv" in str(error.value)
-        and ("expected min_ndim=3, found ndim=2") in str(error.value)
+        and "expected min_ndim=3, found ndim=2" in str(error.value)
         and "\n" not in str(error.value)
     )
 

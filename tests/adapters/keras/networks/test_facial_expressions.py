@@ -32,6 +32,6 @@ def test_every_layer_agrees(faces, x):
     reports = list(probe.sweep(faces, x))
     assert len(reports) == 45
     assert not [
-        (f"{report.layer}: {report.sentence}") for report in reports if report.verdict == "diverge"
+        f"{report.layer}: {report.sentence}" for report in reports if report.verdict == "diverge"
     ]
     assert not [report.layer for report in reports if report.verdict == "unchecked"]

@@ -210,7 +210,7 @@ def _arithmetic():
     found = [getattr(ops, name)(x) for name in names.split()]
     found += [
         getattr(ops, f"nan{name}")(holes, axis=1)
-        for name in ("cumprod cumsum max mean min prod std sum var").split()
+        for name in "cumprod cumsum max mean min prod std sum var".split()
     ]
     found += [
         ops.nansum(holes),
@@ -219,7 +219,7 @@ def _arithmetic():
     ]
     found += [
         getattr(ops, name)(x, z)
-        for name in ("arctan2 logaddexp logaddexp2 fmod fmax fmin heaviside isclose isin").split()
+        for name in "arctan2 logaddexp logaddexp2 fmod fmax fmin heaviside isclose isin".split()
     ]
     found += [
         ops.fmax(holes, x),

@@ -25,7 +25,7 @@ def _elementwise(keras, ops):
     found = [getattr(ops, name)(x) for name in UNARY]
     found += [
         getattr(ops, name)(positive + 1)
-        for name in ("log log10 log1p log2 sqrt rsqrt arccosh").split()
+        for name in "log log10 log1p log2 sqrt rsqrt arccosh".split()
     ]
     found += [getattr(ops, name)(small) for name in "arcsin arccos arctanh".split()]
     found += [

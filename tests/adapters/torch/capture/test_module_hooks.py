@@ -121,7 +121,7 @@ def test_containers_aliases_and_layers_out_of_reach(block):
     model = probe.open_model(block)
     (root,) = captured(model, {""})
     assert (
-        root.why == ("Block is a container: its layers are checked one by one")
+        root.why == "Block is a container: its layers are checked one by one"
         and len(root.outputs) == 2
     )
     assert [(one.layer, one.call) for one in captured(model, {"again"})] == [
@@ -243,7 +243,7 @@ def test_the_users_own_hooks_are_named(net):
     report = probe.check(net, "conv", X)
     assert report.verdict == "diverge"
     assert any(
-        ("forward hook of the user's own, test_the_users_own_hooks_are_named") in note
+        "forward hook of the user's own, test_the_users_own_hooks_are_named" in note
         for note in report.notes
     )
 
@@ -265,7 +265,7 @@ class Renamed(nn.Conv2d):
 @pytest.mark.parametrize(
     ("cls", "said"),
     [
-        (Doubled, ("Doubled overrides forward of torch.nn.Conv2d")),
+        (Doubled, "Doubled overrides forward of torch.nn.Conv2d"),
         (Flipped, "Flipped overrides _conv_forward"),
     ],
 )
@@ -278,13 +278,15 @@ def test_overrides_on_the_instance_and_in_the_class(monkeypatch):
     assert probe.check(Renamed(3, 4, 3), "", given=X).ok
     module = nn.Conv2d(3, 4, 3)
     module.forward = lambda x: x
-    assert ("this instance has a forward of its own") in probe.check(module, "", given=X).missing[
-        "numpy"
-    ]
+    assert (
+        "this instance has a forward of its own"
+        in probe.check(module, "", given=X).missing["numpy"]
+    )
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x)
-    assert ("forward of torch.nn.ReLU has been replaced by a function of") in probe.check(
-        nn.ReLU(), "", given=X
-    ).missing["numpy"]
+    assert (
+        "forward of torch.nn.ReLU has been replaced by a function of"
+        in probe.check(nn.ReLU(), "", given=X).missing["numpy"]
+    )
 
 
 def test_options_without_a_description_say_so():

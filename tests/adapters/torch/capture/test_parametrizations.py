@@ -54,13 +54,13 @@ SOURCES = {
         rows_pruned,
         "weight",
         "weight_orig",
-        ("weight_orig times weight_mask: 10 of 30 values masked"),
+        "weight_orig times weight_mask: 10 of 30 values masked",
     ),
     "prune-bias": (
         bias_pruned,
         "bias",
         "bias_orig",
-        ("bias_orig times bias_mask: 2 of 6 values masked"),
+        "bias_orig times bias_mask: 2 of 6 values masked",
     ),
     "weight_norm": (
         lambda: parametrizations.weight_norm(nn.Conv1d(3, 4, 2), dim=0),
@@ -102,13 +102,13 @@ SOURCES = {
         symmetric,
         "weight",
         "parametrizations.weight.original",
-        ("by Symmetric at each access"),
+        "by Symmetric at each access",
     ),
     "two": (
         two_in_a_row,
         "weight",
         "parametrizations.weight.original1",
-        ("by WeightNorm and then Symmetric"),
+        "by WeightNorm and then Symmetric",
     ),
 }
 
@@ -182,8 +182,7 @@ def test_weight_norm_of_old(old_weight_norm, signal):
     report = probe.check(old_weight_norm, "", x)
     weight = report.weights["weight"]
     assert (
-        report.ok
-        and ("weight_g * weight_v / ||weight_v||, the norm over axes 0, 2") in weight.steps
+        report.ok and "weight_g * weight_v / ||weight_v||, the norm over axes 0, 2" in weight.steps
     )
     v, g = weight.parts["weight_v"].astype(float), weight.parts["weight_g"].astype(float)
     np.testing.assert_allclose(

@@ -274,7 +274,7 @@ PADDING = np.arange(5) >= np.array([[5], [2], [4]])
 
 @pytest.mark.filterwarnings(
     "ignore:enable_nested_tensor is True",
-    ("ignore:The PyTorch API of nested tensors"),
+    "ignore:The PyTorch API of nested tensors",
     "ignore:Converting mask",
 )
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_an_encoder_that_pytorch_fuses(options, given):
 
 @pytest.mark.filterwarnings(
     "ignore:enable_nested_tensor is True",
-    ("ignore:The PyTorch API of nested tensors"),
+    "ignore:The PyTorch API of nested tensors",
     "ignore:Converting mask",
 )
 def test_samples_of_their_own_lengths_are_shown_with_zeros_behind():

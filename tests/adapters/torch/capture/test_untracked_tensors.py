@@ -45,11 +45,11 @@ def swept(net, x=X):
     [
         (
             lambda net, h: torch.from_numpy(np.tanh(h.numpy())),
-            ("the input of a call of relu, (2, 5),"),
+            "the input of a call of relu, (2, 5),",
         ),
         (
             lambda net, h: torch.tensor(np.tanh(h.numpy()).tolist()),
-            ("the input of a call of relu, (2, 5),"),
+            "the input of a call of relu, (2, 5),",
         ),
         (
             lambda net, h: torch.Tensor([[value + 1 for value in row] for row in h.tolist()]),
@@ -57,14 +57,14 @@ def swept(net, x=X):
         ),
         (
             lambda net, h: torch.from_dlpack(np.tanh(np.from_dlpack(h))),
-            ("the input of a call of relu, (2, 5),"),
+            "the input of a call of relu, (2, 5),",
         ),
         (lambda net, h: h * torch.tensor(float(h.sum())), "the input of a call of Tensor.mul, (),"),
         (lambda net, h: Tanh.apply(h), "the input of a call of relu, (2, 5),"),
         (lambda net, h: torch.func.vmap(torch.tanh)(h), "the input of a call of relu, (2, 5),"),
         (
             lambda net, h: h + torch.from_numpy(np.tanh(h.numpy()))[:1].float(),
-            ("the input of a call of Tensor.__getitem__, (2, 5),"),
+            "the input of a call of Tensor.__getitem__, (2, 5),",
         ),
     ],
 )
@@ -88,9 +88,9 @@ def test_the_input_of_a_layer_is_named():
         def forward(self, x):
             return self.b(torch.from_numpy(np.tanh(self.a(x).numpy())))
 
-    assert ("the input of 'b', (2, 5), was made by no call") in swept(Direct(None))[
-        "/unseen"
-    ].sentence
+    assert (
+        "the input of 'b', (2, 5), was made by no call" in swept(Direct(None))["/unseen"].sentence
+    )
 
 
 def test_the_output_of_a_module_is_named():

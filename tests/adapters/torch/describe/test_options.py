@@ -77,7 +77,7 @@ def test_an_option_of_a_release_to_come(name, monkeypatch):
         ):
             module.foo = value
             assert module_options.unread(module, kind) == (
-                told and (f"{name} has option {told}, {TOLD}")
+                told and f"{name} has option {told}, {TOLD}"
             )
         module.foo = nn.Parameter(torch.zeros(1))
         assert (
@@ -114,8 +114,8 @@ def test_an_argument_of_a_release_to_come(name, monkeypatch):
     given = {one.name: Ref(-1, place) for place, one in enumerate(old[1:])}
     module = nn.Module.__new__(kind)
     for value, told in (
-        (2, (f"it was called with `foo`, {TOLD}")),
-        (Ref(-1, 1), (f"it was called with `foo`, {TOLD}")),
+        (2, f"it was called with `foo`, {TOLD}"),
+        (Ref(-1, 1), f"it was called with `foo`, {TOLD}"),
         (1, ""),
         (None, ""),
     ):
@@ -146,12 +146,12 @@ def test_a_new_option_leaves_the_module_unchecked_by_name(tmp_path):
         report = probe.check(source, "1", x)
         assert (report.verdict, report.missing["numpy"]) == (
             "unchecked",
-            (f"Linear has option sharpened=2, {TOLD}"),
+            f"Linear has option sharpened=2, {TOLD}",
         )
         assert [one.verdict for one in probe.sweep(source, x)] == ["agree", "unchecked"]
     assert [layer.why for layer in probe.open_model(model).layers] == [
         "",
-        (f"Linear has option sharpened=2, {TOLD}"),
+        f"Linear has option sharpened=2, {TOLD}",
     ]
 
 

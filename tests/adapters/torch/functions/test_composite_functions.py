@@ -322,10 +322,10 @@ def _sentence(function, x):
 
 def test_what_pytorch_does_not_say_is_refused_by_name():
     equal, nan = np.ones((2, 4), np.float32), np.float32([[0.5, np.nan], [1.0, 2.0]])
-    assert ("of equal numbers PyTorch gives the place of any") in _sentence(
+    assert "of equal numbers PyTorch gives the place of any" in _sentence(
         lambda x: x.median(1)[0], equal
     )
-    assert ("of equal numbers PyTorch gives the place of any") in _sentence(
+    assert "of equal numbers PyTorch gives the place of any" in _sentence(
         lambda x: x.kthvalue(2, 0)[1], equal
     )
     assert "names a place twice" in _sentence(
@@ -338,7 +338,7 @@ def test_what_pytorch_does_not_say_is_refused_by_name():
         lambda x: x.quantile(0.5, interpolation="higher"), equal
     )
     assert "computed from the model's input" in _sentence(lambda x: x.quantile(x[0, 0]), equal / 2)
-    assert ("powers of two beyond 100") in _sentence(
+    assert "powers of two beyond 100" in _sentence(
         lambda x: torch.ldexp(x, torch.tensor(101)), equal
     )
     assert "a mean of integers" in _sentence(

@@ -552,7 +552,7 @@ def test_in_other_precisions(kind, function, name):
     if reports[-1].verdict == "unchecked" and kind != torch.float64:
         # Coordinates in bfloat16 may be off by more than the cells of the image; in float16 the
         # epsilon of a cosine is 0.
-        assert {"gridsample": ("would have seen 0"), "cosinesimilarity": "NaN throughout"}[
+        assert {"gridsample": "would have seen 0", "cosinesimilarity": "NaN throughout"}[
             name
         ] in reports[-1].sentence
         expected[-1] = "unchecked"
@@ -703,7 +703,7 @@ def test_integers_are_interpolated_by_kernels_of_their_own():
         )
         assert (
             report.verdict == "unchecked"
-            and ("it was given integers, which it rounds") in report.sentence
+            and "it was given integers, which it rounds" in report.sentence
         )
     assert all(one.ok for one in probe.sweep(Net(lambda x: F.interpolate(x, (3, 4))).eval(), x))
 
@@ -966,12 +966,11 @@ def test_without_a_description_the_layer_alone_is_exported():
     )
     np.testing.assert_allclose(report.outputs["onnx"], np.arctan2(X, X + 1), rtol=1e-5)
     assert any(
-        ("exported alone by the framework") in note and "differs by" in note
-        for note in report.notes
+        "exported alone by the framework" in note and "differs by" in note for note in report.notes
     )
     report = probe.check(net, "/special_i0", X)
     assert list(report.outputs) == ["framework"] and any(
-        ("cannot be exported alone either") in note for note in report.notes
+        "cannot be exported alone either" in note for note in report.notes
     )
     assert not any("exported" in note for one in probe.sweep(net, X) for note in one.notes), (
         "a sweep does not wait for exporters"
@@ -1072,7 +1071,7 @@ def test_numbers_of_float64_that_float32_does_not_hold(function):
     for report in probe.sweep(
         Net(function), torch.tensor([[1e-45, 1e160, 1e300, 2.0]], dtype=torch.float64)
     ):
-        assert report.ok and ("does not hold these numbers") in report.missing["onnx"], (
+        assert report.ok and "does not hold these numbers" in report.missing["onnx"], (
             report.sentence
         )
 

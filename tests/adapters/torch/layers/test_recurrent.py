@@ -215,8 +215,8 @@ def test_how_an_element_came_about():
     for words in (
         "input[1, 3, 0]",
         "weight_ih_l0[8, 0]",
-        ("the state after step 2"),
-        ("the forget gate f"),
+        "the state after step 2",
+        "the forget gate f",
         "f · c + i · g",
         "o · Tanh(c)",
     ):

@@ -56,7 +56,7 @@ def saved(folder, what, name="net.pt", **options):
     [
         "own_net:Net",
         "own_net.py:Net",
-        ("own_net.py:Net(4, act='relu')"),
+        "own_net.py:Net(4, act='relu')",
         "pack/own_net.py:Outer.Inner(width=4)",
         "own_net.py:ready",
     ],
@@ -105,7 +105,7 @@ def test_a_prefix_is_dropped_and_said(folder, net, prefix):
     state = {prefix + name: value for name, value in net.state_dict().items()}
     model = probe.open_model(saved(folder, state), factory="own_net:Net")
     assert all(
-        (f"dropped the prefix '{part}.' from every name of the file") in model.notes
+        f"dropped the prefix '{part}.' from every name of the file" in model.notes
         for part in prefix.split(".")[:-1]
     )
     assert probe.check(model, "conv", X).ok
@@ -154,7 +154,7 @@ def test_a_state_dict_that_does_not_fit_names_every_misfit(folder, net):
 def test_another_precision_is_said(folder, net):
     path = saved(folder, {name: value.half() for name, value in net.state_dict().items()})
     assert any(
-        ("the file holds float16") in note
+        "the file holds float16" in note
         for note in probe.open_model(path, factory="own_net:Net").notes
     )
 
@@ -318,12 +318,12 @@ def test_live_modules_keep_their_mode(net):
     model = probe.open_model(net)
     assert (
         model.source == "a live Sequential (torch.nn.Module)"
-        and ("the module is in evaluation mode") in model.notes
+        and "the module is in evaluation mode" in model.notes
     )
     net.bn.train()
-    assert ("1 of its 4 modules are in training mode, as they were given") in probe.open_model(
-        net
-    ).notes
+    assert (
+        "1 of its 4 modules are in training mode, as they were given" in probe.open_model(net).notes
+    )
     net.train()
     assert (
         any(

@@ -171,7 +171,7 @@ def test_the_folded_kernel_is_what_the_layer_multiplies_by(slow):
     np.testing.assert_array_equal(report.weights["weight"].effective, after.detach().numpy())
     if not slow:
         np.testing.assert_array_equal(
-            report.weights["weight"].parts[("weight before its fake quantisation")],
+            report.weights["weight"].parts["weight before its fake quantisation"],
             before.detach().numpy(),
         )
 

@@ -97,7 +97,7 @@ def test_embeddings(kind, engine, tmp_path):
         found = probe.check(model, "0", x, expected=before.dequantize().numpy()[x])
         assert (
             found.findings[0].slug == "raw-weights"
-            and ("weight().dequantize() is used") in found.findings[0].claim
+            and "weight().dequantize() is used" in found.findings[0].claim
         ), str(found)
 
 

@@ -252,9 +252,10 @@ def test_saved_and_reopened(name, tmp_path, signal):
     weight = report.weights["weight"]
     np.testing.assert_array_equal(weight.stored, net.state_dict()["0.weight"].numpy())
     np.testing.assert_array_equal(weight.effective, layer.quant_weight().value.detach().numpy())
-    assert (f"quantised to int{weight.grid.bits} from ") in weight.steps[
-        0
-    ] and "scale " in weight.steps[0]
+    assert (
+        f"quantised to int{weight.grid.bits} from " in weight.steps[0]
+        and "scale " in weight.steps[0]
+    )
     bias = getattr(layer, "bias_quant", None)
     assert bias is None or bool(report.weights["bias"].steps) == bias.is_quant_enabled
     with torch.no_grad():
@@ -375,9 +376,9 @@ def test_every_quantizer_of_activations(name, tmp_path):
     layer, before = model.module[0], bits(model.module)
     if name in DYNAMIC:
         report = probe.check(model, "0", np.ones(shape, np.float32))
-        assert ("looks at its input through DynamicOverSubChannelBlockView") in report.missing[
-            "numpy"
-        ]
+        assert (
+            "looks at its input through DynamicOverSubChannelBlockView" in report.missing["numpy"]
+        )
         return
     for seed in range(2):
         x = values(np.random.default_rng(seed), shape, float(layer.act_quant.scale().flatten()[0]))
@@ -474,9 +475,10 @@ def test_quant_tensors_between_layers(signal):
     np.testing.assert_array_equal(reports["conv"].outputs["framework"], taken.value.numpy())
     # the bias lies on the grid of the sums: input's scale times weight's
     scale = taken.scale.flatten().numpy()
-    assert (f"quantised to int32 from -2147483648 to 2147483648, scale {scale[0]:g}") in reports[
-        "conv"
-    ].weights["bias"].steps[0]
+    assert (
+        f"quantised to int32 from -2147483648 to 2147483648, scale {scale[0]:g}"
+        in reports["conv"].weights["bias"].steps[0]
+    )
     assert unchanged(before, net)
 
 
@@ -503,9 +505,10 @@ def test_what_has_no_description(signal):
     layer = qnn.QuantLinear(5, 7, input_quant=quant.Uint8ActPerTensorFloat)
     before = bits(layer)
     (listed,) = probe.open_model(layer).layers
-    assert ("in training mode its quantisers follow the batch") in why(
-        layer.train(), x
-    ) and "training mode" in listed.why
+    assert (
+        "in training mode its quantisers follow the batch" in why(layer.train(), x)
+        and "training mode" in listed.why
+    )
     assert unchanged(before, layer)
     floor = qnn.QuantLinear(
         5, 7, weight_quant=quant_float.Fp8e4m3Weight, weight_float_to_int_impl_type="floor"

@@ -104,7 +104,7 @@ def test_saved_and_reopened_and_merged(name, tmp_path, signal):
     assert any(
         "lora_" in step
         and "_A.task0" in step
-        and (f"times {layer.scaling['task0']:g} (lora_alpha 6 / ") in step
+        and f"times {layer.scaling['task0']:g} (lora_alpha 6 / " in step
         for step in weight.steps
     )
     assert ("dora" in name) == any("lora_magnitude_vector.task0" in step for step in weight.steps)
@@ -255,7 +255,7 @@ def test_a_merged_bias_is_named(signal):
     found = probe.check(net, "0", x, expected=alone)
     assert (
         found.findings[0].slug == "raw-weights"
-        and ("base_layer.bias without task0") in found.findings[0].claim
+        and "base_layer.bias without task0" in found.findings[0].claim
     ), str(found)
 
 
@@ -272,7 +272,7 @@ def test_a_bias_of_the_adapter_and_a_scale_set_by_hand(signal):
     bias = report.weights["base_layer.bias"]
     assert (
         report.ok
-        and ("plus lora_B.task0.bias times 2.25") in bias.steps
+        and "plus lora_B.task0.bias times 2.25" in bias.steps
         and "(set by hand)" in report.weights[WEIGHT].steps[0]
     )
     alone = F.conv2d(
@@ -476,7 +476,7 @@ def test_attention_is_checked_with_what_is_merged_for_the_call(options, adapters
         np.testing.assert_allclose(weight.effective, weight.stored + times * added, atol=1e-4)
         assert (
             weight.steps[0].startswith("plus ")
-            and (f"times {layer.scaling['task0']:g} (lora_alpha 6 / ") in weight.steps[0]
+            and f"times {layer.scaling['task0']:g} (lora_alpha 6 / " in weight.steps[0]
         )
         assert ("merged 2 times over by PEFT" in weight.steps) == (times == 2)
 
@@ -511,7 +511,7 @@ def test_attention_is_checked_with_what_is_merged_for_the_call(options, adapters
         ),
         (
             {"out_proj__weight": once},
-            ("base_layer.out_proj.base_layer.weight with its adapters merged once"),
+            "base_layer.out_proj.base_layer.weight with its adapters merged once",
         ),
     ):
         found = probe.check(model, "inner", x, expected=computed(**wrong))
@@ -527,7 +527,7 @@ def test_attention_is_checked_with_what_is_merged_for_the_call(options, adapters
     assert merged.ok, str(merged)
     weight = merged.weights["base_layer.out_proj.base_layer.weight"]
     twice = weight.parts[
-        ("base_layer.out_proj.base_layer.weight without its adapters, which are in it twice")
+        "base_layer.out_proj.base_layer.weight without its adapters, which are in it twice"
     ]
     np.testing.assert_allclose(twice, raw["base_layer.out_proj.base_layer.weight"], atol=1e-4)
     layer.enable_adapters(False)

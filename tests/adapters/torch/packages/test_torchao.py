@@ -66,5 +66,5 @@ def test_a_quantised_input_has_no_description():
     report = next(iter(probe.sweep(built(torchao.Int8DynamicActivationInt8WeightConfig()), X)))
     assert (
         report.verdict == "unchecked"
-        and ("torchao quantises its input too") in report.missing["numpy"]
+        and "torchao quantises its input too" in report.missing["numpy"]
     )
