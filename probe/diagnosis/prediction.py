@@ -105,10 +105,7 @@ def _upto(case: Case, edit: Edit, stop: int) -> Values:
     given = [widened(x) for x in edit.inputs]
     for position in range(same, stop):
         step = edit.steps[position]
-        chosen = [
-            given[ref.index] if ref.step < 0 else values[ref.step][ref.index]
-            for ref in step.sources(position)
-        ]
+        chosen = [ref.of(given, values) for ref in step.sources(position)]
         with np.errstate(all="ignore"):
             values.append(step.op.run(*chosen))
     return values
@@ -269,10 +266,7 @@ def _computed(
 def _chosen(
     edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    return [
-        given[ref.index] if ref.step < 0 else values[ref.step][ref.index]
-        for ref in edit.steps[position].sources(position)
-    ]
+    return [ref.of(given, values) for ref in edit.steps[position].sources(position)]
 
 
 def _shapes(

@@ -14,7 +14,7 @@ import numpy as np
 from probe.numerics.blocks import places
 from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
-from probe.ops.step import Ref, Step, weights_of
+from probe.ops.step import Step, weights_of
 
 __all__ = [
     "LEAST_HOPE",
@@ -55,8 +55,8 @@ def allowances(
     with np.errstate(all="ignore"):
         for position, step in enumerate(steps):
             sources = step.sources(position)
-            given = [_pick(ref, inputs, values) for ref in sources]
-            slacks = [_pick(ref, arrived, carried) for ref in sources]
+            given = [ref.of(inputs, values) for ref in sources]
+            slacks = [ref.of(arrived, carried) for ref in sources]
             if not step.op.moves:
                 slacks = [
                     slack if slack is None else slack.astype(np.float64, copy=False)
@@ -190,7 +190,7 @@ def whole_at(
     assert found is not None
     position, at, count = found
     op = steps[position].op
-    given = [_pick(ref, inputs, values) for ref in steps[position].sources(position)]
+    given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
     assert op.products is not None
     allowed = np.empty(len(error))
     step = max(1, LOOK_BLOCK_TERMS // max(1, count))
@@ -251,7 +251,7 @@ def smallest_visible_change(
     op = steps[position].op
     if not weights_of((steps[position],)):
         return None
-    given = [_pick(ref, inputs, values) for ref in steps[position].sources(position)]
+    given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
     assert op.products is not None
     largest = np.abs(op.products(given, where)).max(axis=(1, 2))
     allowed = carry(op, given, [None] * len(given), values[position], precision, False)[0]
@@ -261,10 +261,6 @@ def smallest_visible_change(
         seen = allowed / largest
     seen = seen[np.isfinite(seen)]
     return float(seen.min()) if seen.size else None
-
-
-def _pick(ref: Ref, inputs: Sequence, values: Sequence) -> np.ndarray:
-    return inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]
 
 
 def _trace(
@@ -280,7 +276,7 @@ def _trace(
     while position >= 0:
         step = steps[position]
         sources = step.sources(position)
-        given = [_pick(ref, inputs, values) for ref in sources]
+        given = [ref.of(inputs, values) for ref in sources]
         if step.op.products is not None and not output:
             return position, where, step.op.terms_of(given, values[position])
         source = step.op.source(output)

@@ -43,8 +43,7 @@ def recompute(
             for ref in step.sources(position):
                 if ref.step < 0 and not as_given and ref.index not in wide:
                     wide[ref.index] = widened(given[ref.index])
-                outputs = values[ref.step] if ref.step >= 0 else given if as_given else wide
-                chosen.append(outputs[ref.index])
+                chosen.append(ref.of(given if as_given else wide, values))
             found = step.op.wide(*chosen) if as_given else step.op.run(*chosen)
             values.append(tuple([flushed(y, least) for y in found]) if least else found)
     return values

@@ -217,10 +217,7 @@ def _emitted(
     given = [graph.feed(x, place) for place, x in enumerate(inputs)]
     names: list[tuple[str, ...]] = []
     for position, step in enumerate(steps):
-        chosen = [
-            given[ref.index] if ref.step < 0 else names[ref.step][ref.index]
-            for ref in step.sources(position)
-        ]
+        chosen = [ref.of(given, names) for ref in step.sources(position)]
         names.append(step.op.emit(graph, *chosen))
         for name, value in zip(names[-1], values[position], strict=True):
             graph.shapes[name] = value.shape

@@ -33,10 +33,7 @@ class Reference:
     def taken(self, position: int) -> list[np.ndarray]:
         """What a step is applied to, the call's inputs as they came."""
         sources = self.steps[position].sources(position)
-        return [
-            self.given[ref.index] if ref.step < 0 else self.values[ref.step][ref.index]
-            for ref in sources
-        ]
+        return [ref.of(self.given, self.values) for ref in sources]
 
     def bound(self, dtype: str) -> None:
         """Makes infinite what lies beyond the range of the layer's dtype."""

@@ -7,14 +7,13 @@ gives from that party's own states.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from probe.evaluation.allowance import Values, carry, rounded
 from probe.numerics.precision import Precision
 from probe.ops import Outputs, Pad, Rearrangement, Recurrence
-from probe.ops.step import Ref, Step
+from probe.ops.step import Step
 
 __all__ = ["follow", "remembers"]
 
@@ -44,20 +43,17 @@ def follow(
     slacks: list[tuple[np.ndarray | None, ...]] = []
     grids = any(step.op.on_grid for step in steps)
 
-    def picked(refs: tuple[Ref, ...], first: Sequence[Any], later: Sequence[Any]) -> list[Any]:
-        return [first[ref.index] if ref.step < 0 else later[ref.step][ref.index] for ref in refs]
-
     slack: tuple[np.ndarray | None, ...]
     for position, step in enumerate(steps):
         refs = step.sources(position)
-        given, offs = picked(refs, inputs, path), picked(refs, arrived, slacks)
+        given = [ref.of(inputs, path) for ref in refs]
+        offs = [ref.of(arrived, slacks) for ref in refs]
         with np.errstate(all="ignore"):
             if position in shown and isinstance(step.op, Recurrence):
                 now, slack = step.op.followed(given, offs, shown[position], precision)
             else:
                 same = all(
-                    one is other
-                    for one, other in zip(given, picked(refs, inputs, values), strict=True)
+                    one is ref.of(inputs, values) for one, ref in zip(given, refs, strict=True)
                 )
                 now = tuple(values[position]) if same else step.op.run(*given)
                 slack = carry(step.op, given, offs, now, precision, grids)
@@ -78,11 +74,10 @@ def _shown(
     """For each recurrence whose whole sequence stands in a party's outputs: that sequence."""
     places: list[tuple[np.ndarray | None, ...]] = []
     starts: dict[int, int] = {}
+    unseen = [None] * len(inputs)
     end = 1
     for position, step in enumerate(steps):
-        taken = [
-            None if ref.step < 0 else places[ref.step][ref.index] for ref in step.sources(position)
-        ]
+        taken = [ref.of(unseen, places) for ref in step.sources(position)]
         if isinstance(step.op, Recurrence):
             sequence, *last = values[position]
             starts[position] = end
@@ -111,9 +106,7 @@ def _shown(
         seen, op = covered[part].reshape(sequence.shape), steps[position].op
         if isinstance(op, Recurrence) and op.has_mask:  # What is skipped need not be seen.
             mask = steps[position].sources(position)[1]
-            seen = seen[
-                (inputs[mask.index] if mask.step < 0 else values[mask.step][mask.index]) != 0
-            ]
+            seen = seen[mask.of(inputs, values) != 0]
         if seen.all():
             shown[position] = found[part].reshape(sequence.shape)
     return shown

@@ -35,9 +35,7 @@ def reach_of(
             for index in range(len(values[position]))
         ]
         sources = steps[position].sources(position)
-        given = [
-            inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in sources
-        ]
+        given = [ref.of(inputs, values) for ref in sources]
         for index, one in masks:
             if one is None:
                 continue

@@ -84,7 +84,7 @@ class Case:
         if not sources:
             return np.zeros(())
         ref = sources[index]
-        return widened(self.inputs[ref.index]) if ref.step < 0 else self.values[ref.step][ref.index]
+        return widened(ref.of(self.inputs, self.values))
 
     def having(self, *kinds: type) -> Iterator[tuple[int, Any]]:
         """(position, op) of the steps whose op is one of these."""

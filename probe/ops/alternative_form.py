@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.ops.base import Op
 from probe.ops.contributions import Account, Stage, Terms
-from probe.ops.step import Ref, Step
+from probe.ops.step import Step
 
 __all__ = ["ByParts"]
 
@@ -34,9 +34,9 @@ class ByParts(Op):
         carried: list[tuple[np.ndarray, ...]] = []
         for position, step in enumerate(self.steps):
             refs = step.sources(position)
-            given = [_pick(ref, inputs[1:], values) for ref in refs]
+            given = [ref.of(inputs[1:], values) for ref in refs]
             values.append(step.op.run(*given))
-            arrived = [_pick(ref, slacks[1:], carried) for ref in refs]
+            arrived = [ref.of(slacks[1:], carried) for ref in refs]
             carried.append(step.op.allowance(given, arrived, values[-1], precision))
         (own,) = carried[-1]
         return (own if slacks[0] is None else own + slacks[0],)
@@ -51,7 +51,3 @@ class ByParts(Op):
 
     def reach(self, mask, inputs):
         return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))
-
-
-def _pick(ref: Ref, inputs, values):
-    return inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]

@@ -1,8 +1,9 @@
 """One op and what it is applied to; a layer is a short tuple of these."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from probe.ops.weight import Weight
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from probe.ops.base import Op
 
 __all__ = ["Ref", "Step", "field_names", "weights_of"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class Ref:
 
     step: int
     index: int = 0
+
+    def of(self, inputs: Sequence[T] | Mapping[int, T], values: Sequence[Sequence[T]]) -> T:
+        """Which of these it names: one for each input of the call, or for each output of each
+        step (arrays, shapes, names, ...)."""
+        return inputs[self.index] if self.step < 0 else values[self.step][self.index]
 
 
 @cache
