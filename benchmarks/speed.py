@@ -119,7 +119,7 @@ def recomputation(model: Any, x: Any, graph: Any) -> dict[str, list[float]]:
                     one.inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]
                     for ref in step.sources(position)
                 ]
-                operations += step.op.terms_of(given, values[position]) * values[position][0].size
+                operations += step.op.term_count(given, values[position]) * values[position][0].size
     side = round(operations ** (1 / 3))
     left, right = np.random.default_rng(0).normal(size=(2, side, side))
     reference = ReferenceEvaluator(graph)

@@ -143,7 +143,7 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
     op = next((op for op in chain if isinstance(op, ops.FixedPoint | ops.MiniFloat)), None)
     name = f"{quantizer.q_type} quantizer"
     if not isinstance(op, ops.FixedPoint):
-        return name if op is None else f"{name} {op.says(())}"
+        return name if op is None else f"{name} {op.summary(())}"
     steps, (low, high) = op.step(), op.limits()
     scale = (
         f"{steps.min():g}"
@@ -157,7 +157,7 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
     )
     way = {"WRAP": "wrapped around", "WRAP_SM": "folded back"}.get(op.overflow, "clipped")
     done = f"{beyond} value{'' if beyond == 1 else 's'} {way}"
-    said = op.says(()).removeprefix("to fixed point of ").partition(" bits")[0]
+    said = op.summary(()).removeprefix("to fixed point of ").partition(" bits")[0]
     return (
         f"{name}({op.rounding}, {op.overflow or 'WRAP of weights'}): scale {scale}, {said} "
         f"bits, {done}"

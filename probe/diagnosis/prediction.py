@@ -180,11 +180,11 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
     if not case.comparable:
         return None
     base, count = _base(case.steps, 0), 512
-    if base is not None and base >= 0 and case.steps[base].op.products is not None:
+    if base is not None and base >= 0 and case.steps[base].op.terms is not None:
         given = [case.input_of(base, i) for i in range(len(case.steps[base].sources(base)))]
         count = int(
             np.clip(
-                _TERMS // max(1, case.steps[base].op.terms_of(given, case.values[base])), 48, 512
+                _TERMS // max(1, case.steps[base].op.term_count(given, case.values[base])), 48, 512
             )
         )
     observed, healthy = case.observed.reshape(-1), case.healthy.reshape(-1)
@@ -229,7 +229,9 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
         shapes = _shapes(case, edit, values, base, given)
         back = [where]
         for i in range(len(edit.steps) - 1, base, -1):
-            origin = edit.steps[i].op.origin(back[-1], [np.broadcast_to(0.0, shapes[i - 1 - base])])
+            origin = edit.steps[i].op.input_index(
+                back[-1], [np.broadcast_to(0.0, shapes[i - 1 - base])]
+            )
             if origin is None:
                 return None
             back.append(origin)
@@ -259,8 +261,8 @@ def _computed(
     if isinstance(op, _MERGES):
         shape = np.broadcast_shapes(*(one.shape for one in chosen))
         return op.run(*(widened(np.broadcast_to(one, shape)[where]) for one in chosen))[0]
-    assert op.products is not None
-    return op.products(chosen, where).sum(axis=(1, 2))
+    assert op.terms is not None
+    return op.terms(chosen, where).sum(axis=(1, 2))
 
 
 def _chosen(
@@ -361,7 +363,7 @@ def _base(steps: Sequence[Step], same: int) -> int | None:
             position
         ):
             return None
-        if position < same or op.products is not None or isinstance(op, _MERGES):
+        if position < same or op.terms is not None or isinstance(op, _MERGES):
             return position
         if isinstance(op, Rearrangement | AddConstant | MulConstant | BatchNormalization):
             continue

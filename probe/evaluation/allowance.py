@@ -1,8 +1,9 @@
 """How far an honest evaluation of a layer, in the layer's own dtype, may lie from the float64
 recomputation.
 
-No tolerance is set by hand. Each op says what rounding may do to its output (``Op.allowance``) and
-what becomes of the slack its inputs arrive with; the allowance of a layer is that of its last step.
+No tolerance is set by hand. Each op says what rounding may do to its output (``Op.error_bound``)
+and what becomes of the slack its inputs arrive with; the allowance of a layer is that of its last
+step.
 """
 
 from collections.abc import Sequence
@@ -51,13 +52,13 @@ def allowances(
     """
     arrived = [rounded(x, precision) for x in inputs]
     carried: list[tuple[np.ndarray | None, ...]] = []
-    grids = any(step.op.on_grid for step in steps)
+    grids = any(step.op.on_power_of_two_grid for step in steps)
     with np.errstate(all="ignore"):
         for position, step in enumerate(steps):
             sources = step.sources(position)
             given = [ref.of(inputs, values) for ref in sources]
             slacks = [ref.of(arrived, carried) for ref in sources]
-            if not step.op.moves:
+            if not step.op.elementwise_error:
                 slacks = [
                     slack if slack is None else slack.astype(np.float64, copy=False)
                     for slack in slacks
@@ -90,9 +91,9 @@ def carry(
 ) -> tuple[np.ndarray | None, ...]:
     """The allowance of one op; with ``grids`` None for outputs that are exact, since all they are
     made of is."""
-    if grids and all(slack is None for slack in slacks) and op.exact(given, precision):
+    if grids and all(slack is None for slack in slacks) and op.is_exact(given, precision):
         return (None,) * len(outputs)
-    made = op.allowance(given, slacks, outputs, precision, where)
+    made = op.error_bound(given, slacks, outputs, precision, where)
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
         made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
     if precision.stored and op.stores():
@@ -100,7 +101,8 @@ def carry(
             one
             if y.dtype.kind != "f"
             else sum(
-                (of_storing(part, precision) for part in (y, *op.on_the_way(given, y))), start=one
+                (of_storing(part, precision) for part in (y, *op.intermediates(given, y))),
+                start=one,
             )
             for one, y in zip(made, outputs, strict=True)
         )
@@ -125,8 +127,8 @@ def settle(
     """
     beyond, ratio = _beyond(error, allowed)
     most = max((np.size(x) for x in inputs), default=0)
-    if beyond.size and any(step.op.looks for step in steps) and ratio.max() < LEAST_HOPE + most:
-        precision = replace(precision, looks=True)
+    if beyond.size and any(step.op.refinable for step in steps) and ratio.max() < LEAST_HOPE + most:
+        precision = replace(precision, refine=True)
         allowed = np.maximum(allowed, allowances(steps, inputs, values, precision)[output])
         beyond, ratio = _beyond(error, allowed)
     if not beyond.size:
@@ -191,12 +193,12 @@ def whole_at(
     position, at, count = found
     op = steps[position].op
     given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
-    assert op.products is not None
+    assert op.terms is not None
     allowed = np.empty(len(error))
     step = max(1, LOOK_BLOCK_TERMS // max(1, count))
     for start in range(0, len(error), step):
         few = tuple(part[start : start + step] for part in at)
-        terms = op.products(given, few)
+        terms = op.terms(given, few)
         own = of_sums(count, values[position][0][few], np.square(terms).sum(axis=(1, 2)), precision)
         beyond = error[start : start + step] > own
         if beyond.any():
@@ -252,8 +254,8 @@ def smallest_visible_change(
     if not weights_of((steps[position],)):
         return None
     given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
-    assert op.products is not None
-    largest = np.abs(op.products(given, where)).max(axis=(1, 2))
+    assert op.terms is not None
+    largest = np.abs(op.terms(given, where)).max(axis=(1, 2))
     allowed = carry(op, given, [None] * len(given), values[position], precision, False)[0]
     assert allowed is not None
     allowed = allowed[where]
@@ -277,10 +279,10 @@ def _trace(
         step = steps[position]
         sources = step.sources(position)
         given = [ref.of(inputs, values) for ref in sources]
-        if step.op.products is not None and not output:
-            return position, where, step.op.terms_of(given, values[position])
-        source = step.op.source(output)
-        back = None if source is None else step.op.origin(where, given)
+        if step.op.terms is not None and not output:
+            return position, where, step.op.term_count(given, values[position])
+        source = step.op.followed_input(output)
+        back = None if source is None else step.op.input_index(where, given)
         if source is None or back is None or sources[source].step < 0:
             return None
         where, position, output = back, sources[source].step, sources[source].index

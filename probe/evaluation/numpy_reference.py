@@ -39,11 +39,11 @@ def recompute(
     values: list[tuple[np.ndarray, ...]] = []
     with _quietly():
         for position, step in enumerate(steps):
-            chosen, as_given = [], step.op.widens()
+            chosen, as_given = [], step.op.takes_any_float()
             for ref in step.sources(position):
                 if ref.step < 0 and not as_given and ref.index not in wide:
                     wide[ref.index] = widened(given[ref.index])
                 chosen.append(ref.of(given if as_given else wide, values))
-            found = step.op.wide(*chosen) if as_given else step.op.run(*chosen)
+            found = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
             values.append(tuple([flushed(y, least) for y in found]) if least else found)
     return values

@@ -1,9 +1,9 @@
 """The same steps as a small ONNX model, run by ONNX Runtime in float32: the second opinion.
 
-Each op writes its own nodes (``Op.emit``); this file only holds the graph they write to and runs
+Each op writes its own nodes (``Op.to_onnx``); this file only holds the graph they write to and runs
 it. Weights are graph inputs, so that equal graphs can share one session. Graph optimisations are
 off and the CPU provider is named: what runs is what was emitted. A graph is kept by all that
-emission can see (``Op.emit``), and not built again for an equal call.
+emission can see (``Op.to_onnx``), and not built again for an equal call.
 """
 
 import threading
@@ -218,7 +218,7 @@ def _emitted(
     names: list[tuple[str, ...]] = []
     for position, step in enumerate(steps):
         chosen = [ref.of(given, names) for ref in step.sources(position)]
-        names.append(step.op.emit(graph, *chosen))
+        names.append(step.op.to_onnx(graph, *chosen))
         for name, value in zip(names[-1], values[position], strict=True):
             graph.shapes[name] = value.shape
     return graph, list(names[-1])

@@ -40,7 +40,7 @@ class Reference:
         self.values[-1] = overflown(self.values[-1], dtype)
 
     def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
-        as_given = all(step.op.widens() for step in self.steps) and not precision.shortcuts
+        as_given = all(step.op.takes_any_float() for step in self.steps) and not precision.lossy
         return allowances(
             self.steps, self.given if as_given else self.inputs, self.values, precision
         )

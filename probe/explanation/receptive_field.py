@@ -45,7 +45,7 @@ def reach_of(
                 )
             else:
                 reached = (
-                    steps[position].op.reach(one, given)
+                    steps[position].op.influence(one, given)
                     if not index
                     else tuple(np.full(x.shape, one.any()) for x in given)
                 )

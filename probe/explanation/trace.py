@@ -1,9 +1,9 @@
 """How one number of a layer's output came about: every term, the sum, and what each later step does
 to it.
 
-Ops say what one of their outputs is made of, in their own layout (``Op.account``). Here that is
-followed back through the steps, and through whatever only moves elements, to the call's own inputs
-and the framework's own weights.
+Ops say what one of their outputs is made of, in their own layout (``Op.contributions``). Here that
+is followed back through the steps, and through whatever only moves elements, to the call's own
+inputs and the framework's own weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from probe.explanation.receptive_field import seen
 from probe.model import Capture
 from probe.numerics.dtypes import in_floats, overflown, widened
 from probe.numerics.precision import precision_of
-from probe.ops import Account, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
+from probe.ops import Contributions, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.process.interrupts import undisturbed
@@ -366,9 +366,9 @@ class _Road:
                 ref, at = sources[which[0]], tuple(back[0].tolist())
                 continue
             account = (
-                op.account(given, self.values[ref.step], at)
+                op.contributions(given, self.values[ref.step], at)
                 if not ref.index
-                else Account((), (Stage(op.title(given), value),))
+                else Contributions((), (Stage(op.title(given), value),))
             )
             later = self.changes(ref.step, account.stages, layout) + later
             group = account.terms[0] if len(account.terms) == 1 else None
@@ -399,7 +399,7 @@ class _Road:
         self,
         ref: Ref,
         at: tuple[int, ...],
-        account: Account,
+        account: Contributions,
         layout: Layout,
         nested: bool,
         later: list[Change],

@@ -33,8 +33,8 @@ class Accumulated(Sum):
     """Whether a product is added before it is rounded, as by a fused multiply-add."""
     limit: int = _TERMS
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
-        terms = self.inner.products(inputs, where)  # type: ignore[misc]
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+        terms = self.inner.terms(inputs, where)  # type: ignore[misc]
         rows = (terms.swapaxes(1, 2) if self.taps_first else terms).reshape(len(terms), -1)
         if not self.bias_first and getattr(self.inner, "bias", None) is not None:
             rows = np.roll(rows, -1, axis=1)
@@ -56,7 +56,7 @@ class Accumulated(Sum):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (shaped,) = self.inner.run(*inputs)
-        count = self.inner.terms_of(inputs, (shaped,))
+        count = self.inner.term_count(inputs, (shaped,))
         if shaped.size * count > self.limit:
             raise ValueError(
                 f"{shaped.size * count} products are too many to add up one after another"
@@ -64,13 +64,13 @@ class Accumulated(Sum):
         out, step = np.empty(shaped.size), max(1, _BLOCK // count)
         for start in range(0, shaped.size, step):
             where = places(np.arange(start, min(start + step, shaped.size)), shaped.shape)
-            out[start : start + step] = self.products(inputs, where)[:, 0, 0]
+            out[start : start + step] = self.terms(inputs, where)[:, 0, 0]
         return (out.reshape(shaped.shape),)
 
-    def terms_of(self, inputs, outputs):
-        return self.inner.terms_of(inputs, outputs)
+    def term_count(self, inputs, outputs):
+        return self.inner.term_count(inputs, outputs)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return (precision.unit * np.abs(outputs[0]) + precision.tiny,)
 
 
@@ -78,12 +78,12 @@ class Accumulated(Sum):
 def accumulation(case: Case) -> Iterator[Edit]:
     """The accumulator itself in float16 or bfloat16: every partial sum is rounded, so that the
     order of summation shows."""
-    found = [(position, op) for position, op in summing(case) if op.products is not None]
+    found = [(position, op) for position, op in summing(case) if op.terms is not None]
     if not found:
         return
     position, op = found[-1]
     given = [case.input_of(position, i) for i in range(len(case.steps[position].sources(position)))]
-    count = op.terms_of(given, case.values[position])
+    count = op.term_count(given, case.values[position])
     whole = count * math.prod(case.values[position][0].shape)
     limit = _MANY_TERMS if case.thorough else _TERMS
     if whole > limit:

@@ -220,8 +220,8 @@ class _Recounted(ops.Op):
                 return values, np.ravel_multi_index(where[::-1], shape[:1:-1])
         return values, places + 1
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
-        return self.op.allowance(inputs, slacks, outputs, precision)
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+        return self.op.error_bound(inputs, slacks, outputs, precision)
 
 
 @hypothesis("place-counting")

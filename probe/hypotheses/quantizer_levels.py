@@ -89,7 +89,7 @@ def fixed_point_lanes(case: Case) -> Iterator[Edit]:
                 f"({op.rounding})"
             )
             yield case.edit(
-                f"what goes {op.says(())} is rounded {mode}",
+                f"what goes {op.summary(())} is rounded {mode}",
                 case.changed(position, rounding=rounding),
                 do=do,
             )

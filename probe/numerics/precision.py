@@ -47,16 +47,16 @@ class Precision:
     certain: bool = False
     """Whether a second look asks what no order of summation can exceed, instead of what is
     probable."""
-    shortcuts: bool = False
-    """Whether the party may take the shortcuts that lose digits (``Op.shortcut``)."""
+    lossy: bool = False
+    """Whether the party may take the shortcuts that lose digits (``Op.lossy_algorithm``)."""
 
-    walks: bool = False
+    refine_steps: bool = False
     """Whether recurrences look at the true partial sums of every step."""
-    looks: bool = False
+    refine: bool = False
     """Whether sums over whole axes look at the true partial sums of every line."""
-    part: bool = False
+    partial: bool = False
     """Whether sums may be given less than their allowance, found from a part of their terms
-    (``Sum.part``)."""
+    (``Sum.partial_squares``)."""
     sketches: bool = False
     """Whether the party's recurrences have a sigmoid and tanh of their own, good to a few units of
     1: ONNX Runtime's."""

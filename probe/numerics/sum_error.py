@@ -130,12 +130,12 @@ def of_axes(
     squares: np.ndarray,
     precision: Precision,
 ) -> np.ndarray:
-    """``of_sums`` of ``terms`` over whole ``axes``; where the precision ``looks``, by the true
-    partial sums of every line too."""
+    """``of_sums`` of ``terms`` over whole ``axes``; where the precision says ``refine``, by the
+    true partial sums of every line too."""
     axes = tuple(sorted(axis % terms.ndim for axis in axes))
     sizes = [terms.shape[axis] for axis in axes]
     own = of_sums(math.prod(sizes), total, squares, precision)
-    if not precision.looks or not terms.size or not axes:
+    if not precision.refine or not terms.size or not axes:
         return own
     across = [axis for axis in range(terms.ndim) if axis not in axes]
     lines = terms.transpose(*across, *axes).reshape(-1, sizes[0], math.prod(sizes[1:]))

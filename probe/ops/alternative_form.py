@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.step import Step
 
 __all__ = ["ByParts"]
@@ -22,13 +22,13 @@ class ByParts(Op):
     def run(self, *inputs):
         return inputs[:1]
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Identity", inputs[0]),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"computed as {self.words}" if self.words else ""
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         """What the first input arrives with, and what rounding does on the layer's own way."""
         values: list[tuple[np.ndarray, ...]] = []
         carried: list[tuple[np.ndarray, ...]] = []
@@ -37,17 +37,17 @@ class ByParts(Op):
             given = [ref.of(inputs[1:], values) for ref in refs]
             values.append(step.op.run(*given))
             arrived = [ref.of(slacks[1:], carried) for ref in refs]
-            carried.append(step.op.allowance(given, arrived, values[-1], precision))
+            carried.append(step.op.error_bound(given, arrived, values[-1], precision))
         (own,) = carried[-1]
         return (own if slacks[0] is None else own + slacks[0],)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
-    def account(self, inputs, outputs, at):
-        return Account(
+    def contributions(self, inputs, outputs, at):
+        return Contributions(
             (Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),)
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))

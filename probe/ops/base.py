@@ -1,7 +1,7 @@
 """What an op is: one arithmetic operation with its weights, described once and read three ways.
 
-``run`` is the NumPy reading and ``emit`` the ONNX one. They are two opinions of the same
-description: they may share fields, never helpers. ``allowance`` says what rounding may do to the
+``run`` is the NumPy reading and ``to_onnx`` the ONNX one. They are two opinions of the same
+description: they may share fields, never helpers. ``error_bound`` says what rounding may do to the
 output. No file of this package imports onnx: the graph is handed in.
 """
 
@@ -15,22 +15,22 @@ from probe.numerics.blocks import blocks
 from probe.numerics.dtypes import float_of
 from probe.numerics.precision import UNBOUNDED, Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.weight import Weight
 
-__all__ = ["Elementwise", "Graph", "Indices", "Op", "Rearrangement", "Slacks", "Sum", "spread"]
+__all__ = ["Elementwise", "Graph", "Indices", "InputErrors", "Op", "Rearrangement", "Sum", "spread"]
 
 _CACHED = 1 << 15
 """Of so many elements caches hold a function's temporaries as well."""
 
 Indices = tuple[np.ndarray, ...]
 """Elements of an array as ``np.nonzero`` names them."""
-Slacks = Sequence[np.ndarray | None]
+InputErrors = Sequence[np.ndarray | None]
 """How far each input of an op may already be off; None where it is exact."""
 
 
 class Graph(Protocol):
-    """What ``emit`` writes to."""
+    """What ``to_onnx`` writes to."""
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node with one output, whose name is returned."""
@@ -70,30 +70,30 @@ class Graph(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """The base of all ops; a subclass gives ``run``, ``emit`` and, where the default does not fit,
-    ``allowance``."""
+    """The base of all ops; a subclass gives ``run``, ``to_onnx`` and, where the default does not
+    fit, ``error_bound``."""
 
-    products: ClassVar[Callable[..., np.ndarray] | None] = None
-    """For sums: ``products(inputs, where)`` gives the terms of those outputs as (elements,
+    terms: ClassVar[Callable[..., np.ndarray] | None] = None
+    """For sums: ``terms(inputs, where)`` gives the terms of those outputs as (elements,
     channels, taps)."""
 
-    looks: ClassVar[bool] = False
-    """Whether ``allowance`` takes sums over whole axes, with a second look where the precision
-    ``looks``."""
+    refinable: ClassVar[bool] = False
+    """Whether ``error_bound`` takes sums over whole axes, with a second look where the precision
+    says ``refine``."""
 
-    shortcut: ClassVar[str] = ""
+    lossy_algorithm: ClassVar[str] = ""
     """A way of computing this that loses more digits and is in use, as what a party does ("takes
-    …"); ``allowance`` holds it where the precision has ``shortcuts``. An op's field ``shortcuts``
-    says that the framework may take it."""
-    moves: ClassVar[bool] = False
-    """Whether ``allowance`` takes each element's slack as it comes, in float32 too, and never
+    …"); ``error_bound`` holds it where the precision is ``lossy``. An op's field
+    ``may_use_lossy_algorithm`` says that the framework may take it."""
+    elementwise_error: ClassVar[bool] = False
+    """Whether ``error_bound`` takes each element's slack as it comes, in float32 too, and never
     squares it."""
 
-    def widens(self) -> bool:
-        """Whether ``wide`` and ``allowance`` take floats of any width."""
+    def takes_any_float(self) -> bool:
+        """Whether ``run_float64`` and ``error_bound`` take floats of any width."""
         return False
 
-    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """``run`` in float64 on floats of any width, which are widened a piece at a time; ``run``
         itself where that does so."""
         return self.run(*inputs)
@@ -102,7 +102,7 @@ class Op:
         """The outputs in NumPy, in the dtype of the inputs."""
         raise NotImplementedError
 
-    def emit(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         """Adds ONNX nodes; returns the names of the outputs.
 
         They may depend on the fields, on the ranks and dtypes of the inputs, on shapes asked of
@@ -111,10 +111,10 @@ class Op:
         """
         raise NotImplementedError
 
-    def allowance(
+    def error_bound(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         outputs: Sequence[np.ndarray],
         precision: Precision,
         where: Indices | None = None,
@@ -128,40 +128,40 @@ class Op:
         inputs."""
         return True
 
-    def on_the_way(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, ...]:
+    def intermediates(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Numbers that some engines store, too, before they are added up to an output: a sum before
         its bias."""
         return ()
 
-    on_grid: ClassVar[bool] = False
+    on_power_of_two_grid: ClassVar[bool] = False
     """Whether outputs are multiples of powers of two, of which what follows may be exact."""
 
-    def exact(self, inputs: Sequence[np.ndarray], precision: Precision) -> bool:
+    def is_exact(self, inputs: Sequence[np.ndarray], precision: Precision) -> bool:
         """Whether nothing is rounded here, whatever the order: asked only where inputs are on a
         grid and exact."""
         return False
 
-    def says(self, inputs: Sequence[np.ndarray]) -> str:
+    def summary(self, inputs: Sequence[np.ndarray]) -> str:
         """What one output is made of, in words for the report; empty where the op's name says
         it."""
         return ""
 
-    def source(self, output: int) -> int | None:
-        """Which input an output's elements come from one by one, as far as ``origin`` can follow
-        them."""
+    def followed_input(self, output: int) -> int | None:
+        """Which input an output's elements come from one by one, as far as ``input_index`` can
+        follow them."""
         return None if output else 0
 
-    def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
+    def input_index(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
         """Which elements of that input the output's came from, where each came from one."""
         return None
 
-    def account(
+    def contributions(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]
-    ) -> Account:
+    ) -> Contributions:
         """How one element of the first output came about; without terms where that is not said."""
-        return Account((), (Stage(self.title(inputs), float(outputs[0][at])),))
+        return Contributions((), (Stage(self.title(inputs), float(outputs[0][at])),))
 
-    def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def influence(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Which elements of each input can influence the masked ones of the first output at all;
         all of them where that is not said."""
         return tuple(np.full(x.shape, mask.any()) for x in inputs)
@@ -169,17 +169,17 @@ class Op:
     def title(self, inputs: Sequence[np.ndarray]) -> str:
         """The op's name and what it computes, in one line."""
         words = " ".join((type(self).__doc__ or "").partition("\n\n")[0].split())
-        formula = self.says(inputs) or words.rstrip(".")
+        formula = self.summary(inputs) or words.rstrip(".")
         numbers = ", ".join(
             f"{part.name} {getattr(self, part.name):g}"
             for part in fields(self)
             if part.name in formula and type(getattr(self, part.name)) in (int, float)
         )
         return f"{type(self).__name__}: {formula}" + (
-            f" with {numbers}" if numbers and not self.says(inputs) else ""
+            f" with {numbers}" if numbers and not self.summary(inputs) else ""
         )
 
-    def terms_of(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
+    def term_count(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
         """For sums: how many terms one output has."""
         raise NotImplementedError
 
@@ -210,15 +210,15 @@ class Elementwise(Op):
     """
 
     roundings: ClassVar[float] = 4
-    moves = True
+    elementwise_error = True
     pointwise: ClassVar[bool] = True
     """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
 
-    def widens(self) -> bool:
+    def takes_any_float(self) -> bool:
         return (
             self.pointwise
             and type(self).run is Elementwise.run
-            and type(self).allowance is Elementwise.allowance
+            and type(self).error_bound is Elementwise.error_bound
         )
 
     def f(self, x: np.ndarray) -> np.ndarray:
@@ -238,7 +238,7 @@ class Elementwise(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._evaluated(inputs[0], inputs[0].dtype),)
 
-    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._evaluated(inputs[0], float_of(inputs[0])),)
 
     def _evaluated(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -250,10 +250,10 @@ class Elementwise(Op):
                 self.put(part, target)
         return out
 
-    def allowance(
+    def error_bound(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         outputs: Sequence[np.ndarray],
         precision: Precision,
         where: Indices | None = None,
@@ -290,24 +290,24 @@ class Elementwise(Op):
         """How far f may move from y where x moves by slack."""
         return spread(self.f, x, y, slack)
 
-    def origin(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
+    def input_index(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
         return where
 
-    def account(
+    def contributions(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]
-    ) -> Account:
-        return Account(
+    ) -> Contributions:
+        return Contributions(
             (Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),)
         )
 
-    def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def influence(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         return (mask,)
 
 
 class Rearrangement(Op):
     """Elements are moved or repeated, never changed: slack moves with them."""
 
-    moves = True
+    elementwise_error = True
 
     def stores(self) -> bool:
         return False
@@ -317,7 +317,7 @@ class Rearrangement(Op):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where the output's elements (a row each) stand in the inputs: which input, -1 for none,
         and the element there."""
-        back = self.origin(tuple(where.T), inputs)
+        back = self.input_index(tuple(where.T), inputs)
         assert back is not None
         # an output without axes names one element
         rows = [np.broadcast_to(one, len(where)) for one in back]
@@ -325,17 +325,17 @@ class Rearrangement(Op):
             (len(where), 0), int
         )
 
-    def reach(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def influence(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         reached = tuple(np.zeros(x.shape, bool) for x in inputs)
         which, back = self.follow(np.argwhere(mask), inputs)
         for k, one in enumerate(reached):
             one[tuple(back[which == k].T)] = True
         return reached
 
-    def allowance(
+    def error_bound(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         outputs: Sequence[np.ndarray],
         precision: Precision,
         where: Indices | None = None,
@@ -353,37 +353,39 @@ class Rearrangement(Op):
 class Sum(Op):
     """A sum of products, in an order that nobody knows."""
 
-    def squares(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def sum_of_squares(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """The op run on squares: the sum of the squared terms, the bias among them."""
         raise NotImplementedError
 
-    def divisible(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
-        """Whether ``part`` saves more work than a look at single elements costs."""
+    def partial_squares_pay(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> bool:
+        """Whether ``partial_squares`` saves more work than a look at single elements costs."""
         return False
 
-    def part(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Some of ``squares``; asked for only where the op is ``divisible``."""
+    def partial_squares(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """Some of ``sum_of_squares``; asked for only where ``partial_squares_pay``."""
         raise NotImplementedError
 
-    def incoming(self, slack: np.ndarray) -> np.ndarray:
+    def propagate(self, slack: np.ndarray) -> np.ndarray:
         """What slack of the first input does to the output, as independent errors."""
         raise NotImplementedError
 
-    def allowance(
+    def error_bound(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         outputs: Sequence[np.ndarray],
         precision: Precision,
         where: Indices | None = None,
     ) -> tuple[np.ndarray, ...]:
-        squares = self.part(inputs) if precision.part else self.squares(inputs)
-        own = of_sums(self.terms_of(inputs, outputs), outputs[0], squares, precision, owned=True)
+        squares = self.partial_squares(inputs) if precision.partial else self.sum_of_squares(inputs)
+        own = of_sums(self.term_count(inputs, outputs), outputs[0], squares, precision, owned=True)
         if where is not None:
-            assert self.products is not None
+            assert self.terms is not None
             own[where] = np.maximum(
-                own[where], of_partial_sums(self.products(inputs, where), precision)
+                own[where], of_partial_sums(self.terms(inputs, where), precision)
             )
         if slacks[0] is not None:
-            own += self.incoming(slacks[0])
+            own += self.propagate(slacks[0])
         return (own,)

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.ops.weight import Weight
 
-__all__ = ["Account", "Stage", "Terms", "box", "named"]
+__all__ = ["Contributions", "Stage", "Terms", "box", "named"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class Account:
+class Contributions:
     """Terms that are added up, with one element of a bias, and the stages after.
 
     A single term without a factor is a value that is only passed through the stages.

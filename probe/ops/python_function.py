@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.errors import Undescribed
 from probe.numerics.precision import SIGMAS, Precision
-from probe.ops.base import Op, Slacks
+from probe.ops.base import InputErrors, Op
 
 __all__ = ["Recomputed"]
 
@@ -30,16 +30,16 @@ class Recomputed(Op):
             else (np.asarray(found),)
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         raise Undescribed("it is recomputed by a NumPy function, which ONNX has no nodes for")
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"{getattr(self.function, '__name__', 'a function')} of the user's own"
 
-    def allowance(
+    def error_bound(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         outputs: Sequence[np.ndarray],
         precision: Precision,
         where=None,

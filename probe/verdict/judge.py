@@ -278,7 +278,7 @@ def _told(ours: Reference) -> tuple[str, ...]:
     """Each step by its op's name, and in words where there is more to say."""
     told = []
     for position, step in enumerate(ours.steps):
-        words = step.op.says(ours.taken(position))
+        words = step.op.summary(ours.taken(position))
         told.append(type(step.op).__name__ + (f": {words}" if words else ""))
     return tuple(told)
 

@@ -87,7 +87,7 @@ def ask(evidence: Evidence, capture: Capture, ours: Reference) -> None:
         and len(answer) == len(capture.outputs) == len(values[-1]) == 1
     ):
         if evidence.sparing and _divisible(ours):
-            less = ours.allowances(replace(usual, part=True))
+            less = ours.allowances(replace(usual, partial=True))
             if _near(evidence, capture, ours, answer, less, 64.0):
                 return
         first = ours.allowances(usual)
@@ -137,7 +137,7 @@ def _sum_at(ours: Reference) -> int | None:
         position for position, step in enumerate(ours.steps) if not isinstance(step.op, Transpose)
     ]
     op = ours.steps[others[0]].op if len(others) == 1 else None
-    return others[0] if isinstance(op, Sum) and op.products is not None else None
+    return others[0] if isinstance(op, Sum) and op.terms is not None else None
 
 
 def _divisible(ours: Reference) -> bool:
@@ -147,7 +147,9 @@ def _divisible(ours: Reference) -> bool:
     if position is None:
         return False
     op = ours.steps[position].op
-    return isinstance(op, Sum) and op.divisible(ours.taken(position), ours.values[position])
+    return isinstance(op, Sum) and op.partial_squares_pay(
+        ours.taken(position), ours.values[position]
+    )
 
 
 def _near(
@@ -201,7 +203,7 @@ def _followed(
     close = compare(outputs, path, allowed)
     if not close.ok and not close.reason:
         path, allowed = follow(
-            ours.steps, ours.inputs, ours.values, replace(precision, walks=True), outputs
+            ours.steps, ours.inputs, ours.values, replace(precision, refine_steps=True), outputs
         )
         path = overflown(path, precision.name)
     evidence.paths[party], evidence.allowed[party] = path, allowed
@@ -322,15 +324,16 @@ def _excuses(party: str, ours: Reference, dtype: str) -> Iterator[tuple[str, Pre
     if usual != own:
         yield inside, own
     words = [
-        step.op.shortcut
+        step.op.lossy_algorithm
         for step in ours.steps
-        if step.op.shortcut and (party == "expected" or getattr(step.op, "shortcuts", False))
+        if step.op.lossy_algorithm
+        and (party == "expected" or getattr(step.op, "may_use_lossy_algorithm", False))
     ]
     if words:
         told = " and ".join(dict.fromkeys(words))
-        yield told, replace(usual, shortcuts=True)
+        yield told, replace(usual, lossy=True)
         if usual != own:
-            yield f"{told}, and {inside}", replace(own, shortcuts=True)
+            yield f"{told}, and {inside}", replace(own, lossy=True)
 
 
 def _excuse(

@@ -122,7 +122,7 @@ def test_what_cannot_be_told_apart_is_not_kept(emitted):
 def test_a_weight_made_while_emitting_is_not_kept(emitted):
     @dataclass(frozen=True, eq=False)
     class Doubled(MatMul):
-        def emit(self, graph, *inputs):
+        def to_onnx(self, graph, *inputs):
             twice = replace(self.weight, effective=2 * self.weight.effective)
             return (graph.op("MatMul", inputs[0], graph.weight(twice)),)
 

@@ -229,7 +229,7 @@ def test_elements_that_are_only_moved_are_followed():
     which, back = Concat(axis=-1).follow(np.array([[0, 2], [1, 3]]), [x, y])
     assert which.tolist() == [0, 1] and back.tolist() == [[0, 2], [1, 0]]
     assert Identity().follow(np.array([[1, 1]]), [x])[1].tolist() == [[1, 1]]
-    account = Mul().account(
+    account = Mul().contributions(
         [x, np.array([2.0, 3.0, 4.0]), np.array(5.0)], [x * [2.0, 3.0, 4.0] * 5], (1, 2)
     )
     assert [stage.value for stage in account.stages] == [100.0]

@@ -139,7 +139,7 @@ def _widen_alike(steps, inputs):
             assert left.dtype == right.dtype and np.array_equal(
                 left, right, equal_nan=left.dtype.kind == "f"
             )
-    if all(step.op.widens() for step in steps):
+    if all(step.op.takes_any_float() for step in steps):
         for left, right in zip(
             *(allowances(steps, given, values, FLOAT32) for given in (narrow, wide)), strict=True
         ):
@@ -204,13 +204,13 @@ def _traces(op, inputs, outputs):
     if inputs is None or not y.size:
         return
     where = tuple(np.random.default_rng(0).integers(0, size, 5) for size in y.shape)
-    if op.products is not None and (getattr(op, "weight", None) is not None or len(inputs) > 1):
-        terms = op.products(inputs, where)
-        assert terms[0].size >= op.terms_of(inputs, outputs)
+    if op.terms is not None and (getattr(op, "weight", None) is not None or len(inputs) > 1):
+        terms = op.terms(inputs, where)
+        assert terms[0].size >= op.term_count(inputs, outputs)
         np.testing.assert_allclose(
             terms.sum(axis=(1, 2)), y[where], rtol=1e-11, atol=1e-11 * np.abs(terms).max()
         )
-    if isinstance(op, Rearrangement) and (back := op.origin(where, inputs)) is not None:
+    if isinstance(op, Rearrangement) and (back := op.input_index(where, inputs)) is not None:
         np.testing.assert_array_equal(inputs[0][back], y[where])
 
 

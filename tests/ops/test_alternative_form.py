@@ -30,8 +30,8 @@ def test_only_the_allowance_grows():
     (kept,) = op.run(y, wide)
     assert kept is y
     plain = ops.MatMul(weight=Weight("whole", None, whole), bias=None)
-    (alone,) = plain.allowance((wide,), (None,), (y,), PRECISION)
-    (allowed,) = op.allowance((y, wide), (alone, None), (y,), PRECISION)
+    (alone,) = plain.error_bound((wide,), (None,), (y,), PRECISION)
+    (allowed,) = op.error_bound((y, wide), (alone, None), (y,), PRECISION)
     error = np.abs((x @ large + x @ rest) - y)
     assert (error > alone).any() and (error <= allowed).all() and (allowed >= alone).all()
 
@@ -39,6 +39,8 @@ def test_only_the_allowance_grows():
 def test_the_account_goes_on_to_the_first_input():
     op = ops.ByParts((Step(ops.Identity()),), "f(x) + g(x)")
     y = np.arange(6.0).reshape(2, 3)
-    assert op.account((y, y), (y,), (1, 2)).stages[0].words == "ByParts: computed as f(x) + g(x)"
-    assert op.origin((np.array([1]), np.array([2])), (y, y))[1] == 2
-    assert [mask.sum() for mask in op.reach(y > 4, (y, y))] == [1, 0]
+    assert (
+        op.contributions((y, y), (y,), (1, 2)).stages[0].words == "ByParts: computed as f(x) + g(x)"
+    )
+    assert op.input_index((np.array([1]), np.array([2])), (y, y))[1] == 2
+    assert [mask.sum() for mask in op.influence(y > 4, (y, y))] == [1, 0]

@@ -185,7 +185,9 @@ def moved(op, inputs, slacks, outputs):
             step = np.zeros(slack.shape)
             step[at] = slack[at]
             ends = [
-                op.wide(*(x + sign * step if k == position else x for k, x in enumerate(inputs)))
+                op.run_float64(
+                    *(x + sign * step if k == position else x for k, x in enumerate(inputs))
+                )
                 for sign in (-1, 1)
             ]
             for k, (y, low, high) in enumerate(zip(outputs, *ends, strict=True)):
@@ -203,9 +205,9 @@ def test_a_slack_is_passed_on_as_it_moves_the_output(name):
         1e-3 * rng.uniform(0.5, 1.0, size=x.shape) * np.abs(x) if x.dtype.kind == "f" else None
         for x in inputs
     )
-    outputs = op.wide(*inputs)
-    own = op.allowance(inputs, (None,) * len(inputs), outputs, FLOAT32)
-    passed = op.allowance(inputs, slacks, outputs, FLOAT32)
+    outputs = op.run_float64(*inputs)
+    own = op.error_bound(inputs, (None,) * len(inputs), outputs, FLOAT32)
+    passed = op.error_bound(inputs, slacks, outputs, FLOAT32)
     for y, alone, slack, independent, worst in zip(
         outputs, own, passed, *moved(op, inputs, slacks, outputs), strict=True
     ):
@@ -221,7 +223,7 @@ def test_a_slack_is_passed_on_as_it_moves_the_output(name):
 def test_a_boundary_within_the_slack_lies_on_either_side():
     x, slack = np.array([-0.1, 0.1, 0.3]), np.full(3, 0.2)
     op = ops.Bucketize((0.0,))
-    assert np.array_equal(op.allowance([x], (slack,), op.wide(x), FLOAT32)[0], [1, 1, 0])
+    assert np.array_equal(op.error_bound([x], (slack,), op.run_float64(x), FLOAT32)[0], [1, 1, 0])
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.partition(",")[0] in HOMOGENEOUS])
@@ -231,20 +233,19 @@ def test_an_allowance_grows_with_the_numbers(name):
     larger = [4 * x for x in inputs]
     times = 16 if name == "Einsum" else 4
     once, grown = (
-        op.allowance(xs, (None,) * len(xs), op.wide(*xs), FLOAT32) for xs in (inputs, larger)
+        op.error_bound(xs, (None,) * len(xs), op.run_float64(*xs), FLOAT32)
+        for xs in (inputs, larger)
     )
     for one, other in zip(once, grown, strict=True):
         assert np.allclose(times * one, other, rtol=1e-9, atol=1e3 * FLOAT32.tiny)
 
 
-@pytest.mark.parametrize("name", [name for name, (op, *_) in CASES.items() if op.products])
+@pytest.mark.parametrize("name", [name for name, (op, *_) in CASES.items() if op.terms])
 def test_the_terms_of_an_element_add_up_to_it(name):
     op, *inputs = CASES[name]
-    (y,) = op.wide(*inputs)
+    (y,) = op.run_float64(*inputs)
     where = tuple(axis.ravel() for axis in np.indices(y.shape))
-    assert np.allclose(
-        op.products(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12
-    )
+    assert np.allclose(op.terms(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12)
 
 
 def test_the_last_of_the_largest_may_be_another():
@@ -252,7 +253,9 @@ def test_the_last_of_the_largest_may_be_another():
     inputs, slacks = [x], (np.full(x.shape, 1e-3),)
     for k, places in ((2, [0, 4]), (4, [0, 0, 0, 0])):
         op = ops.TopK(k, 1)
-        assert np.array_equal(op.allowance(inputs, slacks, op.wide(x), FLOAT32)[1], [places])
+        assert np.array_equal(
+            op.error_bound(inputs, slacks, op.run_float64(x), FLOAT32)[1], [places]
+        )
 
 
 PICKING = {
@@ -265,7 +268,7 @@ PICKING |= {"TopK": (ops.TopK(2, 1), normal(2, 5))}
 @pytest.mark.parametrize("name", PICKING)
 def test_elements_of_the_inputs_are_stored_without_rounding(name):
     op, *inputs = PICKING[name]
-    outputs = op.wide(*inputs)
+    outputs = op.run_float64(*inputs)
     for allowed in allowances(
         (Step(op, tuple(Ref(-1, at) for at in range(len(inputs)))),),
         inputs,

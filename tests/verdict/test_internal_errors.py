@@ -73,7 +73,7 @@ def test_in_describing_a_node_of_onnx(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("op", "method", "layer"),
-    [(ops.Tanh, "run", "act"), (ops.Tanh, "allowance", "act"), (ops.Exp, "allowance", "/exp")],
+    [(ops.Tanh, "run", "act"), (ops.Tanh, "error_bound", "act"), (ops.Exp, "error_bound", "/exp")],
 )
 def test_in_computing_or_judging(op, method, layer, x, monkeypatch):
     monkeypatch.setattr(op, method, broken)

@@ -87,7 +87,11 @@ def _layer_normalization(layer: Any, call: Call) -> Description:
         return Description((Step(rms),), _names(ndim, axes), _names(ndim, axes))
     shortcuts = call.backend in _CANCELS
     op = ops.LayerNormalization(
-        scale=scale, bias=bias, epsilon=float(layer.epsilon), axes=axes, shortcuts=shortcuts
+        scale=scale,
+        bias=bias,
+        epsilon=float(layer.epsilon),
+        axes=axes,
+        may_use_lossy_algorithm=shortcuts,
     )
     return Description((Step(op),), _names(ndim, axes), _names(ndim, axes))
 
@@ -108,7 +112,7 @@ def _group_normalization(layer: Any, call: Call) -> Description:
             bias=bias,
             groups=layer.groups,
             epsilon=float(layer.epsilon),
-            shortcuts=shortcuts,
+            may_use_lossy_algorithm=shortcuts,
         )
     )
     names = _names(ndim, (axis,))

@@ -54,7 +54,7 @@ def _layer_norm(op: Any, call: Call, chain: Chain) -> Ref:
         shortcuts = call.backend in ("torch", "numpy")
         found = chain.add(
             ops.LayerNormalization(
-                scale=None, bias=None, epsilon=epsilon, axes=axes, shortcuts=shortcuts
+                scale=None, bias=None, epsilon=epsilon, axes=axes, may_use_lossy_algorithm=shortcuts
             ),
             Ref(-1),
         )

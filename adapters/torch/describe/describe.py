@@ -80,8 +80,8 @@ class Call:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What ``forward`` received, by the names of its parameters; a tensor anywhere in it is the
     ``Ref`` of that input."""
-    shortcuts: bool = False
-    """Whether PyTorch may choose kernels that lose digits here (``Op.shortcut``)."""
+    may_use_lossy_algorithm: bool = False
+    """Whether PyTorch may choose kernels that lose digits here (``Op.lossy_algorithm``)."""
     levels: tuple[Levels | None, ...] = ()
     """Those of the inputs that are quantised tensors, of which ``inputs`` has the dequantised
     values."""

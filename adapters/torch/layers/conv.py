@@ -30,7 +30,7 @@ def convolution(module: Any, call: Call) -> Description:
         pads=inner,
         dilations=dilations,
         groups=module.groups,
-        shortcuts=call.shortcuts,
+        may_use_lossy_algorithm=call.may_use_lossy_algorithm,
     )
     sizes = [
         (size + sum(pad) - (k - 1) * d - 1) // s + 1

@@ -58,6 +58,6 @@ def group_norm(module: Any, call: Call) -> Description:
         bias=bias,
         groups=module.num_groups,
         epsilon=module.eps,
-        shortcuts=call.shortcuts,
+        may_use_lossy_algorithm=call.may_use_lossy_algorithm,
     )
     return chain(op, input_axes=("batch", "channels", *SPATIAL.get(call.x.ndim - 2, ())))

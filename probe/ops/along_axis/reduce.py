@@ -10,7 +10,7 @@ import numpy as np
 from probe.numerics.sum_error import of_axes
 from probe.ops.along_axis.softmax import of_exponentials
 from probe.ops.base import Indices, Op
-from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.exactness import without_rounding
 
 __all__ = [
@@ -53,7 +53,7 @@ class _Reduction(Op):
         with np.errstate(all="ignore"):
             return (np.asarray(self.reduced(inputs[0], self.keepdims)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         axes = (graph.const(list(self.axes)),) if self.axes else ()
         return (graph.op(self.onnx, inputs[0], *axes, keepdims=int(self.keepdims)),)
 
@@ -65,7 +65,7 @@ class _Reduction(Op):
         """An array of the kept axes in the shape of the output."""
         return array if self.keepdims else np.squeeze(array, axis=self.over(x))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(self.kept(mask, inputs[0]), inputs[0].shape),)
 
     def members(self, x: np.ndarray, where: Indices) -> Indices:
@@ -85,7 +85,7 @@ class _Reduction(Op):
         shape = (len(where[0]) if where else 1, self.count(x))
         return tuple(np.broadcast_to(at[axis], shape) for axis in range(x.ndim))
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         (x,) = inputs
         over = self.over(x)
         rest = iter(at)
@@ -95,8 +95,8 @@ class _Reduction(Op):
         )
         return self.told(members, float(outputs[0][at]))
 
-    def told(self, members: np.ndarray, value: float) -> Account:
-        return Account(
+    def told(self, members: np.ndarray, value: float) -> Contributions:
+        return Contributions(
             (), (Stage(f"{self.words} of {len(members)} elements", value, Terms(members)),)
         )
 
@@ -105,7 +105,7 @@ class _Reduction(Op):
 class _Sum(_Reduction):
     """A sum of one term for each element, divided by ``divisor``."""
 
-    looks = True
+    refinable = True
 
     def term(self, x: np.ndarray) -> np.ndarray:
         return x
@@ -118,10 +118,10 @@ class _Sum(_Reduction):
         by = self.divisor(x)
         return total if by == 1 else total / by
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return self.count(inputs[0])
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, terms, 1)."""
         (x,) = inputs
         return (self.term(x[self.members(x, where)]) / self.divisor(x))[:, :, None]
@@ -130,7 +130,7 @@ class _Sum(_Reduction):
         """How far each term may be off."""
         return slack
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,), by = inputs, slacks, outputs, self.divisor(inputs[0])
         over = self.over(x)
         each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
@@ -151,9 +151,9 @@ class ReduceSum(_Sum):
     onnx = "ReduceSum"
 
     def told(self, members, value):
-        return Account((Terms(members),))
+        return Contributions((Terms(members),))
 
-    def exact(self, inputs, precision):
+    def is_exact(self, inputs, precision):
         return without_rounding([(self.count(inputs[0]), inputs)], (), precision)
 
 
@@ -167,7 +167,7 @@ class ReduceMean(_Sum):
         return float(self.count(x))
 
     def told(self, members, value):
-        return Account((Terms(members),), (Stage(f"divided by {len(members)}", value),))
+        return Contributions((Terms(members),), (Stage(f"divided by {len(members)}", value),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,12 +198,12 @@ class ReduceL2(_Reduction):
     """The square root of the sum of the squares over the axes."""
 
     onnx, words = "ReduceL2", "the square root of the sum of the squares"
-    looks = True
+    refinable = True
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(np.square(x + 0.0).sum(axis=self.over(x), keepdims=keepdims))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         squares = np.square(x + 0.0)
         over, fourth = (
@@ -233,7 +233,7 @@ def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:
 class _Extreme(_Reduction):
     """One of the elements."""
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,) = inputs, slacks
         if slack is None:
             return (np.zeros(outputs[0].shape),)
@@ -263,7 +263,7 @@ class ReduceMin(_Extreme):
 class _Truths(_Extreme):
     """Of truths, by way of integers."""
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         axes = (graph.const(list(self.axes)),) if self.axes else ()
         whole = graph.op("Cast", graph.op("Cast", inputs[0], to=9), to=7)
         return (
@@ -300,7 +300,7 @@ class ReduceProd(_Reduction):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return x.prod(axis=self.over(x), keepdims=keepdims)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         own = (self.count(x) + 1) * precision.unit * np.abs(y) + precision.tiny
         if slack is None:
@@ -315,7 +315,7 @@ class ReduceLogSumExp(_Reduction):
     """log(sum exp(x)) over the axes, computed less the largest."""
 
     onnx, words = "ReduceLogSumExp", "the logarithm of the sum of the exponentials"
-    looks = True
+    refinable = True
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         top = x.max(axis=self.over(x), keepdims=True, **_of_nothing(x, -np.inf))
@@ -323,7 +323,7 @@ class ReduceLogSumExp(_Reduction):
         found = np.log(np.exp(x - top).sum(axis=self.over(x), keepdims=True)) + top
         return found if keepdims else np.squeeze(found, axis=self.over(x))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         over, each = self.over(x), {"axis": self.over(x), "keepdims": self.keepdims}
         soft = np.exp(x - self.kept(y, x))
@@ -357,7 +357,7 @@ class ReduceVar(_Reduction):
 
     ddof: int = 0
     words = "the mean squared distance from the mean"
-    looks = True
+    refinable = True
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         far = np.square(x - _mean(x, self.over(x)))
@@ -365,7 +365,7 @@ class ReduceVar(_Reduction):
             max(self.count(x) - self.ddof, 0)
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         axes = (graph.const(list(self.axes)),) if self.axes else ()
         apart = graph.op("Sub", inputs[0], graph.op("ReduceMean", inputs[0], *axes, keepdims=1))
         total = graph.op("ReduceSumSquare", apart, *axes, keepdims=int(self.keepdims))
@@ -373,7 +373,7 @@ class ReduceVar(_Reduction):
         count = math.prod(sizes[axis] for axis in self.axes) if self.axes else math.prod(sizes)
         return (graph.op("Div", total, graph.const(float(max(count - self.ddof, 0)))),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return (self.moved(inputs[0], slacks[0], outputs[0], precision),)
 
     def moved(
@@ -417,10 +417,10 @@ class ReduceStd(ReduceVar):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(super().reduced(x, keepdims))
 
-    def emit(self, graph, *inputs):
-        return (graph.op("Sqrt", super().emit(graph, *inputs)[0]),)
+    def to_onnx(self, graph, *inputs):
+        return (graph.op("Sqrt", super().to_onnx(graph, *inputs)[0]),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (y,) = outputs
         moved = self.moved(inputs[0], slacks[0], np.square(y), precision)
         return (

@@ -10,7 +10,7 @@ from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op, spread
-from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.special_functions import sigmoid
 
 __all__ = ["Glu", "LogSoftmax", "Softmax", "Softmin", "Sparsemax", "of_exponentials"]
@@ -44,7 +44,7 @@ def of_exponentials(soft: np.ndarray, axes: tuple[int, ...], precision: Precisio
 
     ``soft`` are their shares of the sum; 0 where the precision does not look.
     """
-    if not precision.looks:
+    if not precision.refine:
         return np.zeros(())
     with np.errstate(all="ignore"):
         each = soft / soft.max(axis=axes, keepdims=True, initial=0.0)
@@ -75,18 +75,18 @@ class Softmax(Op):
 
     axis: int
     sign: ClassVar[float] = 1.0
-    looks = True
+    refinable = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(lambda x: _softmax(self.sign * x, self.axis), inputs[0], (self.axis,)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Softmax", inputs[0], axis=self.axis),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         members = _members(inputs[0], at, self.axis)
         taken = self.sign * inputs[0][tuple(members.T)]
         largest = float(taken.max())
@@ -98,12 +98,12 @@ class Softmax(Op):
             f"{len(members)} elements"
         )
         divided = f"divided by the sum of these exponentials {total:.9g}"
-        return Account(
+        return Contributions(
             (Terms(np.array([at], int)),),
             (Stage(words, mine, Terms(members)), Stage(divided, float(outputs[0][at]))),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         distance = _distances(self.sign * x, self.axis)
         each = precision.unit * (distance + 6)
@@ -123,7 +123,7 @@ class Softmin(Softmax):
 
     sign = -1.0
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Softmax", graph.op("Neg", inputs[0]), axis=self.axis),)
 
 
@@ -132,7 +132,7 @@ class LogSoftmax(Op):
     """x - log(sum exp(x)) along ``axis``."""
 
     axis: int
-    looks = True
+    refinable = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         def one(x: np.ndarray) -> np.ndarray:
@@ -141,19 +141,19 @@ class LogSoftmax(Op):
 
         return (apart(one, inputs[0], (self.axis,)),)
 
-    def on_the_way(self, inputs, y):
+    def intermediates(self, inputs, y):
         """x less the largest, the log of the sum, and where that is added to the largest first,
         both."""
         distance = _distances(inputs[0], self.axis)
         return distance, distance + y, inputs[0] - y
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("LogSoftmax", inputs[0], axis=self.axis),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         members = _members(inputs[0], at, self.axis)
         taken = inputs[0][tuple(members.T)]
         largest = float(taken.max())
@@ -168,9 +168,9 @@ class LogSoftmax(Op):
             f"less the log of the sum of their exponentials (each less the largest) {total:.9g}",
             float(outputs[0][at]),
         )
-        return Account((Terms(np.array([at], int)),), (below, last))
+        return Contributions((Terms(np.array([at], int)),), (below, last))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         soft, distance = np.exp(y), _distances(x, self.axis)
         shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(
@@ -212,7 +212,7 @@ class Sparsemax(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(lambda x: np.maximum(x - self._support(x)[1], 0), inputs[0], (self.axis,)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         size = graph.shape(inputs[0])[self.axis]
         ordered, _ = graph.ops("TopK", inputs[0], graph.const([size]), axis=self.axis, outputs=2)
         ranks = graph.const(
@@ -231,10 +231,10 @@ class Sparsemax(Op):
         level = graph.op("Div", graph.op("Sub", total, graph.const(1.0)), count)
         return (graph.op("Relu", graph.op("Sub", inputs[0], level)),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         members = _members(inputs[0], at, self.axis)
         line = tuple(0 if k == self.axis % inputs[0].ndim else i for k, i in enumerate(at))
         support, level = (float(part[line]) for part in self._support(inputs[0]))
@@ -243,11 +243,11 @@ class Sparsemax(Op):
             "elements add up to 1"
         )
         below = Stage(words, float(inputs[0][at]) - level, Terms(members))
-        return Account(
+        return Contributions(
             (Terms(np.array([at], int)),), (below, Stage("not below 0", float(outputs[0][at])))
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         # Members of the support lie within 1 of the largest, so the level is off by at most a few u
         # of the largest plus 1.
         x = inputs[0]
@@ -272,26 +272,26 @@ class Glu(Op):
 
         return (apart(one, inputs[0], (self.axis,)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         value, gate = graph.ops("Split", inputs[0], axis=self.axis, num_outputs=2, outputs=2)
         return (graph.op("Mul", value, graph.op("Sigmoid", gate)),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.concatenate([mask, mask], axis=self.axis),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         axis = self.axis % inputs[0].ndim
         half = inputs[0].shape[axis] // 2
         place = (*at[:axis], at[axis] + half, *at[axis + 1 :])
         gate = float(inputs[0][place])
         opened = float(sigmoid(np.array(gate)))
         words = f"times {opened:.9g}, the sigmoid of the gate {gate:.9g}"
-        return Account(
+        return Contributions(
             (Terms(np.array([at], int)),),
             (Stage(words, float(outputs[0][at]), Terms(np.array([place], int))),),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         value, gate = np.split(inputs[0], 2, axis=self.axis)
         own = 4 * precision.unit * np.abs(value) + precision.tiny
         if slacks[0] is None:

@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.precision import SIGMAS
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.contributions import Contributions, Stage, Terms, box
 
 __all__ = ["ArgMax", "ArgMin", "CumProd", "CumSum", "TopK"]
 
@@ -35,16 +35,16 @@ class ArgMax(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.argmax(inputs[0], axis=self.axis, keepdims=self.keepdims)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(type(self).__name__, inputs[0], axis=self.axis, keepdims=int(self.keepdims)),
         )
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         axis = self.axis % inputs[0].ndim
         full = at if self.keepdims else (*at[:axis], 0, *at[axis:])
         members = _line(inputs[0], axis, full)
-        return Account(
+        return Contributions(
             (),
             (
                 Stage(
@@ -55,11 +55,11 @@ class ArgMax(Op):
             ),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         full = mask if self.keepdims else np.expand_dims(mask, self.axis)
         return (np.broadcast_to(full, inputs[0].shape),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
@@ -114,7 +114,7 @@ class TopK(Op):
         places = np.take(order, np.arange(self.k), axis=self.axis)
         return np.take_along_axis(x, places, self.axis), places
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return graph.ops(
             "TopK",
             inputs[0],
@@ -125,19 +125,19 @@ class TopK(Op):
             sorted=1,
         )
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         words = f"number {at[self.axis]} of the {'largest' if self.largest else 'smallest'}"
         place = list(at)
         place[self.axis] = int(outputs[1][at])
-        return Account(
+        return Contributions(
             (Terms(np.array([place])),),
             (Stage(words, float(outputs[0][at]), Terms(_line(inputs[0], self.axis, at))),),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), inputs[0].shape),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (slack,), (values, places) = slacks, outputs
         if slack is None or not values.size:
             return np.zeros(values.shape), np.zeros(places.shape)
@@ -175,23 +175,23 @@ class CumSum(Op):
     sums are the outputs."""
 
     axis: int
-    looks = True
+    refinable = True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.cumsum(inputs[0], axis=self.axis),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("CumSum", inputs[0], graph.const(self.axis)),)
 
-    def account(self, inputs, outputs, at):
-        return Account((Terms(_line(inputs[0], self.axis, at, slice(0, at[self.axis] + 1))),))
+    def contributions(self, inputs, outputs, at):
+        return Contributions((Terms(_line(inputs[0], self.axis, at, slice(0, at[self.axis] + 1))),))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (
             np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (slack,), (y,) = slacks, outputs
         # Kernels may also sum in blocks, whose partial sums are differences of these.
         squares = 4 * np.cumsum(np.square(y + 0.0), axis=self.axis)
@@ -199,7 +199,7 @@ class CumSum(Op):
             SIGMAS * precision.unit / np.sqrt(3) * np.sqrt(squares)
             + precision.tiny * y.shape[self.axis]
         )
-        if precision.looks and precision.unit and y.size:
+        if precision.refine and precision.unit and y.size:
             x, each = inputs[0] + 0.0, {"axis": self.axis, "keepdims": True}
             looked = of_axes(x, (self.axis,), x.sum(**each), np.square(x).sum(**each), precision)
             # Terms that err alike do so the more, the more they are.
@@ -219,7 +219,7 @@ class CumProd(Op):
         with np.errstate(all="ignore"):
             return (np.cumprod(inputs[0], axis=self.axis),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         count = graph.shape(inputs[0])[self.axis]
         parts = [
             graph.op("Gather", inputs[0], graph.const([i]), axis=self.axis) for i in range(count)
@@ -230,9 +230,9 @@ class CumProd(Op):
         ]
         return (graph.op("Concat", *products, axis=self.axis),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         members = _line(inputs[0], self.axis, at, slice(0, at[self.axis] + 1))
-        return Account(
+        return Contributions(
             (),
             (
                 Stage(
@@ -243,12 +243,12 @@ class CumProd(Op):
             ),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (
             np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         own = x.shape[self.axis] * precision.unit * np.abs(y) + precision.tiny
         return (

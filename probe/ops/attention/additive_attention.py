@@ -89,7 +89,7 @@ class AdditiveAttention(Attention):
             scores = graph.op("Mul", scores, graph.const(float(self.scale)))
         return scores if self.gain is None else graph.op("Mul", scores, graph.weight(self.gain))
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return (
             f"scores are sums over {inputs[0].shape[-1]} features of tanh(query + key), "
             f"{inputs[1].shape[-2]} positions"

@@ -10,7 +10,7 @@ from probe.numerics.precision import SIGMAS, Precision
 from probe.numerics.sum_error import of_partial_sums
 from probe.ops.attention.score_blocks import Block, Frame, finite, gathered
 from probe.ops.base import Indices, Op
-from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.linear.im2col_gemm import holds, scale_of
 from probe.ops.weight import Weight
 
@@ -112,7 +112,7 @@ class Attention(Op):
             *frame.lead[:-1], *shape[2:]
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         q, k, v, *masks = inputs
         if self.groups > 1:
             k, v = (self._repeated(graph, x) for x in (k, v))
@@ -169,7 +169,7 @@ class Attention(Op):
             "Reshape", wide, graph.const([*lead, heads * self.groups, positions, features])
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         q, k = inputs[:2]
         seen = "the positions up to its own" if self.causal else f"{k.shape[-2]} positions"
         masked = f", {len(self.masks)} mask{'s' * (len(self.masks) != 1)}" if self.masks else ""
@@ -204,7 +204,7 @@ class Attention(Op):
         out += own
         return out
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         """The errors e of the scores move a mean of values by at most sqrt(E[e²] Var[v]), both
         under the weights, however they go together, and never beyond the values; then comes the
         weighted sum's own rounding, and what the values arrive with.
@@ -238,7 +238,7 @@ class Attention(Op):
         own = np.where(np.isfinite(own), own, 0.0) + precision.tiny
         if where is not None:
             own[where] = np.maximum(
-                own[where], of_partial_sums(self.products(inputs, where), precision)
+                own[where], of_partial_sums(self.terms(inputs, where), precision)
             )
         if moved is None:
             return (own,)
@@ -325,10 +325,10 @@ class Attention(Op):
             own, np.maximum(reach, 0) + np.sqrt(variance) + 4 * np.abs(exact)
         )
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return inputs[1].shape[-2]
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, positions, 1)."""
         frame = Frame(self, inputs)
         *lead, rows, columns = where
@@ -354,7 +354,7 @@ class Attention(Op):
         total = e.sum()
         return e / (np.inf if self.empty == "zero" and not total else total), scores
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         frame = Frame(self, inputs)
         *lead, query, column = at
         outer, head = divmod(
@@ -379,9 +379,9 @@ class Attention(Op):
             factor=Weight("attention", None, share),
             factor_where=seen[:, None],
         )
-        return Account((terms,), (Stage(words, float(outputs[0][at])),))
+        return Contributions((terms,), (Stage(words, float(outputs[0][at])),))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         frame = Frame(self, inputs)
         wanted = np.asarray(frame.four(mask))
         found = [

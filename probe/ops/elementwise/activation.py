@@ -12,7 +12,7 @@ import numpy as np
 
 from probe.numerics.blocks import blocks
 from probe.ops.base import Elementwise, Rearrangement, spread
-from probe.ops.contributions import Account, Stage, Terms, named
+from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.special_functions import erf, sigmoid, softplus
 from probe.ops.weight import Weight
 
@@ -56,10 +56,10 @@ class Identity(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0],)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Identity", inputs[0]),)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
 
@@ -68,7 +68,7 @@ class _Plain(Elementwise):
 
     onnx: ClassVar[str]
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op(self.onnx, inputs[0]),)
 
 
@@ -118,7 +118,7 @@ class Relu6(Elementwise):
     def f(self, x):
         return np.clip(x, 0, 6)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Clip", inputs[0], graph.const(0.0), graph.const(6.0)),)
 
 
@@ -140,7 +140,7 @@ class LeakyRelu(Elementwise):
     def f(self, x):
         return _bent(x, self.alpha)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("LeakyRelu", inputs[0], alpha=float(self.alpha)),)
 
 
@@ -161,16 +161,16 @@ class PRelu(Elementwise):
             target[...] = _bent(part, factor)
         return out
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         slope = self.slope.value
         place = tuple(
             i if size > 1 else 0
             for i, size in zip(at[len(at) - slope.ndim :], slope.shape, strict=True)
         )
         words = f"PRelu: x where x >= 0, else {named(self.slope, place)} * x"
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("PRelu", inputs[0], graph.weight(self.slope)),)
 
 
@@ -181,8 +181,8 @@ class _Stepped(Elementwise):
     def edge(self) -> float:
         raise NotImplementedError
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().allowance(inputs, slacks, outputs, precision, where)
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().error_bound(inputs, slacks, outputs, precision, where)
         (x,), (y,), edge = inputs, outputs, abs(self.edge())
         held = not precision.unit or (math.frexp(edge)[0] / precision.unit).is_integer()
         if held:
@@ -233,7 +233,7 @@ class ScaledRelu(_Stepped):
             abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)),
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         threshold = graph.const(float(self.threshold))
         above = (
@@ -274,7 +274,7 @@ class ThresholdedRelu(_Stepped):
     def scale(self, x, y):
         return np.maximum(np.abs(y), abs(self.value))  # at the edge either may stand there
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         threshold, value = graph.const(float(self.threshold)), graph.const(float(self.value))
         if self.keeps_nan:
             return (
@@ -294,7 +294,7 @@ class Clip(Elementwise):
     def f(self, x):
         return np.clip(x, self.low, self.high)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         # Without a bound ONNX Runtime clips at the largest float32, so that an infinity does not
         # stay one.
         low, high = (
@@ -326,7 +326,7 @@ class Elu(Elementwise):
     def scale(self, x, y):
         return np.maximum(x, (x <= 0) * abs(self.alpha))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Elu", inputs[0], alpha=float(self.alpha)),)
 
 
@@ -344,7 +344,7 @@ class Selu(Elementwise):
     def scale(self, x, y):
         return self.GAMMA * np.maximum(x, (x <= 0) * self.ALPHA)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Selu", inputs[0], alpha=self.ALPHA, gamma=self.GAMMA),)
 
 
@@ -362,7 +362,7 @@ class Celu(Elementwise):
     def scale(self, x, y):
         return np.maximum(x, (x <= 0) * abs(self.alpha))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Celu", inputs[0], alpha=float(self.alpha)),)
 
 
@@ -393,7 +393,7 @@ class HardSigmoid(Elementwise):
     def scale(self, x, y):
         return np.minimum(np.abs(self.alpha * x) + abs(self.beta), 2.0)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("HardSigmoid", inputs[0], alpha=float(self.alpha), beta=float(self.beta)),)
 
 
@@ -424,7 +424,7 @@ class Softplus(Elementwise):
     def scale(self, x, y):
         return np.maximum(np.abs(y), 1 / abs(self.beta))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         scaled = x if self.beta == 1 else graph.op("Mul", x, graph.const(float(self.beta)))
         soft = graph.op("Softplus", scaled)
@@ -473,7 +473,7 @@ class Gelu(_Gate):
         out *= 0.5
         return out
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Gelu", inputs[0], approximate=self.approximate),)
 
 
@@ -492,7 +492,7 @@ class HardSwish(_Gate):
         out *= x
         out /= 6
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("HardSwish", inputs[0]),)
 
 
@@ -505,7 +505,7 @@ class Swish(_Gate):
     def f(self, x):
         return x * sigmoid(self.alpha * x)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         scaled = x if self.alpha == 1 else graph.op("Mul", x, graph.const(float(self.alpha)))
         return (graph.op("Mul", x, graph.op("Sigmoid", scaled)),)
@@ -520,7 +520,7 @@ class Mish(_Gate):
     def f(self, x):
         return x * np.tanh(softplus(x))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Mul", inputs[0], graph.op("Tanh", graph.op("Softplus", inputs[0]))),)
 
 
@@ -536,7 +536,7 @@ class LogSigmoid(Elementwise):
     def scale(self, x, y):
         return np.maximum(np.abs(y), 1.0)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Neg", graph.op("Softplus", graph.op("Neg", inputs[0]))),)
 
 
@@ -565,7 +565,7 @@ class Shrink(_Stepped):
     def scale(self, x, y):
         return np.where(np.abs(x) > self.lambd, np.abs(x) + abs(self.bias), 0.0)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         shrunk = graph.op("Shrink", inputs[0], lambd=float(self.lambd), bias=float(self.bias))
         return (
             graph.op("Where", graph.op("IsNaN", inputs[0]), inputs[0], shrunk)
@@ -586,7 +586,7 @@ class TanhShrink(Elementwise):
     def scale(self, x, y):
         return np.abs(x)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Sub", inputs[0], graph.op("Tanh", inputs[0])),)
 
 
@@ -602,7 +602,7 @@ class Squareplus(Elementwise):
     def scale(self, x, y):
         return np.abs(x) + math.sqrt(self.b)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         root = graph.op("Sqrt", graph.op("Add", graph.op("Mul", x, x), graph.const(float(self.b))))
         return (graph.op("Div", graph.op("Add", x, root), graph.const(2.0)),)
@@ -617,7 +617,7 @@ class SparsePlus(Elementwise):
     def f(self, x):
         return np.where(x <= -1, 0.0, np.where(x >= 1, x, (x + 1) ** 2 / 4))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, one = inputs[0], graph.const(1.0)
         up = graph.op("Add", graph.op("Clip", x, graph.const(-1.0), one), one)
         between = graph.op("Div", graph.op("Mul", up, up), graph.const(4.0))
@@ -631,6 +631,6 @@ class SparseSigmoid(Elementwise):
     def f(self, x):
         return np.clip((x + 1) / 2, 0, 1)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         half = graph.op("Add", graph.op("Mul", inputs[0], graph.const(0.5)), graph.const(0.5))
         return (graph.op("Clip", half, graph.const(0.0), graph.const(1.0)),)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from probe.numerics.precision import UNBOUNDED
-from probe.ops.base import Op, Slacks
-from probe.ops.contributions import Account, Stage, Terms, named
+from probe.ops.base import InputErrors, Op
+from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
 from probe.ops.exactness import of_constant
 from probe.ops.weight import Weight
@@ -29,17 +29,17 @@ class Constant(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self.value.astype(np.float64) if self.value.dtype.kind == "f" else self.value,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.const(self.value),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return (
             f"{self.value}"
             if self.value.size == 1
             else f"{self.value.size} numbers of the layer's own"
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (y,) = outputs
         if y.dtype.kind != "f" or not precision.unit:
             return (np.zeros(y.shape),)
@@ -59,16 +59,16 @@ class Parameter(Op):
         value = self.weight.value
         return (value.astype(np.float64) if value.dtype.kind == "f" else value,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Identity", graph.weight(self.weight)),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return self.weight.name
 
-    def account(self, inputs, outputs, at):
-        return Account((), (Stage(named(self.weight, at), float(outputs[0][at])),))
+    def contributions(self, inputs, outputs, at):
+        return Contributions((), (Stage(named(self.weight, at), float(outputs[0][at])),))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (y,) = outputs
         return (
             precision.unit * np.abs(y)
@@ -101,10 +101,10 @@ class _Binary(Op):
         with np.errstate(all="ignore"):
             return (np.asarray(self.f(*inputs)),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         x, y = (np.array([place(one, at)], int).reshape(1, one.ndim) for one in inputs)
         other = float(inputs[1][tuple(y[0])])
-        return Account(
+        return Contributions(
             (Terms(x),),
             (
                 Stage(
@@ -115,13 +115,13 @@ class _Binary(Op):
             ),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def allowance(
+    def error_bound(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         outputs: Sequence[np.ndarray],
         precision,
         where=None,
@@ -154,7 +154,7 @@ class Div(_Binary):
     def breaks(self, x, y, left, right):
         return np.abs(y) < right
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Div", *inputs),)
 
 
@@ -177,7 +177,7 @@ class Pow(_Binary):
         exponent = np.abs(y * np.log(np.maximum(np.abs(x), 1e-300)))
         return np.abs(out) * np.maximum(1.0, np.where(np.isfinite(exponent), exponent, 0.0) / 8)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Pow", *inputs),)
 
 
@@ -194,12 +194,12 @@ class Mod(_Binary):
     def scale(self, x, y, out):
         return np.abs(out) if self.fmod else np.broadcast_to(np.abs(y), np.shape(out))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         rest = graph.op("Mod", *inputs, fmod=1)
         return (rest if self.fmod else _floored(graph, rest, inputs[1]),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().allowance(inputs, slacks, outputs, precision, where)
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().error_bound(inputs, slacks, outputs, precision, where)
         (x, y), (left, right) = inputs, (0.0 if slack is None else slack for slack in slacks)
         with np.errstate(all="ignore"):
             turns = (left + np.abs(x / y) * right) / np.abs(y)
@@ -217,7 +217,7 @@ class FloorDiv(_Binary):
     def f(self, x, y):
         return np.floor_divide(x, y)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, y = inputs
         rest = _floored(graph, graph.op("Mod", x, y, fmod=1), y)
         # Less the rest, the quotient is whole but for one rounding.
@@ -269,7 +269,7 @@ class Cast(Op):
             whole = np.trunc(x).astype(np.int64) if x.dtype.kind == "f" else x
             return (whole.astype(self.to),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         if self.to in _CODES:
             x = graph.op("Cast", x, to=_CODES[self.to])
@@ -277,19 +277,19 @@ class Cast(Op):
             return (x,)
         return (graph.op("Cast", x, to=_FLOAT if "float" in self.to else _INT64),)
 
-    def account(self, inputs, outputs, at):
-        return Account(
+    def contributions(self, inputs, outputs, at):
+        return Contributions(
             (Terms(np.array([at], int).reshape(1, len(at))),),
             (Stage(f"Cast: as {self.to}", float(outputs[0][at])),),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask,)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (slack,), (y,) = slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)

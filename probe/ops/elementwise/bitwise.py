@@ -18,7 +18,7 @@ _INT64, _BOOL = 7, 9
 class _Bits(Broadcast):
     """Of integers: exact, and without a say where one of them is not."""
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         moved = np.zeros(outputs[0].shape)
         for slack in slacks:
             if slack is not None:
@@ -59,7 +59,7 @@ class BitwiseNot(_Bits):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.invert(inputs[0].astype(self.kind)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         if self.kind not in _CODES:
             raise Undescribed(f"a graph of int64 does not hold {self.kind}")
         return (
@@ -93,7 +93,7 @@ class BitShift(_Bits):
             np.where(inside, np.right_shift(x, some), np.where(x < 0, -1, 0).astype(self.kind)),
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         if self.kind not in _CODES:
             raise Undescribed(f"a graph of int64 does not hold {self.kind}")
         x, by = inputs
@@ -132,7 +132,7 @@ class BitCast(_Bits):
         found = x.view(self.to)
         return (found.astype(np.float64) if found.dtype.kind == "f" else found,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         if not {self.kind, self.to} <= _CODES.keys():
             raise Undescribed(
                 "the opset of the graph has no operator that reads the bits of floats"

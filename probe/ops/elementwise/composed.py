@@ -14,10 +14,10 @@ class Chain(Op):
     parts: tuple[Op, ...]
 
     @property
-    def on_grid(self) -> bool:  # type: ignore[override]
-        return any(part.on_grid for part in self.parts)
+    def on_power_of_two_grid(self) -> bool:  # type: ignore[override]
+        return any(part.on_power_of_two_grid for part in self.parts)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return ", then ".join(type(part).__name__ for part in self.parts)
 
     def run(self, *inputs):
@@ -26,15 +26,15 @@ class Chain(Op):
             (x,) = part.run(x)
         return (x,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         for part in self.parts:
-            (x,) = part.emit(graph, x)
+            (x,) = part.to_onnx(graph, x)
         return (x,)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,) = inputs, slacks
         for part in self.parts:
             y = part.run(x)
-            ((slack,), (x,)) = part.allowance((x,), (slack,), y, precision), y
+            ((slack,), (x,)) = part.error_bound((x,), (slack,), y, precision), y
         return (slack,)

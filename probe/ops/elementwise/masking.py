@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Indices, Op
-from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.exactness import of_constant
 
 __all__ = ["Fill", "Lower", "MaskSteps", "MaskedMean"]
@@ -35,31 +35,31 @@ class Fill(Op):
         x, mask = inputs
         return (np.where(_kept(mask), x, np.asarray(self.value, x.dtype)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(
                 "Where", _emitted(graph, inputs[1]), inputs[0], graph.const(float(self.value))
             ),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         other = of_constant(np.asarray(self.value, np.float64), precision)
         own = np.where(_kept(inputs[1]), 0.0 if slacks[0] is None else slacks[0], other)
         return (np.broadcast_to(own, outputs[0].shape),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         lead = mask.ndim - inputs[1].ndim
         repeated = tuple(lead + axis for axis, size in enumerate(inputs[1].shape) if size == 1)
         return mask & _kept(inputs[1]), mask.any(
             axis=(*range(lead), *repeated), keepdims=True
         ).reshape(inputs[1].shape)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         kept = bool(np.broadcast_to(_kept(inputs[1]), inputs[0].shape)[at])
         words = "kept by the mask" if kept else f"masked: {self.value:.9g} in its place"
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)) else None
 
 
@@ -73,26 +73,26 @@ class Lower(Op):
         x, mask = inputs
         return (np.where(_kept(mask), x, x + np.asarray(self.value, x.dtype)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         lowered = graph.op("Add", inputs[0], graph.const(float(self.value)))
         return (graph.op("Where", _emitted(graph, inputs[1]), inputs[0], lowered),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         y = outputs[0]
         own = np.where(
             np.broadcast_to(_kept(inputs[1]), y.shape), 0.0, 2 * precision.unit * np.abs(y)
         )
         return (own if slacks[0] is None else own + slacks[0],)
 
-    def reach(self, mask, inputs):
-        return mask, Fill(self.value).reach(mask, inputs)[1]
+    def influence(self, mask, inputs):
+        return mask, Fill(self.value).influence(mask, inputs)[1]
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         kept = bool(np.broadcast_to(_kept(inputs[1]), inputs[0].shape)[at])
         words = "kept by the mask" if kept else f"masked: {self.value:.9g} added"
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)) else None
 
 
@@ -108,7 +108,7 @@ class MaskSteps(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.where(self._mask(inputs[0]), inputs[0], inputs[0].dtype.type(0)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         other = graph.op(
             "Cast", graph.op("Not", graph.op("Equal", x, graph.const(float(self.value)))), to=_FLOAT
@@ -118,24 +118,24 @@ class MaskSteps(Op):
         )
         return (graph.op("Where", kept, x, graph.const(0.0)),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
         masked = np.all(np.abs(x - self.value) <= slack, axis=-1, keepdims=True)
         return (slack + np.where(masked, np.abs(x), 0.0),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=-1, keepdims=True), mask.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         kept = bool(self._mask(inputs[0])[(*at[:-1], 0)])
         words = (
             "kept" if kept else f"masked: all {inputs[0].shape[-1]} features are {self.value:.9g}"
         )
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
 
@@ -154,7 +154,7 @@ class MaskedMean(Op):
         total = np.where(mask, x, 0.0).sum(axis=self.axis, keepdims=self.keepdims)
         return (total / mask.sum(axis=self.axis, keepdims=self.keepdims),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         other, axes, keep = (
             graph.const([3 - self.axis]),
             graph.const([self.axis]),
@@ -167,10 +167,10 @@ class MaskedMean(Op):
         count = graph.op("ReduceSum", graph.op("Cast", mask, to=_FLOAT), axes, keepdims=keep)
         return (graph.op("Div", total, count),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"the mean of those of {inputs[0].shape[self.axis]} steps that the mask keeps"
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return inputs[0].shape[self.axis]
 
     def _cells(self, at: Sequence[int], inputs: Sequence[np.ndarray]) -> np.ndarray:
@@ -178,7 +178,7 @@ class MaskedMean(Op):
         steps = np.flatnonzero(_kept(inputs[1])[batch]).tolist()
         return box([batch, steps, feature] if self.axis == 1 else [batch, feature, steps])
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, steps), with zeros for masked
         ones."""
         batch, feature = where[0], where[3 - self.axis if self.keepdims else 1]
@@ -186,9 +186,9 @@ class MaskedMean(Op):
         rows = inputs[0][batch, :, feature] if self.axis == 1 else inputs[0][batch, feature]
         return (np.where(mask, rows, 0.0) / mask.sum(axis=1, keepdims=True))[:, None]
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         cells = self._cells(at, inputs)
-        return Account(
+        return Contributions(
             (Terms(cells),),
             (
                 Stage(
@@ -198,14 +198,14 @@ class MaskedMean(Op):
             ),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         wide = mask if self.keepdims else np.expand_dims(mask, self.axis)
         reached = self._mask(*inputs) & wide
         return reached, np.broadcast_to(
             mask.any(axis=tuple(range(1, mask.ndim)))[:, None], inputs[1].shape
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x, _), (y,) = inputs, outputs
         mask = self._mask(*inputs)
         count = np.maximum(mask.sum(axis=self.axis, keepdims=self.keepdims), 1)
@@ -216,7 +216,7 @@ class MaskedMean(Op):
             + precision.tiny
         )
         if where is not None:
-            terms = self.products(inputs, where)
+            terms = self.terms(inputs, where)
             own[where] = np.maximum(
                 own[where],
                 of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[where]),

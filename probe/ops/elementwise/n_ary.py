@@ -10,7 +10,7 @@ import numpy as np
 from probe.numerics.blocks import blocks
 from probe.numerics.dtypes import float_of, widened
 from probe.ops.base import Op, Rearrangement
-from probe.ops.contributions import Account, Stage, Terms, named
+from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.exactness import without_rounding
 from probe.ops.weight import Weight
 
@@ -66,17 +66,19 @@ class Broadcast(Op):
         with np.errstate(invalid="ignore"):
             return (np.asarray(type(self).function(*inputs)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op(self.onnx, *inputs),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         terms = tuple(
             Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k)
             for k, x in enumerate(inputs)
         )
-        return Account(terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),))
+        return Contributions(
+            terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),)
+        )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
 
@@ -86,14 +88,14 @@ class _Merge(Op):
     function: ClassVar[Callable[..., np.ndarray]]
     onnx: ClassVar[str]
 
-    def widens(self):
+    def takes_any_float(self):
         return True
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
             return (reduce(type(self).function, inputs),)
 
-    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         dtypes = {float_of(x) for x in inputs}
         if len(dtypes) > 1:  # every link of the chain has its own
             return self.run(*map(widened, inputs))
@@ -107,16 +109,16 @@ class _Merge(Op):
                     type(self).function(target, part.astype(dtype, copy=False), out=target)
         return (out,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (reduce(lambda left, right: graph.op(self.onnx, left, right), inputs),)
 
-    def account(self, inputs, outputs, at):
-        return Account(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
+    def contributions(self, inputs, outputs, at):
+        return Contributions(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         narrow = all(slack is None for slack in slacks) and precision.narrow
         own = np.empty_like(outputs[0], np.float32 if narrow else np.float64)
         for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*inputs)):
@@ -141,7 +143,7 @@ class Add(_Merge):
     function = np.add
     onnx = "Add"
 
-    def exact(self, inputs, precision):
+    def is_exact(self, inputs, precision):
         return without_rounding([], inputs, precision)
 
 
@@ -155,7 +157,7 @@ class Beside(Add):
     words: str = ""
     """What is added, for the report."""
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"plus {self.words}"
 
 
@@ -166,12 +168,12 @@ class Sub(_Merge):
     function = np.subtract
     onnx = "Sub"
 
-    def account(self, inputs, outputs, at):
-        return Account(
+    def contributions(self, inputs, outputs, at):
+        return Contributions(
             tuple(_element(x, at, input=k, sign=-1.0 if k else 1.0) for k, x in enumerate(inputs))
         )
 
-    def exact(self, inputs, precision):
+    def is_exact(self, inputs, precision):
         return without_rounding([], inputs, precision)
 
 
@@ -182,11 +184,11 @@ class Mul(_Merge):
     function = np.multiply
     onnx = "Mul"
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         places = [place(x, at) for x in inputs]
         factors = [float(x[place]) for x, place in zip(inputs, places, strict=True)]
         if len(inputs) < 2:
-            return Account((_element(inputs[0], at),))
+            return Contributions((_element(inputs[0], at),))
         first = _element(
             inputs[0],
             at,
@@ -199,9 +201,9 @@ class Mul(_Merge):
             stages.append(
                 Stage(f"times {factor:.9g}, from input {k}", product, _element(x, at, input=k))
             )
-        return Account((first,), tuple(stages))
+        return Contributions((first,), tuple(stages))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         own = len(inputs) * precision.unit * np.abs(outputs[0]) + precision.tiny
         for k, slack in enumerate(slacks):
             if slack is not None:
@@ -212,7 +214,7 @@ class Mul(_Merge):
                 own = own + slack * reduce(np.multiply, rest[:k] + rest[k + 1 :], np.ones(()))
         return (own,)
 
-    def exact(self, inputs, precision):
+    def is_exact(self, inputs, precision):
         return len(inputs) == 2 and without_rounding([(1, inputs)], (), precision)
 
 
@@ -222,18 +224,18 @@ class _Choice(_Merge):
     def stores(self):
         return False
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         members = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
         candidates = [float(x[place(x, at)]) for x in inputs]
         chosen = float(outputs[0][at])
         winner = next(k for k, value in enumerate(candidates) if value == chosen or value != value)
         listed = ", ".join(f"{value:.9g}" for value in candidates)
-        return Account(
+        return Contributions(
             (members[winner],),
             (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return (
             reduce(
                 np.maximum,
@@ -266,18 +268,18 @@ class Mean(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (reduce(np.add, inputs) / len(inputs),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         total = reduce(lambda left, right: graph.op("Add", left, right), inputs)
         return (graph.op("Div", total, graph.const(float(len(inputs)))),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         terms = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
-        return Account(terms, (Stage(f"divided by {len(inputs)}", float(outputs[0][at])),))
+        return Contributions(terms, (Stage(f"divided by {len(inputs)}", float(outputs[0][at])),))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         magnitude = sum(np.abs(x) for x in inputs)
         own = (len(inputs) + 1) * precision.unit * magnitude / len(inputs) + precision.tiny
         return (own + _total(slacks, outputs[0].shape) / len(inputs),)
@@ -292,7 +294,7 @@ class Concat(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.concatenate(inputs, axis=self.axis),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Concat", *inputs, axis=self.axis),)
 
     def follow(self, where, inputs):
@@ -313,28 +315,28 @@ class AddConstant(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] + self.value.value.astype(inputs[0].dtype),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Add", inputs[0], graph.weight(self.value)),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         words = f"plus {named(self.value, place(self.value.value, at))}"
-        return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (narrowed(mask, inputs[0].shape),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         own = precision.unit * (np.abs(inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
         return (own + _total(slacks, outputs[0].shape),)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return (
             where
             if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
             else None
         )
 
-    def exact(self, inputs, precision):
+    def is_exact(self, inputs, precision):
         return without_rounding([], [inputs[0], self.value.value], precision)
 
 
@@ -347,26 +349,26 @@ class MulConstant(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] * self.value.value.astype(inputs[0].dtype),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Mul", inputs[0], graph.weight(self.value)),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         words = f"times {named(self.value, place(self.value.value, at))}"
-        return Account((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (narrowed(mask, inputs[0].shape),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         own = 2 * precision.unit * np.abs(outputs[0]) + precision.tiny
         return (own if slacks[0] is None else own + slacks[0] * np.abs(self.value.value),)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return (
             where
             if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
             else None
         )
 
-    def exact(self, inputs, precision):
+    def is_exact(self, inputs, precision):
         return without_rounding([(1, [inputs[0], self.value.value])], (), precision)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms, named
+from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.weight import Weight
 
 __all__ = ["AutoContrast", "Standardize"]
@@ -31,7 +31,7 @@ class Standardize(Op):
         (x,), mean = inputs, self.mean.value.astype(np.float64)
         return (x * self._deviation() + mean,) if self.invert else ((x - mean) / self._deviation(),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         mean = graph.weight(self.mean)
         deviation = graph.op(
             "Max", graph.op("Sqrt", graph.weight(self.variance)), graph.const(float(self.epsilon))
@@ -40,14 +40,14 @@ class Standardize(Op):
             return (graph.op("Add", graph.op("Mul", inputs[0], deviation), mean),)
         return (graph.op("Div", graph.op("Sub", inputs[0], mean), deviation),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return (
             "x times its deviation plus its mean"
             if self.invert
             else "x less its mean, divided by its deviation"
         )
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         place = tuple(
             i if size > 1 else 0
             for i, size in zip(
@@ -70,15 +70,15 @@ class Standardize(Op):
                 Stage(f"less {named(self.mean, place)}", x - mean),
                 Stage(f"divided by {by}", float(outputs[0][at])),
             )
-        return Account((Terms(np.array([at], int)),), stages)
+        return Contributions((Terms(np.array([at], int)),), stages)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask,)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         deviation, mean = self._deviation(), np.abs(self.mean.value.astype(np.float64))
         scale = 4 * np.abs(y) + (
@@ -112,7 +112,7 @@ class AutoContrast(Op):
             )
         return (np.where(most == least, x, stretched),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, axes = inputs[0], graph.const(list(self.axes))
         least, most = graph.op("ReduceMin", x, axes), graph.op("ReduceMax", x, axes)
         part = graph.op("Div", graph.op("Sub", x, least), graph.op("Sub", most, least))
@@ -130,10 +130,10 @@ class AutoContrast(Op):
             ),
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"x stretched to [{self.low:g}, {self.high:g}] over axes {self.axes}"
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         within = tuple(slice(None) if axis in self.axes else i for axis, i in enumerate(at))
         cells = inputs[0][within]
         ends = (
@@ -141,12 +141,12 @@ class AutoContrast(Op):
             f"{cells.max():.9g} becomes {self.high:g}"
         )
         words = f"stretched among {cells.size} elements: {ends}"
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         least, most = (f(x, axis=self.axes, keepdims=True) for f in (np.min, np.max))
         with np.errstate(all="ignore"):

@@ -53,7 +53,7 @@ class _Function(Elementwise):
     def f(self, x):
         return type(self).function(x)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op(self.onnx, inputs[0]),)
 
     def _moved(self, x, y, slack):
@@ -101,7 +101,7 @@ class Rsqrt(_Function):
     def f(self, x):
         return 1 / np.sqrt(x)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Reciprocal", graph.op("Sqrt", inputs[0])),)
 
 
@@ -112,7 +112,7 @@ class Square(_Function):
     roundings = 2
     function = np.square
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Mul", inputs[0], inputs[0]),)
 
 
@@ -133,7 +133,7 @@ class Log2(_Function):
     low = 0.0
     function = np.log2
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Mul", graph.op("Log", inputs[0]), graph.const(1 / math.log(2))),)
 
 
@@ -145,7 +145,7 @@ class Log10(_Function):
     low = 0.0
     function = np.log10
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Mul", graph.op("Log", inputs[0]), graph.const(1 / math.log(10))),)
 
 
@@ -157,7 +157,7 @@ class Log1p(_Function):
     low = -1.0
     function = np.log1p
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         # log(w) * x / (w - 1) with w = 1 + x, whose rounding errors cancel (Goldberg, ACM Computing
         # Surveys 23, 1991, theorem 4).
         (x,) = inputs
@@ -182,7 +182,7 @@ class Expm1(_Function):
     roundings = 8
     function = np.expm1
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         # tanh(x / 2) * (exp(x) + 1), but exp(x) - 1 itself where that is large.
         (x,) = inputs
         e, one = graph.op("Exp", x), graph.const(1.0)
@@ -366,7 +366,7 @@ class Trunc(_Whole):
 
     function = np.trunc
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(
                 "Mul", graph.op("Sign", inputs[0]), graph.op("Floor", graph.op("Abs", inputs[0]))

@@ -10,7 +10,7 @@ import numpy as np
 from probe.numerics.dtypes import float_of
 from probe.numerics.precision import SIGMAS
 from probe.ops.base import Indices, Sum
-from probe.ops.contributions import Account, Terms, box
+from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import convolve, convolve_squares
 from probe.ops.linear.winograd_fft import of_fourier, of_winograd
 from probe.ops.weight import Weight
@@ -38,10 +38,12 @@ class Conv(Sum):
     pads: Pads
     dilations: tuple[int, ...]
     groups: int = 1
-    shortcuts: bool = False
-    shortcut = "goes through transforms (Winograd, Fourier), which lose more than sums of products"
+    may_use_lossy_algorithm: bool = False
+    lossy_algorithm = (
+        "goes through transforms (Winograd, Fourier), which lose more than sums of products"
+    )
 
-    def widens(self):
+    def takes_any_float(self):
         return True
 
     def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
@@ -53,7 +55,7 @@ class Conv(Sum):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._summed(inputs, inputs[0].dtype),)
 
-    def wide(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._summed(inputs, float_of(inputs[0])),)
 
     def _summed(self, inputs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
@@ -70,7 +72,7 @@ class Conv(Sum):
             out += self.bias.value.astype(dtype).reshape(-1, *(1,) * (out.ndim - 2))
         return out
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
         bias = () if self.bias is None else (graph.weight(self.bias),)
         return (
@@ -86,7 +88,7 @@ class Conv(Sum):
             ),
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         channels, *kernel = self._kernel(inputs).shape[1:]
         told = (
             f"each output is a sum over {' x '.join(map(str, kernel))} positions and "
@@ -95,13 +97,13 @@ class Conv(Sum):
         told += f" of its group (of {self.groups})" if self.groups > 1 else ""
         return told + (", plus the bias" if self.bias is not None else "")
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
 
-    def squares(self, inputs):
+    def sum_of_squares(self, inputs):
         return self._with_bias(self._squares(inputs[0], self._kernel(inputs)), inputs[0].ndim)
 
-    def divisible(self, inputs, outputs):
+    def partial_squares_pay(self, inputs, outputs):
         """Where enough channels are summed for an eighth of them to tell."""
         shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
         return (
@@ -110,12 +112,12 @@ class Conv(Sum):
             and math.prod(shape[1:]) * outputs[0].size > _WORTH
         )
 
-    def part(self, inputs):
+    def partial_squares(self, inputs):
         """The squares of every eighth channel."""
         x, w = (array[:, ::_PART].astype(np.float32) for array in (inputs[0], self._kernel(inputs)))
         return self._with_bias(self._squares(x, w), x.ndim)
 
-    def on_the_way(self, inputs, y):
+    def intermediates(self, inputs, y):
         return (
             ()
             if self.bias is None
@@ -129,13 +131,13 @@ class Conv(Sum):
             np.add(out, squared, out=out, casting="same_kind")
         return out
 
-    def incoming(self, slack):
+    def propagate(self, slack):
         assert self.weight is not None
         out = self._squares(slack, self.weight.value).astype(np.float64, copy=False)
         return np.sqrt(out, out=out)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().allowance(
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().error_bound(
             inputs, slacks if self.weight is not None else (None,), outputs, precision, where
         )
         if self.weight is None:
@@ -145,7 +147,7 @@ class Conv(Sum):
                         self._squares(*(np.asarray(one, np.float64) for one in moved))
                     )
         if (
-            precision.shortcuts
+            precision.lossy
             and precision.unit
             and self.groups == 1
             and math.prod(self._kernel(inputs).shape[2:]) > 1
@@ -157,7 +159,7 @@ class Conv(Sum):
             own = np.maximum(own, SIGMAS * precision.unit / math.sqrt(3) * np.sqrt(variance))
         return (own,)
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias first where
         there is one."""
         x, w = inputs[0], self._kernel(inputs)
@@ -177,7 +179,7 @@ class Conv(Sum):
             terms = np.concatenate([first, terms], axis=2)
         return terms
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         x, kernel = inputs[0], self._kernel(inputs)
         groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
         members = seen(
@@ -186,7 +188,7 @@ class Conv(Sum):
         found = np.repeat(members, kernel.shape[1], axis=1)
         return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         shape = self._kernel(inputs).shape
         batch, channel, *position = at
         taps = box([range(size) for size in shape[1:]])
@@ -205,7 +207,7 @@ class Conv(Sum):
         factor = 1 if self.weight is None else self.weight
         rows = np.column_stack([np.full(len(taps), channel), taps])
         channels = members if shape[1] > 1 else None
-        return Account(
+        return Contributions(
             (Terms(where, factor=factor, factor_where=rows, channels=channels),),
             bias=self.bias,
             bias_where=(channel,),

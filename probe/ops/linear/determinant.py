@@ -17,10 +17,10 @@ class Det(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.linalg.det(inputs[0])),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Det", inputs[0]),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         """Elimination is exact for a matrix whose rows are off by n² u of the largest; a row counts
         with the lengths of the others."""
         x, slack = inputs[0].astype(np.float64, copy=False), slacks[0]

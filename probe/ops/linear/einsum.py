@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Indices, Sum
-from probe.ops.contributions import Account, Terms
+from probe.ops.contributions import Contributions, Terms
 from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import holds, powered, scale_of
 
@@ -31,32 +31,32 @@ class _Product(Sum):
         """The same of the squares of the inputs."""
         return self.run(*(np.square(np.asarray(x, np.float64)) for x in inputs))[0]
 
-    def says(self, inputs):
-        count = self.terms_of(inputs, ())
+    def summary(self, inputs):
+        count = self.term_count(inputs, ())
         return (
             f"each output is a sum of {count} products" if count > 1 else "each output is a product"
         )
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         *_, out = self.labels(inputs)
         return math.prod(size for letter, size in self._sizes(inputs).items() if letter not in out)
 
-    def squares(self, inputs):
+    def sum_of_squares(self, inputs):
         return self.of_squares(inputs)
 
-    def exact(self, inputs, precision):
-        return without_rounding([(self.terms_of(inputs, ()), inputs)], (), precision)
+    def is_exact(self, inputs, precision):
+        return without_rounding([(self.term_count(inputs, ()), inputs)], (), precision)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         # One rounding for every product after the first of a term.
         own = of_sums(
-            self.terms_of(inputs, outputs),
+            self.term_count(inputs, outputs),
             outputs[0],
             max(1, len(inputs) - 1) * self.of_squares(inputs),
             precision,
         )
         if where is not None:
-            looked = of_partial_sums(self.products(inputs, where), precision)
+            looked = of_partial_sums(self.terms(inputs, where), precision)
             own[where] = np.maximum(own[where], looked.reshape(np.shape(own[where])))
         moved = [
             np.zeros(np.shape(x)) if slack is None else slack
@@ -101,22 +101,22 @@ class _Product(Sum):
             for labels, x in zip(given, inputs, strict=True)
         ]
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, terms, 1)."""
         terms: np.ndarray | float = 1.0
         for x, places in zip(inputs, self._places(inputs, where), strict=True):
             terms = terms * x[places]
         return np.asarray(terms)[:, :, None]
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         places = [
             np.stack(one, axis=-1)[0]
             for one in self._places(inputs, tuple(np.array([i]) for i in at))
             if one
         ]
         if len(inputs) > 2 or len(places) != len(inputs):
-            return super().account(inputs, outputs, at)
-        return Account(
+            return super().contributions(inputs, outputs, at)
+        return Contributions(
             (
                 Terms(places[0], factor=1, factor_where=places[1])
                 if len(inputs) == 2
@@ -124,7 +124,7 @@ class _Product(Sum):
             )
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         *given, out = self.labels(inputs)
         return tuple(
             self._reached(mask, out, labels, x.shape)
@@ -157,7 +157,7 @@ class Product(_Product):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.matmul(*inputs)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("MatMul", *inputs),)
 
     def labels(self, inputs):
@@ -205,7 +205,7 @@ class Einsum(_Product):
         ]
         return (np.asarray(np.einsum(*pairs, [letters[letter] for letter in out], optimize=True)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Einsum", *inputs, equation=self.equation.replace(" ", "")),)
 
     def labels(self, inputs):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Indices
-from probe.ops.contributions import Account, Terms
+from probe.ops.contributions import Contributions, Terms
 from probe.ops.linear.einsum import Einsum
 from probe.ops.weight import Weight
 
@@ -30,30 +30,30 @@ class WeightedEinsum(Einsum):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return super().run(*self._both(inputs))
 
-    def emit(self, graph, *inputs):
-        return super().emit(graph, inputs[0], graph.weight(self.weight))
+    def to_onnx(self, graph, *inputs):
+        return super().to_onnx(graph, inputs[0], graph.weight(self.weight))
 
-    def terms_of(self, inputs, outputs):
-        return super().terms_of(self._both(inputs), outputs)
+    def term_count(self, inputs, outputs):
+        return super().term_count(self._both(inputs), outputs)
 
-    def exact(self, inputs, precision):
-        return super().exact(self._both(inputs), precision)
+    def is_exact(self, inputs, precision):
+        return super().is_exact(self._both(inputs), precision)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         both = self._both(inputs)
         weight = precision.unit * np.abs(both[1]) if precision.casts else None
-        return super().allowance(both, [slacks[0], weight], outputs, precision, where)
+        return super().error_bound(both, [slacks[0], weight], outputs, precision, where)
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, terms, 1)."""
-        return super().products(self._both(inputs), where)
+        return super().terms(self._both(inputs), where)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         here = tuple(np.array([i]) for i in at)
         taken, factors = (
             np.stack(one, axis=-1)[0] for one in self._places(self._both(inputs), here)
         )
-        return Account((Terms(taken, factor=self.weight, factor_where=factors),))
+        return Contributions((Terms(taken, factor=self.weight, factor_where=factors),))
 
-    def reach(self, mask, inputs):
-        return super().reach(mask, self._both(inputs))[:1]
+    def influence(self, mask, inputs):
+        return super().influence(mask, self._both(inputs))[:1]

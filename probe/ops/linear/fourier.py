@@ -10,7 +10,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.numerics.sum_error import of_sums
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Terms, box
+from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.weight import Weight
 
 __all__ = ["Fourier"]
@@ -44,7 +44,7 @@ class Fourier(Op):
     """Whether the framework computes its angles in its own dtype, which is off by more the longer a
     line is: ONNX Runtime's DFT."""
 
-    def says(self, inputs):
+    def summary(self, inputs):
         sizes = " x ".join(str(inputs[0].shape[axis]) for axis in self.axes)
         kind = "complex" if len(inputs) > 1 else "real"
         return (
@@ -66,7 +66,7 @@ class Fourier(Op):
         )
         return (found.real * self.scale).astype(dtype), (found.imag * self.scale).astype(dtype)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         """What the stages of a fast transform lose, everywhere alike, or what a sum of products
         does; slacks are independent.
 
@@ -113,7 +113,7 @@ class Fourier(Op):
             np.broadcast_to(one + more, y.shape) for one, y in zip(own, outputs, strict=True)
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         """As products with matrices of cosines and sines: ONNX Runtime's DFT computes its angles in
         float32, and loses digits."""
         shape = graph.shape(inputs[0])
@@ -224,11 +224,11 @@ class Fourier(Op):
             graph.op("Sub", graph.op("MatMul", imaginary, cosine), graph.op("MatMul", real, sine)),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         seen = np.broadcast_to(mask.any(axis=self.axes, keepdims=True), inputs[0].shape).copy()
         return (seen,) * len(inputs)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         x = inputs[0]
         axes = [axis % x.ndim for axis in self.axes]
         places = box(
@@ -243,4 +243,4 @@ class Fourier(Op):
         ):
             factor = Weight(name, share * self.scale, share * self.scale)
             terms.append(Terms(places, input=index, factor=factor, factor_where=rows))
-        return Account(tuple(terms))
+        return Contributions(tuple(terms))

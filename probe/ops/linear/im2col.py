@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Indices, Op, Rearrangement
-from probe.ops.contributions import Account, Terms
+from probe.ops.contributions import Contributions, Terms
 from probe.ops.window.sliding_windows import Pads, flat, padded, windows
 
 __all__ = ["Col2Im", "Im2Col"]
@@ -49,7 +49,7 @@ class Im2Col(Rearrangement):
             ),
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, (batch, channels, *sizes) = inputs[0], graph.shape(inputs[0])
         rank = len(self.kernel)
         if any(flat(self.pads)):
@@ -94,7 +94,7 @@ class Im2Col(Rearrangement):
             back.append(at)
         return np.where(inside, 0, -1), np.stack(back, axis=1)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0])
 
 
@@ -133,7 +133,7 @@ class Col2Im(Op):
         ]
         return (np.ascontiguousarray(whole[(slice(None), slice(None), *inner)]),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         sizes, kernel = graph.const(list(self.sizes)), graph.const(list(self.kernel))
         return (
             graph.op(
@@ -147,13 +147,13 @@ class Col2Im(Op):
             ),
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return (
             f"windows of {' x '.join(map(str, self.kernel))}, "
             f"{' x '.join(map(str, self.strides))} apart, added up where they overlap"
         )
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return math.prod(
             -(-k // (s // math.gcd(s, d)))
             for k, s, d in zip(self.kernel, self.strides, self.dilations, strict=True)
@@ -173,23 +173,26 @@ class Col2Im(Op):
             window = window * n + np.clip(shifted // s, 0, n - 1)
         return np.asarray(where[1])[:, None] * len(taps) + np.arange(len(taps)), window, inside
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, taps), zeros for taps that reach
         nothing."""
         row, window, inside = self._sources(where)
         return np.where(inside, inputs[0][where[0][:, None], row, window], 0.0)[:, None]
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         own = of_sums(
-            self.terms_of(inputs, outputs), outputs[0], self.run(np.square(inputs[0]))[0], precision
+            self.term_count(inputs, outputs),
+            outputs[0],
+            self.run(np.square(inputs[0]))[0],
+            precision,
         )
         if where is not None:
             own[where] = np.maximum(
-                own[where], of_partial_sums(self.products(inputs, where), precision)
+                own[where], of_partial_sums(self.terms(inputs, where), precision)
             )
         return (own if slacks[0] is None else own + self.run(slacks[0])[0],)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         found = np.zeros(inputs[0].shape, bool)
         where = np.nonzero(mask)
         row, window, inside = self._sources(where)
@@ -197,7 +200,7 @@ class Col2Im(Op):
         found[batch[inside], row[inside], window[inside]] = True
         return (found,)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         row, window, inside = self._sources([np.array([i]) for i in at])
         rows = np.column_stack([np.full(int(inside.sum()), at[0]), row[inside], window[inside]])
-        return Account((Terms(rows),))
+        return Contributions((Terms(rows),))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Indices, Sum
-from probe.ops.contributions import Account, Terms, box
+from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import holds, narrows, powered, scale_of
 from probe.ops.weight import Weight
@@ -64,7 +64,7 @@ class MatMul(Sum):
     weight: Weight
     bias: Weight | None
 
-    def exact(self, inputs, precision):
+    def is_exact(self, inputs, precision):
         added = [] if self.bias is None else [self.bias.value]
         return without_rounding(
             [(self.weight.value.shape[0], [inputs[0], self.weight.value])], added, precision
@@ -76,7 +76,7 @@ class MatMul(Sum):
             out += self.bias.value.astype(out.dtype)
         return (out,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         turned = graph.turned(self.weight)
         if turned is None:
             product = graph.op("MatMul", inputs[0], graph.weight(self.weight))
@@ -89,18 +89,18 @@ class MatMul(Sum):
         product = graph.op("Gemm", graph.op("Flatten", inputs[0], axis=-1), turned, *bias, transB=1)
         return (graph.op("Reshape", product, sizes),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"each output is a sum over {self.weight.value.shape[0]} inputs" + (
             ", plus the bias" if self.bias is not None else ""
         )
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return self.weight.value.shape[0] + (self.bias is not None)
 
-    def squares(self, inputs):
+    def sum_of_squares(self, inputs):
         return self._with_bias(_squared_product(inputs[0], self.weight.value))
 
-    def on_the_way(self, inputs, y):
+    def intermediates(self, inputs, y):
         return () if self.bias is None else (y - self.bias.value.astype(np.float64),)
 
     def _with_bias(self, out: np.ndarray) -> np.ndarray:
@@ -110,13 +110,13 @@ class MatMul(Sum):
             np.add(out, squared, out=out, casting="same_kind")
         return out
 
-    def divisible(self, inputs, outputs):
+    def partial_squares_pay(self, inputs, outputs):
         return (
             math.prod(self.weight.value.shape) >= 1 << 14
             and self.weight.value.shape[0] >= 16 * _PART
         )
 
-    def part(self, inputs):
+    def partial_squares(self, inputs):
         """The squares of every eighth input."""
         return self._with_bias(
             _squared_product(
@@ -125,10 +125,10 @@ class MatMul(Sum):
             )
         )
 
-    def incoming(self, slack):
+    def propagate(self, slack):
         return np.sqrt(_squared_product(slack, self.weight.value), dtype=np.float64)
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, in, 1), the bias first where there is
         one."""
         *rows, columns = where
@@ -139,14 +139,14 @@ class MatMul(Sum):
             )
         return terms[:, :, None]
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         count = self.weight.value.shape[0]
         where = box([*at[:-1], range(count)])
-        return Account(
+        return Contributions(
             (Terms(where, factor=self.weight, factor_where=box([range(count), at[-1]])),),
             bias=self.bias,
             bias_where=at[-1:],
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=-1, keepdims=True), inputs[0].shape),)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Indices, Sum
-from probe.ops.contributions import Account, Terms, box
+from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import holds, powered, scale_of
 from probe.ops.weight import Weight
 from probe.ops.window.sliding_windows import Pads, flat
@@ -107,7 +107,7 @@ class ConvTranspose(Sum):
             target.append(slice(low * s + shift, (high - 1) * s + shift + 1, s))
         out[tuple(target)] += product[tuple(source)]
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
         more = [max(0, -crop) for crop in flat(self.crops)]
         # Where the output also goes on, cropping waits until it has: ONNX Runtime wants something
@@ -143,7 +143,7 @@ class ConvTranspose(Sum):
             out = graph.op("Add", out, column)
         return (out,)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         w = self._kernel(inputs)
         told = (
             f"each input element adds its {' x '.join(map(str, w.shape[2:]))} kernel, "
@@ -164,7 +164,7 @@ class ConvTranspose(Sum):
             for k, s, d in zip(kernel, self.strides, self.dilations, strict=True)
         )
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         w = self._kernel(inputs)
         return w.shape[0] // self.groups * self._overlaps(w.shape[2:]) + (self.bias is not None)
 
@@ -178,14 +178,14 @@ class ConvTranspose(Sum):
         out += math.prod(w.shape) // self.groups // w.shape[1] * 2.0**-126 * (by_x * by_w) ** -2
         return out
 
-    def on_the_way(self, inputs, y):
+    def intermediates(self, inputs, y):
         return (
             ()
             if self.bias is None
             else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
         )
 
-    def squares(self, inputs):
+    def sum_of_squares(self, inputs):
         out = self._squares(inputs[0], self._kernel(inputs))
         if self.bias is not None:
             out += np.square(self.bias.value.astype(np.float64)).reshape(
@@ -193,12 +193,12 @@ class ConvTranspose(Sum):
             )
         return out
 
-    def incoming(self, slack):
+    def propagate(self, slack):
         assert self.weight is not None
         return np.sqrt(self._squares(slack, self.weight.value))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().allowance(
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+        (own,) = super().error_bound(
             inputs, slacks if self.weight is not None else (None,), outputs, precision, where
         )
         if self.weight is None:
@@ -221,7 +221,7 @@ class ConvTranspose(Sum):
             place = shifted // s
             yield np.clip(place, 0, n - 1), (shifted % s == 0) & (place >= 0) & (place < n)
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias first, zeros
         for taps that reach nothing."""
         x, w = inputs[0], self._kernel(inputs)
@@ -243,7 +243,7 @@ class ConvTranspose(Sum):
             terms = np.concatenate([first, terms], axis=2)
         return terms
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         x, w = inputs[0], self._kernel(inputs)
         groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
         found = np.zeros((*groups.shape[:2], *x.shape[2:]), bool)
@@ -260,7 +260,7 @@ class ConvTranspose(Sum):
         found = np.repeat(found, w.shape[0] // self.groups, axis=1)
         return (found,) if len(inputs) == 1 else (found, np.full(w.shape, mask.any()))
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         x, w = inputs[0], self._kernel(inputs)
         batch, channel, *position = at
         width, deep = w.shape[0] // self.groups, w.shape[1]
@@ -290,4 +290,4 @@ class ConvTranspose(Sum):
         terms = Terms(
             where, factor=factor, factor_where=rows, channels=picks[:, 0] if width > 1 else None
         )
-        return Account((terms,), bias=self.bias, bias_where=(channel,))
+        return Contributions((terms,), bias=self.bias, bias_where=(channel,))

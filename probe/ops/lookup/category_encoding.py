@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["Bucketize", "Lookup", "OneHot"]
 
@@ -14,25 +14,25 @@ _INT64, _FLOAT = 7, 1
 """Types as ONNX numbers them."""
 
 
-def _stage(x: np.ndarray, at: tuple[int, ...], words: str, value: float) -> Account:
-    return Account((Terms(np.array([at], int).reshape(1, x.ndim)),), (Stage(words, value),))
+def _stage(x: np.ndarray, at: tuple[int, ...], words: str, value: float) -> Contributions:
+    return Contributions((Terms(np.array([at], int).reshape(1, x.ndim)),), (Stage(words, value),))
 
 
 class _Named(Op):
     """An element by element choice among a few values, which a small change of the input either
     moves or does not."""
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
         moved = [np.abs(self.run(x + sign * slack)[0] - y) for sign in (-1.0, 1.0)]
         return (np.maximum(*moved).astype(np.float64),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask,)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
 
@@ -45,7 +45,7 @@ class Bucketize(_Named):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.searchsorted(np.array(self.boundaries), inputs[0], side="right"),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         rank = len(graph.shape(inputs[0]))
         x = graph.op("Unsqueeze", graph.op("Cast", inputs[0], to=_FLOAT), graph.const([rank]))
         passed = graph.op("GreaterOrEqual", x, graph.const(np.array(self.boundaries, np.float64)))
@@ -55,10 +55,10 @@ class Bucketize(_Named):
             ),
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"how many of {len(self.boundaries)} boundaries are at most x"
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         place = int(outputs[0][at])
         low = f"{self.boundaries[place - 1]:.9g}" if place else "-inf"
         high = f"{self.boundaries[place]:.9g}" if place < len(self.boundaries) else "inf"
@@ -85,7 +85,7 @@ class Lookup(_Named):
         place = np.minimum(np.searchsorted(keys[order], x), len(keys) - 1)
         return (np.where(keys[order][place] == x, values[order][place], out),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         rank = len(graph.shape(inputs[0]))
         x = graph.op("Cast", inputs[0], to=_INT64)
         out = graph.const(self.default)
@@ -107,10 +107,10 @@ class Lookup(_Named):
         known = graph.op("Cast", known, to=9)
         return (graph.op("Where", known, total, graph.op("Expand", out, graph.op("Shape", x))),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"the place of x among {len(self.keys)} keys"
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         x = int(np.rint(inputs[0][at]))
         known = x in self.keys
         return _stage(
@@ -131,22 +131,22 @@ class OneHot(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return ((np.rint(inputs[0])[..., None] == np.arange(self.depth)).astype(np.float64),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         # ONNX's own OneHot counts negative places from the end.
         x = graph.op("Unsqueeze", graph.op("Cast", inputs[0], to=_INT64), graph.const([-1]))
         return (
             graph.op("Cast", graph.op("Equal", x, graph.const(np.arange(self.depth))), to=_FLOAT),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
         moved = (np.rint(x - slack) != np.rint(x)) | (np.rint(x + slack) != np.rint(x))
         return (np.broadcast_to(np.where(moved, 1.0, 0.0)[..., None], y.shape).copy(),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask.any(axis=-1),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         return _stage(inputs[0], at[:-1], f"1 at place {at[-1]}, else 0", float(outputs[0][at]))

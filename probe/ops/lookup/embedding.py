@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Indices, Op
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.weight import Weight
 
 __all__ = ["Embedding", "EmbeddingBag"]
@@ -42,7 +42,7 @@ class Embedding(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._scaled(self.table.value[inputs[0].astype(np.intp)].astype(np.float64)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             self._emitted(
                 graph,
@@ -73,7 +73,7 @@ class Embedding(Op):
             rows,
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"each index takes one of {self.table.value.shape[0]} rows of {self.table.name}"
 
     def _slack(self, rows: np.ndarray, precision) -> np.ndarray:
@@ -86,10 +86,10 @@ class Embedding(Op):
             + precision.tiny
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return (self._slack(outputs[0], precision),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         index = int(inputs[0][at[:-1]])
         row = index % self.table.value.shape[0]
         place = ", ".join(str(int(i)) for i in self.table.index_of((row, at[-1])))
@@ -102,9 +102,9 @@ class Embedding(Op):
                 f"{'scaled to' if norm > self.max_norm else 'within'} {self.max_norm:g}"
             )
             stages.append(Stage(scaled, float(outputs[0][at])))
-        return Account((), tuple(stages))
+        return Contributions((), tuple(stages))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask.any(axis=-1),)
 
 
@@ -166,7 +166,7 @@ class EmbeddingBag(Embedding):
         sizes = np.bincount(bags[bags >= 0], minlength=count)[:, None]
         return np.maximum(sizes, 1) if self.mode == "mean" else np.ones((count, 1))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         indices = graph.op("Cast", inputs[0], to=_INT64)
         shape = graph.shape(inputs[0])
         members = self._members(graph, inputs, shape)
@@ -213,14 +213,14 @@ class EmbeddingBag(Embedding):
         )
         return graph.op("Equal", graph.const(np.arange(1, size + 1 - self.closed)[:, None]), number)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"the {self.mode} of the rows of {self.table.name} that the indices of a bag take"
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         bags = self._bags(inputs)[2]
         return int(np.bincount(bags[bags >= 0], minlength=1).max(initial=1))
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, indices, 1), zero for those of other
         bags."""
         indices, factors, bags, count = self._bags(inputs)
@@ -233,7 +233,7 @@ class EmbeddingBag(Embedding):
             :, :, None
         ]
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         indices, factors, bags, count = self._bags(inputs)
         kept = bags >= 0
         rows, bags = self._rows(indices[kept]), bags[kept]
@@ -245,17 +245,17 @@ class EmbeddingBag(Embedding):
         squares, own = np.zeros(outputs[0].shape), np.zeros(outputs[0].shape)
         np.add.at(squares, bags, np.square(rows * factors))
         np.add.at(own, bags, self._slack(rows, precision) * np.abs(factors))
-        own += of_sums(self.terms_of(inputs, outputs), outputs[0] * sizes, squares, precision)
+        own += of_sums(self.term_count(inputs, outputs), outputs[0] * sizes, squares, precision)
         if self.weighted and slacks[-1] is not None:
             np.add.at(own, bags, np.abs(rows) * slacks[-1].ravel()[kept][:, None])
         own = own / sizes + 2 * precision.unit * np.abs(outputs[0])
         if where is not None:
             own[where] = np.maximum(
-                own[where], of_partial_sums(self.products(inputs, where), precision)
+                own[where], of_partial_sums(self.terms(inputs, where), precision)
             )
         return (own,)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         indices, _, bags, _ = self._bags(inputs)
         mine = np.flatnonzero(bags == at[0])
         taken = indices[mine]
@@ -265,19 +265,21 @@ class EmbeddingBag(Embedding):
             f"{self.table.name}[i, {at[-1]}] for the {len(mine)} indices i = {listed}",
         )
         if self.mode == "max" or not len(mine):
-            return Account((), (Stage(f"the {self.mode} of {those}", value),))
+            return Contributions((), (Stage(f"the {self.mode} of {those}", value),))
         column = self._rows(indices)[:, at[-1]]
         stages = [Stage(f"divided by {len(mine)}", value)] if self.mode == "mean" else []
         if not self.weighted:
-            return Account((), (Stage(f"the sum of {those}", float(column[mine].sum())), *stages))
+            return Contributions(
+                (), (Stage(f"the sum of {those}", float(column[mine].sum())), *stages)
+            )
         where = np.stack(np.unravel_index(mine, inputs[-1].shape), axis=-1)
         factor = Weight(f"{self.table.name} row of index", None, column)
-        return Account(
+        return Contributions(
             (Terms(where, input=len(inputs) - 1, factor=factor, factor_where=mine[:, None]),),
             tuple(stages),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         bags = self._bags(inputs)[2]
         touched = (
             (mask.any(axis=-1)[bags] & (bags >= 0)) if len(mask) else np.zeros(bags.shape, bool)

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.numerics.blocks import places
 from probe.ops.base import Op, Rearrangement
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = [
     "Expand",
@@ -47,17 +47,17 @@ class _Moved(Rearrangement):
             (len(where), 0), int
         )
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         found = self._numbers(where, inputs, len(where[0]) if where else 1)
         return places(found - 1, inputs[0].shape) if (found > 0).all() else None
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         which, back = self.follow(np.argwhere(mask), inputs)
         found = np.zeros(inputs[0].shape, bool)
         found[tuple(back[which == 0].T)] = True
         return (found, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return (
             (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0], *inputs[1:])
         )
@@ -76,7 +76,7 @@ class Gather(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.take(inputs[0], _whole(inputs[1]), axis=self.axis)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op("Gather", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis),
         )
@@ -95,7 +95,7 @@ class GatherElements(_Moved):
         at[self.axis] = indices
         return (x[tuple(at)],)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(
                 "GatherElements", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis
@@ -111,7 +111,7 @@ class GatherND(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(inputs[0][tuple(np.moveaxis(_whole(inputs[1]), -1, 0))]),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("GatherND", inputs[0], graph.op("Cast", inputs[1], to=_INT64)),)
 
 
@@ -124,7 +124,7 @@ class Expand(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(inputs[0], self.shape),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Expand", inputs[0], graph.const(list(self.shape))),)
 
 
@@ -137,7 +137,7 @@ class Tile(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.tile(inputs[0], self.repeats),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Tile", inputs[0], graph.const(list(self.repeats))),)
 
 
@@ -152,7 +152,7 @@ class Trilu(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.triu(inputs[0], self.k) if self.upper else np.tril(inputs[0], self.k),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Trilu", inputs[0], graph.const(self.k), upper=int(self.upper)),)
 
 
@@ -187,7 +187,7 @@ class _Scatter(Op):
         found[self.targets(inputs).reshape(-1)] = np.arange(inputs[2].size)
         return found.reshape(inputs[0].shape)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         _, indices, updates = inputs
         wanted = mask.reshape(-1)[self.targets(inputs)]
         if self.reduction != "none":
@@ -196,19 +196,19 @@ class _Scatter(Op):
         stays = np.isin(np.arange(updates.size), source).reshape(updates.shape)
         return mask & (source < 0), np.zeros(indices.shape, bool), wanted & stays
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         update = int(self._sources(inputs)[at])
         if update < 0:
-            return Account((Terms(np.array([at], int).reshape(1, len(at))),))
+            return Contributions((Terms(np.array([at], int).reshape(1, len(at))),))
         where = np.array(places(np.array([update]), inputs[2].shape)).T.reshape(1, inputs[2].ndim)
         words = (
             "put here"
             if self.reduction == "none"
             else f"the last of what is joined here by {self.reduction}"
         )
-        return Account((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         x, indices, updates = inputs
         own, theirs = (
             np.zeros(one.shape) if slack is None else slack
@@ -247,7 +247,7 @@ class ScatterElements(_Scatter):
         at[self.axis] = np.mod(indices, x.shape[self.axis])
         return np.ravel_multi_index(at, x.shape)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, indices, updates = inputs
         indices = graph.op("Cast", indices, to=_INT64)
         return (
@@ -269,7 +269,7 @@ class ScatterND(_Scatter):
         at = tuple(np.moveaxis(_whole(indices), -1, 0))
         return np.arange(x.size).reshape(x.shape)[at].reshape(updates.shape)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, indices, updates = inputs
         return (
             graph.op(

@@ -46,7 +46,7 @@ class CountNgrams(Op):
             counts = (counts > 0) * factor if self.mode == "IDF" else counts * factor
         return (counts.reshape(*inputs[0].shape[:-1], -1),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         order = sorted(range(len(self.grams)), key=lambda at: len(self.grams[at]))
         sizes = [len(self.grams[at]) for at in order]
         starts = [
@@ -74,7 +74,7 @@ class CountNgrams(Op):
             ),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         """ONNX Runtime adds a weight as often as it counts."""
         if slacks[0] is not None and (slacks[0] > 0).any():
             return (np.full(outputs[0].shape, np.inf),)

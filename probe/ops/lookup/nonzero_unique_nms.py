@@ -14,7 +14,7 @@ __all__ = ["NonMaxSuppression", "NonZero", "Unique"]
 class _Chosen(Op):
     """Exact where the input is; where it may move, so may everything."""
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         moved = any(slack is not None and (slack > 0).any() for slack in slacks)
         return tuple(np.full(y.shape, np.inf if moved else 0.0) for y in outputs)
 
@@ -26,7 +26,7 @@ class NonZero(_Chosen):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.argwhere(inputs[0] != 0).T.astype(np.int64),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("NonZero", inputs[0]),)
 
 
@@ -56,7 +56,7 @@ class Unique(_Chosen):
             )
         return values, first.astype(np.int64), back.astype(np.int64), counts.astype(np.int64)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         axis = {} if self.axis is None else {"axis": self.axis}
         return graph.ops("Unique", inputs[0], outputs=4, sorted=int(self.rising), **axis)
 
@@ -117,7 +117,7 @@ class NonMaxSuppression(_Chosen):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._everywhere(inputs)[0],)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         bounds = [graph.const(self.most), graph.const(float(self.overlap))]
         bounds += [] if self.least is None else [graph.const(float(self.least))]
         return (

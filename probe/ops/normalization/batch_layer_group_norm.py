@@ -12,7 +12,7 @@ from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms, box, named
+from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.weight import Weight
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
@@ -50,7 +50,7 @@ class BatchNormalization(Op):
     epsilon: float
     axis: int = 1
 
-    def widens(self):
+    def takes_any_float(self):
         return True
 
     @cached_property
@@ -69,7 +69,7 @@ class BatchNormalization(Op):
             for term in self._constants
         ]
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"stored mean and variance, epsilon {self.epsilon:g}"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -82,7 +82,7 @@ class BatchNormalization(Op):
             target += bias
         return (out,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         shape = graph.shape(inputs[0])
         axis = self.axis % len(shape)
         size = [shape[axis]]
@@ -115,7 +115,7 @@ class BatchNormalization(Op):
         )
         return (graph.op("Transpose", out, perm=swap),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         place = (at[self.axis],)
         x, mean = float(inputs[0][at]), _parameter(self.mean, place, 0.0)
         variance, scale = _parameter(self.variance, place, 1.0), _parameter(self.scale, place, 1.0)
@@ -134,12 +134,12 @@ class BatchNormalization(Op):
         )
         if self.bias is not None:
             stages.append(Stage(f"plus {named(self.bias, place)}", float(outputs[0][at])))
-        return Account((Terms(np.array([at], int)),), tuple(stages))
+        return Contributions((Terms(np.array([at], int)),), tuple(stages))
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask,)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a
         # sum, a reciprocal root of up to two units and a product; then two products and two sums.
         # Ten roundings bound both.
@@ -168,7 +168,7 @@ class BatchNormalization(Op):
             )
         return (own,)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
 
@@ -223,7 +223,7 @@ def _statistics_slack(
     be off.
 
     The variance comes from squared deviations, in two passes or as Welford's running update (each
-    deviation is then off by the mean's own error), or, where the precision has ``shortcuts``, as
+    deviation is then off by the mean's own error), or, where the precision is ``lossy``, as
     E[x²] - E[x]², which is off by a rounded sum of squares of x itself.
     """
     count = math.prod(x.shape[axis] for axis in axes)
@@ -241,7 +241,7 @@ def _statistics_slack(
     of_mean = off(x, mean * count, sum_squares) / count + 2 * precision.unit * np.abs(mean)
     # Adding the same value again errs the same way again.
     of_mean = np.maximum(of_mean, np.where(variance == 0, count * precision.unit * np.abs(mean), 0))
-    if precision.shortcuts:
+    if precision.lossy:
         fourth = np.square(squared).sum(axis=axes, keepdims=True)
         of_square = (
             off(squared, sum_squares, fourth) / count + 2 * precision.unit * sum_squares / count
@@ -335,7 +335,7 @@ def _normalised_account(
     epsilon: float,
     parameters: Sequence[Weight | None],
     place: tuple[int, ...],
-) -> Account:
+) -> Contributions:
     """x less the mean of its members, divided by their deviation, scaled and shifted."""
     taken = x[tuple(members.T)]
     mean = float(taken.mean())
@@ -354,7 +354,7 @@ def _normalised_account(
     if bias is not None:
         value += float(bias.value[place])
         stages.append(Stage(f"plus {named(bias, place)}", value))
-    return Account((Terms(np.array([at], int)),), tuple(stages))
+    return Contributions((Terms(np.array([at], int)),), tuple(stages))
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,18 +366,18 @@ class LayerNormalization(Op):
     bias: Weight | None
     epsilon: float
     axes: tuple[int, ...]
-    shortcuts: bool = False
-    shortcut = _SHORTCUT
-    looks = True
+    may_use_lossy_algorithm: bool = False
+    lossy_algorithm = _SHORTCUT
+    refinable = True
 
-    def widens(self):
+    def takes_any_float(self):
         return True
 
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         shape = inputs[0].shape
         return (
             f"mean and variance of {math.prod(shape[axis] for axis in self.axes)} elements, "
@@ -396,7 +396,7 @@ class LayerNormalization(Op):
             ),
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         shape = graph.shape(inputs[0])
         axes = sorted(axis % len(shape) for axis in self.axes)
         sizes = [size if axis in axes else 1 for axis, size in enumerate(shape)]
@@ -408,7 +408,7 @@ class LayerNormalization(Op):
                 )
         return (out,)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,) = inputs, slacks
         parameters = self._parameters(x)
 
@@ -417,7 +417,7 @@ class LayerNormalization(Op):
 
         return (apart(own, x, self.axes, _CACHED) if slack is None else own(x, slack),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         (x,) = inputs
         members = box(
             [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
@@ -425,7 +425,7 @@ class LayerNormalization(Op):
         place = tuple(at[axis] for axis in self.axes)
         return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), place)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
 
@@ -441,11 +441,11 @@ class GroupNormalization(Op):
     bias: Weight | None
     groups: int
     epsilon: float
-    shortcuts: bool = False
-    shortcut = _SHORTCUT
-    looks = True
+    may_use_lossy_algorithm: bool = False
+    lossy_algorithm = _SHORTCUT
+    refinable = True
 
-    def widens(self):
+    def takes_any_float(self):
         return True
 
     def _split(self, x: np.ndarray) -> np.ndarray:
@@ -457,7 +457,7 @@ class GroupNormalization(Op):
             return np.ones(()), np.zeros(())
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         shape = inputs[0].shape
         return (
             f"{self.groups} groups of {shape[1] // self.groups} channels, mean and variance of "
@@ -476,7 +476,7 @@ class GroupNormalization(Op):
         )
         return (found.reshape(x.shape),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         batch, channels, *spatial = shape = graph.shape(inputs[0])
         grouped = [batch, self.groups, channels // self.groups, *spatial]
         out = _emit_normalised(
@@ -499,7 +499,7 @@ class GroupNormalization(Op):
                 )
         return (out,)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,) = inputs
         groups = self._split(x)
         axes = tuple(range(2, groups.ndim))
@@ -516,14 +516,14 @@ class GroupNormalization(Op):
         )
         return (found.reshape(x.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         (x,) = inputs
         width = x.shape[1] // self.groups
         first = at[1] // width * width
         members = box([at[0], range(first, first + width), *(range(size) for size in x.shape[2:])])
         return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), at[1:2])
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         groups = self._split(mask)
         whole = groups.any(axis=tuple(range(2, groups.ndim)), keepdims=True)
         return (np.broadcast_to(whole, groups.shape).reshape(mask.shape),)

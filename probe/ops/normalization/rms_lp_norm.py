@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms, box, named
+from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.weight import Weight
 
 __all__ = ["LRN", "LpNormalization", "RMSNormalization"]
@@ -27,7 +27,7 @@ class RMSNormalization(Op):
     epsilon: float
     axes: tuple[int, ...]
     centred: bool = False
-    looks = True
+    refinable = True
 
     def _power(self, x: np.ndarray) -> np.ndarray:
         mean = x.mean(axis=self.axes, keepdims=True) if self.centred else 0.0
@@ -41,7 +41,7 @@ class RMSNormalization(Op):
             else self.scale.value.astype(np.float64).reshape(shape)
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         count = math.prod(inputs[0].shape[axis] for axis in self.axes)
         return (
             f"divided by the root of the {'variance' if self.centred else 'mean square'} of "
@@ -52,7 +52,7 @@ class RMSNormalization(Op):
         (x,) = inputs
         return (x / np.sqrt(self._power(x) + self.epsilon) * self._gain(x),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, axes = inputs[0], graph.const(list(self.axes))
         part = (
             graph.op("Sub", x, graph.op("ReduceMean", x, axes, keepdims=1)) if self.centred else x
@@ -68,7 +68,7 @@ class RMSNormalization(Op):
             graph.op("Mul", out, graph.op("Reshape", graph.weight(self.scale), graph.const(shape))),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         count = math.prod(x.shape[axis] for axis in self.axes)
         squared = np.square(x)
@@ -93,10 +93,10 @@ class RMSNormalization(Op):
             own = np.abs(y) * (relative + 8 * precision.unit) + precision.tiny
             return (own if slacks[0] is None else own + slacks[0] * np.abs(self._gain(x)) / root,)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         (x,) = inputs
         members = box(
             [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
@@ -114,7 +114,7 @@ class RMSNormalization(Op):
         if self.scale is not None:
             place = tuple(at[axis] for axis in self.axes)
             stages.append(Stage(f"times {named(self.scale, place)}", float(outputs[0][at])))
-        return Account((Terms(np.array([at], int)),), tuple(stages))
+        return Contributions((Terms(np.array([at], int)),), tuple(stages))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class LpNormalization(Op):
     epsilon: float
     p: float = 2.0
     squared: bool = False
-    looks = True
+    refinable = True
 
     def _norm(self, x: np.ndarray) -> np.ndarray:
         if math.isinf(self.p):
@@ -141,7 +141,7 @@ class LpNormalization(Op):
             return np.maximum(total, self.epsilon) ** (1 / self.p)
         return np.maximum(total ** (1 / self.p), self.epsilon)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return (
             f"divided by the {self.p:g}-norm of "
             f"{math.prod(inputs[0].shape[axis] for axis in self.axes)} elements"
@@ -150,7 +150,7 @@ class LpNormalization(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] / self._norm(inputs[0]),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, axes, least = inputs[0], graph.const(list(self.axes)), graph.const(float(self.epsilon))
         size = graph.op("Abs", x)
         if math.isinf(self.p):
@@ -171,7 +171,7 @@ class LpNormalization(Op):
             norm = norm if self.squared else graph.op("Max", norm, least)
         return (graph.op("Div", x, norm),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         norm = self._norm(x)
         relative = 10 * precision.unit
@@ -208,10 +208,10 @@ class LpNormalization(Op):
                 total > 0, off / total / min(self.p, 1.0) + (6 + self.p) * precision.unit, 0.0
             )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         (x,) = inputs
         members = box(
             [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
@@ -224,7 +224,7 @@ class LpNormalization(Op):
             float(outputs[0][at]),
             Terms(members),
         )
-        return Account((Terms(np.array([at], int)),), (stage,))
+        return Contributions((Terms(np.array([at], int)),), (stage,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +257,7 @@ class LRN(Op):
             out[:, self.before + 1 :] += x[:, :1]
         return out
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return self._words(f"{self.before} channels before to {self.after} after")
 
     def _words(self, channels: str) -> str:
@@ -273,7 +273,7 @@ class LRN(Op):
         with np.errstate(all="ignore"):
             return (inputs[0] / self._base(inputs[0]) ** self.beta,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])
         channels = shape[1]
         taps = np.zeros((channels, channels, 1))
@@ -295,7 +295,7 @@ class LRN(Op):
         )
         return (graph.op("Div", x, graph.op("Pow", base, graph.const(float(self.beta)))),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         with np.errstate(all="ignore"):
             base = self._base(x)
@@ -323,7 +323,7 @@ class LRN(Op):
                 )
         return (np.where(np.isfinite(own), own, precision.tiny),)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         found = mask.copy()
         for shift in range(-self.before, self.after + 1):
             low, high = max(0, -shift), min(mask.shape[1], mask.shape[1] - shift)
@@ -333,7 +333,7 @@ class LRN(Op):
             found[:, :1] |= mask.any(axis=1, keepdims=True)
         return (found,)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         (x,) = inputs
         near = [*range(max(0, at[1] - self.before), min(x.shape[1], at[1] + self.after + 1))]
         members = box([at[0], [0, *near] if self.first and near[0] else near, *at[2:]])
@@ -342,6 +342,6 @@ class LRN(Op):
             f"divided by ({self.bias:g} + {self.alpha:g} / {self.size} * the squares of "
             f"{len(members)} channels {total:.9g})^{self.beta:g}"
         )
-        return Account(
+        return Contributions(
             (Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at]), Terms(members)),)
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Elementwise, spread
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["FloatQuantize", "IntQuantize", "SignQuantize"]
 
@@ -45,7 +45,7 @@ class IntQuantize(Elementwise):
     def _divided(self) -> tuple[np.ndarray, np.ndarray]:
         return self.before or (self.size, self.zero_point)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         if not self.pointwise:
             return f"to {self.levels} levels, their distance by channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
@@ -81,7 +81,7 @@ class IntQuantize(Elementwise):
         )
         return (codes - zero) * scale
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         by, shift = (graph.const(part) for part in self._divided)
         codes = _emitted(
             graph, graph.op("Add", graph.op("Div", inputs[0], by), shift), self.rounding
@@ -97,7 +97,7 @@ class IntQuantize(Elementwise):
             ),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         by, shift = self._divided
         with np.errstate(all="ignore"):
@@ -109,16 +109,16 @@ class IntQuantize(Elementwise):
         own = 2 * precision.unit * (np.abs(y) + np.abs(np.multiply(self.zero_point, self.size)))
         return (wander + np.where(np.isfinite(own), own, 0.0) + precision.tiny,)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         scale, zero = (
             float(np.broadcast_to(part, outputs[0].shape)[at])
             for part in (self.size, self.zero_point)
         )
         value = float(outputs[0][at])
         level = f"; level {round(value / scale + zero)}" if np.isfinite(value) else ""
-        return Account(
+        return Contributions(
             (Terms(np.array([at], int)),),
-            (Stage(f"{type(self).__name__}: {self.says(inputs)}{level}", value),),
+            (Stage(f"{type(self).__name__}: {self.summary(inputs)}{level}", value),),
         )
 
 
@@ -191,7 +191,7 @@ class FloatQuantize(Elementwise):
     def pointwise(self) -> bool:  # type: ignore[override]
         return np.size(self.size) == 1
 
-    def says(self, inputs):
+    def summary(self, inputs):
         scale = (
             f"in units of {float(np.ravel(self.size)[0]):g}"
             if self.pointwise
@@ -221,7 +221,7 @@ class FloatQuantize(Elementwise):
                 self._floats(x), x.dtype.type(self.low), x.dtype.type(self.high)
             ) * np.asarray(self.size).astype(x.dtype)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         size = graph.const(self.size)
         ratio = graph.op("Div", inputs[0], size)
         log = graph.op(
@@ -241,7 +241,7 @@ class FloatQuantize(Elementwise):
         )
         return (graph.op("Mul", inside, size),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         with np.errstate(all="ignore"):
             moved = np.where(np.isfinite(x), 2 * precision.unit * np.abs(x), 0.0)
@@ -267,7 +267,7 @@ class SignQuantize(Elementwise):
     def levels(self) -> int:
         return 2 if self.threshold is None else 3
 
-    def says(self, inputs):
+    def summary(self, inputs):
         times = (
             f"times {float(np.ravel(self.size)[0]):g}"
             if self.pointwise
@@ -287,7 +287,7 @@ class SignQuantize(Elementwise):
         )
         return (np.abs(x) > bound) * np.sign(x) * scale
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,), scale = inputs, graph.const(self.size)
         if self.threshold is None:
             return (
@@ -307,7 +307,7 @@ class SignQuantize(Elementwise):
         )
         return (graph.op("Mul", sign, scale),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = np.zeros(x.shape) if slack is None else slack
         if self.threshold is not None:

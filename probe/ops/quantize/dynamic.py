@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from probe.ops.base import Elementwise, Op, spread
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["AbsMaxQuantize", "Float8"]
 
@@ -24,7 +24,7 @@ class AbsMaxQuantize(Op):
     high: int = 127
     epsilon: float = 1e-7
 
-    def says(self, inputs):
+    def summary(self, inputs):
         over = (
             "axis " + str(self.axes[0])
             if len(self.axes) == 1
@@ -47,7 +47,7 @@ class AbsMaxQuantize(Op):
         with np.errstate(all="ignore"):
             return (self._quantized(x, self.scale(x)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         largest = graph.op(
             "ReduceMax", graph.op("Abs", x), graph.const(list(self.axes)), keepdims=1
@@ -68,7 +68,7 @@ class AbsMaxQuantize(Op):
             ),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         share = 4 * precision.unit * np.ones_like(self.scale(x))
         if slack is not None:
@@ -85,19 +85,19 @@ class AbsMaxQuantize(Op):
                 )
         return (wander + 4 * precision.unit * np.abs(y) + precision.tiny,)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         value, scale = (
             float(outputs[0][at]),
             np.broadcast_to(self.scale(inputs[0]), inputs[0].shape)[at],
         )
         words = (
-            f"{type(self).__name__}: {self.says(inputs)}; level {value * float(scale):.0f} of "
+            f"{type(self).__name__}: {self.summary(inputs)}; level {value * float(scale):.0f} of "
             f"1/{float(scale):g}"
         )
-        return Account((Terms(np.array([at], int)),), (Stage(words, value),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class Float8(Elementwise):
 
     size: float = 1.0
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"the input to float8 e4m3fn, in units of {self.size:g}"
 
     def f(self, x):
@@ -120,12 +120,12 @@ class Float8(Elementwise):
         step = np.exp2(exponent - 3.0).astype(x.dtype)
         return np.rint(inside / step) * step * x.dtype.type(self.size)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
         return (spread(self.f, x, y, moved) + 2 * precision.unit * np.abs(y) + precision.tiny,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         size, limit = graph.const(self.size), graph.const(448.0)
         inside = graph.op("Clip", graph.op("Div", inputs[0], size), graph.const(-448.0), limit)
         narrow = graph.op("Cast", inside, to=_FLOAT8)

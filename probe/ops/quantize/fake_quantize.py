@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probe.ops.base import Elementwise, Op, spread
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["DynamicQuantize", "FakeQuantize"]
 
@@ -39,7 +39,7 @@ class FakeQuantize(Elementwise):
     def levels(self) -> int:
         return self.high - self.low + 1
 
-    def says(self, inputs):
+    def summary(self, inputs):
         if not self.pointwise:
             return f"to {self.levels} levels, their distance by channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
@@ -69,7 +69,7 @@ class FakeQuantize(Elementwise):
         )
         return ((self.codes(x) - zero) * scale).astype(x.dtype)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         zero, scale = np.asarray(self.zero_point, np.float32), np.asarray(self.size, np.float32)
         share = graph.op("Mul", inputs[0], graph.const(np.float32(1) / scale))
         shifted = graph.op("Add", share, graph.const(zero)) if self.zero_first else share
@@ -81,7 +81,7 @@ class FakeQuantize(Elementwise):
         inside = graph.op("Where", graph.op("IsNaN", inside), graph.const(float(self.low)), inside)
         return (graph.op("Mul", graph.op("Sub", inside, graph.const(zero)), graph.const(scale)),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         unit = max(precision.unit, 2.0**-24)
         moved = unit * (
@@ -91,14 +91,16 @@ class FakeQuantize(Elementwise):
             spread(self.f, x, y, moved + (0 if slack is None else slack)) + 2 * unit * np.abs(y),
         )
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         scale, zero = (
             float(np.broadcast_to(part, outputs[0].shape)[at])
             for part in (self.size, self.zero_point)
         )
         value = float(outputs[0][at])
-        words = f"{type(self).__name__}: {self.says(inputs)}; level {round(value / scale + zero)}"
-        return Account((Terms(np.array([at], int)),), (Stage(words, value),))
+        words = (
+            f"{type(self).__name__}: {self.summary(inputs)}; level {round(value / scale + zero)}"
+        )
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ class DynamicQuantize(Op):
         """Whether the parts of x along its first axis have ranges of their own."""
         return 0 < self.axes < x.ndim
 
-    def says(self, inputs):
+    def summary(self, inputs):
         if self._apart(inputs[0]):
             return f"to {self.high + 1} levels, each part over its own range"
         scale, zero = self.levels(inputs[0])
@@ -163,7 +165,7 @@ class DynamicQuantize(Op):
             )
         return self._at(inputs[0], *self.levels(inputs[0])).run(*inputs)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         zero, top = graph.const(0.0), graph.const(float(self.high))
         low = graph.op("Min", graph.op("ReduceMin", inputs[0], keepdims=0), zero)
         high = graph.op("Max", graph.op("ReduceMax", inputs[0], keepdims=0), zero)
@@ -185,7 +187,7 @@ class DynamicQuantize(Op):
         )
         return (graph.op("Mul", graph.op("Sub", codes, point), scale),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if self._apart(x):
             if not len(x):
@@ -193,11 +195,14 @@ class DynamicQuantize(Op):
             each = zip(x, [None] * len(x) if slack is None else slack, y, strict=True)
             return (
                 np.stack(
-                    [self.allowance((one,), (off,), (out,), precision)[0] for one, off, out in each]
+                    [
+                        self.error_bound((one,), (off,), (out,), precision)[0]
+                        for one, off, out in each
+                    ]
                 ),
             )
         scale, zero = self.levels(x)
-        own = self._at(x, scale, zero).allowance(inputs, slacks, outputs, precision, where)[0]
+        own = self._at(x, scale, zero).error_bound(inputs, slacks, outputs, precision, where)[0]
         own = own + 2 * precision.unit * np.abs(y)
         if slack is not None and slack.max(initial=0):
             share = 2 * float(slack.max()) / max(float(x.max()) - float(x.min()), float(scale))
@@ -208,17 +213,17 @@ class DynamicQuantize(Op):
             )
         return (own,)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.full(mask.shape, mask.any()),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         scale, zero = self.levels(inputs[0])
         value = float(outputs[0][at])
         words = (
-            f"{type(self).__name__}: {self.says(inputs)}; level "
+            f"{type(self).__name__}: {self.summary(inputs)}; level "
             f"{round(value / float(scale) + zero)}"
         )
-        return Account((Terms(np.array([at], int)),), (Stage(words, value),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
 
 
 _SMALL = np.float32(6.1e-5)

@@ -35,7 +35,7 @@ class FixedPoint(Elementwise):
     overflow: str = "WRAP"
 
     pointwise = False
-    on_grid = True
+    on_power_of_two_grid = True
 
     def step(self) -> np.ndarray:
         """The distance between two neighbouring levels, for each element or for all."""
@@ -131,7 +131,7 @@ class FixedPoint(Elementwise):
         wrapped = np.abs(x) - low
         return np.maximum(sum_, np.where(self._wraps & (wrapped > 2.0**23 * step), wrapped, 0))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and not self._wraps
         moved = (
@@ -162,7 +162,7 @@ class FixedPoint(Elementwise):
         wraps = (np.abs(x) - self.limits()[0] > 2.0**23 * self.step()) & self._wraps
         return held(p + 0.5, precision) & held(0.5 - p, precision) & ~wraps
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = emit_flush(graph, inputs[0])
         low, high = (graph.const(limit) for limit in self.limits())
         if self.overflow in ("SAT", "SAT_SYM"):
@@ -227,7 +227,7 @@ class FixedPoint(Elementwise):
                 return graph.op("Neg", add_half(graph.op("Neg", p)))
         return graph.op("Mul", add_half(graph.op("Abs", p)), graph.op("Sign", p))
 
-    def says(self, inputs):
+    def summary(self, inputs):
         k, i, f = (_range(part) for part in (self.sign, self.integer, self.fraction))
         way = {
             "": "not brought into a range",
@@ -289,7 +289,7 @@ class MiniFloat(Elementwise):
         ]
         return around[0] != around[1]
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         size = np.abs(x) + 1e-7
         either = np.maximum(
@@ -300,7 +300,7 @@ class MiniFloat(Elementwise):
         )
         return (either + (0 if slack is None else spread(self.f, x, y, slack)) + precision.tiny,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         low, high = self._exponents()
         bits = np.asarray(self.m, np.float64) + 1
@@ -314,7 +314,7 @@ class MiniFloat(Elementwise):
         inside = graph.op("Max", graph.op("Min", level, limit), graph.op("Neg", limit))
         return (graph.op("Mul", inside, scale),)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return (
             f"to floats of {_range(self.m)} mantissa and {_range(self.e)} exponent bits around "
             f"2**{_range(self.e0)}"

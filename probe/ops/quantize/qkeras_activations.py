@@ -30,14 +30,14 @@ class Affine(Elementwise):
     def scale(self, x, y):
         return np.abs(x * self.gain) + abs(self.offset)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
-        (own,), slack = super().allowance(inputs, slacks, outputs, precision, where), slacks[0]
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+        (own,), slack = super().error_bound(inputs, slacks, outputs, precision, where), slacks[0]
         if not held(np.array([self.gain, self.offset]), precision).all():
             return (own,)
         exact = held(inputs[0] * self.gain, precision) & held(outputs[0], precision)
         return (np.where(exact, 0.0 if slack is None else abs(self.gain) * slack, own),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(
                 "Add", graph.op("Mul", inputs[0], graph.const(self.gain)), graph.const(self.offset)
@@ -63,7 +63,7 @@ class ShiftedHardSwish(Elementwise):
             np.abs(x + self.shift) < 2 * abs(self.shift), np.abs(x * x) / self.bound, 0.0
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         shifted = graph.op("Add", x, graph.const(self.shift))
         relu = emit_capped(graph, shifted, self.bound, graph.op("Relu", shifted))
@@ -104,7 +104,7 @@ class _Curve(Mixing, Elementwise):
     def f(self, x):
         return self.coded(self.curve(flush(x)))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 0.0 if slack is None else slack
         share = _CURVE_ROUNDINGS * precision.unit
@@ -137,7 +137,7 @@ class QuantizedSigmoid(_Curve):
 
     full: bool = False
 
-    def says(self, inputs):
+    def summary(self, inputs):
         kind = "sigmoid(x)" if self.slope is None else f"clip({self.slope:g} x + 0.5, 0, 1)"
         return f"{kind} to multiples of {1 / self.parts:g}"
 
@@ -149,7 +149,7 @@ class QuantizedSigmoid(_Curve):
         m = like(p, self.parts)
         return np.clip(round_through(p * m) / m, like(p, low), like(p, high))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         low, high = self._ends()
         rounded = self._emit_rounded(graph, self._emit_sigmoid(graph, inputs[0]))
         return (graph.op("Clip", rounded, graph.const(low), graph.const(high)),)
@@ -167,7 +167,7 @@ class QuantizedTanh(_Curve):
     def parts(self):
         return 2.0 ** (self.bits - 1)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         kind = (
             "tanh(x)"
             if self.real
@@ -192,7 +192,7 @@ class QuantizedTanh(_Curve):
         m = like(p, self.parts)
         return np.clip(round_through(p * m) / m, like(p, low), like(p, high))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         if self.real:
             p = graph.op("Tanh", x)
@@ -220,7 +220,7 @@ class QuantizedUlaw(_Curve):
     def step(self, x):
         return 0.0
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"to {self.levels} levels, closer together near zero (u-law, u = {self.u:g})"
 
     def curve(self, x):
@@ -234,7 +234,7 @@ class QuantizedUlaw(_Curve):
             bent, like(p, self.symmetric / self.parts - 1), like(p, 1 - 1 / self.parts)
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         inside = graph.op("Mul", inputs[0], graph.const(2.0**-self.integer))
         rounded = self._emit_rounded(graph, self._emit_sigmoid(graph, inside))
         r = graph.op("Sub", graph.op("Mul", rounded, graph.const(2.0)), graph.const(1.0))

@@ -27,7 +27,7 @@ class AutoQuantizedBits(Quantizer):
     keep_negative: bool = True
     axes: tuple[int, ...] = ()
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
     def limits(self) -> tuple[float, float]:
@@ -48,7 +48,7 @@ class AutoQuantizedBits(Quantizer):
         with np.errstate(all="ignore"):
             return np.rint(np.abs(x) / self.step(x)) > self.limits()[1]
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"to {self.levels} levels whose distance is found from the input itself"
 
     def _codes(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ class AutoQuantizedBits(Quantizer):
         with np.errstate(all="ignore"):
             return (self._f(x, self._scales(x)),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         terms = np.prod([x.shape[axis] for axis in self.axes]) if self.power_of_two else 0
         share = (terms + 256 if self.power_of_two else 4) * precision.unit
@@ -108,7 +108,7 @@ class AutoQuantizedBits(Quantizer):
                 wander = np.maximum(wander, spread(partial(self._f, scales=scales), x, y, moved))
         return (self._allowed(wander, x, y, precision),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         axes, half, unit = (
             graph.const(list(self.axes)),

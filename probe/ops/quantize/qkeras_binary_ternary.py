@@ -72,14 +72,14 @@ class _Signs(Mixing, Elementwise):
     def _stood_for(self, x: np.ndarray) -> np.ndarray:
         return np.tanh(x.astype(np.float64)).astype(x.dtype) if self.alpha is None else x
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (
             (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
             if self._fitted and mask.ndim > 1
             else (mask,)
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = np.zeros(x.shape) if slack is None else slack
         wander = spread(self.f, x, y, moved) if slack is not None else np.zeros(y.shape)
@@ -140,7 +140,7 @@ class Binary(_Signs):
 
     levels = 2
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"{'0 or 1' if self.zero_one else 'the sign'}, times {_scale_words(self.alpha)}"
 
     def codes(self, x, nudge=0.0):
@@ -153,7 +153,7 @@ class Binary(_Signs):
         """Nothing is: there is no largest value."""
         return np.zeros(x.shape, bool)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         vector = len(graph.shape(x)) == 1
         low = graph.const(0.0 if self.zero_one else -1.0)
@@ -171,7 +171,7 @@ class Ternary(_Signs):
 
     levels = 3
 
-    def says(self, inputs):
+    def summary(self, inputs):
         below = "half the scale" if self._fitted else f"{self.threshold:g}"
         return f"the sign, 0 where |x| is below {below}, times {_scale_words(self.alpha)}"
 
@@ -193,7 +193,7 @@ class Ternary(_Signs):
             scale = self._fit(x, q)
         return q, scale
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (given,) = inputs
         vector, x = len(graph.shape(given)) == 1, emit_flush(graph, given)
         sign = graph.op("Sign", x)

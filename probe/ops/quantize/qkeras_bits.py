@@ -4,7 +4,7 @@ of activations.
 ``run`` repeats the operations of qkeras/quantizers.py (0.9.0) one by one, in their order: they end
 in the straight-through estimator ``x + (-x + q)``, which in float32 is not always q. Between two
 thresholds a quantiser is exact; at a threshold an input that is off by rounding may move the output
-by one level, and ``allowance`` allows that there and nowhere else.
+by one level, and ``error_bound`` allows that there and nowhere else.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.ops.base import Elementwise, Op, spread
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.quantize.qkeras_float32 import (
     TINY,
     emit_capped,
@@ -44,13 +44,13 @@ class Mixing(Op):
             else like(x, 1 - self.noise) * x + noise * q
         )
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         value = float(outputs[0][at])
-        words = f"{type(self).__name__}: {self.says(inputs)}"
+        words = f"{type(self).__name__}: {self.summary(inputs)}"
         size = np.broadcast_to(self.step(inputs[0]), inputs[0].shape)[at] if self.noise == 1 else 0
         if size and value / size == np.rint(value / size):
             words += f"; level {value / size:.0f}"
-        return Account((Terms(np.array([at], int)),), (Stage(words, value),))
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
 
     def step(self, x: np.ndarray) -> np.ndarray | float:
         """The distance between two neighbouring levels; 0 where they are not equally far apart."""
@@ -94,14 +94,14 @@ class _Fixed(Elementwise, Quantizer):
     def pointwise(self) -> bool:  # type: ignore[override]
         return np.ndim(self.integer) == 0 and np.ndim(getattr(self, "alpha", 1.0)) == 0
 
-    def account(self, inputs, outputs, at):
-        return Quantizer.account(self, inputs, outputs, at)
+    def contributions(self, inputs, outputs, at):
+        return Quantizer.contributions(self, inputs, outputs, at)
 
     def before(self) -> float:
         """How far rounding before the threshold may move x, in roundings of 2**integer."""
         return 0.0
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = np.asarray(
             self.before() * precision.unit * 2.0**self.integer + (0 if slack is None else slack)
@@ -152,7 +152,7 @@ class QuantizedBits(_Fixed):
         codes = np.rint(x * 2.0 ** (self._unsigned - self.integer))
         return (self._unsigned > 0) & ((codes < low) | (codes > high))
 
-    def says(self, inputs):
+    def summary(self, inputs):
         if np.ndim(self.integer):
             return f"to {self.levels} levels, their distance by channel"
         alpha, (low, high) = np.asarray(self.alpha, np.float32), self.limits()
@@ -175,7 +175,7 @@ class QuantizedBits(_Fixed):
             q = q if self.keep_negative else (q + 1) / 2
         return self._mix(x, like(x, self.alpha) * q)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         low, high = self.limits()
         if self._unsigned > 0:
@@ -228,7 +228,7 @@ class QuantizedRelu(_Fixed):
     def _n(self) -> int:
         return self.bits - (self.negative_slope != 0.0)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         if np.ndim(self.integer):
             return f"to {2**self._n} levels, their distance by channel"
         size, slope = (
@@ -282,7 +282,7 @@ class QuantizedRelu(_Fixed):
             q = np.where(q <= like(x, self.upper_bound), q, like(x, self.upper_bound))
         return self._mix(self._unquantized(x), q)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         m, m_i = 2.0**self._n, 2.0**self.integer
         bound = m_i - m_i / m if self.quantized_clip else self.upper_bound

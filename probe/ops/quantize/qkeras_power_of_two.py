@@ -82,7 +82,7 @@ class _Powers(Mixing, Elementwise):
             self._signed(x, flush(np.exp2(self._exponents(self.magnitude(x), moved)))),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 0.0 if slack is None else slack
         share = _LOG_ROUNDINGS * precision.unit * (1 + max(abs(self.low), abs(self.high)))
@@ -122,14 +122,14 @@ class _Powers(Mixing, Elementwise):
 class QuantizedPo2(_Powers):
     """The nearest power of two, with the sign of x; 0 is taken for positive."""
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"to the nearest of 2**{self.low} to 2**{self.high}, with the sign"
 
     def _signed(self, x, powers):
         sign = np.sign(x)
         return (sign + (1 - np.abs(sign))) * powers
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         powers = self._emit_powers(graph, graph.op("Abs", x))
         q = graph.op(
@@ -145,7 +145,7 @@ class QuantizedReluPo2(_Powers):
 
     negative_slope: float = 0.0
 
-    def says(self, inputs):
+    def summary(self, inputs):
         slope = f", slope {self.negative_slope:g} below zero" if self.negative_slope else ""
         return f"to the nearest of 2**{self.low} to 2**{self.high}{slope}"
 
@@ -167,7 +167,7 @@ class QuantizedReluPo2(_Powers):
             else np.where(x <= like(x, self.max_value), relu, like(x, self.max_value))
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         (x,) = inputs
         slope = graph.const(-self.negative_slope)
         positive = graph.op("Greater", x, graph.const(-TINY))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Elementwise, Op, spread
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["DynamicQuantizeLinear", "QuantizeLinear"]
 
@@ -27,7 +27,7 @@ class QuantizeLinear(Elementwise):
     def pointwise(self) -> bool:  # type: ignore[override]
         return np.size(self.size) == 1 and np.size(self.zero_point) == 1
 
-    def says(self, inputs):
+    def summary(self, inputs):
         if not self.pointwise:
             return f"to integers from {self.low} to {self.high}, scales by channel"
         zero = int(np.ravel(self.zero_point)[0])
@@ -41,7 +41,7 @@ class QuantizeLinear(Elementwise):
         codes = np.rint(x / scale) + zero
         return np.fmin(np.fmax(codes, self.low), self.high).astype(x.dtype)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         codes = graph.op(
             "Round", graph.op("Div", inputs[0], graph.const(np.asarray(self.size, np.float32)))
         )
@@ -50,7 +50,7 @@ class QuantizeLinear(Elementwise):
             graph.op("Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 2 * max(precision.unit, 2.0**-24) * np.abs(x) + (0 if slack is None else slack)
         return (spread(self.f, x, y, moved),)
@@ -65,7 +65,7 @@ class DynamicQuantizeLinear(Op):
     DynamicQuantizeLinear; the 1 is ONNX Runtime's).
     """
 
-    def says(self, inputs):
+    def summary(self, inputs):
         low, scale = self._range(inputs[0])
         return (
             f"the input to 256 levels over its own range: scale {scale:g}, zero point "
@@ -90,7 +90,7 @@ class DynamicQuantizeLinear(Op):
             np.asarray(zero, x.dtype),
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         axes = graph.const(list(range(len(graph.shape(inputs[0])))))
         none, top = graph.const(0.0), graph.const(255.0)
         low = graph.op("Min", graph.op("ReduceMin", inputs[0], axes, keepdims=0), none)
@@ -108,7 +108,7 @@ class DynamicQuantizeLinear(Op):
         )
         return codes, scale, zero
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y, _, zero) = inputs, slacks, outputs
         low, scale = self._range(x)
         unit, most = (
@@ -124,12 +124,12 @@ class DynamicQuantizeLinear(Op):
         own = spread(lambda part: self._codes(part, scale, float(zero)), x, y, moved) + unsure
         return own, np.asarray(share * scale), np.asarray(unsure)
 
-    def source(self, output):
+    def followed_input(self, output):
         return None
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (np.full(mask.shape, mask.any()),)
 
-    def account(self, inputs, outputs, at):
-        words = f"{type(self).__name__}: {self.says(inputs)}"
-        return Account((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
+    def contributions(self, inputs, outputs, at):
+        words = f"{type(self).__name__}: {self.summary(inputs)}"
+        return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))

@@ -90,7 +90,7 @@ class NudgedFakeQuantize(Elementwise):
         made = np.floor(share - self._shift().astype(x.dtype) + x.dtype.type(0.5)) * step
         return np.where(self._empty, x.dtype.type(0), made) if self._empty.any() else made
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         # Where an element lies is found with the magnitude of the whole range.
         reach = np.maximum(*(np.abs(limit.astype(np.float64)) for limit in self.limits()))
@@ -98,7 +98,7 @@ class NudgedFakeQuantize(Elementwise):
         own = 2 * precision.unit * (np.abs(y) + self.step())
         return (spread(self.f, x, y, np.broadcast_to(moved, x.shape)) + own + precision.tiny,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         low, high = self.limits()
         inside = graph.op(
             "Sub",
@@ -121,7 +121,7 @@ class NudgedFakeQuantize(Elementwise):
             ),
         )
 
-    def says(self, inputs):
+    def summary(self, inputs):
         if np.ndim(self.low):
             return f"to {self.levels + 1} levels, their distance by channel"
         low, high = self.limits()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probe.ops.contributions import Account, Stage
+from probe.ops.contributions import Contributions, Stage
 from probe.ops.linear.conv import Conv
 from probe.ops.recurrent.rnn_lstm_gru import LSTM
 from probe.ops.window.sliding_windows import Pads
@@ -67,7 +67,7 @@ class ConvLSTM(LSTM):
 
         return lambda x: self.through(lambda part: inward.run(part)[0], x) + shift, step
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return self.emit_scan(graph, *inputs)
 
     def emit_zeros(self, graph, x):
@@ -80,7 +80,7 @@ class ConvLSTM(LSTM):
         shape = graph.shape(x)
         merged = graph.op("Reshape", x, graph.const([shape[0] * shape[1], *shape[2:]]))
         op = self.inward() if self.bias is None else replace(self.inward(), bias=self.bias)
-        (made,) = op.emit(graph, merged)
+        (made,) = op.to_onnx(graph, merged)
         spatial = self.state_shapes(np.broadcast_to(0.0, shape))[0][2:]
         return graph.op(
             "Reshape", made, graph.const([*shape[:2], len(self.gates) * self.width, *spatial])
@@ -101,11 +101,11 @@ class ConvLSTM(LSTM):
 
         return step
 
-    def says(self, inputs):
+    def summary(self, inputs):
         x, size = inputs[0], math.prod(self.kernel.value.shape[2:])
         return f"{self.width} filters of {size} positions over {len(x)} steps" + (
             ", masked steps skipped" if self.has_mask else ""
         )
 
-    def account(self, inputs, outputs, at):
-        return Account((), (Stage(self.title(inputs), float(outputs[0][at])),))
+    def contributions(self, inputs, outputs, at):
+        return Contributions((), (Stage(self.title(inputs), float(outputs[0][at])),))

@@ -64,7 +64,7 @@ class Gated(Recurrence):
 
     # ONNX.
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         functions = [getattr(self, "recurrent_activation", None), self.activation]
         known = all(one is None or type(one) in _KNOWN for one in functions)
         quantised = self.state_quantizer is not None or self.product_quantizer is not None
@@ -182,7 +182,7 @@ class Gated(Recurrence):
         return (
             states
             if self.state_quantizer is None
-            else tuple(self.state_quantizer.emit(inner, state)[0] for state in states)
+            else tuple(self.state_quantizer.to_onnx(inner, state)[0] for state in states)
         )
 
     def emit_multiplied(self, inner, state: str) -> str:
@@ -190,7 +190,7 @@ class Gated(Recurrence):
         return (
             state
             if self.product_quantizer is None
-            else self.product_quantizer.emit(inner, state)[0]
+            else self.product_quantizer.to_onnx(inner, state)[0]
         )
 
     def emit_zeros(self, graph, x: str) -> list[str]:

@@ -30,7 +30,7 @@ class Unpacked(Rearrangement):
         out[_places(self.sizes)] = rows
         return (out,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         wide, rank = max(self.sizes), len(graph.shape(inputs[0]))
         where = np.full((len(self.sizes), wide), sum(self.sizes))
         where[_places(self.sizes)] = np.arange(sum(self.sizes))
@@ -54,11 +54,11 @@ class Packed(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0][_places(self.sizes)],)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op("GatherND", inputs[0], graph.const(np.stack(_places(self.sizes), axis=1))),
         )
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         steps, samples = _places(self.sizes)
         return steps[where[0]], samples[where[0]], *where[1:]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage
+from probe.ops.contributions import Contributions, Stage
 from probe.ops.elementwise.activation import Tanh
 from probe.ops.recurrent.gate_blocks import sharing
 from probe.ops.recurrent.recurrence import States
@@ -98,24 +98,24 @@ class PeepholeLSTM(LSTM):
                 self.emit_gates(inner, inner.op("Add", z, second) if second else z),
                 self.recurrent_activation,
             )
-            (i,) = gate.emit(inner, seen(inner, parts["i"], 0, c))
+            (i,) = gate.to_onnx(inner, seen(inner, parts["i"], 0, c))
             f = (
                 inner.op("Sub", inner.const(1.0), i)
                 if self.coupled
-                else gate.emit(inner, seen(inner, parts["f"], 2, c))[0]
+                else gate.to_onnx(inner, seen(inner, parts["f"], 2, c))[0]
             )
             after = inner.op(
                 "Add",
                 inner.op("Mul", f, c),
-                inner.op("Mul", i, self.activation.emit(inner, parts["g"])[0]),
+                inner.op("Mul", i, self.activation.to_onnx(inner, parts["g"])[0]),
             )
-            (o,) = gate.emit(inner, seen(inner, parts["o"], 1, after))
-            return inner.op("Mul", o, self.shown.emit(inner, after)[0]), after
+            (o,) = gate.to_onnx(inner, seen(inner, parts["o"], 1, after))
+            return inner.op("Mul", o, self.shown.to_onnx(inner, after)[0]), after
 
         return step
 
     def told(self, x, before, at, value):
-        return Account(
+        return Contributions(
             (self.terms_from(at, "g", len(x)),),
             (Stage("an LSTM's output, by gates that see its cell", value),),
         )

@@ -4,7 +4,7 @@ lead them astray.
 Bounds carried from step to step grow without end, and would pass every fault. So a party whose
 sequence is seen is judged step by step, each from the state that the party itself had before it
 (``followed``); and what only shows at the end may lie as far off as a few runs do in which every
-step is moved at random by what rounding may do to that one step (``allowance``).
+step is moved at random by what rounding may do to that one step (``error_bound``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from probe.numerics.precision import SIGMAS, Precision
-from probe.ops.base import Op, Slacks, Sum
-from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.base import InputErrors, Op, Sum
+from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
 from probe.ops.recurrent.running_error import Near, Rounded, summed
@@ -86,8 +86,12 @@ class Recurrence(Op):
     state_count: ClassVar[int] = 1
 
     @property
-    def on_grid(self) -> bool:  # type: ignore[override]
-        return any(op.on_grid for op in (self.activation, self.state_quantizer) if op is not None)
+    def on_power_of_two_grid(self) -> bool:  # type: ignore[override]
+        return any(
+            op.on_power_of_two_grid
+            for op in (self.activation, self.state_quantizer)
+            if op is not None
+        )
 
     @property
     def width(self) -> int:
@@ -209,7 +213,7 @@ class Recurrence(Op):
     def followed(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         theirs: np.ndarray,
         precision: Precision,
         carries: bool = True,
@@ -265,7 +269,7 @@ class Recurrence(Op):
     def _judged(
         self,
         inputs: Sequence[np.ndarray],
-        slacks: Slacks,
+        slacks: InputErrors,
         theirs: np.ndarray,
         precision: Precision,
         carries: bool,
@@ -302,7 +306,7 @@ class Recurrence(Op):
         if mask is not None and self.product_quantizer is not None:
             states = states.where(_like(mask, before), Near.exactly(np.zeros(before.shape)))
         a, rest, parts = (
-            Rounded(precision, self.on_grid),
+            Rounded(precision, self.on_power_of_two_grid),
             tuple(begun[1:]),
             list[tuple[Near, ...]](),
         )
@@ -324,7 +328,7 @@ class Recurrence(Op):
             ), begun
         return ([Near.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         judged, begun = self._judged(inputs, slacks, outputs[0], precision, carries=False)
         own = self._ended(begun, outputs[0], *judged)[1]
         if not precision.unit and not any(one.slack.any() for one in judged[0]):
@@ -452,9 +456,9 @@ class Recurrence(Op):
 
     # What else an op says.
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         if self.product_quantizer is not None:
-            return super().reach(mask, inputs)
+            return super().influence(mask, inputs)
         x, keep, states = self.given(inputs)
         wanted = mask.any(axis=tuple(range(2, mask.ndim)))
         order = self._order()
@@ -470,7 +474,7 @@ class Recurrence(Op):
             ]
         return tuple(found)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         x = inputs[0]
         count = "1 step" if len(x) == 1 else f"{len(x)} steps"
         way = ", from the last to the first" if self.reverse else ""
@@ -503,16 +507,20 @@ class Recurrence(Op):
         one = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
         return Before(last, tuple(state[one] for state in states), self.multiplied(states[0])[one])
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         x, mask, _ = self.given(inputs)
         if mask is not None and not mask[at[0], at[1]]:
             told = "0" if self.zero_masked else "what stood before is repeated"
-            return Account((), (Stage(f"this step is masked: {told}", float(outputs[0][at])),))
+            return Contributions(
+                (), (Stage(f"this step is masked: {told}", float(outputs[0][at])),)
+            )
         return self.told(x[at[0], at[1]], self.before(inputs, at), at, float(outputs[0][at]))
 
-    def told(self, x: np.ndarray, before: "Before", at: tuple[int, ...], value: float) -> Account:
+    def told(
+        self, x: np.ndarray, before: "Before", at: tuple[int, ...], value: float
+    ) -> Contributions:
         """How one element came about; ``x`` is the input of its step and sample."""
-        return Account((), (Stage(type(self).__name__, value),))
+        return Contributions((), (Stage(type(self).__name__, value),))
 
     def terms_from(self, at: tuple[int, ...], letter: str, count: int) -> Terms:
         """The products with the input that go into one gate of an element."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage
+from probe.ops.contributions import Contributions, Stage
 from probe.ops.elementwise.activation import Sigmoid
 from probe.ops.linear.matmul import MatMul
 from probe.ops.recurrent.gate_blocks import Gated, sharing
@@ -47,7 +47,7 @@ class RNN(Gated):
             z = inner.op(
                 "Add", share, inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent)
             )
-            return self.activation.emit(inner, inner.op("Add", z, second) if second else z)
+            return self.activation.to_onnx(inner, inner.op("Add", z, second) if second else z)
 
         return step
 
@@ -57,7 +57,7 @@ class RNN(Gated):
             *_parts(self, "h", before, at, z),
             Stage(f"{type(self.activation).__name__}, the new state", value),
         )
-        return Account((self.terms_from(at, "h", len(x)),), stages)
+        return Contributions((self.terms_from(at, "h", len(x)),), stages)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -160,15 +160,15 @@ class LSTM(Gated):
 
     def emit_cell(self, inner, z: str, states, projection):
         parts = self.emit_gates(inner, z)
-        i, f, o = (self.recurrent_activation.emit(inner, parts[one])[0] for one in "ifo")
-        g = self.activation.emit(inner, parts["g"])[0]
+        i, f, o = (self.recurrent_activation.to_onnx(inner, parts[one])[0] for one in "ifo")
+        g = self.activation.to_onnx(inner, parts["g"])[0]
         cell = inner.op("Add", inner.op("Mul", f, states[1]), inner.op("Mul", i, g))
-        h = inner.op("Mul", o, self.activation.emit(inner, cell)[0])
+        h = inner.op("Mul", o, self.activation.to_onnx(inner, cell)[0])
         return (h if projection is None else inner.op("MatMul", h, projection)), cell
 
     def told(self, x, before, at, value):
         if self.projection is not None:
-            return Account((), (Stage("an LSTM's output, projected", value),))
+            return Contributions((), (Stage("an LSTM's output, projected", value),))
         z, unit = _sums(self, x, before), at[2]
         names = {"i": "input gate i", "f": "forget gate f", "o": "output gate o"}
         act = type(self.activation).__name__
@@ -185,7 +185,7 @@ class LSTM(Gated):
             Stage(f"the cell state c {before.when}", float(before.states[1][0, unit])),
             Stage("f · c + i · g: the new cell state", cell),
         ]
-        return Account(
+        return Contributions(
             (self.terms_from(at, "g", len(x)),),
             (*stages, Stage(f"o · {act}(c): the new state", value)),
         )
@@ -302,7 +302,7 @@ class GRU(Gated):
             )
             gates = (_added(inner, shares[one], products[one], rest.get(one, "")) for one in "zr")
             z, r = (
-                function.emit(inner, gate)[0]
+                function.to_onnx(inner, gate)[0]
                 for function, gate in zip(self._functions(), gates, strict=True)
             )
             if self.reset_after:
@@ -314,14 +314,14 @@ class GRU(Gated):
             else:
                 reset = self._emit_bounded(inner, inner.op("Mul", r, states[0]))
                 last = _added(inner, inner.op("MatMul", reset, block), rest.get("h", ""))
-            new = self.activation.emit(inner, inner.op("Add", shares["h"], last))[0]
+            new = self.activation.to_onnx(inner, inner.op("Add", shares["h"], last))[0]
             kept = inner.op("Mul", inner.op("Sub", inner.const(1.0), z), new)
             return (inner.op("Add", inner.op("Mul", z, states[0]), kept),)
 
         return step
 
     def _emit_bounded(self, inner, x: str) -> str:
-        return x if self.reset_quantizer is None else self.reset_quantizer.emit(inner, x)[0]
+        return x if self.reset_quantizer is None else self.reset_quantizer.to_onnx(inner, x)[0]
 
     def told(self, x, before, at, value):
         unit, h = at[2], before.states[0]
@@ -369,7 +369,7 @@ class GRU(Gated):
             Stage(f"the state h {before.when}{level}", float(h[0, unit])),
             Stage("z · h + (1 - z) · candidate: the new state", value),
         )
-        return Account((self.terms_from(at, "h", len(x)),), stages)
+        return Contributions((self.terms_from(at, "h", len(x)),), stages)
 
 
 def _added(graph, *names: str) -> str:

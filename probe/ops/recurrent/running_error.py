@@ -93,7 +93,7 @@ class Rounded:
             return x
         (y,) = op.run(x.value)
         if not isinstance(op, Sigmoid | Tanh):
-            return Near(y, op.allowance((x.value,), (x.slack,), (y,), self.precision)[0])
+            return Near(y, op.error_bound((x.value,), (x.slack,), (y,), self.precision)[0])
         # By Taylor's theorem, with the largest second derivative: cheaper than to evaluate the
         # function on either side.
         steep, bend = (y * (1.0 - y), 0.049) if isinstance(op, Sigmoid) else (1.0 - y * y, 0.385)
@@ -136,14 +136,14 @@ def summed(
             if sharp
             else through(_squared(op), x.value)
         )
-        count += op.terms_of([x.value], [])
+        count += op.term_count([x.value], [])
         if x.slack.any():
-            incoming = incoming + through(op.incoming, x.slack)
+            incoming = incoming + through(op.propagate, x.slack)
     if sharp:
         own = (count + 2 * a.precision.casts) * a.precision.unit * sizes + count * a.precision.tiny
     else:
         own = of_sums(count, total, sizes, a.precision, owned=True)
-        if a.precision.walks and all(isinstance(op, MatMul) for op, _ in parts):
+        if a.precision.refine_steps and all(isinstance(op, MatMul) for op, _ in parts):
             own = np.maximum(own, _walked(parts, added, a.precision))
     if (
         a.grids
@@ -178,7 +178,7 @@ def _plainly(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _squared(op: Sum) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda x: op.squares([x])
+    return lambda x: op.sum_of_squares([x])
 
 
 def _absolute(op: Any) -> Any:

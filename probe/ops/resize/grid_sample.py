@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Terms
+from probe.ops.contributions import Contributions, Terms
 from probe.ops.weight import Weight
 
 __all__ = ["GridSample"]
@@ -42,7 +42,7 @@ class GridSample(Op):
     fill: float = 0.0
     single: bool = False
 
-    def says(self, inputs):
+    def summary(self, inputs):
         around = {
             "nearest": "the nearest element",
             "linear": "a linear mean of neighbours",
@@ -120,7 +120,7 @@ class GridSample(Op):
         )
         return (found.reshape(*x.shape[:2], *grid.shape[1:-1]),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         """The weights and their sum are rounded, and so are the places: that moves the output by
         the steps between neighbours."""
         (x, grid), (y,) = inputs, outputs
@@ -243,7 +243,7 @@ class GridSample(Op):
             best = np.maximum(best, far) if self.mode == "linear" else best + 1.5 * far
         return best
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, grid = inputs
         shape, space = graph.shape(grid), graph.shape(x)[2:]
         if self.pixels:
@@ -270,7 +270,7 @@ class GridSample(Op):
         found = graph.op("GridSample", x, grid, **how)
         return (graph.op("Add", found, graph.const(self.fill)) if self.fill else found,)
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         x, grid = inputs
         seen = np.zeros((*x.shape[:2], math.prod(x.shape[2:])), bool)
         taps = [
@@ -289,7 +289,7 @@ class GridSample(Op):
         at = np.broadcast_to(mask.any(axis=1)[..., None], grid.shape)
         return seen.reshape(x.shape), at.copy()
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         x, grid = inputs
         here = grid[(at[0], *at[2:])].reshape(1, 1, -1)
         taps = [
@@ -303,9 +303,9 @@ class GridSample(Op):
                 rows.append([at[0], at[1], *(int(one[0, 0]) for one, _ in parts)])
                 shares.append(share)
         if self.fill:
-            return super().account(inputs, outputs, at)
+            return super().contributions(inputs, outputs, at)
         factor = Weight("share", np.array(shares), np.array(shares))
-        return Account(
+        return Contributions(
             (Terms(np.array(rows), factor=factor, factor_where=np.arange(len(rows))[:, None]),)
         )
 

@@ -69,7 +69,7 @@ class ResizeNearest(Rearrangement):
                 x = np.take(x, source, axis=axis)
         return (x,)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         if self.coordinates != "align_corners" and all(
             float(scale).is_integer() for scale in self.scales
@@ -116,7 +116,7 @@ class ResizeNearest(Rearrangement):
         }[self.rounding]
         return min(max(rounded, 0), have - 1)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return tuple(
             source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True)
         )
@@ -135,7 +135,7 @@ class NearestOnLines(Rearrangement):
     lines: tuple[tuple[float, float], ...]
     rounding: str = "round_prefer_floor"
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return (
             f"{' x '.join(map(str, inputs[0].shape))} to {' x '.join(map(str, self.sizes))}, "
             f"{self.rounding}"
@@ -163,7 +163,7 @@ class NearestOnLines(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0][np.ix_(*(taken for taken, _ in self._places(inputs[0].shape)))],)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         for axis, (have, size, line) in enumerate(
             zip(graph.shape(x), self.sizes, self.lines, strict=True)
@@ -194,7 +194,7 @@ class NearestOnLines(Rearrangement):
                 place = math.floor(at + Fraction(1, 2))
         return min(max(place, 0), have - 1)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (slack,), (y,) = inputs, slacks, outputs
         allowed = np.zeros(y.shape) if slack is None else self.run(slack)[0]
         places = self._places(x.shape)
@@ -209,7 +209,7 @@ class NearestOnLines(Rearrangement):
                     )
         return (allowed,)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return tuple(
             taken[at] for (taken, _), at in zip(self._places(inputs[0].shape), where, strict=True)
         )

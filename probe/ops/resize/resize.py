@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Terms, box
+from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.weight import Weight
 
 __all__ = ["Resize"]
@@ -75,7 +75,7 @@ class Resize(Op):
     lines: tuple[tuple[float, float], ...] = ()
     """(slope, start) of each axis, where ``coordinates`` is "lines"."""
 
-    def says(self, inputs):
+    def summary(self, inputs):
         have = inputs[0].shape[-len(self.sizes) :]
         told = f"{' x '.join(map(str, have))} to {' x '.join(map(str, self.sizes))}, {self.mode}"
         told += f" (a = {self.a:g})" if self.mode == "cubic" else ""
@@ -216,7 +216,7 @@ class Resize(Op):
             for start in range(0, lead[-1], step):
                 yield [array[index][start : start + step] for array in arrays]
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         if not np.isfinite(x).all():
             # what an element of weight 0 is, is no matter of rounding
@@ -273,7 +273,7 @@ class Resize(Op):
         )
         return Taps(taps.places, values, taps.reach, taps.near), steps, passed
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
         have = shape[-rank:]
         plain = not self.table and not self.antialias and self.outside == "edge" and not self.lines
@@ -390,7 +390,7 @@ class Resize(Op):
             / (math.pi * t) ** 2
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         lead = inputs[0].ndim - len(self.sizes)
         for axis, (taps, have) in enumerate(
             zip(self.taps(inputs[0].shape[lead:]), inputs[0].shape[lead:], strict=True), start=lead
@@ -403,7 +403,7 @@ class Resize(Op):
             mask = wider
         return (mask,)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         lead = inputs[0].ndim - len(self.sizes)
         places, shares = [], np.ones(())
         for taps, i in zip(self.taps(inputs[0].shape[lead:]), at[lead:], strict=True):
@@ -411,7 +411,7 @@ class Resize(Op):
             places.append(taps.places[i][used])
             shares = np.multiply.outer(shares, taps.weights[i][used])
         share = Weight("share", shares, shares)
-        return Account(
+        return Contributions(
             (
                 Terms(
                     box([*at[:lead], *places]),

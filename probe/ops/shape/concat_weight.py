@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms, named
+from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.weight import Weight
 
 __all__ = ["Append"]
@@ -31,7 +31,7 @@ class Append(Op):
             ),
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         tail = graph.op(
             "Expand",
             graph.weight(self.weight),
@@ -39,7 +39,7 @@ class Append(Op):
         )
         return (graph.op("Concat", inputs[0], tail, axis=self.axis),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (y,), (slack,) = outputs, slacks
         own = np.zeros(y.shape)
         size = inputs[0].shape[self.axis]
@@ -49,19 +49,19 @@ class Append(Op):
         )
         return (own,)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         behind = at[self.axis] - inputs[0].shape[self.axis]
         if behind < 0:
-            return Account((Terms(np.array([at], int)),))
+            return Contributions((Terms(np.array([at], int)),))
         sizes = self.weight.value.shape
         place = [
             0 if size == 1 else behind if axis == self.axis else at[axis]
             for axis, size in enumerate(sizes)
         ]
-        return Account(
+        return Contributions(
             (),
             (Stage(f"put behind the input: {named(self.weight, place)}", float(outputs[0][at])),),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask[(slice(None),) * self.axis + (slice(0, inputs[0].shape[self.axis]),)],)

@@ -20,16 +20,16 @@ class Outputs(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return inputs
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return tuple(graph.op("Identity", x) for x in inputs)
 
-    def source(self, output):
+    def followed_input(self, output):
         return output
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         return where
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
 
@@ -42,10 +42,10 @@ class Transpose(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].transpose(self.perm),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Transpose", inputs[0], perm=self.perm),)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         back = [np.empty(0, int)] * len(where)
         for axis, at in zip(self.perm, where, strict=True):
             back[axis] = at
@@ -61,14 +61,14 @@ class Reshape(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].reshape(self.shape),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(
                 "Reshape", inputs[0], graph.const(list(self.shape)), allowzero=int(0 in self.shape)
             ),
         )
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         size = inputs[0].size
         known = math.prod(n for n in self.shape if n != -1)
         shape = tuple(size // known if n == -1 else n for n in self.shape)
@@ -91,7 +91,7 @@ class Pad(Rearrangement):
             return (np.pad(inputs[0], self.pads, constant_values=self.value),)
         return (np.pad(inputs[0], self.pads, mode=self.mode),)  # type: ignore[call-overload]
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = inputs[0]
         if self.mode == "constant":
             amounts = graph.const(
@@ -112,7 +112,7 @@ class Pad(Rearrangement):
                 )
         return (x,)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         if self.mode == "constant":
             own = of_constant(np.asarray(self.value, np.float64), precision)
             return (
@@ -167,7 +167,7 @@ class Slice(Rearrangement):
             ],
         )
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         sizes = graph.shape(inputs[0])
         steps = self.steps or (1,) * len(sizes)
         ends = [size if step > 0 else -size - 1 for size, step in zip(sizes, steps, strict=True)]
@@ -184,7 +184,7 @@ class Slice(Rearrangement):
             ),
         )
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         starts = [
             start if start >= 0 else size + start
             for start, size in zip(self.starts, inputs[0].shape, strict=True)
@@ -205,9 +205,9 @@ class Take(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.take(inputs[0], self.order, axis=self.axis),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (graph.op("Gather", inputs[0], graph.const(list(self.order)), axis=self.axis),)
 
-    def origin(self, where, inputs):
+    def input_index(self, where, inputs):
         axis = self.axis % len(where)
         return tuple(np.asarray(self.order)[at] if i == axis else at for i, at in enumerate(where))

@@ -10,7 +10,7 @@ from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Indices, Op
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.window.max_pool import AdaptivePool, Pool, fitted, reduced
 from probe.ops.window.sliding_windows import Pads, seen
 
@@ -58,7 +58,7 @@ class _Mean(Op):
     def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
 
-    def products(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells
         outside the input."""
         cells, divisors = self._taken(inputs, where)
@@ -82,9 +82,9 @@ class _Mean(Op):
             own[where] = np.maximum.reduce([own[where], divided, of_partial_sums(terms, precision)])
 
 
-def _mean(cells: np.ndarray, value: float) -> Account:
+def _mean(cells: np.ndarray, value: float) -> Contributions:
     """The account of a plain mean."""
-    return Account((Terms(cells),), (Stage(f"divided by {len(cells)}", value),))
+    return Contributions((Terms(cells),), (Stage(f"divided by {len(cells)}", value),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ class AveragePool(_Mean, Pool):
         pads, divisor = self._layout(x.shape[2:])
         return (apart(lambda part: self._totals(part, pads) / divisor, x, range(2, x.ndim)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, sizes = inputs[0], graph.shape(inputs[0])[2:]
         pads, divisor = self._layout(sizes)
         kernel, pads = self._held(sizes, pads)
@@ -152,7 +152,7 @@ class AveragePool(_Mean, Pool):
             else (graph.op("Mul", mean, graph.const(window / divisor)),)
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (
             seen(
                 mask,
@@ -164,7 +164,7 @@ class AveragePool(_Mean, Pool):
             ),
         )
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         divisor = int(self._layout(inputs[0].shape[2:])[1][at[2:]])
         why = (
@@ -177,9 +177,9 @@ class AveragePool(_Mean, Pool):
             if len(cells) < math.prod(self.kernel) and self.divisor_override is None
             else ""
         )
-        return Account((Terms(cells),), (Stage(words, float(outputs[0][at])),))
+        return Contributions((Terms(cells),), (Stage(words, float(outputs[0][at])),))
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return math.prod(self._held(inputs[0].shape[2:], self.pads)[0])
 
     def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
@@ -192,11 +192,15 @@ class AveragePool(_Mean, Pool):
             ranges.append((np.maximum(start, 0), np.minimum(start + k, size)))
         return _gathered(inputs[0], ranges, self._layout(sizes)[1][where[2:]])
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         pads, divisor = self._layout(x.shape[2:])
         own = _mean_allowance(
-            self.terms_of(inputs, outputs), y, self._totals(np.square(x), pads), divisor, precision
+            self.term_count(inputs, outputs),
+            y,
+            self._totals(np.square(x), pads),
+            divisor,
+            precision,
         )
         self._look(own, inputs, where, precision)
         return (
@@ -219,25 +223,25 @@ class GlobalAveragePool(_Mean):
             return (x.sum(axis=self.axes, keepdims=self.keepdims) * np.nan,)
         return (x.mean(axis=self.axes, keepdims=self.keepdims),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(
                 "ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)
             ),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         shape = [
             1 if axis in {k % inputs[0].ndim for k in self.axes} else size
             for axis, size in enumerate(inputs[0].shape)
         ]
         return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         cells = reduced(at, inputs[0].shape, self.axes, self.keepdims)
         return _mean(cells, float(outputs[0][at]))
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         return math.prod(inputs[0].shape[axis] for axis in self.axes)
 
     def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +252,7 @@ class GlobalAveragePool(_Mean):
             ranges.append((index, np.full_like(index, size)) if axis in whole else _at(index))
         return _gathered(inputs[0], ranges)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         count = math.prod(x.shape[axis] for axis in self.axes)
         squares = np.square(x).sum(axis=self.axes, keepdims=self.keepdims)
@@ -268,10 +272,10 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.mean),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         return _mean(self._cell(at, inputs[0].shape), float(outputs[0][at]))
 
-    def terms_of(self, inputs, outputs):
+    def term_count(self, inputs, outputs):
         sizes = inputs[0].shape[inputs[0].ndim - len(self.output_size) :]
         return math.prod(
             max((stop - start for start, stop in axis), default=0) for axis in self._cells(sizes)
@@ -286,7 +290,7 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
         ]
         return _gathered(inputs[0], [*map(_at, where[:lead]), *tiles])
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])
         rank, spatial = len(shape), len(self.output_size)
         for axis, (size, out) in enumerate(
@@ -305,7 +309,7 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
             )
         return (x,)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         cells = self._cells(x.shape[x.ndim - len(self.output_size) :])
         counts = np.ones(())

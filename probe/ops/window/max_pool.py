@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.numerics.blocks import apart
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms, box
+from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.window.sliding_windows import Pads, flat, padded, seen
 
 __all__ = ["AdaptiveMaxPool", "GlobalMaxPool", "MaxPool"]
@@ -76,12 +76,12 @@ class Pool(Op):
         return box(ranges)
 
 
-def _largest(x: np.ndarray, cells: np.ndarray, value: float) -> Account:
+def _largest(x: np.ndarray, cells: np.ndarray, value: float) -> Contributions:
     """The account of a maximum: the first of the cells that holds it."""
     if not len(cells):
-        return Account((), (Stage("the window sees padding alone", value),))
+        return Contributions((), (Stage("the window sees padding alone", value),))
     winner = int(np.argmax(x[tuple(cells.T)]))
-    return Account(
+    return Contributions(
         (Terms(cells[winner : winner + 1]),),
         (Stage(f"the largest of {len(cells)} elements", value, Terms(cells)),),
     )
@@ -135,7 +135,7 @@ class MaxPool(Pool):
             x = best
         return np.ascontiguousarray(x)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         sizes, x = graph.shape(inputs[0])[2:], inputs[0]
         kernel, pads = self._held(sizes)
         if any(after < 0 for _, after in pads):
@@ -174,17 +174,17 @@ class MaxPool(Pool):
             blind = blind[..., None] | ~((cells >= 0) & (cells < size)).any(axis=1)
         return blind
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         return (
             seen(mask, inputs[0].shape[2:], self.kernel, self.strides, self.pads, self.dilations),
         )
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         return _largest(
             inputs[0], self._cells(at, inputs[0].shape, self.dilations), float(outputs[0][at])
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
             return (np.zeros(outputs[0].shape),)
         return self.run(slacks[0])
@@ -220,25 +220,25 @@ class GlobalMaxPool(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].max(axis=self.axes, keepdims=self.keepdims),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         return (
             graph.op(
                 "ReduceMax", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)
             ),
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         shape = [
             1 if axis in {k % inputs[0].ndim for k in self.axes} else size
             for axis, size in enumerate(inputs[0].shape)
         ]
         return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         cells = reduced(at, inputs[0].shape, self.axes, self.keepdims)
         return _largest(inputs[0], cells, float(outputs[0][at]))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)
 
 
@@ -262,7 +262,7 @@ class AdaptivePool(Op):
             [*at[:lead], *(range(*axis[i]) for axis, i in zip(cells, at[lead:], strict=True))]
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         first = inputs[0].ndim - len(self.output_size)
         for axis, cells in enumerate(self._cells(inputs[0].shape[first:]), start=first):
             lead = (slice(None),) * axis
@@ -297,10 +297,10 @@ class AdaptiveMaxPool(AdaptivePool):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.max),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         return _largest(inputs[0], self._cell(at, inputs[0].shape), float(outputs[0][at]))
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, shape = inputs[0], graph.shape(inputs[0])
         rank, spatial = len(shape), len(self.output_size)
         for axis, (size, out) in enumerate(
@@ -324,5 +324,5 @@ class AdaptiveMaxPool(AdaptivePool):
             x = graph.op("Concat", *cells, axis=axis)
         return (x,)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)

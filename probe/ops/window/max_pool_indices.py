@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.sum_error import of_sums
 from probe.ops.base import Op
-from probe.ops.contributions import Account, Stage, Terms
+from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.window.max_pool import AdaptiveMaxPool, MaxPool, Pool, fitted
 from probe.ops.window.sliding_windows import Pads, windows
 
@@ -71,10 +71,10 @@ class MaxPoolIndices(MaxPool):
             [at for _, at in found]
         ).reshape(shape)
 
-    def source(self, output):
+    def followed_input(self, output):
         return None
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x, sizes, rank = inputs[0], graph.shape(inputs[0])[2:], len(self.kernel)
         kernel, pads = self._held(sizes)
         # Padded and cut before, so that places count in a plane of known size; then brought back to
@@ -99,7 +99,7 @@ class MaxPoolIndices(MaxPool):
         assert total is not None
         return best, total
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
             return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
         low, _ = self._cells_of(inputs[0] - slacks[0], -np.inf)
@@ -131,11 +131,11 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return self._found(inputs[0])
 
-    def source(self, output):
+    def followed_input(self, output):
         return None
 
-    def emit(self, graph, *inputs):
-        (best,) = AdaptiveMaxPool.emit(self, graph, *inputs)
+    def to_onnx(self, graph, *inputs):
+        (best,) = AdaptiveMaxPool.to_onnx(self, graph, *inputs)
         shape = graph.shape(inputs[0])
         lead = len(shape) - len(self.output_size)
         sizes, axes = shape[lead:], list(range(lead, len(shape)))
@@ -163,7 +163,7 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         joined = graph.op("Concat", *parts, axis=lead)
         return best, graph.op("Reshape", joined, graph.const([*shape[:lead], *self.output_size]))
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
             return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
         plane = float(math.prod(inputs[0].shape[-len(self.output_size) :]))
@@ -188,7 +188,7 @@ class MaxUnpool(Op):
         np.put_along_axis(out, at, flat, axis=2)
         return (out.reshape(*x.shape[:2], *self.sizes),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         batch, channels, *sizes = graph.shape(inputs[0])
         three = graph.const([batch, channels, math.prod(sizes)])
         at = graph.op("Cast", graph.op("Reshape", inputs[1], three), to=7)  # INT64
@@ -198,7 +198,7 @@ class MaxUnpool(Op):
         out = graph.op("ScatterElements", zeros, at, graph.op("Reshape", inputs[0], three), axis=2)
         return (graph.op("Reshape", out, graph.const([batch, channels, *self.sizes])),)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
             return (np.zeros(outputs[0].shape),)
         return self.run(slacks[0], inputs[1])
@@ -209,15 +209,15 @@ class MaxUnpool(Op):
         found = np.argwhere(places[at[0], at[1]] == place)
         return np.column_stack([np.full(len(found), at[0]), np.full(len(found), at[1]), found])
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         found = self._sources(at, inputs[1])
         if not len(found):
-            return Account((), (Stage("no element is put here", 0.0),))
-        return Account(
+            return Contributions((), (Stage("no element is put here", 0.0),))
+        return Contributions(
             (Terms(found[-1:]),), (Stage("put here", float(outputs[0][at]), Terms(found)),)
         )
 
-    def reach(self, mask, inputs):
+    def influence(self, mask, inputs):
         places = inputs[1].reshape(*inputs[1].shape[:2], -1).astype(np.int64)
         found = np.take_along_axis(mask.reshape(*mask.shape[:2], -1), places, axis=2).reshape(
             inputs[0].shape
@@ -258,14 +258,14 @@ class LpPool(Pool):
         with np.errstate(all="ignore"):
             return total ** (1 / self.p)
 
-    def says(self, inputs):
+    def summary(self, inputs):
         return f"the {self.p:g}-norm of windows of {' x '.join(map(str, self.kernel))}"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
             return (self._root(self._totals(inputs[0] ** self.p)),)
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         x = graph.op("Pow", inputs[0], graph.const(float(self.p)))
         sizes = graph.shape(inputs[0])[2:]
         kernel, pads = self._held(sizes)
@@ -284,7 +284,7 @@ class LpPool(Pool):
             graph.op("Pow", graph.op("Mul", total, graph.const(factor)), graph.const(1 / self.p)),
         )
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         (x,), (y,) = inputs, outputs
         with np.errstate(all="ignore"):
             powers = x**self.p
@@ -309,12 +309,12 @@ class LpPool(Pool):
             )
         return (np.where(np.isfinite(own), own, precision.tiny),)
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         stage = Stage(
             f"the {self.p:g}-norm of {len(cells)} elements", float(outputs[0][at]), Terms(cells)
         )
-        return Account(
+        return Contributions(
             (Terms(cells[np.argmax(np.abs(inputs[0][tuple(cells.T)]))][None]),), (stage,)
         )
 
@@ -354,10 +354,10 @@ class FractionalMaxPool(Op):
         )
         return _winners(cells, places)
 
-    def source(self, output):
+    def followed_input(self, output):
         return None
 
-    def emit(self, graph, *inputs):
+    def to_onnx(self, graph, *inputs):
         batch, channels, *sizes = graph.shape(inputs[0])
         places = self._places(sizes)
         flat = graph.op("Reshape", inputs[0], graph.const([batch, channels, math.prod(sizes)]))
@@ -370,18 +370,18 @@ class FractionalMaxPool(Op):
         last = graph.const([-1])
         return graph.op("ReduceMax", cells, last, keepdims=0), graph.op("Squeeze", found, last)
 
-    def allowance(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(self, inputs, slacks, outputs, precision, where=None):
         if slacks[0] is None:
             return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
         moved = np.full(outputs[0].shape, slacks[0].max(initial=0.0))
         return moved, np.full(outputs[1].shape, float(math.prod(inputs[0].shape[2:])))
 
-    def account(self, inputs, outputs, at):
+    def contributions(self, inputs, outputs, at):
         cells = self._places(inputs[0].shape[2:])[at]
         spots = np.stack(np.unravel_index(cells, inputs[0].shape[2:]), axis=1)
         where = np.column_stack([np.full((len(cells), 2), at[:2]), spots])
         winner = int(np.argmax(cells == outputs[1][at]))
-        return Account(
+        return Contributions(
             (Terms(where[winner : winner + 1]),),
             (Stage(f"the largest of {len(cells)} elements", float(outputs[0][at]), Terms(where)),),
         )

@@ -96,7 +96,7 @@ def test_reductions_of_what_is_scattered(how, kind, seed):
     )
     slack = [np.full(x.shape, 1e-3), None, np.full(updates.shape, 1e-3)]
     (healthy,) = op.run(*wide)
-    (allowed,) = op.allowance(wide, slack, [healthy], precision_of("float32"))
+    (allowed,) = op.error_bound(wide, slack, [healthy], precision_of("float32"))
     moved = [
         wide[0] + rng.uniform(-1e-3, 1e-3, x.shape),
         at,

@@ -261,7 +261,7 @@ def test_an_op_of_other_levels_is_seen(fault):
     steps, other = ((Step(ops.QuantizeLinear(**(healthy | more))),) for more in ({}, fault))
     values = recompute(steps, [x])
     ours, theirs = values[-1][0], crosscheck(other, [x], recompute(other, [x]))[0]
-    allowed = steps[0].op.allowance(
+    allowed = steps[0].op.error_bound(
         [x.astype(np.float64)], [None], [ours], precision_of("float32")
     )[0]
     assert (np.abs(ours - theirs) > allowed).any()

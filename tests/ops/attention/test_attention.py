@@ -165,9 +165,9 @@ def test_terms_add_up_and_reach_is_what_moves_the_output():
     op = ops.Attention(0.5, causal=True, groups=2)
     (y,) = op.run(q, k, v)
     where = tuple(np.array(one) for one in ((1, 0), (3, 1), (1, 2), (0, 1)))
-    np.testing.assert_allclose(op.products([q, k, v], where).sum(axis=(1, 2)), y[where], atol=1e-14)
+    np.testing.assert_allclose(op.terms([q, k, v], where).sum(axis=(1, 2)), y[where], atol=1e-14)
     at = (1, 3, 1, 0)
-    account = op.account([q, k, v], [y], at)
+    account = op.contributions([q, k, v], [y], at)
     (terms,) = account.terms
     taken = v[tuple(terms.where.T)] * terms.factor.value[terms.factor_where[:, 0]]
     assert (

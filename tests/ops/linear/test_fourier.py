@@ -78,8 +78,8 @@ def test_reach_and_account():
         y = op.run(*parts)
         mask = np.zeros(y[0].shape, bool)
         mask[1, 2, 1] = True
-        assert [int(one.sum()) for one in op.reach(mask, parts)] == [op.count(parts)] * 2
-        terms = op.account(parts, y, (1, 2, 1)).terms
+        assert [int(one.sum()) for one in op.influence(mask, parts)] == [op.count(parts)] * 2
+        terms = op.contributions(parts, y, (1, 2, 1)).terms
         told = [
             parts[k][tuple(row)] * one.factor.value[at]
             for k, one in enumerate(terms)

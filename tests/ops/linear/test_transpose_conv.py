@@ -95,7 +95,7 @@ def test_conv_transpose_whose_kernel_is_an_input(agrees, weight, case):
     # Slack of either input is carried: a kernel that was rounded twice.
     rng = np.random.default_rng(0)
     slack = 1e-3 * np.abs(w)
-    (moved,) = op.allowance([x, w], [None, slack], op.run(x, w), precision_of("float32"))
+    (moved,) = op.error_bound([x, w], [None, slack], op.run(x, w), precision_of("float32"))
     other = (
         op.run(x.astype(float), w + slack * rng.choice([-1.0, 1.0], size=w.shape))[0]
         - op.run(x.astype(float), w.astype(float))[0]

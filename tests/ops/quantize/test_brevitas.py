@@ -45,7 +45,7 @@ def allowed_for(op, x, y):
     too."""
     wide = x.astype(np.float64)
     (exact,) = op.run(wide)
-    (allowed,) = op.allowance((wide,), (None,), (exact,), precision_of("float32"))
+    (allowed,) = op.error_bound((wide,), (None,), (exact,), precision_of("float32"))
     assert (np.abs(y - exact) <= allowed).all()
 
 

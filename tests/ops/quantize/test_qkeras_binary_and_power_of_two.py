@@ -126,13 +126,13 @@ def test_numpy_onnx_and_qkeras_agree_within_the_allowance(x, quantizer, shift):
     exact = x.astype(float) + slack * np.random.default_rng(0).choice([-1, 0, 1], size=x.shape)
     assume(not fitted(quantizer) or not shift)
     made = recompute(steps, [exact])
-    first = steps[0].op.allowance(
+    first = steps[0].op.error_bound(
         (exact,), (slack if shift else None,), made[0], precision_of("float32")
     )
     allowed = (
         first[0]
         if len(steps) == 1
-        else steps[1].op.allowance(made[0], first, made[1], precision_of("float32"))[0]
+        else steps[1].op.error_bound(made[0], first, made[1], precision_of("float32"))[0]
     )
     y = made[-1][0]
     theirs, onnx = np.asarray(quantizer(tf.constant(x))), crosscheck(steps, [x], made)[0]

@@ -94,7 +94,7 @@ def _within(op, inputs):
         steps, [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs], values
     )
     worst = 0.0
-    loose = op.allowance(given, [None] * len(given), values[-1], ONNX)
+    loose = op.error_bound(given, [None] * len(given), values[-1], ONNX)
     path, sharp = follow(steps, given, values, ONNX, answer)
     for theirs, ours, allowed in (
         *zip(answer, values[-1], loose, strict=True),
@@ -245,7 +245,7 @@ def test_a_gru_with_a_reset_gate_of_its_own_and_what_meets_it_quantised(after, b
     ours = op.run(x)
     np.testing.assert_allclose(ours[0], np.stack(out), rtol=1e-12)
     assert _within(op, [x]) <= 1
-    stages = op.account([x], ours, (3, 1, 2)).stages
+    stages = op.contributions([x], ours, (3, 1, 2)).stages
     np.testing.assert_allclose(
         [stages[-1].value, stages[-3].value], [out[3][1, 2], np.tanh(stages[-4].value)]
     )
@@ -283,10 +283,10 @@ def test_chaos_is_judged_step_by_step_and_a_fault_of_one_late_step_is_seen():
 def test_an_unseen_chaotic_sequence_allows_all_that_its_end_can_be():
     op, x = _chaotic(), np.random.default_rng(1).normal(size=(200, 2, 3))
     values = op.run(x)
-    loose = op.allowance([x], [None], values, FLOAT32)[1]
+    loose = op.error_bound([x], [None], values, FLOAT32)[1]
     assert np.median(loose) > np.ptp(values[1])
     calm = replace(op, recurrent=Weight("recurrent", None, op.recurrent.value / 6))
-    assert calm.allowance([x], [None], calm.run(x), FLOAT32)[1].max() < 1e-5
+    assert calm.error_bound([x], [None], calm.run(x), FLOAT32)[1].max() < 1e-5
 
 
 def test_long_plain_recurrences_keep_a_small_allowance():
@@ -300,7 +300,7 @@ def test_long_plain_recurrences_keep_a_small_allowance():
     )
     x = rng.normal(size=(96, 4, 3))
     values = op.run(x)
-    assert max(float(one.max()) for one in op.allowance([x], [None], values, FLOAT32)) < 1e-4
+    assert max(float(one.max()) for one in op.error_bound([x], [None], values, FLOAT32)) < 1e-4
 
 
 def test_memory_of_the_walk_does_not_grow_with_the_steps(monkeypatch):
@@ -366,10 +366,10 @@ def test_what_an_output_can_see():
     mask[1, 0] = False
     wanted = np.zeros((6, 2, 2), bool)
     wanted[3, 0, 1] = True
-    seen, _, begun = op.reach(wanted, [x, mask, state])
+    seen, _, begun = op.influence(wanted, [x, mask, state])
     assert np.argwhere(seen.any(axis=(1, 2))).ravel().tolist() == [0, 2, 3] and not seen[:, 1].any()
     assert begun[0].all() and not begun[1].any()
-    later = replace(op, reverse=True).reach(wanted, [x, mask, state])[0]
+    later = replace(op, reverse=True).influence(wanted, [x, mask, state])[0]
     assert np.argwhere(later.any(axis=(1, 2))).ravel().tolist() == [3, 4, 5]
 
 
@@ -430,7 +430,7 @@ def test_moves(op):
     x = np.random.default_rng(0).normal(size=(1 if isinstance(op, ops.Squeeze) else 4, 3, 2))
     (y,) = op.run(x)
     where = tuple(np.argwhere(np.ones(y.shape, bool)).T)
-    np.testing.assert_array_equal(x[op.origin(where, [x])], y.ravel())
+    np.testing.assert_array_equal(x[op.input_index(where, [x])], y.ravel())
     np.testing.assert_array_equal(crosscheck(_steps(op, [x]), [x], [(y,)])[0], y.astype(np.float32))
 
 

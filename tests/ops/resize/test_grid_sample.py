@@ -55,13 +55,13 @@ def test_a_place_that_is_off_moves_the_output_by_the_step_between_neighbours():
     x = np.arange(6.0)[None, None, None]
     places = np.array([[[[2.5, 0.0]]]])
     op = ops.GridSample(pixels=True)
-    (allowed,) = op.allowance(
+    (allowed,) = op.error_bound(
         (x, places), (None, np.full(places.shape, 0.25)), op.run(x, places), precision_of("float32")
     )
     assert 0.25 < allowed.item() < 0.26 + 2.5 * 0.25  # beyond the image's only row lie zeros
     nearest = ops.GridSample("nearest", pixels=True)
     given = x, np.array([[[[2.4999999, 0.0]]]])
-    (allowed,) = nearest.allowance(
+    (allowed,) = nearest.error_bound(
         given, (None, None), nearest.run(*given), precision_of("float32")
     )
     assert allowed.item() >= 1, "the nearest may be the next"
@@ -74,7 +74,7 @@ def test_a_place_that_bfloat16_does_not_hold_may_be_any_of_those_around(mode, pa
     places = np.array([[[[0.5, 0.0], [-0.3, 0.2], [1e6, 0.0]]]])
     op, precision = ops.GridSample(mode, padding), precision_of("bfloat16")
     (y,) = op.run(x, places)
-    (allowed,) = op.allowance((x, places), (None, None), (y,), precision)
+    (allowed,) = op.error_bound((x, places), (None, None), (y,), precision)
     for off in np.linspace(-1, 1, 41)[:, None] * precision.unit * [1, 0]:
         moved = places * (1 + off) + off
         assert np.all(np.abs(op.run(x, moved)[0] - y) <= allowed)
@@ -105,11 +105,11 @@ def test_reach_and_account():
         at = (1, 2, 0, 1)
         mask = np.zeros(y.shape, bool)
         mask[at] = True
-        seen, places = op.reach(mask, (x, grid))
+        seen, places = op.influence(mask, (x, grid))
         assert places.sum() == 2 and places[1, 0, 1].all()
         changed = np.where(seen, x, rng.normal(size=x.shape))
         assert op.run(changed, grid)[0][at] == y[at]
-        (terms,) = op.account((x, grid), (y,), at).terms
+        (terms,) = op.contributions((x, grid), (y,), at).terms
         total = sum(
             terms.factor.value[k[0]] * x[tuple(row)]
             for row, k in zip(terms.where, terms.factor_where, strict=True)
@@ -119,4 +119,4 @@ def test_reach_and_account():
 
 def test_it_says_how_many_coordinates_a_place_has():
     inputs = np.zeros((2, 3, 4, 5)), np.zeros((2, 7, 6, 2))
-    assert "each place of 2 coordinates" in ops.GridSample().says(inputs)
+    assert "each place of 2 coordinates" in ops.GridSample().summary(inputs)

@@ -130,7 +130,7 @@ def test_the_largest_of_a_window_is_where_it_is_said_to_be():
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 6))
     op = ops.FractionalMaxPool((2, 3), (np.tile([0, 3], (2, 3, 1)), np.tile([0, 1, 3], (2, 3, 1))))
     outputs = op.run(x)
-    account = op.account([x], outputs, (1, 2, 1, 2))
+    account = op.contributions([x], outputs, (1, 2, 1, 2))
     assert x[tuple(account.terms[0].where[0])] == outputs[0][1, 2, 1, 2] == x[1, 2, 3:5, 3:6].max()
     assert {tuple(at) for at in account.stages[0].members.where} == {
         (1, 2, row, column) for row in (3, 4) for column in (3, 4, 5)
