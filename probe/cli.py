@@ -387,7 +387,7 @@ def _open(path: str, options: dict[str, Any]) -> Any:
     finally:
         gc.freeze()
         gc.enable()
-    _refuse_targets(getattr(model, "beside", ()), options)
+    _refuse_targets(model.other_files, options)
     return model
 
 

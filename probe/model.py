@@ -1,22 +1,32 @@
 """What an adapter offers to the rest: a model that lists its layers and pushes their calls to a
 callback.
 
-A Protocol and not a base class: adapters share no code through it, and a test can offer one in ten
-lines. Everything framework-specific (opening, capture, effective weights, descriptions) stays
-behind it; what comes out is NumPy arrays, ``Description`` values and sentences.
+A Protocol and not a base class: adapters share no code through it, and a test can offer one of its
+own (tests/support/chain_model.py). Everything framework-specific (opening, capture, effective
+weights, descriptions) stays behind it; what comes out is NumPy arrays, ``Description`` values and
+sentences.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
 from probe.description.description import Description
 from probe.listing import Layer
 
-__all__ = ["Capture", "InputSpec", "Model", "OnCall", "StopForward"]
+__all__ = [
+    "Capture",
+    "Compiled",
+    "InputSpec",
+    "Model",
+    "OnCall",
+    "Runnable",
+    "StopForward",
+    "is_model",
+]
 
 
 class StopForward(BaseException):
@@ -73,32 +83,28 @@ OnCall = Callable[[Capture], Sequence[np.ndarray] | None]
 outputs."""
 
 
-class Model(Protocol):
-    """What ``probe.open_model`` returns."""
-
-    source: str
-    """The path, or what kind of live object it is."""
-    framework: str
-    """Name and version of what runs it, such as "keras 3.15.1 on tensorflow 2.21.0"."""
-    notes: tuple[str, ...]
-    """Sentences about the opening, such as which key of a checkpoint was read."""
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The atomic layers, in the order of the model's own listing."""
-
-    @property
-    def inputs(self) -> tuple[InputSpec, ...] | None:
-        """What the model says about its inputs, or None where it says nothing (PyTorch)."""
+@runtime_checkable
+class Runnable(Protocol):
+    """The methods of a ``Model``, which tell one of ours from anything else: its attributes may
+    only be known once a file is loaded."""
 
     def names(self) -> tuple[str, ...]:
-        """Every name that can be asked for, containers and inner layers included."""
+        """Every name that can be asked for, containers and inner layers included, operations as far
+        as passes have met them."""
+
+    def may_be_operation(self, name: str) -> bool:
+        """Whether the name may be that of an operation between layers, ``block/add``, which only a
+        pass can tell."""
+
+    def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        """The order in which ``run`` takes arrays of these names, asked where ``inputs`` is None;
+        () where the inputs have no names."""
 
     def run(
         self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
     ) -> tuple[np.ndarray, ...]:
         """One forward pass, whose outputs are returned; each call of a wanted layer (None: of every
-        atomic one) goes to ``on_call``.
+        atomic one, and every operation between them) goes to ``on_call``.
 
         With nothing wanted the pass is not watched at all.
 
@@ -111,4 +117,58 @@ class Model(Protocol):
         another that runs a pass for it."""
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
-        """The one layer called directly on ``inputs``, otherwise as ``run``."""
+        """The one layer called directly on ``inputs``, otherwise as ``run``. Raises BadInput where
+        it has no call that can be made alone."""
+
+
+class Model(Runnable, Protocol):
+    """What ``probe.open_model`` returns."""
+
+    @property
+    def source(self) -> str:
+        """The path, or what kind of live object it is."""
+
+    @property
+    def framework(self) -> str:
+        """Name and version of what runs it, such as "keras 3.15.1 on tensorflow 2.21.0"."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the opening, such as which key of a checkpoint was read."""
+
+    @property
+    def other_files(self) -> tuple[str, ...]:
+        """What was read besides ``source``: the external data of an ONNX model."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The atomic layers, in the order of the model's own listing."""
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...] | None:
+        """What the model says about its inputs, or None where it says nothing (PyTorch)."""
+
+    @property
+    def input_hint(self) -> str:
+        """What the first layer expects, such as "its first layer conv (Conv2d) expects (batch, 3,
+        height, width)", asked where ``inputs`` is None; "" where no layer fixes a size."""
+
+    @property
+    def input_index_bound(self) -> int | None:
+        """How many rows the first layer looks up in, where it takes indices, asked where ``inputs``
+        is None."""
+
+
+@runtime_checkable
+class Compiled(Protocol):
+    """What a model offers besides where some of its parts are compiled into a graph, as those of
+    TorchScript and of exported programs are: only the nodes of the graph are calls then."""
+
+    def compiled_into_graph(self, name: str) -> str:
+        """Why the part of this name can neither be watched nor run alone, and which calls to ask
+        for in its place; "" where it can. ``names`` leaves those parts out."""
+
+
+def is_model(source: object) -> TypeGuard[Model]:
+    """Whether it is a model that an adapter has opened."""
+    return isinstance(source, Runnable)

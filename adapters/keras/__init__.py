@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from probe.listing import Layer
-    from probe.model import InputSpec, OnCall
+    from probe.model import InputSpec, Model, OnCall
 
     from .capture.model import Opened
 
@@ -48,7 +48,7 @@ def _namespace_of(source: Any) -> Any:
 
 def open_model(
     source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
-) -> "Saved | Opened":
+) -> "Model":
     """A ``.keras`` or ``.h5`` file, a live ``keras.Model`` or ``tf_keras.Model``, or a single layer
     of either."""
     if factory is not None:
@@ -93,6 +93,7 @@ class Saved:
 
     def __init__(self, file: File, custom: Mapping[str, Any], trust: bool):
         self.source = str(file.path)
+        self.other_files: tuple[str, ...] = ()
         self._file = file
         self._custom = custom
         self._trust = trust
@@ -143,17 +144,21 @@ class Saved:
         return self._opened.inputs
 
     @property
-    def first_layer_hint(self) -> str:
-        return self._opened.first_layer_hint
+    def input_hint(self) -> str:
+        return self._opened.input_hint
 
-    def in_order(self, names: Collection[str]) -> tuple[str, ...]:
-        return self._opened.in_order(names)
+    @property
+    def input_index_bound(self) -> int | None:
+        return self._opened.input_index_bound
+
+    def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return self._opened.input_order(names)
 
     def names(self) -> tuple[str, ...]:
         return self._opened.names()
 
-    def between(self, name: str) -> bool:
-        return self._opened.between(name)
+    def may_be_operation(self, name: str) -> bool:
+        return self._opened.may_be_operation(name)
 
     def settings(self) -> "AbstractContextManager[None]":
         return self._opened.settings()

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx.external_data_helper import load_external_data_for_model
 
 from probe.errors import BadInput, CannotOpen
+from probe.model import Model
 
 from .describe import described
 from .model import OnnxModel
@@ -38,7 +39,7 @@ __all__ = ["described", "open_model"]
 
 def open_model(
     source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
-) -> OnnxModel:
+) -> Model:
     """A path to an .onnx file, external data beside it, or a live ModelProto."""
     if imports:
         raise BadInput(

@@ -54,8 +54,7 @@ class OnnxModel:
     proto: onnx.ModelProto
     source: str
     notes: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-    """Other files that were read."""
+    other_files: tuple[str, ...] = ()
     limited: bool = False
     """Whether a run may not take what memory and time it likes."""
     _sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = field(
@@ -140,8 +139,22 @@ class OnnxModel:
         count = sum(self.initializers[one].size for one in node.input if one in self.initializers)
         return Layer(name, _kind(node), () if why else ("numpy", "onnx"), why, None, count)
 
+    @property
+    def input_hint(self) -> str:
+        return ""
+
+    @property
+    def input_index_bound(self) -> int | None:
+        return None
+
+    def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return ()
+
     def names(self) -> tuple[str, ...]:
         return tuple(self.nodes)
+
+    def may_be_operation(self, name: str) -> bool:
+        return False
 
     def settings(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from probe.model import Model
+
 from .capture.exported_program import Program, is_program, specs_of
 from .capture.function_calls import calls_of
 from .capture.model import TorchModel, mode_of, unwrapped
@@ -42,7 +44,7 @@ __all__ = ["open_model"]
 
 def open_model(
     source: Any, *, trust: bool = False, factory: Factory | None = None, imports: Sequence[str] = ()
-) -> TorchModel:
+) -> Model:
     """A path to what torch.save, torch.export.save or safetensors wrote, or a live module, which
     keeps its mode, or exported program."""
     if is_program(source):
@@ -71,7 +73,7 @@ def open_model(
     return TorchModel(module, str(path), (*notes, "put in evaluation mode"))
 
 
-def _program(program: Any, source: str, factory: Factory | None) -> TorchModel:
+def _program(program: Any, source: str, factory: Factory | None) -> Model:
     notes = (
         "an exported program: each of its nodes is a layer, named after the module it came from",
     )
@@ -79,10 +81,10 @@ def _program(program: Any, source: str, factory: Factory | None) -> TorchModel:
         () if factory is None else ("it holds the whole computation, so the factory was not used",)
     )
     module = Program(program)
-    return TorchModel(module, source, (*notes, *unused), specs_of(program), calls_of(module))
+    return TorchModel(module, source, (*notes, *unused), (), specs_of(program), calls_of(module))
 
 
-def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> TorchModel:
+def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> Model:
     unused = (
         () if factory is None else ("it holds the whole computation, so the factory was not used",)
     )
@@ -92,7 +94,7 @@ def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> T
     return TorchModel(Script(module, ""), source, (told, *notes, *unused))
 
 
-def _live(module: torch.nn.Module) -> TorchModel:
+def _live(module: torch.nn.Module) -> Model:
     inner = unwrapped(module)
     notes = (
         (mode_of(inner),)

@@ -34,11 +34,7 @@ def bind(
         return draw(model, shape, seed)
     specs = model.inputs
     if isinstance(x, Mapping):
-        names = (
-            list(getattr(model, "in_order", _unordered)(x))
-            if specs is None
-            else [spec.name for spec in specs]
-        )
+        names = list(model.input_order(x)) if specs is None else [spec.name for spec in specs]
         if specs is None and (not names or len(x) == len(names) == 1):
             if len(x) != 1:
                 raise BadInput(
@@ -85,10 +81,6 @@ def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
         if told
         else words
     )
-
-
-def _unordered(names: Mapping[str, Any]) -> tuple[str, ...]:
-    return ()
 
 
 def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarray, ...], str]:
@@ -193,7 +185,7 @@ def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
     specs = model.inputs
     if shape is None:
         if specs is None:
-            hint = getattr(model, "first_layer_hint", "")
+            hint = model.input_hint
             raise BadInput(
                 "the model does not say the shape of its input"
                 + (f" ({hint})" if hint else "")
@@ -204,7 +196,7 @@ def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
         [tuple(one) for one in shape] if shape and not isinstance(shape[0], int) else [tuple(shape)]
     )
     if specs is None:
-        high = getattr(model, "first_index_bound", None)
+        high = model.input_index_bound
         return tuple(
             InputSpec(
                 f"input_{i}", one, "int64" if high and not i else "float32", None if i else high

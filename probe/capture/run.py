@@ -13,7 +13,7 @@ from probe.capture.model_inputs import bind, given_words
 from probe.capture.user_arrays import as_array
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.errors import BadInput, NotReached
-from probe.model import Capture, Model
+from probe.model import Capture, Model, is_model
 
 __all__ = ["Captured", "captured", "open_model", "opened"]
 
@@ -137,4 +137,4 @@ def _faithful(
 
 
 def opened(model: Any) -> Model:
-    return model if hasattr(model, "run_alone") and hasattr(model, "layers") else open_model(model)
+    return model if is_model(model) else open_model(model)

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.capture.user_arrays import as_outputs
 from probe.errors import BadInput, NotCompared, ProbeError, UnknownLayer
-from probe.model import Capture, Model
+from probe.model import Capture, Compiled, Model
 from probe.report import Report
 
 __all__ = ["Theirs", "check_names"]
@@ -111,14 +111,12 @@ def check_names(model: Model, expected: Mapping[str, Any]) -> None:
             "expected holds no values: there is nothing to compare; leave it out, or "
             "key the outputs by names of layers"
         )
-    known, between = set(model.names()), getattr(model, "between", _never)
+    known = set(model.names())
     for name in expected:
-        if name not in known and not between(name):
+        if name not in known and not model.may_be_operation(name):
+            if isinstance(model, Compiled) and (why := model.compiled_into_graph(name)):
+                raise BadInput(why)
             raise UnknownLayer(name, [one.name for one in model.layers])
-
-
-def _never(name: str) -> bool:
-    return False
 
 
 def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:

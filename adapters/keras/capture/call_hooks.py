@@ -59,7 +59,7 @@ class _Pass:
     muted: bool = False
     """Whether calls are not counted for now: those that following a layer of the user's own
     makes."""
-    between: Collection[str] | None = ()
+    operations: Collection[str] | None = ()
     """Which operations between the layers are wanted, by name; None is all of them."""
     met: dict[str, str] = field(default_factory=dict)
     """Those that were met, and their kinds."""
@@ -76,12 +76,12 @@ class _Pass:
         finally:
             self.muted = before
 
-    def looks_between(self, place: Place) -> bool:
+    def follows_operations(self, place: Place) -> bool:
         """Whether operations that a model of the user's own makes itself are wanted."""
         if place.role != "container" or not own_call(place.layer):
             return False
-        return self.between is None or any(
-            name.rpartition("/")[0] == place.name for name in self.between
+        return self.operations is None or any(
+            name.rpartition("/")[0] == place.name for name in self.operations
         )
 
 
@@ -91,22 +91,27 @@ def watch(
     wanted: Collection[str],
     on_call: OnCall,
     tensors: Tensors,
-    between: Collection[str] | None = (),
+    operations: Collection[str] | None = (),
     met: dict[str, str] | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Runs ``forward`` once and returns its outputs; with nothing wanted, as it would run without
     us.
 
-    ``between`` names what is wanted of the operations between layers, None is all of them; ``met``
-    takes down those that were met.
+    ``operations`` names those between layers that are wanted, None is all of them; ``met`` takes
+    down those that were met.
 
     ForwardFailed where the model's own code raises; what ``on_call`` raises comes through as it is.
     """
     placed = frozenset(id(place.layer) for place in places if place.role != "inner")
     state = _Pass(
-        tensors, wanted, on_call, between=between, met={} if met is None else met, placed=placed
+        tensors,
+        wanted,
+        on_call,
+        operations=operations,
+        met={} if met is None else met,
+        placed=placed,
     )
-    watched = bool(wanted) or between is None or bool(between)
+    watched = bool(wanted) or operations is None or bool(operations)
     with held_back(), contextlib.ExitStack() as stack:
         if watched:
             stack.enter_context(tensors.eager())
@@ -179,7 +184,7 @@ def _watched(
             # `quantized_call` may go through `call`: that is still one call of the layer.
             return original(*args, **kwargs)
         stop_here()
-        made = _through if state.looks_between(place) else _made
+        made = _through if state.follows_operations(place) else _made
         return _called(
             place,
             original,
@@ -219,7 +224,7 @@ def _called(
     tensors = state.tensors
     given, masks, arguments = received(original, args, kwargs, tensors)
     wanted = place.name in state.wanted or (
-        place.name in state.met and (state.between is None or place.name in state.between)
+        place.name in state.met and (state.operations is None or place.name in state.operations)
     )
     if wanted and not tensors.visible(given):
         state.compiled.add(place.name)

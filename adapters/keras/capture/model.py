@@ -41,6 +41,7 @@ class Opened:
     def __init__(self, source: str, root: Any, keras: Any, live: bool, notes: tuple[str, ...] = ()):
         self.source = source
         self.notes = notes
+        self.other_files: tuple[str, ...] = ()
         self._root = root
         self._keras = keras
         self._live = live
@@ -69,17 +70,17 @@ class Opened:
         return specs(self._root, self._keras)
 
     @property
-    def first_layer_hint(self) -> str:
-        """What the first layer expects, for a model that does not say the shape of its input."""
+    def input_hint(self) -> str:
         names = inputs_by_name(self._root)
         return f"it takes a dict of {', '.join(names)}" if names else hint(self._root, self._keras)
 
-    def in_order(self, names: Collection[str]) -> tuple[str, ...]:
-        """The order in which ``run`` takes arrays of these names: for a model of the user's own
-        whose ``call`` takes a dict.
+    @property
+    def input_index_bound(self) -> int | None:
+        return None
 
-        One that was never called is taken at the word that these are its inputs.
-        """
+    def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        """For a model of the user's own whose ``call`` takes a dict; one that was never called is
+        taken at the word that these are its inputs."""
         known = inputs_by_name(self._root)
         if (
             not known
@@ -93,9 +94,7 @@ class Opened:
     def names(self) -> tuple[str, ...]:
         return (*(place.name for place in self._places() if place.name), *self._met)
 
-    def between(self, name: str) -> bool:
-        """Whether the name may be that of an operation between layers, ``place/op``, which only a
-        pass can tell."""
+    def may_be_operation(self, name: str) -> bool:
         place, slash, _ = name.rpartition("/")
         found = self._places()
         models = [one.name for one in found if one.role == "container" and own_call(one.layer)]
@@ -110,7 +109,7 @@ class Opened:
         return self._watch(self._root, checked(self._root, self._keras, inputs), wanted, on_call)
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
-        if self.between(name):
+        if self.may_be_operation(name):
             raise BadInput(
                 f"{name!r} is an operation between layers, which runs only inside its "
                 "model: give the model's own input"
@@ -141,11 +140,15 @@ class Opened:
                 if wanted is None
                 else wanted
             )
-            between = None if wanted is None else {name for name in wanted if self.between(name)}
+            operations = (
+                None if wanted is None else {name for name in wanted if self.may_be_operation(name)}
+            )
             forward = self._forward(called, arrays, None if self._live else False)
             with unchanged(self._root), settings_kept(self._keras):
-                outputs = watch(forward, found, sought, on_call, self._tensors, between, self._met)
-        for name in sorted((between or set()) - self._met.keys()):
+                outputs = watch(
+                    forward, found, sought, on_call, self._tensors, operations, self._met
+                )
+        for name in sorted((operations or set()) - self._met.keys()):
             raise UnknownLayer(
                 name, [*self._met, *(place.name for place in found if place.role == "atomic")]
             )

@@ -34,7 +34,7 @@ from .tensors import array_of, copied, dtype_name, leaf_tensor, levels_of, tenso
 from .thread_settings import settings_here
 from .torchscript import Script, unfollowed
 
-__all__ = ["Between", "calls_of"]
+__all__ = ["FunctionCalls", "calls_of"]
 
 _CONSTRUCTORS = frozenset(
     f"{kind}{suffix}"
@@ -118,7 +118,7 @@ class Unseen:
     digests: list[str] = field(default_factory=list)
 
 
-class Between(TorchFunctionMode):
+class FunctionCalls(TorchFunctionMode):
     """Enter it around a forward pass of ``root``; ``wanted`` names the function layers to push,
     None is all of them.
 

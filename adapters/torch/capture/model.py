@@ -1,7 +1,7 @@
 """An opened PyTorch module: its layers, its names, and how it is run."""
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +16,13 @@ from probe.model import Capture, InputSpec, OnCall
 
 from ..describe.describe import composed, opaque, refusal
 from ..functions import functions
-from .function_calls import Between
+from .exported_program import Program
+from .function_calls import FunctionCalls
 from .input_checks import expectation
 from .module_hooks import watch
 from .tensors import tensors_for
 from .thread_settings import settings_here
-from .torchscript import is_script, kind_of, unfollowed
+from .torchscript import Script, is_script, kind_of, unfollowed
 
 __all__ = ["TorchModel", "mode_of", "unwrapped"]
 
@@ -33,6 +34,7 @@ class TorchModel:
     module: torch.nn.Module
     source: str
     notes: tuple[str, ...] = ()
+    other_files: tuple[str, ...] = ()
     specs: tuple[InputSpec, ...] | None = None
     """What is known about its inputs: an exported program says it."""
     _met: dict[str, str] = field(default_factory=dict, repr=False)
@@ -66,7 +68,7 @@ class TorchModel:
         return (*modules, *(_function(name, kind) for name, kind in self._met.items()))
 
     @property
-    def first_layer_hint(self) -> str:
+    def input_hint(self) -> str:
         """Such as "its first layer conv (Conv2d) expects (batch, 3, height, width)"; "" where no
         layer fixes a size."""
         for name, module in self._atomic():
@@ -78,8 +80,7 @@ class TorchModel:
         return ""
 
     @property
-    def first_index_bound(self) -> int | None:
-        """How many rows the first layer looks up in, where it takes indices."""
+    def input_index_bound(self) -> int | None:
         first = next((module for _, module in self._atomic()), None)
         return (
             first.num_embeddings
@@ -87,12 +88,26 @@ class TorchModel:
             else None
         )
 
-    def names(self) -> tuple[str, ...]:
-        return (*(name for name, _ in _named(self.module, shared=True)), *self._met)
+    def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return ()
 
-    def between(self, name: str) -> bool:
-        """Whether the name may be that of a function call, ``place/op``, which only a pass can
-        tell."""
+    def names(self) -> tuple[str, ...]:
+        modules = dict(_named(self.module, shared=True))
+        return (*(name for name in modules if not _graph_around(name, modules)), *self._met)
+
+    def compiled_into_graph(self, name: str) -> str:
+        modules = dict(_named(self.module, shared=True))
+        graph = _graph_around(name, modules) if name in modules else None
+        if graph is None:
+            return ""
+        kind = "an exported program" if isinstance(graph, Program) else "TorchScript"
+        if reason := unfollowed(graph):
+            return f"{name!r} lies inside {kind}, which is checked as a whole: {reason}"
+        call = next((one for one in self._met if one.rpartition("/")[0] == name), "")
+        rest = f"such as {call!r}" if call else "which a sweep (--all) names"
+        return f"{name!r} lies inside {kind}: ask for the calls that it makes, {rest}"
+
+    def may_be_operation(self, name: str) -> bool:
         place, slash, _ = name.rpartition("/")
         modules = [known for known, _ in _named(self.module, shared=True)]
         return bool(slash) and name not in modules and place in modules
@@ -109,52 +124,39 @@ class TorchModel:
                 for name, module in self._atomic()
                 if opaque(module) or unfollowed(module)
             }
-            calls = itertools.count()
+            pushed = itertools.count()
 
             def counted(capture: Capture) -> Sequence[np.ndarray] | None:
-                next(calls)
+                next(pushed)
                 return on_call(capture)
 
-            watching = self._between(self.module, None, counted)
+            watching = self._function_calls(self.module, None, counted)
             outputs = self._run(self.module, inputs, modules, watching, counted)
             if watching.unseen:
                 self._say_unseen(inputs, watching, on_call)
-            if not next(calls):
+            if not next(pushed):
                 raise NotReached(
                     "no call was seen in the forward pass: it runs in code that "
                     "cannot be watched (TorchScript, vmap, C++)"
                 )
             return outputs
-        functions = {name for name in wanted if self.between(name)}
-        for name in wanted:
-            if (
-                name not in functions
-                and is_script(self._find(name))
-                and is_script(self._parent(name))
-            ):
-                raise BadInput(
-                    f"{name!r} lies inside TorchScript: ask for the calls that it "
-                    f"makes, such as {self._calls_of(name)!r}"
-                )
-        between = self._between(self.module, functions, on_call) if functions else None
-        outputs = self._run(
-            self.module,
-            inputs,
-            {name: self._find(name) for name in wanted if name not in functions},
-            between,
-            on_call,
-        )
+        functions = {name for name in wanted if self.may_be_operation(name)}
+        calls = self._function_calls(self.module, functions, on_call) if functions else None
+        modules = {name: self._called(name) for name in wanted if name not in functions}
+        outputs = self._run(self.module, inputs, modules, calls, on_call)
         for name in sorted(functions - self._met.keys()):
             raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
         return outputs
 
     def run_alone(self, name: str, inputs: Sequence[Any], on_call: OnCall) -> None:
-        if self.between(name):
+        if self.may_be_operation(name):
             raise BadInput(
                 f"{name!r} is a function call between modules, which runs only inside "
                 "its module: give the model's own input"
             )
-        module = self._find(name)
+        module = self._called(name)
+        if is_script(module):
+            module = Script(module, name)  # takes hooks
         self._run(module, inputs, {name: module}, None, on_call)
 
     def _run(
@@ -162,38 +164,38 @@ class TorchModel:
         root: torch.nn.Module,
         inputs: Sequence[Any],
         watched: dict[str, torch.nn.Module],
-        between: Between | None,
+        calls: FunctionCalls | None,
         on_call: OnCall,
     ) -> tuple[np.ndarray, ...]:
         names = {id(module): name for name, module in _named(self.module)}
         try:
             return watch(
-                root, tensors_for(root, inputs, self.module), watched, names, on_call, between
+                root, tensors_for(root, inputs, self.module), watched, names, on_call, calls
             )
         finally:
-            self._met.update({} if between is None else between.met)
+            self._met.update({} if calls is None else calls.met)
 
-    def _between(
+    def _function_calls(
         self, root: torch.nn.Module, functions: Collection[str] | None, on_call: OnCall
-    ) -> Between:
+    ) -> FunctionCalls:
         names = {id(module): name for name, module in _named(self.module)}
-        return Between(
+        return FunctionCalls(
             root, functions, names, lambda module: opaque(module) and not composed(module), on_call
         )
 
-    def _say_unseen(self, inputs: Sequence[Any], between: Between, on_call: OnCall) -> None:
+    def _say_unseen(self, inputs: Sequence[Any], calls: FunctionCalls, on_call: OnCall) -> None:
         """Pushes a call without description for each place that tensors came to from nowhere seen
         and that follow from the input.
 
         A constant stays what it is when the input changes; a pass on another input tells the two
         apart.
         """
-        again, follows = self._between(self.module, (), lambda _: None), "follows"
+        again, follows = self._function_calls(self.module, (), lambda _: None), "follows"
         try:
             self._run(self.module, [_other(array) for array in inputs], {}, again, lambda _: None)
         except ProbeError:
             follows = "may follow"  # the model does not take other numbers
-        for name, one in between.unseen.items():
+        for name, one in calls.unseen.items():
             if name in again.unseen and again.unseen[name].digests == one.digests:
                 continue
             rest = "" if one.followed else ", nor are the functions that take nothing but it"
@@ -204,22 +206,13 @@ class TorchModel:
             why += f"the code between is not checked{rest}"
             on_call(Capture(name, "unseen", 0, (), (), one.dtype, why=why))
 
-    def _parent(self, name: str) -> torch.nn.Module:
-        return self._find(name.rpartition(".")[0])
-
-    def _calls_of(self, name: str) -> str:
-        """One of the calls that a part is known to make."""
-        return next(
-            (one for one in self._met if one.rpartition("/")[0] == name),
-            f"{name}/{kind_of(self._find(name)).lower()}",
-        )
-
-    def _find(self, name: str) -> torch.nn.Module:
-        found = next(
-            (module for known, module in _named(self.module, shared=True) if known == name), None
-        )
+    def _called(self, name: str) -> torch.nn.Module:
+        """The module of this name, which has calls of its own."""
+        found = dict(_named(self.module, shared=True)).get(name)
         if found is None:
             raise UnknownLayer(name, [known for known, _ in self._atomic()])
+        if why := self.compiled_into_graph(name):
+            raise BadInput(why)
         return found
 
     def _atomic(self) -> list[tuple[str, torch.nn.Module]]:
@@ -274,6 +267,15 @@ def _named(root: torch.nn.Module, shared: bool = False) -> list[tuple[str, torch
 
     down(root, "")
     return found
+
+
+def _graph_around(name: str, modules: Mapping[str, torch.nn.Module]) -> torch.nn.Module | None:
+    """The outermost module, run as a graph, that a part lies inside."""
+    path = name.split(".") if name else []
+    around = (modules[".".join(path[:depth])] for depth in range(len(path)))
+    return next(
+        (one for one in around if is_script(one) or isinstance(one, Program | Script)), None
+    )
 
 
 def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:

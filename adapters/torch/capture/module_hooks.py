@@ -33,7 +33,7 @@ from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
 
 from ..describe.describe import Call, Scale, describe, opaque
-from .function_calls import Between
+from .function_calls import FunctionCalls
 from .input_checks import mismatch
 from .onnx_export import Called, Settings, alone
 from .restore_state import held, merging, unchanged, written
@@ -59,11 +59,11 @@ def watch(
     watched: Mapping[str, torch.nn.Module],
     names: Mapping[int, str],
     on_call: OnCall,
-    between: Between | None = None,
+    calls: FunctionCalls | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Calls ``root`` on the inputs once and returns its outputs.
 
-    ``names`` gives every module's name by its id, for what is said on failure. ``between`` watches
+    ``names`` gives every module's name by its id, for what is said on failure. ``calls`` watches
     the function calls.
     """
     modules = list(root.modules())
@@ -72,7 +72,7 @@ def watch(
     with held_back(), ExitStack() as stack:
         stack.enter_context(turn(modules))
         stack.enter_context(unchanged(modules))
-        if watched or between is not None:
+        if watched or calls is not None:
             instead = _uncompiled(root)
             watchers = [
                 _Watcher(name, instead.get(id(module), module), on_call)
@@ -85,17 +85,17 @@ def watch(
         for watcher in watchers:
             stack.callback(watcher.unhook)
             watcher.hook()
-        if watchers or between is not None:
+        if watchers or calls is not None:
             _plain(modules)
-        if between is not None:
-            stack.enter_context(between.watching(inputs))
+        if calls is not None:
+            stack.enter_context(calls.watching(inputs))
         try:
             with interruptible(at_calls=True):
                 return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
         except Exception as error:
             if any(
                 watcher.raised is error
-                for watcher in (*watchers, *(() if between is None else (between,)))
+                for watcher in (*watchers, *(() if calls is None else (calls,)))
             ):
                 raise
             raise _failure(error, root, inputs, names) from None

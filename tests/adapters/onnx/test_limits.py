@@ -144,7 +144,7 @@ def test_weights_beside_the_model(tmp_path):
     )
     model = onnx.load(path)
     onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
-    assert probe.check(path, "MatMul_0").ok and probe.open_model(path).beside == (
+    assert probe.check(path, "MatMul_0").ok and probe.open_model(path).other_files == (
         str(tmp_path / "weights"),
     )
     with (tmp_path / "weights").open("ab") as file:

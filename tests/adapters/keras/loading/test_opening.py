@@ -517,7 +517,7 @@ def test_single_layers(namespace):
         assert len(call.inputs) == len(inputs) and call.dtype == layer.compute_dtype
         assert call.outputs[0].dtype == ("float64" if call.dtype == "float64" else "float32")
     solo = probe.open_model(layers.Conv1D(2, 3))
-    assert solo.inputs is None and "(batch, steps, channels)" in solo.first_layer_hint
+    assert solo.inputs is None and "(batch, steps, channels)" in solo.input_hint
     captured(solo, [drawn(2, 7, 3)])
     assert solo.inputs is not None and solo.inputs[0].shape == (None, 7, 3)
 

@@ -539,10 +539,10 @@ def test_a_failing_forward_is_one_sentence():
 
 
 def test_the_first_layer_says_what_it_expects(net):
-    assert probe.open_model(net).first_layer_hint == (
+    assert probe.open_model(net).input_hint == (
         "its first layer conv (Conv2d) expects (batch, 3, height, width)"
     )
-    assert probe.open_model(nn.Linear(4, 2)).first_layer_hint == (
+    assert probe.open_model(nn.Linear(4, 2)).input_hint == (
         "its first layer (Linear) expects (batch, 4)"
     )
     with pytest.raises(BadInput, match="its first layer conv"):
