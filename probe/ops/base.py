@@ -128,6 +128,11 @@ class Op:
         inputs."""
         return True
 
+    def samplewise(self) -> bool:
+        """Whether a sample of the outputs, an entry of their first axis, depends on that entry of
+        every input alone."""
+        return False
+
     def intermediates(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Numbers that some engines store, too, before they are added up to an output: a sum before
         its bias."""
@@ -220,6 +225,9 @@ class Elementwise(Op):
             and type(self).run is Elementwise.run
             and type(self).error_bound is Elementwise.error_bound
         )
+
+    def samplewise(self) -> bool:
+        return self.pointwise
 
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError

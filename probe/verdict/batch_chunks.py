@@ -12,41 +12,12 @@ from dataclasses import replace
 
 from probe.comparison.compare import Comparison
 from probe.model import Capture
-from probe.ops import (
-    AdaptiveAveragePool,
-    AdaptiveMaxPool,
-    Add,
-    AveragePool,
-    BatchNormalization,
-    Conv,
-    Elementwise,
-    GlobalAveragePool,
-    GlobalMaxPool,
-    GroupNormalization,
-    MatMul,
-    MaxPool,
-    Mul,
-    Sub,
-    Transpose,
-)
-from probe.ops.step import Step
 from probe.report import Report
 from probe.verdict.lazy_outputs import OnDemand
 
 __all__ = ["judged_in_pieces"]
 
 _LARGE = 1 << 20
-_APART = (
-    AdaptiveAveragePool,
-    AdaptiveMaxPool,
-    Add,
-    AveragePool,
-    GroupNormalization,
-    MatMul,
-    MaxPool,
-    Mul,
-    Sub,
-)
 
 
 def judged_in_pieces(capture: Capture, judge: Callable[..., Report]) -> Report:
@@ -105,23 +76,7 @@ def _apart(capture: Capture, count: int) -> bool:
         array.ndim < 2 or array.shape[0] != count for array in (*capture.inputs, *capture.outputs)
     ):
         return False
-    return all(_by_sample(step) for step in capture.description.steps)
-
-
-def _by_sample(step: Step) -> bool:
-    match step.op:
-        case Conv():
-            return step.op.weight is not None
-        case Transpose():
-            return step.op.perm[0] == 0
-        case BatchNormalization():
-            return step.op.axis != 0
-        case GlobalAveragePool() | GlobalMaxPool():
-            return step.op.keepdims and all(axis > 0 for axis in step.op.axes)
-        case Elementwise():
-            return step.op.pointwise
-        case _:
-            return isinstance(step.op, _APART)
+    return all(step.op.samplewise() for step in capture.description.steps)
 
 
 def _joined(parts: Sequence[Comparison], step: int) -> Comparison:

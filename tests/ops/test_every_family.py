@@ -248,6 +248,23 @@ def test_the_terms_of_an_element_add_up_to_it(name):
     assert np.allclose(op.terms(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12)
 
 
+SAMPLEWISE = [
+    name
+    for name, (op, *inputs) in CASES.items()
+    if op.samplewise() and len({(x.ndim, x.shape[0]) for x in inputs}) == 1
+]
+
+
+@pytest.mark.parametrize("name", SAMPLEWISE)
+def test_a_sample_depends_on_itself_alone(name):
+    op, *inputs = CASES[name]
+    whole = op.run_float64(*inputs)
+    for sample in range(len(inputs[0])):
+        alone = op.run_float64(*(x[sample : sample + 1] for x in inputs))
+        for y, one in zip(whole, alone, strict=True):
+            np.testing.assert_allclose(one, y[sample : sample + 1], rtol=1e-12)
+
+
 def test_the_last_of_the_largest_may_be_another():
     x = np.array([[5.0, 3.0, 1.0, 0.0]])
     inputs, slacks = [x], (np.full(x.shape, 1e-3),)

@@ -91,6 +91,9 @@ class _Merge(Op):
     def takes_any_float(self):
         return True
 
+    def samplewise(self) -> bool:
+        return True
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
             return (reduce(type(self).function, inputs),)

@@ -46,6 +46,9 @@ class Conv(Sum):
     def takes_any_float(self):
         return True
 
+    def samplewise(self) -> bool:
+        return self.weight is not None
+
     def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         return inputs[1] if self.weight is None else self.weight.value
 

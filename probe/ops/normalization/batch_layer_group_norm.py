@@ -53,6 +53,9 @@ class BatchNormalization(Op):
     def takes_any_float(self):
         return True
 
+    def samplewise(self) -> bool:
+        return self.axis != 0
+
     @cached_property
     def _constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(gain, mean, bias), with one number where that is the same for all places."""
@@ -446,6 +449,9 @@ class GroupNormalization(Op):
     refinable = True
 
     def takes_any_float(self):
+        return True
+
+    def samplewise(self) -> bool:
         return True
 
     def _split(self, x: np.ndarray) -> np.ndarray:

@@ -39,6 +39,9 @@ class Transpose(Rearrangement):
 
     perm: tuple[int, ...]
 
+    def samplewise(self) -> bool:
+        return self.perm[0] == 0
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].transpose(self.perm),)
 

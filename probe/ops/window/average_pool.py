@@ -217,6 +217,9 @@ class GlobalAveragePool(_Mean):
     axes: tuple[int, ...]
     keepdims: bool = True
 
+    def samplewise(self) -> bool:
+        return self.keepdims and all(axis > 0 for axis in self.axes)
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         if not all(x.shape[axis] for axis in self.axes):  # NumPy's warns

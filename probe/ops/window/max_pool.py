@@ -22,6 +22,9 @@ class Pool(Op):
     strides: tuple[int, ...]
     pads: Pads
 
+    def samplewise(self) -> bool:
+        return True
+
     def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
         """The pads with which a plain floor of the output size gives what ``ceil_mode`` asks for.
 
@@ -214,6 +217,9 @@ class GlobalMaxPool(Op):
     axes: tuple[int, ...]
     keepdims: bool = True
 
+    def samplewise(self) -> bool:
+        return self.keepdims and all(axis > 0 for axis in self.axes)
+
     def stores(self):
         return False
 
@@ -245,6 +251,9 @@ class GlobalMaxPool(Op):
 @dataclass(frozen=True, eq=False)
 class AdaptivePool(Op):
     output_size: tuple[int, ...]
+
+    def samplewise(self) -> bool:
+        return True
 
     def _cells(self, sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
         """Per axis the (start, stop) of every cell: floor(i * in / out) to ceil((i + 1) * in / out)
