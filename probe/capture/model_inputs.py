@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from probe.capture.user_arrays import as_array
-from probe.description.same_padding import misses_asymmetry
 from probe.errors import BadInput, ForwardFailed
 from probe.model import Capture, InputSpec, Model
 from probe.ops import Transpose
@@ -164,7 +163,7 @@ def _misses(capture: Capture) -> bool:
     shape = capture.inputs[0].shape
     for step in capture.description.steps:
         if not isinstance(step.op, Transpose):
-            return misses_asymmetry(step.op, shape)
+            return step.op.hides_same_padding(shape)
         shape = tuple(shape[axis] for axis in step.op.perm)
     return False
 

@@ -133,6 +133,16 @@ class Op:
         every input alone."""
         return False
 
+    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+        """Mistakes that would leave the outputs as they are on these inputs, which hold numbers,
+        and with these weights: a sentence each."""
+        return []
+
+    def hides_same_padding(self, shape: Sequence[int]) -> bool:
+        """Whether an input of this shape is padded alike on both sides by SAME padding, which adds
+        an odd cell at the end of inputs of other sizes."""
+        return False
+
     def intermediates(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Numbers that some engines store, too, before they are added up to an output: a sum before
         its bias."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grid", "Weight"]
+__all__ = ["Grid", "Weight", "zero_bias"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,3 +96,10 @@ class Weight:
 def _steps(sizes: Sequence[int]) -> list[int]:
     """How many elements lie between neighbours on each axis of a row-major array."""
     return [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+
+
+def zero_bias(bias: Weight | None) -> list[str]:
+    """What goes undetected where a bias is zero."""
+    if bias is None or bias.effective.any():
+        return []
+    return [f"{bias.name} is all zero: leaving it out would not show"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from probe import ops
 from probe.description import Description, Step
-from probe.description.same_padding import same_padding
 from probe.errors import Undescribed
+from probe.ops.window.same_padding import same_padding
 
 from ..describe.call import Call
 from ..describe.describe import describes, named_axes

@@ -9,8 +9,8 @@ import numpy as np
 
 from probe import ops
 from probe.description import Ref, Weight
-from probe.description.same_padding import same_padding
 from probe.errors import Undescribed
+from probe.ops.window.same_padding import same_padding
 
 from ..describe import Node, Value, node
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from probe import ops
 from probe.description import Description, Grid, Ref, Steps, Weight
-from probe.description.same_padding import same_padding
 from probe.errors import Undescribed
+from probe.ops.window.same_padding import same_padding
 
 from ..describe.describe import Call, chain, describe, described_as, describes, ntuple
 

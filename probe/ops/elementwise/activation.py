@@ -5,6 +5,7 @@ where the result does not.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -72,12 +73,20 @@ class _Plain(Elementwise):
         return (graph.op(self.onnx, inputs[0]),)
 
 
+def _nothing_to_clip(op: Elementwise, x: np.ndarray) -> list[str]:
+    sentence = f"no input of the {type(op).__name__} is negative: leaving it out would not show"
+    return [sentence] if x.min() >= 0 else []
+
+
 @dataclass(frozen=True, eq=False)
 class Relu(_Plain):
     """max(x, 0)."""
 
     roundings = 0
     onnx = "Relu"
+
+    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+        return _nothing_to_clip(self, inputs[0])
 
     def f(self, x):
         return np.maximum(x, 0)
@@ -114,6 +123,9 @@ class Relu6(Elementwise):
     """min(max(x, 0), 6)."""
 
     roundings = 0
+
+    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+        return _nothing_to_clip(self, inputs[0])
 
     def f(self, x):
         return np.clip(x, 0, 6)

@@ -13,7 +13,8 @@ from probe.ops.base import Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import convolve, convolve_squares
 from probe.ops.linear.winograd_fft import of_fourier, of_winograd
-from probe.ops.weight import Weight
+from probe.ops.weight import Weight, zero_bias
+from probe.ops.window.same_padding import hides_asymmetry, symmetric_padding
 from probe.ops.window.sliding_windows import Pads, flat, padded, seen, under
 
 __all__ = ["Conv"]
@@ -48,6 +49,24 @@ class Conv(Sum):
 
     def samplewise(self) -> bool:
         return self.weight is not None
+
+    def hides_same_padding(self, shape: Sequence[int]) -> bool:
+        kernel = (1,) * len(self.strides) if self.weight is None else self.weight.value.shape[2:]
+        return hides_asymmetry(shape, kernel, self.strides, self.pads, self.dilations)
+
+    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+        x, sentences = inputs[0], zero_bias(self.bias)
+        if self.weight is not None:
+            kernel = self.weight.value
+            flipped = np.flip(kernel, tuple(range(2, kernel.ndim)))
+            if math.prod(kernel.shape[2:]) > 1 and np.array_equal(kernel, flipped):
+                sentences.append(
+                    "every kernel is symmetric: convolution and cross-correlation give the same"
+                )
+        padded = any(before or after for before, after in self.pads)
+        if padded and not any(np.take(x, [0, -1], axis=axis).any() for axis in range(2, x.ndim)):
+            sentences.append("the border of the input is zero: how it is padded would not show")
+        return sentences + [symmetric_padding(x.shape)] * self.hides_same_padding(x.shape)
 
     def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         return inputs[1] if self.weight is None else self.weight.value

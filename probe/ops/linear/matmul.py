@@ -10,7 +10,7 @@ from probe.ops.base import Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import holds, narrows, powered, scale_of
-from probe.ops.weight import Weight
+from probe.ops.weight import Weight, zero_bias
 
 __all__ = ["MatMul"]
 
@@ -66,6 +66,9 @@ class MatMul(Sum):
 
     def samplewise(self) -> bool:
         return True
+
+    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+        return zero_bias(self.bias)
 
     def is_exact(self, inputs, precision):
         added = [] if self.bias is None else [self.bias.value]

@@ -13,7 +13,7 @@ from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
-from probe.ops.weight import Weight
+from probe.ops.weight import Weight, zero_bias
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 
@@ -55,6 +55,19 @@ class BatchNormalization(Op):
 
     def samplewise(self) -> bool:
         return self.axis != 0
+
+    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+        fresh = (
+            self.mean is not None
+            and not self.mean.effective.any()
+            and self.variance is not None
+            and (self.variance.effective == 1).all()
+        )
+        sentence = (
+            "the statistics are still 0 and 1, as before any training: leaving them out would "
+            "hardly show"
+        )
+        return [sentence] * bool(fresh) + zero_bias(self.bias)
 
     @cached_property
     def _constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.window.max_pool import AdaptivePool, Pool, fitted, reduced
+from probe.ops.window.same_padding import hides_asymmetry
 from probe.ops.window.sliding_windows import Pads, seen
 
 __all__ = ["AdaptiveAveragePool", "AveragePool", "GlobalAveragePool"]
@@ -100,6 +101,9 @@ class AveragePool(_Mean, Pool):
     ceil_mode: bool = False
     count_include_pad: bool = False
     divisor_override: int | None = None
+
+    def hides_same_padding(self, shape: Sequence[int]) -> bool:
+        return hides_asymmetry(shape, self.kernel, self.strides, self.pads)
 
     def _layout(self, sizes: Sequence[int]) -> tuple[Pads, np.ndarray]:
         """The pads that fit the windows, and what each output divides by."""

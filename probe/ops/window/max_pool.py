@@ -11,6 +11,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
+from probe.ops.window.same_padding import hides_asymmetry, symmetric_padding
 from probe.ops.window.sliding_windows import Pads, flat, padded, seen
 
 __all__ = ["AdaptiveMaxPool", "GlobalMaxPool", "MaxPool"]
@@ -24,6 +25,10 @@ class Pool(Op):
 
     def samplewise(self) -> bool:
         return True
+
+    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+        shape = inputs[0].shape
+        return [symmetric_padding(shape)] * self.hides_same_padding(shape)
 
     def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
         """The pads with which a plain floor of the output size gives what ``ceil_mode`` asks for.
@@ -109,6 +114,9 @@ class MaxPool(Pool):
 
     dilations: tuple[int, ...]
     ceil_mode: bool = False
+
+    def hides_same_padding(self, shape: Sequence[int]) -> bool:
+        return hides_asymmetry(shape, self.kernel, self.strides, self.pads, self.dilations)
 
     def stores(self):
         return False

@@ -2,27 +2,25 @@
 
 from collections.abc import Sequence
 
-from probe.ops import AveragePool, Conv, MaxPool, Op
+from probe.ops.window.sliding_windows import Pads
 
-__all__ = ["misses_asymmetry", "same_padding"]
+__all__ = ["hides_asymmetry", "same_padding", "symmetric_padding"]
 
 
-def misses_asymmetry(op: Op, shape: Sequence[int]) -> bool:
+def hides_asymmetry(
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+    dilations: Sequence[int] | None = None,
+) -> bool:
     """Whether padding as Keras' "same" does is symmetric on every strided axis of this size, and
     would not be on another size."""
-    if not isinstance(op, (AveragePool, Conv, MaxPool)) or len(shape) != len(op.strides) + 2:
+    if len(shape) != len(strides) + 2:
         return False
-    kernel = (
-        op.kernel
-        if not isinstance(op, Conv)
-        else op.weight.value.shape[2:]
-        if op.weight is not None
-        else (1,) * len(op.strides)
-    )
-    dilations = getattr(op, "dilations", (1,) * len(op.strides))
     elsewhere = False
     for size, k, d, stride, pad in zip(
-        shape[2:], kernel, dilations, op.strides, op.pads, strict=True
+        shape[2:], kernel, dilations or (1,) * len(strides), strides, pads, strict=True
     ):
         if stride == 1:
             continue
@@ -33,6 +31,14 @@ def misses_asymmetry(op: Op, shape: Sequence[int]) -> bool:
             return False
         elsewhere = elsewhere or any(other % 2 for other in others)
     return elsewhere
+
+
+def symmetric_padding(shape: Sequence[int]) -> str:
+    """What goes undetected where an input of that shape hides the asymmetry."""
+    return (
+        f"with its stride an input of {' x '.join(map(str, shape[2:]))} is padded alike on both "
+        "sides: that Keras pads an odd cell at the end would not show"
+    )
 
 
 def same_padding(size: int, span: int, stride: int) -> int:
