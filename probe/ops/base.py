@@ -16,6 +16,7 @@ from probe.numerics.dtypes import float_of
 from probe.numerics.precision import UNBOUNDED, Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.engine_differences import Known
 from probe.ops.weight import Weight
 
 __all__ = ["Elementwise", "Graph", "Indices", "InputErrors", "Op", "Rearrangement", "Sum", "spread"]
@@ -132,6 +133,9 @@ class Op:
         """Whether a sample of the outputs, an entry of their first axis, depends on that entry of
         every input alone."""
         return False
+
+    engine_differences: ClassVar[tuple[Known, ...]] = ()
+    """Where engines are known to differ in this op although none is at fault."""
 
     def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
         """Mistakes that would leave the outputs as they are on these inputs, which hold numbers,

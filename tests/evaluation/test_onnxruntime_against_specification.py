@@ -1,7 +1,7 @@
 """What is told of ONNX Runtime and does not hold of the installed one: raw nodes against the
 specification's own words.
 
-No line of ``probe.verdict.engine_differences`` may claim these.
+No line of ``probe.ops.engine_differences`` may claim these.
 Where the specification's reference evaluator departs from its text, that is said too.
 """
 

@@ -11,6 +11,7 @@ from probe.numerics.sum_error import of_axes
 from probe.ops.along_axis.softmax import of_exponentials
 from probe.ops.base import Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
+from probe.ops.engine_differences import MEAN_OF_NOTHING, NAN_IN_EXTREME, SQUARES_OVERFLOW
 from probe.ops.exactness import without_rounding
 
 __all__ = [
@@ -162,6 +163,7 @@ class ReduceMean(_Sum):
     """The mean over the axes."""
 
     onnx = "ReduceMean"
+    engine_differences = (MEAN_OF_NOTHING,)
 
     def divisor(self, x):
         return float(self.count(x))
@@ -199,6 +201,7 @@ class ReduceL2(_Reduction):
 
     onnx, words = "ReduceL2", "the square root of the sum of the squares"
     refinable = True
+    engine_differences = (SQUARES_OVERFLOW,)
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(np.square(x + 0.0).sum(axis=self.over(x), keepdims=keepdims))
@@ -245,6 +248,7 @@ class ReduceMax(_Extreme):
     """The largest element over the axes."""
 
     onnx, words = "ReduceMax", "the largest"
+    engine_differences = (NAN_IN_EXTREME,)
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return x.max(axis=self.over(x), keepdims=keepdims, **_of_nothing(x, -np.inf))
@@ -255,6 +259,7 @@ class ReduceMin(_Extreme):
     """The smallest element over the axes."""
 
     onnx, words = "ReduceMin", "the smallest"
+    engine_differences = (NAN_IN_EXTREME,)
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return x.min(axis=self.over(x), keepdims=keepdims, **_of_nothing(x, np.inf))
@@ -413,6 +418,7 @@ class ReduceStd(ReduceVar):
     """The square root of the mean squared distance from the mean over the axes."""
 
     words = "the square root of the mean squared distance from the mean"
+    engine_differences = (SQUARES_OVERFLOW,)
 
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(super().reduced(x, keepdims))

@@ -10,6 +10,7 @@ from probe.numerics.precision import SIGMAS
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
+from probe.ops.engine_differences import PLACE_OF_NAN
 
 __all__ = ["ArgMax", "ArgMin", "CumProd", "CumSum", "TopK"]
 
@@ -31,6 +32,7 @@ class ArgMax(Op):
 
     axis: int
     keepdims: bool = False
+    engine_differences = (PLACE_OF_NAN,)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.argmax(inputs[0], axis=self.axis, keepdims=self.keepdims)),)

@@ -15,6 +15,7 @@ from probe.numerics.blocks import blocks
 from probe.ops.base import Elementwise, Rearrangement, spread
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.special_functions import erf, sigmoid, softplus
+from probe.ops.engine_differences import GELU_OF_INF
 from probe.ops.weight import Weight
 
 __all__ = [
@@ -474,6 +475,7 @@ class Gelu(_Gate):
 
     approximate: str = "none"
     roundings = 8
+    engine_differences = (GELU_OF_INF,)
 
     def f(self, x):
         if self.approximate == "tanh":

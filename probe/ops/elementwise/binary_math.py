@@ -10,6 +10,7 @@ from probe.numerics.precision import UNBOUNDED
 from probe.ops.base import InputErrors, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
+from probe.ops.engine_differences import BEYOND_INTEGERS
 from probe.ops.exactness import of_constant
 from probe.ops.weight import Weight
 
@@ -251,6 +252,7 @@ class Cast(Op):
     rounded."""
 
     to: str
+    engine_differences = (BEYOND_INTEGERS,)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs

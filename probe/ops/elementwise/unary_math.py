@@ -11,6 +11,7 @@ import numpy as np
 from probe.numerics.precision import UNBOUNDED
 from probe.ops.base import Elementwise, spread
 from probe.ops.elementwise.special_functions import erf
+from probe.ops.engine_differences import SIGN_OF_NAN
 
 __all__ = [
     "Acos",
@@ -334,6 +335,7 @@ class Sign(_Function):
     onnx = "Sign"
     roundings = 0
     function = np.sign
+    engine_differences = (SIGN_OF_NAN,)
 
 
 @dataclass(frozen=True, eq=False)

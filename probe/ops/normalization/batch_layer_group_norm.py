@@ -13,6 +13,7 @@ from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
+from probe.ops.engine_differences import SQUARES_OVERFLOW
 from probe.ops.weight import Weight, zero_bias
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
@@ -385,6 +386,7 @@ class LayerNormalization(Op):
     may_use_lossy_algorithm: bool = False
     lossy_algorithm = _SHORTCUT
     refinable = True
+    engine_differences = (SQUARES_OVERFLOW,)
 
     def takes_any_float(self):
         return True
@@ -460,6 +462,7 @@ class GroupNormalization(Op):
     may_use_lossy_algorithm: bool = False
     lossy_algorithm = _SHORTCUT
     refinable = True
+    engine_differences = (SQUARES_OVERFLOW,)
 
     def takes_any_float(self):
         return True

@@ -9,6 +9,7 @@ import numpy as np
 from probe.numerics.sum_error import of_axes
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
+from probe.ops.engine_differences import SQUARES_OVERFLOW, ZERO_SHARE_OF_NAN
 from probe.ops.weight import Weight
 
 __all__ = ["LRN", "LpNormalization", "RMSNormalization"]
@@ -28,6 +29,7 @@ class RMSNormalization(Op):
     axes: tuple[int, ...]
     centred: bool = False
     refinable = True
+    engine_differences = (SQUARES_OVERFLOW,)
 
     def _power(self, x: np.ndarray) -> np.ndarray:
         mean = x.mean(axis=self.axes, keepdims=True) if self.centred else 0.0
@@ -130,6 +132,7 @@ class LpNormalization(Op):
     p: float = 2.0
     squared: bool = False
     refinable = True
+    engine_differences = (SQUARES_OVERFLOW,)
 
     def _norm(self, x: np.ndarray) -> np.ndarray:
         if math.isinf(self.p):
@@ -244,6 +247,7 @@ class LRN(Op):
     before: int
     after: int
     first: bool = False
+    engine_differences = (ZERO_SHARE_OF_NAN, SQUARES_OVERFLOW)
 
     def _sums(self, x: np.ndarray) -> np.ndarray:
         """Of the neighbours of every channel."""

@@ -27,6 +27,7 @@ class ConvLSTM(LSTM):
     pads: Pads = ((0, 0),)
     dilations: tuple[int, ...] = (1,)
     state_pads: Pads = ((0, 0),)
+    engine_differences = ()  # no operator of ONNX, but a Scan of others
 
     @property
     def width(self):

@@ -3,18 +3,27 @@ ONNX's RNN, LSTM and GRU, or its Scan."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from probe.ops.base import Op
-from probe.ops.elementwise.activation import HardSigmoid, Relu, Sigmoid, Tanh
+from probe.ops.elementwise.activation import HardSigmoid, Relu, Sigmoid, Softplus, Tanh
+from probe.ops.engine_differences import Known, anywhere
 from probe.ops.recurrent.recurrence import Recurrence
 
-__all__ = ["Gated", "sharing"]
+__all__ = ["SOFTPLUS_OVERFLOWS", "Gated", "sharing"]
 
 _KNOWN = {Sigmoid: "Sigmoid", Tanh: "Tanh", Relu: "Relu", HardSigmoid: "HardSigmoid"}
 """The activations of ONNX's recurrent operators that are used there."""
+
+SOFTPLUS_OVERFLOWS = Known(
+    anywhere,
+    "softplus in its own recurrences is log(1 + exp(x)), which overflows from 89 on",
+    "softplus of 89 and more is inf in ONNX Runtime's own recurrences, which take log(1 + exp(x)) "
+    "in float32",
+    has=lambda op: any(isinstance(getattr(op, part.name), Softplus) for part in fields(op)),
+)
 
 
 def sharing(kernel: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage
 from probe.ops.elementwise.activation import Tanh
-from probe.ops.recurrent.gate_blocks import sharing
+from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, sharing
 from probe.ops.recurrent.recurrence import States
 from probe.ops.recurrent.rnn_lstm_gru import LSTM
 from probe.ops.recurrent.running_error import Near
@@ -29,6 +29,7 @@ class PeepholeLSTM(LSTM):
     peepholes: Weight | None = None
     coupled: bool = False
     shown: Op = field(default_factory=Tanh)
+    engine_differences = (SOFTPLUS_OVERFLOWS,)
 
     def _peeps(self) -> np.ndarray:
         """The peepholes of i, o and f."""

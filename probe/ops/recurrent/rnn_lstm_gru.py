@@ -6,14 +6,16 @@ that where they are tanh and sigmoid one tanh serves them all: sigmoid(x) = tanh
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage
 from probe.ops.elementwise.activation import Sigmoid
+from probe.ops.engine_differences import NAN_IN_GATES, Known
 from probe.ops.linear.matmul import MatMul
-from probe.ops.recurrent.gate_blocks import Gated, sharing
+from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Gated, sharing
 from probe.ops.recurrent.recurrence import Before, Recurrence, States
 from probe.ops.recurrent.running_error import Near
 from probe.ops.weight import Weight
@@ -24,6 +26,8 @@ __all__ = ["GRU", "LSTM", "RNN"]
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RNN(Gated):
     """h' = activation(x W + h U + b) (ONNX RNN)."""
+
+    engine_differences = (SOFTPLUS_OVERFLOWS,)
 
     def arranged(self, dtype, batch):
         kernel, recurrent, first, second = self.columns("h", "", dtype)
@@ -75,6 +79,7 @@ class LSTM(Gated):
 
     state_count = 2
     onnx_gates = "iofg"
+    engine_differences: ClassVar[tuple[Known, ...]] = (NAN_IN_GATES,)
 
     def state_shapes(self, x):
         return [(x.shape[1], self.recurrent.value.shape[0]), (x.shape[1], self.width)]
@@ -209,6 +214,7 @@ class GRU(Gated):
     or r h (HGQ2)."""
 
     onnx_gates = "zrh"
+    engine_differences = (SOFTPLUS_OVERFLOWS, NAN_IN_GATES)
 
     def fits(self):
         return self.reset_activation is None and self.reset_quantizer is None

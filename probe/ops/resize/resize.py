@@ -18,6 +18,7 @@ import numpy as np
 
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Terms, box
+from probe.ops.engine_differences import ZERO_SHARE_OF_NAN
 from probe.ops.weight import Weight
 
 __all__ = ["Resize"]
@@ -74,6 +75,7 @@ class Resize(Op):
     single: bool = False
     lines: tuple[tuple[float, float], ...] = ()
     """(slope, start) of each axis, where ``coordinates`` is "lines"."""
+    engine_differences = (ZERO_SHARE_OF_NAN,)
 
     def summary(self, inputs):
         have = inputs[0].shape[-len(self.sizes) :]

@@ -11,6 +11,7 @@ from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.engine_differences import ZERO_SHARE_OF_NAN
 from probe.ops.window.max_pool import AdaptivePool, Pool, fitted, reduced
 from probe.ops.window.same_padding import hides_asymmetry
 from probe.ops.window.sliding_windows import Pads, seen
@@ -275,6 +276,8 @@ class GlobalAveragePool(_Mean):
 @dataclass(frozen=True, eq=False)
 class AdaptiveAveragePool(_Mean, AdaptivePool):
     """The mean over cells that tile the trailing axes into ``output_size``."""
+
+    engine_differences = (ZERO_SHARE_OF_NAN,)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.mean),)

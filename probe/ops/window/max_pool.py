@@ -11,6 +11,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
+from probe.ops.engine_differences import NAN_IN_EXTREME
 from probe.ops.window.same_padding import hides_asymmetry, symmetric_padding
 from probe.ops.window.sliding_windows import Pads, flat, padded, seen
 
@@ -114,6 +115,7 @@ class MaxPool(Pool):
 
     dilations: tuple[int, ...]
     ceil_mode: bool = False
+    engine_differences = (NAN_IN_EXTREME,)
 
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         return hides_asymmetry(shape, self.kernel, self.strides, self.pads, self.dilations)
@@ -224,6 +226,7 @@ class GlobalMaxPool(Op):
 
     axes: tuple[int, ...]
     keepdims: bool = True
+    engine_differences = (NAN_IN_EXTREME,)
 
     def samplewise(self) -> bool:
         return self.keepdims and all(axis > 0 for axis in self.axes)
@@ -307,6 +310,8 @@ class AdaptivePool(Op):
 @dataclass(frozen=True, eq=False)
 class AdaptiveMaxPool(AdaptivePool):
     """The largest value of cells that tile the trailing axes into ``output_size``."""
+
+    engine_differences = (NAN_IN_EXTREME,)
 
     def stores(self):
         return False

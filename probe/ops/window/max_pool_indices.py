@@ -10,6 +10,7 @@ import numpy as np
 from probe.numerics.sum_error import of_sums
 from probe.ops.base import Op
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.engine_differences import NAN_IN_EXTREME, SQUARES_OVERFLOW
 from probe.ops.window.max_pool import AdaptiveMaxPool, MaxPool, Pool, fitted
 from probe.ops.window.sliding_windows import Pads, windows
 
@@ -236,6 +237,7 @@ class LpPool(Pool):
 
     p: float
     ceil_mode: bool = False
+    engine_differences = (SQUARES_OVERFLOW,)
 
     def _held(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
         ones = (1,) * len(self.kernel)
@@ -329,6 +331,7 @@ class FractionalMaxPool(Op):
 
     kernel: tuple[int, ...]
     starts: tuple[np.ndarray, ...]
+    engine_differences = (NAN_IN_EXTREME,)
 
     def _places(self, sizes: Sequence[int]) -> np.ndarray:
         """(batch, channel, *out, taps): the elements of every window, counted row by row in their
