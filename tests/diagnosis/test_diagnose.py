@@ -21,6 +21,7 @@ from probe.hypotheses import REGISTERED, Case
 from probe.model import Capture
 from probe.numerics.precision import precision_of
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Search
 
 F = torch.nn.functional
 
@@ -172,7 +173,8 @@ def test_the_framework_itself_is_diagnosed():
     )
     y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), padding=1).numpy()
     report = judge(
-        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), search={}
+        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))),
+        options=Options(search=Search()),
     )
     assert (report.findings[0].slug, report.findings[0].party) == ("flipped-kernel", "framework")
     assert "of framework's values" in str(report)
