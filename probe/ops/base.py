@@ -134,6 +134,21 @@ class Op:
         every input alone."""
         return False
 
+    quantizes: ClassVar[bool] = False
+    """Whether outputs are levels: an input that moves by less than anything may move one by a whole
+    step."""
+
+    def equally_right(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        output: int,
+        theirs: np.ndarray,
+    ) -> np.ndarray | None:
+        """Where a party's values of an output are as right as ``outputs`` though they are others;
+        None where there is one right answer."""
+        return None
+
     engine_differences: ClassVar[tuple[Known, ...]] = ()
     """Where engines are known to differ in this op although none is at fault."""
 
