@@ -242,7 +242,8 @@ def _error(theirs: np.ndarray, value: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         # without axes it is no array
         error = np.asarray(np.subtract(theirs, value, dtype=np.float64))
-        return np.abs(error, out=error)
+        np.abs(error, out=error)
+    return error
 
 
 def _with(

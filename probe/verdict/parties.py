@@ -200,7 +200,7 @@ def _largest(allowed: np.ndarray) -> float:
 def _reaches(value: np.ndarray, distance: float) -> bool:
     """Whether a few of the values are seen to lie so far apart."""
     some = [value.item(value.size * place // _FEW) for place in range(_FEW)]
-    return distance <= max(some) - min(some) < np.inf
+    return bool(distance <= max(some) - min(some) < np.inf)
 
 
 def user(
