@@ -18,7 +18,7 @@ import numpy as np
 from probe import ops
 from probe.capture.model_inputs import bind
 from probe.capture.run import opened
-from probe.description.description import Description
+from probe.description import Builder, Description
 from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture, Model
@@ -28,7 +28,6 @@ from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.report import Report
 from probe.verdict.judge import judge
-from probe.verdict.options import Options, Yours
 
 __all__ = ["fold"]
 
@@ -54,7 +53,7 @@ def fold(model: Any, layer: str, x: Any = None, *, shape: Any = None, seed: int 
     deployed = recompute(folded, [widened(one) for one in first.inputs])[-1][0].astype(
         second.outputs[0].dtype
     )
-    report = judge(pair, Yours(deployed), Options(detail=True))
+    report = judge(pair, expected=deployed, detail=True)
     told = (
         (
             f"{second.layer!r} ({second.kind}) is folded into {layer!r}; yours is the folded "
@@ -124,21 +123,17 @@ def _position(steps: Sequence[Step], *kinds: type) -> int | None:
 def _joined(first: Capture, second: Capture) -> Capture:
     """The two layers as one: the inputs of the first, the outputs of the second."""
     assert first.description is not None and second.description is not None
-    before = len(first.description.steps)
-    after = []
-    for position, step in enumerate(second.description.steps):
-        sources = (
-            Ref(before - 1) if ref.step < 0 else replace(ref, step=ref.step + before)
-            for ref in step.sources(position)
-        )
-        after.append(replace(step, inputs=tuple(sources)))
+    build = Builder()
+    (between,) = build.include(
+        first.description.steps, *(Ref(-1, index) for index in range(len(first.inputs)))
+    )
+    build.include(second.description.steps, between)
     axes = first.description.input_axes, second.description.output_axes
-    described = Description((*first.description.steps, *after), *axes)
     return replace(
         first,
         kind=f"{first.kind} + {second.kind}",
         outputs=second.outputs,
-        description=described,
+        description=Description(build.ended(), *axes),
         notes=(),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Steps
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
 from ..keras.describe.call import Call
@@ -33,27 +33,27 @@ Shaped = tuple[Ref, tuple[int, ...]]
 @describes("hgq.QMultiHeadAttention", "hgq.QMultiHeadAttentionT", arguments=_ARGUMENTS)
 def _multi_head(layer: Any, call: Call) -> Description:
     query, value, key = _given(call)
-    return _attended(Steps(), layer, call, query, value, key)
+    return _attended(Builder(), layer, call, query, value, key)
 
 
 @describes("hgq.QLinformerAttention", "hgq.QLinformerAttentionT", arguments=_ARGUMENTS)
 def _linformer(layer: Any, call: Call) -> Description:
-    steps, (query, value, key) = Steps(), _given(call)
-    key, value = _shortened(steps, layer, call, key, value)
-    return _attended(steps, layer, call, query, value, key)
+    build, (query, value, key) = Builder(), _given(call)
+    key, value = _shortened(build, layer, call, key, value)
+    return _attended(build, layer, call, query, value, key)
 
 
 @describes("hgq.QSALTAttention", arguments=_ARGUMENTS)
 def _salt(layer: Any, call: Call) -> Description:
     """Rows of key and value may be put together in groups first; a convolution over the scores
     follows."""
-    steps, (query, value, key) = Steps(), _given(call)
+    build, (query, value, key) = Builder(), _given(call)
     if layer.cluster_k_proj:
-        key = _grouped(steps, key, layer.n_k_pad, layer._k_reshape_to)
+        key = _grouped(build, key, layer.n_k_pad, layer._k_reshape_to)
     if layer.n_v_pad:
-        value = _grouped(steps, value, layer.n_v_pad, layer._v_reshape_to)
-    key, value = _shortened(steps, layer, call, key, value)
-    return _attended(steps, layer, call, query, value, key)
+        value = _grouped(build, value, layer.n_v_pad, layer._v_reshape_to)
+    key, value = _shortened(build, layer, call, key, value)
+    return _attended(build, layer, call, query, value, key)
 
 
 def _given(call: Call) -> tuple[Shaped, Shaped, Shaped]:
@@ -65,58 +65,58 @@ def _given(call: Call) -> tuple[Shaped, Shaped, Shaped]:
     return first, second, third
 
 
-def _grouped(steps: Steps, x: Shaped, pad: int, to: Sequence[int]) -> Shaped:
+def _grouped(build: Builder, x: Shaped, pad: int, to: Sequence[int]) -> Shaped:
     ref, shape = x
     if pad:
-        ref = steps.put(ops.Pad(pads=((0, 0), (0, pad), (0, 0))), ref)
+        ref = build.add(ops.Pad(pads=((0, 0), (0, pad), (0, 0))), ref)
     grouped = (shape[0], *to[1:])
-    return steps.put(ops.Reshape(shape=grouped), ref), grouped
+    return build.add(ops.Reshape(shape=grouped), ref), grouped
 
 
 def _shortened(
-    steps: Steps, layer: Any, call: Call, key: Shaped, value: Shaped
+    build: Builder, layer: Any, call: Call, key: Shaped, value: Shaped
 ) -> tuple[Shaped, Shaped]:
     shared = layer._lin_v_proj is layer._lin_k_proj
-    key = _projected(steps, layer._lin_k_proj, call, "lin_kv" if shared else "lin_key", key)
+    key = _projected(build, layer._lin_k_proj, call, "lin_kv" if shared else "lin_key", key)
     return key, _projected(
-        steps, layer._lin_v_proj, call, "lin_kv" if shared else "lin_value", value
+        build, layer._lin_v_proj, call, "lin_kv" if shared else "lin_value", value
     )
 
 
-def _projected(steps: Steps, dense: Any, call: Call, name: str, x: Shaped) -> Shaped:
+def _projected(build: Builder, dense: Any, call: Call, name: str, x: Shaped) -> Shaped:
     ref, shape = x
-    return inside(steps, dense, call, name, ref, shape), tuple(dense.compute_output_shape(shape))
+    return inside(build, dense, call, name, ref, shape), tuple(dense.compute_output_shape(shape))
 
 
 def _attended(
-    steps: Steps, layer: Any, call: Call, query: Shaped, value: Shaped, key: Shaped
+    build: Builder, layer: Any, call: Call, query: Shaped, value: Shaped, key: Shaped
 ) -> Description:
     q, k, v = (
-        _projected(steps, getattr(layer, f"_{name}_dense"), call, name, x)
+        _projected(build, getattr(layer, f"_{name}_dense"), call, name, x)
         for name, x in (("query", query), ("key", key), ("value", value))
     )
-    scores = steps.put(ops.Einsum(equation=layer._dot_product_equation), k[0], q[0])
+    scores = build.add(ops.Einsum(equation=layer._dot_product_equation), k[0], q[0])
     shape = _shape_of(layer._dot_product_equation, k[1], q[1])
     if getattr(layer, "conv_size", 0):
-        scores = inside(steps, layer.conv, call, "conv", scores, shape)
-    mask = _mask(steps, layer, call, query[1], value[1], len(shape))
-    shares = inside(steps, layer._softmax, call, "softmax", scores, shape, mask)
-    attended = steps.put(ops.Einsum(equation=layer._combine_equation), shares, v[0])
+        scores = inside(build, layer.conv, call, "conv", scores, shape)
+    mask = _mask(build, layer, call, query[1], value[1], len(shape))
+    shares = inside(build, layer._softmax, call, "softmax", scores, shape, mask)
+    attended = build.add(ops.Einsum(equation=layer._combine_equation), shares, v[0])
     y, result = _projected(
-        steps,
+        build,
         layer._output_dense,
         call,
         "attention_output",
         (attended, _shape_of(layer._combine_equation, shape, v[1])),
     )
     if layer.enable_oq:
-        y = through(steps, y, layer.oq, "its output goes through")
+        y = through(build, y, layer.oq, "its output goes through")
     axes = ("batch", "positions", "features") if len(result) == 3 else ()
     if call.arguments.get("return_attention_scores"):
         return Description(
-            steps.ended(y, shares), axes, axes, ("attention_output", "attention_scores")
+            build.ended(y, shares), axes, axes, ("attention_output", "attention_scores")
         )
-    return Description(steps.ended(y), axes, axes)
+    return Description(build.ended(y), axes, axes)
 
 
 def _shape_of(equation: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -131,7 +131,12 @@ def _shape_of(equation: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _mask(
-    steps: Steps, layer: Any, call: Call, query: tuple[int, ...], value: tuple[int, ...], rank: int
+    build: Builder,
+    layer: Any,
+    call: Call,
+    query: tuple[int, ...],
+    value: tuple[int, ...],
+    rank: int,
 ) -> tuple[Ref, tuple[int, ...]] | None:
     """All masks together, true where a query attends, with axes for the heads before those of the
     positions."""
@@ -141,18 +146,18 @@ def _mask(
         if ref is not None:
             batch, *sizes = call.masks[ref.index - len(call.inputs)].shape
             shape = (batch, *sizes, 1) if at == 2 else (batch, *sizes[:-1], 1, *sizes[-1:])
-            found.append((steps.put(ops.Reshape(shape=shape), _truth(steps, call, ref)), shape))
+            found.append((build.add(ops.Reshape(shape=shape), _truth(build, call, ref)), shape))
     if call.arguments.get("use_causal_mask"):
         causal = np.tril(np.ones((1, query[1], value[1]), bool))
-        found.append((steps.put(ops.Constant(causal)), causal.shape))
+        found.append((build.ref(causal), causal.shape))
     ref = call.arguments.get("attention_mask")
     if ref is not None:
-        found.append((_truth(steps, call, ref), call.masks[ref.index - len(call.inputs)].shape))
+        found.append((_truth(build, call, ref), call.masks[ref.index - len(call.inputs)].shape))
     if not found:
         return None
     mask, shape = found[0]
     for other, size in found[1:]:
-        mask, shape = steps.put(ops.And(), mask, other), tuple(np.broadcast_shapes(shape, size))
+        mask, shape = build.add(ops.And(), mask, other), tuple(np.broadcast_shapes(shape, size))
     behind = 2 * len(layer._attention_axes)
     if len(shape) < behind:
         raise Undescribed(f"its mask of shape {shape} lacks axes of the positions")
@@ -161,9 +166,9 @@ def _mask(
         *(1,) * (rank - len(shape)),
         *shape[len(shape) - behind :],
     )
-    return steps.put(ops.Reshape(shape=whole), mask), whole
+    return build.add(ops.Reshape(shape=whole), mask), whole
 
 
-def _truth(steps: Steps, call: Call, ref: Ref) -> Ref:
+def _truth(build: Builder, call: Call, ref: Ref) -> Ref:
     boolean = call.masks[ref.index - len(call.inputs)].dtype == bool
-    return ref if boolean else steps.put(ops.Cast(to="bool"), ref)
+    return ref if boolean else build.add(ops.Cast(to="bool"), ref)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hgq.quantizer import Quantizer
 
-from probe.description import Description, Ref, Steps
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
 from ..keras.describe.call import Call
@@ -31,20 +31,20 @@ def _between(layer: Any, call: Call, plain: Describer) -> Description:
     at_inference(call)
     if call.carried and len(call.inputs) > 1:
         raise Undescribed("a mask reaches it")  # Keras' merging layers read it from their inputs
-    steps, sources = Steps(), [Ref(-1, index) for index in range(len(call.inputs))]
+    build, sources = Builder(), [Ref(-1, index) for index in range(len(call.inputs))]
     if layer.enable_iq:
         several = not isinstance(layer.iq, Quantizer)
         each = list(layer.iq) if several else [layer.iq]
         sources = [
-            through(steps, x, one, "its input goes through")
+            through(build, x, one, "its input goes through")
             for x, one in zip(sources, each, strict=True)
         ]
     described = plain(layer, call)
     masks = (Ref(-1, len(call.inputs) + index) for index in range(len(call.masks)))
-    (y,) = steps.include(described.steps, *sources, *masks)
+    (y,) = build.include(described.steps, *sources, *masks)
     if layer.enable_oq:
-        y = through(steps, y, layer.oq, "its output goes through")
-    return replace(described, steps=steps.ended(y))
+        y = through(build, y, layer.oq, "its output goes through")
+    return replace(described, steps=build.ended(y))
 
 
 def between_quantizers(*names: str, arguments: Collection[str] = ()) -> Callable[[Describer], None]:

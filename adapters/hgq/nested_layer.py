@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description import Ref, Steps
+from probe.description import Builder, Ref
 
 from ..keras.describe.call import Call
 from ..keras.describe.describe import describe
@@ -16,7 +16,7 @@ __all__ = ["inside"]
 
 
 def inside(
-    steps: Steps,
+    build: Builder,
     layer: Any,
     call: Call,
     name: str,
@@ -37,5 +37,5 @@ def inside(
         carried=(),
         masks=masks,
     )
-    (y,) = steps.include(describe(layer, inner).steps, x, *(() if mask is None else (mask[0],)))
+    (y,) = build.include(describe(layer, inner).steps, x, *(() if mask is None else (mask[0],)))
     return y

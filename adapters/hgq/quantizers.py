@@ -15,7 +15,7 @@ from hgq.quantizer.internal.fixed_point_quantizer import (
 from hgq.quantizer.internal.float_point_quantizer import FloatPointQuantizer
 
 from probe import ops
-from probe.description import Grid, Ref, Steps, Weight
+from probe.description import Builder, Grid, Ref, Weight
 from probe.errors import Undescribed
 
 from ..keras.describe.variables import array_of
@@ -164,8 +164,8 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
     )
 
 
-def through(steps: Steps, x: Ref, quantizer: Any, where: str) -> Ref:
+def through(build: Builder, x: Ref, quantizer: Any, where: str) -> Ref:
     """``x`` through a quantizer."""
     for op in quantizer_ops(quantizer, where):
-        x = steps.put(op, x)
+        x = build.add(op, x)
     return x

@@ -9,7 +9,7 @@ import numpy as np
 from hgq.layers.snn import ATan, LIFCell, SpikingNeuralCell
 
 from probe import ops
-from probe.description import Description, Ref, Steps
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
 from ..keras.describe.call import Call
@@ -27,10 +27,10 @@ def _layer(layer: Any, call: Call) -> Description:
     return REGISTERED["RNN"](layer, call)
 
 
-def _stepwise(cell: Any, call: Call, prefix: str, steps: Steps, x: Ref) -> tuple[Ref, Stepwise]:
+def _stepwise(cell: Any, call: Call, prefix: str, build: Builder, x: Ref) -> tuple[Ref, Stepwise]:
     at_inference(call)
     made = _Cell.of(cell, call, prefix)
-    return made.received(steps, x), lambda part, state: made.step(steps, part, state)
+    return made.received(build, x), lambda part, state: made.step(build, part, state)
 
 
 STEPWISE.update(dict.fromkeys((f"hgq.{name}" for name in _CELLS), _stepwise))
@@ -39,11 +39,11 @@ STEPWISE.update(dict.fromkeys((f"hgq.{name}" for name in _CELLS), _stepwise))
 @describes(*(f"hgq.{name}" for name in _CELLS), arguments=("states",))
 def _cell(layer: Any, call: Call) -> Description:
     at_inference(call)
-    steps, cell = Steps(), _Cell.of(layer, call)
+    build, cell = Builder(), _Cell.of(layer, call)
     (state,) = _flat(call.arguments["states"])
-    output, after = cell.step(steps, cell.received(steps, call.arguments["inputs"]), state)
+    output, after = cell.step(build, cell.received(build, call.arguments["inputs"]), state)
     return Description(
-        steps.ended(output, after), ("batch", "features"), ("batch", "units"), ("output", "state 0")
+        build.ended(output, after), ("batch", "features"), ("batch", "units"), ("output", "state 0")
     )
 
 
@@ -89,33 +89,30 @@ class _Cell:
             ),
         )
 
-    def received(self, steps: Steps, x: Ref) -> Ref:
-        return _through(steps, x, self.input)
+    def received(self, build: Builder, x: Ref) -> Ref:
+        return _through(build, x, self.input)
 
-    def step(self, steps: Steps, x: Ref, state: Ref) -> tuple[Ref, Ref]:
+    def step(self, build: Builder, x: Ref, state: Ref) -> tuple[Ref, Ref]:
         """(output, the state after)."""
-        decayed = state if self.beta is None else steps.put(ops.MulConstant(self.beta), state)
-        gathered = steps.put(ops.Add(), decayed, x)
-        threshold, nothing = (
-            steps.put(ops.Parameter(self.threshold)),
-            steps.put(ops.Constant(np.zeros((), np.float32))),
-        )
-        fires = steps.put(ops.Greater(), gathered, threshold)
+        decayed = state if self.beta is None else build.add(ops.MulConstant(self.beta), state)
+        gathered = build.add(ops.Add(), decayed, x)
+        threshold, nothing = (build.ref(self.threshold), build.ref(np.zeros((), np.float32)))
+        fires = build.add(ops.Greater(), gathered, threshold)
         if self.cell.inhibition:
-            above = steps.put(ops.Sub(), gathered, threshold)
-            first = steps.put(ops.ArgMax(axis=1, keepdims=True), above)
-            places = steps.put(ops.Constant(np.arange(self.cell.units)[None]))
-            fires = steps.put(ops.And(), fires, steps.put(ops.Equal(), first, places))
-        output = steps.put(ops.Where(), fires, steps.put(ops.Parameter(self.factor)), nothing)
+            above = build.add(ops.Sub(), gathered, threshold)
+            first = build.add(ops.ArgMax(axis=1, keepdims=True), above)
+            places = build.ref(np.arange(self.cell.units)[None])
+            fires = build.add(ops.And(), fires, build.add(ops.Equal(), first, places))
+        output = build.add(ops.Where(), fires, self.factor, nothing)
         after = gathered
         if self.cell.reset_mechanism != "none":
             back = (
                 nothing
                 if self.cell.reset_mechanism == "zero"
-                else steps.put(ops.Sub(), gathered, threshold)
+                else build.add(ops.Sub(), gathered, threshold)
             )
-            after = steps.put(ops.Where(), fires, back, gathered)
-        return _through(steps, output, self.output), _through(steps, after, self.state)
+            after = build.add(ops.Where(), fires, back, gathered)
+        return _through(build, output, self.output), _through(build, after, self.state)
 
 
 def _ops(cell: Any, name: str, where: str) -> tuple[ops.Op, ...]:
@@ -126,7 +123,7 @@ def _ops(cell: Any, name: str, where: str) -> tuple[ops.Op, ...]:
     )
 
 
-def _through(steps: Steps, x: Ref, chain: Sequence[ops.Op]) -> Ref:
+def _through(build: Builder, x: Ref, chain: Sequence[ops.Op]) -> Ref:
     for op in chain:
-        x = steps.put(op, x)
+        x = build.add(op, x)
     return x

@@ -7,7 +7,7 @@ from math import prod, sqrt
 from typing import Any
 
 from probe import ops
-from probe.description import Description, Ref, Steps
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
 from ..keras.describe.call import Call
@@ -23,7 +23,7 @@ from .quantizers import through
 @describes("hgq.QDenseT")
 def _dense(layer: Any, call: Call) -> Description:
     at_inference(call)
-    return _dense_of(Steps(), layer, call, Ref(-1), call.shape)
+    return _dense_of(Builder(), layer, call, Ref(-1), call.shape)
 
 
 @describes("hgq.QConvT1D", "hgq.QConvT2D")
@@ -32,12 +32,12 @@ def _conv(layer: Any, call: Call) -> Description:
     at_inference(call)
     if layer.data_format != "channels_last":
         raise Undescribed("its channels come first, but HGQ2 takes the last axis for them")
-    steps, (batch, *spatial, channels) = Steps(), call.shape
+    build, (batch, *spatial, channels) = Builder(), call.shape
     pads = padding_pairs(
         layer.padding, tuple(spatial), layer.kernel_size, layer.strides, layer.dilation_rate
     )
     x = (
-        steps.put(ops.Pad(pads=((0, 0), *pads, (0, 0))), Ref(-1))
+        build.add(ops.Pad(pads=((0, 0), *pads, (0, 0))), Ref(-1))
         if any(map(any, pads))
         else Ref(-1)
     )
@@ -58,67 +58,69 @@ def _conv(layer: Any, call: Call) -> Description:
             for start, size, stride in zip(starts, sizes, layer.strides, strict=True)
         ]
         cells.append(
-            steps.put(ops.Slice((0, *starts, 0), (None, *stops, None), (1, *layer.strides, 1)), x)
+            build.add(ops.Slice((0, *starts, 0), (None, *stops, None), (1, *layer.strides, 1)), x)
         )
-    x = steps.put(ops.Concat(axis=len(spatial) + 1), *cells)
-    return _dense_of(steps, layer, call, x, (batch, *sizes, len(cells) * channels))
+    x = build.add(ops.Concat(axis=len(spatial) + 1), *cells)
+    return _dense_of(build, layer, call, x, (batch, *sizes, len(cells) * channels))
 
 
-def _dense_of(steps: Steps, layer: Any, call: Call, x: Ref, shape: tuple[int, ...]) -> Description:
+def _dense_of(
+    build: Builder, layer: Any, call: Call, x: Ref, shape: tuple[int, ...]
+) -> Description:
     """Tables of x (…, inputs), one for each input and output."""
     wide = (*shape, layer.n_out)
-    x = steps.put(ops.Expand(shape=wide), steps.put(ops.Reshape(shape=(*shape, 1)), x))
-    x = _looked_up(steps, layer, call, x, wide)
+    x = build.add(ops.Expand(shape=wide), build.add(ops.Reshape(shape=(*shape, 1)), x))
+    x = _looked_up(build, layer, call, x, wide)
     if layer.enable_bn:
-        x = inside(steps, layer.bn_module, call, "bn_module", x, wide)
-        x = steps.put(ops.Affine(gain=1 / sqrt(layer.n_in), offset=0.0), x)
-    x = through(steps, x, layer.toq, "its tables go through")
+        x = inside(build, layer.bn_module, call, "bn_module", x, wide)
+        x = build.add(ops.Affine(gain=1 / sqrt(layer.n_in), offset=0.0), x)
+    x = through(build, x, layer.toq, "its tables go through")
     return _ended(
-        steps,
+        build,
         layer,
         call,
-        steps.put(ops.ReduceSum(axes=(len(shape) - 1,), keepdims=False), x),
+        build.add(ops.ReduceSum(axes=(len(shape) - 1,), keepdims=False), x),
         len(shape),
     )
 
 
-def _looked_up(steps: Steps, layer: Any, call: Call, x: Ref, shape: Sequence[int]) -> Ref:
+def _looked_up(build: Builder, layer: Any, call: Call, x: Ref, shape: Sequence[int]) -> Ref:
     """What the network of each table gives, on elements that went through quantizers of their
     own."""
     if layer.enable_iq:
-        x = through(steps, x, layer.iq, "its input goes through")
-    x, wide = steps.put(ops.Reshape(shape=(*shape, 1)), x), (*shape, 1)
+        x = through(build, x, layer.iq, "its input goes through")
+    x, wide = build.add(ops.Reshape(shape=(*shape, 1)), x), (*shape, 1)
     for number, dense in enumerate(layer.module.layers):
-        x = inside(steps, dense, call, f"module/{number}", x, wide)
+        x = inside(build, dense, call, f"module/{number}", x, wide)
         wide = (*shape, *dense.kernel.shape[len(dense.kernel.shape) - 1 :])
     return x
 
 
-def _ended(steps: Steps, layer: Any, call: Call, x: Ref, rank: int) -> Description:
+def _ended(build: Builder, layer: Any, call: Call, x: Ref, rank: int) -> Description:
     for step in activation_steps(layer.activation, call, rank):
-        x = steps.put(step.op, x)
+        x = build.add(step.op, x)
     if layer.enable_oq:
-        x = through(steps, x, layer.oq, "its output goes through")
-    return Description(steps.ended(x))
+        x = through(build, x, layer.oq, "its output goes through")
+    return Description(build.ended(x))
 
 
 @describes("hgq.QEinsumDenseT")
 def _einsum(layer: Any, call: Call) -> Description:
     """Tables for each product that the einsum would add up."""
     at_inference(call)
-    steps, (apart, shape) = Steps(), layer._broadcast_shapes(call.shape)
-    x = steps.put(
-        ops.Expand(shape=tuple(shape)), steps.put(ops.Reshape(shape=tuple(apart)), Ref(-1))
+    build, (apart, shape) = Builder(), layer._broadcast_shapes(call.shape)
+    x = build.add(
+        ops.Expand(shape=tuple(shape)), build.add(ops.Reshape(shape=tuple(apart)), Ref(-1))
     )
-    x = _looked_up(steps, layer, call, x, shape)
+    x = _looked_up(build, layer, call, x, shape)
     if layer.enable_bn:
-        (x,) = steps.include(_normalized(layer, call, shape), x)
-        x = steps.put(ops.Affine(gain=1 / sqrt(layer.n_in), offset=0.0), x)
-    x = through(steps, x, layer.toq, "its tables go through")
+        (x,) = build.include(_normalized(layer, call, shape), x)
+        x = build.add(ops.Affine(gain=1 / sqrt(layer.n_in), offset=0.0), x)
+    x = through(build, x, layer.toq, "its tables go through")
     if layer._contract_axes:
-        x = steps.put(ops.ReduceSum(axes=tuple(layer._contract_axes), keepdims=False), x)
-    x = steps.put(ops.Transpose(perm=tuple(layer._output_transpose)), x)
-    return _ended(steps, layer, call, x, len(layer._output_transpose))
+        x = build.add(ops.ReduceSum(axes=tuple(layer._contract_axes), keepdims=False), x)
+    x = build.add(ops.Transpose(perm=tuple(layer._output_transpose)), x)
+    return _ended(build, layer, call, x, len(layer._output_transpose))
 
 
 def _normalized(layer: Any, call: Call, shape: Sequence[int]) -> Any:

@@ -1,36 +1,35 @@
 """How an ONNX node becomes steps of ops.
 
 The table holds operator names and is filled by the families beside this file. A describer receives
-the recipe that it adds steps to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a
+the build that it adds steps to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a
 ``Weight`` for an initializer, None where one is left out. What it reads of them is noted: a node
 with anything else set to other than its default has no description.
 """
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from probe import ops
-from probe.description import Description, Recipe, Ref, Weight, weights_of
+from probe import description, ops
+from probe.description import Description, Ref, Value, Weight, weights_of
 from probe.errors import Undescribed
 
 from .schema import defaults, input_name, numbers
 from .undescribed_operators import LEFT_OUT
 
-__all__ = ["Node", "Value", "describe_node", "described", "implied", "node", "refusal"]
-
-Value = Ref | Weight | np.ndarray | float
+__all__ = ["Builder", "Value", "describe_node", "described", "implied", "node", "refusal"]
 
 
 def _nothing(graph: Any, given: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
     raise Undescribed("nothing here runs the graphs that it holds")
 
 
-class Node(Recipe):
-    """The steps of one node being put together; ``put`` takes weights and numbers where it takes
-    Refs."""
+class Builder(description.Builder):
+    """The steps of one run of a node under construction."""
+
+    single = ops.Identity
 
     def __init__(
         self,
@@ -40,13 +39,8 @@ class Node(Recipe):
         opset: int,
         present: Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
-        self.inputs, self.outputs, self.attributes, self.opset = (
-            tuple(inputs),
-            tuple(outputs),
-            attributes,
-            opset,
-        )
+        super().__init__(inputs, outputs)
+        self.attributes, self.opset = attributes, opset
         self.present = tuple(range(len(outputs)) if present is None else present)
         """Which of the operator's outputs these are: a node may leave some out."""
         self.notes: list[str] = []
@@ -67,29 +61,13 @@ class Node(Recipe):
         """Whether it is a node of such a graph, whose numbers come from another run than the
         model's own."""
 
-    def put(self, op: Any, *inputs: Value) -> Ref:
-        return super().put(op, *(self.ref(value) for value in inputs))
-
     def ref(self, value: Value) -> Ref:
         self.taken.append(value)
-        if isinstance(value, Ref):
-            return value
-        if isinstance(value, Weight):
-            return super().put(ops.Parameter(weight=value))
-        return super().put(ops.Constant(value=np.asarray(value)))
+        return super().ref(value)
 
     def array(self, value: Value) -> np.ndarray:
-        """The values of an input of the node."""
         self.taken.append(value)
-        if isinstance(value, Ref):
-            return self.inputs[value.index]
-        return value.value if isinstance(value, Weight) else np.asarray(value)
-
-    def shape(self, value: Value) -> tuple[int, ...]:
-        return self.array(value).shape
-
-    def rank(self, value: Value) -> int:
-        return self.array(value).ndim
+        return super().array(value)
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute of the node."""
@@ -149,12 +127,8 @@ class Node(Recipe):
         exact there."""
         kind = self.array(x).dtype
         if kind.kind not in "iu" or kind.itemsize > 2:
-            return self.put(op, x)
-        return self.put(ops.Cast(to=kind.name), self.put(op, self.put(ops.Cast(to="float32"), x)))
-
-    def reshaped(self, value: Value) -> Ref:
-        """The elements in the shape of the node's output."""
-        return self.put(ops.Reshape(shape=self.outputs[0].shape), value)
+            return self.add(op, x)
+        return self.add(ops.Cast(to=kind.name), self.add(op, self.add(ops.Cast(to="float32"), x)))
 
 
 def _short(value: Any) -> str:
@@ -164,19 +138,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-Describer = Callable[..., Any]
+Describer = Callable[..., Ref | Sequence[Ref]]
+D = TypeVar("D", bound=Describer)
 _TABLE: dict[str, Describer] = {}
 _IMPLIED: dict[str, frozenset[str]] = {}
 
 
-def node(*names: str, implied: Sequence[str] = ()) -> Callable[[Describer], Describer]:
+def node(*names: str, implied: Sequence[str] = ()) -> Callable[[D], D]:
     """Registers a describer for operators of the default domain.
 
     ``implied`` names the attributes and inputs that it need not read: the shapes of the run say
     what they say, or they say nothing about the outputs at all.
     """
 
-    def register(describer: Describer) -> Describer:
+    def register(describer: D) -> D:
         _TABLE.update(dict.fromkeys(names, describer))
         _IMPLIED.update(dict.fromkeys(names, frozenset(implied)))
         return describer
@@ -203,7 +178,7 @@ def refusal(kind: str) -> str:
     return f"the operator {kind} has no description; one would go in adapters/onnx"
 
 
-def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> Description:
+def describe_node(kind: str, build: Builder, values: Sequence[Value | None]) -> Description:
     """The steps of one run of a node; raises Undescribed with the reason where there are none."""
     if kind not in _TABLE:
         raise Undescribed(refusal(kind))
@@ -212,23 +187,15 @@ def describe_node(kind: str, recipe: Node, values: Sequence[Value | None]) -> De
     known = inspect.signature(_TABLE[kind]).parameters.values()
     if all(one.kind is not one.VAR_POSITIONAL for one in known) and len(values) > len(known) - 1:
         raise Undescribed(
-            f"its input {input_name(kind, recipe.opset, len(known) - 1)} has no description"
+            f"its input {input_name(kind, build.opset, len(known) - 1)} has no description"
         )
-    found = _TABLE[kind](recipe, *values)
-    if unread := recipe.unread(kind, values):
+    found = _TABLE[kind](build, *values)
+    if unread := build.unread(kind, values):
         raise Undescribed(unread)
-    refs = tuple(
-        recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,))
-    )
-    if len(refs) <= max(recipe.present):
+    refs = tuple(build.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+    if len(refs) <= max(build.present):
         raise Undescribed(f"only the first {len(refs)} of the outputs of {kind} have a description")
-    several, refs = len(refs) > 1, tuple(refs[at] for at in recipe.present)
-    if len(refs) > 1:
-        Recipe.put(recipe, ops.Outputs(), *refs)
-    elif (
-        several
-        or refs[0] != Ref(len(recipe.steps) - 1)
-        or isinstance(recipe.steps[-1].op, ops.Recurrence)
-    ):
-        Recipe.put(recipe, ops.Identity(), refs[0])
-    return Description(tuple(recipe.steps))
+    several, refs = len(refs) > 1, tuple(refs[at] for at in build.present)
+    if several and len(refs) == 1:
+        refs = (build.add(ops.Identity(), refs[0]),)
+    return Description(build.ended(*refs))

@@ -22,7 +22,7 @@ from probe.evaluation.onnxruntime_session import ran
 from probe.listing import Layer
 from probe.model import Capture, InputSpec, OnCall
 
-from .describe import Node, Value, describe_node, refusal
+from .describe import Builder, Value, describe_node, refusal
 from .operators.control_flow import free_names
 from .operators.quantize_linear import dequantized
 from .run_limits import memory_limit, time_limit
@@ -432,10 +432,10 @@ class OnnxModel:
         attributes: dict[str, Any] = {
             one.name: plain(helper.get_attribute_value(one)) for one in node.attribute
         }
-        recipe = Node(
+        build = Builder(
             inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one]
         )
-        recipe.outer, recipe.outside, recipe.run_graph, recipe.own = (
+        build.outer, build.outside, build.run_graph, build.own = (
             refs,
             {**self.initializers, **values},
             self._run_graph,
@@ -444,9 +444,9 @@ class OnnxModel:
         try:
             with describing():
                 return (
-                    describe_node(_kind(node), recipe, [refs.get(one) for one in node.input]),
+                    describe_node(_kind(node), build, [refs.get(one) for one in node.input]),
                     "",
-                    tuple(recipe.notes),
+                    tuple(build.notes),
                 )
         except Undescribed as error:
             return None, str(error), ()

@@ -17,7 +17,8 @@ def plain(value: Any) -> Any:
 
 def numbers(value: onnx.TensorProto) -> np.ndarray:
     """Of an attribute that is a tensor."""
-    return numpy_helper.to_array(value)
+    array: np.ndarray = numpy_helper.to_array(value)
+    return array
 
 
 @cache

@@ -1,17 +1,17 @@
 """A layer as steps of ops, and what builds them."""
 
-from probe.description.builder import Recipe, Steps
+from probe.description.builder import Builder, Value
 from probe.description.description import Description
 from probe.ops.step import Ref, Step, field_names, weights_of
 from probe.ops.weight import Grid, Weight
 
 __all__ = [
+    "Builder",
     "Description",
     "Grid",
-    "Recipe",
     "Ref",
     "Step",
-    "Steps",
+    "Value",
     "Weight",
     "field_names",
     "weights_of",

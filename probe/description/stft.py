@@ -1,20 +1,19 @@
 """Spectra as steps: half of a line's frequencies and back, and frames of a signal under a window.
 
-``put`` adds an op and gives the Ref of its output, as ``Recipe.put`` does. Complex numbers go in
+``put`` adds an op and gives the Ref of its output, as ``Builder.put`` does. Complex numbers go in
 pairs of real and imaginary parts.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from probe import ops
+from probe.description.builder import Builder
 from probe.ops.step import Ref
 
 __all__ = ["Pair", "framed", "half", "overlapped", "resized", "unhalved", "window"]
 
-Put = Callable[..., Ref]
 Pair = tuple[Ref, Ref]
 
 
@@ -27,38 +26,40 @@ def _cut(rank: int, axis: int, start: int, stop: int | None, step: int = 1) -> o
     )
 
 
-def resized(put: Put, x: Ref, rank: int, axis: int, have: int, size: int) -> Ref:
+def resized(build: Builder, x: Ref, rank: int, axis: int, have: int, size: int) -> Ref:
     """Cut off at ``size`` along an axis, or filled up with zeros."""
     if size < have:
-        return put(_cut(rank, axis, 0, size), x)
+        return build.add(_cut(rank, axis, 0, size), x)
     return (
         x
         if size == have
-        else put(ops.Pad(pads=tuple((0, (size - have) * (k == axis)) for k in range(rank))), x)
+        else build.add(
+            ops.Pad(pads=tuple((0, (size - have) * (k == axis)) for k in range(rank))), x
+        )
     )
 
 
-def half(put: Put, pair: Pair, rank: int, axis: int, size: int) -> Pair:
+def half(build: Builder, pair: Pair, rank: int, axis: int, size: int) -> Pair:
     """The frequencies up to the middle: those behind it are the same turned round where the line
     was real."""
     cut = _cut(rank, axis, 0, size // 2 + 1)
-    return put(cut, pair[0]), put(cut, pair[1])
+    return build.add(cut, pair[0]), build.add(cut, pair[1])
 
 
-def unhalved(put: Put, pair: Pair, rank: int, axis: int, have: int, size: int) -> Pair:
+def unhalved(build: Builder, pair: Pair, rank: int, axis: int, have: int, size: int) -> Pair:
     """All frequencies of a real line of that size from those up to its middle, of which ``have``
     are given."""
-    real, imaginary = (resized(put, x, rank, axis, have, size // 2 + 1) for x in pair)
+    real, imaginary = (resized(build, x, rank, axis, have, size // 2 + 1) for x in pair)
     if size < 3:
         return real, imaginary
     back = _cut(rank, axis, (size - 1) // 2, 0, -1)
     joined = ops.Concat(axis=axis)
-    return put(joined, real, put(back, real)), put(
-        joined, imaginary, put(ops.Neg(), put(back, imaginary))
+    return build.add(joined, real, build.add(back, real)), build.add(
+        joined, imaginary, build.add(ops.Neg(), build.add(back, imaginary))
     )
 
 
-def window(put: Put, kind: Any, size: int, length: int) -> Ref | None:
+def window(build: Builder, kind: Any, size: int, length: int) -> Ref | None:
     """A window of that size amid zeros, (length): "hann" and "hamming" by their cosine, any other
     by its numbers; None is none.
 
@@ -68,27 +69,33 @@ def window(put: Put, kind: Any, size: int, length: int) -> Ref | None:
         return None
     if isinstance(kind, str):
         least = {"hann": 0.5, "hamming": 0.54}[kind]
-        turned = put(ops.Cos(), put(ops.Constant(value=2 * np.pi * np.arange(size) / size)))
-        scaled = put(ops.Mul(), turned, put(ops.Constant(value=np.array(1 - least))))
-        made = put(ops.Sub(), put(ops.Constant(value=np.array(least))), scaled)
+        turned = build.add(ops.Cos(), 2 * np.pi * np.arange(size) / size)
+        scaled = build.add(ops.Mul(), turned, np.array(1 - least))
+        made = build.add(ops.Sub(), np.array(least), scaled)
     else:
-        made = put(ops.Constant(value=np.asarray(kind, np.float64)))
+        made = build.ref(np.asarray(kind, np.float64))
     before = (length - size) // 2
-    return made if length == size else put(ops.Pad(pads=((before, length - size - before),)), made)
+    return (
+        made
+        if length == size
+        else build.add(ops.Pad(pads=((before, length - size - before),)), made)
+    )
 
 
-def framed(put: Put, x: Ref, rank: int, time: int, length: int, step: int) -> tuple[Ref, int]:
+def framed(build: Builder, x: Ref, rank: int, time: int, length: int, step: int) -> tuple[Ref, int]:
     """(..., time) as (..., frames, length), and how many frames there are."""
     count = max(0, 1 + (time - length) // step)
     places = np.arange(count)[:, None] * step + np.arange(length)
-    return put(ops.Gather(axis=rank - 1), x, put(ops.Constant(value=places))), count
+    return build.add(ops.Gather(axis=rank - 1), x, places), count
 
 
-def overlapped(put: Put, x: Ref, shape: tuple[int, ...], step: int) -> Ref:
+def overlapped(build: Builder, x: Ref, shape: tuple[int, ...], step: int) -> Ref:
     """(..., frames, length) added up where the frames lie, (..., time)."""
     *lead, count, length = shape
     time = (count - 1) * step + length
-    columns = put(ops.Transpose(perm=(0, 2, 1)), put(ops.Reshape(shape=(-1, count, length)), x))
+    columns = build.add(
+        ops.Transpose(perm=(0, 2, 1)), build.add(ops.Reshape(shape=(-1, count, length)), x)
+    )
     image = ops.Col2Im(
         sizes=(1, time),
         kernel=(1, length),
@@ -96,4 +103,4 @@ def overlapped(put: Put, x: Ref, shape: tuple[int, ...], step: int) -> Ref:
         pads=((0, 0), (0, 0)),
         dilations=(1, 1),
     )
-    return put(ops.Reshape(shape=(*lead, time)), put(image, columns))
+    return build.add(ops.Reshape(shape=(*lead, time)), build.add(image, columns))

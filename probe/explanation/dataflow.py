@@ -157,8 +157,7 @@ def _same(left: np.ndarray, right: np.ndarray) -> bool:
 def _changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     if before.shape != after.shape:
         return np.ones(before.shape, bool)
-    changed: np.ndarray = ~((before == after) | ((before != before) & (after != after)))
-    return changed
+    return ~((before == after) | ((before != before) & (after != after)))
 
 
 def _noisy(array: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from probe import ops
-from probe.description.builder import Recipe
+from probe.description.builder import Builder
 from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.low_precision import SWITCHES, WAYS, Stored, narrow_weights
 from probe.hypotheses.registry import more
@@ -64,10 +64,10 @@ def _narrow_operands(
 ) -> Steps:
     """The steps with a rounding before every product but the ``spared``; before those of an
     attention where its ``order`` is given."""
-    recipe, places = Recipe(), list[tuple[Ref, ...]]()
+    build, places = Builder(), list[tuple[Ref, ...]]()
 
     def narrow(ref: Ref) -> Ref:
-        return recipe.put(Stored(name, way), ref)
+        return build.add(Stored(name, way), ref)
 
     for position, step in enumerate(narrow_weights(case, name, way)[0]):
         step = case.steps[position] if position in spared else step
@@ -75,7 +75,7 @@ def _narrow_operands(
             ref if ref.step < 0 else places[ref.step][ref.index] for ref in step.sources(position)
         ]
         if isinstance(step.op, ops.Attention) and order:
-            places.append(_narrow_attention(step.op, sources, order, recipe, narrow))
+            places.append(_narrow_attention(step.op, sources, order, build, narrow))
             continue
         weighted = getattr(step.op, "weight", None) is not None
         count = (
@@ -85,36 +85,36 @@ def _narrow_operands(
             if weighted
             else len(sources)
         )
-        made = recipe.put(step.op, *map(narrow, sources[:count]), *sources[count:])
+        made = build.add(step.op, *map(narrow, sources[:count]), *sources[count:])
         places.append(
             tuple(replace(made, index=index) for index in range(len(case.values[position])))
         )
-    return tuple(recipe.steps)
+    return build.ended()
 
 
 def _narrow_attention(
     op: ops.Attention,
     sources: Sequence[Ref],
     order: str,
-    recipe: Recipe,
+    build: Builder,
     narrow: Callable[[Ref], Ref],
 ) -> tuple[Ref, Ref]:
     """An attention as steps for its weights and then its mean of values; the outputs are that and
     the weights as it gives them."""
     q, k, v, *masks = sources
     if order == "queries":
-        q = recipe.put(ops.MulConstant(Weight("scale", None, np.asarray(op.scale))), q)
+        q = build.add(ops.MulConstant(Weight("scale", None, np.asarray(op.scale))), q)
     weighing = replace(op, weights="each", scale=1.0 if order == "queries" else op.scale)
-    share = replace(recipe.put(weighing, narrow(q), narrow(k), v, *masks), index=1)
+    share = replace(build.add(weighing, narrow(q), narrow(k), v, *masks), index=1)
     told = (
-        recipe.put(ops.GlobalAveragePool(axes=(-3,), keepdims=False), share)
+        build.add(ops.GlobalAveragePool(axes=(-3,), keepdims=False), share)
         if op.weights == "mean"
         else share
     )
     if order != "fused":
-        return recipe.put(ops.Product(), narrow(share), narrow(v)), told
-    largest = recipe.put(ops.GlobalMaxPool(axes=(-1,)), share)
-    exponentials = recipe.put(ops.Div(), share, largest)  # of which the largest is 1
-    return recipe.put(
-        ops.Mul(), recipe.put(ops.Product(), narrow(exponentials), narrow(v)), largest
+        return build.add(ops.Product(), narrow(share), narrow(v)), told
+    largest = build.add(ops.GlobalMaxPool(axes=(-1,)), share)
+    exponentials = build.add(ops.Div(), share, largest)  # of which the largest is 1
+    return build.add(
+        ops.Mul(), build.add(ops.Product(), narrow(exponentials), narrow(v)), largest
     ), told

@@ -9,11 +9,10 @@ import torch
 
 import probe
 from probe import Description, Step, Weight, ops
-from probe.description import Ref, Steps
+from probe.description import Builder, Ref
 from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture
 from probe.verdict.judge import judge
-from probe.verdict.options import Yours
 
 
 def rnn(gain, units=24, seed=0):
@@ -36,14 +35,14 @@ def in_float32(op, x):
 
 
 def capture(op, x, outputs, whole=True):
-    steps = Steps()
-    y = steps.put(op, Ref(-1))
+    build = Builder()
+    y = build.add(op, Ref(-1))
     if not whole:
-        y = steps.put(
+        y = build.add(
             ops.Squeeze(axes=(0,)),
-            steps.put(ops.Slice((len(x) - 1, 0, 0), (len(x), None, None)), y),
+            build.add(ops.Slice((len(x) - 1, 0, 0), (len(x), None, None)), y),
         )
-    return Capture("rnn", "SimpleRNN", 0, (x,), outputs, "float32", Description(steps.ended(y)))
+    return Capture("rnn", "SimpleRNN", 0, (x,), outputs, "float32", Description(build.ended(y)))
 
 
 @pytest.fixture
@@ -89,9 +88,9 @@ def test_an_expected_sequence_is_judged_from_its_own_states(x):
     op = rnn(3.0)
     theirs = in_float32(op, x)
     mine = op.run(x.astype(np.float64) * (1 + 1e-9))[0]  # another honest run, elsewhere by the end
-    assert judge(capture(op, x, (theirs,)), Yours(mine)).ok
+    assert judge(capture(op, x, (theirs,)), expected=mine).ok
     mine[100, 1, 5] += 1e-3
-    assert judge(capture(op, x, (theirs,)), Yours(mine)).verdict == "diverge"
+    assert judge(capture(op, x, (theirs,)), expected=mine).verdict == "diverge"
 
 
 def test_layers_above_each_other_are_judged_where_they_are_seen(x):

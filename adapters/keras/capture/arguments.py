@@ -34,10 +34,7 @@ def arguments(
                 f"gave {len(given)}"
             )
         values = {id(old): new for old, new in zip(symbolic, given, strict=True)}
-        bound: tuple[tuple[Any, ...], dict[str, Any]] = tensors.mapped(
-            lambda leaf: values.get(id(leaf), leaf), (args, kwargs)
-        )
-        return bound
+        return tensors.mapped(lambda leaf: values.get(id(leaf), leaf), (args, kwargs))
     names = inputs_by_name(called)
     if names or told:
         if len(names or told) != len(given):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description import Description, Ref, Step, Steps, Weight
+from probe.description import Builder, Description, Ref, Step, Weight
 from probe.description.custom_layers import describe_registered, registered
 from probe.errors import Undescribed
 from probe.ops import Constant
@@ -109,13 +109,13 @@ def _between(
 ) -> Description:
     """The nodes between symbolic tensors and a result, run on the values and described one by
     one."""
-    steps = Steps()
+    build = Builder()
     held: dict[int, tuple[Any, Ref]] = {
         id(value): (value, Ref(-1, index)) for index, value in enumerate(values)
     }
 
     def run(operation: Any, args: Any, kwargs: Any) -> Any:
-        return _ran(operation, args, kwargs, call, tensors, steps, held)
+        return _ran(operation, args, kwargs, call, tensors, build, held)
 
     try:
         outputs = drawn(call, symbols, result).run(values, run, tensors)
@@ -125,7 +125,7 @@ def _between(
         raise Undescribed(
             f"running its operations one by one failed ({type(error).__name__})"
         ) from None
-    return Description(steps.ended(*(held[id(one)][1] for one in outputs)))
+    return Description(build.ended(*(held[id(one)][1] for one in outputs)))
 
 
 def _advice(layer: Any, why: str) -> str:
@@ -263,7 +263,7 @@ def _ran(
     kwargs: Any,
     call: Call,
     tensors: Tensors,
-    steps: Steps,
+    build: Builder,
     held: dict[int, tuple[Any, Ref]],
 ) -> Any:
     """One operation or layer, run and described; its steps follow those before."""
@@ -272,7 +272,7 @@ def _ran(
     for one in (*given, *masks):
         if id(one) not in held:
             # A tensor that does not follow the inputs: Python made it while the call was on.
-            held[id(one)] = (one, steps.put(Constant(value=tensors.array(one))))
+            held[id(one)] = (one, build.ref(tensors.array(one)))
     sources = [held[id(one)][1] for one in (*given, *masks)]
     result = tensors.made(lambda: operation(*args, **kwargs))
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
@@ -290,7 +290,7 @@ def _ran(
     )
     described = _described(operation, inner, tensors)
     for output, ref in zip(
-        tensors.within(result), steps.include(described.steps, *sources), strict=True
+        tensors.within(result), build.include(described.steps, *sources), strict=True
     ):
         held[id(output)] = (output, ref)
     return result

@@ -70,7 +70,7 @@ class Call:
     @property
     def legacy(self) -> bool:
         """Whether this is Keras 2 (tf_keras, and QKeras on it)."""
-        return self.namespace.__name__ != "keras"
+        return bool(self.namespace.__name__ != "keras")
 
     @property
     def backend(self) -> str:

@@ -7,26 +7,24 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Step, Weight
+from probe.description import Builder, Ref, Value, Weight
 from probe.errors import Undescribed
 
 from .call import Call
 from .variables import widened
 
-__all__ = ["Chain"]
+__all__ = ["OpBuilder"]
 
 
-class Chain:
+class OpBuilder(Builder):
     """Steps under construction, with the shape of what each gives: ``ref`` brings an argument in,
     ``add`` applies an op."""
 
-    def __init__(self, call: Call):
-        self.call = call
-        self.steps: list[Step] = []
-        self._shapes: list[tuple[int, ...]] = []
+    single = ops.Identity
 
-    def shape(self, ref: Ref) -> tuple[int, ...]:
-        return self.call.inputs[ref.index].shape if ref.step < 0 else self._shapes[ref.step]
+    def __init__(self, call: Call):
+        super().__init__(call.inputs)
+        self.call = call
 
     def dtype(self, ref: Ref) -> np.dtype:
         """Of an input of the call as it is; of anything computed a float."""
@@ -34,15 +32,13 @@ class Chain:
 
     def ref(self, value: Any) -> Ref:
         """A tensor of the call, a variable, or a number or array that belongs to the operation."""
-        if isinstance(value, Ref):
-            return value
-        weight = self.weight(value)
-        if weight is not None:
-            return self.place(ops.Parameter(weight=weight), weight.value.shape)
-        array = widened(np.asarray(value))
+        return super().ref(self.weight(value) or value)
+
+    def constant(self, value: Any) -> np.ndarray:
+        array = widened(super().constant(value))
         if array.dtype.kind not in "fiub":
             raise Undescribed(f"it was called with {type(value).__name__}, which is no number")
-        return self.place(ops.Constant(value=array), array.shape)
+        return array
 
     def weight(
         self, value: Any, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None
@@ -109,36 +105,16 @@ class Chain:
             found += self.ints(one) if isinstance(one, Ref | np.ndarray) else [int(one)]
         return found
 
-    def place(self, op: ops.Op, shape: tuple[int, ...]) -> Ref:
-        """An op that takes no input."""
-        self.steps.append(Step(op, ()))
-        self._shapes.append(shape)
-        return Ref(len(self.steps) - 1)
-
-    def add(self, op: ops.Op, *sources: Ref, shape: Sequence[int] | None = None) -> Ref:
-        """An op on ``sources``; its output has the shape that they broadcast to, or the one
+    def add(self, op: ops.Op, *inputs: Value, shape: Sequence[int] | None = None) -> Ref:
+        """An op on ``inputs``; its output has the shape that they broadcast to, or the one
         given."""
+        refs = [self.ref(value) for value in inputs]
         if shape is None:
             try:
-                shape = np.broadcast_shapes(*(self.shape(ref) for ref in sources))
+                shape = np.broadcast_shapes(*map(self.shape, refs))
             except ValueError as error:
                 raise Undescribed(f"shapes that do not go together: {error}") from None
-        self.steps.append(Step(op, sources))
-        self._shapes.append(tuple(int(size) for size in shape))
-        return Ref(len(self.steps) - 1)
-
-    def done(self, *outputs: Ref) -> Description:
-        """The description whose output is the last step, or those named."""
-        if (
-            len(outputs) > 1
-            or (outputs and outputs[0] != Ref(len(self.steps) - 1))
-            or not self.steps
-        ):
-            if len(outputs) == 1:
-                self.add(ops.Identity(), outputs[0])
-            else:
-                self.steps.append(Step(ops.Outputs(), outputs))
-        return Description(tuple(self.steps))
+        return super().add(op, *refs, shape=shape)
 
     def axes(self, ref: Ref, axis: Any) -> tuple[int, ...]:
         """Axes counted from the first; all of them for None."""
@@ -311,12 +287,11 @@ class Chain:
         op = self.steps[right.step].op if right.step >= 0 else None
         if (
             isinstance(op, ops.Parameter)
-            and right == Ref(len(self.steps) - 1)
+            and right == self.last
             and len(other) == 2
             and len(one) > 1
         ):
             self.steps.pop()
-            self._shapes.pop()
             return self.add(
                 ops.MatMul(weight=op.weight, bias=None), left, shape=(*one[:-1], other[-1])
             )
@@ -334,5 +309,4 @@ class Chain:
 
     def like(self, ref: Ref, value: float) -> Ref:
         """Numbers in the shape of another."""
-        shape = self.shape(ref)
-        return self.place(ops.Constant(value=np.full(shape, value)), shape)
+        return self.ref(np.full(self.shape(ref), value))

@@ -23,7 +23,7 @@ class Tensors:
 
     @property
     def legacy(self) -> bool:
-        return self.keras.__name__ == "tf_keras"
+        return bool(self.keras.__name__ == "tf_keras")
 
     @property
     def backend(self) -> str:
@@ -35,14 +35,15 @@ class Tensors:
 
     @property
     def _test(self) -> Callable[[Any], bool]:
-        return (
+        known: Callable[[Any], bool] = (
             importlib.import_module("tensorflow").is_tensor
             if self.legacy
             else self.keras.ops.is_tensor
         )
+        return known
 
     def flat(self, nested: Any) -> list[Any]:
-        return self._tree.flatten(nested)
+        return list(self._tree.flatten(nested))
 
     def packed(self, structure: Any, flat: Sequence[Any]) -> Any:
         return self._tree.pack_sequence_as(structure, list(flat))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Step, Steps
+from probe.description import Builder, Description, Ref, Step
 from probe.errors import Undescribed
 from probe.evaluation.numpy_reference import recompute
 
@@ -117,14 +117,15 @@ def activation_steps(
             traced = call.tracer.function_steps(activation, x, call)
         except Undescribed as error:
             raise Undescribed(f"{told}, and cannot be followed: {error}") from None
-        steps = Steps()
+        build = Builder()
         made = (
-            steps.include(before, *(Ref(-1, k) for k in range(len(call.inputs))))
+            build.include(before, *(Ref(-1, k) for k in range(len(call.inputs))))
             if before
             else (Ref(-1),)
         )
-        steps.include(traced, *made)
-        return tuple(steps.steps[len(before) :])
+        start = len(build.steps)
+        build.include(traced, *made)
+        return tuple(build.steps[start:])
     if name == "linear":
         return ()
     op = _FUNCTIONS[name](ndim)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Recipe, Ref
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -23,6 +23,7 @@ from .einsum import projected
 
 __all__ = ["Heads", "with_heads"]
 
+_NAMES = ("attention_output", "attention_scores")
 _ARGUMENTS = (
     "value",
     "key",
@@ -51,22 +52,22 @@ class Heads:
         """(the other axes, heads, the attended ones, features)."""
         return (*self.others, self.rank - 2, *self.attended, self.rank - 1)
 
-    def split(self, recipe: Recipe, x: Ref, shape: Sequence[int]) -> Ref:
+    def split(self, build: Builder, x: Ref, shape: Sequence[int]) -> Ref:
         """(the other axes, heads, positions, features)."""
-        turned = recipe.put(ops.Transpose(perm=self.perm), x)
+        turned = build.add(ops.Transpose(perm=self.perm), x)
         lead = [shape[axis] for axis in (*self.others, self.rank - 2)]
         if len(self.attended) == 1:
             return turned
-        return recipe.put(ops.Reshape(shape=(*lead, self.count(shape), shape[-1])), turned)
+        return build.add(ops.Reshape(shape=(*lead, self.count(shape), shape[-1])), turned)
 
     def count(self, shape: Sequence[int]) -> int:
         return prod(shape[axis] for axis in self.attended)
 
-    def joined(self, recipe: Recipe, x: Ref, shape: Sequence[int]) -> Ref:
+    def joined(self, build: Builder, x: Ref, shape: Sequence[int]) -> Ref:
         """Back to (batch, …, heads, features) of this shape."""
         if len(self.attended) > 1:
-            x = recipe.put(ops.Reshape(shape=tuple(shape[axis] for axis in self.perm)), x)
-        return recipe.put(ops.Transpose(perm=tuple(np.argsort(self.perm).tolist())), x)
+            x = build.add(ops.Reshape(shape=tuple(shape[axis] for axis in self.perm)), x)
+        return build.add(ops.Transpose(perm=tuple(np.argsort(self.perm).tolist())), x)
 
 
 def _mask_of(call: Call, name: str, ref: Ref | None) -> Ref | None:
@@ -79,7 +80,7 @@ def _mask_of(call: Call, name: str, ref: Ref | None) -> Ref | None:
     return ref
 
 
-def _masks(recipe: Recipe, call: Call, heads: Heads, lengths: tuple[int, int]) -> tuple[Ref, ...]:
+def _masks(build: Builder, call: Call, heads: Heads, lengths: tuple[int, int]) -> tuple[Ref, ...]:
     """attention_mask, and those of the inputs as (batch, 1, queries, 1) and (batch, 1, 1,
     positions)."""
     given, carried = call.arguments, call.carried or (None,) * len(call.inputs)
@@ -100,7 +101,7 @@ def _masks(recipe: Recipe, call: Call, heads: Heads, lengths: tuple[int, int]) -
     if explicit is not None:
         found.append(
             _explicit(
-                recipe, call, heads, explicit, lengths, any(one is not None for one in own.values())
+                build, call, heads, explicit, lengths, any(one is not None for one in own.values())
             )
         )
     for name, ref in own.items():
@@ -110,12 +111,12 @@ def _masks(recipe: Recipe, call: Call, heads: Heads, lengths: tuple[int, int]) -
         if len(heads.attended) > 1 or heads.rank != 4:
             raise Undescribed("masks of the inputs where several axes are attended over")
         shape = (batch, 1, length, 1) if name == "query" else (batch, 1, 1, length)
-        found.append(recipe.put(ops.Reshape(shape=shape), ref))
+        found.append(build.add(ops.Reshape(shape=shape), ref))
     return tuple(found)
 
 
 def _explicit(
-    recipe: Recipe, call: Call, heads: Heads, ref: Ref, lengths: tuple[int, int], others: bool
+    build: Builder, call: Call, heads: Heads, ref: Ref, lengths: tuple[int, int], others: bool
 ) -> Ref:
     """Axes that it lacks are put before those of the positions, as Keras does."""
     shape = call.masks[ref.index - len(call.inputs)].shape
@@ -124,7 +125,7 @@ def _explicit(
         if len(shape) == 4 and others:
             raise Undescribed("a mask with an axis of heads beside masks of the inputs")
         lead = shape[:-2] if len(shape) == 4 else (*shape[:-2], 1)
-        return recipe.put(ops.Reshape(shape=(*lead, *shape[-2:])), ref)
+        return build.add(ops.Reshape(shape=(*lead, *shape[-2:])), ref)
     lead = shape[: len(shape) - 2 * several]
     whole = prod(shape[len(lead) : len(lead) + several]), prod(shape[len(lead) + several :])
     if whole != lengths or len(lead) > len(heads.others):
@@ -133,7 +134,7 @@ def _explicit(
             "axes are attended over"
         )
     ones = (1,) * (len(heads.others) - len(lead) + 1)
-    return recipe.put(ops.Reshape(shape=(*lead, *ones, *whole)), ref)
+    return build.add(ops.Reshape(shape=(*lead, *ones, *whole)), ref)
 
 
 def with_heads(
@@ -143,11 +144,11 @@ def with_heads(
     given = call.arguments
     query, value = given["query"], given["value"]
     key = given.get("key") or value
-    recipe = Recipe()
+    build = Builder()
     parts, shapes = [], []
     for name, ref in (("query", query), ("key", key), ("value", value)):
         made, shape = projected(
-            recipe,
+            build,
             getattr(layer, f"_{name}_dense"),
             call,
             ref,
@@ -165,7 +166,7 @@ def with_heads(
         raise Undescribed("a causal mask or a window where several axes are attended over")
     if call.backend == "tensorflow" and not call.legacy:
         scale = float(np.float32(scale))  # tf.cast makes a float32 tensor of a number first
-    refs = _masks(recipe, call, heads, lengths)
+    refs = _masks(build, call, heads, lengths)
     low = 65504.0 / 2 if call.dtype == "float16" else 1e9
     adds = call.legacy and not getattr(layer, "_softmax_robust_masking", False)
     # The Softmax layer gives such a query 0; the fused function (not where it would drop, or has to
@@ -183,32 +184,30 @@ def with_heads(
         shift=low if adds else 0.0,
         weights="each" if weights else "",
     )
-    attended = recipe.put(
+    attended = build.add(
         op,
-        *(heads.split(recipe, ref, shape) for ref, shape in zip(parts, shapes, strict=True)),
+        *(heads.split(build, ref, shape) for ref, shape in zip(parts, shapes, strict=True)),
         *refs,
     )
     result = (*shapes[0][:-1], shapes[2][-1])
-    joined = heads.joined(recipe, attended, result)
+    joined = heads.joined(build, attended, result)
     if getattr(layer, "_use_gate", getattr(layer, "use_gate", False)):
         gate, _ = projected(
-            recipe, layer._gate_dense, call, query, call.inputs[query.index].shape, "gate/"
+            build, layer._gate_dense, call, query, call.inputs[query.index].shape, "gate/"
         )
         for step in activation_steps(layer._gate_dense.activation, call, heads.rank):
-            gate = recipe.put(step.op, gate)
-        joined = recipe.put(ops.Mul(), joined, gate)
-    output, _ = projected(recipe, layer._output_dense, call, joined, result, "attention_output/")
-    if weights:
-        shares = replace(attended, index=1)
-        if len(heads.attended) > 1:
-            sizes = [[shape[axis] for axis in heads.attended] for shape in shapes[:2]]
-            lead = [shapes[0][axis] for axis in (*heads.others, heads.rank - 2)]
-            shares = recipe.put(ops.Reshape(shape=(*lead, *sizes[0], *sizes[1])), shares)
-        recipe.put(ops.Outputs(), output, shares)
+            gate = build.add(step.op, gate)
+        joined = build.add(ops.Mul(), joined, gate)
+    output, _ = projected(build, layer._output_dense, call, joined, result, "attention_output/")
     axes = ("batch", "positions", "features") if heads.rank == 4 else ()
-    return Description(
-        tuple(recipe.steps), axes, axes, ("attention_output", "attention_scores") if weights else ()
-    )
+    if not weights:
+        return Description(build.ended(output), axes, axes)
+    shares = replace(attended, index=1)
+    if len(heads.attended) > 1:
+        sizes = [[shape[axis] for axis in heads.attended] for shape in shapes[:2]]
+        lead = [shapes[0][axis] for axis in (*heads.others, heads.rank - 2)]
+        shares = build.add(ops.Reshape(shape=(*lead, *sizes[0], *sizes[1])), shares)
+    return Description(build.ended(output, shares), axes, axes, _NAMES)
 
 
 def _dropping(layer: Any, call: Call) -> None:
@@ -271,13 +270,13 @@ def _plain(layer: Any, call: Call, op: ops.Attention) -> Description:
     key = rest[0] if rest else value
     given = call.arguments.get("mask") or ()
     masks = [_mask_of(call, "mask", one) for one in (*given, None, None)[:2]]
-    recipe = Recipe()
+    build = Builder()
     hiding: tuple[Ref, ...] = ()
     if masks[1] is not None:
         if call.inputs[0].ndim != 3:
             raise Undescribed("a mask where inputs have not three axes")
         batch, length = call.masks[masks[1].index - len(call.inputs)].shape
-        hiding = (recipe.put(ops.Reshape(shape=(batch, 1, length)), masks[1]),)
+        hiding = (build.add(ops.Reshape(shape=(batch, 1, length)), masks[1]),)
     causal = bool(call.arguments.get("use_causal_mask") or getattr(layer, "causal", False))
     weights = bool(call.arguments.get("return_attention_scores"))
     shift = 65504.0 if call.dtype == "float16" else 1e9
@@ -289,15 +288,11 @@ def _plain(layer: Any, call: Call, op: ops.Attention) -> Description:
         shift=shift,
         weights="each" if weights else "",
     )
-    attended = output = recipe.put(op, query, key, value, *hiding)
+    attended = output = build.add(op, query, key, value, *hiding)
     if masks[0] is not None:
         shape = call.masks[masks[0].index - len(call.inputs)].shape
-        output = recipe.put(
-            ops.Mul(), attended, recipe.put(ops.Reshape(shape=(*shape, 1)), masks[0])
-        )
-    if weights:
-        recipe.put(ops.Outputs(), output, replace(attended, index=1))
+        output = build.add(ops.Mul(), attended, build.add(ops.Reshape(shape=(*shape, 1)), masks[0]))
     axes = ("batch", "positions", "features") if call.inputs[0].ndim == 3 else ()
-    return Description(
-        tuple(recipe.steps), axes, axes, ("attention_output", "attention_scores") if weights else ()
-    )
+    if not weights:
+        return Description(build.ended(output), axes, axes)
+    return Description(build.ended(output, replace(attended, index=1)), axes, axes, _NAMES)

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from probe import ops
-from probe.description import Description, Recipe, Ref, Weight
+from probe.description import Builder, Description, Ref, Weight
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -17,7 +17,7 @@ __all__ = ["product_with", "projected"]
 
 
 def product_with(
-    recipe: Recipe, x: Ref, shape: Sequence[int], equation: str, kernel: Weight, bias: Weight | None
+    build: Builder, x: Ref, shape: Sequence[int], equation: str, kernel: Weight, bias: Weight | None
 ) -> tuple[Ref, tuple[int, ...]]:
     """Einsum of an input of this shape and a kernel, plus a bias that broadcasts: the Ref and shape
     of the result.
@@ -36,7 +36,7 @@ def product_with(
     )
     kept = [letter for letter in given if letter not in summed]
     if not apart or any(letter not in out for letter in kept) or len(set(given)) < len(given):
-        y = recipe.put(
+        y = build.add(
             ops.WeightedEinsum(
                 f"{''.join(given)},{''.join(weight)}->{''.join(out)}", weight=kernel
             ),
@@ -45,26 +45,26 @@ def product_with(
     else:
         perm = tuple(given.index(letter) for letter in (*kept, *summed))
         if perm != tuple(range(len(given))):
-            x = recipe.put(ops.Transpose(perm=perm), x)
+            x = build.add(ops.Transpose(perm=perm), x)
         lead, count, wide = (
             tuple(known[letter] for letter in part) for part in (kept, summed, made)
         )
         if len(count) != 1:
-            x = recipe.put(ops.Reshape(shape=(*lead, prod(count))), x)
+            x = build.add(ops.Reshape(shape=(*lead, prod(count))), x)
         axes = tuple(weight.index(letter) for letter in (*summed, *made))
         matrix = replace(kernel, axes=axes, shape=(prod(count), prod(wide)))
         behind = out[len(out) - len(made) :] == tuple(made)
         whole = bias is not None and behind and tuple(bias.effective.shape) == wide
         own = None if bias is None or not whole else replace(bias, axes=None, shape=(prod(wide),))
-        y = recipe.put(ops.MatMul(weight=matrix, bias=own), x)
+        y = build.add(ops.MatMul(weight=matrix, bias=own), x)
         bias = None if whole else bias
         if len(wide) != 1:
-            y = recipe.put(ops.Reshape(shape=(*lead, *wide)), y)
+            y = build.add(ops.Reshape(shape=(*lead, *wide)), y)
         turn = tuple((*kept, *made).index(letter) for letter in out)
         if turn != tuple(range(len(out))):
-            y = recipe.put(ops.Transpose(perm=turn), y)
+            y = build.add(ops.Transpose(perm=turn), y)
     if bias is not None:
-        y = recipe.put(ops.AddConstant(bias), y)
+        y = build.add(ops.AddConstant(bias), y)
     return y, result
 
 
@@ -87,7 +87,7 @@ def _labels(
 
 
 def projected(
-    recipe: Recipe, dense: Any, call: Call, x: Ref, shape: Sequence[int], prefix: str = ""
+    build: Builder, dense: Any, call: Call, x: Ref, shape: Sequence[int], prefix: str = ""
 ) -> tuple[Ref, tuple[int, ...]]:
     """An EinsumDense without its activation, its weights named with ``prefix``."""
     if getattr(dense, "quantization_mode", None) or getattr(dense, "lora_enabled", False):
@@ -96,14 +96,14 @@ def projected(
         call.weight(f"{prefix}kernel", dense.kernel),
         call.weight(f"{prefix}bias", dense.bias),
     )
-    return product_with(recipe, x, shape, dense.equation, kernel, bias)
+    return product_with(build, x, shape, dense.equation, kernel, bias)
 
 
 @describes("EinsumDense")
 def _einsum_dense(layer: Any, call: Call) -> Description:
-    recipe = Recipe()
-    _, shape = projected(recipe, layer, call, Ref(-1), call.shape)
-    steps = (*recipe.steps, *activation_steps(layer.activation, call, len(shape), recipe.steps))
+    build = Builder()
+    _, shape = projected(build, layer, call, Ref(-1), call.shape)
+    steps = (*build.steps, *activation_steps(layer.activation, call, len(shape), build.steps))
     middle = tuple(f"axis {axis}" for axis in range(1, len(shape) - 1))
     return Description(steps, (), ("batch", *middle, "features") if len(shape) > 1 else ())
 
@@ -114,7 +114,7 @@ def _dot(layer: Any, call: Call) -> Description:
     x, y = call.inputs
     axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else tuple(layer.axes)
     first, second = axes[0] % x.ndim, axes[1] % y.ndim
-    recipe, refs = Recipe(), [Ref(-1, 0), Ref(-1, 1)]
+    build, refs = Builder(), [Ref(-1, 0), Ref(-1, 1)]
     if layer.normalize:
         # Keras 3 bounds 1 / norm by 1 / epsilon, Keras 2 the sum of squares by 1e-12
         # (tf.math.l2_normalize).
@@ -124,14 +124,14 @@ def _dot(layer: Any, call: Call) -> Description:
             else {"epsilon": float(call.namespace.backend.epsilon())}
         )
         refs = [
-            recipe.put(ops.LpNormalization(axes=(axis,), **bound), ref)
+            build.add(ops.LpNormalization(axes=(axis,), **bound), ref)
             for ref, axis in zip(refs, (first, second), strict=True)
         ]
     left = ["b", *"cdefghij"[: x.ndim - 1]]
     right = ["b", *"nopqrstu"[: y.ndim - 1]]
     left[first] = right[second] = "k"
     out = "".join(letter for letter in (*left, *right[1:]) if letter != "k")
-    dotted = recipe.put(ops.Einsum(equation=f"{''.join(left)},{''.join(right)}->{out}"), *refs)
+    dotted = build.add(ops.Einsum(equation=f"{''.join(left)},{''.join(right)}->{out}"), *refs)
     if len(out) == 1:
-        recipe.put(ops.Reshape(shape=(x.shape[0], 1)), dotted)
-    return Description(tuple(recipe.steps))
+        build.add(ops.Reshape(shape=(x.shape[0], 1)), dotted)
+    return Description(build.ended())

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Recipe, Ref, Step
+from probe.description import Builder, Description, Ref, Step
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -36,12 +36,12 @@ def _reversible(layer: Any, call: Call) -> Description:
         if tied
         else ("reverse_embeddings", layer.reverse_embeddings)
     )
-    recipe = Recipe()
-    logits = recipe.put(
+    build = Builder()
+    logits = build.add(
         ops.MatMul(weight=call.weight(name, variable, axes=(1, 0) if tied else None), bias=None),
         Ref(-1),
     )
     if layer.logit_soft_cap is not None:
-        cap = recipe.put(ops.Constant(value=np.asarray(float(layer.logit_soft_cap))))
-        recipe.put(ops.Mul(), recipe.put(ops.Tanh(), recipe.put(ops.Div(), logits, cap)), cap)
-    return Description(tuple(recipe.steps))
+        cap = build.ref(np.asarray(float(layer.logit_soft_cap)))
+        build.add(ops.Mul(), build.add(ops.Tanh(), build.add(ops.Div(), logits, cap)), cap)
+    return Description(build.ended())

@@ -13,7 +13,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes, named_axes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from .activation import activation_steps
 
 
@@ -22,23 +22,23 @@ def _locally_connected(layer: Any, call: Call) -> Description:
     rank = len(call.shape) - 2
     if layer.data_format == "channels_first":
         raise Undescribed("its channels come first")
-    chain = Chain(call)
+    build = OpBuilder(call)
     if layer.implementation == 1:
-        made = _by_windows(layer, call, chain, call.shape[1:-1])
+        made = _by_windows(layer, call, build, call.shape[1:-1])
     elif layer.implementation == 2:
-        made = _by_matrix(layer, call, chain, rank)
+        made = _by_matrix(layer, call, build, rank)
     else:
         raise Undescribed("its kernel is a sparse matrix (implementation=3)")
     if layer.use_bias:
-        chain.add(ops.AddConstant(value=call.weight("bias", layer.bias)), made)
+        build.add(ops.AddConstant(value=call.weight("bias", layer.bias)), made)
     axes = named_axes(len(call.shape), rank, False)
-    steps = chain.done().steps
+    steps = build.ended()
     return Description(
         (*steps, *activation_steps(layer.activation, call, rank + 2, steps)), axes, axes
     )
 
 
-def _by_windows(layer: Any, call: Call, chain: Chain, sizes: Sequence[int]) -> Ref:
+def _by_windows(layer: Any, call: Call, build: OpBuilder, sizes: Sequence[int]) -> Ref:
     """The kernel is (places, taps * channels, filters): a matrix for the window at each place."""
     rank, x, out = len(sizes), Ref(-1), []
     for axis, (size, k, stride) in enumerate(
@@ -47,21 +47,21 @@ def _by_windows(layer: Any, call: Call, chain: Chain, sizes: Sequence[int]) -> R
         starts = np.arange(0, size - k + 1, stride)
         out.append(len(starts))
         # Each spatial axis becomes two, the place and the tap.
-        x = chain.take(x, chain.ref(starts[:, None] + np.arange(k)), 1 + 2 * axis)
+        x = build.take(x, build.ref(starts[:, None] + np.arange(k)), 1 + 2 * axis)
     order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
     taps = prod(layer.kernel_size) * call.shape[-1]
-    windows = chain.reshape(chain.transpose(x, order), (call.shape[0], prod(out), taps))
-    kernel = chain.ref(layer.kernel)
-    made = chain.add(
+    windows = build.reshape(build.transpose(x, order), (call.shape[0], prod(out), taps))
+    kernel = build.ref(layer.kernel)
+    made = build.add(
         ops.Einsum(equation="bpt,ptf->bpf"),
         windows,
         kernel,
         shape=(call.shape[0], prod(out), layer.filters),
     )
-    return chain.reshape(made, (call.shape[0], *out, layer.filters))
+    return build.reshape(made, (call.shape[0], *out, layer.filters))
 
 
-def _by_matrix(layer: Any, call: Call, chain: Chain, rank: int) -> Ref:
+def _by_matrix(layer: Any, call: Call, build: OpBuilder, rank: int) -> Ref:
     """The kernel is (*input, channels, *output, filters) with zeros outside the windows."""
     weight = call.weight("kernel", layer.kernel)
     shape, half = weight.effective.shape, rank + 1
@@ -70,8 +70,8 @@ def _by_matrix(layer: Any, call: Call, chain: Chain, rank: int) -> Ref:
     weight = replace(
         weight, effective=masked, steps=words, shape=(prod(shape[:half]), prod(shape[half:]))
     )
-    flat = chain.reshape(Ref(-1), (call.shape[0], prod(call.shape[1:])))
-    made = chain.add(
+    flat = build.reshape(Ref(-1), (call.shape[0], prod(call.shape[1:])))
+    made = build.add(
         ops.MatMul(weight=weight, bias=None), flat, shape=(call.shape[0], prod(shape[half:]))
     )
-    return chain.reshape(made, (call.shape[0], *shape[half:]))
+    return build.reshape(made, (call.shape[0], *shape[half:]))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Step, Weight
+from probe.description import Builder, Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -20,17 +20,14 @@ def _merged(call: Call, op: ops.Op) -> Description:
     if call.carried and isinstance(op, ops.Mul | ops.Max | ops.Min):
         return _merged_by_masks(call, op)
     ndim = max(x.ndim for x in call.inputs)
-    steps: list[Step] = []
-    sources = []
+    build, sources = Builder(), list[Ref]()
     for index, x in enumerate(call.inputs):
         ref = Ref(-1, index)
         if x.ndim < ndim:
-            steps.append(
-                Step(ops.Reshape(shape=(x.shape[0], *(1,) * (ndim - x.ndim), *x.shape[1:])), (ref,))
-            )
-            ref = Ref(len(steps) - 1)
+            shape = (x.shape[0], *(1,) * (ndim - x.ndim), *x.shape[1:])
+            ref = build.add(ops.Reshape(shape=shape), ref)
         sources.append(ref)
-    return Description((*steps, Step(op, tuple(sources))))
+    return Description(build.ended(build.add(op, *sources)))
 
 
 def _merged_by_masks(call: Call, op: ops.Op) -> Description:
@@ -38,39 +35,37 @@ def _merged_by_masks(call: Call, op: ops.Op) -> Description:
     multiply.py)."""
     if any(x.shape != call.shape for x in call.inputs):
         raise Undescribed("masks reach inputs of different shapes")
-    steps: list[Step] = []
-
-    def add(one: ops.Op, *sources: Ref) -> Ref:
-        steps.append(Step(one, sources))
-        return Ref(len(steps) - 1)
+    build = Builder()
 
     def whole(mask: Ref) -> Ref:
-        return add(ops.Reshape(shape=(*call.masks[mask.index - len(call.inputs)].shape, 1)), mask)
+        return build.add(
+            ops.Reshape(shape=(*call.masks[mask.index - len(call.inputs)].shape, 1)), mask
+        )
 
     masks = [None if mask is None else whole(mask) for mask in call.carried]
     given = [Ref(-1, index) for index in range(len(call.inputs))]
     result, kept = given[0], masks[0]
     if isinstance(op, ops.Mul):
         filled = [
-            x if mask is None else add(ops.Fill(value=1.0), x, mask)
+            x if mask is None else build.add(ops.Fill(value=1.0), x, mask)
             for x, mask in zip(given, masks, strict=True)
         ]
-        add(op, *filled)
+        build.add(op, *filled)
         if None not in masks:
-            add(
+            build.add(
                 ops.Fill(value=0.0),
-                Ref(len(steps) - 1),
-                add(ops.Max(), *(mask for mask in masks if mask is not None)),
+                build.last,
+                build.add(ops.Max(), *(mask for mask in masks if mask is not None)),
             )
-        return Description(tuple(steps))
+        return Description(build.ended())
     for x, mask in zip(given[1:], masks[1:], strict=True):
         if mask is not None:
-            x = add(ops.Where(), mask, x, result)
+            x = build.add(ops.Where(), mask, x, result)
         if kept is not None:
-            result = add(ops.Where(), kept, result, x)
-        kept = None if mask is None or kept is None else add(ops.Max(), kept, mask)
-        result = add(op, result, x)
-    return Description(tuple(steps))
+            result = build.add(ops.Where(), kept, result, x)
+        kept = None if mask is None or kept is None else build.add(ops.Max(), kept, mask)
+        result = build.add(op, result, x)
+    return Description(build.ended())
 
 
 def _register(name: str, op: Callable[[], ops.Op]) -> None:

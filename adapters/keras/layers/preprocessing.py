@@ -12,7 +12,7 @@ from probe.numerics.dtypes import flushed
 
 from ..describe.call import Call
 from ..describe.describe import describes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from ..describe.variables import array_of, cast, widened
 from .augmentation import images_alone
 from .resize import resized
@@ -110,15 +110,15 @@ def _random_crop(layer: Any, call: Call) -> Description:
 
 
 def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
-    chain, first = Chain(call), getattr(layer, "data_format", "") == "channels_first"
+    build, first = OpBuilder(call), getattr(layer, "data_format", "") == "channels_first"
     x = (
-        chain.add(ops.Cast(to=call.dtype), Ref(-1))
+        build.add(ops.Cast(to=call.dtype), Ref(-1))
         if call.dtype in ("float16", "bfloat16")
         else Ref(-1)
     )
-    x = x if len(call.shape) == 4 else chain.reshape(x, (1, *call.shape))
-    x = x if first else chain.transpose(x, (0, 3, 1, 2))
-    have, wanted = chain.shape(x)[2:], (int(layer.height), int(layer.width))
+    x = x if len(call.shape) == 4 else build.reshape(x, (1, *call.shape))
+    x = x if first else build.transpose(x, (0, 3, 1, 2))
+    have, wanted = build.shape(x)[2:], (int(layer.height), int(layer.width))
     spare = [n - size for n, size in zip(have, wanted, strict=True)]
     if min(spare) >= 0 and not resizes:
         window = [(n // 2, n // 2 + size) for n, size in zip(spare, wanted, strict=True)]
@@ -129,15 +129,17 @@ def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
         ]
         starts = [int((n - length) / 2) for n, length in zip(have, lengths, strict=True)]
         window = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    x = chain.sliced(x, [slice(None), slice(None), *(slice(*one) for one in window)])
-    if chain.shape(x)[2:] != wanted:
-        x = chain.add(
-            resized(call.backend, "bilinear", chain.shape(x), wanted),
+    x = build.sliced(x, [slice(None), slice(None), *(slice(*one) for one in window)])
+    if build.shape(x)[2:] != wanted:
+        x = build.add(
+            resized(call.backend, "bilinear", build.shape(x), wanted),
             x,
-            shape=(*chain.shape(x)[:2], *wanted),
+            shape=(*build.shape(x)[:2], *wanted),
         )
-    x = x if first else chain.transpose(x, (0, 2, 3, 1))
-    return chain.done(x if len(call.shape) == 4 else chain.reshape(x, chain.shape(x)[1:]))
+    x = x if first else build.transpose(x, (0, 2, 3, 1))
+    return Description(
+        build.ended(x if len(call.shape) == 4 else build.reshape(x, build.shape(x)[1:]))
+    )
 
 
 @describes("Discretization")

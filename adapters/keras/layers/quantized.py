@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Grid, Ref, Steps, Weight
+from probe.description import Builder, Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -67,9 +67,9 @@ def _quantized(
     described = plain(_bare(layer, **{name: _MARK}), _reading(call, used))
     if used.before is None:
         return described
-    steps = Steps()
-    x = steps.put(used.before, Ref(-1))
-    return replace(described, steps=steps.ended(*steps.include(described.steps, x)))
+    build = Builder()
+    x = build.add(used.before, Ref(-1))
+    return replace(described, steps=build.ended(*build.include(described.steps, x)))
 
 
 def _bare(layer: Any, **values: Any) -> Any:
@@ -104,21 +104,21 @@ def _beside(
     )
     bare = _bare(layer, **{name: _MARK, "bias": None, "activation": None})
     main = plain(bare, _reading(call, used))
-    steps = Steps()
-    x = Ref(-1) if used.before is None else steps.put(used.before, Ref(-1))
-    (product,) = steps.include(main.steps, x)
-    (low_rank,) = steps.include(plain(bare, _reading(call, _Used(first))).steps, Ref(-1))
-    low_rank = steps.put(ops.MatMul(second, None), low_rank)
+    build = Builder()
+    x = Ref(-1) if used.before is None else build.add(used.before, Ref(-1))
+    (product,) = build.include(main.steps, x)
+    (low_rank,) = build.include(plain(bare, _reading(call, _Used(first))).steps, Ref(-1))
+    low_rank = build.add(ops.MatMul(second, None), low_rank)
     factor = float(layer.lora_alpha / layer.lora_rank)
     words = f"{factor:g} (lora_alpha / lora_rank) times x lora_{name}_a lora_{name}_b"
-    low_rank = steps.put(ops.Affine(gain=factor, offset=0.0), low_rank)
-    y = steps.put(ops.Beside(weight=name, words=words), product, low_rank)
+    low_rank = build.add(ops.Affine(gain=factor, offset=0.0), low_rank)
+    y = build.add(ops.Beside(weight=name, words=words), product, low_rank)
     bias = call.weight("bias", getattr(layer, "bias", None))
-    y = y if bias is None else steps.put(ops.AddConstant(bias), y)
+    y = y if bias is None else build.add(ops.AddConstant(bias), y)
     activation = activation_steps(getattr(layer, "activation", None), call, len(call.shape))
     if activation:
-        (y,) = steps.include(activation, y)
-    return replace(main, steps=steps.ended(y))
+        (y,) = build.include(activation, y)
+    return replace(main, steps=build.ended(y))
 
 
 def _stored(layer: Any, call: Call, name: str) -> np.ndarray:
@@ -382,7 +382,7 @@ def _float8(layer: Any, call: Call, name: str) -> _Used:
         for part in (name, "inputs")
     )
     stored = _stored(layer, call, name)
-    limit = np.float32(ml_dtypes.finfo("float8_e4m3fn").max)  # type: ignore[no-untyped-call]
+    limit = np.float32(ml_dtypes.finfo("float8_e4m3fn").max)
     inside = np.clip(stored.astype(np.float32) / np.float32(scale), -limit, limit)
     effective = inside.astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * np.float32(scale)
     weight = Weight(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Steps, weights_of
+from probe.description import Builder, Description, Ref, weights_of
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -35,7 +35,7 @@ names) -> the cell."""
 Stepwise = Callable[[Ref, Ref], tuple[Ref, Ref]]
 """Adds one step of time: its input and the state before -> its output and the state after."""
 
-STEPWISE: dict[str, Callable[[Any, Call, str, Steps, Ref], tuple[Ref, Stepwise]]] = {}
+STEPWISE: dict[str, Callable[[Any, Call, str, Builder, Ref], tuple[Ref, Stepwise]]] = {}
 """Cells that are no op: (cell, call, prefix of its weights' names, steps, the input at all times)
 -> what comes in, and one step."""
 
@@ -80,13 +80,13 @@ def _recurrent(layer: Any, call: Call) -> Description:
         map(_users, layer.cell.cells if _stacked(layer.cell) else (layer.cell,))
     ):
         return _of_users_cell(layer, call)
-    steps = Steps()
+    build = Builder()
     x, *states = _flat(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
     states = [*states, *_flat(call.arguments.get("initial_state"))]
     if call.arguments.get("constants") is not None:
         raise Undescribed("it was called with `constants`")
     read = recurrence(
-        layer, call, steps, x, call.inputs[x.index].shape, call.arguments.get("mask"), states
+        layer, call, build, x, call.inputs[x.index].shape, call.arguments.get("mask"), states
     )
     outputs = (
         read.sequence if layer.return_sequences else read.last,
@@ -107,7 +107,7 @@ def _recurrent(layer: Any, call: Call) -> Description:
     if layer.return_state and len(read.states) == 2 and not _stacked(layer.cell):
         names = ("output", "state h", "state c")
     return Description(
-        steps.ended(*outputs),
+        build.ended(*outputs),
         (*time, *spatial("channels" if rank > 3 else "features")),
         axes,
         names,
@@ -144,7 +144,7 @@ def _spatial(layer: Any, rank: int) -> Any:
 def recurrence(
     layer: Any,
     call: Call,
-    steps: Steps,
+    build: Builder,
     x: Ref,
     shape: tuple[int, ...],
     mask: Ref | None,
@@ -161,21 +161,19 @@ def recurrence(
         raise Undescribed("dropout is active in it")
     if getattr(layer, "stateful", False) and states and call.legacy:
         raise Undescribed("it is stateful and was called with initial states")
-    begun = list(states) or [
-        steps.put(ops.Constant(state)) for state in call.states.get(id(layer), ())
-    ]
+    begun = list(states) or [build.ref(state) for state in call.states.get(id(layer), ())]
     major = getattr(layer, "time_major", False)
     first = getattr(layer.cell, "data_format", None) == "channels_first"
     into, back = _orders(len(shape), first)
     count = shape[0] if major else shape[1]
     outside = str(getattr(layer, "compute_dtype", None) or call.dtype)
-    x, *begun = (_cast(steps, one, outside, call.dtype) for one in (x, *begun))
-    x = x if major and len(shape) == 3 else steps.put(ops.Transpose(perm=into), x)
+    x, *begun = (_cast(build, one, outside, call.dtype) for one in (x, *begun))
+    x = x if major and len(shape) == 3 else build.add(ops.Transpose(perm=into), x)
     if mask is not None and not major:
-        mask = steps.put(ops.Transpose(perm=(1, 0)), mask)
+        mask = build.add(ops.Transpose(perm=(1, 0)), mask)
     cells = layer.cell.cells if _stacked(layer.cell) else (layer.cell,)
     spatial = tuple(shape[axis] for axis in into[3:])
-    begun = [_turned(steps, state, len(shape) - 1, first) for state in begun]
+    begun = [_turned(build, state, len(shape) - 1, first) for state in begun]
     ended: list[Ref] = []
     for index, cell in enumerate(cells):
         given, begun = begun[: _count(cell)], begun[_count(cell) :]
@@ -186,9 +184,9 @@ def recurrence(
         }
         named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
         if (name := described_name(cell, call.watched)) in STEPWISE:
-            x, stepped = STEPWISE[name](cell, call, named, steps, x)
+            x, stepped = STEPWISE[name](cell, call, named, build, x)
             x, state = _step_by_step(
-                steps,
+                build,
                 stepped,
                 x,
                 (count, shape[1] if major else shape[0], cell.units),
@@ -200,28 +198,28 @@ def recurrence(
             continue
         before, made = _made(cell, call, named, spatial)
         for one in before:
-            x = steps.put(one, x)
+            x = build.add(one, x)
         op = replace(made, **options, has_mask=mask is not None, has_states=bool(given))
-        x = steps.put(op, x, *(() if mask is None else (mask,)), *given)
+        x = build.add(op, x, *(() if mask is None else (mask,)), *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
-    x, *ended = (_cast(steps, one, call.dtype, outside) for one in (x, *ended))
+    x, *ended = (_cast(build, one, call.dtype, outside) for one in (x, *ended))
     rank = len(shape)
     at = (0 if layer.go_backwards else count - 1,)
-    last = steps.put(
+    last = build.add(
         ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x
     )
-    last = steps.put(ops.Squeeze(axes=(0,)), last)
-    last, *ended = (_turned(steps, one, rank - 1, first, out=True) for one in (last, *ended))
-    sequence = steps.put(ops.Flip(axis=0), x) if layer.go_backwards else x
+    last = build.add(ops.Squeeze(axes=(0,)), last)
+    last, *ended = (_turned(build, one, rank - 1, first, out=True) for one in (last, *ended))
+    sequence = build.add(ops.Flip(axis=0), x) if layer.go_backwards else x
     return Read(
-        sequence if major and rank == 3 else steps.put(ops.Transpose(perm=back), sequence),
+        sequence if major and rank == 3 else build.add(ops.Transpose(perm=back), sequence),
         last,
         tuple(ended),
     )
 
 
 def _step_by_step(
-    steps: Steps,
+    build: Builder,
     stepped: Stepwise,
     x: Ref,
     sizes: tuple[int, int, int],
@@ -233,23 +231,23 @@ def _step_by_step(
     """(the sequence (time, batch, units), the last state): at a masked step the state stays, and
     the output before is repeated."""
     count, batch, units = sizes
-    nothing = steps.put(ops.Constant(np.zeros((batch, units), np.float32)))
+    nothing = build.ref(np.zeros((batch, units), np.float32))
     (state,), shown = list(given) or [nothing], nothing
     outputs: dict[int, Ref] = {}
     for t in reversed(range(count)) if reverse else range(count):
-        part = steps.put(
-            ops.Squeeze(axes=(0,)), steps.put(ops.Slice((t, 0, 0), (t + 1, None, None)), x)
+        part = build.add(
+            ops.Squeeze(axes=(0,)), build.add(ops.Slice((t, 0, 0), (t + 1, None, None)), x)
         )
         output, after = stepped(part, state)
         if mask is not None:
-            keep = steps.put(
-                ops.Transpose(perm=(1, 0)), steps.put(ops.Slice((t, 0), (t + 1, None)), mask)
+            keep = build.add(
+                ops.Transpose(perm=(1, 0)), build.add(ops.Slice((t, 0), (t + 1, None)), mask)
             )
-            output = steps.put(ops.Where(), keep, output, nothing if zero_masked else shown)
-            after = steps.put(ops.Where(), keep, after, state)
+            output = build.add(ops.Where(), keep, output, nothing if zero_masked else shown)
+            after = build.add(ops.Where(), keep, after, state)
         shown, state = output, after
-        outputs[t] = steps.put(ops.Unsqueeze(axes=(0,)), output)
-    return steps.put(ops.Concat(axis=0), *(outputs[t] for t in range(count))), state
+        outputs[t] = build.add(ops.Unsqueeze(axes=(0,)), output)
+    return build.add(ops.Concat(axis=0), *(outputs[t] for t in range(count))), state
 
 
 _WIDER = {
@@ -260,10 +258,10 @@ _WIDER = {
 """What holds every number of a dtype."""
 
 
-def _cast(steps: Steps, x: Ref, dtype: str, to: str) -> Ref:
+def _cast(build: Builder, x: Ref, dtype: str, to: str) -> Ref:
     """A layer of another precision than its cell: the cell casts what it is given, the layer what
     the cell has given."""
-    return x if to == dtype or to in _WIDER.get(dtype, ()) else steps.put(ops.Cast(to=to), x)
+    return x if to == dtype or to in _WIDER.get(dtype, ()) else build.add(ops.Cast(to=to), x)
 
 
 def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -275,12 +273,12 @@ def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int
     return into, tuple(np.argsort(into).tolist())
 
 
-def _turned(steps: Steps, state: Ref, rank: int, channels_first: bool, out: bool = False) -> Ref:
+def _turned(build: Builder, state: Ref, rank: int, channels_first: bool, out: bool = False) -> Ref:
     """A state with its channels after the batch axis; ``out``: where Keras has them."""
     if rank == 2 or channels_first:
         return state
     perm = (0, *range(2, rank), 1) if out else (0, rank - 1, *range(1, rank - 1))
-    return steps.put(ops.Transpose(perm=perm), state)
+    return build.add(ops.Transpose(perm=perm), state)
 
 
 def _flat(value: Any) -> list[Ref]:
@@ -402,23 +400,23 @@ def _cell(layer: Any, call: Call) -> Description:
     x, *states = (*_flat(next(iter(call.arguments.values()))), *_flat(call.arguments["states"]))
     if call.training and _dropping(layer):
         raise Undescribed("dropout is active in it")
-    steps, ended = Steps(), list[Ref]()
-    x = steps.put(ops.Unsqueeze(axes=(0,)), x)
+    build, ended = Builder(), list[Ref]()
+    x = build.add(ops.Unsqueeze(axes=(0,)), x)
     for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):
         given, states = states[: _count(cell)], states[_count(cell) :]
         named = f"cells.{index}." if _stacked(layer) else ""
         if (name := described_name(cell, call.watched)) in STEPWISE:
-            x, stepped = STEPWISE[name](cell, call, named, steps, x)
-            x, state = _step_by_step(steps, stepped, x, (1, call.shape[0], cell.units), given)
+            x, stepped = STEPWISE[name](cell, call, named, build, x)
+            x, state = _step_by_step(build, stepped, x, (1, call.shape[0], cell.units), given)
             ended.append(state)
             continue
         before, made = _made(cell, call, named)
         for one in before:
-            x = steps.put(one, x)
-        x = steps.put(replace(made, has_states=True), x, *given)
+            x = build.add(one, x)
+        x = build.add(replace(made, has_states=True), x, *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
-    output = steps.put(ops.Squeeze(axes=(0,)), x)
+    output = build.add(ops.Squeeze(axes=(0,)), x)
     names = ("output", *(f"state {index}" for index in range(len(ended))))
     return Description(
-        steps.ended(output, *ended), ("batch", "features"), ("batch", "units"), names
+        build.ended(output, *ended), ("batch", "features"), ("batch", "units"), names
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Step, Steps
+from probe.description import Builder, Description, Ref, Step
 from probe.errors import Undescribed
 
 from ..describe.call import Call
@@ -31,20 +31,20 @@ def _refs(value: Any) -> list[Ref]:
 def _bidirectional(layer: Any, call: Call) -> Description:
     """Both layers on the same input; the second one's sequence is turned back before they are
     merged."""
-    steps = Steps()
+    build = Builder()
     x, *states = _refs(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
     states = [*states, *_refs(call.arguments.get("initial_state"))]
     half, shape, mask = len(states) // 2, call.inputs[x.index].shape, call.arguments.get("mask")
     first = recurrence(
-        layer.forward_layer, call, steps, x, shape, mask, states[:half], "forward_layer."
+        layer.forward_layer, call, build, x, shape, mask, states[:half], "forward_layer."
     )
     second = recurrence(
-        layer.backward_layer, call, steps, x, shape, mask, states[half:], "backward_layer."
+        layer.backward_layer, call, build, x, shape, mask, states[half:], "backward_layer."
     )
     major = bool(getattr(layer.forward_layer, "time_major", False))
     time = ("time", "batch") if major else ("batch", "time")
     whole = bool(layer.forward_layer.return_sequences)
-    turned = steps.put(ops.Flip(axis=0 if major else 1), second.sequence) if whole else second.last
+    turned = build.add(ops.Flip(axis=0 if major else 1), second.sequence) if whole else second.last
     pair = (first.sequence if whole else first.last, turned)
     mode = layer.merge_mode
     if mode is not None and mode != "concat" and mode not in _MERGED:
@@ -53,7 +53,7 @@ def _bidirectional(layer: Any, call: Call) -> Description:
     merged = (
         pair
         if mode is None
-        else (steps.put(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
+        else (build.add(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
     )
     outputs = (
         *merged,
@@ -68,7 +68,7 @@ def _bidirectional(layer: Any, call: Call) -> Description:
     axes = (*(time if whole else ("batch",)), "units") if len(shape) == 3 else ()
     told = names[: len(outputs)] if len(outputs) > 1 else ()
     return Description(
-        steps.ended(*outputs), (*time, "features") if len(shape) == 3 else (), axes, told
+        build.ended(*outputs), (*time, "features") if len(shape) == 3 else (), axes, told
     )
 
 
@@ -90,22 +90,22 @@ def _time_distributed(layer: Any, call: Call) -> Description:
             f"the layer inside it is of {inner.compute_dtype}, and called in {call.dtype}"
         )
     batch, count, *rest = x.shape
-    steps = Steps()
+    build = Builder()
     if not call.legacy and (call.training or _across(inner, x.ndim - 1)):
-        parts = [_one_step(steps, inner, call, t) for t in range(count)]
-        made = steps.put(ops.Concat(axis=1), *parts) if count > 1 else parts[0]
-        return Description(steps.ended(made), ("batch", "time", *_unnamed(x.ndim - 2)), ())
-    merged = steps.put(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
+        parts = [_one_step(build, inner, call, t) for t in range(count)]
+        made = build.add(ops.Concat(axis=1), *parts) if count > 1 else parts[0]
+        return Description(build.ended(made), ("batch", "time", *_unnamed(x.ndim - 2)), ())
+    merged = build.add(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
     found = _inner(inner, call, x.reshape(batch * count, *rest))
     outputs = [
-        steps.put(ops.Grouped(count=count), one) for one in steps.include(found.steps, merged)
+        build.add(ops.Grouped(count=count), one) for one in build.include(found.steps, merged)
     ]
     axes = [
         ("batch", "time", *names[1:]) if names else ()
         for names in (found.input_axes, found.output_axes)
     ]
     return Description(
-        steps.ended(*outputs),
+        build.ended(*outputs),
         axes[0] or ("batch", "time", *_unnamed(x.ndim - 2)),
         axes[1],
         found.output_names,
@@ -116,15 +116,15 @@ def _unnamed(count: int) -> tuple[str, ...]:
     return ("features",) if count == 1 else tuple(f"axis {axis}" for axis in range(2, 2 + count))
 
 
-def _one_step(steps: Steps, inner: Any, call: Call, t: int) -> Ref:
+def _one_step(build: Builder, inner: Any, call: Call, t: int) -> Ref:
     rest = call.shape[2:]
-    part = steps.put(
+    part = build.add(
         ops.Slice(starts=(0, t, *(0 for _ in rest)), stops=(None, t + 1, *(None for _ in rest))),
         Ref(-1),
     )
-    part = steps.put(ops.Squeeze(axes=(1,)), part)
-    (made,) = steps.include(_inner(inner, call, call.inputs[0][:, t]).steps, part)
-    return steps.put(ops.Unsqueeze(axes=(1,)), made)
+    part = build.add(ops.Squeeze(axes=(1,)), part)
+    (made,) = build.include(_inner(inner, call, call.inputs[0][:, t]).steps, part)
+    return build.add(ops.Unsqueeze(axes=(1,)), made)
 
 
 def _heedless(inner: Any) -> bool:
@@ -155,11 +155,11 @@ def _inner(layer: Any, call: Call, x: np.ndarray) -> Description:
 
 
 def _chain(model: Any, call: Call, x: np.ndarray) -> Description:
-    steps, at = Steps(), Ref(-1)
+    build, at = Builder(), Ref(-1)
     for layer in model.layers:
         if isinstance(layer, call.namespace.layers.InputLayer):
             continue
-        (at,) = steps.include(_inner(layer, call, x).steps, at)
+        (at,) = build.include(_inner(layer, call, x).steps, at)
         x = np.broadcast_to(np.zeros((), x.dtype), tuple(layer.compute_output_shape(x.shape)))
-    made: tuple[Step, ...] = steps.ended(at)
+    made: tuple[Step, ...] = build.ended(at)
     return Description(made)

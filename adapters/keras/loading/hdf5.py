@@ -10,7 +10,6 @@ never ends.
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
 
 __all__ = ["Read", "Unusual", "shapes"]
 
@@ -37,7 +36,7 @@ def shapes(read: Read) -> dict[str, tuple[int, ...]]:
         raise Unusual from None
 
 
-def _unpack(form: str, read: Read, offset: int) -> tuple[Any, ...]:
+def _unpack(form: str, read: Read, offset: int) -> tuple:
     return struct.unpack("<" + form, read(offset, struct.calcsize("<" + form)))
 
 

@@ -15,7 +15,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes, description_of
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from ..layers.activation import along_axes, gelu_op, leaky_op
 
 __all__ = ["as_layer", "data_format", "operation"]
@@ -129,14 +129,16 @@ REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
 
 def operation(
     *names: str,
-) -> Callable[[Callable[[Any, Call, Chain], Ref]], Callable[[Any, Call, Chain], Ref]]:
+) -> Callable[[Callable[[Any, Call, OpBuilder], Ref]], Callable[[Any, Call, OpBuilder], Ref]]:
     """Registers a function for operations of these names; it gives the last of the steps it adds to
-    the chain."""
+    the build."""
 
-    def register(function: Callable[[Any, Call, Chain], Ref]) -> Callable[[Any, Call, Chain], Ref]:
+    def register(
+        function: Callable[[Any, Call, OpBuilder], Ref],
+    ) -> Callable[[Any, Call, OpBuilder], Ref]:
         def describe(op: Any, call: Call) -> Description:
-            chain = Chain(call)
-            return chain.done(function(op, call, chain))
+            build = OpBuilder(call)
+            return Description(build.ended(function(op, call, build)))
 
         describe.__module__ = function.__module__
         describes(*(f"ops.{name}" for name in names))(describe)
@@ -158,126 +160,128 @@ def as_layer(kind: str, op: Any, call: Call, **attributes: Any) -> Description:
 
 
 @operation(*UNARY)
-def _unary(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(UNARY[type(op).__name__](op), Ref(-1))
+def _unary(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(UNARY[type(op).__name__](op), Ref(-1))
 
 
 @operation("LeakyRelu")
-def _leaky_relu(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(leaky_op(float(op.negative_slope), call), Ref(-1))
+def _leaky_relu(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(leaky_op(float(op.negative_slope), call), Ref(-1))
 
 
 @operation("Gelu")
-def _gelu(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(gelu_op("tanh" if op.approximate else "none", call), Ref(-1))
+def _gelu(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(gelu_op("tanh" if op.approximate else "none", call), Ref(-1))
 
 
 @operation("Clip")
-def _clip(op: Any, call: Call, chain: Chain) -> Ref:
+def _clip(op: Any, call: Call, build: OpBuilder) -> Ref:
     if not all(end is None or isinstance(end, int | float) for end in (op.x_min, op.x_max)):
         raise Undescribed("it clips at more than one number")
     low, high = (None if end is None else float(end) for end in (op.x_min, op.x_max))
-    return chain.add(ops.Clip(low=low, high=high), Ref(-1))
+    return build.add(ops.Clip(low=low, high=high), Ref(-1))
 
 
 @operation("Round")
-def _round(op: Any, call: Call, chain: Chain) -> Ref:
+def _round(op: Any, call: Call, build: OpBuilder) -> Ref:
     if op.decimals:
         raise Undescribed("it rounds to decimals")
-    return chain.add(ops.Round(), Ref(-1))
+    return build.add(ops.Round(), Ref(-1))
 
 
 @operation(*BINARY)
-def _binary(op: Any, call: Call, chain: Chain) -> Ref:
+def _binary(op: Any, call: Call, build: OpBuilder) -> Ref:
     kind = type(op).__name__
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"], early=kind in _EARLY)
-    return chain.add(BINARY[kind](), left, right)
+    left, right = build.pair(call.arguments["x1"], call.arguments["x2"], early=kind in _EARLY)
+    return build.add(BINARY[kind](), left, right)
 
 
 @operation("LogicalNot")
-def _logical_not(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(ops.Not(), chain.truth(Ref(-1)))
+def _logical_not(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(ops.Not(), build.truth(Ref(-1)))
 
 
 @operation("LogicalAnd", "LogicalOr", "LogicalXor")
-def _logical(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(
+def _logical(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(
         _LOGICAL[type(op).__name__](),
-        *(chain.truth(chain.ref(call.arguments[name])) for name in ("x1", "x2")),
+        *(build.truth(build.ref(call.arguments[name])) for name in ("x1", "x2")),
     )
 
 
 @operation("DivideNoNan")
-def _divide_no_nan(op: Any, call: Call, chain: Chain) -> Ref:
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
-    zero = chain.add(ops.Equal(), right, chain.ref(0.0))
-    return chain.add(ops.Where(), zero, chain.ref(0.0), chain.add(ops.Div(), left, right))
+def _divide_no_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
+    left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
+    zero = build.add(ops.Equal(), right, 0.0)
+    return build.add(ops.Where(), zero, build.ref(0.0), build.add(ops.Div(), left, right))
 
 
 @operation("Hypot")
-def _hypot(op: Any, call: Call, chain: Chain) -> Ref:
+def _hypot(op: Any, call: Call, build: OpBuilder) -> Ref:
     squares = [
-        chain.add(ops.Square(), one)
-        for one in chain.pair(call.arguments["x1"], call.arguments["x2"])
+        build.add(ops.Square(), one)
+        for one in build.pair(call.arguments["x1"], call.arguments["x2"])
     ]
-    return chain.add(ops.Sqrt(), chain.add(ops.Add(), *squares))
+    return build.add(ops.Sqrt(), build.add(ops.Add(), *squares))
 
 
 @operation(*REDUCTIONS)
-def _reduction(op: Any, call: Call, chain: Chain) -> Ref:
+def _reduction(op: Any, call: Call, build: OpBuilder) -> Ref:
     if getattr(op, "initial", None) is not None:
         raise Undescribed("it was called with `initial`")
-    return chain.reduce(REDUCTIONS[type(op).__name__], Ref(-1), op.axis, op.keepdims)
+    return build.reduce(REDUCTIONS[type(op).__name__], Ref(-1), op.axis, op.keepdims)
 
 
 @operation("Norm")
-def _norm(op: Any, call: Call, chain: Chain) -> Ref:
-    axes = chain.axes(Ref(-1), op.axis)
+def _norm(op: Any, call: Call, build: OpBuilder) -> Ref:
+    axes = build.axes(Ref(-1), op.axis)
     if op.ord in (None, 2, "fro") and (len(axes) == 1 or op.ord != 2):
-        return chain.reduce(ops.ReduceL2, Ref(-1), op.axis, op.keepdims)
+        return build.reduce(ops.ReduceL2, Ref(-1), op.axis, op.keepdims)
     if op.ord == 1 and len(axes) == 1:
-        return chain.reduce(ops.ReduceL1, Ref(-1), op.axis, op.keepdims)
+        return build.reduce(ops.ReduceL1, Ref(-1), op.axis, op.keepdims)
     raise Undescribed(f"its ord is {op.ord!r}")
 
 
 @describes("ops.Moments")
 def _moments(op: Any, call: Call) -> Description:
-    chain = Chain(call)
-    return chain.done(
-        *(
-            chain.reduce(part, Ref(-1), op.axes, op.keepdims)
-            for part in (ops.ReduceMean, ops.ReduceVar)
+    build = OpBuilder(call)
+    return Description(
+        build.ended(
+            *(
+                build.reduce(part, Ref(-1), op.axes, op.keepdims)
+                for part in (ops.ReduceMean, ops.ReduceVar)
+            )
         )
     )
 
 
 @operation("Argmax", "Argmin")
-def _places(op: Any, call: Call, chain: Chain) -> Ref:
+def _places(op: Any, call: Call, build: OpBuilder) -> Ref:
     ref, axis = Ref(-1), op.axis
     if axis is None:
         if op.keepdims:
             raise Undescribed("its axes are all of them, and kept")
-        ref, axis = chain.reshape(ref, (-1,)), 0
+        ref, axis = build.reshape(ref, (-1,)), 0
     kind = ops.ArgMax if type(op).__name__ == "Argmax" else ops.ArgMin
-    shape = list(chain.shape(ref))
+    shape = list(build.shape(ref))
     axis = axis % len(shape)
     shape[axis : axis + 1] = [1] if op.keepdims else []
-    return chain.add(kind(axis=axis, keepdims=bool(op.keepdims)), ref, shape=shape)
+    return build.add(kind(axis=axis, keepdims=bool(op.keepdims)), ref, shape=shape)
 
 
 @operation("Cumsum", "Cumprod")
-def _cumulated(op: Any, call: Call, chain: Chain) -> Ref:
+def _cumulated(op: Any, call: Call, build: OpBuilder) -> Ref:
     ref, axis = (
-        (chain.reshape(Ref(-1), (-1,)), 0)
+        (build.reshape(Ref(-1), (-1,)), 0)
         if op.axis is None
-        else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+        else (Ref(-1), build.axes(Ref(-1), op.axis)[0])
     )
-    found = chain.add(
+    found = build.add(
         (ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref
     )
     kind = call.inputs[0].dtype
     return (
-        chain.add(ops.Cast(to=kind.name), found)
+        build.add(ops.Cast(to=kind.name), found)
         if kind.kind in "iu" and op.dtype is None
         else found
     )
@@ -309,9 +313,9 @@ def _glu(op: Any, call: Call) -> Description:
 
 
 @operation("Normalize")
-def _normalize(op: Any, call: Call, chain: Chain) -> Ref:
-    axes = chain.axes(Ref(-1), -1 if op.axis is None else op.axis)
+def _normalize(op: Any, call: Call, build: OpBuilder) -> Ref:
+    axes = build.axes(Ref(-1), -1 if op.axis is None else op.axis)
     epsilon = call.namespace.backend.epsilon() if op.epsilon is None else op.epsilon
     if op.order != 2:
         raise Undescribed(f"its order is {op.order!r}")
-    return chain.add(ops.LpNormalization(axes=axes, epsilon=float(epsilon), p=2.0), Ref(-1))
+    return build.add(ops.LpNormalization(axes=axes, epsilon=float(epsilon), p=2.0), Ref(-1))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Steps
+from probe.description import Builder, Description, Ref
 from probe.description.stft import Pair, framed, half, overlapped, resized, unhalved, window
 from probe.errors import Undescribed
 
@@ -14,24 +14,24 @@ from ..describe.describe import describes
 
 
 def _both(
-    steps: Steps,
+    build: Builder,
     x: Pair,
     axes: tuple[int, ...],
     inverse: bool = False,
     scale: float = 1.0,
     real: bool = False,
 ) -> Pair:
-    done = steps.put(ops.Fourier(axes, inverse, scale), *(x[:1] if real else x))
+    done = build.add(ops.Fourier(axes, inverse, scale), *(x[:1] if real else x))
     return Ref(done.step, 0), Ref(done.step, 1)
 
 
 @describes("ops.FFT", "ops.FFT2", "ops.IFFT2")
 def _fft(op: Any, call: Call) -> Description:
-    steps, axes = Steps(), (-1,) if type(op).__name__ == "FFT" else (-2, -1)
+    build, axes = Builder(), (-1,) if type(op).__name__ == "FFT" else (-2, -1)
     inverse = type(op).__name__ == "IFFT2"
     count = int(np.prod([call.shape[axis] for axis in axes]))
     return Description(
-        steps.ended(*_both(steps, _pair(call), axes, inverse, 1 / count if inverse else 1.0))
+        build.ended(*_both(build, _pair(call), axes, inverse, 1 / count if inverse else 1.0))
     )
 
 
@@ -44,25 +44,25 @@ def _pair(call: Call) -> Pair:
 
 @describes("ops.RFFT")
 def _rfft(op: Any, call: Call) -> Description:
-    steps, rank, have = Steps(), len(call.shape), call.shape[-1]
+    build, rank, have = Builder(), len(call.shape), call.shape[-1]
     size = op.fft_length or have
-    x = resized(steps.put, Ref(-1), rank, rank - 1, have, size)
+    x = resized(build, Ref(-1), rank, rank - 1, have, size)
     return Description(
-        steps.ended(*half(steps.put, _both(steps, (x, x), (-1,), real=True), rank, rank - 1, size))
+        build.ended(*half(build, _both(build, (x, x), (-1,), real=True), rank, rank - 1, size))
     )
 
 
 @describes("ops.IRFFT")
 def _irfft(op: Any, call: Call) -> Description:
-    steps, rank, have = Steps(), len(call.shape), call.shape[-1]
+    build, rank, have = Builder(), len(call.shape), call.shape[-1]
     size = op.fft_length or 2 * (have - 1)
-    whole = unhalved(steps.put, _pair(call), rank, rank - 1, have, size)
+    whole = unhalved(build, _pair(call), rank, rank - 1, have, size)
     return Description(
-        steps.ended(steps.put(ops.Identity(), _both(steps, whole, (-1,), True, 1 / size)[0]))
+        build.ended(build.add(ops.Identity(), _both(build, whole, (-1,), True, 1 / size)[0]))
     )
 
 
-def _window(steps: Steps, op: Any, otherwise: Any = None) -> Ref | None:
+def _window(build: Builder, op: Any, otherwise: Any = None) -> Ref | None:
     kind = (
         otherwise
         if op.window is None
@@ -70,7 +70,7 @@ def _window(steps: Steps, op: Any, otherwise: Any = None) -> Ref | None:
         if isinstance(op.window, str)
         else np.asarray(op.window)
     )
-    return window(steps.put, kind, op.sequence_length, op.fft_length)
+    return window(build, kind, op.sequence_length, op.fft_length)
 
 
 @describes("ops.STFT")
@@ -80,17 +80,17 @@ def _stft(op: Any, call: Call) -> Description:
     Without a window TensorFlow takes all of a frame, the other backends ``sequence_length``
     elements in its middle.
     """
-    steps, rank, time = Steps(), len(call.shape), call.shape[-1]
+    build, rank, time = Builder(), len(call.shape), call.shape[-1]
     x, size = Ref(-1), op.fft_length
     if op.center:
         edge = (size // 2, size // 2)
-        x = steps.put(ops.Pad(pads=(*((0, 0),) * (rank - 1), edge), mode="reflect"), x)
+        x = build.add(ops.Pad(pads=(*((0, 0),) * (rank - 1), edge), mode="reflect"), x)
         time += sum(edge)
-    x, _ = framed(steps.put, x, rank, time, size, op.sequence_stride)
-    held = _window(steps, op, None if call.backend == "tensorflow" else np.ones(op.sequence_length))
-    x = x if held is None else steps.put(ops.Mul(), x, held)
+    x, _ = framed(build, x, rank, time, size, op.sequence_stride)
+    held = _window(build, op, None if call.backend == "tensorflow" else np.ones(op.sequence_length))
+    x = x if held is None else build.add(ops.Mul(), x, held)
     return Description(
-        steps.ended(*half(steps.put, _both(steps, (x, x), (-1,), real=True), rank + 1, rank, size))
+        build.ended(*half(build, _both(build, (x, x), (-1,), real=True), rank + 1, rank, size))
     )
 
 
@@ -98,7 +98,7 @@ def _stft(op: Any, call: Call) -> Description:
 def _istft(op: Any, call: Call) -> Description:
     """Frames under the window over what windows that overlap for ever add up to, added up; Keras on
     PyTorch has PyTorch's own there."""
-    steps, size, step = Steps(), op.fft_length, op.sequence_stride
+    build, size, step = Builder(), op.fft_length, op.sequence_stride
     *lead, count, have = call.shape
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"how the {call.backend} backend weighs frames is not known")
@@ -108,39 +108,39 @@ def _istft(op: Any, call: Call) -> Description:
         and op.center is True
         and op.window is not None
     )
-    whole = unhalved(steps.put, _pair(call), len(call.shape), len(call.shape) - 1, have, size)
-    x, _ = _both(steps, whole, (-1,), True, 1 / size)
-    held, below = _window(steps, op), None
+    whole = unhalved(build, _pair(call), len(call.shape), len(call.shape) - 1, have, size)
+    x, _ = _both(build, whole, (-1,), True, 1 / size)
+    held, below = _window(build, op), None
     if held is not None and own:
-        squares = steps.put(ops.Expand(shape=(count, size)), steps.put(ops.Square(), held))
-        below = overlapped(steps.put, squares, (count, size), step)
+        squares = build.add(ops.Expand(shape=(count, size)), build.add(ops.Square(), held))
+        below = overlapped(build, squares, (count, size), step)
     elif held is not None:
-        held = steps.put(ops.Div(), held, _for_ever(steps, held, size, step))
-    x = x if held is None else steps.put(ops.Mul(), x, held)
-    x = overlapped(steps.put, x, (*lead, count, size), step)
+        held = build.add(ops.Div(), held, _for_ever(build, held, size, step))
+    x = x if held is None else build.add(ops.Mul(), x, held)
+    x = overlapped(build, x, (*lead, count, size), step)
     time = (count - 1) * step + size
     start = size // 2 if op.center else 0
     stop = start + op.length if op.length is not None else time - start
-    x = steps.put(ops.Slice((*(0,) * len(lead), start), (*(None,) * len(lead), stop)), x)
+    x = build.add(ops.Slice((*(0,) * len(lead), start), (*(None,) * len(lead), stop)), x)
     if below is None:
-        return Description(steps.ended(x))
-    x = steps.put(ops.Div(), x, steps.put(ops.Slice((start,), (stop,)), below))
+        return Description(build.ended(x))
+    x = build.add(ops.Div(), x, build.add(ops.Slice((start,), (stop,)), below))
     return Description(
-        steps.ended(
-            resized(steps.put, x, len(lead) + 1, len(lead), min(stop, time) - start, stop - start)
+        build.ended(
+            resized(build, x, len(lead) + 1, len(lead), min(stop, time) - start, stop - start)
         )
     )
 
 
-def _for_ever(steps: Steps, held: Ref, size: int, step: int) -> Ref:
+def _for_ever(build: Builder, held: Ref, size: int, step: int) -> Ref:
     """What the squares of windows at every step add up to, under each element of one."""
     turns = -(-size // step)
-    squares = steps.put(ops.Pad(pads=((0, turns * step - size),)), steps.put(ops.Square(), held))
-    total = steps.put(
+    squares = build.add(ops.Pad(pads=((0, turns * step - size),)), build.add(ops.Square(), held))
+    total = build.add(
         ops.ReduceSum(axes=(0,), keepdims=True),
-        steps.put(ops.Reshape(shape=(turns, step)), squares),
+        build.add(ops.Reshape(shape=(turns, step)), squares),
     )
-    wide = steps.put(
-        ops.Reshape(shape=(turns * step,)), steps.put(ops.Expand(shape=(turns, step)), total)
+    wide = build.add(
+        ops.Reshape(shape=(turns * step,)), build.add(ops.Expand(shape=(turns, step)), total)
     )
-    return steps.put(ops.Slice((0,), (size,)), wide)
+    return build.add(ops.Slice((0,), (size,)), wide)

@@ -10,7 +10,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.call import Call
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from .arithmetic import data_format, operation
 
 _EDGES = {
@@ -40,7 +40,7 @@ def _within(places: np.ndarray) -> None:
 
 
 @operation("MapCoordinates")
-def _map_coordinates(op: Any, call: Call, chain: Chain) -> Ref:
+def _map_coordinates(op: Any, call: Call, build: OpBuilder) -> Ref:
     """A coordinate for each axis, along the first axis of the second input. Of the other modes
     TensorFlow's leave the image."""
     if any(x.dtype.kind != "f" for x in call.inputs):
@@ -50,27 +50,27 @@ def _map_coordinates(op: Any, call: Call, chain: Chain) -> Ref:
     known = ("constant", "nearest") if call.backend == "tensorflow" else tuple(_EDGES)
     sampler = _sampler(op, "linear" if op.order else "nearest", known, call)
     x, places = (
-        chain.ref(call.arguments["inputs"]),
-        chain.ref(chain.shaped(call.arguments["coordinates"])),
+        build.ref(call.arguments["inputs"]),
+        build.ref(build.shaped(call.arguments["coordinates"])),
     )
-    shape, (rank, *out) = chain.shape(x), chain.shape(places)
+    shape, (rank, *out) = build.shape(x), build.shape(places)
     if places.step < 0:
         _within(call.inputs[places.index])
-    grid = chain.transpose(chain.reshape(places, (rank, -1)), (1, 0))
-    grid = chain.take(grid, chain.ref(np.arange(rank)[::-1].copy()), 1)
+    grid = build.transpose(build.reshape(places, (rank, -1)), (1, 0))
+    grid = build.take(grid, build.ref(np.arange(rank)[::-1].copy()), 1)
     count = int(np.prod(out))
     if rank == 1:  # a line is an image of one row
-        shape, grid = (1, *shape), chain.concat([grid, chain.ref(np.zeros((count, 1)))], 1)
+        shape, grid = (1, *shape), build.concat([grid, build.ref(np.zeros((count, 1)))], 1)
     image, grid = (
-        chain.reshape(x, (1, 1, *shape)),
-        chain.reshape(grid, (1, *(1,) * (len(shape) - 1), count, len(shape))),
+        build.reshape(x, (1, 1, *shape)),
+        build.reshape(grid, (1, *(1,) * (len(shape) - 1), count, len(shape))),
     )
-    found = chain.add(sampler, image, grid, shape=(1, 1, *(1,) * (len(shape) - 1), count))
-    return chain.reshape(found, out)
+    found = build.add(sampler, image, grid, shape=(1, 1, *(1,) * (len(shape) - 1), count))
+    return build.reshape(found, out)
 
 
 @operation("AffineTransform")
-def _affine_transform(op: Any, call: Call, chain: Chain) -> Ref:
+def _affine_transform(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Places (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1); on PyTorch Keras knows no
     c."""
     if call.inputs[0].dtype.kind != "f":
@@ -80,24 +80,24 @@ def _affine_transform(op: Any, call: Call, chain: Chain) -> Ref:
     mode = {"bilinear": "linear", "nearest": "nearest"}[op.interpolation]
     sampler = _sampler(op, mode, ("constant", "nearest", "reflect"), call)
     images, transform = (
-        chain.ref(call.arguments["images"]),
-        chain.ref(chain.shaped(call.arguments["transform"])),
+        build.ref(call.arguments["images"]),
+        build.ref(build.shaped(call.arguments["transform"])),
     )
-    whole = chain.shape(images)
-    images = chain.reshape(images, (1, *whole)) if len(whole) == 3 else images
+    whole = build.shape(images)
+    images = build.reshape(images, (1, *whole)) if len(whole) == 3 else images
     last = data_format(op, call) == "channels_last"
-    images = chain.transpose(images, (0, 3, 1, 2)) if last else images
-    batch, channels, height, width = chain.shape(images)
+    images = build.transpose(images, (0, 3, 1, 2)) if last else images
+    batch, channels, height, width = build.shape(images)
     single = call.backend == "tensorflow"
-    rows = chain.reshape(
-        chain.add(ops.Cast(to="float32"), transform) if single else transform, (-1, 8)
+    rows = build.reshape(
+        build.add(ops.Cast(to="float32"), transform) if single else transform, (-1, 8)
     )
-    count = chain.shape(rows)[0]
-    matrices = chain.reshape(chain.concat([rows, chain.ref(np.ones((count, 1)))], 1), (count, 3, 3))
+    count = build.shape(rows)[0]
+    matrices = build.reshape(build.concat([rows, build.ref(np.ones((count, 1)))], 1), (count, 3, 3))
     y, x = np.indices((height, width)).reshape(2, -1)
-    base = chain.ref(np.stack([x, y, np.ones_like(x)], axis=1).astype(np.float64))
-    moved = chain.product(base, chain.transpose(matrices, (0, 2, 1)))
-    places = chain.part(moved, 2, 0, 2)
+    base = build.ref(np.stack([x, y, np.ones_like(x)], axis=1).astype(np.float64))
+    moved = build.product(base, build.transpose(matrices, (0, 2, 1)))
+    places = build.part(moved, 2, 0, 2)
     values = np.asarray(
         call.inputs[transform.index] if transform.step < 0 else call.arguments["transform"]
     )
@@ -107,10 +107,10 @@ def _affine_transform(op: Any, call: Call, chain: Chain) -> Ref:
                 "its last two numbers are not 0, which the torch backend takes for "
                 "other coordinates"
             )
-        places = chain.add(ops.Div(), places, chain.part(moved, 2, 2, 3))
-    grid = chain.reshape(places, (count, height, width, 2))
-    grid = chain.expand(grid, (batch, height, width, 2)) if count != batch else grid
-    found = chain.add(
+        places = build.add(ops.Div(), places, build.part(moved, 2, 2, 3))
+    grid = build.reshape(places, (count, height, width, 2))
+    grid = build.expand(grid, (batch, height, width, 2)) if count != batch else grid
+    found = build.add(
         replace(sampler, single=single), images, grid, shape=(batch, channels, height, width)
     )
-    return chain.reshape(chain.transpose(found, (0, 2, 3, 1)) if last else found, whole)
+    return build.reshape(build.transpose(found, (0, 2, 3, 1)) if last else found, whole)

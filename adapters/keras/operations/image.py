@@ -13,7 +13,7 @@ from probe.numerics.precision import precision_of
 
 from ..describe.call import Call
 from ..describe.describe import describes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from ..describe.variables import cast
 from ..layers.conv import padding_pairs
 from .arithmetic import as_layer, data_format, operation
@@ -52,33 +52,29 @@ def _of_floats(call: Call) -> None:
 
 
 @operation("RGBToGrayscale")
-def _grayscale(op: Any, call: Call, chain: Chain) -> Ref:
+def _grayscale(op: Any, call: Call, build: OpBuilder) -> Ref:
     _of_floats(call)
     axis = _channels(op, call)
     if call.shape[axis] == 1:
-        return chain.add(ops.Identity(), Ref(-1))
+        return build.add(ops.Identity(), Ref(-1))
     sizes = [3 if k == axis else 1 for k in range(len(call.shape))]
     parts = cast(np.array([0.2989, 0.5870, 0.1140]).reshape(sizes), call.dtype)
-    return chain.reduce(
-        ops.ReduceSum, chain.add(ops.Mul(), Ref(-1), chain.ref(parts)), (axis,), True
-    )
+    return build.reduce(ops.ReduceSum, build.add(ops.Mul(), Ref(-1), parts), (axis,), True)
 
 
-def _split(op: Any, call: Call, chain: Chain, floor: bool = False) -> tuple[list[Ref], int]:
+def _split(op: Any, call: Call, build: OpBuilder, floor: bool = False) -> tuple[list[Ref], int]:
     """Three colours; with ``floor``, what is next to nothing beside 1 is nothing."""
     _of_floats(call)
     axis = _channels(op, call)
     x = Ref(-1)
     if floor:
-        away = chain.add(
-            ops.Less(), chain.add(ops.Abs(), x), chain.ref(2.0 * precision_of(call.dtype).unit)
-        )
-        x = chain.add(ops.Where(), away, chain.ref(0.0), x)
-    return [chain.part(x, axis, k, k + 1) for k in range(3)], axis
+        away = build.add(ops.Less(), build.add(ops.Abs(), x), 2.0 * precision_of(call.dtype).unit)
+        x = build.add(ops.Where(), away, 0.0, x)
+    return [build.part(x, axis, k, k + 1) for k in range(3)], axis
 
 
 @operation("RGBToHSV")
-def _rgb_to_hsv(op: Any, call: Call, chain: Chain) -> Ref:
+def _rgb_to_hsv(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The hue is counted from the largest of the three
     (tensorflow/core/kernels/image/colorspace_op.h).
 
@@ -86,60 +82,58 @@ def _rgb_to_hsv(op: Any, call: Call, chain: Chain) -> Ref:
     span at once.
     """
     floors = call.backend != "tensorflow"
-    (red, green, blue), axis = _split(op, call, chain, floors)
-    high, low = chain.add(ops.Max(), red, green, blue), chain.add(ops.Min(), red, green, blue)
-    span = chain.add(ops.Sub(), high, low)
-    zero, one = chain.ref(0.0), chain.ref(1.0)
-    flat = chain.add(ops.Equal(), span, zero)
-    by = chain.add(ops.Mul(), chain.add(ops.Where(), flat, one, span), chain.ref(6.0))
+    (red, green, blue), axis = _split(op, call, build, floors)
+    high, low = build.add(ops.Max(), red, green, blue), build.add(ops.Min(), red, green, blue)
+    span = build.add(ops.Sub(), high, low)
+    zero, one = build.ref(0.0), build.ref(1.0)
+    flat = build.add(ops.Equal(), span, zero)
+    by = build.add(ops.Mul(), build.add(ops.Where(), flat, one, span), 6.0)
 
     def turn(first: Ref, second: Ref, start: float) -> Ref:
-        return chain.add(
-            ops.Add(),
-            chain.add(ops.Div(), chain.add(ops.Sub(), first, second), by),
-            chain.ref(start / 6),
+        return build.add(
+            ops.Add(), build.add(ops.Div(), build.add(ops.Sub(), first, second), by), start / 6
         )
 
     # Of equal ones TensorFlow looks at red first and then at green, and so do the others.
-    among = chain.add(
+    among = build.add(
         ops.Where(),
-        chain.add(ops.Equal(), green, high),
+        build.add(ops.Equal(), green, high),
         turn(blue, red, 2.0),
         turn(red, green, 4.0),
     )
-    hue = chain.add(ops.Where(), chain.add(ops.Equal(), red, high), turn(green, blue, 0.0), among)
-    hue = chain.add(ops.Where(), flat, zero, hue)
-    hue = chain.add(
-        ops.Where(), chain.add(ops.Less(), hue, zero), chain.add(ops.Add(), hue, one), hue
+    hue = build.add(ops.Where(), build.add(ops.Equal(), red, high), turn(green, blue, 0.0), among)
+    hue = build.add(ops.Where(), flat, zero, hue)
+    hue = build.add(
+        ops.Where(), build.add(ops.Less(), hue, zero), build.add(ops.Add(), hue, one), hue
     )
-    positive = chain.add(ops.Greater(), high, zero)
-    whole = chain.add(ops.Where(), positive, high, one)
-    share = chain.add(ops.Where(), positive, chain.add(ops.Div(), span, whole), zero)
-    return chain.concat([hue, share, high], axis)
+    positive = build.add(ops.Greater(), high, zero)
+    whole = build.add(ops.Where(), positive, high, one)
+    share = build.add(ops.Where(), positive, build.add(ops.Div(), span, whole), zero)
+    return build.concat([hue, share, high], axis)
 
 
 @operation("HSVToRGB")
-def _hsv_to_rgb(op: Any, call: Call, chain: Chain) -> Ref:
+def _hsv_to_rgb(op: Any, call: Call, build: OpBuilder) -> Ref:
     """v * ((1 - s) + s * ramp(h)), a ramp for each colour
     (tensorflow/core/kernels/image/colorspace_op.h).
 
     The other backends turn a hue outside 0 .. 1 back first.
     """
-    (hue, share, value), axis = _split(op, call, chain)
+    (hue, share, value), axis = _split(op, call, build)
     if call.backend != "tensorflow":
-        hue = chain.add(ops.Mod(), hue, chain.ref(1.0))
-    turned = chain.add(ops.Mul(), hue, chain.ref(6.0))
-    rest = chain.add(ops.Sub(), chain.ref(1.0), share)
+        hue = build.add(ops.Mod(), hue, 1.0)
+    turned = build.add(ops.Mul(), hue, 6.0)
+    rest = build.add(ops.Sub(), 1.0, share)
 
     def colour(start: float, middle: float, sign: float) -> Ref:
-        away = chain.add(ops.Abs(), chain.add(ops.Sub(), turned, chain.ref(middle)))
-        ramp = chain.add(ops.Add(), chain.ref(start), chain.add(ops.Mul(), away, chain.ref(sign)))
-        kept = chain.add(ops.Clip(low=0.0, high=1.0), ramp)
-        return chain.add(
-            ops.Mul(), chain.add(ops.Add(), rest, chain.add(ops.Mul(), share, kept)), value
+        away = build.add(ops.Abs(), build.add(ops.Sub(), turned, middle))
+        ramp = build.add(ops.Add(), build.ref(start), build.add(ops.Mul(), away, sign))
+        kept = build.add(ops.Clip(low=0.0, high=1.0), ramp)
+        return build.add(
+            ops.Mul(), build.add(ops.Add(), rest, build.add(ops.Mul(), share, kept)), value
         )
 
-    return chain.concat(
+    return build.concat(
         [colour(-1.0, 3.0, 1.0), colour(2.0, 2.0, -1.0), colour(2.0, 4.0, -1.0)], axis
     )
 
@@ -165,10 +159,10 @@ def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
 
 
 @operation("PadImages")
-def _pad_images(op: Any, call: Call, chain: Chain) -> Ref:
+def _pad_images(op: Any, call: Call, build: OpBuilder) -> Ref:
     first, edges = _edges(op, call, "padding")
     pads = [(0, 0)] * first + edges + [(0, 0)] * (len(call.shape) - first - 2)
-    return chain.add(
+    return build.add(
         ops.Pad(pads=tuple(pads)),
         Ref(-1),
         shape=[n + sum(pad) for n, pad in zip(call.shape, pads, strict=True)],
@@ -176,27 +170,27 @@ def _pad_images(op: Any, call: Call, chain: Chain) -> Ref:
 
 
 @operation("CropImages")
-def _crop_images(op: Any, call: Call, chain: Chain) -> Ref:
+def _crop_images(op: Any, call: Call, build: OpBuilder) -> Ref:
     first, edges = _edges(op, call, "cropping")
     slices = [slice(None)] * len(call.shape)
     for axis, (before, after) in enumerate(edges, first):
         slices[axis] = slice(before, call.shape[axis] - after)
-    return chain.sliced(Ref(-1), slices)
+    return build.sliced(Ref(-1), slices)
 
 
-def _planes(op: Any, call: Call, chain: Chain) -> tuple[Ref, tuple[int, ...]]:
+def _planes(op: Any, call: Call, build: OpBuilder) -> tuple[Ref, tuple[int, ...]]:
     """Each channel of each image as an image of its own, and the shape (…, channels, height, width)
     to go back to."""
     rank = len(call.shape)
     x = Ref(-1)
     if data_format(op, call) == "channels_last":
-        x = chain.transpose(x, (*range(rank - 3), rank - 1, rank - 3, rank - 2))
-    shape = chain.shape(x)
-    return chain.reshape(x, (prod(shape[:-2]), 1, *shape[-2:])), shape
+        x = build.transpose(x, (*range(rank - 3), rank - 1, rank - 3, rank - 2))
+    shape = build.shape(x)
+    return build.reshape(x, (prod(shape[:-2]), 1, *shape[-2:])), shape
 
 
 @operation("GaussianBlur")
-def _gaussian_blur(op: Any, call: Call, chain: Chain) -> Ref:
+def _gaussian_blur(op: Any, call: Call, build: OpBuilder) -> Ref:
     """A convolution with a kernel that is computed here too, so that its rounding counts."""
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"how the {call.backend} backend blurs is not known")
@@ -204,20 +198,16 @@ def _gaussian_blur(op: Any, call: Call, chain: Chain) -> Ref:
     sizes = tuple(int(one) for one in op.kernel_size)
     curves = []
     for size, sigma in zip(sizes, op.sigma, strict=True):
-        steps = chain.add(
-            ops.Div(), chain.ref(np.arange(size) - (size - 1) / 2), chain.ref(float(sigma))
-        )
-        curve = chain.add(
-            ops.Exp(), chain.add(ops.Mul(), chain.add(ops.Square(), steps), chain.ref(-0.5))
-        )
-        curves.append(chain.add(ops.Div(), curve, chain.reduce(ops.ReduceSum, curve, None, True)))
+        steps = build.add(ops.Div(), np.arange(size) - (size - 1) / 2, float(sigma))
+        curve = build.add(ops.Exp(), build.add(ops.Mul(), build.add(ops.Square(), steps), -0.5))
+        curves.append(build.add(ops.Div(), curve, build.reduce(ops.ReduceSum, curve, None, True)))
     # Both backends read the outer product of the second with the first as rows of the first
     # (backend/tensorflow/image.py, gaussian_blur).
-    kernel = chain.reshape(
-        chain.add(ops.Mul(), chain.reshape(curves[1], (-1, 1)), chain.reshape(curves[0], (1, -1))),
+    kernel = build.reshape(
+        build.add(ops.Mul(), build.reshape(curves[1], (-1, 1)), build.reshape(curves[0], (1, -1))),
         (1, 1, *sizes),
     )
-    x, shape = _planes(op, call, chain)
+    x, shape = _planes(op, call, build)
     # On PyTorch Keras pads by half the height on every side, so that other images come out of
     # windows that are not odd squares.
     half = (sizes[0] // 2, sizes[0] // 2)
@@ -230,35 +220,35 @@ def _gaussian_blur(op: Any, call: Call, chain: Chain) -> Ref:
         n + sum(pad) - size + 1 for n, pad, size in zip(shape[-2:], pads, sizes, strict=True)
     )
     conv = ops.Conv(None, None, strides=(1, 1), pads=pads, dilations=(1, 1))
-    found = chain.add(conv, x, kernel, shape=(*chain.shape(x)[:2], *out))
-    return _turned_back(op, call, chain, chain.reshape(found, (*shape[:-2], *out)))
+    found = build.add(conv, x, kernel, shape=(*build.shape(x)[:2], *out))
+    return _turned_back(op, call, build, build.reshape(found, (*shape[:-2], *out)))
 
 
-def _turned_back(op: Any, call: Call, chain: Chain, x: Ref) -> Ref:
+def _turned_back(op: Any, call: Call, build: OpBuilder, x: Ref) -> Ref:
     rank = len(call.shape)
     if data_format(op, call) == "channels_first":
         return x
-    return chain.transpose(
-        x, (*range(rank - 3), rank - 2, rank - 1, rank - 3, *range(rank, len(chain.shape(x))))
+    return build.transpose(
+        x, (*range(rank - 3), rank - 2, rank - 1, rank - 3, *range(rank, len(build.shape(x))))
     )
 
 
 @operation("SobelEdges")
-def _sobel_edges(op: Any, call: Call, chain: Chain) -> Ref:
+def _sobel_edges(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Vertical and horizontal differences along a new last axis; TensorFlow mirrors the image
     beyond its border, PyTorch puts zeros."""
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"what the {call.backend} backend sees beyond the border is not known")
-    x, shape = _planes(op, call, chain)
-    count, _, height, width = chain.shape(x)
+    x, shape = _planes(op, call, build)
+    count, _, height, width = build.shape(x)
     pad = ops.Pad(
         pads=((0, 0), (0, 0), (1, 1), (1, 1)),
         mode="reflect" if call.backend == "tensorflow" else "constant",
     )
-    padded = chain.add(pad, x, shape=(count, 1, height + 2, width + 2))
+    padded = build.add(pad, x, shape=(count, 1, height + 2, width + 2))
     down = np.array([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
-    kernel = chain.ref(np.stack([down, down.T])[:, None])
+    kernel = build.ref(np.stack([down, down.T])[:, None])
     conv = ops.Conv(None, None, strides=(1, 1), pads=((0, 0), (0, 0)), dilations=(1, 1))
-    found = chain.add(conv, padded, kernel, shape=(count, 2, height, width))
-    last = chain.transpose(found, (0, 2, 3, 1))
-    return _turned_back(op, call, chain, chain.reshape(last, (*shape, 2)))
+    found = build.add(conv, padded, kernel, shape=(count, 2, height, width))
+    last = build.transpose(found, (0, 2, 3, 1))
+    return _turned_back(op, call, build, build.reshape(last, (*shape, 2)))

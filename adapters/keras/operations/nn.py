@@ -10,30 +10,30 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.call import Call
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from .arithmetic import operation
 
 
-def _along(chain: Chain, x: Ref, value: Any, axes: tuple[int, ...]) -> Ref:
+def _along(build: OpBuilder, x: Ref, value: Any, axes: tuple[int, ...]) -> Ref:
     """A parameter that has these axes of x, in a shape that broadcasts."""
-    sizes = [size if axis in axes else 1 for axis, size in enumerate(chain.shape(x))]
-    ref = chain.ref(chain.shaped(value) if not hasattr(type(value), "assign") else value)
-    return ref if len(chain.shape(ref)) == len(sizes) else chain.reshape(ref, sizes)
+    sizes = [size if axis in axes else 1 for axis, size in enumerate(build.shape(x))]
+    ref = build.ref(build.shaped(value) if not hasattr(type(value), "assign") else value)
+    return ref if len(build.shape(ref)) == len(sizes) else build.reshape(ref, sizes)
 
 
 @operation("BatchNorm")
-def _batch_norm(op: Any, call: Call, chain: Chain) -> Ref:
+def _batch_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
     """(x - mean) * (scale / sqrt(variance + epsilon)) + offset, each of them any tensor."""
-    axes, given = chain.axes(Ref(-1), op.axis), call.arguments
-    mean, variance = (_along(chain, Ref(-1), given[name], axes) for name in ("mean", "variance"))
-    gain = chain.add(ops.Rsqrt(), chain.add(ops.Add(), variance, chain.ref(float(op.epsilon))))
+    axes, given = build.axes(Ref(-1), op.axis), call.arguments
+    mean, variance = (_along(build, Ref(-1), given[name], axes) for name in ("mean", "variance"))
+    gain = build.add(ops.Rsqrt(), build.add(ops.Add(), variance, float(op.epsilon)))
     if given.get("scale") is not None:
-        gain = chain.add(ops.Mul(), gain, _along(chain, Ref(-1), given["scale"], axes))
-    found = chain.add(ops.Mul(), chain.add(ops.Sub(), Ref(-1), mean), gain)
+        gain = build.add(ops.Mul(), gain, _along(build, Ref(-1), given["scale"], axes))
+    found = build.add(ops.Mul(), build.add(ops.Sub(), Ref(-1), mean), gain)
     return (
         found
         if given.get("offset") is None
-        else chain.add(ops.Add(), found, _along(chain, Ref(-1), given["offset"], axes))
+        else build.add(ops.Add(), found, _along(build, Ref(-1), given["offset"], axes))
     )
 
 
@@ -42,73 +42,73 @@ def _epsilon(op: Any, call: Call) -> float:
 
 
 @operation("LayerNorm")
-def _layer_norm(op: Any, call: Call, chain: Chain) -> Ref:
+def _layer_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Keras divides by the deviation what it does not centre with ``rms_scaling``, and leaves beta
     out."""
-    axes, given, epsilon = chain.axes(Ref(-1), op.axis), call.arguments, _epsilon(op, call)
+    axes, given, epsilon = build.axes(Ref(-1), op.axis), call.arguments, _epsilon(op, call)
     if op.rms_scaling:
-        found = chain.add(
+        found = build.add(
             ops.RMSNormalization(scale=None, epsilon=epsilon, axes=axes, centred=True), Ref(-1)
         )
     else:
         shortcuts = call.backend in ("torch", "numpy")
-        found = chain.add(
+        found = build.add(
             ops.LayerNormalization(
                 scale=None, bias=None, epsilon=epsilon, axes=axes, may_use_lossy_algorithm=shortcuts
             ),
             Ref(-1),
         )
     if given.get("gamma") is not None:
-        found = chain.add(ops.Mul(), found, _along(chain, Ref(-1), given["gamma"], axes))
+        found = build.add(ops.Mul(), found, _along(build, Ref(-1), given["gamma"], axes))
     if given.get("beta") is not None and not op.rms_scaling:
-        found = chain.add(ops.Add(), found, _along(chain, Ref(-1), given["beta"], axes))
+        found = build.add(ops.Add(), found, _along(build, Ref(-1), given["beta"], axes))
     return found
 
 
 @operation("RMSNorm")
-def _rms_norm(op: Any, call: Call, chain: Chain) -> Ref:
+def _rms_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The scale broadcasts as it is."""
-    axes, scale = chain.axes(Ref(-1), op.axis), call.arguments.get("scale")
-    found = chain.add(
+    axes, scale = build.axes(Ref(-1), op.axis), call.arguments.get("scale")
+    found = build.add(
         ops.RMSNormalization(scale=None, epsilon=_epsilon(op, call), axes=axes), Ref(-1)
     )
-    return found if scale is None else chain.add(ops.Mul(), found, chain.ref(scale))
+    return found if scale is None else build.add(ops.Mul(), found, scale)
 
 
 @operation("DotProductAttention")
-def _dot_product_attention(op: Any, call: Call, chain: Chain) -> Ref:
+def _dot_product_attention(op: Any, call: Call, build: OpBuilder) -> Ref:
     """(batch, positions, heads, features); Keras puts a large negative number in place of a masked
     score, on either backend."""
     if op.attn_logits_soft_cap is not None and call.backend != "tensorflow":
         raise Undescribed("it caps its scores")
     given = call.arguments
-    query, key, value = (chain.ref(given[name]) for name in ("query", "key", "value"))
-    heads, shared = chain.shape(query)[2], chain.shape(key)[2]
+    query, key, value = (build.ref(given[name]) for name in ("query", "key", "value"))
+    heads, shared = build.shape(query)[2], build.shape(key)[2]
     scale = given.get("scale")
     if isinstance(scale, Ref):
         raise Undescribed("its scale is a tensor")
-    factor = np.float32(1) / np.sqrt(np.float32(chain.shape(key)[3])) if scale is None else scale
+    factor = np.float32(1) / np.sqrt(np.float32(build.shape(key)[3])) if scale is None else scale
     if call.backend == "tensorflow":
         factor = np.float32(factor)  # tf.cast makes a float32 tensor of a number first
     masks, kinds = [], []
     for name, kind in (("bias", "add"), ("mask", "keep")):
         if given.get(name) is not None:
-            mask = chain.ref(given[name])
-            masks.append(mask if kind == "add" else chain.truth(mask))
+            mask = build.ref(given[name])
+            masks.append(mask if kind == "add" else build.truth(mask))
             kinds.append(kind)
     attention = ops.Attention(
         float(factor), tuple(kinds), bool(op.is_causal), None, heads // shared, empty="mean"
     )
-    turned = [chain.transpose(one, (0, 2, 1, 3)) for one in (query, key, value)]
-    batch, count, positions, _ = chain.shape(turned[0])
-    found = chain.add(
-        attention, *turned, *masks, shape=(batch, count, positions, chain.shape(value)[3])
+    turned = [build.transpose(one, (0, 2, 1, 3)) for one in (query, key, value)]
+    batch, count, positions, _ = build.shape(turned[0])
+    found = build.add(
+        attention, *turned, *masks, shape=(batch, count, positions, build.shape(value)[3])
     )
-    return chain.transpose(found, (0, 2, 1, 3))
+    return build.transpose(found, (0, 2, 1, 3))
 
 
 @operation("MultiHot")
-def _multi_hot(op: Any, call: Call, chain: Chain) -> Ref:
+def _multi_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
     """1 at each place that a sample names, with no sum: keras/src/backend/tensorflow/nn.py,
     multi_hot."""
     if op.sparse:
@@ -116,25 +116,25 @@ def _multi_hot(op: Any, call: Call, chain: Chain) -> Ref:
     depth, shape = int(op.num_classes), call.shape
     if op.axis not in (-1, len(shape)):
         raise Undescribed(f"its axis is {op.axis}")
-    hot = chain.add(ops.OneHot(depth=depth), Ref(-1), shape=(*shape, depth))
+    hot = build.add(ops.OneHot(depth=depth), Ref(-1), shape=(*shape, depth))
     over = 1 if len(shape) > 1 else 0
-    return chain.reduce(ops.ReduceMax, hot, (over,), False)
+    return build.reduce(ops.ReduceMax, hot, (over,), False)
 
 
 @operation("PSNR")
-def _psnr(op: Any, call: Call, chain: Chain) -> Ref:
+def _psnr(op: Any, call: Call, build: OpBuilder) -> Ref:
     """20 log10(max) - 10 log10(mean squared difference), of everything together."""
-    left, right = (chain.ref(call.arguments[name]) for name in ("x1", "x2"))
-    error = chain.reduce(
-        ops.ReduceMean, chain.add(ops.Square(), chain.add(ops.Sub(), left, right)), None, False
+    left, right = (build.ref(call.arguments[name]) for name in ("x1", "x2"))
+    error = build.reduce(
+        ops.ReduceMean, build.add(ops.Square(), build.add(ops.Sub(), left, right)), None, False
     )
-    decibels = chain.add(ops.Mul(), chain.add(ops.Log10(), error), chain.ref(10.0))
-    return chain.add(ops.Sub(), chain.ref(20 * float(np.log10(np.float64(op.max_val)))), decibels)
+    decibels = build.add(ops.Mul(), build.add(ops.Log10(), error), 10.0)
+    return build.add(ops.Sub(), 20 * float(np.log10(np.float64(op.max_val))), decibels)
 
 
 @operation("CDist")
-def _cdist(op: Any, call: Call, chain: Chain) -> Ref:
+def _cdist(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The distances of all rows from all rows."""
-    left, right = (chain.ref(call.arguments[name]) for name in ("x", "y"))
-    apart = chain.add(ops.Sub(), chain.expand_dims(left, -2), chain.expand_dims(right, -3))
-    return chain.reduce(ops.ReduceL2, apart, -1, False)
+    left, right = (build.ref(call.arguments[name]) for name in ("x", "y"))
+    apart = build.add(ops.Sub(), build.expand_dims(left, -2), build.expand_dims(right, -3))
+    return build.reduce(ops.ReduceL2, apart, -1, False)

@@ -12,14 +12,14 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from .arithmetic import operation
 
 
 def _two(
-    call: Call, chain: Chain, first: str = "x1", second: str = "x2", early: bool = False
+    call: Call, build: OpBuilder, first: str = "x1", second: str = "x2", early: bool = False
 ) -> tuple[Ref, Ref]:
-    return chain.pair(call.arguments[first], call.arguments[second], early)
+    return build.pair(call.arguments[first], call.arguments[second], early)
 
 
 def _real(call: Call) -> None:
@@ -27,7 +27,7 @@ def _real(call: Call) -> None:
         raise Undescribed("it was given complex numbers")
 
 
-_SIMPLE: dict[str, Callable[[Chain], Ref]] = {
+_SIMPLE: dict[str, Callable[[OpBuilder], Ref]] = {
     "Cbrt": lambda c: c.add(
         ops.Mul(),
         c.add(ops.Sign(), Ref(-1)),
@@ -46,114 +46,112 @@ _SIMPLE: dict[str, Callable[[Chain], Ref]] = {
 
 
 @operation(*_SIMPLE)
-def _simple(op: Any, call: Call, chain: Chain) -> Ref:
-    return _SIMPLE[type(op).__name__](chain)
+def _simple(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return _SIMPLE[type(op).__name__](build)
 
 
 @operation("Conj", "Conjugate", "Real", "Imag", "Isreal")
-def _of_real_numbers(op: Any, call: Call, chain: Chain) -> Ref:
+def _of_real_numbers(op: Any, call: Call, build: OpBuilder) -> Ref:
     _real(call)
     kind = type(op).__name__
     if kind == "Isreal":
-        return chain.add(ops.Equal(), chain.like(Ref(-1), 0.0), chain.ref(0.0))
-    return chain.like(Ref(-1), 0.0) if kind == "Imag" else chain.add(ops.Identity(), Ref(-1))
+        return build.add(ops.Equal(), build.like(Ref(-1), 0.0), 0.0)
+    return build.like(Ref(-1), 0.0) if kind == "Imag" else build.add(ops.Identity(), Ref(-1))
 
 
 @operation("Signbit")
-def _sign_bit(op: Any, call: Call, chain: Chain) -> Ref:
+def _sign_bit(op: Any, call: Call, build: OpBuilder) -> Ref:
     x = call.inputs[0]
     if (np.signbit(x) != (x < 0)).any():
         raise Undescribed("the sign of its zeros and NaN counts")
-    return chain.add(ops.Less(), Ref(-1), chain.ref(0.0))
+    return build.add(ops.Less(), Ref(-1), 0.0)
 
 
 @operation("Sinc")
-def _sinc(op: Any, call: Call, chain: Chain) -> Ref:
-    turned = chain.add(ops.Mul(), Ref(-1), chain.ref(np.pi))
-    zero = chain.add(ops.Equal(), Ref(-1), chain.ref(0.0))
-    return chain.add(
+def _sinc(op: Any, call: Call, build: OpBuilder) -> Ref:
+    turned = build.add(ops.Mul(), Ref(-1), np.pi)
+    zero = build.add(ops.Equal(), Ref(-1), 0.0)
+    return build.add(
         ops.Where(),
         zero,
-        chain.ref(1.0),
-        chain.add(ops.Div(), chain.add(ops.Sin(), turned), turned),
+        build.ref(1.0),
+        build.add(ops.Div(), build.add(ops.Sin(), turned), turned),
     )
 
 
 @operation("Heaviside")
-def _heaviside(op: Any, call: Call, chain: Chain) -> Ref:
-    x, at_zero = _two(call, chain)
-    zero, one = chain.ref(0.0), chain.ref(1.0)
-    sides = chain.add(ops.Where(), chain.add(ops.Less(), x, zero), zero, one)
-    return chain.add(ops.Where(), chain.add(ops.Equal(), x, zero), at_zero, sides)
+def _heaviside(op: Any, call: Call, build: OpBuilder) -> Ref:
+    x, at_zero = _two(call, build)
+    zero, one = build.ref(0.0), build.ref(1.0)
+    sides = build.add(ops.Where(), build.add(ops.Less(), x, zero), zero, one)
+    return build.add(ops.Where(), build.add(ops.Equal(), x, zero), at_zero, sides)
 
 
 @operation("Arctan2")
-def _arctan2(op: Any, call: Call, chain: Chain) -> Ref:
+def _arctan2(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The angle of (x, y): atan(y / x), and half a turn where x is negative."""
     if any(((array == 0) & np.signbit(array)).any() for array in call.inputs):
         raise Undescribed("the sign of its zeros counts")
-    y, x = _two(call, chain)
-    zero = chain.ref(0.0)
-    half = chain.add(
-        ops.Where(), chain.add(ops.Less(), y, zero), chain.ref(-np.pi), chain.ref(np.pi)
-    )
-    left = chain.add(ops.Where(), chain.add(ops.Less(), x, zero), half, zero)
-    angle = chain.add(ops.Add(), chain.add(ops.Atan(), chain.add(ops.Div(), y, x)), left)
-    origin = chain.add(ops.And(), chain.add(ops.Equal(), y, zero), chain.add(ops.Equal(), x, zero))
-    return chain.add(ops.Where(), origin, zero, angle)
+    y, x = _two(call, build)
+    zero = build.ref(0.0)
+    half = build.add(ops.Where(), build.add(ops.Less(), y, zero), -np.pi, np.pi)
+    left = build.add(ops.Where(), build.add(ops.Less(), x, zero), half, zero)
+    angle = build.add(ops.Add(), build.add(ops.Atan(), build.add(ops.Div(), y, x)), left)
+    origin = build.add(ops.And(), build.add(ops.Equal(), y, zero), build.add(ops.Equal(), x, zero))
+    return build.add(ops.Where(), origin, zero, angle)
 
 
 @operation("Logaddexp", "Logaddexp2")
-def _log_add_exp(op: Any, call: Call, chain: Chain) -> Ref:
-    x, y = _two(call, chain, early=True)
-    apart = chain.add(ops.Neg(), chain.add(ops.Abs(), chain.add(ops.Sub(), x, y)))
+def _log_add_exp(op: Any, call: Call, build: OpBuilder) -> Ref:
+    x, y = _two(call, build, early=True)
+    apart = build.add(ops.Neg(), build.add(ops.Abs(), build.add(ops.Sub(), x, y)))
     if type(op).__name__ == "Logaddexp":
-        return chain.add(
+        return build.add(
             ops.Add(),
-            chain.add(ops.Max(), x, y),
-            chain.add(ops.Log1p(), chain.add(ops.Exp(), apart)),
+            build.add(ops.Max(), x, y),
+            build.add(ops.Log1p(), build.add(ops.Exp(), apart)),
         )
-    two = chain.ref(float(np.float32(np.log(2.0)) if call.backend == "tensorflow" else np.log(2.0)))
-    grown = chain.add(ops.Log1p(), chain.add(ops.Exp(), chain.add(ops.Mul(), apart, two)))
-    return chain.add(ops.Add(), chain.add(ops.Max(), x, y), chain.add(ops.Div(), grown, two))
+    two = build.ref(float(np.float32(np.log(2.0)) if call.backend == "tensorflow" else np.log(2.0)))
+    grown = build.add(ops.Log1p(), build.add(ops.Exp(), build.add(ops.Mul(), apart, two)))
+    return build.add(ops.Add(), build.add(ops.Max(), x, y), build.add(ops.Div(), grown, two))
 
 
 @operation("Ldexp")
-def _ldexp(op: Any, call: Call, chain: Chain) -> Ref:
-    x, power = _two(call, chain)
-    return chain.add(ops.Mul(), x, chain.add(ops.Pow(), chain.ref(2.0), power))
+def _ldexp(op: Any, call: Call, build: OpBuilder) -> Ref:
+    x, power = _two(call, build)
+    return build.add(ops.Mul(), x, build.add(ops.Pow(), 2.0, power))
 
 
 @operation("Fmod")
-def _fmod(op: Any, call: Call, chain: Chain) -> Ref:
+def _fmod(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The remainder with the sign of the first."""
-    return chain.add(ops.Mod(fmod=True), *_two(call, chain))
+    return build.add(ops.Mod(fmod=True), *_two(call, build))
 
 
 @operation("Fmax", "Fmin")
-def _passing_nan(op: Any, call: Call, chain: Chain) -> Ref:
-    x, y = _two(call, chain)
-    both = chain.add(ops.Max() if type(op).__name__ == "Fmax" else ops.Min(), x, y)
-    found = chain.add(ops.Where(), chain.add(ops.IsNaN(), y), x, both)
-    return chain.add(ops.Where(), chain.add(ops.IsNaN(), x), y, found)
+def _passing_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
+    x, y = _two(call, build)
+    both = build.add(ops.Max() if type(op).__name__ == "Fmax" else ops.Min(), x, y)
+    found = build.add(ops.Where(), build.add(ops.IsNaN(), y), x, both)
+    return build.add(ops.Where(), build.add(ops.IsNaN(), x), y, found)
 
 
-def _close(chain: Chain, op: Any, x: Ref, y: Ref, rtol: float, atol: float) -> Ref:
-    reach = chain.add(
+def _close(build: OpBuilder, op: Any, x: Ref, y: Ref, rtol: float, atol: float) -> Ref:
+    reach = build.add(
         ops.Add(),
-        chain.ref(float(atol)),
-        chain.add(ops.Mul(), chain.ref(float(rtol)), chain.add(ops.Abs(), y)),
+        build.ref(float(atol)),
+        build.add(ops.Mul(), build.ref(float(rtol)), build.add(ops.Abs(), y)),
     )
-    near = chain.add(ops.LessOrEqual(), chain.add(ops.Abs(), chain.add(ops.Sub(), x, y)), reach)
+    near = build.add(ops.LessOrEqual(), build.add(ops.Abs(), build.add(ops.Sub(), x, y)), reach)
     if not op.equal_nan:
         return near
-    return chain.add(
-        ops.Or(), near, chain.add(ops.And(), chain.add(ops.IsNaN(), x), chain.add(ops.IsNaN(), y))
+    return build.add(
+        ops.Or(), near, build.add(ops.And(), build.add(ops.IsNaN(), x), build.add(ops.IsNaN(), y))
     )
 
 
 @operation("Isclose", "AllClose")
-def _is_close(op: Any, call: Call, chain: Chain) -> Ref:
+def _is_close(op: Any, call: Call, build: OpBuilder) -> Ref:
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("it was given integers")
     given = call.arguments
@@ -161,52 +159,52 @@ def _is_close(op: Any, call: Call, chain: Chain) -> Ref:
         given.get(name, getattr(op, name, default))
         for name, default in (("rtol", 1e-5), ("atol", 1e-8))
     )
-    near = _close(chain, op, *_two(call, chain), rtol, atol)
+    near = _close(build, op, *_two(call, build), rtol, atol)
     return (
-        near if type(op).__name__ == "Isclose" else chain.reduce(ops.ReduceAll, near, None, False)
+        near if type(op).__name__ == "Isclose" else build.reduce(ops.ReduceAll, near, None, False)
     )
 
 
 @operation("IsIn")
-def _is_in(op: Any, call: Call, chain: Chain) -> Ref:
-    x, among = _two(call, chain)
-    flat = chain.reshape(among, (-1,))
-    found = chain.reduce(
-        ops.ReduceAny, chain.add(ops.Equal(), chain.expand_dims(x, -1), flat), -1, False
+def _is_in(op: Any, call: Call, build: OpBuilder) -> Ref:
+    x, among = _two(call, build)
+    flat = build.reshape(among, (-1,))
+    found = build.reduce(
+        ops.ReduceAny, build.add(ops.Equal(), build.expand_dims(x, -1), flat), -1, False
     )
-    return chain.add(ops.Not(), found) if op.invert else found
+    return build.add(ops.Not(), found) if op.invert else found
 
 
 @operation("Average")
-def _average(op: Any, call: Call, chain: Chain) -> Ref:
+def _average(op: Any, call: Call, build: OpBuilder) -> Ref:
     weights = call.arguments.get("weights")
     if weights is None:
-        return chain.reduce(ops.ReduceMean, Ref(-1), op.axis, False)
-    ref = chain.ref(chain.shaped(weights))
-    if len(chain.shape(ref)) == 1 and len(call.shape) > 1:
-        axis = chain.axes(Ref(-1), op.axis)[0]
-        ref = chain.reshape(ref, [-1 if k == axis else 1 for k in range(len(call.shape))])
-    ref = chain.expand(ref, call.shape)
-    total = chain.reduce(ops.ReduceSum, chain.add(ops.Mul(), Ref(-1), ref), op.axis, False)
-    return chain.add(ops.Div(), total, chain.reduce(ops.ReduceSum, ref, op.axis, False))
+        return build.reduce(ops.ReduceMean, Ref(-1), op.axis, False)
+    ref = build.ref(build.shaped(weights))
+    if len(build.shape(ref)) == 1 and len(call.shape) > 1:
+        axis = build.axes(Ref(-1), op.axis)[0]
+        ref = build.reshape(ref, [-1 if k == axis else 1 for k in range(len(call.shape))])
+    ref = build.expand(ref, call.shape)
+    total = build.reduce(ops.ReduceSum, build.add(ops.Mul(), Ref(-1), ref), op.axis, False)
+    return build.add(ops.Div(), total, build.reduce(ops.ReduceSum, ref, op.axis, False))
 
 
 @operation("CountNonzero")
-def _count_nonzero(op: Any, call: Call, chain: Chain) -> Ref:
-    there = chain.add(ops.Cast(to="int32"), chain.add(ops.NotEqual(), Ref(-1), chain.ref(0.0)))
-    return chain.reduce(ops.ReduceSum, there, op.axis, False)
+def _count_nonzero(op: Any, call: Call, build: OpBuilder) -> Ref:
+    there = build.add(ops.Cast(to="int32"), build.add(ops.NotEqual(), Ref(-1), 0.0))
+    return build.reduce(ops.ReduceSum, there, op.axis, False)
 
 
 @operation("Ptp")
-def _peak_to_peak(op: Any, call: Call, chain: Chain) -> Ref:
+def _peak_to_peak(op: Any, call: Call, build: OpBuilder) -> Ref:
     high, low = (
-        chain.reduce(one, Ref(-1), op.axis, op.keepdims) for one in (ops.ReduceMax, ops.ReduceMin)
+        build.reduce(one, Ref(-1), op.axis, op.keepdims) for one in (ops.ReduceMax, ops.ReduceMin)
     )
-    return chain.add(ops.Sub(), high, low)
+    return build.add(ops.Sub(), high, low)
 
 
 @operation("NanToNum")
-def _nan_to_num(op: Any, call: Call, chain: Chain) -> Ref:
+def _nan_to_num(op: Any, call: Call, build: OpBuilder) -> Ref:
     if call.dtype not in ("float32", "float64") and None in (op.posinf, op.neginf):
         raise Undescribed(f"it puts the largest number of {call.dtype} in place of infinity")
     most = float(np.finfo(call.dtype).max) if op.posinf is None or op.neginf is None else 0.0
@@ -214,25 +212,20 @@ def _nan_to_num(op: Any, call: Call, chain: Chain) -> Ref:
         (np.inf, most if op.posinf is None else op.posinf),
         (-np.inf, -most if op.neginf is None else op.neginf),
     )
-    found = chain.add(
-        ops.Where(), chain.add(ops.IsNaN(), Ref(-1)), chain.ref(float(op.nan)), Ref(-1)
+    found = build.add(
+        ops.Where(), build.add(ops.IsNaN(), Ref(-1)), build.ref(float(op.nan)), Ref(-1)
     )
     for end, value in ends:
-        found = chain.add(
-            ops.Where(),
-            chain.add(ops.Equal(), Ref(-1), chain.ref(end)),
-            chain.ref(float(value)),
-            found,
-        )
+        found = build.add(ops.Where(), build.add(ops.Equal(), Ref(-1), end), float(value), found)
     return found
 
 
 @operation("Trapezoid")
-def _trapezoid(op: Any, call: Call, chain: Chain) -> Ref:
-    axis = chain.axes(Ref(-1), op.axis)[0]
+def _trapezoid(op: Any, call: Call, build: OpBuilder) -> Ref:
+    axis = build.axes(Ref(-1), op.axis)[0]
     size = call.shape[axis]
-    pairs = chain.add(
-        ops.Add(), chain.part(Ref(-1), axis, 1, size), chain.part(Ref(-1), axis, 0, size - 1)
+    pairs = build.add(
+        ops.Add(), build.part(Ref(-1), axis, 1, size), build.part(Ref(-1), axis, 0, size - 1)
     )
     widths: Any = float(op.dx)
     if op.x is not None:
@@ -240,24 +233,22 @@ def _trapezoid(op: Any, call: Call, chain: Chain) -> Ref:
         if places.ndim != 1:
             raise Undescribed("its places differ from line to line")
         widths = np.diff(places).reshape([-1 if k == axis else 1 for k in range(len(call.shape))])
-    halves = chain.add(ops.Mul(), chain.add(ops.Mul(), pairs, chain.ref(0.5)), chain.ref(widths))
-    return chain.reduce(ops.ReduceSum, halves, axis, False)
+    halves = build.add(ops.Mul(), build.add(ops.Mul(), pairs, 0.5), widths)
+    return build.reduce(ops.ReduceSum, halves, axis, False)
 
 
 @operation("Vander")
-def _vander(op: Any, call: Call, chain: Chain) -> Ref:
+def _vander(op: Any, call: Call, build: OpBuilder) -> Ref:
     count = call.shape[0] if op.N is None else int(op.N)
     powers = np.arange(count) if op.increasing else np.arange(count)[::-1]
-    return chain.add(
-        ops.Pow(), chain.expand_dims(Ref(-1), -1), chain.ref(powers.astype(np.float64))
-    )
+    return build.add(ops.Pow(), build.expand_dims(Ref(-1), -1), powers.astype(np.float64))
 
 
 @operation("Select")
-def _select(op: Any, call: Call, chain: Chain) -> Ref:
+def _select(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The first choice whose condition holds."""
     given = call.arguments
-    found = chain.ref(
+    found = build.ref(
         float(given.get("default", 0))
         if not isinstance(given.get("default"), Ref)
         else given["default"]
@@ -265,61 +256,61 @@ def _select(op: Any, call: Call, chain: Chain) -> Ref:
     for condition, choice in reversed(
         list(zip(given["condlist"], given["choicelist"], strict=True))
     ):
-        found = chain.add(ops.Where(), chain.ref(condition), *chain.pair(choice, found))
+        found = build.add(ops.Where(), build.ref(condition), *build.pair(choice, found))
     return found
 
 
 @describes("ops.UnravelIndex")
 def _unravel_index(op: Any, call: Call) -> Description:
-    chain = Chain(call)
+    build = OpBuilder(call)
     rest, found = Ref(-1), []
     if (call.inputs[0] < 0).any():
         raise Undescribed("it was given negative places")
     for size in reversed(op.shape):
-        found.append(chain.add(ops.Mod(), rest, chain.ref(int(size))))
-        parts = chain.add(ops.Div(), chain.add(ops.Sub(), rest, found[-1]), chain.ref(int(size)))
-        rest = chain.add(ops.Cast(to="int64"), parts)
-    return chain.done(*reversed(found))
+        found.append(build.add(ops.Mod(), rest, int(size)))
+        parts = build.add(ops.Div(), build.add(ops.Sub(), rest, found[-1]), int(size))
+        rest = build.add(ops.Cast(to="int64"), parts)
+    return Description(build.ended(*reversed(found)))
 
 
 @operation("Linspace")
-def _linspace(op: Any, call: Call, chain: Chain) -> Ref:
+def _linspace(op: Any, call: Call, build: OpBuilder) -> Ref:
     if op.retstep or op.num < 2:
         raise Undescribed(
             "it gives the step too" if op.retstep else "it gives no more than the start"
         )
-    start, stop = _two(call, chain, "start", "stop")
-    rank = max(len(chain.shape(start)), len(chain.shape(stop)))
+    start, stop = _two(call, build, "start", "stop")
+    rank = max(len(build.shape(start)), len(build.shape(stop)))
     axis = op.axis % (rank + 1)
     first, last = (
-        chain.expand_dims(one, axis) if len(chain.shape(one)) == rank else one
+        build.expand_dims(one, axis) if len(build.shape(one)) == rank else one
         for one in (start, stop)
     )
     if not op.endpoint:
-        short = chain.add(ops.Div(), chain.add(ops.Sub(), last, first), chain.ref(float(op.num)))
-        last = chain.add(ops.Sub(), last, short)
-    step = chain.add(ops.Div(), chain.add(ops.Sub(), last, first), chain.ref(float(op.num - 1)))
+        short = build.add(ops.Div(), build.add(ops.Sub(), last, first), float(op.num))
+        last = build.add(ops.Sub(), last, short)
+    step = build.add(ops.Div(), build.add(ops.Sub(), last, first), float(op.num - 1))
     places = np.arange(op.num, dtype=np.float64).reshape(
         [-1 if k == axis else 1 for k in range(rank + 1)]
     )
-    return chain.add(ops.Add(), first, chain.add(ops.Mul(), step, chain.ref(places)))
+    return build.add(ops.Add(), first, build.add(ops.Mul(), step, places))
 
 
 @operation("Corrcoef")
-def _corrcoef(op: Any, call: Call, chain: Chain) -> Ref:
+def _corrcoef(op: Any, call: Call, build: OpBuilder) -> Ref:
     if len(call.shape) != 2:
         raise Undescribed(f"its input has {len(call.shape)} axes")
-    centred = chain.add(ops.Sub(), Ref(-1), chain.reduce(ops.ReduceMean, Ref(-1), -1, True))
-    length = chain.reduce(ops.ReduceL2, centred, -1, True)
-    unit = chain.add(ops.Div(), centred, length)
-    found = chain.add(ops.Einsum(equation="ik,jk->ij"), unit, unit, shape=(call.shape[0],) * 2)
-    return chain.add(ops.Clip(low=-1.0, high=1.0), found)
+    centred = build.add(ops.Sub(), Ref(-1), build.reduce(ops.ReduceMean, Ref(-1), -1, True))
+    length = build.reduce(ops.ReduceL2, centred, -1, True)
+    unit = build.add(ops.Div(), centred, length)
+    found = build.add(ops.Einsum(equation="ik,jk->ij"), unit, unit, shape=(call.shape[0],) * 2)
+    return build.add(ops.Clip(low=-1.0, high=1.0), found)
 
 
 @describes("ops.Hsplit", "ops.Vsplit", "ops.Dsplit", "ops.ArraySplit")
 def _split(op: Any, call: Call) -> Description:
     """The parts of one axis; into so many parts that do not fit, the first ones are one longer."""
-    chain, rank = Chain(call), len(call.shape)
+    build, rank = OpBuilder(call), len(call.shape)
     axis = {"Hsplit": min(1, rank - 1), "Vsplit": 0, "Dsplit": 2}.get(
         type(op).__name__, getattr(op, "axis", 0)
     ) % rank
@@ -330,4 +321,6 @@ def _split(op: Any, call: Call) -> Description:
         ).tolist()
     else:
         ends = [0, *(int(one) for one in parts), call.shape[axis]]
-    return chain.done(*(chain.part(Ref(-1), axis, start, stop) for start, stop in pairwise(ends)))
+    return Description(
+        build.ended(*(build.part(Ref(-1), axis, start, stop) for start, stop in pairwise(ends)))
+    )

@@ -14,12 +14,12 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from .arithmetic import operation
 
 
 @operation("Rot90", "Fliplr", "Flipud", "Diag", "Diagflat", "Diagonal", "Trace")
-def _moved(op: Any, call: Call, chain: Chain) -> Ref:
+def _moved(op: Any, call: Call, build: OpBuilder) -> Ref:
     numbers = np.arange(1, prod(call.shape) + 1).reshape(call.shape)
     match type(op).__name__:
         case "Rot90":
@@ -32,21 +32,21 @@ def _moved(op: Any, call: Call, chain: Chain) -> Ref:
             found = np.diagflat(numbers, op.k)
         case _:
             found = np.diagonal(numbers, op.offset, op.axis1, op.axis2)
-    picked = chain.picked(Ref(-1), found - 1)
+    picked = build.picked(Ref(-1), found - 1)
     return (
-        chain.reduce(ops.ReduceSum, picked, -1, False) if type(op).__name__ == "Trace" else picked
+        build.reduce(ops.ReduceSum, picked, -1, False) if type(op).__name__ == "Trace" else picked
     )
 
 
 @operation("ExtractSequences")
-def _extract_sequences(op: Any, call: Call, chain: Chain) -> Ref:
+def _extract_sequences(op: Any, call: Call, build: OpBuilder) -> Ref:
     count = 1 + (call.shape[-1] - op.sequence_length) // op.sequence_stride
     places = np.arange(count)[:, None] * op.sequence_stride + np.arange(op.sequence_length)
-    return chain.take(Ref(-1), chain.ref(places), len(call.shape) - 1)
+    return build.take(Ref(-1), build.ref(places), len(call.shape) - 1)
 
 
 @operation("Rearrange")
-def _rearrange(op: Any, call: Call, chain: Chain) -> Ref:
+def _rearrange(op: Any, call: Call, build: OpBuilder) -> Ref:
     """ "b (h w) c -> b c h w": the axes taken apart, brought into order, put together."""
     before, after = (
         [re.findall(r"\w+", one) for one in re.findall(r"\(.*?\)|\w+", side)]
@@ -65,40 +65,40 @@ def _rearrange(op: Any, call: Call, chain: Chain) -> Ref:
             dict.fromkeys(unknown, size // prod(sizes[name] for name in names if name in sizes))
         )
     flat = list(joined.from_iterable(before))
-    apart = chain.reshape(Ref(-1), [sizes[name] for name in flat])
-    turned = chain.transpose(apart, [flat.index(name) for name in joined.from_iterable(after)])
-    return chain.reshape(turned, [prod(sizes[name] for name in names) for names in after])
+    apart = build.reshape(Ref(-1), [sizes[name] for name in flat])
+    turned = build.transpose(apart, [flat.index(name) for name in joined.from_iterable(after)])
+    return build.reshape(turned, [prod(sizes[name] for name in names) for names in after])
 
 
 @operation("Hstack", "Vstack", "Dstack")
-def _stacked(op: Any, call: Call, chain: Chain) -> Ref:
-    kind, parts = type(op).__name__, [chain.ref(one) for one in call.arguments["xs"]]
+def _stacked(op: Any, call: Call, build: OpBuilder) -> Ref:
+    kind, parts = type(op).__name__, [build.ref(one) for one in call.arguments["xs"]]
     if kind == "Hstack":
-        return chain.concat(parts, min(1, len(chain.shape(parts[0])) - 1))
+        return build.concat(parts, min(1, len(build.shape(parts[0])) - 1))
     if kind == "Vstack":
-        if any(len(chain.shape(one)) < 2 for one in parts):
+        if any(len(build.shape(one)) < 2 for one in parts):
             raise Undescribed("the backends do not agree on what lines one below the other give")
-        return chain.concat(parts, 0)
-    shapes = {0: (1, 1, 1), 1: (1, -1, 1), 2: (*chain.shape(parts[0]), 1)}
-    return chain.concat(
-        [chain.reshape(one, shapes.get(len(chain.shape(one)), chain.shape(one))) for one in parts],
+        return build.concat(parts, 0)
+    shapes = {0: (1, 1, 1), 1: (1, -1, 1), 2: (*build.shape(parts[0]), 1)}
+    return build.concat(
+        [build.reshape(one, shapes.get(len(build.shape(one)), build.shape(one))) for one in parts],
         2,
     )
 
 
 @operation("Append")
-def _append(op: Any, call: Call, chain: Chain) -> Ref:
-    parts = list(chain.pair(call.arguments["x1"], call.arguments["x2"]))
+def _append(op: Any, call: Call, build: OpBuilder) -> Ref:
+    parts = list(build.pair(call.arguments["x1"], call.arguments["x2"]))
     if op.axis is None:
-        return chain.concat([chain.reshape(one, (-1,)) for one in parts], 0)
-    return chain.concat(parts, op.axis)
+        return build.concat([build.reshape(one, (-1,)) for one in parts], 0)
+    return build.concat(parts, op.axis)
 
 
 @describes("ops.Meshgrid")
 def _meshgrid(op: Any, call: Call) -> Description:
-    chain = Chain(call)
-    parts = [chain.ref(one) for one in call.arguments["x"]]
-    sizes = [prod(chain.shape(one)) for one in parts]
+    build = OpBuilder(call)
+    parts = [build.ref(one) for one in call.arguments["x"]]
+    sizes = [prod(build.shape(one)) for one in parts]
     axes = list(range(len(parts)))
     if op.indexing == "xy" and len(parts) > 1:
         axes[:2] = [1, 0]
@@ -106,44 +106,44 @@ def _meshgrid(op: Any, call: Call) -> Description:
     for axis, size in zip(axes, sizes, strict=True):
         shape[axis] = size
     lines = [
-        chain.reshape(one, [-1 if k == axis else 1 for k in range(len(parts))])
+        build.reshape(one, [-1 if k == axis else 1 for k in range(len(parts))])
         for one, axis in zip(parts, axes, strict=True)
     ]
-    return chain.done(*(chain.expand(one, shape) for one in lines))
+    return Description(build.ended(*(build.expand(one, shape) for one in lines)))
 
 
 @operation("Outer")
-def _outer(op: Any, call: Call, chain: Chain) -> Ref:
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
-    return chain.add(ops.Mul(), chain.reshape(left, (-1, 1)), chain.reshape(right, (1, -1)))
+def _outer(op: Any, call: Call, build: OpBuilder) -> Ref:
+    left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
+    return build.add(ops.Mul(), build.reshape(left, (-1, 1)), build.reshape(right, (1, -1)))
 
 
 @operation("Kron")
-def _kron(op: Any, call: Call, chain: Chain) -> Ref:
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
-    rank = max(len(chain.shape(left)), len(chain.shape(right)))
-    one, other = ((1,) * (rank - len(chain.shape(ref))) + chain.shape(ref) for ref in (left, right))
+def _kron(op: Any, call: Call, build: OpBuilder) -> Ref:
+    left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
+    rank = max(len(build.shape(left)), len(build.shape(right)))
+    one, other = ((1,) * (rank - len(build.shape(ref))) + build.shape(ref) for ref in (left, right))
     wide = [
-        chain.reshape(left, [size for n in one for size in (n, 1)]),
-        chain.reshape(right, [size for n in other for size in (1, n)]),
+        build.reshape(left, [size for n in one for size in (n, 1)]),
+        build.reshape(right, [size for n in other for size in (1, n)]),
     ]
-    return chain.reshape(
-        chain.add(ops.Mul(), *wide), [a * b for a, b in zip(one, other, strict=True)]
+    return build.reshape(
+        build.add(ops.Mul(), *wide), [a * b for a, b in zip(one, other, strict=True)]
     )
 
 
 @operation("Inner", "Vdot")
-def _inner(op: Any, call: Call, chain: Chain) -> Ref:
+def _inner(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The sums of products along the last axes, or of all elements."""
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
+    left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     if type(op).__name__ == "Vdot":
-        left, right = (chain.reshape(one, (-1,)) for one in (left, right))
-    if not chain.shape(left) or not chain.shape(right):
-        return chain.add(ops.Mul(), left, right)
-    first, second = (chain.shape(one) for one in (left, right))
+        left, right = (build.reshape(one, (-1,)) for one in (left, right))
+    if not build.shape(left) or not build.shape(right):
+        return build.add(ops.Mul(), left, right)
+    first, second = (build.shape(one) for one in (left, right))
     letters = "abcdefghijklmnopqrstuvwxy"
     mine, theirs = letters[: len(first) - 1], letters[len(first) - 1 : len(first) + len(second) - 2]
-    return chain.add(
+    return build.add(
         ops.Einsum(equation=f"{mine}z,{theirs}z->{mine}{theirs}"),
         left,
         right,
@@ -152,9 +152,9 @@ def _inner(op: Any, call: Call, chain: Chain) -> Ref:
 
 
 @operation("Cross")
-def _cross(op: Any, call: Call, chain: Chain) -> Ref:
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
-    shapes, rank = [chain.shape(one) for one in (left, right)], len(chain.shape(left))
+def _cross(op: Any, call: Call, build: OpBuilder) -> Ref:
+    left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
+    shapes, rank = [build.shape(one) for one in (left, right)], len(build.shape(left))
     axes = {int(one) % rank for one in (op.axisa, op.axisb, op.axisc)}
     if (
         len(shapes[1]) != rank
@@ -165,119 +165,115 @@ def _cross(op: Any, call: Call, chain: Chain) -> Ref:
     (where,) = axes
 
     def product(first: list[int], second: list[int]) -> Ref:
-        return chain.add(
+        return build.add(
             ops.Mul(),
             *(
-                chain.take(ref, chain.ref(np.array(by)), where)
+                build.take(ref, build.ref(np.array(by)), where)
                 for ref, by in ((left, first), (right, second))
             ),
         )
 
-    return chain.add(ops.Sub(), product([1, 2, 0], [2, 0, 1]), product([2, 0, 1], [1, 2, 0]))
+    return build.add(ops.Sub(), product([1, 2, 0], [2, 0, 1]), product([2, 0, 1], [1, 2, 0]))
 
 
 @operation("Correlate")
-def _correlate(op: Any, call: Call, chain: Chain) -> Ref:
+def _correlate(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Two signals moved along each other."""
-    left, right = chain.pair(call.arguments["x1"], call.arguments["x2"])
-    (long,), (short,) = chain.shape(left), chain.shape(right)
+    left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
+    (long,), (short,) = build.shape(left), build.shape(right)
     if long < short:
         raise Undescribed("its second signal is the longer one")
     lead = {"valid": 0, "full": short - 1, "same": short // 2}[op.mode]
     pads = ((lead, {"valid": 0, "full": short - 1, "same": short - 1 - short // 2}[op.mode]),)
     conv = ops.Conv(None, None, strides=(1,), pads=pads, dilations=(1,))
     size = long + sum(pads[0]) - short + 1
-    found = chain.add(
+    found = build.add(
         conv,
-        chain.reshape(left, (1, 1, long)),
-        chain.reshape(right, (1, 1, short)),
+        build.reshape(left, (1, 1, long)),
+        build.reshape(right, (1, 1, short)),
         shape=(1, 1, size),
     )
-    return chain.reshape(found, (size,))
+    return build.reshape(found, (size,))
 
 
 @operation("Full", "FullLike")
-def _full(op: Any, call: Call, chain: Chain) -> Ref:
-    value = chain.ref(call.arguments["fill_value"])
-    return chain.expand(
+def _full(op: Any, call: Call, build: OpBuilder) -> Ref:
+    value = build.ref(call.arguments["fill_value"])
+    return build.expand(
         value,
-        op.shape if type(op).__name__ == "Full" else chain.shape(chain.ref(call.arguments["x"])),
+        op.shape if type(op).__name__ == "Full" else build.shape(build.ref(call.arguments["x"])),
     )
 
 
 @operation("Array", "ConvertToTensor")
-def _same(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(ops.Identity() if op.dtype is None else ops.Cast(to=str(op.dtype)), Ref(-1))
+def _same(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(ops.Identity() if op.dtype is None else ops.Cast(to=str(op.dtype)), Ref(-1))
 
 
 @operation("SaturateCast")
-def _saturate_cast(op: Any, call: Call, chain: Chain) -> Ref:
+def _saturate_cast(op: Any, call: Call, build: OpBuilder) -> Ref:
     name = str(op.dtype)
     if name == "bool":
-        return chain.add(ops.Cast(to="bool"), Ref(-1))
+        return build.add(ops.Cast(to="bool"), Ref(-1))
     if not name.startswith(("int8", "int16", "uint8", "uint16")):
         raise Undescribed(f"the ends of {name} are not numbers of the input's type")
     ends = np.iinfo(name)
-    return chain.add(
-        ops.Cast(to=name), chain.add(ops.Clip(low=float(ends.min), high=float(ends.max)), Ref(-1))
+    return build.add(
+        ops.Cast(to=name), build.add(ops.Clip(low=float(ends.min), high=float(ends.max)), Ref(-1))
     )
 
 
 @operation("Size")
-def _size(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.ref(prod(call.shape))
+def _size(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.ref(prod(call.shape))
 
 
 @operation("Scatter")
-def _scatter(op: Any, call: Call, chain: Chain) -> Ref:
+def _scatter(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Added where several have one place."""
-    indices, values = (chain.ref(call.arguments[name]) for name in ("indices", "values"))
-    return chain.add(
-        ops.ScatterND(reduction="add"),
-        chain.ref(np.zeros(op.shape)),
-        indices,
-        values,
-        shape=op.shape,
+    indices, values = (build.ref(call.arguments[name]) for name in ("indices", "values"))
+    return build.add(
+        ops.ScatterND(reduction="add"), np.zeros(op.shape), indices, values, shape=op.shape
     )
 
 
 @operation("ScatterUpdate")
-def _scatter_update(op: Any, call: Call, chain: Chain) -> Ref:
+def _scatter_update(op: Any, call: Call, build: OpBuilder) -> Ref:
     if getattr(op, "reduction", None) not in (None, "add"):
         raise Undescribed(f"its reduction is {op.reduction!r}")
     parts = [
-        chain.ref(chain.shaped(call.arguments[name])) for name in ("inputs", "indices", "updates")
+        build.ref(build.shaped(call.arguments[name])) for name in ("inputs", "indices", "updates")
     ]
-    return chain.add(
+    return build.add(
         ops.ScatterND(reduction="add" if op.reduction else "none"),
         *parts,
-        shape=chain.shape(parts[0]),
+        shape=build.shape(parts[0]),
     )
 
 
 @operation("SliceUpdate")
-def _slice_update(op: Any, call: Call, chain: Chain) -> Ref:
-    x, updates = (chain.ref(call.arguments[name]) for name in ("inputs", "updates"))
-    shape, sizes = chain.shape(x), chain.shape(updates)
+def _slice_update(op: Any, call: Call, build: OpBuilder) -> Ref:
+    x, updates = (build.ref(call.arguments[name]) for name in ("inputs", "updates"))
+    shape, sizes = build.shape(x), build.shape(updates)
     starts = [
         min(max(start, 0), n - size)
         for start, n, size in zip(
-            chain.ints(call.arguments["start_indices"]), shape, sizes, strict=True
+            build.ints(call.arguments["start_indices"]), shape, sizes, strict=True
         )
     ]
     numbers = np.arange(prod(shape)).reshape(shape)[
         tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))
     ]
-    flat = [chain.reshape(one, (-1,)) for one in (x, updates)]
-    found = chain.add(
-        ops.ScatterND(), flat[0], chain.ref(numbers.reshape(-1, 1)), flat[1], shape=(prod(shape),)
+    flat = [build.reshape(one, (-1,)) for one in (x, updates)]
+    found = build.add(
+        ops.ScatterND(), flat[0], numbers.reshape(-1, 1), flat[1], shape=(prod(shape),)
     )
-    return chain.reshape(found, shape)
+    return build.reshape(found, shape)
 
 
 @operation("SegmentSum")
-def _segment_sum(op: Any, call: Call, chain: Chain) -> Ref:
-    data, ids = (chain.ref(call.arguments[name]) for name in ("data", "segment_ids"))
+def _segment_sum(op: Any, call: Call, build: OpBuilder) -> Ref:
+    data, ids = (build.ref(call.arguments[name]) for name in ("data", "segment_ids"))
     held = call.inputs[ids.index] if ids.step < 0 else np.asarray(call.arguments["segment_ids"])
     count = (
         int(op.num_segments)
@@ -288,11 +284,11 @@ def _segment_sum(op: Any, call: Call, chain: Chain) -> Ref:
     )
     if (held < 0).any() or (held >= count).any():
         raise Undescribed("some of its segments lie outside")
-    shape = (count, *chain.shape(data)[1:])
-    return chain.add(
+    shape = (count, *build.shape(data)[1:])
+    return build.add(
         ops.ScatterND(reduction="add"),
-        chain.ref(np.zeros(shape)),
-        chain.expand_dims(ids, -1),
+        build.ref(np.zeros(shape)),
+        build.expand_dims(ids, -1),
         data,
         shape=shape,
     )

@@ -11,36 +11,36 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from .arithmetic import operation
 
 
 @operation("Reshape")
-def _reshape(op: Any, call: Call, chain: Chain) -> Ref:
+def _reshape(op: Any, call: Call, build: OpBuilder) -> Ref:
     shape = op.newshape if isinstance(op.newshape, list | tuple) else (op.newshape,)
-    return chain.reshape(Ref(-1), [-1 if size is None else int(size) for size in shape])
+    return build.reshape(Ref(-1), [-1 if size is None else int(size) for size in shape])
 
 
 @operation("Ravel")
-def _ravel(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.reshape(Ref(-1), (-1,))
+def _ravel(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.reshape(Ref(-1), (-1,))
 
 
 @operation("Transpose")
-def _transpose(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.transpose(Ref(-1), op.axes)
+def _transpose(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.transpose(Ref(-1), op.axes)
 
 
 @operation("Swapaxes")
-def _swapaxes(op: Any, call: Call, chain: Chain) -> Ref:
+def _swapaxes(op: Any, call: Call, build: OpBuilder) -> Ref:
     order = list(range(len(call.shape)))
     order[op.axis1], order[op.axis2] = order[op.axis2], order[op.axis1]
-    return chain.transpose(Ref(-1), order)
+    return build.transpose(Ref(-1), order)
 
 
 @operation("Moveaxis")
-def _moveaxis(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.transpose(Ref(-1), _moved(len(call.shape), op.source, op.destination))
+def _moveaxis(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.transpose(Ref(-1), _moved(len(call.shape), op.source, op.destination))
 
 
 def _moved(rank: int, source: Any, destination: Any) -> list[int]:
@@ -54,135 +54,141 @@ def _moved(rank: int, source: Any, destination: Any) -> list[int]:
 
 
 @operation("ExpandDims")
-def _expand_dims(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.expand_dims(Ref(-1), op.axis)
+def _expand_dims(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.expand_dims(Ref(-1), op.axis)
 
 
 @operation("Squeeze")
-def _squeeze(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.squeeze(Ref(-1), op.axis)
+def _squeeze(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.squeeze(Ref(-1), op.axis)
 
 
 @operation("Concatenate")
-def _concatenate(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.concat([chain.ref(one) for one in call.arguments["xs"]], op.axis)
+def _concatenate(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.concat([build.ref(one) for one in call.arguments["xs"]], op.axis)
 
 
 @operation("Stack")
-def _stack(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.stack([chain.ref(one) for one in call.arguments["x"]], op.axis)
+def _stack(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.stack([build.ref(one) for one in call.arguments["x"]], op.axis)
 
 
 @describes("ops.Split")
 def _split(op: Any, call: Call) -> Description:
-    chain = Chain(call)
+    build = OpBuilder(call)
     parts = op.indices_or_sections
-    return chain.done(
-        *chain.split(
-            Ref(-1), parts if isinstance(parts, int) else tuple(int(one) for one in parts), op.axis
+    return Description(
+        build.ended(
+            *build.split(
+                Ref(-1),
+                parts if isinstance(parts, int) else tuple(int(one) for one in parts),
+                op.axis,
+            )
         )
     )
 
 
 @describes("ops.Unstack")
 def _unstack(op: Any, call: Call) -> Description:
-    chain = Chain(call)
-    axis = chain.axes(Ref(-1), op.axis)[0]
-    return chain.done(
-        *(chain.squeeze(one, axis) for one in chain.split(Ref(-1), call.shape[axis], axis))
+    build = OpBuilder(call)
+    axis = build.axes(Ref(-1), op.axis)[0]
+    return Description(
+        build.ended(
+            *(build.squeeze(one, axis) for one in build.split(Ref(-1), call.shape[axis], axis))
+        )
     )
 
 
 @operation("GetItem")
-def _get_item(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.getitem(Ref(-1), call.arguments["key"])
+def _get_item(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.getitem(Ref(-1), call.arguments["key"])
 
 
 @operation("Take")
-def _take(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.take(Ref(-1), chain.ref(call.arguments["indices"]), op.axis)
+def _take(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.take(Ref(-1), build.ref(call.arguments["indices"]), op.axis)
 
 
 @operation("TakeAlongAxis")
-def _take_along_axis(op: Any, call: Call, chain: Chain) -> Ref:
-    indices = chain.ref(call.arguments["indices"])
-    if op.axis is None or len(chain.shape(indices)) != len(call.shape):
+def _take_along_axis(op: Any, call: Call, build: OpBuilder) -> Ref:
+    indices = build.ref(call.arguments["indices"])
+    if op.axis is None or len(build.shape(indices)) != len(call.shape):
         raise Undescribed("its indices are of another rank than what it takes from")
-    return chain.add(
-        ops.GatherElements(axis=chain.axes(Ref(-1), op.axis)[0]),
+    return build.add(
+        ops.GatherElements(axis=build.axes(Ref(-1), op.axis)[0]),
         Ref(-1),
         indices,
-        shape=chain.shape(indices),
+        shape=build.shape(indices),
     )
 
 
 @operation("Slice")
-def _slice(op: Any, call: Call, chain: Chain) -> Ref:
+def _slice(op: Any, call: Call, build: OpBuilder) -> Ref:
     starts = [int(one) for one in call.arguments["start_indices"]]
     sizes = getattr(op, "shape", None) or call.arguments["shape"]
-    return chain.sliced(
+    return build.sliced(
         Ref(-1),
         [slice(start, start + int(size)) for start, size in zip(starts, sizes, strict=True)],
     )
 
 
 @operation("Flip")
-def _flip(op: Any, call: Call, chain: Chain) -> Ref:
-    over = chain.axes(Ref(-1), op.axis)
-    return chain.sliced(
+def _flip(op: Any, call: Call, build: OpBuilder) -> Ref:
+    over = build.axes(Ref(-1), op.axis)
+    return build.sliced(
         Ref(-1),
         [slice(None, None, -1) if axis in over else slice(None) for axis in range(len(call.shape))],
     )
 
 
 @operation("Roll")
-def _roll(op: Any, call: Call, chain: Chain) -> Ref:
+def _roll(op: Any, call: Call, build: OpBuilder) -> Ref:
     shape, ref = call.shape, Ref(-1)
     if op.axis is None:
-        ref = chain.reshape(ref, (-1,))
+        ref = build.reshape(ref, (-1,))
     axes = [0] if op.axis is None else op.axis if isinstance(op.axis, list | tuple) else [op.axis]
     shifts = op.shift if isinstance(op.shift, list | tuple) else [op.shift] * len(axes)
     for axis, shift in zip(axes, shifts, strict=True):
-        size = chain.shape(ref)[axis]
+        size = build.shape(ref)[axis]
         if shift % size:
-            at, axis = size - shift % size, axis % len(chain.shape(ref))
-            ref = chain.concat(
-                [chain.part(ref, axis, at, size), chain.part(ref, axis, 0, at)], axis
+            at, axis = size - shift % size, axis % len(build.shape(ref))
+            ref = build.concat(
+                [build.part(ref, axis, at, size), build.part(ref, axis, 0, at)], axis
             )
-    return chain.reshape(ref, shape)
+    return build.reshape(ref, shape)
 
 
 @operation("Tile")
-def _tile(op: Any, call: Call, chain: Chain) -> Ref:
+def _tile(op: Any, call: Call, build: OpBuilder) -> Ref:
     repeats = [
         int(one) for one in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])
     ]
     rank = max(len(repeats), len(call.shape))
     ref = (
-        chain.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape))
+        build.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape))
         if rank > len(call.shape)
         else Ref(-1)
     )
     repeats = [1] * (rank - len(repeats)) + repeats
-    shape = [size * times for size, times in zip(chain.shape(ref), repeats, strict=True)]
-    return chain.add(ops.Tile(repeats=tuple(repeats)), ref, shape=shape)
+    shape = [size * times for size, times in zip(build.shape(ref), repeats, strict=True)]
+    return build.add(ops.Tile(repeats=tuple(repeats)), ref, shape=shape)
 
 
 @operation("Repeat")
-def _repeat(op: Any, call: Call, chain: Chain) -> Ref:
+def _repeat(op: Any, call: Call, build: OpBuilder) -> Ref:
     ref, axis = (
-        (chain.reshape(Ref(-1), (-1,)), 0)
+        (build.reshape(Ref(-1), (-1,)), 0)
         if op.axis is None
-        else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+        else (Ref(-1), build.axes(Ref(-1), op.axis)[0])
     )
-    size = chain.shape(ref)[axis]
+    size = build.shape(ref)[axis]
     places = np.repeat(np.arange(size), op.repeats)
-    return chain.take(ref, chain.ref(places), axis)
+    return build.take(ref, build.ref(places), axis)
 
 
 @operation("BroadcastTo")
-def _broadcast_to(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.expand(
+def _broadcast_to(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.expand(
         Ref(-1),
         [
             have if size is None else size
@@ -196,7 +202,7 @@ def _aligned(call: Call, shape: Any) -> list[Any]:
 
 
 @operation("Pad")
-def _pad(op: Any, call: Call, chain: Chain) -> Ref:
+def _pad(op: Any, call: Call, build: OpBuilder) -> Ref:
     pads = [tuple(int(one) for one in pair) for pair in op.pad_width]
     pads = pads * len(call.shape) if len(pads) == 1 else pads
     value = call.arguments.get("constant_values")
@@ -206,99 +212,99 @@ def _pad(op: Any, call: Call, chain: Chain) -> Ref:
     op_ = ops.Pad(
         pads=tuple((one[0], one[1]) for one in pads), mode=op.mode, value=float(value or 0.0)
     )
-    return chain.add(op_, Ref(-1), shape=shape)
+    return build.add(op_, Ref(-1), shape=shape)
 
 
 @operation("Cast")
-def _cast(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(ops.Cast(to=str(op.dtype)), Ref(-1))
+def _cast(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(ops.Cast(to=str(op.dtype)), Ref(-1))
 
 
 @operation("Where")
-def _where(op: Any, call: Call, chain: Chain) -> Ref:
+def _where(op: Any, call: Call, build: OpBuilder) -> Ref:
     if call.arguments.get("x1") is None:
         raise Undescribed("it gives places and not values")
-    return chain.add(
+    return build.add(
         ops.Where(),
-        chain.ref(call.arguments["condition"]),
-        *chain.pair(call.arguments["x1"], call.arguments["x2"]),
+        build.ref(call.arguments["condition"]),
+        *build.pair(call.arguments["x1"], call.arguments["x2"]),
     )
 
 
 @operation("OnesLike", "ZerosLike")
-def _constants(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.like(Ref(-1), float(type(op).__name__ == "OnesLike"))
+def _constants(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.like(Ref(-1), float(type(op).__name__ == "OnesLike"))
 
 
 @operation("Tril", "Triu")
-def _triangle(op: Any, call: Call, chain: Chain) -> Ref:
-    return chain.add(ops.Trilu(upper=type(op).__name__ == "Triu", k=int(op.k)), Ref(-1))
+def _triangle(op: Any, call: Call, build: OpBuilder) -> Ref:
+    return build.add(ops.Trilu(upper=type(op).__name__ == "Triu", k=int(op.k)), Ref(-1))
 
 
 @operation("Diff")
-def _diff(op: Any, call: Call, chain: Chain) -> Ref:
-    ref, axis = Ref(-1), chain.axes(Ref(-1), op.axis)[0]
+def _diff(op: Any, call: Call, build: OpBuilder) -> Ref:
+    ref, axis = Ref(-1), build.axes(Ref(-1), op.axis)[0]
     for _ in range(op.n):
-        size = chain.shape(ref)[axis]
-        ref = chain.add(
-            ops.Sub(), chain.part(ref, axis, 1, size), chain.part(ref, axis, 0, size - 1)
+        size = build.shape(ref)[axis]
+        ref = build.add(
+            ops.Sub(), build.part(ref, axis, 1, size), build.part(ref, axis, 0, size - 1)
         )
     return ref
 
 
 @operation("OneHot")
-def _one_hot(op: Any, call: Call, chain: Chain) -> Ref:
+def _one_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
     if op.sparse:
         raise Undescribed("it gives a sparse tensor")
-    hot = chain.add(
+    hot = build.add(
         ops.OneHot(depth=int(op.num_classes)), Ref(-1), shape=(*call.shape, int(op.num_classes))
     )
     rank = len(call.shape) + 1
     axis = op.axis % rank
     order = [*range(rank - 1)]
     order.insert(axis, rank - 1)
-    return hot if axis == rank - 1 else chain.transpose(hot, order)
+    return hot if axis == rank - 1 else build.transpose(hot, order)
 
 
 @describes("ops.TopK")
 def _top_k(op: Any, call: Call) -> Description:
-    chain = Chain(call)
+    build = OpBuilder(call)
     if not op.sorted:
         raise Undescribed("it gives them in no order")
-    chain.add(ops.TopK(k=int(op.k), axis=len(call.shape) - 1), Ref(-1))
-    return Description(tuple(chain.steps))
+    build.add(ops.TopK(k=int(op.k), axis=len(call.shape) - 1), Ref(-1))
+    return Description(build.ended())
 
 
 @operation("Matmul")
-def _matmul(op: Any, call: Call, chain: Chain) -> Ref:
-    left = chain.ref(call.arguments["x1"])
-    return chain.product(left, chain.ref(call.arguments["x2"]))
+def _matmul(op: Any, call: Call, build: OpBuilder) -> Ref:
+    left = build.ref(call.arguments["x1"])
+    return build.product(left, build.ref(call.arguments["x2"]))
 
 
 @operation("Dot")
-def _dot(op: Any, call: Call, chain: Chain) -> Ref:
-    left = chain.ref(call.arguments["x1"])
-    right = chain.ref(call.arguments["x2"])
-    if len(chain.shape(right)) > 2:
+def _dot(op: Any, call: Call, build: OpBuilder) -> Ref:
+    left = build.ref(call.arguments["x1"])
+    right = build.ref(call.arguments["x2"])
+    if len(build.shape(right)) > 2:
         raise Undescribed("it is a dot product of more than two axes")
-    if not chain.shape(left) or not chain.shape(right):
-        return chain.add(ops.Mul(), left, right)
-    return chain.product(left, right)
+    if not build.shape(left) or not build.shape(right):
+        return build.add(ops.Mul(), left, right)
+    return build.product(left, right)
 
 
 @operation("Einsum")
-def _einsum(op: Any, call: Call, chain: Chain) -> Ref:
-    given = [chain.ref(one) for one in call.arguments["operands"]]
+def _einsum(op: Any, call: Call, build: OpBuilder) -> Ref:
+    given = [build.ref(one) for one in call.arguments["operands"]]
     shape = np.einsum(
-        op.subscripts, *(np.broadcast_to(np.float32(0), chain.shape(ref)) for ref in given)
+        op.subscripts, *(np.broadcast_to(np.float32(0), build.shape(ref)) for ref in given)
     ).shape
-    return chain.add(ops.Einsum(equation=op.subscripts), *given, shape=shape)
+    return build.add(ops.Einsum(equation=op.subscripts), *given, shape=shape)
 
 
 @operation("Tensordot")
-def _tensordot(op: Any, call: Call, chain: Chain) -> Ref:
-    left, right = (chain.ref(call.arguments[name]) for name in ("x1", "x2"))
-    one, other = len(chain.shape(left)), len(chain.shape(right))
+def _tensordot(op: Any, call: Call, build: OpBuilder) -> Ref:
+    left, right = (build.ref(call.arguments[name]) for name in ("x1", "x2"))
+    one, other = len(build.shape(left)), len(build.shape(right))
     if isinstance(op.axes, int):
         pairs = [(one - op.axes + k, k) for k in range(op.axes)]
     else:
@@ -312,7 +318,7 @@ def _tensordot(op: Any, call: Call, chain: Chain) -> Ref:
         second[b] = first[a]
     joined = [letter for letter in first + second if (letter in first) != (letter in second)]
     equation = f"{''.join(first)},{''.join(second)}->{''.join(joined)}"
-    sizes = dict(zip(first + second, chain.shape(left) + chain.shape(right), strict=True))
-    return chain.add(
+    sizes = dict(zip(first + second, build.shape(left) + build.shape(right), strict=True))
+    return build.add(
         ops.Einsum(equation=equation), left, right, shape=[sizes[letter] for letter in joined]
     )

@@ -10,7 +10,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.call import Call
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from .arithmetic import operation
 
 _WITHOUT_NAN: dict[str, tuple[float, Callable[..., ops.Op]]] = {
@@ -21,71 +21,71 @@ _WITHOUT_NAN: dict[str, tuple[float, Callable[..., ops.Op]]] = {
 }
 
 
-def _filled(chain: Chain, value: float) -> Ref:
-    return chain.add(ops.Where(), chain.add(ops.IsNaN(), Ref(-1)), chain.ref(value), Ref(-1))
+def _filled(build: OpBuilder, value: float) -> Ref:
+    return build.add(ops.Where(), build.add(ops.IsNaN(), Ref(-1)), build.ref(value), Ref(-1))
 
 
 @operation(*_WITHOUT_NAN)
-def _without_nan(op: Any, call: Call, chain: Chain) -> Ref:
+def _without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
     value, reduction = _WITHOUT_NAN[type(op).__name__]
-    found = chain.reduce(reduction, _filled(chain, value), op.axis, op.keepdims)
+    found = build.reduce(reduction, _filled(build, value), op.axis, op.keepdims)
     if np.isfinite(value):
         return found
-    nothing = chain.reduce(ops.ReduceAll, chain.add(ops.IsNaN(), Ref(-1)), op.axis, op.keepdims)
-    return chain.add(ops.Where(), nothing, chain.ref(np.nan), found)
+    nothing = build.reduce(ops.ReduceAll, build.add(ops.IsNaN(), Ref(-1)), op.axis, op.keepdims)
+    return build.add(ops.Where(), nothing, np.nan, found)
 
 
 @operation("Nanmean", "Nanvar", "Nanstd")
-def _moments_without_nan(op: Any, call: Call, chain: Chain) -> Ref:
+def _moments_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
     kind = type(op).__name__
-    there = chain.add(ops.Cast(to="float32"), chain.add(ops.Not(), chain.add(ops.IsNaN(), Ref(-1))))
+    there = build.add(ops.Cast(to="float32"), build.add(ops.Not(), build.add(ops.IsNaN(), Ref(-1))))
 
     def mean(x: Ref, keepdims: bool) -> Ref:
-        return chain.add(
-            ops.Div(), *(chain.reduce(ops.ReduceSum, one, op.axis, keepdims) for one in (x, there))
+        return build.add(
+            ops.Div(), *(build.reduce(ops.ReduceSum, one, op.axis, keepdims) for one in (x, there))
         )
 
     if kind == "Nanmean":
-        return mean(_filled(chain, 0.0), op.keepdims)
-    centred = chain.add(ops.Sub(), Ref(-1), mean(_filled(chain, 0.0), True))
-    centred = chain.add(ops.Where(), chain.add(ops.IsNaN(), Ref(-1)), chain.ref(0.0), centred)
-    found = mean(chain.add(ops.Square(), centred), op.keepdims)
-    return found if kind == "Nanvar" else chain.add(ops.Sqrt(), found)
+        return mean(_filled(build, 0.0), op.keepdims)
+    centred = build.add(ops.Sub(), Ref(-1), mean(_filled(build, 0.0), True))
+    centred = build.add(ops.Where(), build.add(ops.IsNaN(), Ref(-1)), 0.0, centred)
+    found = mean(build.add(ops.Square(), centred), op.keepdims)
+    return found if kind == "Nanvar" else build.add(ops.Sqrt(), found)
 
 
 @operation("Nancumsum", "Nancumprod")
-def _running_without_nan(op: Any, call: Call, chain: Chain) -> Ref:
+def _running_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
     total = type(op).__name__ == "Nancumsum"
-    ref = _filled(chain, 0.0 if total else 1.0)
+    ref = _filled(build, 0.0 if total else 1.0)
     ref, axis = (
-        (chain.reshape(ref, (-1,)), 0) if op.axis is None else (ref, chain.axes(ref, op.axis)[0])
+        (build.reshape(ref, (-1,)), 0) if op.axis is None else (ref, build.axes(ref, op.axis)[0])
     )
-    return chain.add((ops.CumSum if total else ops.CumProd)(axis=axis), ref)
+    return build.add((ops.CumSum if total else ops.CumProd)(axis=axis), ref)
 
 
-def _sorted(chain: Chain, ref: Ref, axis: int) -> Ref:
-    return chain.add(ops.TopK(k=chain.shape(ref)[axis], axis=axis, largest=False), ref)
+def _sorted(build: OpBuilder, ref: Ref, axis: int) -> Ref:
+    return build.add(ops.TopK(k=build.shape(ref)[axis], axis=axis, largest=False), ref)
 
 
 @operation("Sort", "Argsort")
-def _sort(op: Any, call: Call, chain: Chain) -> Ref:
+def _sort(op: Any, call: Call, build: OpBuilder) -> Ref:
     ref, axis = (
-        (chain.reshape(Ref(-1), (-1,)), 0)
+        (build.reshape(Ref(-1), (-1,)), 0)
         if op.axis is None
-        else (Ref(-1), chain.axes(Ref(-1), op.axis)[0])
+        else (Ref(-1), build.axes(Ref(-1), op.axis)[0])
     )
     if type(op).__name__ == "Sort":
-        found = _sorted(chain, ref, axis)
-        return chain.add(ops.Identity(), found)
+        found = _sorted(build, ref, axis)
+        return build.add(ops.Identity(), found)
     array = call.inputs[0].reshape(-1) if op.axis is None else call.inputs[0]
     if (np.diff(np.sort(array, axis=axis), axis=axis) == 0).any():
         raise Undescribed("of equal elements it is not said which comes first")
-    found = _sorted(chain, ref, axis)
-    return chain.add(ops.Identity(), Ref(found.step, 1), shape=chain.shape(found))
+    found = _sorted(build, ref, axis)
+    return build.add(ops.Identity(), Ref(found.step, 1), shape=build.shape(found))
 
 
 @operation("Median", "Quantile", "Percentile")
-def _quantile(op: Any, call: Call, chain: Chain) -> Ref:
+def _quantile(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Between two neighbours in order, or one of them; up to 3.15 Keras' quantile of a functional
     model looks at no ``method``."""
     kind = type(op).__name__
@@ -95,62 +95,58 @@ def _quantile(op: Any, call: Call, chain: Chain) -> Ref:
     # A number of Python's becomes a float32 tensor first.
     q = np.asarray(q, np.float32).astype(np.float64) / (100 if kind == "Percentile" else 1)
     method = getattr(op, "method", "linear")
-    axes = chain.axes(Ref(-1), op.axis)
+    axes = build.axes(Ref(-1), op.axis)
     rest = [axis for axis in range(len(call.shape)) if axis not in axes]
     kept = [call.shape[axis] for axis in rest]
-    lines = chain.reshape(chain.transpose(Ref(-1), (*rest, *axes)), (*kept, -1))
-    order = _sorted(chain, lines, len(kept))
-    count = chain.shape(lines)[-1]
-    parts = [_at(chain, order, float(one) * (count - 1), method, len(kept)) for one in q.ravel()]
+    lines = build.reshape(build.transpose(Ref(-1), (*rest, *axes)), (*kept, -1))
+    order = _sorted(build, lines, len(kept))
+    count = build.shape(lines)[-1]
+    parts = [_at(build, order, float(one) * (count - 1), method, len(kept)) for one in q.ravel()]
     shape = (
         [1 if axis in axes else size for axis, size in enumerate(call.shape)]
         if op.keepdims
         else kept
     )
-    parts = [chain.reshape(one, shape) for one in parts]
-    return chain.stack(parts, 0) if q.ndim else parts[0]
+    parts = [build.reshape(one, shape) for one in parts]
+    return build.stack(parts, 0) if q.ndim else parts[0]
 
 
-def _at(chain: Chain, order: Ref, place: float, method: str, axis: int) -> Ref:
+def _at(build: OpBuilder, order: Ref, place: float, method: str, axis: int) -> Ref:
     if method == "nearest":
         place, method = float(np.rint(place)), "lower"
     low, high = int(np.floor(place)), int(np.ceil(place))
     share = {"linear": place - low, "lower": 0.0, "higher": 1.0, "midpoint": 0.5}[method]
-    first, second = (chain.part(order, axis, one, one + 1) for one in (low, high))
+    first, second = (build.part(order, axis, one, one + 1) for one in (low, high))
     if low == high or share == 0:
         return first
     if share == 1:
         return second
-    by = chain.ref(share)
+    by = build.ref(share)
     # the place is a number of the input's type, rounded like any other
-    if method == "linear" and chain.call.backend != "tensorflow":
-        by = chain.add(
-            ops.Sub(), chain.add(ops.Mul(), chain.ref(place), chain.ref(1.0)), chain.ref(float(low))
-        )
-    rest = chain.add(ops.Sub(), chain.ref(1.0), by)
-    return chain.add(ops.Add(), chain.add(ops.Mul(), first, rest), chain.add(ops.Mul(), second, by))
+    if method == "linear" and build.call.backend != "tensorflow":
+        by = build.add(ops.Sub(), build.add(ops.Mul(), place, 1.0), float(low))
+    rest = build.add(ops.Sub(), 1.0, by)
+    return build.add(ops.Add(), build.add(ops.Mul(), first, rest), build.add(ops.Mul(), second, by))
 
 
 @operation("SearchSorted", "Digitize")
-def _search_sorted(op: Any, call: Call, chain: Chain) -> Ref:
+def _search_sorted(op: Any, call: Call, build: OpBuilder) -> Ref:
     """How many of the rising numbers are less than each value, or also those that are equal."""
     values, bins = (
         ("x", "bins") if type(op).__name__ == "Digitize" else ("values", "sorted_sequence")
     )
-    x, numbers = chain.pair(call.arguments[values], chain.shaped(call.arguments[bins]))
-    if len(chain.shape(numbers)) != 1:
+    x, numbers = build.pair(call.arguments[values], build.shaped(call.arguments[bins]))
+    if len(build.shape(numbers)) != 1:
         raise Undescribed("it searches several sequences")
     counts = ops.GreaterOrEqual() if getattr(op, "side", "right") == "right" else ops.Greater()
-    passed = chain.add(ops.Cast(to="int32"), chain.add(counts, chain.expand_dims(x, -1), numbers))
-    return chain.reduce(ops.ReduceSum, passed, -1, False)
+    passed = build.add(ops.Cast(to="int32"), build.add(counts, build.expand_dims(x, -1), numbers))
+    return build.reduce(ops.ReduceSum, passed, -1, False)
 
 
 @operation("InTopK")
-def _in_top_k(op: Any, call: Call, chain: Chain) -> Ref:
-    targets, scores = (chain.ref(call.arguments[name]) for name in ("targets", "predictions"))
-    wanted = chain.expand_dims(targets, -1)
-    own = chain.add(ops.GatherElements(axis=1), scores, wanted, shape=chain.shape(wanted))
-    above = chain.add(ops.Cast(to="int32"), chain.add(ops.Greater(), scores, own))
-    return chain.add(
-        ops.Less(), chain.reduce(ops.ReduceSum, above, -1, False), chain.ref(int(op.k))
-    )
+def _in_top_k(op: Any, call: Call, build: OpBuilder) -> Ref:
+    targets, scores = (build.ref(call.arguments[name]) for name in ("targets", "predictions"))
+    wanted = build.expand_dims(targets, -1)
+    own = build.add(ops.GatherElements(axis=1), scores, wanted, shape=build.shape(wanted))
+    above = build.add(ops.Cast(to="int32"), build.add(ops.Greater(), scores, own))
+    return build.add(ops.Less(), build.reduce(ops.ReduceSum, above, -1, False), int(op.k))

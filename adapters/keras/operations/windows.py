@@ -9,7 +9,7 @@ from probe.description import Description, Ref, Weight
 
 from ..describe.call import Call
 from ..describe.describe import describes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from ..layers.conv import padding_pairs
 from .arithmetic import as_layer, data_format, operation
 
@@ -25,32 +25,32 @@ def _spread(option: Any, rank: int) -> tuple[int, ...]:
     )
 
 
-def _first(chain: Chain, x: Ref, last: bool) -> Ref:
+def _first(build: OpBuilder, x: Ref, last: bool) -> Ref:
     """(batch, *spatial, channels) as (batch, channels, *spatial)."""
-    rank = len(chain.shape(x))
-    return chain.transpose(x, (0, rank - 1, *range(1, rank - 1))) if last else x
+    rank = len(build.shape(x))
+    return build.transpose(x, (0, rank - 1, *range(1, rank - 1))) if last else x
 
 
-def _back(chain: Chain, x: Ref, last: bool) -> Ref:
-    rank = len(chain.shape(x))
-    return chain.transpose(x, (0, *range(2, rank), 1)) if last else x
+def _back(build: OpBuilder, x: Ref, last: bool) -> Ref:
+    rank = len(build.shape(x))
+    return build.transpose(x, (0, *range(2, rank), 1)) if last else x
 
 
 def _kernel(
-    chain: Chain, value: Any, axes: tuple[int, ...], form: tuple[int, ...]
+    build: OpBuilder, value: Any, axes: tuple[int, ...], form: tuple[int, ...]
 ) -> tuple[Weight | None, tuple[Ref, ...]]:
     """A variable as a weight, anything else as a further input, brought to the op's layout."""
-    value = chain.shaped(value)
-    weight = None if isinstance(value, Ref) else chain.weight(value, axes, form)
+    value = build.shaped(value)
+    weight = None if isinstance(value, Ref) else build.weight(value, axes, form)
     return weight, () if weight is not None else (
-        chain.reshape(chain.transpose(chain.ref(value), axes), form),
+        build.reshape(build.transpose(build.ref(value), axes), form),
     )
 
 
-def _sizes(chain: Chain, kernel: Any) -> tuple[int, ...]:
-    kernel = chain.shaped(kernel)
+def _sizes(build: OpBuilder, kernel: Any) -> tuple[int, ...]:
+    kernel = build.shaped(kernel)
     return (
-        chain.shape(kernel)
+        build.shape(kernel)
         if isinstance(kernel, Ref)
         else tuple(int(size) for size in kernel.shape)
     )
@@ -68,22 +68,28 @@ def _counts(
 
 
 def _convolved(
-    chain: Chain, x: Ref, kernel: Any, depthwise: bool, strides: Any, dilations: Any, padding: str
+    build: OpBuilder,
+    x: Ref,
+    kernel: Any,
+    depthwise: bool,
+    strides: Any,
+    dilations: Any,
+    padding: str,
 ) -> Ref:
     """A convolution of (batch, channels, *spatial)."""
-    batch, channels, *spatial = chain.shape(x)
+    batch, channels, *spatial = build.shape(x)
     rank = len(spatial)
-    *sizes, inner, outer = _sizes(chain, kernel)
+    *sizes, inner, outer = _sizes(build, kernel)
     strides, dilations = _spread(strides, rank), _spread(dilations, rank)
     pads = padding_pairs(padding, spatial, sizes, strides, dilations)
     filters = inner * outer if depthwise else outer
     axes = (rank, rank + 1, *range(rank)) if depthwise else (rank + 1, rank, *range(rank))
-    weight, computed = _kernel(chain, kernel, axes, (filters, 1 if depthwise else inner, *sizes))
+    weight, computed = _kernel(build, kernel, axes, (filters, 1 if depthwise else inner, *sizes))
     groups = channels if depthwise else channels // inner
     conv = ops.Conv(
         weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=groups
     )
-    return chain.add(
+    return build.add(
         conv,
         x,
         *computed,
@@ -92,27 +98,27 @@ def _convolved(
 
 
 @operation("Conv", "DepthwiseConv")
-def _conv(op: Any, call: Call, chain: Chain) -> Ref:
+def _conv(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The kernel is an argument: a variable, or a tensor such as one that another layer has
     computed."""
     last = data_format(op, call) == "channels_last"
     depthwise = type(op).__name__ == "DepthwiseConv"
-    x = _first(chain, Ref(-1), last)
+    x = _first(build, Ref(-1), last)
     return _back(
-        chain,
+        build,
         _convolved(
-            chain, x, call.arguments["kernel"], depthwise, op.strides, op.dilation_rate, op.padding
+            build, x, call.arguments["kernel"], depthwise, op.strides, op.dilation_rate, op.padding
         ),
         last,
     )
 
 
 @operation("SeparableConv")
-def _separable_conv(op: Any, call: Call, chain: Chain) -> Ref:
+def _separable_conv(op: Any, call: Call, build: OpBuilder) -> Ref:
     last = data_format(op, call) == "channels_last"
-    first = _first(chain, Ref(-1), last)
+    first = _first(build, Ref(-1), last)
     depth = _convolved(
-        chain,
+        build,
         first,
         call.arguments["depthwise_kernel"],
         True,
@@ -121,8 +127,8 @@ def _separable_conv(op: Any, call: Call, chain: Chain) -> Ref:
         op.padding,
     )
     return _back(
-        chain,
-        _convolved(chain, depth, call.arguments["pointwise_kernel"], False, 1, 1, "valid"),
+        build,
+        _convolved(build, depth, call.arguments["pointwise_kernel"], False, 1, 1, "valid"),
         last,
     )
 
@@ -147,27 +153,27 @@ def _adaptive_pool(op: Any, call: Call) -> Description:
 
 
 @operation("ExtractPatches")
-def _extract_patches(op: Any, call: Call, chain: Chain) -> Ref:
+def _extract_patches(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The windows, each as the channels of one place: taps first, the channels of each tap last."""
     rank = 3 if isinstance(op.size, list | tuple) and len(op.size) == 3 else 2
     last, alone = data_format(op, call) == "channels_last", len(call.shape) == rank + 1
-    x = chain.expand_dims(Ref(-1), 0) if alone else Ref(-1)
-    x = _first(chain, x, last)
-    batch, channels, *spatial = chain.shape(x)
+    x = build.expand_dims(Ref(-1), 0) if alone else Ref(-1)
+    x = _first(build, x, last)
+    batch, channels, *spatial = build.shape(x)
     kernel = _spread(op.size, rank)
     strides, dilations = _spread(op.strides or op.size, rank), _spread(op.dilation_rate, rank)
     pads = padding_pairs(op.padding, spatial, kernel, strides, dilations)
     out = _counts(spatial, pads, kernel, strides, dilations)
     taps = prod(kernel)
     columns = ops.Im2Col(kernel=kernel, strides=strides, pads=pads, dilations=dilations)
-    found = chain.add(columns, x, shape=(batch, channels * taps, prod(out)))
-    turned = chain.transpose(chain.reshape(found, (batch, channels, taps, prod(out))), (0, 2, 1, 3))
-    found = _back(chain, chain.reshape(turned, (batch, taps * channels, *out)), last)
-    return chain.squeeze(found, 0) if alone else found
+    found = build.add(columns, x, shape=(batch, channels * taps, prod(out)))
+    turned = build.transpose(build.reshape(found, (batch, channels, taps, prod(out))), (0, 2, 1, 3))
+    found = _back(build, build.reshape(turned, (batch, taps * channels, *out)), last)
+    return build.squeeze(found, 0) if alone else found
 
 
 @operation("Unfold")
-def _unfold(op: Any, call: Call, chain: Chain) -> Ref:
+def _unfold(op: Any, call: Call, build: OpBuilder) -> Ref:
     kernel, dilations, strides, padding = (
         _spread(one, 2) for one in (op.kernel_size, op.dilation, op.stride, op.padding)
     )
@@ -175,16 +181,16 @@ def _unfold(op: Any, call: Call, chain: Chain) -> Ref:
     batch, channels, *spatial = call.shape
     count = prod(_counts(spatial, pads, kernel, strides, dilations))
     columns = ops.Im2Col(kernel=kernel, strides=strides, pads=pads, dilations=dilations)
-    return chain.add(columns, Ref(-1), shape=(batch, channels * prod(kernel), count))
+    return build.add(columns, Ref(-1), shape=(batch, channels * prod(kernel), count))
 
 
 @operation("Fold")
-def _fold(op: Any, call: Call, chain: Chain) -> Ref:
+def _fold(op: Any, call: Call, build: OpBuilder) -> Ref:
     options = (op.output_size, op.kernel_size, op.dilation, op.stride, op.padding)
     sizes, kernel, dilations, strides, padding = (_spread(one, 2) for one in options)
     pads = tuple((one, one) for one in padding)
     image = ops.Col2Im(sizes=sizes, kernel=kernel, strides=strides, pads=pads, dilations=dilations)
-    return chain.add(image, Ref(-1), shape=(call.shape[0], call.shape[1] // prod(kernel), *sizes))
+    return build.add(image, Ref(-1), shape=(call.shape[0], call.shape[1] // prod(kernel), *sizes))
 
 
 def _blocks(op: Any, call: Call) -> tuple[bool, bool]:
@@ -195,27 +201,27 @@ def _blocks(op: Any, call: Call) -> tuple[bool, bool]:
 
 
 @operation("DepthToSpace")
-def _depth_to_space(op: Any, call: Call, chain: Chain) -> Ref:
+def _depth_to_space(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Blocks of (row, column, channel) in the channels, as TensorFlow has them, or of (channel,
     row, column)."""
     (last, outer), block = _blocks(op, call), op.block_size
-    x = Ref(-1) if last else chain.transpose(Ref(-1), (0, 2, 3, 1))
-    batch, height, width, channels = chain.shape(x)
+    x = Ref(-1) if last else build.transpose(Ref(-1), (0, 2, 3, 1))
+    batch, height, width, channels = build.shape(x)
     depth = channels // block**2
-    parts = chain.reshape(
+    parts = build.reshape(
         x, (batch, height, width, *((block, block, depth) if outer else (depth, block, block)))
     )
-    mixed = chain.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 4, 2, 5, 3))
-    found = chain.reshape(mixed, (batch, height * block, width * block, depth))
-    return found if last else chain.transpose(found, (0, 3, 1, 2))
+    mixed = build.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 4, 2, 5, 3))
+    found = build.reshape(mixed, (batch, height * block, width * block, depth))
+    return found if last else build.transpose(found, (0, 3, 1, 2))
 
 
 @operation("SpaceToDepth")
-def _space_to_depth(op: Any, call: Call, chain: Chain) -> Ref:
+def _space_to_depth(op: Any, call: Call, build: OpBuilder) -> Ref:
     (last, outer), block = _blocks(op, call), op.block_size
-    x = Ref(-1) if last else chain.transpose(Ref(-1), (0, 2, 3, 1))
-    batch, height, width, channels = chain.shape(x)
-    parts = chain.reshape(x, (batch, height // block, block, width // block, block, channels))
-    mixed = chain.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 3, 5, 2, 4))
-    found = chain.reshape(mixed, (batch, height // block, width // block, channels * block**2))
-    return found if last else chain.transpose(found, (0, 3, 1, 2))
+    x = Ref(-1) if last else build.transpose(Ref(-1), (0, 2, 3, 1))
+    batch, height, width, channels = build.shape(x)
+    parts = build.reshape(x, (batch, height // block, block, width // block, block, channels))
+    mixed = build.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 3, 5, 2, 4))
+    found = build.reshape(mixed, (batch, height // block, width // block, channels * block**2))
+    return found if last else build.transpose(found, (0, 3, 1, 2))

@@ -16,7 +16,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from ..layers.activation import along_axes, gelu_op
 from ..layers.conv import padding_pairs
 
@@ -108,16 +108,18 @@ REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
     "math.reduce_variance": ops.ReduceVar,
 }
 
-Body = Callable[[Chain, Callable[..., Any]], "Ref | list[Ref]"]
+Argument = Callable[..., Any]
+"""Gives an argument by the names that it may have."""
+Body = Callable[[OpBuilder, Argument], Ref | list[Ref]]
 
 
 def function(*names: str) -> Callable[[Body], Body]:
-    """Registers a body for functions of these names: it is given the chain, and what gives an
+    """Registers a body for functions of these names: it is given the build, and what gives an
     argument by its name."""
 
     def register(body: Body) -> Body:
         def describe(layer: Any, call: Call) -> Description:
-            chain = Chain(call)
+            build = OpBuilder(call)
 
             def argument(*possible: str, default: Any = None) -> Any:
                 return next(
@@ -129,8 +131,8 @@ def function(*names: str) -> Callable[[Body], Body]:
                     default,
                 )
 
-            found = body(chain, argument)
-            return chain.done(*found) if isinstance(found, list) else chain.done(found)
+            found = body(build, argument)
+            return Description(build.ended(*(found if isinstance(found, list) else (found,))))
 
         describe.__module__ = body.__module__
         describes(*(f"tf.{name}" for name in names))(describe)
@@ -140,13 +142,13 @@ def function(*names: str) -> Callable[[Body], Body]:
 
 
 def _unary(op: Callable[[], ops.Op]) -> Body:
-    return lambda chain, argument: chain.add(op(), chain.ref(argument("x", "features", "input")))
+    return lambda build, argument: build.add(op(), argument("x", "features", "input"))
 
 
 def _binary(op: Callable[[], ops.Op]) -> Body:
     """TensorFlow brings a number to the tensor's type, which a comparison sees."""
-    return lambda chain, argument: chain.add(
-        op(), *chain.pair(argument("x"), argument("y"), early=True)
+    return lambda build, argument: build.add(
+        op(), *build.pair(argument("x"), argument("y"), early=True)
     )
 
 
@@ -157,10 +159,10 @@ for _name, _op in BINARY.items():
 
 
 def _reduced(op: Callable[..., ops.Op]) -> Body:
-    def body(chain: Chain, argument: Callable[..., Any]) -> Ref:
+    def body(build: OpBuilder, argument: Callable[..., Any]) -> Ref:
         axis = argument("axis", "reduction_indices")
-        axes = None if axis is None else chain.ints(axis)
-        return chain.reduce(
+        axes = None if axis is None else build.ints(axis)
+        return build.reduce(
             op,
             argument("input_tensor"),
             axes,
@@ -175,33 +177,31 @@ for _name, _reduction in REDUCTIONS.items():
 
 
 @function("nn.leaky_relu")
-def _leaky_relu(chain, argument):
-    return chain.add(
+def _leaky_relu(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(
         ops.LeakyRelu(alpha=float(np.float32(argument("alpha", default=0.2)))), argument("features")
     )
 
 
 @function("nn.gelu")
-def _gelu(chain, argument):
-    return chain.add(
-        gelu_op("tanh" if argument("approximate", default=False) else "none", chain.call),
+def _gelu(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(
+        gelu_op("tanh" if argument("approximate", default=False) else "none", build.call),
         argument("features"),
     )
 
 
 @function("nn.silu")
-def _silu(chain, argument):
-    return chain.add(ops.Swish(alpha=float(argument("beta", default=1.0))), argument("features"))
+def _silu(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(ops.Swish(alpha=float(argument("beta", default=1.0))), argument("features"))
 
 
 @function("clip_by_value")
-def _clip(chain, argument):
+def _clip(build: OpBuilder, argument: Argument) -> Ref:
     low, high = argument("clip_value_min"), argument("clip_value_max")
     if isinstance(low, Ref) or isinstance(high, Ref):
-        return chain.add(
-            ops.Min(), chain.add(ops.Max(), argument("t"), chain.ref(low)), chain.ref(high)
-        )
-    return chain.add(ops.Clip(low=float(low), high=float(high)), argument("t"))
+        return build.add(ops.Min(), build.add(ops.Max(), argument("t"), low), high)
+    return build.add(ops.Clip(low=float(low), high=float(high)), argument("t"))
 
 
 def _along(op: Callable[[int], ops.Op]) -> Callable[[Any, Call], Description]:
@@ -217,23 +217,23 @@ describes("tf.nn.log_softmax")(_along(lambda axis: ops.LogSoftmax(axis=axis)))
 
 
 @function("math.squared_difference")
-def _squared_difference(chain, argument):
-    return chain.add(ops.Square(), chain.add(ops.Sub(), *chain.pair(argument("x"), argument("y"))))
+def _squared_difference(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(ops.Square(), build.add(ops.Sub(), *build.pair(argument("x"), argument("y"))))
 
 
 @function("math.divide_no_nan")
-def _divide_no_nan(chain, argument):
-    left, right = chain.pair(argument("x"), argument("y"))
-    zero = chain.add(ops.Equal(), right, chain.ref(0.0))
-    return chain.add(ops.Where(), zero, chain.ref(0.0), chain.add(ops.Div(), left, right))
+def _divide_no_nan(build: OpBuilder, argument: Argument) -> Ref:
+    left, right = build.pair(argument("x"), argument("y"))
+    zero = build.add(ops.Equal(), right, 0.0)
+    return build.add(ops.Where(), zero, build.ref(0.0), build.add(ops.Div(), left, right))
 
 
 @function("linalg.l2_normalize", "math.l2_normalize")
-def _l2_normalize(chain, argument):
+def _l2_normalize(build: OpBuilder, argument: Argument) -> Ref:
     axis = argument("axis", "dim")
-    axes = chain.axes(argument("x"), None if axis is None else chain.ints(axis))
+    axes = build.axes(argument("x"), None if axis is None else build.ints(axis))
     # The root of the sum of squares or of epsilon, whichever is more.
-    return chain.add(
+    return build.add(
         ops.LpNormalization(
             axes=axes, epsilon=float(argument("epsilon", default=1e-12)), p=2.0, squared=True
         ),
@@ -242,33 +242,33 @@ def _l2_normalize(chain, argument):
 
 
 @function("compat.v1.norm", "norm", "linalg.norm")
-def _norm(chain, argument):
+def _norm(build: OpBuilder, argument: Argument) -> Ref:
     kind, axis = argument("ord", default="euclidean"), argument("axis")
     if kind not in ("euclidean", 2) or isinstance(axis, list | tuple):
         raise Undescribed(f"its ord is {kind!r}")
-    return chain.reduce(
+    return build.reduce(
         ops.ReduceL2, argument("tensor"), axis, bool(argument("keepdims", default=False))
     )
 
 
 @function("linalg.matmul")
-def _matmul(chain, argument):
+def _matmul(build: OpBuilder, argument: Argument) -> Ref:
     def turned(ref: Ref, how: Any) -> Ref:
-        rank = len(chain.shape(ref))
-        return chain.transpose(ref, (*range(rank - 2), rank - 1, rank - 2)) if how else ref
+        rank = len(build.shape(ref))
+        return build.transpose(ref, (*range(rank - 2), rank - 1, rank - 2)) if how else ref
 
-    left = turned(chain.ref(argument("a")), argument("transpose_a"))
-    return chain.product(left, turned(chain.ref(argument("b")), argument("transpose_b")))
+    left = turned(build.ref(argument("a")), argument("transpose_a"))
+    return build.product(left, turned(build.ref(argument("b")), argument("transpose_b")))
 
 
 @function("einsum")
-def _einsum(chain, argument):
-    given = [chain.ref(one) for one in argument("inputs", "args", default=())]
+def _einsum(build: OpBuilder, argument: Argument) -> Ref:
+    given = [build.ref(one) for one in argument("inputs", "args", default=())]
     equation = argument("equation")
     shape = np.einsum(
-        equation, *(np.broadcast_to(np.float32(0), chain.shape(ref)) for ref in given)
+        equation, *(np.broadcast_to(np.float32(0), build.shape(ref)) for ref in given)
     ).shape
-    return chain.add(ops.Einsum(equation=equation), *given, shape=shape)
+    return build.add(ops.Einsum(equation=equation), *given, shape=shape)
 
 
 @function(
@@ -279,20 +279,20 @@ def _einsum(chain, argument):
     "nn.conv2d",
     "nn.convolution",
 )
-def _convolution(chain, argument):
-    x, kernel = argument("input", "value"), chain.shaped(argument("filter", "filters"))
+def _convolution(build: OpBuilder, argument: Argument) -> Ref:
+    x, kernel = argument("input", "value"), build.shaped(argument("filter", "filters"))
     if not str(argument("data_format", default="C")).endswith("C") or not isinstance(
         argument("padding"), str
     ):
         raise Undescribed("it is no plain channels-last convolution")
-    batch, *sizes, channels = chain.shape(x)
+    batch, *sizes, channels = build.shape(x)
     rank = len(sizes)
     *window, inner, filters = (
-        chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
+        build.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
     )
 
     def spatial(value: Any) -> tuple[int, ...]:
-        given = chain.ints(1 if value is None else value)
+        given = build.ints(1 if value is None else value)
         return tuple(
             given * rank if len(given) == 1 else given if len(given) == rank else given[1:-1]
         )
@@ -303,8 +303,8 @@ def _convolution(chain, argument):
     )
     pads = padding_pairs(argument("padding"), sizes, window, strides, dilations)
     turned = (rank + 1, rank, *range(rank))
-    weight = None if isinstance(kernel, Ref) else chain.weight(kernel, turned)
-    computed = () if weight is not None else (chain.transpose(chain.ref(kernel), turned),)
+    weight = None if isinstance(kernel, Ref) else build.weight(kernel, turned)
+    computed = () if weight is not None else (build.transpose(build.ref(kernel), turned),)
     windows = zip(sizes, pads, window, strides, dilations, strict=True)
     out = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
     op = ops.Conv(
@@ -315,26 +315,26 @@ def _convolution(chain, argument):
         dilations=dilations,
         groups=channels // inner,
     )
-    y = chain.add(
+    y = build.add(
         op,
-        chain.transpose(x, (0, rank + 1, *range(1, rank + 1))),
+        build.transpose(x, (0, rank + 1, *range(1, rank + 1))),
         *computed,
         shape=(batch, filters, *out),
     )
-    return chain.transpose(y, (0, *range(2, rank + 2), 1))
+    return build.transpose(y, (0, *range(2, rank + 2), 1))
 
 
 @function("nn.bias_add")
-def _bias_add(chain, argument):
+def _bias_add(build: OpBuilder, argument: Argument) -> Ref:
     if str(argument("data_format", default="C")).startswith("NC"):
         raise Undescribed("its channels come first")
-    return chain.add(ops.Add(), argument("value"), chain.ref(argument("bias")))
+    return build.add(ops.Add(), argument("value"), argument("bias"))
 
 
 @function("tensordot")
-def _tensordot(chain, argument):
-    left, axes = chain.ref(argument("a")), argument("axes")
-    pairs = [1] if axes == 1 else [chain.ints(one) for one in axes]
-    if pairs not in ([1], [[len(chain.shape(left)) - 1], [0]]):
+def _tensordot(build: OpBuilder, argument: Argument) -> Ref:
+    left, axes = build.ref(argument("a")), argument("axes")
+    pairs = [1] if axes == 1 else [build.ints(one) for one in axes]
+    if pairs not in ([1], [[len(build.shape(left)) - 1], [0]]):
         raise Undescribed("it sums over other axes than the last and the first")
-    return chain.product(left, chain.ref(argument("b")))
+    return build.product(left, build.ref(argument("b")))

@@ -9,13 +9,13 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.op_builder import Chain
-from .arithmetic import function
+from ..describe.op_builder import OpBuilder
+from .arithmetic import Argument, function
 
 
 @function("__operators__.getitem")
-def _getitem(chain, argument):
-    return chain.getitem(argument("tensor"), _key(argument("slice_spec")))
+def _getitem(build: OpBuilder, argument: Argument) -> Ref:
+    return build.getitem(argument("tensor"), _key(argument("slice_spec")))
 
 
 def _key(spec: Any) -> Any:
@@ -26,87 +26,87 @@ def _key(spec: Any) -> Any:
 
 
 @function("compat.v1.shape", "shape")
-def _shape(chain, argument):
-    shape = chain.shape(argument("input"))
-    return chain.place(ops.Constant(value=np.array(shape, np.int64)), (len(shape),))
+def _shape(build: OpBuilder, argument: Argument) -> Ref:
+    shape = build.shape(argument("input"))
+    return build.ref(np.array(shape, np.int64))
 
 
 @function("reshape")
-def _reshape(chain, argument):
-    return chain.reshape(chain.ref(argument("tensor")), chain.ints(argument("shape")))
+def _reshape(build: OpBuilder, argument: Argument) -> Ref:
+    return build.reshape(build.ref(argument("tensor")), build.ints(argument("shape")))
 
 
 @function("compat.v1.transpose", "transpose")
-def _transpose(chain, argument):
+def _transpose(build: OpBuilder, argument: Argument) -> Ref:
     perm = argument("perm")
-    return chain.transpose(argument("a"), None if perm is None else chain.ints(perm))
+    return build.transpose(argument("a"), None if perm is None else build.ints(perm))
 
 
 @function("expand_dims", "compat.v1.expand_dims")
-def _expand_dims(chain, argument):
-    return chain.expand_dims(argument("input"), chain.ints(argument("axis", "dim"))[0])
+def _expand_dims(build: OpBuilder, argument: Argument) -> Ref:
+    return build.expand_dims(argument("input"), build.ints(argument("axis", "dim"))[0])
 
 
 @function("compat.v1.squeeze", "squeeze")
-def _squeeze(chain, argument):
+def _squeeze(build: OpBuilder, argument: Argument) -> Ref:
     axis = argument("axis", "squeeze_dims")
-    return chain.squeeze(argument("input"), None if axis is None else chain.ints(axis))
+    return build.squeeze(argument("input"), None if axis is None else build.ints(axis))
 
 
 @function("concat")
-def _concat(chain, argument):
-    return chain.concat(
-        [chain.ref(one) for one in argument("values")], chain.ints(argument("axis"))[0]
+def _concat(build: OpBuilder, argument: Argument) -> Ref:
+    return build.concat(
+        [build.ref(one) for one in argument("values")], build.ints(argument("axis"))[0]
     )
 
 
 @function("stack")
-def _stack(chain, argument):
-    return chain.stack([chain.ref(one) for one in argument("values")], argument("axis", default=0))
+def _stack(build: OpBuilder, argument: Argument) -> Ref:
+    return build.stack([build.ref(one) for one in argument("values")], argument("axis", default=0))
 
 
 @function("split")
-def _split(chain, argument):
+def _split(build: OpBuilder, argument: Argument) -> list[Ref]:
     parts = argument("num_or_size_splits")
-    return chain.split(
+    return build.split(
         argument("value"),
-        parts if isinstance(parts, int) else chain.ints(parts),
+        parts if isinstance(parts, int) else build.ints(parts),
         argument("axis", default=0),
     )
 
 
 @function("unstack")
-def _unstack(chain, argument):
-    x, axis = argument("value"), chain.axes(argument("value"), argument("axis", default=0))[0]
-    return [chain.squeeze(one, axis) for one in chain.split(x, chain.shape(x)[axis], axis)]
+def _unstack(build: OpBuilder, argument: Argument) -> list[Ref]:
+    x, axis = argument("value"), build.axes(argument("value"), argument("axis", default=0))[0]
+    return [build.squeeze(one, axis) for one in build.split(x, build.shape(x)[axis], axis)]
 
 
 @function("tile", "compat.v1.tile")
-def _tile(chain, argument):
-    x, repeats = argument("input"), chain.ints(argument("multiples"))
-    shape = [size * times for size, times in zip(chain.shape(x), repeats, strict=True)]
-    return chain.add(ops.Tile(repeats=tuple(repeats)), x, shape=shape)
+def _tile(build: OpBuilder, argument: Argument) -> Ref:
+    x, repeats = argument("input"), build.ints(argument("multiples"))
+    shape = [size * times for size, times in zip(build.shape(x), repeats, strict=True)]
+    return build.add(ops.Tile(repeats=tuple(repeats)), x, shape=shape)
 
 
 @function("repeat")
-def _repeat(chain, argument):
+def _repeat(build: OpBuilder, argument: Argument) -> Ref:
     x, axis = argument("input"), argument("axis")
-    x, axis = (chain.reshape(x, (-1,)), 0) if axis is None else (x, chain.axes(x, axis)[0])
-    repeats = chain.ints(argument("repeats"))
+    x, axis = (build.reshape(x, (-1,)), 0) if axis is None else (x, build.axes(x, axis)[0])
+    repeats = build.ints(argument("repeats"))
     places = np.repeat(
-        np.arange(chain.shape(x)[axis]), repeats[0] if len(repeats) == 1 else repeats
+        np.arange(build.shape(x)[axis]), repeats[0] if len(repeats) == 1 else repeats
     )
-    return chain.take(x, chain.ref(places), axis)
+    return build.take(x, build.ref(places), axis)
 
 
 @function("broadcast_to")
-def _broadcast_to(chain, argument):
-    return chain.expand(argument("input"), chain.ints(argument("shape")))
+def _broadcast_to(build: OpBuilder, argument: Argument) -> Ref:
+    return build.expand(argument("input"), build.ints(argument("shape")))
 
 
 @function("compat.v1.pad", "pad")
-def _pad(chain, argument):
-    x, flat = argument("tensor"), chain.ints(np.asarray(argument("paddings")))
+def _pad(build: OpBuilder, argument: Argument) -> Ref:
+    x, flat = argument("tensor"), build.ints(np.asarray(argument("paddings")))
     pads = tuple(zip(flat[::2], flat[1::2], strict=True))
     mode, value = (
         argument("mode", default="CONSTANT").lower(),
@@ -114,27 +114,27 @@ def _pad(chain, argument):
     )
     if isinstance(value, Ref):
         raise Undescribed("it pads with a tensor")
-    shape = [size + sum(pair) for size, pair in zip(chain.shape(x), pads, strict=True)]
-    return chain.add(ops.Pad(pads=pads, mode=mode, value=float(value)), x, shape=shape)
+    shape = [size + sum(pair) for size, pair in zip(build.shape(x), pads, strict=True)]
+    return build.add(ops.Pad(pads=pads, mode=mode, value=float(value)), x, shape=shape)
 
 
 @function("cast")
-def _cast(chain, argument):
+def _cast(build: OpBuilder, argument: Argument) -> Ref:
     dtype = argument("dtype")
-    return chain.add(ops.Cast(to=str(getattr(dtype, "name", dtype))), chain.ref(argument("x")))
+    return build.add(ops.Cast(to=str(getattr(dtype, "name", dtype))), argument("x"))
 
 
 @function("where", "compat.v1.where")
-def _where(chain, argument):
+def _where(build: OpBuilder, argument: Argument) -> Ref:
     if argument("x") is None:
         raise Undescribed("it gives places and not values")
-    return chain.add(
-        ops.Where(), chain.ref(argument("condition")), *chain.pair(argument("x"), argument("y"))
+    return build.add(
+        ops.Where(), build.ref(argument("condition")), *build.pair(argument("x"), argument("y"))
     )
 
 
 def _like(value: float) -> Any:
-    return lambda chain, argument: chain.like(argument("input", "tensor"), value)
+    return lambda build, argument: build.like(argument("input", "tensor"), value)
 
 
 function("zeros_like", "compat.v1.zeros_like")(_like(0.0))
@@ -142,18 +142,18 @@ function("ones_like", "compat.v1.ones_like")(_like(1.0))
 
 
 @function("gather", "compat.v1.gather")
-def _gather(chain, argument):
+def _gather(build: OpBuilder, argument: Argument) -> Ref:
     if argument("batch_dims", default=0):
         raise Undescribed("it gathers within each sample")
-    return chain.take(
-        chain.ref(argument("params")), chain.ref(argument("indices")), argument("axis", default=0)
+    return build.take(
+        build.ref(argument("params")), build.ref(argument("indices")), argument("axis", default=0)
     )
 
 
 @function("slice")
-def _slice(chain, argument):
-    starts, sizes = chain.ints(argument("begin")), chain.ints(argument("size"))
-    return chain.sliced(
+def _slice(build: OpBuilder, argument: Argument) -> Ref:
+    starts, sizes = build.ints(argument("begin")), build.ints(argument("size"))
+    return build.sliced(
         argument("input_"),
         [
             slice(at, None if size < 0 else at + size)
@@ -163,23 +163,23 @@ def _slice(chain, argument):
 
 
 @function("reverse")
-def _reverse(chain, argument):
-    x, over = argument("tensor"), chain.axes(argument("tensor"), chain.ints(argument("axis")))
-    return chain.sliced(
+def _reverse(build: OpBuilder, argument: Argument) -> Ref:
+    x, over = argument("tensor"), build.axes(argument("tensor"), build.ints(argument("axis")))
+    return build.sliced(
         x,
         [
             slice(None, None, -1) if axis in over else slice(None)
-            for axis in range(len(chain.shape(x)))
+            for axis in range(len(build.shape(x)))
         ],
     )
 
 
 def _places(kind: type[ops.ArgMax] | type[ops.ArgMin]) -> Any:
-    def body(chain: Chain, argument: Any) -> Ref:
+    def body(build: OpBuilder, argument: Any) -> Ref:
         x = argument("input")
-        axis = chain.axes(x, argument("axis", "dimension", default=0))[0]
-        shape = chain.shape(x)
-        return chain.add(kind(axis=axis), x, shape=(*shape[:axis], *shape[axis + 1 :]))
+        axis = build.axes(x, argument("axis", "dimension", default=0))[0]
+        shape = build.shape(x)
+        return build.add(kind(axis=axis), x, shape=(*shape[:axis], *shape[axis + 1 :]))
 
     return body
 
@@ -189,54 +189,54 @@ function("math.argmin", "compat.v1.argmin")(_places(ops.ArgMin))
 
 
 @function("math.top_k")
-def _top_k(chain, argument):
+def _top_k(build: OpBuilder, argument: Argument) -> list[Ref]:
     x, k = argument("input"), argument("k", default=1)
     if argument("sorted") is False:
         raise Undescribed("it gives them in no order")
-    shape = chain.shape(x)
-    best = chain.add(ops.TopK(k=int(k), axis=len(shape) - 1), x, shape=(*shape[:-1], int(k)))
+    shape = build.shape(x)
+    best = build.add(ops.TopK(k=int(k), axis=len(shape) - 1), x, shape=(*shape[:-1], int(k)))
     return [best, Ref(best.step, 1)]
 
 
 @function("math.cumsum")
-def _cumsum(chain, argument):
+def _cumsum(build: OpBuilder, argument: Argument) -> Ref:
     if argument("exclusive") or argument("reverse"):
         raise Undescribed("it adds up backwards, or without the element itself")
-    return chain.add(
-        ops.CumSum(axis=chain.axes(argument("x"), argument("axis", default=0))[0]), argument("x")
+    return build.add(
+        ops.CumSum(axis=build.axes(argument("x"), argument("axis", default=0))[0]), argument("x")
     )
 
 
 @function("one_hot")
-def _one_hot(chain, argument):
-    x, depth = argument("indices"), chain.ints(argument("depth"))[0]
+def _one_hot(build: OpBuilder, argument: Argument) -> Ref:
+    x, depth = argument("indices"), build.ints(argument("depth"))[0]
     if (
         argument("on_value", default=1) != 1
         or argument("off_value", default=0) != 0
         or argument("axis", default=-1) not in (None, -1)
     ):
         raise Undescribed("it is no plain one-hot form")
-    return chain.add(ops.OneHot(depth=depth), x, shape=(*chain.shape(x), depth))
+    return build.add(ops.OneHot(depth=depth), x, shape=(*build.shape(x), depth))
 
 
 def _blocks(apart: bool) -> Any:
     """Channels to squares of pixels, or back, as DCR does: the block's place is the outer part of
     the channel."""
 
-    def body(chain: Chain, argument: Any) -> Ref:
+    def body(build: OpBuilder, argument: Any) -> Ref:
         if argument("data_format", default="NHWC") != "NHWC":
             raise Undescribed("its data_format is not NHWC")
         x, k = argument("input"), int(argument("block_size"))
-        batch, height, width, channels = chain.shape(x)
+        batch, height, width, channels = build.shape(x)
         if apart:
-            parts = chain.transpose(
-                chain.reshape(x, (batch, height, width, k, k, channels // k**2)), (0, 1, 3, 2, 4, 5)
+            parts = build.transpose(
+                build.reshape(x, (batch, height, width, k, k, channels // k**2)), (0, 1, 3, 2, 4, 5)
             )
-            return chain.reshape(parts, (batch, height * k, width * k, channels // k**2))
-        parts = chain.transpose(
-            chain.reshape(x, (batch, height // k, k, width // k, k, channels)), (0, 1, 3, 2, 4, 5)
+            return build.reshape(parts, (batch, height * k, width * k, channels // k**2))
+        parts = build.transpose(
+            build.reshape(x, (batch, height // k, k, width // k, k, channels)), (0, 1, 3, 2, 4, 5)
         )
-        return chain.reshape(parts, (batch, height // k, width // k, channels * k**2))
+        return build.reshape(parts, (batch, height // k, width // k, channels * k**2))
 
     return body
 

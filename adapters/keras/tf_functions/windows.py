@@ -11,12 +11,10 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.op_builder import Chain
+from ..describe.op_builder import OpBuilder
 from ..layers.conv import padding_pairs
 from ..layers.resize import resized
-from .arithmetic import function
-
-Argument = Callable[..., Any]
+from .arithmetic import Argument, function
 
 
 def _last(argument: Argument) -> None:
@@ -24,9 +22,9 @@ def _last(argument: Argument) -> None:
         raise Undescribed("its channels come first")
 
 
-def _spatial(chain: Chain, value: Any, rank: int) -> tuple[int, ...]:
+def _spatial(build: OpBuilder, value: Any, rank: int) -> tuple[int, ...]:
     """One number, one for each spatial axis, or one for every axis of the input."""
-    given = chain.ints(1 if value is None else value)
+    given = build.ints(1 if value is None else value)
     return tuple(
         given * rank if len(given) == 1 else given if len(given) == rank else given[1 : rank + 1]
     )
@@ -39,13 +37,13 @@ def _pads(argument: Argument, *windows: Sequence[int]) -> tuple[tuple[int, int],
     return tuple((int(before), int(after)) for before, after in padding[1:-1])
 
 
-def _first(chain: Chain, x: Ref) -> Ref:
-    rank = len(chain.shape(x))
-    return chain.transpose(x, (0, rank - 1, *range(1, rank - 1)))
+def _first(build: OpBuilder, x: Ref) -> Ref:
+    rank = len(build.shape(x))
+    return build.transpose(x, (0, rank - 1, *range(1, rank - 1)))
 
 
-def _back(chain: Chain, x: Ref) -> Ref:
-    return chain.transpose(x, (0, *range(2, len(chain.shape(x))), 1))
+def _back(build: OpBuilder, x: Ref) -> Ref:
+    return build.transpose(x, (0, *range(2, len(build.shape(x))), 1))
 
 
 def _counts(
@@ -59,13 +57,13 @@ def _counts(
     return [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
 
 
-def _pooled(largest: bool) -> Callable[[Chain, Argument], Ref]:
-    def body(chain: Chain, argument: Argument) -> Ref:
+def _pooled(largest: bool) -> Callable[[OpBuilder, Argument], Ref]:
+    def body(build: OpBuilder, argument: Argument) -> Ref:
         _last(argument)
-        x = _first(chain, chain.ref(argument("input", "value")))
-        batch, channels, *sizes = chain.shape(x)
+        x = _first(build, build.ref(argument("input", "value")))
+        batch, channels, *sizes = build.shape(x)
         kernel, strides = (
-            _spatial(chain, argument(name), len(sizes)) for name in ("ksize", "strides")
+            _spatial(build, argument(name), len(sizes)) for name in ("ksize", "strides")
         )
         ones = (1,) * len(sizes)
         pads = _pads(argument, sizes, kernel, strides, ones)
@@ -76,8 +74,8 @@ def _pooled(largest: bool) -> Callable[[Chain, Argument], Ref]:
             else ops.AveragePool(count_include_pad=False, **window)
         )
         return _back(
-            chain,
-            chain.add(
+            build,
+            build.add(
                 pool, x, shape=(batch, channels, *_counts(sizes, pads, kernel, strides, ones))
             ),
         )
@@ -92,31 +90,31 @@ for _kind in ("max", "avg"):
 
 
 @function("compat.v1.nn.depthwise_conv2d", "nn.depthwise_conv2d")
-def _depthwise_conv(chain, argument):
+def _depthwise_conv(build: OpBuilder, argument: Argument) -> Ref:
     _last(argument)
-    x, kernel = _first(chain, chain.ref(argument("input"))), chain.shaped(argument("filter"))
-    batch, channels, *sizes = chain.shape(x)
+    x, kernel = _first(build, build.ref(argument("input"))), build.shaped(argument("filter"))
+    batch, channels, *sizes = build.shape(x)
     *window, _, multiplier = (
-        chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
+        build.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
     )
     strides, dilations = (
-        _spatial(chain, argument("strides"), 2),
-        _spatial(chain, argument("dilations", "rate"), 2),
+        _spatial(build, argument("strides"), 2),
+        _spatial(build, argument("dilations", "rate"), 2),
     )
     pads = _pads(argument, sizes, window, strides, dilations)
     form = (channels * multiplier, 1, *window)
-    weight = None if isinstance(kernel, Ref) else chain.weight(kernel, (2, 3, 0, 1), form)
+    weight = None if isinstance(kernel, Ref) else build.weight(kernel, (2, 3, 0, 1), form)
     computed = (
         ()
         if weight is not None
-        else (chain.reshape(chain.transpose(chain.ref(kernel), (2, 3, 0, 1)), form),)
+        else (build.reshape(build.transpose(build.ref(kernel), (2, 3, 0, 1)), form),)
     )
     conv = ops.Conv(
         weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=channels
     )
     return _back(
-        chain,
-        chain.add(
+        build,
+        build.add(
             conv,
             x,
             *computed,
@@ -126,24 +124,24 @@ def _depthwise_conv(chain, argument):
 
 
 @function("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose")
-def _conv_transpose(chain, argument):
+def _conv_transpose(build: OpBuilder, argument: Argument) -> Ref:
     """The gradient of the convolution that makes the input's size of the output's: that is what its
     padding crops."""
-    x, kernel = _first(chain, chain.ref(argument("input"))), chain.shaped(argument("filters"))
+    x, kernel = _first(build, build.ref(argument("input"))), build.shaped(argument("filters"))
     if str(argument("data_format", default="N")).startswith("NC") or not isinstance(
         argument("padding"), str
     ):
         raise Undescribed("it is no plain channels-last convolution")
-    batch, _, *sizes = chain.shape(x)
+    batch, _, *sizes = build.shape(x)
     rank = len(sizes)
     *window, outer, inner = (
-        chain.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
+        build.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
     )
     strides, dilations = (
-        _spatial(chain, argument("strides"), rank),
-        _spatial(chain, argument("dilations"), rank),
+        _spatial(build, argument("strides"), rank),
+        _spatial(build, argument("dilations"), rank),
     )
-    wanted = chain.ints(argument("output_shape"))[1 : rank + 1]
+    wanted = build.ints(argument("output_shape"))[1 : rank + 1]
     whole = [
         (n - 1) * s + (k - 1) * d + 1
         for n, s, k, d in zip(sizes, strides, window, dilations, strict=True)
@@ -154,50 +152,50 @@ def _conv_transpose(chain, argument):
     ]
     crops = tuple((one, full - n - one) for one, full, n in zip(before, whole, wanted, strict=True))
     axes, form = (rank + 1, rank, *range(rank)), (inner, outer, *window)
-    weight = None if isinstance(kernel, Ref) else chain.weight(kernel, axes, form)
-    computed = () if weight is not None else (chain.transpose(chain.ref(kernel), axes),)
+    weight = None if isinstance(kernel, Ref) else build.weight(kernel, axes, form)
+    computed = () if weight is not None else (build.transpose(build.ref(kernel), axes),)
     conv = ops.ConvTranspose(
         weight=weight, bias=None, strides=strides, crops=crops, dilations=dilations
     )
-    return _back(chain, chain.add(conv, x, *computed, shape=(batch, outer, *wanted)))
+    return _back(build, build.add(conv, x, *computed, shape=(batch, outer, *wanted)))
 
 
 @function("image.resize")
-def _resize(chain, argument):
-    x = chain.ref(argument("images"))
+def _resize(build: OpBuilder, argument: Argument) -> Ref:
+    x = build.ref(argument("images"))
     if (
         argument("preserve_aspect_ratio", default=False)
-        or len(chain.shape(x)) != 4
-        or chain.dtype(x).kind != "f"
+        or len(build.shape(x)) != 4
+        or build.dtype(x).kind != "f"
     ):
         raise Undescribed("it is no plain resizing of a batch of floats")
     method = argument("method", default="bilinear")
-    first = _first(chain, x)
-    sizes = chain.ints(argument("size"))
+    first = _first(build, x)
+    sizes = build.ints(argument("size"))
     op = resized(
         "tensorflow",
-        getattr(method, "value", method),
-        chain.shape(first),
+        str(getattr(method, "value", method)),
+        build.shape(first),
         sizes,
         bool(argument("antialias", default=False)),
     )
-    return _back(chain, chain.add(op, first, shape=(*chain.shape(first)[:2], *sizes)))
+    return _back(build, build.add(op, first, shape=(*build.shape(first)[:2], *sizes)))
 
 
 @function("image.crop_to_bounding_box")
-def _crop(chain, argument):
-    x = chain.ref(argument("image"))
-    slices = [slice(None)] * len(chain.shape(x))
+def _crop(build: OpBuilder, argument: Argument) -> Ref:
+    x = build.ref(argument("image"))
+    slices = [slice(None)] * len(build.shape(x))
     for axis, (start, size) in enumerate(
         (("offset_height", "target_height"), ("offset_width", "target_width"))
     ):
-        low = chain.ints(argument(start))[0]
-        slices[axis - 3] = slice(low, low + chain.ints(argument(size))[0])
-    return chain.sliced(x, slices)
+        low = build.ints(argument(start))[0]
+        slices[axis - 3] = slice(low, low + build.ints(argument(size))[0])
+    return build.sliced(x, slices)
 
 
 @function("nn.local_response_normalization")
-def _local_response(chain, argument):
+def _local_response(build: OpBuilder, argument: Argument) -> Ref:
     radius = argument("depth_radius", default=5)
     size = 2 * int(radius) + 1
     alpha, beta, bias = (
@@ -207,70 +205,70 @@ def _local_response(chain, argument):
     op = ops.LRN(
         size=size, alpha=alpha * size, beta=beta, bias=bias, before=int(radius), after=int(radius)
     )
-    return _back(chain, chain.add(op, _first(chain, chain.ref(argument("input")))))
+    return _back(build, build.add(op, _first(build, build.ref(argument("input")))))
 
 
 @function("math.cumprod")
-def _cumprod(chain, argument):
+def _cumprod(build: OpBuilder, argument: Argument) -> Ref:
     if argument("exclusive") or argument("reverse"):
         raise Undescribed("it multiplies backwards, or without the element itself")
-    return chain.add(
-        ops.CumProd(axis=chain.axes(argument("x"), argument("axis", default=0))[0]), argument("x")
+    return build.add(
+        ops.CumProd(axis=build.axes(argument("x"), argument("axis", default=0))[0]), argument("x")
     )
 
 
 @function("sort")
-def _sort(chain, argument):
+def _sort(build: OpBuilder, argument: Argument) -> Ref:
     x = argument("values")
-    axis = chain.axes(x, argument("axis", default=-1))[0]
+    axis = build.axes(x, argument("axis", default=-1))[0]
     order = ops.TopK(
-        k=chain.shape(x)[axis],
+        k=build.shape(x)[axis],
         axis=axis,
         largest=argument("direction", default="ASCENDING") == "DESCENDING",
     )
-    return chain.add(ops.Identity(), chain.add(order, x))
+    return build.add(ops.Identity(), build.add(order, x))
 
 
 @function("roll")
-def _roll(chain, argument):
-    x = chain.ref(argument("input"))
-    shifts, axes = (chain.ints(argument(name)) for name in ("shift", "axis"))
-    numbers = np.roll(np.arange(prod(chain.shape(x))).reshape(chain.shape(x)), shifts, axes)
-    return chain.picked(x, numbers)
+def _roll(build: OpBuilder, argument: Argument) -> Ref:
+    x = build.ref(argument("input"))
+    shifts, axes = (build.ints(argument(name)) for name in ("shift", "axis"))
+    numbers = np.roll(np.arange(prod(build.shape(x))).reshape(build.shape(x)), shifts, axes)
+    return build.picked(x, numbers)
 
 
 @function("linalg.diag_part", "linalg.trace")
-def _diagonal(chain, argument):
+def _diagonal(build: OpBuilder, argument: Argument) -> Ref:
     if argument("k", default=0) != 0:
         raise Undescribed("it takes other diagonals than the main one")
     x = argument("input", "x")
-    shape = chain.shape(x)
-    picked = chain.picked(
+    shape = build.shape(x)
+    picked = build.picked(
         x, np.diagonal(np.arange(prod(shape)).reshape(shape), 0, len(shape) - 2, len(shape) - 1)
     )
     return (
-        picked if argument("input") is not None else chain.reduce(ops.ReduceSum, picked, -1, False)
+        picked if argument("input") is not None else build.reduce(ops.ReduceSum, picked, -1, False)
     )
 
 
 @function("math.add_n")
-def _add_n(chain, argument):
-    return chain.add(ops.Add(), *(chain.ref(one) for one in argument("inputs")))
+def _add_n(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(ops.Add(), *(build.ref(one) for one in argument("inputs")))
 
 
 @function("compat.v1.math.scalar_mul", "math.scalar_mul")
-def _scalar_mul(chain, argument):
-    return chain.add(ops.Mul(), *chain.pair(argument("x"), argument("scalar")))
+def _scalar_mul(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(ops.Mul(), *build.pair(argument("x"), argument("scalar")))
 
 
 @function("math.erfc")
-def _erfc(chain, argument):
-    return chain.add(ops.Sub(), chain.ref(1.0), chain.add(ops.Erf(), argument("x")))
+def _erfc(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(ops.Sub(), build.ref(1.0), build.add(ops.Erf(), argument("x")))
 
 
 @function("math.is_finite")
-def _is_finite(chain, argument):
-    return chain.add(
+def _is_finite(build: OpBuilder, argument: Argument) -> Ref:
+    return build.add(
         ops.Not(),
-        chain.add(ops.Or(), *(chain.add(one, argument("x")) for one in (ops.IsNaN(), ops.IsInf()))),
+        build.add(ops.Or(), *(build.add(one, argument("x")) for one in (ops.IsNaN(), ops.IsInf()))),
     )

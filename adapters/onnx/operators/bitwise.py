@@ -4,7 +4,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, node
+from ..describe import Builder, Value, node
 from .elementwise import TYPES
 
 __all__: list[str] = []
@@ -12,8 +12,8 @@ __all__: list[str] = []
 
 def _register(name: str) -> None:
     @node(name)
-    def bitwise(recipe: Node, x: Value, y: Value) -> Ref:
-        return recipe.put(getattr(ops, name)(), x, y)
+    def bitwise(build: Builder, x: Value, y: Value) -> Ref:
+        return build.add(getattr(ops, name)(), x, y)
 
 
 for _name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
@@ -21,28 +21,28 @@ for _name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
 
 
 @node("BitwiseNot")
-def bitwise_not(recipe: Node, x: Value) -> Ref:
-    return recipe.put(ops.BitwiseNot(kind=recipe.array(x).dtype.name), x)
+def bitwise_not(build: Builder, x: Value) -> Ref:
+    return build.add(ops.BitwiseNot(kind=build.array(x).dtype.name), x)
 
 
 @node("BitShift")
-def bit_shift(recipe: Node, x: Value, by: Value) -> Ref:
-    return recipe.put(
-        ops.BitShift(left=recipe.get("direction") == "LEFT", kind=recipe.array(x).dtype.name), x, by
+def bit_shift(build: Builder, x: Value, by: Value) -> Ref:
+    return build.add(
+        ops.BitShift(left=build.get("direction") == "LEFT", kind=build.array(x).dtype.name), x, by
     )
 
 
 @node("BitCast")
-def bit_cast(recipe: Node, x: Value) -> Ref:
-    kind = TYPES.get(recipe.get("to"))
+def bit_cast(build: Builder, x: Value) -> Ref:
+    kind = TYPES.get(build.get("to"))
     if kind is None or kind == "bool":
-        raise Undescribed(f"bits read as type {recipe.get('to')} have no description")
+        raise Undescribed(f"bits read as type {build.get('to')} have no description")
     if (
         kind.startswith("float")
-        and recipe.array(x).dtype.kind in "iu"
-        and recipe.array(x).dtype.itemsize > 4
+        and build.array(x).dtype.kind in "iu"
+        and build.array(x).dtype.itemsize > 4
     ):
         raise Undescribed(
             "the bits of integers that float64 does not hold, read as a float, have no description"
         )
-    return recipe.put(ops.BitCast(kind=recipe.array(x).dtype.name, to=kind), x)
+    return build.add(ops.BitCast(kind=build.array(x).dtype.name, to=kind), x)

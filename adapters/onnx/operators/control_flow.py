@@ -13,10 +13,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from probe import ops
-from probe.description import Recipe, Ref, Weight
+from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, describe_node, node
+from ..describe import Builder, Value, describe_node, node
 from ..schema import plain
 
 __all__ = ["free_names"]
@@ -46,11 +46,11 @@ def free_names(graph: onnx.GraphProto) -> list[str]:
 
 
 Tensor = tuple[Ref, np.ndarray]
-"""Something that a graph computes, as a reference into the recipe and in numbers."""
+"""Something that a graph computes, as a reference into the build and in numbers."""
 
 
 def _followed(
-    recipe: Node,
+    build: Builder,
     graph: onnx.GraphProto,
     given: Mapping[str, Value],
     arrays: Mapping[str, np.ndarray],
@@ -59,25 +59,25 @@ def _followed(
     numbers."""
     held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     refs: dict[str, Value] = {
-        **recipe.outer,
+        **build.outer,
         **given,
         **{name: Weight(name, array, array) for name, array in held.items()},
     }
     takes = [*(one.name for one in graph.input if one.name not in held), *free_names(graph)]
-    needed = {name: arrays[name] if name in arrays else recipe.outside[name] for name in takes}
+    needed = {name: arrays[name] if name in arrays else build.outside[name] for name in takes}
     values: dict[str, Any] = {**needed, **held}
-    values |= recipe.run_graph(graph, needed)
+    values |= build.run_graph(graph, needed)
     if any(isinstance(one, list) for one in values.values()):
         raise Undescribed("sequences in the graphs that it runs have no description")
     for inner in graph.node:
-        _inlined(recipe, inner, refs, values)
-    return [(recipe.ref(refs[one.name]), values[one.name]) for one in graph.output]
+        _inlined(build, inner, refs, values)
+    return [(build.ref(refs[one.name]), values[one.name]) for one in graph.output]
 
 
 def _inlined(
-    recipe: Node, inner: onnx.NodeProto, refs: dict[str, Value], values: Mapping[str, np.ndarray]
+    build: Builder, inner: onnx.NodeProto, refs: dict[str, Value], values: Mapping[str, np.ndarray]
 ) -> None:
-    """One node of an inner graph: its steps behind those of the recipe, its outputs among
+    """One node of an inner graph: its steps behind those of the build, its outputs among
     ``refs``."""
     takes = [
         *inner.input,
@@ -92,8 +92,8 @@ def _inlined(
         told = ("computed by the model from what it holds",)
         refs.update({name: Weight(name, None, values[name], told) for name in inner.output if name})
         return
-    if inner.domain not in ("", "ai.onnx") or (inner.domain, inner.op_type) in recipe.own:
-        kind = "function" if (inner.domain, inner.op_type) in recipe.own else "operator"
+    if inner.domain not in ("", "ai.onnx") or (inner.domain, inner.op_type) in build.own:
+        kind = "function" if (inner.domain, inner.op_type) in build.own else "operator"
         raise Undescribed(
             f"the {kind} {'.'.join(filter(None, (inner.domain, inner.op_type)))} "
             "inside of it has no description"
@@ -115,69 +115,55 @@ def _inlined(
         [values[name] for name in inner.output if name],
         [at for at, name in enumerate(inner.output) if name],
     )
-    part = Node(arrays, outputs, attributes, recipe.opset, present)
-    part.outer, part.outside, part.run_graph, part.own = local, values, recipe.run_graph, recipe.own
+    part = Builder(arrays, outputs, attributes, build.opset, present)
+    part.outer, part.outside, part.run_graph, part.own = local, values, build.run_graph, build.own
     part.inside = True
     try:
         steps = describe_node(inner.op_type, part, [local.get(name) for name in inner.input]).steps
     except Undescribed as error:
         raise Undescribed(f"{inner.op_type} inside of it: {error}") from None
-    recipe.notes.extend(part.notes)
-    before, back = len(recipe.steps), {place: ref for ref, place in places.items()}
-    if before + len(steps) > _MOST_STEPS:
+    build.notes.extend(part.notes)
+    if len(build.steps) + len(steps) > _MOST_STEPS:
         raise Undescribed(f"what it runs is more than {_MOST_STEPS} steps")
-    for position, step in enumerate(steps):
-        sources = [
-            back[ref.index] if ref.step < 0 else Ref(before + ref.step, ref.index)
-            for ref in step.sources(position)
-        ]
-        Recipe.put(recipe, step.op, *sources)
-    refs.update(
-        {
-            name: Ref(len(recipe.steps) - 1, at)
-            for at, name in enumerate(name for name in inner.output if name)
-        }
-    )
+    refs.update(zip(filter(None, inner.output), build.include(steps, *places), strict=True))
 
 
-def _given(recipe: Node, values: Sequence[Value | None]) -> list[Tensor]:
-    return [(recipe.ref(one), recipe.array(one)) for one in values if one is not None]
+def _given(build: Builder, values: Sequence[Value | None]) -> list[Tensor]:
+    return [(build.ref(one), build.array(one)) for one in values if one is not None]
 
 
-def _stacked(recipe: Node, parts: Sequence[Ref], axis: int, like: np.ndarray) -> Ref:
+def _stacked(build: Builder, parts: Sequence[Ref], axis: int, like: np.ndarray) -> Ref:
     """What a body gave in each round along an axis of its own."""
     if not parts:
-        return recipe.ref(like)
-    each = [recipe.put(ops.Unsqueeze(axes=(axis,)), one) for one in parts]
-    return each[0] if len(each) == 1 else recipe.put(ops.Concat(axis=axis), *each)
+        return build.ref(like)
+    each = [build.add(ops.Unsqueeze(axes=(axis,)), one) for one in parts]
+    return each[0] if len(each) == 1 else build.add(ops.Concat(axis=axis), *each)
 
 
 @node("If")
-def branch(recipe: Node, condition: Value) -> tuple[Ref, ...]:
+def branch(build: Builder, condition: Value) -> tuple[Ref, ...]:
     """The branch that ran."""
-    recipe.knows("then_branch", "else_branch")
-    holds = bool(recipe.array(condition).reshape(()))
-    recipe.notes.append(
+    build.knows("then_branch", "else_branch")
+    holds = bool(build.array(condition).reshape(()))
+    build.notes.append(
         "only the branch that ran is checked, the one that is taken "
         f"{'where' if holds else 'unless'} its condition holds"
     )
     return tuple(
         ref
-        for ref, _ in _followed(
-            recipe, recipe.get("then_branch" if holds else "else_branch"), {}, {}
-        )
+        for ref, _ in _followed(build, build.get("then_branch" if holds else "else_branch"), {}, {})
     )
 
 
 @node("Loop")
 def loop(
-    recipe: Node, most: Value | None = None, condition: Value | None = None, *values: Value | None
+    build: Builder, most: Value | None = None, condition: Value | None = None, *values: Value | None
 ) -> tuple[Ref, ...]:
     """States come first among its outputs, then what the rounds gave, one after the other."""
-    body: onnx.GraphProto = recipe.get("body")
-    count = None if most is None else int(recipe.array(most).reshape(()))
-    goes = True if condition is None else bool(recipe.array(condition).reshape(()))
-    states, names = _given(recipe, values), [one.name for one in body.input]
+    body: onnx.GraphProto = build.get("body")
+    count = None if most is None else int(build.array(most).reshape(()))
+    goes = True if condition is None else bool(build.array(condition).reshape(()))
+    states, names = _given(build, values), [one.name for one in body.input]
     gathered: list[list[Ref]] = [[] for _ in body.output[1 + len(states) :]]
     turn = 0
     while goes and (count is None or turn < count):
@@ -197,39 +183,39 @@ def loop(
                 strict=True,
             )
         )
-        (_, again), *made = _followed(recipe, body, refs, arrays)
+        (_, again), *made = _followed(build, body, refs, arrays)
         states, rest = made[: len(states)], made[len(states) :]
         for whole, (ref, _) in zip(gathered, rest, strict=True):
             whole.append(ref)
         goes, turn = bool(again.reshape(())), turn + 1
-    like = dict(zip(recipe.present, recipe.outputs, strict=True))
+    like = dict(zip(build.present, build.outputs, strict=True))
     ends = [
-        _stacked(recipe, whole, 0, like.get(len(states) + at, np.zeros(0)))
+        _stacked(build, whole, 0, like.get(len(states) + at, np.zeros(0)))
         for at, whole in enumerate(gathered)
     ]
     return (*(ref for ref, _ in states), *ends)
 
 
 @node("Scan")
-def scan(recipe: Node, *values: Value | None) -> tuple[Ref, ...]:
+def scan(build: Builder, *values: Value | None) -> tuple[Ref, ...]:
     """As Loop, over the places on one axis of each of its last inputs."""
-    if recipe.opset < 9:
+    if build.opset < 9:
         raise Undescribed(
             "the Scan of version 8, over samples of several lengths, has no description"
         )
-    body, number = recipe.get("body"), recipe.get("num_scan_inputs")
+    body, number = build.get("body"), build.get("num_scan_inputs")
     states, scanned = (
-        _given(recipe, values[: len(values) - number]),
-        _given(recipe, values[len(values) - number :]),
+        _given(build, values[: len(values) - number]),
+        _given(build, values[len(values) - number :]),
     )
     results, names = len(body.output) - len(states), [one.name for one in body.input]
     backwards, axes = (
-        recipe.get("scan_input_directions", (0,) * number),
-        recipe.get("scan_input_axes", (0,) * number),
+        build.get("scan_input_directions", (0,) * number),
+        build.get("scan_input_axes", (0,) * number),
     )
     ahead, over = (
-        recipe.get("scan_output_directions", (0,) * results),
-        recipe.get("scan_output_axes", (0,) * results),
+        build.get("scan_output_directions", (0,) * results),
+        build.get("scan_output_axes", (0,) * results),
     )
     along = [axis % array.ndim for axis, (_, array) in zip(axes, scanned, strict=True)]
     count = scanned[0][1].shape[along[0]]
@@ -241,14 +227,14 @@ def scan(recipe: Node, *values: Value | None) -> tuple[Ref, ...]:
     for turn in range(count):
         places = [count - 1 - turn if back else turn for back in backwards]
         parts = [
-            _at(recipe, tensor, axis, at)
+            _at(build, tensor, axis, at)
             for tensor, axis, at in zip(scanned, along, places, strict=True)
         ]
         refs: dict[str, Value] = dict(
             zip(names, (ref for ref, _ in (*states, *parts)), strict=True)
         )
         made = _followed(
-            recipe,
+            build,
             body,
             refs,
             dict(zip(names, (array for _, array in (*states, *parts)), strict=True)),
@@ -256,18 +242,18 @@ def scan(recipe: Node, *values: Value | None) -> tuple[Ref, ...]:
         states = made[: len(states)]
         for whole, one in zip(gathered, made[len(states) :], strict=True):
             whole.append(one)
-    like, ends = dict(zip(recipe.present, recipe.outputs, strict=True)), []
+    like, ends = dict(zip(build.present, build.outputs, strict=True)), []
     for at, (whole, axis, back) in enumerate(zip(gathered, over, ahead, strict=True)):
         rank = whole[0][1].ndim + 1 if whole else 1
         order = [ref for ref, _ in (reversed(whole) if back else whole)]
-        ends.append(_stacked(recipe, order, axis % rank, like.get(len(states) + at, np.zeros(0))))
+        ends.append(_stacked(build, order, axis % rank, like.get(len(states) + at, np.zeros(0))))
     return (*(ref for ref, _ in states), *ends)
 
 
-def _at(recipe: Node, tensor: Tensor, axis: int, place: int) -> Tensor:
+def _at(build: Builder, tensor: Tensor, axis: int, place: int) -> Tensor:
     """What stands at a place on an axis."""
     ref, array = tensor
     starts = tuple(place if k == axis else 0 for k in range(array.ndim))
     stops = tuple(place + 1 if k == axis else None for k in range(array.ndim))
-    picked = recipe.put(ops.Slice(starts=starts, stops=stops), ref)
-    return recipe.put(ops.Squeeze(axes=(axis,)), picked), np.asarray(array.take(place, axis))
+    picked = build.add(ops.Slice(starts=starts, stops=stops), ref)
+    return build.add(ops.Squeeze(axes=(axis,)), picked), np.asarray(array.take(place, axis))

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, node
+from ..describe import Builder, Value, node
 
 __all__ = ["TYPES", "cast", "clip"]
 
@@ -51,20 +51,20 @@ _PLAIN = (
     *("Sqrt", "Tan", "Tanh"),
 )
 """Operators without attributes that are ops of the same name."""
-_UNARY: dict[str, Callable[[Node], Any]] = {
-    "Celu": lambda recipe: ops.Celu(alpha=recipe.get("alpha", 1.0)),
-    "Elu": lambda recipe: ops.Elu(alpha=recipe.get("alpha", 1.0)),
-    "Gelu": lambda recipe: ops.Gelu(approximate=recipe.get("approximate", "none")),
-    "HardSigmoid": lambda recipe: ops.HardSigmoid(
-        alpha=recipe.get("alpha", 0.2), beta=recipe.get("beta", 0.5)
+_UNARY: dict[str, Callable[[Builder], Any]] = {
+    "Celu": lambda build: ops.Celu(alpha=build.get("alpha", 1.0)),
+    "Elu": lambda build: ops.Elu(alpha=build.get("alpha", 1.0)),
+    "Gelu": lambda build: ops.Gelu(approximate=build.get("approximate", "none")),
+    "HardSigmoid": lambda build: ops.HardSigmoid(
+        alpha=build.get("alpha", 0.2), beta=build.get("beta", 0.5)
     ),
-    "LeakyRelu": lambda recipe: ops.LeakyRelu(alpha=recipe.get("alpha", 0.01)),
-    "Shrink": lambda recipe: ops.Shrink(
-        lambd=recipe.get("lambd", 0.5), bias=recipe.get("bias", 0.0), keeps_nan=False
+    "LeakyRelu": lambda build: ops.LeakyRelu(alpha=build.get("alpha", 0.01)),
+    "Shrink": lambda build: ops.Shrink(
+        lambd=build.get("lambd", 0.5), bias=build.get("bias", 0.0), keeps_nan=False
     ),
-    "Swish": lambda recipe: ops.Swish(alpha=recipe.get("alpha", 1.0)),
-    "ThresholdedRelu": lambda recipe: ops.ThresholdedRelu(
-        threshold=recipe.get("alpha", 1.0), keeps_nan=False
+    "Swish": lambda build: ops.Swish(alpha=build.get("alpha", 1.0)),
+    "ThresholdedRelu": lambda build: ops.ThresholdedRelu(
+        threshold=build.get("alpha", 1.0), keeps_nan=False
     ),
 }
 _BINARY: dict[str, Callable[[], Any]] = {
@@ -89,26 +89,26 @@ _SEVERAL: dict[str, Callable[[], Any]] = {
 }
 
 
-def _made(name: str) -> Callable[[Node], Any]:
-    return lambda recipe: getattr(ops, name)()
+def _made(name: str) -> Callable[[Builder], Any]:
+    return lambda build: getattr(ops, name)()
 
 
-def _register(name: str, op: Callable[[Node], Any]) -> None:
+def _register(name: str, op: Callable[[Builder], Any]) -> None:
     @node(name)
-    def unary(recipe: Node, x: Value) -> Ref:
-        return recipe.put(op(recipe), x)
+    def unary(build: Builder, x: Value) -> Ref:
+        return build.add(op(build), x)
 
 
 def _register_binary(name: str, op: Callable[[], Any]) -> None:
     @node(name)
-    def binary(recipe: Node, x: Value, y: Value) -> Ref:
-        return recipe.put(op(), x, y)
+    def binary(build: Builder, x: Value, y: Value) -> Ref:
+        return build.add(op(), x, y)
 
 
 def _register_several(name: str, op: Callable[[], Any]) -> None:
     @node(name)
-    def several(recipe: Node, *values: Value) -> Ref:
-        return recipe.put(op(), *values)
+    def several(build: Builder, *values: Value) -> Ref:
+        return build.add(op(), *values)
 
 
 for _name in _PLAIN:
@@ -122,67 +122,67 @@ for _name, _several in _SEVERAL.items():
 
 
 @node("Selu")
-def selu(recipe: Node, x: Value) -> Ref:
-    alpha, gamma = recipe.get("alpha", ops.Selu.ALPHA), recipe.get("gamma", ops.Selu.GAMMA)
+def selu(build: Builder, x: Value) -> Ref:
+    alpha, gamma = build.get("alpha", ops.Selu.ALPHA), build.get("gamma", ops.Selu.GAMMA)
     if math.isclose(alpha, ops.Selu.ALPHA, rel_tol=1e-6) and math.isclose(
         gamma, ops.Selu.GAMMA, rel_tol=1e-6
     ):
-        return recipe.put(ops.Selu(), x)
-    return recipe.put(ops.Affine(gain=gamma, offset=0.0), recipe.put(ops.Elu(alpha=alpha), x))
+        return build.add(ops.Selu(), x)
+    return build.add(ops.Affine(gain=gamma, offset=0.0), build.add(ops.Elu(alpha=alpha), x))
 
 
 @node("PRelu")
-def prelu(recipe: Node, x: Value, slope: Value) -> Ref:
+def prelu(build: Builder, x: Value, slope: Value) -> Ref:
     if isinstance(slope, Weight):
-        return recipe.put(ops.PRelu(slope=slope), x)
-    below = recipe.put(ops.Less(), x, np.asarray(0.0))
-    return recipe.put(ops.Where(), below, recipe.put(ops.Mul(), x, slope), x)
+        return build.add(ops.PRelu(slope=slope), x)
+    below = build.add(ops.Less(), x, np.asarray(0.0))
+    return build.add(ops.Where(), below, build.add(ops.Mul(), x, slope), x)
 
 
 @node("Dropout", implied=("is_test", "seed"))
 def dropout(
-    recipe: Node, x: Value, ratio: Value | None = None, training: Value | None = None
+    build: Builder, x: Value, ratio: Value | None = None, training: Value | None = None
 ) -> tuple[Ref, Ref]:
     """What is dropped is drawn, and is what the run's own mask says; without a mask nothing can be
     said."""
-    share = recipe.get("ratio", 0.5) if ratio is None else float(recipe.array(ratio).reshape(()))
-    if training is None or not recipe.array(training).any() or share == 0:
-        return recipe.put(ops.Identity(), x), recipe.ref(np.ones(recipe.shape(x), bool))
-    if 1 not in recipe.present or recipe.inside:
+    share = build.get("ratio", 0.5) if ratio is None else float(build.array(ratio).reshape(()))
+    if training is None or not build.array(training).any() or share == 0:
+        return build.add(ops.Identity(), x), build.ref(np.ones(build.shape(x), bool))
+    if 1 not in build.present or build.inside:
         raise Undescribed("in training mode it drops elements at random")
-    recipe.notes.append(
+    build.notes.append(
         "which elements it drops is drawn at random: its own mask was taken as it came"
     )
-    kept = recipe.outputs[recipe.present.index(1)]
-    larger = recipe.put(ops.Affine(gain=1 / (1 - share), offset=0.0), x)
-    return recipe.put(ops.Where(fixed=True), kept, larger, np.asarray(0.0)), recipe.ref(kept)
+    kept = build.outputs[build.present.index(1)]
+    larger = build.add(ops.Affine(gain=1 / (1 - share), offset=0.0), x)
+    return build.add(ops.Where(fixed=True), kept, larger, np.asarray(0.0)), build.ref(kept)
 
 
 @node("Clip")
-def clip(recipe: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Ref:
+def clip(build: Builder, x: Value, low: Value | None = None, high: Value | None = None) -> Ref:
     bounds = [
-        recipe.get(name) if value is None else float(recipe.array(value))
+        build.get(name) if value is None else float(build.array(value))
         for name, value in (("min", low), ("max", high))
     ]
-    return recipe.in_floats(ops.Clip(low=bounds[0], high=bounds[1]), x)
+    return build.in_floats(ops.Clip(low=bounds[0], high=bounds[1]), x)
 
 
 @node("Div")
-def div(recipe: Node, x: Value, y: Value) -> Ref:
+def div(build: Builder, x: Value, y: Value) -> Ref:
     """Of integers without what follows the point."""
-    quotient = recipe.put(ops.Div(), x, y)
-    kind = recipe.outputs[0].dtype
-    return quotient if kind.kind == "f" else recipe.put(ops.Cast(to=kind.name), quotient)
+    quotient = build.add(ops.Div(), x, y)
+    kind = build.outputs[0].dtype
+    return quotient if kind.kind == "f" else build.add(ops.Cast(to=kind.name), quotient)
 
 
 @node("Mod")
-def mod(recipe: Node, x: Value, y: Value) -> Ref:
-    return recipe.put(ops.Mod(fmod=bool(recipe.get("fmod", 0))), x, y)
+def mod(build: Builder, x: Value, y: Value) -> Ref:
+    return build.add(ops.Mod(fmod=bool(build.get("fmod", 0))), x, y)
 
 
 @node("Where")
-def where(recipe: Node, condition: Value, x: Value, y: Value) -> Ref:
-    return recipe.put(ops.Where(fixed=isinstance(condition, Weight)), condition, x, y)
+def where(build: Builder, condition: Value, x: Value, y: Value) -> Ref:
+    return build.add(ops.Where(fixed=isinstance(condition, Weight)), condition, x, y)
 
 
 TYPES = {
@@ -204,59 +204,59 @@ TYPES = {
 
 
 @node("Cast", implied=("round_mode", "saturate"))
-def cast(recipe: Node, x: Value) -> Ref:
-    kind = TYPES.get(recipe.get("to"))
+def cast(build: Builder, x: Value) -> Ref:
+    kind = TYPES.get(build.get("to"))
     if kind is None:
-        raise Undescribed(f"a cast to type {recipe.get('to')} has no description")
-    return recipe.put(ops.Cast(to=kind), x)
+        raise Undescribed(f"a cast to type {build.get('to')} has no description")
+    return build.add(ops.Cast(to=kind), x)
 
 
 @node("IsInf")
-def isinf(recipe: Node, x: Value) -> Ref:
+def isinf(build: Builder, x: Value) -> Ref:
     """Infinities of the signs that are asked for."""
-    negative, positive = recipe.get("detect_negative", 1), recipe.get("detect_positive", 1)
-    found = recipe.put(ops.IsInf(), x)
+    negative, positive = build.get("detect_negative", 1), build.get("detect_positive", 1)
+    found = build.add(ops.IsInf(), x)
     if negative and positive:
         return found
-    sign = recipe.put(
+    sign = build.add(
         (ops.Less if negative else ops.Greater)(),
         x,
         np.asarray(0.0 if negative or positive else np.inf),
     )
-    return recipe.put(ops.And(), found, sign)
+    return build.add(ops.And(), found, sign)
 
 
-def _running(recipe: Node, op: Callable[..., Any], first: float, x: Value, axis: Value) -> Ref:
+def _running(build: Builder, op: Callable[..., Any], first: float, x: Value, axis: Value) -> Ref:
     """Along an axis, from its end with ``reverse``, each element itself left out with
     ``exclusive``."""
-    rank, along = recipe.rank(x), int(np.ravel(recipe.array(axis))[0]) % recipe.rank(x)
-    turned = recipe.put(ops.Flip(axis=along), x) if recipe.get("reverse", 0) else x
-    found = recipe.put(op(axis=along), turned)
-    if recipe.get("exclusive", 0):
-        stops = tuple(size - (k == along) for k, size in enumerate(recipe.shape(x)))
-        found = recipe.put(ops.Slice(starts=(0,) * rank, stops=stops), found)
-        found = recipe.put(
+    rank, along = build.rank(x), int(np.ravel(build.array(axis))[0]) % build.rank(x)
+    turned = build.add(ops.Flip(axis=along), x) if build.get("reverse", 0) else x
+    found = build.add(op(axis=along), turned)
+    if build.get("exclusive", 0):
+        stops = tuple(size - (k == along) for k, size in enumerate(build.shape(x)))
+        found = build.add(ops.Slice(starts=(0,) * rank, stops=stops), found)
+        found = build.add(
             ops.Pad(
                 pads=tuple((int(k == along), 0) for k in range(rank)), mode="constant", value=first
             ),
             found,
         )
-    return recipe.put(ops.Flip(axis=along), found) if recipe.get("reverse", 0) else found
+    return build.add(ops.Flip(axis=along), found) if build.get("reverse", 0) else found
 
 
 @node("CumSum")
-def cumsum(recipe: Node, x: Value, axis: Value) -> Ref:
-    return _running(recipe, ops.CumSum, 0.0, x, axis)
+def cumsum(build: Builder, x: Value, axis: Value) -> Ref:
+    return _running(build, ops.CumSum, 0.0, x, axis)
 
 
 @node("CumProd")
-def cumprod(recipe: Node, x: Value, axis: Value) -> Ref:
-    return _running(recipe, ops.CumProd, 1.0, x, axis)
+def cumprod(build: Builder, x: Value, axis: Value) -> Ref:
+    return _running(build, ops.CumProd, 1.0, x, axis)
 
 
 @node("CastLike", implied=("round_mode", "saturate", "target_type"))
-def cast_like(recipe: Node, x: Value, other: Value) -> Ref:
-    kind = recipe.outputs[0].dtype.name
+def cast_like(build: Builder, x: Value, other: Value) -> Ref:
+    kind = build.outputs[0].dtype.name
     if kind not in TYPES.values():
         raise Undescribed(f"a cast to {kind} has no description")
-    return recipe.put(ops.Cast(to=kind), x)
+    return build.add(ops.Cast(to=kind), x)

@@ -7,7 +7,7 @@ from probe.description import Ref
 from probe.description.affine_grid import affine_places
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, node
+from ..describe import Builder, Value, node
 
 __all__: list[str] = []
 
@@ -21,14 +21,14 @@ _MODES = {
 
 
 @node("GridSample")
-def grid_sample(recipe: Node, x: Value, grid: Value) -> Ref:
+def grid_sample(build: Builder, x: Value, grid: Value) -> Ref:
     """Since opset 20 the modes go by other names."""
-    if not np.isfinite(recipe.array(grid)).all():
+    if not np.isfinite(build.array(grid)).all():
         raise Undescribed("its grid holds places that are no numbers")
-    mode = _MODES[recipe.get("mode", "linear")]
-    return recipe.put(
+    mode = _MODES[build.get("mode", "linear")]
+    return build.add(
         ops.GridSample(
-            mode, recipe.get("padding_mode", "zeros"), bool(recipe.get("align_corners", 0))
+            mode, build.get("padding_mode", "zeros"), bool(build.get("align_corners", 0))
         ),
         x,
         grid,
@@ -36,9 +36,7 @@ def grid_sample(recipe: Node, x: Value, grid: Value) -> Ref:
 
 
 @node("AffineGrid")
-def affine_grid(recipe: Node, theta: Value, size: Value) -> Ref:
+def affine_grid(build: Builder, theta: Value, size: Value) -> Ref:
     """``size`` is that of the images, channels included."""
-    batch, _, *space = recipe.ints(size) or ()
-    return affine_places(
-        recipe.put, recipe.ref(theta), batch, space, bool(recipe.get("align_corners", 0))
-    )
+    batch, _, *space = build.ints(size) or ()
+    return affine_places(build, build.ref(theta), batch, space, bool(build.get("align_corners", 0)))

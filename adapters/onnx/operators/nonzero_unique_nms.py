@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, node
+from ..describe import Builder, Value, node
 
 __all__: list[str] = []
 
@@ -16,9 +16,9 @@ _NEAR = 2.0**-18
 """Some roundings of a share of areas in float32."""
 
 
-def _narrow(recipe: Node, x: Value) -> None:
+def _narrow(build: Builder, x: Value) -> None:
     """Raises where float32, in which the graphs compute, holds fewer values apart."""
-    values = recipe.array(x)
+    values = build.array(x)
     if values.dtype == np.float64:
         with np.errstate(over="ignore"):
             few = values.astype(np.float32)
@@ -27,22 +27,21 @@ def _narrow(recipe: Node, x: Value) -> None:
 
 
 @node("NonZero")
-def non_zero(recipe: Node, x: Value) -> Ref:
-    if not recipe.rank(x):
+def non_zero(build: Builder, x: Value) -> Ref:
+    if not build.rank(x):
         raise Undescribed("the places of a single number have no description")
-    return recipe.put(ops.NonZero(), x)
+    return build.add(ops.NonZero(), x)
 
 
 @node("Unique")
-def unique(recipe: Node, x: Value) -> tuple[Ref, ...]:
-    if recipe.array(x).dtype.kind == "f" and np.isnan(recipe.array(x)).any():
+def unique(build: Builder, x: Value) -> tuple[Ref, ...]:
+    if build.array(x).dtype.kind == "f" and np.isnan(build.array(x)).any():
         raise Undescribed("whether one NaN is another has no description")
-    _narrow(recipe, x)
-    axis = recipe.get("axis")
-    found = recipe.put(
+    _narrow(build, x)
+    axis = build.get("axis")
+    found = build.add(
         ops.Unique(
-            axis=None if axis is None else axis % recipe.rank(x),
-            rising=bool(recipe.get("sorted", 1)),
+            axis=None if axis is None else axis % build.rank(x), rising=bool(build.get("sorted", 1))
         ),
         x,
     )
@@ -51,7 +50,7 @@ def unique(recipe: Node, x: Value) -> tuple[Ref, ...]:
 
 @node("NonMaxSuppression")
 def non_max_suppression(
-    recipe: Node,
+    build: Builder,
     boxes: Value,
     scores: Value,
     most: Value | None = None,
@@ -60,10 +59,10 @@ def non_max_suppression(
 ) -> Ref:
     """Each bound is a number of the model, or as it came."""
     bounds = [
-        None if one is None else recipe.array(one).reshape(-1) for one in (most, overlap, least)
+        None if one is None else build.array(one).reshape(-1) for one in (most, overlap, least)
     ]
     count, share, score = (None if one is None or not one.size else one[0].item() for one in bounds)
-    if score is not None and (recipe.array(scores) == score).any():
+    if score is not None and (build.array(scores) == score).any():
         raise Undescribed(
             "a score is equal to its bound: by the operator's text its box stays, "
             "and ONNX Runtime removes it"
@@ -72,21 +71,21 @@ def non_max_suppression(
         most=count or 0,
         overlap=share or 0.0,
         least=score,
-        centred=bool(recipe.get("center_point_box", 0)),
+        centred=bool(build.get("center_point_box", 0)),
     )
-    if op.margin(*(recipe.array(one).astype(np.float64) for one in (boxes, scores))) < _NEAR:
+    if op.margin(*(build.array(one).astype(np.float64) for one in (boxes, scores))) < _NEAR:
         raise Undescribed("an overlap lies so near its bound that rounding decides who is left out")
-    return recipe.put(op, boxes, scores)
+    return build.add(op, boxes, scores)
 
 
 @node("TfIdfVectorizer")
-def count_ngrams(recipe: Node, x: Value) -> Ref:
+def count_ngrams(build: Builder, x: Value) -> Ref:
     """Of integers; ``ngram_counts`` says where in the pool those of each length begin."""
-    if recipe.get("pool_strings"):
+    if build.get("pool_strings"):
         raise Undescribed("words have no description")
     pool, begins = (
-        list(recipe.get("pool_int64s")),
-        [*recipe.get("ngram_counts"), len(recipe.get("pool_int64s"))],
+        list(build.get("pool_int64s")),
+        [*build.get("ngram_counts"), len(build.get("pool_int64s"))],
     )
     grams = [
         tuple(pool[at : at + size])
@@ -95,11 +94,11 @@ def count_ngrams(recipe: Node, x: Value) -> Ref:
     ]
     op = ops.CountNgrams(
         grams=tuple(grams),
-        places=tuple(recipe.get("ngram_indexes")),
-        shortest=recipe.get("min_gram_length"),
-        longest=recipe.get("max_gram_length"),
-        skips=recipe.get("max_skip_count"),
-        mode=recipe.get("mode"),
-        weights=tuple(recipe.get("weights", ())),
+        places=tuple(build.get("ngram_indexes")),
+        shortest=build.get("min_gram_length"),
+        longest=build.get("max_gram_length"),
+        skips=build.get("max_skip_count"),
+        mode=build.get("mode"),
+        weights=tuple(build.get("weights", ())),
     )
-    return recipe.put(op, x)
+    return build.add(op, x)

@@ -14,7 +14,7 @@ from probe import ops
 from probe.description import Grid, Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, node
+from ..describe import Builder, Value, node
 from .products_pools_reductions import window
 
 __all__ = ["dequantized"]
@@ -55,32 +55,32 @@ def dequantized(
     return Weight(name, whole if bits < 8 else codes, (whole - point) * size, (words,), grid=grid)
 
 
-def _held(recipe: Node, name: str, value: Value) -> Weight:
-    found = recipe.weight(name, value)
+def _held(build: Builder, name: str, value: Value) -> Weight:
+    found = build.weight(name, value)
     assert found is not None
     return found
 
 
 def _floats(
-    recipe: Node, x: Value, scale: Value, zero: Value | None, axis: int, block: int = 0
+    build: Builder, x: Value, scale: Value, zero: Value | None, axis: int, block: int = 0
 ) -> Ref:
     """(x - zero) * scale."""
-    shape = recipe.shape(x)
-    found = recipe.put(ops.Cast(to="float32"), x)
+    shape = build.shape(x)
+    found = build.add(ops.Cast(to="float32"), x)
     point = (
         None
         if zero is None
-        else _broadcast(recipe.array(zero).astype(np.float64), shape, axis, block)
+        else _broadcast(build.array(zero).astype(np.float64), shape, axis, block)
     )
     if point is not None and point.any():
-        found = recipe.put(ops.Sub(), found, point)
-    return recipe.put(
-        ops.Mul(), found, _broadcast(recipe.array(scale).astype(np.float64), shape, axis, block)
+        found = build.add(ops.Sub(), found, point)
+    return build.add(
+        ops.Mul(), found, _broadcast(build.array(scale).astype(np.float64), shape, axis, block)
     )
 
 
 def _codes(
-    recipe: Node,
+    build: Builder,
     x: Value,
     shape: tuple[int, ...],
     scale: Value,
@@ -89,47 +89,47 @@ def _codes(
     block: int = 0,
 ) -> Ref:
     """round(x / scale) + zero, as far as the output's type reaches."""
-    kind = recipe.outputs[0].dtype
+    kind = build.outputs[0].dtype
     if kind.kind not in "iu":
         raise Undescribed(f"quantising to {kind.name} has no description")
-    size = _broadcast(recipe.array(scale), shape, axis, block)
+    size = _broadcast(build.array(scale), shape, axis, block)
     point = (
         np.zeros(())
         if zero is None
-        else _broadcast(recipe.array(zero).astype(np.float64), shape, axis, block)
+        else _broadcast(build.array(zero).astype(np.float64), shape, axis, block)
     )
     limits = np.iinfo(kind)
-    return recipe.put(
+    return build.add(
         ops.QuantizeLinear(size=size, zero_point=point, low=int(limits.min), high=int(limits.max)),
         x,
     )
 
 
 @node("QuantizeLinear", implied=("output_dtype", "saturate"))
-def quantize(recipe: Node, x: Value, scale: Value, zero: Value | None = None) -> Ref:
-    axis = recipe.get("axis", 1) % max(1, recipe.rank(x))
-    return _codes(recipe, x, recipe.shape(x), scale, zero, axis, recipe.get("block_size", 0))
+def quantize(build: Builder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
+    axis = build.get("axis", 1) % max(1, build.rank(x))
+    return _codes(build, x, build.shape(x), scale, zero, axis, build.get("block_size", 0))
 
 
 @node("DequantizeLinear", implied=("output_dtype",))
-def dequantize(recipe: Node, x: Value, scale: Value, zero: Value | None = None) -> Ref:
-    if recipe.array(x).dtype.kind not in "iu":
+def dequantize(build: Builder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
+    if build.array(x).dtype.kind not in "iu":
         raise Undescribed(
-            f"{recipe.array(x).dtype.name} that stand for other numbers have no description"
+            f"{build.array(x).dtype.name} that stand for other numbers have no description"
         )
-    axis = recipe.get("axis", 1) % max(1, recipe.rank(x))
-    return _floats(recipe, x, scale, zero, axis, recipe.get("block_size", 0))
+    axis = build.get("axis", 1) % max(1, build.rank(x))
+    return _floats(build, x, scale, zero, axis, build.get("block_size", 0))
 
 
 @node("DynamicQuantizeLinear")
-def dynamic_quantize(recipe: Node, x: Value) -> tuple[Ref, ...]:
-    found = recipe.put(ops.DynamicQuantizeLinear(), x)
+def dynamic_quantize(build: Builder, x: Value) -> tuple[Ref, ...]:
+    found = build.add(ops.DynamicQuantizeLinear(), x)
     return tuple(Ref(found.step, index) for index in range(3))
 
 
 @node("QLinearConv", implied=("kernel_shape",))
 def qlinear_conv(
-    recipe: Node,
+    build: Builder,
     x: Value,
     x_scale: Value,
     x_zero: Value,
@@ -141,31 +141,31 @@ def qlinear_conv(
     bias: Value | None = None,
 ) -> Ref:
     """The bias is in units of the input's scale times the weight's."""
-    held, sizes = _held(recipe, "weight", w), recipe.array(w_scale)
-    weight = dequantized(held.value, held.name, sizes, recipe.array(w_zero), axis=0)
+    held, sizes = _held(build, "weight", w), build.array(w_scale)
+    weight = dequantized(held.value, held.name, sizes, build.array(w_zero), axis=0)
     own = None
     if bias is not None:
-        kept = _held(recipe, "bias", bias)
+        kept = _held(build, "bias", bias)
         own = dequantized(
             kept.value,
             kept.name,
-            sizes.astype(np.float64) * float(recipe.array(x_scale).reshape(())),
+            sizes.astype(np.float64) * float(build.array(x_scale).reshape(())),
             None,
             axis=0,
         )
     op = ops.Conv(
         weight=weight,
         bias=own,
-        groups=recipe.get("group", 1),
-        **window(recipe, recipe.shape(x)[2:], held.value.shape[2:]),
+        groups=build.get("group", 1),
+        **window(build, build.shape(x)[2:], held.value.shape[2:]),
     )
-    found = recipe.put(op, _floats(recipe, x, x_scale, x_zero, 1))
-    return _codes(recipe, found, recipe.outputs[0].shape, scale, zero, 1)
+    found = build.add(op, _floats(build, x, x_scale, x_zero, 1))
+    return _codes(build, found, build.outputs[0].shape, scale, zero, 1)
 
 
 @node("QLinearMatMul")
 def qlinear_matmul(
-    recipe: Node,
+    build: Builder,
     x: Value,
     x_scale: Value,
     x_zero: Value,
@@ -176,57 +176,55 @@ def qlinear_matmul(
     zero: Value,
 ) -> Ref:
     """Scales are those of all, of the rows of x or of the columns of y."""
-    left = _floats(recipe, x, x_scale, x_zero, recipe.rank(x) - 2)
+    left = _floats(build, x, x_scale, x_zero, build.rank(x) - 2)
     if isinstance(y, Weight) and y.value.ndim == 2:
-        weight = dequantized(y.value, y.name, recipe.array(y_scale), recipe.array(y_zero), axis=1)
-        found = recipe.put(ops.MatMul(weight=weight, bias=None), left)
+        weight = dequantized(y.value, y.name, build.array(y_scale), build.array(y_zero), axis=1)
+        found = build.add(ops.MatMul(weight=weight, bias=None), left)
     else:
-        found = recipe.put(
-            ops.Product(), left, _floats(recipe, y, y_scale, y_zero, recipe.rank(y) - 1)
+        found = build.add(
+            ops.Product(), left, _floats(build, y, y_scale, y_zero, build.rank(y) - 1)
         )
-    shape = recipe.outputs[0].shape
-    return _codes(recipe, found, shape, scale, zero, max(0, len(shape) - 2))
+    shape = build.outputs[0].shape
+    return _codes(build, found, shape, scale, zero, max(0, len(shape) - 2))
 
 
-def _whole(recipe: Node, x: Value, zero: Value | None, axis: int) -> Ref:
+def _whole(build: Builder, x: Value, zero: Value | None, axis: int) -> Ref:
     """x - zero in whole numbers."""
-    found = recipe.put(ops.Cast(to="int64"), x)
+    found = build.add(ops.Cast(to="int64"), x)
     if zero is None:
         return found
-    shape = _broadcast(recipe.array(zero), recipe.shape(x), axis).shape
-    return recipe.put(
-        ops.Sub(),
-        found,
-        recipe.put(ops.Cast(to="int64"), recipe.put(ops.Reshape(shape=shape), zero)),
+    shape = _broadcast(build.array(zero), build.shape(x), axis).shape
+    return build.add(
+        ops.Sub(), found, build.add(ops.Cast(to="int64"), build.add(ops.Reshape(shape=shape), zero))
     )
 
 
 @node("MatMulInteger")
 def matmul_integer(
-    recipe: Node, x: Value, y: Value, x_zero: Value | None = None, y_zero: Value | None = None
+    build: Builder, x: Value, y: Value, x_zero: Value | None = None, y_zero: Value | None = None
 ) -> Ref:
     left, right = (
-        _whole(recipe, x, x_zero, recipe.rank(x) - 2),
-        _whole(recipe, y, y_zero, recipe.rank(y) - 1),
+        _whole(build, x, x_zero, build.rank(x) - 2),
+        _whole(build, y, y_zero, build.rank(y) - 1),
     )
-    return recipe.put(ops.Product(), left, right)
+    return build.add(ops.Product(), left, right)
 
 
 @node("ConvInteger", implied=("kernel_shape",))
 def conv_integer(
-    recipe: Node, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
+    build: Builder, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
 ) -> Ref:
     """Windows as columns times the kernels, group by group."""
     (batch, channels, *sizes), (deep, _, *kernel), groups = (
-        recipe.shape(x),
-        recipe.shape(w),
-        recipe.get("group", 1),
+        build.shape(x),
+        build.shape(w),
+        build.get("group", 1),
     )
-    given: dict[str, Any] = window(recipe, tuple(sizes), tuple(kernel))
-    columns = recipe.put(ops.Im2Col(kernel=tuple(kernel), **given), _whole(recipe, x, x_zero, 1))
+    given: dict[str, Any] = window(build, tuple(sizes), tuple(kernel))
+    columns = build.add(ops.Im2Col(kernel=tuple(kernel), **given), _whole(build, x, x_zero, 1))
     taps = channels // groups * math.prod(kernel)
-    columns = recipe.put(ops.Reshape(shape=(batch, groups, taps, -1)), columns)
-    rows = recipe.put(
-        ops.Reshape(shape=(1, groups, deep // groups, taps)), _whole(recipe, w, w_zero, 0)
+    columns = build.add(ops.Reshape(shape=(batch, groups, taps, -1)), columns)
+    rows = build.add(
+        ops.Reshape(shape=(1, groups, deep // groups, taps)), _whole(build, w, w_zero, 0)
     )
-    return recipe.reshaped(recipe.put(ops.Product(), rows, columns))
+    return build.reshaped(build.add(ops.Product(), rows, columns))

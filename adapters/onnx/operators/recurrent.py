@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, node
+from ..describe import Builder, Value, node
 
 __all__: list[str] = []
 
@@ -43,15 +43,15 @@ def _scaled_tanh(alpha: float, beta: float) -> Any:
     )
 
 
-def _functions(recipe: Node, kind: str, ways: int) -> list[list[Any]]:
+def _functions(build: Builder, kind: str, ways: int) -> list[list[Any]]:
     """For each direction its functions; alphas and betas belong to those that take one, in the
     order of the list."""
     usual = _USUAL[kind]
     names = [
         str(one.decode() if isinstance(one, bytes) else one)
-        for one in recipe.get("activations", usual * ways)
+        for one in build.get("activations", usual * ways)
     ]
-    given = {name: iter(recipe.get(f"activation_{name}", ())) for name in ("alpha", "beta")}
+    given = {name: iter(build.get(f"activation_{name}", ())) for name in ("alpha", "beta")}
 
     def number(which: str, function: str) -> Callable[[float | None], float]:
         def found(default: float | None) -> float:
@@ -119,44 +119,44 @@ def _op(
     return ops.PeepholeLSTM(**shared, peepholes=peepholes, coupled=coupled, shown=functions[2])
 
 
-def _mask(recipe: Node, lengths: Value | None, steps: int, batch: int) -> Ref | None:
+def _mask(build: Builder, lengths: Value | None, steps: int, batch: int) -> Ref | None:
     """(steps, batch): whether a step belongs to its sequence."""
     if lengths is None:
         return None
-    if (recipe.array(lengths) < 1).any():
+    if (build.array(lengths) < 1).any():
         raise Undescribed("a sequence of no steps has no description")
-    if (recipe.array(lengths) == steps).all() and isinstance(lengths, Weight):
+    if (build.array(lengths) == steps).all() and isinstance(lengths, Weight):
         return None
-    times = recipe.put(ops.Constant(value=np.arange(steps, dtype=np.float64)[:, None]))
-    return recipe.put(
+    times = build.ref(np.arange(steps, dtype=np.float64)[:, None])
+    return build.add(
         ops.Less(),
         times,
-        recipe.put(ops.Reshape(shape=(1, batch)), recipe.put(ops.Cast(to="float32"), lengths)),
+        build.add(ops.Reshape(shape=(1, batch)), build.add(ops.Cast(to="float32"), lengths)),
     )
 
 
-def _state(recipe: Node, value: Value, way: int, batch_first: bool) -> Ref:
+def _state(build: Builder, value: Value, way: int, batch_first: bool) -> Ref:
     """The initial state of one direction."""
-    axis, shape = int(batch_first), recipe.shape(value)
+    axis, shape = int(batch_first), build.shape(value)
     starts, stops = (
         tuple(way if k == axis else 0 for k in range(3)),
         tuple(way + 1 if k == axis else None for k in range(3)),
     )
-    part = recipe.put(ops.Slice(starts=starts, stops=stops), value)
-    return recipe.put(ops.Reshape(shape=(shape[1 - axis], shape[2])), part)
+    part = build.add(ops.Slice(starts=starts, stops=stops), value)
+    return build.add(ops.Reshape(shape=(shape[1 - axis], shape[2])), part)
 
 
-def _beside(recipe: Node, parts: Sequence[Ref], axis: int, perm: tuple[int, ...] | None) -> Ref:
+def _beside(build: Builder, parts: Sequence[Ref], axis: int, perm: tuple[int, ...] | None) -> Ref:
     """The directions along an axis of their own."""
-    each = [recipe.put(ops.Unsqueeze(axes=(axis,)), part) for part in parts]
-    whole = each[0] if len(each) == 1 else recipe.put(ops.Concat(axis=axis), *each)
-    return whole if perm is None else recipe.put(ops.Transpose(perm=perm), whole)
+    each = [build.add(ops.Unsqueeze(axes=(axis,)), part) for part in parts]
+    whole = each[0] if len(each) == 1 else build.add(ops.Concat(axis=axis), *each)
+    return whole if perm is None else build.add(ops.Transpose(perm=perm), whole)
 
 
 def _register(kind: str) -> None:
     @node(kind, implied=("hidden_size",))
     def recurrence(
-        recipe: Node,
+        build: Builder,
         x: Value,
         w: Value,
         r: Value,
@@ -168,11 +168,11 @@ def _register(kind: str) -> None:
     ) -> tuple[Ref, ...]:
         """Steps that lie beyond a sequence are 0 in Y; Y_h and Y_c are the states at its end."""
         held = {
-            name: recipe.weight(name, one) for name, one in zip("WRBP", (w, r, b, p), strict=True)
+            name: build.weight(name, one) for name, one in zip("WRBP", (w, r, b, p), strict=True)
         }
-        batch_first, (ways, _, units) = bool(recipe.get("layout", 0)), recipe.shape(r)
-        batch, steps = recipe.shape(x)[:2] if batch_first else recipe.shape(x)[1::-1]
-        functions, mask = _functions(recipe, kind, ways), _mask(recipe, lengths, steps, batch)
+        batch_first, (ways, _, units) = bool(build.get("layout", 0)), build.shape(r)
+        batch, steps = build.shape(x)[:2] if batch_first else build.shape(x)[1::-1]
+        functions, mask = _functions(build, kind, ways), _mask(build, lengths, steps, batch)
         states = [h, c][: 2 if kind == "LSTM" else 1]
         if any(one is not None for one in states):
             empty = np.zeros((batch, ways, units) if batch_first else (ways, batch, units))
@@ -184,19 +184,19 @@ def _register(kind: str) -> None:
             "zero_masked": True,
         }
         if kind == "GRU":
-            more["reset_after"] = bool(recipe.get("linear_before_reset", 0))
-        coupled, clip, made = bool(recipe.get("input_forget", 0)), recipe.get("clip"), []
-        sequence = recipe.put(ops.Transpose(perm=(1, 0, 2)), x) if batch_first else x
+            more["reset_after"] = bool(build.get("linear_before_reset", 0))
+        coupled, clip, made = bool(build.get("input_forget", 0)), build.get("clip"), []
+        sequence = build.add(ops.Transpose(perm=(1, 0, 2)), x) if batch_first else x
         for way in range(ways):
-            reverse = recipe.get("direction", "forward") == "reverse" or way == 1
+            reverse = build.get("direction", "forward") == "reverse" or way == 1
             op = _op(kind, way, functions[way], clip, coupled, held, reverse=reverse, **more)
-            begun = [_state(recipe, one, way, batch_first) for one in given]
-            made.append(recipe.put(op, sequence, *([] if mask is None else [mask]), *begun))
+            begun = [_state(build, one, way, batch_first) for one in given]
+            made.append(build.add(op, sequence, *([] if mask is None else [mask]), *begun))
         ended = [
             [Ref(one.step, index) for one in made] for index in range(1, 3 if kind == "LSTM" else 2)
         ]
-        last = [_beside(recipe, one, 0, (1, 0, 2) if batch_first else None) for one in ended]
-        return (_beside(recipe, made, 1, (2, 0, 1, 3) if batch_first else None), *last)
+        last = [_beside(build, one, 0, (1, 0, 2) if batch_first else None) for one in ended]
+        return (_beside(build, made, 1, (2, 0, 1, 3) if batch_first else None), *last)
 
 
 for _kind in _GATES:

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Node, Value, node
+from ..describe import Builder, Value, node
 
 __all__: list[str] = []
 
@@ -63,28 +63,28 @@ class _Axis:
 
 
 def _axes(
-    recipe: Node, x: Value, roi: Value | None, scales: Value | None, sizes: Value | None
+    build: Builder, x: Value, roi: Value | None, scales: Value | None, sizes: Value | None
 ) -> list[_Axis]:
     """What the scales, or the sizes, say of every axis."""
-    shape, rank = recipe.shape(x), recipe.rank(x)
-    along = [axis % rank for axis in recipe.get("axes", range(rank))]
+    shape, rank = build.shape(x), build.rank(x)
+    along = [axis % rank for axis in build.get("axes", range(rank))]
     by = [1.0] * rank
-    if scales is not None and recipe.array(scales).size:
-        for axis, scale in zip(along, recipe.array(scales).astype(np.float64), strict=True):
+    if scales is not None and build.array(scales).size:
+        for axis, scale in zip(along, build.array(scales).astype(np.float64), strict=True):
             by[axis] = float(scale)
     else:
         assert sizes is not None
-        wanted = recipe.array(sizes)
+        wanted = build.array(sizes)
         ratios = [int(size) / shape[axis] for axis, size in zip(along, wanted, strict=True)]
-        policy = recipe.get("keep_aspect_ratio_policy", "stretch")
+        policy = build.get("keep_aspect_ratio_policy", "stretch")
         if policy != "stretch":
             ratios = [min(ratios) if policy == "not_larger" else max(ratios)] * len(ratios)
         for axis, ratio in zip(along, ratios, strict=True):
             by[axis] = ratio
-    wide = recipe.outputs[0].shape
+    wide = build.outputs[0].shape
     parts = [(0.0, 1.0)] * rank
-    if recipe.get("coordinate_transformation_mode") == "tf_crop_and_resize" and roi is not None:
-        given = recipe.array(roi).astype(np.float64)
+    if build.get("coordinate_transformation_mode") == "tf_crop_and_resize" and roi is not None:
+        given = build.array(roi).astype(np.float64)
         for at, axis in enumerate(along):
             parts[axis] = float(given[at]), float(given[at + len(along)])
     return [_Axis(shape[axis], wide[axis], by[axis], *parts[axis]) for axis in range(rank)]
@@ -93,7 +93,7 @@ def _axes(
 @node("Resize", implied=("roi",))
 @node("Upsample")
 def resize(
-    recipe: Node,
+    build: Builder,
     x: Value,
     roi: Value | None = None,
     scales: Value | None = None,
@@ -101,8 +101,8 @@ def resize(
 ) -> Ref:
     """Upsample and the first Resize take the scales second, and asymmetric coordinates; nearest is
     floor there."""
-    old = recipe.opset < 11
-    recipe.knows(
+    old = build.opset < 11
+    build.knows(
         "antialias",
         "cubic_coeff_a",
         "exclude_outside",
@@ -111,18 +111,16 @@ def resize(
         "nearest_mode",
     )
     if old:
-        roi, scales = None, roi if roi is not None else recipe.get("scales")
+        roi, scales = None, roi if roi is not None else build.get("scales")
         assert scales is not None
         scales = (
             scales if isinstance(scales, Ref) or hasattr(scales, "value") else np.asarray(scales)
         )
-    mode = recipe.get("mode", "nearest")
-    if mode != "nearest" and recipe.array(x).dtype.kind != "f":
+    mode = build.get("mode", "nearest")
+    if mode != "nearest" and build.array(x).dtype.kind != "f":
         raise Undescribed("weighted means of integers have no description")
-    coordinates = (
-        "asymmetric" if old else recipe.get("coordinate_transformation_mode", "half_pixel")
-    )
-    axes = _axes(recipe, x, roi, scales, sizes)
+    coordinates = "asymmetric" if old else build.get("coordinate_transformation_mode", "half_pixel")
+    axes = _axes(build, x, roi, scales, sizes)
     lines = [
         (1.0, 0.0) if axis.stays and coordinates != "tf_crop_and_resize" else axis.line(coordinates)
         for axis in axes
@@ -131,28 +129,28 @@ def resize(
         axis.size == axis.have and (not axis.stays or line != (1.0, 0.0))
         for axis, line in zip(axes, lines, strict=True)
     ):
-        recipe.notes.append(_COPIES)
+        build.notes.append(_COPIES)
     if mode == "nearest":
-        rounding = "floor" if old else recipe.get("nearest_mode", "round_prefer_floor")
-        found = recipe.put(
+        rounding = "floor" if old else build.get("nearest_mode", "round_prefer_floor")
+        found = build.add(
             ops.NearestOnLines(
                 sizes=tuple(axis.size for axis in axes), lines=tuple(lines), rounding=rounding
             ),
             x,
         )
     else:
-        found = _weighted(recipe, x, mode, coordinates, axes, lines)
+        found = _weighted(build, x, mode, coordinates, axes, lines)
     if coordinates != "tf_crop_and_resize":
         return found
     outside = _outside(axes)
     if not outside.any():
         return found
-    value = recipe.get("extrapolation_value", 0.0)
-    return recipe.put(ops.Where(fixed=True), outside, np.asarray(value, np.float64), found)
+    value = build.get("extrapolation_value", 0.0)
+    return build.add(ops.Where(fixed=True), outside, np.asarray(value, np.float64), found)
 
 
 def _weighted(
-    recipe: Node,
+    build: Builder,
     x: Value,
     mode: str,
     coordinates: str,
@@ -166,13 +164,13 @@ def _weighted(
         if not one.stays or line != (1.0, 0.0)
     ]
     if not moving:
-        return recipe.put(ops.Identity(), x)
+        return build.add(ops.Identity(), x)
     rank = len(axes)
     perm = [axis for axis in range(rank) if axis not in moving] + moving
     alone = perm == moving  # the op wants an axis before those that it resizes
-    turned = x if perm == list(range(rank)) else recipe.put(ops.Transpose(perm=tuple(perm)), x)
-    turned = recipe.put(ops.Unsqueeze(axes=(0,)), turned) if alone else turned
-    smooth = bool(recipe.get("antialias", 0))  # stretches by 1 / scale, whatever the coordinates
+    turned = x if perm == list(range(rank)) else build.add(ops.Transpose(perm=tuple(perm)), x)
+    turned = build.add(ops.Unsqueeze(axes=(0,)), turned) if alone else turned
+    smooth = bool(build.get("antialias", 0))  # stretches by 1 / scale, whatever the coordinates
     known = coordinates in ("half_pixel", "asymmetric") or (
         coordinates == "align_corners" and not smooth
     )
@@ -182,18 +180,14 @@ def _weighted(
         mode=mode if mode != "bilinear" else "linear",
         coordinates=coordinates if known else "lines",
         lines=() if known else tuple(lines[axis] for axis in moving),
-        a=recipe.get("cubic_coeff_a", -0.75),
+        a=build.get("cubic_coeff_a", -0.75),
         antialias=smooth,
-        outside="excluded"
-        if recipe.get("exclude_outside", 0)
-        else "repeated"
-        if smooth
-        else "edge",
+        outside="excluded" if build.get("exclude_outside", 0) else "repeated" if smooth else "edge",
     )
-    found = recipe.put(op, turned)
-    found = recipe.put(ops.Squeeze(axes=(0,)), found) if alone else found
+    found = build.add(op, turned)
+    found = build.add(ops.Squeeze(axes=(0,)), found) if alone else found
     back = tuple(perm.index(axis) for axis in range(rank))
-    return found if back == tuple(range(rank)) else recipe.put(ops.Transpose(perm=back), found)
+    return found if back == tuple(range(rank)) else build.add(ops.Transpose(perm=back), found)
 
 
 def _outside(axes: Sequence[_Axis]) -> np.ndarray:

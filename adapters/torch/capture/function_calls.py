@@ -26,7 +26,7 @@ from probe.errors import Undescribed, describing
 from probe.model import Capture, OnCall
 from probe.process.interrupts import stop_here
 
-from ..functions import Function, describe_function, functions, named
+from ..functions import Builder, describe_function, functions, named
 from ..packages.ao_quantized import to_levels
 from .exported_program import Program, place_of
 from .onnx_export import Called, alone
@@ -149,7 +149,7 @@ class FunctionCalls(TorchFunctionMode):
         self._thread, self._settings = get_ident(), settings_here()
         self._frames: list[_Frame] = []
         self._inside = 0
-        self._calls: Counter[str] = Counter()
+        self._calls: Counter = Counter()
         self._following: dict[int, ref[torch.Tensor]] = {}
         self._made: dict[int, ref[torch.Tensor]] = {}
         self._left = self._arrays_left = False
@@ -356,7 +356,7 @@ class FunctionCalls(TorchFunctionMode):
         lengths = {
             place: [len(part) for part in tensor.unbind()] for place, tensor in apart.items()
         }
-        recipe = Function(
+        build = Builder(
             inputs,
             outputs,
             kinds,
@@ -366,7 +366,7 @@ class FunctionCalls(TorchFunctionMode):
             complexes=complexes,
         )
         args, kwargs = _replaced(given, seen)
-        description, why = _described(name, shown, recipe, args, kwargs, used, results)
+        description, why = _described(name, shown, build, args, kwargs, used, results)
         kept = {
             id(tensor): tensor.detach()
             if isinstance(seen[id(tensor)], Weight)
@@ -459,7 +459,7 @@ def _writes(
 def calls_of(program: Program) -> dict[str, str]:
     """The layers of an exported program, known without a pass: its function nodes that follow from
     its inputs, and their kinds."""
-    counts: Counter[str] = Counter()
+    counts: Counter = Counter()
     found: dict[str, str] = {}
     following: set[Any] = set()
     for node in program.nodes():
@@ -508,7 +508,7 @@ def _replaced(tree: Any, values: Mapping[int, Any]) -> Any:
 def _described(
     name: str,
     shown: str,
-    recipe: Function,
+    build: Builder,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     given: Sequence[torch.Tensor],
@@ -528,12 +528,12 @@ def _described(
             if name not in functions():
                 raise Undescribed(f"complex numbers have no description in {shown}")
         with describing():
-            found = describe_function(name, shown, recipe, args, kwargs)
+            found = describe_function(name, shown, build, args, kwargs)
             return to_levels(
                 found,
                 [levels_of(one) for one in given],
                 [levels_of(one) for one in results],
-                len(recipe.inputs),
+                len(build.inputs),
             ), ""
     except Undescribed as error:
         return None, str(error)

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from probe.process.interrupts import Shared
 from probe.process.random_state import random_states_kept
@@ -35,8 +34,7 @@ def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     to come has saved.
     """
     saved = [*map(_saved, modules), *_remerged(modules), *_initialised(modules)]
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    tensors = held(modules) if started else ()
+    tensors = held(modules) if torch.cuda.is_initialized() else ()
     devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
     with (
         random_states_kept(),
@@ -63,7 +61,7 @@ def _versions_kept(modules: Sequence[torch.nn.Module]) -> AbstractContextManager
         for one in (*held(modules), *attributes)
         if isinstance(one, torch.Tensor) and not one.is_inference()
     }
-    return _unsafe_preserve_version_counter(tuple(tensors.values()))
+    return torch.autograd._unsafe_preserve_version_counter(tuple(tensors.values()))
 
 
 def held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:

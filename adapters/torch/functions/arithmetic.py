@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Function, Value, function, in_type
+from .describe import Builder, Outputs, Value, function, in_type
 from .gather_sort import nonzero
 
 __all__ = ["add", "clamp", "where"]
@@ -87,14 +87,14 @@ def _in_place(names: str) -> list[str]:
 
 def _register(names: str, onnx: str, op: Callable[[], Any]) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
-    def unary(recipe: Function, input: Value, *, memory_format: Any = None) -> Ref:
-        return recipe.put(op(), input)
+    def unary(build: Builder, input: Value, *, memory_format: Any = None) -> Ref:
+        return build.add(op(), input)
 
 
 def _register_binary(names: str, onnx: str, op: Callable[[], Any], turned: bool) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
-    def binary(recipe: Function, input: Value, other: Value) -> Ref:
-        return recipe.put(op(), other, input) if turned else recipe.put(op(), input, other)
+    def binary(build: Builder, input: Value, other: Value) -> Ref:
+        return build.add(op(), other, input) if turned else build.add(op(), input, other)
 
 
 for _names, (_onnx, _op) in _UNARY.items():
@@ -107,17 +107,17 @@ for _names, (_onnx, _op) in _TURNED.items():
 
 def _register_logical(name: str, op: Callable[[], Any]) -> None:
     @function(*_in_place(f"logical_{name}"), onnx=name)
-    def logical(recipe: Function, input: Value, other: Value | None = None) -> Ref:
+    def logical(build: Builder, input: Value, other: Value | None = None) -> Ref:
         """A number holds where it is not 0; written over numbers, the answer is one."""
         given = [one for one in (input, other) if one is not None]
-        found = recipe.put(
+        found = build.add(
             op(),
             *(
-                one if recipe.array(one).dtype == bool else _cast(recipe, one, "bool")
+                one if build.array(one).dtype == bool else _cast(build, one, "bool")
                 for one in given
             ),
         )
-        return found if recipe.kinds[0] == "bool" else _cast(recipe, found, recipe.kinds[0])
+        return found if build.kinds[0] == "bool" else _cast(build, found, build.kinds[0])
 
 
 for _name, _one in _LOGICAL.items():
@@ -126,12 +126,12 @@ for _name, _one in _LOGICAL.items():
 
 def _register_choice(name: str, onnx: str, op: Callable[[], Any]) -> None:
     @function(name, onnx=onnx)
-    def choice(recipe: Function, input: Value, other: Value) -> Ref:
+    def choice(build: Builder, input: Value, other: Value) -> Ref:
         """Of a NaN and a number the number."""
-        found = recipe.put(op(), input, other)
+        found = build.add(op(), input, other)
         for one, instead in ((input, other), (other, input)):
-            if np.isnan(recipe.array(one)).any():
-                found = recipe.put(ops.Where(), recipe.put(ops.IsNaN(), one), instead, found)
+            if np.isnan(build.array(one)).any():
+                found = build.add(ops.Where(), build.add(ops.IsNaN(), one), instead, found)
         return found
 
 
@@ -139,23 +139,23 @@ _register_choice("fmax", "max", ops.Max)
 _register_choice("fmin", "min", ops.Min)
 
 
-def _scaled(recipe: Function, value: Value, alpha: float) -> Value:
-    return value if alpha == 1 else recipe.put(ops.Mul(), value, alpha)
+def _scaled(build: Builder, value: Value, alpha: float) -> Value:
+    return value if alpha == 1 else build.add(ops.Mul(), value, alpha)
 
 
 @function("add", "add_", "__add__", "__radd__", "__iadd__", onnx="add")
-def add(recipe: Function, input: Value, other: Value, *, alpha: float = 1) -> Ref:
-    return recipe.put(ops.Add(), input, _scaled(recipe, other, alpha))
+def add(build: Builder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
+    return build.add(ops.Add(), input, _scaled(build, other, alpha))
 
 
 @function("sub", "sub_", "subtract", "subtract_", "__sub__", "__isub__", onnx="sub")
-def sub(recipe: Function, input: Value, other: Value, *, alpha: float = 1) -> Ref:
-    return recipe.put(ops.Sub(), input, _scaled(recipe, other, alpha))
+def sub(build: Builder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
+    return build.add(ops.Sub(), input, _scaled(build, other, alpha))
 
 
 @function("rsub", "__rsub__", onnx="sub")
-def rsub(recipe: Function, input: Value, other: Value, *, alpha: float = 1) -> Ref:
-    return recipe.put(ops.Sub(), other, _scaled(recipe, input, alpha))
+def rsub(build: Builder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
+    return build.add(ops.Sub(), other, _scaled(build, input, alpha))
 
 
 @function(
@@ -171,115 +171,115 @@ def rsub(recipe: Function, input: Value, other: Value, *, alpha: float = 1) -> R
     "__idiv__",
     onnx="div",
 )
-def div(recipe: Function, input: Value, other: Value, *, rounding_mode: str | None = None) -> Ref:
+def div(build: Builder, input: Value, other: Value, *, rounding_mode: str | None = None) -> Ref:
     if rounding_mode == "floor":
-        return recipe.put(ops.FloorDiv(), input, other)
-    quotient = recipe.put(ops.Div(), input, other)
-    return quotient if rounding_mode is None else recipe.put(ops.Trunc(), quotient)
+        return build.add(ops.FloorDiv(), input, other)
+    quotient = build.add(ops.Div(), input, other)
+    return quotient if rounding_mode is None else build.add(ops.Trunc(), quotient)
 
 
 @function("round", "round_", onnx="round")
-def rounded(recipe: Function, input: Value, *, decimals: int = 0) -> Ref:
+def rounded(build: Builder, input: Value, *, decimals: int = 0) -> Ref:
     if not decimals:
-        return recipe.put(ops.Round(), input)
-    if recipe.array(input).dtype.kind != "f":
+        return build.add(ops.Round(), input)
+    if build.array(input).dtype.kind != "f":
         raise Undescribed("rounding integers to decimals has no description")
     tens = 10.0 ** abs(decimals)
     there, back = (ops.Mul(), ops.Div()) if decimals > 0 else (ops.Div(), ops.Mul())
-    return recipe.put(back, recipe.put(ops.Round(), recipe.put(there, input, tens)), tens)
+    return build.add(back, build.add(ops.Round(), build.add(there, input, tens)), tens)
 
 
 @function("addcmul", "addcmul_", onnx="add")
 def addcmul(
-    recipe: Function, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
+    build: Builder, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
 ) -> Ref:
-    return recipe.put(
-        ops.Add(), input, recipe.put(ops.Mul(), _scaled(recipe, tensor1, value), tensor2)
+    return build.add(
+        ops.Add(), input, build.add(ops.Mul(), _scaled(build, tensor1, value), tensor2)
     )
 
 
 @function("addcdiv", "addcdiv_", onnx="add")
 def addcdiv(
-    recipe: Function, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
+    build: Builder, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
 ) -> Ref:
-    return recipe.put(
-        ops.Add(), input, _scaled(recipe, recipe.put(ops.Div(), tensor1, tensor2), value)
+    return build.add(
+        ops.Add(), input, _scaled(build, build.add(ops.Div(), tensor1, tensor2), value)
     )
 
 
 @function("lerp", "lerp_", onnx="add")
-def lerp(recipe: Function, input: Value, end: Value, weight: Value) -> Ref:
+def lerp(build: Builder, input: Value, end: Value, weight: Value) -> Ref:
     """input + weight * (end - input), or end - (1 - weight) * (end - input) where the weight is 1/2
     or more."""
-    apart = recipe.put(ops.Sub(), end, input)
-    near = recipe.put(ops.Add(), input, recipe.put(ops.Mul(), weight, apart))
-    far = recipe.put(
-        ops.Sub(), end, recipe.put(ops.Mul(), recipe.put(ops.Sub(), 1.0, weight), apart)
-    )
-    small = recipe.put(ops.Less(), recipe.put(ops.Abs(), weight), 0.5)
-    return recipe.put(ops.Where(fixed=True), small, near, far)
+    apart = build.add(ops.Sub(), end, input)
+    near = build.add(ops.Add(), input, build.add(ops.Mul(), weight, apart))
+    far = build.add(ops.Sub(), end, build.add(ops.Mul(), build.add(ops.Sub(), 1.0, weight), apart))
+    small = build.add(ops.Less(), build.add(ops.Abs(), weight), 0.5)
+    return build.add(ops.Where(fixed=True), small, near, far)
 
 
 @function("clamp", "clamp_", "clip", "clip_", onnx="clip")
-def clamp(
-    recipe: Function, input: Value, min: Value | None = None, max: Value | None = None
-) -> Ref:
+def clamp(build: Builder, input: Value, min: Value | None = None, max: Value | None = None) -> Ref:
     numbers = all(bound is None or isinstance(bound, int | float) for bound in (min, max))
-    if numbers and recipe.array(input).dtype.kind == "f":
+    if numbers and build.array(input).dtype.kind == "f":
         low, high = (None if bound is None else float(bound) for bound in (min, max))  # type: ignore[arg-type]
-        return recipe.put(ops.Clip(low=low, high=high), input)
-    found = recipe.ref(input)
-    found = found if min is None else recipe.put(ops.Max(), found, min)
-    return found if max is None else recipe.put(ops.Min(), found, max)
+        return build.add(ops.Clip(low=low, high=high), input)
+    found = build.ref(input)
+    found = found if min is None else build.add(ops.Max(), found, min)
+    return found if max is None else build.add(ops.Min(), found, max)
 
 
 @function("clamp_min", "clamp_min_", onnx="clip")
-def clamp_min(recipe: Function, input: Value, min: Value) -> Ref:
-    return clamp(recipe, input, min)
+def clamp_min(build: Builder, input: Value, min: Value) -> Ref:
+    return clamp(build, input, min)
 
 
 @function("clamp_max", "clamp_max_", onnx="clip")
-def clamp_max(recipe: Function, input: Value, max: Value) -> Ref:
-    return clamp(recipe, input, None, max)
+def clamp_max(build: Builder, input: Value, max: Value) -> Ref:
+    return clamp(build, input, None, max)
 
 
 @function("where", onnx="where")
 def where(
-    recipe: Function, condition: Value, input: Value | None = None, other: Value | None = None
-) -> Any:
+    build: Builder, condition: Value, input: Value | None = None, other: Value | None = None
+) -> Outputs:
     """With a condition alone the places where it holds."""
     if input is None or other is None:
-        return nonzero(recipe, condition, as_tuple=True)
-    if recipe.kinds == ("bool",):  # ONNX Runtime chooses between numbers alone
-        other = recipe.put(ops.And(), recipe.put(ops.Not(), condition), other)
-        return recipe.put(ops.Or(), recipe.put(ops.And(), condition, input), other)
-    return recipe.put(ops.Where(fixed=recipe.fixed(condition)), condition, input, other)
+        return nonzero(build, condition, as_tuple=True)
+    return _chosen(build, condition, input, other)
+
+
+def _chosen(build: Builder, condition: Value, input: Value, other: Value) -> Ref:
+    if build.kinds == ("bool",):  # ONNX Runtime chooses between numbers alone
+        other = build.add(ops.And(), build.add(ops.Not(), condition), other)
+        return build.add(ops.Or(), build.add(ops.And(), condition, input), other)
+    return build.add(ops.Where(fixed=build.fixed(condition)), condition, input, other)
 
 
 @function("Tensor.where", onnx="where")
-def where_of_tensor(recipe: Function, input: Value, condition: Value, other: Value) -> Ref:
+def where_of_tensor(build: Builder, input: Value, condition: Value, other: Value) -> Ref:
     """The method: the tensor comes first, and its condition second."""
-    return where(recipe, condition, input, other)
+    return _chosen(build, condition, input, other)
 
 
 @function("masked_fill", "masked_fill_", onnx="where")
-def masked_fill(recipe: Function, input: Value, mask: Value, value: Value) -> Ref:
-    return where(recipe, mask, value, input)  # in a tensor of truths the value is one
+def masked_fill(build: Builder, input: Value, mask: Value, value: Value) -> Ref:
+    return _chosen(build, mask, value, input)  # in a tensor of truths the value is one
 
 
 @function("nan_to_num", "nan_to_num_", onnx="where")
 def nan_to_num(
-    recipe: Function,
+    build: Builder,
     input: Value,
     nan: float | None = None,
     posinf: float | None = None,
     neginf: float | None = None,
 ) -> Ref:
     largest = float(np.finfo(np.float32).max)
-    found = recipe.put(ops.Where(), recipe.put(ops.IsNaN(), input), nan or 0.0, input)
+    found = build.add(ops.Where(), build.add(ops.IsNaN(), input), nan or 0.0, input)
     high, low = largest if posinf is None else posinf, -largest if neginf is None else neginf
-    found = recipe.put(ops.Where(), recipe.put(ops.Equal(), found, np.float64(np.inf)), high, found)
-    return recipe.put(ops.Where(), recipe.put(ops.Equal(), found, np.float64(-np.inf)), low, found)
+    found = build.add(ops.Where(), build.add(ops.Equal(), found, np.float64(np.inf)), high, found)
+    return build.add(ops.Where(), build.add(ops.Equal(), found, np.float64(-np.inf)), low, found)
 
 
 _BITS = {
@@ -291,10 +291,10 @@ _BITS = {
 
 def _register_bits(names: str, onnx: str, op: Callable[[], Any]) -> None:
     @function(*names.split(), onnx=onnx.lower())
-    def bits(recipe: Function, input: Value, other: Value) -> Ref:
-        if any(recipe.array(value).dtype.kind != "b" for value in (input, other)):
+    def bits(build: Builder, input: Value, other: Value) -> Ref:
+        if any(build.array(value).dtype.kind != "b" for value in (input, other)):
             raise Undescribed("bits of integers have no description")
-        return recipe.put(op(), input, other)
+        return build.add(op(), input, other)
 
 
 for _names, (_onnx, _op) in _BITS.items():
@@ -302,14 +302,14 @@ for _names, (_onnx, _op) in _BITS.items():
 
 
 @function("bitwise_not", "__invert__", onnx="not")
-def invert(recipe: Function, input: Value) -> Ref:
-    if recipe.array(input).dtype.kind != "b":
+def invert(build: Builder, input: Value) -> Ref:
+    if build.array(input).dtype.kind != "b":
         raise Undescribed("bits of integers have no description")
-    return recipe.put(ops.Not(), input)
+    return build.add(ops.Not(), input)
 
 
-def _cast(recipe: Function, input: Value, dtype: str) -> Ref:
-    return recipe.put(ops.Cast(to=dtype), input)
+def _cast(build: Builder, input: Value, dtype: str) -> Ref:
+    return build.add(ops.Cast(to=dtype), input)
 
 
 _TYPES = {
@@ -325,8 +325,8 @@ _TYPES |= {"char": "int8", "short": "int16", "int": "int32", "long": "int64"}
 
 def _register_cast(name: str, to: str) -> None:
     @function(name, onnx="cast")
-    def cast(recipe: Function, input: Value, memory_format: Any = None) -> Ref:
-        return _cast(recipe, input, to)
+    def cast(build: Builder, input: Value, memory_format: Any = None) -> Ref:
+        return _cast(build, input, to)
 
 
 for _name, _to in _TYPES.items():
@@ -341,29 +341,29 @@ for _name, _to in _TYPES.items():
     onnx="cast",
     idle="args dtype device layout pin_memory copy other",
 )
-def to(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
+def to(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """Whatever the arguments: the type is that of the output."""
-    kind = recipe.kinds[0]
+    kind = build.kinds[0]
     return (
-        _cast(recipe, input, kind) if kind in _TYPES.values() else recipe.put(ops.Identity(), input)
+        _cast(build, input, kind) if kind in _TYPES.values() else build.add(ops.Identity(), input)
     )
 
 
 @function("cumsum", "cumsum_", onnx="cumsum")
-def cumsum(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
+def cumsum(build: Builder, input: Value, dim: int, *, dtype: Any = None) -> Ref:
     return in_type(
-        recipe,
+        build,
         dtype,
         input,
-        lambda x: recipe.put(ops.CumSum(axis=dim) if recipe.rank(input) else ops.Identity(), x),
+        lambda x: build.add(ops.CumSum(axis=dim) if build.rank(input) else ops.Identity(), x),
     )
 
 
 @function("cumprod", "cumprod_", onnx="cumprod")
-def cumprod(recipe: Function, input: Value, dim: int, *, dtype: Any = None) -> Ref:
+def cumprod(build: Builder, input: Value, dim: int, *, dtype: Any = None) -> Ref:
     return in_type(
-        recipe,
+        build,
         dtype,
         input,
-        lambda x: recipe.put(ops.CumProd(axis=dim) if recipe.rank(input) else ops.Identity(), x),
+        lambda x: build.add(ops.CumProd(axis=dim) if build.rank(input) else ops.Identity(), x),
     )

@@ -2,7 +2,7 @@
 
 The table holds names of functions and methods (``torch.add``, ``Tensor.__add__`` and
 ``aten.add.Tensor`` are all "add" here) and is filled by the family modules beside this file. None
-of them imports torch: a describer has the signature of the PyTorch function, behind the recipe that
+of them imports torch: a describer has the signature of the PyTorch function, behind the build that
 it adds steps to, and receives a ``Ref`` for each tensor that follows the model's input and a
 ``Weight`` for each parameter.
 """
@@ -10,22 +10,23 @@ it adds steps to, and receives a ``Ref`` for each tensor that follows the model'
 import dis
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from probe import ops
-from probe.description import Description, Recipe, Ref, Step, Weight
+from probe import description, ops
+from probe.description import Description, Ref, Value, Weight
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, described_by_name
 
 __all__ = [
     "IDLE",
-    "Function",
+    "Builder",
+    "Outputs",
     "Value",
     "describe_function",
     "function",
@@ -35,12 +36,11 @@ __all__ = [
     "unread",
 ]
 
-Value = Ref | Weight | np.ndarray | float | int | bool
 
+class Builder(description.Builder):
+    """The steps of one call of a function under construction."""
 
-class Function(Recipe):
-    """The steps of one call being put together; ``put`` takes weights and numbers where it takes
-    Refs."""
+    single = ops.Identity
 
     def __init__(
         self,
@@ -52,9 +52,8 @@ class Function(Recipe):
         lengths: Mapping[int, Sequence[int]] | None = None,
         complexes: Collection[Value] = (),
     ) -> None:
-        super().__init__()
-        self.inputs, self.outputs, self.training = tuple(inputs), tuple(outputs), training
-        self.kinds = tuple(kinds)
+        super().__init__(inputs, outputs)
+        self.kinds, self.training = tuple(kinds), training
         """The types of the outputs: "float32", "bfloat16", …"""
         self.lengths = lengths or {}
         """For inputs that are nested tensors: how long each sample is; the arrays hold zeros behind
@@ -67,25 +66,18 @@ class Function(Recipe):
         self._fixed = frozenset(fixed)
         self._floating = any(array.dtype.kind == "f" for array in (*inputs, *outputs))
 
-    def put(self, op: Any, *inputs: Value) -> Ref:
-        return super().put(op, *(self.ref(value) for value in inputs))
-
-    def ref(self, value: Value) -> Ref:
-        """The Ref of a value; numbers beside floats become floats, and beside integers integers of
-        their type, which wrap around."""
-        if isinstance(value, Ref):
-            return value
-        if isinstance(value, Weight):
-            return super().put(ops.Parameter(weight=value))
-        array = np.asarray(value)
+    def constant(self, value: Any) -> np.ndarray:
+        """Numbers beside floats become floats, and beside integers integers of their type, which
+        wrap around."""
+        array = super().constant(value)
         if array.dtype.kind not in "biuf":
             raise Undescribed(f"an argument of type {type(value).__name__} has no description")
-        if not isinstance(value, np.ndarray) and array.dtype.kind in "iu":
-            whole = [x.dtype for x in self.inputs if x.dtype.kind in "iu"]
-            array = array.astype(
-                np.float64 if self._floating else np.result_type(*whole) if whole else array.dtype
-            )
-        return super().put(ops.Constant(value=array))
+        if isinstance(value, np.ndarray) or array.dtype.kind == "b" or array.dtype.kind == "f":
+            return array
+        whole = [x.dtype for x in self.inputs if x.dtype.kind in "iu"]
+        return array.astype(
+            np.float64 if self._floating else np.result_type(*whole) if whole else array.dtype
+        )
 
     def fixed(self, value: Value) -> bool:
         """Whether a value does not follow from the model's input."""
@@ -102,24 +94,6 @@ class Function(Recipe):
             name, None, self.array(value), ("computed by the model, and not held under a name",)
         )
 
-    def array(self, value: Value) -> np.ndarray:
-        """The values of a tensor of the call, a weight or a number."""
-        if isinstance(value, Ref):
-            if value.step >= 0:
-                raise Undescribed("a value that is not an argument")
-            return self.inputs[value.index]
-        return value.value if isinstance(value, Weight) else np.asarray(value)
-
-    def shape(self, value: Value) -> tuple[int, ...]:
-        return self.array(value).shape
-
-    def rank(self, value: Value) -> int:
-        return self.array(value).ndim
-
-    def reshaped(self, value: Value) -> Ref:
-        """The elements in the shape of the call's output."""
-        return self.put(ops.Reshape(shape=self.outputs[0].shape), value)
-
     def module(
         self,
         kind: str,
@@ -128,37 +102,40 @@ class Function(Recipe):
         **attributes: Any,
     ) -> Ref:
         """What the module of torch.nn with these attributes would do to x."""
+        return self.module_outputs(kind, (x,), weights, **attributes)[0]
+
+    def module_outputs(
+        self,
+        kind: str,
+        given: Sequence[Value],
+        weights: Mapping[str, Weight | None] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **attributes: Any,
+    ) -> tuple[Ref, ...]:
+        """All that it gives for several tensors, of which ``arguments`` may name some."""
         if self.outputs[0].dtype.kind in "iu" and kind.startswith(
             ("AvgPool", "AdaptiveAvgPool", "LocalResponseNorm")
         ):
             raise Undescribed("means of integers, which are cut off, have no description")
-        held = dict(weights or {})
-        found = described_by_name(
-            kind, {"training": self.training, **attributes}, Call((self.array(x),), held.get)
-        )
-        start, ref = len(self.steps), self.ref(x)
-        start = len(self.steps)
-        for position, step in enumerate(found.steps):
-            sources = [
-                ref if one.step < 0 else replace(one, step=one.step + start)
-                for one in step.sources(position)
-            ]
-            self.steps.append(Step(step.op, tuple(sources)))
-        return Ref(len(self.steps) - 1)
+        call = Call(tuple(map(self.array, given)), dict(weights or {}).get, arguments or {})
+        found = described_by_name(kind, {"training": self.training, **attributes}, call)
+        return self.include(found.steps, *given)
 
 
-def in_type(recipe: Function, dtype: Any, input: Value, reduce: Callable[[Value], Ref]) -> Ref:
+def in_type(build: Builder, dtype: Any, input: Value, reduce: Callable[[Value], Ref]) -> Ref:
     """A sum or product with ``dtype``: its elements are brought to that type first, in which whole
     numbers wrap around."""
-    kind = recipe.kinds[0]
-    if dtype is None or recipe.outputs[0].dtype.kind == "f":  # of two types of floats it is refused
+    kind = build.kinds[0]
+    if dtype is None or build.outputs[0].dtype.kind == "f":  # of two types of floats it is refused
         return reduce(input)
     if kind == "bool":
         raise Undescribed("sums and products of truth values have no description")
-    return recipe.put(ops.Cast(to=kind), reduce(recipe.put(ops.Cast(to=kind), input)))
+    return build.add(ops.Cast(to=kind), reduce(build.add(ops.Cast(to=kind), input)))
 
 
-Describer = Callable[..., Any]
+Outputs = Ref | Sequence[Ref]
+Describer = Callable[..., Outputs]
+D = TypeVar("D", bound=Describer)
 
 _ALIASES = {
     **{
@@ -212,7 +189,7 @@ class _Entry:
 _TABLE: dict[str, _Entry] = {}
 
 
-def function(*names: str, onnx: str, idle: str = "") -> Callable[[Describer], Describer]:
+def function(*names: str, onnx: str, idle: str = "") -> Callable[[D], D]:
     """Registers a describer for functions of these names; ``onnx`` names the layers that their
     calls become.
 
@@ -221,7 +198,7 @@ def function(*names: str, onnx: str, idle: str = "") -> Callable[[Describer], De
     tensors tell already, or that change no number.
     """
 
-    def register(describer: Describer) -> Describer:
+    def register(describer: D) -> D:
         entry = _Entry(describer, onnx, inspect.signature(describer), IDLE.union(idle.split()))
         _TABLE.update(dict.fromkeys(names, entry))
         return describer
@@ -270,7 +247,7 @@ def named(name: str) -> str:
 
 
 def describe_function(
-    name: str, shown: str, recipe: Function, args: Sequence[Any], kwargs: Mapping[str, Any]
+    name: str, shown: str, build: Builder, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Description:
     """The steps of one call; raises Undescribed with the reason where there are none."""
     entry = _TABLE.get(name)
@@ -283,7 +260,7 @@ def describe_function(
         if key != "out"
     }
     try:
-        bound = entry.signature.bind(recipe, *args, **named_so)
+        bound = entry.signature.bind(build, *args, **named_so)
     except TypeError as error:
         raise Undescribed(
             f"{shown} was called in a way that has no description ({error})"
@@ -306,15 +283,9 @@ def describe_function(
         raise Undescribed(
             f"{shown} was called in a way that has no description ({type(error).__name__}: {error})"
         ) from None
-    refs = tuple(
-        recipe.ref(one) for one in (found if isinstance(found, tuple | list) else (found,))
-    )
-    if len(refs) != len(recipe.outputs):
+    refs = tuple(build.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+    if len(refs) != len(build.outputs):
         raise Undescribed(
-            f"{shown} gave {len(recipe.outputs)} tensors where {len(refs)} are described"
+            f"{shown} gave {len(build.outputs)} tensors where {len(refs)} are described"
         )
-    if len(refs) > 1:
-        Recipe.put(recipe, ops.Outputs(), *refs)
-    elif not recipe.steps or refs[0] != Ref(len(recipe.steps) - 1):
-        Recipe.put(recipe, ops.Identity(), refs[0])
-    return Description(tuple(recipe.steps))
+    return Description(build.ended(*refs))

@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 
 __all__: list[str] = []
 
@@ -19,56 +19,53 @@ _FAR = 2.0**15
 flushed."""
 
 
-def _negative(recipe: Function, value: Value) -> Ref:
+def _negative(build: Builder, value: Value) -> Ref:
     """Where the bit of the sign is set; that of -0.0 shows in a quotient by it."""
-    array = recipe.array(value)
-    below = recipe.put(ops.Less(), value, 0)
+    array = build.array(value)
+    below = build.add(ops.Less(), value, 0)
     if array.dtype.kind != "f":
         return below
     if np.isnan(array).any():
         raise Undescribed("the sign of a NaN has no description")
-    return recipe.put(
-        ops.Or(), below, recipe.put(ops.Less(), recipe.put(ops.Div(), _FAR, value), 0.0)
-    )
+    return build.add(ops.Or(), below, build.add(ops.Less(), build.add(ops.Div(), _FAR, value), 0.0))
 
 
-def _is_0(recipe: Function, value: Value) -> Ref:
-    return recipe.put(ops.Equal(), value, 0)
+def _is_0(build: Builder, value: Value) -> Ref:
+    return build.add(ops.Equal(), value, 0)
 
 
 @function("signbit", onnx="less")
-def signbit(recipe: Function, input: Value) -> Ref:
-    return _negative(recipe, input)
+def signbit(build: Builder, input: Value) -> Ref:
+    return _negative(build, input)
 
 
 @function("copysign", "copysign_", onnx="where")
-def copysign(recipe: Function, input: Value, other: Value) -> Ref:
-    size = recipe.put(ops.Abs(), input)
-    return recipe.put(ops.Where(), _negative(recipe, other), recipe.put(ops.Neg(), size), size)
+def copysign(build: Builder, input: Value, other: Value) -> Ref:
+    size = build.add(ops.Abs(), input)
+    return build.add(ops.Where(), _negative(build, other), build.add(ops.Neg(), size), size)
 
 
 @function("heaviside", "heaviside_", onnx="where")
-def heaviside(recipe: Function, input: Value, values: Value) -> Ref:
-    step = recipe.put(ops.Where(), recipe.put(ops.Greater(), input, 0), 1, 0)
-    return recipe.put(ops.Where(), _is_0(recipe, input), values, step)
+def heaviside(build: Builder, input: Value, values: Value) -> Ref:
+    step = build.add(ops.Where(), build.add(ops.Greater(), input, 0), 1, 0)
+    return build.add(ops.Where(), _is_0(build, input), values, step)
 
 
 @function("isfinite", onnx="not")
-def isfinite(recipe: Function, input: Value) -> Ref:
-    if recipe.array(input).dtype.kind != "f":
-        return recipe.put(ops.Equal(), input, input)
-    return recipe.put(
-        ops.Not(),
-        recipe.put(ops.Or(), recipe.put(ops.IsInf(), input), recipe.put(ops.IsNaN(), input)),
+def isfinite(build: Builder, input: Value) -> Ref:
+    if build.array(input).dtype.kind != "f":
+        return build.add(ops.Equal(), input, input)
+    return build.add(
+        ops.Not(), build.add(ops.Or(), build.add(ops.IsInf(), input), build.add(ops.IsNaN(), input))
     )
 
 
 def _register_infinite(name: str, value: float) -> None:
     @function(name, onnx="equal")
-    def infinite(recipe: Function, input: Value) -> Ref:
-        if recipe.array(input).dtype.kind != "f":
-            return recipe.put(ops.NotEqual(), input, input)
-        return recipe.put(ops.Equal(), input, np.asarray(value))
+    def infinite(build: Builder, input: Value) -> Ref:
+        if build.array(input).dtype.kind != "f":
+            return build.add(ops.NotEqual(), input, input)
+        return build.add(ops.Equal(), input, np.asarray(value))
 
 
 _register_infinite("isposinf", math.inf)
@@ -77,7 +74,7 @@ _register_infinite("isneginf", -math.inf)
 
 @function("isclose", onnx="lessorequal")
 def isclose(
-    recipe: Function,
+    build: Builder,
     input: Value,
     other: Value,
     rtol: float = 1e-5,
@@ -86,151 +83,149 @@ def isclose(
 ) -> Ref:
     """Equal, or |input - other| finite and no more than atol + rtol |other|
     (aten/src/ATen/native/TensorCompare.cpp)."""
-    if any(recipe.array(one).dtype.kind != "f" for one in (input, other)):
+    if any(build.array(one).dtype.kind != "f" for one in (input, other)):
         raise Undescribed("isclose of integers has no description")
-    close = recipe.put(ops.Equal(), input, other)
+    close = build.add(ops.Equal(), input, other)
     if equal_nan:
-        close = recipe.put(
+        close = build.add(
             ops.Or(),
             close,
-            recipe.put(ops.And(), *(recipe.put(ops.IsNaN(), one) for one in (input, other))),
+            build.add(ops.And(), *(build.add(ops.IsNaN(), one) for one in (input, other))),
         )
     if rtol == 0 and atol == 0:
         return close
-    apart = recipe.put(ops.Abs(), recipe.put(ops.Sub(), input, other))
-    allowed = recipe.put(
-        ops.Add(), recipe.put(ops.Abs(), recipe.put(ops.Mul(), other, float(rtol))), float(atol)
+    apart = build.add(ops.Abs(), build.add(ops.Sub(), input, other))
+    allowed = build.add(
+        ops.Add(), build.add(ops.Abs(), build.add(ops.Mul(), other, float(rtol))), float(atol)
     )
-    near = recipe.put(
+    near = build.add(
         ops.And(),
-        recipe.put(ops.LessOrEqual(), apart, allowed),
-        recipe.put(ops.Not(), recipe.put(ops.IsInf(), apart)),
+        build.add(ops.LessOrEqual(), apart, allowed),
+        build.add(ops.Not(), build.add(ops.IsInf(), apart)),
     )
-    return recipe.put(ops.Or(), close, near)
+    return build.add(ops.Or(), close, near)
 
 
 @function("frac", "frac_", onnx="mod")
-def frac(recipe: Function, input: Value) -> Ref:
+def frac(build: Builder, input: Value) -> Ref:
     """What follows the point, with the sign of the input."""
-    return recipe.put(ops.Mod(fmod=True), input, 1.0)
+    return build.add(ops.Mod(fmod=True), input, 1.0)
 
 
 @function("deg2rad", "deg2rad_", onnx="mul")
-def deg2rad(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Mul(), input, math.pi / 180)
+def deg2rad(build: Builder, input: Value) -> Ref:
+    return build.add(ops.Mul(), input, math.pi / 180)
 
 
 @function("rad2deg", "rad2deg_", onnx="mul")
-def rad2deg(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Mul(), input, 180 / math.pi)
+def rad2deg(build: Builder, input: Value) -> Ref:
+    return build.add(ops.Mul(), input, 180 / math.pi)
 
 
 @function("exp2", "exp2_", "special_exp2", onnx="pow")
-def exp2(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Pow(), 2.0, input)
+def exp2(build: Builder, input: Value) -> Ref:
+    return build.add(ops.Pow(), 2.0, input)
 
 
 @function("ldexp", "ldexp_", onnx="mul")
-def ldexp(recipe: Function, input: Value, other: Value) -> Ref:
+def ldexp(build: Builder, input: Value, other: Value) -> Ref:
     """input times two to the power of other, as long as that is no power beyond the range of
     float32."""
-    if np.abs(recipe.array(other)).max(initial=0) > 100:
+    if np.abs(build.array(other)).max(initial=0) > 100:
         raise Undescribed(
             "powers of two beyond 100, which only their products may hold, have no description"
         )
-    return recipe.put(ops.Mul(), input, recipe.put(ops.Pow(), 2.0, other))
+    return build.add(ops.Mul(), input, build.add(ops.Pow(), 2.0, other))
 
 
 @function("sinc", "sinc_", "special_sinc", onnx="sin")
-def sinc(recipe: Function, input: Value) -> Ref:
+def sinc(build: Builder, input: Value) -> Ref:
     """sin(pi x) / (pi x), and 1 at 0."""
-    turned = recipe.put(ops.Mul(), input, math.pi)
-    quotient = recipe.put(ops.Div(), recipe.put(ops.Sin(), turned), turned)
-    return recipe.put(ops.Where(), _is_0(recipe, input), 1.0, quotient)
+    turned = build.add(ops.Mul(), input, math.pi)
+    quotient = build.add(ops.Div(), build.add(ops.Sin(), turned), turned)
+    return build.add(ops.Where(), _is_0(build, input), 1.0, quotient)
 
 
 @function("logit", "logit_", "special_logit", onnx="log")
-def logit(recipe: Function, input: Value, eps: float | None = None) -> Ref:
+def logit(build: Builder, input: Value, eps: float | None = None) -> Ref:
     """log(x / (1 - x)), x no nearer to 0 and 1 than eps, which are numbers of its type
     (aten/src/ATen/native/cpu/UnaryOpsKernel.cpp)."""
-    x = recipe.ref(input)
+    x = build.ref(input)
     if eps is not None and eps >= 0:
-        held = ops.Cast(to=recipe.kinds[0])
+        held = ops.Cast(to=build.kinds[0])
         low = held.run(np.asarray(float(eps)))[0]
-        x = recipe.put(ops.Clip(low=float(low), high=float(held.run(1 - low)[0])), x)
-    return recipe.put(ops.Log(), recipe.put(ops.Div(), x, recipe.put(ops.Sub(), 1.0, x)))
+        x = build.add(ops.Clip(low=float(low), high=float(held.run(1 - low)[0])), x)
+    return build.add(ops.Log(), build.add(ops.Div(), x, build.add(ops.Sub(), 1.0, x)))
 
 
-def _times_log(recipe: Function, input: Value, other: Value, log: Ref) -> Ref:
+def _times_log(build: Builder, input: Value, other: Value, log: Ref) -> Ref:
     """input * log, and 0 where input is 0, unless other is NaN."""
-    product = recipe.put(ops.Mul(), input, log)
-    return recipe.put(
+    product = build.add(ops.Mul(), input, log)
+    return build.add(
         ops.Where(),
-        recipe.put(ops.IsNaN(), other),
+        build.add(ops.IsNaN(), other),
         other,
-        recipe.put(ops.Where(), _is_0(recipe, input), 0.0, product),
+        build.add(ops.Where(), _is_0(build, input), 0.0, product),
     )
 
 
 @function("xlogy", "xlogy_", "special_xlogy", onnx="log")
-def xlogy(recipe: Function, input: Value, other: Value) -> Ref:
-    return _times_log(recipe, input, other, recipe.put(ops.Log(), other))
+def xlogy(build: Builder, input: Value, other: Value) -> Ref:
+    return _times_log(build, input, other, build.add(ops.Log(), other))
 
 
 @function("special_xlog1py", onnx="log1p")
-def xlog1py(recipe: Function, input: Value, other: Value) -> Ref:
-    return _times_log(recipe, input, other, recipe.put(ops.Log1p(), other))
+def xlog1py(build: Builder, input: Value, other: Value) -> Ref:
+    return _times_log(build, input, other, build.add(ops.Log1p(), other))
 
 
-def _apart(recipe: Function, input: Value, other: Value) -> Ref:
+def _apart(build: Builder, input: Value, other: Value) -> Ref:
     """-|input - other|, and 0 for equal infinities."""
-    less = recipe.put(
-        ops.Where(), recipe.put(ops.Equal(), input, other), 0.0, recipe.put(ops.Sub(), input, other)
+    less = build.add(
+        ops.Where(), build.add(ops.Equal(), input, other), 0.0, build.add(ops.Sub(), input, other)
     )
-    return recipe.put(ops.Neg(), recipe.put(ops.Abs(), less))
+    return build.add(ops.Neg(), build.add(ops.Abs(), less))
 
 
 @function("logaddexp", onnx="logsumexp")
-def logaddexp(recipe: Function, input: Value, other: Value) -> Ref:
+def logaddexp(build: Builder, input: Value, other: Value) -> Ref:
     """max + log(1 + exp(-|input - other|)) (aten/src/ATen/native/cpu/BinaryOpsKernel.cpp)."""
-    more = recipe.put(ops.Log1p(), recipe.put(ops.Exp(), _apart(recipe, input, other)))
-    return recipe.put(ops.Add(), recipe.put(ops.Max(), input, other), more)
+    more = build.add(ops.Log1p(), build.add(ops.Exp(), _apart(build, input, other)))
+    return build.add(ops.Add(), build.add(ops.Max(), input, other), more)
 
 
 @function("logaddexp2", onnx="logsumexp")
-def logaddexp2(recipe: Function, input: Value, other: Value) -> Ref:
+def logaddexp2(build: Builder, input: Value, other: Value) -> Ref:
     """The same to base 2."""
-    more = recipe.put(ops.Log1p(), recipe.put(ops.Pow(), 2.0, _apart(recipe, input, other)))
-    return recipe.put(
-        ops.Add(), recipe.put(ops.Max(), input, other), recipe.put(ops.Mul(), more, 1 / math.log(2))
+    more = build.add(ops.Log1p(), build.add(ops.Pow(), 2.0, _apart(build, input, other)))
+    return build.add(
+        ops.Add(), build.add(ops.Max(), input, other), build.add(ops.Mul(), more, 1 / math.log(2))
     )
 
 
 @function("hypot", "hypot_", onnx="sqrt")
-def hypot(recipe: Function, input: Value, other: Value) -> Ref:
+def hypot(build: Builder, input: Value, other: Value) -> Ref:
     """The larger size times sqrt(1 + quotient²), which does not overflow; beside an infinity
     infinite, whatever it is (C99, F.9.4.3)."""
-    sizes = [recipe.put(ops.Abs(), one) for one in (input, other)]
-    large, small = recipe.put(ops.Max(), *sizes), recipe.put(ops.Min(), *sizes)
-    quotient = recipe.put(
-        ops.Where(), _is_0(recipe, large), 0.0, recipe.put(ops.Div(), small, large)
-    )
-    root = recipe.put(ops.Sqrt(), recipe.put(ops.Add(), recipe.put(ops.Square(), quotient), 1.0))
-    infinite = recipe.put(ops.Or(), *(recipe.put(ops.IsInf(), one) for one in (input, other)))
-    return recipe.put(ops.Where(), infinite, np.asarray(np.inf), recipe.put(ops.Mul(), large, root))
+    sizes = [build.add(ops.Abs(), one) for one in (input, other)]
+    large, small = build.add(ops.Max(), *sizes), build.add(ops.Min(), *sizes)
+    quotient = build.add(ops.Where(), _is_0(build, large), 0.0, build.add(ops.Div(), small, large))
+    root = build.add(ops.Sqrt(), build.add(ops.Add(), build.add(ops.Square(), quotient), 1.0))
+    infinite = build.add(ops.Or(), *(build.add(ops.IsInf(), one) for one in (input, other)))
+    return build.add(ops.Where(), infinite, np.asarray(np.inf), build.add(ops.Mul(), large, root))
 
 
 @function("atan2", "atan2_", "arctan2", "arctan2_", onnx="atan")
-def atan2(recipe: Function, input: Value, other: Value) -> Ref:
+def atan2(build: Builder, input: Value, other: Value) -> Ref:
     """The arctangent of input / other, and half a turn more or less where other is negative (C99,
     F.9.1.4)."""
-    below, behind = _negative(recipe, input), _negative(recipe, other)
-    slope = recipe.put(ops.Div(), input, other)
-    slope = recipe.put(
-        ops.Where(), recipe.put(ops.And(), _is_0(recipe, input), _is_0(recipe, other)), 0.0, slope
+    below, behind = _negative(build, input), _negative(build, other)
+    slope = build.add(ops.Div(), input, other)
+    slope = build.add(
+        ops.Where(), build.add(ops.And(), _is_0(build, input), _is_0(build, other)), 0.0, slope
     )
-    diagonal = recipe.put(ops.Where(), recipe.put(ops.Xor(), below, behind), -1.0, 1.0)
-    infinite = recipe.put(ops.And(), *(recipe.put(ops.IsInf(), one) for one in (input, other)))
-    angle = recipe.put(ops.Atan(), recipe.put(ops.Where(), infinite, diagonal, slope))
-    half = recipe.put(ops.Where(), below, -math.pi, math.pi)
-    return recipe.put(ops.Add(), angle, recipe.put(ops.Where(), behind, half, 0.0))
+    diagonal = build.add(ops.Where(), build.add(ops.Xor(), below, behind), -1.0, 1.0)
+    infinite = build.add(ops.And(), *(build.add(ops.IsInf(), one) for one in (input, other)))
+    angle = build.add(ops.Atan(), build.add(ops.Where(), infinite, diagonal, slope))
+    half = build.add(ops.Where(), below, -math.pi, math.pi)
+    return build.add(ops.Add(), angle, build.add(ops.Where(), behind, half, 0.0))

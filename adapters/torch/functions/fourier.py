@@ -15,27 +15,27 @@ from probe.description import Ref, Weight
 from probe.description.stft import Pair, half, resized, unhalved
 from probe.errors import Undescribed
 
-from .describe import Function, Value, describe_function, function
+from .describe import Builder, Value, describe_function, function
 
 __all__: list[str] = []
 
 
-def _rank(recipe: Function, x: Value) -> int:
-    return recipe.rank(x) - (id(x) in recipe.complexes)
+def _rank(build: Builder, x: Value) -> int:
+    return build.rank(x) - (id(x) in build.complexes)
 
 
-def _pair(recipe: Function, x: Value) -> tuple[Ref, ...]:
+def _pair(build: Builder, x: Value) -> tuple[Ref, ...]:
     """(real,) of a real tensor, else (real, imaginary)."""
-    if id(x) not in recipe.complexes:
-        return (recipe.ref(x),)
-    rank = recipe.rank(x) - 1
+    if id(x) not in build.complexes:
+        return (build.ref(x),)
+    rank = build.rank(x) - 1
     cuts = [ops.Slice((*(0,) * rank, part), (*(None,) * rank, part + 1)) for part in (0, 1)]
-    return tuple(recipe.put(ops.Squeeze(axes=(rank,)), recipe.put(cut, x)) for cut in cuts)
+    return tuple(build.add(ops.Squeeze(axes=(rank,)), build.add(cut, x)) for cut in cuts)
 
 
-def _joined(recipe: Function, pair: Sequence[Ref], rank: int) -> Ref:
-    return recipe.put(
-        ops.Concat(axis=rank), *(recipe.put(ops.Unsqueeze(axes=(rank,)), one) for one in pair)
+def _joined(build: Builder, pair: Sequence[Ref], rank: int) -> Ref:
+    return build.add(
+        ops.Concat(axis=rank), *(build.add(ops.Unsqueeze(axes=(rank,)), one) for one in pair)
     )
 
 
@@ -46,14 +46,14 @@ def _scale(count: int, inverse: bool, norm: str | None) -> float:
 
 
 def _transformed(
-    recipe: Function, parts: Sequence[Ref], axes: Sequence[int], inverse: bool, scale: float
+    build: Builder, parts: Sequence[Ref], axes: Sequence[int], inverse: bool, scale: float
 ) -> Pair:
-    done = recipe.put(ops.Fourier(tuple(axes), inverse, scale), *parts)
+    done = build.add(ops.Fourier(tuple(axes), inverse, scale), *parts)
     return Ref(done.step, 0), Ref(done.step, 1)
 
 
 def _line(
-    recipe: Function,
+    build: Builder,
     kind: str,
     x: Value,
     sizes: Sequence[int | None],
@@ -63,12 +63,12 @@ def _line(
     """fft, ifft, rfft, irfft along some axes; the real ones halve the last of them, or make it
     whole."""
     rank, inverse, real = (
-        _rank(recipe, x),
+        _rank(build, x),
         "ifft" in kind or kind == "irfft",
         kind in ("rfft", "irfft"),
     )
-    axes, parts = [dim % rank for dim in dims], _pair(recipe, x)
-    have = dict(enumerate(recipe.shape(x)))
+    axes, parts = [dim % rank for dim in dims], _pair(build, x)
+    have = dict(enumerate(build.shape(x)))
     wanted = [
         have[axis] if size in (None, -1) else int(size or 0)
         for axis, size in zip(axes, sizes, strict=True)
@@ -78,46 +78,46 @@ def _line(
         wanted[-1] = 2 * (have[last] - 1)
     whole = axes if kind != "irfft" else axes[:-1]
     for axis, size in list(zip(axes, wanted, strict=True))[: len(whole)]:
-        parts = tuple(resized(recipe.put, one, rank, axis, have[axis], size) for one in parts)
+        parts = tuple(resized(build, one, rank, axis, have[axis], size) for one in parts)
     scale = _scale(math.prod(wanted), inverse, norm)
     if kind == "irfft":
         pair: Pair = (
             parts[0],
-            parts[-1] if len(parts) > 1 else recipe.put(ops.Mul(), parts[0], 0.0),
+            parts[-1] if len(parts) > 1 else build.add(ops.Mul(), parts[0], 0.0),
         )
-        pair = _transformed(recipe, pair, whole, True, 1.0) if whole else pair
-        pair = unhalved(recipe.put, pair, rank, last, have[last], wanted[-1])
-        return recipe.put(ops.Identity(), _transformed(recipe, pair, (last,), True, scale)[0])
-    pair = _transformed(recipe, parts, axes, inverse, scale)
-    return _joined(recipe, half(recipe.put, pair, rank, last, wanted[-1]) if real else pair, rank)
+        pair = _transformed(build, pair, whole, True, 1.0) if whole else pair
+        pair = unhalved(build, pair, rank, last, have[last], wanted[-1])
+        return build.add(ops.Identity(), _transformed(build, pair, (last,), True, scale)[0])
+    pair = _transformed(build, parts, axes, inverse, scale)
+    return _joined(build, half(build, pair, rank, last, wanted[-1]) if real else pair, rank)
 
 
 def _register(kind: str) -> None:
     @function(f"complex.fft_{kind}", onnx="dft")
     def one(
-        recipe: Function, input: Value, n: int | None = None, dim: int = -1, norm: str | None = None
+        build: Builder, input: Value, n: int | None = None, dim: int = -1, norm: str | None = None
     ) -> Ref:
-        return _line(recipe, kind, input, (n,), (dim,), norm)
+        return _line(build, kind, input, (n,), (dim,), norm)
 
     def several(
-        recipe: Function, input: Value, s: Any = None, dim: Any = None, norm: str | None = None
+        build: Builder, input: Value, s: Any = None, dim: Any = None, norm: str | None = None
     ) -> Ref:
         if dim is None:
-            rank = _rank(recipe, input)
+            rank = _rank(build, input)
             dim = (
                 tuple(range(rank if s is None else len(s)))
                 if s is None
                 else tuple(range(rank - len(s), rank))
             )
         return _line(
-            recipe, kind, input, (None,) * len(dim) if s is None else tuple(s), tuple(dim), norm
+            build, kind, input, (None,) * len(dim) if s is None else tuple(s), tuple(dim), norm
         )
 
     @function(f"complex.fft_{kind}2", onnx="dft")
     def two(
-        recipe: Function, input: Value, s: Any = None, dim: Any = (-2, -1), norm: str | None = None
+        build: Builder, input: Value, s: Any = None, dim: Any = (-2, -1), norm: str | None = None
     ) -> Ref:
-        return several(recipe, input, s, dim, norm)
+        return several(build, input, s, dim, norm)
 
     function(f"complex.fft_{kind}n", onnx="dft")(several)
 
@@ -127,58 +127,58 @@ for _kind in ("fft", "ifft", "rfft", "irfft"):
 
 
 @function("complex.real", onnx="split")
-def real(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Identity(), _pair(recipe, input)[0])
+def real(build: Builder, input: Value) -> Ref:
+    return build.add(ops.Identity(), _pair(build, input)[0])
 
 
 @function("complex.imag", onnx="split")
-def imaginary(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Identity(), _pair(recipe, input)[1])
+def imaginary(build: Builder, input: Value) -> Ref:
+    return build.add(ops.Identity(), _pair(build, input)[1])
 
 
 @function("complex.abs", "complex.__abs__", onnx="abs")
-def absolute(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.ReduceL2(axes=(recipe.rank(input) - 1,), keepdims=False), input)
+def absolute(build: Builder, input: Value) -> Ref:
+    return build.add(ops.ReduceL2(axes=(build.rank(input) - 1,), keepdims=False), input)
 
 
 @function("complex.view_as_real", "complex.view_as_complex", onnx="identity")
-def seen_as(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Identity(), input)
+def seen_as(build: Builder, input: Value) -> Ref:
+    return build.add(ops.Identity(), input)
 
 
 @function("complex.complex", onnx="concat")
-def made(recipe: Function, real: Value, imag: Value) -> Ref:
-    *shape, _ = recipe.outputs[0].shape
+def made(build: Builder, real: Value, imag: Value) -> Ref:
+    *shape, _ = build.outputs[0].shape
     parts = [
-        recipe.ref(one)
-        if recipe.shape(one) == tuple(shape)
-        else recipe.put(ops.Expand(shape=tuple(shape)), one)
+        build.ref(one)
+        if build.shape(one) == tuple(shape)
+        else build.add(ops.Expand(shape=tuple(shape)), one)
         for one in (real, imag)
     ]
-    return _joined(recipe, (parts[0], parts[1]), len(shape))
+    return _joined(build, (parts[0], parts[1]), len(shape))
 
 
 @function("complex.mul", "complex.__mul__", "complex.__rmul__", "complex.multiply", onnx="mul")
-def product(recipe: Function, input: Value, other: Value) -> Ref:
+def product(build: Builder, input: Value, other: Value) -> Ref:
     """(a + bi)(c + di), where one of the two may be real."""
     if isinstance(input, complex) or isinstance(other, complex):
         raise Undescribed("a complex number of Python has no description")
-    one, two = _pair(recipe, input), _pair(recipe, other)
-    rank = len(recipe.outputs[0].shape) - 1
+    one, two = _pair(build, input), _pair(build, other)
+    rank = len(build.outputs[0].shape) - 1
 
     def times(left: Ref, right: Ref) -> Ref:
-        return recipe.put(ops.Mul(), left, right)
+        return build.add(ops.Mul(), left, right)
 
     if len(one) == 1 or len(two) == 1:
-        return _joined(recipe, [times(left, right) for left in one for right in two], rank)
-    first = recipe.put(ops.Sub(), times(one[0], two[0]), times(one[1], two[1]))
+        return _joined(build, [times(left, right) for left in one for right in two], rank)
+    first = build.add(ops.Sub(), times(one[0], two[0]), times(one[1], two[1]))
     return _joined(
-        recipe, (first, recipe.put(ops.Add(), times(one[0], two[1]), times(one[1], two[0]))), rank
+        build, (first, build.add(ops.Add(), times(one[0], two[1]), times(one[1], two[0]))), rank
     )
 
 
 @function("complex.einsum", onnx="einsum")
-def einsum(recipe: Function, equation: str, *operands: Any) -> Ref:
+def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
     """Of two operands, multiplied out."""
     given = (
         operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
@@ -186,19 +186,19 @@ def einsum(recipe: Function, equation: str, *operands: Any) -> Ref:
     if (
         not isinstance(equation, str)
         or len(given) != 2
-        or any(id(one) not in recipe.complexes for one in given)
+        or any(id(one) not in build.complexes for one in given)
     ):
         raise Undescribed("only two complex operands are described")
-    (a, b), (c, d) = (_pair(recipe, one) for one in given)
+    (a, b), (c, d) = (_pair(build, one) for one in given)
 
     def times(left: Ref, right: Ref) -> Ref:
-        return recipe.put(ops.Einsum(equation=equation), left, right)
+        return build.add(ops.Einsum(equation=equation), left, right)
 
-    first = recipe.put(ops.Sub(), times(a, c), times(b, d))
+    first = build.add(ops.Sub(), times(a, c), times(b, d))
     return _joined(
-        recipe,
-        (first, recipe.put(ops.Add(), times(a, d), times(b, c))),
-        len(recipe.outputs[0].shape) - 1,
+        build,
+        (first, build.add(ops.Add(), times(a, d), times(b, c))),
+        len(build.outputs[0].shape) - 1,
     )
 
 
@@ -206,44 +206,35 @@ def _register_by_parts(name: str) -> None:
     sums = name.strip("_") in ("add", "radd", "rsub", "sub")
 
     @function(f"complex.{name}", onnx=name.strip("_"))
-    def by_parts(recipe: Function, *args: Any, **kwargs: Any) -> Ref:
+    def by_parts(build: Builder, *args: Any, **kwargs: Any) -> Ref:
         """What is done to the real parts and to the imaginary parts alike; what is real has
         imaginary parts of 0."""
         if any(isinstance(one, Weight) for one in (*args, *kwargs.values())):
             raise Undescribed("a parameter beside complex numbers has no description here")
-        whole = {index for index in range(len(recipe.inputs)) if index in recipe.whole}
-        found, apart = (
-            [],
-            [_pair_of(recipe, index, index in whole) for index in range(len(recipe.inputs))],
-        )
+        whole = {index for index in range(len(build.inputs)) if index in build.whole}
+        apart = [_pair_of(build, index, index in whole) for index in range(len(build.inputs))]
+        found: list[Ref] = []
         for part in (0, 1):
             arrays = [
                 x[..., part] if index in whole else x * (1 - part)
-                for index, x in enumerate(recipe.inputs)
+                for index, x in enumerate(build.inputs)
             ]
-            inner = Function(
-                arrays, [out[..., part] for out in recipe.outputs], recipe.kinds, recipe.training
+            inner = Builder(
+                arrays, [out[..., part] for out in build.outputs], build.kinds, build.training
             )
             given = [0.0 if part and sums and isinstance(one, int | float) else one for one in args]
             steps = describe_function(name, name, inner, given, kwargs).steps
-            start = len(recipe.steps)
-            for position, step in enumerate(steps):
-                sources = [
-                    apart[one.index][part] if one.step < 0 else Ref(one.step + start, one.index)
-                    for one in step.sources(position)
-                ]
-                recipe.put(step.op, *sources)
-            found.append(Ref(len(recipe.steps) - 1))
-        return _joined(recipe, found, len(recipe.outputs[0].shape) - 1)
+            found += build.include(steps, *(pair[part] for pair in apart))
+        return _joined(build, found, len(build.outputs[0].shape) - 1)
 
 
-def _pair_of(recipe: Function, index: int, whole: bool) -> tuple[Ref, Ref]:
-    x, array = Ref(-1, index), recipe.inputs[index]
+def _pair_of(build: Builder, index: int, whole: bool) -> tuple[Ref, Ref]:
+    x, array = Ref(-1, index), build.inputs[index]
     if not whole:
-        return x, recipe.ref(np.zeros(array.shape))
+        return x, build.ref(np.zeros(array.shape))
     rank = array.ndim - 1
     cuts = [ops.Slice((*(0,) * rank, part), (*(None,) * rank, part + 1)) for part in (0, 1)]
-    first, second = (recipe.put(ops.Squeeze(axes=(rank,)), recipe.put(cut, x)) for cut in cuts)
+    first, second = (build.add(ops.Squeeze(axes=(rank,)), build.add(cut, x)) for cut in cuts)
     return first, second
 
 

@@ -11,14 +11,14 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..layers.attention import Heads
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 
 __all__: list[str] = []
 
 
 @function("_native_multi_head_attention", onnx="attention")
 def attention(
-    recipe: Function,
+    build: Builder,
     query: Value,
     key: Value,
     value: Value,
@@ -35,11 +35,11 @@ def attention(
 ) -> tuple[Ref, ...]:
     """The output and, where they are needed, the weights: of each head, or their mean."""
     weights = ("mean" if average_attn_weights else "each") if need_weights else ""
-    refs = (recipe.ref(query), recipe.ref(key), recipe.ref(value))
-    lengths = (recipe.shape(query)[1], recipe.shape(key)[1])
-    layout = Heads(num_head, embed_dim, recipe.shape(query)[0], True)
+    refs = (build.ref(query), build.ref(key), build.ref(value))
+    lengths = (build.shape(query)[1], build.shape(key)[1])
+    layout = Heads(num_head, embed_dim, build.shape(query)[0], True)
     outputs = _attended(
-        recipe,
+        build,
         layout,
         refs,
         lengths,
@@ -52,7 +52,7 @@ def attention(
 
 @function("_transformer_encoder_layer_fwd", onnx="encoderlayer")
 def encoder_layer(
-    recipe: Function,
+    build: Builder,
     src: Value,
     embed_dim: int,
     num_heads: int,
@@ -76,74 +76,74 @@ def encoder_layer(
 ) -> Ref:
     """Attention, then two dense layers; what each gives is added to what it was given, and
     normalised before or after."""
-    batch, length, _ = recipe.shape(src)
+    batch, length, _ = build.shape(src)
     layout = Heads(num_heads, embed_dim, batch, True)
-    apart = _kept(recipe, src)
+    apart = _kept(build, src)
     masks = (mask, mask_type) if apart is None else (~apart, 1)
 
     def attend(x: Ref) -> Ref:
         held = (qkv_weight, qkv_bias, proj_weight, proj_bias)
-        return _attended(recipe, layout, (x, x, x), (length, length), held, masks, "")[0]
+        return _attended(build, layout, (x, x, x), (length, length), held, masks, "")[0]
 
     def forward(x: Ref) -> Ref:
-        wide = recipe.put(_dense(recipe, "linear1", ffn_weight_1, ffn_bias_1), x)
-        wide = recipe.put(ops.Gelu(approximate="none") if use_gelu else ops.Relu(), wide)
-        return recipe.put(_dense(recipe, "linear2", ffn_weight_2, ffn_bias_2), wide)
+        wide = build.add(_dense(build, "linear1", ffn_weight_1, ffn_bias_1), x)
+        wide = build.add(ops.Gelu(approximate="none") if use_gelu else ops.Relu(), wide)
+        return build.add(_dense(build, "linear2", ffn_weight_2, ffn_bias_2), wide)
 
-    x = recipe.ref(src)
+    x = build.ref(src)
     norms = ((norm_weight_1, norm_bias_1), (norm_weight_2, norm_bias_2))
     for number, (block, (weight, bias)) in enumerate(
         zip((attend, forward), norms, strict=True), start=1
     ):
         scale, shift = (
-            recipe.weight(f"norm{number}.{name}", one)
+            build.weight(f"norm{number}.{name}", one)
             for name, one in (("weight", weight), ("bias", bias))
         )
         norm = ops.LayerNormalization(scale=scale, bias=shift, epsilon=eps, axes=(2,))
         if norm_first:
-            x = recipe.put(ops.Add(), x, block(recipe.put(norm, x)))
+            x = build.add(ops.Add(), x, block(build.add(norm, x)))
         else:
-            x = recipe.put(norm, recipe.put(ops.Add(), x, block(x)))
-    return x if apart is None else recipe.put(ops.Fill(value=0.0), x, apart[..., None])
+            x = build.add(norm, build.add(ops.Add(), x, block(x)))
+    return x if apart is None else build.add(ops.Fill(value=0.0), x, apart[..., None])
 
 
 @function("_nested_tensor_from_mask", idle="mask_check", onnx="nested")
-def nested(recipe: Function, t: Value, mask: Value, mask_check: bool = True) -> Ref:
+def nested(build: Builder, t: Value, mask: Value, mask_check: bool = True) -> Ref:
     """Samples of their own lengths, seen as an array with zeros behind the shorter ones; the mask
     is true where a sample goes on."""
-    length = recipe.outputs[0].shape[1]
-    x = recipe.put(ops.Slice((0, 0, 0), (None, length, None)), t)
-    kept = recipe.put(ops.Slice((0, 0), (None, length)), recipe.put(ops.Cast(to="bool"), mask))
-    return recipe.put(ops.Fill(value=0.0), x, recipe.put(ops.Reshape(shape=(-1, length, 1)), kept))
+    length = build.outputs[0].shape[1]
+    x = build.add(ops.Slice((0, 0, 0), (None, length, None)), t)
+    kept = build.add(ops.Slice((0, 0), (None, length)), build.add(ops.Cast(to="bool"), mask))
+    return build.add(ops.Fill(value=0.0), x, build.add(ops.Reshape(shape=(-1, length, 1)), kept))
 
 
 @function("to_padded_tensor", onnx="pad", idle="output_size")
-def padded(recipe: Function, self: Value, padding: float, output_size: Any = None) -> Ref:
+def padded(build: Builder, self: Value, padding: float, output_size: Any = None) -> Ref:
     """An array of samples of their own lengths, as long as the longest or as is said."""
-    kept, out = _kept(recipe, self), recipe.outputs[0].shape
-    if kept is None or recipe.rank(self) != 3 or recipe.shape(self)[::2] != out[::2]:
+    kept, out = _kept(build, self), build.outputs[0].shape
+    if kept is None or build.rank(self) != 3 or build.shape(self)[::2] != out[::2]:
         raise Undescribed(
             "only sequences of vectors are described where samples have lengths of their own"
         )
     more = out[1] - kept.shape[1]
-    x = recipe.put(ops.Pad(pads=((0, 0), (0, more), (0, 0))), self)
-    return recipe.put(
+    x = build.add(ops.Pad(pads=((0, 0), (0, more), (0, 0))), self)
+    return build.add(
         ops.Fill(value=float(padding)), x, np.pad(kept, ((0, 0), (0, more)))[..., None]
     )
 
 
-def _kept(recipe: Function, x: Value) -> np.ndarray | None:
+def _kept(build: Builder, x: Value) -> np.ndarray | None:
     """(batch, positions): where the samples of a nested tensor have their own elements; None for
     any other tensor."""
-    lengths = recipe.lengths.get(x.index) if isinstance(x, Ref) and x.step < 0 else None
-    return None if lengths is None else np.arange(recipe.shape(x)[1]) < np.asarray(lengths)[:, None]
+    lengths = build.lengths.get(x.index) if isinstance(x, Ref) and x.step < 0 else None
+    return None if lengths is None else np.arange(build.shape(x)[1]) < np.asarray(lengths)[:, None]
 
 
 def _dense(
-    recipe: Function, name: str, weight: Value, bias: Value, rows: tuple[int, int] | None = None
+    build: Builder, name: str, weight: Value, bias: Value, rows: tuple[int, int] | None = None
 ) -> ops.MatMul:
     """By a transposed weight, or by some of its rows."""
-    kernel, shift = recipe.weight(f"{name}.weight", weight), recipe.weight(f"{name}.bias", bias)
+    kernel, shift = build.weight(f"{name}.weight", weight), build.weight(f"{name}.bias", bias)
     assert kernel is not None and shift is not None
     return ops.MatMul(
         weight=replace(kernel, axes=(1, 0), rows=rows), bias=replace(shift, rows=rows)
@@ -151,7 +151,7 @@ def _dense(
 
 
 def _attended(
-    recipe: Function,
+    build: Builder,
     layout: Heads,
     refs: tuple[Ref, Ref, Ref],
     lengths: tuple[int, int],
@@ -164,27 +164,25 @@ def _attended(
     queries, positions = lengths
     size = layout.features
     projections = [
-        _dense(recipe, "in_proj", held[0], held[1], (part * size, (part + 1) * size))
+        _dense(build, "in_proj", held[0], held[1], (part * size, (part + 1) * size))
         for part in range(3)
     ]
-    parts = [recipe.put(op, ref) for op, ref in zip(projections, refs, strict=True)]
+    parts = [build.add(op, ref) for op, ref in zip(projections, refs, strict=True)]
     q, k, v = (
-        layout.split(recipe, ref, length)
+        layout.split(build, ref, length)
         for ref, length in zip(parts, (queries, positions, positions), strict=True)
     )
-    mask = _mask(recipe, layout, lengths, *masked)
+    mask = _mask(build, layout, lengths, *masked)
     op = ops.Attention(
         (size // layout.heads) ** -0.5, () if mask is None else ("drop",), weights=weights
     )
-    output = recipe.put(op, q, k, v, *(() if mask is None else (mask,)))
-    joined = layout.joined(recipe, output, queries)
-    return recipe.put(_dense(recipe, "out_proj", held[2], held[3]), joined), replace(
-        output, index=1
-    )
+    output = build.add(op, q, k, v, *(() if mask is None else (mask,)))
+    joined = layout.joined(build, output, queries)
+    return build.add(_dense(build, "out_proj", held[2], held[3]), joined), replace(output, index=1)
 
 
 def _mask(
-    recipe: Function, layout: Heads, lengths: tuple[int, int], mask: Value | None, kind: Any
+    build: Builder, layout: Heads, lengths: tuple[int, int], mask: Value | None, kind: Any
 ) -> Ref | None:
     """What is not 0 hides, be it -inf, true or a number that was meant to be added
     (ATen/native/transformers/attention.cpp, masked_softmax): 0 is one mask for all samples, 1 the
@@ -192,6 +190,6 @@ def _mask(
     if mask is None:
         return None
     shape = {0: (1, 1, *lengths), 1: (layout.batch or 1, 1, 1, lengths[1])}.get(
-        kind, recipe.shape(mask)
+        kind, build.shape(mask)
     )
-    return recipe.put(ops.Reshape(shape=shape), recipe.put(ops.Cast(to="bool"), mask))
+    return build.add(ops.Reshape(shape=shape), build.add(ops.Cast(to="bool"), mask))

@@ -10,7 +10,7 @@ from probe.description import Ref
 from probe.description.affine_grid import affine_places
 from probe.errors import Undescribed
 
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 
 __all__: list[str] = []
 
@@ -20,7 +20,7 @@ _PADDINGS = ("zeros", "border", "reflection")
 
 @function("grid_sample", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", onnx="gridsample")
 def grid_sample(
-    recipe: Function,
+    build: Builder,
     input: Value,
     grid: Value,
     mode: Any = "bilinear",
@@ -30,15 +30,15 @@ def grid_sample(
     """ATen counts its modes and paddings."""
     kind = _MODES[mode if isinstance(mode, str) else tuple(_MODES)[mode]]
     padding = padding_mode if isinstance(padding_mode, str) else _PADDINGS[padding_mode]
-    if not np.isfinite(recipe.array(grid)).all():
+    if not np.isfinite(build.array(grid)).all():
         raise Undescribed("its grid holds places that are no numbers")
-    return recipe.put(ops.GridSample(kind, padding, bool(align_corners)), input, grid)
+    return build.add(ops.GridSample(kind, padding, bool(align_corners)), input, grid)
 
 
 @function("affine_grid", "affine_grid_generator", onnx="affinegrid")
 def affine_grid(
-    recipe: Function, theta: Value, size: Sequence[int], align_corners: bool | None = None
+    build: Builder, theta: Value, size: Sequence[int], align_corners: bool | None = None
 ) -> Ref:
     """The place of each element under the map of its sample."""
     batch, _, *space = (int(one) for one in size)
-    return affine_places(recipe.put, recipe.ref(theta), batch, space, bool(align_corners))
+    return affine_places(build, build.ref(theta), batch, space, bool(align_corners))

@@ -10,7 +10,7 @@ from probe.errors import Undescribed
 
 from ..describe.describe import ntuple
 from ..layers.attention import dot_product_attention
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 from .shape import narrow
 
 __all__ = ["attention", "convolution", "linear", "matmul"]
@@ -28,35 +28,33 @@ __all__ = ["attention", "convolution", "linear", "matmul"]
     "linalg_matmul",
     onnx="matmul",
 )
-def matmul(recipe: Function, input: Value, other: Value) -> Ref:
-    return recipe.put(ops.Product(), input, other)
+def matmul(build: Builder, input: Value, other: Value) -> Ref:
+    return build.add(ops.Product(), input, other)
 
 
 @function("__rmatmul__", onnx="matmul")
-def rmatmul(recipe: Function, input: Value, other: Value) -> Ref:
-    return recipe.put(ops.Product(), other, input)
+def rmatmul(build: Builder, input: Value, other: Value) -> Ref:
+    return build.add(ops.Product(), other, input)
 
 
 @function("addmm", "addbmm", "baddbmm", "addmv", onnx="gemm")
 def addmm(
-    recipe: Function, input: Value, mat1: Value, mat2: Value, *, beta: float = 1, alpha: float = 1
+    build: Builder, input: Value, mat1: Value, mat2: Value, *, beta: float = 1, alpha: float = 1
 ) -> Ref:
-    if recipe.array(mat1).dtype.kind != "f" and any(
+    if build.array(mat1).dtype.kind != "f" and any(
         factor != int(factor) for factor in (alpha, beta)
     ):
         raise Undescribed("a factor that is no integer beside integers has no description")
-    product = recipe.put(ops.Product(), mat1, mat2)
-    if recipe.rank(mat1) == 3 and len(recipe.outputs[0].shape) == 2:
+    product = build.add(ops.Product(), mat1, mat2)
+    if build.rank(mat1) == 3 and len(build.outputs[0].shape) == 2:
         raise Undescribed("a sum over the batch has no description")
-    product = product if alpha == 1 else recipe.put(ops.Mul(), product, alpha)
-    return recipe.put(
-        ops.Add(), product, input if beta == 1 else recipe.put(ops.Mul(), input, beta)
-    )
+    product = product if alpha == 1 else build.add(ops.Mul(), product, alpha)
+    return build.add(ops.Add(), product, input if beta == 1 else build.add(ops.Mul(), input, beta))
 
 
 @function("grouped_mm", "_grouped_mm", onnx="matmul")
 def grouped_mm(
-    recipe: Function,
+    build: Builder,
     input: Value,
     mat2: Value,
     *,
@@ -70,10 +68,10 @@ def grouped_mm(
     if bias is not None or out_dtype is not None:
         raise Undescribed("a bias or an out_dtype has no description")
     if offs is None:
-        return matmul(recipe, input, mat2)
-    rows, columns = recipe.rank(input) == 2, recipe.rank(mat2) == 2
-    size = recipe.shape(mat2)[0 if rows else -1] if columns else recipe.shape(input)[0]
-    ends = recipe.array(offs).tolist()
+        return matmul(build, input, mat2)
+    rows, columns = build.rank(input) == 2, build.rank(mat2) == 2
+    size = build.shape(mat2)[0 if rows else -1] if columns else build.shape(input)[0]
+    ends = build.array(offs).tolist()
     if ends[-1] != size:
         raise Undescribed(f"offs ends at {ends[-1]} of {size}: what lies beyond is not set")
     products = []
@@ -81,65 +79,63 @@ def grouped_mm(
         if start == end and rows != columns:
             continue
         left = (
-            narrow(recipe, input, int(columns), start, end - start)
+            narrow(build, input, int(columns), start, end - start)
             if rows
-            else _matrix(recipe, input, group)
+            else _matrix(build, input, group)
         )
         right = (
-            narrow(recipe, mat2, int(not rows), start, end - start)
+            narrow(build, mat2, int(not rows), start, end - start)
             if columns
-            else _matrix(recipe, mat2, group)
+            else _matrix(build, mat2, group)
         )
-        products.append(recipe.put(ops.Product(), left, right))
+        products.append(build.add(ops.Product(), left, right))
     if not (rows and columns):
-        return recipe.put(ops.Concat(axis=int(columns)), *products)
-    matrix = (1, *recipe.outputs[0].shape[1:])
-    return recipe.put(
-        ops.Concat(axis=0), *(recipe.put(ops.Reshape(shape=matrix), one) for one in products)
+        return build.add(ops.Concat(axis=int(columns)), *products)
+    matrix = (1, *build.outputs[0].shape[1:])
+    return build.add(
+        ops.Concat(axis=0), *(build.add(ops.Reshape(shape=matrix), one) for one in products)
     )
 
 
-def _matrix(recipe: Function, input: Value, index: int) -> Ref:
+def _matrix(build: Builder, input: Value, index: int) -> Ref:
     """One matrix of several."""
-    return recipe.put(
-        ops.Reshape(shape=recipe.shape(input)[1:]), narrow(recipe, input, 0, index, 1)
-    )
+    return build.add(ops.Reshape(shape=build.shape(input)[1:]), narrow(build, input, 0, index, 1))
 
 
 @function("outer", "ger", onnx="einsum")
-def outer(recipe: Function, input: Value, vec2: Value) -> Ref:
-    return recipe.put(ops.Einsum(equation="i,j->ij"), input, vec2)
+def outer(build: Builder, input: Value, vec2: Value) -> Ref:
+    return build.add(ops.Einsum(equation="i,j->ij"), input, vec2)
 
 
 @function("einsum", onnx="einsum")
-def einsum(recipe: Function, equation: str, *operands: Any) -> Ref:
+def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
     if not isinstance(equation, str):
         raise Undescribed("einsum by sublists has no description")
     given: Sequence[Value] = (
         operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
     )
-    return recipe.put(ops.Einsum(equation=equation), *given)
+    return build.add(ops.Einsum(equation=equation), *given)
 
 
 @function("linear", onnx="gemm")
-def linear(recipe: Function, input: Value, weight: Value, bias: Value | None = None) -> Ref:
+def linear(build: Builder, input: Value, weight: Value, bias: Value | None = None) -> Ref:
     """x times the transposed weight; a weight of one axis is a vector."""
-    if recipe.fixed(weight) and recipe.rank(weight) == 2 and (bias is None or recipe.fixed(bias)):
-        return recipe.module(
+    if build.fixed(weight) and build.rank(weight) == 2 and (bias is None or build.fixed(bias)):
+        return build.module(
             "Linear",
             input,
-            {"weight": recipe.weight("weight", weight), "bias": recipe.weight("bias", bias)},
+            {"weight": build.weight("weight", weight), "bias": build.weight("bias", bias)},
         )
-    rank = recipe.rank(weight)
-    turned = recipe.put(ops.Transpose(perm=(1, 0)), weight) if rank == 2 else weight
-    product = recipe.put(ops.Product(), input, turned)
-    return product if bias is None else recipe.put(ops.Add(), product, bias)
+    rank = build.rank(weight)
+    turned = build.add(ops.Transpose(perm=(1, 0)), weight) if rank == 2 else weight
+    product = build.add(ops.Product(), input, turned)
+    return product if bias is None else build.add(ops.Add(), product, bias)
 
 
 def _register_convolution(rank: int) -> None:
     @function(f"conv{rank}d", onnx="conv")
     def call(
-        recipe: Function,
+        build: Builder,
         input: Value,
         weight: Value,
         bias: Value | None = None,
@@ -148,7 +144,7 @@ def _register_convolution(rank: int) -> None:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Ref:
-        return convolution(recipe, rank, input, weight, bias, stride, padding, dilation, groups)
+        return convolution(build, rank, input, weight, bias, stride, padding, dilation, groups)
 
 
 for _rank in (1, 2, 3):
@@ -158,7 +154,7 @@ for _rank in (1, 2, 3):
 # of the transposed one, and which kernel
 @function("convolution", "_convolution", onnx="conv", idle="output_padding rest")
 def any_convolution(
-    recipe: Function,
+    build: Builder,
     input: Value,
     weight: Value,
     bias: Value | None,
@@ -173,12 +169,12 @@ def any_convolution(
     if transposed:
         raise Undescribed("aten.convolution with transposed=True has no description")
     return convolution(
-        recipe, recipe.rank(weight) - 2, input, weight, bias, stride, padding, dilation, groups
+        build, build.rank(weight) - 2, input, weight, bias, stride, padding, dilation, groups
     )
 
 
 def convolution(
-    recipe: Function,
+    build: Builder,
     rank: int,
     input: Value,
     weight: Value,
@@ -190,8 +186,8 @@ def convolution(
 ) -> Ref:
     """By a parameter as its module does; or by a kernel that is itself an input, for which the bias
     is added apart."""
-    kernel = recipe.shape(weight)
-    if recipe.fixed(weight) and (bias is None or recipe.fixed(bias)):
+    kernel = build.shape(weight)
+    if build.fixed(weight) and (bias is None or build.fixed(bias)):
         attributes = {
             "kernel_size": kernel[2:],
             "out_channels": kernel[0],
@@ -203,8 +199,8 @@ def convolution(
             "padding": padding,
             "dilation": ntuple(dilation, rank),
         }
-        held = {"weight": recipe.weight("weight", weight), "bias": recipe.weight("bias", bias)}
-        return recipe.module(f"Conv{rank}d", input, held, **attributes)
+        held = {"weight": build.weight("weight", weight), "bias": build.weight("bias", bias)}
+        return build.module(f"Conv{rank}d", input, held, **attributes)
     dilations = ntuple(dilation, rank)
     pads: tuple[tuple[int, int], ...] = tuple(
         (p, p) for p in ntuple(0 if isinstance(padding, str) else padding, rank)
@@ -220,21 +216,19 @@ def convolution(
         dilations=dilations,
         groups=groups,
     )
-    x, alone = recipe.ref(input), recipe.rank(input) == rank + 1
+    x, alone = build.ref(input), build.rank(input) == rank + 1
     if alone:
-        x = recipe.put(ops.Reshape(shape=(1, *recipe.shape(input))), x)
-    found = recipe.put(op, x, weight)
+        x = build.add(ops.Reshape(shape=(1, *build.shape(input))), x)
+    found = build.add(op, x, weight)
     if bias is not None:
-        found = recipe.put(
-            ops.Add(), found, recipe.put(ops.Reshape(shape=(-1, *(1,) * rank)), bias)
-        )
-    return recipe.reshaped(found) if alone else found
+        found = build.add(ops.Add(), found, build.add(ops.Reshape(shape=(-1, *(1,) * rank)), bias))
+    return build.reshaped(found) if alone else found
 
 
 def _register_transposed(rank: int) -> None:
     @function(f"conv_transpose{rank}d", onnx="convtranspose")
     def call(
-        recipe: Function,
+        build: Builder,
         input: Value,
         weight: Value,
         bias: Value | None = None,
@@ -244,7 +238,7 @@ def _register_transposed(rank: int) -> None:
         groups: int = 1,
         dilation: Any = 1,
     ) -> Ref:
-        kernel = recipe.shape(weight)
+        kernel = build.shape(weight)
         attributes = {
             "kernel_size": kernel[2:],
             "in_channels": kernel[0],
@@ -260,8 +254,8 @@ def _register_transposed(rank: int) -> None:
             "output_padding": ntuple(output_padding, rank),
             "dilation": ntuple(dilation, rank),
         }
-        held = {"weight": recipe.weight("weight", weight), "bias": recipe.weight("bias", bias)}
-        return recipe.module(f"ConvTranspose{rank}d", input, held, **attributes)
+        held = {"weight": build.weight("weight", weight), "bias": build.weight("bias", bias)}
+        return build.module(f"ConvTranspose{rank}d", input, held, **attributes)
 
 
 for _rank in (1, 2, 3):
@@ -270,7 +264,7 @@ for _rank in (1, 2, 3):
 
 @function("scaled_dot_product_attention", onnx="attention")
 def attention(
-    recipe: Function,
+    build: Builder,
     query: Value,
     key: Value,
     value: Value,
@@ -283,9 +277,9 @@ def attention(
 ) -> Ref:
     """softmax(query · keyᵀ · scale + mask) · value over the last two axes, as one op
     (``dot_product_attention``)."""
-    q, k, v = (recipe.array(one) for one in (query, key, value))
-    mask = None if attn_mask is None else recipe.array(attn_mask)
+    q, k, v = (build.array(one) for one in (query, key, value))
+    mask = None if attn_mask is None else build.array(attn_mask)
     op = dot_product_attention(
         q, k, v, mask, dropout=dropout_p, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
     )
-    return recipe.put(op, query, key, value, *(() if attn_mask is None else (attn_mask,)))
+    return build.add(op, query, key, value, *(() if attn_mask is None else (attn_mask,)))

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 
 __all__ = ["activation", "interpolate", "pool"]
 
@@ -57,7 +57,7 @@ _ACTIVATIONS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
 
 
 def activation(
-    recipe: Function,
+    build: Builder,
     kind: str,
     defaults: Mapping[str, Any],
     input: Value,
@@ -70,13 +70,13 @@ def activation(
         raise Undescribed(
             f"the arguments {', '.join(sorted(given.keys() - defaults.keys()))} have no description"
         )
-    return recipe.module(kind, input, **given)
+    return build.module(kind, input, **given)
 
 
 def _register_activation(name: str, kind: str, onnx: str, defaults: Mapping[str, Any]) -> None:
     @function(name, f"{name}_", onnx=onnx)
-    def call(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
-        return activation(recipe, kind, defaults, input, args, kwargs)
+    def call(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
+        return activation(build, kind, defaults, input, args, kwargs)
 
 
 for _name, (_kind, _onnx, _defaults) in _ACTIVATIONS.items():
@@ -87,14 +87,14 @@ def _register_softmax(name: str, kind: str) -> None:
     # Of `dtype` they take types of floats alone, and of two types of floats they are refused.
     @function(name, f"_{name}", f"special_{name}", onnx=kind.lower(), idle="rest _stacklevel dtype")
     def call(
-        recipe: Function,
+        build: Builder,
         input: Value,
         dim: int | None = None,
         *rest: Any,
         _stacklevel: int = 3,
         dtype: Any = None,
     ) -> Ref:
-        return recipe.module(kind, input, dim=dim)
+        return build.module(kind, input, dim=dim)
 
 
 for _name, _kind in {
@@ -109,7 +109,7 @@ def _register_dropout(name: str) -> None:
     # torch.nn.functional.dropout(input, p, training, inplace) and torch.dropout(input, p, train).
     @function(name, f"{name}_", onnx="dropout")
     def call(
-        recipe: Function,
+        build: Builder,
         input: Value,
         p: float = 0.5,
         training: bool = True,
@@ -119,7 +119,7 @@ def _register_dropout(name: str) -> None:
     ) -> Ref:
         if (training if train is None else train) and p:
             raise Undescribed("it drops elements at random")
-        return recipe.put(ops.Identity(), input)
+        return build.add(ops.Identity(), input)
 
 
 for _name in (
@@ -134,18 +134,18 @@ for _name in (
     _register_dropout(_name)
 
 
-def _weights(recipe: Function, **values: Value | None) -> dict[str, Weight | None]:
-    return {name: recipe.weight(name, value) for name, value in values.items()}
+def _weights(build: Builder, **values: Value | None) -> dict[str, Weight | None]:
+    return {name: build.weight(name, value) for name, value in values.items()}
 
 
 @function("prelu", "_prelu_kernel", onnx="prelu")
-def prelu(recipe: Function, input: Value, weight: Value) -> Ref:
-    return recipe.module("PReLU", input, _weights(recipe, weight=weight))
+def prelu(build: Builder, input: Value, weight: Value) -> Ref:
+    return build.module("PReLU", input, _weights(build, weight=weight))
 
 
 @function("rrelu", "rrelu_", onnx="leakyrelu")
 def rrelu(
-    recipe: Function,
+    build: Builder,
     input: Value,
     lower: float = 1 / 8,
     upper: float = 1 / 3,
@@ -154,12 +154,12 @@ def rrelu(
 ) -> Ref:
     if training:
         raise Undescribed("in training mode it draws its slopes")
-    return recipe.put(ops.LeakyRelu(alpha=(lower + upper) / 2), input)
+    return build.add(ops.LeakyRelu(alpha=(lower + upper) / 2), input)
 
 
 @function("layer_norm", "native_layer_norm", onnx="layernormalization", idle="rest")  # which kernel
 def layer_norm(
-    recipe: Function,
+    build: Builder,
     input: Value,
     normalized_shape: Sequence[int],
     weight: Value | None = None,
@@ -167,10 +167,10 @@ def layer_norm(
     eps: float = 1e-5,
     *rest: Any,
 ) -> Ref:
-    return recipe.module(
+    return build.module(
         "LayerNorm",
         input,
-        _weights(recipe, weight=weight, bias=bias),
+        _weights(build, weight=weight, bias=bias),
         normalized_shape=tuple(normalized_shape),
         eps=eps,
     )
@@ -178,16 +178,16 @@ def layer_norm(
 
 @function("rms_norm", onnx="rmsnormalization")
 def rms_norm(
-    recipe: Function,
+    build: Builder,
     input: Value,
     normalized_shape: Sequence[int],
     weight: Value | None = None,
     eps: float | None = None,
 ) -> Ref:
-    return recipe.module(
+    return build.module(
         "RMSNorm",
         input,
-        _weights(recipe, weight=weight),
+        _weights(build, weight=weight),
         normalized_shape=tuple(normalized_shape),
         eps=eps,
     )
@@ -195,7 +195,7 @@ def rms_norm(
 
 @function("group_norm", onnx="groupnormalization", idle="rest")  # which kernel
 def group_norm(
-    recipe: Function,
+    build: Builder,
     input: Value,
     num_groups: int,
     weight: Value | None = None,
@@ -203,10 +203,10 @@ def group_norm(
     eps: float = 1e-5,
     *rest: Any,
 ) -> Ref:
-    return recipe.module(
+    return build.module(
         "GroupNorm",
         input,
-        _weights(recipe, weight=weight, bias=bias),
+        _weights(build, weight=weight, bias=bias),
         num_groups=num_groups,
         eps=eps,
     )
@@ -214,7 +214,7 @@ def group_norm(
 
 @function("batch_norm", onnx="batchnormalization", idle="momentum")  # of the running statistics
 def batch_norm(
-    recipe: Function,
+    build: Builder,
     input: Value,
     running_mean: Value | None,
     running_var: Value | None,
@@ -225,16 +225,16 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Ref:
     held = _weights(
-        recipe, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+        build, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
-    return recipe.module(
+    return build.module(
         "BatchNorm2d", input, held, running_mean=running_mean, eps=eps, training=training
     )
 
 
 @function("aten.batch_norm", "aten._native_batch_norm_legit_no_training", onnx="batchnormalization")
 def aten_batch_norm(
-    recipe: Function,
+    build: Builder,
     input: Value,
     weight: Value,
     bias: Value,
@@ -245,33 +245,31 @@ def aten_batch_norm(
     """In ATen the statistics come last, and then (training, momentum, eps, cudnn), or (momentum,
     eps) where it is decomposed."""
     training, (_, eps, *_) = (rest[0], rest[1:]) if isinstance(rest[0], bool) else (False, rest)
-    found = batch_norm(recipe, input, running_mean, running_var, weight, bias, training, 0.1, eps)
-    if len(recipe.outputs) == 1:
+    found = batch_norm(build, input, running_mean, running_var, weight, bias, training, 0.1, eps)
+    if len(build.outputs) == 1:
         return found
-    empty = [recipe.ref(np.zeros(out.shape)) for out in recipe.outputs[1:]]
+    empty = [build.ref(np.zeros(out.shape)) for out in build.outputs[1:]]
     return (found, *empty)
 
 
 @function(
     "aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", onnx="resize"
 )
-def aten_nearest(
-    recipe: Function, input: Value, output_size: Any, scale_factors: Any = None
-) -> Ref:
-    return interpolate(recipe, input, output_size, None if output_size else tuple(scale_factors))
+def aten_nearest(build: Builder, input: Value, output_size: Any, scale_factors: Any = None) -> Ref:
+    return interpolate(build, input, output_size, None if output_size else tuple(scale_factors))
 
 
 def _register_upsampling(name: str, mode: str) -> None:
     @function(f"aten.{name}", onnx="resize")
     def call(
-        recipe: Function,
+        build: Builder,
         input: Value,
         output_size: Any,
         align_corners: bool,
         scale_factors: Any = None,
     ) -> Ref:
         return interpolate(
-            recipe,
+            build,
             input,
             output_size,
             None if output_size else tuple(scale_factors),
@@ -291,7 +289,7 @@ for _name, _kind in {
 # of the gradient, and of `max_norm`
 @function("embedding", onnx="gather", idle="padding_idx norm_type")
 def embedding(
-    recipe: Function,
+    build: Builder,
     input: Value,
     weight: Value,
     padding_idx: int | None = None,
@@ -302,22 +300,22 @@ def embedding(
 ) -> Ref:
     """Rows of the weight; ``aten.embedding`` takes the weight first. A largest norm would change
     the weight."""
-    if max_norm and recipe.array(weight).dtype.kind == "f":
+    if max_norm and build.array(weight).dtype.kind == "f":
         raise Undescribed("max_norm changes the weight")
-    rows, indices = (weight, input) if recipe.array(weight).dtype.kind == "f" else (input, weight)
-    return recipe.put(ops.Gather(axis=0), rows, indices)
+    rows, indices = (weight, input) if build.array(weight).dtype.kind == "f" else (input, weight)
+    return build.add(ops.Gather(axis=0), rows, indices)
 
 
-def pool(recipe: Function, kind: str, input: Value, given: dict[str, Any]) -> Ref:
+def pool(build: Builder, kind: str, input: Value, given: dict[str, Any]) -> tuple[Ref, ...]:
     if given.get("stride") in (None, [], ()):
         given["stride"] = given["kernel_size"]
-    return recipe.module(kind, input, **given)
+    return build.module_outputs(kind, (input,), **given)
 
 
 def _register_pools(rank: int) -> None:
     @function(f"max_pool{rank}d", onnx="maxpool")
     def maximum(
-        recipe: Function,
+        build: Builder,
         input: Value,
         kernel_size: Any,
         stride: Any = None,
@@ -325,7 +323,7 @@ def _register_pools(rank: int) -> None:
         dilation: Any = 1,
         ceil_mode: bool = False,
         return_indices: bool = False,
-    ) -> Ref:
+    ) -> tuple[Ref, ...]:
         given = {
             "kernel_size": kernel_size,
             "stride": stride,
@@ -333,11 +331,11 @@ def _register_pools(rank: int) -> None:
             "dilation": dilation,
             "ceil_mode": ceil_mode,
         }
-        return pool(recipe, f"MaxPool{rank}d", input, given | {"return_indices": return_indices})
+        return pool(build, f"MaxPool{rank}d", input, given | {"return_indices": return_indices})
 
     @function(f"avg_pool{rank}d", onnx="averagepool")
     def average(
-        recipe: Function,
+        build: Builder,
         input: Value,
         kernel_size: Any,
         stride: Any = None,
@@ -345,7 +343,7 @@ def _register_pools(rank: int) -> None:
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
-    ) -> Ref:
+    ) -> tuple[Ref, ...]:
         given = {
             "kernel_size": kernel_size,
             "stride": stride,
@@ -353,7 +351,7 @@ def _register_pools(rank: int) -> None:
             "ceil_mode": ceil_mode,
         }
         return pool(
-            recipe,
+            build,
             f"AvgPool{rank}d",
             input,
             given | {"count_include_pad": count_include_pad, "divisor_override": divisor_override},
@@ -361,30 +359,30 @@ def _register_pools(rank: int) -> None:
 
     @function(f"lp_pool{rank}d", onnx="lppool")
     def power(
-        recipe: Function,
+        build: Builder,
         input: Value,
         norm_type: float,
         kernel_size: Any,
         stride: Any = None,
         ceil_mode: bool = False,
-    ) -> Ref:
+    ) -> tuple[Ref, ...]:
         given = {
             "norm_type": norm_type,
             "kernel_size": kernel_size,
             "stride": stride,
             "ceil_mode": ceil_mode,
         }
-        return pool(recipe, f"LPPool{rank}d", input, given)
+        return pool(build, f"LPPool{rank}d", input, given)
 
     @function(f"adaptive_avg_pool{rank}d", f"_adaptive_avg_pool{rank}d", onnx="globalaveragepool")
-    def adaptive_average(recipe: Function, input: Value, output_size: Any) -> Ref:
-        return recipe.module(f"AdaptiveAvgPool{rank}d", input, output_size=output_size)
+    def adaptive_average(build: Builder, input: Value, output_size: Any) -> Ref:
+        return build.module(f"AdaptiveAvgPool{rank}d", input, output_size=output_size)
 
     @function(f"adaptive_max_pool{rank}d", onnx="globalmaxpool")
     def adaptive_maximum(
-        recipe: Function, input: Value, output_size: Any, return_indices: bool = False
+        build: Builder, input: Value, output_size: Any, return_indices: bool = False
     ) -> Ref:
-        return recipe.module(
+        return build.module(
             f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=return_indices
         )
 
@@ -402,7 +400,7 @@ _PADS = {
 
 @function("pad", "constant_pad_nd", onnx="pad")
 def pad(
-    recipe: Function,
+    build: Builder,
     input: Value,
     pad: Sequence[int],
     mode: Any = "constant",
@@ -411,12 +409,12 @@ def pad(
     """``aten.constant_pad_nd`` has its value where ``pad`` has its mode."""
     if not isinstance(mode, str):
         mode, value = "constant", mode
-    return recipe.module(_PADS[mode], input, padding=tuple(pad), value=value or 0.0)
+    return build.module(_PADS[mode], input, padding=tuple(pad), value=value or 0.0)
 
 
 @function("interpolate", "upsample", onnx="resize")
 def interpolate(
-    recipe: Function,
+    build: Builder,
     input: Value,
     size: Any = None,
     scale_factor: Any = None,
@@ -432,11 +430,11 @@ def interpolate(
         "align_corners": align_corners,
         "antialias": antialias,
     }
-    return recipe.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
+    return build.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
 
 
 @function("one_hot", onnx="onehot", idle="num_classes")
-def one_hot(recipe: Function, input: Value, num_classes: int = -1) -> Ref:
-    return recipe.put(
-        ops.Cast(to="int64"), recipe.put(ops.OneHot(depth=recipe.outputs[0].shape[-1]), input)
+def one_hot(build: Builder, input: Value, num_classes: int = -1) -> Ref:
+    return build.add(
+        ops.Cast(to="int64"), build.add(ops.OneHot(depth=build.outputs[0].shape[-1]), input)
     )

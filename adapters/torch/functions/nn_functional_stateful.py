@@ -1,72 +1,48 @@
 """The functions of torch.nn.functional that do what a module of several tensors does, or one with
 statistics: described as that module."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from probe import ops
-from probe.description import Ref, Step, Weight
+from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, described_by_name
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 from .nn_functional import interpolate, pool
 
 __all__: list[str] = []
 
 
-def _as_module(
-    recipe: Function,
-    kind: str,
-    given: Sequence[Value],
-    held: Mapping[str, Weight | None] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    **attributes: Any,
-) -> Ref:
-    """What the module with these attributes gives for these tensors."""
-    call = Call(tuple(recipe.array(one) for one in given), dict(held or {}).get, arguments or {})
-    found = described_by_name(kind, {"training": recipe.training, **attributes}, call)
-    refs = [recipe.ref(one) for one in given]
-    start = len(recipe.steps)
-    for position, step in enumerate(found.steps):
-        moved = [
-            refs[one.index] if one.step < 0 else replace(one, step=one.step + start)
-            for one in step.sources(position)
-        ]
-        recipe.steps.append(Step(step.op, tuple(moved)))
-    return Ref(len(recipe.steps) - 1)
-
-
 @function("cosine_similarity", onnx="cosinesimilarity")
 def cosine_similarity(
-    recipe: Function, x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8
-) -> Ref:
-    return _as_module(recipe, "CosineSimilarity", (x1, x2), dim=dim, eps=eps)
+    build: Builder, x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8
+) -> tuple[Ref, ...]:
+    return build.module_outputs("CosineSimilarity", (x1, x2), dim=dim, eps=eps)
 
 
 @function("pairwise_distance", onnx="pairwisedistance")
 def pairwise_distance(
-    recipe: Function, x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Ref:
-    return _as_module(recipe, "PairwiseDistance", (x1, x2), norm=p, eps=eps, keepdim=keepdim)
+    build: Builder, x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> tuple[Ref, ...]:
+    return build.module_outputs("PairwiseDistance", (x1, x2), norm=p, eps=eps, keepdim=keepdim)
 
 
 @function("bilinear", onnx="einsum")
 def bilinear(
-    recipe: Function, input1: Value, input2: Value, weight: Value, bias: Value | None = None
+    build: Builder, input1: Value, input2: Value, weight: Value, bias: Value | None = None
 ) -> Ref:
     """x1 A_k x2 for every output k, plus the bias."""
-    found = recipe.put(ops.Einsum(equation="...i,kij,...j->...k"), input1, weight, input2)
-    return found if bias is None else recipe.put(ops.Add(), found, bias)
+    found = build.add(ops.Einsum(equation="...i,kij,...j->...k"), input1, weight, input2)
+    return found if bias is None else build.add(ops.Add(), found, bias)
 
 
 # of the running statistics
 @function("instance_norm", onnx="instancenormalization", idle="momentum")
 def instance_norm(
-    recipe: Function,
+    build: Builder,
     input: Value,
     running_mean: Value | None = None,
     running_var: Value | None = None,
@@ -76,7 +52,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
-) -> Ref:
+) -> tuple[Ref, ...]:
     """By each sample's own statistics, or by the running ones."""
     names = {
         "running_mean": running_mean,
@@ -84,11 +60,10 @@ def instance_norm(
         "weight": weight,
         "bias": bias,
     }
-    held = {name: recipe.weight(name, one) for name, one in names.items()}
-    rank = min(max(recipe.rank(input) - 2, 1), 3)
+    held = {name: build.weight(name, one) for name, one in names.items()}
+    rank = min(max(build.rank(input) - 2, 1), 3)
     running = not use_input_stats
-    return _as_module(
-        recipe,
+    return build.module_outputs(
         f"InstanceNorm{rank}d",
         (input,),
         held,
@@ -100,7 +75,7 @@ def instance_norm(
 
 @function("embedding_bag", onnx="embeddingbag")
 def embedding_bag(
-    recipe: Function,
+    build: Builder,
     input: Value,
     weight: Value,
     offsets: Value | None = None,
@@ -112,7 +87,7 @@ def embedding_bag(
     per_sample_weights: Value | None = None,
     include_last_offset: bool = False,
     padding_idx: int | None = None,
-) -> Ref:
+) -> tuple[Ref, ...]:
     if max_norm is not None:
         raise Undescribed("max_norm changes the weight")
     given = {"input": input, "offsets": offsets, "per_sample_weights": per_sample_weights}
@@ -123,49 +98,37 @@ def embedding_bag(
         "include_last_offset": include_last_offset,
         "padding_idx": padding_idx,
     }
-    held = {"weight": recipe.weight("weight", weight)}
+    held = {"weight": build.weight("weight", weight)}
     values = [one for one in given.values() if one is not None]
-    return _as_module(
-        recipe,
-        "EmbeddingBag",
-        values,
-        held,
-        arguments,
-        max_norm=None,
-        norm_type=norm_type,
-        **attributes,
+    return build.module_outputs(
+        "EmbeddingBag", values, held, arguments, max_norm=None, norm_type=norm_type, **attributes
     )
 
 
 def _register(rank: int) -> None:
     @function(f"max_unpool{rank}d", onnx="maxunpool")
     def unpool(
-        recipe: Function,
+        build: Builder,
         input: Value,
         indices: Value,
         kernel_size: Any,
         stride: Any = None,
         padding: Any = 0,
         output_size: Any = None,
-    ) -> Ref:
+    ) -> tuple[Ref, ...]:
         attributes = {
             "kernel_size": kernel_size,
             "stride": kernel_size if stride is None else stride,
             "padding": padding,
         }
-        return _as_module(
-            recipe,
-            f"MaxUnpool{rank}d",
-            (input, indices),
-            None,
-            {"output_size": output_size},
-            **attributes,
+        return build.module_outputs(
+            f"MaxUnpool{rank}d", (input, indices), None, {"output_size": output_size}, **attributes
         )
 
     # it gives them in either case
     @function(f"max_pool{rank}d_with_indices", onnx="maxpool", idle="return_indices")
     def places(
-        recipe: Function,
+        build: Builder,
         input: Value,
         kernel_size: Any,
         stride: Any = None,
@@ -181,29 +144,19 @@ def _register(rank: int) -> None:
             "dilation": dilation,
             "ceil_mode": ceil_mode,
         }
-        return _both(
-            recipe, pool(recipe, f"MaxPool{rank}d", input, given | {"return_indices": True})
-        )
+        return _both(pool(build, f"MaxPool{rank}d", input, given | {"return_indices": True}))
 
     @function(f"adaptive_max_pool{rank}d_with_indices", onnx="globalmaxpool", idle="return_indices")
     def adaptive(
-        recipe: Function, input: Value, output_size: Any, return_indices: bool = True
+        build: Builder, input: Value, output_size: Any, return_indices: bool = True
     ) -> tuple[Ref, ...]:
-        return _both(
-            recipe,
-            recipe.module(
-                f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=True
-            ),
-        )
+        kind, size = f"AdaptiveMaxPool{rank}d", output_size
+        return _both(build.module_outputs(kind, (input,), output_size=size, return_indices=True))
 
 
-def _both(recipe: Function, found: Ref) -> tuple[Ref, ...]:
-    """The outputs that a description gathers at its end."""
-    last = recipe.steps[found.step]
-    if isinstance(last.op, ops.Outputs) and last.inputs is not None:
-        recipe.steps.pop()
-        return tuple(last.inputs)
-    return (found, replace(found, index=1))
+def _both(found: tuple[Ref, ...]) -> tuple[Ref, ...]:
+    """Values and places, which may be the two outputs of one op."""
+    return found if len(found) > 1 else (found[0], replace(found[0], index=1))
 
 
 for _rank in (1, 2, 3):
@@ -212,52 +165,52 @@ for _rank in (1, 2, 3):
 
 @function("upsample_nearest", onnx="resize")
 def upsample_nearest(
-    recipe: Function, input: Value, size: Any = None, scale_factor: Any = None
+    build: Builder, input: Value, size: Any = None, scale_factor: Any = None
 ) -> Ref:
-    return interpolate(recipe, input, size, scale_factor)
+    return interpolate(build, input, size, scale_factor)
 
 
 @function("upsample_bilinear", onnx="resize")
 def upsample_bilinear(
-    recipe: Function, input: Value, size: Any = None, scale_factor: Any = None
+    build: Builder, input: Value, size: Any = None, scale_factor: Any = None
 ) -> Ref:
-    return interpolate(recipe, input, size, scale_factor, "bilinear", True)
+    return interpolate(build, input, size, scale_factor, "bilinear", True)
 
 
 @function("conv_tbc", onnx="conv")
-def conv_tbc(recipe: Function, input: Value, weight: Value, bias: Value, pad: int = 0) -> Ref:
+def conv_tbc(build: Builder, input: Value, weight: Value, bias: Value, pad: int = 0) -> Ref:
     """Of (time, batch, channels) with a kernel (time, in, out)."""
-    x = recipe.put(ops.Transpose(perm=(1, 2, 0)), input)
-    kernel = recipe.put(ops.Transpose(perm=(2, 1, 0)), weight)
-    found = recipe.put(
+    x = build.add(ops.Transpose(perm=(1, 2, 0)), input)
+    kernel = build.add(ops.Transpose(perm=(2, 1, 0)), weight)
+    found = build.add(
         ops.Conv(
             weight=None, bias=None, strides=(1,), pads=((pad, pad),), dilations=(1,), groups=1
         ),
         x,
         kernel,
     )
-    return recipe.put(ops.Add(), recipe.put(ops.Transpose(perm=(2, 0, 1)), found), bias)
+    return build.add(ops.Add(), build.add(ops.Transpose(perm=(2, 0, 1)), found), bias)
 
 
 @function("pdist", onnx="pairwisedistance")
-def pdist(recipe: Function, input: Value, p: float = 2.0) -> Ref:
+def pdist(build: Builder, input: Value, p: float = 2.0) -> Ref:
     """The distance of every row to each behind it."""
-    rows = recipe.shape(input)[0]
+    rows = build.shape(input)[0]
     pairs = [(one, other) for one in range(rows) for other in range(one + 1, rows)]
     left, right = (
-        recipe.put(ops.Gather(axis=0), input, np.array([pair[k] for pair in pairs])) for k in (0, 1)
+        build.add(ops.Gather(axis=0), input, np.array([pair[k] for pair in pairs])) for k in (0, 1)
     )
-    less = recipe.put(ops.Sub(), left, right)
+    less = build.add(ops.Sub(), left, right)
     if p == 2:
-        return recipe.put(ops.ReduceL2(axes=(1,), keepdims=False), less)
+        return build.add(ops.ReduceL2(axes=(1,), keepdims=False), less)
     if p == 1:
-        return recipe.put(ops.ReduceL1(axes=(1,), keepdims=False), less)
+        return build.add(ops.ReduceL1(axes=(1,), keepdims=False), less)
     raise Undescribed(f"p={p} has no description")
 
 
 @function("multi_head_attention_forward", onnx="attention")
 def multi_head_attention_forward(
-    recipe: Function,
+    build: Builder,
     query: Value,
     key: Value,
     value: Value,
@@ -283,7 +236,7 @@ def multi_head_attention_forward(
     static_v: Value | None = None,
     average_attn_weights: bool = True,
     is_causal: bool = False,
-) -> Ref | tuple[Ref, ...]:
+) -> tuple[Ref, ...]:
     if static_k is not None or static_v is not None:
         raise Undescribed("static keys and values have no description")
     apart = {
@@ -301,7 +254,7 @@ def multi_head_attention_forward(
         "out_proj.weight": out_proj_weight,
     }
     held = {
-        name: recipe.weight(name, one)
+        name: build.weight(name, one)
         for name, one in (names | {"out_proj.bias": out_proj_bias}).items()
     }
     given = {
@@ -327,5 +280,5 @@ def multi_head_attention_forward(
     attributes |= {"bias_k": bias_k, "dropout": dropout_p, "training": training}
     attributes["in_proj_weight"] = None if use_separate_proj_weight else in_proj_weight
     values = [one for one in given.values() if one is not None]
-    found = _as_module(recipe, "MultiheadAttention", values, held, arguments, **attributes)
-    return _both(recipe, found) if need_weights else found
+    found = build.module_outputs("MultiheadAttention", values, held, arguments, **attributes)
+    return _both(found) if need_weights else found

@@ -2,21 +2,18 @@
 in a list."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from probe import ops
-from probe.description import Ref, Step, Weight
+from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, described_by_name
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 
 __all__: list[str] = []
 
 
 def _held(
-    recipe: Function, params: Sequence[Value], layers: int, ways: int
+    build: Builder, params: Sequence[Value], layers: int, ways: int
 ) -> dict[str, Weight | None]:
     """The parameters by the names that a module gives them: of each layer and direction the
     weights, the biases, the projection."""
@@ -31,14 +28,14 @@ def _held(
     for at, value in enumerate(params):
         layer, way = divmod(at // each, ways)
         name = f"{names[at % each]}_l{layer}{'_reverse' * way}"
-        found[name] = recipe.weight(name, value)
+        found[name] = build.weight(name, value)
     return found
 
 
 def _register(name: str, kind: str, **more: Any) -> None:
     @function(name, onnx=kind.lower())
     def recurrence(
-        recipe: Function,
+        build: Builder,
         input: Value,
         hx: Any,
         params: Sequence[Value],
@@ -51,10 +48,8 @@ def _register(name: str, kind: str, **more: Any) -> None:
     ) -> tuple[Ref, ...]:
         if not isinstance(params, list | tuple) or isinstance(has_biases, list | tuple):
             raise Undescribed("packed sequences have no description here")
-        held = _held(recipe, params, num_layers, 2 if bidirectional else 1)
+        held = _held(build, params, num_layers, 2 if bidirectional else 1)
         states = list(hx) if isinstance(hx, list | tuple) else [hx]
-        given = [recipe.ref(one) for one in (input, *states)]
-        arrays = tuple(recipe.array(one) for one in (input, *states))
         local = tuple(Ref(-1, 1 + at) for at in range(len(states)))
         first, recurrent, projection = (
             held.get(f"weight_{part}_l0") for part in ("ih", "hh", "hr")
@@ -72,17 +67,7 @@ def _register(name: str, kind: str, **more: Any) -> None:
             **more,
         }
         arguments = {"input": Ref(-1, 0), "hx": local if kind == "LSTM" else local[0]}
-        found = described_by_name(kind, attributes, Call(arrays, held.get, arguments))
-        start = len(recipe.steps)
-        for position, step in enumerate(found.steps):
-            moved = [
-                given[one.index] if one.step < 0 else replace(one, step=one.step + start)
-                for one in step.sources(position)
-            ]
-            recipe.steps.append(Step(step.op, tuple(moved)))
-        last = recipe.steps.pop()
-        assert isinstance(last.op, ops.Outputs) and last.inputs is not None
-        return last.inputs
+        return build.module_outputs(kind, (input, *states), held, arguments, **attributes)
 
 
 for _name, _kind, _more in (

@@ -11,7 +11,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from .describe import Function, Value, function
+from .describe import Builder, Value, function
 
 __all__ = ["concat", "getitem", "setitem"]
 
@@ -34,16 +34,16 @@ __all__ = ["concat", "getitem", "setitem"]
     onnx="reshape",
     idle="args size shape stride start_dim end_dim dim sizes other dtype",
 )
-def reshape(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
+def reshape(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """The elements in row-major order in the shape that the call gave them."""
-    if recipe.array(input).dtype != recipe.outputs[0].dtype:
+    if build.array(input).dtype != build.outputs[0].dtype:
         raise Undescribed("the bits of numbers, seen as those of another type, have no description")
-    return recipe.reshaped(input)
+    return build.reshaped(input)
 
 
 @function("permute", onnx="transpose")
-def permute(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
-    return _transposed(recipe, input, [axis % recipe.rank(input) for axis in _several(args, dims)])
+def permute(build: Builder, input: Value, *args: Any, dims: Any = None) -> Ref:
+    return _transposed(build, input, [axis % build.rank(input) for axis in _several(args, dims)])
 
 
 def _several(args: Sequence[Any], dims: Any) -> Sequence[int]:
@@ -52,41 +52,41 @@ def _several(args: Sequence[Any], dims: Any) -> Sequence[int]:
     return given[0] if len(given) == 1 and not isinstance(given[0], int) else given
 
 
-def _transposed(recipe: Function, input: Value, order: Sequence[int]) -> Ref:
-    return recipe.put(ops.Transpose(perm=tuple(order)) if order else ops.Identity(), input)
+def _transposed(build: Builder, input: Value, order: Sequence[int]) -> Ref:
+    return build.add(ops.Transpose(perm=tuple(order)) if order else ops.Identity(), input)
 
 
 @function("transpose", "transpose_", "swapaxes", "swapdims", onnx="transpose")
-def transpose(recipe: Function, input: Value, dim0: int, dim1: int) -> Ref:
-    order = list(range(recipe.rank(input)))
+def transpose(build: Builder, input: Value, dim0: int, dim1: int) -> Ref:
+    order = list(range(build.rank(input)))
     order[dim0], order[dim1] = order[dim1], order[dim0]
-    return recipe.put(ops.Transpose(perm=tuple(order)), input)
+    return build.add(ops.Transpose(perm=tuple(order)), input)
 
 
 @function("t", "T", "H", "numpy_T", onnx="transpose")
-def turned(recipe: Function, input: Value) -> Ref:
-    return _transposed(recipe, input, [*reversed(range(recipe.rank(input)))])
+def turned(build: Builder, input: Value) -> Ref:
+    return _transposed(build, input, [*reversed(range(build.rank(input)))])
 
 
 @function("mT", "mH", "adjoint", onnx="transpose")
-def matrix_turned(recipe: Function, input: Value) -> Ref:
-    return transpose(recipe, input, -1, -2)
+def matrix_turned(build: Builder, input: Value) -> Ref:
+    return transpose(build, input, -1, -2)
 
 
 @function("data", "real", onnx="identity")
-def same(recipe: Function, input: Value) -> Ref:
-    return recipe.put(ops.Identity(), input)
+def same(build: Builder, input: Value) -> Ref:
+    return build.add(ops.Identity(), input)
 
 
 @function("movedim", "moveaxis", onnx="transpose")
-def movedim(recipe: Function, input: Value, source: Any, destination: Any) -> Ref:
-    rank = recipe.rank(input)
+def movedim(build: Builder, input: Value, source: Any, destination: Any) -> Ref:
+    rank = build.rank(input)
     pairs = zip(
         *(((one,) if isinstance(one, int) else one) for one in (destination, source)), strict=True
     )
     fixed = {to % rank: of % rank for to, of in pairs}
     rest = iter(axis for axis in range(rank) if axis not in fixed.values())
-    return recipe.put(
+    return build.add(
         ops.Transpose(
             perm=tuple(fixed[axis] if axis in fixed else next(rest) for axis in range(rank))
         ),
@@ -97,58 +97,56 @@ def movedim(recipe: Function, input: Value, source: Any, destination: Any) -> Re
 @function(
     "expand", "expand_as", "broadcast_to", onnx="expand", idle="sizes size shape implicit other"
 )
-def expand(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
-    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), input)
+def expand(build: Builder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
+    return build.add(ops.Expand(shape=build.outputs[0].shape), input)
 
 
 @function("repeat", "tile", onnx="tile", idle="sizes repeats dims")
-def repeat(recipe: Function, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
-    shape, wanted = recipe.shape(input), recipe.outputs[0].shape
+def repeat(build: Builder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
+    shape, wanted = build.shape(input), build.outputs[0].shape
     full = (1,) * (len(wanted) - len(shape)) + shape
     repeats = tuple(to // of if of else 1 for to, of in zip(wanted, full, strict=True))
-    return recipe.put(
+    return build.add(
         ops.Tile(repeats=repeats),
-        input if full == shape else recipe.put(ops.Reshape(shape=full), input),
+        input if full == shape else build.add(ops.Reshape(shape=full), input),
     )
 
 
 @function("repeat_interleave", onnx="gather", idle="output_size")
 def repeat_interleave(
-    recipe: Function, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None
+    build: Builder, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None
 ) -> Ref:
-    counts = recipe.array(repeats) if not isinstance(repeats, int) else repeats
+    counts = build.array(repeats) if not isinstance(repeats, int) else repeats
     axis, x = (
-        (0, recipe.put(ops.Reshape(shape=(-1,)), input))
-        if dim is None
-        else (dim, recipe.ref(input))
+        (0, build.add(ops.Reshape(shape=(-1,)), input)) if dim is None else (dim, build.ref(input))
     )
-    size = recipe.array(input).size if dim is None else recipe.shape(input)[dim]
-    return recipe.put(ops.Gather(axis=axis), x, np.repeat(np.arange(size), counts))
+    size = build.array(input).size if dim is None else build.shape(input)[dim]
+    return build.add(ops.Gather(axis=axis), x, np.repeat(np.arange(size), counts))
 
 
 @function("cat", "concat", "concatenate", onnx="concat")
 def concat(
-    recipe: Function, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None
+    build: Builder, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None
 ) -> Ref:
     """An empty tensor of one axis is left out, as PyTorch does."""
-    kept = [one for one in tensors if recipe.shape(one) != (0,)] or list(tensors)[:1]
-    return recipe.put(ops.Concat(axis=dim if axis is None else axis), *kept)
+    kept = [one for one in tensors if build.shape(one) != (0,)] or list(tensors)[:1]
+    return build.add(ops.Concat(axis=dim if axis is None else axis), *kept)
 
 
 @function("stack", onnx="concat")
-def stack(recipe: Function, tensors: Sequence[Value], dim: int = 0) -> Ref:
-    at = dim % (recipe.rank(tensors[0]) + 1)
-    shape = recipe.shape(tensors[0])
-    lifted = [recipe.put(ops.Reshape(shape=(*shape[:at], 1, *shape[at:])), one) for one in tensors]
-    return recipe.put(ops.Concat(axis=at), *lifted)
+def stack(build: Builder, tensors: Sequence[Value], dim: int = 0) -> Ref:
+    at = dim % (build.rank(tensors[0]) + 1)
+    shape = build.shape(tensors[0])
+    lifted = [build.add(ops.Reshape(shape=(*shape[:at], 1, *shape[at:])), one) for one in tensors]
+    return build.add(ops.Concat(axis=at), *lifted)
 
 
-def _part(recipe: Function, input: Value, axis: int, start: int, stop: int) -> Ref:
-    shape = recipe.shape(input)
+def _part(build: Builder, input: Value, axis: int, start: int, stop: int) -> Ref:
+    shape = build.shape(input)
     bounds = [
         (start, stop) if k == axis % len(shape) else (0, size) for k, size in enumerate(shape)
     ]
-    return recipe.put(
+    return build.add(
         ops.Slice(starts=tuple(low for low, _ in bounds), stops=tuple(high for _, high in bounds)),
         input,
     )
@@ -162,118 +160,118 @@ def _part(recipe: Function, input: Value, axis: int, start: int, stop: int) -> R
         "indices_or_sections tensor_indices_or_sections"
     ),
 )
-def split(recipe: Function, input: Value, *sizes: Any, dim: int = 0, **kwargs: Any) -> Any:
+def split(
+    build: Builder, input: Value, *sizes: Any, dim: int = 0, **kwargs: Any
+) -> tuple[Ref, ...]:
     """Where the pieces end is told by their sizes."""
     axis = sizes[1] if len(sizes) > 1 else dim
-    ends = np.cumsum([0, *(piece.shape[axis] for piece in recipe.outputs)]).tolist()
-    return tuple(_part(recipe, input, axis, low, high) for low, high in pairwise(ends))
+    ends = np.cumsum([0, *(piece.shape[axis] for piece in build.outputs)]).tolist()
+    return tuple(_part(build, input, axis, low, high) for low, high in pairwise(ends))
 
 
 @function("unbind", "__iter__", onnx="split")
-def unbind(recipe: Function, input: Value, dim: int = 0) -> Any:
-    pieces = (_part(recipe, input, dim, at, at + 1) for at in range(len(recipe.outputs)))
+def unbind(build: Builder, input: Value, dim: int = 0) -> tuple[Ref, ...]:
+    pieces = (_part(build, input, dim, at, at + 1) for at in range(len(build.outputs)))
     return tuple(
-        recipe.put(ops.Reshape(shape=out.shape), piece)
-        for piece, out in zip(pieces, recipe.outputs, strict=True)
+        build.add(ops.Reshape(shape=out.shape), piece)
+        for piece, out in zip(pieces, build.outputs, strict=True)
     )
 
 
 @function("narrow", "narrow_copy", onnx="slice")
-def narrow(recipe: Function, input: Value, dim: int, start: Any, length: int) -> Ref:
-    first = int(recipe.array(start)) if not isinstance(start, int) else start
-    first += recipe.shape(input)[dim] if first < 0 else 0
-    return _part(recipe, input, dim, first, first + length)
+def narrow(build: Builder, input: Value, dim: int, start: Any, length: int) -> Ref:
+    first = int(build.array(start)) if not isinstance(start, int) else start
+    first += build.shape(input)[dim] if first < 0 else 0
+    return _part(build, input, dim, first, first + length)
 
 
 @function("select", onnx="slice")
-def select(recipe: Function, input: Value, dim: int, index: int) -> Ref:
-    at = index % recipe.shape(input)[dim]
-    return recipe.reshaped(_part(recipe, input, dim, at, at + 1))
+def select(build: Builder, input: Value, dim: int, index: int) -> Ref:
+    at = index % build.shape(input)[dim]
+    return build.reshaped(_part(build, input, dim, at, at + 1))
 
 
 @function("slice", onnx="slice")
 def sliced(
-    recipe: Function,
+    build: Builder,
     input: Value,
     dim: int = 0,
     start: int | None = None,
     end: int | None = None,
     step: int = 1,
 ) -> Ref:
-    key = [slice(None)] * recipe.rank(input)
+    key = [slice(None)] * build.rank(input)
     key[dim] = slice(start, end, step)
-    return getitem(recipe, input, tuple(key))
+    return getitem(build, input, tuple(key))
 
 
 @function("index_select", onnx="gather")
-def index_select(recipe: Function, input: Value, dim: int, index: Value) -> Ref:
-    if not recipe.rank(input):
+def index_select(build: Builder, input: Value, dim: int, index: Value) -> Ref:
+    if not build.rank(input):
         raise Undescribed(
             "a tensor without axes, taken as one of a single element, has no description"
         )
     # one place keeps its axis
-    at = index if recipe.rank(index) else recipe.put(ops.Reshape(shape=(-1,)), index)
-    return recipe.put(ops.Gather(axis=dim), input, at)
+    at = index if build.rank(index) else build.add(ops.Reshape(shape=(-1,)), index)
+    return build.add(ops.Gather(axis=dim), input, at)
 
 
 @function("take_along_dim", onnx="gatherelements")
-def take_along_dim(recipe: Function, input: Value, indices: Value, dim: int | None = None) -> Ref:
+def take_along_dim(build: Builder, input: Value, indices: Value, dim: int | None = None) -> Ref:
     """The elements at places along an axis, both broadcast along the others; without one those of
     all elements in a row."""
     if dim is None:
-        row = recipe.put(ops.Reshape(shape=(-1,)), input)
-        return recipe.put(ops.Gather(axis=0), row, recipe.put(ops.Reshape(shape=(-1,)), indices))
-    axis, shape = dim % recipe.rank(input), recipe.outputs[0].shape
-    wide = (*shape[:axis], recipe.shape(input)[axis], *shape[axis + 1 :])
-    x, at = recipe.put(ops.Expand(shape=wide), input), recipe.put(ops.Expand(shape=shape), indices)
-    return recipe.put(ops.GatherElements(axis=axis), x, at)
+        row = build.add(ops.Reshape(shape=(-1,)), input)
+        return build.add(ops.Gather(axis=0), row, build.add(ops.Reshape(shape=(-1,)), indices))
+    axis, shape = dim % build.rank(input), build.outputs[0].shape
+    wide = (*shape[:axis], build.shape(input)[axis], *shape[axis + 1 :])
+    x, at = build.add(ops.Expand(shape=wide), input), build.add(ops.Expand(shape=shape), indices)
+    return build.add(ops.GatherElements(axis=axis), x, at)
 
 
 @function("gather", onnx="gatherelements")
 def gather(
-    recipe: Function, input: Value, dim: int, index: Value, *, sparse_grad: bool = False
+    build: Builder, input: Value, dim: int, index: Value, *, sparse_grad: bool = False
 ) -> Ref:
-    return recipe.put(ops.GatherElements(axis=dim), input, index)
+    return build.add(ops.GatherElements(axis=dim), input, index)
 
 
 @function("take", onnx="gather")
-def take(recipe: Function, input: Value, index: Value) -> Ref:
-    return recipe.put(ops.Gather(axis=0), recipe.put(ops.Reshape(shape=(-1,)), input), index)
+def take(build: Builder, input: Value, index: Value) -> Ref:
+    return build.add(ops.Gather(axis=0), build.add(ops.Reshape(shape=(-1,)), input), index)
 
 
 @function("roll", onnx="gather")
-def roll(recipe: Function, input: Value, shifts: Any, dims: Any = None) -> Ref:
+def roll(build: Builder, input: Value, shifts: Any, dims: Any = None) -> Ref:
     if dims is None or dims == ():
-        flat = recipe.put(ops.Reshape(shape=(-1,)), input)
-        size = recipe.array(input).size
-        return recipe.reshaped(
-            recipe.put(ops.Gather(axis=0), flat, np.roll(np.arange(size), shifts))
-        )
-    found = recipe.ref(input)
+        flat = build.add(ops.Reshape(shape=(-1,)), input)
+        size = build.array(input).size
+        return build.reshaped(build.add(ops.Gather(axis=0), flat, np.roll(np.arange(size), shifts)))
+    found = build.ref(input)
     pairs = zip(*(((one,) if isinstance(one, int) else one) for one in (shifts, dims)), strict=True)
     for shift, axis in pairs:
-        found = recipe.put(
-            ops.Gather(axis=axis), found, np.roll(np.arange(recipe.shape(input)[axis]), shift)
+        found = build.add(
+            ops.Gather(axis=axis), found, np.roll(np.arange(build.shape(input)[axis]), shift)
         )
     return found
 
 
 @function("fliplr", onnx="slice")
-def fliplr(recipe: Function, input: Value) -> Ref:
-    return flip(recipe, input, 1)
+def fliplr(build: Builder, input: Value) -> Ref:
+    return flip(build, input, 1)
 
 
 @function("flipud", onnx="slice")
-def flipud(recipe: Function, input: Value) -> Ref:
-    return flip(recipe, input, 0)
+def flipud(build: Builder, input: Value) -> Ref:
+    return flip(build, input, 0)
 
 
 @function("flip", onnx="slice")
-def flip(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
-    rank = recipe.rank(input)
+def flip(build: Builder, input: Value, *args: Any, dims: Any = None) -> Ref:
+    rank = build.rank(input)
     turned = {axis % rank for axis in _several(args, dims)}
     starts = tuple(-1 if axis in turned else 0 for axis in range(rank))
-    return recipe.put(
+    return build.add(
         ops.Slice(
             starts, (None,) * rank, tuple(-1 if axis in turned else 1 for axis in range(rank))
         ),
@@ -282,21 +280,21 @@ def flip(recipe: Function, input: Value, *args: Any, dims: Any = None) -> Ref:
 
 
 @function("tril", "tril_", onnx="trilu")
-def tril(recipe: Function, input: Value, diagonal: int = 0) -> Ref:
-    return recipe.put(ops.Trilu(upper=False, k=diagonal), input)
+def tril(build: Builder, input: Value, diagonal: int = 0) -> Ref:
+    return build.add(ops.Trilu(upper=False, k=diagonal), input)
 
 
 @function("triu", "triu_", onnx="trilu")
-def triu(recipe: Function, input: Value, diagonal: int = 0) -> Ref:
-    return recipe.put(ops.Trilu(upper=True, k=diagonal), input)
+def triu(build: Builder, input: Value, diagonal: int = 0) -> Ref:
+    return build.add(ops.Trilu(upper=True, k=diagonal), input)
 
 
 @function("unfold", onnx="gather")
-def unfold(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
+def unfold(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """``Tensor.unfold``, whose windows are an axis more; or ``F.unfold``, whose windows are
     columns."""
-    if len(recipe.outputs[0].shape) > recipe.rank(input):
-        return _windows(recipe, input, *args, **kwargs)
+    if len(build.outputs[0].shape) > build.rank(input):
+        return _windows(build, input, *args, **kwargs)
     names = ("kernel_size", "dilation", "padding", "stride")
     given = dict(zip(names, args, strict=False)) | kwargs  # PyTorch gives its defaults too
     if given.keys() != set(names):
@@ -304,38 +302,38 @@ def unfold(recipe: Function, input: Value, *args: Any, **kwargs: Any) -> Ref:
             f"the arguments {', '.join(sorted(given.keys() ^ set(names)))} have no "
             "description, or are missing"
         )
-    return recipe.module("Unfold", input, **given)
+    return build.module("Unfold", input, **given)
 
 
-def _windows(recipe: Function, input: Value, dimension: int, size: int, step: int) -> Ref:
+def _windows(build: Builder, input: Value, dimension: int, size: int, step: int) -> Ref:
     """Windows of one axis, side by side along a new last one; a number is an axis of one."""
-    if not recipe.rank(input):
-        return recipe.reshaped(input)
-    axis = dimension % recipe.rank(input)
-    count = (recipe.shape(input)[axis] - size) // step + 1
-    picked = recipe.put(
+    if not build.rank(input):
+        return build.reshaped(input)
+    axis = dimension % build.rank(input)
+    count = (build.shape(input)[axis] - size) // step + 1
+    picked = build.add(
         ops.Gather(axis=axis), input, np.arange(count)[:, None] * step + np.arange(size)
     )
-    order = [k for k in range(recipe.rank(input) + 1) if k != axis + 1]
-    return recipe.put(ops.Transpose(perm=(*order, axis + 1)), picked)
+    order = [k for k in range(build.rank(input) + 1) if k != axis + 1]
+    return build.add(ops.Transpose(perm=(*order, axis + 1)), picked)
 
 
-def _positions(recipe: Function, input: Value, key: Any) -> np.ndarray:
+def _positions(build: Builder, input: Value, key: Any) -> np.ndarray:
     """The number of each element that an index picks."""
-    shape = recipe.shape(input)
+    shape = build.shape(input)
     parts = key if isinstance(key, tuple) else (key,)
-    plain = tuple(_indices(recipe, part) for part in parts)
-    return np.arange(math.prod(shape)).reshape(shape)[plain]
+    plain = tuple(_indices(build, part) for part in parts)
+    return np.asarray(np.arange(math.prod(shape)).reshape(shape)[plain])
 
 
-def _indices(recipe: Function, part: Any) -> Any:
+def _indices(build: Builder, part: Any) -> Any:
     if isinstance(part, Ref | Weight):
-        array = recipe.array(part)
+        array = build.array(part)
         return array if array.dtype.kind == "b" else array.astype(np.intp)
     if isinstance(part, slice):
         return slice(
             *(
-                int(recipe.array(one)) if isinstance(one, Ref | Weight) else one
+                int(build.array(one)) if isinstance(one, Ref | Weight) else one
                 for one in (part.start, part.stop, part.step)
             )
         )
@@ -353,7 +351,7 @@ def _basic(parts: Sequence[Any]) -> bool:
 
 
 @function("__getitem__", "index", onnx="slice")
-def getitem(recipe: Function, input: Value, key: Any) -> Ref:
+def getitem(build: Builder, input: Value, key: Any) -> Ref:
     """Slices and numbers: Slice. One tensor of indices among full slices: Gather. Anything else:
     the elements by their numbers."""
     parts = (
@@ -362,7 +360,7 @@ def getitem(recipe: Function, input: Value, key: Any) -> Ref:
         and not (isinstance(key, list) and all(isinstance(k, int) for k in key))
         else [key]
     )
-    shape = recipe.shape(input)
+    shape = build.shape(input)
     if _basic(parts):
         named = sum(part is not None and part is not Ellipsis for part in parts)
         spelled: list[Any] = []
@@ -380,10 +378,10 @@ def getitem(recipe: Function, input: Value, key: Any) -> Ref:
             for part, size in zip(spelled, shape, strict=True)
         ]
         whole = all(bound == (0, size, 1) for bound, size in zip(bounds, shape, strict=True))
-        found = recipe.ref(input)
+        found = build.ref(input)
         if not whole:
             starts, stops, steps = zip(*bounds, strict=True)
-            found = recipe.put(
+            found = build.add(
                 ops.Slice(
                     starts,
                     tuple(max(0, stop) for stop in stops),
@@ -391,44 +389,42 @@ def getitem(recipe: Function, input: Value, key: Any) -> Ref:
                 ),
                 found,
             )
-        return recipe.reshaped(found)
+        return build.reshaped(found)
     tensors = [at for at, part in enumerate(parts) if isinstance(part, Ref | Weight)]
     full = all(
         isinstance(part, slice) and part == slice(None)
         for at, part in enumerate(parts)
         if at not in tensors
     )
-    if len(tensors) == 1 and full and recipe.array(parts[tensors[0]]).dtype.kind in "iu":
-        return recipe.put(ops.Gather(axis=tensors[0]), input, parts[tensors[0]])
-    numbers = _positions(recipe, input, tuple(parts))
-    return recipe.put(ops.Gather(axis=0), recipe.put(ops.Reshape(shape=(-1,)), input), numbers)
+    if len(tensors) == 1 and full and build.array(parts[tensors[0]]).dtype.kind in "iu":
+        return build.add(ops.Gather(axis=tensors[0]), input, parts[tensors[0]])
+    numbers = _positions(build, input, tuple(parts))
+    return build.add(ops.Gather(axis=0), build.add(ops.Reshape(shape=(-1,)), input), numbers)
 
 
-def _written(
-    recipe: Function, input: Value, key: Any, value: Value, reduction: str = "none"
-) -> Ref:
-    numbers = _positions(recipe, input, key)
-    array = recipe.array(value)
-    updates = recipe.ref(_of_the_kind(recipe, value))
+def _written(build: Builder, input: Value, key: Any, value: Value, reduction: str = "none") -> Ref:
+    numbers = _positions(build, input, key)
+    array = build.array(value)
+    updates = build.ref(_of_the_kind(build, value))
     while array.ndim > numbers.ndim:  # axes of size 1 in front that the place lacks
         array = array[0]
-        updates = recipe.put(ops.Reshape(shape=array.shape), updates)
+        updates = build.add(ops.Reshape(shape=array.shape), updates)
     if array.shape != numbers.shape:
-        updates = recipe.put(ops.Expand(shape=numbers.shape), updates)
-    flat = [recipe.put(ops.Reshape(shape=(-1,)), one) for one in (input, updates)]
-    return recipe.reshaped(
-        recipe.put(ops.ScatterND(reduction=reduction), flat[0], numbers.reshape(-1, 1), flat[1])
+        updates = build.add(ops.Expand(shape=numbers.shape), updates)
+    flat = [build.add(ops.Reshape(shape=(-1,)), one) for one in (input, updates)]
+    return build.reshaped(
+        build.add(ops.ScatterND(reduction=reduction), flat[0], numbers.reshape(-1, 1), flat[1])
     )
 
 
 @function("__setitem__", onnx="scatternd")
-def setitem(recipe: Function, input: Value, key: Any, value: Value) -> Ref:
-    return _written(recipe, input, tuple(key) if isinstance(key, tuple) else key, value)
+def setitem(build: Builder, input: Value, key: Any, value: Value) -> Ref:
+    return _written(build, input, tuple(key) if isinstance(key, tuple) else key, value)
 
 
 @function("index_put", "index_put_", "_index_put_impl_", onnx="scatternd", idle="unsafe")
 def index_put(
-    recipe: Function,
+    build: Builder,
     input: Value,
     indices: Sequence[Any],
     values: Value,
@@ -436,56 +432,56 @@ def index_put(
     **kwargs: Any,
 ) -> Ref:
     key = tuple(slice(None) if part is None else part for part in indices)
-    return _written(recipe, input, key, values, "add" if accumulate else "none")
+    return _written(build, input, key, values, "add" if accumulate else "none")
 
 
 @function("copy_", "copy", onnx="identity", idle="input")  # which is overwritten
-def copy(recipe: Function, input: Value, src: Value, non_blocking: bool = False) -> Ref:
-    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), _of_the_kind(recipe, src))
+def copy(build: Builder, input: Value, src: Value, non_blocking: bool = False) -> Ref:
+    return build.add(ops.Expand(shape=build.outputs[0].shape), _of_the_kind(build, src))
 
 
 @function("fill_", "fill", onnx="expand", idle="input")  # which is overwritten
-def fill(recipe: Function, input: Value, value: Value) -> Ref:
-    return recipe.put(ops.Expand(shape=recipe.outputs[0].shape), _of_the_kind(recipe, value))
+def fill(build: Builder, input: Value, value: Value) -> Ref:
+    return build.add(ops.Expand(shape=build.outputs[0].shape), _of_the_kind(build, value))
 
 
-def _of_the_kind(recipe: Function, value: Value) -> Value:
+def _of_the_kind(build: Builder, value: Value) -> Value:
     """What is written, in the type of what it is written to."""
-    kind = recipe.outputs[0].dtype
+    kind = build.outputs[0].dtype
     return (
         value
-        if kind.kind == "f" or recipe.array(value).dtype == kind
-        else recipe.put(ops.Cast(to=recipe.kinds[0]), value)
+        if kind.kind == "f" or build.array(value).dtype == kind
+        else build.add(ops.Cast(to=build.kinds[0]), value)
     )
 
 
 @function("scatter", "scatter_", onnx="scatterelements")
 def scatter(
-    recipe: Function, input: Value, dim: int, index: Value, src: Value, *, reduce: str | None = None
+    build: Builder, input: Value, dim: int, index: Value, src: Value, *, reduce: str | None = None
 ) -> Ref:
     if reduce not in (None, "add"):
         raise Undescribed(f"reduce={reduce!r} has no description")
-    shape = recipe.shape(index)
-    updates = recipe.ref(src)
+    shape = build.shape(index)
+    updates = build.ref(src)
     if isinstance(src, int | float):
-        updates = recipe.put(ops.Expand(shape=shape), updates)
-    elif recipe.shape(src) != shape:
-        updates = recipe.put(ops.Slice(starts=(0,) * len(shape), stops=shape), updates)
-    return recipe.put(
+        updates = build.add(ops.Expand(shape=shape), updates)
+    elif build.shape(src) != shape:
+        updates = build.add(ops.Slice(starts=(0,) * len(shape), stops=shape), updates)
+    return build.add(
         ops.ScatterElements(axis=dim, reduction=reduce or "none"), input, index, updates
     )
 
 
 @function("scatter_add", "scatter_add_", onnx="scatterelements")
-def scatter_add(recipe: Function, input: Value, dim: int, index: Value, src: Value) -> Ref:
-    return scatter(recipe, input, dim, index, src, reduce="add")
+def scatter_add(build: Builder, input: Value, dim: int, index: Value, src: Value) -> Ref:
+    return scatter(build, input, dim, index, src, reduce="add")
 
 
 @function("index_add", "index_add_", onnx="scatternd")
 def index_add(
-    recipe: Function, input: Value, dim: int, index: Value, source: Value, *, alpha: float = 1
+    build: Builder, input: Value, dim: int, index: Value, source: Value, *, alpha: float = 1
 ) -> Ref:
-    key = (*(slice(None),) * (dim % recipe.rank(input)), index)
+    key = (*(slice(None),) * (dim % build.rank(input)), index)
     if alpha != 1:
         raise Undescribed(f"alpha={alpha!r} has no description")
-    return _written(recipe, input, key, source, "add")
+    return _written(build, input, key, source, "add")

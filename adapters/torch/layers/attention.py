@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Recipe, Ref, Weight
+from probe.description import Builder, Description, Ref, Weight
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, describes
@@ -78,19 +78,19 @@ class Heads:
             return (length,)
         return (self.batch, length) if self.first else (length, self.batch)
 
-    def split(self, recipe: Recipe, x: Ref, length: int) -> Ref:
+    def split(self, build: Builder, x: Ref, length: int) -> Ref:
         """(batch, heads, length, features of a head), or without the batch."""
-        apart = recipe.put(
+        apart = build.add(
             ops.Reshape(shape=(*self.lead(length), self.heads, self.features // self.heads)), x
         )
         perm = (1, 0, 2) if self.batch is None else (0, 2, 1, 3) if self.first else (1, 2, 0, 3)
-        return recipe.put(ops.Transpose(perm=perm), apart)
+        return build.add(ops.Transpose(perm=perm), apart)
 
-    def joined(self, recipe: Recipe, x: Ref, length: int) -> Ref:
+    def joined(self, build: Builder, x: Ref, length: int) -> Ref:
         """Back to the layout of the call."""
         perm = (1, 0, 2) if self.batch is None else (0, 2, 1, 3) if self.first else (2, 0, 1, 3)
-        turned = recipe.put(ops.Transpose(perm=perm), x)
-        return recipe.put(ops.Reshape(shape=(*self.lead(length), self.features)), turned)
+        turned = build.add(ops.Transpose(perm=perm), x)
+        return build.add(ops.Reshape(shape=(*self.lead(length), self.features)), turned)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Masks:
 
 
 def attended(
-    recipe: Recipe,
+    build: Builder,
     module: Any,
     call: Call,
     prefix: str,
@@ -119,35 +119,35 @@ def attended(
     output and of its weights."""
     queries, positions = lengths
     q, k, v = (
-        recipe.put(_projection(module, call, prefix, part), ref) for part, ref in enumerate(refs)
+        build.add(_projection(module, call, prefix, part), ref) for part, ref in enumerate(refs)
     )
     axis, kept = layout.sequence, masks.refs
     if module.bias_k is not None:
         shape = (1, layout.features) if layout.batch is None else None
         tails = [call.required(f"{prefix}{name}", shape=shape) for name in ("bias_k", "bias_v")]
         k, v = (
-            recipe.put(ops.Append(tail, axis), ref) for tail, ref in zip(tails, (k, v), strict=True)
+            build.add(ops.Append(tail, axis), ref) for tail, ref in zip(tails, (k, v), strict=True)
         )
         positions += 1
     if module.add_zero_attn:
         pads = tuple((0, int(at == axis)) for at in range(2 if layout.batch is None else 3))
-        k, v = (recipe.put(ops.Pad(pads=pads), ref) for ref in (k, v))
+        k, v = (build.add(ops.Pad(pads=pads), ref) for ref in (k, v))
         positions += 1
     if positions > lengths[1]:
         pads = (*((0, 0),) * (2 if layout.batch is None else 3), (0, positions - lengths[1]))
-        kept = tuple(recipe.put(ops.Pad(pads=pads), ref) for ref in kept)
+        kept = tuple(build.add(ops.Pad(pads=pads), ref) for ref in kept)
     q, k, v = (
-        layout.split(recipe, ref, length)
+        layout.split(build, ref, length)
         for ref, length in ((q, queries), (k, positions), (v, positions))
     )
     scale = (layout.features // layout.heads) ** -0.5
     op = ops.Attention(scale, masks.kinds, masks.causal, empty=masks.empty, weights=weights)
-    output = recipe.put(op, q, k, v, *kept)
+    output = build.add(op, q, k, v, *kept)
     last = ops.MatMul(
         weight=call.required(f"{prefix}out_proj.weight", axes=(1, 0)),
         bias=call.weight(f"{prefix}out_proj.bias"),
     )
-    return recipe.put(last, layout.joined(recipe, output, queries)), replace(output, index=1)
+    return build.add(last, layout.joined(build, output, queries)), replace(output, index=1)
 
 
 def _projection(module: Any, call: Call, prefix: str, part: int) -> ops.MatMul:
@@ -163,7 +163,7 @@ def _projection(module: Any, call: Call, prefix: str, part: int) -> ops.MatMul:
 
 
 def masked(
-    recipe: Recipe,
+    build: Builder,
     call: Call,
     layout: Heads,
     lengths: tuple[int, int],
@@ -185,7 +185,7 @@ def masked(
         array = call.inputs[ref.index]
         if ref is mask and array.ndim == 2:
             shape = (*(1 for _ in batch), 1, queries, positions)
-        refs.append(recipe.put(ops.Reshape(shape=shape), ref))
+        refs.append(build.add(ops.Reshape(shape=shape), ref))
         kinds.append("drop" if array.dtype == bool else "add")
     return Masks(tuple(refs), tuple(kinds), empty=empty)
 
@@ -235,18 +235,18 @@ def multihead_attention(module: Any, call: Call) -> Description:
     batch = None if query.ndim == 2 else query.shape[0 if module.batch_first else 1]
     layout = Heads(module.num_heads, module.embed_dim, batch, bool(module.batch_first))
     lengths = (query.shape[layout.sequence], key.shape[layout.sequence])
-    recipe, fast = Recipe(), _fast(module, call, given)
+    build, fast = Builder(), _fast(module, call, given)
     need_weights, padding = given.get("need_weights", True), given.get("key_padding_mask")
     empty = "nan" if need_weights or fast else "zero"
     if given.get("is_causal", False) and padding is None and not need_weights and not fast:
         masks = Masks(causal=True, empty=empty)
     else:
-        masks = masked(recipe, call, layout, lengths, given.get("attn_mask"), padding, empty)
+        masks = masked(build, call, layout, lengths, given.get("attn_mask"), padding, empty)
     weights = (
         ("mean" if given.get("average_attn_weights", True) else "each") if need_weights else ""
     )
-    output, shares = attended(recipe, module, call, "", layout, refs, lengths, masks, weights)
-    if weights:
-        recipe.put(ops.Outputs(), output, shares)
-    names = ("attn_output", "attn_output_weights") if weights else ()
-    return Description(tuple(recipe.steps), layout.axes, layout.axes, names)
+    output, shares = attended(build, module, call, "", layout, refs, lengths, masks, weights)
+    if not weights:
+        return Description(build.ended(output), layout.axes, layout.axes)
+    names = ("attn_output", "attn_output_weights")
+    return Description(build.ended(output, shares), layout.axes, layout.axes, names)

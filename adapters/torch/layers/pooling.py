@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description import Description, Recipe, Ref
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 from probe.ops import (
     AdaptiveAveragePool,
@@ -16,7 +16,6 @@ from probe.ops import (
     MaxPool,
     MaxPoolIndices,
     Op,
-    Outputs,
     Reshape,
 )
 
@@ -37,16 +36,15 @@ def rank_of(module: Any) -> int:
 def with_places(x: np.ndarray, rank: int, op: Op, output: tuple[int, ...]) -> Description:
     """An op of two outputs, values and places; ``output`` is their shape without a batch axis."""
     axes = ("batch", "channels", *SPATIAL[rank])[rank + 2 - x.ndim :]
-    recipe = Recipe()
+    build, parts = Builder(), list[Ref]()
     if x.ndim == rank + 2:
-        recipe.put(op, Ref(-1))
+        build.add(op, Ref(-1))
     elif x.ndim == rank + 1:
-        found = recipe.put(op, recipe.put(Reshape(shape=(1, *x.shape)), Ref(-1)))
-        parts = [recipe.put(Reshape(shape=output), Ref(found.step, index)) for index in (0, 1)]
-        recipe.put(Outputs(), *parts)
+        found = build.add(op, build.add(Reshape(shape=(1, *x.shape)), Ref(-1)))
+        parts = [build.add(Reshape(shape=output), Ref(found.step, index)) for index in (0, 1)]
     else:
         raise Undescribed(f"an input of {x.ndim} axes where {rank + 1} or {rank + 2} were expected")
-    return Description(tuple(recipe.steps), axes, axes, ("output", "indices"))
+    return Description(build.ended(*parts), axes, axes, ("output", "indices"))
 
 
 def max_pool(

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from probe.description import Description, Ref, Steps
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 from probe.ops import (
     GRU,
     LSTM,
     RNN,
     Concat,
-    Constant,
     DynamicQuantize,
     Op,
     Packed,
@@ -50,20 +49,20 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     if module.dropout and module.training and module.num_layers > 1:
         raise Undescribed("dropout is active between its layers")
     given: Any = call.arguments["input"]
-    steps, names = Steps(), _STATES[_kind(module)]
+    build, names = Builder(), _STATES[_kind(module)]
     if isinstance(given, Ref):
         packed, batched = None, call.inputs[given.index].ndim == 3
-        x = _steps_first(steps, given, call.inputs[given.index].shape, module.batch_first)
+        x = _steps_first(build, given, call.inputs[given.index].shape, module.batch_first)
         mask = None
     else:
         packed = _Sizes(given, call)
-        batched, mask = True, steps.put(Constant(packed.mask))
-        x = steps.put(Unpacked(packed.sizes), given.data)
-    begun = _initial(module, call, steps, batched, packed)
+        batched, mask = True, build.ref(packed.mask)
+        x = build.add(Unpacked(packed.sizes), given.data)
+    begun = _initial(module, call, build, batched, packed)
     ways = 2 if module.bidirectional else 1
     last: list[Ref] = []
     for layer in range(module.num_layers):
-        outputs, taken = [], x if levels is None else steps.put(DynamicQuantize(high=levels), x)
+        outputs, taken = [], x if levels is None else build.add(DynamicQuantize(high=levels), x)
         for way in range(ways):
             op = _op(
                 module,
@@ -79,16 +78,16 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
                 else replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
             )
             states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
-            outputs.append(steps.put(op, taken, *(() if mask is None else (mask,)), *states))
+            outputs.append(build.add(op, taken, *(() if mask is None else (mask,)), *states))
         last += outputs
-        x = outputs[0] if ways == 1 else steps.put(Concat(axis=2), *outputs)
+        x = outputs[0] if ways == 1 else build.add(Concat(axis=2), *outputs)
     if packed is not None:
         batch = max(packed.sizes)
     else:
         batch = call.inputs[given.index].shape[0 if module.batch_first else 1] if batched else 1
     sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
     ended = [
-        _stacked(steps, last, index, (batch, sizes[index - 1]), batched, packed)
+        _stacked(build, last, index, (batch, sizes[index - 1]), batched, packed)
         for index in range(1, 1 + len(names))
     ]
     if packed is not None:
@@ -97,15 +96,15 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
             for name, part in zip(given._fields, given, strict=True)
             if part is not None
         )
-        x = steps.put(Packed(packed.sizes), x)
-        return Description(steps.ended(x, *packed.rest, *ended), output_names=(*told, *names))
+        x = build.add(Packed(packed.sizes), x)
+        return Description(build.ended(x, *packed.rest, *ended), output_names=(*told, *names))
     axes: tuple[str, ...] = ("batch", "steps") if module.batch_first else ("steps", "batch")
     if not batched:
-        axes, x = ("steps",), _squeezed(steps, x, call.inputs[given.index].shape[0])
+        axes, x = ("steps",), _squeezed(build, x, call.inputs[given.index].shape[0])
     elif module.batch_first:
-        x = steps.put(Transpose(perm=(1, 0, 2)), x)
+        x = build.add(Transpose(perm=(1, 0, 2)), x)
     return Description(
-        steps.ended(x, *ended), (*axes, "features"), (*axes, "units"), ("output", *names)
+        build.ended(x, *ended), (*axes, "features"), (*axes, "units"), ("output", *names)
     )
 
 
@@ -126,19 +125,19 @@ def _kind(module: Any) -> str:
     return next(cls.__name__ for cls in type(module).__mro__ if cls.__name__ in _STATES)
 
 
-def _steps_first(steps: Steps, x: Ref, shape: tuple[int, ...], batch_first: bool) -> Ref:
+def _steps_first(build: Builder, x: Ref, shape: tuple[int, ...], batch_first: bool) -> Ref:
     """The input as (steps, batch, features)."""
     if len(shape) == 2:
-        return steps.put(Reshape(shape=(shape[0], 1, shape[1])), x)
-    return steps.put(Transpose(perm=(1, 0, 2)), x) if batch_first else x
+        return build.add(Reshape(shape=(shape[0], 1, shape[1])), x)
+    return build.add(Transpose(perm=(1, 0, 2)), x) if batch_first else x
 
 
-def _squeezed(steps: Steps, x: Ref, count: int) -> Ref:
-    return steps.put(Reshape(shape=(count, -1)), x)
+def _squeezed(build: Builder, x: Ref, count: int) -> Ref:
+    return build.add(Reshape(shape=(count, -1)), x)
 
 
 def _initial(
-    module: Any, call: Call, steps: Steps, batched: bool, packed: _Sizes | None
+    module: Any, call: Call, build: Builder, batched: bool, packed: _Sizes | None
 ) -> list[list[Ref]] | None:
     """For h and, in an LSTM, c: the initial state of each layer and direction; None where they are
     zero."""
@@ -148,19 +147,19 @@ def _initial(
     found = []
     for ref in given if isinstance(given, tuple | list) else (given,):
         shape = call.inputs[ref.index].shape
-        whole = ref if batched else steps.put(Reshape(shape=(shape[0], 1, shape[1])), ref)
+        whole = ref if batched else build.add(Reshape(shape=(shape[0], 1, shape[1])), ref)
         if packed is not None and packed.sorted is not None:
-            whole = steps.put(Take(axis=1, order=packed.sorted), whole)
+            whole = build.add(Take(axis=1, order=packed.sorted), whole)
         parts = []
         for at in range(shape[0]):
-            part = steps.put(Slice(starts=(at, 0, 0), stops=(at + 1, None, None)), whole)
-            parts.append(steps.put(Reshape(shape=(-1, shape[-1])), part))
+            part = build.add(Slice(starts=(at, 0, 0), stops=(at + 1, None, None)), whole)
+            parts.append(build.add(Reshape(shape=(-1, shape[-1])), part))
         found.append(parts)
     return found
 
 
 def _stacked(
-    steps: Steps,
+    build: Builder,
     last: list[Ref],
     index: int,
     size: tuple[int, int],
@@ -169,17 +168,17 @@ def _stacked(
 ) -> Ref:
     """The last states of all layers and directions as one tensor."""
     whole = (
-        steps.put(Concat(axis=0), *(Ref(ref.step, index) for ref in last))
+        build.add(Concat(axis=0), *(Ref(ref.step, index) for ref in last))
         if len(last) > 1
         else Ref(last[0].step, index)
     )
     if not batched:
         return whole
-    whole = steps.put(Reshape(shape=(len(last), *size)), whole)
+    whole = build.add(Reshape(shape=(len(last), *size)), whole)
     return (
         whole
         if packed is None or packed.unsorted is None
-        else steps.put(Take(axis=1, order=packed.unsorted), whole)
+        else build.add(Take(axis=1, order=packed.unsorted), whole)
     )
 
 
@@ -222,15 +221,15 @@ def _cell(module: Any, call: Call) -> Description:
 
 def cell(module: Any, call: Call, levels: int | None = None) -> Description:
     """One step, as a sequence of one; ``levels`` as in ``recurrence``."""
-    steps, given = Steps(), call.arguments["input"]
+    build, given = Builder(), call.arguments["input"]
     shape = call.inputs[given.index].shape
     batch = shape[0] if len(shape) == 2 else 1
-    x = steps.put(Reshape(shape=(1, batch, shape[-1])), given)
+    x = build.add(Reshape(shape=(1, batch, shape[-1])), given)
     hx = call.arguments.get("hx")
     states = () if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
     if len(shape) == 1:
         states = tuple(
-            steps.put(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states
+            build.add(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states
         )
     shared: dict[str, Any] = {
         "kernel": call.required("weight_ih", axes=(1, 0)),
@@ -253,18 +252,18 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
             op = GRU(**shared, gates="rzh")
         case _:
             op = RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())
-    made = steps.put(
-        op, x if levels is None else steps.put(DynamicQuantize(high=levels), x), *states
+    made = build.add(
+        op, x if levels is None else build.add(DynamicQuantize(high=levels), x), *states
     )
     told = (0, 2) if kind == "LSTMCell" else (0,)
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]
     ended = [
-        steps.put(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index))
+        build.add(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index))
         for index in told
     ]
     return Description(
-        steps.ended(*ended),
+        build.ended(*ended),
         (*axes, "features"),
         (*axes, "units"),
         ("h", "c") if len(told) > 1 else (),

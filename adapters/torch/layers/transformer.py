@@ -6,13 +6,13 @@ between.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Recipe, Ref
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, describe, describes
@@ -31,7 +31,7 @@ _ACTIVATIONS: dict[str, Callable[[], Any]] = {
 class _Made:
     """Steps in the making of one call."""
 
-    recipe: Recipe
+    build: Builder
     call: Call
     layout: Heads
 
@@ -39,14 +39,8 @@ class _Made:
         """The steps of a module inside that takes one tensor."""
         nothing = np.broadcast_to(np.float32(0), shape)
         inner = describe(module, Call((nothing,), lambda name: self.call.read(f"{prefix}.{name}")))
-        start = len(self.recipe.steps)
-        for position, step in enumerate(inner.steps):
-            moved = (
-                x if ref.step < 0 else replace(ref, step=ref.step + start)
-                for ref in step.sources(position)
-            )
-            self.recipe.put(step.op, *moved)
-        return Ref(len(self.recipe.steps) - 1)
+        (y,) = self.build.include(inner.steps, x)
+        return y
 
     def masks(
         self, lengths: tuple[int, int], mask: Ref | None, padding: Ref | None, causal: Any
@@ -76,7 +70,7 @@ class _Made:
                 "a query may attend to nothing: what it gives depends on the kernel "
                 "that PyTorch takes"
             )
-        return masked(self.recipe, self.call, self.layout, lengths, mask, padding)
+        return masked(self.build, self.call, self.layout, lengths, mask, padding)
 
     def attention(
         self,
@@ -89,7 +83,7 @@ class _Made:
     ) -> Ref:
         refs = (query, memory, memory)
         return attended(
-            self.recipe, module, self.call, f"{prefix}.", self.layout, refs, lengths, masks, ""
+            self.build, module, self.call, f"{prefix}.", self.layout, refs, lengths, masks, ""
         )[0]
 
     def forward(self, module: Any, prefix: str, x: Ref, length: int) -> Ref:
@@ -116,7 +110,7 @@ class _Made:
         home = getattr(used, "__module__", None) or "torch"
         if name not in _ACTIVATIONS or not home.startswith("torch"):
             raise Undescribed(f"its activation {name or type(used).__name__!r} has no description")
-        return self.recipe.put(_ACTIVATIONS[name](), x)
+        return self.build.add(_ACTIVATIONS[name](), x)
 
 
 def _layer(
@@ -125,16 +119,14 @@ def _layer(
     """Each block's output is added to its input; the norm comes before the block or after the
     sum."""
     shape = (*made.layout.lead(length), made.layout.features)
-
-    def forward(x: Ref) -> Ref:
-        return made.forward(module, prefix, x, length)
-
-    for number, block in enumerate([*blocks, forward], start=1):
+    for number, block in enumerate(
+        [*blocks, lambda x: made.forward(module, prefix, x, length)], start=1
+    ):
         norm, name = getattr(module, f"norm{number}"), f"{prefix}norm{number}"
         if module.norm_first:
-            x = made.recipe.put(ops.Add(), x, block(made.child(norm, name, x, shape)))
+            x = made.build.add(ops.Add(), x, block(made.child(norm, name, x, shape)))
         else:
-            x = made.child(norm, name, made.recipe.put(ops.Add(), x, block(x)), shape)
+            x = made.child(norm, name, made.build.add(ops.Add(), x, block(x)), shape)
     return x
 
 
@@ -232,15 +224,15 @@ def _begun(attention: Any, call: Call, x: Ref) -> tuple[_Made, int]:
     first = bool(attention.batch_first)
     batch = None if array.ndim == 2 else array.shape[0 if first else 1]
     layout = Heads(attention.num_heads, attention.embed_dim, batch, first)
-    return _Made(Recipe(), call, layout), array.shape[layout.sequence]
+    return _Made(Builder(), call, layout), array.shape[layout.sequence]
 
 
 def _finished(made: _Made) -> Description:
-    return Description(tuple(made.recipe.steps), made.layout.axes, made.layout.axes)
+    return Description(made.build.ended(), made.layout.axes, made.layout.axes)
 
 
 def _length(made: _Made, ref: Ref) -> int:
-    return int(made.call.inputs[ref.index].shape[made.layout.sequence])
+    return made.call.inputs[ref.index].shape[made.layout.sequence]
 
 
 @describes("TransformerEncoderLayer", several=True)

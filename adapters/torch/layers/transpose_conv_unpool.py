@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.description import Description, Recipe, Ref, Step, Weight
+from probe.description import Builder, Description, Ref, Step, Weight
 from probe.errors import Undescribed
 from probe.ops import (
     Abs,
@@ -117,7 +117,7 @@ def fold(
     sizes, kernel, dilations, pads, strides = map(
         _two, (output_size, kernel_size, dilation, padding, stride)
     )
-    recipe = Recipe()
+    build = Builder()
     op = Col2Im(
         sizes=sizes,
         kernel=kernel,
@@ -125,14 +125,12 @@ def fold(
         pads=tuple((p, p) for p in pads),
         dilations=dilations,
     )
-    columns = Ref(-1) if x.ndim == 3 else recipe.put(Reshape(shape=(1, *x.shape)), Ref(-1))
-    out = recipe.put(op, columns)
+    columns = Ref(-1) if x.ndim == 3 else build.add(Reshape(shape=(1, *x.shape)), Ref(-1))
+    out = build.add(op, columns)
     if x.ndim == 2:
-        recipe.put(Reshape(shape=(x.shape[0] // math.prod(kernel), *sizes)), out)
+        build.add(Reshape(shape=(x.shape[0] // math.prod(kernel), *sizes)), out)
     axes = ("batch", "channels and taps", "windows")[3 - x.ndim :]
-    return Description(
-        tuple(recipe.steps), axes, ("batch", "channels", "height", "width")[3 - x.ndim :]
-    )
+    return Description(build.ended(), axes, ("batch", "channels", "height", "width")[3 - x.ndim :])
 
 
 @describes("Unfold")
@@ -155,14 +153,14 @@ def _fold(module: Any, call: Call) -> Description:
 def max_unpool(x: np.ndarray, sizes: Sequence[int]) -> Description:
     """``F.max_unpool1d`` to ``3d`` of two tensors, to planes of these sizes."""
     rank, axes = len(sizes), ("batch", "channels", *SPATIAL[len(sizes)])[len(sizes) + 2 - x.ndim :]
-    recipe = Recipe()
+    build = Builder()
     given = [Ref(-1, 0), Ref(-1, 1)]
     if x.ndim == rank + 1:
-        given = [recipe.put(Reshape(shape=(1, *x.shape)), ref) for ref in given]
-    out = recipe.put(MaxUnpool(sizes=tuple(sizes)), *given)
+        given = [build.add(Reshape(shape=(1, *x.shape)), ref) for ref in given]
+    out = build.add(MaxUnpool(sizes=tuple(sizes)), *given)
     if x.ndim == rank + 1:
-        recipe.put(Reshape(shape=(x.shape[0], *sizes)), out)
-    return Description(tuple(recipe.steps), axes, axes)
+        build.add(Reshape(shape=(x.shape[0], *sizes)), out)
+    return Description(build.ended(), axes, axes)
 
 
 @describes("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", several=True)
@@ -294,7 +292,7 @@ def _starts(samples: np.ndarray, size: int, out: int, kernel: int) -> np.ndarray
     kind = samples.dtype.type
     alpha = kind(size - kernel) / kind(out - 1) if out > 1 else kind(0)
     along = np.arange(out, dtype=samples.dtype)
-    starts: np.ndarray = ((samples[..., None] + along) * alpha).astype(int) - (
+    starts = ((samples[..., None] + along) * alpha).astype(int) - (
         samples[..., None] * alpha
     ).astype(int)
     starts[..., -1] = size - kernel

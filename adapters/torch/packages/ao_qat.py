@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Grid, Ref, Steps, Weight
+from probe.description import Builder, Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, chain, completes, describes, refusal
@@ -91,11 +91,11 @@ def _observed(module: Any, call: Call, description: Description) -> Description:
         return description
     if isinstance(description.steps[-1].op, ops.Outputs):
         raise Undescribed("its several outputs go through one quantiser")
-    steps = Steps()
-    (y,) = steps.include(
+    build = Builder()
+    (y,) = build.include(
         description.steps, *(Ref(-1, place) for place in range(_inputs(description)))
     )
-    return replace(description, steps=steps.ended(steps.put(op, y)))
+    return replace(description, steps=build.ended(build.add(op, y)))
 
 
 def _inputs(description: Description) -> int:
@@ -181,9 +181,9 @@ def _bag(module: Any, call: Call) -> Description:
 
 
 def _with_relu(described: Description) -> Description:
-    steps = Steps()
-    (y,) = steps.include(described.steps, Ref(-1))
-    return replace(described, steps=steps.ended(steps.put(ops.Relu(), y)))
+    build = Builder()
+    (y,) = build.include(described.steps, Ref(-1))
+    return replace(described, steps=build.ended(build.add(ops.Relu(), y)))
 
 
 def _batch_statistics(module: Any) -> str:
@@ -242,24 +242,24 @@ def _folded(
     )
     kernel = fake_quantised(kernel, quantiser(module.weight_fake_quant, folded.ndim))
     sums = plain(module, _with(call, weight=kernel, bias=None))
-    steps, around = Steps(), (-1, *(1,) * rank)
-    (y,) = steps.include(sums.steps, Ref(-1))
+    build, around = Builder(), (-1, *(1,) * rank)
+    (y,) = build.include(sums.steps, Ref(-1))
     if getattr(module, "_enable_slow_path_for_better_numerical_stability", False):
         mean = parts["bn.running_mean"].effective - (0 if bias is None else bias.effective)
         value = parts["bn.bias"].effective - parts["bn.weight"].effective * mean / deviation
         told = "bn.bias - bn.weight * (bn.running_mean - bias) / sqrt(bn.running_var + eps)"
         stored = None if bias is None else bias.stored
         used = Weight("bias", stored, value, (told,), shape=around)
-        return replace(sums, steps=steps.ended(steps.put(ops.AddConstant(used), y)))
+        return replace(sums, steps=build.ended(build.add(ops.AddConstant(used), y)))
     undone_by = f"divides the sums by gain = bn.weight / sqrt(bn.running_var + {module.bn.eps:g})"
     undone = Weight("1 / gain", None, 1 / gain.astype(np.float64), (undone_by,), shape=around)
-    y = steps.put(ops.MulConstant(undone), y)
+    y = build.add(ops.MulConstant(undone), y)
     if bias is not None:
-        y = steps.put(ops.AddConstant(replace(bias, shape=around)), y)
+        y = build.add(ops.AddConstant(replace(bias, shape=around)), y)
     scale, offset, mean_, variance = (
         parts[f"bn.{name}"] for name in ("weight", "bias", "running_mean", "running_var")
     )
     norm = ops.BatchNormalization(
         scale=scale, bias=offset, mean=mean_, variance=variance, epsilon=module.bn.eps, axis=1
     )
-    return replace(sums, steps=steps.ended(steps.put(norm, y)))
+    return replace(sums, steps=build.ended(build.add(norm, y)))

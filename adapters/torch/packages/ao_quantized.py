@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Grid, Ref, Steps, Weight
+from probe.description import Builder, Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, Levels, chain, completes, described_as, describes
@@ -126,11 +126,11 @@ def _requantised(module: Any, call: Call, description: Description) -> Descripti
 
 
 def _then(description: Description, *more: ops.Op, inputs: int = 1) -> Description:
-    steps = Steps()
-    (y,) = steps.include(description.steps, *(Ref(-1, place) for place in range(inputs)))
+    build = Builder()
+    (y,) = build.include(description.steps, *(Ref(-1, place) for place in range(inputs)))
     for op in more:
-        y = steps.put(op, y)
-    return replace(description, steps=steps.ended(y))
+        y = build.add(op, y)
+    return replace(description, steps=build.ended(y))
 
 
 def _rounded(call: Call) -> ops.FakeQuantize:
@@ -175,11 +175,11 @@ for _name, (_plain, _behind) in _SUMS.items():
 @describes(f"{_FUSED}.ConvAdd2d", f"{_FUSED}.ConvAddReLU2d", several=True)
 def _conv_add(module: Any, call: Call) -> Description:
     """The second input is added to the sums before they are rounded."""
-    steps = Steps()
-    (y,) = steps.include(convolution(module, _held(module, call)).steps, Ref(-1))
-    y = steps.put(ops.Add(), y, call.arguments["extra_input"])
-    y = steps.put(ops.Relu(), y) if "ReLU" in type(module).__name__ else y
-    return Description(steps.ended(steps.put(_rounded(call), y)))
+    build = Builder()
+    (y,) = build.include(convolution(module, _held(module, call)).steps, Ref(-1))
+    y = build.add(ops.Add(), y, call.arguments["extra_input"])
+    y = build.add(ops.Relu(), y) if "ReLU" in type(module).__name__ else y
+    return Description(build.ended(build.add(_rounded(call), y)))
 
 
 _SAME = {
@@ -237,12 +237,12 @@ def _dynamic(module: Any, call: Call) -> Description:
         return _then(linear(module, held), *behind)
     if call.x.size == 0:
         raise Undescribed("its input is empty")
-    steps = Steps()
-    x = steps.put(ops.DynamicQuantize(high=DYNAMIC_HIGH.get(call.engine, 127)), Ref(-1))
-    (y,) = steps.include(linear(module, held).steps, x)
+    build = Builder()
+    x = build.add(ops.DynamicQuantize(high=DYNAMIC_HIGH.get(call.engine, 127)), Ref(-1))
+    (y,) = build.include(linear(module, held).steps, x)
     for op in behind:
-        y = steps.put(op, y)
-    return replace(linear(module, held), steps=steps.ended(y))
+        y = build.add(op, y)
+    return replace(linear(module, held), steps=build.ended(y))
 
 
 DYNAMIC_HIGH = {"qnnpack": 255}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Step, Steps, Weight
+from probe.description import Builder, Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, describes
@@ -59,13 +59,13 @@ def _way(
 ) -> tuple[Step, ...]:
     """Both parts for so many inputs, added up; what the bias was rounded to before it was packed
     counts too."""
-    steps, places = Steps(), tuple(Ref(-1, place) for place in range(count))
+    build, places = Builder(), tuple(Ref(-1, place) for place in range(count))
     parts = [
-        steps.put(summed(Weight(name, None, one)), *places)
+        build.add(summed(Weight(name, None, one)), *places)
         for name, one in (("scale * integer", first), ("bias", second))
     ]
-    rounded = [steps.put(ops.MulConstant(Weight("1", None, np.ones(()))), part) for part in parts]
-    return steps.ended(steps.put(ops.Add(), *rounded))
+    rounded = [build.add(ops.MulConstant(Weight("1", None, np.ones(()))), part) for part in parts]
+    return build.ended(build.add(ops.Add(), *rounded))
 
 
 @describes(f"{_PLACE}.Embedding")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Grid, Ref, Steps, Weight
+from probe.description import Builder, Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 from probe.ops.window.same_padding import same_padding
 
@@ -44,7 +44,7 @@ def _refuses(module: Any) -> str:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    return np.array(tensor.detach().numpy(force=True))
+    return tensor.detach().numpy(force=True).copy()
 
 
 def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, bool]:
@@ -209,11 +209,11 @@ def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer |
     return function, _quantizer(fused.tensor_quant, proxy._zero_hw_sentinel())[0]
 
 
-def _put(steps: Steps, x: Ref, proxy: Any, call: Call) -> Ref:
+def _put(build: Builder, x: Ref, proxy: Any, call: Call) -> Ref:
     function, op = _activation(proxy, call)
     if function is not None:
-        (x,) = steps.include(function.steps, x)
-    return x if op is None else steps.put(op, x)
+        (x,) = build.include(function.steps, x)
+    return x if op is None else build.add(op, x)
 
 
 @describes(
@@ -225,10 +225,10 @@ def _put(steps: Steps, x: Ref, proxy: Any, call: Call) -> Ref:
     refuses=_refuses,
 )
 def _activated(module: Any, call: Call) -> Description:
-    steps = Steps()
-    x = _put(steps, Ref(-1), module.input_quant, call)
-    x = _put(steps, x, module.act_quant, call)
-    return Description(steps.ended(x)) if steps.steps else chain(ops.Identity())
+    build = Builder()
+    x = _put(build, Ref(-1), module.input_quant, call)
+    x = _put(build, x, module.act_quant, call)
+    return Description(build.ended(x)) if build.steps else chain(ops.Identity())
 
 
 _SUMS = {
@@ -245,22 +245,22 @@ def _register(name: str, plain: str) -> None:
     @describes(f"{_PLACE}.{name}", refuses=_refuses)
     def sums(module: Any, call: Call) -> Description:
         """The float layer on quantised numbers."""
-        steps = Steps()
-        x = _put(steps, Ref(-1), module.input_quant, call)
+        build = Builder()
+        x = _put(build, Ref(-1), module.input_quant, call)
         weight, scale = _weight(module, call)
         weights = {"weight": weight, "bias": _bias(module, call, scale)}
         held = replace(call, read=lambda name: weights[name])
         if getattr(module, "is_same_padded_strided", False):
             pads = _same(module, call.x.shape)
-            x = steps.put(ops.Pad(pads=((0, 0), (0, 0), *pads), mode="constant"), x)
+            x = build.add(ops.Pad(pads=((0, 0), (0, 0), *pads), mode="constant"), x)
             shape = (
                 *call.x.shape[:2],
                 *(size + sum(pad) for size, pad in zip(call.x.shape[2:], pads, strict=True)),
             )
             held = replace(held, inputs=(np.broadcast_to(np.float32(0), shape),))
         described = described_as(plain, module, held)
-        (y,) = steps.include(described.steps, x)
-        return replace(described, steps=steps.ended(_put(steps, y, module.output_quant, call)))
+        (y,) = build.include(described.steps, x)
+        return replace(described, steps=build.ended(_put(build, y, module.output_quant, call)))
 
 
 for _name, _plain in _SUMS.items():
@@ -352,10 +352,10 @@ def _embedding(module: Any, call: Call) -> Description:
 
 @describes(f"{_PLACE}.quant_eltwise.QuantEltwiseAdd", refuses=_refuses, several=True)
 def _add(module: Any, call: Call) -> Description:
-    steps = Steps()
+    build = Builder()
     both = [
-        _put(steps, call.arguments[name], module.input_quant, call) for name in ("input", "other")
+        _put(build, call.arguments[name], module.input_quant, call) for name in ("input", "other")
     ]
     return Description(
-        steps.ended(_put(steps, steps.put(ops.Add(), *both), module.output_quant, call))
+        build.ended(_put(build, build.add(ops.Add(), *both), module.output_quant, call))
     )

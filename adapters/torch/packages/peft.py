@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Description, Ref, Step, Steps, Weight
+from probe.description import Builder, Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, chain, describe, described_as, describes, refusal
@@ -71,13 +71,14 @@ class _Adapter:
     @property
     def delta(self) -> np.ndarray:
         down, up = self.factors
-        return np.asarray(self.scale * (up @ down))
+        return self.scale * (up @ down)
 
     def gain(self, rows: np.ndarray) -> np.ndarray:
         """What DoRA multiplies each output by, found from the weight without adapters."""
         assert self.magnitude is not None
-        lengths = np.linalg.norm(rows + self.delta, axis=1, keepdims=True)
-        return np.asarray(self.magnitude.effective.astype(np.float64).reshape(-1, 1) / lengths)
+        return self.magnitude.effective.astype(np.float64).reshape(-1, 1) / np.linalg.norm(
+            rows + self.delta, axis=1, keepdims=True
+        )
 
 
 def _refuses(module: Any) -> str:
@@ -140,10 +141,10 @@ def _lora(module: Any, call: Call) -> Description:
         return replace(base, steps=way)
     merged = _merged(module, weight, adapters)
     described = _with(base, at, name, merged, _bias(base.steps[at].op, weight, adapters, module))
-    steps = Steps()
-    (y,) = steps.include(described.steps, Ref(-1))
+    build = Builder()
+    (y,) = build.include(described.steps, Ref(-1))
     words = " + ".join(["base_layer(x)", *(one.words for one in adapters)])
-    return replace(described, steps=steps.ended(steps.put(ops.ByParts(way, words), y, Ref(-1))))
+    return replace(described, steps=build.ended(build.add(ops.ByParts(way, words), y, Ref(-1))))
 
 
 def _refuses_attention(module: Any) -> str:
@@ -436,12 +437,11 @@ def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
         assert one.bias is not None
         bare = bare - one.scale * one.bias.effective.astype(np.float64)
     parts = {f"{op.bias.name} without {names}": bare.astype(op.bias.effective.dtype)}
-    bias: Weight = replace(
+    return replace(
         op.bias,
         steps=(*op.bias.steps, f"{names} merged into it"),
         parts={**op.bias.parts, **parts},
     )
-    return bias
 
 
 def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -> tuple[Step, ...]:
@@ -450,8 +450,8 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
     weight, held = getattr(base.steps[at].op, name), getattr(base.steps[at].op, "bias", None)
     beside = tuple(f"beside it: plus {one.words}" for one in adapters)
     base = _with(base, at, name, replace(weight, steps=(*weight.steps, *beside)))
-    steps = Steps()
-    (y,) = steps.include(base.steps, Ref(-1))
+    build = Builder()
+    (y,) = build.include(base.steps, Ref(-1))
     if (
         hasattr(module.base_layer, "kernel_size")
         and call.x.ndim != len(module.base_layer.kernel_size) + 2
@@ -462,50 +462,48 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
         scale = (
             one.scale if one.chosen is None else (one.chosen * one.scale).reshape(-1, *(1,) * axes)
         )
-        added = steps.put(
-            _times(f"scaling of {one.name}", scale, one.how), _low_rank(module, call, steps, one)
+        added = build.add(
+            _times(f"scaling of {one.name}", scale, one.how), _low_rank(module, call, build, one)
         )
         if one.magnitude is not None:
-            gain = _gain(module, steps, one, weight)
+            gain = _gain(module, build, one, weight)
             less = (
                 y
                 if held is None
-                else steps.put(ops.AddConstant(_against(held, weight.effective.ndim)), y)
+                else build.add(ops.AddConstant(_against(held, weight.effective.ndim)), y)
             )
-            more = steps.put(ops.Mul(), less, steps.put(ops.AddConstant(_number("-1", -1.0)), gain))
-            added = steps.put(ops.Add(), more, steps.put(ops.Mul(), added, gain))
-        y = steps.put(ops.Beside(weight=weight.name, words=one.words), y, added)
-    return steps.ended(y)
+            more = build.add(ops.Mul(), less, build.add(ops.AddConstant(_number("-1", -1.0)), gain))
+            added = build.add(ops.Add(), more, build.add(ops.Mul(), added, gain))
+        y = build.add(ops.Beside(weight=weight.name, words=one.words), y, added)
+    return build.ended(y)
 
 
-def _low_rank(module: Any, call: Call, steps: Steps, one: _Adapter) -> Ref:
+def _low_rank(module: Any, call: Call, build: Builder, one: _Adapter) -> Ref:
     """lora_B(lora_A(x))."""
     if module.lora_embedding_A:
-        rows = steps.put(
+        rows = build.add(
             ops.Embedding(table=replace(one.down, axes=(1, 0)), **limit(module.base_layer)), Ref(-1)
         )
-        return steps.put(ops.MatMul(weight=replace(one.up, axes=(1, 0)), bias=None), rows)
+        return build.add(ops.MatMul(weight=replace(one.up, axes=(1, 0)), bias=None), rows)
     y = Ref(-1)
     for part in ("lora_A", "lora_B"):
         described = describe(getattr(module, part)[one.name], _inside(call, f"{part}.{one.name}"))
-        (y,) = steps.include(described.steps, y)
+        (y,) = build.include(described.steps, y)
     return y
 
 
-def _gain(module: Any, steps: Steps, one: _Adapter, weight: Weight) -> Ref:
+def _gain(module: Any, build: Builder, one: _Adapter, weight: Weight) -> Ref:
     """DoRA's magnitude over the norm of the merged rows, so that what rounding does to that is
     known too."""
     down, up = one.factors
     assert one.magnitude is not None
-    rows = steps.put(
-        ops.MatMul(weight=_number(one.down.name, down), bias=None), steps.put(ops.Constant(up))
-    )
-    rows = steps.put(_times(f"scaling of {one.name}", one.scale, one.how), rows)
-    rows = steps.put(ops.AddConstant(_number(weight.name, _rows(module, weight.effective))), rows)
-    norm = steps.put(ops.ReduceL2(axes=(1,)), rows)
-    gain = steps.put(ops.Div(), steps.put(ops.Constant(one.magnitude.effective.reshape(-1))), norm)
+    rows = build.add(ops.MatMul(weight=_number(one.down.name, down), bias=None), up)
+    rows = build.add(_times(f"scaling of {one.name}", one.scale, one.how), rows)
+    rows = build.add(ops.AddConstant(_number(weight.name, _rows(module, weight.effective))), rows)
+    norm = build.add(ops.ReduceL2(axes=(1,)), rows)
+    gain = build.add(ops.Div(), one.magnitude.effective.reshape(-1), norm)
     around = (-1, *(1,) * (weight.effective.ndim - 2))
-    return steps.put(ops.Reshape(shape=around), gain)
+    return build.add(ops.Reshape(shape=around), gain)
 
 
 def _times(name: str, scale: Any, how: str) -> ops.MulConstant:

@@ -1,7 +1,6 @@
 """Ops that go along one axis in order: the largest and their places, sorting, and running sums and
 products."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -159,17 +158,9 @@ class TopK(Op):
             near | (unsure & last), float(inputs[0].shape[self.axis]), 0.0
         )
 
-    def equally_right(
-        self,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        output: int,
-        theirs: np.ndarray,
-    ) -> np.ndarray | None:
-        """Where the places that a party gives hold the same numbers, each place given once."""
-        if self.stable or output != 1:
-            return None
-        x, places = inputs[0], outputs[1]
+    def as_right(self, x: np.ndarray, places: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        """Where the places that a party gives hold the same numbers as ``places``, each place given
+        once."""
         size = x.shape[self.axis]
         inside = (theirs >= 0) & (theirs < size) & (theirs == np.floor(theirs))
         theirs = np.where(inside, theirs, 0).astype(np.intp)
@@ -177,9 +168,7 @@ class TopK(Op):
         once = (np.diff(np.sort(theirs, axis=self.axis), axis=self.axis) != 0).all(
             axis=self.axis, keepdims=True
         )
-        return np.asarray(
-            once & inside & ((found == wanted) | ((found != found) & (wanted != wanted)))
-        )
+        return once & inside & ((found == wanted) | ((found != found) & (wanted != wanted)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,6 @@ class QuantizeLinear(Elementwise):
     zero_point: np.ndarray
     low: int
     high: int
-    quantizes = True
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis_examples import examples
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from probe.adapters.onnx.describe import Node, describe_node
+from probe.adapters.onnx.describe import Builder, describe_node
 
 import probe
 from probe.description import Ref, Weight
@@ -183,9 +183,9 @@ def test_the_batch_first():
         theirs = ReferenceEvaluator(model_of(kind, {"X": x}, held, attributes, outputs)).run(
             None, {"X": x}
         )
-        recipe = Node([x], theirs, attributes, 22)
+        build = Builder([x], theirs, attributes, 22)
         steps = describe_node(
-            kind, recipe, [Ref(-1), *(Weight(name, one, one) for name, one in held.items())]
+            kind, build, [Ref(-1), *(Weight(name, one, one) for name, one in held.items())]
         ).steps
         for ours, other in zip(recompute(steps, [x])[-1], theirs, strict=True):
             assert ours.shape == other.shape

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_cases import CASES, LATER, SEVERAL, STEP, V, X, single, w
 from probe.adapters.onnx import describe, described
-from probe.adapters.onnx.describe import Node, describe_node, implied
+from probe.adapters.onnx.describe import Builder, describe_node, implied
 
 import probe
 from probe.description import Ref, Weight
@@ -83,12 +83,12 @@ def given(opset, outputs, kind, values, attributes):
 def told(opset, outputs, kind, values, attributes, more, extra=()):
     """Why the node has no description with ``more`` set, or what its description has read."""
     inputs, made, refs, opened = given(opset, outputs, kind, values, attributes)
-    recipe = Node(inputs, made, attributes | more, opset)
-    recipe.run_graph = opened._run_graph
+    build = Builder(inputs, made, attributes | more, opset)
+    build.run_graph = opened._run_graph
     try:
-        describe_node(kind, recipe, [*refs, *extra])
+        describe_node(kind, build, [*refs, *extra])
     except Undescribed as error:
-        return str(error), recipe.read
+        return str(error), build.read
     except (
         KeyError,
         TypeError,
@@ -98,8 +98,8 @@ def told(opset, outputs, kind, values, attributes, more, extra=()):
         AssertionError,
         ZeroDivisionError,
     ):
-        return "", recipe.read  # what ONNX Runtime refuses
-    return "", recipe.read
+        return "", build.read  # what ONNX Runtime refuses
+    return "", build.read
 
 
 def other(attribute):
@@ -171,9 +171,9 @@ def test_the_default_written_out_is_the_default():
         assert report.ok and not report.missing
 
 
-def blocks_alone(recipe, x):
+def blocks_alone(build, x):
     """A description of SpaceToDepth from before it had a mode."""
-    return recipe.put(probe.ops.Identity(), x) if recipe.get("blocksize") else x
+    return build.add(probe.ops.Identity(), x) if build.get("blocksize") else x
 
 
 def test_a_model_says_which(monkeypatch):
@@ -196,7 +196,7 @@ def test_a_function_of_the_model_is_not_the_operator_of_its_name():
 
 
 def test_a_description_that_fails_does_not_end_the_sweep(monkeypatch):
-    monkeypatch.setitem(describe._TABLE, "Relu", lambda recipe, x: recipe.put(x + None))
+    monkeypatch.setitem(describe._TABLE, "Relu", lambda build, x: build.add(x + None))
     proto, inputs = single("Relu", [V], {})
     (report,) = probe.sweep(proto, inputs)
     assert (

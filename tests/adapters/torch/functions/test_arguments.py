@@ -104,8 +104,8 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
     """As a description would have it that is to be filled in, or that knows the signature of a
     newer release alone."""
 
-    def describer(recipe, input, foo=1, *rest, inplace=False, bar=None, **others):
-        return recipe.put(ops.Relu(), input)
+    def describer(build, input, foo=1, *rest, inplace=False, bar=None, **others):
+        return build.add(ops.Relu(), input)
 
     monkeypatch.setitem(
         describe._TABLE,
@@ -114,9 +114,9 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
     )
 
     def told(*args, **kwargs):
-        recipe = describe.Function([X], [X], ["float32"])
+        build = describe.Builder([X], [X], ["float32"])
         try:
-            describe.describe_function("relu", "relu", recipe, (describe.Ref(-1, 0), *args), kwargs)
+            describe.describe_function("relu", "relu", build, (describe.Ref(-1, 0), *args), kwargs)
         except Undescribed as error:
             return str(error)
         return ""
@@ -145,10 +145,10 @@ def test_an_argument_that_no_description_has(name):
         one for one in list(entry.signature.parameters.values())[1:] if one.default is one.empty
     ]
     needed = [one for one in asked if one.kind is one.POSITIONAL_OR_KEYWORD]
-    recipe = describe.Function([X], [X], ["float32"])
+    build = describe.Builder([X], [X], ["float32"])
     with pytest.raises(Undescribed) as raised:
         describe.describe_function(
-            name, name, recipe, [describe.Ref(-1, 0)] * len(needed), {"foo": 2}
+            name, name, build, [describe.Ref(-1, 0)] * len(needed), {"foo": 2}
         )
     assert "foo" in str(raised.value)
 
