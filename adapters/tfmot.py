@@ -77,7 +77,7 @@ def custom_objects() -> dict[str, Any]:
     }
 
 
-class _QuantizeLayer(quantize_layer.QuantizeLayer):
+class _QuantizeLayer(quantize_layer.QuantizeLayer):  # type: ignore[misc]
     """Is built once: tfmot's own does not note that it is built, and out of a ``.keras`` gets its
     variables twice."""
 
@@ -88,7 +88,7 @@ class _QuantizeLayer(quantize_layer.QuantizeLayer):
         return layer
 
 
-class _QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
+class _QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):  # type: ignore[misc]
     """Is built with its layer built before, as it was when it was saved: tfmot's own has fewer
     variables out of a ``.keras``."""
 

@@ -22,6 +22,7 @@ import probe
 from probe.diagnosis import outputs
 from probe.model import Capture
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Search, Yours
 
 BAR = 2.0
 SHOWN = 6
@@ -87,7 +88,7 @@ def seconds(capture: Capture, expected: np.ndarray) -> tuple[float, float, str]:
 
     outputs.of_parties = timed
     try:
-        report = judge(capture, expected, search={}, threads=1)
+        report = judge(capture, Yours(expected), Options(search=Search(), threads=1))
     finally:
         outputs.of_parties = find
     named = [" + ".join((finding.slug, *finding.also)) for finding in report.findings]

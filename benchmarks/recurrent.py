@@ -32,6 +32,7 @@ def measured(kind: str, batch: int) -> tuple[list[float], list[float], float]:
     from probe.evaluation.numpy_reference import recompute
     from probe.model import Capture
     from probe.verdict.judge import judge
+    from probe.verdict.options import Options
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -47,7 +48,7 @@ def measured(kind: str, batch: int) -> tuple[list[float], list[float], float]:
             if turn:
                 ours.append(pair[0])
                 theirs.append(pair[1])
-    whole = taken(lambda: judge(calls[0], threads=1))
+    whole = taken(lambda: judge(calls[0], options=Options(threads=1)))
     return ours, theirs, whole
 
 

@@ -26,6 +26,7 @@ from probe.errors import ForwardFailed
 from probe.model import Capture
 from probe.report import Report
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Yours
 
 CASES = 1000
 HALF_CASES = 200
@@ -86,7 +87,7 @@ def healthy(family: str, framework: int, cases: int, dtype: str = "float32") -> 
     tally = Tally()
     with computed_in(dtype):
         for capture in captured(FAMILIES[family][framework], cases, dtype):
-            tally.add(judge(capture, threads=1))
+            tally.add(judge(capture, options=Options(threads=1)))
     return tally
 
 
@@ -111,10 +112,10 @@ def senseless(family: str, framework: int, cases: int, dtype: str) -> Tally:
     tally = Tally()
     with computed_in(dtype):
         for capture in captured(FAMILIES[family][framework], cases, dtype):
-            report = judge(capture, threads=1)
+            report = judge(capture, options=Options(threads=1))
             if report.ok and capture.outputs[0].dtype.kind == "f":
                 for wrong in nonsense(capture.outputs[0], np.asarray(report.outputs["numpy"])):
-                    tally.add(judge(capture, wrong, threads=1), "expected")
+                    tally.add(judge(capture, Yours(wrong), Options(threads=1)), "expected")
     return tally
 
 
@@ -137,9 +138,9 @@ def planted() -> dict[str, Tally]:
 
     found: dict[str, Tally] = {}
     for fault, layer, capture, wrong in faults():
-        healthy = judge(capture, threads=1)
+        healthy = judge(capture, options=Options(threads=1))
         assert healthy.verdict == "agree", f"{layer}: {healthy.sentence}"
-        report = judge(replace(capture, outputs=(np.asarray(wrong),)), threads=1)
+        report = judge(replace(capture, outputs=(np.asarray(wrong),)), options=Options(threads=1))
         found.setdefault(fault, Tally()).add(report)
         if report.verdict != "diverge":
             print(f"{fault} passed in {layer}: {report.sentence}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -21,6 +20,7 @@ from probe.process.interrupts import undisturbed
 from probe.report import Report
 from probe.verdict.batch_chunks import judged_in_pieces
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Search, Yours
 
 __all__ = ["assert_layer", "check", "sweep"]
 
@@ -81,21 +81,18 @@ def check(
         search = (
             None
             if best is not None and best.verdict == "diverge"
-            else {"thorough": thorough, "progress": progress}
+            else Search(thorough=thorough, progress=progress)
         )
-        about = {"how": found.how, "source": model.source, "framework": model.framework}
         moved, own = drift.get((one.layer, one.call)), found.own.get(one.call)
-        asked = partial(
-            judge,
-            expected=expected,
-            drift=moved,
-            tolerance=tolerance,
-            own_inputs=own,
-            detail=True,
-            about=about,
+        yours = None if expected is None else Yours(expected, moved, own)
+        report = _judged(one, yours, Options(tolerance, detail=True, search=search))
+        report = replace(
+            report,
+            how=found.how,
+            source=model.source,
+            framework=model.framework,
+            notes=(*model.notes, *found.notes, *report.notes),
         )
-        report = _judged(one, asked, search)
-        report = replace(report, notes=(*model.notes, *found.notes, *report.notes))
         if (
             best is None
             or (best.ok and not report.ok)
@@ -171,7 +168,10 @@ def _swept(
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
         theirs.refused(name, "it is not among the layers that were asked for")
     looked: list[str] = []
-    about = {"how": how, "source": model.source, "framework": model.framework}
+
+    def judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
+        report = _judged(capture, yours, replace(options, threads=1))
+        return replace(report, how=how, source=model.source, framework=model.framework)
 
     def prepare(capture: Capture) -> Callable[[], Report]:
         mine = theirs.of(capture)
@@ -181,18 +181,18 @@ def _swept(
 
         def done() -> Report:
             if mine is None:
-                return _judged(capture, partial(judge, threads=1, about=about), sparing=True)
-            one = partial(judge, expected=mine, drift=moved, own_inputs=own, threads=1, about=about)
+                return judged(capture, None, Options(sparing=True))
+            yours = Yours(mine, moved, own)
             try:
-                report = _judged(capture, one)
+                report = judged(capture, yours, Options())
             # the values are at fault, and the layer is judged without them
             except BadInput as error:
                 theirs.refused(capture.layer, str(error))
-                return _judged(capture, partial(judge, threads=1, about=about))
+                return judged(capture, None, Options())
             theirs.compared(report)
             if report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
-                report = _judged(capture, one, {})
+                report = judged(capture, yours, Options(search=Search()))
             return report
 
         return done
@@ -203,21 +203,18 @@ def _swept(
     theirs.close(model, arrays)
 
 
-def _judged(
-    capture: Capture,
-    one: Callable[..., Report],
-    search: Mapping[str, Any] | None = None,
-    sparing: bool = False,
-) -> Report:
-    """What ``one`` says of a call. A fault of ours leaves it unchecked, and one in the search for a
+def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
+    """What is said of a call. A fault of ours leaves it unchecked, and one in the search for a
     mistake without that."""
     try:
-        return judged_in_pieces(capture, one) if sparing else one(capture, search=search)
+        if options.sparing:
+            return judged_in_pieces(capture, options)
+        return judge(capture, yours, options)
     except ProbeError:
         raise
     except Exception as error:
-        if search is not None:
-            report = _judged(capture, one)
+        if options.search is not None:
+            report = _judged(capture, yours, replace(options, search=None))
             return replace(
                 report,
                 notes=(*report.notes, our_fault(error, "the mistake cannot be looked for")),
@@ -225,7 +222,8 @@ def _judged(
         steps = () if capture.description is None else capture.description.steps
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise  # of the user's own function, and theirs to see
-        return one(replace(capture, description=None, why=our_fault(error, "it cannot be judged")))
+        why = our_fault(error, "it cannot be judged")
+        return judge(replace(capture, description=None, why=why), yours, options)
 
 
 def assert_layer(

@@ -28,6 +28,7 @@ from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.report import Report
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Yours
 
 __all__ = ["fold"]
 
@@ -53,7 +54,7 @@ def fold(model: Any, layer: str, x: Any = None, *, shape: Any = None, seed: int 
     deployed = recompute(folded, [widened(one) for one in first.inputs])[-1][0].astype(
         second.outputs[0].dtype
     )
-    report = judge(pair, expected=deployed, detail=True)
+    report = judge(pair, Yours(deployed), Options(detail=True))
     told = (
         (
             f"{second.layer!r} ({second.kind}) is folded into {layer!r}; yours is the folded "

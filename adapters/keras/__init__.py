@@ -80,12 +80,9 @@ def _live(source: Any, keras: Any) -> "Opened":
             "this model's QKeras layers are built on Keras 3, but QKeras works on Keras 2: "
             "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
         )
-    return opened.Opened(
-        f"a live {keras.__name__} {'model' if isinstance(source, keras.Model) else 'layer'}",
-        source,
-        keras,
-        live=True,
-    )
+    kind = "model" if isinstance(source, keras.Model) else "layer"
+    model: Opened = opened.Opened(f"a live {keras.__name__} {kind}", source, keras, live=True)
+    return model
 
 
 class Saved:
@@ -106,9 +103,10 @@ class Saved:
         root = importlib.import_module(".loading.load", __package__).load(
             self._file, keras, self._custom, self._trust
         )
-        return importlib.import_module(".capture.model", __package__).Opened(
+        model: Opened = importlib.import_module(".capture.model", __package__).Opened(
             self.source, root, keras, live=False, notes=self._told_notes
         )
+        return model
 
     @property
     def _is_loaded(self) -> bool:

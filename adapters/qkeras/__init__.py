@@ -57,7 +57,7 @@ def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[
     return tuple(Step(op) for op in quantizer_ops(activation, ndim, "its output goes through"))
 
 
-class _QActivation(qkeras.QActivation):
+class _QActivation(qkeras.QActivation):  # type: ignore[misc]
     """Reads its own config: QKeras' QActivation cannot, where its quantiser was given as an object
     and saved to a ``.keras``."""
 

@@ -14,7 +14,15 @@ import numpy as np
 
 from probe.numerics.blocks import Locate, blocks, places
 
-__all__ = ["PARTIES", "Comparison", "Worst", "compare", "compare_three", "identical"]
+__all__ = [
+    "PARTIES",
+    "Comparison",
+    "Worst",
+    "compare",
+    "compare_three",
+    "identical",
+    "tolerated",
+]
 
 PARTIES = ("framework", "numpy", "onnx", "expected")
 
@@ -321,4 +329,15 @@ def compare(
         worst.ratio,
         worst.worst,
         worst.reason,
+    )
+
+
+def tolerated(
+    values: Sequence[np.ndarray | None], tolerance: tuple[float, float]
+) -> tuple[np.ndarray, ...]:
+    """What rtol and atol allow: atol + rtol * abs(value)."""
+    rtol, atol = tolerance
+    return tuple(
+        np.zeros(()) if value is None else atol + rtol * np.abs(np.asarray(value, np.float64))
+        for value in values
     )

@@ -1,7 +1,7 @@
 """Whose values are diagnosed, and which of a layer's outputs: the way from a judged call to the
 engine and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,8 @@ from probe.comparison.compare import Comparison
 from probe.description.description import Description
 from probe.diagnosis.diagnose import Diagnosis, diagnose
 from probe.diagnosis.prediction import Rounding, everywhere
-from probe.diagnosis.search import left
-from probe.evaluation.allowance import Values
+from probe.diagnosis.search import Progress, left
+from probe.evaluation.party import PartyResult
 from probe.hypotheses.case import Case, Edit, of_output
 from probe.numerics.precision import Precision
 from probe.ops import Outputs
@@ -26,12 +26,13 @@ all."""
 
 def of_parties(
     described: Description,
-    evidence: Any,
+    results: Mapping[str, PartyResult],
     comparisons: Mapping[tuple[str, str], Comparison],
-    references: Mapping[str, tuple[Values, Sequence[np.ndarray]]],
     precision: Precision,
     tolerance: tuple[float, float] | None,
-    options: Mapping[str, Any],
+    *,
+    thorough: bool = False,
+    progress: Progress | None = None,
 ) -> Diagnosis | None:
     """The diagnosis of yours, or else of the framework's outputs, where they differ from
     NumPy's."""
@@ -43,12 +44,13 @@ def of_parties(
             comparison = comparisons.get(pair)
             if comparison is None or comparison.ok:
                 continue
-            values, inputs = references[party]
+            result = results[party]
+            values, inputs = result.party.layer.values, result.party.layer.given
             cases: dict[int, Asked] = {}
-            for output, observed in enumerate(evidence.outputs[party]):
+            for output, observed in enumerate(result.party.outputs):
                 if observed is None or output >= len(values[-1]):
                     continue
-                known = evidence.known if party == "expected" and not output else None
+                known = result.party.known if not output else None
                 one = of_output(
                     described.steps,
                     tuple(inputs),
@@ -58,14 +60,15 @@ def of_parties(
                     known,
                 )
                 case = replace(one, output_axes=described.output_axes if not output else ())
-                allowed = None if tolerance is not None else evidence.allowed[party][output]
+                allowed = None if tolerance is not None else result.allowance[output]
                 rounding = Rounding(precision, None, tolerance)
                 slack = rounding.of(case.edit(""), case.values) if allowed is None else allowed
                 if not case.comparable or left(case, case.healthy, slack) > 1:
                     cases[output] = case, rounding, allowed
             if cases:
+                options = {"certain": comparison.certain, "party": party}
                 return _of_outputs(
-                    cases, described, {"certain": comparison.certain, "party": party, **options}
+                    cases, described, {**options, "thorough": thorough, "progress": progress}
                 )
         return None
 

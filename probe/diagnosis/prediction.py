@@ -17,20 +17,7 @@ from probe.hypotheses.case import Case, Edit
 from probe.numerics.blocks import blocks, places
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import Precision
-from probe.ops import (
-    Add,
-    AddConstant,
-    BatchNormalization,
-    Conv,
-    MatMul,
-    Max,
-    Mean,
-    Min,
-    Mul,
-    MulConstant,
-    Sub,
-)
-from probe.ops.base import Elementwise, Indices, Rearrangement
+from probe.ops.base import Indices, Rearrangement
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
@@ -39,8 +26,6 @@ __all__ = ["Rounding", "Sample", "at", "everywhere", "most_apart", "rms", "rms_a
 _TERMS = 1 << 17
 _DRAWN = 1 << 14
 """Elements among which those of a sample are chosen where that leaves enough that are wrong."""
-_MERGES = (Add, Sub, Mul, Max, Min, Mean)
-"""Ops that combine the elements that stand at one place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,11 +207,13 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
     if base is None:
         return None
     known = 0 <= base < same
-    single = base < 0 or isinstance(edit.steps[base].op, _MERGES)
+    single = base < 0 or edit.steps[base].op.computes_elements()
     try:
         values = case.values if known else _upto(case, edit, max(0, base))
         given = () if known else edit.inputs if single else [widened(x) for x in edit.inputs]
         shapes = _shapes(case, edit, values, base, given)
+        if shapes is None or shapes[-1] != case.observed.shape:
+            return None
         back = [where]
         for i in range(len(edit.steps) - 1, base, -1):
             origin = edit.steps[i].op.input_index(
@@ -235,8 +222,6 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
             if origin is None:
                 return None
             back.append(origin)
-        if shapes[-1] != case.observed.shape:
-            return None
         with np.errstate(all="ignore"):
             out = (
                 np.asarray(values[base][0])[back[-1]]
@@ -245,7 +230,9 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
             )
             for i in range(base + 1, len(edit.steps)):
                 back.pop()
-                out = _forward(edit.steps[i].op, out, back[-1], shapes[i - base])
+                op = edit.steps[i].op
+                if not isinstance(op, Rearrangement):
+                    out = op.at((out,), back[-1], shapes[i - base])
         return out
     except (ValueError, IndexError, TypeError):
         return None
@@ -258,11 +245,10 @@ def _computed(
     if base < 0:
         return widened(given[edit.steps[0].sources(0)[0].index][where])
     chosen, op = _chosen(edit, values, base, given), edit.steps[base].op
-    if isinstance(op, _MERGES):
-        shape = np.broadcast_shapes(*(one.shape for one in chosen))
-        return op.run(*(widened(np.broadcast_to(one, shape)[where]) for one in chosen))[0]
-    assert op.terms is not None
-    return op.terms(chosen, where).sum(axis=(1, 2))
+    if op.terms is not None:
+        return op.terms(chosen, where).sum(axis=(1, 2))
+    shape = np.broadcast_shapes(*(one.shape for one in chosen))
+    return op.at([widened(np.broadcast_to(one, shape)[where]) for one in chosen], where, shape)
 
 
 def _chosen(
@@ -273,24 +259,28 @@ def _chosen(
 
 def _shapes(
     case: Case, edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]
-) -> list[tuple[int, ...]]:
-    """The output shapes of the step at ``base`` (-1: the input's) and of those behind it, found on
-    arrays that hold nothing."""
+) -> list[tuple[int, ...]] | None:
+    """The output shapes of the step at ``base`` (-1: the input's) and of those behind it; None
+    where they are not known beforehand."""
+    shape: tuple[int, ...] | None
     if base < 0:
-        shapes = [given[edit.steps[0].sources(0)[0].index].shape]
+        shape = given[edit.steps[0].sources(0)[0].index].shape
     elif not given:
-        shapes = [np.shape(values[base][0])]
+        shape = np.shape(values[base][0])
     else:
         chosen = _chosen(edit, values, base, given)
-        alike = _alike(case, edit.steps, base, chosen)
-        shapes = [case.values[base][0].shape if alike else _shape_of(edit.steps[base].op, chosen)]
-    for later in edit.steps[base + 1 :]:
-        shapes.append(
-            later.op.run(np.broadcast_to(0.0, shapes[-1]))[0].shape
-            if isinstance(later.op, Rearrangement)
-            else shapes[-1]
+        shape = (
+            case.values[base][0].shape
+            if _alike(case, edit.steps, base, chosen)
+            else edit.steps[base].op.output_shape([x.shape for x in chosen])
         )
-    return shapes
+    shapes: list[tuple[int, ...]] = []
+    for later in edit.steps[base + 1 :]:
+        if shape is None:
+            return None
+        shapes.append(shape)
+        shape = later.op.output_shape([shape])
+    return None if shape is None else [*shapes, shape]
 
 
 def _alike(case: Case, steps: Sequence[Step], position: int, inputs: Sequence[np.ndarray]) -> bool:
@@ -310,46 +300,6 @@ def _alike(case: Case, steps: Sequence[Step], position: int, inputs: Sequence[np
     return all(one.shape == case.input_of(position, i).shape for i, one in enumerate(inputs))
 
 
-def _shape_of(op: object, inputs: Sequence[np.ndarray]) -> tuple[int, ...]:
-    shape = inputs[0].shape
-    match op:
-        case MatMul():
-            return (*shape[:-1], op.weight.value.shape[1])
-        case Conv():
-            kernel = (inputs[1] if op.weight is None else op.weight.value).shape
-            windows = zip(shape[2:], op.pads, kernel[2:], op.dilations, op.strides, strict=True)
-            return (
-                shape[0],
-                kernel[0],
-                *((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows),
-            )
-    if isinstance(op, _MERGES):
-        return np.broadcast_shapes(*(one.shape for one in inputs))
-    inner = getattr(op, "inner", None)
-    if inner is None:
-        raise TypeError(f"no shape of {type(op).__name__}")
-    return _shape_of(inner, inputs)
-
-
-def _forward(op: object, x: np.ndarray, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
-    """One step on elements that are at ``where`` in an output of ``shape``."""
-    match op:
-        case Rearrangement():
-            return x
-        case AddConstant() | MulConstant():
-            constant = np.broadcast_to(op.value.value, shape)[where]
-            return x + constant if isinstance(op, AddConstant) else x * constant
-        case BatchNormalization():
-            gain, mean, bias = (
-                np.broadcast_to(part, shape)[where]
-                for part in op._terms(np.broadcast_to(0.0, shape))
-            )
-            return (x - mean) * gain + bias
-        case Elementwise():
-            return op.f(x)
-    raise TypeError(f"{type(op).__name__} is not computed element by element")
-
-
 def _base(steps: Sequence[Step], same: int) -> int | None:
     """The last step that can be had element by element where all behind it acts on each element
     alone, else None.
@@ -358,26 +308,12 @@ def _base(steps: Sequence[Step], same: int) -> int | None:
     where the whole layer acts so.
     """
     for position in range(len(steps) - 1, -1, -1):
-        op = steps[position].op
-        if position < len(steps) - 1 and steps[position + 1].sources(position + 1)[0] != Ref(
-            position
-        ):
-            return None
-        if position < same or op.terms is not None or isinstance(op, _MERGES):
+        op, sources = steps[position].op, steps[position].sources(position)
+        single = op.computes_elements()
+        if position < same or op.terms is not None or (single and len(sources) > 1):
             return position
-        if isinstance(op, Rearrangement | AddConstant | MulConstant | BatchNormalization):
-            continue
-        held = [getattr(op, part.name) for part in fields(op)]
-        if not isinstance(op, Elementwise) or any(
-            isinstance(one, Weight) or (isinstance(one, np.ndarray) and one.size > 1)
-            for one in held
-        ):
+        if not (single or isinstance(op, Rearrangement)) or len(sources) != 1:
+            return None
+        if position and sources[0] != Ref(position - 1):
             return None
     return -1 if steps and steps[0].sources(0)[0].step < 0 else None
-
-
-def _lines_up(held: object) -> bool:
-    """Whether what an op holds differs from element to element."""
-    return isinstance(held, Weight) or (
-        isinstance(held, np.ndarray) and (held.size > 1 or held.ndim > 1)
-    )

@@ -389,12 +389,11 @@ def on_the_whole(one: Scored, view: View) -> Scored | None:
         predicted = np.asarray(values[-1][0])
         # What the edited layer is allowed itself costs as much as running it, and what is allowed
         # beside that as much again.
-        for allowed in (
-            lambda: view.allowed,
-            lambda: replace(view.rounding, extra=None).of(edit, values, view.case.observed),
-        ):
-            if (rest := left(view.case, predicted, allowed())) <= 1:
-                return replace(one, edit=edit, share=0.0, left=rest)
+        if (rest := left(view.case, predicted, view.allowed)) <= 1:
+            return replace(one, edit=edit, share=0.0, left=rest)
+        alone = replace(view.rounding, extra=None).of(edit, values, view.case.observed)
+        if (rest := left(view.case, predicted, alone)) <= 1:
+            return replace(one, edit=edit, share=0.0, left=rest)
     return _score(view, edit, replace(one, edit=edit), None, _difference(view.case))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
 from probe.numerics.dtypes import overflown, widened
-from probe.numerics.precision import Precision
+from probe.numerics.precision import Precision, precision_of, stored_in
+from probe.ops import Recurrence
 from probe.ops.step import Step
 
 __all__ = ["Reference", "recomputed"]
@@ -29,6 +30,16 @@ class Reference:
     def inputs(self) -> list[np.ndarray]:
         """The inputs in float64, where they are needed so."""
         return [widened(x) for x in self.given]
+
+    @cached_property
+    def recurrent(self) -> bool:
+        """Whether a step is a recurrence."""
+        return any(isinstance(step.op, Recurrence) for step in self.steps)
+
+    def first_look(self, dtype: str) -> Precision:
+        """The arithmetic that a layer of that dtype is held against first. Kernels of recurrences
+        round each operation to it."""
+        return precision_of(dtype) if self.recurrent else stored_in(dtype)
 
     def taken(self, position: int) -> list[np.ndarray]:
         """What a step is applied to, the call's inputs as they came."""

@@ -15,14 +15,9 @@ from probe.numerics.precision import Precision
 from probe.ops import Outputs, Pad, Rearrangement, Recurrence
 from probe.ops.step import Step
 
-__all__ = ["follow", "remembers"]
+__all__ = ["follow"]
 
 Arrays = tuple[np.ndarray, ...]
-
-
-def remembers(steps: Sequence[Step]) -> bool:
-    """Whether a step is a recurrence."""
-    return any(isinstance(step.op, Recurrence) for step in steps)
 
 
 def follow(

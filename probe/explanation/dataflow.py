@@ -157,7 +157,8 @@ def _same(left: np.ndarray, right: np.ndarray) -> bool:
 def _changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     if before.shape != after.shape:
         return np.ones(before.shape, bool)
-    return ~((before == after) | ((before != before) & (after != after)))
+    changed: np.ndarray = ~((before == after) | ((before != before) & (after != after)))
+    return changed
 
 
 def _noisy(array: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:

@@ -7,7 +7,7 @@ inputs and the framework's own weights.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,21 +15,20 @@ import numpy as np
 from probe.capture.model_inputs import index_of
 from probe.capture.run import Captured, captured
 from probe.errors import BadInput, Undescribed
-from probe.evaluation.allowance import Values, allowances, settle
-from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.allowance import Values
 from probe.evaluation.propagated_error import drifts
 from probe.explanation.element_report import Change, Field, Member, Origin, Story, Term, total
 from probe.explanation.matmul_column import of_column, spread_out
 from probe.explanation.receptive_field import seen
 from probe.model import Capture
-from probe.numerics.dtypes import in_floats, overflown, widened
-from probe.numerics.precision import precision_of
+from probe.numerics.dtypes import widened
 from probe.ops import Contributions, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.process.interrupts import undisturbed
-from probe.report.text import arrays
-from probe.verdict.judge import judge
+from probe.verdict.judge import weighed
+from probe.verdict.options import Yours
+from probe.verdict.sentence import verdict_on
 
 __all__ = ["explain", "origin_of"]
 
@@ -78,42 +77,40 @@ def explain(
             seed=seed,
         ).get((layer, capture.call))
     judged = capture if narrow is None else narrow
-    report = judge(judged, expected, drift)
+    weighing = weighed(judged, None if expected is None else Yours(expected, drift))
+    said, reference = verdict_on(weighing), weighing.layer
+    if reference is None:
+        raise Undescribed(f"how {layer!r} came about cannot be told: {weighing.missing['numpy']}")
+    reference.bound(capture.dtype)
     steps, axes = capture.description.steps, capture.description.output_axes
     fields = _fields(found, capture, shape, place, output) if sees else ()
-    judged = replace(judged, inputs=in_floats(judged.inputs, judged.outputs))
     inside = place if narrow is None else (*place[:-1], 0)
-    assert judged.description is not None
-    values = recompute(judged.description.steps, judged.inputs)
-    values[-1] = overflown(values[-1], capture.dtype)
-    allowance = _allowance(judged, judged.description.steps, values, inside, output)
-    told = {party: arrays(one)[output] for party, one in report.outputs.items()}
     parties = {
         party: float(one[inside])
-        for party, one in told.items()
-        if one is not None and one.shape == values[-1][output].shape
+        for party, outputs in weighing.outputs.items()
+        if (one := outputs[output]) is not None and one.shape == reference.values[-1][output].shape
     }
-    values = values if narrow is None else spread_out(values, shape[-1])
+    values = reference.values if narrow is None else spread_out(reference.values, shape[-1])
     return Story(
         layer=layer,
         kind=capture.kind,
         call=capture.call,
         at=place,
         value=float(values[-1][output][place]),
-        origin=origin_of(steps, judged.inputs, values, place, output),
+        origin=origin_of(steps, reference.given, values, place, output),
         parties=parties,
-        allowance=allowance,
+        allowance=float(weighing.results["framework"].allowance[output][inside]),
         scope="the whole layer" if narrow is None else f"this column of {shape[-1]}",
-        verdict=report.verdict,
-        sentence=report.sentence,
+        verdict=said.word,
+        sentence=said.sentence,
         output=output,
         sees=fields,
         axes=axes if len(axes) == len(place) else (),
-        missing=report.missing,
+        missing=weighing.missing,
         source=found.model.source,
         framework=found.model.framework,
         how=found.how,
-        notes=(*found.model.notes, *found.notes, *report.notes),
+        notes=(*found.model.notes, *found.notes, *weighing.notes, *said.notes),
     )
 
 
@@ -149,23 +146,6 @@ def _place(at: Sequence[int], shape: tuple[int, ...], layer: str) -> tuple[int, 
             f"[{', '.join(map(str, at))}]: {told}"
         )
     return tuple(i % size for i, size in zip(at, shape, strict=True))
-
-
-def _allowance(
-    capture: Capture, steps: Sequence[Step], values: Values, place: tuple[int, ...], output: int
-) -> float:
-    """What rounding allows the framework at one element, after a second look where the first is
-    exceeded."""
-    given = [widened(x) for x in capture.inputs]
-    precision = precision_of(capture.dtype)
-    allowed = allowances(steps, given, values, precision)[output]
-    theirs = capture.outputs[output] if output < len(capture.outputs) else None
-    if theirs is not None and theirs.shape == allowed.shape:
-        error = np.zeros(allowed.shape)
-        with np.errstate(invalid="ignore"):
-            error[place] = np.abs(float(theirs[place]) - float(values[-1][output][place]))
-        allowed = settle(steps, given, values, precision, error, allowed, output)
-    return float(allowed[place])
 
 
 def origin_of(

@@ -33,6 +33,9 @@ class Accumulated(Sum):
     """Whether a product is added before it is rounded, as by a fused multiply-add."""
     limit: int = _TERMS
 
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return self.inner.output_shape(shapes)
+
     def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
         terms = self.inner.terms(inputs, where)  # type: ignore[misc]
         rows = (terms.swapaxes(1, 2) if self.taps_first else terms).reshape(len(terms), -1)

@@ -134,6 +134,38 @@ class Op:
         every input alone."""
         return False
 
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        """The shape of the first output for inputs of these shapes; None where it takes a run to
+        know."""
+        return None
+
+    def computes_elements(self) -> bool:
+        """Whether ``at`` gives single elements of the output, which depend on nothing but what
+        stands at their place in the inputs."""
+        return False
+
+    def at(
+        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        """The elements ``where`` of an output of that shape, from those of each input; asked only
+        where the op ``computes_elements``."""
+        raise NotImplementedError
+
+    quantizes: ClassVar[bool] = False
+    """Whether outputs are levels: an input that moves by less than anything may move one by a whole
+    step."""
+
+    def equally_right(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        output: int,
+        theirs: np.ndarray,
+    ) -> np.ndarray | None:
+        """Where a party's values of an output are as right as ``outputs`` though they are others;
+        None where there is one right answer."""
+        return None
+
     engine_differences: ClassVar[tuple[Known, ...]] = ()
     """Where engines are known to differ in this op although none is at fault."""
 
@@ -243,6 +275,21 @@ class Elementwise(Op):
     def samplewise(self) -> bool:
         return self.pointwise
 
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return shapes[0]
+
+    def computes_elements(self) -> bool:
+        held = (getattr(self, part.name) for part in fields(self))
+        return not any(
+            isinstance(one, Weight) or (isinstance(one, np.ndarray) and one.size > 1)
+            for one in held
+        )
+
+    def at(
+        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        return self.f(elements[0]).reshape(elements[0].shape)
+
     def f(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
@@ -333,6 +380,9 @@ class Rearrangement(Op):
 
     def stores(self) -> bool:
         return False
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return self.run(*(np.broadcast_to(0.0, shape) for shape in shapes))[0].shape
 
     def follow(
         self, where: np.ndarray, inputs: Sequence[np.ndarray]

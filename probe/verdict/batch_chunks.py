@@ -7,26 +7,29 @@ judged as a whole.
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from probe.comparison.compare import Comparison
 from probe.model import Capture
 from probe.report import Report
+from probe.verdict.judge import judge
 from probe.verdict.lazy_outputs import OnDemand
+from probe.verdict.options import Options
 
 __all__ = ["judged_in_pieces"]
 
 _LARGE = 1 << 20
 
 
-def judged_in_pieces(capture: Capture, judge: Callable[..., Report]) -> Report:
-    """What ``judge`` says of a call, asked to be sparing; where all agree, only the framework's
+def judged_in_pieces(capture: Capture, options: Options) -> Report:
+    """What ``judge`` says of a call with sparing ``options``; where all agree, only the framework's
     outputs are kept."""
     arrays = (*capture.inputs, *capture.outputs)
     count = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
     if count < 2 or max(array.size for array in arrays) < _LARGE or not _apart(capture, count):
-        return judge(capture, sparing=True)
+        return judge(capture, options=options)
     reports = []
     size = max(array.size for array in arrays) // count
     step = max(1, _LARGE // size)
@@ -36,9 +39,9 @@ def judged_in_pieces(capture: Capture, judge: Callable[..., Report]) -> Report:
             inputs=tuple(array[at : at + step] for array in capture.inputs),
             outputs=tuple(array[at : at + step] for array in capture.outputs),
         )
-        report = judge(one, sparing=True)
+        report = judge(one, options=options)
         if report.verdict != "agree":
-            return judge(capture, sparing=True)
+            return judge(capture, options=options)
         reports.append(replace(report, outputs={}, inputs=()))
         del report
         if size > _LARGE // 4:
@@ -52,7 +55,9 @@ def judged_in_pieces(capture: Capture, judge: Callable[..., Report]) -> Report:
         for pair in worst.comparisons
     }
     outputs = OnDemand(
-        capture, judge, tuple(dict.fromkeys(party for pair in comparisons for party in pair))
+        capture,
+        partial(judge, options=replace(options, sparing=False)),
+        tuple(dict.fromkeys(party for pair in comparisons for party in pair)),
     )
     notes = tuple(dict.fromkeys(note for report in reports for note in report.notes))
     return replace(

@@ -1,13 +1,19 @@
 """How well a comparison would have told a wrong output from a right one: the share of wrong
 elements that it would have shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["ENOUGH", "SURE", "Power", "blinds", "power"]
+from probe.comparison.compare import tolerated
+from probe.evaluation.party import Arrays, PartyResult
+from probe.model import Capture
+from probe.numerics.precision import VANISHING, precision_of
+from probe.ops.step import weights_of
+
+__all__ = ["ENOUGH", "SURE", "Power", "blinds", "blunt", "computes_in", "power", "powers"]
 
 ENOUGH = 0.5
 """Below this an allowance is no evidence."""
@@ -20,6 +26,12 @@ _ROUNDING = 2.0**-40
 alone."""
 _FEWEST = 1 << 6
 """So many pairs that differ tell the share well enough where it is clear."""
+_LAST_DIGITS = 8
+_VALUES = {
+    "framework": "the framework's values",
+    "onnx": "ONNX Runtime's values",
+    "expected": "your values",
+}
 
 
 class Power(NamedTuple):
@@ -110,3 +122,78 @@ def _pairs(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         return first.ravel(), second.ravel()
     first, second = np.random.default_rng(size).integers(size, size=(2, count))
     return first, second
+
+
+def powers(
+    results: Mapping[str, PartyResult], capture: Capture, tolerance: tuple[float, float] | None
+) -> dict[str, Power]:
+    """For each party how well what it was allowed would have told a wrong element.
+
+    Asked against NumPy alone: of two parties that agree with NumPy nothing more is claimed. Not of
+    parties whose allowance is as sharp as arithmetic can be, but for yours: where the last digits
+    decide, those may be anything.
+    """
+    found: dict[str, Power] = {}
+    for party, result in results.items():
+        if (
+            party == "onnx"
+            and tolerance is None
+            and result.allowance is results["framework"].allowance
+        ):
+            found |= {party: found["framework"]} if "framework" in found else {}
+            continue
+        values: Arrays = result.reference
+        known = result.party.known
+        if known is not None and values[0] is not None:
+            values = (np.where(known, values[0], np.nan), *values[1:])
+        allowed = result.allowance if tolerance is None else tolerated(values, tolerance)
+        told = power(values, allowed)
+        if told is not None and (
+            told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)
+        ):
+            found[party] = told
+    return found
+
+
+def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> bool:
+    """Whether no arithmetic is sharper than what is allowed.
+
+    Of layers without weights, where an output varies in its last digits only; weights whose part is
+    lost in rounding could be any others. And of numbers near the smallest that there are.
+    """
+    weightless = capture.description is not None and not weights_of(capture.description.steps)
+    unit = precision_of(capture.dtype).unit
+    for slack, value in zip(allowed, values, strict=True):
+        if value is None or value.dtype.kind != "f":
+            continue
+        where = np.isfinite(value)
+        size = float(np.abs(value[where]).max(initial=0.0))
+        typical = (
+            float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
+        )
+        least = max(
+            _LAST_DIGITS * unit * size if weightless else 0.0,
+            VANISHING,
+            _LAST_DIGITS * precision_of(capture.dtype).tiny,
+        )
+        if typical > slack.dtype.type(least):  # rounded as the allowance is
+            return False
+    return True
+
+
+def blunt(party: str, told: Power, dtype: str) -> str:
+    """That an allowance is no evidence, and the way out."""
+    ways = {"expected": "give the input that yours was computed from (given=, --expect-input)"}
+    if dtype in ("float16", "bfloat16"):
+        ways["framework"] = "check the layer in float32"
+    return (
+        f"rounding in {computes_in(party, dtype)} may move {_VALUES[party]} by "
+        f"{told.allowed:.2g}, "
+        f"where the output's own range is {told.span:.2g}: of 100 wrong elements this check would "
+        f"have seen {100 * told.share:.0f}" + (f"; {ways[party]}" if party in ways else "")
+    )
+
+
+def computes_in(party: str, dtype: str) -> str:
+    """The dtype that a party computes a layer of that dtype in."""
+    return "float32" if party == "onnx" and dtype == "float64" else dtype

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops import FakeQuantize, Identity, Mixing, Outputs, QuantizeLinear, Rearrangement, TopK
+from probe.ops import Identity, Outputs, Rearrangement
 from probe.ops.step import Step
 
 __all__ = ["among_equals", "flipped", "quantises"]
@@ -21,7 +21,7 @@ def quantises(steps: Sequence[Step]) -> bool:
     last = next(
         (step.op for step in reversed(steps) if not isinstance(step.op, Rearrangement)), None
     )
-    return isinstance(last, FakeQuantize | Mixing | QuantizeLinear)
+    return last is not None and last.quantizes
 
 
 def flipped(
@@ -61,9 +61,5 @@ def among_equals(
         if ref.step < 0:
             return None
         position, output = ref.step, ref.index
-    op = steps[position].op
-    if not isinstance(op, TopK) or op.stable or output != 1:
-        return None
-    (ref,) = steps[position].sources(position)
-    x = inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index]
-    return op.as_right(x, values[position][1], theirs)
+    given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
+    return steps[position].op.equally_right(given, values[position], output, theirs)

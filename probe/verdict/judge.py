@@ -1,147 +1,84 @@
 """One captured call, judged: every party's output, every pair against the allowance, and the
 verdict in a sentence."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
-from probe.comparison.compare import PARTIES, Comparison
 from probe.errors import our_fault
-from probe.evaluation.allowance import smallest_visible_change
-from probe.evaluation.propagated_error import Drift
+from probe.evaluation.party import NAMES, Arrays, PartyResult
 from probe.evaluation.reference import Reference, recomputed
 from probe.model import Capture
 from probe.numerics.dtypes import in_floats
-from probe.numerics.precision import Precision, precision_of
+from probe.numerics.precision import precision_of
 from probe.ops import Recomputed
-from probe.ops.step import weights_of
-from probe.ops.weight import Weight
-from probe.report import Outputs, Report
-from probe.verdict.blind_spots import blind_spots
+from probe.report import Report
+from probe.verdict.detection_power import powers
 from probe.verdict.discontinuities import flipped, quantises
 from probe.verdict.engine_differences import known_differences, reach, touched
-from probe.verdict.evidence import NAMES, Arrays, Evidence, Pair
-from probe.verdict.lazy_outputs import OnDemand
-from probe.verdict.pairwise import pairs
-from probe.verdict.parties import admit, ask, certainty, first_look
-from probe.verdict.sentence import powers, verdict_on
+from probe.verdict.judgement import Judgement, Unusual
+from probe.verdict.options import Options, Yours
+from probe.verdict.pairwise import certainty, pairs
+from probe.verdict.parties import engines, onnx_answer, user
+from probe.verdict.reporting import reported
+from probe.verdict.sentence import verdict_on
 
-__all__ = ["judge"]
+__all__ = ["judge", "weighed"]
+
+_AS_USUAL = Options()
 
 
-def judge(
-    capture: Capture,
-    expected: Any = None,
-    drift: Drift | None = None,
-    tolerance: tuple[float, float] | None = None,
-    own_inputs: Sequence[np.ndarray] | None = None,
-    detail: bool = False,
-    search: Mapping[str, Any] | None = None,
-    threads: int = 0,
-    sparing: bool = False,
-    about: Mapping[str, Any] = MappingProxyType({}),
-) -> Report:
-    """Recomputes a captured call, asks every party, and compares them.
+def judge(capture: Capture, yours: Yours | None = None, options: Options = _AS_USUAL) -> Report:
+    """Recomputes a captured call, asks every party, compares them, and says who is right."""
+    call = weighed(capture, yours, options)
+    again = partial(judge, options=replace(options, sparing=False))
+    return reported(call, verdict_on(call), options, again)
 
-    ``drift`` widens the allowance of ``expected`` by what the user's own layers before may have
-    done; with ``own_inputs``, the inputs that ``expected`` was computed from, ``expected`` is held
-    against NumPy on those instead. ``detail`` adds what the check could and could not have seen;
-    with ``search`` (options of ``probe.diagnosis.diagnose.diagnose``) the mistake is looked for
-    where parties diverge. ``threads`` are what ONNX Runtime may use (0: its own choice);
-    ``sparing`` does, for a layer in which all agree, without squares that it can do without, and
-    without keeping what others than the framework gave. ``about`` is what the report says of the
-    run besides.
-    """
-    evidence = Evidence(notes=list(capture.notes), threads=threads, sparing=sparing)
-    evidence.outputs["framework"] = capture.outputs
-    seen, given = capture.inputs, in_floats(capture.inputs, capture.outputs)
-    capture = (
-        capture
-        if all(one is other for one, other in zip(seen, given, strict=True))
-        else replace(capture, inputs=given)
-    )
-    mine, digits = _yours(expected, capture, evidence)
-    described, (ours, why) = capture.description, _computed(capture)
-    if described is None or ours is None:
-        evidence.missing |= dict.fromkeys(("numpy", "onnx"), why)
-        if mine is not None:
-            evidence.outputs["expected"] = mine
-        comparisons = pairs(evidence, tolerance, None)
-        verdict, sentence = verdict_on(capture, evidence, comparisons)
-        if detail:
-            _ask_exporter(capture, evidence)
-        return _report(
-            capture, evidence, comparisons, verdict=verdict, sentence=sentence, inputs=seen, **about
+
+def weighed(
+    capture: Capture, yours: Yours | None = None, options: Options = _AS_USUAL
+) -> Judgement:
+    """A captured call recomputed and every party compared, with no word said of it yet."""
+    mine = None if yours is None else _outputs(yours, capture)
+    notes = (*capture.notes, *(() if mine is None else mine.notes))
+    layer, why = _computed(capture)
+    if layer is None:
+        outputs = {"framework": capture.outputs} | (
+            {} if mine is None else {"expected": mine.outputs}
         )
-    apart = mine is not None and own_inputs is not None
-    theirs = recomputed(described.steps, own_inputs) if own_inputs is not None and apart else ours
-    ask(evidence, capture, ours)
-    if apart:
-        theirs.bound(capture.dtype)
-        evidence.notes.append(
-            "yours is held against NumPy on the inputs that yours was computed "
-            "from: your values of the layers before"
-        )
-    if mine is not None:
-        admit(evidence, capture, theirs, mine, drift, digits)
-    comparisons = pairs(evidence, tolerance, theirs.values[-1] if apart else None)
-    if tolerance is None and not all(comparisons.values()):
+        missing = dict.fromkeys(("numpy", "onnx"), why)
+        comparisons = pairs(outputs, {}, {}, options.tolerance)
+        return Judgement(capture, outputs, missing, comparisons=comparisons, notes=notes)
+    answer, absent = onnx_answer(capture, layer, options.threads)
+    results, between = engines(capture, layer, answer, options.sparing)
+    if yours is not None and mine is not None:
+        results["expected"] = _user(yours, mine, capture, layer, results["framework"])
+    outputs = {"numpy": tuple(layer.values[-1])} | {
+        name: result.party.outputs for name, result in results.items()
+    }
+    comparisons = pairs(outputs, results, between, options.tolerance)
+    agree = all(comparisons.values())
+    if options.tolerance is None and not agree:
         comparisons = {
-            pair: certainty(pair, one, capture, ours, theirs) for pair, one in comparisons.items()
+            pair: certainty(results[pair[pair[0] == "numpy"]], one, capture.dtype)
+            if "numpy" in pair
+            else one
+            for pair, one in comparisons.items()
         }
-    if quantises(ours.steps):
-        _count_flips(evidence, ours, theirs, precision_of(capture.dtype))
-    if not all(comparisons.values()):
-        evidence.differences = known_differences(ours.steps, ours.inputs, ours.values)
-        evidence.touched = touched(ours.steps, ours.inputs, ours.values)
-        evidence.reach = reach(ours.steps, ours.inputs, ours.values)
-    if all(comparisons.values()):
-        references = {
-            party: tuple((theirs if party == "expected" else ours).values[-1])
-            for party in PARTIES
-            if party in evidence.allowed
-        }
-        evidence.power = powers(evidence, capture, references, tolerance)
-    verdict, sentence = verdict_on(capture, evidence, comparisons)
-    found: dict[str, Any] = {}
-    precision = evidence.precision.get("framework", first_look(ours.steps, capture.dtype))
-    if search is not None and verdict == "diverge":
-        found |= _mistakes(
-            capture, evidence, comparisons, ours, theirs, tolerance, search, precision
-        )
-    if detail and verdict == "agree":
-        found["blind"] = blind_spots(ours.steps, ours.inputs, ours.values)
-        found["visible"] = smallest_visible_change(ours.steps, ours.inputs, ours.values, precision)
-    weights = {
-        name: _kept(weight) if detail else weight
-        for name, weight in weights_of(described.steps).items()
-    }
-    found |= {
-        "weights": weights,
-        "ops": _told(ours),
-        "input_axes": described.input_axes,
-        "output_axes": described.output_axes,
-    }
-    found["output_names"] = described.output_names
-    if sparing and verdict == "agree":
-        found["outputs"] = OnDemand(
-            capture, partial(judge, threads=threads), tuple(_given(evidence))
-        )
-    return _report(
+    notes += tuple(note for result in results.values() for note in result.notes)
+    return Judgement(
         capture,
-        evidence,
+        outputs,
+        {"onnx": absent} if absent else {},
+        layer,
+        results,
         comparisons,
-        verdict=verdict,
-        sentence=sentence,
-        inputs=seen,
-        **found,
-        **about,
+        power=powers(results, capture, options.tolerance) if agree else {},
+        unusual=Unusual() if agree else _unusual(layer),
+        notes=(*dict.fromkeys(notes), *_flips(results, capture.dtype)),
     )
 
 
@@ -152,136 +89,89 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
         return None, capture.why
     steps = capture.description.steps
     try:
-        return recomputed(steps, capture.inputs), ""
+        return recomputed(steps, in_floats(capture.inputs, capture.outputs)), ""
     except Exception as error:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
         return None, our_fault(error, "it cannot be computed in NumPy")
 
 
-def _mistakes(
-    capture: Capture,
-    evidence: Evidence,
-    comparisons: Mapping[Pair, Comparison],
-    ours: Reference,
-    theirs: Reference,
-    tolerance: tuple[float, float] | None,
-    search: Mapping[str, Any],
-    precision: Precision,
-) -> dict[str, Any]:
-    """What the report says of the mistake behind a divergence; booleans tell too little to look for
-    one."""
-    if any(value.dtype.kind == "b" for value in ours.values[-1]):
-        return {}
-    references = {"framework": (ours.values, ours.given), "expected": (theirs.values, theirs.given)}
-    # only now: a healthy check pays nothing for it
-    find = import_module("probe.diagnosis.outputs").of_parties
-    diagnosis = find(
-        capture.description, evidence, comparisons, references, precision, tolerance, search
-    )
-    return (
-        {} if diagnosis is None else {"findings": diagnosis.findings, "diagnosis": diagnosis.words}
-    )
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """The user's values as outputs of the layer."""
+
+    outputs: Arrays
+    digits: float = 0.0
+    """How far they may be off by the digits they were typed with."""
+    known: np.ndarray | None = None
+    """Where values were given, where not everywhere."""
+    notes: tuple[str, ...] = ()
 
 
-def _ask_exporter(capture: Capture, evidence: Evidence) -> None:
-    """What the framework's own exporter makes of a layer that has no description, to be told and
-    not to be judged by."""
-    found, words = import_module("probe.evaluation.framework_export").by_exporter(capture)
-    if found is not None:
-        evidence.outputs["onnx"] = found
-        del evidence.missing["onnx"]
-    if words:
-        evidence.notes.append(words)
-
-
-def _yours(expected: Any, capture: Capture, evidence: Evidence) -> tuple[Arrays | None, float]:
-    """The user's values as outputs of the layer, and how far they may be off by the digits they
-    were typed with."""
-    digits, shape = 0.0, capture.outputs[0].shape if capture.outputs else ()
-    if isinstance(expected, Unshaped) and expected.values.size == capture.outputs[0].size:
-        evidence.notes.append(
-            f"your file holds no shape: its {expected.values.size} numbers are "
+def _outputs(yours: Yours, capture: Capture) -> _Given:
+    values, count = yours.values, len(capture.outputs)
+    shape = capture.outputs[0].shape if capture.outputs else ()
+    if isinstance(values, Partial):
+        whole, known = values.spread(shape)
+        note = f"you gave {int(known.sum())} of {known.size} values; the others are not compared"
+        return _Given(as_outputs(whole, count), values.slack, known, (note,))
+    if isinstance(values, Unshaped) and values.values.size == capture.outputs[0].size:
+        note = (
+            f"your file holds no shape: its {values.values.size} numbers are "
             f"read in row-major order as {shape}"
         )
-        expected = expected.values.reshape(shape)
-    if isinstance(expected, Partial):
-        digits = expected.slack
-        expected, evidence.known = expected.spread(shape)
-        evidence.notes.append(
-            f"you gave {int(evidence.known.sum())} of {evidence.known.size} "
-            "values; the others are not compared"
+        return _Given(as_outputs(values.values.reshape(shape), count), notes=(note,))
+    return _Given(as_outputs(values, count))
+
+
+def _user(
+    yours: Yours, mine: _Given, capture: Capture, layer: Reference, framework: PartyResult
+) -> PartyResult:
+    """The user's values, held against NumPy on the inputs that they were computed from.
+
+    What would explain them leaves them in doubt only where the framework needs it, too.
+    """
+    notes: tuple[str, ...] = ()
+    if yours.inputs is not None and capture.description is not None:
+        layer = recomputed(capture.description.steps, yours.inputs)
+        layer.bound(capture.dtype)
+        notes = (
+            "yours is held against NumPy on the inputs that yours was computed "
+            "from: your values of the layers before",
         )
-    return None if expected is None else as_outputs(expected, len(capture.outputs)), digits
+    result = user(
+        mine.outputs,
+        layer,
+        capture.dtype,
+        drift=yours.drift,
+        digits=mine.digits,
+        known=mine.known,
+    )
+    doubt = result.doubt
+    if doubt and not (framework.allowed.lossy or framework.doubt):
+        result = replace(result, doubt="", notes=(*result.notes, doubt))
+    return replace(result, notes=(*notes, *result.notes))
 
 
-def _count_flips(
-    evidence: Evidence, ours: Reference, theirs: Reference, precision: Precision
-) -> None:
-    for party, reference in (("framework", ours), ("onnx", ours), ("expected", theirs)):
-        if party not in evidence.outputs or (party == "expected" and evidence.known is not None):
+def _unusual(layer: Reference) -> Unusual:
+    call = (layer.steps, layer.inputs, layer.values)
+    largest, products = reach(*call)
+    return Unusual(known_differences(*call), touched(*call), largest, products)
+
+
+def _flips(results: Mapping[str, PartyResult], dtype: str) -> Iterator[str]:
+    """How many values of each party lie another level of a quantiser than NumPy's."""
+    for name, result in results.items():
+        layer = result.party.layer
+        if not quantises(layer.steps) or result.party.known is not None:
             continue
         count = flipped(
-            reference.values[-1], evidence.outputs[party], evidence.allowed[party], precision
+            layer.values[-1], result.party.outputs, result.allowance, precision_of(dtype)
         )
         if count:
-            evidence.notes.append(
-                f"boundary-flip: {count} of {sum(one.size for one in reference.values[-1])} "
-                f"values of {NAMES[party]} lie another level "
+            yield (
+                f"boundary-flip: {count} of {sum(one.size for one in layer.values[-1])} "
+                f"values of {NAMES[name]} lie another level "
                 "than NumPy's, where the quantiser's input is within rounding of a threshold: no "
                 "divergence by itself"
             )
-
-
-def _report(
-    capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Comparison], **found: Any
-) -> Report:
-    return Report(
-        layer=capture.layer,
-        kind=capture.kind,
-        call=capture.call,
-        missing=evidence.missing,
-        comparisons=comparisons,
-        dtype=capture.dtype,
-        notes=tuple(evidence.notes),
-        **{"weights": {}, "outputs": _given(evidence), **found},
-    )
-
-
-def _given(evidence: Evidence) -> dict[str, Outputs]:
-    """What each party gave, in the order of PARTIES."""
-    return {
-        party: _single(evidence.outputs[party]) for party in PARTIES if party in evidence.outputs
-    }
-
-
-def _kept(weight: Weight) -> Weight:
-    """A weight that stays as it was when the model goes on to be trained: adapters hand out
-    views."""
-    effective = weight.effective.copy()
-    stored = (
-        effective
-        if weight.stored is weight.effective
-        else None
-        if weight.stored is None
-        else weight.stored.copy()
-    )
-    return replace(
-        weight,
-        stored=stored,
-        effective=effective,
-        parts={name: part.copy() for name, part in weight.parts.items()},
-    )
-
-
-def _told(ours: Reference) -> tuple[str, ...]:
-    """Each step by its op's name, and in words where there is more to say."""
-    told = []
-    for position, step in enumerate(ours.steps):
-        words = step.op.summary(ours.taken(position))
-        told.append(type(step.op).__name__ + (f": {words}" if words else ""))
-    return tuple(told)
-
-
-def _single(arrays: Arrays) -> Outputs:
-    return arrays[0] if len(arrays) == 1 and arrays[0] is not None else arrays

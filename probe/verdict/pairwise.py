@@ -1,98 +1,88 @@
 """Every pair of parties compared: what each may be off by, and for recurrences along which path."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 
-from probe.comparison.compare import PARTIES, Comparison, compare, identical
+from probe.comparison.compare import PARTIES, Comparison, compare, identical, tolerated
+from probe.evaluation.allowance import worst_case
+from probe.evaluation.party import Arrays, PartyResult, only
 from probe.numerics.blocks import same_bits
-from probe.verdict.evidence import Arrays, Evidence, Pair
+from probe.numerics.precision import precision_of
+from probe.verdict.judgement import Pair
 
-__all__ = ["equal", "pairs"]
+__all__ = ["certainty", "equal", "pairs"]
 
 
 def pairs(
-    evidence: Evidence, tolerance: tuple[float, float] | None, on_own: tuple[np.ndarray, ...] | None
+    outputs: Mapping[str, Arrays],
+    results: Mapping[str, PartyResult],
+    between: Mapping[Pair, Comparison],
+    tolerance: tuple[float, float] | None,
 ) -> dict[Pair, Comparison]:
-    """Every pair of parties, in the order of PARTIES.
+    """Every pair of parties, in the order of PARTIES; ``between`` are those compared already.
 
     NumPy's own error is nothing beside a party's in float32, so a pair with NumPy has that party's
     allowance and any other pair the sum of both. Where yours was computed from other inputs than
     the framework's, it is compared with NumPy alone.
     """
-    present = [party for party in PARTIES if party in evidence.outputs]
+    present = [party for party in PARTIES if party in outputs]
+    yours = results.get("expected")
+    apart = yours is not None and yours.party.layer is not results["framework"].party.layer
     found: dict[Pair, Comparison] = {}
     for i, left in enumerate(present):
         for right in present[i + 1 :]:
-            first, second, times = evidence.outputs[left], evidence.outputs[right], 1.0
-            if right == "expected" and on_own is not None:
-                if left != "numpy":
-                    continue
-                first = on_own
-            if tolerance is not None:
-                rtol, atol = tolerance
-                allowed = tuple(
-                    np.zeros(())
-                    if one is None
-                    else atol + rtol * np.abs(np.asarray(one, np.float64))
-                    for one in first
-                )
-            elif "numpy" not in evidence.outputs:
+            if right == "expected" and apart and left != "numpy":
                 continue
+            if tolerance is not None:
+                first = yours.party.values if yours is not None and apart else outputs[left]
+                known = yours.party.known if yours is not None and right == "expected" else None
+                allowed = tolerated(first, tolerance)
+                found[left, right] = _compared(first, outputs[right], allowed, 1.0, known)
+            elif "numpy" not in outputs:
+                continue
+            elif "numpy" in (left, right):
+                found[left, right] = results[right if left == "numpy" else left].comparison
+            elif (left, right) in between:
+                found[left, right] = between[left, right]
             else:
-                parts = [evidence.allowed[party] for party in (left, right) if party != "numpy"]
-                if (left, right) in evidence.near:
-                    found[left, right] = evidence.near[left, right]
-                    continue
-                if right != "expected" and equal(first, second):
-                    found[left, right] = identical(first, parts[0])
-                    continue
-                if len(parts) == 2 and parts[0] is parts[1]:
-                    allowed, times = parts[0], 2.0
-                else:
-                    allowed = tuple(reduce(np.add, slacks) for slacks in zip(*parts, strict=True))
-            if tolerance is None and evidence.paths:
-                first, second, allowed = _along(evidence, left, right, first, second, allowed)
-            if right == "expected" and evidence.known is not None:
-                first, second = (
-                    (np.where(evidence.known, np.asarray(part[0]), 0.0), *part[1:])
-                    for part in (first, second)
-                )
-            found[left, right] = compare(first, second, allowed, times)
-            if right == "expected" and evidence.known is not None:
-                found[left, right] = replace(found[left, right], size=int(evidence.known.sum()))
+                found[left, right] = _two(results[left], results[right])
     return found
 
 
-def _along(
-    evidence: Evidence,
-    left: str,
-    right: str,
+def _compared(
     first: Arrays,
     second: Arrays,
     allowed: tuple[np.ndarray, ...],
-) -> tuple[Arrays, Arrays, tuple[np.ndarray, ...]]:
-    """A pair of parties that have recurrences: NumPy goes along with the other, and of two others
-    each may lie off its own path."""
-    if left == "numpy":
-        return evidence.paths.get(right, first), second, allowed
-    if right == "numpy":
-        return first, evidence.paths.get(left, second), allowed
-    ours = tuple(one for one in evidence.outputs["numpy"] if one is not None)
-    paths = list(zip(evidence.paths.get(left, ours), evidence.paths.get(right, ours), strict=True))
-    if len(first) == len(second) == len(paths):
-        first, second = (
-            tuple(_both(one, path) for one, path in zip(outputs, paths, strict=True))
-            for outputs in (first, second)
-        )
-    return (
-        first,
-        second,
-        tuple(
-            slack + _apart(one, other) for (one, other), slack in zip(paths, allowed, strict=True)
-        ),
-    )
+    times: float,
+    known: np.ndarray | None,
+) -> Comparison:
+    """Two parties' outputs, where values are ``known``."""
+    if known is None:
+        return compare(first, second, allowed, times)
+    comparison = compare(only(known, first), only(known, second), allowed, times)
+    return replace(comparison, size=int(known.sum()))
+
+
+def _two(left: PartyResult, right: PartyResult) -> Comparison:
+    """Two parties, neither of which is NumPy: each may lie off what it was held against."""
+    first, second, known = left.party.outputs, right.party.outputs, right.party.known
+    if right.party.name != "expected" and equal(first, second):
+        return identical(first, left.allowance)
+    paths = list(zip(left.reference, right.reference, strict=True))
+    alike = all(one is other for one, other in paths)
+    if alike and left.allowance is right.allowance:
+        return _compared(first, second, left.allowance, 2.0, known)
+    allowed = tuple(map(np.add, left.allowance, right.allowance))
+    if not alike:
+        if len(first) == len(second) == len(paths):
+            first, second = (
+                tuple(_both(one, path) for one, path in zip(outputs, paths, strict=True))
+                for outputs in (first, second)
+            )
+        allowed = tuple(slack + _apart(*path) for path, slack in zip(paths, allowed, strict=True))
+    return _compared(first, second, allowed, 1.0, known)
 
 
 def _both(output: np.ndarray | None, paths: tuple[np.ndarray, np.ndarray]) -> np.ndarray | None:
@@ -119,3 +109,24 @@ def equal(left: Arrays, right: Arrays) -> bool:
         one is not None and other is not None and one.size > 0 and same_bits(one, other)
         for one, other in zip(left, right, strict=True)
     )
+
+
+def certainty(result: PartyResult, comparison: Comparison, dtype: str) -> Comparison:
+    """Says of a party that differs from NumPy whether any order of rounding could do that at its
+    worst element."""
+    worst = comparison.worst
+    if comparison.ok or comparison.reason or worst is None:
+        return comparison
+    layer = result.party.layer
+    precision = (
+        precision_of("float32", casts=dtype == "float64")
+        if result.party.name == "onnx"
+        else precision_of(dtype)
+    )
+    usual = float(layer.allowances(precision)[worst.output][worst.index])
+    bound = worst_case(
+        layer.steps, layer.inputs, layer.values, precision, worst.index, worst.output
+    )
+    # What else the pair was allowed (the layers before, storing) is allowed here too.
+    extra = max(0.0, worst.allowance - max(usual, 0.0))
+    return replace(comparison, certain=worst.error > max(bound, usual) + extra)

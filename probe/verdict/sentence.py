@@ -2,99 +2,35 @@
 means."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from probe.comparison.compare import PARTIES, Comparison, compare
-from probe.model import Capture
+from probe.evaluation.party import NAMES, Arrays
 from probe.numerics.dtypes import LARGEST
-from probe.numerics.precision import VANISHING, precision_of
-from probe.ops.step import weights_of
-from probe.verdict.detection_power import ENOUGH, SURE, Power, power
-from probe.verdict.evidence import NAMES, Arrays, Evidence, Pair
+from probe.verdict.detection_power import ENOUGH, SURE, blunt, computes_in
+from probe.verdict.judgement import Judgement, Pair
 
-__all__ = ["blunt", "powers", "verdict_on"]
-
-_LAST_DIGITS = 8
-_VALUES = {
-    "framework": "the framework's values",
-    "onnx": "ONNX Runtime's values",
-    "expected": "your values",
-}
+__all__ = ["Verdict", "verdict_on"]
 
 
-def powers(
-    evidence: Evidence,
-    capture: Capture,
-    references: Mapping[str, Arrays],
-    tolerance: tuple[float, float] | None,
-) -> dict[str, Power]:
-    """For each party how well what it was allowed would have told a wrong element.
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a call."""
 
-    Asked against NumPy alone: of two parties that agree with NumPy nothing more is claimed. Not of
-    parties whose allowance is as sharp as arithmetic can be, but for yours: where the last digits
-    decide, those may be anything.
-    """
-    found: dict[str, Power] = {}
-    for party, reference in references.items():
-        if (
-            party == "onnx"
-            and not evidence.paths
-            and tolerance is None
-            and evidence.allowed[party] is evidence.allowed["framework"]
-        ):
-            found |= {party: found["framework"]} if "framework" in found else {}
-            continue
-        values = evidence.paths.get(party, reference)
-        if party == "expected" and evidence.known is not None and values[0] is not None:
-            values = (np.where(evidence.known, values[0], np.nan), *values[1:])
-        if tolerance is None:
-            allowed = evidence.allowed[party]
-        else:
-            allowed = tuple(
-                np.zeros(()) if one is None else tolerance[1] + tolerance[0] * np.abs(one)
-                for one in values
-            )
-        told = power(values, allowed)
-        if told is not None and (
-            told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)
-        ):
-            found[party] = told
-    return found
+    word: str
+    """"agree", "diverge" or "unchecked"."""
+    sentence: str
+    notes: tuple[str, ...] = ()
 
 
-def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> bool:
-    """Whether no arithmetic is sharper than what is allowed.
-
-    Of layers without weights, where an output varies in its last digits only; weights whose part is
-    lost in rounding could be any others. And of numbers near the smallest that there are.
-    """
-    weightless = capture.description is not None and not weights_of(capture.description.steps)
-    unit = precision_of(capture.dtype).unit
-    for slack, value in zip(allowed, values, strict=True):
-        if value is None or value.dtype.kind != "f":
-            continue
-        where = np.isfinite(value)
-        size = float(np.abs(value[where]).max(initial=0.0))
-        typical = (
-            float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
-        )
-        least = max(
-            _LAST_DIGITS * unit * size if weightless else 0.0,
-            VANISHING,
-            _LAST_DIGITS * precision_of(capture.dtype).tiny,
-        )
-        if typical > slack.dtype.type(least):  # rounded as the allowance is
-            return False
-    return True
-
-
-def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], capture: Capture) -> str:
+def _unchecked(call: Judgement) -> str:
     """Why nothing can be said, or empty."""
-    if "numpy" not in evidence.outputs:
-        return evidence.missing.get("numpy") or "NumPy has no answer"
-    outputs = evidence.outputs["framework"]
-    if not any(comparison.size for comparison in comparisons.values()):
+    if "numpy" not in call.outputs:
+        return call.missing.get("numpy") or "NumPy has no answer"
+    outputs = call.outputs["framework"]
+    if not any(comparison.size for comparison in call.comparisons.values()):
         return "the output is empty: shapes agree, and there is no value to compare"
     if all(
         one is None
@@ -103,38 +39,19 @@ def _unchecked(evidence: Evidence, comparisons: Mapping[Pair, Comparison], captu
         for one in outputs
     ):
         return "the output is NaN throughout: there is no number to compare"
-    if not any(comparison.ratio for comparison in comparisons.values()):
+    if not any(comparison.ratio for comparison in call.comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
-    for party, told in evidence.power.items():
+    for party, told in call.power.items():
         if told.share < ENOUGH and party != "onnx":
-            return blunt(party, told, capture)
+            return blunt(party, told, call.capture.dtype)
     return ""
 
 
-def blunt(party: str, told: Power, capture: Capture) -> str:
-    """That an allowance is no evidence, and the way out."""
-    ways = {"expected": "give the input that yours was computed from (given=, --expect-input)"}
-    if capture.dtype in ("float16", "bfloat16"):
-        ways["framework"] = "check the layer in float32"
-    return (
-        f"rounding in {_computes_in(party, capture.dtype)} may move {_VALUES[party]} by "
-        f"{told.allowed:.2g}, "
-        f"where the output's own range is {told.span:.2g}: of 100 wrong elements this check would "
-        f"have seen {100 * told.share:.0f}" + (f"; {ways[party]}" if party in ways else "")
-    )
-
-
-def _weakness(evidence: Evidence, capture: Capture) -> str:
+def _weakness(call: Judgement) -> str:
     """What an agreement does not say, where it says less than usual. ONNX Runtime alone, in
     float32, may be no evidence at all."""
-    if "onnx" in evidence.power and evidence.power["onnx"].share < ENOUGH:
-        evidence.notes.append(
-            "that ONNX Runtime agrees is no evidence here: "
-            f"{blunt('onnx', evidence.power['onnx'], capture)}"
-        )
-    least = min(
-        (one.share for party, one in evidence.power.items() if party != "onnx"), default=1.0
-    )
+    shares = [one.share for party, one in call.power.items() if party != "onnx"]
+    least = min(shares, default=1.0)
     return (
         f"; of 100 wrong elements this check would have seen {100 * least:.0f}"
         if least < SURE
@@ -142,71 +59,77 @@ def _weakness(evidence: Evidence, capture: Capture) -> str:
     )
 
 
-def verdict_on(
-    capture: Capture, evidence: Evidence, comparisons: Mapping[Pair, Comparison]
-) -> tuple[str, str]:
+def verdict_on(call: Judgement) -> Verdict:
     """The verdict and its reason, naming the odd one out."""
-    apart = {pair: comparison for pair, comparison in comparisons.items() if not comparison.ok}
-    present = [party for party in PARTIES if party in evidence.outputs]
-    if apart and all(evidence.blurred.keys() & set(pair) for pair in apart):
-        return "unchecked", f"unchecked: {'; '.join(evidence.blurred.values())}"
-    if not apart:
-        reason = _unchecked(evidence, comparisons, capture)
-        if reason:
-            return "unchecked", f"unchecked: {reason}"
-        used = max(comparison.ratio for comparison in comparisons.values())
-        told = (
-            f"the largest difference is {used:.2g} of what rounding allows"
-            if used
-            else "there is no difference at all"
-        )
-        told += "".join(
-            f", given that {NAMES[party]} {words}" for party, words in evidence.shortcuts.items()
-        )
-        told += _hidden(evidence.outputs["framework"])
-        told += _weakness(evidence, capture) if used else ""
-        return "agree", f"agree: {_listed(present)} agree; {told}"
-    if "numpy" not in evidence.outputs and not any(
-        comparison.reason for comparison in apart.values()
-    ):
-        reason = evidence.missing.get("numpy", "")
-        return "diverge", f"diverge: {_listed(present)} differ ({reason})"
-    odd = [party for party in present if all(party in pair for pair in apart)]
-    undefined = [one.undefined for one in evidence.differences if one.undefined]
-    explained = all(
-        comparison.reason or _only_touched(pair, evidence) for pair, comparison in apart.items()
+    apart = {pair: one for pair, one in call.comparisons.items() if not one.ok}
+    doubts = {name: one.doubt for name, one in call.results.items() if one.doubt}
+    if apart and all(doubts.keys() & set(pair) for pair in apart):
+        return Verdict("unchecked", f"unchecked: {'; '.join(doubts.values())}")
+    return Verdict("diverge", f"diverge: {_difference(call, apart)}") if apart else _agreement(call)
+
+
+def _agreement(call: Judgement) -> Verdict:
+    """Where no pair differs: that all agree, or why that says nothing."""
+    if reason := _unchecked(call):
+        return Verdict("unchecked", f"unchecked: {reason}")
+    used = max(comparison.ratio for comparison in call.comparisons.values())
+    notes: tuple[str, ...] = ()
+    told = (
+        f"the largest difference is {used:.2g} of what rounding allows"
+        if used
+        else "there is no difference at all"
     )
+    told += "".join(
+        f", given that {NAMES[name]} {result.allowed.lossy}"
+        for name, result in call.results.items()
+        if result.allowed.lossy
+    )
+    told += _hidden(call.outputs["framework"])
+    if used:
+        told += _weakness(call)
+        onnx = call.power.get("onnx")
+        if onnx is not None and onnx.share < ENOUGH:
+            words = blunt("onnx", onnx, call.capture.dtype)
+            notes = (f"that ONNX Runtime agrees is no evidence here: {words}",)
+    return Verdict("agree", f"agree: {_listed(call.present)} agree; {told}", notes)
+
+
+def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
+    """Who differs, what that means, and by how much."""
+    present = call.present
+    if "numpy" not in call.outputs and not any(one.reason for one in apart.values()):
+        return f"{_listed(present)} differ ({call.missing.get('numpy', '')})"
+    odd = [party for party in present if all(party in pair for pair in apart)]
+    undefined = [one.undefined for one in call.unusual.differences if one.undefined]
+    explained = all(one.reason or _only_touched(pair, call) for pair, one in apart.items())
     if undefined and explained and odd not in (["onnx"], ["expected"]):
-        return "diverge", f"diverge: {undefined[0]}; {_extent(apart)}"
+        return f"{undefined[0]}; {_extent(apart)}"
     beyond = [party for party in present if {("numpy", party), (party, "numpy")} & apart.keys()]
     # Where the others hold the range, in the same dtype, numbers that are lost in yours alone may
     # have any cause.
-    known = (odd == ["onnx"] and bool(evidence.differences)) or (
+    known = (odd == ["onnx"] and bool(call.unusual.differences)) or (
         odd == ["expected"] and "framework" in present
     )
     if (
         beyond
         and not known
-        and all(_leaves_range(party, capture.dtype, evidence, odd == ["numpy"]) for party in beyond)
+        and all(_leaves_range(party, call, odd == ["numpy"]) for party in beyond)
     ):
-        return "diverge", f"diverge: {_of_range(beyond, capture.dtype, evidence)}; {_extent(apart)}"
+        return f"{_of_range(beyond, call)}; {_extent(apart)}"
     if len(odd) == 1 and len(present) > 2:
         others = [
             party
             for party in present
-            if party != odd[0] and tuple(sorted((party, odd[0]), key=PARTIES.index)) in comparisons
+            if party != odd[0]
+            and tuple(sorted((party, odd[0]), key=PARTIES.index)) in call.comparisons
         ]
-        return "diverge", (
-            f"diverge: {NAMES[odd[0]]} is the odd one out: "
-            f"{_meaning(odd[0], others, evidence)}; {_extent(apart)}"
-        )
+        meaning = _meaning(odd[0], others, call)
+        return f"{NAMES[odd[0]]} is the odd one out: {meaning}; {_extent(apart)}"
     if len(apart) == 1:
         left, right = next(iter(apart))
-        return "diverge", f"diverge: {NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
+        return f"{NAMES[left]} and {NAMES[right]} differ; {_extent(apart)}"
     pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
-    return "diverge", (
-        f"diverge: no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
-    )
+    return f"no single party is the odd one out; these differ: {pairs}; {_extent(apart)}"
 
 
 def _hidden(outputs: Arrays) -> str:
@@ -221,59 +144,57 @@ def _hidden(outputs: Arrays) -> str:
     return f"; {lost} of its {total} numbers are NaN, behind which no fault shows" if lost else ""
 
 
-def _only_touched(pair: Pair, evidence: Evidence) -> bool:
+def _only_touched(pair: Pair, call: Judgement) -> bool:
     """Whether two parties are equal wherever no known difference may have changed a number."""
-    if evidence.touched is None:
+    touched = call.unusual.touched
+    if touched is None:
         return False
-    left, right = (evidence.outputs[party][0] for party in pair)
+    left, right = (call.outputs[party][0] for party in pair)
     return (
-        left is not None
-        and right is not None
-        and np.array_equal(left[~evidence.touched], right[~evidence.touched])
+        left is not None and right is not None and np.array_equal(left[~touched], right[~touched])
     )
 
 
-def _computes_in(party: str, dtype: str) -> str:
-    return "float32" if party == "onnx" and dtype == "float64" else dtype
-
-
-def _leaves_range(party: str, dtype: str, evidence: Evidence, alone: bool) -> bool:
+def _leaves_range(party: str, call: Judgement, alone: bool) -> bool:
     """Whether what a party computes in may not hold all on the way: it has NaN or inf where NumPy
     has not, and is right elsewhere.
 
     With numbers at the very end of the range it need not be (1 / inf is 0), nor have any where
     NumPy is ``alone`` against all others.
     """
-    limit = LARGEST.get(_computes_in(party, dtype), np.finfo(np.float64).max)
-    theirs = [one for one in evidence.outputs[party] if one is not None]
-    ours = [one for one in evidence.paths.get(party, evidence.outputs["numpy"]) if one is not None]
-    if evidence.reach[1] < limit or [one.shape for one in theirs] != [one.shape for one in ours]:
+    limit = LARGEST.get(computes_in(party, call.capture.dtype), np.finfo(np.float64).max)
+    theirs = [one for one in call.outputs[party] if one is not None]
+    ours = list(call.results[party].reference)
+    if call.unusual.products < limit or [one.shape for one in theirs] != [
+        one.shape for one in ours
+    ]:
         return False
     lost = [~np.isfinite(one) for one in theirs]
-    if 4 * evidence.reach[0] >= limit:
+    if 4 * call.unusual.largest >= limit:
         return alone or any(gone.any() for gone in lost)
     left, right = (
         [np.where(gone, 0.0, one) for gone, one in zip(lost, side, strict=True)]
         for side in (theirs, ours)
     )
-    return any(gone.any() for gone in lost) and compare(left, right, evidence.allowed[party]).ok
+    allowance = call.results[party].allowance
+    return any(gone.any() for gone in lost) and compare(left, right, allowance).ok
 
 
-def _of_range(parties: Sequence[str], dtype: str, evidence: Evidence) -> str:
-    dtypes = " and ".join(dict.fromkeys(_computes_in(party, dtype) for party in parties))
+def _of_range(parties: Sequence[str], call: Judgement) -> str:
+    names = [computes_in(party, call.capture.dtype) for party in parties]
     return (
-        f"the range of {dtypes} is exceeded on the way: sums, squares or products of numbers up "
-        f"to {evidence.reach[0]:.2g} are inf or NaN "
+        f"the range of {' and '.join(dict.fromkeys(names))} is exceeded on the way: sums, squares "
+        f"or products of numbers up to {call.unusual.largest:.2g} are inf or NaN "
         f"in {_listed(parties)}, and not in NumPy, which computes in float64: check the layer on "
         "smaller inputs"
     )
 
 
-def _meaning(odd: str, others: Sequence[str], evidence: Evidence) -> str:
+def _meaning(odd: str, others: Sequence[str], call: Judgement) -> str:
     agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
     known = (
-        f"known of it, {evidence.differences[0].says}"
-        if evidence.differences
+        f"known of it, {call.unusual.differences[0].says}"
+        if call.unusual.differences
         else "none of its differences that are known"
     )
     return {

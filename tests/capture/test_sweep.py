@@ -17,6 +17,7 @@ from probe.errors import BadInput
 from probe.model import Capture
 from probe.verdict.batch_chunks import _LARGE, judged_in_pieces
 from probe.verdict.judge import judge
+from probe.verdict.options import Options
 
 
 def net() -> torch.nn.Sequential:
@@ -214,7 +215,7 @@ def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
     captures: list[Capture] = []
     probe.open_model(layer).run((x,), None, captures.append)
     (capture,) = captures
-    whole, parts = judge(capture), judged_in_pieces(capture, judge)
+    whole, parts = judge(capture), judged_in_pieces(capture, Options(sparing=True))
     assert parts.verdict == whole.verdict == "agree"
     assert parts.comparisons.keys() == whole.comparisons.keys()
     for pair, comparison in whole.comparisons.items():
@@ -226,7 +227,7 @@ def test_a_large_call_in_pieces_says_what_it_says_as_a_whole():
     )
     wrong = capture.outputs[0].copy()
     wrong[1, 2, 3, 4] += 1
-    faulty = judged_in_pieces(replace(capture, outputs=(wrong,)), judge)
+    faulty = judged_in_pieces(replace(capture, outputs=(wrong,)), Options(sparing=True))
     assert faulty.verdict == "diverge"
     assert faulty.comparisons["framework", "numpy"].worst.index == (1, 2, 3, 4)
     assert type(faulty.outputs) is dict, "what differs is kept as it was"
@@ -307,7 +308,7 @@ def test_squares_of_a_part_say_what_all_of_them_say(make):
     )
     calls = []
     probe.open_model(model).run((x,), None, calls.append)
-    whole, spared = judge(calls[0]), judge(calls[0], sparing=True)
+    whole, spared = judge(calls[0]), judge(calls[0], options=Options(sparing=True))
     assert whole.verdict == spared.verdict == "agree"
     for pair, comparison in whole.comparisons.items():
         assert 0.5 * comparison.ratio <= spared.comparisons[pair].ratio <= 1
@@ -316,4 +317,6 @@ def test_squares_of_a_part_say_what_all_of_them_say(make):
         wrong = calls[0].outputs[0].copy()
         wrong[(0, 3, 5, 7)[: wrong.ndim]] *= factor
         wrong = replace(calls[0], outputs=(wrong,))
-        assert judge(wrong).verdict == judge(wrong, sparing=True).verdict == "diverge"
+        assert (
+            judge(wrong).verdict == judge(wrong, options=Options(sparing=True)).verdict == "diverge"
+        )

@@ -21,6 +21,7 @@ from probe.hypotheses import REGISTERED, Case
 from probe.model import Capture
 from probe.numerics.precision import precision_of
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Search
 
 F = torch.nn.functional
 
@@ -172,7 +173,8 @@ def test_the_framework_itself_is_diagnosed():
     )
     y = F.conv2d(torch.from_numpy(x), torch.from_numpy(w).flip(2, 3), padding=1).numpy()
     report = judge(
-        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), search={}
+        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))),
+        options=Options(search=Search()),
     )
     assert (report.findings[0].slug, report.findings[0].party) == ("flipped-kernel", "framework")
     assert "of framework's values" in str(report)
@@ -255,8 +257,15 @@ def _quantised():
     ), (drawn(3, 5, 7),)
 
 
+def _normalised():
+    """As many channels as columns."""
+    parts = (Weight(name, None, np.abs(drawn(5, seed=k))) for k, name in enumerate("sbmv"))
+    return (Step(ops.BatchNormalization(*parts, 1e-3)),), (drawn(2, 5, 4, 5),)
+
+
 @pytest.mark.parametrize(
-    ("make", "least"), [(_convolved, 60), (_merged, 60), (_pooled, 50), (_quantised, 50)]
+    ("make", "least"),
+    [(_convolved, 60), (_merged, 60), (_pooled, 50), (_quantised, 50), (_normalised, 50)],
 )
 def test_elements_computed_alone_are_those_of_the_whole(make, least):
     """What a sample of the output is predicted to be, against the whole output, for edits of every
@@ -264,7 +273,8 @@ def test_elements_computed_alone_are_those_of_the_whole(make, least):
     steps, inputs = make()
     values = recompute(steps, inputs)
     case = Case(steps, inputs, values, np.tanh(values[-1][0]))
-    where = tuple(np.random.default_rng(0).integers(0, size, 50) for size in values[-1][0].shape)
+    rng = np.random.default_rng(0)
+    where = tuple(rng.integers(0, size, 50) for size in values[-1][0].shape)
     compared = 0
     for one in REGISTERED:
         for edit in one.function(case):

@@ -9,6 +9,7 @@ from probe import Description, Step, Weight, ops
 from probe.description import Ref
 from probe.model import Capture
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Search, Yours
 
 F = torch.nn.functional
 
@@ -37,21 +38,23 @@ def capture():
 
 def test_the_output_that_differs_is_diagnosed(capture):
     features, activated = layer(gelu="tanh")
-    report = judge(capture, [features, activated], search={})
+    report = judge(capture, Yours([features, activated]), Options(search=Search()))
     assert [finding.slug for finding in report.findings] == ["gelu-approximation"]
     assert report.findings[0].claim.startswith("activated: the tanh form")
-    report = judge(capture, [None, layer(bias=False)[1]], search={})
+    report = judge(capture, Yours([None, layer(bias=False)[1]]), Options(search=Search()))
     assert report.findings[0].slug == "missing-bias"
 
 
 def test_one_mistake_behind_all_outputs_is_named_once(capture):
-    report = judge(capture, layer(flip=True), search={})
+    report = judge(capture, Yours(layer(flip=True)), Options(search=Search()))
     assert [finding.slug for finding in report.findings] == ["flipped-kernel"]
     assert "this gives all outputs that differ: features, activated" in report.diagnosis
 
 
 def test_outputs_with_mistakes_of_their_own(capture):
-    report = judge(capture, [layer(bias=False)[0], layer(gelu="tanh")[1]], search={})
+    report = judge(
+        capture, Yours([layer(bias=False)[0], layer(gelu="tanh")[1]]), Options(search=Search())
+    )
     assert [finding.slug for finding in report.findings] == ["missing-bias", "gelu-approximation"]
     assert [finding.claim.partition(":")[0] for finding in report.findings] == [
         "features",

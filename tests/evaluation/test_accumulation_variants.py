@@ -10,6 +10,7 @@ import probe
 from probe import Description, Step, Weight, ops
 from probe.model import Capture
 from probe.verdict.judge import judge
+from probe.verdict.options import Yours
 
 F = torch.nn.functional
 
@@ -149,7 +150,7 @@ def test_fourier_is_named_and_no_divergence(channels, size, kernel):
     assert mine.dtype == np.float32
     op = ops.Conv(Weight("kernel", w, w), None, (1, 1), ((0, 0), (0, 0)), (1, 1))
     report = judge(
-        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), mine
+        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), Yours(mine)
     )
     assert report.ok, report.sentence
     assert "given that yours goes through transforms" in report.sentence

@@ -10,9 +10,9 @@ from probe.description import Ref, Weight
 from probe.evaluation.allowance import allowances, carry
 from probe.model import Capture
 from probe.numerics.precision import UNBOUNDED, precision_of, stored_in
-from probe.verdict.detection_power import blinds, power
+from probe.verdict.detection_power import blinds, blunt, power
 from probe.verdict.judge import judge
-from probe.verdict.sentence import blunt
+from probe.verdict.options import Options, Yours
 
 
 def plain(kernel):
@@ -153,14 +153,19 @@ def test_an_agreement_says_how_much_it_would_have_seen():
         "abs", "Abs", 0, (y,), (np.abs(y),), "float32", Description((Step(ops.Abs()),))
     )
     mine = capture.outputs[0] + np.float32(1e-3)
-    assert "of 100 wrong elements" not in judge(capture, mine, tolerance=(0.0, 0.01)).sentence
-    assert "of 100 wrong elements" in judge(capture, mine, tolerance=(0.0, 0.2)).sentence
-    assert judge(capture, mine, tolerance=(0.0, 2.0)).verdict == "unchecked"
+    assert (
+        "of 100 wrong elements"
+        not in judge(capture, Yours(mine), Options(tolerance=(0.0, 0.01))).sentence
+    )
+    assert (
+        "of 100 wrong elements"
+        in judge(capture, Yours(mine), Options(tolerance=(0.0, 0.2))).sentence
+    )
+    assert judge(capture, Yours(mine), Options(tolerance=(0.0, 2.0))).verdict == "unchecked"
 
 
 def test_the_way_out_is_told():
     """Behind many layers in half precision, the layer's own input helps."""
     told = power((NORMAL,), (np.asarray(3.0),))
-    capture = Capture("x", "X", 0, (), (), "bfloat16")
-    assert "--expect-input" in blunt("expected", told, capture)
-    assert "float32" in blunt("framework", told, capture)
+    assert "--expect-input" in blunt("expected", told, "bfloat16")
+    assert "float32" in blunt("framework", told, "bfloat16")

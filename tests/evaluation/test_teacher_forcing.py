@@ -13,6 +13,7 @@ from probe.description import Builder, Ref
 from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture
 from probe.verdict.judge import judge
+from probe.verdict.options import Yours
 
 
 def rnn(gain, units=24, seed=0):
@@ -88,9 +89,9 @@ def test_an_expected_sequence_is_judged_from_its_own_states(x):
     op = rnn(3.0)
     theirs = in_float32(op, x)
     mine = op.run(x.astype(np.float64) * (1 + 1e-9))[0]  # another honest run, elsewhere by the end
-    assert judge(capture(op, x, (theirs,)), expected=mine).ok
+    assert judge(capture(op, x, (theirs,)), Yours(mine)).ok
     mine[100, 1, 5] += 1e-3
-    assert judge(capture(op, x, (theirs,)), expected=mine).verdict == "diverge"
+    assert judge(capture(op, x, (theirs,)), Yours(mine)).verdict == "diverge"
 
 
 def test_layers_above_each_other_are_judged_where_they_are_seen(x):

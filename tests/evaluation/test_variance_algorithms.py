@@ -12,6 +12,7 @@ import probe
 from probe import Description, Step, ops
 from probe.model import Capture
 from probe.verdict.judge import judge
+from probe.verdict.options import Yours
 
 
 def far(*shape, mean=1000.0, dtype=np.float32):
@@ -104,15 +105,15 @@ def two_means(x):
 
 def test_the_users_own_variance_may_be_the_difference_of_two_means():
     x = far(16, 768, mean=200.0)
-    report = judge(layer_norm(x), two_means(x))
+    report = judge(layer_norm(x), Yours(two_means(x)))
     assert report.ok, report.sentence
     assert "given that yours takes the variance as E[x²] - E[x]²" in report.sentence
-    assert "E[x²]" not in judge(layer_norm(x), layer_norm(x).outputs[0]).sentence
+    assert "E[x²]" not in judge(layer_norm(x), Yours(layer_norm(x).outputs[0])).sentence
 
 
 def test_an_algorithm_that_loses_all_digits_excuses_nothing():
     x = far(16, 768, mean=300.0)
-    report = judge(layer_norm(x), two_means(x))
+    report = judge(layer_norm(x), Yours(two_means(x)))
     assert report.verdict == "diverge"
     assert any(
         note.startswith("perhaps yours takes the variance as E[x²] - E[x]²")

@@ -248,6 +248,30 @@ def test_the_terms_of_an_element_add_up_to_it(name):
     assert np.allclose(op.terms(inputs, where).sum(axis=(1, 2)), y.ravel(), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_shape_of_the_output_is_known_beforehand(name):
+    op, *inputs = CASES[name]
+    assert op.output_shape([x.shape for x in inputs]) in (op.run_float64(*inputs)[0].shape, None)
+
+
+SINGLE = [name for name, (op, *_) in CASES.items() if op.computes_elements()]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_an_element_is_computed_from_those_at_its_place(name):
+    op, *inputs = CASES[name]
+    (y,) = op.run_float64(*inputs)
+    where = tuple(axis.ravel() for axis in np.indices(y.shape))
+    elements = [np.broadcast_to(x, y.shape)[where] for x in inputs]
+    np.testing.assert_allclose(op.at(elements, where, y.shape), y.ravel(), rtol=1e-12, atol=1e-12)
+
+
+def test_shapes_and_elements_are_seen_of_these():
+    known = {n for n, (op, *xs) in CASES.items() if op.output_shape([x.shape for x in xs])}
+    assert {"Conv", "MatMul", "Add", "BatchNormalization", "Transpose"} <= known
+    assert {"Add", "Mean", "AddConstant", "MulConstant", "BatchNormalization"} <= {*SINGLE}
+
+
 SAMPLEWISE = [
     name
     for name, (op, *inputs) in CASES.items()

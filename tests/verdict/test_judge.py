@@ -11,6 +11,7 @@ import probe
 from probe import Description, Ref, Step, Weight, ops
 from probe.model import Capture
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Yours
 
 
 def dense(rows=3, width=40, units=40, seed=0):
@@ -72,13 +73,13 @@ def test_one_weight_off_by_a_thousandth_is_seen():
 def test_expected_in_the_tenth_digit_is_rounding_in_the_fifth_is_not():
     capture = dense()
     y = capture.outputs[0].astype(np.float64)
-    assert judge(capture, y * (1 + 1e-10)).ok
-    assert judge(capture, y * (1 + 1e-5)).verdict == "diverge"
+    assert judge(capture, Yours(y * (1 + 1e-10))).ok
+    assert judge(capture, Yours(y * (1 + 1e-5))).verdict == "diverge"
 
 
 def test_a_transposed_array_of_equal_shape_diverges():
     capture = dense(rows=40)
-    report = judge(capture, capture.outputs[0].T.copy())
+    report = judge(capture, Yours(capture.outputs[0].T.copy()))
     assert report.verdict == "diverge"
     assert "yours is the odd one out" in report.sentence
 
@@ -95,7 +96,7 @@ def test_a_transposed_array_of_equal_shape_diverges():
 )
 def test_nothing_is_broadcast(wrong):
     capture = dense()
-    report = judge(capture, wrong(capture.outputs[0]))
+    report = judge(capture, Yours(wrong(capture.outputs[0])))
     assert report.verdict == "diverge"
     assert "shapes differ" in report.sentence
     assert report.comparisons["framework", "expected"].ratio == np.inf
@@ -105,19 +106,19 @@ def test_nan_in_one_party_only_diverges_and_in_all_agrees():
     capture = dense()
     spoiled = capture.outputs[0].copy()
     spoiled[1, 2] = np.nan
-    assert "NaN or inf stand at 1 different places" in judge(capture, spoiled).sentence
+    assert "NaN or inf stand at 1 different places" in judge(capture, Yours(spoiled)).sentence
     x = capture.inputs[0].copy()
     x[0, 0] = np.nan
     y = capture.outputs[0].copy()
     y[0] = np.nan
     assert judge(replace(capture, inputs=(x,), outputs=(y,))).ok
     negative = np.where(np.isnan(y), -np.inf, y)
-    assert judge(replace(capture, inputs=(x,), outputs=(y,)), negative).verdict == "diverge"
+    assert judge(replace(capture, inputs=(x,), outputs=(y,)), Yours(negative)).verdict == "diverge"
 
 
 def test_no_description_is_unchecked_and_says_why():
     capture = replace(dense(), description=None, why="MyLayer has no description")
-    report = judge(capture, capture.outputs[0])
+    report = judge(capture, Yours(capture.outputs[0]))
     assert report.verdict == "unchecked"
     assert report.missing == {
         "numpy": "MyLayer has no description",
@@ -214,8 +215,8 @@ def test_a_kernel_lost_in_the_rounding_of_the_bias_is_unchecked():
 def test_a_user_tolerance_replaces_the_allowance():
     capture = dense()
     off = capture.outputs[0] + np.float32(1e-3)
-    assert judge(capture, off).verdict == "diverge"
-    assert judge(capture, off, tolerance=(0.0, 1e-2)).ok
+    assert judge(capture, Yours(off)).verdict == "diverge"
+    assert judge(capture, Yours(off), Options(tolerance=(0.0, 1e-2))).ok
 
 
 def test_values_computed_from_the_users_own_inputs_are_judged_on_those():
@@ -223,8 +224,8 @@ def test_values_computed_from_the_users_own_inputs_are_judged_on_those():
     op = capture.description.steps[0].op
     mine = capture.inputs[0] + np.float32(0.25)
     y = mine @ op.weight.effective + op.bias.effective
-    assert judge(capture, y).verdict == "diverge"
-    assert judge(capture, y, own_inputs=(mine,)).ok
+    assert judge(capture, Yours(y)).verdict == "diverge"
+    assert judge(capture, Yours(y, inputs=(mine,))).ok
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,9 @@ def test_a_sum_that_is_too_large_for_its_terms_to_move_is_rounding():
 def test_a_wrong_sum_of_integers_has_no_allowance():
     x, w = np.array([[0, 1, 2]]), np.ones((3, 1), np.int64)
     description = Description((Step(ops.MatMul(weight=Weight("kernel", w, w), bias=None)),))
-    report = judge(Capture("sum", "Dense", 0, (x,), (x @ w,), "int64", description), x @ w + 1)
+    report = judge(
+        Capture("sum", "Dense", 0, (x,), (x @ w,), "int64", description), Yours(x @ w + 1)
+    )
     assert (
         report.verdict == "diverge" and report.comparisons["numpy", "expected"].worst.allowance == 0
     )
@@ -311,7 +314,7 @@ def test_narrow_weights_diverge_in_their_own_words(name, certain):
     capture = dense(rows=8, width=2304, units=16)
     op = capture.description.steps[0].op
     y = capture.inputs[0] @ rounded(op.weight.effective, name) + op.bias.effective
-    report = judge(capture, y)
+    report = judge(capture, Yours(y))
     assert report.verdict == "diverge"
     pair = report.comparisons["numpy", "expected"]
     assert pair.ratio > 20
@@ -322,25 +325,27 @@ def test_narrow_weights_diverge_in_their_own_words(name, certain):
 
 def test_a_missing_bias_is_certainly_other_arithmetic():
     capture = dense()
-    report = judge(capture, capture.outputs[0] - capture.description.steps[0].op.bias.effective)
+    report = judge(
+        capture, Yours(capture.outputs[0] - capture.description.steps[0].op.bias.effective)
+    )
     assert report.comparisons["numpy", "expected"].certain is True
     assert "certainly other arithmetic" in report.sentence
 
 
 def test_the_smallest_visible_change_is_seen_and_a_tenth_of_it_is_not():
     capture = dense(rows=1, width=64, units=1)
-    report = judge(capture, detail=True)
+    report = judge(capture, options=Options(detail=True))
     op, x = capture.description.steps[0].op, capture.inputs[0].astype(np.float64)
     terms = x[0] * op.weight.effective[:, 0].astype(np.float64)
     largest = np.argmax(np.abs(terms))
     for factor, verdict in ((0.1, "agree"), (3.0, "diverge")):
         exact = terms.sum() + op.bias.effective[0] + factor * report.visible * terms[largest]
-        assert judge(capture, np.array([[exact]])).verdict == verdict
+        assert judge(capture, Yours(np.array([[exact]]))).verdict == verdict
 
 
 def test_what_the_input_could_not_have_revealed():
     capture = convolution()
-    assert judge(capture, detail=True).blind == ()
+    assert judge(capture, options=Options(detail=True)).blind == ()
     weight = np.ones((5, 5, 3, 3), np.float32)
     zeros = np.zeros(5, np.float32)
     x = np.ones((1, 5, 6, 6), np.float32)
@@ -356,7 +361,8 @@ def test_what_the_input_could_not_have_revealed():
     steps = (Step(op), Step(ops.Relu()))
     y = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(weight), padding=1).numpy()
     report = judge(
-        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description(steps)), detail=True
+        Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description(steps)),
+        options=Options(detail=True),
     )
     assert report.ok
     told = " ".join(report.blind)
@@ -433,7 +439,7 @@ def test_a_lost_weight_is_no_matter_of_range_on_large_inputs():
     lost = y.copy()
     lost[:, 1] = np.nan  # of a column of weights that were exported as NaN
     assert judge(capture).ok
-    assert "yours is the odd one out" in judge(capture, expected=lost).sentence
+    assert "yours is the odd one out" in judge(capture, Yours(lost)).sentence
 
 
 @pytest.mark.tensorflow

@@ -13,6 +13,7 @@ import probe
 from probe.capture.model_inputs import bind
 from probe.evaluation.propagated_error import drifts
 from probe.verdict.judge import judge
+from probe.verdict.options import Options, Yours
 
 n = torch.nn
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -157,18 +158,22 @@ def test_nonsense_never_agrees(net, dtype):
     verdicts = {"agree": 0, "diverge": 0, "unchecked": 0}
     said = []
     for one in calls:
-        healthy = judge(one, threads=1)
+        healthy = judge(one, options=Options(threads=1))
         verdicts[healthy.verdict] += 1
         assert healthy.verdict != "diverge", f"{one.layer}: {healthy.sentence}"
         y = one.outputs[0]
         if not healthy.ok or y.dtype.kind != "f":
             continue
         drift = before.get((one.layer, one.call))
-        right = judge(one, y, drift, threads=1)
+        right = judge(one, Yours(y, drift=drift), Options(threads=1))
         assert right.verdict != "diverge", f"{one.layer}: {right.sentence}"
         for words, wrong in nonsense(y):
             if not np.array_equal(wrong, y):
-                report = judge(one, [wrong, *[None] * (len(one.outputs) - 1)], drift, threads=1)
+                report = judge(
+                    one,
+                    Yours([wrong, *[None] * (len(one.outputs) - 1)], drift=drift),
+                    Options(threads=1),
+                )
                 said += [f"{one.layer} ({one.kind}), {words}: {report.sentence}"] * report.ok
     assert not said, "\n".join(said)
     assert verdicts["agree"] > 0.9 * len(calls), verdicts

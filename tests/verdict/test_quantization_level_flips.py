@@ -7,6 +7,7 @@ import pytest
 from probe import Description, Step, Weight, ops
 from probe.model import Capture
 from probe.verdict.judge import judge
+from probe.verdict.options import Yours
 
 STEP = 2.0**-3
 
@@ -85,7 +86,7 @@ def test_yours_is_counted_too(case):
     x, w = case
     sums = x.astype(np.float64) @ w
     mine = quantised(sums + np.where(np.arange(40)[:, None] < 5, 1e-6, 0))
-    report = judge(layer(x, w)(quantised(sums)), mine)
+    report = judge(layer(x, w)(quantised(sums)), Yours(mine))
     assert report.ok
     assert any("values of yours" in note for note in report.notes) == bool(
         (mine != quantised(sums)).any()

@@ -34,7 +34,10 @@ def arguments(
                 f"gave {len(given)}"
             )
         values = {id(old): new for old, new in zip(symbolic, given, strict=True)}
-        return tensors.mapped(lambda leaf: values.get(id(leaf), leaf), (args, kwargs))
+        bound: tuple[tuple[Any, ...], dict[str, Any]] = tensors.mapped(
+            lambda leaf: values.get(id(leaf), leaf), (args, kwargs)
+        )
+        return bound
     names = inputs_by_name(called)
     if names or told:
         if len(names or told) != len(given):

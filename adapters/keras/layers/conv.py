@@ -47,7 +47,7 @@ def padding_pairs(
 
 def channels_first(layer: Any) -> bool:
     """Whether the layer's tensors are (batch, channels, *spatial)."""
-    return layer.data_format == "channels_first"
+    return bool(layer.data_format == "channels_first")
 
 
 def spatial_sizes(layer: Any, call: Call, rank: int) -> tuple[int, ...]:

@@ -382,7 +382,7 @@ def _float8(layer: Any, call: Call, name: str) -> _Used:
         for part in (name, "inputs")
     )
     stored = _stored(layer, call, name)
-    limit = np.float32(ml_dtypes.finfo("float8_e4m3fn").max)
+    limit = np.float32(ml_dtypes.finfo("float8_e4m3fn").max)  # type: ignore[no-untyped-call]
     inside = np.clip(stored.astype(np.float32) / np.float32(scale), -limit, limit)
     effective = inside.astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * np.float32(scale)
     weight = Weight(

@@ -88,9 +88,9 @@ def _stft(layer: Any, call: Call) -> Description:
 def _window(layer: Any) -> np.ndarray:
     turns = 2 * np.pi * np.arange(layer.sequence_length) / layer.sequence_length
     if layer.window == "hann":
-        return 0.5 - 0.5 * np.cos(turns)
+        return np.asarray(0.5 - 0.5 * np.cos(turns))
     if layer.window == "hamming":
-        return 0.54 - 0.46 * np.cos(turns)
+        return np.asarray(0.54 - 0.46 * np.cos(turns))
     if layer.window is None:
         return np.ones(layer.sequence_length)
     raise Undescribed(f"its window is {layer.window!r}")

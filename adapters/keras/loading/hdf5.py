@@ -10,6 +10,7 @@ never ends.
 
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 __all__ = ["Read", "Unusual", "shapes"]
 
@@ -36,7 +37,7 @@ def shapes(read: Read) -> dict[str, tuple[int, ...]]:
         raise Unusual from None
 
 
-def _unpack(form: str, read: Read, offset: int) -> tuple:
+def _unpack(form: str, read: Read, offset: int) -> tuple[Any, ...]:
     return struct.unpack("<" + form, read(offset, struct.calcsize("<" + form)))
 
 

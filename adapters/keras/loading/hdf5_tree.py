@@ -87,7 +87,7 @@ def _own_bytes(path: str | os.PathLike[str], place: str, dataset: Any, size: int
             f"{path} is truncated: {place!r} takes {dataset.get_storage_size():,} "
             f"bytes, and the file has {size:,}"
         )
-    return dataset.get_space().get_simple_extent_npoints() * dataset.get_type().get_size()
+    return int(dataset.get_space().get_simple_extent_npoints() * dataset.get_type().get_size())
 
 
 def _bounded_attributes(path: str | os.PathLike[str], place: str, item: Any, size: int) -> None:

@@ -149,7 +149,7 @@ class FunctionCalls(TorchFunctionMode):
         self._thread, self._settings = get_ident(), settings_here()
         self._frames: list[_Frame] = []
         self._inside = 0
-        self._calls: Counter = Counter()
+        self._calls: Counter[str] = Counter()
         self._following: dict[int, ref[torch.Tensor]] = {}
         self._made: dict[int, ref[torch.Tensor]] = {}
         self._left = self._arrays_left = False
@@ -459,7 +459,7 @@ def _writes(
 def calls_of(program: Program) -> dict[str, str]:
     """The layers of an exported program, known without a pass: its function nodes that follow from
     its inputs, and their kinds."""
-    counts: Counter = Counter()
+    counts: Counter[str] = Counter()
     found: dict[str, str] = {}
     following: set[Any] = set()
     for node in program.nodes():

@@ -11,7 +11,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -385,10 +385,10 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
         (args, kwargs),
         is_leaf=lambda part: isinstance(part, PackedSequence) or leaf_tensor(part),
     )
-    try:
-        return inspect.signature(module.forward).bind(*args, **kwargs).arguments
-    except TypeError:
-        return kwargs  # forward itself says what is wrong
+    bound: Mapping[str, Any] = kwargs
+    with suppress(TypeError):  # forward itself says what is wrong
+        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    return bound
 
 
 def _fused(given: Sequence[torch.Tensor]) -> bool:
@@ -411,7 +411,8 @@ def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
         tensor.layout != torch.strided or (tensor.is_contiguous() and tensor.device.type == "cpu")
         for tensor in given
     )
-    return not (plain and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
+    built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return not (plain and built and torch.backends.mkldnn.enabled)
 
 
 def _notes(module: torch.nn.Module) -> Iterator[str]:

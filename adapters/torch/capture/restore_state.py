@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from probe.process.interrupts import Shared
 from probe.process.random_state import random_states_kept
@@ -34,7 +35,8 @@ def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     to come has saved.
     """
     saved = [*map(_saved, modules), *_remerged(modules), *_initialised(modules)]
-    tensors = held(modules) if torch.cuda.is_initialized() else ()
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    tensors = held(modules) if started else ()
     devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
     with (
         random_states_kept(),
@@ -61,7 +63,7 @@ def _versions_kept(modules: Sequence[torch.nn.Module]) -> AbstractContextManager
         for one in (*held(modules), *attributes)
         if isinstance(one, torch.Tensor) and not one.is_inference()
     }
-    return torch.autograd._unsafe_preserve_version_counter(tuple(tensors.values()))
+    return _unsafe_preserve_version_counter(tuple(tensors.values()))
 
 
 def held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:

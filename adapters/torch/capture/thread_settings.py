@@ -33,7 +33,7 @@ def settings_here() -> Callable[[], AbstractContextManager[None]]:
         _settings,
         autocasts,
         *gradients,
-        _get_current_function_mode_stack(),
+        _get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
         dispatch._get_current_dispatch_mode_stack(),
     )
 
@@ -52,7 +52,7 @@ def _settings(
         # Not by entering a mode: one that is entered twice forgets what it has to put back in its
         # own thread.
         for mode in functions:
-            _push_mode(mode)
+            _push_mode(mode)  # type: ignore[no-untyped-call]
             stack.callback(_pop_mode)
         for mode in dispatched:
             dispatch._push_mode(mode)

@@ -119,9 +119,11 @@ def _layer(
     """Each block's output is added to its input; the norm comes before the block or after the
     sum."""
     shape = (*made.layout.lead(length), made.layout.features)
-    for number, block in enumerate(
-        [*blocks, lambda x: made.forward(module, prefix, x, length)], start=1
-    ):
+
+    def forward(x: Ref) -> Ref:
+        return made.forward(module, prefix, x, length)
+
+    for number, block in enumerate([*blocks, forward], start=1):
         norm, name = getattr(module, f"norm{number}"), f"{prefix}norm{number}"
         if module.norm_first:
             x = made.build.add(ops.Add(), x, block(made.child(norm, name, x, shape)))
@@ -232,7 +234,7 @@ def _finished(made: _Made) -> Description:
 
 
 def _length(made: _Made, ref: Ref) -> int:
-    return made.call.inputs[ref.index].shape[made.layout.sequence]
+    return int(made.call.inputs[ref.index].shape[made.layout.sequence])
 
 
 @describes("TransformerEncoderLayer", several=True)

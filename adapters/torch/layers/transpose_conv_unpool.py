@@ -292,7 +292,7 @@ def _starts(samples: np.ndarray, size: int, out: int, kernel: int) -> np.ndarray
     kind = samples.dtype.type
     alpha = kind(size - kernel) / kind(out - 1) if out > 1 else kind(0)
     along = np.arange(out, dtype=samples.dtype)
-    starts = ((samples[..., None] + along) * alpha).astype(int) - (
+    starts: np.ndarray = ((samples[..., None] + along) * alpha).astype(int) - (
         samples[..., None] * alpha
     ).astype(int)
     starts[..., -1] = size - kernel

@@ -116,7 +116,7 @@ def _scripted(path: Path, trust: bool, built: bool) -> Any:
     try:
         # of torch.jit.load itself, which is deprecated
         with held_back(), silenced(""), interruptible():
-            loaded = torch.jit.load(path, map_location="cpu")
+            loaded = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise CannotOpen(
             f"{path} cannot be loaded as TorchScript: {type(error).__name__}: {first_line(error)}"

@@ -44,7 +44,7 @@ def _refuses(module: Any) -> str:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    return tensor.detach().numpy(force=True).copy()
+    return np.array(tensor.detach().numpy(force=True))
 
 
 def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, bool]:

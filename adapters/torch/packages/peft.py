@@ -71,14 +71,13 @@ class _Adapter:
     @property
     def delta(self) -> np.ndarray:
         down, up = self.factors
-        return self.scale * (up @ down)
+        return np.asarray(self.scale * (up @ down))
 
     def gain(self, rows: np.ndarray) -> np.ndarray:
         """What DoRA multiplies each output by, found from the weight without adapters."""
         assert self.magnitude is not None
-        return self.magnitude.effective.astype(np.float64).reshape(-1, 1) / np.linalg.norm(
-            rows + self.delta, axis=1, keepdims=True
-        )
+        lengths = np.linalg.norm(rows + self.delta, axis=1, keepdims=True)
+        return np.asarray(self.magnitude.effective.astype(np.float64).reshape(-1, 1) / lengths)
 
 
 def _refuses(module: Any) -> str:
@@ -437,11 +436,12 @@ def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
         assert one.bias is not None
         bare = bare - one.scale * one.bias.effective.astype(np.float64)
     parts = {f"{op.bias.name} without {names}": bare.astype(op.bias.effective.dtype)}
-    return replace(
+    bias: Weight = replace(
         op.bias,
         steps=(*op.bias.steps, f"{names} merged into it"),
         parts={**op.bias.parts, **parts},
     )
+    return bias
 
 
 def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -> tuple[Step, ...]:

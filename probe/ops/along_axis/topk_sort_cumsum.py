@@ -1,6 +1,7 @@
 """Ops that go along one axis in order: the largest and their places, sorting, and running sums and
 products."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -158,9 +159,17 @@ class TopK(Op):
             near | (unsure & last), float(inputs[0].shape[self.axis]), 0.0
         )
 
-    def as_right(self, x: np.ndarray, places: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        """Where the places that a party gives hold the same numbers as ``places``, each place given
-        once."""
+    def equally_right(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        output: int,
+        theirs: np.ndarray,
+    ) -> np.ndarray | None:
+        """Where the places that a party gives hold the same numbers, each place given once."""
+        if self.stable or output != 1:
+            return None
+        x, places = inputs[0], outputs[1]
         size = x.shape[self.axis]
         inside = (theirs >= 0) & (theirs < size) & (theirs == np.floor(theirs))
         theirs = np.where(inside, theirs, 0).astype(np.intp)
@@ -168,7 +177,9 @@ class TopK(Op):
         once = (np.diff(np.sort(theirs, axis=self.axis), axis=self.axis) != 0).all(
             axis=self.axis, keepdims=True
         )
-        return once & inside & ((found == wanted) | ((found != found) & (wanted != wanted)))
+        return np.asarray(
+            once & inside & ((found == wanted) | ((found != found) & (wanted != wanted)))
+        )
 
 
 @dataclass(frozen=True, eq=False)

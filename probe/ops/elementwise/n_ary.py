@@ -1,6 +1,6 @@
 """Ops that put several inputs together, and constants that broadcast against one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.blocks import blocks
 from probe.numerics.dtypes import float_of, widened
-from probe.ops.base import Op, Rearrangement
+from probe.ops.base import Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.exactness import without_rounding
 from probe.ops.weight import Weight
@@ -93,6 +93,17 @@ class _Merge(Op):
 
     def samplewise(self) -> bool:
         return True
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return np.broadcast_shapes(*shapes)
+
+    def computes_elements(self) -> bool:
+        return True
+
+    def at(
+        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        return self.run(*elements)[0]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
@@ -268,6 +279,17 @@ class Min(_Choice):
 class Mean(Op):
     """The mean of the inputs."""
 
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return np.broadcast_shapes(*shapes)
+
+    def computes_elements(self) -> bool:
+        return True
+
+    def at(
+        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        return self.run(*elements)[0]
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (reduce(np.add, inputs) / len(inputs),)
 
@@ -315,6 +337,17 @@ class AddConstant(Op):
 
     value: Weight
 
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return np.broadcast_shapes(*shapes, self.value.value.shape)
+
+    def computes_elements(self) -> bool:
+        return True
+
+    def at(
+        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        return elements[0] + np.broadcast_to(self.value.value, shape)[where]
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] + self.value.value.astype(inputs[0].dtype),)
 
@@ -348,6 +381,17 @@ class MulConstant(Op):
     """x times a weight that broadcasts."""
 
     value: Weight
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return np.broadcast_shapes(*shapes, self.value.value.shape)
+
+    def computes_elements(self) -> bool:
+        return True
+
+    def at(
+        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        return elements[0] * np.broadcast_to(self.value.value, shape)[where]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] * self.value.value.astype(inputs[0].dtype),)

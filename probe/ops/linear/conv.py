@@ -50,6 +50,13 @@ class Conv(Sum):
     def samplewise(self) -> bool:
         return self.weight is not None
 
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        batch, _, *sizes = shapes[0]
+        channels, _, *kernel = shapes[1] if self.weight is None else self.weight.value.shape
+        windows = zip(sizes, self.pads, kernel, self.dilations, self.strides, strict=True)
+        counts = ((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows)
+        return (batch, channels, *counts)
+
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         kernel = (1,) * len(self.strides) if self.weight is None else self.weight.value.shape[2:]
         return hides_asymmetry(shape, kernel, self.strides, self.pads, self.dilations)

@@ -67,6 +67,9 @@ class MatMul(Sum):
     def samplewise(self) -> bool:
         return True
 
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return (*shapes[0][:-1], self.weight.value.shape[1])
+
     def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
         return zero_bias(self.bias)
 

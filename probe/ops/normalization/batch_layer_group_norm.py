@@ -11,7 +11,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Op
+from probe.ops.base import Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.engine_differences import SQUARES_OVERFLOW
 from probe.ops.weight import Weight, zero_bias
@@ -56,6 +56,19 @@ class BatchNormalization(Op):
 
     def samplewise(self) -> bool:
         return self.axis != 0
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        return shapes[0]
+
+    def computes_elements(self) -> bool:
+        return True
+
+    def at(
+        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        channel = where[self.axis]
+        gain, mean, bias = (term[channel if term.size > 1 else 0] for term in self._constants)
+        return np.asarray((elements[0] - mean) * gain + bias)
 
     def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
         fresh = (

@@ -30,6 +30,7 @@ class FakeQuantize(Elementwise):
     wraps: bool = False
     """Whether levels beyond 64 bits become the lowest, as in
     torch.fake_quantize_per_channel_affine; NaN always does."""
+    quantizes = True
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]

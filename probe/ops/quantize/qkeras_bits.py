@@ -35,6 +35,7 @@ class Mixing(Op):
 
     noise: float = 1.0
     straight_through: bool = True
+    quantizes = True
 
     def _mix(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
         noise = like(x, self.noise)

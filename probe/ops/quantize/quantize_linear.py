@@ -22,6 +22,7 @@ class QuantizeLinear(Elementwise):
     zero_point: np.ndarray
     low: int
     high: int
+    quantizes = True
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]

@@ -1,0 +1,56 @@
+"""What is known of one call once every party has answered, and before it is put in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probe.comparison.compare import PARTIES, Comparison
+from probe.evaluation.party import Arrays, PartyResult
+from probe.evaluation.reference import Reference
+from probe.model import Capture
+from probe.verdict.detection_power import Power
+from probe.verdict.engine_differences import Known
+
+__all__ = ["Judgement", "Pair", "Unusual"]
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Unusual:
+    """What may set engines apart in a call although none is at fault."""
+
+    differences: tuple[Known, ...] = ()
+    """What engines are known to differ in, as far as this call may show it."""
+    touched: np.ndarray | None = None
+    """Which elements of the output that may change to other numbers."""
+    largest: float = 0.0
+    """The largest number that the layer works with."""
+    products: float = 0.0
+    """What no sum of products of any two of these numbers exceeds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """One call: what every party gave, and how each and every two of them compare."""
+
+    capture: Capture
+    outputs: Mapping[str, Arrays]
+    """Of each party that answered, in the order of PARTIES."""
+    missing: Mapping[str, str]
+    """Why a party did not."""
+    layer: Reference | None = None
+    """The layer in NumPy, where it has a description."""
+    results: Mapping[str, PartyResult] = field(default_factory=dict)
+    """Of each party but NumPy: what it was held against."""
+    comparisons: Mapping[Pair, Comparison] = field(default_factory=dict)
+    power: Mapping[str, Power] = field(default_factory=dict)
+    """Where all agree: what each party's allowance can tell."""
+    unusual: Unusual = field(default_factory=Unusual)
+    """Where not all agree."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> list[str]:
+        return [party for party in PARTIES if party in self.outputs]

@@ -1,0 +1,258 @@
+"""What a party is allowed: the rules from the tightest to the loosest, of which the first that
+holds decides.
+
+Rounding alone comes first, each rule tried where the one before does not hold. What loses more
+digits than that is allowed only as long as the check could then still tell right from wrong.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from probe.comparison.compare import compare
+from probe.evaluation.allowance import LEAST_HOPE, settle
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.party import NAMES, Allowed, Arrays, Party, PartyResult, compared
+from probe.evaluation.reference import Reference
+from probe.evaluation.teacher_forcing import follow
+from probe.numerics.dtypes import flushed, overflown
+from probe.numerics.precision import Precision, precision_of
+from probe.verdict.detection_power import ENOUGH, Power, blinds, blunt, power
+from probe.verdict.discontinuities import among_equals
+
+__all__ = ["judged"]
+
+Rule = Callable[[Party, PartyResult | None], Allowed | None]
+"""What a party is allowed beyond the result of the rule before; None where the rule does not
+apply."""
+_OWN_STATES = (
+    "each step is judged from the state that the party itself had before it; run on "
+    "its own, NumPy has gone elsewhere by the end"
+)
+
+
+def judged(party: Party) -> PartyResult:
+    """A party by the first rule that holds."""
+    recurrent = party.layer.recurrent
+    rounding = TEACHER_FORCED if recurrent and party.known is None else ROUNDING
+    result = _first_that_holds(party, rounding)
+    if rounding is TEACHER_FORCED and not compare(result.reference, party.values, result.allowance):
+        result = replace(result, notes=(_OWN_STATES,))
+    if party.extra is not None:
+        more = _with(result.allowance, party.extra.stored)
+        widened = compared(party, replace(result.allowed, allowance=more))
+        result = replace(widened, notes=result.notes)
+    if result.comparison.ok or recurrent or party.known is not None or party.name == "onnx":
+        return result
+    return _explained(party, result)
+
+
+def _first_that_holds(party: Party, rules: tuple[Rule, ...]) -> PartyResult:
+    """By the first rule that holds, or else by the last that applies."""
+    result: PartyResult | None = None
+    for rule in rules:
+        allowed = rule(party, result)
+        if allowed is None:
+            continue
+        result = compared(party, allowed)
+        if result.comparison.ok:
+            break
+    assert result is not None
+    return result
+
+
+def first_bound(party: Party, before: PartyResult | None) -> Allowed:
+    """What is probable, of sums by the squares of their terms."""
+    bound = party.layer.allowances(party.precision) if party.bound is None else party.bound
+    return Allowed(party.values, bound, party.precision)
+
+
+def second_look(party: Party, before: PartyResult | None) -> Allowed:
+    """The true partial sums of those elements that lie beyond."""
+    assert before is not None
+    looked = _looked_at(party.layer, party.precision, party.outputs, before.allowance)
+    return replace(before.allowed, allowance=looked)
+
+
+def equal_indices(party: Party, before: PartyResult | None) -> Allowed | None:
+    """Any place of equal numbers."""
+    assert before is not None
+    allowance = _among_equals(party.layer, party.outputs, before.allowance)
+    return None if allowance is None else replace(before.allowed, allowance=allowance)
+
+
+def teacher_forced(party: Party, before: PartyResult | None) -> Allowed:
+    """Each step of a recurrence from the state that the party itself had before it."""
+    precision = party.precision if before is None else replace(party.precision, refine_steps=True)
+    layer = party.layer
+    path, allowance = follow(layer.steps, layer.inputs, layer.values, precision, party.outputs)
+    return Allowed(overflown(path, precision.name), allowance, party.precision)
+
+
+def teacher_forced_second_look(party: Party, before: PartyResult | None) -> Allowed | None:
+    """The same, by the true partial sums of every step."""
+    assert before is not None
+    return None if before.comparison.reason else teacher_forced(party, before)
+
+
+ROUNDING: tuple[Rule, ...] = (first_bound, second_look, equal_indices)
+TEACHER_FORCED: tuple[Rule, ...] = (teacher_forced, teacher_forced_second_look)
+
+
+def _explained(party: Party, plain: PartyResult) -> PartyResult:
+    """A party that lies beyond its rounding, by what it may do that loses more digits."""
+    doubt = ""
+    for allowed in chain(lossy_algorithms(party, plain), subnormals_flushed(party)):
+        result = compared(party, allowed)
+        if not result.comparison.ok:
+            continue
+        left = _without_power(party, plain, allowed)
+        if left is None:
+            return replace(result, notes=(allowed.note,) if allowed.note else ())
+        if allowed.doubtful and not doubt:
+            words = blunt(party.name, left, party.precision.name)
+            doubt = f"perhaps {NAMES[party.name]} {allowed.lossy}; then {words}"
+    return replace(plain, doubt=doubt)
+
+
+def _without_power(party: Party, plain: PartyResult, loose: Allowed) -> Power | None:
+    """What little an allowance can tell, where that is too little to be evidence."""
+    told = power(party.values, loose.allowance)
+    if (
+        told is not None
+        and (party.name == "expected" or not loose.doubtful)
+        and blinds(party.values, plain.allowance, loose.allowance)
+    ):
+        told = told._replace(share=0.0)
+    return told if told is not None and told.share < ENOUGH else None
+
+
+def lossy_algorithms(party: Party, plain: PartyResult) -> Iterator[Allowed]:
+    """Algorithms that lose more digits, and half precision on the way; yours may take all that an
+    op knows of."""
+    for words, precision in _lossy(party):
+        first = party.layer.allowances(precision)
+        more = None if party.extra is None else party.extra.of(precision)
+        within = _with(first, more)
+        if compare(party.outputs, party.values, within).ratio > LEAST_HOPE:
+            continue  # further beyond than a second look at its sums would gain
+        looked = _rounding(party.layer, precision, party.outputs, first)
+        loose = _with(looked, more)
+        yield Allowed(party.values, loose, precision, words, doubtful=True)
+
+
+def _lossy(party: Party) -> Iterator[tuple[str, Precision]]:
+    """What a party may do that loses more digits than are usually lost, and its arithmetic."""
+    usual, dtype = party.precision, party.precision.name
+    own = precision_of(dtype)
+    inside = f"rounds to {dtype} inside this layer too, not only its output"
+    if usual != own:
+        yield inside, own
+    words = [
+        step.op.lossy_algorithm
+        for step in party.layer.steps
+        if step.op.lossy_algorithm
+        and (party.name == "expected" or getattr(step.op, "may_use_lossy_algorithm", False))
+    ]
+    if words:
+        told = " and ".join(dict.fromkeys(words))
+        yield told, replace(usual, lossy=True)
+        if usual != own:
+            yield f"{told}, and {inside}", replace(own, lossy=True)
+
+
+def subnormals_flushed(party: Party) -> Iterator[Allowed]:
+    """NumPy with 0 for subnormal numbers, where there are any."""
+    layer, precision, least = party.layer, party.precision, party.precision.normal
+    seen = (*layer.inputs, *(value for step in layer.values[:-1] for value in step))
+    if not any(x.dtype.kind == "f" and np.any((np.abs(x) < least) & (x != 0)) for x in seen):
+        return
+    values = recompute(layer.steps, layer.inputs, least)
+    values[-1] = overflown(values[-1], precision.name)
+    other = replace(layer, given=[flushed(x, least) for x in layer.inputs], values=values)
+    looked = _rounding(other, precision, party.outputs, other.allowances(precision))
+    more = None if party.extra is None else party.extra.stored
+    allowance = _with(tuple(slack + least for slack in looked), more)
+    yield Allowed(
+        tuple(values[-1]),
+        allowance,
+        precision,
+        "takes subnormal numbers for 0",
+        note=f"{NAMES[party.name]} is held against NumPy with 0 for subnormal numbers "
+        f"(below {least:.3g})",
+    )
+
+
+def _rounding(
+    layer: Reference, precision: Precision, outputs: Arrays, first: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...]:
+    """The allowance of an arithmetic after all that rounding alone may do."""
+    looked = _looked_at(layer, precision, outputs, first)
+    equals = _among_equals(layer, outputs, looked)
+    return looked if equals is None else equals
+
+
+def _looked_at(
+    layer: Reference, precision: Precision, outputs: Arrays, first: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...]:
+    """The allowance after a second look at those elements of a party that lie beyond ``first``."""
+    looked = []
+    for output, (allowed, value) in enumerate(zip(first, layer.values[-1], strict=True)):
+        theirs = _alike(outputs, output, value)
+        looked.append(
+            allowed
+            if theirs is None
+            else settle(
+                layer.steps,
+                layer.inputs,
+                layer.values,
+                precision,
+                _error(theirs, value),
+                allowed,
+                output,
+            )
+        )
+    return tuple(looked)
+
+
+def _among_equals(
+    layer: Reference, outputs: Arrays, allowance: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...] | None:
+    """The allowance with that of other places of equal numbers; None where no output is places."""
+    widened: dict[int, np.ndarray] = {}
+    for output, (slack, value) in enumerate(zip(allowance, layer.values[-1], strict=True)):
+        theirs = _alike(outputs, output, value)
+        if theirs is None:
+            continue
+        ties = among_equals(layer.steps, layer.inputs, layer.values, output, theirs)
+        if ties is not None:
+            widened[output] = np.where(ties, np.maximum(slack, _error(theirs, value)), slack)
+    return tuple(widened.get(k, slack) for k, slack in enumerate(allowance)) if widened else None
+
+
+def _alike(outputs: Arrays, output: int, value: np.ndarray) -> np.ndarray | None:
+    """An output of a party, where it is there and has NumPy's shape."""
+    theirs = outputs[output] if output < len(outputs) else None
+    return theirs if theirs is not None and theirs.shape == value.shape else None
+
+
+def _error(theirs: np.ndarray, value: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        # without axes it is no array
+        error = np.asarray(np.subtract(theirs, value, dtype=np.float64))
+        np.abs(error, out=error)
+    return error
+
+
+def _with(
+    allowance: tuple[np.ndarray, ...], more: tuple[np.ndarray, ...] | None
+) -> tuple[np.ndarray, ...]:
+    """An allowance and what is allowed besides, where there is some."""
+    if more is None:
+        return allowance
+    return tuple(
+        slack + added if added.any() else slack
+        for slack, added in zip(allowance, more, strict=True)
+    )

@@ -1,0 +1,50 @@
+"""What is asked of a call: the user's values, and how it is judged."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probe.evaluation.propagated_error import Drift
+
+__all__ = ["Options", "Search", "Yours"]
+
+
+@dataclass(frozen=True, eq=False)
+class Yours:
+    """The user's own output of a layer."""
+
+    values: Any
+    """An array, or one for each output; ``Partial`` or ``Unshaped``."""
+    drift: Drift | None = None
+    """What the user's own layers before may have done, by which the allowance is widened."""
+    inputs: Sequence[np.ndarray] | None = None
+    """The inputs that ``values`` were computed from, where those are not the model's: they are then
+    held against NumPy on these."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the mistake behind a divergence is looked for."""
+
+    thorough: bool = False
+    progress: Callable[[str], object] | None = None
+    """Called with the slugs as they are tried."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a call is judged."""
+
+    tolerance: tuple[float, float] | None = None
+    """rtol and atol, in place of the allowance."""
+    detail: bool = False
+    """Whether the report says what the check could and could not have seen."""
+    search: Search | None = None
+    """None where no mistake is looked for."""
+    threads: int = 0
+    """What ONNX Runtime may use (0: its own choice)."""
+    sparing: bool = False
+    """Whether a layer in which all agree does without squares that it can do without, and without
+    keeping what others than the framework gave."""

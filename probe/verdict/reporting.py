@@ -1,0 +1,139 @@
+"""The report of a judged call, put together by names."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probe.comparison.compare import PARTIES
+from probe.evaluation.allowance import smallest_visible_change
+from probe.evaluation.party import Arrays
+from probe.evaluation.reference import Reference
+from probe.model import Capture
+from probe.numerics.precision import Precision
+from probe.ops.step import weights_of
+from probe.ops.weight import Weight
+from probe.report import Outputs, Report
+from probe.verdict.blind_spots import blind_spots
+from probe.verdict.judgement import Judgement
+from probe.verdict.lazy_outputs import OnDemand
+from probe.verdict.options import Options
+from probe.verdict.sentence import Verdict
+
+if TYPE_CHECKING:
+    from probe.diagnosis.diagnose import Diagnosis
+
+__all__ = ["reported"]
+
+
+def reported(
+    call: Judgement, verdict: Verdict, options: Options, again: Callable[[Capture], Report]
+) -> Report:
+    """The report of a call; ``again`` judges it anew where an output is asked for that was not
+    kept."""
+    report = Report(
+        layer=call.capture.layer,
+        kind=call.capture.kind,
+        call=call.capture.call,
+        verdict=verdict.word,
+        sentence=verdict.sentence,
+        outputs=_given(call.outputs),
+        missing=call.missing,
+        comparisons=call.comparisons,
+        weights={},
+        inputs=call.capture.inputs,
+        dtype=call.capture.dtype,
+        notes=(*call.notes, *verdict.notes),
+    )
+    described, layer = call.capture.description, call.layer
+    if described is None or layer is None:
+        return _with_exporter(report, call) if options.detail else report
+    agree = verdict.word == "agree"
+    precision = replace(call.results["framework"].allowed.precision, sketches=False)
+    seen = agree and options.detail
+    mistake = _mistake(call, precision, options) if verdict.word == "diverge" else None
+    reference = (layer.steps, layer.inputs, layer.values) if seen else None
+    return replace(
+        report,
+        outputs=OnDemand(call.capture, again, tuple(report.outputs))
+        if options.sparing and agree
+        else report.outputs,
+        weights={
+            name: _kept(weight) if options.detail else weight
+            for name, weight in weights_of(described.steps).items()
+        },
+        ops=_ops(layer),
+        input_axes=described.input_axes,
+        output_axes=described.output_axes,
+        output_names=described.output_names,
+        blind=() if reference is None else blind_spots(*reference),
+        visible=None if reference is None else smallest_visible_change(*reference, precision),
+        findings=() if mistake is None else mistake.findings,
+        diagnosis=() if mistake is None else mistake.words,
+    )
+
+
+def _mistake(call: Judgement, precision: Precision, options: Options) -> "Diagnosis | None":
+    """The mistake behind a divergence; booleans tell too little to look for one."""
+    layer, search = call.layer, options.search
+    if search is None or layer is None or any(one.dtype.kind == "b" for one in layer.values[-1]):
+        return None
+    # only now: a healthy check pays nothing for it
+    find = import_module("probe.diagnosis.outputs").of_parties
+    found: Diagnosis | None = find(
+        call.capture.description,
+        call.results,
+        call.comparisons,
+        precision,
+        options.tolerance,
+        thorough=search.thorough,
+        progress=search.progress,
+    )
+    return found
+
+
+def _with_exporter(report: Report, call: Judgement) -> Report:
+    """What the framework's own exporter makes of a layer that has no description, to be told and
+    not to be judged by."""
+    found, words = import_module("probe.evaluation.framework_export").by_exporter(call.capture)
+    if words:
+        report = replace(report, notes=(*report.notes, words))
+    if found is None:
+        return report
+    missing = {party: why for party, why in call.missing.items() if party != "onnx"}
+    return replace(report, outputs=_given({**call.outputs, "onnx": found}), missing=missing)
+
+
+def _given(outputs: Mapping[str, Arrays]) -> dict[str, Outputs]:
+    """What each party gave, in the order of PARTIES."""
+    return {party: _single(outputs[party]) for party in PARTIES if party in outputs}
+
+
+def _single(arrays: Arrays) -> Outputs:
+    return arrays[0] if len(arrays) == 1 and arrays[0] is not None else arrays
+
+
+def _kept(weight: Weight) -> Weight:
+    """A weight that stays as it was when the model goes on to be trained: adapters hand out
+    views."""
+    effective = weight.effective.copy()
+    stored: np.ndarray | None = effective
+    if weight.stored is not weight.effective:
+        stored = None if weight.stored is None else weight.stored.copy()
+    return replace(
+        weight,
+        stored=stored,
+        effective=effective,
+        parts={name: part.copy() for name, part in weight.parts.items()},
+    )
+
+
+def _ops(layer: Reference) -> tuple[str, ...]:
+    """Each step by its op's name, and in words where there is more to say."""
+    told = []
+    for position, step in enumerate(layer.steps):
+        words = step.op.summary(layer.taken(position))
+        told.append(type(step.op).__name__ + (f": {words}" if words else ""))
+    return tuple(told)
