@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 
 import tomllib
@@ -12,6 +13,7 @@ BY_NAME = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["layerpro
 ]
 
 
+@cache
 def modules() -> dict[str, tuple[str, bool, ast.Module]]:
     """Name -> (path, whether it is a package, tree); adapters/ is installed as probe.adapters."""
     found = {}
@@ -30,14 +32,16 @@ def modules() -> dict[str, tuple[str, bool, ast.Module]]:
 
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those under ``if TYPE_CHECKING``."""
-    for node in ast.iter_child_nodes(tree):
-        if not (
-            isinstance(node, ast.If)
-            and isinstance(node.test, ast.Name)
-            and node.test.id == "TYPE_CHECKING"
-        ):
-            yield node
-            yield from nodes(node)
+    left = [tree]
+    while left:
+        for node in ast.iter_child_nodes(left.pop()):
+            if not (
+                isinstance(node, ast.If)
+                and isinstance(node.test, ast.Name)
+                and node.test.id == "TYPE_CHECKING"
+            ):
+                yield node
+                left.append(node)
 
 
 def base(name: str, package: bool, level: int) -> str:

@@ -20,7 +20,7 @@ from probe.process import interrupts
 from probe.process.interrupts import Shared, apart, held_back, interruptible, stop_here, undisturbed
 from probe.process.model_lock import turn
 
-FEW = {"torch": 60, "keras": 20, "tf_keras": 20}
+FEW = {"torch": 30, "keras": 10, "tf_keras": 20}
 MANY = {"torch": 400, "keras": 300, "tf_keras": 300}
 
 
@@ -299,7 +299,7 @@ def interrupt_main() -> None:
     ("name", "checks"),
     [
         ("torch", 20),
-        ("keras", 2),
+        ("keras", 1),
         *(pytest.param(name, 20, marks=pytest.mark.slow) for name in ("keras", "tf_keras")),
     ],
 )

@@ -38,7 +38,7 @@ def python(code, *arguments):
         cwd=ROOT.parent,
         env=env,
     )
-    assert run.returncode == 0, run.stderr
+    assert (run.returncode, run.stderr) == (0, "")
     return run.stdout
 
 

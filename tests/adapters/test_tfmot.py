@@ -116,9 +116,19 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("build", "treat", "forms"), CASES, ids=lambda one: getattr(one, "__name__", "-")
-)
+def some(*others):
+    """Those of CASES that by default stand for the others."""
+    return pytest.mark.parametrize(
+        ("build", "treat", "forms"),
+        [
+            pytest.param(*case, marks=[pytest.mark.exhaustive] if case[:2] in others else [])
+            for case in CASES
+        ],
+        ids=lambda one: getattr(one, "__name__", "-"),
+    )
+
+
+@some((network, clustered), (recurrent, pruned))
 def test_every_layer_agrees_out_of_files_and_nothing_is_written(build, treat, forms, tmp_path):
     model = treat(build())
     x = np.random.default_rng(2).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
@@ -164,8 +174,8 @@ def with_stored(wrapper, name, weights, x):
     return plain(x).numpy()
 
 
-@pytest.mark.parametrize(
-    ("build", "treat", "forms"), CASES, ids=lambda one: getattr(one, "__name__", "-")
+@some(
+    (network, pruned), (network, clustered), (network, clustered_by_channel), (recurrent, clustered)
 )
 def test_each_stored_weight_out_of_a_file_is_named(build, treat, forms, tmp_path):
     model = treat(build())

@@ -445,7 +445,7 @@ def test_the_console_script_is_quiet(tmp_path):
     script = Path(sys.executable).parent / "probe"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run(
-        [script, QKERAS, "--layer", "conv2d", "--input", DIGITS],
+        [script, TORCH, *FACTORY, "--layer", "conv", "--shape", "2,1,8,8"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -48,19 +48,30 @@ def test_healthy_values_give_no_finding(family):
     assert not report.diagnosis
 
 
-@pytest.mark.parametrize("family", sorted({family for _, family, _ in ROWS}))
+def _families():
+    """Each family of layers; by default those in which a mistake is planted that is in none before
+    them."""
+    seen = set()
+    for family in dict.fromkeys(family for _, family, _ in ROWS):
+        slugs = {slug for slug, other, _ in ROWS if other == family}
+        yield pytest.param(family, marks=[] if slugs - seen else pytest.mark.exhaustive)
+        seen |= slugs
+
+
+@pytest.mark.parametrize("family", [*_families()])
 def test_nan_and_inf_in_the_users_values_do_not_warn(family):
     """Warnings are errors here: one NaN, one inf, and nothing but NaN."""
     _, _, make = next(row for row in ROWS if row[1] == family)
     layer, x, *_ = make()
-    name = probe.open_model(layer).layers[0].name
-    right = probe.check(layer, name, given=x).outputs["framework"]
+    model = probe.open_model(layer)
+    name = model.layers[0].name
+    right = probe.check(model, name, given=x).outputs["framework"]
     first = np.array(right[0] if isinstance(right, tuple) else right, np.float32)
     for value in (np.nan, np.inf, -np.inf):
         one = first.copy()
         one.flat[one.size // 2] = value
-        assert probe.check(layer, name, given=x, expected=one).verdict == "diverge"
-    assert probe.check(layer, name, given=x, expected=np.full_like(first, np.nan)).findings == ()
+        assert probe.check(model, name, given=x, expected=one).verdict == "diverge"
+    assert probe.check(model, name, given=x, expected=np.full_like(first, np.nan)).findings == ()
 
 
 def test_the_page_of_causes_is_the_codes_own():

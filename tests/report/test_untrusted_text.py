@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from representatives import exhaustive
 
 import probe as package
 from probe import printable
@@ -117,7 +118,7 @@ def test_a_name_does_not_end_a_comment_in_c(tmp_path):
     assert np.loadtxt(tmp_path / "out.txt").size
 
 
-@pytest.mark.parametrize("count", [20_000, 3])
+@pytest.mark.parametrize("count", [3, 3_000, *exhaustive(20_000)])
 @pytest.mark.parametrize("name", ["weight", EVIL, "w" * 100_000], ids=["plain", "control", "long"])
 def test_parameters_by_the_thousand_and_odd_ones(probe, tmp_path, count, name):
     if count > 3 and len(name) > 1000:

@@ -6,6 +6,7 @@ import pytest
 import qkeras
 import tf_keras
 import torch
+from representatives import exhaustive
 
 import probe
 
@@ -87,13 +88,14 @@ def test_the_sum_of_a_convolution_runs_over_the_channels(namespace):
     assert "sum over 2 x 2 positions and 3 channels" in str(report)
 
 
-@pytest.mark.parametrize("namespace", [keras, pytest.param(tf_keras, marks=pytest.mark.exhaustive)])
-def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
+@pytest.mark.parametrize("steps", [24, *exhaustive(96)])
+@pytest.mark.parametrize("namespace", [keras, *exhaustive(tf_keras)])
+def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace, steps):
     layers = namespace.layers
 
     def network(outputs):
         namespace.utils.set_random_seed(0)
-        x = inputs = namespace.Input((96, 3))
+        x = inputs = namespace.Input((steps, 3))
         x = layers.SimpleRNN(10, return_sequences=True, name="first")(x)
         x = layers.SimpleRNN(10, return_sequences=True, name="second")(x)
         x = layers.Conv1D(16, 3, padding="same", name="conv")(x)
@@ -101,7 +103,7 @@ def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
             inputs, layers.TimeDistributed(layers.Dense(outputs), name="dense")(x)
         )
 
-    x = np.random.default_rng(0).normal(size=(4, 96, 3)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(4, steps, 3)).astype(np.float32)
     model = network(1)
     reports = {report.layer: report for report in probe.sweep(model, x)}
     assert list(reports) == ["first", "second", "conv", "dense"]
@@ -116,14 +118,14 @@ def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace):
 
     story = probe.explain(model, "dense", x, at=(0, 0, 0), sees=True)
     assert story.sees[0].box == ((0, 1), (0, 2), (0, 3))
-    assert "[0, 0:2, 0:3]: 6 of 1152 elements" in str(story)
-    (late,) = probe.explain(model, "second", x, at=(2, 50, 7), sees=True).sees
-    assert late.mask[2, :51].all() and not late.mask[2, 51:].any()
+    assert f"[0, 0:2, 0:3]: 6 of {x.size} elements" in str(story)
+    (late,) = probe.explain(model, "second", x, at=(2, steps // 2, 7), sees=True).sees
+    assert late.mask[2, : steps // 2 + 1].all() and not late.mask[2, steps // 2 + 1 :].any()
 
     wide = network(5)
     report = probe.check(wide, "dense", x, expected=np.asarray(model(x)))
     assert report.verdict == "diverge"
-    assert "shapes differ: (4, 96, 5) and (4, 96, 1)" in report.sentence
+    assert f"shapes differ: (4, {steps}, 5) and (4, {steps}, 1)" in report.sentence
     assert (
-        "NumPy, and a loss of Keras, would have broadcast both to (4, 96, 5) without a word"
+        f"NumPy, and a loss of Keras, would have broadcast both to (4, {steps}, 5) without a word"
     ) in report.sentence

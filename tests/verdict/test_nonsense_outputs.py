@@ -1,6 +1,8 @@
 """Zeros, or the output negated, halved, doubled, reversed or shifted, never agree with it: in any
 precision, at any depth."""
 
+from itertools import product
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 import torchvision
 import transformers
 from lazy import keras
+from representatives import exhaustive
 
 import probe
 from probe.capture.model_inputs import bind
@@ -118,11 +121,14 @@ def keras_sequence(policy):
 
 
 KERAS = (keras_convolutions, keras_sequence)
-NETS = [
-    *(small, vit, recurrent),
-    *(pytest.param(net, marks=pytest.mark.exhaustive) for net in (shufflenet, mobilenet, llama)),
-    *(pytest.param(net, marks=pytest.mark.tensorflow) for net in KERAS),
-]
+NETS = (small, vit, recurrent, shufflenet, mobilenet, llama, *KERAS)
+BY_DEFAULT = {
+    *((small, dtype) for dtype in DTYPES),
+    (vit, "bfloat16"),
+    (recurrent, "float16"),
+    (keras_convolutions, "bfloat16"),
+    (keras_sequence, "float16"),
+}
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -146,15 +152,32 @@ def nonsense(y):
         yield f"shifted along axis {axis}", np.roll(y, 1, axis)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
-def test_nonsense_never_agrees(net, dtype):
-    module, x = build(net, dtype)
+def captured(module, x, layer=None):
+    """The calls of a pass, or those of one layer, and what rounding may have done before each."""
     model = probe.open_model(module)
     arrays, _ = bind(model, x, None, 0)
     calls = []
-    model.run(arrays, None, calls.append)
-    before = drifts(model, arrays, None, names={one.layer for one in calls})
+    model.run(arrays, None if layer is None else {layer}, calls.append)
+    last = None if layer is None else (layer, 0)
+    return calls, drifts(model, arrays, None, names={one.layer for one in calls}, last=last)
+
+
+@pytest.mark.parametrize(
+    ("net", "dtype"),
+    [
+        pytest.param(
+            *one,
+            id=f"{one[0].__name__}-{one[1]}",
+            marks=[
+                *([pytest.mark.tensorflow] if one[0] in KERAS else []),
+                *([] if one in BY_DEFAULT else [pytest.mark.exhaustive]),
+            ],
+        )
+        for one in product(NETS, DTYPES)
+    ],
+)
+def test_nonsense_never_agrees(net, dtype):
+    calls, before = captured(*build(net, dtype))
     verdicts = {"agree": 0, "diverge": 0, "unchecked": 0}
     said = []
     for one in calls:
@@ -179,16 +202,17 @@ def test_nonsense_never_agrees(net, dtype):
     assert verdicts["agree"] > 0.9 * len(calls), verdicts
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", *exhaustive("float16")])
 def test_deep_in_resnet18(dtype):
     """A convolution of 2304 terms behind eleven others: what may have happened in those is far
     below the values."""
     torch.manual_seed(0)
     net = torchvision.models.resnet18(weights=None).to(DTYPES[dtype]).eval()
-    x = image(64).astype({"bfloat16": ml_dtypes.bfloat16}.get(dtype, dtype))
-    y = probe.check(net, "layer3.1.conv2", x).outputs["framework"].astype(np.float32)
-    assert probe.check(net, "layer3.1.conv2", x, expected=y).ok
+    x = image(48, batch=1).astype({"bfloat16": ml_dtypes.bfloat16}.get(dtype, dtype))
+    (call,), before = captured(net, x, "layer3.1.conv2")
+    drift, y = before[call.layer, call.call], call.outputs[0].astype(np.float32)
+    assert judge(call, y, drift, threads=1).ok
     for wrong in (-y, 0 * y, y / 2, np.roll(y, 1, 1)):
-        report = probe.check(net, "layer3.1.conv2", x, expected=wrong)
+        report = judge(call, wrong, drift, threads=1)
         assert report.verdict == "diverge"
         assert report.comparisons["numpy", "expected"].worst.allowance < 0.5, report.sentence

@@ -88,10 +88,11 @@ def test_an_endless_loop_is_interrupted(endless, work):
 
 @pytest.mark.parametrize("options", [["--layer", "first"], ["--all"]])
 def test_the_command_is_interrupted(endless, options):
+    imported = "import onnx, onnxruntime; from probe.cli import main; print('imported', flush=True)"
     words = [
         sys.executable,
         "-c",
-        "from probe.cli import main; main()",
+        f"{imported}; main()",
         endless,
         *options,
         "--trust",
@@ -99,8 +100,9 @@ def test_the_command_is_interrupted(endless, options):
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as command:
+        assert command.stdout.readline() == "imported\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            command.wait(8)
+            command.wait(2)
         start = time.monotonic()
         command.send_signal(signal.SIGINT)
         _, said = command.communicate(timeout=20)

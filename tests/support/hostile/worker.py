@@ -421,17 +421,19 @@ def serve(root: Path, family: str) -> None:
 
 
 class Worker:
-    """The process that serves a family, seen from the tests; one at a time."""
+    """The process that serves a family, seen from the tests; one at a time, or one alone that
+    serves every case: a few of each are not worth four starts."""
 
-    def __init__(self, root: Path):
-        self._root, self._family = root, ""
+    def __init__(self, root: Path, alone: str = ""):
+        self._root, self._alone, self._family = root, alone, ""
         self._process: subprocess.Popen | None = None
 
     def case(self, name: str) -> list[dict]:
         """What each command of a case ended with."""
-        if self._family != FAMILY[CASES[name].format]:
+        family = self._alone or FAMILY[CASES[name].format]
+        if self._family != family:
             self.close()
-            self._start(FAMILY[CASES[name].format])
+            self._start(family)
         assert self._process and self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps({"case": name}) + "\n")
         self._process.stdin.flush()

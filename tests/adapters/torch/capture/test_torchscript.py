@@ -280,12 +280,13 @@ PADDING = np.arange(5) >= np.array([[5], [2], [4]])
 @pytest.mark.parametrize(
     ("options", "given"),
     [
-        ({}, [SEQUENCES]),
         ({"norm_first": True}, [SEQUENCES, CAUSAL]),
         ({"activation": "gelu"}, [SEQUENCES, CAUSAL, PADDING]),
-        (
+        pytest.param({}, [SEQUENCES], marks=pytest.mark.exhaustive),
+        pytest.param(
             {"layer_norm_eps": 1e-3},
             [SEQUENCES, np.where(CAUSAL, np.float32(-np.inf), np.float32(0))],
+            marks=pytest.mark.exhaustive,
         ),
         ({"nested": True}, [SEQUENCES, np.zeros((5, 5), bool), PADDING]),
     ],

@@ -441,10 +441,21 @@ def same(before, module):
 
 # PEFT's own, in each call
 @pytest.mark.filterwarnings("ignore:Already following adapters were merged:UserWarning")
-@pytest.mark.parametrize("adapters", [1, 2])
 @pytest.mark.parametrize(
-    "options",
-    [{"batch_first": True}, {"bias": False}, {"add_bias_kv": True, "add_zero_attn": True}],
+    ("options", "adapters"),
+    [
+        ({"batch_first": True}, 2),
+        ({"add_bias_kv": True, "add_zero_attn": True}, 1),
+        *(
+            pytest.param(*one, marks=pytest.mark.exhaustive)
+            for one in (
+                ({"batch_first": True}, 1),
+                ({"bias": False}, 1),
+                ({"bias": False}, 2),
+                ({"add_bias_kv": True, "add_zero_attn": True}, 2),
+            )
+        ),
+    ],
     ids=str,
 )
 def test_attention_is_checked_with_what_is_merged_for_the_call(options, adapters, tmp_path, signal):
