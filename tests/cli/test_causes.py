@@ -1,12 +1,12 @@
 """The command where values diverge: --causes, --expect-at, --expect-value, and why in a sweep."""
 
-import gen_readme
 import numpy as np
 import pytest
-from repository import EXAMPLES
+from repository import EXAMPLES, script
 
 import probe
 
+gen_readme = script("tools/gen_readme.py")
 CHECK = ("examples/digits_qkeras.h5", "--input", "examples/digits.npy")
 
 

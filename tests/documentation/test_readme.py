@@ -2,10 +2,10 @@
 
 import re
 
-import gen_readme
 import pytest
-from repository import ROOT
+from repository import ROOT, script
 
+gen_readme = script("tools/gen_readme.py")
 TEXT = (ROOT / "README.md").read_text()
 
 

@@ -2,20 +2,21 @@
 passed."""
 
 import pytest
-from healthy import FAMILIES
-from truth import healthy, planted
+from repository import script
+
+truth = script("benchmarks/truth.py")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", script("benchmarks/healthy.py").FAMILIES)
 def test_right_layers_do_not_diverge(family):
     for framework in (0, 1):
-        tally = healthy(family, framework, 20)
+        tally = truth.healthy(family, framework, 20)
         assert tally.cases == 20
         assert not tally.sentences
 
 
 def test_every_planted_fault_diverges():
-    found = planted()
+    found = truth.planted()
     assert len(found) == 13
     assert {
         fault: tally.cases - tally.said["diverge"] for fault, tally in found.items()
