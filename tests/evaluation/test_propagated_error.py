@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 from onnx.reference import ReferenceEvaluator
+from representatives import exhaustive
 
 import probe
 from probe.evaluation.propagated_error import drifts
@@ -83,7 +84,7 @@ def nets():
 
 
 @pytest.mark.filterwarnings("ignore")  # The exporter's own deprecations.
-@pytest.mark.parametrize("name", ["small", "resnet18"])
+@pytest.mark.parametrize("name", ["small", *exhaustive("resnet18")])
 def test_another_engine_does_not_diverge(name):
     net, size = nets()[name]
     net = randomised(net)

@@ -82,6 +82,11 @@ SAMPLED = {
     ("conv", "lora"),
     *(("dense", mode) for mode in MODES),
 }
+NAMED = {
+    *(("dense", mode) for mode in ("int8", "int4 in groups", "float8", "lora")),
+    ("embedding", "int8"),
+    ("conv", "lora"),
+}
 SOME = [
     pytest.param(case, id="-".join(case), marks=[] if case in SAMPLED else pytest.mark.exhaustive)
     for case in CASES
@@ -122,7 +127,13 @@ def naively(kind, layer, x, weight):
     return np.asarray(keras.ops.conv(x, weight)) + np.asarray(layer.bias)
 
 
-@pytest.mark.parametrize("case", SOME)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id="-".join(case), marks=[] if case in NAMED else pytest.mark.exhaustive)
+        for case in CASES
+    ],
+)
 def test_stored_weights_diverge_and_are_named(case, tmp_path):
     """The integers, the float8's source, or the kernel without its low-rank part, taken for the
     kernel."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from probe.adapters.torch.functions import functions
+from representatives import exhaustive
 from torch import nn
 from torch_functions import Net, assert_close, in_kind, refused
 
@@ -491,7 +492,9 @@ def test_groups_that_end_before_the_rows_are_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    "kind", [torch.int64, torch.uint8, torch.float64, torch.float32, torch.bfloat16], ids=str
+    "kind",
+    [torch.int64, torch.float32, *exhaustive(torch.uint8, torch.float64, torch.bfloat16)],
+    ids=str,
 )
 @pytest.mark.parametrize(
     "function",

@@ -330,11 +330,15 @@ def runs(name, chosen):
 
 
 @pytest.fixture(scope="session")
-def pairs(pairwise):
-    """By class, choices of options in which every two meet: found once for all tests."""
-    return functools.cache(
-        lambda name: list(pairwise(CASES[name][1], lambda chosen: runs(name, chosen)))
-    )
+def draws(pairwise):
+    """By class, choices of options in which every two meet, found one after the other."""
+    return lambda name: pairwise(CASES[name][1], lambda chosen: runs(name, chosen))
+
+
+@pytest.fixture(scope="session")
+def pairs(draws):
+    """All of them, found once for all tests."""
+    return functools.cache(lambda name: list(draws(name)))
 
 
 def test_every_described_class_has_a_case():
@@ -360,7 +364,7 @@ def test_every_option_is_tried_at_two_values(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_option_that_is_not_read_is_told(name, monkeypatch, pairs):
+def test_an_option_that_is_not_read_is_told(name, monkeypatch, draws):
     """Each of them left out of the table, and set to other than its default."""
     kind, (_, tried) = getattr(torch.nn, name), CASES[name]
     own = {
@@ -369,7 +373,7 @@ def test_an_option_that_is_not_read_is_told(name, monkeypatch, pairs):
         if key in tried and key not in IDLE
     }
     for key, default in own.items():
-        chosen = next((one for one in pairs(name) if one[key] != default), None)
+        chosen = next((one for one in draws(name) if one[key] != default), None)
         module = None if chosen is None else build(name, chosen)
         if module is None or not any(key in space for space in (vars(module), module._parameters)):
             assert key in KEPT_OTHERWISE, (name, key)
@@ -417,8 +421,8 @@ def test_options_at_random(name, data, agrees, signal):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_saved_and_reopened(name, tmp_path, pairs, signal):
-    shape, chosen = CASES[name][0], pairs(name)[-1]
+def test_saved_and_reopened(name, tmp_path, draws, signal):
+    shape, chosen = CASES[name][0], next(draws(name))
     module = torch.nn.Sequential(OrderedDict(before=torch.nn.Identity(), layer=build(name, chosen)))
     x = signal(shape(chosen, chosen["sizes"]))
     torch.save(module.state_dict(), tmp_path / "net.pt")
@@ -444,8 +448,8 @@ def test_saved_and_reopened(name, tmp_path, pairs, signal):
         "Upsample",
     ],
 )
-def test_channels_last_memory(name, pairs, signal):
-    shape, chosen = CASES[name][0], pairs(name)[0]
+def test_channels_last_memory(name, draws, signal):
+    shape, chosen = CASES[name][0], next(draws(name))
     chosen = {**chosen, "unbatched": False, "axes": 4}
     module = torch.nn.Sequential(Strided(), build(name, chosen))
     assert probe.check(module.eval(), "1", signal(shape(chosen, chosen["sizes"]))).ok
@@ -462,8 +466,8 @@ class Strided(torch.nn.Module):
     "name",
     [name for name in CASES if name in torch.nn.modules.activation.__all__ and name != "GELU"],
 )
-def test_nan_and_inf_go_where_pytorch_puts_them(name, pairs):
-    module = build(name, pairs(name)[0])
+def test_nan_and_inf_go_where_pytorch_puts_them(name, draws):
+    module = build(name, next(draws(name)))
     x = np.array(
         [[0.5, np.inf, -np.inf, np.nan, -0.5, 2.0], [-1.0, 1e30, -1e30, 88.0, -104.0, 1e-40]],
         np.float32,

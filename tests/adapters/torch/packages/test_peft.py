@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from module_state import bits, unchanged
+from representatives import exhaustive
 from torch import nn
 
 import probe
@@ -173,7 +174,11 @@ SEPARATE = {
 }
 
 
-@pytest.mark.parametrize("name", SEPARATE)
+@pytest.mark.parametrize(
+    "name",
+    [name for name in SEPARATE if not name.startswith("dilation")]
+    + exhaustive("dilation", "dilation-dora"),
+)
 def test_what_no_kernel_holds(name, tmp_path, signal):
     """PEFT's lora_A leaves out groups, dilation and padding mode, and has a max_norm of its own:
     the adapter is no part of the kernel."""
@@ -216,7 +221,9 @@ def test_what_no_kernel_holds(name, tmp_path, signal):
 
 
 # PEFT merges no groups
-@pytest.mark.parametrize("name", [name for name in SEPARATE if name not in ("groups", "depthwise")])
+@pytest.mark.parametrize(
+    "name", ["dilation-dora", "max_norm", *exhaustive("reflect", "dilation", "max_norm-1")]
+)
 def test_what_no_kernel_holds_merged_into_one(name, signal):
     """Another layer than before: the merged kernel has the base's dilation and padding mode."""
     make, shape, options = SEPARATE[name]
