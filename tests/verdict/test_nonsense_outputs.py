@@ -211,8 +211,8 @@ def test_deep_in_resnet18(dtype):
     x = image(48, batch=1).astype({"bfloat16": ml_dtypes.bfloat16}.get(dtype, dtype))
     (call,), before = captured(net, x, "layer3.1.conv2")
     drift, y = before[call.layer, call.call], call.outputs[0].astype(np.float32)
-    assert judge(call, y, drift, threads=1).ok
+    assert judge(call, Yours(y, drift=drift), Options(threads=1)).ok
     for wrong in (-y, 0 * y, y / 2, np.roll(y, 1, 1)):
-        report = judge(call, wrong, drift, threads=1)
+        report = judge(call, Yours(wrong, drift=drift), Options(threads=1))
         assert report.verdict == "diverge"
         assert report.comparisons["numpy", "expected"].worst.allowance < 0.5, report.sentence
