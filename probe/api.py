@@ -58,8 +58,8 @@ def check(
     if isinstance(expected, Mapping):
         if layer not in expected:
             raise BadInput(
-                f"you gave values of {', '.join(map(str, expected)) or 'no layer'}; "
-                f"none of them is named {layer!r}"
+                f"expected has values of {', '.join(map(str, expected)) or 'no layer'}, but "
+                f"none for the layer {layer!r}"
             )
         values, expected = expected, expected[layer]
     if expected is not None and expected_at is not None:
@@ -112,13 +112,11 @@ def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | 
     if rtol is None and atol is None:
         return None
     if rtol is None or atol is None:
-        raise BadInput(
-            "give rtol and atol both or neither: one alone means something else than it seems"
-        )
+        raise BadInput("specify both rtol and atol, or neither")
     told: tuple[tuple[str, Any], ...] = (("rtol", rtol), ("atol", atol))
     for name, value in told:
         if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
-            raise BadInput(f"{name} is a number from 0 on, such as 1e-5; you gave {value!r}")
+            raise BadInput(f"{name} must be a finite number >= 0, such as 1e-5; you gave {value!r}")
     return float(rtol), float(atol)
 
 
@@ -166,7 +164,7 @@ def _swept(
     )
     theirs = Theirs(arrays, expected or {})
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
-        theirs.refused(name, "it is not among the layers that were asked for")
+        theirs.refused(name, "it is not among the layers selected by layers=")
     looked: list[str] = []
 
     def judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
@@ -217,12 +215,15 @@ def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
             report = _judged(capture, yours, replace(options, search=None))
             return replace(
                 report,
-                notes=(*report.notes, our_fault(error, "the mistake cannot be looked for")),
+                notes=(
+                    *report.notes,
+                    our_fault(error, "internal error in the search for the mistake"),
+                ),
             )
         steps = () if capture.description is None else capture.description.steps
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise  # of the user's own function, and theirs to see
-        why = our_fault(error, "it cannot be judged")
+        why = our_fault(error, "internal error in the comparison")
         return judge(replace(capture, description=None, why=why), yours, options)
 
 

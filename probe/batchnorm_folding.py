@@ -57,8 +57,8 @@ def fold(model: Any, layer: str, x: Any = None, *, shape: Any = None, seed: int 
     report = judge(pair, Yours(deployed), Options(detail=True))
     told = (
         (
-            f"{second.layer!r} ({second.kind}) is folded into {layer!r}; yours is the folded "
-            "layer, the others are the two in a row"
+            f'{second.layer!r} ({second.kind}) is folded into {layer!r}: "yours" is the '
+            f"folded layer, the other parties are {layer!r} followed by {second.layer!r}"
         ),
     )
     return replace(
@@ -100,16 +100,16 @@ def _pair(model: Model, arrays: Sequence[np.ndarray], layer: str) -> tuple[Captu
     finder = _Finder(layer)
     model.run(arrays, None, finder)
     if finder.first is None:
-        raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to fold")
+        raise NotReached(f"the forward pass did not call {layer!r}, so there is nothing to fold")
     if finder.first.description is None:
         raise BadInput(f"{layer!r} cannot be folded: {finder.first.why}")
     if finder.second is None:
         after = (
-            f"what follows is {' and '.join(finder.others)}"
+            f"it is followed by {' and '.join(finder.others)}"
             if finder.others
-            else "nothing that can be seen follows"
+            else "no layer was found after it"
         )
-        raise BadInput(f"no batch normalisation follows {layer!r}: {after}")
+        raise BadInput(f"{layer!r} is not followed by a batch normalisation: {after}")
     return finder.first, finder.second
 
 
@@ -146,15 +146,18 @@ def _folded(first: Capture, second: Capture) -> tuple[list[Weight], tuple[Step, 
     position = _position(steps, ops.Conv, ops.MatMul)
     if position is None:
         raise BadInput(
-            f"{first.layer!r} ({first.kind}) cannot be folded: it is not one "
-            "convolution or product without an activation"
+            f"{first.layer!r} ({first.kind}) cannot be folded: it must be one convolution or "
+            "dense layer without an activation"
         )
     op: Any = steps[position].op
     norm: Any = next(
         step.op for step in second.description.steps if isinstance(step.op, ops.BatchNormalization)
     )
     if op.weight is None:
-        raise BadInput(f"{first.layer!r} cannot be folded: its kernel is an input of the call")
+        raise BadInput(
+            f"{first.layer!r} cannot be folded: its kernel is an input of the call, not a "
+            "weight, not a weight"
+        )
     kernel = op.weight.value.astype(np.float64)
     axis = 0 if isinstance(op, ops.Conv) else 1
     parts = {

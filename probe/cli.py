@@ -34,7 +34,7 @@ def _numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
         raise click.BadParameter(
-            f"{value!r} is not a list of whole numbers such as 1,3,224,224"
+            f"{value!r} is not a shape: comma-separated integers such as 1,3,224,224"
         ) from None
 
 
@@ -46,82 +46,83 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", required=False)
 @click.option("--layer", metavar="NAME", help="Check this layer.")
-@click.option("--all", "every", is_flag=True, help="Check every layer, a line each.")
+@click.option("--all", "every", is_flag=True, help="Check every layer; prints one line per layer.")
 @click.option(
     "--call",
     type=int,
     metavar="N",
-    help="Which call of a layer that is called several times (from 0).",
+    help="Which call to check, for a layer that is called several times (numbered from 0).",
 )
 @click.option("--input", "input_", metavar="FILE", help="The model's input: .npy or .npz.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the drawn input.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random input.")
 @click.option(
     "--shape",
     multiple=True,
     callback=_shapes,
     metavar="1,3,224,224",
-    help="Shape of the drawn input; once per input.",
+    help="Shape of the random input; repeat the option for each model input.",
 )
 @click.option(
     "--expect",
     metavar="FILE",
     help=(
-        "Your own values of the layer: .npy, .npz, .txt or .csv. "
-        "With --all an .npz keyed by layer names."
+        "Your own output of the layer: .npy, .npz, .txt or .csv. With --all an .npz keyed by "
+        "layer names."
     ),
 )
 @click.option(
     "--expect-input",
     metavar="FILE",
-    help="The layer's own input that your values were computed from.",
+    help="The layer input that your output was computed from.",
 )
 @click.option(
     "--expect-at",
     metavar="0,0:3,0:3,0",
-    help="Which part of the output --expect holds: a number or a slice per axis.",
+    help="Which part of the output the values in --expect are: an index or slice per axis.",
 )
+@click.option("--expect-value", metavar="X", help="Your own value of the single element at --at.")
 @click.option(
-    "--expect-value", metavar="X", help="Your own value of one element, the one that --at names."
+    "--at", metavar="0,1,1,0", help="Break one output element down into its input x weight terms."
 )
-@click.option("--at", metavar="0,1,1,0", help="How this element of the layer's output came about.")
 @click.option(
     "--sees",
     is_flag=True,
-    help="With --at: which elements of the model's input can influence it at all.",
+    help="With --at: the receptive field of the element, i.e. the model inputs that can "
+    "influence it.",
 )
 @click.option(
     "--fold",
     is_flag=True,
-    help="The layer's kernel and bias with the batch normalisation after it folded in, proven.",
+    help="Fold the BatchNorm that follows into the layer's kernel and bias, and verify the result.",
 )
 @click.option(
     "--thorough",
     is_flag=True,
-    help="Try more mistakes and pairs of them where parties diverge, for up to half a minute.",
+    help="Search longer for the mistake behind a divergence (pairs of mistakes, up to 30 s).",
 )
 @click.option(
     "--causes",
     is_flag=False,
     flag_value="all",
     metavar="[SLUG]",
-    help="The mistakes that are known, or one of them at length.",
+    help="List the mistakes that probe can identify, or explain one of them.",
 )
 @click.option(
     "--rtol",
     type=float,
-    help="Relative tolerance instead of the derived allowance; needs --atol.",
+    help="Relative tolerance, in place of the computed allowance for rounding; needs --atol.",
 )
 @click.option(
     "--atol",
     type=float,
-    help="Absolute tolerance instead of the derived allowance; needs --rtol.",
+    help="Absolute tolerance, in place of the computed allowance for rounding; needs --rtol.",
 )
 @click.option(
     "--factory",
     metavar="PKG.MOD:NET",
     help=(
-        "What builds the module of a PyTorch state_dict: pkg.mod:Net or path/net.py:Net(10, "
-        "wide=True)."
+        "Callable that builds the module for a PyTorch state_dict: pkg.mod:Net or "
+        "path/net.py:Net(10, wide=True)."
     ),
 )
 @click.option(
@@ -129,20 +130,24 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> Any:
     "imports",
     multiple=True,
     metavar="MODULE",
-    help="A module to import first: your own layers.",
+    help="Python module to import first, e.g. one that defines custom layers.",
 )
-@click.option("--trust", is_flag=True, help="Let the file run the code it holds.")
-@click.option("--json", "json_", metavar="FILE|-", help="The report as JSON.")
+@click.option(
+    "--trust", is_flag=True, help="Allow code embedded in the file to run (trusted files only)."
+)
+@click.option("--json", "json_", metavar="FILE|-", help="Print the report as JSON.")
 @click.option(
     "--save",
     metavar="FILE",
     help=(
-        "Inputs, stored and effective weights, every party's output: .npz; or for a test bench a "
-        "C header (.h) or plain numbers (.txt)."
+        "Save inputs, stored and effective weights and all outputs as .npz, or as a C header "
+        "(.h) or text (.txt) for a test bench."
     ),
 )
 @click.option(
-    "--strict", is_flag=True, help="With --all: exit 2 where any layer could not be checked."
+    "--strict",
+    is_flag=True,
+    help="With --all: exit with status 2 if any layer could not be checked.",
 )
 @click.version_option(__version__, prog_name="probe")
 def _command(**options: Any) -> None:
@@ -185,8 +190,8 @@ def main() -> None:
         cause = error.__cause__ or error
         _complain(
             (
-                f"this was not foreseen, please report it ({_where(cause)}); PROBE_TRACEBACK=1 "
-                "in the environment shows more"
+                f"internal error, please report this bug ({_where(cause)}); set "
+                "PROBE_TRACEBACK=1 for the traceback"
             ),
             cause,
         )
@@ -250,8 +255,8 @@ def _causes(slug: str) -> int:
     if slug not in known:
         near = get_close_matches(slug, known, n=1)
         raise BadInput(
-            f"there is no cause {slug!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "; --causes lists them")
+            f"unknown cause {slug!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "; --causes lists all of them")
         )
     _say(f"{slug}: {known[slug].text}")
     return 0
@@ -263,7 +268,7 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
     if model is None:
         raise click.UsageError("Missing argument 'MODEL'.")
     if layer is not None and every:
-        raise click.UsageError("--layer and --all exclude each other")
+        raise click.UsageError("--layer and --all cannot be used together")
     if layer is None and not every:
         alone = (
             "input_",
@@ -302,27 +307,24 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
     ):
         if options[option] is not None and options[option] is not False:
             raise click.UsageError(
-                f"--{option.replace('_', '-')} goes with --layer, not with --all"
+                f"--{option.replace('_', '-')} needs --layer and cannot be used with --all"
             )
     if (options["rtol"] is None) != (options["atol"] is None):
-        raise click.UsageError(
-            "give --rtol and --atol both or neither: one alone means something else than it seems"
-        )
+        raise click.UsageError("specify both --rtol and --atol, or neither")
     if options["expect_input"] is not None and options["input_"] is not None:
         raise click.UsageError(
-            "--input is the model's input, --expect-input the layer's own: give one of them"
+            "--input (the model's input) and --expect-input (the layer's input) cannot be "
+            "used together"
         )
     if options["expect_value"] is not None and (
         options["at"] is None or options["expect"] is not None
     ):
-        raise click.UsageError(
-            "--expect-value is the value of one element: name it by --at, and leave --expect out"
-        )
+        raise click.UsageError("--expect-value needs --at and cannot be used with --expect")
     if options["sees"] and (options["at"] is None or options["expect_value"] is not None):
-        raise click.UsageError("--sees is about one element: give --at, without --expect-value")
+        raise click.UsageError("--sees needs --at and cannot be used with --expect-value")
     if options["expect_at"] is not None and options["expect"] is None:
         raise click.UsageError(
-            "--expect-at says which part of the output --expect holds: give --expect FILE too"
+            "--expect-at needs --expect FILE: it says which part of the output the file contains"
         )
     if options["fold"] and (
         every
@@ -332,7 +334,8 @@ def _run(model: str | None, layer: str | None, every: bool, **options: Any) -> i
         )
     ):
         raise click.UsageError(
-            "--fold goes with --layer NAME, without --expect, --expect-input, --at and --call"
+            "--fold needs --layer NAME and cannot be used with --expect, --expect-input, "
+            "--at or --call"
         )
     _refuse_targets([model], options)
     with _quiet():
@@ -358,7 +361,7 @@ def _refuse_targets(models: "Collection[str]", options: dict[str, Any]) -> None:
         *(options[name] for name in ("input_", "expect", "expect_input") if options[name]),
     ]
     if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
-        raise click.UsageError("--json and --save name the same file")
+        raise click.UsageError("--json and --save must not name the same file")
 
 
 @contextmanager
@@ -505,8 +508,8 @@ def _explain(path: str, layer: str, options: dict[str, Any]) -> int:
     for option in ("save", "expect_at", "rtol"):
         if options[option] is not None:
             raise click.UsageError(
-                f"--{option.replace('_', '-')} goes with the check of a whole "
-                "layer, not with --at alone"
+                f"--{option.replace('_', '-')} checks the whole layer and cannot be used with "
+                "--at alone"
             )
     at = _numbers(None, None, options["at"])
     model = _open(path, options)
@@ -548,7 +551,7 @@ def _told_on_terminal() -> "Callable[[str], None] | None":
 
     def told(slug: str) -> None:
         if monotonic() - started > 1:
-            click.echo(f"\rlooking for the mistake: {slug:<30}\r", nl=False, err=True)
+            click.echo(f"\rsearching for the mistake: {slug:<30}\r", nl=False, err=True)
 
     return told
 
@@ -564,7 +567,9 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
 
     expected = None if options["expect"] is None else array_files.array(options["expect"])
     if expected is not None and not isinstance(expected, dict):
-        raise BadInput("with --all, --expect takes an .npz keyed by layer names")
+        raise BadInput(
+            "with --all, --expect must be an .npz file whose array names are layer names"
+        )
     counts = {"agree": 0, "diverge": 0, "unchecked": 0}
     first: Report | None = None
     told = []
@@ -603,7 +608,7 @@ def _sweep(path: str, options: dict[str, Any]) -> int:
         if first is not None:
             _say(
                 printable.line(
-                    f"the first that diverges is {printable.name(repr(first.layer))}: "
+                    f"the first diverging layer is {printable.name(repr(first.layer))}: "
                     f"{first.sentence.partition(': ')[2]}"
                 )
             )

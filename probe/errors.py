@@ -49,9 +49,9 @@ def first_line(error: BaseException) -> str:
 def in_words(error: BaseException) -> str:
     """What went wrong in a library, in words that fit into a sentence."""
     if isinstance(error, MemoryError):
-        return "it takes more memory than there is"
+        return "out of memory"
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
+        return "it is nested too deeply for Python's recursion limit"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (
         f"{type(error).__name__}: "
@@ -93,8 +93,7 @@ class NotCompared(ProbeError):
             by_reason.setdefault(why, []).append(repr(name))
         told = "; ".join(f"{printable.several(names)} ({why})" for why, names in by_reason.items())
         super().__init__(
-            f"the values of {len(reasons)} of the {given} names that you gave were "
-            f"not compared: {told}"
+            f"the values given for {len(reasons)} of {given} names were not compared: {told}"
         )
 
 
@@ -120,7 +119,7 @@ class UnknownLayer(ProbeError):
 
 def our_fault(error: Exception, what: str) -> str:
     """The sentence where we failed at what should have worked."""
-    return f"{what} ({in_words(error)}): our own fault, please report it"
+    return f"{what} ({in_words(error)}); please report this bug"
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Twice(torch.nn.Module):
 @pytest.mark.parametrize(
     ("net", "words"),
     [
-        (Shy(), "watching changes the result"),
+        (Shy(), "capturing activations changes the result"),
         (Moody(), "does not repeat itself"),
         (torch.nn.Sequential(torch.nn.Linear(6, 4)), None),
     ],
@@ -111,12 +111,12 @@ def test_values_in_other_forms_than_arrays_of_float32():
     ):
         assert probe.check(net, "", given=X.astype(np.longdouble), expected=mine).ok
     for mine, told in (
-        ([[1.0, 2.0], [3.0]], "cannot be made an array"),
+        ([[1.0, 2.0], [3.0]], "cannot be converted to an array"),
         ([None], "nothing to compare"),
         (np.array("a"), "must be numbers"),
         (
             np.ma.masked_less(y.detach().numpy(), 0),
-            "numbers are masked in expected values: nobody knows them; fill them first",
+            "expected values must not be a masked array with masked values",
         ),
     ):
         with pytest.raises(probe.ProbeError, match=told):

@@ -118,15 +118,12 @@ def test_what_cannot_be_folded_says_why():
     x = np.zeros((1, 3, 8, 8), np.float32)
     with pytest.raises(
         probe.ProbeError,
-        match=(
-            r"no batch normalisation follows '0': what follows "
-            r"is '1' \(ReLU\)"
-        ),
+        match=(r"'0' is not followed by a batch normalisation: it is followed by '1' \(ReLU\)"),
     ):
         probe.fold(net, "0", x)
-    with pytest.raises(probe.ProbeError, match="nothing that can be seen follows"):
+    with pytest.raises(probe.ProbeError, match="no layer was found after it"):
         probe.fold(net, "3", x)
-    with pytest.raises(probe.ProbeError, match="not one convolution or product"):
+    with pytest.raises(probe.ProbeError, match="must be one convolution or dense layer"):
         probe.fold(net, "1", x)
     with pytest.raises(probe.ProbeError, match="has no layer '9'"):
         probe.fold(drawn(nn.Sequential(nn.Linear(3, 4))), "9", np.zeros((1, 3), np.float32))

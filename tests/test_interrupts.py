@@ -447,7 +447,7 @@ def test_what_is_done_apart_may_run_the_model_of_who_waits_for_it():
 
     with held_back(), turn([model]):
         assert apart(work) == "done"
-        with pytest.raises(BadInput, match="is being swept"), turn([model]):
+        with pytest.raises(BadInput, match="sweep of this model is still running"), turn([model]):
             pass
     assert apart(work) == "done"
 

@@ -33,11 +33,13 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
             kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
             raise BadInput(f"{path} is {kind}, not an array file")
         if not status.st_size:  # under /proc to read may never end
-            raise BadInput(f"{path} is empty: it holds no numbers")
+            raise BadInput(f"{path} is empty: it contains no values")
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, holds := held(file)):
-                raise BadInput(f"{path} has {size:,} bytes, all but {holds:,} of them a hole")
+                raise BadInput(
+                    f"{path} has {size:,} bytes but is sparse: only {holds:,} are stored"
+                )
             if path.endswith((".txt", ".csv")):
                 return _text(path, "," if path.endswith(".csv") else None)
             if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
@@ -45,14 +47,13 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
             file.seek(0)
             return _array(file, size, path)
     except FileNotFoundError:
-        raise BadInput(f"there is no file {path}") from None
+        raise BadInput(f"the file {path} does not exist") from None
     except BadInput:
         raise
     # what zipfile, zlib and NumPy raise for broken files has no common class
     except Exception as error:
         raise BadInput(
-            f"{path} is not an array file that can be read (.npy, .npz, .txt, .csv): "
-            f"{in_words(error)}"
+            f"{path} cannot be read as .npy, .npz, .txt or .csv: {in_words(error)}"
         ) from None
 
 
@@ -60,7 +61,7 @@ def _text(path: str, delimiter: str | None) -> np.ndarray:
     # by name loadtxt would also fetch a URL, and unpack
     with Path(path).open(encoding="utf-8") as file:
         if not any(line.partition("#")[0].strip() for line in file):
-            raise BadInput(f"{path} holds no numbers")
+            raise BadInput(f"{path} contains no numbers")
         file.seek(0)
         return np.loadtxt(file, delimiter=delimiter, ndmin=1)
 
@@ -71,24 +72,24 @@ def _archive(path: str, size: int) -> dict[str, np.ndarray]:
         declared = sum(info.file_size for info in archive.infolist())
         if too_much(declared, size):
             raise BadInput(
-                f"{path} declares {declared:,} bytes inside and has {size:,}: it is "
-                "damaged or made up to fill the memory"
+                f"{path} declares {declared:,} bytes of data but has {size:,}: it is damaged "
+                "or crafted to exhaust memory"
             )
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if info.flag_bits & 1:
-                raise BadInput(f"{path} is encrypted: save it again without a password")
+                raise BadInput(f"{path} is encrypted; save it again without a password")
             if name in found:
-                raise BadInput(f"{path} holds {name!r} twice")
+                raise BadInput(f"{path} contains {name!r} twice")
             with archive.open(info) as file:
                 try:
                     found[name] = _array(file, info.file_size, f"{name!r} in {path}")
                 except ValueError as error:
                     raise BadInput(
-                        f"{info.filename!r} in {path} is no array ({in_words(error)})"
+                        f"{info.filename!r} in {path} is not an array ({in_words(error)})"
                     ) from None
     if not found:
-        raise BadInput(f"{path} holds no arrays")
+        raise BadInput(f"{path} contains no arrays")
     return found
 
 
@@ -102,19 +103,21 @@ def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
     }.get(version)
     if header is None:
         raise BadInput(
-            f"{place} is an .npy of version {'.'.join(map(str, version))}, which is "
-            "for arrays with named fields"
+            f"{place} has .npy format version {'.'.join(map(str, version))}, which is for "
+            "arrays with named fields"
         )
     shape, by_column, dtype = header(file)
     if dtype.hasobject:
-        raise BadInput(f"{place} holds Python objects, not numbers: to read them would run code")
+        raise BadInput(
+            f"{place} contains pickled Python objects, not numbers: reading them could run code"
+        )
     if any(length < 0 for length in shape) or len(shape) > _AXES:
-        raise BadInput(f"{place} declares the shape {shape}")
+        raise BadInput(f"{place} declares the invalid shape {shape}")
     count, left = math.prod(shape), size - file.tell()
     if count * dtype.itemsize != left:
         raise BadInput(
             f"{place} declares {count:,} values of {dtype} ({count * dtype.itemsize:,} "
-            f"bytes), and {left:,} bytes follow"
+            f"bytes), but only {left:,} bytes follow"
         )
     content = bytearray(left)
     if file.readinto(content) != left or file.read(1):  # type: ignore[attr-defined]
@@ -149,7 +152,7 @@ def values(path: str | None, layer: str) -> Any:
         return held
     if len(held) == 1:
         return next(iter(held.values()))
-    raise BadInput(f"{path} holds {printable.several(held)}; none of them is named {layer!r}")
+    raise BadInput(f"{path} contains {printable.several(held)}, but no array named {layer!r}")
 
 
 def typed(value: str, at: str) -> Any:
@@ -162,4 +165,4 @@ def typed(value: str, at: str) -> Any:
             0.5 * 10.0**digits if isinstance(digits, int) else 0.0,
         )
     except (InvalidOperation, OverflowError):
-        raise BadInput(f"--expect-value takes a number; you gave {value!r}") from None
+        raise BadInput(f"--expect-value must be a number; you gave {value!r}") from None

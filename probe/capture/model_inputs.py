@@ -37,14 +37,14 @@ def bind(
         if specs is None and (not names or len(x) == len(names) == 1):
             if len(x) != 1:
                 raise BadInput(
-                    f"this model's inputs have no names; give the {len(x)} arrays as a "
-                    "sequence, in the order of its forward()"
+                    f"this model's inputs have no names; give the {len(x)} arrays as a list, "
+                    "in the order of the model's arguments"
                 )
             only = as_array(next(iter(x.values())))
             return (only,), given_words((only,))
         if set(names) != set(x):
             raise BadInput(
-                f"the model's inputs are {', '.join(names)}; you gave "
+                f"the model's inputs are named {', '.join(names)}; you gave "
                 f"{', '.join(map(str, x)) or 'none'}"
             )
         x = [x[name] for name in names]
@@ -76,7 +76,7 @@ def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
         f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count
     )
     return (
-        f"{words}; it holds {told} of {sum(array.size for array in arrays)} numbers"
+        f"{words}; it contains {told} among {sum(array.size for array in arrays)} values"
         if told
         else words
     )
@@ -88,7 +88,7 @@ def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarr
     Raises BadInput where neither the model nor ``shape`` says what to draw.
     """
     if seed < 0:
-        raise BadInput(f"a seed is a whole number of 0 or more; you gave {seed}")
+        raise BadInput(f"seed must be an integer >= 0; you gave {seed}")
     specs = _shaped(model, shape)
     _drawable(specs)
     free = any(None in spec.shape[1:] for spec in specs)
@@ -110,10 +110,12 @@ def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarr
         )
         if unmet and _unmet(model, larger, unmet) < unmet:
             arrays = larger
-        return arrays, _words(seed, arrays) + " (free sizes chosen by trying)"
+        return arrays, _words(
+            seed, arrays
+        ) + " (sizes that the model leaves open were found by trying)"
     raise BadInput(
-        "no input size tried is accepted by the model; give shape= (--shape). The "
-        f"last attempt said: {failure}"
+        "the model accepted none of the input shapes tried; give shape= (--shape). The last "
+        f"error was: {failure}"
     )
 
 
@@ -124,23 +126,23 @@ def _drawable(specs: Sequence[InputSpec]) -> None:
             not hasattr(np, spec.dtype) or np.dtype(spec.dtype).kind not in "biufc"
         ):
             raise BadInput(
-                f"the input {spec.name!r} takes {spec.dtype} values, which are not "
-                "drawn: give your own (--input x.npy)"
+                f"random values of dtype {spec.dtype} cannot be drawn for the input "
+                f"{spec.name!r}: give your own (--input x.npy)"
             )
         known = [length for length in spec.shape if length is not None]
         told = f"({', '.join('?' if length is None else str(length) for length in spec.shape)})"
         if any(length < 0 for length in known):
-            raise BadInput(f"the input {spec.name!r} has no shape that can be drawn: {told}")
+            raise BadInput(f"no random input can be drawn for {spec.name!r}, whose shape is {told}")
         if math.prod(known) > _DRAWN or len(spec.shape) > _AXES:
             raise BadInput(
-                f"the input {spec.name!r} of {told} is larger than what is drawn, {_DRAWN:,} "
-                f"numbers on {_AXES} axes: "
-                "give your own (--input x.npy) or a shape (--shape)"
+                f"the shape {told} of the input {spec.name!r} exceeds the limit for random "
+                f"inputs ({_DRAWN:,} values, {_AXES} axes): give your own (--input x.npy) or "
+                "a shape (--shape)"
             )
 
 
 def _words(seed: int, arrays: Sequence[np.ndarray]) -> str:
-    return f"drawn from seed {seed}, shape {' and '.join(str(array.shape) for array in arrays)}"
+    return f"random, seed {seed}, shape {' and '.join(str(array.shape) for array in arrays)}"
 
 
 def _unmet(model: Model, arrays: tuple[np.ndarray, ...], otherwise: int | None = None) -> int:
@@ -186,9 +188,12 @@ def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
         if specs is None:
             hint = model.input_hint
             raise BadInput(
-                "the model does not say the shape of its input"
+                "the model does not declare its input shape"
                 + (f" ({hint})" if hint else "")
-                + "; give an input (--input x.npy) or a shape to draw (--shape 1,3,224,224)"
+                + (
+                    "; give an input (--input x.npy) or the shape of a random one (--shape "
+                    "1,3,224,224)"
+                )
             )
         return specs
     shapes = (
@@ -252,7 +257,7 @@ def part_of(at: Any) -> tuple[int | slice, ...]:
         if any(len(part) > 2 or part == [None] for part in ends):
             raise ValueError
     except ValueError:
-        raise BadInput(f"{at!r} is not a part of an array such as 0,0:3,0:3,0") from None
+        raise BadInput(f"{at!r} is not an index or slice such as 0,0:3,0:3,0") from None
     return tuple(
         part[0] if len(part) == 1 and part[0] is not None else slice(*part) for part in ends
     )
@@ -277,4 +282,4 @@ def index_of(value: Any) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise BadInput(f"an index is a whole number such as 0 or -1; you gave {value!r}")
+    raise BadInput(f"an index must be an integer such as 0 or -1; you gave {value!r}")

@@ -76,7 +76,7 @@ def captured(
             tuple(map(as_array, given)) if isinstance(given, (list, tuple)) else (as_array(given),)
         )
         model.run_alone(layer, arrays, calls.append)
-        how, said = given_words(arrays, "the layer's own input, given"), ()
+        how, said = given_words(arrays, "the layer's own input, given by you"), ()
     else:
         arrays, how = bind(model, x, shape, seed)
         theirs = Theirs(arrays, values)
@@ -92,11 +92,11 @@ def captured(
         said = _faithful(model, arrays, watched)
     calls = [one for one in calls if one.layer == layer]
     if not calls:
-        raise NotReached(f"the forward pass never reached {layer!r}, so there is nothing to check")
+        raise NotReached(f"the forward pass did not call {layer!r}, so there is nothing to check")
     if call is not None and not 0 <= call < len(calls):
         raise BadInput(
-            f"{layer!r} is called {len(calls)} times; call {call} does not exist (they "
-            "count from 0)"
+            f"{layer!r} is called {len(calls)} times; call {call} does not exist (calls are "
+            "numbered from 0)"
         )
     return Captured(
         model, calls if call is None else [calls[call]], arrays, how, said, given is not None, own
@@ -124,14 +124,14 @@ def _faithful(
     if same(first, unwatched()):
         return (
             (
-                "watching changes the result: with nobody watching, the model's output differs in "
-                "its bits (a fast or compiled path)"
+                "capturing activations changes the result: the uninstrumented forward pass "
+                "is not bit-identical (fused or compiled kernels)"
             ),
         )
     return (
         (
-            "the model does not repeat itself: two passes on the same input differ (active "
-            "dropout, random layers)"
+            "the model is nondeterministic: two passes on the same input differ (active "
+            "dropout or random layers)"
         ),
     )
 

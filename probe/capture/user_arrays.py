@@ -38,11 +38,13 @@ class Partial:
         try:
             part = whole[self.at]
         except IndexError:
-            raise BadInput(f"there is no element {told} in an output of {shape}") from None
+            raise BadInput(
+                f"the output has the shape {shape}, so it has no element {told}"
+            ) from None
         if [n for n in part.shape if n != 1] != [n for n in self.values.shape if n != 1]:
             raise BadInput(
-                f"{told} of an output of {shape} is an array of {part.shape}; you gave "
-                f"{self.values.shape}"
+                f"{told} selects an array of shape {part.shape} from the output of shape "
+                f"{shape}; you gave values of shape {self.values.shape}"
             )
         whole[self.at], known[self.at] = self.values.reshape(part.shape), True
         return whole, known
@@ -62,10 +64,10 @@ def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
     ):
         if len(expected) != count:
             raise BadInput(
-                f"the layer has {count} outputs; you gave {len(expected)} (None skips one)"
+                f"the layer has {count} outputs; you gave {len(expected)} (use None to skip one)"
             )
         if all(one is None for one in expected):
-            raise BadInput("expected has None for every output: there is nothing to compare")
+            raise BadInput("expected is None for every output: there is nothing to compare")
         return tuple(None if one is None else _numbers(one) for one in expected)
     return (_numbers(expected), *[None] * (count - 1))
 
@@ -80,13 +82,13 @@ def as_array(values: Any, what: str = "an input") -> np.ndarray:
         return values.float().cpu().numpy().astype(import_module("ml_dtypes").bfloat16)
     if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
         raise BadInput(
-            f"{masked} of {values.size} numbers are masked in {what}: nobody knows "
-            "them; fill them first, as with .filled(0)"
+            f"{what} must not be a masked array with masked values ({masked} of {values.size} "
+            "are masked); call .filled(0) or select a part first"
         )
     try:
         array = np.asarray(values)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise BadInput(f"{what} cannot be made an array: {in_words(error)}") from None
+        raise BadInput(f"{what} cannot be converted to an array: {in_words(error)}") from None
     return array.astype(np.float64) if array.dtype == np.longdouble else array
 
 

@@ -71,14 +71,16 @@ class Theirs:
         missed = [name for name, why in self._waiting.items() if not why]
         named = set(model.names())
         found: dict[str, str] = {
-            name: "the forward pass made no such call" for name in missed if name not in named
+            name: "the layer was called fewer times in the forward pass"
+            for name in missed
+            if name not in named
         }
         asked = [name for name in missed if name in named]
 
         def met(capture: Capture) -> None:
             found.setdefault(
                 capture.layer,
-                capture.why or "a sweep reports it under another name, or as a part of its layer",
+                capture.why or "--all checks it under another name or as part of another layer",
             )
 
         def ask(names: Sequence[str]) -> None:
@@ -94,7 +96,7 @@ class Theirs:
         if asked:
             ask(asked)
         reasons = {
-            name: why or found.get(name, "the forward pass never reached it")
+            name: why or found.get(name, "the forward pass did not call it")
             for name, why in self._waiting.items()
         }
         raise NotCompared(reasons, len(self._expected))
@@ -104,13 +106,10 @@ def check_names(model: Model, expected: Mapping[str, Any]) -> None:
     """Raises BadInput or UnknownLayer where the values cannot be those of layers of the model."""
     if not isinstance(expected, Mapping):
         raise BadInput(
-            f"expected maps names of layers to their outputs; you gave {type(expected).__name__}"
+            f"expected must map layer names to their outputs; you gave {type(expected).__name__}"
         )
     if not expected:
-        raise BadInput(
-            "expected holds no values: there is nothing to compare; leave it out, or "
-            "key the outputs by names of layers"
-        )
+        raise BadInput("expected is empty: leave it out, or map layer names to their outputs")
     known = set(model.names())
     for name in expected:
         if name not in known and not model.may_be_operation(name):

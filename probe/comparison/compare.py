@@ -140,7 +140,7 @@ def _one(
                 left.size,
                 math.inf,
                 worst,
-                f"NaN or inf stand at {int(apart.sum())} different places",
+                f"the positions of NaN or inf differ at {int(apart.sum())} elements",
             )
         found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
         assert found is not None
@@ -293,7 +293,7 @@ def _stretched(left: np.ndarray, right: np.ndarray) -> str:
         shape = np.broadcast_shapes(left.shape, right.shape)
     except ValueError:
         return ""
-    return f"; NumPy, and a loss of Keras, would have broadcast both to {shape} without a word"
+    return f"; NumPy and Keras losses would silently broadcast both to {shape}"
 
 
 def identical(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Comparison:
@@ -313,14 +313,21 @@ def compare(
     """Compares output by output against so many ``times`` of ``allowed``; an output that is None on
     one side was left out by the user."""
     if len(left) != len(right):
-        return Comparison(False, 0, 0, math.inf, None, f"{len(left)} outputs against {len(right)}")
+        return Comparison(
+            False,
+            0,
+            0,
+            math.inf,
+            None,
+            f"the number of outputs differs: {len(left)} and {len(right)}",
+        )
     parts = [
         _one(output, one, other, slack, times)
         for output, (one, other, slack) in enumerate(zip(left, right, allowed, strict=True))
         if one is not None and other is not None
     ]
     if not parts:
-        return Comparison(False, 0, 0, math.nan, None, "no output to compare")
+        return Comparison(False, 0, 0, math.nan, None, "there is no output to compare")
     worst = max(parts, key=lambda part: part.ratio)
     return Comparison(
         all(part.ok for part in parts),

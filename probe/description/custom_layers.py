@@ -68,7 +68,7 @@ def describe_registered(layer: Any, call: Any) -> Description:
     steps = tuple(Step(part) if isinstance(part, Op) else part for part in parts)
     if not steps or not all(isinstance(step, Step) for step in steps):
         raise Undescribed(
-            f"what is registered for {type(layer).__name__} gives {type(told).__name__} where an "
-            "op, steps or a Description is expected"
+            f"the function registered for {type(layer).__name__} must return an op, steps or "
+            f"a Description; it returned {type(told).__name__}"
         )
     return Description(steps)

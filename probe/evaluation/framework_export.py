@@ -37,7 +37,7 @@ def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray
         wanted = session.get_inputs()
         if len(wanted) > len(inputs):
             raise Undescribed(
-                f"the exported model takes {len(wanted)} inputs where the layer took {len(inputs)}"
+                f"the exported model takes {len(wanted)} inputs, but the layer took {len(inputs)}"
             )
         feeds = {
             one.name: np.asarray(x, _TYPES.get(one.type, x.dtype))
@@ -52,7 +52,7 @@ def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray
         state.RuntimeException,
     ) as error:
         raise Undescribed(
-            f"ONNX Runtime does not run what was exported: {first_line(error)}"
+            f"ONNX Runtime cannot run the exported layer: {first_line(error)}"
         ) from None
 
 
@@ -64,14 +64,14 @@ def by_exporter(capture: Capture) -> tuple[tuple[np.ndarray, ...] | None, str]:
     try:
         found = capture.alone()
     except Undescribed as error:
-        return None, f"the layer cannot be exported alone either: {error}"
+        return None, f"the framework's exporter cannot export the layer: {error}"
     shapes = [
         (one.shape, theirs.shape) for one, theirs in zip(found, capture.outputs, strict=False)
     ]
     if len(found) != len(capture.outputs) or any(one != theirs for one, theirs in shapes):
         return found, (
-            "exported alone by the framework and run in ONNX Runtime, its outputs have "
-            "other shapes than the framework's"
+            "exported to ONNX by the framework itself and run in ONNX Runtime, the layer's "
+            "outputs have different shapes"
         )
     pairs = [
         (np.asarray(one, np.float64), np.asarray(theirs, np.float64))
@@ -81,7 +81,6 @@ def by_exporter(capture: Capture) -> tuple[tuple[np.ndarray, ...] | None, str]:
         apart = max(float(np.abs(one - theirs).max(initial=0.0)) for one, theirs in pairs)
         size = max(float(np.abs(theirs).max(initial=0.0)) for _, theirs in pairs)
     return found, (
-        f"exported alone by the framework and run in ONNX Runtime, it differs by {apart:.3g} at "
-        "most where the largest value is "
-        f"{size:.3g}: a second engine on the framework's own word, not a recomputation"
+        "exported to ONNX by the framework itself and run in ONNX Runtime, the layer differs "
+        f"by at most {apart:.3g} (largest value {size:.3g}); this is not an independent check"
     )

@@ -333,4 +333,4 @@ def crosscheck(
     try:
         return tuple(_session(model, threads).run(outputs, feeds))
     except _REFUSALS as error:
-        raise Undescribed(f"ONNX Runtime does not run it: {first_line(error)}") from None
+        raise Undescribed(f"ONNX Runtime cannot run this layer: {first_line(error)}") from None

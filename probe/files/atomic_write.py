@@ -55,7 +55,7 @@ def target_of(path: str | os.PathLike[str], reading: Iterable[Any] = ()) -> Path
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror}") from None
     except ValueError as error:
-        raise BadInput(f"{str(path)!r} is not the name of a file: {error}") from None
+        raise BadInput(f"{str(path)!r} is not a valid file name: {error}") from None
     if found is None:
         return target
     if not stat.S_ISREG(found.st_mode):

@@ -68,8 +68,8 @@ def _taken(keys: list[int], reader: Reader) -> list[int] | None:
         busy = {key: _BUSY[key] for key in keys if key in _BUSY}
         if any(one.thread == reader.thread and not one.gone for one in busy.values()):
             raise BadInput(
-                "the model is being swept: end the sweep first, as by "
-                "list(probe.sweep(…)), or close it"
+                "a sweep of this model is still running: exhaust it first, as by "
+                "list(probe.sweep(…)), or call its close()"
             )
         if not busy.keys() <= _OURS.get():
             _CHANGED.wait(MOMENT)

@@ -128,7 +128,7 @@ def to_json(report: "Report") -> str:
 def refuse_ending(path: str | Path) -> None:
     """Raises BadInput where the name does not say which of the forms to write."""
     if Path(path).suffix not in (".npz", ".h", ".txt"):
-        raise BadInput(f"a report is saved as .npz, .h or .txt; {path} ends otherwise")
+        raise BadInput(f"a report is saved as .npz, .h or .txt; {path} has none of these suffixes")
 
 
 def save(report: "Report", path: str | Path) -> None:

@@ -41,17 +41,20 @@ def _weight(weight: Weight) -> list[str]:
     lines = [f"  {printable.name(weight.name):<18} {_axes(effective.shape, ())} {effective.dtype}"]
     lines += [f"    -> {step}" for step in weight.steps]
     if weight.stored is None:
-        lines.append(f"    not stored as such; made of {', '.join(weight.parts) or 'other parts'}")
+        lines.append(
+            "    not stored under this name; computed from "
+            f"{', '.join(weight.parts) or 'other weights'}"
+        )
     elif weight.stored.shape != effective.shape:
         lines.append(f"    stored as {weight.stored.shape}")
     elif np.array_equal(weight.stored, effective, equal_nan=effective.dtype.kind == "f"):
         if weight.steps:
-            lines.append("    stored and effective values are equal")
+            lines.append("    stored and effective values are identical")
     else:
         difference = np.abs(weight.stored.astype(np.float64) - effective)
         lines.append(
-            f"    stored and effective differ by up to {float(np.max(difference)):.3g}; distinct "
-            "values: "
+            "    stored and effective values differ by up to "
+            f"{float(np.max(difference)):.3g}; distinct values: "
             f"{np.unique(weight.stored).size} stored, {np.unique(effective).size} effective"
         )
     return lines
@@ -65,17 +68,17 @@ def _times(ratio: float) -> str:
 def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
     names = f"{LABELS[pair[0]]} and {LABELS[pair[1]]}"
     if comparison.ok and not comparison.size:
-        said = "have the same shape, and no element"
+        said = "have the same shape and no elements"
     elif comparison.ok and not comparison.ratio:
         said = "are equal"
     elif comparison.ok:
-        said = f"agree; the largest difference is {comparison.ratio:.2g} of what rounding allows"
+        said = f"agree; the largest difference is {comparison.ratio:.2g} x the allowance"
     elif comparison.reason:
         said = f"DIFFER: {comparison.reason}"
     else:
         said = (
-            f"DIFFER at {comparison.count} of {comparison.size} elements, up to "
-            f"{_times(comparison.ratio)} what rounding allows"
+            f"DIFFER at {comparison.count} of {comparison.size} elements, by up to "
+            f"{_times(comparison.ratio)} the allowance"
         )
     return f"  {names:<28} {said}"
 
@@ -119,7 +122,7 @@ def _worst(report: "Report") -> list[str]:
             and all(i < n for i, n in zip(worst.index, values.shape, strict=True))
         ):
             lines.append(f"  {LABELS[party]:<14} {number(float(values[worst.index]))}")
-    lines.append(f"  differs by {worst.error:.3g}; rounding allows {worst.allowance:.3g}")
+    lines.append(f"  difference {worst.error:.3g}; allowance for rounding {worst.allowance:.3g}")
     return lines
 
 
@@ -143,7 +146,7 @@ def _findings(report: "Report") -> list[str]:
     if len(report.findings) > 1:
         lines += [
             "",
-            f"why: {len(report.findings)} explanations that these values do not tell apart",
+            f"why: {len(report.findings)} explanations that fit these values equally well",
         ]
     for finding in report.findings:
         slugs = " and ".join((finding.slug, *finding.also))
@@ -152,13 +155,13 @@ def _findings(report: "Report") -> list[str]:
         lines += [*([""] if label == "why" else []), f"{label}: {slugs}{whose}: {finding.claim}"]
         if finding.slug != "rounding" and finding.left <= 1:
             lines.append(
-                "     this gives exactly those values: what is left is "
-                f"{finding.left:.2g} of what rounding allows"
+                "     reproduces these values (largest remaining difference "
+                f"{finding.left:.2g} x the allowance)"
             )
         elif finding.slug != "rounding":
             lines.append(
-                f"     this explains {finding.explained:.3%} of the difference; up to "
-                f"{_times(finding.left)} what rounding allows is left"
+                f"     explains {finding.explained:.3%} of the difference; the remaining "
+                f"difference is up to {_times(finding.left)} the allowance"
             )
         if finding.do:
             lines.append(f"     {finding.do}")
@@ -230,9 +233,10 @@ def render(report: "Report") -> str:
     if report.visible is not None:
         lines += [
             "",
-            f"this check would have seen one weight change by {report.visible:.1g} of itself",
+            f"sensitivity: this check would detect a relative change of {report.visible:.1g} "
+            "in one weight",
         ]
-    lines += [f"not visible on this input: {told}" for told in report.blind]
+    lines += [f"not detectable with this input: {told}" for told in report.blind]
     for note in report.notes:
         lines += ["", f"note: {note}"]
     lines += _findings(report)
@@ -247,7 +251,7 @@ def line(report: "Report") -> str:
     shape = "" if first is None else str(first.shape)
     ratios = [comparison.ratio for comparison in report.comparisons.values()]
     if report.verdict == "agree":
-        told = f"{max(ratios):.2g} of what rounding allows" if any(ratios) else "equal"
+        told = f"largest difference {max(ratios):.2g} x the allowance" if any(ratios) else "equal"
         told += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
     else:
         told = report.sentence.partition(": ")[2]

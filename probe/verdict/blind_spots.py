@@ -26,6 +26,6 @@ def blind_spots(
             sentences += step.op.undetected(given)
     if inputs and inputs[0].size > 1 and inputs[0].min() == inputs[0].max():
         sentences.append(
-            "the input is constant: any other order of its elements gives the same output"
+            "the input is constant, so a wrong order of its elements gives the same output"
         )
     return tuple(dict.fromkeys(sentences))

@@ -183,15 +183,16 @@ def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> b
 
 def blunt(party: str, told: Power, dtype: str) -> str:
     """That an allowance is no evidence, and the way out."""
-    ways = {"expected": "give the input that yours was computed from (given=, --expect-input)"}
+    ways = {
+        "expected": "give the layer input your values were computed from (given=, --expect-input)"
+    }
     if dtype in ("float16", "bfloat16"):
         ways["framework"] = "check the layer in float32"
     return (
-        f"rounding in {computes_in(party, dtype)} may move {_VALUES[party]} by "
-        f"{told.allowed:.2g}, "
-        f"where the output's own range is {told.span:.2g}: of 100 wrong elements this check would "
-        f"have seen {100 * told.share:.0f}" + (f"; {ways[party]}" if party in ways else "")
-    )
+        f"{computes_in(party, dtype)} rounding may change {_VALUES[party]} by up to "
+        f"{told.allowed:.2g}, with an output range of {told.span:.2g} (ill-conditioned); this "
+        f"check would detect only {100 * told.share:.0f} of 100 wrong elements"
+    ) + (f"; {ways[party]}" if party in ways else "")
 
 
 def computes_in(party: str, dtype: str) -> str:

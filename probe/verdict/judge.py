@@ -93,7 +93,7 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
     except Exception as error:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
-        return None, our_fault(error, "it cannot be computed in NumPy")
+        return None, our_fault(error, "internal error in the NumPy computation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +113,15 @@ def _outputs(yours: Yours, capture: Capture) -> _Given:
     shape = capture.outputs[0].shape if capture.outputs else ()
     if isinstance(values, Partial):
         whole, known = values.spread(shape)
-        note = f"you gave {int(known.sum())} of {known.size} values; the others are not compared"
+        note = (
+            f"you gave {int(known.sum())} of the output's {known.size} values; the others are "
+            "not compared"
+        )
         return _Given(as_outputs(whole, count), values.slack, known, (note,))
     if isinstance(values, Unshaped) and values.values.size == capture.outputs[0].size:
         note = (
-            f"your file holds no shape: its {values.values.size} numbers are "
-            f"read in row-major order as {shape}"
+            f"your file has no shape; its {values.values.size} values are read in row-major "
+            f"(C) order as {shape}"
         )
         return _Given(as_outputs(values.values.reshape(shape), count), notes=(note,))
     return _Given(as_outputs(values, count))
@@ -136,8 +139,7 @@ def _user(
         layer = recomputed(capture.description.steps, yours.inputs)
         layer.bound(capture.dtype)
         notes = (
-            "yours is held against NumPy on the inputs that yours was computed "
-            "from: your values of the layers before",
+            "your output is compared with NumPy run on your own values of the preceding layers",
         )
     result = user(
         mine.outputs,
@@ -171,7 +173,7 @@ def _flips(results: Mapping[str, PartyResult], dtype: str) -> Iterator[str]:
         if count:
             yield (
                 f"boundary-flip: {count} of {sum(one.size for one in layer.values[-1])} "
-                f"values of {NAMES[name]} lie another level "
-                "than NumPy's, where the quantiser's input is within rounding of a threshold: no "
-                "divergence by itself"
+                f"values of {NAMES[name]} are on a neighbouring quantisation level; their "
+                "input is within rounding error of the threshold, so this is not counted as "
+                "a difference"
             )

@@ -28,8 +28,8 @@ Rule = Callable[[Party, PartyResult | None], Allowed | None]
 """What a party is allowed beyond the result of the rule before; None where the rule does not
 apply."""
 _OWN_STATES = (
-    "each step is judged from the state that the party itself had before it; run on "
-    "its own, NumPy has gone elsewhere by the end"
+    "compared with teacher forcing (NumPy computes each step from the compared party's own "
+    "previous state); run freely, NumPy's trajectory drifts away by rounding"
 )
 
 
@@ -113,7 +113,7 @@ def _explained(party: Party, plain: PartyResult) -> PartyResult:
             return replace(result, notes=(allowed.note,) if allowed.note else ())
         if allowed.doubtful and not doubt:
             words = blunt(party.name, left, party.precision.name)
-            doubt = f"perhaps {NAMES[party.name]} {allowed.lossy}; then {words}"
+            doubt = f"{NAMES[party.name]} possibly {allowed.lossy}; if so, {words}"
     return replace(plain, doubt=doubt)
 
 
@@ -147,7 +147,7 @@ def _lossy(party: Party) -> Iterator[tuple[str, Precision]]:
     """What a party may do that loses more digits than are usually lost, and its arithmetic."""
     usual, dtype = party.precision, party.precision.name
     own = precision_of(dtype)
-    inside = f"rounds to {dtype} inside this layer too, not only its output"
+    inside = f"rounds intermediate results to {dtype}, not only the output"
     if usual != own:
         yield inside, own
     words = [
@@ -179,9 +179,9 @@ def subnormals_flushed(party: Party) -> Iterator[Allowed]:
         tuple(values[-1]),
         allowance,
         precision,
-        "takes subnormal numbers for 0",
-        note=f"{NAMES[party.name]} is held against NumPy with 0 for subnormal numbers "
-        f"(below {least:.3g})",
+        "flushes subnormals to zero (FTZ)",
+        note=f"{NAMES[party.name]} is compared with NumPy with subnormals (below {least:.3g}) "
+        "flushed to zero",
     )
 
 

@@ -35,10 +35,9 @@ class OnDemand(Mapping[str, Outputs]):
             again = undisturbed(self._judge)(self._capture)
             if not again.ok:
                 raise BadInput(
-                    f"the outputs of {self._capture.layer!r} are computed again where they are "
-                    "asked for, and the model has been "
-                    "changed since it was swept: sweep it again, or keep the outputs you need "
-                    "before you change it"
+                    f"the outputs of {self._capture.layer!r} would be recomputed now, but the "
+                    "model has changed since the sweep: run the sweep again, or copy the "
+                    "outputs you need before changing the model"
                 )
             self._found = again.outputs
         return self._found[party]

@@ -34,7 +34,7 @@ def onnx_answer(
 ) -> tuple[tuple[np.ndarray, ...] | None, str]:
     """ONNX Runtime's outputs, or None and why there are none."""
     if any(0 in np.shape(value) for value in (*layer.given, *layer.values[-1])):
-        return None, "an empty array: there is nothing to compute"
+        return None, "the input is the input is an empty array: there is nothing to compute"
     try:
         found = crosscheck(layer.steps, layer.given, layer.values, threads)
     except Undescribed as error:
@@ -48,11 +48,11 @@ def onnx_answer(
         unheld = sum(map(_unheld, layer.given))
         if lost or unheld:
             told = (
-                f"{lost} elements of it are inf or NaN"
+                f"{lost} elements of its output are inf or NaN"
                 if lost
                 else f"{unheld} elements of the input are inf"
             )
-            return None, f"it computes in float32 here, which does not hold these numbers: {told}"
+            return None, f"it computes this layer in float32, which overflows here: {told}"
     return answer, ""
 
 
@@ -221,13 +221,13 @@ def user(
         if one is not None and one.dtype == np.float16 and dtype != "float16":
             unit = precision_of("float16").unit
             slack = slack + unit * np.abs(layer.values[-1][output]) + 2.0**-25
-            notes.append("your values are stored in float16: that rounding is allowed for")
+            notes.append("your values are stored in float16; the allowance includes that rounding")
         stored.append(slack)
     extra = _beside(stored, drift)
     if drift is not None and any(slack.any() for slack in drift.slack):
         notes.append(
-            "the allowance for yours also holds what rounding in the layers "
-            "before may do to this layer's input"
+            "the allowance for your values includes rounding error propagated from the "
+            "preceding layers"
         )
     party = Party("expected", outputs, layer, layer.first_look(dtype), extra=extra, known=known)
     result = judged(party)

@@ -28,17 +28,17 @@ class Verdict:
 def _unchecked(call: Judgement) -> str:
     """Why nothing can be said, or empty."""
     if "numpy" not in call.outputs:
-        return call.missing.get("numpy") or "NumPy has no answer"
+        return call.missing.get("numpy") or "NumPy could not compute this layer"
     outputs = call.outputs["framework"]
     if not any(comparison.size for comparison in call.comparisons.values()):
-        return "the output is empty: shapes agree, and there is no value to compare"
+        return "the output is empty: the shapes agree and there is no value to compare"
     if all(
         one is None
         or not one.size
         or (one.dtype.kind == "f" and np.isnan(one.min()) and np.isnan(one).all())
         for one in outputs
     ):
-        return "the output is NaN throughout: there is no number to compare"
+        return "every value of the output is NaN: there is nothing to compare"
     if not any(comparison.ratio for comparison in call.comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
     for party, told in call.power.items():
@@ -53,7 +53,7 @@ def _weakness(call: Judgement) -> str:
     shares = [one.share for party, one in call.power.items() if party != "onnx"]
     least = min(shares, default=1.0)
     return (
-        f"; of 100 wrong elements this check would have seen {100 * least:.0f}"
+        f"; this check would detect only {100 * least:.0f} of 100 wrong elements"
         if least < SURE
         else ""
     )
@@ -75,12 +75,12 @@ def _agreement(call: Judgement) -> Verdict:
     used = max(comparison.ratio for comparison in call.comparisons.values())
     notes: tuple[str, ...] = ()
     told = (
-        f"the largest difference is {used:.2g} of what rounding allows"
+        f"the largest difference is {used:.2g} x the allowance for rounding"
         if used
-        else "there is no difference at all"
+        else "all values are identical"
     )
     told += "".join(
-        f", given that {NAMES[name]} {result.allowed.lossy}"
+        f", assuming that {NAMES[name]} {result.allowed.lossy}"
         for name, result in call.results.items()
         if result.allowed.lossy
     )
@@ -90,7 +90,7 @@ def _agreement(call: Judgement) -> Verdict:
         onnx = call.power.get("onnx")
         if onnx is not None and onnx.share < ENOUGH:
             words = blunt("onnx", onnx, call.capture.dtype)
-            notes = (f"that ONNX Runtime agrees is no evidence here: {words}",)
+            notes = (f"ONNX Runtime's agreement is no evidence here: {words}",)
     return Verdict("agree", f"agree: {_listed(call.present)} agree; {told}", notes)
 
 
@@ -98,7 +98,7 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     """Who differs, what that means, and by how much."""
     present = call.present
     if "numpy" not in call.outputs and not any(one.reason for one in apart.values()):
-        return f"{_listed(present)} differ ({call.missing.get('numpy', '')})"
+        return f"{_listed(present)} differ (NumPy is missing: {call.missing.get('numpy', '')})"
     odd = [party for party in present if all(party in pair for pair in apart)]
     undefined = [one.undefined for one in call.unusual.differences if one.undefined]
     explained = all(one.reason or _only_touched(pair, call) for pair, one in apart.items())
@@ -141,7 +141,9 @@ def _hidden(outputs: Arrays) -> str:
     ]
     lost = sum(int(np.isnan(one).sum()) for one in floats)
     total = sum(one.size for one in outputs if one is not None)
-    return f"; {lost} of its {total} numbers are NaN, behind which no fault shows" if lost else ""
+    return (
+        f"; {lost} of its {total} values are NaN, which would hide an error there" if lost else ""
+    )
 
 
 def _only_touched(pair: Pair, call: Judgement) -> bool:
@@ -183,23 +185,22 @@ def _leaves_range(party: str, call: Judgement, alone: bool) -> bool:
 def _of_range(parties: Sequence[str], call: Judgement) -> str:
     names = [computes_in(party, call.capture.dtype) for party in parties]
     return (
-        f"the range of {' and '.join(dict.fromkeys(names))} is exceeded on the way: sums, squares "
-        f"or products of numbers up to {call.unusual.largest:.2g} are inf or NaN "
-        f"in {_listed(parties)}, and not in NumPy, which computes in float64: check the layer on "
-        "smaller inputs"
+        f"an intermediate result overflows {' and '.join(dict.fromkeys(names))} in "
+        f"{_listed(parties)} (operands up to {call.unusual.largest:.2g}); NumPy in float64 "
+        "does not overflow: check the layer on smaller inputs"
     )
 
 
 def _meaning(odd: str, others: Sequence[str], call: Judgement) -> str:
     agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
     known = (
-        f"known of it, {call.unusual.differences[0].says}"
+        f"{call.unusual.differences[0].says} (a known difference)"
         if call.unusual.differences
-        else "none of its differences that are known"
+        else "this is not one of its known differences"
     )
     return {
-        "framework": f"{agreed}, so the layer does not do what its configuration says",
-        "numpy": f"{agreed}, so the fault is ours: please report it",
+        "framework": f"{agreed}, so the framework does not compute what the layer is configured to",
+        "numpy": f"{agreed}, so this is an error in probe's NumPy computation: please report it",
         "onnx": f"{agreed}, so ONNX Runtime computes this layer differently: {known}",
         "expected": f"{agreed}, so your values are not this layer's output on this input",
     }[odd]
@@ -216,11 +217,10 @@ def _tier(apart: Mapping[Pair, Comparison]) -> str:
     if not rated:
         return ""
     if any(rated):
-        return ": certainly other arithmetic, no order of summation can do that"
+        return ": not rounding, it is above the worst case of any summation order"
     return (
-        ": improbable as rounding, though a worst case could reach it; TF32, bfloat16 or float16 "
-        "accumulation and weights of "
-        "12 to 16 bits look like this"
+        ": unlikely to be rounding, above the 6-sigma bound but below the worst-case bound; "
+        "TF32, bfloat16 or float16 accumulation and 12- to 16-bit weights look like this"
     )
 
 
@@ -229,7 +229,6 @@ def _extent(apart: Mapping[Pair, Comparison]) -> str:
     if worst.reason or worst.worst is None:
         return worst.reason
     return (
-        f"{worst.count} of {worst.size} elements lie beyond rounding; the worst differs by "
-        f"{worst.worst.error:.3g} "
-        f"where rounding allows {worst.worst.allowance:.2g}{_tier(apart)}"
+        f"{worst.count} of {worst.size} elements differ by more than the allowance; the worst "
+        f"by {worst.worst.error:.3g} (allowance {worst.worst.allowance:.2g}){_tier(apart)}"
     )

@@ -255,11 +255,11 @@ def test_a_model_that_is_being_swept_may_be_called_and_is_not_checked_meanwhile(
     sweep = probe.sweep(model, x)
     met = [next(sweep).layer]
     assert torch.equal(model(torch.from_numpy(x)), wanted)
-    with pytest.raises(BadInput, match=r"the model is being swept: end the sweep first"):
+    with pytest.raises(BadInput, match=r"a sweep of this model is still running: exhaust it first"):
         probe.check(model, "0", x)
-    with pytest.raises(BadInput, match=r"the model is being swept"):
+    with pytest.raises(BadInput, match=r"a sweep of this model is still running"):
         probe.check(model[1], "0", x[:, :1].repeat(4, 1))
-    with pytest.raises(BadInput, match=r"the model is being swept"):
+    with pytest.raises(BadInput, match=r"a sweep of this model is still running"):
         next(probe.sweep(model, x))
     met += [report.layer for report in sweep]
     assert met == alone
@@ -282,10 +282,7 @@ def test_outputs_of_a_model_that_was_changed_since_are_not_made_up(x):
     assert first.outputs["framework"].shape == (2, 4, 8, 8)
     with pytest.raises(
         BadInput,
-        match=(
-            r"the outputs of '0' are computed again .* changed since "
-            r"it was swept"
-        ),
+        match=(r"the outputs of '0' would be recomputed now.* changed since the sweep"),
     ):
         first.outputs["numpy"]
 

@@ -72,7 +72,7 @@ def test_one_number_needs_its_place(capsys):
     gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-value", "1")
     assert "name it by --at" in capsys.readouterr().err
     gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-value", "one", "--at", "0,1,1,0")
-    assert "--expect-value takes a number; you gave 'one'" in capsys.readouterr().err
+    assert "--expect-value must be a number; you gave 'one'" in capsys.readouterr().err
     gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-at", "0")
     assert "give --expect FILE too" in capsys.readouterr().err
 

@@ -294,12 +294,12 @@ def test_a_failing_forward_is_one_sentence(probe, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--seed", "-1"), "a seed is a whole number of 0 or more"),
+        (("--seed", "-1"), "seed must be an integer >= 0"),
         (("--shape=-2,8,8,1",), "(-2, 8, 8, 1)"),
-        (("--shape", "2,100000,100000,1"), "larger than what is drawn"),
+        (("--shape", "2,100000,100000,1"), "exceeds the limit for random inputs"),
         (("--shape", "2" + ",1" * 70), "axes"),
         (("--shape", "9" * 5000), "whole numbers"),
-        (("--shape", "99999999999999999999,8,8,1"), "larger than what is drawn"),
+        (("--shape", "99999999999999999999,8,8,1"), "exceeds the limit for random inputs"),
     ],
 )
 def test_inputs_that_cannot_be_drawn(probe, arguments, words):
@@ -311,7 +311,7 @@ def test_inputs_that_cannot_be_drawn(probe, arguments, words):
 def test_an_empty_text_is_no_answer(probe, tmp_path):
     (tmp_path / "mine.txt").write_text("# later\n")
     status, out, err = probe(KERAS, "--layer", "conv2d", "--expect", tmp_path / "mine.txt")
-    assert (status, out, err.count("\n")) == (2, "", 1) and "holds no numbers" in err
+    assert (status, out, err.count("\n")) == (2, "", 1) and "contains no numbers" in err
 
 
 def test_what_is_read_is_not_written_over(probe, tmp_path):

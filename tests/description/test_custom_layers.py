@@ -121,7 +121,7 @@ def test_what_is_registered_must_be_steps():
     report = probe.check(net(), "1", X)
     assert (
         report.verdict == "unchecked"
-        and "gives str where an op, steps or a Description is expected" in report.sentence
+        and "must return an op, steps or a Description; it returned str" in report.sentence
     )
 
 

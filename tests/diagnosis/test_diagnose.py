@@ -133,9 +133,9 @@ def test_a_part_that_does_not_fit_is_one_sentence(conv, x):
         ),
     ):
         asked(conv, x, np.zeros(3), expected_at="0,0")
-    with pytest.raises(probe.ProbeError, match="is not a part of an array"):
+    with pytest.raises(probe.ProbeError, match="is not an index or slice"):
         asked(conv, x, np.zeros(3), expected_at="zero")
-    with pytest.raises(probe.ProbeError, match="there is no element 9 in an output"):
+    with pytest.raises(probe.ProbeError, match="so it has no element 9"):
         asked(conv, x, np.zeros(3), expected_at="9")
 
 

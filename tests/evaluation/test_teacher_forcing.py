@@ -57,7 +57,7 @@ def test_a_chaotic_sequence_agrees_step_by_step_and_that_is_said(x):
     assert np.abs(theirs - op.run(x.astype(np.float64))[0]).max() > 0.1
     report = judge(capture(op, x, (theirs,)))
     assert report.ok, str(report)
-    assert any("judged from the state that the party itself had" in note for note in report.notes)
+    assert any("compared with teacher forcing" in note for note in report.notes)
     assert (
         max(one.worst.allowance for pair, one in report.comparisons.items() if "numpy" in pair)
         < 1e-4

@@ -127,5 +127,5 @@ def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace, st
     assert report.verdict == "diverge"
     assert f"shapes differ: (4, {steps}, 5) and (4, {steps}, 1)" in report.sentence
     assert (
-        f"NumPy, and a loss of Keras, would have broadcast both to (4, {steps}, 5) without a word"
+        f"NumPy and Keras losses would silently broadcast both to (4, {steps}, 5)"
     ) in report.sentence

@@ -24,13 +24,16 @@ def test_nan_of_the_users_is_counted_wherever_it_hides_something(net):
         reports = list(probe.sweep(net, x))
     for report in reports:
         assert (
-            report.ok and "of its 9 numbers are NaN, behind which no fault shows" in report.sentence
+            report.ok
+            and "of its 9 values are NaN, which would hide an error there" in report.sentence
         )
-        assert "are NaN, behind which no fault shows" in line(report)
+        assert "are NaN, which would hide an error there" in line(report)
     report = probe.check(net, "0", x)
-    assert "3 of its 9 numbers are NaN" in report.sentence
+    assert "3 of its 9 values are NaN" in report.sentence
     assert "given; it holds 1 NaN and 1 infinite of 12 numbers" in str(report)
-    assert "the layer's own input, given; it holds 1 NaN" in str(probe.check(net, "0", given=x))
+    assert "the layer's own input, given by you by you; it holds 1 NaN" in str(
+        probe.check(net, "0", given=x)
+    )
 
 
 def test_without_nan_nothing_is_said_of_it(net):
@@ -42,11 +45,11 @@ def test_nan_throughout_is_nothing_to_compare(net):
     x = np.full((3, 4), np.nan, np.float32)
     for report in (probe.check(net, "0", x), *probe.sweep(net, x)):
         assert report.verdict == "unchecked"
-        assert "the output is NaN throughout: there is no number to compare" in report.sentence
+        assert "every value of the output is NaN: there is nothing to compare" in report.sentence
     assert probe.check(net, "0", x, expected=np.zeros((3, 3))).verdict == "diverge"
 
 
-EMPTY = "unchecked: the output is empty: shapes agree, and there is no value to compare"
+EMPTY = "unchecked: the output is empty: the shapes agree and there is no value to compare"
 
 
 @pytest.mark.parametrize(

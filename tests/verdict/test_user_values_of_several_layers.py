@@ -67,9 +67,9 @@ def outputs(net, x):
     ("name", "why"),
     [
         ("block", "Block is a container"),
-        ("unused", "the forward pass never reached it"),
+        ("unused", "the forward pass did not call it"),
         ("alias", "under another name"),
-        ("block/nothing", "the forward pass made no such call"),
+        ("block/nothing", "the layer was called fewer times in the forward pass"),
         ("own", "has a forward of its own"),
     ],
 )
@@ -100,10 +100,7 @@ def test_values_of_another_number_of_outputs_end_no_sweep(x):
 def test_values_of_layers_that_were_not_asked_for_are_named(net, x):
     with pytest.raises(
         NotCompared,
-        match=(
-            r"'head' \(it is not among the layers that were asked "
-            r"for\)"
-        ),
+        match=(r"'head' \(it is not among the layers selected by layers=\)"),
     ):
         list(probe.sweep(net, x, layers=["block.fc"], expected={"head": np.zeros((2, 3))}))
 
@@ -136,7 +133,11 @@ def test_each_name_has_its_own_reason():
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [({}, "holds no values"), (np.zeros(3), "maps names of layers"), ([1], "maps names of layers")],
+    [
+        ({}, "expected is empty"),
+        (np.zeros(3), "maps names of layers"),
+        ([1], "maps names of layers"),
+    ],
 )
 def test_a_sweep_with_values_of_nothing_is_refused(net, x, values, words):
     with pytest.raises(BadInput, match=words):
@@ -151,7 +152,7 @@ def test_a_layer_is_not_blamed_for_what_the_layer_before_did(net, x):
     for before in ("block", "block/add"):
         report = probe.check(net, "head", x, expected={before: wrong, "head": head})
         assert report.ok, report
-        assert any("your values of the layers before" in note for note in report.notes)
+        assert any("your own values of the preceding layers" in note for note in report.notes)
         assert (
             probe.check(net, "head", x, expected={before: wrong, "head": right["head"]}).verdict
             == "diverge"
@@ -165,7 +166,9 @@ def test_a_layer_is_not_blamed_for_what_the_layer_before_did(net, x):
 
 
 def test_values_of_other_layers_need_those_of_the_layer_and_known_names(net, x):
-    with pytest.raises(BadInput, match="you gave values of block; none of them is named 'head'"):
+    with pytest.raises(
+        BadInput, match="expected has values of block, but none for the layer 'head'"
+    ):
         probe.check(net, "head", x, expected={"block": np.zeros((2, 4))})
     with pytest.raises(UnknownLayer, match="no layer 'blok'"):
         probe.check(net, "head", x, expected={"blok": np.zeros((2, 4)), "head": np.zeros((2, 3))})
@@ -213,8 +216,8 @@ def test_the_command_prints_its_reports_and_then_what_was_not_compared(command, 
         assert status == 2
         assert "6 agree, 0 diverge, 1 unchecked" in out
         assert err.startswith(
-            "probe: the values of 1 of the 3 names that you gave were not "
-            "compared: 'block' (Block is a container"
+            "probe: the values given for 1 of 3 names were not compared: 'block' (Block is a "
+            "container"
         )
         assert err.count("\n") == 1
     status, out, _ = command("--all", "--expect", files / "mine.npz", "--json", "-")
@@ -226,7 +229,7 @@ def test_the_command_refuses_a_file_of_no_arrays(command, files):
     for arguments in (("--all",), ("--layer", "head")):
         status, out, err = command(*arguments, "--expect", files / "none.npz")
         assert (status, out) == (2, "")
-        assert err.endswith("none.npz holds no arrays\n")
+        assert err.endswith("none.npz contains no arrays\n")
 
 
 def test_the_command_judges_a_layer_on_the_values_of_those_before(command, files, net, x):
@@ -244,7 +247,7 @@ def test_the_command_judges_a_layer_on_the_values_of_those_before(command, files
 )
 def test_tolerances_that_are_none_are_refused(net, x, tolerances):
     rtol, atol = tolerances
-    with pytest.raises(BadInput, match="tol is a number from 0 on"):
+    with pytest.raises(BadInput, match="tol must be a finite number >= 0"):
         probe.check(net, "head", x, rtol=rtol, atol=atol)
     assert probe.check(net, "head", x, rtol=1e-5, atol=0).ok
 
@@ -253,16 +256,16 @@ def test_the_command_refuses_such_tolerances(command):
     for rtol, atol in (("nan", "0"), ("0", "-1"), ("inf", "0")):
         status, out, err = command("--layer", "head", "--rtol", rtol, "--atol", atol)
         assert (status, out) == (2, "")
-        assert "tol is a number from 0 on" in err
+        assert "tol must be a finite number >= 0" in err
 
 
 @pytest.mark.parametrize(
     "at", [(0.5, 0), (True, 0), (np.float32(1), 0), ("0", 0), (0, None), (np.True_, 0)]
 )
 def test_an_index_that_is_no_whole_number_is_refused(net, x, at):
-    with pytest.raises(BadInput, match="an index is a whole number"):
+    with pytest.raises(BadInput, match="an index must be an integer"):
         probe.explain(net, "head", x, at=at)
-    with pytest.raises(BadInput, match="an index is a whole number"):
+    with pytest.raises(BadInput, match="an index must be an integer"):
         probe.check(net, "head", x, expected=0.0, expected_at=at)
 
 

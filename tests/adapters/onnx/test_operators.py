@@ -317,7 +317,9 @@ def test_no_samples_are_compared_by_shape():
         if report.outputs["framework"].size:
             assert report.ok, str(report)
         else:
-            assert "unchecked: the output is empty: shapes agree" in report.sentence, str(report)
+            assert "unchecked: the output is empty: the shapes agree" in report.sentence, str(
+                report
+            )
             told += 1
     assert told > 100
 

@@ -31,7 +31,7 @@ def test_boxes(seed, centred, count, most, overlap, least):
     proto, inputs = single("NonMaxSuppression", values, {"center_point_box": int(centred)}, 11)
     (report,) = probe.sweep(proto, inputs)
     if not report.outputs["framework"].size:
-        assert "the output is empty: shapes agree" in report.sentence
+        assert "the output is empty: the shapes agree" in report.sentence
     else:
         assert report.ok and not report.missing, str(report)
 

@@ -41,7 +41,11 @@ def test_operations_and_layers():
     for kind, report in cases.items():
         assert report.kind == kind and report.verdict == "unchecked" and "numpy" in report.missing
         assert any(
-            "exported alone by the framework and run in ONNX Runtime, it differs by" in note
+            (
+                "exported to ONNX by the framework itself and run in ONNX Runtime, the layer "
+                "differs by"
+            )
+            in note
             for note in report.notes
         ), str(report)
         assert np.allclose(report.outputs["onnx"], report.outputs["framework"], atol=1e-5)

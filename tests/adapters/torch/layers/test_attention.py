@@ -249,7 +249,9 @@ def test_padded_positions_of_an_encoder_are_left_as_they_are():
         "inner.layers.1.self_attn",
         [x, padding],
     )
-    assert report.ok and any("watching changes the result" in note for note in report.notes)
+    assert report.ok and any(
+        "capturing activations changes the result" in note for note in report.notes
+    )
     assert model.use_nested_tensor
 
 
