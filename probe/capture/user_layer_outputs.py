@@ -71,7 +71,7 @@ class Theirs:
         missed = [name for name, why in self._waiting.items() if not why]
         named = set(model.names())
         found: dict[str, str] = {
-            name: "the layer was called fewer times in the forward pass"
+            name: "the forward pass made no call of this name"
             for name in missed
             if name not in named
         }

@@ -190,8 +190,9 @@ def blunt(party: str, told: Power, dtype: str) -> str:
         ways["framework"] = "check the layer in float32"
     return (
         f"{computes_in(party, dtype)} rounding may change {_VALUES[party]} by up to "
-        f"{told.allowed:.2g}, with an output range of {told.span:.2g} (ill-conditioned); this "
-        f"check would detect only {100 * told.share:.0f} of 100 wrong elements"
+        f"{told.allowed:.2g}, while the output's own range is {told.span:.2g} "
+        f"(ill-conditioned); this check would detect only {100 * told.share:.0f} of 100 wrong "
+        "elements"
     ) + (f"; {ways[party]}" if party in ways else "")
 
 

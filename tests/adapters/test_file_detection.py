@@ -249,7 +249,7 @@ def test_what_is_no_file_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.keras")
     sentence(tmp_path / "pipe.keras", "a pipe")
     sentence(Path("/dev/zero"), "a device")
-    with pytest.raises(CannotOpen, match="is not the name of a file"):
+    with pytest.raises(CannotOpen, match="is not a valid file name"):
         probe.open_model(tmp_path / "nul\0.keras")
 
 

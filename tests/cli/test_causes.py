@@ -36,7 +36,7 @@ def test_causes_are_listed_and_explained(capsys):
     )
     gen_readme.command("--causes", "raw-weight")
     assert capsys.readouterr().err == (
-        "probe: there is no cause 'raw-weight'; did you mean 'raw-weights'?\n"
+        "probe: unknown cause 'raw-weight'; did you mean 'raw-weights'?\n"
     )
 
 
@@ -52,7 +52,7 @@ def test_a_patch(raw, tmp_path):
         "0,0:3,0:3,0",
     )
     assert "why: raw-weights: the stored kernel and bias" in told
-    assert "you gave 9 of 10240 values" in told
+    assert "you gave 9 of the output's 10240 values" in told
 
 
 @pytest.mark.parametrize("digits", [9, 4])
@@ -70,11 +70,11 @@ def test_one_number_as_it_was_typed(raw, digits):
 
 def test_one_number_needs_its_place(capsys):
     gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-value", "1")
-    assert "name it by --at" in capsys.readouterr().err
+    assert "needs --at" in capsys.readouterr().err
     gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-value", "one", "--at", "0,1,1,0")
     assert "--expect-value must be a number; you gave 'one'" in capsys.readouterr().err
     gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-at", "0")
-    assert "give --expect FILE too" in capsys.readouterr().err
+    assert "needs --expect FILE" in capsys.readouterr().err
 
 
 def test_a_sweep_says_why_too(raw, tmp_path):

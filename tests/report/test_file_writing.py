@@ -73,11 +73,11 @@ def test_what_is_no_regular_file_is_refused(tmp_path, save):
         (tmp_path / name, "a pipe"),
         (f"/dev/null/{name}", "Not a directory"),
         (tmp_path / "nowhere" / name, "No such file"),
-        (tmp_path / f"nul\0{name}", "not the name of a file"),
+        (tmp_path / f"nul\0{name}", "not a valid file name"),
         (full, "a device"),
         (folder, "a folder"),
         (ring, "symbolic links"),
-        (tmp_path / "report.other", "ends otherwise"),
+        (tmp_path / "report.other", "none of these suffixes"),
         (tmp_path / ("x" * 300 + name), "too long"),
     ):
         with pytest.raises(BadInput, match=words):

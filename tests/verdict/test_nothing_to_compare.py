@@ -30,7 +30,7 @@ def test_nan_of_the_users_is_counted_wherever_it_hides_something(net):
         assert "are NaN, which would hide an error there" in line(report)
     report = probe.check(net, "0", x)
     assert "3 of its 9 values are NaN" in report.sentence
-    assert "given; it holds 1 NaN and 1 infinite of 12 numbers" in str(report)
+    assert "given; it contains 1 NaN and 1 infinite among 12 values" in str(report)
     assert "the layer's own input, given by you by you; it holds 1 NaN" in str(
         probe.check(net, "0", given=x)
     )
@@ -116,4 +116,4 @@ def test_the_mean_of_nothing_is_said_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (report,) = probe.sweep(Mean(), np.zeros((0, 4), np.float32))
-    assert "NaN throughout" in report.sentence
+    assert "every value of the output is NaN" in report.sentence

@@ -69,14 +69,14 @@ def outputs(net, x):
         ("block", "Block is a container"),
         ("unused", "the forward pass did not call it"),
         ("alias", "under another name"),
-        ("block/nothing", "the layer was called fewer times in the forward pass"),
+        ("block/nothing", "the forward pass made no call of this name"),
         ("own", "has a forward of its own"),
     ],
 )
 def test_a_sweep_ends_by_naming_the_values_that_it_compared_with_nothing(net, x, name, why):
     found = []
     values = {"block.fc": outputs(net, x)["block.fc"], name: np.zeros((2, 4))}
-    with pytest.raises(NotCompared, match=f"1 of the 2 names .* '{name}' .*{why}") as error:
+    with pytest.raises(NotCompared, match=f"1 of 2 names .* '{name}' .*{why}") as error:
         for report in probe.sweep(net, x, expected=values):
             found.append(report)
     assert list(error.value.reasons) == [name]
@@ -135,8 +135,8 @@ def test_each_name_has_its_own_reason():
     ("values", "words"),
     [
         ({}, "expected is empty"),
-        (np.zeros(3), "maps names of layers"),
-        ([1], "maps names of layers"),
+        (np.zeros(3), "must map layer names"),
+        ([1], "must map layer names"),
     ],
 )
 def test_a_sweep_with_values_of_nothing_is_refused(net, x, values, words):
@@ -284,4 +284,4 @@ def test_options_that_a_sweep_does_not_read_are_refused(command):
         ("--call", "0"),
     ):
         status, _, err = command("--all", *option)
-        assert status == 2 and f"{option[0]} goes with --layer, not with --all" in err
+        assert status == 2 and f"{option[0]} needs --layer and cannot be used with --all" in err
