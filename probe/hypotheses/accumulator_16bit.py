@@ -10,7 +10,8 @@ from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.low_precision import narrow_weights, narrowed, summing
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.blocks import places
-from probe.ops.base import Indices, Sum
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Indices, Sum
 
 __all__ = ["Accumulated"]
 
@@ -36,7 +37,7 @@ class Accumulated(Sum):
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return self.inner.output_shape(shapes)
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         terms = self.inner.terms(inputs, where)  # type: ignore[misc]
         rows = (terms.swapaxes(1, 2) if self.taps_first else terms).reshape(len(terms), -1)
         if not self.bias_first and getattr(self.inner, "bias", None) is not None:
@@ -70,10 +71,12 @@ class Accumulated(Sum):
             out[start : start + step] = self.terms(inputs, where)[:, 0, 0]
         return (out.reshape(shaped.shape),)
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return self.inner.term_count(inputs, outputs)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (precision.unit * np.abs(outputs[0]) + precision.tiny,)
 
 

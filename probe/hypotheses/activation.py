@@ -138,7 +138,7 @@ class _Gated(Elementwise):
 
     alpha: float
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return x * np.clip(self.alpha * x + 0.5, 0, 1)
 
 

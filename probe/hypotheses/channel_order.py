@@ -10,7 +10,9 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis, more
+from probe.numerics.precision import Precision
 from probe.ops import Take
+from probe.ops.base import Arrays, Errors, Few
 from probe.ops.step import Ref, Step
 
 __all__: list[str] = []
@@ -220,7 +222,9 @@ class _Recounted(ops.Op):
                 return values, np.ravel_multi_index(where[::-1], shape[:1:-1])
         return values, places + 1
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return self.op.error_bound(inputs, slacks, outputs, precision)
 
 

@@ -56,7 +56,7 @@ class Stored(Elementwise):
     format: str
     way: str = "ties to even"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return narrowed(x, self.format, self.way)
 
 

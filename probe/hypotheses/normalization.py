@@ -93,7 +93,7 @@ class _Layer(ops.LayerNormalization):
     ddof: int = 0
     outside: bool = False
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         scale, bias = self._parameters(x)
         return (_normalised(x, self.axes, self.ddof, self.outside, self.epsilon) * scale + bias,)
@@ -106,7 +106,7 @@ class _Group(ops.GroupNormalization):
     ddof: int = 0
     outside: bool = False
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         groups = self._split(inputs[0])
         scale, bias = self._parameters(inputs[0])
         out = _normalised(

@@ -179,7 +179,7 @@ def offset_before_scale(case: Case) -> Iterator[Edit]:
 class _Left(ops.Bucketize):
     """How many of the boundaries are less than x."""
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.searchsorted(np.array(self.boundaries), inputs[0], side="left"),)
 
 

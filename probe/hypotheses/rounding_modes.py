@@ -30,7 +30,7 @@ class FixedPoint(Elementwise):
     high: float = np.inf
     wrap: bool = False
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             codes = MODES[self.mode](x / self.step) if np.all(self.step) else x
             value = codes * self.step if np.all(self.step) else codes

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.step import Step
 
@@ -19,16 +20,18 @@ class ByParts(Op):
     words: str = ""
     """What the steps are, for the report."""
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return inputs[:1]
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Identity", inputs[0]),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"computed as {self.words}" if self.words else ""
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         """What the first input arrives with, and what rounding does on the layer's own way."""
         values: list[tuple[np.ndarray, ...]] = []
         carried: list[tuple[np.ndarray, ...]] = []
@@ -41,13 +44,13 @@ class ByParts(Op):
         (own,) = carried[-1]
         return (own if slacks[0] is None else own + slacks[0],)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions(
             (Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),)
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))

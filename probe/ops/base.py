@@ -19,14 +19,17 @@ from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import Known
 from probe.ops.weight import Weight
 
-__all__ = ["Elementwise", "Graph", "Indices", "InputErrors", "Op", "Rearrangement", "Sum", "spread"]
+__all__ = ["Elementwise", "Errors", "Graph", "Indices", "Op", "Rearrangement", "Sum", "spread"]
 
 _CACHED = 1 << 15
 """Of so many elements caches hold a function's temporaries as well."""
 
 Indices = tuple[np.ndarray, ...]
 """Elements of an array as ``np.nonzero`` names them."""
-InputErrors = Sequence[np.ndarray | None]
+Few = Indices | None
+"""A few elements, or none."""
+Arrays = Sequence[np.ndarray]
+Errors = Sequence[np.ndarray | None]
 """How far each input of an op may already be off; None where it is exact."""
 
 
@@ -113,12 +116,7 @@ class Op:
         raise NotImplementedError
 
     def error_bound(
-        self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
-        outputs: Sequence[np.ndarray],
-        precision: Precision,
-        where: Indices | None = None,
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
     ) -> tuple[np.ndarray, ...]:
         """How far each output may be off by rounding here, and by the slack that the inputs arrive
         with."""
@@ -144,9 +142,7 @@ class Op:
         stands at their place in the inputs."""
         return False
 
-    def at(
-        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         """The elements ``where`` of an output of that shape, from those of each input; asked only
         where the op ``computes_elements``."""
         raise NotImplementedError
@@ -157,8 +153,8 @@ class Op:
 
     def equally_right(
         self,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
+        inputs: Arrays,
+        outputs: Arrays,
         output: int,
         theirs: np.ndarray,
     ) -> np.ndarray | None:
@@ -169,7 +165,7 @@ class Op:
     engine_differences: ClassVar[tuple[Known, ...]] = ()
     """Where engines are known to differ in this op although none is at fault."""
 
-    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+    def undetected(self, inputs: Arrays) -> list[str]:
         """Mistakes that would leave the outputs as they are on these inputs, which hold numbers,
         and with these weights: a sentence each."""
         return []
@@ -179,7 +175,7 @@ class Op:
         an odd cell at the end of inputs of other sizes."""
         return False
 
-    def intermediates(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, ...]:
+    def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Numbers that some engines store, too, before they are added up to an output: a sum before
         its bias."""
         return ()
@@ -187,12 +183,12 @@ class Op:
     on_power_of_two_grid: ClassVar[bool] = False
     """Whether outputs are multiples of powers of two, of which what follows may be exact."""
 
-    def is_exact(self, inputs: Sequence[np.ndarray], precision: Precision) -> bool:
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         """Whether nothing is rounded here, whatever the order: asked only where inputs are on a
         grid and exact."""
         return False
 
-    def summary(self, inputs: Sequence[np.ndarray]) -> str:
+    def summary(self, inputs: Arrays) -> str:
         """What one output is made of, in words for the report; empty where the op's name says
         it."""
         return ""
@@ -202,22 +198,20 @@ class Op:
         follow them."""
         return None if output else 0
 
-    def input_index(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         """Which elements of that input the output's came from, where each came from one."""
         return None
 
-    def contributions(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]
-    ) -> Contributions:
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         """How one element of the first output came about; without terms where that is not said."""
         return Contributions((), (Stage(self.title(inputs), float(outputs[0][at])),))
 
-    def influence(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         """Which elements of each input can influence the masked ones of the first output at all;
         all of them where that is not said."""
         return tuple(np.full(x.shape, mask.any()) for x in inputs)
 
-    def title(self, inputs: Sequence[np.ndarray]) -> str:
+    def title(self, inputs: Arrays) -> str:
         """The op's name and what it computes, in one line."""
         words = " ".join((type(self).__doc__ or "").partition("\n\n")[0].split())
         formula = self.summary(inputs) or words.rstrip(".")
@@ -230,7 +224,7 @@ class Op:
             f" with {numbers}" if numbers and not self.summary(inputs) else ""
         )
 
-    def term_count(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         """For sums: how many terms one output has."""
         raise NotImplementedError
 
@@ -285,9 +279,7 @@ class Elementwise(Op):
             for one in held
         )
 
-    def at(
-        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return self.f(elements[0]).reshape(elements[0].shape)
 
     def f(self, x: np.ndarray) -> np.ndarray:
@@ -320,12 +312,7 @@ class Elementwise(Op):
         return out
 
     def error_bound(
-        self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
-        outputs: Sequence[np.ndarray],
-        precision: Precision,
-        where: Indices | None = None,
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
     ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None and not (self.roundings and precision.unit):
@@ -359,17 +346,15 @@ class Elementwise(Op):
         """How far f may move from y where x moves by slack."""
         return spread(self.f, x, y, slack)
 
-    def input_index(self, where: Indices, inputs: Sequence[np.ndarray]) -> Indices | None:
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
-    def contributions(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], at: tuple[int, ...]
-    ) -> Contributions:
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions(
             (Terms(np.array([at], int)),), (Stage(self.title(inputs), float(outputs[0][at])),)
         )
 
-    def influence(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask,)
 
 
@@ -397,7 +382,7 @@ class Rearrangement(Op):
             (len(where), 0), int
         )
 
-    def influence(self, mask: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         reached = tuple(np.zeros(x.shape, bool) for x in inputs)
         which, back = self.follow(np.argwhere(mask), inputs)
         for k, one in enumerate(reached):
@@ -405,12 +390,7 @@ class Rearrangement(Op):
         return reached
 
     def error_bound(
-        self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
-        outputs: Sequence[np.ndarray],
-        precision: Precision,
-        where: Indices | None = None,
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
     ) -> tuple[np.ndarray, ...]:
         if all(slack is None for slack in slacks):
             return tuple(np.broadcast_to(0.0, y.shape) for y in outputs)
@@ -425,17 +405,15 @@ class Rearrangement(Op):
 class Sum(Op):
     """A sum of products, in an order that nobody knows."""
 
-    def sum_of_squares(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         """The op run on squares: the sum of the squared terms, the bias among them."""
         raise NotImplementedError
 
-    def partial_squares_pay(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
-    ) -> bool:
+    def partial_squares_pay(self, inputs: Arrays, outputs: Sequence[np.ndarray]) -> bool:
         """Whether ``partial_squares`` saves more work than a look at single elements costs."""
         return False
 
-    def partial_squares(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def partial_squares(self, inputs: Arrays) -> np.ndarray:
         """Some of ``sum_of_squares``; asked for only where ``partial_squares_pay``."""
         raise NotImplementedError
 
@@ -444,20 +422,13 @@ class Sum(Op):
         raise NotImplementedError
 
     def error_bound(
-        self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
-        outputs: Sequence[np.ndarray],
-        precision: Precision,
-        where: Indices | None = None,
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
     ) -> tuple[np.ndarray, ...]:
         squares = self.partial_squares(inputs) if precision.partial else self.sum_of_squares(inputs)
         own = of_sums(self.term_count(inputs, outputs), outputs[0], squares, precision, owned=True)
-        if where is not None:
+        if few is not None:
             assert self.terms is not None
-            own[where] = np.maximum(
-                own[where], of_partial_sums(self.terms(inputs, where), precision)
-            )
+            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
         if slacks[0] is not None:
             own += self.propagate(slacks[0])
         return (own,)

@@ -1,6 +1,6 @@
 """What only a NumPy function of the user's own tells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.errors import Undescribed
 from probe.numerics.precision import SIGMAS, Precision
-from probe.ops.base import InputErrors, Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 
 __all__ = ["Recomputed"]
 
@@ -30,19 +30,14 @@ class Recomputed(Op):
             else (np.asarray(found),)
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         raise Undescribed("it is recomputed by a NumPy function, which ONNX has no nodes for")
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"{getattr(self.function, '__name__', 'a function')} of the user's own"
 
     def error_bound(
-        self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
-        outputs: Sequence[np.ndarray],
-        precision: Precision,
-        where=None,
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
     ) -> tuple[np.ndarray, ...]:
         """An estimate: how far the outputs move where the inputs move by rounding or their slack,
         and where they are narrowed first."""

@@ -4,7 +4,7 @@ it is quantised."""
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ class Weight:
         turned = array.reshape([self.effective.shape[axis] for axis in axes])
         return turned.transpose([axes.index(axis) for axis in range(len(axes))])
 
-    def index_of(self, where: tuple) -> tuple:
+    def index_of(self, where: tuple[Any, ...]) -> tuple[Any, ...]:
         """The framework's indices of elements that are named in the op's layout: ``to_op`` the
         other way round."""
         axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes

@@ -1,15 +1,15 @@
 """Reductions of whole axes: sums, means, extremes, norms and variances."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
 from probe.ops.along_axis.softmax import of_exponentials
-from probe.ops.base import Indices, Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.engine_differences import MEAN_OF_NOTHING, NAN_IN_EXTREME, SQUARES_OVERFLOW
 from probe.ops.exactness import without_rounding
@@ -54,7 +54,7 @@ class _Reduction(Op):
         with np.errstate(all="ignore"):
             return (np.asarray(self.reduced(inputs[0], self.keepdims)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         axes = (graph.const(list(self.axes)),) if self.axes else ()
         return (graph.op(self.onnx, inputs[0], *axes, keepdims=int(self.keepdims)),)
 
@@ -66,7 +66,7 @@ class _Reduction(Op):
         """An array of the kept axes in the shape of the output."""
         return array if self.keepdims else np.squeeze(array, axis=self.over(x))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(self.kept(mask, inputs[0]), inputs[0].shape),)
 
     def members(self, x: np.ndarray, where: Indices) -> Indices:
@@ -86,7 +86,7 @@ class _Reduction(Op):
         shape = (len(where[0]) if where else 1, self.count(x))
         return tuple(np.broadcast_to(at[axis], shape) for axis in range(x.ndim))
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         (x,) = inputs
         over = self.over(x)
         rest = iter(at)
@@ -119,10 +119,10 @@ class _Sum(_Reduction):
         by = self.divisor(x)
         return total if by == 1 else total / by
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return self.count(inputs[0])
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, terms, 1)."""
         (x,) = inputs
         return (self.term(x[self.members(x, where)]) / self.divisor(x))[:, :, None]
@@ -131,7 +131,9 @@ class _Sum(_Reduction):
         """How far each term may be off."""
         return slack
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,), by = inputs, slacks, outputs, self.divisor(inputs[0])
         over = self.over(x)
         each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
@@ -151,10 +153,10 @@ class ReduceSum(_Sum):
 
     onnx = "ReduceSum"
 
-    def told(self, members, value):
+    def told(self, members: np.ndarray, value: float) -> Contributions:
         return Contributions((Terms(members),))
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([(self.count(inputs[0]), inputs)], (), precision)
 
 
@@ -165,10 +167,10 @@ class ReduceMean(_Sum):
     onnx = "ReduceMean"
     engine_differences = (MEAN_OF_NOTHING,)
 
-    def divisor(self, x):
+    def divisor(self, x: np.ndarray) -> float:
         return float(self.count(x))
 
-    def told(self, members, value):
+    def told(self, members: np.ndarray, value: float) -> Contributions:
         return Contributions((Terms(members),), (Stage(f"divided by {len(members)}", value),))
 
 
@@ -178,7 +180,7 @@ class ReduceL1(_Sum):
 
     onnx, words = "ReduceL1", "the sum of the absolute values"
 
-    def term(self, x):
+    def term(self, x: np.ndarray) -> np.ndarray:
         return np.abs(x)
 
 
@@ -188,10 +190,10 @@ class ReduceSumSquare(_Sum):
 
     onnx, words = "ReduceSumSquare", "the sum of the squares"
 
-    def term(self, x):
+    def term(self, x: np.ndarray) -> np.ndarray:
         return np.square(x)
 
-    def moved(self, x, slack):
+    def moved(self, x: np.ndarray, slack: np.ndarray) -> np.ndarray:
         return 2 * np.abs(x) * slack + np.square(slack)
 
 
@@ -206,7 +208,9 @@ class ReduceL2(_Reduction):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(np.square(x + 0.0).sum(axis=self.over(x), keepdims=keepdims))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         squares = np.square(x + 0.0)
         over, fourth = (
@@ -236,7 +240,9 @@ def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:
 class _Extreme(_Reduction):
     """One of the elements."""
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,) = inputs, slacks
         if slack is None:
             return (np.zeros(outputs[0].shape),)
@@ -268,7 +274,7 @@ class ReduceMin(_Extreme):
 class _Truths(_Extreme):
     """Of truths, by way of integers."""
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         axes = (graph.const(list(self.axes)),) if self.axes else ()
         whole = graph.op("Cast", graph.op("Cast", inputs[0], to=9), to=7)
         return (
@@ -305,7 +311,9 @@ class ReduceProd(_Reduction):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return x.prod(axis=self.over(x), keepdims=keepdims)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         own = (self.count(x) + 1) * precision.unit * np.abs(y) + precision.tiny
         if slack is None:
@@ -328,7 +336,9 @@ class ReduceLogSumExp(_Reduction):
         found = np.log(np.exp(x - top).sum(axis=self.over(x), keepdims=True)) + top
         return found if keepdims else np.squeeze(found, axis=self.over(x))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         over, each = self.over(x), {"axis": self.over(x), "keepdims": self.keepdims}
         soft = np.exp(x - self.kept(y, x))
@@ -370,7 +380,7 @@ class ReduceVar(_Reduction):
             max(self.count(x) - self.ddof, 0)
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         axes = (graph.const(list(self.axes)),) if self.axes else ()
         apart = graph.op("Sub", inputs[0], graph.op("ReduceMean", inputs[0], *axes, keepdims=1))
         total = graph.op("ReduceSumSquare", apart, *axes, keepdims=int(self.keepdims))
@@ -378,11 +388,13 @@ class ReduceVar(_Reduction):
         count = math.prod(sizes[axis] for axis in self.axes) if self.axes else math.prod(sizes)
         return (graph.op("Div", total, graph.const(float(max(count - self.ddof, 0)))),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (self.moved(inputs[0], slacks[0], outputs[0], precision),)
 
     def moved(
-        self, x: np.ndarray, slack: np.ndarray | None, variance: np.ndarray, precision
+        self, x: np.ndarray, slack: np.ndarray | None, variance: np.ndarray, precision: Precision
     ) -> np.ndarray:
         """What the mean loses shifts all distances, which cancels but for its square; one pass
         (Welford) loses more."""
@@ -423,10 +435,12 @@ class ReduceStd(ReduceVar):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(super().reduced(x, keepdims))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Sqrt", super().to_onnx(graph, *inputs)[0]),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (y,) = outputs
         moved = self.moved(inputs[0], slacks[0], np.square(y), precision)
         return (

@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Op, spread
+from probe.ops.base import Arrays, Errors, Few, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.special_functions import sigmoid
 
@@ -80,13 +80,13 @@ class Softmax(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(lambda x: _softmax(self.sign * x, self.axis), inputs[0], (self.axis,)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Softmax", inputs[0], axis=self.axis),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         members = _members(inputs[0], at, self.axis)
         taken = self.sign * inputs[0][tuple(members.T)]
         largest = float(taken.max())
@@ -103,7 +103,9 @@ class Softmax(Op):
             (Stage(words, mine, Terms(members)), Stage(divided, float(outputs[0][at]))),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         distance = _distances(self.sign * x, self.axis)
         each = precision.unit * (distance + 6)
@@ -123,7 +125,7 @@ class Softmin(Softmax):
 
     sign = -1.0
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Softmax", graph.op("Neg", inputs[0]), axis=self.axis),)
 
 
@@ -141,19 +143,19 @@ class LogSoftmax(Op):
 
         return (apart(one, inputs[0], (self.axis,)),)
 
-    def intermediates(self, inputs, y):
+    def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """x less the largest, the log of the sum, and where that is added to the largest first,
         both."""
         distance = _distances(inputs[0], self.axis)
         return distance, distance + y, inputs[0] - y
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("LogSoftmax", inputs[0], axis=self.axis),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         members = _members(inputs[0], at, self.axis)
         taken = inputs[0][tuple(members.T)]
         largest = float(taken.max())
@@ -170,7 +172,9 @@ class LogSoftmax(Op):
         )
         return Contributions((Terms(np.array([at], int)),), (below, last))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         soft, distance = np.exp(y), _distances(x, self.axis)
         shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(
@@ -212,7 +216,7 @@ class Sparsemax(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(lambda x: np.maximum(x - self._support(x)[1], 0), inputs[0], (self.axis,)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         size = graph.shape(inputs[0])[self.axis]
         ordered, _ = graph.ops("TopK", inputs[0], graph.const([size]), axis=self.axis, outputs=2)
         ranks = graph.const(
@@ -231,10 +235,10 @@ class Sparsemax(Op):
         level = graph.op("Div", graph.op("Sub", total, graph.const(1.0)), count)
         return (graph.op("Relu", graph.op("Sub", inputs[0], level)),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), mask.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         members = _members(inputs[0], at, self.axis)
         line = tuple(0 if k == self.axis % inputs[0].ndim else i for k, i in enumerate(at))
         support, level = (float(part[line]) for part in self._support(inputs[0]))
@@ -247,7 +251,9 @@ class Sparsemax(Op):
             (Terms(np.array([at], int)),), (below, Stage("not below 0", float(outputs[0][at])))
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         # Members of the support lie within 1 of the largest, so the level is off by at most a few u
         # of the largest plus 1.
         x = inputs[0]
@@ -272,14 +278,14 @@ class Glu(Op):
 
         return (apart(one, inputs[0], (self.axis,)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         value, gate = graph.ops("Split", inputs[0], axis=self.axis, num_outputs=2, outputs=2)
         return (graph.op("Mul", value, graph.op("Sigmoid", gate)),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.concatenate([mask, mask], axis=self.axis),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         axis = self.axis % inputs[0].ndim
         half = inputs[0].shape[axis] // 2
         place = (*at[:axis], at[axis] + half, *at[axis + 1 :])
@@ -291,7 +297,9 @@ class Glu(Op):
             (Stage(words, float(outputs[0][at]), Terms(np.array([place], int))),),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         value, gate = np.split(inputs[0], 2, axis=self.axis)
         own = 4 * precision.unit * np.abs(value) + precision.tiny
         if slacks[0] is None:

@@ -1,15 +1,14 @@
 """Ops that go along one axis in order: the largest and their places, sorting, and running sums and
 products."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
-from probe.numerics.precision import SIGMAS
+from probe.numerics.precision import SIGMAS, Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.engine_differences import PLACE_OF_NAN
 
@@ -38,12 +37,12 @@ class ArgMax(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.argmax(inputs[0], axis=self.axis, keepdims=self.keepdims)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(type(self).__name__, inputs[0], axis=self.axis, keepdims=int(self.keepdims)),
         )
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         axis = self.axis % inputs[0].ndim
         full = at if self.keepdims else (*at[:axis], 0, *at[axis:])
         members = _line(inputs[0], axis, full)
@@ -58,11 +57,13 @@ class ArgMax(Op):
             ),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         full = mask if self.keepdims else np.expand_dims(mask, self.axis)
         return (np.broadcast_to(full, inputs[0].shape),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
@@ -99,7 +100,7 @@ class TopK(Op):
     largest: bool = True
     stable: bool = True
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -117,7 +118,7 @@ class TopK(Op):
         places = np.take(order, np.arange(self.k), axis=self.axis)
         return np.take_along_axis(x, places, self.axis), places
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return graph.ops(
             "TopK",
             inputs[0],
@@ -128,7 +129,7 @@ class TopK(Op):
             sorted=1,
         )
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         words = f"number {at[self.axis]} of the {'largest' if self.largest else 'smallest'}"
         place = list(at)
         place[self.axis] = int(outputs[1][at])
@@ -137,10 +138,12 @@ class TopK(Op):
             (Stage(words, float(outputs[0][at]), Terms(_line(inputs[0], self.axis, at))),),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), inputs[0].shape),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (slack,), (values, places) = slacks, outputs
         if slack is None or not values.size:
             return np.zeros(values.shape), np.zeros(places.shape)
@@ -161,8 +164,8 @@ class TopK(Op):
 
     def equally_right(
         self,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
+        inputs: Arrays,
+        outputs: Arrays,
         output: int,
         theirs: np.ndarray,
     ) -> np.ndarray | None:
@@ -193,18 +196,20 @@ class CumSum(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.cumsum(inputs[0], axis=self.axis),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("CumSum", inputs[0], graph.const(self.axis)),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions((Terms(_line(inputs[0], self.axis, at, slice(0, at[self.axis] + 1))),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (
             np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (slack,), (y,) = slacks, outputs
         # Kernels may also sum in blocks, whose partial sums are differences of these.
         squares = 4 * np.cumsum(np.square(y + 0.0), axis=self.axis)
@@ -213,8 +218,9 @@ class CumSum(Op):
             + precision.tiny * y.shape[self.axis]
         )
         if precision.refine and precision.unit and y.size:
-            x, each = inputs[0] + 0.0, {"axis": self.axis, "keepdims": True}
-            looked = of_axes(x, (self.axis,), x.sum(**each), np.square(x).sum(**each), precision)
+            x = inputs[0] + 0.0
+            total, size = (one.sum(axis=self.axis, keepdims=True) for one in (x, np.square(x)))
+            looked = of_axes(x, (self.axis,), total, size, precision)
             # Terms that err alike do so the more, the more they are.
             own *= np.fmax(looked / np.take(own, [-1], axis=self.axis), 1.0)
         return (
@@ -232,7 +238,7 @@ class CumProd(Op):
         with np.errstate(all="ignore"):
             return (np.cumprod(inputs[0], axis=self.axis),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         count = graph.shape(inputs[0])[self.axis]
         parts = [
             graph.op("Gather", inputs[0], graph.const([i]), axis=self.axis) for i in range(count)
@@ -243,7 +249,7 @@ class CumProd(Op):
         ]
         return (graph.op("Concat", *products, axis=self.axis),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         members = _line(inputs[0], self.axis, at, slice(0, at[self.axis] + 1))
         return Contributions(
             (),
@@ -256,12 +262,14 @@ class CumProd(Op):
             ),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (
             np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         own = x.shape[self.axis] * precision.unit * np.abs(y) + precision.tiny
         return (

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.ops.attention.attention import Attention
-from probe.ops.attention.score_blocks import Frame
+from probe.ops.attention.score_blocks import Block, Frame
+from probe.ops.base import Arrays, Errors, Graph
 from probe.ops.weight import Weight
 
 __all__ = ["AdditiveAttention"]
@@ -44,7 +46,9 @@ class AdditiveAttention(Attention):
         )
         return (weight * self._factor).astype(dtype)
 
-    def raw_scores(self, q, k, dtype, out=None):
+    def raw_scores(
+        self, q: np.ndarray, k: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None
+    ) -> np.ndarray:
         scores = np.empty(
             (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2]), dtype
         )
@@ -55,7 +59,9 @@ class AdditiveAttention(Attention):
             scores[rows] = self._activated(q[rows], k, dtype) @ outer
         return scores
 
-    def score_slack(self, frame, block, scores, slacks, precision):
+    def score_slack(
+        self, frame: Frame, block: Block, scores: np.ndarray, slacks: Errors, precision: Precision
+    ) -> np.ndarray:
         """Each tanh is off by a few units of its own size, and by what rounding its argument does
         to it; all of one sign at worst."""
         kind = scores.dtype.type
@@ -73,7 +79,7 @@ class AdditiveAttention(Attention):
         ).swapaxes(-1, -2)
         return np.square(moved + kind(6 + features**0.5) * outer.sum()) + 16 * np.square(scores)
 
-    def _emitted_scores(self, graph, q, k, rank):
+    def _emitted_scores(self, graph: Graph, q: str, k: str, rank: int) -> str:
         added = graph.op(
             "Add",
             graph.op("Unsqueeze", q, graph.const([-2])),
@@ -89,7 +95,7 @@ class AdditiveAttention(Attention):
             scores = graph.op("Mul", scores, graph.const(float(self.scale)))
         return scores if self.gain is None else graph.op("Mul", scores, graph.weight(self.gain))
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return (
             f"scores are sums over {inputs[0].shape[-1]} features of tanh(query + key), "
             f"{inputs[1].shape[-2]} positions"

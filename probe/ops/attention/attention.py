@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.precision import SIGMAS, Precision
 from probe.numerics.sum_error import of_partial_sums
 from probe.ops.attention.score_blocks import Block, Frame, finite, gathered
-from probe.ops.base import Indices, Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.linear.im2col_gemm import holds, scale_of
 from probe.ops.weight import Weight
@@ -112,7 +112,7 @@ class Attention(Op):
             *frame.lead[:-1], *shape[2:]
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         q, k, v, *masks = inputs
         if self.groups > 1:
             k, v = (self._repeated(graph, x) for x in (k, v))
@@ -143,12 +143,12 @@ class Attention(Op):
             return out, graph.op("ReduceMean", weights, graph.const([-3]), keepdims=0)
         return (out, weights) if self.weights else (out,)
 
-    def _emitted_scores(self, graph, q: str, k: str, rank: int) -> str:
+    def _emitted_scores(self, graph: Graph, q: str, k: str, rank: int) -> str:
         turned = graph.op("Transpose", k, perm=[*range(rank - 2), rank - 1, rank - 2])
         scores = graph.op("MatMul", graph.op("Mul", q, graph.const(float(self.scale))), turned)
         return scores if self.gain is None else graph.op("Mul", scores, graph.weight(self.gain))
 
-    def _emitted_rows(self, graph, queries: int, positions: int) -> str | None:
+    def _emitted_rows(self, graph: Graph, queries: int, positions: int) -> str | None:
         rows, columns = graph.const(np.arange(queries)[:, None]), graph.const(np.arange(positions))
         causal = graph.op("GreaterOrEqual", rows, columns) if self.causal else None
         if self.window is None:
@@ -158,7 +158,7 @@ class Attention(Op):
         )
         return near if causal is None else graph.op("And", causal, near)
 
-    def _repeated(self, graph, x: str) -> str:
+    def _repeated(self, graph: Graph, x: str) -> str:
         """Each key head as often as queries share it."""
         *lead, heads, positions, features = graph.shape(x)
         wide = graph.op("Unsqueeze", x, graph.const([len(lead) + 1]))
@@ -169,7 +169,7 @@ class Attention(Op):
             "Reshape", wide, graph.const([*lead, heads * self.groups, positions, features])
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         q, k = inputs[:2]
         seen = "the positions up to its own" if self.causal else f"{k.shape[-2]} positions"
         masked = f", {len(self.masks)} mask{'s' * (len(self.masks) != 1)}" if self.masks else ""
@@ -204,7 +204,9 @@ class Attention(Op):
         out += own
         return out
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         """The errors e of the scores move a mean of values by at most sqrt(E[e²] Var[v]), both
         under the weights, however they go together, and never beyond the values; then comes the
         weighted sum's own rounding, and what the values arrive with.
@@ -236,10 +238,8 @@ class Attention(Op):
             )
         own = frame.back(target)
         own = np.where(np.isfinite(own), own, 0.0) + precision.tiny
-        if where is not None:
-            own[where] = np.maximum(
-                own[where], of_partial_sums(self.terms(inputs, where), precision)
-            )
+        if few is not None:
+            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
         if moved is None:
             return (own,)
         moved = (
@@ -250,7 +250,9 @@ class Attention(Op):
             return own, moved.mean(axis=1).reshape(outputs[1].shape)
         return own, frame.back(moved)
 
-    def _narrow(self, inputs, slacks, precision) -> "tuple[Frame, list[np.ndarray | None], float]":
+    def _narrow(
+        self, inputs: Arrays, slacks: Errors, precision: Precision
+    ) -> tuple[Frame, list[np.ndarray | None], float]:
         """The call in float32 where that holds it, with the values scaled to 1, and how they were
         scaled."""
         q, k, v, *masks = inputs
@@ -292,7 +294,15 @@ class Attention(Op):
         return scores, error, np.where(total == 0, 1, total)
 
     def _block_slack(
-        self, frame, block, share, total, mean, exact, arrived, precision
+        self,
+        frame: Frame,
+        block: Block,
+        share: np.ndarray,
+        total: np.ndarray,
+        mean: np.ndarray,
+        exact: np.ndarray,
+        arrived: np.ndarray | None,
+        precision: Precision,
     ) -> np.ndarray:
         v = frame.shared(frame.v, block)
         squared = np.square(v)
@@ -325,10 +335,10 @@ class Attention(Op):
             own, np.maximum(reach, 0) + np.sqrt(variance) + 4 * np.abs(exact)
         )
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return inputs[1].shape[-2]
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, positions, 1)."""
         frame = Frame(self, inputs)
         *lead, rows, columns = where
@@ -354,7 +364,7 @@ class Attention(Op):
         total = e.sum()
         return e / (np.inf if self.empty == "zero" and not total else total), scores
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         frame = Frame(self, inputs)
         *lead, query, column = at
         outer, head = divmod(
@@ -381,7 +391,7 @@ class Attention(Op):
         )
         return Contributions((terms,), (Stage(words, float(outputs[0][at])),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         frame = Frame(self, inputs)
         wanted = np.asarray(frame.four(mask))
         found = [

@@ -5,14 +5,14 @@ where the result does not.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from probe.numerics.blocks import blocks
-from probe.ops.base import Elementwise, Rearrangement, spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Indices, Rearrangement, spread
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.special_functions import erf, sigmoid, softplus
 from probe.ops.engine_differences import GELU_OF_INF
@@ -58,10 +58,10 @@ class Identity(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0],)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Identity", inputs[0]),)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
 
@@ -70,7 +70,7 @@ class _Plain(Elementwise):
 
     onnx: ClassVar[str]
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op(self.onnx, inputs[0]),)
 
 
@@ -86,13 +86,13 @@ class Relu(_Plain):
     roundings = 0
     onnx = "Relu"
 
-    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+    def undetected(self, inputs: Arrays) -> list[str]:
         return _nothing_to_clip(self, inputs[0])
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.maximum(x, 0)
 
-    def put(self, x, out):
+    def put(self, x: np.ndarray, out: np.ndarray) -> None:
         out[...] = x
         np.maximum(out, 0, out=out)
 
@@ -104,7 +104,7 @@ class Abs(_Plain):
     roundings = 0
     onnx = "Abs"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.abs(x)
 
 
@@ -115,7 +115,7 @@ class Neg(_Plain):
     roundings = 0
     onnx = "Neg"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.negative(x)
 
 
@@ -125,13 +125,13 @@ class Relu6(Elementwise):
 
     roundings = 0
 
-    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+    def undetected(self, inputs: Arrays) -> list[str]:
         return _nothing_to_clip(self, inputs[0])
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.clip(x, 0, 6)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Clip", inputs[0], graph.const(0.0), graph.const(6.0)),)
 
 
@@ -150,10 +150,10 @@ class LeakyRelu(Elementwise):
     alpha: float
     roundings = 2
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return _bent(x, self.alpha)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("LeakyRelu", inputs[0], alpha=float(self.alpha)),)
 
 
@@ -165,7 +165,7 @@ class PRelu(Elementwise):
     roundings = 2
     pointwise = False
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         slope = self.slope.value.astype(x.dtype)
         if not np.isfinite(slope).all():
             return np.where(x >= 0, x, slope * x)
@@ -174,7 +174,7 @@ class PRelu(Elementwise):
             target[...] = _bent(part, factor)
         return out
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         slope = self.slope.value
         place = tuple(
             i if size > 1 else 0
@@ -183,7 +183,7 @@ class PRelu(Elementwise):
         words = f"PRelu: x where x >= 0, else {named(self.slope, place)} * x"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("PRelu", inputs[0], graph.weight(self.slope)),)
 
 
@@ -194,8 +194,10 @@ class _Stepped(Elementwise):
     def edge(self) -> float:
         raise NotImplementedError
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().error_bound(inputs, slacks, outputs, precision, where)
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
+        (own,) = super().error_bound(inputs, slacks, outputs, precision, few)
         (x,), (y,), edge = inputs, outputs, abs(self.edge())
         held = not precision.unit or (math.frexp(edge)[0] / precision.unit).is_integer()
         if held:
@@ -226,10 +228,10 @@ class ScaledRelu(_Stepped):
     threshold: float
     roundings = 3
 
-    def edge(self):
+    def edge(self) -> float:
         return self.threshold
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         above = x if self.max_value is None else np.minimum(x, self.max_value)
         if not self.threshold:
             above = np.maximum(above, 0)
@@ -237,7 +239,7 @@ class ScaledRelu(_Stepped):
         below = self.negative_slope * (x - self.threshold) if self.negative_slope else 0.0
         return np.where(x > self.threshold, above, below)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         if not self.negative_slope:
             return np.abs(y)
         return np.where(
@@ -246,7 +248,7 @@ class ScaledRelu(_Stepped):
             abs(self.negative_slope) * (np.abs(x) + abs(self.threshold)),
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         threshold = graph.const(float(self.threshold))
         above = (
@@ -274,20 +276,20 @@ class ThresholdedRelu(_Stepped):
     keeps_nan: bool = True
     roundings = 1
 
-    def edge(self):
+    def edge(self) -> float:
         return self.threshold
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return (
             np.where(x <= self.threshold, self.value, x)
             if self.keeps_nan
             else np.where(x > self.threshold, x, self.value)
         )
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), abs(self.value))  # at the edge either may stand there
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         threshold, value = graph.const(float(self.threshold)), graph.const(float(self.value))
         if self.keeps_nan:
             return (
@@ -304,10 +306,10 @@ class Clip(Elementwise):
     high: float | None
     roundings = 1
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.clip(x, self.low, self.high)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         # Without a bound ONNX Runtime clips at the largest float32, so that an infinity does not
         # stay one.
         low, high = (
@@ -323,7 +325,7 @@ class Exp(_Plain):
 
     onnx = "Exp"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.exp(x)
 
 
@@ -333,13 +335,13 @@ class Elu(Elementwise):
 
     alpha: float = 1.0
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0))
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(x, (x <= 0) * abs(self.alpha))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Elu", inputs[0], alpha=float(self.alpha)),)
 
 
@@ -351,13 +353,13 @@ class Selu(Elementwise):
     ALPHA: ClassVar[float] = 1.6732632423543772848170429916717
     GAMMA: ClassVar[float] = 1.0507009873554804934193349852946
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return self.GAMMA * (np.maximum(x, 0) + self.ALPHA * np.expm1(np.minimum(x, 0)))
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return self.GAMMA * np.maximum(x, (x <= 0) * self.ALPHA)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Selu", inputs[0], alpha=self.ALPHA, gamma=self.GAMMA),)
 
 
@@ -367,15 +369,15 @@ class Celu(Elementwise):
 
     alpha: float = 1.0
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.maximum(x, 0) + np.minimum(
             0, self.alpha * np.expm1(np.minimum(x / self.alpha, 0))
         )
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(x, (x <= 0) * abs(self.alpha))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Celu", inputs[0], alpha=float(self.alpha)),)
 
 
@@ -386,10 +388,10 @@ class Sigmoid(_Plain):
     roundings = 6
     onnx = "Sigmoid"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return sigmoid(x)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), 0.5)
 
 
@@ -400,13 +402,13 @@ class HardSigmoid(Elementwise):
     alpha: float
     beta: float
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.clip(self.alpha * x + self.beta, 0, 1)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.minimum(np.abs(self.alpha * x) + abs(self.beta), 2.0)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("HardSigmoid", inputs[0], alpha=float(self.alpha), beta=float(self.beta)),)
 
 
@@ -417,7 +419,7 @@ class Tanh(_Plain):
     roundings = 8
     onnx = "Tanh"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.tanh(x)
 
 
@@ -430,14 +432,14 @@ class Softplus(Elementwise):
     threshold: float | None = None
     roundings = 6
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         soft = softplus(self.beta * x) / self.beta
         return soft if self.threshold is None else np.where(self.beta * x > self.threshold, x, soft)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), 1 / abs(self.beta))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         scaled = x if self.beta == 1 else graph.op("Mul", x, graph.const(float(self.beta)))
         soft = graph.op("Softplus", scaled)
@@ -457,14 +459,14 @@ class Softsign(_Plain):
 
     onnx = "Softsign"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return x / (1 + np.abs(x))
 
 
 class _Gate(Elementwise):
     """x times a gate between 0 and 1, whose kernels are exact to a few units of 1/2."""
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.abs(x)
 
 
@@ -477,7 +479,7 @@ class Gelu(_Gate):
     roundings = 8
     engine_differences = (GELU_OF_INF,)
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         if self.approximate == "tanh":
             # a power would take ten times as long
             return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
@@ -487,7 +489,7 @@ class Gelu(_Gate):
         out *= 0.5
         return out
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Gelu", inputs[0], approximate=self.approximate),)
 
 
@@ -495,18 +497,18 @@ class Gelu(_Gate):
 class HardSwish(_Gate):
     """x * min(max(x + 3, 0), 6) / 6."""
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         gate = np.empty_like(x)
         self.put(x, gate)
         return gate
 
-    def put(self, x, out):
+    def put(self, x: np.ndarray, out: np.ndarray) -> None:
         np.add(x, 3, out=out, dtype=out.dtype)  # in place: temporaries would not fit into the cache
         np.clip(out, 0, 6, out=out)
         out *= x
         out /= 6
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("HardSwish", inputs[0]),)
 
 
@@ -516,10 +518,10 @@ class Swish(_Gate):
 
     alpha: float = 1.0
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return x * sigmoid(self.alpha * x)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         scaled = x if self.alpha == 1 else graph.op("Mul", x, graph.const(float(self.alpha)))
         return (graph.op("Mul", x, graph.op("Sigmoid", scaled)),)
@@ -531,10 +533,10 @@ class Mish(_Gate):
 
     roundings = 8
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return x * np.tanh(softplus(x))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Mul", inputs[0], graph.op("Tanh", graph.op("Softplus", inputs[0]))),)
 
 
@@ -544,13 +546,13 @@ class LogSigmoid(Elementwise):
 
     roundings = 6
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return -softplus(-x)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), 1.0)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Neg", graph.op("Softplus", graph.op("Neg", inputs[0]))),)
 
 
@@ -567,19 +569,19 @@ class Shrink(_Stepped):
     keeps_nan: bool = True
     roundings = 2
 
-    def edge(self):
+    def edge(self) -> float:
         return self.lambd
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         between = np.where(np.isnan(x), x, 0.0) if self.keeps_nan else 0.0
         return np.where(
             x < -self.lambd, x + self.bias, np.where(x > self.lambd, x - self.bias, between)
         )
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(np.abs(x) > self.lambd, np.abs(x) + abs(self.bias), 0.0)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         shrunk = graph.op("Shrink", inputs[0], lambd=float(self.lambd), bias=float(self.bias))
         return (
             graph.op("Where", graph.op("IsNaN", inputs[0]), inputs[0], shrunk)
@@ -594,13 +596,13 @@ class TanhShrink(Elementwise):
 
     roundings = 8
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return x - np.tanh(x)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.abs(x)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Sub", inputs[0], graph.op("Tanh", inputs[0])),)
 
 
@@ -610,13 +612,13 @@ class Squareplus(Elementwise):
 
     b: float = 4.0
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return (x + np.sqrt(x * x + self.b)) / 2
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.abs(x) + math.sqrt(self.b)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         root = graph.op("Sqrt", graph.op("Add", graph.op("Mul", x, x), graph.const(float(self.b))))
         return (graph.op("Div", graph.op("Add", x, root), graph.const(2.0)),)
@@ -628,10 +630,10 @@ class SparsePlus(Elementwise):
 
     roundings = 6
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.where(x <= -1, 0.0, np.where(x >= 1, x, (x + 1) ** 2 / 4))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, one = inputs[0], graph.const(1.0)
         up = graph.op("Add", graph.op("Clip", x, graph.const(-1.0), one), one)
         between = graph.op("Div", graph.op("Mul", up, up), graph.const(4.0))
@@ -642,9 +644,9 @@ class SparsePlus(Elementwise):
 class SparseSigmoid(Elementwise):
     """0 where x <= -1, 1 where x >= 1, (x + 1) / 2 between."""
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return np.clip((x + 1) / 2, 0, 1)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         half = graph.op("Add", graph.op("Mul", inputs[0], graph.const(0.5)), graph.const(0.5))
         return (graph.op("Clip", half, graph.const(0.0), graph.const(1.0)),)

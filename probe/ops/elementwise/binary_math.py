@@ -1,13 +1,12 @@
 """Arithmetic of two inputs that broadcast, constants to compute with, and changes of type."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from probe.numerics.precision import UNBOUNDED
-from probe.ops.base import InputErrors, Op
+from probe.numerics.precision import UNBOUNDED, Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
 from probe.ops.engine_differences import BEYOND_INTEGERS
@@ -24,23 +23,25 @@ class Constant(Op):
 
     value: np.ndarray
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self.value.astype(np.float64) if self.value.dtype.kind == "f" else self.value,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.const(self.value),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return (
             f"{self.value}"
             if self.value.size == 1
             else f"{self.value.size} numbers of the layer's own"
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (y,) = outputs
         if y.dtype.kind != "f" or not precision.unit:
             return (np.zeros(y.shape),)
@@ -53,23 +54,25 @@ class Parameter(Op):
 
     weight: Weight
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         value = self.weight.value
         return (value.astype(np.float64) if value.dtype.kind == "f" else value,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Identity", graph.weight(self.weight)),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return self.weight.name
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions((), (Stage(named(self.weight, at), float(outputs[0][at])),))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (y,) = outputs
         return (
             precision.unit * np.abs(y)
@@ -102,7 +105,7 @@ class _Binary(Op):
         with np.errstate(all="ignore"):
             return (np.asarray(self.f(*inputs)),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x, y = (np.array([place(one, at)], int).reshape(1, one.ndim) for one in inputs)
         other = float(inputs[1][tuple(y[0])])
         return Contributions(
@@ -116,17 +119,12 @@ class _Binary(Op):
             ),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
     def error_bound(
-        self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
-        outputs: Sequence[np.ndarray],
-        precision,
-        where=None,
-    ):
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x, y), (out,) = inputs, outputs
         own = np.full(out.shape, precision.tiny if out.dtype.kind == "f" else 0.0)
         with np.errstate(all="ignore"):
@@ -149,13 +147,15 @@ class Div(_Binary):
 
     symbol = "divided by"
 
-    def f(self, x, y):
+    def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.true_divide(x, y)
 
-    def breaks(self, x, y, left, right):
+    def breaks(
+        self, x: np.ndarray, y: np.ndarray, left: np.ndarray | float, right: np.ndarray | float
+    ) -> np.ndarray:
         return np.abs(y) < right
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Div", *inputs),)
 
 
@@ -166,19 +166,21 @@ class Pow(_Binary):
     roundings = 6
     symbol = "to the power of"
 
-    def f(self, x, y):
+    def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.power(x, y)
 
-    def breaks(self, x, y, left, right):
+    def breaks(
+        self, x: np.ndarray, y: np.ndarray, left: np.ndarray | float, right: np.ndarray | float
+    ) -> np.ndarray:
         return (np.abs(x) < left) & (y < 0)
 
-    def scale(self, x, y, out):
+    def scale(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
         # Kernels that take exp(y log x) lose what the exponent's size is in units of its last
         # place.
         exponent = np.abs(y * np.log(np.maximum(np.abs(x), 1e-300)))
         return np.abs(out) * np.maximum(1.0, np.where(np.isfinite(exponent), exponent, 0.0) / 8)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Pow", *inputs),)
 
 
@@ -189,18 +191,20 @@ class Mod(_Binary):
     fmod: bool = False
     symbol = "modulo"
 
-    def f(self, x, y):
+    def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.fmod(x, y) if self.fmod else np.mod(x, y)
 
-    def scale(self, x, y, out):
+    def scale(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
         return np.abs(out) if self.fmod else np.broadcast_to(np.abs(y), np.shape(out))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         rest = graph.op("Mod", *inputs, fmod=1)
         return (rest if self.fmod else _floored(graph, rest, inputs[1]),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
-        (own,) = super().error_bound(inputs, slacks, outputs, precision, where)
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
+        (own,) = super().error_bound(inputs, slacks, outputs, precision, few)
         (x, y), (left, right) = inputs, (0.0 if slack is None else slack for slack in slacks)
         with np.errstate(all="ignore"):
             turns = (left + np.abs(x / y) * right) / np.abs(y)
@@ -215,17 +219,17 @@ class FloorDiv(_Binary):
 
     symbol = "divided and floored by"
 
-    def f(self, x, y):
+    def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.floor_divide(x, y)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, y = inputs
         rest = _floored(graph, graph.op("Mod", x, y, fmod=1), y)
         # Less the rest, the quotient is whole but for one rounding.
         return (graph.op("Round", graph.op("Div", graph.op("Sub", x, rest), y)),)
 
 
-def _floored(graph, rest: str, y: str) -> str:
+def _floored(graph: Graph, rest: str, y: str) -> str:
     """C's remainder brought to the sign of the divisor."""
     turned = graph.op("Equal", graph.op("Sign", rest), graph.op("Neg", graph.op("Sign", y)))
     return graph.op("Where", turned, graph.op("Add", rest, y), rest)
@@ -271,7 +275,7 @@ class Cast(Op):
             whole = np.trunc(x).astype(np.int64) if x.dtype.kind == "f" else x
             return (whole.astype(self.to),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         if self.to in _CODES:
             x = graph.op("Cast", x, to=_CODES[self.to])
@@ -279,19 +283,21 @@ class Cast(Op):
             return (x,)
         return (graph.op("Cast", x, to=_FLOAT if "float" in self.to else _INT64),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions(
             (Terms(np.array([at], int).reshape(1, len(at))),),
             (Stage(f"Cast: as {self.to}", float(outputs[0][at])),),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask,)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (slack,), (y,) = slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)

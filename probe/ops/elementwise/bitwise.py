@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.errors import Undescribed
-from probe.numerics.precision import UNBOUNDED
+from probe.numerics.precision import UNBOUNDED, Precision
+from probe.ops.base import Arrays, Errors, Few, Graph
 from probe.ops.elementwise.n_ary import Broadcast
 
 __all__ = ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"]
@@ -18,7 +19,9 @@ _INT64, _BOOL = 7, 9
 class _Bits(Broadcast):
     """Of integers: exact, and without a say where one of them is not."""
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         moved = np.zeros(outputs[0].shape)
         for slack in slacks:
             if slack is not None:
@@ -59,7 +62,7 @@ class BitwiseNot(_Bits):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.invert(inputs[0].astype(self.kind)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         if self.kind not in _CODES:
             raise Undescribed(f"a graph of int64 does not hold {self.kind}")
         return (
@@ -93,7 +96,7 @@ class BitShift(_Bits):
             np.where(inside, np.right_shift(x, some), np.where(x < 0, -1, 0).astype(self.kind)),
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         if self.kind not in _CODES:
             raise Undescribed(f"a graph of int64 does not hold {self.kind}")
         x, by = inputs
@@ -132,7 +135,7 @@ class BitCast(_Bits):
         found = x.view(self.to)
         return (found.astype(np.float64) if found.dtype.kind == "f" else found,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         if not {self.kind, self.to} <= _CODES.keys():
             raise Undescribed(
                 "the opset of the graph has no operator that reads the bits of floats"

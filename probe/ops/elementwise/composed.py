@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from probe.ops.base import Op
+import numpy as np
+
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 
 __all__ = ["Chain"]
 
@@ -17,24 +20,26 @@ class Chain(Op):
     def on_power_of_two_grid(self) -> bool:  # type: ignore[override]
         return any(part.on_power_of_two_grid for part in self.parts)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return ", then ".join(type(part).__name__ for part in self.parts)
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         for part in self.parts:
             (x,) = part.run(x)
         return (x,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         for part in self.parts:
             (x,) = part.to_onnx(graph, x)
         return (x,)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
-        (x,), (slack,) = inputs, slacks
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         for part in self.parts:
-            y = part.run(x)
-            ((slack,), (x,)) = part.error_bound((x,), (slack,), y, precision), y
-        return (slack,)
+            outputs = part.run(*inputs)
+            slacks = own = part.error_bound(inputs, slacks, outputs, precision)
+            inputs = outputs
+        return own

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.elementwise.n_ary import Broadcast, narrowed, place
 
@@ -31,7 +32,9 @@ _BOOL = 9
 class _Logical(Broadcast):
     """A truth for each element; one that slack may turn is off by 1."""
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         turned = np.zeros(outputs[0].shape)
         for slack in slacks:
             if slack is not None:
@@ -42,7 +45,9 @@ class _Logical(Broadcast):
 class _Comparison(_Logical):
     """The first input against the second."""
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         x, y = inputs
         if all(slack is None for slack in slacks):
             return (np.zeros(outputs[0].shape),)
@@ -69,7 +74,7 @@ class NotEqual(_Comparison):
 
     function = np.not_equal
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Not", graph.op("Equal", *inputs)),)
 
 
@@ -144,7 +149,9 @@ class IsNaN(_Logical):
     function = np.isnan
     onnx = "IsNaN"
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (np.zeros(outputs[0].shape),)
 
 
@@ -155,7 +162,9 @@ class IsInf(_Logical):
     function = np.isinf
     onnx = "IsInf"
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (np.zeros(outputs[0].shape),)
 
 
@@ -170,23 +179,25 @@ class Where(Op):
         condition, x, y = inputs
         return (np.where(condition != 0, x, y),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         condition, x, y = inputs
         return (graph.op("Where", graph.op("Cast", condition, to=_BOOL), x, y),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         holds = bool(inputs[0][place(inputs[0], at)])
         taken = 1 if holds else 2
         words = f"Where: input {taken}, since the condition {'holds' if holds else 'does not hold'}"
         where = np.array([place(inputs[taken], at)], int).reshape(1, inputs[taken].ndim)
         return Contributions((Terms(where, input=taken),), (Stage(words, float(outputs[0][at])),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         chosen = np.broadcast_to(inputs[0] != 0, mask.shape)
         masks = (mask, mask & chosen, mask & ~chosen) if self.fixed else (mask, mask, mask)
         return tuple(narrowed(one, x.shape) for one, x in zip(masks, inputs, strict=True))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         condition, x, y = inputs
         own, other = (np.zeros(()) if slack is None else slack for slack in slacks[1:])
         allowed = np.broadcast_to(np.where(condition != 0, own, other), outputs[0].shape)

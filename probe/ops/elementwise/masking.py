@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Indices, Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.exactness import of_constant
 
@@ -21,7 +22,7 @@ def _kept(mask: np.ndarray) -> np.ndarray:
     return mask if mask.dtype == bool else mask > 0.5
 
 
-def _emitted(graph, mask: str) -> str:
+def _emitted(graph: Graph, mask: str) -> str:
     return graph.op("Greater", graph.op("Cast", mask, to=_FLOAT), graph.const(0.5))
 
 
@@ -35,31 +36,33 @@ class Fill(Op):
         x, mask = inputs
         return (np.where(_kept(mask), x, np.asarray(self.value, x.dtype)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(
                 "Where", _emitted(graph, inputs[1]), inputs[0], graph.const(float(self.value))
             ),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         other = of_constant(np.asarray(self.value, np.float64), precision)
         own = np.where(_kept(inputs[1]), 0.0 if slacks[0] is None else slacks[0], other)
         return (np.broadcast_to(own, outputs[0].shape),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         lead = mask.ndim - inputs[1].ndim
         repeated = tuple(lead + axis for axis, size in enumerate(inputs[1].shape) if size == 1)
-        return mask & _kept(inputs[1]), mask.any(
-            axis=(*range(lead), *repeated), keepdims=True
+        return mask & _kept(inputs[1]), np.any(
+            mask, axis=(*range(lead), *repeated), keepdims=True
         ).reshape(inputs[1].shape)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         kept = bool(np.broadcast_to(_kept(inputs[1]), inputs[0].shape)[at])
         words = "kept by the mask" if kept else f"masked: {self.value:.9g} in its place"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)) else None
 
 
@@ -73,26 +76,28 @@ class Lower(Op):
         x, mask = inputs
         return (np.where(_kept(mask), x, x + np.asarray(self.value, x.dtype)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         lowered = graph.op("Add", inputs[0], graph.const(float(self.value)))
         return (graph.op("Where", _emitted(graph, inputs[1]), inputs[0], lowered),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         y = outputs[0]
         own = np.where(
             np.broadcast_to(_kept(inputs[1]), y.shape), 0.0, 2 * precision.unit * np.abs(y)
         )
         return (own if slacks[0] is None else own + slacks[0],)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return mask, Fill(self.value).influence(mask, inputs)[1]
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         kept = bool(np.broadcast_to(_kept(inputs[1]), inputs[0].shape)[at])
         words = "kept by the mask" if kept else f"masked: {self.value:.9g} added"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)) else None
 
 
@@ -108,7 +113,7 @@ class MaskSteps(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.where(self._mask(inputs[0]), inputs[0], inputs[0].dtype.type(0)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         other = graph.op(
             "Cast", graph.op("Not", graph.op("Equal", x, graph.const(float(self.value)))), to=_FLOAT
@@ -118,24 +123,26 @@ class MaskSteps(Op):
         )
         return (graph.op("Where", kept, x, graph.const(0.0)),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
         masked = np.all(np.abs(x - self.value) <= slack, axis=-1, keepdims=True)
         return (slack + np.where(masked, np.abs(x), 0.0),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=-1, keepdims=True), mask.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         kept = bool(self._mask(inputs[0])[(*at[:-1], 0)])
         words = (
             "kept" if kept else f"masked: all {inputs[0].shape[-1]} features are {self.value:.9g}"
         )
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
 
@@ -154,7 +161,7 @@ class MaskedMean(Op):
         total = np.where(mask, x, 0.0).sum(axis=self.axis, keepdims=self.keepdims)
         return (total / mask.sum(axis=self.axis, keepdims=self.keepdims),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         other, axes, keep = (
             graph.const([3 - self.axis]),
             graph.const([self.axis]),
@@ -167,18 +174,18 @@ class MaskedMean(Op):
         count = graph.op("ReduceSum", graph.op("Cast", mask, to=_FLOAT), axes, keepdims=keep)
         return (graph.op("Div", total, count),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"the mean of those of {inputs[0].shape[self.axis]} steps that the mask keeps"
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return inputs[0].shape[self.axis]
 
-    def _cells(self, at: Sequence[int], inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def _cells(self, at: Sequence[int], inputs: Arrays) -> np.ndarray:
         batch, feature = at[0], at[3 - self.axis if self.keepdims else 1]
         steps = np.flatnonzero(_kept(inputs[1])[batch]).tolist()
         return box([batch, steps, feature] if self.axis == 1 else [batch, feature, steps])
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, steps), with zeros for masked
         ones."""
         batch, feature = where[0], where[3 - self.axis if self.keepdims else 1]
@@ -186,7 +193,7 @@ class MaskedMean(Op):
         rows = inputs[0][batch, :, feature] if self.axis == 1 else inputs[0][batch, feature]
         return (np.where(mask, rows, 0.0) / mask.sum(axis=1, keepdims=True))[:, None]
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = self._cells(at, inputs)
         return Contributions(
             (Terms(cells),),
@@ -198,14 +205,16 @@ class MaskedMean(Op):
             ),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         wide = mask if self.keepdims else np.expand_dims(mask, self.axis)
         reached = self._mask(*inputs) & wide
         return reached, np.broadcast_to(
-            mask.any(axis=tuple(range(1, mask.ndim)))[:, None], inputs[1].shape
+            np.any(mask, axis=tuple(range(1, mask.ndim)))[:, None], inputs[1].shape
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x, _), (y,) = inputs, outputs
         mask = self._mask(*inputs)
         count = np.maximum(mask.sum(axis=self.axis, keepdims=self.keepdims), 1)
@@ -215,11 +224,11 @@ class MaskedMean(Op):
             + 2 * precision.unit * np.abs(y)
             + precision.tiny
         )
-        if where is not None:
-            terms = self.terms(inputs, where)
-            own[where] = np.maximum(
-                own[where],
-                of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[where]),
+        if few is not None:
+            terms = self.terms(inputs, few)
+            own[few] = np.maximum(
+                own[few],
+                of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[few]),
             )
         if slacks[0] is not None:
             own = (

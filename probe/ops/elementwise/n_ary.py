@@ -9,7 +9,8 @@ import numpy as np
 
 from probe.numerics.blocks import blocks
 from probe.numerics.dtypes import float_of, widened
-from probe.ops.base import Indices, Op, Rearrangement
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.exactness import without_rounding
 from probe.ops.weight import Weight
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-def _total(slacks, shape) -> np.ndarray:
+def _total(slacks: Errors, shape: tuple[int, ...]) -> np.ndarray:
     """The slacks of all inputs added up over the output's shape."""
     total = np.zeros(shape)
     for slack in slacks:
@@ -66,10 +67,10 @@ class Broadcast(Op):
         with np.errstate(invalid="ignore"):
             return (np.asarray(type(self).function(*inputs)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op(self.onnx, *inputs),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         terms = tuple(
             Terms(np.array([place(x, at)], int).reshape(1, x.ndim), input=k)
             for k, x in enumerate(inputs)
@@ -78,7 +79,7 @@ class Broadcast(Op):
             terms[:1], (Stage(self.title(inputs), float(outputs[0][at]), *terms[1:]),)
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
 
@@ -88,7 +89,7 @@ class _Merge(Op):
     function: ClassVar[Callable[..., np.ndarray]]
     onnx: ClassVar[str]
 
-    def takes_any_float(self):
+    def takes_any_float(self) -> bool:
         return True
 
     def samplewise(self) -> bool:
@@ -100,9 +101,7 @@ class _Merge(Op):
     def computes_elements(self) -> bool:
         return True
 
-    def at(
-        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return self.run(*elements)[0]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -123,16 +122,18 @@ class _Merge(Op):
                     type(self).function(target, part.astype(dtype, copy=False), out=target)
         return (out,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (reduce(lambda left, right: graph.op(self.onnx, left, right), inputs),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         narrow = all(slack is None for slack in slacks) and precision.narrow
         own = np.empty_like(outputs[0], np.float32 if narrow else np.float64)
         for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*inputs)):
@@ -157,7 +158,7 @@ class Add(_Merge):
     function = np.add
     onnx = "Add"
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([], inputs, precision)
 
 
@@ -171,7 +172,7 @@ class Beside(Add):
     words: str = ""
     """What is added, for the report."""
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"plus {self.words}"
 
 
@@ -182,12 +183,12 @@ class Sub(_Merge):
     function = np.subtract
     onnx = "Sub"
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions(
             tuple(_element(x, at, input=k, sign=-1.0 if k else 1.0) for k, x in enumerate(inputs))
         )
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([], inputs, precision)
 
 
@@ -198,7 +199,7 @@ class Mul(_Merge):
     function = np.multiply
     onnx = "Mul"
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         places = [place(x, at) for x in inputs]
         factors = [float(x[place]) for x, place in zip(inputs, places, strict=True)]
         if len(inputs) < 2:
@@ -217,7 +218,9 @@ class Mul(_Merge):
             )
         return Contributions((first,), tuple(stages))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         own = len(inputs) * precision.unit * np.abs(outputs[0]) + precision.tiny
         for k, slack in enumerate(slacks):
             if slack is not None:
@@ -228,17 +231,17 @@ class Mul(_Merge):
                 own = own + slack * reduce(np.multiply, rest[:k] + rest[k + 1 :], np.ones(()))
         return (own,)
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return len(inputs) == 2 and without_rounding([(1, inputs)], (), precision)
 
 
 class _Choice(_Merge):
     """One of the inputs at each place."""
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         members = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
         candidates = [float(x[place(x, at)]) for x in inputs]
         chosen = float(outputs[0][at])
@@ -249,7 +252,9 @@ class _Choice(_Merge):
             (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (
             reduce(
                 np.maximum,
@@ -285,26 +290,26 @@ class Mean(Op):
     def computes_elements(self) -> bool:
         return True
 
-    def at(
-        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return self.run(*elements)[0]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (reduce(np.add, inputs) / len(inputs),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         total = reduce(lambda left, right: graph.op("Add", left, right), inputs)
         return (graph.op("Div", total, graph.const(float(len(inputs)))),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         terms = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
         return Contributions(terms, (Stage(f"divided by {len(inputs)}", float(outputs[0][at])),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         magnitude = sum(np.abs(x) for x in inputs)
         own = (len(inputs) + 1) * precision.unit * magnitude / len(inputs) + precision.tiny
         return (own + _total(slacks, outputs[0].shape) / len(inputs),)
@@ -319,10 +324,10 @@ class Concat(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.concatenate(inputs, axis=self.axis),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Concat", *inputs, axis=self.axis),)
 
-    def follow(self, where, inputs):
+    def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         axis = self.axis % inputs[0].ndim
         stops = np.cumsum([x.shape[axis] for x in inputs])
         which = np.searchsorted(stops, where[:, axis], side="right")
@@ -343,36 +348,36 @@ class AddConstant(Op):
     def computes_elements(self) -> bool:
         return True
 
-    def at(
-        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return elements[0] + np.broadcast_to(self.value.value, shape)[where]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] + self.value.value.astype(inputs[0].dtype),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Add", inputs[0], graph.weight(self.value)),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         words = f"plus {named(self.value, place(self.value.value, at))}"
         return Contributions((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (narrowed(mask, inputs[0].shape),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         own = precision.unit * (np.abs(inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
         return (own + _total(slacks, outputs[0].shape),)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return (
             where
             if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
             else None
         )
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([], [inputs[0], self.value.value], precision)
 
 
@@ -388,34 +393,34 @@ class MulConstant(Op):
     def computes_elements(self) -> bool:
         return True
 
-    def at(
-        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return elements[0] * np.broadcast_to(self.value.value, shape)[where]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] * self.value.value.astype(inputs[0].dtype),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Mul", inputs[0], graph.weight(self.value)),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         words = f"times {named(self.value, place(self.value.value, at))}"
         return Contributions((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (narrowed(mask, inputs[0].shape),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         own = 2 * precision.unit * np.abs(outputs[0]) + precision.tiny
         return (own if slacks[0] is None else own + slacks[0] * np.abs(self.value.value),)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return (
             where
             if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
             else None
         )
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([(1, [inputs[0], self.value.value])], (), precision)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.weight import Weight
 
@@ -31,7 +32,7 @@ class Standardize(Op):
         (x,), mean = inputs, self.mean.value.astype(np.float64)
         return (x * self._deviation() + mean,) if self.invert else ((x - mean) / self._deviation(),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         mean = graph.weight(self.mean)
         deviation = graph.op(
             "Max", graph.op("Sqrt", graph.weight(self.variance)), graph.const(float(self.epsilon))
@@ -40,14 +41,14 @@ class Standardize(Op):
             return (graph.op("Add", graph.op("Mul", inputs[0], deviation), mean),)
         return (graph.op("Div", graph.op("Sub", inputs[0], mean), deviation),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return (
             "x times its deviation plus its mean"
             if self.invert
             else "x less its mean, divided by its deviation"
         )
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         place = tuple(
             i if size > 1 else 0
             for i, size in zip(
@@ -72,13 +73,15 @@ class Standardize(Op):
             )
         return Contributions((Terms(np.array([at], int)),), stages)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask,)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         deviation, mean = self._deviation(), np.abs(self.mean.value.astype(np.float64))
         scale = 4 * np.abs(y) + (
@@ -112,7 +115,7 @@ class AutoContrast(Op):
             )
         return (np.where(most == least, x, stretched),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, axes = inputs[0], graph.const(list(self.axes))
         least, most = graph.op("ReduceMin", x, axes), graph.op("ReduceMax", x, axes)
         part = graph.op("Div", graph.op("Sub", x, least), graph.op("Sub", most, least))
@@ -130,10 +133,10 @@ class AutoContrast(Op):
             ),
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"x stretched to [{self.low:g}, {self.high:g}] over axes {self.axes}"
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         within = tuple(slice(None) if axis in self.axes else i for axis, i in enumerate(at))
         cells = inputs[0][within]
         ends = (
@@ -143,10 +146,12 @@ class AutoContrast(Op):
         words = f"stretched among {cells.size} elements: {ends}"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         least, most = (f(x, axis=self.axes, keepdims=True) for f in (np.min, np.max))
         with np.errstate(all="ignore"):

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe.numerics.precision import UNBOUNDED
-from probe.ops.base import Elementwise, spread
+from probe.numerics.precision import UNBOUNDED, Precision
+from probe.ops.base import Elementwise, Graph, spread
 from probe.ops.elementwise.special_functions import erf
 from probe.ops.engine_differences import SIGN_OF_NAN
 
@@ -51,13 +51,13 @@ class _Function(Elementwise):
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return type(self).function(x)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op(self.onnx, inputs[0]),)
 
-    def _moved(self, x, y, slack):
+    def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
         return spread(lambda moved: self.f(np.clip(moved, self.low, self.high)), x, y, slack)
 
 
@@ -85,10 +85,10 @@ class Reciprocal(_Function):
 
     onnx = "Reciprocal"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return 1 / x
 
-    def _moved(self, x, y, slack):
+    def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
         return np.where(np.abs(x) < slack, UNBOUNDED, super()._moved(x, y, slack))
 
 
@@ -99,10 +99,10 @@ class Rsqrt(_Function):
     roundings = 5
     low = 0.0
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return 1 / np.sqrt(x)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Reciprocal", graph.op("Sqrt", inputs[0])),)
 
 
@@ -113,7 +113,7 @@ class Square(_Function):
     roundings = 2
     function = np.square
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Mul", inputs[0], inputs[0]),)
 
 
@@ -134,7 +134,7 @@ class Log2(_Function):
     low = 0.0
     function = np.log2
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Mul", graph.op("Log", inputs[0]), graph.const(1 / math.log(2))),)
 
 
@@ -146,7 +146,7 @@ class Log10(_Function):
     low = 0.0
     function = np.log10
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Mul", graph.op("Log", inputs[0]), graph.const(1 / math.log(10))),)
 
 
@@ -158,7 +158,7 @@ class Log1p(_Function):
     low = -1.0
     function = np.log1p
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         # log(w) * x / (w - 1) with w = 1 + x, whose rounding errors cancel (Goldberg, ACM Computing
         # Surveys 23, 1991, theorem 4).
         (x,) = inputs
@@ -183,7 +183,7 @@ class Expm1(_Function):
     roundings = 8
     function = np.expm1
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         # tanh(x / 2) * (exp(x) + 1), but exp(x) - 1 itself where that is large.
         (x,) = inputs
         e, one = graph.op("Exp", x), graph.const(1.0)
@@ -197,7 +197,7 @@ class _Wave(_Function):
     """A function between -1 and 1 that goes up and down: where x may be anywhere on a slope, what
     lies at its ends tells nothing."""
 
-    def _moved(self, x, y, slack):
+    def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
         return np.where(slack < 1, super()._moved(x, y, slack), 1 + np.abs(y))
 
 
@@ -208,7 +208,7 @@ class Sin(_Wave):
     onnx = "Sin"
     function = np.sin
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), np.minimum(np.abs(x), 1.0))
 
 
@@ -219,7 +219,7 @@ class Cos(_Wave):
     onnx = "Cos"
     function = np.cos
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.ones_like(y)
 
 
@@ -231,7 +231,7 @@ class Tan(_Function):
     roundings = 6
     function = np.tan
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), np.minimum(np.abs(x), 1.0)) * np.maximum(1.0, np.abs(y))
 
 
@@ -318,10 +318,12 @@ class Erf(_Function):
     onnx = "Erf"
     roundings = 6
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return erf(x)
 
-    def _rounding(self, x, y, precision, out):
+    def _rounding(
+        self, x: np.ndarray, y: np.ndarray, precision: Precision, out: np.ndarray
+    ) -> None:
         super()._rounding(x, y, precision, out)
         if precision.unit > 2.0**-24:
             # PyTorch's kernel for bfloat16 (2.13, on AVX-512) takes float32's erf to 2.2e-7 of 1
@@ -368,7 +370,7 @@ class Trunc(_Whole):
 
     function = np.trunc
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(
                 "Mul", graph.op("Sign", inputs[0]), graph.op("Floor", graph.op("Abs", inputs[0]))

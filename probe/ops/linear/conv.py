@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.dtypes import float_of
-from probe.numerics.precision import SIGMAS
-from probe.ops.base import Indices, Sum
+from probe.numerics.precision import SIGMAS, Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import convolve, convolve_squares
 from probe.ops.linear.winograd_fft import of_fourier, of_winograd
@@ -44,7 +44,7 @@ class Conv(Sum):
         "goes through transforms (Winograd, Fourier), which lose more than sums of products"
     )
 
-    def takes_any_float(self):
+    def takes_any_float(self) -> bool:
         return True
 
     def samplewise(self) -> bool:
@@ -61,7 +61,7 @@ class Conv(Sum):
         kernel = (1,) * len(self.strides) if self.weight is None else self.weight.value.shape[2:]
         return hides_asymmetry(shape, kernel, self.strides, self.pads, self.dilations)
 
-    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+    def undetected(self, inputs: Arrays) -> list[str]:
         x, sentences = inputs[0], zero_bias(self.bias)
         if self.weight is not None:
             kernel = self.weight.value
@@ -75,7 +75,7 @@ class Conv(Sum):
             sentences.append("the border of the input is zero: how it is padded would not show")
         return sentences + [symmetric_padding(x.shape)] * self.hides_same_padding(x.shape)
 
-    def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def _kernel(self, inputs: Arrays) -> np.ndarray:
         return inputs[1] if self.weight is None else self.weight.value
 
     def _squares(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ class Conv(Sum):
     def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._summed(inputs, float_of(inputs[0])),)
 
-    def _summed(self, inputs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    def _summed(self, inputs: Arrays, dtype: np.dtype) -> np.ndarray:
         out = convolve(
             inputs[0],
             self._kernel(inputs),
@@ -101,7 +101,7 @@ class Conv(Sum):
             out += self.bias.value.astype(dtype).reshape(-1, *(1,) * (out.ndim - 2))
         return out
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
         bias = () if self.bias is None else (graph.weight(self.bias),)
         return (
@@ -117,7 +117,7 @@ class Conv(Sum):
             ),
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         channels, *kernel = self._kernel(inputs).shape[1:]
         told = (
             f"each output is a sum over {' x '.join(map(str, kernel))} positions and "
@@ -126,13 +126,13 @@ class Conv(Sum):
         told += f" of its group (of {self.groups})" if self.groups > 1 else ""
         return told + (", plus the bias" if self.bias is not None else "")
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)
 
-    def sum_of_squares(self, inputs):
+    def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         return self._with_bias(self._squares(inputs[0], self._kernel(inputs)), inputs[0].ndim)
 
-    def partial_squares_pay(self, inputs, outputs):
+    def partial_squares_pay(self, inputs: Arrays, outputs: Arrays) -> bool:
         """Where enough channels are summed for an eighth of them to tell."""
         shape = () if self.weight is None or self.groups > 1 else self.weight.value.shape
         return (
@@ -141,12 +141,12 @@ class Conv(Sum):
             and math.prod(shape[1:]) * outputs[0].size > _WORTH
         )
 
-    def partial_squares(self, inputs):
+    def partial_squares(self, inputs: Arrays) -> np.ndarray:
         """The squares of every eighth channel."""
         x, w = (array[:, ::_PART].astype(np.float32) for array in (inputs[0], self._kernel(inputs)))
         return self._with_bias(self._squares(x, w), x.ndim)
 
-    def intermediates(self, inputs, y):
+    def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
         return (
             ()
             if self.bias is None
@@ -160,14 +160,16 @@ class Conv(Sum):
             np.add(out, squared, out=out, casting="same_kind")
         return out
 
-    def propagate(self, slack):
+    def propagate(self, slack: np.ndarray) -> np.ndarray:
         assert self.weight is not None
         out = self._squares(slack, self.weight.value).astype(np.float64, copy=False)
         return np.sqrt(out, out=out)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (own,) = super().error_bound(
-            inputs, slacks if self.weight is not None else (None,), outputs, precision, where
+            inputs, slacks if self.weight is not None else (None,), outputs, precision, few
         )
         if self.weight is None:
             for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
@@ -188,7 +190,7 @@ class Conv(Sum):
             own = np.maximum(own, SIGMAS * precision.unit / math.sqrt(3) * np.sqrt(variance))
         return (own,)
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias first where
         there is one."""
         x, w = inputs[0], self._kernel(inputs)
@@ -208,16 +210,21 @@ class Conv(Sum):
             terms = np.concatenate([first, terms], axis=2)
         return terms
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         x, kernel = inputs[0], self._kernel(inputs)
-        groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
+        groups = np.any(mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]), axis=2)
         members = seen(
-            groups, x.shape[2:], kernel.shape[2:], self.strides, self.pads, self.dilations
+            groups,
+            x.shape[2:],
+            kernel.shape[2:],
+            self.strides,
+            self.pads,
+            self.dilations,
         )
         found = np.repeat(members, kernel.shape[1], axis=1)
         return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         shape = self._kernel(inputs).shape
         batch, channel, *position = at
         taps = box([range(size) for size in shape[1:]])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Indices, Sum
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import holds, powered, scale_of
@@ -24,30 +25,32 @@ class _Product(Sum):
     """Sums of products of one element of each input, which letters on the axes pick: those of equal
     letters go together."""
 
-    def labels(self, inputs: Sequence[np.ndarray]) -> Labels:
+    def labels(self, inputs: Arrays) -> Labels:
         raise NotImplementedError
 
-    def of_squares(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def of_squares(self, inputs: Arrays) -> np.ndarray:
         """The same of the squares of the inputs."""
         return self.run(*(np.square(np.asarray(x, np.float64)) for x in inputs))[0]
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         count = self.term_count(inputs, ())
         return (
             f"each output is a sum of {count} products" if count > 1 else "each output is a product"
         )
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         *_, out = self.labels(inputs)
         return math.prod(size for letter, size in self._sizes(inputs).items() if letter not in out)
 
-    def sum_of_squares(self, inputs):
+    def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         return self.of_squares(inputs)
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([(self.term_count(inputs, ()), inputs)], (), precision)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         # One rounding for every product after the first of a term.
         own = of_sums(
             self.term_count(inputs, outputs),
@@ -55,9 +58,9 @@ class _Product(Sum):
             max(1, len(inputs) - 1) * self.of_squares(inputs),
             precision,
         )
-        if where is not None:
-            looked = of_partial_sums(self.terms(inputs, where), precision)
-            own[where] = np.maximum(own[where], looked.reshape(np.shape(own[where])))
+        if few is not None:
+            looked = of_partial_sums(self.terms(inputs, few), precision)
+            own[few] = np.maximum(own[few], looked.reshape(np.shape(own[few])))
         moved = [
             np.zeros(np.shape(x)) if slack is None else slack
             for x, slack in zip(inputs, slacks, strict=True)
@@ -72,7 +75,7 @@ class _Product(Sum):
                 )
         return (own + np.sqrt(squares),)
 
-    def _sizes(self, inputs: Sequence[np.ndarray]) -> dict[str, int]:
+    def _sizes(self, inputs: Arrays) -> dict[str, int]:
         sizes: dict[str, int] = {}
         for labels, x in zip(self.labels(inputs), inputs, strict=False):
             for letter, size in zip(labels, x.shape, strict=True):
@@ -81,7 +84,7 @@ class _Product(Sum):
                 )
         return sizes
 
-    def _places(self, inputs: Sequence[np.ndarray], where: Indices) -> list[Indices]:
+    def _places(self, inputs: Arrays, where: Indices) -> list[Indices]:
         """For each input, where the terms of the outputs at ``where`` stand in it: (elements,
         terms) on every axis."""
         *given, out = self.labels(inputs)
@@ -101,14 +104,14 @@ class _Product(Sum):
             for labels, x in zip(given, inputs, strict=True)
         ]
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, terms, 1)."""
         terms: np.ndarray | float = 1.0
         for x, places in zip(inputs, self._places(inputs, where), strict=True):
             terms = terms * x[places]
         return np.asarray(terms)[:, :, None]
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         places = [
             np.stack(one, axis=-1)[0]
             for one in self._places(inputs, tuple(np.array([i]) for i in at))
@@ -124,7 +127,7 @@ class _Product(Sum):
             )
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         *given, out = self.labels(inputs)
         return tuple(
             self._reached(mask, out, labels, x.shape)
@@ -157,10 +160,10 @@ class Product(_Product):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.matmul(*inputs)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("MatMul", *inputs),)
 
-    def labels(self, inputs):
+    def labels(self, inputs: Arrays) -> tuple[tuple[str, ...], ...]:
         x, y = (max(0, one.ndim - 2) for one in inputs)
         batch = tuple(_LETTERS[: max(x, y)])
         row, column = ("N",) if inputs[0].ndim > 1 else (), ("M",) if inputs[1].ndim > 1 else ()
@@ -170,7 +173,7 @@ class Product(_Product):
             (*batch, *row, *column),
         )
 
-    def of_squares(self, inputs):
+    def of_squares(self, inputs: Arrays) -> np.ndarray:
         by = [scale_of(x) for x in inputs]
         if not all(map(holds, by)):
             return np.asarray(np.matmul(*(np.square(np.asarray(x, np.float64)) for x in inputs)))
@@ -205,10 +208,10 @@ class Einsum(_Product):
         ]
         return (np.asarray(np.einsum(*pairs, [letters[letter] for letter in out], optimize=True)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Einsum", *inputs, equation=self.equation.replace(" ", "")),)
 
-    def labels(self, inputs):
+    def labels(self, inputs: Arrays) -> tuple[tuple[str, ...], ...]:
         before, arrow, after = self.equation.replace(" ", "").partition("->")
         terms = before.split(",")
         free = [letter for letter in _LETTERS if letter not in self.equation]

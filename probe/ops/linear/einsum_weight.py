@@ -1,11 +1,11 @@
 """Sums of products of an input and a weight by Einstein's convention."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Indices
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.linear.einsum import Einsum
 from probe.ops.weight import Weight
@@ -19,41 +19,43 @@ class WeightedEinsum(Einsum):
 
     weight: Weight
 
-    def _both(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _both(self, inputs: Arrays) -> list[np.ndarray]:
         return (
             [inputs[0], self.weight.value.astype(np.float64)] if len(inputs) == 1 else list(inputs)
         )
 
-    def labels(self, inputs):
+    def labels(self, inputs: Arrays) -> tuple[tuple[str, ...], ...]:
         return super().labels(self._both(inputs))
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return super().run(*self._both(inputs))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return super().to_onnx(graph, inputs[0], graph.weight(self.weight))
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return super().term_count(self._both(inputs), outputs)
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return super().is_exact(self._both(inputs), precision)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         both = self._both(inputs)
         weight = precision.unit * np.abs(both[1]) if precision.casts else None
-        return super().error_bound(both, [slacks[0], weight], outputs, precision, where)
+        return super().error_bound(both, [slacks[0], weight], outputs, precision, few)
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, terms, 1)."""
         return super().terms(self._both(inputs), where)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         here = tuple(np.array([i]) for i in at)
         taken, factors = (
             np.stack(one, axis=-1)[0] for one in self._places(self._both(inputs), here)
         )
         return Contributions((Terms(taken, factor=self.weight, factor_where=factors),))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return super().influence(mask, self._both(inputs))[:1]

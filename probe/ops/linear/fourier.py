@@ -2,14 +2,14 @@
 parts."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from probe.errors import Undescribed
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_sums
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.weight import Weight
 
@@ -44,7 +44,7 @@ class Fourier(Op):
     """Whether the framework computes its angles in its own dtype, which is off by more the longer a
     line is: ONNX Runtime's DFT."""
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         sizes = " x ".join(str(inputs[0].shape[axis]) for axis in self.axes)
         kind = "complex" if len(inputs) > 1 else "real"
         return (
@@ -52,7 +52,7 @@ class Fourier(Op):
             f"numbers, times {self.scale:g}"
         )
 
-    def count(self, inputs: Sequence[np.ndarray]) -> int:
+    def count(self, inputs: Arrays) -> int:
         """How many numbers one transform takes."""
         return math.prod(inputs[0].shape[axis] for axis in self.axes)
 
@@ -66,7 +66,9 @@ class Fourier(Op):
         )
         return (found.real * self.scale).astype(dtype), (found.imag * self.scale).astype(dtype)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         """What the stages of a fast transform lose, everywhere alike, or what a sum of products
         does; slacks are independent.
 
@@ -113,7 +115,7 @@ class Fourier(Op):
             np.broadcast_to(one + more, y.shape) for one, y in zip(own, outputs, strict=True)
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         """As products with matrices of cosines and sines: ONNX Runtime's DFT computes its angles in
         float32, and loses digits."""
         shape = graph.shape(inputs[0])
@@ -144,7 +146,7 @@ class Fourier(Op):
             else (graph.op("Mul", real, by), graph.op("Mul", imaginary, by))
         )
 
-    def _line(self, graph, real: str, imaginary: str, size: int) -> tuple[str, str]:
+    def _line(self, graph: Graph, real: str, imaginary: str, size: int) -> tuple[str, str]:
         """Of rows (lines, size). In two steps where the size has factors (Cooley and Tukey, 1965),
         so that no sum is long."""
         first = max(k for k in range(1, math.isqrt(size) + 1) if size % k == 0)
@@ -184,7 +186,7 @@ class Fourier(Op):
         )
         return real, imaginary
 
-    def _pieces(self, graph, real: str, imaginary: str, size: int) -> tuple[str, str]:
+    def _pieces(self, graph: Graph, real: str, imaginary: str, size: int) -> tuple[str, str]:
         """A long line without factors: its sums piece by piece."""
         if size > _LONGEST:
             raise Undescribed(
@@ -216,7 +218,7 @@ class Fourier(Op):
         return np.cos(turns), np.sin(turns) * (-1 if self.inverse else 1)
 
     def _product(
-        self, graph, real: str, imaginary: str, matrix: tuple[np.ndarray, np.ndarray]
+        self, graph: Graph, real: str, imaginary: str, matrix: tuple[np.ndarray, np.ndarray]
     ) -> tuple[str, str]:
         cosine, sine = (graph.const(part) for part in matrix)
         return (
@@ -224,11 +226,11 @@ class Fourier(Op):
             graph.op("Sub", graph.op("MatMul", imaginary, cosine), graph.op("MatMul", real, sine)),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         seen = np.broadcast_to(mask.any(axis=self.axes, keepdims=True), inputs[0].shape).copy()
         return (seen,) * len(inputs)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x = inputs[0]
         axes = [axis % x.ndim for axis in self.axes]
         places = box(

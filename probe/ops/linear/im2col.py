@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Indices, Op, Rearrangement
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.window.sliding_windows import Pads, flat, padded, windows
 
@@ -49,7 +50,7 @@ class Im2Col(Rearrangement):
             ),
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, (batch, channels, *sizes) = inputs[0], graph.shape(inputs[0])
         rank = len(self.kernel)
         if any(flat(self.pads)):
@@ -79,7 +80,7 @@ class Im2Col(Rearrangement):
             ),
         )
 
-    def follow(self, where, inputs):
+    def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         sizes = inputs[0].shape[2:]
         counts = _counts(sizes, self.kernel, self.strides, self.pads, self.dilations)
         channel, *taps = np.unravel_index(where[:, 1], (inputs[0].shape[1], *self.kernel))
@@ -94,7 +95,9 @@ class Im2Col(Rearrangement):
             back.append(at)
         return np.where(inside, 0, -1), np.stack(back, axis=1)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0])
 
 
@@ -133,7 +136,7 @@ class Col2Im(Op):
         ]
         return (np.ascontiguousarray(whole[(slice(None), slice(None), *inner)]),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         sizes, kernel = graph.const(list(self.sizes)), graph.const(list(self.kernel))
         return (
             graph.op(
@@ -147,19 +150,19 @@ class Col2Im(Op):
             ),
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return (
             f"windows of {' x '.join(map(str, self.kernel))}, "
             f"{' x '.join(map(str, self.strides))} apart, added up where they overlap"
         )
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return math.prod(
             -(-k // (s // math.gcd(s, d)))
             for k, s, d in zip(self.kernel, self.strides, self.dilations, strict=True)
         )
 
-    def _sources(self, where: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _sources(self, where: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows of taps, windows, whether they exist), each (elements, taps)."""
         counts = _counts(self.sizes, self.kernel, self.strides, self.pads, self.dilations)
         taps = np.stack(np.unravel_index(np.arange(math.prod(self.kernel)), self.kernel), axis=1)
@@ -173,26 +176,26 @@ class Col2Im(Op):
             window = window * n + np.clip(shifted // s, 0, n - 1)
         return np.asarray(where[1])[:, None] * len(taps) + np.arange(len(taps)), window, inside
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, 1, taps), zeros for taps that reach
         nothing."""
         row, window, inside = self._sources(where)
         return np.where(inside, inputs[0][where[0][:, None], row, window], 0.0)[:, None]
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         own = of_sums(
             self.term_count(inputs, outputs),
             outputs[0],
             self.run(np.square(inputs[0]))[0],
             precision,
         )
-        if where is not None:
-            own[where] = np.maximum(
-                own[where], of_partial_sums(self.terms(inputs, where), precision)
-            )
+        if few is not None:
+            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
         return (own if slacks[0] is None else own + self.run(slacks[0])[0],)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         found = np.zeros(inputs[0].shape, bool)
         where = np.nonzero(mask)
         row, window, inside = self._sources(where)
@@ -200,7 +203,7 @@ class Col2Im(Op):
         found[batch[inside], row[inside], window[inside]] = True
         return (found,)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         row, window, inside = self._sources([np.array([i]) for i in at])
         rows = np.column_stack([np.full(int(inside.sum()), at[0]), row[inside], window[inside]])
         return Contributions((Terms(rows),))

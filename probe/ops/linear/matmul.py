@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Indices, Sum
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import holds, narrows, powered, scale_of
@@ -70,10 +71,10 @@ class MatMul(Sum):
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return (*shapes[0][:-1], self.weight.value.shape[1])
 
-    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+    def undetected(self, inputs: Arrays) -> list[str]:
         return zero_bias(self.bias)
 
-    def is_exact(self, inputs, precision):
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         added = [] if self.bias is None else [self.bias.value]
         return without_rounding(
             [(self.weight.value.shape[0], [inputs[0], self.weight.value])], added, precision
@@ -85,7 +86,7 @@ class MatMul(Sum):
             out += self.bias.value.astype(out.dtype)
         return (out,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         turned = graph.turned(self.weight)
         if turned is None:
             product = graph.op("MatMul", inputs[0], graph.weight(self.weight))
@@ -98,18 +99,18 @@ class MatMul(Sum):
         product = graph.op("Gemm", graph.op("Flatten", inputs[0], axis=-1), turned, *bias, transB=1)
         return (graph.op("Reshape", product, sizes),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"each output is a sum over {self.weight.value.shape[0]} inputs" + (
             ", plus the bias" if self.bias is not None else ""
         )
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return self.weight.value.shape[0] + (self.bias is not None)
 
-    def sum_of_squares(self, inputs):
+    def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         return self._with_bias(_squared_product(inputs[0], self.weight.value))
 
-    def intermediates(self, inputs, y):
+    def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
         return () if self.bias is None else (y - self.bias.value.astype(np.float64),)
 
     def _with_bias(self, out: np.ndarray) -> np.ndarray:
@@ -119,13 +120,13 @@ class MatMul(Sum):
             np.add(out, squared, out=out, casting="same_kind")
         return out
 
-    def partial_squares_pay(self, inputs, outputs):
+    def partial_squares_pay(self, inputs: Arrays, outputs: Arrays) -> bool:
         return (
             math.prod(self.weight.value.shape) >= 1 << 14
             and self.weight.value.shape[0] >= 16 * _PART
         )
 
-    def partial_squares(self, inputs):
+    def partial_squares(self, inputs: Arrays) -> np.ndarray:
         """The squares of every eighth input."""
         return self._with_bias(
             _squared_product(
@@ -134,10 +135,10 @@ class MatMul(Sum):
             )
         )
 
-    def propagate(self, slack):
+    def propagate(self, slack: np.ndarray) -> np.ndarray:
         return np.sqrt(_squared_product(slack, self.weight.value), dtype=np.float64)
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, in, 1), the bias first where there is
         one."""
         *rows, columns = where
@@ -148,7 +149,7 @@ class MatMul(Sum):
             )
         return terms[:, :, None]
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         count = self.weight.value.shape[0]
         where = box([*at[:-1], range(count)])
         return Contributions(
@@ -157,5 +158,5 @@ class MatMul(Sum):
             bias_where=at[-1:],
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=-1, keepdims=True), inputs[0].shape),)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Indices, Sum
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import holds, powered, scale_of
 from probe.ops.weight import Weight
@@ -40,7 +41,7 @@ class ConvTranspose(Sum):
     dilations: tuple[int, ...]
     groups: int = 1
 
-    def _kernel(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def _kernel(self, inputs: Arrays) -> np.ndarray:
         return inputs[1] if self.weight is None else self.weight.value
 
     def _sizes(self, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
@@ -107,7 +108,7 @@ class ConvTranspose(Sum):
             target.append(slice(low * s + shift, (high - 1) * s + shift + 1, s))
         out[tuple(target)] += product[tuple(source)]
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
         more = [max(0, -crop) for crop in flat(self.crops)]
         # Where the output also goes on, cropping waits until it has: ONNX Runtime wants something
@@ -143,7 +144,7 @@ class ConvTranspose(Sum):
             out = graph.op("Add", out, column)
         return (out,)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         w = self._kernel(inputs)
         told = (
             f"each input element adds its {' x '.join(map(str, w.shape[2:]))} kernel, "
@@ -164,7 +165,7 @@ class ConvTranspose(Sum):
             for k, s, d in zip(kernel, self.strides, self.dilations, strict=True)
         )
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         w = self._kernel(inputs)
         return w.shape[0] // self.groups * self._overlaps(w.shape[2:]) + (self.bias is not None)
 
@@ -178,14 +179,14 @@ class ConvTranspose(Sum):
         out += math.prod(w.shape) // self.groups // w.shape[1] * 2.0**-126 * (by_x * by_w) ** -2
         return out
 
-    def intermediates(self, inputs, y):
+    def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
         return (
             ()
             if self.bias is None
             else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
         )
 
-    def sum_of_squares(self, inputs):
+    def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         out = self._squares(inputs[0], self._kernel(inputs))
         if self.bias is not None:
             out += np.square(self.bias.value.astype(np.float64)).reshape(
@@ -193,13 +194,15 @@ class ConvTranspose(Sum):
             )
         return out
 
-    def propagate(self, slack):
+    def propagate(self, slack: np.ndarray) -> np.ndarray:
         assert self.weight is not None
         return np.sqrt(self._squares(slack, self.weight.value))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (own,) = super().error_bound(
-            inputs, slacks if self.weight is not None else (None,), outputs, precision, where
+            inputs, slacks if self.weight is not None else (None,), outputs, precision, few
         )
         if self.weight is None:
             for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
@@ -210,7 +213,7 @@ class ConvTranspose(Sum):
         return (own,)
 
     def _sources(
-        self, where: Sequence[np.ndarray], sizes: Sequence[int], kernel: Sequence[int]
+        self, where: Arrays, sizes: Sequence[int], kernel: Sequence[int]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Per spatial axis (elements, taps): which place each tap takes, and whether it takes one
         at all."""
@@ -221,7 +224,7 @@ class ConvTranspose(Sum):
             place = shifted // s
             yield np.clip(place, 0, n - 1), (shifted % s == 0) & (place >= 0) & (place < n)
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, channels, taps), the bias first, zeros
         for taps that reach nothing."""
         x, w = inputs[0], self._kernel(inputs)
@@ -243,9 +246,10 @@ class ConvTranspose(Sum):
             terms = np.concatenate([first, terms], axis=2)
         return terms
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         x, w = inputs[0], self._kernel(inputs)
-        groups = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:]).any(axis=2)
+        split = mask.reshape(mask.shape[0], self.groups, -1, *mask.shape[2:])
+        groups = np.any(split, axis=2)
         found = np.zeros((*groups.shape[:2], *x.shape[2:]), bool)
         for tap in np.ndindex(*w.shape[2:]):
             grid = []
@@ -260,7 +264,7 @@ class ConvTranspose(Sum):
         found = np.repeat(found, w.shape[0] // self.groups, axis=1)
         return (found,) if len(inputs) == 1 else (found, np.full(w.shape, mask.any()))
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x, w = inputs[0], self._kernel(inputs)
         batch, channel, *position = at
         width, deep = w.shape[0] // self.groups, w.shape[1]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["Bucketize", "Lookup", "OneHot"]
@@ -22,17 +23,19 @@ class _Named(Op):
     """An element by element choice among a few values, which a small change of the input either
     moves or does not."""
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
         moved = [np.abs(self.run(x + sign * slack)[0] - y) for sign in (-1.0, 1.0)]
         return (np.maximum(*moved).astype(np.float64),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask,)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
 
@@ -45,7 +48,7 @@ class Bucketize(_Named):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.searchsorted(np.array(self.boundaries), inputs[0], side="right"),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         rank = len(graph.shape(inputs[0]))
         x = graph.op("Unsqueeze", graph.op("Cast", inputs[0], to=_FLOAT), graph.const([rank]))
         passed = graph.op("GreaterOrEqual", x, graph.const(np.array(self.boundaries, np.float64)))
@@ -55,10 +58,10 @@ class Bucketize(_Named):
             ),
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"how many of {len(self.boundaries)} boundaries are at most x"
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         place = int(outputs[0][at])
         low = f"{self.boundaries[place - 1]:.9g}" if place else "-inf"
         high = f"{self.boundaries[place]:.9g}" if place < len(self.boundaries) else "inf"
@@ -85,7 +88,7 @@ class Lookup(_Named):
         place = np.minimum(np.searchsorted(keys[order], x), len(keys) - 1)
         return (np.where(keys[order][place] == x, values[order][place], out),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         rank = len(graph.shape(inputs[0]))
         x = graph.op("Cast", inputs[0], to=_INT64)
         out = graph.const(self.default)
@@ -107,10 +110,10 @@ class Lookup(_Named):
         known = graph.op("Cast", known, to=9)
         return (graph.op("Where", known, total, graph.op("Expand", out, graph.op("Shape", x))),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"the place of x among {len(self.keys)} keys"
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x = int(np.rint(inputs[0][at]))
         known = x in self.keys
         return _stage(
@@ -131,22 +134,24 @@ class OneHot(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return ((np.rint(inputs[0])[..., None] == np.arange(self.depth)).astype(np.float64),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         # ONNX's own OneHot counts negative places from the end.
         x = graph.op("Unsqueeze", graph.op("Cast", inputs[0], to=_INT64), graph.const([-1]))
         return (
             graph.op("Cast", graph.op("Equal", x, graph.const(np.arange(self.depth))), to=_FLOAT),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if slack is None:
             return (np.zeros(y.shape),)
         moved = (np.rint(x - slack) != np.rint(x)) | (np.rint(x + slack) != np.rint(x))
         return (np.broadcast_to(np.where(moved, 1.0, 0.0)[..., None], y.shape).copy(),)
 
-    def influence(self, mask, inputs):
-        return (mask.any(axis=-1),)
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
+        return (np.any(mask, axis=-1),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return _stage(inputs[0], at[:-1], f"1 at place {at[-1]}, else 0", float(outputs[0][at]))

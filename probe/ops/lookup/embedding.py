@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Indices, Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.weight import Weight
 
@@ -42,7 +43,7 @@ class Embedding(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._scaled(self.table.value[inputs[0].astype(np.intp)].astype(np.float64)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             self._emitted(
                 graph,
@@ -52,7 +53,7 @@ class Embedding(Op):
             ),
         )
 
-    def _emitted(self, graph, rows: str) -> str:
+    def _emitted(self, graph: Graph, rows: str) -> str:
         if self.max_norm is None:
             return rows
         last = graph.const([-1])
@@ -73,10 +74,10 @@ class Embedding(Op):
             rows,
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"each index takes one of {self.table.value.shape[0]} rows of {self.table.name}"
 
-    def _slack(self, rows: np.ndarray, precision) -> np.ndarray:
+    def _slack(self, rows: np.ndarray, precision: Precision) -> np.ndarray:
         """That of a row that is scaled, and of one whose norm is at the limit within rounding."""
         if self.max_norm is None:
             return precision.unit * np.abs(rows) if precision.casts else np.zeros(rows.shape)
@@ -86,10 +87,12 @@ class Embedding(Op):
             + precision.tiny
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (self._slack(outputs[0], precision),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         index = int(inputs[0][at[:-1]])
         row = index % self.table.value.shape[0]
         place = ", ".join(str(int(i)) for i in self.table.index_of((row, at[-1])))
@@ -104,8 +107,8 @@ class Embedding(Op):
             stages.append(Stage(scaled, float(outputs[0][at])))
         return Contributions((), tuple(stages))
 
-    def influence(self, mask, inputs):
-        return (mask.any(axis=-1),)
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
+        return (np.any(mask, axis=-1),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +127,7 @@ class EmbeddingBag(Embedding):
     closed: bool = False
     padding: int | None = None
 
-    def _bags(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    def _bags(self, inputs: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Each index with its factor and its bag, those that count alone, and how many bags there
         are."""
         indices = inputs[0].astype(np.intp)
@@ -166,7 +169,7 @@ class EmbeddingBag(Embedding):
         sizes = np.bincount(bags[bags >= 0], minlength=count)[:, None]
         return np.maximum(sizes, 1) if self.mode == "mean" else np.ones((count, 1))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         indices = graph.op("Cast", inputs[0], to=_INT64)
         shape = graph.shape(inputs[0])
         members = self._members(graph, inputs, shape)
@@ -200,7 +203,7 @@ class EmbeddingBag(Embedding):
         sizes = graph.op("ReduceSum", ones, graph.const([1]))
         return (graph.op("Div", total, graph.op("Max", sizes, graph.const(1.0))),)
 
-    def _members(self, graph, inputs: Sequence[str], shape: tuple[int, ...]) -> str:
+    def _members(self, graph: Graph, inputs: Sequence[str], shape: tuple[int, ...]) -> str:
         """(bags, indices): which index lies in which bag."""
         if not self.offsets:
             bags = graph.const(np.repeat(np.arange(shape[0]), shape[1]))
@@ -213,14 +216,14 @@ class EmbeddingBag(Embedding):
         )
         return graph.op("Equal", graph.const(np.arange(1, size + 1 - self.closed)[:, None]), number)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"the {self.mode} of the rows of {self.table.name} that the indices of a bag take"
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         bags = self._bags(inputs)[2]
         return int(np.bincount(bags[bags >= 0], minlength=1).max(initial=1))
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, indices, 1), zero for those of other
         bags."""
         indices, factors, bags, count = self._bags(inputs)
@@ -233,7 +236,9 @@ class EmbeddingBag(Embedding):
             :, :, None
         ]
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         indices, factors, bags, count = self._bags(inputs)
         kept = bags >= 0
         rows, bags = self._rows(indices[kept]), bags[kept]
@@ -249,13 +254,11 @@ class EmbeddingBag(Embedding):
         if self.weighted and slacks[-1] is not None:
             np.add.at(own, bags, np.abs(rows) * slacks[-1].ravel()[kept][:, None])
         own = own / sizes + 2 * precision.unit * np.abs(outputs[0])
-        if where is not None:
-            own[where] = np.maximum(
-                own[where], of_partial_sums(self.terms(inputs, where), precision)
-            )
+        if few is not None:
+            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
         return (own,)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         indices, _, bags, _ = self._bags(inputs)
         mine = np.flatnonzero(bags == at[0])
         taken = indices[mine]
@@ -279,10 +282,10 @@ class EmbeddingBag(Embedding):
             tuple(stages),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         bags = self._bags(inputs)[2]
         touched = (
-            (mask.any(axis=-1)[bags] & (bags >= 0)) if len(mask) else np.zeros(bags.shape, bool)
+            (np.any(mask, axis=-1)[bags] & (bags >= 0)) if len(mask) else np.zeros(bags.shape, bool)
         )
         rest = [np.full(x.shape, mask.any()) for x in inputs[1 : 1 + self.offsets]]
         return (

@@ -1,12 +1,12 @@
 """Elements picked, repeated and overwritten by their places."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from probe.numerics.blocks import places
-from probe.ops.base import Op, Rearrangement
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = [
@@ -32,32 +32,32 @@ def _whole(indices: np.ndarray) -> np.ndarray:
 class _Moved(Rearrangement):
     """Elements of the first input, found again by moving their numbers; 0 where there is none."""
 
-    def _numbers(
-        self, where: tuple[np.ndarray, ...], inputs: Sequence[np.ndarray], count: int
-    ) -> np.ndarray:
+    def _numbers(self, where: tuple[np.ndarray, ...], inputs: Arrays, count: int) -> np.ndarray:
         x = inputs[0]
         return np.broadcast_to(
             self.run(np.arange(1, x.size + 1).reshape(x.shape), *inputs[1:])[0][where], (count,)
         )
 
-    def follow(self, where, inputs):
+    def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         found = self._numbers(tuple(where.T), inputs, len(where))
         back = places(np.maximum(found - 1, 0), inputs[0].shape)
         return np.where(found > 0, 0, -1), np.stack(back, axis=1) if back else np.zeros(
             (len(where), 0), int
         )
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         found = self._numbers(where, inputs, len(where[0]) if where else 1)
         return places(found - 1, inputs[0].shape) if (found > 0).all() else None
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         which, back = self.follow(np.argwhere(mask), inputs)
         found = np.zeros(inputs[0].shape, bool)
         found[tuple(back[which == 0].T)] = True
         return (found, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return (
             (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0], *inputs[1:])
         )
@@ -76,7 +76,7 @@ class Gather(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(np.take(inputs[0], _whole(inputs[1]), axis=self.axis)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op("Gather", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis),
         )
@@ -95,7 +95,7 @@ class GatherElements(_Moved):
         at[self.axis] = indices
         return (x[tuple(at)],)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(
                 "GatherElements", inputs[0], graph.op("Cast", inputs[1], to=_INT64), axis=self.axis
@@ -111,7 +111,7 @@ class GatherND(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.asarray(inputs[0][tuple(np.moveaxis(_whole(inputs[1]), -1, 0))]),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("GatherND", inputs[0], graph.op("Cast", inputs[1], to=_INT64)),)
 
 
@@ -124,7 +124,7 @@ class Expand(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(inputs[0], self.shape),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Expand", inputs[0], graph.const(list(self.shape))),)
 
 
@@ -137,7 +137,7 @@ class Tile(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.tile(inputs[0], self.repeats),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Tile", inputs[0], graph.const(list(self.repeats))),)
 
 
@@ -152,7 +152,7 @@ class Trilu(_Moved):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.triu(inputs[0], self.k) if self.upper else np.tril(inputs[0], self.k),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Trilu", inputs[0], graph.const(self.k), upper=int(self.upper)),)
 
 
@@ -168,7 +168,7 @@ class _Scatter(Op):
 
     reduction: str
 
-    def targets(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def targets(self, inputs: Arrays) -> np.ndarray:
         """The number in x of every element of the third input, in its shape."""
         raise NotImplementedError
 
@@ -181,13 +181,13 @@ class _Scatter(Op):
             flat[self.targets(inputs).reshape(-1)] = updates.reshape(-1)
         return (flat.reshape(x.shape),)
 
-    def _sources(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def _sources(self, inputs: Arrays) -> np.ndarray:
         """For each element of the output which update stands there, -1 for none."""
         found = np.full(inputs[0].size, -1)
         found[self.targets(inputs).reshape(-1)] = np.arange(inputs[2].size)
         return found.reshape(inputs[0].shape)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         _, indices, updates = inputs
         wanted = mask.reshape(-1)[self.targets(inputs)]
         if self.reduction != "none":
@@ -196,7 +196,7 @@ class _Scatter(Op):
         stays = np.isin(np.arange(updates.size), source).reshape(updates.shape)
         return mask & (source < 0), np.zeros(indices.shape, bool), wanted & stays
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         update = int(self._sources(inputs)[at])
         if update < 0:
             return Contributions((Terms(np.array([at], int).reshape(1, len(at))),))
@@ -208,7 +208,9 @@ class _Scatter(Op):
         )
         return Contributions((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         x, indices, updates = inputs
         own, theirs = (
             np.zeros(one.shape) if slack is None else slack
@@ -241,13 +243,13 @@ class ScatterElements(_Scatter):
     axis: int
     reduction: str = "none"
 
-    def targets(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def targets(self, inputs: Arrays) -> np.ndarray:
         x, indices = inputs[0], _whole(inputs[1])
         at = list(np.broadcast_arrays(*np.indices(indices.shape, sparse=True)))
         at[self.axis] = np.mod(indices, x.shape[self.axis])
         return np.ravel_multi_index(at, x.shape)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, indices, updates = inputs
         indices = graph.op("Cast", indices, to=_INT64)
         return (
@@ -264,12 +266,12 @@ class ScatterND(_Scatter):
 
     reduction: str = "none"
 
-    def targets(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def targets(self, inputs: Arrays) -> np.ndarray:
         x, indices, updates = inputs
         at = tuple(np.moveaxis(_whole(indices), -1, 0))
         return np.arange(x.size).reshape(x.shape)[at].reshape(updates.shape)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, indices, updates = inputs
         return (
             graph.op(

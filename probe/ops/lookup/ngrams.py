@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 
 __all__ = ["CountNgrams"]
 
@@ -46,7 +47,7 @@ class CountNgrams(Op):
             counts = (counts > 0) * factor if self.mode == "IDF" else counts * factor
         return (counts.reshape(*inputs[0].shape[:-1], -1),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         order = sorted(range(len(self.grams)), key=lambda at: len(self.grams[at]))
         sizes = [len(self.grams[at]) for at in order]
         starts = [
@@ -74,7 +75,9 @@ class CountNgrams(Op):
             ),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         """ONNX Runtime adds a weight as often as it counts."""
         if slacks[0] is not None and (slacks[0] > 0).any():
             return (np.full(outputs[0].shape, np.inf),)

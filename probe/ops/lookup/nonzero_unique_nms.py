@@ -1,12 +1,12 @@
 """Ops that give as many elements as the values say: places that are not 0, values that differ,
 boxes that do not overlap."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 
 __all__ = ["NonMaxSuppression", "NonZero", "Unique"]
 
@@ -14,7 +14,9 @@ __all__ = ["NonMaxSuppression", "NonZero", "Unique"]
 class _Chosen(Op):
     """Exact where the input is; where it may move, so may everything."""
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         moved = any(slack is not None and (slack > 0).any() for slack in slacks)
         return tuple(np.full(y.shape, np.inf if moved else 0.0) for y in outputs)
 
@@ -26,7 +28,7 @@ class NonZero(_Chosen):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.argwhere(inputs[0] != 0).T.astype(np.int64),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("NonZero", inputs[0]),)
 
 
@@ -56,7 +58,7 @@ class Unique(_Chosen):
             )
         return values, first.astype(np.int64), back.astype(np.int64), counts.astype(np.int64)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         axis = {} if self.axis is None else {"axis": self.axis}
         return graph.ops("Unique", inputs[0], outputs=4, sorted=int(self.rising), **axis)
 
@@ -104,7 +106,7 @@ class NonMaxSuppression(_Chosen):
             order = order[share <= self.overlap]
         return chosen, margin
 
-    def _everywhere(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+    def _everywhere(self, inputs: Arrays) -> tuple[np.ndarray, float]:
         boxes, scores = inputs
         found, margin = [], np.inf
         for sample, corners in enumerate(self._corners(boxes)):
@@ -117,7 +119,7 @@ class NonMaxSuppression(_Chosen):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._everywhere(inputs)[0],)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         bounds = [graph.const(self.most), graph.const(float(self.overlap))]
         bounds += [] if self.least is None else [graph.const(float(self.least))]
         return (

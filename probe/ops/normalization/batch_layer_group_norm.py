@@ -11,7 +11,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Indices, Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.engine_differences import SQUARES_OVERFLOW
 from probe.ops.weight import Weight, zero_bias
@@ -51,7 +51,7 @@ class BatchNormalization(Op):
     epsilon: float
     axis: int = 1
 
-    def takes_any_float(self):
+    def takes_any_float(self) -> bool:
         return True
 
     def samplewise(self) -> bool:
@@ -63,14 +63,12 @@ class BatchNormalization(Op):
     def computes_elements(self) -> bool:
         return True
 
-    def at(
-        self, elements: Sequence[np.ndarray], where: Indices, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         channel = where[self.axis]
         gain, mean, bias = (term[channel if term.size > 1 else 0] for term in self._constants)
         return np.asarray((elements[0] - mean) * gain + bias)
 
-    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+    def undetected(self, inputs: Arrays) -> list[str]:
         fresh = (
             self.mean is not None
             and not self.mean.effective.any()
@@ -99,7 +97,7 @@ class BatchNormalization(Op):
             for term in self._constants
         ]
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"stored mean and variance, epsilon {self.epsilon:g}"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -112,7 +110,7 @@ class BatchNormalization(Op):
             target += bias
         return (out,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         shape = graph.shape(inputs[0])
         axis = self.axis % len(shape)
         size = [shape[axis]]
@@ -145,7 +143,7 @@ class BatchNormalization(Op):
         )
         return (graph.op("Transpose", out, perm=swap),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         place = (at[self.axis],)
         x, mean = float(inputs[0][at]), _parameter(self.mean, place, 0.0)
         variance, scale = _parameter(self.variance, place, 1.0), _parameter(self.scale, place, 1.0)
@@ -166,10 +164,12 @@ class BatchNormalization(Op):
             stages.append(Stage(f"plus {named(self.bias, place)}", float(outputs[0][at])))
         return Contributions((Terms(np.array([at], int)),), tuple(stages))
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask,)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a
         # sum, a reciprocal root of up to two units and a product; then two products and two sums.
         # Ten roundings bound both.
@@ -198,7 +198,7 @@ class BatchNormalization(Op):
             )
         return (own,)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
 
@@ -327,7 +327,7 @@ def _normalised_allowance(
     return own
 
 
-def _emit_normalised(graph, x: str, axes: Sequence[int], epsilon: float) -> str:
+def _emit_normalised(graph: Graph, x: str, axes: Sequence[int], epsilon: float) -> str:
     """(x - mean) / sqrt(variance + epsilon) in two passes: kernels of ONNX Runtime that take E[x²]
     - E[x]² are no opinion to rely on."""
     places = graph.const(list(axes))
@@ -401,14 +401,14 @@ class LayerNormalization(Op):
     refinable = True
     engine_differences = (SQUARES_OVERFLOW,)
 
-    def takes_any_float(self):
+    def takes_any_float(self) -> bool:
         return True
 
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         shape = inputs[0].shape
         return (
             f"mean and variance of {math.prod(shape[axis] for axis in self.axes)} elements, "
@@ -427,7 +427,7 @@ class LayerNormalization(Op):
             ),
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         shape = graph.shape(inputs[0])
         axes = sorted(axis % len(shape) for axis in self.axes)
         sizes = [size if axis in axes else 1 for axis, size in enumerate(shape)]
@@ -439,7 +439,9 @@ class LayerNormalization(Op):
                 )
         return (out,)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,) = inputs, slacks
         parameters = self._parameters(x)
 
@@ -448,7 +450,7 @@ class LayerNormalization(Op):
 
         return (apart(own, x, self.axes, _CACHED) if slack is None else own(x, slack),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         (x,) = inputs
         members = box(
             [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
@@ -456,7 +458,7 @@ class LayerNormalization(Op):
         place = tuple(at[axis] for axis in self.axes)
         return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), place)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
 
@@ -477,7 +479,7 @@ class GroupNormalization(Op):
     refinable = True
     engine_differences = (SQUARES_OVERFLOW,)
 
-    def takes_any_float(self):
+    def takes_any_float(self) -> bool:
         return True
 
     def samplewise(self) -> bool:
@@ -492,7 +494,7 @@ class GroupNormalization(Op):
             return np.ones(()), np.zeros(())
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         shape = inputs[0].shape
         return (
             f"{self.groups} groups of {shape[1] // self.groups} channels, mean and variance of "
@@ -511,7 +513,7 @@ class GroupNormalization(Op):
         )
         return (found.reshape(x.shape),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         batch, channels, *spatial = shape = graph.shape(inputs[0])
         grouped = [batch, self.groups, channels // self.groups, *spatial]
         out = _emit_normalised(
@@ -534,7 +536,9 @@ class GroupNormalization(Op):
                 )
         return (out,)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         groups = self._split(x)
         axes = tuple(range(2, groups.ndim))
@@ -551,14 +555,14 @@ class GroupNormalization(Op):
         )
         return (found.reshape(x.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         (x,) = inputs
         width = x.shape[1] // self.groups
         first = at[1] // width * width
         members = box([at[0], range(first, first + width), *(range(size) for size in x.shape[2:])])
         return _normalised_account(x, at, members, self.epsilon, (self.scale, self.bias), at[1:2])
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         groups = self._split(mask)
         whole = groups.any(axis=tuple(range(2, groups.ndim)), keepdims=True)
         return (np.broadcast_to(whole, groups.shape).reshape(mask.shape),)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.engine_differences import SQUARES_OVERFLOW, ZERO_SHARE_OF_NAN
 from probe.ops.weight import Weight
@@ -43,7 +44,7 @@ class RMSNormalization(Op):
             else self.scale.value.astype(np.float64).reshape(shape)
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         count = math.prod(inputs[0].shape[axis] for axis in self.axes)
         return (
             f"divided by the root of the {'variance' if self.centred else 'mean square'} of "
@@ -54,7 +55,7 @@ class RMSNormalization(Op):
         (x,) = inputs
         return (x / np.sqrt(self._power(x) + self.epsilon) * self._gain(x),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, axes = inputs[0], graph.const(list(self.axes))
         part = (
             graph.op("Sub", x, graph.op("ReduceMean", x, axes, keepdims=1)) if self.centred else x
@@ -70,7 +71,9 @@ class RMSNormalization(Op):
             graph.op("Mul", out, graph.op("Reshape", graph.weight(self.scale), graph.const(shape))),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         count = math.prod(x.shape[axis] for axis in self.axes)
         squared = np.square(x)
@@ -95,10 +98,10 @@ class RMSNormalization(Op):
             own = np.abs(y) * (relative + 8 * precision.unit) + precision.tiny
             return (own if slacks[0] is None else own + slacks[0] * np.abs(self._gain(x)) / root,)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         (x,) = inputs
         members = box(
             [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
@@ -144,7 +147,7 @@ class LpNormalization(Op):
             return np.maximum(total, self.epsilon) ** (1 / self.p)
         return np.maximum(total ** (1 / self.p), self.epsilon)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return (
             f"divided by the {self.p:g}-norm of "
             f"{math.prod(inputs[0].shape[axis] for axis in self.axes)} elements"
@@ -153,7 +156,7 @@ class LpNormalization(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0] / self._norm(inputs[0]),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, axes, least = inputs[0], graph.const(list(self.axes)), graph.const(float(self.epsilon))
         size = graph.op("Abs", x)
         if math.isinf(self.p):
@@ -174,10 +177,12 @@ class LpNormalization(Op):
             norm = norm if self.squared else graph.op("Max", norm, least)
         return (graph.op("Div", x, norm),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         norm = self._norm(x)
-        relative = 10 * precision.unit
+        relative: float | np.ndarray = 10 * precision.unit
         if not math.isinf(self.p):
             count = math.prod(x.shape[axis] for axis in self.axes)
             # The relative error of a sum of positive terms, divided by p under the root; a term's
@@ -196,7 +201,7 @@ class LpNormalization(Op):
                 own = own + (slacks[0] + np.abs(y) * whole) / norm
         return (own,)
 
-    def _statistical(self, x: np.ndarray, precision) -> np.ndarray:
+    def _statistical(self, x: np.ndarray, precision: Precision) -> np.ndarray:
         powers = np.abs(x) ** self.p
         total = powers.sum(axis=self.axes, keepdims=True)
         off = of_axes(
@@ -211,10 +216,10 @@ class LpNormalization(Op):
                 total > 0, off / total / min(self.p, 1.0) + (6 + self.p) * precision.unit, 0.0
             )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         (x,) = inputs
         members = box(
             [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
@@ -261,7 +266,7 @@ class LRN(Op):
             out[:, self.before + 1 :] += x[:, :1]
         return out
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return self._words(f"{self.before} channels before to {self.after} after")
 
     def _words(self, channels: str) -> str:
@@ -277,7 +282,7 @@ class LRN(Op):
         with np.errstate(all="ignore"):
             return (inputs[0] / self._base(inputs[0]) ** self.beta,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, shape = inputs[0], graph.shape(inputs[0])
         channels = shape[1]
         taps = np.zeros((channels, channels, 1))
@@ -299,7 +304,9 @@ class LRN(Op):
         )
         return (graph.op("Div", x, graph.op("Pow", base, graph.const(float(self.beta)))),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         with np.errstate(all="ignore"):
             base = self._base(x)
@@ -327,7 +334,7 @@ class LRN(Op):
                 )
         return (np.where(np.isfinite(own), own, precision.tiny),)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         found = mask.copy()
         for shift in range(-self.before, self.after + 1):
             low, high = max(0, -shift), min(mask.shape[1], mask.shape[1] - shift)
@@ -337,7 +344,7 @@ class LRN(Op):
             found[:, :1] |= mask.any(axis=1, keepdims=True)
         return (found,)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         (x,) = inputs
         near = [*range(max(0, at[1] - self.before), min(x.shape[1], at[1] + self.after + 1))]
         members = box([at[0], [0, *near] if self.first and near[0] else near, *at[2:]])

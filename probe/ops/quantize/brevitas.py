@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Elementwise, spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["FloatQuantize", "IntQuantize", "SignQuantize"]
@@ -45,7 +46,7 @@ class IntQuantize(Elementwise):
     def _divided(self) -> tuple[np.ndarray, np.ndarray]:
         return self.before or (self.size, self.zero_point)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         if not self.pointwise:
             return f"to {self.levels} levels, their distance by channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
@@ -72,7 +73,7 @@ class IntQuantize(Elementwise):
         codes = _rounded(self.shifted(x), self.rounding)
         return (codes < self.low) | (codes > self.high)
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         scale, zero = (np.asarray(part).astype(x.dtype) for part in (self.size, self.zero_point))
         codes = np.clip(
             _rounded(self.shifted(x), self.rounding),
@@ -81,7 +82,7 @@ class IntQuantize(Elementwise):
         )
         return (codes - zero) * scale
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         by, shift = (graph.const(part) for part in self._divided)
         codes = _emitted(
             graph, graph.op("Add", graph.op("Div", inputs[0], by), shift), self.rounding
@@ -97,7 +98,9 @@ class IntQuantize(Elementwise):
             ),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         by, shift = self._divided
         with np.errstate(all="ignore"):
@@ -109,7 +112,7 @@ class IntQuantize(Elementwise):
         own = 2 * precision.unit * (np.abs(y) + np.abs(np.multiply(self.zero_point, self.size)))
         return (wander + np.where(np.isfinite(own), own, 0.0) + precision.tiny,)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         scale, zero = (
             float(np.broadcast_to(part, outputs[0].shape)[at])
             for part in (self.size, self.zero_point)
@@ -153,7 +156,7 @@ def _rounded(level: np.ndarray, rounding: str) -> np.ndarray:
     return np.rint(level)
 
 
-def _emitted(graph, level: str, rounding: str) -> str:
+def _emitted(graph: Graph, level: str, rounding: str) -> str:
     """``level`` rounded, as nodes of ONNX."""
     match rounding:
         case "floor":
@@ -191,7 +194,7 @@ class FloatQuantize(Elementwise):
     def pointwise(self) -> bool:  # type: ignore[override]
         return np.size(self.size) == 1
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         scale = (
             f"in units of {float(np.ravel(self.size)[0]):g}"
             if self.pointwise
@@ -215,13 +218,13 @@ class FloatQuantize(Elementwise):
             ).astype(x.dtype)
             return np.where(np.isinf(ratio), x.dtype.type(np.nan), np.rint(ratio / step) * step)
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             return np.clip(
                 self._floats(x), x.dtype.type(self.low), x.dtype.type(self.high)
             ) * np.asarray(self.size).astype(x.dtype)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         size = graph.const(self.size)
         ratio = graph.op("Div", inputs[0], size)
         log = graph.op(
@@ -241,7 +244,9 @@ class FloatQuantize(Elementwise):
         )
         return (graph.op("Mul", inside, size),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         with np.errstate(all="ignore"):
             moved = np.where(np.isfinite(x), 2 * precision.unit * np.abs(x), 0.0)
@@ -267,7 +272,7 @@ class SignQuantize(Elementwise):
     def levels(self) -> int:
         return 2 if self.threshold is None else 3
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         times = (
             f"times {float(np.ravel(self.size)[0]):g}"
             if self.pointwise
@@ -277,7 +282,7 @@ class SignQuantize(Elementwise):
             "" if self.threshold is None else f", 0 up to {self.threshold:g} of that"
         )
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         scale = np.asarray(self.size).astype(x.dtype)
         if self.threshold is None:
             return np.where(x >= 0, scale, -scale)
@@ -287,7 +292,7 @@ class SignQuantize(Elementwise):
         )
         return (np.abs(x) > bound) * np.sign(x) * scale
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,), scale = inputs, graph.const(self.size)
         if self.threshold is None:
             return (
@@ -307,7 +312,9 @@ class SignQuantize(Elementwise):
         )
         return (graph.op("Mul", sign, scale),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = np.zeros(x.shape) if slack is None else slack
         if self.threshold is not None:

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from probe.ops.base import Elementwise, Op, spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["AbsMaxQuantize", "Float8"]
@@ -24,7 +25,7 @@ class AbsMaxQuantize(Op):
     high: int = 127
     epsilon: float = 1e-7
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         over = (
             "axis " + str(self.axes[0])
             if len(self.axes) == 1
@@ -42,12 +43,12 @@ class AbsMaxQuantize(Op):
     def _quantized(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return np.clip(np.rint(x * scale), self.low, self.high) / scale
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         with np.errstate(all="ignore"):
             return (self._quantized(x, self.scale(x)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         largest = graph.op(
             "ReduceMax", graph.op("Abs", x), graph.const(list(self.axes)), keepdims=1
@@ -68,7 +69,9 @@ class AbsMaxQuantize(Op):
             ),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         share = 4 * precision.unit * np.ones_like(self.scale(x))
         if slack is not None:
@@ -85,10 +88,10 @@ class AbsMaxQuantize(Op):
                 )
         return (wander + 4 * precision.unit * np.abs(y) + precision.tiny,)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         value, scale = (
             float(outputs[0][at]),
             np.broadcast_to(self.scale(inputs[0]), inputs[0].shape)[at],
@@ -111,21 +114,23 @@ class Float8(Elementwise):
 
     size: float = 1.0
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"the input to float8 e4m3fn, in units of {self.size:g}"
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         inside = np.clip(x / x.dtype.type(self.size), -448, 448)
         exponent = np.maximum(np.frexp(inside)[1] - 1, -6)  # below 2**-6 the format is subnormal
         step = np.exp2(exponent - 3.0).astype(x.dtype)
         return np.rint(inside / step) * step * x.dtype.type(self.size)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
         return (spread(self.f, x, y, moved) + 2 * precision.unit * np.abs(y) + precision.tiny,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         size, limit = graph.const(self.size), graph.const(448.0)
         inside = graph.op("Clip", graph.op("Div", inputs[0], size), graph.const(-448.0), limit)
         narrow = graph.op("Cast", inside, to=_FLOAT8)

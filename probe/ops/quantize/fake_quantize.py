@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.ops.base import Elementwise, Op, spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["DynamicQuantize", "FakeQuantize"]
@@ -40,7 +41,7 @@ class FakeQuantize(Elementwise):
     def levels(self) -> int:
         return self.high - self.low + 1
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         if not self.pointwise:
             return f"to {self.levels} levels, their distance by channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
@@ -64,13 +65,13 @@ class FakeQuantize(Elementwise):
             codes = np.where(np.abs(codes) < 2.0**63, codes, self.low)
         return np.fmin(np.fmax(codes, self.low), self.high)
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         scale, zero = (
             np.asarray(part, np.float32).astype(np.float64) for part in (self.size, self.zero_point)
         )
         return ((self.codes(x) - zero) * scale).astype(x.dtype)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         zero, scale = np.asarray(self.zero_point, np.float32), np.asarray(self.size, np.float32)
         share = graph.op("Mul", inputs[0], graph.const(np.float32(1) / scale))
         shifted = graph.op("Add", share, graph.const(zero)) if self.zero_first else share
@@ -82,7 +83,9 @@ class FakeQuantize(Elementwise):
         inside = graph.op("Where", graph.op("IsNaN", inside), graph.const(float(self.low)), inside)
         return (graph.op("Mul", graph.op("Sub", inside, graph.const(zero)), graph.const(scale)),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         unit = max(precision.unit, 2.0**-24)
         moved = unit * (
@@ -92,7 +95,7 @@ class FakeQuantize(Elementwise):
             spread(self.f, x, y, moved + (0 if slack is None else slack)) + 2 * unit * np.abs(y),
         )
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         scale, zero = (
             float(np.broadcast_to(part, outputs[0].shape)[at])
             for part in (self.size, self.zero_point)
@@ -122,7 +125,7 @@ class DynamicQuantize(Op):
         """Whether the parts of x along its first axis have ranges of their own."""
         return 0 < self.axes < x.ndim
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         if self._apart(inputs[0]):
             return f"to {self.high + 1} levels, each part over its own range"
         scale, zero = self.levels(inputs[0])
@@ -157,7 +160,7 @@ class DynamicQuantize(Op):
     def _at(self, x: np.ndarray, scale: np.float32, zero: float) -> FakeQuantize:
         return FakeQuantize(np.asarray(scale), np.asarray(zero), 0, self.high, zero_first=True)
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         if self._apart(inputs[0]):
             return (
                 np.stack([self.run(part)[0] for part in inputs[0]])
@@ -166,7 +169,7 @@ class DynamicQuantize(Op):
             )
         return self._at(inputs[0], *self.levels(inputs[0])).run(*inputs)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         zero, top = graph.const(0.0), graph.const(float(self.high))
         low = graph.op("Min", graph.op("ReduceMin", inputs[0], keepdims=0), zero)
         high = graph.op("Max", graph.op("ReduceMax", inputs[0], keepdims=0), zero)
@@ -188,7 +191,9 @@ class DynamicQuantize(Op):
         )
         return (graph.op("Mul", graph.op("Sub", codes, point), scale),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         if self._apart(x):
             if not len(x):
@@ -203,7 +208,7 @@ class DynamicQuantize(Op):
                 ),
             )
         scale, zero = self.levels(x)
-        own = self._at(x, scale, zero).error_bound(inputs, slacks, outputs, precision, where)[0]
+        own = self._at(x, scale, zero).error_bound(inputs, slacks, outputs, precision, few)[0]
         own = own + 2 * precision.unit * np.abs(y)
         if slack is not None and slack.max(initial=0):
             share = 2 * float(slack.max()) / max(float(x.max()) - float(x.min()), float(scale))
@@ -214,10 +219,10 @@ class DynamicQuantize(Op):
             )
         return (own,)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.full(mask.shape, mask.any()),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         scale, zero = self.levels(inputs[0])
         value = float(outputs[0][at])
         words = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Elementwise, spread
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
 from probe.ops.exactness import held
 from probe.ops.quantize.qkeras_float32 import emit_flush, flush
 
@@ -85,7 +85,7 @@ class FixedPoint(Elementwise):
                 return np.floor(np.abs(x) + half) * np.sign(x)
         raise ValueError(f"{self.rounding!r} is no way of rounding")
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         x = flush(x)
         low, high = (limit.astype(x.dtype) for limit in self.limits())
         if self.overflow in ("SAT", "SAT_SYM"):
@@ -131,7 +131,9 @@ class FixedPoint(Elementwise):
         wrapped = np.abs(x) - low
         return np.maximum(sum_, np.where(self._wraps & (wrapped > 2.0**23 * step), wrapped, 0))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and not self._wraps
         moved = (
@@ -162,7 +164,7 @@ class FixedPoint(Elementwise):
         wraps = (np.abs(x) - self.limits()[0] > 2.0**23 * self.step()) & self._wraps
         return held(p + 0.5, precision) & held(0.5 - p, precision) & ~wraps
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = emit_flush(graph, inputs[0])
         low, high = (graph.const(limit) for limit in self.limits())
         if self.overflow in ("SAT", "SAT_SYM"):
@@ -178,7 +180,7 @@ class FixedPoint(Elementwise):
             made = self._emit_folded(graph, x, made)
         return (graph.op("Mul", made, graph.const(np.where(self._none, 0.0, 1.0))),)
 
-    def _emit_folded(self, graph, x: str, level: str) -> str:
+    def _emit_folded(self, graph: Graph, x: str, level: str) -> str:
         """Counts the turns: of the level for where it lies in one, of x for which way round."""
         step = self.step()
         top = np.exp2(
@@ -204,7 +206,7 @@ class FixedPoint(Elementwise):
         other = graph.op("And", other, graph.op("Greater", graph.op("Abs", x), half))
         return graph.op("Where", graph.op("Xor", second, other), other_way(made), made)
 
-    def _emit_rounded(self, graph, p: str) -> str:
+    def _emit_rounded(self, graph: Graph, p: str) -> str:
         def add_half(name: str) -> str:
             return graph.op("Floor", graph.op("Add", name, graph.const(0.5)))
 
@@ -227,7 +229,7 @@ class FixedPoint(Elementwise):
                 return graph.op("Neg", add_half(graph.op("Neg", p)))
         return graph.op("Mul", add_half(graph.op("Abs", p)), graph.op("Sign", p))
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         k, i, f = (_range(part) for part in (self.sign, self.integer, self.fraction))
         way = {
             "": "not brought into a range",
@@ -274,7 +276,7 @@ class MiniFloat(Elementwise):
         limit = (np.exp2(bits) - (used == high)).astype(x.dtype)
         return np.clip(np.rint(x / scale), -limit, limit) * scale
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         # The exponent of the sum, without a logarithm: x = mantissa * 2**exponent with the mantissa
         # from 0.5 to below 1.
         return self._with(x, np.frexp(np.abs(x) + x.dtype.type(1e-7))[1] - 1.0)
@@ -289,7 +291,9 @@ class MiniFloat(Elementwise):
         ]
         return around[0] != around[1]
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         size = np.abs(x) + 1e-7
         either = np.maximum(
@@ -300,7 +304,7 @@ class MiniFloat(Elementwise):
         )
         return (either + (0 if slack is None else spread(self.f, x, y, slack)) + precision.tiny,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         low, high = self._exponents()
         bits = np.asarray(self.m, np.float64) + 1
@@ -314,7 +318,7 @@ class MiniFloat(Elementwise):
         inside = graph.op("Max", graph.op("Min", level, limit), graph.op("Neg", limit))
         return (graph.op("Mul", inside, scale),)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return (
             f"to floats of {_range(self.m)} mantissa and {_range(self.e)} exponent bits around "
             f"2**{_range(self.e0)}"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Elementwise
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph
 from probe.ops.exactness import held
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import emit_capped, emit_round, flush, like, round_through
@@ -24,20 +25,22 @@ class Affine(Elementwise):
     gain: float
     offset: float
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return like(x, self.gain) * x + like(x, self.offset)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.abs(x * self.gain) + abs(self.offset)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
-        (own,), slack = super().error_bound(inputs, slacks, outputs, precision, where), slacks[0]
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
+        (own,), slack = super().error_bound(inputs, slacks, outputs, precision, few), slacks[0]
         if not held(np.array([self.gain, self.offset]), precision).all():
             return (own,)
         exact = held(inputs[0] * self.gain, precision) & held(outputs[0], precision)
         return (np.where(exact, 0.0 if slack is None else abs(self.gain) * slack, own),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(
                 "Add", graph.op("Mul", inputs[0], graph.const(self.gain)), graph.const(self.offset)
@@ -52,18 +55,18 @@ class ShiftedHardSwish(Elementwise):
     shift: float = 3.0
     bound: float = 6.0
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         shifted = x + like(x, self.shift)
         relu = np.where(shifted <= like(x, self.bound), np.maximum(shifted, 0), like(x, self.bound))
         return x * relu / like(x, self.bound)
 
-    def scale(self, x, y):
+    def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         # x + shift cancels near -shift.
         return np.abs(y) + np.where(
             np.abs(x + self.shift) < 2 * abs(self.shift), np.abs(x * x) / self.bound, 0.0
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         shifted = graph.op("Add", x, graph.const(self.shift))
         relu = emit_capped(graph, shifted, self.bound, graph.op("Relu", shifted))
@@ -88,7 +91,7 @@ class _Curve(Mixing, Elementwise):
     def levels(self) -> int:
         return int(2**self.bits) - self.symmetric
 
-    def step(self, x):
+    def step(self, x: np.ndarray) -> np.ndarray | float:
         return 1 / self.parts
 
     def curve(self, x: np.ndarray) -> np.ndarray:
@@ -101,10 +104,12 @@ class _Curve(Mixing, Elementwise):
         """The curve's value brought to its level."""
         raise NotImplementedError
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         return self.coded(self.curve(flush(x)))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 0.0 if slack is None else slack
         share = _CURVE_ROUNDINGS * precision.unit
@@ -116,13 +121,13 @@ class _Curve(Mixing, Elementwise):
                     wander = np.maximum(wander, np.abs(self.coded(p + by) - y))
         return (self._allowed(np.where(np.isfinite(wander), wander, 0.0), y, y, precision),)
 
-    def _emit_sigmoid(self, graph, x: str) -> str:
+    def _emit_sigmoid(self, graph: Graph, x: str) -> str:
         if self.slope is None:
             return graph.op("Sigmoid", x)
         line = graph.op("Add", graph.op("Mul", x, graph.const(self.slope)), graph.const(0.5))
         return graph.op("Clip", line, graph.const(0.0), graph.const(1.0))
 
-    def _emit_rounded(self, graph, p: str) -> str:
+    def _emit_rounded(self, graph: Graph, p: str) -> str:
         return graph.op(
             "Div",
             emit_round(graph, graph.op("Mul", p, graph.const(self.parts))),
@@ -137,19 +142,19 @@ class QuantizedSigmoid(_Curve):
 
     full: bool = False
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         kind = "sigmoid(x)" if self.slope is None else f"clip({self.slope:g} x + 0.5, 0, 1)"
         return f"{kind} to multiples of {1 / self.parts:g}"
 
     def _ends(self) -> tuple[float, float]:
         return self.symmetric / self.parts, 1.0 if self.full else 1 - 1 / self.parts
 
-    def coded(self, p):
+    def coded(self, p: np.ndarray) -> np.ndarray:
         low, high = self._ends()
         m = like(p, self.parts)
         return np.clip(round_through(p * m) / m, like(p, low), like(p, high))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         low, high = self._ends()
         rounded = self._emit_rounded(graph, self._emit_sigmoid(graph, inputs[0]))
         return (graph.op("Clip", rounded, graph.const(low), graph.const(high)),)
@@ -164,10 +169,10 @@ class QuantizedTanh(_Curve):
     """Whether tanh is itself, and not 2 * sigmoid(x) - 1."""
 
     @property
-    def parts(self):
+    def parts(self) -> float:
         return 2.0 ** (self.bits - 1)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         kind = (
             "tanh(x)"
             if self.real
@@ -177,7 +182,7 @@ class QuantizedTanh(_Curve):
         )
         return f"{kind} to multiples of {1 / self.parts:g}"
 
-    def curve(self, x):
+    def curve(self, x: np.ndarray) -> np.ndarray:
         return (
             np.tanh(x.astype(np.float64)).astype(x.dtype)
             if self.real
@@ -187,12 +192,12 @@ class QuantizedTanh(_Curve):
     def _ends(self) -> tuple[float, float]:
         return self.symmetric / self.parts - 1, 1 - 1 / self.parts
 
-    def coded(self, p):
+    def coded(self, p: np.ndarray) -> np.ndarray:
         low, high = self._ends()
         m = like(p, self.parts)
         return np.clip(round_through(p * m) / m, like(p, low), like(p, high))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         if self.real:
             p = graph.op("Tanh", x)
@@ -214,19 +219,19 @@ class QuantizedUlaw(_Curve):
     u: float = 255.0
 
     @property
-    def parts(self):
+    def parts(self) -> float:
         return 2.0 ** (self.bits - 1)
 
-    def step(self, x):
+    def step(self, x: np.ndarray) -> np.ndarray | float:
         return 0.0
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"to {self.levels} levels, closer together near zero (u-law, u = {self.u:g})"
 
-    def curve(self, x):
+    def curve(self, x: np.ndarray) -> np.ndarray:
         return super().curve(x / like(x, 2.0**self.integer))
 
-    def coded(self, p):
+    def coded(self, p: np.ndarray) -> np.ndarray:
         m, u, one = like(p, self.parts), like(p, self.u), like(p, 1)
         r = like(p, 2) * (round_through(p * m) / m) - one
         bent = np.sign(r) * np.log(one + u * np.abs(r)) / np.log(one + u)
@@ -234,7 +239,7 @@ class QuantizedUlaw(_Curve):
             bent, like(p, self.symmetric / self.parts - 1), like(p, 1 - 1 / self.parts)
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         inside = graph.op("Mul", inputs[0], graph.const(2.0**-self.integer))
         rounded = self._emit_rounded(graph, self._emit_sigmoid(graph, inside))
         r = graph.op("Sub", graph.op("Mul", rounded, graph.const(2.0)), graph.const(1.0))

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from probe.ops.base import spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, spread
 from probe.ops.quantize.qkeras_bits import Quantizer
 from probe.ops.quantize.qkeras_float32 import EPSILON, flush, like
 
@@ -27,7 +28,7 @@ class AutoQuantizedBits(Quantizer):
     keep_negative: bool = True
     axes: tuple[int, ...] = ()
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
     def limits(self) -> tuple[float, float]:
@@ -48,7 +49,7 @@ class AutoQuantizedBits(Quantizer):
         with np.errstate(all="ignore"):
             return np.rint(np.abs(x) / self.step(x)) > self.limits()[1]
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"to {self.levels} levels whose distance is found from the input itself"
 
     def _codes(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -83,12 +84,14 @@ class AutoQuantizedBits(Quantizer):
         q = m_i * self._codes(x, scales[0]) / m
         return self._mix(m_i * x, scales[1] * m * q)
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x = flush(inputs[0])
         with np.errstate(all="ignore"):
             return (self._f(x, self._scales(x)),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         terms = np.prod([x.shape[axis] for axis in self.axes]) if self.power_of_two else 0
         share = (terms + 256 if self.power_of_two else 4) * precision.unit
@@ -108,7 +111,7 @@ class AutoQuantizedBits(Quantizer):
                 wander = np.maximum(wander, spread(partial(self._f, scales=scales), x, y, moved))
         return (self._allowed(wander, x, y, precision),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         axes, half, unit = (
             graph.const(list(self.axes)),

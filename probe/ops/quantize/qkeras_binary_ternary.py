@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Elementwise, spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import (
     EPSILON,
@@ -45,7 +46,7 @@ class _Signs(Mixing, Elementwise):
         scale is held against."""
         raise NotImplementedError
 
-    def step(self, x):
+    def step(self, x: np.ndarray) -> np.ndarray | float:
         with np.errstate(all="ignore"):
             return np.abs(self.codes(flush(x))[1])
 
@@ -64,7 +65,7 @@ class _Signs(Mixing, Elementwise):
         scale = mean(x * q) / (mean(q * q) + like(x, EPSILON))
         return _power(scale) if self.alpha == "auto_po2" else scale
 
-    def f(self, x, nudge=0.0):
+    def f(self, x: np.ndarray, nudge: float = 0.0) -> np.ndarray:
         x = flush(x)
         q, scale = self.codes(x, nudge)
         return self._mix(self._stood_for(x), scale * q)
@@ -72,14 +73,16 @@ class _Signs(Mixing, Elementwise):
     def _stood_for(self, x: np.ndarray) -> np.ndarray:
         return np.tanh(x.astype(np.float64)).astype(x.dtype) if self.alpha is None else x
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (
             (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
             if self._fitted and mask.ndim > 1
             else (mask,)
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = np.zeros(x.shape) if slack is None else slack
         wander = spread(self.f, x, y, moved) if slack is not None else np.zeros(y.shape)
@@ -94,7 +97,7 @@ class _Signs(Mixing, Elementwise):
             wander = wander + share * np.abs(y) + TINY  # ONNX Runtime keeps what TensorFlow flushes
         return (self._allowed(wander, self._stood_for(x), y, precision),)
 
-    def _emit_scale(self, graph, x: str, q: str, vector: bool) -> str:
+    def _emit_scale(self, graph: Graph, x: str, q: str, vector: bool) -> str:
         if not self._fitted:
             return graph.const(np.asarray(1.0 if self.alpha is None else self.alpha, np.float32))
 
@@ -109,7 +112,7 @@ class _Signs(Mixing, Elementwise):
         scale = graph.op("Div", mean(graph.op("Mul", x, q)), squares)
         return _emit_power(graph, scale) if self.alpha == "auto_po2" else scale
 
-    def _emit_end(self, graph, x: str, q: str, scale: str) -> tuple[str, ...]:
+    def _emit_end(self, graph: Graph, x: str, q: str, scale: str) -> tuple[str, ...]:
         return (
             self._emit_mix(
                 graph, graph.op("Tanh", x) if self.alpha is None else x, graph.op("Mul", scale, q)
@@ -122,7 +125,7 @@ def _power(scale: np.ndarray) -> np.ndarray:
     return np.exp2(np.rint(np.log(scale + like(scale, EPSILON)) / like(scale, np.log(2.0))))
 
 
-def _emit_power(graph, scale: str) -> str:
+def _emit_power(graph: Graph, scale: str) -> str:
     exponent = graph.op(
         "Div",
         graph.op("Log", graph.op("Add", scale, graph.const(EPSILON))),
@@ -140,10 +143,10 @@ class Binary(_Signs):
 
     levels = 2
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"{'0 or 1' if self.zero_one else 'the sign'}, times {_scale_words(self.alpha)}"
 
-    def codes(self, x, nudge=0.0):
+    def codes(self, x: np.ndarray, nudge: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         sign = np.sign(x)
         sign = sign + (1 - np.abs(sign))
         q = (sign + 1) / 2 if self.zero_one else sign
@@ -153,7 +156,7 @@ class Binary(_Signs):
         """Nothing is: there is no largest value."""
         return np.zeros(x.shape, bool)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         vector = len(graph.shape(x)) == 1
         low = graph.const(0.0 if self.zero_one else -1.0)
@@ -171,7 +174,7 @@ class Ternary(_Signs):
 
     levels = 3
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         below = "half the scale" if self._fitted else f"{self.threshold:g}"
         return f"the sign, 0 where |x| is below {below}, times {_scale_words(self.alpha)}"
 
@@ -179,7 +182,7 @@ class Ternary(_Signs):
         """Nothing is: there is no largest value."""
         return np.zeros(x.shape, bool)
 
-    def codes(self, x, nudge=0.0):
+    def codes(self, x: np.ndarray, nudge: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         if not self._fitted:
             q = (np.abs(x) >= like(x, self.threshold)).astype(x.dtype) * np.sign(x)
             return q, self._fit(x, q)
@@ -193,7 +196,7 @@ class Ternary(_Signs):
             scale = self._fit(x, q)
         return q, scale
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (given,) = inputs
         vector, x = len(graph.shape(given)) == 1, emit_flush(graph, given)
         sign = graph.op("Sign", x)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Elementwise, Op, spread
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.quantize.qkeras_float32 import (
     TINY,
@@ -45,7 +45,7 @@ class Mixing(Op):
             else like(x, 1 - self.noise) * x + noise * q
         )
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         value = float(outputs[0][at])
         words = f"{type(self).__name__}: {self.summary(inputs)}"
         size = np.broadcast_to(self.step(inputs[0]), inputs[0].shape)[at] if self.noise == 1 else 0
@@ -68,7 +68,7 @@ class Mixing(Op):
             np.isfinite(own) & ((y != 0) | (wander != 0) | (self.noise != 1)), own, 0.0
         )
 
-    def _emit_mix(self, graph, x: str, q: str) -> str:
+    def _emit_mix(self, graph: Graph, x: str, q: str) -> str:
         noise = graph.const(float(self.noise))
         if self.straight_through:
             return graph.op("Add", x, graph.op("Mul", noise, graph.op("Sub", q, x)))
@@ -95,14 +95,16 @@ class _Fixed(Elementwise, Quantizer):
     def pointwise(self) -> bool:  # type: ignore[override]
         return np.ndim(self.integer) == 0 and np.ndim(getattr(self, "alpha", 1.0)) == 0
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Quantizer.contributions(self, inputs, outputs, at)
 
     def before(self) -> float:
         """How far rounding before the threshold may move x, in roundings of 2**integer."""
         return 0.0
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = np.asarray(
             self.before() * precision.unit * 2.0**self.integer + (0 if slack is None else slack)
@@ -153,7 +155,7 @@ class QuantizedBits(_Fixed):
         codes = np.rint(x * 2.0 ** (self._unsigned - self.integer))
         return (self._unsigned > 0) & ((codes < low) | (codes > high))
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         if np.ndim(self.integer):
             return f"to {self.levels} levels, their distance by channel"
         alpha, (low, high) = np.asarray(self.alpha, np.float32), self.limits()
@@ -164,7 +166,7 @@ class QuantizedBits(_Fixed):
             ", times alpha" if alpha.ndim else ""
         )
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         x = flush(x)
         if self._unsigned > 0:
             m, m_i = like(x, 2.0**self._unsigned), like(x, 2.0**self.integer)
@@ -176,7 +178,7 @@ class QuantizedBits(_Fixed):
             q = q if self.keep_negative else (q + 1) / 2
         return self._mix(x, like(x, self.alpha) * q)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         low, high = self.limits()
         if self._unsigned > 0:
@@ -216,20 +218,20 @@ class QuantizedRelu(_Fixed):
     quantized_clip: bool = True
     sigmoid: float | None = None
 
-    def before(self):
+    def before(self) -> float:
         if self.sigmoid == 0:
             # The last threshold lies where 1 - sigmoid is half a step, and its slope as small.
             return 32 * 2.0**self._n
         return 0.0 if self.sigmoid is None else 2.0 / self.sigmoid
 
-    def step(self, x):
+    def step(self, x: np.ndarray) -> np.ndarray | float:
         return 2.0 ** (self.integer - self._n)
 
     @property
     def _n(self) -> int:
         return self.bits - (self.negative_slope != 0.0)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         if np.ndim(self.integer):
             return f"to {2**self._n} levels, their distance by channel"
         size, slope = (
@@ -258,7 +260,7 @@ class QuantizedRelu(_Fixed):
         )
         return relu if bound is None else np.where(x <= like(x, bound), relu, like(x, bound))
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         x = flush(x)
         m, m_i, slope = (
             like(x, 2.0**self._n),
@@ -283,7 +285,7 @@ class QuantizedRelu(_Fixed):
             q = np.where(q <= like(x, self.upper_bound), q, like(x, self.upper_bound))
         return self._mix(self._unquantized(x), q)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         m, m_i = 2.0**self._n, 2.0**self.integer
         bound = m_i - m_i / m if self.quantized_clip else self.upper_bound

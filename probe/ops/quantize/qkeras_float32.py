@@ -3,6 +3,8 @@ ONNX nodes for it below."""
 
 import numpy as np
 
+from probe.ops.base import Graph
+
 __all__ = [
     "EPSILON",
     "TINY",
@@ -34,17 +36,17 @@ def round_through(p: np.ndarray) -> np.ndarray:
     return p + (-p + np.rint(p))
 
 
-def emit_flush(graph, x: str) -> str:
+def emit_flush(graph: Graph, x: str) -> str:
     return graph.op(
         "Where", graph.op("Less", graph.op("Abs", x), graph.const(TINY)), graph.const(0.0), x
     )
 
 
-def emit_round(graph, p: str) -> str:
+def emit_round(graph: Graph, p: str) -> str:
     return graph.op("Add", p, graph.op("Sub", graph.op("Round", p), p))
 
 
-def emit_capped(graph, x: str, bound: float | np.ndarray, otherwise: str) -> str:
+def emit_capped(graph: Graph, x: str, bound: float | np.ndarray, otherwise: str) -> str:
     """``bound`` where x is not below it, ``otherwise`` elsewhere."""
     limit = graph.const(bound)
     return graph.op("Where", graph.op("LessOrEqual", x, limit), otherwise, limit)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Elementwise
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import EPSILON, TINY, emit_capped, flush, like
 
@@ -34,7 +35,7 @@ class _Powers(Mixing, Elementwise):
     noise: float = 1.0
     straight_through: bool = True
 
-    def step(self, x):
+    def step(self, x: np.ndarray) -> np.ndarray | float:
         return 0.0
 
     @property
@@ -75,14 +76,16 @@ class _Powers(Mixing, Elementwise):
     def _stood_for(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def f(self, x, moved=0.0):
+    def f(self, x: np.ndarray, moved: float = 0.0) -> np.ndarray:
         x = flush(x)
         return self._mix(
             self._stood_for(x),
             self._signed(x, flush(np.exp2(self._exponents(self.magnitude(x), moved)))),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 0.0 if slack is None else slack
         share = _LOG_ROUNDINGS * precision.unit * (1 + max(abs(self.low), abs(self.high)))
@@ -96,7 +99,7 @@ class _Powers(Mixing, Elementwise):
         )
         return (np.maximum(allowed, precision.tiny),)  # a power of two may be subnormal
 
-    def _emit_powers(self, graph, size: str) -> str:
+    def _emit_powers(self, graph: Graph, size: str) -> str:
         epsilon, factor = graph.const(EPSILON), graph.const(2.0 if self.quadratic else 1.0)
         inside = graph.op("Max", size, epsilon)
         if self.max_value is not None:
@@ -122,14 +125,14 @@ class _Powers(Mixing, Elementwise):
 class QuantizedPo2(_Powers):
     """The nearest power of two, with the sign of x; 0 is taken for positive."""
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"to the nearest of 2**{self.low} to 2**{self.high}, with the sign"
 
-    def _signed(self, x, powers):
+    def _signed(self, x: np.ndarray, powers: np.ndarray) -> np.ndarray:
         sign = np.sign(x)
         return (sign + (1 - np.abs(sign))) * powers
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         powers = self._emit_powers(graph, graph.op("Abs", x))
         q = graph.op(
@@ -145,17 +148,17 @@ class QuantizedReluPo2(_Powers):
 
     negative_slope: float = 0.0
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         slope = f", slope {self.negative_slope:g} below zero" if self.negative_slope else ""
         return f"to the nearest of 2**{self.low} to 2**{self.high}{slope}"
 
-    def magnitude(self, x):
+    def magnitude(self, x: np.ndarray) -> np.ndarray:
         return np.where(x >= 0, x, -x * like(x, self.negative_slope))
 
-    def _signed(self, x, powers):
+    def _signed(self, x: np.ndarray, powers: np.ndarray) -> np.ndarray:
         return np.where((x >= 0) | (self.negative_slope == 0), powers, -powers)
 
-    def _stood_for(self, x):
+    def _stood_for(self, x: np.ndarray) -> np.ndarray:
         relu = (
             np.where(x > 0, x, like(x, self.negative_slope) * x)
             if self.negative_slope
@@ -167,7 +170,7 @@ class QuantizedReluPo2(_Powers):
             else np.where(x <= like(x, self.max_value), relu, like(x, self.max_value))
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         slope = graph.const(-self.negative_slope)
         positive = graph.op("Greater", x, graph.const(-TINY))

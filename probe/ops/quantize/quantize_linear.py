@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Elementwise, Op, spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["DynamicQuantizeLinear", "QuantizeLinear"]
@@ -28,7 +29,7 @@ class QuantizeLinear(Elementwise):
     def pointwise(self) -> bool:  # type: ignore[override]
         return np.size(self.size) == 1 and np.size(self.zero_point) == 1
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         if not self.pointwise:
             return f"to integers from {self.low} to {self.high}, scales by channel"
         zero = int(np.ravel(self.zero_point)[0])
@@ -37,12 +38,12 @@ class QuantizeLinear(Elementwise):
         )
         return told + (f", zero point {zero}" if zero else "")
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         scale, zero = (np.asarray(part, np.float64) for part in (self.size, self.zero_point))
         codes = np.rint(x / scale) + zero
         return np.fmin(np.fmax(codes, self.low), self.high).astype(x.dtype)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         codes = graph.op(
             "Round", graph.op("Div", inputs[0], graph.const(np.asarray(self.size, np.float32)))
         )
@@ -51,7 +52,9 @@ class QuantizeLinear(Elementwise):
             graph.op("Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         moved = 2 * max(precision.unit, 2.0**-24) * np.abs(x) + (0 if slack is None else slack)
         return (spread(self.f, x, y, moved),)
@@ -66,7 +69,7 @@ class DynamicQuantizeLinear(Op):
     DynamicQuantizeLinear; the 1 is ONNX Runtime's).
     """
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         low, scale = self._range(inputs[0])
         return (
             f"the input to 256 levels over its own range: scale {scale:g}, zero point "
@@ -81,7 +84,7 @@ class DynamicQuantizeLinear(Op):
     def _codes(self, x: np.ndarray, scale: float, zero: float) -> np.ndarray:
         return np.clip(np.rint(x / scale) + zero, 0, 255)
 
-    def run(self, *inputs):
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         low, scale = self._range(x)
         zero = np.clip(np.rint(-low / scale), 0, 255)
@@ -91,7 +94,7 @@ class DynamicQuantizeLinear(Op):
             np.asarray(zero, x.dtype),
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         axes = graph.const(list(range(len(graph.shape(inputs[0])))))
         none, top = graph.const(0.0), graph.const(255.0)
         low = graph.op("Min", graph.op("ReduceMin", inputs[0], axes, keepdims=0), none)
@@ -109,7 +112,9 @@ class DynamicQuantizeLinear(Op):
         )
         return codes, scale, zero
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y, _, zero) = inputs, slacks, outputs
         low, scale = self._range(x)
         unit, most = (
@@ -125,12 +130,12 @@ class DynamicQuantizeLinear(Op):
         own = spread(lambda part: self._codes(part, scale, float(zero)), x, y, moved) + unsure
         return own, np.asarray(share * scale), np.asarray(unsure)
 
-    def followed_input(self, output):
+    def followed_input(self, output: int) -> int | None:
         return None
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.full(mask.shape, mask.any()),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         words = f"{type(self).__name__}: {self.summary(inputs)}"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Elementwise, spread
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
 
 __all__ = ["NudgedFakeQuantize"]
 
@@ -80,7 +81,7 @@ class NudgedFakeQuantize(Elementwise):
         range."""
         return np.floor(-self.limits()[0] * self._inverse() + np.float32(0.5))
 
-    def f(self, x):
+    def f(self, x: np.ndarray) -> np.ndarray:
         step, (low, high) = (
             self.step().astype(x.dtype),
             (limit.astype(x.dtype) for limit in self.limits()),
@@ -90,7 +91,9 @@ class NudgedFakeQuantize(Elementwise):
         made = np.floor(share - self._shift().astype(x.dtype) + x.dtype.type(0.5)) * step
         return np.where(self._empty, x.dtype.type(0), made) if self._empty.any() else made
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         # Where an element lies is found with the magnitude of the whole range.
         reach = np.maximum(*(np.abs(limit.astype(np.float64)) for limit in self.limits()))
@@ -98,7 +101,7 @@ class NudgedFakeQuantize(Elementwise):
         own = 2 * precision.unit * (np.abs(y) + self.step())
         return (spread(self.f, x, y, np.broadcast_to(moved, x.shape)) + own + precision.tiny,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         low, high = self.limits()
         inside = graph.op(
             "Sub",
@@ -121,7 +124,7 @@ class NudgedFakeQuantize(Elementwise):
             ),
         )
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         if np.ndim(self.low):
             return f"to {self.levels + 1} levels, their distance by channel"
         low, high = self.limits()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.ops.base import Graph, Op
 from probe.ops.elementwise.activation import HardSigmoid, Relu, Sigmoid, Softplus, Tanh
 from probe.ops.engine_differences import Known, anywhere
 from probe.ops.recurrent.recurrence import Recurrence
@@ -16,6 +16,9 @@ __all__ = ["SOFTPLUS_OVERFLOWS", "Gated", "sharing"]
 
 _KNOWN = {Sigmoid: "Sigmoid", Tanh: "Tanh", Relu: "Relu", HardSigmoid: "HardSigmoid"}
 """The activations of ONNX's recurrent operators that are used there."""
+
+Emitted = Callable[[Graph, str, Sequence[str]], tuple[str, ...]]
+"""(inner graph, share, states) -> the states after."""
 
 SOFTPLUS_OVERFLOWS = Known(
     anywhere,
@@ -73,7 +76,7 @@ class Gated(Recurrence):
 
     # ONNX.
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         functions = [getattr(self, "recurrent_activation", None), self.activation]
         known = all(one is None or type(one) in _KNOWN for one in functions)
         quantised = self.state_quantizer is not None or self.product_quantizer is not None
@@ -88,7 +91,9 @@ class Gated(Recurrence):
     def node_functions(self, functions: Sequence[Op]) -> list[Op]:
         return list(functions)
 
-    def emit_node(self, graph, inputs: Sequence[str], functions: Sequence[Op]):
+    def emit_node(
+        self, graph: Graph, inputs: Sequence[str], functions: Sequence[Op]
+    ) -> tuple[str, ...]:
         gates, n = len(self.gates), self.width
         kernels = []
         for weight in (self.kernel, self.recurrent):
@@ -134,7 +139,7 @@ class Gated(Recurrence):
     def node_attributes(self) -> dict[str, int]:
         return {}
 
-    def emit_ordered(self, graph, name: str) -> str:
+    def emit_ordered(self, graph: Graph, name: str) -> str:
         """The blocks along the first axis in ONNX's order."""
         if self.gates == self.onnx_gates:
             return name
@@ -145,7 +150,7 @@ class Gated(Recurrence):
             "Concat", *(parts[self.gates.index(one)] for one in self.onnx_gates), axis=0
         )
 
-    def emit_biases(self, graph) -> tuple[str, str]:
+    def emit_biases(self, graph: Graph) -> tuple[str, str]:
         """The names of the input's bias and the state's; empty where there is none."""
         if self.bias is not None and self.bias.value.ndim == 2:
             both = graph.ops("Split", graph.weight(self.bias), outputs=2, axis=0, num_outputs=2)
@@ -156,7 +161,7 @@ class Gated(Recurrence):
             for weight in (self.bias, self.recurrent_bias)
         )  # type: ignore[return-value]
 
-    def emit_scan(self, graph, *inputs):
+    def emit_scan(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         """The steps one by one, as ONNX's Scan."""
         x, *rest = inputs
         mask = [graph.op("Cast", rest.pop(0), to=9)] if self.has_mask else []
@@ -165,7 +170,9 @@ class Gated(Recurrence):
         step = self.emit_step(graph)
         share = self.emit_share(graph, x)
 
-        def body(inner, before, parts):
+        def body(
+            inner: Graph, before: Sequence[str], parts: Sequence[str]
+        ) -> tuple[Sequence[str], Sequence[str]]:
             old, kept = before[: self.state_count], before[self.state_count :]
             if not self.has_mask:
                 after = step(inner, parts[0], self.emit_taken(inner, old))
@@ -186,7 +193,7 @@ class Gated(Recurrence):
         )
         return (sequence, *last[: self.state_count])
 
-    def emit_taken(self, inner, states):
+    def emit_taken(self, inner: Graph, states: Sequence[str]) -> Sequence[str]:
         """The states as a step takes them."""
         return (
             states
@@ -194,7 +201,7 @@ class Gated(Recurrence):
             else tuple(self.state_quantizer.to_onnx(inner, state)[0] for state in states)
         )
 
-    def emit_multiplied(self, inner, state: str) -> str:
+    def emit_multiplied(self, inner: Graph, state: str) -> str:
         """The state as its product takes it."""
         return (
             state
@@ -202,18 +209,18 @@ class Gated(Recurrence):
             else self.product_quantizer.to_onnx(inner, state)[0]
         )
 
-    def emit_zeros(self, graph, x: str) -> list[str]:
+    def emit_zeros(self, graph: Graph, x: str) -> list[str]:
         """States of zeros."""
         widths = (self.recurrent.value.shape[0], self.width)[: self.state_count]
         return [graph.const(np.zeros((graph.shape(x)[1], width))) for width in widths]
 
-    def emit_share(self, graph, x: str) -> str:
+    def emit_share(self, graph: Graph, x: str) -> str:
         share = graph.op("MatMul", x, graph.weight(self.kernel))
         first = self.emit_biases(graph)[0]
         return graph.op("Add", share, first) if first else share
 
-    def emit_step(self, graph) -> Callable:
-        """(inner graph, share, states) -> the states after; what all steps share is emitted now."""
+    def emit_step(self, graph: Graph) -> Emitted:
+        """One step; what all steps share is emitted now."""
         raise NotImplementedError
 
     @property
@@ -221,7 +228,7 @@ class Gated(Recurrence):
         """The axes of a state."""
         return self.recurrent.value.ndim
 
-    def emit_gates(self, graph, name: str, axis: int = 1) -> dict[str, str]:
+    def emit_gates(self, graph: Graph, name: str, axis: int = 1) -> dict[str, str]:
         """The blocks along an axis by their letters."""
         if len(self.gates) == 1:
             return {self.gates: name}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Rearrangement
+from probe.ops.base import Arrays, Graph, Indices, Rearrangement
 
 __all__ = ["Packed", "Unpacked"]
 
@@ -30,14 +30,14 @@ class Unpacked(Rearrangement):
         out[_places(self.sizes)] = rows
         return (out,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         wide, rank = max(self.sizes), len(graph.shape(inputs[0]))
         where = np.full((len(self.sizes), wide), sum(self.sizes))
         where[_places(self.sizes)] = np.arange(sum(self.sizes))
         padded = graph.op("Pad", inputs[0], graph.const([*([0] * rank), 1, *([0] * (rank - 1))]))
         return (graph.op("Gather", padded, graph.const(where)),)
 
-    def follow(self, where, inputs):
+    def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         starts = np.concatenate([[0], np.cumsum(self.sizes)])
         inside = where[:, 1] < np.asarray(self.sizes)[where[:, 0]]
         return np.where(inside, 0, -1), np.column_stack(
@@ -54,11 +54,11 @@ class Packed(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0][_places(self.sizes)],)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op("GatherND", inputs[0], graph.const(np.stack(_places(self.sizes), axis=1))),
         )
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         steps, samples = _places(self.sizes)
         return steps[where[0]], samples[where[0]], *where[1:]

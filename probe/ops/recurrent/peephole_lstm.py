@@ -1,17 +1,18 @@
 """LSTMs as ONNX has them beyond the usual ones: gates that see the cell, coupled gates, another
 function on the cell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.ops.base import Graph, Op
 from probe.ops.contributions import Contributions, Stage
 from probe.ops.elementwise.activation import Tanh
-from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, sharing
-from probe.ops.recurrent.recurrence import States
+from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Emitted, sharing
+from probe.ops.recurrent.recurrence import Arranged, Before, States
 from probe.ops.recurrent.rnn_lstm_gru import LSTM
-from probe.ops.recurrent.running_error import Near
+from probe.ops.recurrent.running_error import Near, Rounded
 from probe.ops.weight import Weight
 
 __all__ = ["PeepholeLSTM"]
@@ -39,7 +40,7 @@ class PeepholeLSTM(LSTM):
             else self.peepholes.value.astype(np.float64)
         )
 
-    def arranged(self, dtype, batch):
+    def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         kernel, recurrent, first, second = self.columns("ifog", "", dtype)
         bias, (to_i, to_o, to_f), gate = (
             first + second,
@@ -57,7 +58,15 @@ class PeepholeLSTM(LSTM):
 
         return sharing(kernel, bias), step
 
-    def cell(self, a, x, before, rest, keep, carries):
+    def cell(
+        self,
+        a: Rounded,
+        x: Near,
+        before: Near,
+        rest: tuple[Near, ...],
+        keep: np.ndarray | None,
+        carries: bool,
+    ) -> tuple[Near, ...]:
         z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())
         to_i, to_o, to_f = (
             Near.exactly(np.broadcast_to(one, rest[0].value.shape)) for one in self._peeps()
@@ -78,10 +87,10 @@ class PeepholeLSTM(LSTM):
             for each in (shown, cells)
         )
 
-    def fits(self):
+    def fits(self) -> bool:
         return False
 
-    def emit_step(self, graph):
+    def emit_step(self, graph: Graph) -> Emitted:
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
         peeps: tuple[str, ...] = ()
         if self.peepholes is not None:
@@ -89,10 +98,10 @@ class PeepholeLSTM(LSTM):
                 "Split", graph.weight(self.peepholes), outputs=3, axis=0, num_outputs=3
             )
 
-        def seen(inner, part: str, which: int, cell: str) -> str:
+        def seen(inner: Graph, part: str, which: int, cell: str) -> str:
             return inner.op("Add", part, inner.op("Mul", peeps[which], cell)) if peeps else part
 
-        def step(inner, share, states):
+        def step(inner: Graph, share: str, states: Sequence[str]) -> tuple[str, ...]:
             h, c = states
             z = inner.op("Add", share, inner.op("MatMul", h, recurrent))
             parts, gate = (
@@ -115,7 +124,9 @@ class PeepholeLSTM(LSTM):
 
         return step
 
-    def told(self, x, before, at, value):
+    def told(
+        self, x: np.ndarray, before: Before, at: tuple[int, ...], value: float
+    ) -> Contributions:
         return Contributions(
             (self.terms_from(at, "g", len(x)),),
             (Stage("an LSTM's output, by gates that see its cell", value),),

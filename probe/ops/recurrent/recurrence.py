@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from probe.numerics.precision import SIGMAS, Precision
-from probe.ops.base import InputErrors, Op, Sum
+from probe.ops.base import Arrays, Errors, Few, Op, Sum
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
@@ -25,6 +25,7 @@ __all__ = ["Before", "Recurrence"]
 
 States = tuple[np.ndarray, ...]
 Stepper = Callable[[np.ndarray, States], States]
+Arranged = tuple[Callable[[np.ndarray], np.ndarray], Stepper]
 
 _WALKED = 1 << 18
 _JUDGED = 1 << 18
@@ -112,7 +113,7 @@ class Recurrence(Op):
             np.float64
         )
 
-    def given(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None, States]:
+    def given(self, inputs: Arrays) -> tuple[np.ndarray, np.ndarray | None, States]:
         """(x, mask, initial states) of the op's inputs."""
         x, *rest = inputs
         mask = rest.pop(0) != 0 if self.has_mask else None
@@ -129,9 +130,7 @@ class Recurrence(Op):
 
     # What a cell gives.
 
-    def arranged(
-        self, dtype: np.dtype, batch: int
-    ) -> tuple[Callable[[np.ndarray], np.ndarray], Stepper]:
+    def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         """(x of some steps -> the input's share, share and states -> the next states), for so many
         samples."""
         raise NotImplementedError
@@ -212,8 +211,8 @@ class Recurrence(Op):
 
     def followed(
         self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
+        inputs: Arrays,
+        slacks: Errors,
         theirs: np.ndarray,
         precision: Precision,
         carries: bool = True,
@@ -268,12 +267,12 @@ class Recurrence(Op):
 
     def _judged(
         self,
-        inputs: Sequence[np.ndarray],
-        slacks: InputErrors,
+        inputs: Arrays,
+        slacks: Errors,
         theirs: np.ndarray,
         precision: Precision,
         carries: bool,
-    ):
+    ) -> tuple[tuple[list[Near], np.ndarray | None, np.ndarray], list[Near]]:
         """The states after each step in the order of reading, the mask, and the last step up to
         each that was not skipped (-1: none)."""
         x, mask, first = self.given(inputs)
@@ -328,7 +327,9 @@ class Recurrence(Op):
             ), begun
         return ([Near.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         judged, begun = self._judged(inputs, slacks, outputs[0], precision, carries=False)
         own = self._ended(begun, outputs[0], *judged)[1]
         if not precision.unit and not any(one.slack.any() for one in judged[0]):
@@ -338,9 +339,9 @@ class Recurrence(Op):
 
     def _wandered(
         self,
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        noise: Sequence[np.ndarray],
+        inputs: Arrays,
+        outputs: Arrays,
+        noise: Arrays,
         begun: Sequence[Near],
     ) -> list[np.ndarray]:
         """Six of the scale at which the outputs wander when every step is moved by a sixth of its
@@ -456,11 +457,11 @@ class Recurrence(Op):
 
     # What else an op says.
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         if self.product_quantizer is not None:
             return super().influence(mask, inputs)
         x, keep, states = self.given(inputs)
-        wanted = mask.any(axis=tuple(range(2, mask.ndim)))
+        wanted = np.any(mask, axis=tuple(range(2, mask.ndim)))
         order = self._order()
         seen = np.maximum.accumulate(wanted[order][::-1], axis=0)[::-1][order]
         if keep is not None:
@@ -470,11 +471,12 @@ class Recurrence(Op):
             found.append(np.broadcast_to(wanted.any(axis=0), keep.shape))
         if self.has_states:
             found += [
-                np.broadcast_to(_like(wanted.any(axis=0), state), state.shape) for state in states
+                np.broadcast_to(_like(np.any(wanted, axis=0), state), state.shape)
+                for state in states
             ]
         return tuple(found)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         x = inputs[0]
         count = "1 step" if len(x) == 1 else f"{len(x)} steps"
         way = ", from the last to the first" if self.reverse else ""
@@ -482,7 +484,7 @@ class Recurrence(Op):
             ", masked steps skipped" if self.has_mask else ""
         )
 
-    def before(self, inputs: Sequence[np.ndarray], at: tuple[int, ...]) -> "Before":
+    def before(self, inputs: Arrays, at: tuple[int, ...]) -> "Before":
         """What the step of an element starts from, whose samples are taken alone where none depends
         on others."""
         x, mask, states = self.given(inputs)
@@ -507,7 +509,7 @@ class Recurrence(Op):
         one = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
         return Before(last, tuple(state[one] for state in states), self.multiplied(states[0])[one])
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x, mask, _ = self.given(inputs)
         if mask is not None and not mask[at[0], at[1]]:
             told = "0" if self.zero_masked else "what stood before is repeated"

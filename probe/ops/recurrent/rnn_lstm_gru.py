@@ -5,19 +5,20 @@ The NumPy kernels take the input's products of many steps at once; the gates lie
 that where they are tanh and sigmoid one tanh serves them all: sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.ops.base import Graph, Op
 from probe.ops.contributions import Contributions, Stage
 from probe.ops.elementwise.activation import Sigmoid
 from probe.ops.engine_differences import NAN_IN_GATES, Known
 from probe.ops.linear.matmul import MatMul
-from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Gated, sharing
-from probe.ops.recurrent.recurrence import Before, Recurrence, States
-from probe.ops.recurrent.running_error import Near
+from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Emitted, Gated, sharing
+from probe.ops.recurrent.recurrence import Arranged, Before, Recurrence, States
+from probe.ops.recurrent.running_error import Near, Rounded
 from probe.ops.weight import Weight
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -29,7 +30,7 @@ class RNN(Gated):
 
     engine_differences = (SOFTPLUS_OVERFLOWS,)
 
-    def arranged(self, dtype, batch):
+    def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         kernel, recurrent, first, second = self.columns("h", "", dtype)
         bias = first + second
 
@@ -40,14 +41,22 @@ class RNN(Gated):
 
         return sharing(kernel, bias), step
 
-    def cell(self, a, x, before, rest, keep, carries):
+    def cell(
+        self,
+        a: Rounded,
+        x: Near,
+        before: Near,
+        rest: tuple[Near, ...],
+        keep: np.ndarray | None,
+        carries: bool,
+    ) -> tuple[Near, ...]:
         parts = [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))]
         return (a.apply(self.activation, self.summed(a, parts, self.biases())),)
 
-    def emit_step(self, graph):
+    def emit_step(self, graph: Graph) -> Emitted:
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
 
-        def step(inner, share, states):
+        def step(inner: Graph, share: str, states: Sequence[str]) -> tuple[str, ...]:
             z = inner.op(
                 "Add", share, inner.op("MatMul", self.emit_multiplied(inner, states[0]), recurrent)
             )
@@ -55,7 +64,9 @@ class RNN(Gated):
 
         return step
 
-    def told(self, x, before, at, value):
+    def told(
+        self, x: np.ndarray, before: Before, at: tuple[int, ...], value: float
+    ) -> Contributions:
         z = _sums(self, x, before)
         stages = (
             *_parts(self, "h", before, at, z),
@@ -81,10 +92,10 @@ class LSTM(Gated):
     onnx_gates = "iofg"
     engine_differences: ClassVar[tuple[Known, ...]] = (NAN_IN_GATES,)
 
-    def state_shapes(self, x):
+    def state_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
         return [(x.shape[1], self.recurrent.value.shape[0]), (x.shape[1], self.width)]
 
-    def arranged(self, dtype, batch):
+    def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         n, fused = self.width, self.fused()
         kernel, recurrent, first, second = self.columns("ifog", "ifo" if fused else "", dtype)
         recurrent = np.asfortranarray(recurrent) if batch == 1 else recurrent
@@ -120,7 +131,15 @@ class LSTM(Gated):
         for at, function in enumerate((self.recurrent_activation,) * 3 + (self.activation,)):
             z[:, at * n : (at + 1) * n] = function.run(z[:, at * n : (at + 1) * n])[0]
 
-    def cell(self, a, x, before, rest, keep, carries):
+    def cell(
+        self,
+        a: Rounded,
+        x: Near,
+        before: Near,
+        rest: tuple[Near, ...],
+        keep: np.ndarray | None,
+        carries: bool,
+    ) -> tuple[Near, ...]:
         z = self.summed(
             a, [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))], self.biases()
         )
@@ -142,13 +161,13 @@ class LSTM(Gated):
             h = self.summed(a, [(MatMul(self.projection, None), h)], ())
         return h, cell
 
-    def fits(self):
+    def fits(self) -> bool:
         return self.projection is None
 
-    def node_functions(self, functions):
+    def node_functions(self, functions: Sequence[Op]) -> list[Op]:
         return [*functions, functions[1]]
 
-    def emit_step(self, graph):
+    def emit_step(self, graph: Graph) -> Emitted:
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
         projection = None if self.projection is None else graph.weight(self.projection)
         return lambda inner, share, states: self.emit_cell(
@@ -163,7 +182,9 @@ class LSTM(Gated):
             projection,
         )
 
-    def emit_cell(self, inner, z: str, states, projection):
+    def emit_cell(
+        self, inner: Graph, z: str, states: Sequence[str], projection: str | None
+    ) -> tuple[str, str]:
         parts = self.emit_gates(inner, z)
         i, f, o = (self.recurrent_activation.to_onnx(inner, parts[one])[0] for one in "ifo")
         g = self.activation.to_onnx(inner, parts["g"])[0]
@@ -171,7 +192,9 @@ class LSTM(Gated):
         h = inner.op("Mul", o, self.activation.to_onnx(inner, cell)[0])
         return (h if projection is None else inner.op("MatMul", h, projection)), cell
 
-    def told(self, x, before, at, value):
+    def told(
+        self, x: np.ndarray, before: Before, at: tuple[int, ...], value: float
+    ) -> Contributions:
         if self.projection is not None:
             return Contributions((), (Stage("an LSTM's output, projected", value),))
         z, unit = _sums(self, x, before), at[2]
@@ -216,7 +239,7 @@ class GRU(Gated):
     onnx_gates = "zrh"
     engine_differences = (SOFTPLUS_OVERFLOWS, NAN_IN_GATES)
 
-    def fits(self):
+    def fits(self) -> bool:
         return self.reset_activation is None and self.reset_quantizer is None
 
     def _functions(self) -> tuple[Op, Op]:
@@ -226,7 +249,7 @@ class GRU(Gated):
     def _bounded(self, x: np.ndarray) -> np.ndarray:
         return x if self.reset_quantizer is None else self.reset_quantizer.run(x)[0]
 
-    def arranged(self, dtype, batch):
+    def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         n, fused = self.width, self.fused() and self.reset_activation is None
         kernel, recurrent, first, second = self.columns("zrh", "zr" if fused else "", dtype)
         bias = first + second
@@ -260,7 +283,15 @@ class GRU(Gated):
 
         return sharing(kernel, bias), step
 
-    def cell(self, a, x, before, rest, keep, carries):
+    def cell(
+        self,
+        a: Rounded,
+        x: Near,
+        before: Near,
+        rest: tuple[Near, ...],
+        keep: np.ndarray | None,
+        carries: bool,
+    ) -> tuple[Near, ...]:
         first, second = self.biases()
         n = self.block("h")
         shares = self.summed(a, [(self.inward(), x)], (first, None if self.reset_after else second))
@@ -291,14 +322,14 @@ class GRU(Gated):
         new = a.apply(self.activation, a.add(shares[:, :, n], inner))
         return (a.add(a.mul(z, before), a.mul(a.rest(z), new)),)
 
-    def node_attributes(self):
+    def node_attributes(self) -> dict[str, int]:
         return {"linear_before_reset": int(self.reset_after)}
 
-    def emit_step(self, graph):
+    def emit_step(self, graph: Graph) -> Emitted:
         weight, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
         block = self.emit_gates(graph, weight)["h"]
 
-        def step(inner, share, states):
+        def step(inner: Graph, share: str, states: Sequence[str]) -> tuple[str, ...]:
             shares, rest = (
                 self.emit_gates(inner, share),
                 self.emit_gates(inner, second, 0) if second else {},
@@ -326,10 +357,12 @@ class GRU(Gated):
 
         return step
 
-    def _emit_bounded(self, inner, x: str) -> str:
+    def _emit_bounded(self, inner: Graph, x: str) -> str:
         return x if self.reset_quantizer is None else self.reset_quantizer.to_onnx(inner, x)[0]
 
-    def told(self, x, before, at, value):
+    def told(
+        self, x: np.ndarray, before: Before, at: tuple[int, ...], value: float
+    ) -> Contributions:
         unit, h = at[2], before.states[0]
         first, second = (
             np.zeros(self.kernel.value.shape[1]) if one is None else one for one in self.biases()
@@ -378,7 +411,7 @@ class GRU(Gated):
         return Contributions((self.terms_from(at, "h", len(x)),), stages)
 
 
-def _added(graph, *names: str) -> str:
+def _added(graph: Graph, *names: str) -> str:
     """The sum of those that are there."""
     first, *rest = (name for name in names if name)
     for name in rest:

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Op, Sum
+from probe.ops.base import Arrays, Op, Sum
 from probe.ops.elementwise.activation import Sigmoid, Tanh
 from probe.ops.elementwise.composed import Chain
 from probe.ops.exactness import held, without_rounding
@@ -32,7 +32,7 @@ class Near:
     value: np.ndarray
     slack: np.ndarray
 
-    def __getitem__(self, key) -> "Near":
+    def __getitem__(self, key: Any) -> "Near":
         return Near(self.value[key], self.slack[key])
 
     @staticmethod
@@ -155,9 +155,7 @@ def summed(
     return Near(total, np.where(np.isfinite(own), own, 0.0) + incoming)
 
 
-def _walked(
-    parts: Sequence[tuple[Any, Near]], biases: Sequence[np.ndarray], precision: Precision
-) -> np.ndarray:
+def _walked(parts: Sequence[tuple[Any, Near]], biases: Arrays, precision: Precision) -> np.ndarray:
     """The allowance of sums by their true partial sums, column by column of the products; 0 where
     that would be too much."""
     lead, columns = parts[0][1].value.shape[:-1], parts[0][0].weight.value.shape[1]

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.weight import Weight
 
@@ -42,7 +42,7 @@ class GridSample(Op):
     fill: float = 0.0
     single: bool = False
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         around = {
             "nearest": "the nearest element",
             "linear": "a linear mean of neighbours",
@@ -88,7 +88,7 @@ class GridSample(Op):
             weights = [_cubic(rest + 1), _cubic(rest), _cubic(1 - rest), _cubic(2 - rest)]
         return [(self._folded(first + k, size), weight) for k, weight in enumerate(weights)]
 
-    def _at(self, x: np.ndarray, numbers: Sequence[np.ndarray]) -> np.ndarray:
+    def _at(self, x: np.ndarray, numbers: Arrays) -> np.ndarray:
         """The elements of these numbers, (batch, channel, places)."""
         flat, inside = np.zeros(numbers[0].shape, np.int64), np.ones(numbers[0].shape, bool)
         for at, size in zip(numbers, x.shape[2:], strict=True):
@@ -120,7 +120,9 @@ class GridSample(Op):
         )
         return (found.reshape(*x.shape[:2], *grid.shape[1:-1]),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         """The weights and their sum are rounded, and so are the places: that moves the output by
         the steps between neighbours."""
         (x, grid), (y,) = inputs, outputs
@@ -159,7 +161,7 @@ class GridSample(Op):
     def _offs(
         self,
         grid: np.ndarray,
-        middles: Sequence[np.ndarray],
+        middles: Arrays,
         space: Sequence[int],
         slack: np.ndarray | None,
         precision: Precision,
@@ -177,7 +179,7 @@ class GridSample(Op):
         return found
 
     def _spans(
-        self, middles: Sequence[np.ndarray], offs: Sequence[np.ndarray], space: Sequence[int]
+        self, middles: Arrays, offs: Arrays, space: Sequence[int]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """From where to where each coordinate may lie; without reflections all that is far outside
         is alike."""
@@ -243,7 +245,7 @@ class GridSample(Op):
             best = np.maximum(best, far) if self.mode == "linear" else best + 1.5 * far
         return best
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, grid = inputs
         shape, space = graph.shape(grid), graph.shape(x)[2:]
         if self.pixels:
@@ -270,7 +272,7 @@ class GridSample(Op):
         found = graph.op("GridSample", x, grid, **how)
         return (graph.op("Add", found, graph.const(self.fill)) if self.fill else found,)
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         x, grid = inputs
         seen = np.zeros((*x.shape[:2], math.prod(x.shape[2:])), bool)
         taps = [
@@ -286,10 +288,10 @@ class GridSample(Op):
                 flat = flat * size + np.clip(at, 0, size - 1).astype(np.int64)
             sample, channel, place = np.nonzero(wanted & used[:, None])
             seen[sample, channel, flat[sample, place]] = True
-        at = np.broadcast_to(mask.any(axis=1)[..., None], grid.shape)
+        at = np.broadcast_to(np.any(mask, axis=1)[..., None], grid.shape)
         return seen.reshape(x.shape), at.copy()
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x, grid = inputs
         here = grid[(at[0], *at[2:])].reshape(1, 1, -1)
         taps = [

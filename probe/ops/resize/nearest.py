@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from probe.ops.base import Rearrangement
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Rearrangement
 
 __all__ = ["NearestOnLines", "ResizeNearest"]
 
@@ -69,7 +70,7 @@ class ResizeNearest(Rearrangement):
                 x = np.take(x, source, axis=axis)
         return (x,)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         if self.coordinates != "align_corners" and all(
             float(scale).is_integer() for scale in self.scales
@@ -116,7 +117,7 @@ class ResizeNearest(Rearrangement):
         }[self.rounding]
         return min(max(rounded, 0), have - 1)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return tuple(
             source[at] for source, at in zip(self._sources(inputs[0].shape), where, strict=True)
         )
@@ -135,7 +136,7 @@ class NearestOnLines(Rearrangement):
     lines: tuple[tuple[float, float], ...]
     rounding: str = "round_prefer_floor"
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return (
             f"{' x '.join(map(str, inputs[0].shape))} to {' x '.join(map(str, self.sizes))}, "
             f"{self.rounding}"
@@ -163,7 +164,7 @@ class NearestOnLines(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0][np.ix_(*(taken for taken, _ in self._places(inputs[0].shape)))],)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         for axis, (have, size, line) in enumerate(
             zip(graph.shape(x), self.sizes, self.lines, strict=True)
@@ -194,7 +195,9 @@ class NearestOnLines(Rearrangement):
                 place = math.floor(at + Fraction(1, 2))
         return min(max(place, 0), have - 1)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = inputs, slacks, outputs
         allowed = np.zeros(y.shape) if slack is None else self.run(slack)[0]
         places = self._places(x.shape)
@@ -209,7 +212,7 @@ class NearestOnLines(Rearrangement):
                     )
         return (allowed,)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return tuple(
             taken[at] for (taken, _), at in zip(self._places(inputs[0].shape), where, strict=True)
         )

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.engine_differences import ZERO_SHARE_OF_NAN
 from probe.ops.weight import Weight
@@ -77,7 +78,7 @@ class Resize(Op):
     """(slope, start) of each axis, where ``coordinates`` is "lines"."""
     engine_differences = (ZERO_SHARE_OF_NAN,)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         have = inputs[0].shape[-len(self.sizes) :]
         told = f"{' x '.join(map(str, have))} to {' x '.join(map(str, self.sizes))}, {self.mode}"
         told += f" (a = {self.a:g})" if self.mode == "cubic" else ""
@@ -218,7 +219,9 @@ class Resize(Op):
             for start in range(0, lead[-1], step):
                 yield [array[index][start : start + step] for array in arrays]
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         if not np.isfinite(x).all():
             # what an element of weight 0 is, is no matter of rounding
@@ -275,7 +278,7 @@ class Resize(Op):
         )
         return Taps(taps.places, values, taps.reach, taps.near), steps, passed
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)
         have = shape[-rank:]
         plain = not self.table and not self.antialias and self.outside == "edge" and not self.lines
@@ -301,7 +304,7 @@ class Resize(Op):
             x = graph.op("Transpose", x, perm=[perm.index(k) for k in range(rank + 1)])
         return (graph.op("Reshape", x, graph.const([*shape[:-rank], *self.sizes])),)
 
-    def _by_node(self, graph, x: str, shape: Sequence[int]) -> str:
+    def _by_node(self, graph: Graph, x: str, shape: Sequence[int]) -> str:
         """ONNX Runtime's own Resize, which wants two or three spatial axes."""
         rank = len(self.sizes)
         ones = (1,) * (2 - rank)
@@ -392,7 +395,7 @@ class Resize(Op):
             / (math.pi * t) ** 2
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         lead = inputs[0].ndim - len(self.sizes)
         for axis, (taps, have) in enumerate(
             zip(self.taps(inputs[0].shape[lead:]), inputs[0].shape[lead:], strict=True), start=lead
@@ -405,7 +408,7 @@ class Resize(Op):
             mask = wider
         return (mask,)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         lead = inputs[0].ndim - len(self.sizes)
         places, shares = [], np.ones(())
         for taps, i in zip(self.taps(inputs[0].shape[lead:]), at[lead:], strict=True):

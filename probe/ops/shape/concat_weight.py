@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.weight import Weight
 
@@ -31,7 +32,7 @@ class Append(Op):
             ),
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         tail = graph.op(
             "Expand",
             graph.weight(self.weight),
@@ -39,7 +40,9 @@ class Append(Op):
         )
         return (graph.op("Concat", inputs[0], tail, axis=self.axis),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (y,), (slack,) = outputs, slacks
         own = np.zeros(y.shape)
         size = inputs[0].shape[self.axis]
@@ -49,7 +52,7 @@ class Append(Op):
         )
         return (own,)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         behind = at[self.axis] - inputs[0].shape[self.axis]
         if behind < 0:
             return Contributions((Terms(np.array([at], int)),))
@@ -63,5 +66,5 @@ class Append(Op):
             (Stage(f"put behind the input: {named(self.weight, place)}", float(outputs[0][at])),),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask[(slice(None),) * self.axis + (slice(0, inputs[0].shape[self.axis]),)],)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.blocks import places
-from probe.ops.base import Rearrangement
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Rearrangement
 from probe.ops.exactness import of_constant
 
 __all__ = ["Outputs", "Pad", "Reshape", "Slice", "Take", "Transpose"]
@@ -20,16 +21,16 @@ class Outputs(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return inputs
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return tuple(graph.op("Identity", x) for x in inputs)
 
-    def followed_input(self, output):
+    def followed_input(self, output: int) -> int | None:
         return output
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
 
@@ -45,10 +46,10 @@ class Transpose(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].transpose(self.perm),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Transpose", inputs[0], perm=self.perm),)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         back = [np.empty(0, int)] * len(where)
         for axis, at in zip(self.perm, where, strict=True):
             back[axis] = at
@@ -64,14 +65,14 @@ class Reshape(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].reshape(self.shape),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(
                 "Reshape", inputs[0], graph.const(list(self.shape)), allowzero=int(0 in self.shape)
             ),
         )
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         size = inputs[0].size
         known = math.prod(n for n in self.shape if n != -1)
         shape = tuple(size // known if n == -1 else n for n in self.shape)
@@ -94,7 +95,7 @@ class Pad(Rearrangement):
             return (np.pad(inputs[0], self.pads, constant_values=self.value),)
         return (np.pad(inputs[0], self.pads, mode=self.mode),)  # type: ignore[call-overload]
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         if self.mode == "constant":
             amounts = graph.const(
@@ -115,7 +116,9 @@ class Pad(Rearrangement):
                 )
         return (x,)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         if self.mode == "constant":
             own = of_constant(np.asarray(self.value, np.float64), precision)
             return (
@@ -127,7 +130,7 @@ class Pad(Rearrangement):
             )
         return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0])
 
-    def follow(self, where, inputs):
+    def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         sizes = inputs[0].shape
         back = where - np.array([before for before, _ in self.pads], int)
         if self.mode != "constant":
@@ -170,7 +173,7 @@ class Slice(Rearrangement):
             ],
         )
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         sizes = graph.shape(inputs[0])
         steps = self.steps or (1,) * len(sizes)
         ends = [size if step > 0 else -size - 1 for size, step in zip(sizes, steps, strict=True)]
@@ -187,7 +190,7 @@ class Slice(Rearrangement):
             ),
         )
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         starts = [
             start if start >= 0 else size + start
             for start, size in zip(self.starts, inputs[0].shape, strict=True)
@@ -208,9 +211,9 @@ class Take(Rearrangement):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.take(inputs[0], self.order, axis=self.axis),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Gather", inputs[0], graph.const(list(self.order)), axis=self.axis),)
 
-    def input_index(self, where, inputs):
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         axis = self.axis % len(where)
         return tuple(np.asarray(self.order)[at] if i == axis else at for i, at in enumerate(where))

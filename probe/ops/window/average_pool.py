@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Indices, Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import ZERO_SHARE_OF_NAN
 from probe.ops.window.max_pool import AdaptivePool, Pool, fitted, reduced
@@ -20,7 +20,11 @@ __all__ = ["AdaptiveAveragePool", "AveragePool", "GlobalAveragePool"]
 
 
 def _mean_allowance(
-    count: int, mean: np.ndarray, squares: np.ndarray, divisor: np.ndarray | int, precision
+    count: int,
+    mean: np.ndarray,
+    squares: np.ndarray,
+    divisor: np.ndarray | int,
+    precision: Precision,
 ) -> np.ndarray:
     """A sum of ``count`` values, divided once (two roundings: the reciprocal and the product)."""
     from_sum = of_sums(count, mean * divisor, squares, precision) / divisor
@@ -57,10 +61,10 @@ class _Mean(Op):
     """An op whose outputs are means of the cells that ``_taken`` gives, with what their sum is
     divided by."""
 
-    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
+    def _taken(self, inputs: Arrays, where: Indices) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
 
-    def terms(self, inputs: Sequence[np.ndarray], where: Indices) -> np.ndarray:
+    def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, lines, cells), with zeros for cells
         outside the input."""
         cells, divisors = self._taken(inputs, where)
@@ -69,7 +73,7 @@ class _Mean(Op):
     def _look(
         self,
         own: np.ndarray,
-        inputs: Sequence[np.ndarray],
+        inputs: Arrays,
         where: Indices | None,
         precision: Precision,
     ) -> None:
@@ -143,7 +147,7 @@ class AveragePool(_Mean, Pool):
         pads, divisor = self._layout(x.shape[2:])
         return (apart(lambda part: self._totals(part, pads) / divisor, x, range(2, x.ndim)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, sizes = inputs[0], graph.shape(inputs[0])[2:]
         pads, divisor = self._layout(sizes)
         kernel, pads = self._held(sizes, pads)
@@ -157,7 +161,7 @@ class AveragePool(_Mean, Pool):
             else (graph.op("Mul", mean, graph.const(window / divisor)),)
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (
             seen(
                 mask,
@@ -169,7 +173,7 @@ class AveragePool(_Mean, Pool):
             ),
         )
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         divisor = int(self._layout(inputs[0].shape[2:])[1][at[2:]])
         why = (
@@ -184,10 +188,10 @@ class AveragePool(_Mean, Pool):
         )
         return Contributions((Terms(cells),), (Stage(words, float(outputs[0][at])),))
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return math.prod(self._held(inputs[0].shape[2:], self.pads)[0])
 
-    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
+    def _taken(self, inputs: Arrays, where: Indices) -> tuple[np.ndarray, np.ndarray]:
         sizes = inputs[0].shape[2:]
         ranges = [_at(index) for index in where[:2]]
         for index, size, k, s, (before, _) in zip(
@@ -197,7 +201,9 @@ class AveragePool(_Mean, Pool):
             ranges.append((np.maximum(start, 0), np.minimum(start + k, size)))
         return _gathered(inputs[0], ranges, self._layout(sizes)[1][where[2:]])
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         pads, divisor = self._layout(x.shape[2:])
         own = _mean_allowance(
@@ -207,7 +213,7 @@ class AveragePool(_Mean, Pool):
             divisor,
             precision,
         )
-        self._look(own, inputs, where, precision)
+        self._look(own, inputs, few, precision)
         return (
             own
             if slacks[0] is None
@@ -231,28 +237,28 @@ class GlobalAveragePool(_Mean):
             return (x.sum(axis=self.axes, keepdims=self.keepdims) * np.nan,)
         return (x.mean(axis=self.axes, keepdims=self.keepdims),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(
                 "ReduceMean", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)
             ),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         shape = [
             1 if axis in {k % inputs[0].ndim for k in self.axes} else size
             for axis, size in enumerate(inputs[0].shape)
         ]
         return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = reduced(at, inputs[0].shape, self.axes, self.keepdims)
         return _mean(cells, float(outputs[0][at]))
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return math.prod(inputs[0].shape[axis] for axis in self.axes)
 
-    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
+    def _taken(self, inputs: Arrays, where: Indices) -> tuple[np.ndarray, np.ndarray]:
         given, whole = iter(where), {axis % inputs[0].ndim for axis in self.axes}
         ranges = []
         for axis, size in enumerate(inputs[0].shape):
@@ -260,12 +266,14 @@ class GlobalAveragePool(_Mean):
             ranges.append((index, np.full_like(index, size)) if axis in whole else _at(index))
         return _gathered(inputs[0], ranges)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         count = math.prod(x.shape[axis] for axis in self.axes)
         squares = np.square(x).sum(axis=self.axes, keepdims=self.keepdims)
         own = _mean_allowance(count, y, squares, count, precision)
-        self._look(own, inputs, where, precision)
+        self._look(own, inputs, few, precision)
         if slacks[0] is None:
             return (own,)
         return (
@@ -282,16 +290,16 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.mean),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return _mean(self._cell(at, inputs[0].shape), float(outputs[0][at]))
 
-    def term_count(self, inputs, outputs):
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         sizes = inputs[0].shape[inputs[0].ndim - len(self.output_size) :]
         return math.prod(
             max((stop - start for start, stop in axis), default=0) for axis in self._cells(sizes)
         )
 
-    def _taken(self, inputs: Sequence[np.ndarray], where: Indices) -> tuple[np.ndarray, np.ndarray]:
+    def _taken(self, inputs: Arrays, where: Indices) -> tuple[np.ndarray, np.ndarray]:
         lead = inputs[0].ndim - len(self.output_size)
         cells = [np.array(axis) for axis in self._cells(inputs[0].shape[lead:])]
         tiles = [
@@ -300,7 +308,7 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
         ]
         return _gathered(inputs[0], [*map(_at, where[:lead]), *tiles])
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, shape = inputs[0], graph.shape(inputs[0])
         rank, spatial = len(shape), len(self.output_size)
         for axis, (size, out) in enumerate(
@@ -319,7 +327,9 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
             )
         return (x,)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         cells = self._cells(x.shape[x.ndim - len(self.output_size) :])
         counts = np.ones(())
@@ -331,7 +341,7 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
         own = _mean_allowance(
             int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision
         )
-        self._look(own, inputs, where, precision)
+        self._look(own, inputs, few, precision)
         return (
             own
             if slacks[0] is None

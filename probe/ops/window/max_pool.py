@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from probe.numerics.blocks import apart
-from probe.ops.base import Op
+from probe.numerics.precision import Precision
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.engine_differences import NAN_IN_EXTREME
 from probe.ops.window.same_padding import hides_asymmetry, symmetric_padding
@@ -27,7 +28,7 @@ class Pool(Op):
     def samplewise(self) -> bool:
         return True
 
-    def undetected(self, inputs: Sequence[np.ndarray]) -> list[str]:
+    def undetected(self, inputs: Arrays) -> list[str]:
         shape = inputs[0].shape
         return [symmetric_padding(shape)] * self.hides_same_padding(shape)
 
@@ -120,7 +121,7 @@ class MaxPool(Pool):
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         return hides_asymmetry(shape, self.kernel, self.strides, self.pads, self.dilations)
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -148,7 +149,7 @@ class MaxPool(Pool):
             x = best
         return np.ascontiguousarray(x)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         sizes, x = graph.shape(inputs[0])[2:], inputs[0]
         kernel, pads = self._held(sizes)
         if any(after < 0 for _, after in pads):
@@ -187,17 +188,19 @@ class MaxPool(Pool):
             blind = blind[..., None] | ~((cells >= 0) & (cells < size)).any(axis=1)
         return blind
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (
             seen(mask, inputs[0].shape[2:], self.kernel, self.strides, self.pads, self.dilations),
         )
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return _largest(
             inputs[0], self._cells(at, inputs[0].shape, self.dilations), float(outputs[0][at])
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         if slacks[0] is None:
             return (np.zeros(outputs[0].shape),)
         return self.run(slacks[0])
@@ -231,31 +234,33 @@ class GlobalMaxPool(Op):
     def samplewise(self) -> bool:
         return self.keepdims and all(axis > 0 for axis in self.axes)
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].max(axis=self.axes, keepdims=self.keepdims),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (
             graph.op(
                 "ReduceMax", inputs[0], graph.const(list(self.axes)), keepdims=int(self.keepdims)
             ),
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         shape = [
             1 if axis in {k % inputs[0].ndim for k in self.axes} else size
             for axis, size in enumerate(inputs[0].shape)
         ]
         return (np.broadcast_to(mask.reshape(shape), inputs[0].shape),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = reduced(at, inputs[0].shape, self.axes, self.keepdims)
         return _largest(inputs[0], cells, float(outputs[0][at]))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)
 
 
@@ -282,7 +287,7 @@ class AdaptivePool(Op):
             [*at[:lead], *(range(*axis[i]) for axis, i in zip(cells, at[lead:], strict=True))]
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         first = inputs[0].ndim - len(self.output_size)
         for axis, cells in enumerate(self._cells(inputs[0].shape[first:]), start=first):
             lead = (slice(None),) * axis
@@ -313,16 +318,16 @@ class AdaptiveMaxPool(AdaptivePool):
 
     engine_differences = (NAN_IN_EXTREME,)
 
-    def stores(self):
+    def stores(self) -> bool:
         return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.max),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return _largest(inputs[0], self._cell(at, inputs[0].shape), float(outputs[0][at]))
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, shape = inputs[0], graph.shape(inputs[0])
         rank, spatial = len(shape), len(self.output_size)
         for axis, (size, out) in enumerate(
@@ -346,5 +351,7 @@ class AdaptiveMaxPool(AdaptivePool):
             x = graph.op("Concat", *cells, axis=axis)
         return (x,)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_sums
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Errors, Few, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import NAN_IN_EXTREME, SQUARES_OVERFLOW
 from probe.ops.window.max_pool import AdaptiveMaxPool, MaxPool, Pool, fitted
@@ -72,10 +73,10 @@ class MaxPoolIndices(MaxPool):
             [at for _, at in found]
         ).reshape(shape)
 
-    def followed_input(self, output):
+    def followed_input(self, output: int) -> int | None:
         return None
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, sizes, rank = inputs[0], graph.shape(inputs[0])[2:], len(self.kernel)
         kernel, pads = self._held(sizes)
         # Padded and cut before, so that places count in a plane of known size; then brought back to
@@ -100,7 +101,9 @@ class MaxPoolIndices(MaxPool):
         assert total is not None
         return best, total
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         if slacks[0] is None:
             return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
         low, _ = self._cells_of(inputs[0] - slacks[0], -np.inf)
@@ -132,10 +135,10 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return self._found(inputs[0])
 
-    def followed_input(self, output):
+    def followed_input(self, output: int) -> int | None:
         return None
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (best,) = AdaptiveMaxPool.to_onnx(self, graph, *inputs)
         shape = graph.shape(inputs[0])
         lead = len(shape) - len(self.output_size)
@@ -164,7 +167,9 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         joined = graph.op("Concat", *parts, axis=lead)
         return best, graph.op("Reshape", joined, graph.const([*shape[:lead], *self.output_size]))
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         if slacks[0] is None:
             return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
         plane = float(math.prod(inputs[0].shape[-len(self.output_size) :]))
@@ -189,7 +194,7 @@ class MaxUnpool(Op):
         np.put_along_axis(out, at, flat, axis=2)
         return (out.reshape(*x.shape[:2], *self.sizes),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         batch, channels, *sizes = graph.shape(inputs[0])
         three = graph.const([batch, channels, math.prod(sizes)])
         at = graph.op("Cast", graph.op("Reshape", inputs[1], three), to=7)  # INT64
@@ -199,7 +204,9 @@ class MaxUnpool(Op):
         out = graph.op("ScatterElements", zeros, at, graph.op("Reshape", inputs[0], three), axis=2)
         return (graph.op("Reshape", out, graph.const([batch, channels, *self.sizes])),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         if slacks[0] is None:
             return (np.zeros(outputs[0].shape),)
         return self.run(slacks[0], inputs[1])
@@ -210,7 +217,7 @@ class MaxUnpool(Op):
         found = np.argwhere(places[at[0], at[1]] == place)
         return np.column_stack([np.full(len(found), at[0]), np.full(len(found), at[1]), found])
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         found = self._sources(at, inputs[1])
         if not len(found):
             return Contributions((), (Stage("no element is put here", 0.0),))
@@ -218,7 +225,7 @@ class MaxUnpool(Op):
             (Terms(found[-1:]),), (Stage("put here", float(outputs[0][at]), Terms(found)),)
         )
 
-    def influence(self, mask, inputs):
+    def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         places = inputs[1].reshape(*inputs[1].shape[:2], -1).astype(np.int64)
         found = np.take_along_axis(mask.reshape(*mask.shape[:2], -1), places, axis=2).reshape(
             inputs[0].shape
@@ -260,14 +267,14 @@ class LpPool(Pool):
         with np.errstate(all="ignore"):
             return total ** (1 / self.p)
 
-    def summary(self, inputs):
+    def summary(self, inputs: Arrays) -> str:
         return f"the {self.p:g}-norm of windows of {' x '.join(map(str, self.kernel))}"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
             return (self._root(self._totals(inputs[0] ** self.p)),)
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = graph.op("Pow", inputs[0], graph.const(float(self.p)))
         sizes = graph.shape(inputs[0])[2:]
         kernel, pads = self._held(sizes)
@@ -286,7 +293,9 @@ class LpPool(Pool):
             graph.op("Pow", graph.op("Mul", total, graph.const(factor)), graph.const(1 / self.p)),
         )
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         (x,), (y,) = inputs, outputs
         with np.errstate(all="ignore"):
             powers = x**self.p
@@ -311,7 +320,7 @@ class LpPool(Pool):
             )
         return (np.where(np.isfinite(own), own, precision.tiny),)
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         stage = Stage(
             f"the {self.p:g}-norm of {len(cells)} elements", float(outputs[0][at]), Terms(cells)
@@ -357,10 +366,10 @@ class FractionalMaxPool(Op):
         )
         return _winners(cells, places)
 
-    def followed_input(self, output):
+    def followed_input(self, output: int) -> int | None:
         return None
 
-    def to_onnx(self, graph, *inputs):
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         batch, channels, *sizes = graph.shape(inputs[0])
         places = self._places(sizes)
         flat = graph.op("Reshape", inputs[0], graph.const([batch, channels, math.prod(sizes)]))
@@ -373,13 +382,15 @@ class FractionalMaxPool(Op):
         last = graph.const([-1])
         return graph.op("ReduceMax", cells, last, keepdims=0), graph.op("Squeeze", found, last)
 
-    def error_bound(self, inputs, slacks, outputs, precision, where=None):
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
         if slacks[0] is None:
             return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
         moved = np.full(outputs[0].shape, slacks[0].max(initial=0.0))
         return moved, np.full(outputs[1].shape, float(math.prod(inputs[0].shape[2:])))
 
-    def contributions(self, inputs, outputs, at):
+    def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = self._places(inputs[0].shape[2:])[at]
         spots = np.stack(np.unravel_index(cells, inputs[0].shape[2:]), axis=1)
         where = np.column_stack([np.full((len(cells), 2), at[:2]), spots])
