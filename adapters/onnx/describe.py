@@ -1,7 +1,7 @@
 """How an ONNX node becomes steps of ops.
 
 The table holds operator names and is filled by the families beside this file. A describer receives
-the build that it adds steps to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a
+the builder that it adds steps to, the node's attributes, and its inputs: a ``Ref`` for a tensor, a
 ``Weight`` for an initializer, None where one is left out. What it reads of them is noted: a node
 with anything else set to other than its default has no description.
 """

@@ -131,7 +131,7 @@ def operation(
     *names: str,
 ) -> Callable[[Callable[[Any, Call, OpBuilder], Ref]], Callable[[Any, Call, OpBuilder], Ref]]:
     """Registers a function for operations of these names; it gives the last of the steps it adds to
-    the build."""
+    the builder."""
 
     def register(
         function: Callable[[Any, Call, OpBuilder], Ref],

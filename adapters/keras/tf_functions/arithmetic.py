@@ -114,7 +114,7 @@ Body = Callable[[OpBuilder, Argument], Ref | list[Ref]]
 
 
 def function(*names: str) -> Callable[[Body], Body]:
-    """Registers a body for functions of these names: it is given the build, and what gives an
+    """Registers a body for functions of these names: it is given the builder, and what gives an
     argument by its name."""
 
     def register(body: Body) -> Body:

@@ -46,7 +46,7 @@ def free_names(graph: onnx.GraphProto) -> list[str]:
 
 
 Tensor = tuple[Ref, np.ndarray]
-"""Something that a graph computes, as a reference into the build and in numbers."""
+"""Something that a graph computes, as a reference into the steps and in numbers."""
 
 
 def _followed(
@@ -77,7 +77,7 @@ def _followed(
 def _inlined(
     build: Builder, inner: onnx.NodeProto, refs: dict[str, Value], values: Mapping[str, np.ndarray]
 ) -> None:
-    """One node of an inner graph: its steps behind those of the build, its outputs among
+    """One node of an inner graph: its steps behind those built, its outputs among
     ``refs``."""
     takes = [
         *inner.input,

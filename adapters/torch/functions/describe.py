@@ -2,8 +2,8 @@
 
 The table holds names of functions and methods (``torch.add``, ``Tensor.__add__`` and
 ``aten.add.Tensor`` are all "add" here) and is filled by the family modules beside this file. None
-of them imports torch: a describer has the signature of the PyTorch function, behind the build that
-it adds steps to, and receives a ``Ref`` for each tensor that follows the model's input and a
+of them imports torch: a describer has the signature of the PyTorch function, behind the builder
+that it adds steps to, and receives a ``Ref`` for each tensor that follows the model's input and a
 ``Weight`` for each parameter.
 """
 
@@ -53,7 +53,7 @@ class Builder(description.Builder):
         complexes: Collection[Value] = (),
     ) -> None:
         super().__init__(inputs, outputs)
-        self.kinds, self.training = tuple(kinds), training
+        self.training, self.kinds = training, tuple(kinds)
         """The types of the outputs: "float32", "bfloat16", …"""
         self.lengths = lengths or {}
         """For inputs that are nested tensors: how long each sample is; the arrays hold zeros behind
@@ -72,7 +72,7 @@ class Builder(description.Builder):
         array = super().constant(value)
         if array.dtype.kind not in "biuf":
             raise Undescribed(f"an argument of type {type(value).__name__} has no description")
-        if isinstance(value, np.ndarray) or array.dtype.kind == "b" or array.dtype.kind == "f":
+        if isinstance(value, np.ndarray) or array.dtype.kind in "bf":
             return array
         whole = [x.dtype for x in self.inputs if x.dtype.kind in "iu"]
         return array.astype(
