@@ -131,18 +131,18 @@ def _watch_onnx():
 
     def watched(kind, function):
         @functools.wraps(function)
-        def describe(recipe, *values):
+        def describe(build, *values):
             seen = _values["onnx"][kind]
             for name in schemas.get_schema(kind).attributes:
-                seen[name].add(_said(recipe.attributes.get(name, "left out")))
+                seen[name].add(_said(build.attributes.get(name, "left out")))
             for one, value in zip(
                 schemas.get_schema(kind).inputs, (*values, *[None] * 9), strict=False
             ):
                 if one.option == schemas.OpSchema.FormalParameterOption.Optional:
                     seen[one.name].add(value is not None)
-            seen["opset"].add(recipe.opset)
-            seen["dtype"].add(recipe.outputs[0].dtype.name)
-            return function(recipe, *values)
+            seen["opset"].add(build.opset)
+            seen["dtype"].add(build.outputs[0].dtype.name)
+            return function(build, *values)
 
         return describe
 

@@ -16,7 +16,7 @@ from probe import description, ops
 from probe.description import Description, Ref, Value, Weight, weights_of
 from probe.errors import Undescribed
 
-from .schema import defaults, input_name, numbers
+from .schema import defaults, input_name
 from .undescribed_operators import LEFT_OUT
 
 __all__ = ["Builder", "Value", "describe_node", "described", "implied", "node", "refusal"]
@@ -101,10 +101,6 @@ class Builder(description.Builder):
             if not (used or name in said or (isinstance(value, Weight) and value.name in held)):
                 return f"its input {name} is not read by the description"
         return ""
-
-    def tensor(self, value: Any) -> np.ndarray:
-        """The numbers of an attribute that is a tensor."""
-        return numbers(value)
 
     def ints(self, value: Value | None, name: str = "") -> tuple[int, ...] | None:
         """Numbers that an input holds, or in older versions of the operator an attribute; None

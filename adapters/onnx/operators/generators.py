@@ -10,6 +10,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe import Builder, Value, node
+from ..schema import numbers
 
 __all__: list[str] = []
 
@@ -36,7 +37,7 @@ def number_range(build: Builder, start: Value, limit: Value, delta: Value) -> Re
 @node("ConstantOfShape")
 def constant_of_shape(build: Builder, shape: Value) -> Ref:
     tensor = build.get("value")
-    value = np.zeros(1, np.float32) if tensor is None else build.tensor(tensor)
+    value = np.zeros(1, np.float32) if tensor is None else numbers(tensor)
     return build.add(ops.Expand(shape=build.ints(shape) or ()), value.reshape(()))
 
 
