@@ -17,8 +17,9 @@ from typing import Any
 
 from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
 from probe.files.size_limits import held, too_much
+from probe.listing import Layer
 
-__all__ = ["open_model"]
+__all__ = ["list_file", "open_model"]
 
 _EXTRAS = {".keras": "keras", ".torch": "torch"}
 """Adapter -> the extra that installs its framework."""
@@ -43,6 +44,18 @@ def open_model(
         raise
     except Exception as error:  # no file is bad in a way that was foreseen everywhere
         raise CannotOpen(f"{source} cannot be opened ({in_words(error)})") from error
+
+
+def list_file(path: str | os.PathLike[str]) -> tuple[Layer, ...] | None:
+    """The layers of a file that tells them without its framework; None where it does not.
+
+    Nothing that the file holds is run. Raises CannotOpen as ``open_model`` does.
+    """
+    adapter = _adapter_of_file(Path(path))
+    if adapter != ".keras":
+        return None
+    layers: tuple[Layer, ...] | None = _imported(adapter).list_file(path)
+    return layers
 
 
 def _imported(adapter: str) -> Any:

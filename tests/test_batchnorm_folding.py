@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 import probe
-from probe.cli import _command
+from probe.cli.main import command
 
 # Keras 3.15 saving
 pytestmark = pytest.mark.filterwarnings(
@@ -91,7 +91,7 @@ def test_a_depthwise_layer_of_keras_in_its_own_layout(namespace, tmp_path):
     model.save(tmp_path / "model.keras")
     name = model.layers[-2].name
     result = CliRunner().invoke(
-        _command,
+        command,
         [
             str(tmp_path / "model.keras"),
             "--layer",

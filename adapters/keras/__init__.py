@@ -20,6 +20,7 @@ from .loading.allow_list import refuse_code
 from .loading.file import File, listing, read
 
 if TYPE_CHECKING:
+    import os
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from .capture.model import Opened
 
-__all__ = ["Saved", "is_live", "open_model"]
+__all__ = ["Saved", "is_live", "list_file", "open_model"]
 
 
 def is_live(source: Any) -> bool:
@@ -71,6 +72,11 @@ def open_model(
             str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()}
         )
     return Saved(file, custom, trust)
+
+
+def list_file(path: "str | os.PathLike[str]") -> "tuple[Layer, ...] | None":
+    """The layers as the file tells them, without a framework and without running what it holds."""
+    return listing(read(Path(path)))
 
 
 def _live(source: Any, keras: Any) -> "Opened":

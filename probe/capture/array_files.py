@@ -155,7 +155,7 @@ def values(path: str | None, layer: str) -> Any:
     raise BadInput(f"{path} contains {printable.several(held)}, but no array named {layer!r}")
 
 
-def typed(value: str, at: str) -> Any:
+def typed(value: str, at: tuple[int, ...]) -> Partial:
     """One value as it was typed; its last digit may have been rounded."""
     try:
         digits = Decimal(value).as_tuple().exponent

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.diagnosis.localization import where_it_sits
+from probe.diagnosis.part_of_output import parts_equal_to
 from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.search import (
     CLEARLY,
@@ -135,9 +136,15 @@ def diagnose(
             )
             findings = (Finding("rounding", claim, left(case, case.healthy, allowed), party=party),)
         elif not findings:
-            words.append("no known mistake explains it")
+            parts = parts_equal_to(case.observed, case.healthy, allowed)
+            words += [_part_of_output(parts)] if parts else ["no known mistake explains it"]
         words += where_it_sits(case, allowed)
     return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
+
+
+def _part_of_output(parts: Sequence[str]) -> str:
+    places = " or ".join(f"output[{', '.join(part.split(','))}]" for part in parts)
+    return f"your values equal {places}: compare them there with --expect-at {parts[0]}"
 
 
 def _stopped(search: Search) -> Iterator[str]:

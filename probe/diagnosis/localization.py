@@ -19,13 +19,13 @@ def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:
         return tuple(_of_shapes(case))
     with np.errstate(invalid="ignore"):
         error = case.observed - case.healthy
-    if case.known is not None:
-        error = np.where(case.known, error, 0.0)
     if not error.size:
         return ()
     odd = ~np.isfinite(error) & ~(
         (case.observed == case.healthy) | (np.isnan(case.observed) & np.isnan(case.healthy))
     )
+    if case.known is not None:
+        odd &= case.known
     if odd.any():
         place = ", ".join(map(str, np.argwhere(odd)[0].tolist()))
         return (
@@ -35,10 +35,18 @@ def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:
             ),
         )
     error = np.where(np.isfinite(error), error, 0.0)
-    return tuple(_told(case, error, np.broadcast_to(allowed, error.shape)))
+    allowed = np.broadcast_to(allowed, error.shape)
+    places = [np.arange(size) for size in error.shape]
+    if case.known is not None:  # a number or a slice for each axis
+        places = [np.unique(one) for one in np.nonzero(case.known)]
+        error, allowed = error[np.ix_(*places)], allowed[np.ix_(*places)]
+    return tuple(_told(case, error, allowed, places))
 
 
-def _told(case: Case, error: np.ndarray, allowed: np.ndarray) -> Iterator[str]:
+def _told(
+    case: Case, error: np.ndarray, allowed: np.ndarray, places: list[np.ndarray]
+) -> Iterator[str]:
+    """Of the elements that were given; ``places`` are their indices along each axis."""
     wrong = np.abs(error) > allowed
     if wrong.all() or not wrong.any():
         yield (
@@ -51,7 +59,7 @@ def _told(case: Case, error: np.ndarray, allowed: np.ndarray) -> Iterator[str]:
     if not wrong.any():
         return
     for axis in range(error.ndim):
-        yield from _along(case, wrong, error, axis)
+        yield from _along(case, wrong, error, axis, places[axis])
     signs = np.sign(error[wrong])
     if wrong.sum() > 3 and abs(signs.mean()) == 1:
         yield f"yours is {'larger' if signs[0] > 0 else 'smaller'} everywhere it differs"
@@ -66,21 +74,24 @@ def _name(case: Case, axis: int) -> str:
     return case.output_axes[axis] if len(case.output_axes) == case.observed.ndim else f"axis {axis}"
 
 
-def _along(case: Case, wrong: np.ndarray, error: np.ndarray, axis: int) -> Iterator[str]:
+def _along(
+    case: Case, wrong: np.ndarray, error: np.ndarray, axis: int, given: np.ndarray
+) -> Iterator[str]:
     """Whether the error keeps to some places of an axis, to its ends, or grows along it."""
     size = error.shape[axis]
     if size < 2:
         return
     rest = tuple(other for other in range(error.ndim) if other != axis)
     hit = wrong.any(axis=rest)
-    places = np.flatnonzero(hit)
+    places = given[np.flatnonzero(hit)]
     name = _name(case, axis)
     if places.size < size:
-        if size > 4 and set(places) <= {0, 1, size - 2, size - 1}:
-            yield f"{name}: only at the border ({', '.join(map(str, places))} of 0..{size - 1})"
+        whole = case.healthy.shape[axis]
+        if size > 4 and set(places) <= {0, 1, whole - 2, whole - 1}:
+            yield f"{name}: only at the border ({', '.join(map(str, places))} of 0..{whole - 1})"
         else:
             shown = ", ".join(map(str, places[:8])) + (", ..." if places.size > 8 else "")
-            yield f"{name}: only at {shown} of 0..{size - 1}"
+            yield f"{name}: only at {shown} of {given[0]}..{given[-1]}"
         return
     energy = np.sqrt(np.square(error).mean(axis=rest))
     if size >= 5 and energy.min() > 0:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe import printable
 from probe.comparison.compare import PARTIES
+from probe.report.json_npz import SCHEMA
 from probe.report.text import LABELS
 from probe.report.text import number as _number
 
@@ -195,7 +196,9 @@ class Story:
 
     def to_json(self) -> str:
         """All terms; NaN and inf are strings."""
-        told = {name: value for name, value in vars(self).items() if name not in ("origin", "sees")}
+        told = {"schema": SCHEMA} | {
+            name: value for name, value in vars(self).items() if name not in ("origin", "sees")
+        }
         told["sees"] = [one.as_dict() for one in self.sees]
         told |= {
             **asdict(self.origin),

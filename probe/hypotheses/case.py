@@ -2,7 +2,7 @@
 would make it.
 
 A hypothesis predicts and never judges: the engine (``probe.diagnosis.diagnose``) runs the edited
-steps and compares. Its docstring is what ``probe --causes SLUG`` prints; the first line stands in
+steps and compares. Its docstring is what ``probe causes SLUG`` prints; the first line stands in
 the README.
 """
 

@@ -71,6 +71,9 @@ class Report:
     """What this input could not have revealed, a sentence each."""
     visible: float | None = None
     """The smallest relative change of one weight that this check could have seen."""
+    known: np.ndarray | None = None
+    """Where ``outputs["expected"]`` holds values of the user's, where not everywhere; it is NaN
+    elsewhere."""
     findings: tuple[Finding, ...] = field(default=())
     diagnosis: tuple[str, ...] = ()
     """What is to be said beside the findings: that none fits, where the error sits, that looking

@@ -18,7 +18,11 @@ from probe.report.text import arrays
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["as_dict", "refuse_ending", "save", "to_json"]
+__all__ = ["SCHEMA", "as_dict", "refuse_ending", "save", "to_json"]
+
+
+SCHEMA = 1
+"""The version of what ``--json`` writes: another one where a key changes its meaning or goes."""
 
 
 def _number(value: float) -> float | str:
@@ -26,10 +30,14 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _array(array: np.ndarray | None) -> dict[str, Any] | None:
+def _array(array: np.ndarray | None, known: np.ndarray | None = None) -> dict[str, Any] | None:
+    """An array by shape, dtype and summary: of the values that are ``known``."""
     if array is None:
         return None
     told: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+    if known is not None:
+        array = array[known]
+        told["given"] = int(array.size)
     if array.size:
         values = array.astype(np.float64)
         finite = values[np.isfinite(values)]
@@ -86,6 +94,7 @@ def as_dict(report: "Report") -> dict[str, Any]:
             }
         comparisons.append(told)
     return {
+        "schema": SCHEMA,
         "layer": report.layer,
         "kind": report.kind,
         "call": report.call,
@@ -102,7 +111,10 @@ def as_dict(report: "Report") -> dict[str, Any]:
         "output_names": list(report.output_names),
         "ops": list(report.ops),
         "outputs": {
-            party: [_array(one) for one in arrays(report.outputs[party])]
+            party: [
+                _array(one, report.known if party == "expected" and not i else None)
+                for i, one in enumerate(arrays(report.outputs[party]))
+            ]
             for party in PARTIES
             if party in report.outputs
         },

@@ -126,7 +126,9 @@ def _worst(report: "Report") -> list[str]:
     return lines
 
 
-def _summary(values: np.ndarray) -> str:
+def _summary(values: np.ndarray, known: np.ndarray | None = None) -> str:
+    if known is not None:
+        return f"{_summary(values[known])}, {int(known.sum())} of {known.size} values"
     if not values.size:
         return "empty"
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
@@ -219,9 +221,10 @@ def render(report: "Report") -> str:
                 name = (
                     f"{report.output_name(i)}: " if isinstance(report.outputs[party], tuple) else ""
                 )
+                known = report.known if party == "expected" and not i else None
                 lines.append(
                     f"  {'' if i else LABELS[party]:<14} "
-                    f"{name}{'skipped' if one is None else _summary(one)}"
+                    f"{name}{'skipped' if one is None else _summary(one, known)}"
                 )
         elif party in report.missing:
             lines.append(f"  {LABELS[party]:<14} missing: {report.missing[party]}")

@@ -52,7 +52,7 @@ def reported(
         return _with_exporter(report, call) if options.detail else report
     agree = verdict.word == "agree"
     precision = replace(call.results["framework"].allowed.precision, sketches=False)
-    seen = agree and options.detail
+    seen, yours = agree and options.detail, call.results.get("expected")
     mistake = _mistake(call, precision, options) if verdict.word == "diverge" else None
     reference = (layer.steps, layer.inputs, layer.values) if seen else None
     return replace(
@@ -68,6 +68,7 @@ def reported(
         input_axes=described.input_axes,
         output_axes=described.output_axes,
         output_names=described.output_names,
+        known=None if yours is None else yours.party.known,
         blind=() if reference is None else blind_spots(*reference),
         visible=None if reference is None else smallest_visible_change(*reference, precision),
         findings=() if mistake is None else mistake.findings,

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from onnx_cases import single
 from repository import EXAMPLES
 
-from probe.cli import _command
+from probe.cli.main import command
 
 KERAS, QKERAS, TORCH = (
     str(EXAMPLES / name) for name in ("digits.keras", "digits_qkeras.h5", "digits.pt")
@@ -439,8 +439,8 @@ def test_a_path_that_is_no_text(probe, tmp_path, model):
 
 
 def test_help_names_every_option():
-    shown = CliRunner().invoke(_command, ["--help"]).output
-    for option in _command.params:
+    shown = CliRunner().invoke(command, ["--help"]).output
+    for option in command.commands["FILE"].params:
         assert all(name in shown for name in option.opts if name.startswith("--"))
 
 

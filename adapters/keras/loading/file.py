@@ -29,6 +29,7 @@ from .allow_list import OF_HGQ2, QKERAS, TFMOT, objects
 from .config_limits import oversized
 from .hdf5 import Unusual, shapes
 from .layer_order import endless
+from .output_shapes import inferred_shapes
 
 __all__ = ["File", "listing", "read", "refuse_foreign_weights"]
 
@@ -258,7 +259,8 @@ def _layers(
     model: Mapping[str, Any], sizes: Mapping[str, int], prefix: str, group: str, form: str
 ) -> Iterator[Layer]:
     entries = _inner_layers(model) or ()
-    outputs = _output_shapes(entries, chained=model["class_name"].endswith("Sequential"))
+    chained = model["class_name"].endswith("Sequential")
+    outputs = inferred_shapes(entries, chained) | _output_shapes(entries, chained)
     groups = _groups(model, entries, group) if form == "keras" else {}
     for entry in entries:
         name, kind = _name(entry), entry["class_name"].rpartition(">")[2]

@@ -1,6 +1,7 @@
 """A Keras file loaded: quietly, by its content, and refused where it would fill the memory or go on
 for hours."""
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,13 +70,29 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
                 **_safe_mode(file, keras, trust),
             )
         except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
             raise CannotOpen(
-                f"{file.path}: {keras.__name__} {keras.__version__} cannot load it ({reason})"
+                f"{file.path}: {keras.__name__} {keras.__version__} cannot load it "
+                f"({type(error).__name__}: {_reason(error)}){_missing(error)}"
             ) from None
     if not trust:
         refuse_large(file.path, loaded, keras)
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    """What Keras says last: it wraps the reason in the configs of all that was being loaded."""
+    last = str(error).rpartition("Exception encountered: ")[2] or str(error)
+    return first_line(Exception(last.partition("Full object config:")[0]))
+
+
+def _missing(error: Exception) -> str:
+    """The way out where a class or function of the user's own was not found."""
+    found = re.search(r"(?:Could not locate \w+|Unknown [a-z ]+:?) '?(?:[\w.]+>)?(\w+)", str(error))
+    if found is None:
+        return ""
+    return (
+        f"; if {found[1]} is yours, name the module that defines it with --import MODULE (imports=)"
+    )
 
 
 def _safe_mode(file: File, keras: Any, trust: bool) -> dict[str, bool]:

@@ -413,7 +413,7 @@ for slug, arguments in {
     "two-models": ("m.onnx", "m.h5"),
     "layer-and-all": ("m.onnx", "--layer", "fc", "--all", "--call", "0"),
     "option-without-value": ("m.onnx", "--layer"),
-    "causes-unknown": ("--causes", "agree\x1b[31m"),
+    "causes-unknown": ("causes", "agree\x1b[31m"),
     "sees-without-at": ("m.onnx", "--layer", "fc", "--sees"),
     "expect-without-layer": ("m.onnx", "--expect", "y.npy"),
     "expect-npy-with-all": ("m.onnx", "--all", "--expect", "y.npy"),
@@ -594,7 +594,7 @@ COMMANDS = {
     "json": (*FULL, "--json", "-"),
     "help": ("--help",),
     "version": ("--version",),
-    "causes": ("--causes",),
+    "causes": ("causes",),
     "refused": ("nobody.h5",),
 }
 for shell, line in SHELLS.items():

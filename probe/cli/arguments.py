@@ -1,0 +1,257 @@
+"""The options of the command, in the groups of its help, and which of them go together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import click
+import cloup
+
+from probe.cli.completion import complete_layer
+
+__all__ = ["Arguments", "options", "refuse_contradictions"]
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was given on the command line; the fields are named as the options."""
+
+    model: str
+    layer: str | None = None
+    all: bool = False
+    call: int | None = None
+    input: str | None = None
+    seed: int | None = None
+    shape: tuple[tuple[int, ...], ...] = ()
+    expect: str | None = None
+    expect_input: str | None = None
+    expect_at: str | None = None
+    expect_value: str | None = None
+    at: tuple[int, ...] | None = None
+    sees: bool = False
+    fold: bool = False
+    thorough: bool = False
+    strict: bool = False
+    rtol: float | None = None
+    atol: float | None = None
+    factory: str | None = None
+    imports: tuple[str, ...] = ()
+    trust: bool = False
+    json: str | None = None
+    save: str | None = None
+
+    def given(self, name: str) -> bool:
+        """Whether an option was given."""
+        value = getattr(self, name)
+        return value is not None and value is not False and value != ()
+
+
+def _numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a list of comma-separated integers such as 1,3,224,224"
+        ) from None
+
+
+def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple(_numbers(None, None, value) or () for value in values)
+
+
+def options(command: Command) -> Command:
+    """Adds the argument and the options to a command."""
+    for group in reversed(_GROUPS):
+        command = group(command)
+    return cloup.argument("model", metavar="MODEL", help="The model's file.")(command)
+
+
+_GROUPS = (
+    cloup.option_group(
+        "What to check",
+        cloup.option(
+            "--layer", metavar="NAME", shell_complete=complete_layer, help="Check this layer."
+        ),
+        cloup.option("--all", is_flag=True, help="Check every layer; prints one line per layer."),
+        cloup.option(
+            "--call",
+            type=int,
+            metavar="N",
+            help="Which call to check, for a layer that is called several times (from 0).",
+        ),
+        cloup.option(
+            "--strict",
+            is_flag=True,
+            help="With --all: exit with status 2 if any layer could not be checked.",
+        ),
+        cloup.option(
+            "--fold",
+            is_flag=True,
+            help="Fold the BatchNorm that follows into the layer's kernel and bias, and verify it.",
+        ),
+    ),
+    cloup.option_group(
+        "Input",
+        cloup.option("--input", metavar="FILE", help="The model's input: .npy or .npz."),
+        cloup.option("--seed", type=int, help="Seed of the random input.  [default: 0]"),
+        cloup.option(
+            "--shape",
+            multiple=True,
+            callback=_shapes,
+            metavar="1,3,224,224",
+            help="Shape of the random input; repeat the option for each model input.",
+        ),
+    ),
+    cloup.option_group(
+        "Your values",
+        cloup.option(
+            "--expect",
+            metavar="FILE",
+            help="Your own output of the layer: .npy, .npz, .txt or .csv. With --all an .npz "
+            "keyed by layer names.",
+        ),
+        cloup.option(
+            "--expect-input",
+            metavar="FILE",
+            help="The layer input that your output was computed from.",
+        ),
+        cloup.option(
+            "--expect-at",
+            metavar="0,0:3,0:3,0",
+            help="Which part of the output the values in --expect are: an index or slice per axis.",
+        ),
+        cloup.option(
+            "--expect-value", metavar="X", help="Your own value of the single element at --at."
+        ),
+        cloup.option(
+            "--rtol",
+            type=float,
+            help="Relative tolerance, with --atol: replaces the derived one.",
+        ),
+        cloup.option(
+            "--atol",
+            type=float,
+            help="Absolute tolerance, with --rtol: replaces the derived one.",
+        ),
+        cloup.option(
+            "--thorough",
+            is_flag=True,
+            help="Search longer for the mistake behind a divergence (up to 30 s).",
+        ),
+    ),
+    cloup.option_group(
+        "One element",
+        cloup.option(
+            "--at",
+            callback=_numbers,
+            metavar="0,1,1,0",
+            help="Break one output element down into its input x weight terms.",
+        ),
+        cloup.option(
+            "--sees",
+            is_flag=True,
+            help="With --at: the receptive field of the element, i.e. the model inputs that can "
+            "influence it.",
+        ),
+    ),
+    cloup.option_group(
+        "Opening the model",
+        cloup.option(
+            "--factory",
+            metavar="PKG.MOD:NET",
+            help="Callable that builds the module for a PyTorch state_dict: pkg.mod:Net or "
+            "path/net.py:Net(10, wide=True).",
+        ),
+        cloup.option(
+            "--import",
+            "imports",
+            multiple=True,
+            metavar="MODULE",
+            help="Python module to import first, e.g. one that defines custom layers.",
+        ),
+        cloup.option(
+            "--trust",
+            is_flag=True,
+            help="Allow code embedded in the file to run (trusted files only).",
+        ),
+    ),
+    cloup.option_group(
+        "Output",
+        cloup.option("--json", metavar="FILE|-", help="Print the report as JSON."),
+        cloup.option(
+            "--save",
+            metavar="FILE",
+            help="Save inputs, stored and effective weights and all outputs as .npz, or as a C "
+            "header (.h) or text (.txt) for a test bench.",
+        ),
+    ),
+)
+
+_OF_ONE_LAYER = (
+    *("call", "fold", "expect_input", "expect_at", "expect_value", "at", "sees"),
+    *("rtol", "atol", "thorough", "save"),
+)
+"""Options that need --layer."""
+_OF_A_RUN = ("input", "seed", "shape", "expect", "json")
+"""Options that need --layer or --all."""
+_NEEDS: tuple[tuple[str, str, str], ...] = (
+    ("strict", "all", "it counts the layers that could not be checked"),
+    ("rtol", "atol", "specify both, or neither"),
+    ("atol", "rtol", "specify both, or neither"),
+    ("sees", "at", "it is about one element"),
+    ("expect_at", "expect", "it says which part of the output the file contains"),
+    ("expect_value", "at", "it is the value of the single element at --at"),
+)
+_EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("layer", ("all",), "check one layer or all layers"),
+    (
+        "input",
+        ("shape", "expect_input"),
+        "the input is a file or random, the model's or the layer's",
+    ),
+    ("input", ("seed",), "the input is not random"),
+    ("expect_input", ("shape", "seed"), "the input is not random"),
+    ("expect_value", ("expect", "sees"), "it is the value of the single element at --at"),
+    (
+        "fold",
+        ("expect", "expect_input", "expect_value", "at", "call", "thorough", "rtol", "atol"),
+        "the folded layer takes the place of your values",
+    ),
+)
+_OF_AN_EXPLANATION: tuple[str, ...] = ("save", "expect_at", "rtol", "atol", "thorough")
+"""What --at alone, without --expect-value, leaves without a meaning."""
+
+
+def refuse_contradictions(arguments: Arguments) -> None:
+    """Raises UsageError where options that were given mean nothing together."""
+    given = [part.name for part in fields(arguments) if arguments.given(part.name)]
+    for name in given:
+        if name in _OF_ONE_LAYER and arguments.layer is None and not arguments.all:
+            raise click.UsageError(f"{_flag(name)} needs --layer NAME")
+        if name in _OF_ONE_LAYER and arguments.all:
+            raise click.UsageError(f"{_flag(name)} needs --layer and cannot be used with --all")
+        if name in _OF_A_RUN and arguments.layer is None and not arguments.all:
+            raise click.UsageError(f"{_flag(name)} needs --layer NAME or --all")
+    for name, other, why in _NEEDS:
+        if name in given and other not in given:
+            raise click.UsageError(f"{_flag(name)} needs {_flag(other)}: {why}")
+    for name, others, why in _EXCLUDED:
+        for other in others:
+            if name in given and other in given:
+                raise click.UsageError(
+                    f"{_flag(name)} and {_flag(other)} cannot be used together: {why}"
+                )
+    if arguments.at is not None and arguments.expect_value is None:
+        for name in _OF_AN_EXPLANATION:
+            if name in given:
+                raise click.UsageError(
+                    f"{_flag(name)} checks the whole layer and cannot be used with --at alone"
+                )
+
+
+def _flag(name: str) -> str:
+    return "--import" if name == "imports" else f"--{name.replace('_', '-')}"

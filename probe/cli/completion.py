@@ -1,0 +1,39 @@
+"""Names of layers for a shell, and the list of them, as far as the model's file tells them without
+its framework."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from probe.errors import ProbeError
+from probe.listing import Layer
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["complete_layer", "listed"]
+
+
+def listed(path: str) -> tuple[Layer, ...]:
+    """The layers of a file that tells them, or none. Nothing that the file holds is run."""
+    try:
+        layers: tuple[Layer, ...] = import_module("probe.adapters").list_file(path) or ()
+    except ProbeError:
+        return ()
+    return layers
+
+
+def complete_layer(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> "list[CompletionItem]":
+    """The layers of the model named before on the line; nothing where it cannot be listed."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - in a shell alone
+
+    # an option that still lacks its value leaves the arguments before it unparsed
+    path = context.params.get("model") or next(iter(context.args), None)
+    return [
+        CompletionItem(layer.name, help=layer.kind)
+        for layer in (listed(path) if path else ())
+        if layer.name.startswith(incomplete)
+    ]

@@ -1,0 +1,203 @@
+"""``probe FILE …`` and the verbs beside it; whatever goes wrong is one sentence and exit status
+2."""
+
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import cloup
+
+from probe import __version__, printable
+from probe.cli.arguments import Arguments, options, refuse_contradictions
+from probe.cli.output import say
+from probe.errors import BadInput, ProbeError, in_words
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["command", "main"]
+
+# ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
+
+
+class _Probe(cloup.Group):
+    """A group whose first argument is a verb or else a model's file."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = (*self.commands, "--version", "--help", "-h")  # "./causes" is a file
+        first_word = ctx.resilient_parsing and not args  # which a shell may complete to a verb
+        if not first_word and (not args or args[0] not in known):
+            args = [_FILE, *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in super().list_commands(ctx) if name != _FILE]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help of ``probe FILE`` with the verbs below it."""
+        inner = cloup.Context(self.commands[_FILE], info_name=ctx.info_name)
+        verbs = "\n".join(
+            f"  probe {name:<10} {self.commands[name].get_short_help_str(70)}"
+            for name in self.list_commands(ctx)
+        )
+        return f"{inner.get_help()}\n\nOther commands (each has --help):\n{verbs}"
+
+
+_FILE = "FILE"
+
+
+@cloup.group(cls=_Probe, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="probe")
+def command() -> None:
+    """Who is right about a layer's output, where exactly, and why."""
+
+
+@command.command(_FILE, context_settings={"help_option_names": ["-h", "--help"]})
+@options
+@click.version_option(__version__, prog_name="probe")
+def _file(**given: Any) -> None:
+    """Who is right about a layer's output, where exactly, and why.
+
+    Lists the layers of MODEL, or checks one (--layer) or all of them (--all) against NumPy and ONNX
+    Runtime. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), a PyTorch .pt, .pth, .pt2 or
+    .safetensors file, or an ONNX .onnx file.
+
+    \b
+      probe model.h5
+      probe model.h5 --layer conv2d --input x.npy --expect mine.npy
+
+    Exit status: 0 agree, 1 diverge, 2 could not check.
+    """
+    arguments = Arguments(**given)
+    refuse_contradictions(arguments)
+    _ended(lambda: _run(arguments))
+
+
+@command.command("causes", context_settings={"help_option_names": ["-h", "--help"]})
+@cloup.argument("slug", required=False, help="One of them; all are listed without it.")
+def _causes(slug: str | None) -> None:
+    """List the mistakes that probe can identify, or explain one of them.
+
+    \b
+      probe causes raw-weights
+    """
+    _ended(lambda: _tell_causes(slug))
+
+
+def _tell_causes(slug: str | None) -> int:
+    from difflib import get_close_matches
+
+    from probe.hypotheses import CAUSES
+
+    if slug is None:
+        width = max(map(len, CAUSES))
+        for one in CAUSES.values():
+            say(f"{one.slug:<{width}}  {one.title}")
+        return 0
+    if slug not in CAUSES:
+        near = get_close_matches(slug, CAUSES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "probe causes lists all of them"
+        raise BadInput(f"unknown cause {slug!r}; {hint}")
+    say(f"{slug}: {CAUSES[slug].text}")
+    return 0
+
+
+def _run(arguments: Arguments) -> int:
+    from probe.cli import opening
+
+    if arguments.layer is None and not arguments.all:
+        from probe.cli.listing import show
+
+        return show(arguments)
+    from probe.cli import checking
+
+    opening.refuse_targets([arguments.model], arguments)
+    with opening.quiet():
+        if arguments.all:
+            return checking.sweep(arguments)
+        if arguments.fold:
+            return checking.fold(arguments)
+        if arguments.at is not None and arguments.expect_value is None:
+            return checking.explain(arguments)
+        return checking.check(arguments)
+
+
+def _ended(run: Any) -> None:
+    """Exits with what ``run`` returns; what nobody foresaw is kept from click's own handlers."""
+    try:
+        status = run()
+    except (ProbeError, click.ClickException, click.exceptions.Exit, KeyboardInterrupt):
+        raise
+    # click takes EOFError for an interrupt, a broken pipe for its own, SystemExit for the answer
+    except BaseException as error:
+        raise _Unforeseen from error
+    sys.exit(status)
+
+
+class _Unforeseen(Exception):
+    """Its cause is what was raised."""
+
+
+def main() -> None:
+    """The console script: whatever goes wrong is one sentence on standard error, exit status 2.
+
+    With PROBE_TRACEBACK=1 in the environment the traceback comes before it.
+    """
+    _standard_streams()
+    try:
+        sys.exit(command(prog_name="probe", standalone_mode=False) or 0)
+    except ProbeError as error:
+        _complain(str(error), error)
+    except click.ClickException as error:
+        _complain(error.format_message(), error)
+    except click.exceptions.Abort as error:
+        _complain("interrupted", error)
+    except (_Unforeseen, OSError) as error:
+        cause = error.__cause__ or error
+        _complain(
+            f"internal error, please report this bug ({_where(cause)}); set PROBE_TRACEBACK=1 for "
+            "the traceback",
+            cause,
+        )
+
+
+def _standard_streams() -> None:
+    """Those that the caller has closed go nowhere, rather than into the next file that is opened,
+    and none takes only some characters."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _where(error: BaseException) -> str:
+    """What went wrong in words, and the innermost place."""
+    from traceback import extract_tb
+
+    place = extract_tb(error.__traceback__)[-1]
+    return f"{in_words(error)}, in {Path(place.filename).name}, line {place.lineno}"
+
+
+def _complain(sentence: str, error: BaseException) -> None:
+    if os.environ.get("PROBE_TRACEBACK") == "1":
+        from traceback import print_exception
+
+        print_exception(error)
+    with suppress(OSError):
+        click.echo(f"probe: {printable.sentence(sentence)}", err=True)
+    sys.exit(2)

@@ -1,0 +1,70 @@
+"""The model's file, opened with its framework kept quiet, and files that are written checked before
+the work for them is done."""
+
+import gc
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from probe.cli.arguments import Arguments
+
+if TYPE_CHECKING:
+    from probe.model import Model
+
+__all__ = ["opened", "quiet", "refuse_targets"]
+
+# ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The frameworks' chatter is switched off before they are imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def opened(arguments: Arguments) -> "Model":
+    """The model, with its file kept from being written over."""
+    from importlib import import_module
+
+    # What is imported stays: to look for garbage among a framework's objects, then and later, takes
+    # a seventh of the start.
+    gc.disable()
+    try:
+        model: Model = import_module("probe.adapters").open_model(
+            arguments.model,
+            trust=arguments.trust,
+            factory=arguments.factory,
+            imports=arguments.imports,
+        )
+    finally:
+        gc.freeze()
+        gc.enable()
+    refuse_targets(model.other_files, arguments)
+    return model
+
+
+def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
+    """Raises BadInput where a file cannot be written, before the work for it is done."""
+    targets = [one for one in (arguments.json, arguments.save) if one is not None and one != "-"]
+    if not targets:
+        return
+    from probe.files import atomic_write
+    from probe.report.json_npz import refuse_ending
+
+    if arguments.save is not None:
+        refuse_ending(arguments.save)
+    modules = [(arguments.factory or "").partition(".py:")[0] + ".py", *arguments.imports]
+    arrays = (arguments.input, arguments.expect, arguments.expect_input)
+    reading = [*models, *modules, *(one for one in arrays if one)]
+    if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
+        raise click.UsageError("--json and --save must not name the same file")

@@ -1,0 +1,63 @@
+"""Values of another shape than the output that are a part of it, and values of a part alone."""
+
+import json
+
+import numpy as np
+import pytest
+from repository import EXAMPLES
+
+import probe
+from probe.diagnosis.part_of_output import parts_equal_to
+
+MODEL, X = str(EXAMPLES / "digits.keras"), np.load(EXAMPLES / "digits.npy")
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["3", "3,:,:,5", "0,0:3,0:3,0", ":,:,:,7", "2,1:4,:,2:5", "4,4,4", ":,3,3,:", "9,7,7,1"],
+)
+def test_a_part_is_found_wherever_it_lies(at):
+    whole = RNG.normal(size=(10, 8, 8, 16))
+    part = whole[eval(f"np.s_[{at}]")]
+    found = parts_equal_to(part.astype(np.float32), whole, np.full(whole.shape, 1e-6))
+    names = at.split(",")
+    full = [
+        ":" if one == f"0:{size}" else one
+        for one, size in zip([*names, *[":"] * (4 - len(names))], whole.shape, strict=True)
+    ]
+    assert found == (",".join(full),)
+    assert parts_equal_to(part + 1e-3, whole, np.full(whole.shape, 1e-6)) == ()
+
+
+def test_the_whole_an_empty_array_and_many_equal_parts():
+    whole = np.zeros((4, 5, 6))
+    assert parts_equal_to(whole, whole, np.zeros(())) == ()
+    assert parts_equal_to(np.zeros((0, 5)), whole, np.zeros(())) == ()
+    assert len(parts_equal_to(np.zeros((2, 2)), whole, np.zeros(()))) == 8
+
+
+@pytest.fixture(scope="module")
+def right():
+    return np.asarray(probe.check(MODEL, "conv2d", X).outputs["numpy"], np.float32)
+
+
+def test_the_report_says_which_part_it_is(right):
+    report = probe.check(MODEL, "conv2d", X, expected=right[3, :, :, 5])
+    assert report.verdict == "diverge"
+    assert "--expect-at 3,:,:,5" in report.diagnosis[0] and "output[3, :, :, 5]" in str(report)
+    assert probe.check(MODEL, "conv2d", X, expected=right[3, :, :, 5], expected_at="3,:,:,5").ok
+
+
+def test_what_was_not_given_is_neither_counted_nor_located(right):
+    wrong = right[:1, :3, :3, 0] + np.float32(1)
+    report = probe.check(MODEL, "conv2d", X, expected=wrong, expected_at="0:1,0:3,0:3,0")
+    text = str(report)
+    assert "NaN" not in text and "9 of 10240 values" in text
+    assert "every element differs" in text and "only at" not in text
+    mine = json.loads(report.to_json())["outputs"]["expected"][0]
+    assert (mine["given"], mine["finite"]) == (9, 9)
+    wrong = right[:1, :5, :3, 0].copy()
+    wrong[0, 2] += 1
+    text = str(probe.check(MODEL, "conv2d", X, expected=wrong, expected_at="0:1,2:7,0:3,0"))
+    assert "height: only at" not in text or "of 2..6" in text
