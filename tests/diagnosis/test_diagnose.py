@@ -128,8 +128,8 @@ def test_a_part_that_does_not_fit_is_one_sentence(conv, x):
     with pytest.raises(
         probe.ProbeError,
         match=(
-            r"0,0 of an output of .* is an array of \(4, 5\); "
-            r"you gave \(3,\)"
+            r"0,0 selects an array of shape \(4, 5\) from the output of shape .*; "
+            r"you gave values of shape \(3,\)"
         ),
     ):
         asked(conv, x, np.zeros(3), expected_at="0,0")
