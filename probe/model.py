@@ -10,7 +10,7 @@ sentences.
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -18,11 +18,14 @@ from probe.description.description import Description
 from probe.listing import Layer
 
 __all__ = [
+    "CallOutput",
     "Capture",
     "Compiled",
     "InputSpec",
     "Model",
+    "ModelInput",
     "OnCall",
+    "Producer",
     "Runnable",
     "StopForward",
     "is_model",
@@ -32,6 +35,23 @@ __all__ = [
 class StopForward(BaseException):
     """Raised by a callback to end a forward pass early; not an Exception, so that no model's own
     handler keeps it."""
+
+
+class CallOutput(NamedTuple):
+    """One output of a call that the pass has pushed before."""
+
+    layer: str
+    call: int
+    output: int
+
+
+class ModelInput(NamedTuple):
+    """One of the arrays that the pass is run on."""
+
+    position: int
+
+
+Producer = CallOutput | ModelInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +76,10 @@ class Capture:
     """Whether the layer ran in training mode."""
     notes: tuple[str, ...] = ()
     """Sentences about this call that the report must carry."""
+    made_by: tuple[Producer | None, ...] = ()
+    """What each input is the output of, unchanged, among the calls of this pass that were asked
+    for; None where that is not known, as where an operation that is no layer lies between, and ()
+    where nothing is."""
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model
     makes itself."""

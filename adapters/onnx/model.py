@@ -20,7 +20,7 @@ from probe.description import Description, Ref, Weight
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
 from probe.evaluation.onnxruntime_session import ran
 from probe.listing import Layer
-from probe.model import Capture, InputSpec, OnCall
+from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Producer
 
 from .describe import Builder, Value, describe_node, refusal
 from .operators.control_flow import free_names
@@ -179,12 +179,17 @@ class OnnxModel:
         feeds = self._feeds(inputs)
         every = tuple(dict.fromkeys([*results, *sorted(tensors - feeds.keys())]))
         values = {**feeds, **dict(zip(every, self._run(every, feeds), strict=True))}
+        made_by: dict[str, Producer] = {
+            spec.name: ModelInput(at) for at, spec in enumerate(self.inputs)
+        }
         moved = False
         for name, node in self.nodes.items():
             if moved:
                 values.update(zip(node.output, self._run_node(node, values), strict=False))
             if name in chosen:
-                replacement = on_call(self._capture(name, node, values))
+                replacement = on_call(self._capture(name, node, values, made_by))
+                given = [one for one in node.output if one]
+                made_by |= {one: CallOutput(name, 0, at) for at, one in enumerate(given)}
                 if replacement is not None:
                     values.update(
                         {
@@ -211,7 +216,11 @@ class OnnxModel:
             )
         values = dict(zip(wanted, (np.asarray(x) for x in inputs), strict=True))
         values.update(zip(node.output, self._run_node(node, values), strict=False))
-        on_call(self._capture(name, node, values))
+        on_call(
+            self._capture(
+                name, node, values, {one: ModelInput(at) for at, one in enumerate(wanted)}
+            )
+        )
 
     def _feeds(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {
@@ -339,7 +348,11 @@ class OnnxModel:
             raise Undescribed(str(error)) from None
 
     def _capture(
-        self, name: str, node: onnx.NodeProto, values: Mapping[str, np.ndarray]
+        self,
+        name: str,
+        node: onnx.NodeProto,
+        values: Mapping[str, np.ndarray],
+        made_by: Mapping[str, Producer],
     ) -> Capture:
         sequences = [
             one for one in (*_takes(node), *node.output) if isinstance(values.get(one), list)
@@ -390,6 +403,7 @@ class OnnxModel:
             description,
             why,
             notes=notes,
+            made_by=tuple(made_by.get(one) for one, ref in refs.items() if isinstance(ref, Ref)),
             sketches=True,
         )
 

@@ -1,23 +1,23 @@
 """What a model does between its layers: which arrays a call's input is made of, and element by
 element where that shows.
 
-Values that are passed on, added, joined or cut off at 0 are recognised by their numbers. For
-anything else the model is run again with every layer held at what it gave, but for some that are
-moved: what the input then follows is what it is made of.
+The adapters say which call made an input (``Capture.made_by``). Where they do not know, an array of
+the same numbers is what the input is; and where there is none either the model is run again with
+every layer held at what it gave, but for some that are moved: what the input then follows is what
+it is made of.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 
-from probe.model import Capture, Model, StopForward
+from probe.model import Capture, Model, ModelInput, StopForward
 
 __all__ = ["Made", "Watched"]
-
-_RECENT = 64
-"""How many arrays back the two summands of a sum between layers are looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,42 +32,67 @@ class Made:
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """One forward pass: the model, its inputs and the calls of its layers."""
+    """One forward pass: the model, its inputs and the calls of the layers that were ``wanted``."""
 
     model: Model
     arrays: Sequence[np.ndarray]
     calls: Sequence[Capture]
-    names: frozenset[str]
-    made: Sequence[Made]
+    wanted: Collection[str] | None
 
     def sources(
         self, position: int, taken: np.ndarray, part: np.ndarray, index: int
     ) -> list[tuple[Made, np.ndarray]]:
         """The arrays that input ``index`` of a call is made of, each with its elements that can
         influence the masked ones."""
-        earlier = [one for one in self.made if one.call < position]
-        summed = _summed(taken, [one for one in earlier if one.array.size == taken.size][-_RECENT:])
-        if summed:
-            return [(one, part.reshape(one.array.shape)) for one in summed]
-        joined = _joined(taken, earlier)
-        if joined:
-            return [(one, part[place]) for one, place in joined]
-        return [
+        same = self._same(position, taken, index)
+        return [(one, part.reshape(one.array.shape)) for one in same] or [
             (one, self._reached(position, index, one, part))
-            for one in self._followed(position, index, earlier)
+            for one in self._followed(position, index)
         ]
+
+    def _same(self, position: int, taken: np.ndarray, index: int) -> list[Made]:
+        """What the input is without change: one array that is known to be it, or else all of the
+        same numbers."""
+        producer = dict(enumerate(self.calls[position].made_by)).get(index)
+        if isinstance(producer, ModelInput):
+            return [self._made[-1, producer.position]]
+        if producer is not None:
+            return [self._made[self._positions[producer.layer, producer.call], producer.output]]
+        return [one for one in self._by_numbers[_numbers(taken)] if one.call < position]
+
+    @cached_property
+    def _made(self) -> dict[tuple[int, int], Made]:
+        groups = [(-1, self.arrays), *((at, one.outputs) for at, one in enumerate(self.calls))]
+        return {
+            (call, index): Made(array, call, index)
+            for call, arrays in groups
+            for index, array in enumerate(arrays)
+        }
+
+    @cached_property
+    def _positions(self) -> dict[tuple[str, int], int]:
+        return {(one.layer, one.call): position for position, one in enumerate(self.calls)}
+
+    @cached_property
+    def _by_numbers(self) -> dict[bytes, list[Made]]:
+        found = defaultdict[bytes, list[Made]](list)
+        for one in self._made.values():
+            found[_numbers(one.array)].append(one)
+        return found
 
     def _moved(
         self, position: int, index: int, moved: Callable[[Made], np.ndarray | None]
     ) -> np.ndarray:
         """Input ``index`` of a call where every array before it is as it was, or as ``moved`` gives
         it."""
-        known = {(one.call, one.index): moved(one) for one in self.made if one.call < position}
+        known = {key: moved(one) for key, one in self._made.items() if one.call < position}
         seen: list[np.ndarray] = []
         at = -1
 
-        def pinned(capture: Capture) -> Sequence[np.ndarray]:
+        def pinned(capture: Capture) -> Sequence[np.ndarray] | None:
             nonlocal at
+            if not capture.outputs:
+                return None
             at += 1
             if at == position:
                 seen.append(capture.inputs[index])
@@ -85,16 +110,17 @@ class Watched:
             for array, one in zip(self.arrays, inputs, strict=True)
         ]
         try:
-            self.model.run(arrays, self.names, pinned)
+            self.model.run(arrays, self.wanted, pinned)
         except StopForward:
             pass
         return seen[0]
 
-    def _followed(self, position: int, index: int, candidates: Sequence[Made]) -> list[Made]:
-        """The candidates that the input follows, by halves, the latest first."""
+    def _followed(self, position: int, index: int) -> list[Made]:
+        """The arrays before the call that its input follows, by halves, the latest first."""
         before = self.calls[position].inputs[index]
         found: list[Made] = []
-        floats = [one for one in reversed(candidates) if one.array.dtype.kind == "f"]
+        earlier = [one for one in self._made.values() if one.call < position]
+        floats = [one for one in reversed(earlier) if one.array.dtype.kind == "f"]
         groups = [floats] if floats else []
         while groups:
             group = groups.pop()
@@ -176,50 +202,7 @@ def _subsets(shape: tuple[int, ...], alike: bool) -> Iterator[np.ndarray]:
         yield rng.random(shape) < 0.5
 
 
-def _summed(taken: np.ndarray, earlier: Sequence[Made]) -> Sequence[Made]:
-    """The array that was cut off at 0, or the two that an array is the sum of."""
-    for one in earlier:
-        if one.array.dtype.kind == "f" and np.array_equal(
-            np.maximum(one.array, 0).ravel(), taken.ravel()
-        ):
-            return [one]
-    for pair in combinations_with_replacement(reversed(earlier), 2):
-        if (
-            pair[0].array.shape == pair[1].array.shape
-            and pair[0].array.dtype == pair[1].array.dtype
-        ):
-            total = pair[0].array + pair[1].array
-            if np.array_equal(total, taken) or np.array_equal(np.maximum(total, 0), taken):
-                return pair
-    return []
-
-
-def _joined(taken: np.ndarray, earlier: Sequence[Made]) -> list[tuple[Made, tuple[slice, ...]]]:
-    """The arrays that stand one behind the other along an axis of ``taken``, each with its place;
-    nothing where there is a gap."""
-    for axis in range(taken.ndim):
-        rest = _without(taken.shape, axis)
-        fitting = [
-            one
-            for one in earlier
-            if one.array.ndim == taken.ndim
-            and (*one.array.shape[:axis], *one.array.shape[axis + 1 :]) == rest
-        ]
-        found: list[tuple[Made, tuple[slice, ...]]] = []
-        start = 0
-        while start < taken.shape[axis]:
-            for one in reversed(fitting):
-                place = (*(slice(None),) * axis, slice(start, start + one.array.shape[axis]))
-                if one.array.shape[axis] and np.array_equal(taken[place], one.array):
-                    found.append((one, place))
-                    start += one.array.shape[axis]
-                    break
-            else:
-                break
-        if found and start == taken.shape[axis]:
-            return found
-    return []
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return (*shape[:axis], *shape[axis + 1 :])
+def _numbers(array: np.ndarray) -> bytes:
+    """Equal for arrays that hold the same numbers in the same order, whatever their shapes; a model
+    may take float64 as float32."""
+    return sha256((np.asarray(array, np.float32) + np.float32(0)).tobytes()).digest()

@@ -1,19 +1,17 @@
 """Which elements of the model's input can influence one element of a layer's output at all.
 
 The calls of one forward pass are followed from that element back: through each by the structure of
-its ops, whatever the weights are, and from one to the one before by the values that both hold. What
-a model does between its layers is known by its numbers, or found out by moving what it takes
+its ops, whatever the weights are, and from one to those that made its inputs
 (``probe.explanation.dataflow``).
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 import numpy as np
 
 from probe.errors import BadInput
 from probe.evaluation.numpy_reference import recompute
-from probe.explanation.dataflow import Made, Watched
+from probe.explanation.dataflow import Watched
 from probe.model import Capture, Model
 from probe.numerics.dtypes import in_floats
 from probe.ops import Outputs
@@ -72,29 +70,11 @@ def seen(
     cannot be told element by element, all of an array, or of its samples, counts. Raises BadInput
     where the values that a layer takes follow nothing before it.
     """
-    calls: list[Capture] = []
-
-    def keep(capture: Capture) -> None:
-        calls.append(capture)
-
-    if hasattr(model, "between"):
-        # only a pass tells which functions a PyTorch module calls
-        model.run(arrays, None, lambda _: None)
-    names = frozenset({one.name for one in model.layers} | {layer})
-    model.run(arrays, names, keep)
+    pass_ = _watched(model, arrays, layer)
+    calls = pass_.calls
     last = next(
         position for position, one in enumerate(calls) if one.layer == layer and one.call == call
     )
-    made = [Made(array, -1, index) for index, array in enumerate(arrays)]
-    made += [
-        Made(array, position, index)
-        for position, one in enumerate(calls[:last])
-        for index, array in enumerate(one.outputs)
-    ]
-    known: dict[bytes, list[Made]] = {}
-    for one in made:
-        known.setdefault(_key(one.array), []).append(one)
-    watched = Watched(model, arrays, calls, names, made)
     found = [np.zeros(array.shape, bool) for array in arrays]
     wanted: dict[tuple[int, int], np.ndarray] = {(last, output): mask}
     for position in range(last, -1, -1):
@@ -107,10 +87,7 @@ def seen(
             ):
                 if not part.any() or k in calls[position].fixed:
                     continue
-                same = [one for one in known.get(_key(taken), []) if one.call < position]
-                sources = [(one, part.reshape(one.array.shape)) for one in same] or watched.sources(
-                    position, taken, part, k
-                )
+                sources = pass_.sources(position, taken, part, k)
                 if not sources:
                     raise BadInput(
                         f"what {layer!r} sees of the model's input cannot be followed: "
@@ -126,6 +103,24 @@ def seen(
     return tuple(found)
 
 
+def _watched(model: Model, arrays: Sequence[np.ndarray], layer: str) -> Watched:
+    """A pass with all calls that are listed or described, and those of the layer."""
+    calls: list[Capture] = []
+
+    def keep(capture: Capture) -> None:
+        if capture.outputs:
+            calls.append(capture)
+
+    model.run(arrays, None, keep)
+    listed = {layer, *(one.name for one in model.layers)}
+    wanted = listed | {one.layer for one in calls if one.description is not None}
+    if wanted == {one.layer for one in calls}:
+        return Watched(model, arrays, calls, None)
+    calls.clear()
+    model.run(arrays, wanted, keep)
+    return Watched(model, arrays, calls, wanted)
+
+
 def _through(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray]:
     """A call's inputs that reach the masked outputs; all of them where it has no description."""
     if capture.description is None:
@@ -133,9 +128,3 @@ def _through(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray
     return reach_of(
         capture.description.steps, in_floats(capture.inputs, capture.outputs), mask, output
     )
-
-
-def _key(array: np.ndarray) -> bytes:
-    """Equal for arrays that hold the same numbers in the same order, whatever their shapes; a model
-    may take float64 as float32."""
-    return sha256((np.asarray(array, np.float32) + np.float32(0)).tobytes()).digest()

@@ -3,6 +3,7 @@ gradients of whole networks."""
 
 import numpy as np
 import pytest
+import tensorflow
 import tf_keras
 import torch
 from explained_cases import LAYERS, call_of
@@ -177,6 +178,40 @@ def test_a_layer_that_follows_nothing_is_named():
         probe.ProbeError, match="'second' takes values that follow nothing before it"
     ):
         probe.explain(Alone().eval(), "second", x, at=(0, 1), sees=True)
+
+
+def test_of_two_arrays_of_the_same_numbers_the_one_is_followed_that_was_taken():
+    """Two branches with one layer, on the same numbers, told apart by which call made what."""
+
+    class Branches(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.last = torch.nn.Linear(3, 3), torch.nn.Linear(3, 2)
+
+        def forward(self, a, b):
+            left, right = self.shared(a), self.shared(b)
+            return self.last(left) * right.sum()
+
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    fields = probe.explain(Branches().eval(), "last", [x, x], at=(1, 0), sees=True).sees
+    assert [field.count for field in fields] == [3, 0]
+    assert fields[0].box == ((1, 2), (0, 3))
+
+
+def test_operations_of_a_subclassed_keras_model_are_followed_place_by_place():
+    class Block(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv = tf_keras.layers.Conv2D(2, 3, padding="same", name="conv")
+            self.last = tf_keras.layers.Conv2D(2, 1, name="last")
+
+        def call(self, x):
+            y = self.conv(x)
+            return self.last(tensorflow.concat([y * y, x], -1))
+
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 2)).astype(np.float32)
+    (field,) = probe.explain(Block(), "last", x, at=(1, 2, 2, 0), sees=True).sees
+    assert field.box == ((1, 2), (1, 4), (1, 4), (0, 2)) and field.count == 18
 
 
 def test_the_layer_alone_sees_no_model():

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from probe.capture.producers import Producers
 from probe.description import Description, Ref
 from probe.description.custom_layers import describe_registered, registered
 from probe.errors import ForwardFailed, NotReached, Undescribed, describing
-from probe.model import Capture, OnCall
+from probe.model import Capture, OnCall, Producer
 from probe.process.interrupts import held_back, interruptible, stop_here
 
 from ..describe.call import Call
@@ -67,6 +68,7 @@ class _Pass:
     """The ids of the layers that are watched where they stand."""
     thread: int = field(default_factory=threading.get_ident)
     """The one that makes the pass: calls of others are not its."""
+    producers: Producers = field(default_factory=Producers)
 
     @contextlib.contextmanager
     def mute(self) -> Iterator[None]:
@@ -87,6 +89,7 @@ class _Pass:
 
 def watch(
     forward: Callable[[], Any],
+    given: Sequence[Any],
     places: Sequence[Place],
     wanted: Collection[str],
     on_call: OnCall,
@@ -94,8 +97,8 @@ def watch(
     operations: Collection[str] | None = (),
     met: dict[str, str] | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Runs ``forward`` once and returns its outputs; with nothing wanted, as it would run without
-    us.
+    """Runs ``forward``, which calls on the tensors ``given``, once and returns its outputs; with
+    nothing wanted, as it would run without us.
 
     ``operations`` names those between layers that are wanted, None is all of them; ``met`` takes
     down those that were met.
@@ -115,6 +118,8 @@ def watch(
     with held_back(), contextlib.ExitStack() as stack:
         if watched:
             stack.enter_context(tensors.eager())
+            state.producers = Producers(tensors.writes)
+            state.producers.note_inputs(given, [tensors.array(tensor) for tensor in given])
         for place in places if watched else ():
             # Layers that are not wanted are watched too, so that a failure can be placed.
             if place.role != "inner" or place.name in wanted:
@@ -247,6 +252,9 @@ def _called(
     # Before the call, which may change what the layer quantises with.
     reader = _reader(place.layer) if wanted else None
     held = _states(place.layer, tensors) if wanted else {}
+    taken = (*given, *masks, *(mask for mask in own if mask is not None)) if wanted else ()
+    made_by = tuple(map(state.producers.of, taken, (*inputs, *masked)))
+    since = state.producers.count
     state.on.append(place.name)
     try:
         result = made()
@@ -283,7 +291,7 @@ def _called(
         if isinstance(place.layer, tensors.keras.Model)
         else (place.layer, original, arguments, tensors, (*given, *masks))
     )
-    return _pushed(place, seen, result, state, lone)
+    return _pushed(place, seen, result, state, lone, made_by, since)
 
 
 def _through(
@@ -339,12 +347,19 @@ def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass)
 
 
 def _pushed(
-    place: Place, call: Call, result: Any, state: _Pass, lone: tuple[Any, ...] | None
+    place: Place,
+    call: Call,
+    result: Any,
+    state: _Pass,
+    lone: tuple[Any, ...] | None,
+    made_by: tuple[Producer | None, ...],
+    since: int,
 ) -> Any:
     """The call handed to the callback; its result with the callback's values in place of its own,
     where it returns any.
 
-    ``lone`` is what exports the layer alone, where it has no description.
+    ``lone`` is what exports the layer alone, where it has no description. ``made_by`` is of its
+    inputs and masks, ``since`` how many calls had ended when it began.
     """
     tensors, number = state.tensors, state.calls.get(place.name, 0)
     state.calls[place.name] = number + 1
@@ -371,20 +386,25 @@ def _pushed(
             description,
             why,
             call.training,
+            made_by=made_by[: len(inputs)],
             alone=alone,
         )
         replacement = state.on_call(captured)
     except Exception as error:
         raise _Stopped(error) from None
-    if replacement is None:
-        return result
-    values = iter(replacement)
-    within = {id(tensor) for tensor in tensors.within(result)}
-    flat = [
-        tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf
-        for leaf in tensors.flat(result)
-    ]
-    return tensors.packed(result, flat)
+    if replacement is not None:
+        values = iter(replacement)
+        within = {id(tensor) for tensor in tensors.within(result)}
+        flat = [
+            tensors.tensor(np.asarray(next(values)), leaf.dtype) if id(leaf) in within else leaf
+            for leaf in tensors.flat(result)
+        ]
+        result = tensors.packed(result, flat)
+        outputs = tuple(map(tensors.array, tensors.within(result)))
+    state.producers.note_outputs(
+        *(place.name, number, tensors.within(result), outputs), since, description is not None
+    )
+    return result
 
 
 def _exported(*told: Any) -> tuple[np.ndarray, ...]:

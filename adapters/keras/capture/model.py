@@ -143,10 +143,10 @@ class Opened:
             operations = (
                 None if wanted is None else {name for name in wanted if self.may_be_operation(name)}
             )
-            forward = self._forward(called, arrays, None if self._live else False)
+            forward, given = self._forward(called, arrays, None if self._live else False)
             with unchanged(self._root), settings_kept(self._keras):
                 outputs = watch(
-                    forward, found, sought, on_call, self._tensors, operations, self._met
+                    forward, given, found, sought, on_call, self._tensors, operations, self._met
                 )
         for name in sorted((operations or set()) - self._met.keys()):
             raise UnknownLayer(
@@ -165,7 +165,7 @@ class Opened:
             self._called.add(id(called))
             # Watched, so that a failure names the layer.
             watch(
-                self._forward(called, arrays, False),
+                *self._forward(called, arrays, False),
                 found,
                 {place.name for place in found},
                 lambda _: None,
@@ -175,11 +175,12 @@ class Opened:
 
     def _forward(
         self, called: Any, arrays: Sequence[np.ndarray], training: bool | None
-    ) -> Callable[[], Any]:
+    ) -> tuple[Callable[[], Any], list[Any]]:
+        """What makes the call, and the tensors that it makes it on."""
         given = [self._tensors.tensor(array) for array in arrays]
         args, kwargs = arguments(
             called, given, self._tensors, self._told if called is self._root else ()
         )
         if training is not None and "training" in inspect.signature(called.call).parameters:
             kwargs["training"] = training
-        return lambda: called(*args, **kwargs)
+        return lambda: called(*args, **kwargs), given

@@ -91,6 +91,14 @@ class Tensors:
             array, dtype=dtype and self.keras.backend.standardize_dtype(dtype)
         )
 
+    @property
+    def writes(self) -> Callable[[Any], int] | None:
+        """How often a tensor was written to, which only PyTorch's can be; it counts but in
+        inference mode."""
+        if self.backend != "torch":
+            return None
+        return lambda tensor: 0 if tensor.is_inference() else int(tensor._version)
+
     @contextlib.contextmanager
     def eager(self) -> Iterator[None]:
         """Every function runs eagerly, also one that the user has compiled: inside a graph there

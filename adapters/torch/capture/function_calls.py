@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed, describing
-from probe.model import Capture, OnCall
+from probe.model import Capture, OnCall, Producer
 from probe.process.interrupts import stop_here
 
 from ..functions import Builder, describe_function, functions, named
@@ -150,6 +151,7 @@ class FunctionCalls(TorchFunctionMode):
         self._frames: list[_Frame] = []
         self._inside = 0
         self._calls: Counter[str] = Counter()
+        self._producers = Producers()
         self._following: dict[int, ref[torch.Tensor]] = {}
         self._made: dict[int, ref[torch.Tensor]] = {}
         self._left = self._arrays_left = False
@@ -168,8 +170,9 @@ class FunctionCalls(TorchFunctionMode):
         self._make(held)
 
     @contextmanager
-    def watching(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
+    def watching(self, inputs: Sequence[torch.Tensor], producers: Producers) -> Iterator[None]:
         self.mark(inputs)
+        self._producers = producers
         with ExitStack() as stack:
             for module in self._root.modules():
                 if isinstance(module, torch.jit.ScriptModule):
@@ -290,6 +293,10 @@ class FunctionCalls(TorchFunctionMode):
         writes = _writes(func, name, args, kwargs)
         copy = _apart if kwargs.get("out") is not None else copied
         before = {id(tensor): copy(tensor) for tensor in tensors} if writes else {}
+        made_by = {
+            id(tensor): self._producers.of(tensor, before[id(tensor)])
+            for tensor in (tensors if writes else ())
+        }
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
         if not results or (
@@ -309,7 +316,7 @@ class FunctionCalls(TorchFunctionMode):
         self.met[layer] = shown
         if self._wanted is not None and layer not in self._wanted:
             return output
-        return self._pushed(layer, func, (args, kwargs), output, results, before)
+        return self._pushed(layer, func, (args, kwargs), output, results, before, made_by)
 
     def _named(self, name: str) -> str:
         layer = f"{self._frames[-1].place}/{named(name)}"
@@ -326,9 +333,11 @@ class FunctionCalls(TorchFunctionMode):
         output: Any,
         results: list[torch.Tensor],
         before: Mapping[int, np.ndarray],
+        made_by: dict[int, Producer | None],
     ) -> Any:
         name, shown = _known(func)
         inputs: list[np.ndarray] = []
+        producers: list[Producer | None] = []
         fixed: list[int] = []
         seen: dict[int, Ref | Weight] = {}
         used = tensors_in(given)
@@ -343,6 +352,11 @@ class FunctionCalls(TorchFunctionMode):
             if not self.follows(tensor) and id(tensor) not in before:
                 fixed.append(len(inputs))
             inputs.append(before[id(tensor)] if id(tensor) in before else copied(tensor))
+            producers.append(
+                made_by[id(tensor)]
+                if id(tensor) in made_by
+                else self._producers.of(tensor, inputs[-1])
+            )
         outputs = tuple(
             (_apart if given[1].get("out") is not None else copied)(one) for one in results
         )
@@ -395,6 +409,7 @@ class FunctionCalls(TorchFunctionMode):
             why=why,
             training=self._frames[-1].module.training,
             notes=_notes(results[0]),
+            made_by=tuple(producers),
             fixed=tuple(fixed),
             alone=None
             if called is None
@@ -417,13 +432,18 @@ class FunctionCalls(TorchFunctionMode):
         except Exception as error:
             self.raised = error
             raise
-        if replacement is None:
-            return output
-        if in_place:
-            results[0].copy_(torch.from_numpy(np.array(replacement[0])))
-            return output
-        output = with_values(output, replacement)
-        self.mark(tensors_in(output))
+        arrays = capture.outputs
+        if replacement is not None:
+            if in_place:
+                results[0].copy_(torch.from_numpy(np.array(replacement[0])))
+            else:
+                output = with_values(output, replacement)
+                results = tensors_in(output)
+                self.mark(results)
+            arrays = tuple(map(copied, results))
+        self._producers.note_outputs(
+            *(capture.layer, capture.call, results, arrays), self._producers.count, described=True
+        )
         return output
 
 

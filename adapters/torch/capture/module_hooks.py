@@ -24,10 +24,11 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
+from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
 from probe.description.custom_layers import registered
 from probe.errors import BadInput, ForwardFailed, Undescribed, describing, first_line
-from probe.model import Capture, OnCall
+from probe.model import Capture, OnCall, Producer
 from probe.process.interrupts import Shared, held_back, interruptible, stop_here
 from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
@@ -38,6 +39,7 @@ from .input_checks import mismatch
 from .onnx_export import Called, Settings, alone
 from .restore_state import held, merging, unchanged, written
 from .tensors import (
+    array_of,
     copied,
     dtype_name,
     leaf_tensor,
@@ -46,6 +48,7 @@ from .tensors import (
     tensors_in,
     weight_of,
     with_values,
+    writes_to,
 )
 from .thread_settings import settings_here
 from .torchscript import Script, kind_of, within
@@ -69,13 +72,14 @@ def watch(
     modules = list(root.modules())
     _check_arguments(root, modules, inputs)
     watchers: list[_Watcher] = []
+    producers = Producers(writes_to)
     with held_back(), ExitStack() as stack:
         stack.enter_context(turn(modules))
         stack.enter_context(unchanged(modules))
         if watched or calls is not None:
             instead = _uncompiled(root)
             watchers = [
-                _Watcher(name, instead.get(id(module), module), on_call)
+                _Watcher(name, instead.get(id(module), module), on_call, producers)
                 for name, module in watched.items()
             ]
         stack.enter_context(silenced("torch."))
@@ -87,8 +91,9 @@ def watch(
             watcher.hook()
         if watchers or calls is not None:
             _plain(modules)
+            producers.note_inputs(inputs, [array_of(tensor) for tensor in inputs])
         if calls is not None:
-            stack.enter_context(calls.watching(inputs))
+            stack.enter_context(calls.watching(inputs, producers))
         try:
             with interruptible(at_calls=True):
                 return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
@@ -112,6 +117,18 @@ class _Given(NamedTuple):
     scales: tuple[Scale | None, ...]
 
 
+class _Begun(NamedTuple):
+    """A call that is on: copies of its inputs and what made them, and the tensors themselves."""
+
+    inputs: list[np.ndarray]
+    given: list[torch.Tensor]
+    scales: tuple[Scale | None, ...]
+    cache: ExitStack
+    made_by: tuple[Producer | None, ...]
+    since: int
+    """How many calls had ended when it began."""
+
+
 @dataclass(eq=False)
 class _Watcher:
     """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the
@@ -123,15 +140,14 @@ class _Watcher:
     name: str
     module: torch.nn.Module
     on_call: OnCall
+    producers: Producers
     calls: int = 0
     before: dict[str, np.ndarray] = field(default_factory=dict)
     """Parameters that the call itself changes, as they were."""
     inside: dict[str, np.ndarray] = field(default_factory=dict)
     """The same as a layer within met them, which they were changed for."""
     raised: Exception | None = None
-    begun: list[
-        tuple[list[np.ndarray], list[torch.Tensor], tuple[Scale | None, ...], ExitStack]
-    ] = field(default_factory=list)
+    begun: list[_Begun] = field(default_factory=list)
     hooks: list[RemovableHandle] = field(default_factory=list)
     thread: int = field(default_factory=threading.get_ident)
     settings: Settings = field(default_factory=settings_here)
@@ -149,8 +165,8 @@ class _Watcher:
         """Takes the hooks away, and ends what a call that did not end began."""
         for hook in self.hooks:
             hook.remove()
-        for *_, cache in self.begun:
-            cache.close()
+        for one in self.begun:
+            one.cache.close()
 
     def _copies(self) -> dict[str, np.ndarray]:
         """What the call writes to."""
@@ -176,14 +192,10 @@ class _Watcher:
         cache = ExitStack()
         self.before = self._copies()
         scales = scales_in((args, kwargs))
-        self.begun.append(
-            (
-                [copied(tensor) for tensor in given],
-                [tensor.detach() for tensor in given],
-                scales,
-                cache,
-            )
-        )
+        inputs = [copied(tensor) for tensor in given]
+        made_by = tuple(map(self.producers.of, given, inputs))
+        detached = [tensor.detach() for tensor in given]
+        self.begun.append(_Begun(inputs, detached, scales, cache, made_by, self.producers.count))
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is
             # what the call used.
@@ -200,25 +212,28 @@ class _Watcher:
     def _end(self, output: Any, named: Mapping[str, Any]) -> Any:
         # The arguments are those after the call: hooks made during the pass, as PEFT's for
         # `adapter_names`, add some after ours.
-        inputs, given, scales, cache = self.begun[-1]
-        arguments = _Given(named, scales)
+        begun = self.begun[-1]
         try:
-            with held_back(), cache, interruptible():
+            with held_back(), begun.cache, interruptible():
                 self.begun.pop()
-                capture = self._capture(inputs, given, arguments, tensors_in(output))
+                capture = self._capture(begun, _Given(named, begun.scales), tensors_in(output))
             replacement = self.on_call(capture)
-            return None if replacement is None else with_values(output, replacement)
+            given, arrays = output, capture.outputs
+            if replacement is not None:
+                given = with_values(output, replacement)
+                arrays = tuple(map(copied, tensors_in(given)))
+            self.producers.note_outputs(
+                *(capture.layer, capture.call, tensors_in(given), arrays),
+                begun.since,
+                capture.description is not None,
+            )
+            return None if replacement is None else given
         except Exception as error:
             self.raised = error
             raise
 
-    def _capture(
-        self,
-        inputs: list[np.ndarray],
-        given: list[torch.Tensor],
-        arguments: _Given,
-        outputs: list[torch.Tensor],
-    ) -> Capture:
+    def _capture(self, begun: _Begun, arguments: _Given, outputs: list[torch.Tensor]) -> Capture:
+        inputs, given = begun.inputs, begun.given
         description, why = self._describe(inputs, given, arguments, outputs)
         self.calls += 1
         floating = [
@@ -237,6 +252,7 @@ class _Watcher:
             why=why,
             training=self.module.training,
             notes=tuple(_notes(self.module)),
+            made_by=begun.made_by,
             alone=None
             if description is not None or not self._single()
             else self._alone(inputs, given, arguments.named),

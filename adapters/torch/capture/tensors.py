@@ -29,6 +29,7 @@ __all__ = [
     "tensors_in",
     "weight_of",
     "with_values",
+    "writes_to",
 ]
 
 
@@ -96,6 +97,12 @@ def _tensors(tree: Any) -> list[Any]:
 def tensors_in(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
     return [leaf if isinstance(leaf, torch.Tensor) else leaf.value for leaf in _tensors(tree)]
+
+
+def writes_to(tensor: torch.Tensor) -> int:
+    """How often the tensor, or one that shares its memory, was written to, as far as PyTorch
+    counts."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def scales_in(tree: Any) -> tuple[Scale | None, ...]:
