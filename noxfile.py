@@ -133,6 +133,7 @@ def docs(session: nox.Session) -> None:
     """Writes what is generated: the README's outputs and tables, and docs/causes.md."""
     session.run("python", "tools/gen_readme.py")
     session.run("python", "tools/gen_causes.py")
+    session.run("python", "tools/gen_op_hooks.py")
 
 
 @nox.session

@@ -2,7 +2,8 @@
 
 ``run`` is the NumPy reading and ``to_onnx`` the ONNX one. They are two opinions of the same
 description: they may share fields, never helpers. ``error_bound`` says what rounding may do to the
-output. No file of this package imports onnx: the graph is handed in.
+output. What else is asked of an op is a hook of ``Op``: docs/adding-an-op.md lists them. No file of
+this package imports onnx: the graph is handed in.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,33 +75,10 @@ class Graph(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """The base of all ops; a subclass gives ``run``, ``to_onnx`` and, where the default does not
-    fit, ``error_bound``."""
+    """The base of all ops. A subclass gives ``run``, ``to_onnx`` and ``error_bound``; the other
+    hooks have defaults that are right for every op (docs/adding-an-op.md)."""
 
-    terms: ClassVar[Callable[..., np.ndarray] | None] = None
-    """For sums: ``terms(inputs, where)`` gives the terms of those outputs as (elements,
-    channels, taps)."""
-
-    refinable: ClassVar[bool] = False
-    """Whether ``error_bound`` takes sums over whole axes, with a second look where the precision
-    says ``refine``."""
-
-    lossy_algorithm: ClassVar[str] = ""
-    """A way of computing this that loses more digits and is in use, as what a party does ("takes
-    …"); ``error_bound`` holds it where the precision is ``lossy``. An op's field
-    ``may_use_lossy_algorithm`` says that the framework may take it."""
-    elementwise_error: ClassVar[bool] = False
-    """Whether ``error_bound`` takes each element's slack as it comes, in float32 too, and never
-    squares it."""
-
-    def takes_any_float(self) -> bool:
-        """Whether ``run_float64`` and ``error_bound`` take floats of any width."""
-        return False
-
-    def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """``run`` in float64 on floats of any width, which are widened a piece at a time; ``run``
-        itself where that does so."""
-        return self.run(*inputs)
+    # What it computes
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs in NumPy, in the dtype of the inputs."""
@@ -115,27 +93,24 @@ class Op:
         """
         raise NotImplementedError
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        """How far each output may be off by rounding here, and by the slack that the inputs arrive
-        with."""
-        raise NotImplementedError
-
-    def stores(self) -> bool:
-        """Whether outputs are new numbers, rounded to the layer's dtype, and not elements of the
-        inputs."""
-        return True
-
-    def samplewise(self) -> bool:
-        """Whether a sample of the outputs, an entry of their first axis, depends on that entry of
-        every input alone."""
+    def takes_any_float(self) -> bool:
+        """Whether ``run_float64`` and ``error_bound`` take floats of any width."""
         return False
+
+    def run_float64(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """``run`` in float64 on floats of any width, which are widened a piece at a time; ``run``
+        itself where that does so."""
+        return self.run(*inputs)
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         """The shape of the first output for inputs of these shapes; None where it takes a run to
         know."""
         return None
+
+    def samplewise(self) -> bool:
+        """Whether a sample of the outputs, an entry of their first axis, depends on that entry of
+        every input alone."""
+        return False
 
     def computes_elements(self) -> bool:
         """Whether ``at`` gives single elements of the output, which depend on nothing but what
@@ -147,33 +122,27 @@ class Op:
         where the op ``computes_elements``."""
         raise NotImplementedError
 
-    quantizes: ClassVar[bool] = False
-    """Whether outputs are levels: an input that moves by less than anything may move one by a whole
-    step."""
+    # What rounding may do
 
-    def equally_right(
-        self,
-        inputs: Arrays,
-        outputs: Arrays,
-        output: int,
-        theirs: np.ndarray,
-    ) -> np.ndarray | None:
-        """Where a party's values of an output are as right as ``outputs`` though they are others;
-        None where there is one right answer."""
-        return None
+    def error_bound(
+        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
+    ) -> tuple[np.ndarray, ...]:
+        """How far each output may be off by rounding here, and by the slack that the inputs arrive
+        with; sums of ``few`` elements are looked at by their true partial sums."""
+        raise NotImplementedError
 
-    engine_differences: ClassVar[tuple[Known, ...]] = ()
-    """Where engines are known to differ in this op although none is at fault."""
+    elementwise_error: ClassVar[bool] = False
+    """Whether ``error_bound`` takes each element's slack as it comes, in float32 too, and never
+    squares it."""
 
-    def undetected(self, inputs: Arrays) -> list[str]:
-        """Mistakes that would leave the outputs as they are on these inputs, which hold numbers,
-        and with these weights: a sentence each."""
-        return []
+    refinable: ClassVar[bool] = False
+    """Whether ``error_bound`` takes sums over whole axes, with a second look where the precision
+    says ``refine``."""
 
-    def hides_same_padding(self, shape: Sequence[int]) -> bool:
-        """Whether an input of this shape is padded alike on both sides by SAME padding, which adds
-        an odd cell at the end of inputs of other sizes."""
-        return False
+    def stores(self) -> bool:
+        """Whether outputs are new numbers, rounded to the layer's dtype, and not elements of the
+        inputs."""
+        return True
 
     def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Numbers that some engines store, too, before they are added up to an output: a sum before
@@ -188,19 +157,53 @@ class Op:
         grid and exact."""
         return False
 
+    lossy_algorithm: ClassVar[str] = ""
+    """A way of computing this that loses more digits and is in use, as what a party does ("takes
+    …"); ``error_bound`` holds it where the precision is ``lossy``. An op's field
+    ``may_use_lossy_algorithm`` says that the framework may take it."""
+
+    # Sums of products
+
+    terms: ClassVar[Callable[..., np.ndarray] | None] = None
+    """For sums: ``terms(inputs, where)`` gives the terms of those outputs as (elements, channels,
+    taps)."""
+
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
+        """For sums: how many terms one output has."""
+        raise NotImplementedError
+
+    # What is no fault, and what stays unseen
+
+    engine_differences: ClassVar[tuple[Known, ...]] = ()
+    """Where engines are known to differ in this op although none is at fault."""
+
+    quantizes: ClassVar[bool] = False
+    """Whether outputs are levels: an input that moves by less than anything may move one by a whole
+    step."""
+
+    def equally_right(
+        self, inputs: Arrays, outputs: Arrays, output: int, theirs: np.ndarray
+    ) -> np.ndarray | None:
+        """Where a party's values of an output are as right as ``outputs`` though they are others;
+        None where there is one right answer."""
+        return None
+
+    def undetected(self, inputs: Arrays) -> list[str]:
+        """Mistakes that would leave the outputs as they are on these inputs, which hold numbers,
+        and with these weights: a sentence each."""
+        return []
+
+    def hides_same_padding(self, shape: Sequence[int]) -> bool:
+        """Whether an input of this shape is padded alike on both sides by SAME padding, which adds
+        an odd cell at the end of inputs of other sizes."""
+        return False
+
+    # Where an element comes from
+
     def summary(self, inputs: Arrays) -> str:
         """What one output is made of, in words for the report; empty where the op's name says
         it."""
         return ""
-
-    def followed_input(self, output: int) -> int | None:
-        """Which input an output's elements come from one by one, as far as ``input_index`` can
-        follow them."""
-        return None if output else 0
-
-    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
-        """Which elements of that input the output's came from, where each came from one."""
-        return None
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         """How one element of the first output came about; without terms where that is not said."""
@@ -210,6 +213,15 @@ class Op:
         """Which elements of each input can influence the masked ones of the first output at all;
         all of them where that is not said."""
         return tuple(np.full(x.shape, mask.any()) for x in inputs)
+
+    def followed_input(self, output: int) -> int | None:
+        """Which input an output's elements come from one by one, as far as ``input_index`` can
+        follow them."""
+        return None if output else 0
+
+    def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
+        """Which elements of that input the output's came from, where each came from one."""
+        return None
 
     def title(self, inputs: Arrays) -> str:
         """The op's name and what it computes, in one line."""
@@ -223,10 +235,6 @@ class Op:
         return f"{type(self).__name__}: {formula}" + (
             f" with {numbers}" if numbers and not self.summary(inputs) else ""
         )
-
-    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
-        """For sums: how many terms one output has."""
-        raise NotImplementedError
 
 
 def spread(
@@ -255,6 +263,7 @@ class Elementwise(Op):
     """
 
     roundings: ClassVar[float] = 4
+    """Half units of the last place that evaluating ``f`` may be off by; 0 where it is exact."""
     elementwise_error = True
     pointwise: ClassVar[bool] = True
     """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
@@ -283,6 +292,7 @@ class Elementwise(Op):
         return self.f(elements[0]).reshape(elements[0].shape)
 
     def f(self, x: np.ndarray) -> np.ndarray:
+        """The function, in the dtype of x."""
         raise NotImplementedError
 
     def stores(self) -> bool:
@@ -369,9 +379,7 @@ class Rearrangement(Op):
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return self.run(*(np.broadcast_to(0.0, shape) for shape in shapes))[0].shape
 
-    def follow(
-        self, where: np.ndarray, inputs: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         """Where the output's elements (a row each) stand in the inputs: which input, -1 for none,
         and the element there."""
         back = self.input_index(tuple(where.T), inputs)
@@ -409,7 +417,7 @@ class Sum(Op):
         """The op run on squares: the sum of the squared terms, the bias among them."""
         raise NotImplementedError
 
-    def partial_squares_pay(self, inputs: Arrays, outputs: Sequence[np.ndarray]) -> bool:
+    def partial_squares_pay(self, inputs: Arrays, outputs: Arrays) -> bool:
         """Whether ``partial_squares`` saves more work than a look at single elements costs."""
         return False
 
