@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,8 @@ class Report:
     notes: tuple[str, ...] = ()
     ops: tuple[str, ...] = ()
     """The steps: each op by name, and in words."""
+    parameters: tuple[dict[str, Any], ...] = ()
+    """For each op what it does beside its weights, by name: strides, pads, epsilon, gates, ..."""
     blind: tuple[str, ...] = ()
     """What this input could not have revealed, a sentence each."""
     visible: float | None = None

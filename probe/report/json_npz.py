@@ -110,6 +110,7 @@ def as_dict(report: "Report") -> dict[str, Any]:
         "output_axes": list(report.output_axes),
         "output_names": list(report.output_names),
         "ops": list(report.ops),
+        "parameters": list(report.parameters),
         "outputs": {
             party: [
                 _array(one, report.known if party == "expected" and not i else None)

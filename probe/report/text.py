@@ -1,6 +1,7 @@
 """The report as a person reads it, on a page of plain text."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,12 +9,14 @@ import numpy as np
 from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
 from probe.ops.weight import Weight
+from probe.report.parameters import as_text
 
 if TYPE_CHECKING:
     from probe.report import Outputs, Report
 
 __all__ = ["line", "render"]
 
+_DEEP = 13 * " "
 _WEIGHTS = 100
 """How many of a layer's weights are listed."""
 
@@ -178,6 +181,17 @@ def _findings(report: "Report") -> list[str]:
     return lines
 
 
+def _computed(report: "Report") -> list[str]:
+    """Each op in words, and what it does beside its weights on a line of its own."""
+    lines: list[str] = []
+    parameters = report.parameters or ({},) * len(report.ops)
+    for words, values in zip(report.ops, parameters, strict=True):
+        if words != "Transpose":
+            lines.append(f"{'' if lines else 'computed':<10} {words}")
+            lines += wrap(as_text(values), 88, initial_indent=_DEEP, subsequent_indent=_DEEP)
+    return lines
+
+
 def render(report: "Report") -> str:
     """The whole report."""
     call = f", call {report.call}" if report.call else ""
@@ -200,10 +214,7 @@ def render(report: "Report") -> str:
             label = "output" if not isinstance(first, tuple) else report.output_name(i)
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
             lines.append(f"{label:<10} {_axes(y.shape, () if i else report.output_axes)} {kind}")
-    lines += [
-        f"{'' if i else 'computed':<10} {told}"
-        for i, told in enumerate(told for told in report.ops if told != "Transpose")
-    ]
+    lines += _computed(report)
     if report.weights:
         lines += [
             "",

@@ -16,6 +16,7 @@ from probe.numerics.precision import Precision
 from probe.ops.step import weights_of
 from probe.ops.weight import Weight
 from probe.report import Outputs, Report
+from probe.report.parameters import parameters_of
 from probe.verdict.blind_spots import blind_spots
 from probe.verdict.judgement import Judgement
 from probe.verdict.lazy_outputs import OnDemand
@@ -65,6 +66,7 @@ def reported(
             for name, weight in weights_of(described.steps).items()
         },
         ops=_ops(layer),
+        parameters=tuple(parameters_of(step.op) for step in layer.steps),
         input_axes=described.input_axes,
         output_axes=described.output_axes,
         output_names=described.output_names,

@@ -1,0 +1,72 @@
+"""What an op does beside its weights, for whoever writes it again: strides, padding, groups,
+epsilon, gate order, heads, ..."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from probe.ops import Op
+from probe.ops.weight import Weight
+
+__all__ = ["as_text", "parameters_of"]
+
+_INTERNAL = {
+    "may_use_lossy_algorithm",
+    "straight_through",
+    "keeps_nan",
+    "words",
+    "layer",
+    "function",
+}
+"""Fields that say how a description was made, and nothing about what the layer computes."""
+_FEW, _SHOWN = 64, 8
+_PAIRS = {"pads", "crops", "state_pads"}
+
+
+def parameters_of(op: Op) -> dict[str, Any]:
+    """The numbers, words and inner ops of an op by the names of its fields; without its weights,
+    what is None and arrays of more than 64 elements."""
+    found: dict[str, Any] = {}
+    for part in fields(op):
+        value = getattr(op, part.name)
+        if part.name in _INTERNAL or isinstance(value, Weight):
+            continue
+        plain = _plain(value)
+        if plain is not None:
+            found[part.name] = plain
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """As JSON holds it; None for what it does not hold, or is not told."""
+    if isinstance(value, Op):
+        return {"op": type(value).__name__} | parameters_of(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist()) if value.size <= _FEW else None
+    if isinstance(value, list | tuple):
+        parts = [_plain(one) for one in value]
+        return None if len(parts) > _FEW or any(one is None for one in parts) else parts
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, bool | int | float | str) else None
+
+
+def as_text(parameters: dict[str, Any]) -> str:
+    """In one line: "strides (1, 1), pads ((0, 1), (0, 1)) before and after, groups 1"."""
+    return ", ".join(
+        f"{name} {_words(value)}" + (" before and after" if name in _PAIRS else "")
+        for name, value in parameters.items()
+        if value != "" and value is not False
+    )
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = as_text({name: one for name, one in value.items() if name != "op"})
+        return f"{value['op']} ({inner})" if inner else str(value["op"])
+    if isinstance(value, list) and len(value) > _SHOWN:
+        return f"of {len(value)} values"
+    if isinstance(value, list):
+        return f"({', '.join(map(_words, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)

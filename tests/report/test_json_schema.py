@@ -1,0 +1,75 @@
+"""What --json writes is what docs/report.schema.json says, and nothing beside it."""
+
+import json
+from dataclasses import replace
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from repository import EXAMPLES, ROOT
+
+import probe
+
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
+QKERAS, DIGITS = str(EXAMPLES / "digits_qkeras.h5"), str(EXAMPLES / "digits.npy")
+
+
+def valid(text, kind):
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    told = json.loads(text)
+    jsonschema.validate(told, SCHEMA | {"anyOf": [{"$ref": f"#/$defs/{kind}"}]})
+    return told
+
+
+def test_every_answer_of_the_command(probe, tmp_path):
+    x = np.load(DIGITS)
+    np.save(tmp_path / "mine.npy", np.zeros((len(x), 8, 8, 16), np.float32))
+    np.savez(tmp_path / "mine.npz", conv2d=np.zeros((1, 2)), nothing=np.zeros(3))
+    asked = ("--input", DIGITS, "--json", "-")
+    for more, kind in (
+        (("--layer", "conv2d"), "report"),
+        (("--layer", "conv2d", "--expect", tmp_path / "mine.npy"), "report"),
+        (("--layer", "conv2d", "--at", "0,0,0,0", "--sees"), "explanation"),
+        (("--all",), "sweep"),
+    ):
+        _, out, _ = probe(QKERAS, *more, *asked)
+        valid(out, kind)
+
+
+def layers():
+    ones, linear = np.ones((2, 4), np.float32), torch.nn.Linear(4, 3)
+    lstm = torch.nn.LSTM(4, 3, batch_first=True)
+    yield "several outputs", lstm, np.ones((2, 5, 4), np.float32), {}
+    yield "no description", torch.nn.Sequential(torch.nn.Linear(4, 3)), ones, {}
+    x = np.array([[np.nan, np.inf, 1, 2]], np.float32)
+    yield "NaN and inf", linear, x, {"expected": np.full((1, 3), np.inf)}
+    yield "a part", linear, ones, {"expected": np.zeros(2), "expected_at": "0,0:2"}
+    yield "other shape", linear, ones, {"expected": np.zeros(5)}
+
+
+@pytest.mark.parametrize(("what", "layer", "x", "options"), [*layers()])
+def test_every_kind_of_report(what, layer, x, options):
+    report = probe.check(layer, "", x, **options)
+    told = valid(report.to_json(), "report")
+    assert len(told["parameters"]) == len(told["ops"])
+    missing = replace(report, notes=("a note",)).to_json()
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(missing) | {"more": 1}, SCHEMA)
+
+
+def test_parameters_are_those_of_the_layer():
+    conv = torch.nn.Conv2d(4, 6, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2)
+    told = probe.check(conv, "", np.ones((1, 4, 12, 12), np.float32)).parameters[0]
+    assert (told["strides"], told["dilations"], told["groups"]) == ([2, 1], [1, 2], 2)
+    assert told["pads"] == [[1, 1], [2, 2]]
+    norm = torch.nn.LayerNorm(4, eps=1e-3)
+    report = probe.check(norm, "", np.ones((2, 4), np.float32))
+    assert report.parameters[0]["epsilon"] == 1e-3 and "epsilon 0.001" in str(report)
+    lstm = probe.check(torch.nn.LSTM(4, 3), "", np.ones((2, 5, 4), np.float32))
+    assert any(one.get("gates") == "ifgo" for one in lstm.parameters)
+    heads = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    x = np.ones((2, 5, 8), np.float32)
+    told = probe.check(heads, "", [x, x, x]).parameters
+    assert any(one.get("scale") == 0.5 for one in told)
+    assert max(len(line) for line in str(report).splitlines()[:6]) <= 100
