@@ -28,6 +28,7 @@ __all__ = [
     "Producer",
     "Runnable",
     "StopForward",
+    "Unloaded",
     "is_model",
 ]
 
@@ -191,6 +192,15 @@ class Compiled(Protocol):
     def compiled_into_graph(self, name: str) -> str:
         """Why the part of this name can neither be watched nor run alone, and which calls to ask
         for in its place; "" where it can. ``names`` leaves those parts out."""
+
+
+@runtime_checkable
+class Unloaded(Protocol):
+    """What a model offers besides while it is a file whose layers are known without a framework."""
+
+    def refuse(self, layer: str, inputs: Sequence[np.ndarray]) -> None:
+        """Raises UnknownLayer where the file tells that there is no such layer, and BadInput where
+        it tells that the model's inputs (none where they are drawn) have other shapes."""
 
 
 def is_model(source: object) -> TypeGuard[Model]:

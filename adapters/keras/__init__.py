@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe.errors import BadInput, CannotOpen
+from probe.errors import BadInput, CannotOpen, UnknownLayer
 
 from .loading.allow_list import refuse_code
-from .loading.file import File, listing, read
+from .loading.file import File, listing, read, top_level
 
 if TYPE_CHECKING:
     import os
@@ -157,6 +157,17 @@ class Saved:
 
     def input_order(self, names: Collection[str]) -> tuple[str, ...]:
         return self._opened.input_order(names)
+
+    def refuse(self, layer: str, inputs: "Sequence[np.ndarray]") -> None:
+        told = top_level(self._file)
+        if self._is_loaded or told is None:
+            return
+        if layer and layer.partition("/")[0] not in told.names:
+            raise UnknownLayer(layer, [one.name for one in self.layers])
+        if len(inputs) == len(told.inputs) and None not in told.inputs:
+            checks = importlib.import_module(".capture.input_checks", __package__)
+            for wanted, given in zip(told.inputs, inputs, strict=True):
+                checks.refuse_shape("the model", (), wanted, given.shape)
 
     def names(self) -> tuple[str, ...]:
         return self._opened.names()

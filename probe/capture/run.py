@@ -13,7 +13,7 @@ from probe.capture.model_inputs import bind, given_words
 from probe.capture.user_arrays import as_array
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.errors import BadInput, NotReached
-from probe.model import Capture, Model, is_model
+from probe.model import Capture, Model, Unloaded, is_model
 
 __all__ = ["Captured", "captured", "open_model", "opened"]
 
@@ -67,6 +67,10 @@ def captured(
     ``values`` are the user's own outputs by names of layers.
     """
     model = opened(model)
+    if isinstance(model, Unloaded):  # before a framework is imported
+        inputs = () if x is None or given is not None or isinstance(x, Mapping) else x
+        inputs = inputs if isinstance(inputs, list | tuple) else (inputs,)
+        model.refuse(layer, [as_array(one) for one in inputs])
     check_names(model, {layer: None, **values})
     own: dict[int, tuple[np.ndarray, ...] | None] = {}
     calls: list[Capture] = []

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import index_of
-from probe.capture.run import Captured, captured
+from probe.capture.run import Captured, captured, opened
 from probe.errors import BadInput, Undescribed
 from probe.evaluation.allowance import Values
 from probe.evaluation.propagated_error import drifts
 from probe.explanation.element_report import Change, Field, Member, Origin, Story, Term, total
 from probe.explanation.matmul_column import of_column, spread_out
 from probe.explanation.receptive_field import seen
-from probe.model import Capture
+from probe.model import Capture, Unloaded
 from probe.numerics.dtypes import widened
 from probe.ops import Contributions, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
 from probe.ops.step import Ref, Step
@@ -55,7 +55,12 @@ def explain(
     first call, or ``call``. ``sees`` also tells which elements of the model's input can influence
     it at all. Raises Undescribed where the layer has no description.
     """
-    found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed)
+    source = opened(model)
+    if isinstance(source, Unloaded) and not output and not call:  # before a framework is imported
+        told = next((one.output_shape for one in source.layers if one.name == layer), None)
+        if told is not None:
+            _refuse_place(at, told, layer)
+    found = captured(source, layer, x, given=given, call=call, shape=shape, seed=seed)
     (capture,) = found.calls
     if capture.description is None:
         raise Undescribed(f"how {layer!r} came about cannot be told: {capture.why}")
@@ -134,18 +139,24 @@ def _fields(
     return tuple(Field(name, one) for name, one in zip(names, masks, strict=True))
 
 
-def _place(at: Sequence[int], shape: tuple[int, ...], layer: str) -> tuple[int, ...]:
-    """``at`` with negative indices counted from the end."""
+def _refuse_place(at: Sequence[int], shape: Sequence[int | None], layer: str) -> None:
+    """Raises BadInput where an output of that shape (None: any size) has no such element."""
     at = tuple(map(index_of, at))
     if len(at) != len(shape) or any(
-        not -size <= i < size for i, size in zip(at, shape, strict=True)
+        size is not None and not -size <= i < size for i, size in zip(at, shape, strict=True)
     ):
         told = f"give {len(shape)} indices" if len(at) != len(shape) else "an index is out of range"
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise BadInput(
-            f"the output of {layer!r} is {shape}, so it has no element "
+            f"the output of {layer!r} is ({sizes}), so it has no element "
             f"[{', '.join(map(str, at))}]: {told}"
         )
-    return tuple(i % size for i, size in zip(at, shape, strict=True))
+
+
+def _place(at: Sequence[int], shape: tuple[int, ...], layer: str) -> tuple[int, ...]:
+    """``at`` with negative indices counted from the end."""
+    _refuse_place(at, shape, layer)
+    return tuple(index_of(i) % size for i, size in zip(at, shape, strict=True))
 
 
 def origin_of(

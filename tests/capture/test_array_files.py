@@ -119,10 +119,10 @@ def test_what_is_no_regular_file_and_no_text(tmp_path):
     sentence(tmp_path / "pipe.npy", "a pipe")
     sentence("/dev/zero", "a device")
     sentence(tmp_path, "a folder")
-    sentence(tmp_path / "missing.npy", "there is no file")
+    sentence(tmp_path / "missing.npy", "does not exist")
     for content, words in (
-        ("", "no numbers"),
-        ("# nothing\n\n", "no numbers"),
+        ("", "no values"),
+        ("# nothing\n\n", "no values"),
         ("1 2\n3\n", "columns"),
         ("one two", "'one'"),
     ):

@@ -17,7 +17,7 @@ from probe.model import InputSpec
 
 from ..describe.layer_tree import shape_of
 
-__all__ = ["axes_of", "checked", "checked_alone", "hint", "specs"]
+__all__ = ["axes_of", "checked", "checked_alone", "hint", "refuse_shape", "specs"]
 
 Shape = tuple[int | None, ...]
 
@@ -80,7 +80,7 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
                 if len(wanted) > 1
                 else "the model"
             )
-            raise BadInput(_refusal(who, axes, spec.shape, array.shape))
+            refuse_shape(who, axes, spec.shape, array.shape)
         found.append(_cast(array, spec))
     return found
 
@@ -93,9 +93,7 @@ def checked_alone(layer: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     for spec, array in zip(declared, arrays, strict=False):
         shape = None if spec is None else _declared_shape(layer, spec, array.ndim)
         if shape is not None and not _fits(shape, array.shape):
-            raise BadInput(
-                _refusal(type(layer).__name__, axes_of(layer, len(shape)), shape, array.shape)
-            )
+            refuse_shape(type(layer).__name__, axes_of(layer, len(shape)), shape, array.shape)
     return arrays
 
 
@@ -211,9 +209,12 @@ def _cast(array: np.ndarray, spec: InputSpec) -> np.ndarray:
     return array.astype(spec.dtype, copy=False)
 
 
-def _refusal(who: str, axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> str:
-    shape = ", ".join(axes or ("any" if size is None else str(size) for size in wanted))
-    return f"{who} expects ({shape}); you gave {given}: {_way_out(axes, wanted, given)}"
+def refuse_shape(who: str, axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> None:
+    """Raises BadInput where an array of that shape does not fit."""
+    if not _fits(wanted, given):
+        shape = ", ".join(axes or ("any" if size is None else str(size) for size in wanted))
+        way_out = _way_out(axes, wanted, given)
+        raise BadInput(f"{who} expects ({shape}); you gave {given}: {way_out}")
 
 
 def _way_out(axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from probe.errors import CannotOpen, first_line
 from probe.listing import Layer
@@ -31,7 +31,7 @@ from .hdf5 import Unusual, shapes
 from .layer_order import endless
 from .output_shapes import inferred_shapes
 
-__all__ = ["File", "listing", "read", "refuse_foreign_weights"]
+__all__ = ["File", "TopLevel", "listing", "read", "refuse_foreign_weights", "top_level"]
 
 _WEIGHTS = "model.weights.h5"
 _DEPTH = 200
@@ -242,6 +242,29 @@ def listing(file: File) -> tuple[Layer, ...] | None:
                 file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form
             )
         )
+
+
+class TopLevel(NamedTuple):
+    """What a file tells of the model itself, without the layers inside of its layers."""
+
+    names: frozenset[str]
+    inputs: tuple[tuple[int | None, ...] | None, ...]
+    """Their shapes, None where one is not told."""
+
+
+def top_level(file: File) -> TopLevel | None:
+    """None where the file does not list layers (a subclassed model)."""
+    entries = _inner_layers(file.config)
+    if not entries:
+        return None
+    with _damage(file.path):
+        shapes = inferred_shapes(entries, file.config["class_name"].endswith("Sequential"))
+        ends = file.config["config"]
+        ends = ends.get("input_layers") if isinstance(ends, Mapping) else None
+        ends = [ends] if ends and isinstance(ends, list) and isinstance(ends[0], str) else ends
+        first = [_name(entry) for entry in entries if entry["class_name"] == "InputLayer"]
+        names = [end[0] for end in ends] if ends and isinstance(ends, list) else first
+        return TopLevel(frozenset(map(_name, entries)), tuple(map(shapes.get, names)))
 
 
 def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:

@@ -1,0 +1,56 @@
+"""What the file itself rules out is refused before a framework is imported."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from repository import EXAMPLES
+
+KERAS, QKERAS = str(EXAMPLES / "digits.keras"), str(EXAMPLES / "digits_qkeras.h5")
+WITHOUT = """
+import sys
+for name in ("tensorflow", "keras", "tf_keras", "torch"):
+    sys.modules[name] = None
+from probe.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def without(tmp_path):
+    """The command where importing a framework fails."""
+    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8)))
+
+    def run(*arguments):
+        ended = subprocess.run(
+            [sys.executable, "-c", WITHOUT, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=os.environ,
+            cwd=tmp_path,
+        )
+        return ended.returncode, ended.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("model", [KERAS, QKERAS])
+def test_a_name_an_input_and_an_element(without, model):
+    for asked, words in (
+        (("--layer", "conv2"), "did you mean 'conv2d'"),
+        (("--layer", "conv2d", "--input", "x.npy"), "add a last axis, x[..., None]"),
+        (("--layer", "conv2d", "--at", "0,0,9,0"), "an index is out of range"),
+        (("--layer", "conv2d", "--at", "0,0"), "give 4 indices"),
+    ):
+        status, err = without(model, *asked)
+        assert status == 2 and words in err and err.count("\n") == 1, err
+    status, err = without(model, "--layer", "conv2d")
+    assert status == 2 and "layerprobe[" in err, err
+
+
+def test_what_the_file_allows_is_asked_of_the_model(probe):
+    """Inner layers, inputs and negative indices."""
+    for asked in (("--at", "-1,-1,-1,-1"), ("--shape", "3,8,8,1")):
+        assert probe(KERAS, "--layer", "conv2d", *asked)[0] == 0
