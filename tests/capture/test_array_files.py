@@ -122,7 +122,7 @@ def test_what_is_no_regular_file_and_no_text(tmp_path):
     sentence(tmp_path / "missing.npy", "does not exist")
     for content, words in (
         ("", "no values"),
-        ("# nothing\n\n", "no values"),
+        ("# nothing\n\n", "no numbers"),
         ("1 2\n3\n", "columns"),
         ("one two", "'one'"),
     ):
