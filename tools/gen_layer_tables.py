@@ -1,4 +1,4 @@
-"""The README's tables of layers: every described class by framework, who answers for it, and which
+"""The page docs/layers.md: every described class by framework, who computes it again, and which
 options the tests have tried.
 
 What was tried is what ``record_options.py`` has seen.
@@ -17,7 +17,7 @@ from probe.adapters.torch.describe import undescribed_classes as torch_left_out
 from probe.adapters.torch.describe.describe import described
 from record_options import FILE
 
-__all__ = ["left_out", "tables"]
+__all__ = ["left_out", "page", "tables"]
 
 APPLICATIONS = ("CustomScaleLayer", "LayerScale", "StochasticDepth")
 """Of keras.applications in either Keras."""
@@ -34,18 +34,9 @@ def _row(name: str, marks: list[str], entries: list[dict[str, list[str]]]) -> st
     return f"| {' | '.join([name, *marks, *answers, ', '.join(options)])} |"
 
 
-def _folded(title: str, columns: list[str], rows: list[str], what: str = "classes") -> str:
+def _table(title: str, columns: list[str], rows: list[str], what: str = "classes") -> str:
     head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    return "\n".join(
-        [
-            f"<details><summary>{title}: {len(rows)} {what}</summary>",
-            "",
-            *head,
-            *rows,
-            "",
-            "</details>",
-        ]
-    )
+    return "\n".join([f"## {title}", "", f"{len(rows)} {what}.", "", *head, *rows])
 
 
 def tables() -> str:
@@ -73,10 +64,10 @@ def tables() -> str:
     rest = ["numpy", "onnx", "options tried"]
     return "\n\n".join(
         [
-            _folded("Keras 3 and tf_keras", ["class", "Keras 3", "tf_keras", *rest], both),
-            _folded("QKeras", ["class", *rest], quantised),
-            _folded("PyTorch, torch.nn", ["class", *rest], torch_rows),
-            _folded("ONNX, the default domain", ["operator", *rest], onnx_rows, "operators"),
+            _table("Keras 3 and tf_keras", ["class", "Keras 3", "tf_keras", *rest], both),
+            _table("QKeras", ["class", *rest], quantised),
+            _table("PyTorch, torch.nn", ["class", *rest], torch_rows),
+            _table("ONNX, the default domain", ["operator", *rest], onnx_rows, "operators"),
         ]
     )
 
@@ -105,3 +96,24 @@ def left_out() -> str:
             together.setdefault(why, []).append(name)
         rows += [f"| {package} | {', '.join(names)} | {why} |" for why, names in together.items()]
     return "\n".join(rows)
+
+
+def page() -> str:
+    """docs/layers.md."""
+    return "\n\n".join(
+        [
+            "# Layers",
+            "For everybody who asks whether a layer can be checked. The first column is the class. "
+            '"numpy" and "onnx" say who computes it again: NumPy and ONNX Runtime. "Options tried" '
+            "are the options that the tests have set to other than their default. An option that "
+            "is set in your model and that `probe` does not read leaves the layer unchecked, by "
+            "the name of the option.",
+            "A layer that is not listed here is followed through the operations that it makes; "
+            "[own layers](own-layers.md) says how. Classes that are known and not described are in "
+            "[the last table](#left-out), with the reason.",
+            "This page is written by `python tools/gen_docs.py layers`.",
+            tables(),
+            "## Left out",
+            f"{left_out()}\n",
+        ]
+    )

@@ -6,7 +6,7 @@ from repository import EXAMPLES, script
 
 import probe
 
-gen_readme = script("tools/gen_readme.py")
+command = script("tools/doc_blocks.py").command
 CHECK = ("examples/digits_qkeras.h5", "--input", "examples/digits.npy")
 
 
@@ -25,16 +25,16 @@ def raw():
 
 
 def test_causes_are_listed_and_explained(capsys):
-    listed = gen_readme.command("causes").splitlines()
+    listed = command("causes").splitlines()
     assert listed[0].split() == [
         "raw-weights",
         *"Stored weights instead of the effective ones.".split(),
     ]
     assert len(listed) > 35
-    assert gen_readme.command("causes", "flipped-kernel").startswith(
+    assert command("causes", "flipped-kernel").startswith(
         "flipped-kernel: True convolution instead of cross-correlation.\n\n"
     )
-    gen_readme.command("causes", "raw-weight")
+    command("causes", "raw-weight")
     assert capsys.readouterr().err == (
         "probe: unknown cause 'raw-weight'; did you mean 'raw-weights'?\n"
     )
@@ -42,7 +42,7 @@ def test_causes_are_listed_and_explained(capsys):
 
 def test_a_patch(raw, tmp_path):
     np.save(tmp_path / "patch.npy", raw[0, 0:3, 0:3, 0])
-    told = gen_readme.command(
+    told = command(
         *CHECK,
         "--layer",
         "conv2d",
@@ -57,7 +57,7 @@ def test_a_patch(raw, tmp_path):
 
 @pytest.mark.parametrize("digits", [9, 4])
 def test_one_number_as_it_was_typed(raw, digits):
-    told = gen_readme.command(
+    told = command(
         *CHECK,
         "--layer",
         "conv2d",
@@ -69,16 +69,16 @@ def test_one_number_as_it_was_typed(raw, digits):
 
 
 def test_one_number_needs_its_place(capsys):
-    gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-value", "1")
+    command(*CHECK, "--layer", "conv2d", "--expect-value", "1")
     assert "needs --at" in capsys.readouterr().err
-    gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-value", "one", "--at", "0,1,1,0")
+    command(*CHECK, "--layer", "conv2d", "--expect-value", "one", "--at", "0,1,1,0")
     assert "--expect-value must be a number; you gave 'one'" in capsys.readouterr().err
-    gen_readme.command(*CHECK, "--layer", "conv2d", "--expect-at", "0")
+    command(*CHECK, "--layer", "conv2d", "--expect-at", "0")
     assert "needs --expect:" in capsys.readouterr().err
 
 
 def test_a_sweep_says_why_too(raw, tmp_path):
     np.savez(tmp_path / "mine.npz", conv2d=raw)
-    told = gen_readme.command(*CHECK, "--all", "--expect", str(tmp_path / "mine.npz"))
+    told = command(*CHECK, "--all", "--expect", str(tmp_path / "mine.npz"))
     line = next(line for line in told.splitlines() if line.startswith("diverge"))
     assert "; raw-weights: the stored kernel and bias instead of the effective values" in line

@@ -1,0 +1,37 @@
+"""Every code block of README.md and docs/ runs, and shows what it prints."""
+
+import doc_blocks
+import pytest
+
+from probe.description.custom_layers import _OWN
+
+PAGES = {str(page.relative_to(doc_blocks.ROOT)): page.read_text() for page in doc_blocks.pages()}
+LANGUAGES = {"console", "hidden", "python", "text", "c"}
+
+
+@pytest.fixture
+def own():
+    before = dict(_OWN)
+    yield
+    _OWN.clear()
+    _OWN.update(before)
+
+
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if doc_blocks.blocks(text)])
+def test_a_page_shows_what_is_printed(page, own):
+    for block, printed in doc_blocks.shown(PAGES[page]):
+        assert doc_blocks.agrees(block.body, printed), (
+            f"run python tools/doc_blocks.py {page}; it prints\n{printed}"
+        )
+
+
+def test_no_block_is_left_out():
+    """Fences are as many as blocks, all in a language that is run or shown, few with a reason not
+    to."""
+    for page, text in PAGES.items():
+        found = [block for block in doc_blocks.blocks(text) if block.language != "hidden"]
+        fences = sum(line.lstrip().startswith("```") for line in text.splitlines())
+        assert fences == 2 * len(found), page
+        assert {block.language for block in found} <= LANGUAGES, page
+    reasons = [block.reason for text in PAGES.values() for block in doc_blocks.blocks(text)]
+    assert sum(map(bool, reasons)) <= 12
