@@ -130,10 +130,18 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Writes what is generated: the README's outputs and tables, and docs/causes.md."""
-    session.run("python", "tools/gen_readme.py")
-    session.run("python", "tools/gen_causes.py")
+    """Builds the site of docs/ in build/site/html, offline; fails on a warning or a broken link."""
+    session.run("python", "tools/gather_pages.py", "build/site/pages")
+    session.run("zensical", "build", "--strict", "--clean")
+
+
+@nox.session
+def write(session: nox.Session) -> None:
+    """Writes what is generated in docs/ and README.md: whole pages, and the output of code
+    blocks."""
+    session.run("python", "tools/gen_docs.py")
     session.run("python", "tools/gen_op_hooks.py")
+    session.run("python", "tools/doc_blocks.py")
 
 
 @nox.session

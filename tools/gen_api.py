@@ -33,7 +33,9 @@ def _markdown(text: str) -> str:
     markup."""
     pieces = re.split(r"``(.+?)``", " ".join(text.split()))
     for i, piece in enumerate(pieces):
-        pieces[i] = f"`{piece}`" if i % 2 else re.sub(r"([*<|])", r"\\\1", piece)
+        pieces[i] = (
+            f"`{piece}`" if i % 2 else re.sub(r"([*|])", r"\\\1", piece).replace("<", "&lt;")
+        )
     return "".join(pieces)
 
 
@@ -93,13 +95,13 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
         if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
             said = after.value if isinstance(after, ast.Expr) else None
             text = said.value if isinstance(said, ast.Constant) else ""
-            kind = ast.unparse(part.annotation)
+            kind = ast.unparse(part.annotation).strip("'")
             if not part.target.id.startswith("_") and not kind.startswith("ClassVar"):
                 yield part.target.id, kind, str(text)
         elif isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
             marks = {ast.unparse(mark) for mark in part.decorator_list}
             if marks & {"property", "cached_property"}:
-                kind = "" if part.returns is None else ast.unparse(part.returns)
+                kind = "" if part.returns is None else ast.unparse(part.returns).strip("'")
                 yield part.name, kind, ast.get_docstring(part) or ""
 
 
@@ -128,34 +130,37 @@ def _class(cls: type) -> str:
 
 def page() -> str:
     """docs/api.md."""
-    return "\n\n".join(
-        [
-            "# API reference",
-            "For people who use `probe` from Python. The public names are those of `import probe`; "
-            "they stay as they are, and new ones may come. This page is written by "
-            "`python tools/gen_docs.py api`, from the docstrings.",
-            "## Functions",
-            *map(_function, FUNCTIONS),
-            "## Results",
-            *map(_class, RESULTS),
-            "## Weights",
-            *map(_class, WEIGHTS),
-            "## Own layers",
-            "[Own layers](own-layers.md) shows how these are used, [ops](ops.md) lists the ops.",
-            *map(_function, OWN_LAYERS),
-            *map(_class, STEPS),
-            "## Layers and errors",
-            *map(_class, OTHERS),
-            "",
-        ]
-    ).rstrip() + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# API reference",
+                "For people who use `probe` from Python. The public names are those of `import "
+                "probe`; they stay as they are, and new ones may come. This page is written by "
+                "`python tools/gen_docs.py api`, from the docstrings.",
+                "## Functions",
+                *map(_function, FUNCTIONS),
+                "## Results",
+                *map(_class, RESULTS),
+                "## Weights",
+                *map(_class, WEIGHTS),
+                "## Own layers",
+                "[Own layers](own-layers.md) shows how these are used, [Ops](ops.md) has the "
+                "operations.",
+                *map(_function, OWN_LAYERS),
+                *map(_class, STEPS),
+                "## Layers and errors",
+                *map(_class, OTHERS),
+                "",
+            ]
+        ).rstrip()
+        + "\n"
+    )
 
 
 def ops_page() -> str:
     """docs/ops.md."""
     families: dict[str, list[str]] = {}
-    for name in sorted(ops.__all__):
-        op = getattr(ops, name)
+    for name, op in sorted(vars(ops).items()):
         if isinstance(op, type) and issubclass(op, Op) and is_dataclass(op) and op is not Op:
             family = op.__module__.split(".")[2].replace("_", " ")
             given = inspect.signature(op).parameters
@@ -163,16 +168,26 @@ def ops_page() -> str:
             title = _markdown((op.__doc__ or "").partition("\n\n")[0])
             families.setdefault(family, []).append(f"| `{name}` | {fields} | {title} |")
     tables = [
-        "\n".join([f"## {family.capitalize()}\n", "| op | fields | what it computes |", "|---|---|---|", *rows])
+        "\n".join(
+            [
+                f"## {family.capitalize()}\n",
+                "| op | fields | what it computes |",
+                "|---|---|---|",
+                *rows,
+            ]
+        )
         for family, rows in sorted(families.items())
     ]
-    return "\n\n".join(
-        [
-            "# Ops",
-            "For people who describe a layer of their own, or add a layer. An op is one arithmetic "
-            "operation, named as ONNX names it, in ONNX's layout: (batch, channel, \\*spatial) for "
-            "data. `from probe import ops` has them. This page is written by "
-            "`python tools/gen_docs.py ops`.",
-            *tables,
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# Ops",
+                "For people who describe a layer of their own, or add a layer. An op is one "
+                "arithmetic operation, named as ONNX names it, in ONNX's layout: (batch, channel, "
+                "\\*spatial) for data. `from probe import ops` has them. This page is written by "
+                "`python tools/gen_docs.py ops`.",
+                *tables,
+            ]
+        )
+        + "\n"
+    )

@@ -1,5 +1,5 @@
 """Records which classes the tests check, with which options and in which precisions, for the
-README's table of layers.
+table of docs/layers.md.
 
 ``PYTHONPATH=tools python -m pytest -n 0 -m "not slow" -p record_options tests/adapters`` adds what
 it sees to ``tools/tried_options.json``.

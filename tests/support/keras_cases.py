@@ -1,5 +1,5 @@
 """One layer of every described class of Keras, and what it is called on: for the sweep over
-precisions, and the README's table."""
+precisions, and the table of docs/layers.md."""
 
 import inspect
 
