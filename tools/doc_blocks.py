@@ -195,7 +195,7 @@ def _comparable(text: str) -> str:
     """Versions, times and the last digits of rounding errors differ between machines."""
     text = re.sub(r"\d+\.\d+\.\d+(\+\w+)?", "VERSION", text)
     text = re.sub(r"in \d+\.\d+s\b", "in SECONDS", text)
-    text = re.sub(r"\b0\.\d\d? of (?=what|the)", "SHARE of ", text)
+    text = re.sub(r"\b0\.\d+ x the allowance", "SHARE x the allowance", text)
     return re.sub(
         r"-?\d+(\.\d+)?(e[+-]\d+)?",
         lambda match: f"{float(match[0]):.2g}" if abs(float(match[0])) > 1e-3 else "SMALL",

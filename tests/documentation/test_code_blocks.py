@@ -1,10 +1,11 @@
 """Every code block of README.md and docs/ runs, and shows what it prints."""
 
-import doc_blocks
 import pytest
+from repository import script
 
 from probe.description.custom_layers import _OWN
 
+doc_blocks = script("tools/doc_blocks.py")
 PAGES = {str(page.relative_to(doc_blocks.ROOT)): page.read_text() for page in doc_blocks.pages()}
 LANGUAGES = {"c", "console", "python", "text"}
 

@@ -1,8 +1,9 @@
 """The pages that come from the code say what the code says."""
 
-import gen_docs
-import gen_layer_tables
 import pytest
+from repository import script
+
+gen_docs, gen_layer_tables = script("tools/gen_docs.py"), script("tools/gen_layer_tables.py")
 
 
 # What was named for planted mistakes is held by tests/planted_faults, which take minutes.

@@ -4,12 +4,10 @@ import json
 import re
 from pathlib import Path
 
-import doc_blocks
 import numpy as np
 import pytest
 import torch
-from doc_blocks import command
-from repository import EXAMPLES, ROOT
+from repository import EXAMPLES, ROOT, script
 
 import probe
 
@@ -18,6 +16,7 @@ try:
 except ModuleNotFoundError:
     import tomli as tomllib
 
+doc_blocks = script("tools/doc_blocks.py")
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in [*doc_blocks.pages(), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md"))]
@@ -149,7 +148,7 @@ def test_the_keys_of_one_element():
 
 
 def test_the_keys_of_all_layers(tmp_path):
-    command(
+    doc_blocks.command(
         "examples/digits.pt",
         "--factory",
         "examples/digits_net.py:DigitsNet",
