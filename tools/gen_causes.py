@@ -46,7 +46,7 @@ def page() -> str:
             "# Causes",
             "",
             "For everybody whose values diverge: the mistakes that `probe` looks for and names, "
-            "as `probe --causes` lists them and `probe --causes SLUG` explains them.",
+            "as `probe causes` lists them and `probe causes SLUG` explains them.",
             "[Find the mistake](find-the-mistake.md) says how they are looked for.",
             "",
             "This page is written by `python tools/gen_docs.py causes`, from the docstrings in "
