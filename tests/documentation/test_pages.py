@@ -109,6 +109,8 @@ def keys(value, path=""):
         yield f"{path}[]"
         for one in value:
             yield from () if isinstance(one, list) else keys(one, f"{path}[]")
+    elif path == "parameters[]":
+        return  # by names that are the op's own
     elif isinstance(value, dict) and not {"shape", "finite"} <= set(value):
         named = path.rpartition(".")[2] in NAMED
         for key, one in value.items():
