@@ -1,6 +1,6 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -9,8 +9,16 @@ import numpy as np
 
 from probe.capture.model_inputs import bind, part_of
 from probe.capture.pipeline import judged_in_order
-from probe.capture.run import captured, opened
-from probe.capture.user_arrays import Partial, as_array
+from probe.capture.run import ModelLike, captured, opened
+from probe.capture.user_arrays import (
+    ArrayLike,
+    Expected,
+    Inputs,
+    Part,
+    Partial,
+    Shape,
+    as_array,
+)
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.errors import BadInput, ProbeError, our_fault
 from probe.evaluation.propagated_error import Drift, drifts
@@ -27,34 +35,61 @@ __all__ = ["assert_layer", "check", "sweep"]
 
 @undisturbed
 def check(
-    model: Any,
+    model: ModelLike,
     layer: str,
-    x: Any = None,
+    x: Inputs = None,
     *,
-    expected: Any = None,
-    given: Any = None,
+    expected: Expected | Mapping[str, Expected] = None,
+    given: ArrayLike | Sequence[ArrayLike] | None = None,
     call: int | None = None,
-    shape: Any = None,
+    shape: Shape = None,
     seed: int = 0,
     rtol: float | None = None,
     atol: float | None = None,
-    expected_at: Any = None,
+    expected_at: Part | None = None,
     thorough: bool = False,
-    progress: Any = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Checks one layer on the model's input ``x`` (drawn from ``seed`` where None), or alone on its
-    own input ``given``.
+    """Checks one layer on the model's input, or alone on its own.
 
-    ``expected`` is the user's own output of that layer, or maps names of layers to their outputs:
-    where those hold the layer's inputs it is judged on them, and not blamed for what the user's
-    layers before it did. A layer that is called several times is checked in every call and the
-    report is about the first that differs; ``call`` picks one. ``expected_at`` says which part of
-    the output ``expected`` is, as a number or a slice for each axis (``"0,0:3,0:3,0"`` or such a
-    tuple). Where parties diverge the mistake is looked for, with ``thorough`` at length;
-    ``progress`` is called with the slugs as they are tried.
+    The framework's output of each call is compared with a recomputation in NumPy (float64), one in
+    ONNX Runtime and the user's own values. Where they diverge the mistake is looked for.
+
+    Args:
+        model: A path, a live Keras or PyTorch model, an ONNX ModelProto, or what ``open_model``
+            returns.
+        layer: The framework's own name; of PyTorch the dotted one, "" the root.
+        x: The model's input, batch first, in the framework's layout: an array, a sequence of arrays
+            or a mapping from input names. None: drawn from ``seed``.
+        expected: The user's own output of the layer, shaped as the framework's; of several outputs
+            the first, or a sequence for all (None skips one). A mapping holds those of other layers
+            too: where it holds the layer's inputs the layer is judged on them, and not blamed for
+            what the user's layers before it did.
+        given: The layer's own input, or a sequence of them: the layer alone is run.
+        call: Which call of a layer that is called several times, from 0. None: all are checked, and
+            the report is about the first that differs.
+        shape: The shape of a drawn input, or one for each.
+        seed: What inputs are drawn from where ``x`` is None.
+        rtol: With ``atol``, in place of the allowance that follows from the layer's arithmetic:
+            |difference| <= atol + rtol * |NumPy's|.
+        atol: In the unit of the output.
+        expected_at: Which part of the output ``expected`` is, a number or a slice for each axis:
+            "0,0:3,0:3,0", or such a tuple.
+        thorough: Whether the mistake is looked for at length.
+        progress: Called with the name of each kind of mistake as it is tried.
+
+    Returns:
+        The report of one call.
+
+    Raises:
+        CannotOpen: The model cannot be opened; NotTrusted and MissingExtra likewise.
+        UnknownLayer: No layer has that name.
+        NotReached: The forward pass makes no such call.
+        ForwardFailed: The model's own forward pass raises.
+        BadInput: An array, a shape or an option does not fit.
     """
     tolerance = _tolerance(rtol, atol)
-    values: Mapping[str, Any] = {}
+    values: Mapping[str, Expected] = {}
     if isinstance(expected, Mapping):
         if layer not in expected:
             raise BadInput(
@@ -121,22 +156,35 @@ def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | 
 
 
 def sweep(
-    model: Any,
-    x: Any = None,
+    model: ModelLike,
+    x: Inputs = None,
     *,
-    expected: Mapping[str, Any] | None = None,
-    shape: Any = None,
+    expected: Mapping[str, Expected] | None = None,
+    shape: Shape = None,
     seed: int = 0,
     layers: Collection[str] | None = None,
 ) -> Iterator[Report]:
-    """Checks every call of every atomic layer in execution order, one forward pass in all, keeping
-    nothing it has reported.
+    """Checks every call of every atomic layer in execution order, in one forward pass.
 
-    ``expected`` maps layer names to the user's own outputs. A layer whose inputs the user's values
-    also hold is judged on those: the first that diverges is then the first faulty one, not the
-    first that inherited a fault. After the last report it raises NotCompared where some of the
-    values were compared with nothing. Where all agree a report keeps the framework's output alone;
-    the others' are computed again when asked for.
+    Nothing is kept of what was reported. Where all parties agree a report holds the framework's
+    output alone; the others' are computed again when asked for.
+
+    Args:
+        model: As for ``check``.
+        x: As for ``check``.
+        expected: The user's own outputs by layer names. A layer whose inputs they also hold is
+            judged on those: the first that diverges is then the first faulty one, not the first
+            that inherited a fault.
+        shape: As for ``check``.
+        seed: As for ``check``.
+        layers: The names to check. None: all.
+
+    Returns:
+        The reports, one by one as the pass goes on.
+
+    Raises:
+        NotCompared: After the last report, where some of the values were compared with nothing.
+        CannotOpen: As ``check`` raises it, and so are the others.
     """
     model = opened(model)
     arrays, how = bind(model, x, shape, seed)
@@ -153,7 +201,7 @@ def _swept(
     model: Model,
     arrays: tuple[np.ndarray, ...],
     how: str,
-    expected: Mapping[str, Any] | None,
+    expected: Mapping[str, Expected] | None,
     layers: Collection[str] | None,
     seed: int,
 ) -> Iterator[Report]:
@@ -228,10 +276,25 @@ def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
 
 
 def assert_layer(
-    model: Any, layer: str, x: Any = None, expected: Any = None, **options: Any
+    model: ModelLike,
+    layer: str,
+    x: Inputs = None,
+    expected: Expected | Mapping[str, Expected] = None,
+    **options: Any,
 ) -> None:
-    """For tests: AssertionError carrying the report where the layer does not agree ("unchecked"
-    fails too)."""
+    """For tests: fails where the layer does not agree, and where it is unchecked.
+
+    Args:
+        model: As for ``check``.
+        layer: As for ``check``.
+        x: As for ``check``.
+        expected: As for ``check``.
+        **options: The other arguments of ``check``.
+
+    Raises:
+        AssertionError: It carries the report.
+        ProbeError: As ``check`` raises it.
+    """
     report = check(model, layer, x, expected=expected, **options)
     if not report.ok:
         raise AssertionError(str(report))

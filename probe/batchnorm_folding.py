@@ -17,7 +17,8 @@ import numpy as np
 
 from probe import ops
 from probe.capture.model_inputs import bind
-from probe.capture.run import opened
+from probe.capture.run import ModelLike, opened
+from probe.capture.user_arrays import Inputs, Shape
 from probe.description import Builder, Description
 from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.evaluation.numpy_reference import recompute
@@ -36,13 +37,27 @@ _BETWEEN = (ops.Transpose, ops.Reshape)
 """What may stand before and after the two: it moves elements and changes none."""
 
 
-def fold(model: Any, layer: str, x: Any = None, *, shape: Any = None, seed: int = 0) -> Report:
-    """The report of the folded layer: ``report.weights`` are its kernel and bias,
-    ``report.outputs["expected"]`` is what it gives.
+def fold(
+    model: ModelLike, layer: str, x: Inputs = None, *, shape: Shape = None, seed: int = 0
+) -> Report:
+    """Folds the batch normalisation that follows a layer into its weights, and checks the result.
 
-    Every other party computes the layer and then the batch normalisation. Raises BadInput where no
-    batch normalisation follows, or something stands between, and NotReached or UnknownLayer as
-    ``probe.check`` does.
+    Args:
+        model: As for ``probe.check``.
+        layer: A convolution or a dense layer.
+        x: As for ``probe.check``.
+        shape: As for ``probe.check``.
+        seed: As for ``probe.check``.
+
+    Returns:
+        The report of the folded layer: ``weights`` are its kernel and bias, in the framework's
+        layout, ``outputs["expected"]`` is what it gives. Every other party computes the layer and
+        then the batch normalisation.
+
+    Raises:
+        BadInput: No batch normalisation follows, or something stands between.
+        UnknownLayer: No layer has that name.
+        NotReached: The forward pass makes no such call.
     """
     model = opened(model)
     if layer not in model.names():

@@ -1,11 +1,17 @@
 """The names that other programs rely on: add to them, do not change them."""
 
+import ast
+import builtins
+import dataclasses
 import inspect
+import itertools
+import re
 from pathlib import Path
 
 import pytest
 
 import probe
+from probe import errors as errors_of_ours
 
 NAMES = [
     "Description",
@@ -85,3 +91,51 @@ def test_arguments(function, arguments):
     assert [
         name for name in inspect.signature(function).parameters if name in arguments
     ] == arguments
+
+
+FUNCTIONS = ["assert_layer", "check", "describes", "explain", "fold", "open_model", "recomputes"]
+CLASSES = ["Description", "Ref", "Report", "Step", "Weight"]
+
+
+def documented(function):
+    """The sections of a docstring in Google's style, each with the names it has lines for."""
+    sections, current = {}, None
+    for line in inspect.getdoc(function).splitlines():
+        if line in ("Args:", "Returns:", "Raises:"):
+            current = sections.setdefault(line[:-1], [])
+        elif current is not None and (entry := re.match(r"    (\*{0,2}\w+): \S", line)):
+            current.append(entry[1].lstrip("*"))
+    return sections
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "sweep"])
+def test_each_argument_result_and_error_is_documented(name):
+    function = getattr(probe, name)
+    sections = documented(function)
+    assert sections["Args"] == list(inspect.signature(function).parameters)
+    assert ("Returns" in sections) == (name != "assert_layer")
+    if name not in ("describes", "recomputes"):
+        errors = [
+            getattr(builtins, one, None) or getattr(errors_of_ours, one)
+            for one in sections["Raises"]
+        ]
+        assert errors and all(issubclass(error, Exception) for error in errors)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_field_is_documented(name):
+    """By a string below it, or by its name among the words about the class."""
+    cls = getattr(probe, name)
+    (body,) = ast.parse(inspect.getsource(cls)).body
+    below = {
+        field.target.id
+        for field, words in itertools.pairwise(body.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(words, ast.Expr)
+        and isinstance(words.value, ast.Constant)
+    }
+    named = set(re.findall(r"``(\w+)``", inspect.getdoc(cls)))
+    assert {field.name for field in dataclasses.fields(cls)} <= below | named
+    for method, function in vars(cls).items():
+        if inspect.isfunction(function) and not method.startswith("_"):
+            assert inspect.getdoc(function), f"{name}.{method}"

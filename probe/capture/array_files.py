@@ -7,7 +7,7 @@ import stat
 import zipfile
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def given(path: str | None) -> Any:
+def given(path: str | None) -> np.ndarray | dict[str, np.ndarray] | None:
     """An input file: an .npz with one array is that array, otherwise arrays by input name."""
     if path is None:
         return None
@@ -137,13 +137,13 @@ def given(path: str | None) -> Any:
     return next(iter(held.values())) if isinstance(held, dict) and len(held) == 1 else held
 
 
-def expected(path: str | None, layer: str) -> Any:
+def expected(path: str | None, layer: str) -> np.ndarray | None:
     """The user's values of one layer: of an .npz the array of that name, or its only one."""
     held = values(path, layer)
     return held[layer] if isinstance(held, dict) else held
 
 
-def values(path: str | None, layer: str) -> Any:
+def values(path: str | None, layer: str) -> np.ndarray | dict[str, np.ndarray] | None:
     """The same, with those of other layers that an .npz holds beside the one of that name."""
     if path is None:
         return None

@@ -3,12 +3,12 @@ seed."""
 
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from probe.capture.user_arrays import as_array
+from probe.capture.user_arrays import Inputs, Part, Shape, as_array
 from probe.errors import BadInput, ForwardFailed
 from probe.model import Capture, InputSpec, Model
 from probe.ops import Transpose
@@ -22,7 +22,7 @@ _SIZES = (32, 64, 96, 128, 224, 299, 16, 8)
 
 
 def bind(
-    model: Model, x: Any, shape: Any = None, seed: int = 0
+    model: Model, x: Inputs, shape: Shape = None, seed: int = 0
 ) -> tuple[tuple[np.ndarray, ...], str]:
     """The model's inputs in its own order, and in words how they came about.
 
@@ -82,7 +82,7 @@ def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
     )
 
 
-def draw(model: Model, shape: Any = None, seed: int = 0) -> tuple[tuple[np.ndarray, ...], str]:
+def draw(model: Model, shape: Shape = None, seed: int = 0) -> tuple[tuple[np.ndarray, ...], str]:
     """Signed, non-constant inputs from a seed; free sizes are tried until the model accepts them.
 
     Raises BadInput where neither the model nor ``shape`` says what to draw.
@@ -181,7 +181,7 @@ def _grown(specs: Sequence[InputSpec], sizes: Sequence[tuple[int, ...]]) -> list
     ]
 
 
-def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
+def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
     """What to draw: the model's own inputs, or those that ``shape`` asks for."""
     specs = model.inputs
     if shape is None:
@@ -196,9 +196,8 @@ def _shaped(model: Model, shape: Any) -> tuple[InputSpec, ...]:
                 )
             )
         return specs
-    shapes = (
-        [tuple(one) for one in shape] if shape and not isinstance(shape[0], int) else [tuple(shape)]
-    )
+    several = [tuple(one) for one in shape if isinstance(one, Iterable)]
+    shapes = several or [tuple(one for one in shape if not isinstance(one, Iterable))]
     if specs is None:
         high = model.input_index_bound
         return tuple(
@@ -245,7 +244,7 @@ def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) ->
     return x.astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
 
 
-def part_of(at: Any) -> tuple[int | slice, ...]:
+def part_of(at: Part) -> tuple[int | slice, ...]:
     """ "0,0:3,0:3,0", or such a tuple, as one number or slice per axis; axes left out at the end
     are whole."""
     if not isinstance(at, str):
@@ -263,7 +262,7 @@ def part_of(at: Any) -> tuple[int | slice, ...]:
     )
 
 
-def _end_of(value: Any) -> int | slice:
+def _end_of(value: object) -> int | slice:
     if isinstance(value, slice):
         return slice(
             *(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -181,9 +181,9 @@ class _Line(Generic[T]):
 
 
 def judged_in_order(
-    forward: Callable[[Callable[[Capture], None]], Any],
+    forward: Callable[[Callable[[Capture], None]], object],
     prepare: Callable[[Capture], Callable[[], T]],
-    settings: AbstractContextManager[Any] | None = None,
+    settings: AbstractContextManager[None] | None = None,
 ) -> Iterator[T]:
     """What came of each call that ``forward`` pushes to its callback, in order.
 

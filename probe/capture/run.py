@@ -1,38 +1,55 @@
 """The calls of one layer in one forward pass, and whether watching them changed the model's
 result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from probe.capture.model_inputs import bind, given_words
-from probe.capture.user_arrays import as_array
+from probe.capture.user_arrays import ArrayLike, Expected, Inputs, Shape, as_array
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.errors import BadInput, NotReached
 from probe.model import Capture, Model, Unloaded, is_model
 
-__all__ = ["Captured", "captured", "open_model", "opened"]
+__all__ = ["Captured", "ModelLike", "captured", "open_model", "opened"]
+
+ModelLike: TypeAlias = Any
+"""What ``open_model`` takes, or has returned."""
 
 
 def open_model(
-    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+    source: ModelLike,
+    *,
+    trust: bool = False,
+    factory: str | Callable[[], object] | None = None,
+    imports: Sequence[str] = (),
 ) -> Model:
     """Opens a saved model, or wraps a live one.
 
-    ``source`` is a path, a ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module`` or a single
-    layer of these. ``factory`` builds the module that a PyTorch state_dict belongs to
-    ("pkg.mod:Net", "net.py:Net(10)" or a callable), ``imports`` are modules to import first (the
-    user's own layers), ``trust`` lets a file run the code it holds.
+    Args:
+        source: A path, a ``keras.Model``, ``tf_keras.Model``, ``torch.nn.Module`` or a single layer
+            of these, an exported program, or an ``onnx.ModelProto``.
+        trust: Whether a file may run the code it holds.
+        factory: What builds the module that a PyTorch state_dict belongs to: "pkg.mod:Net",
+            "net.py:Net(10)" or a callable.
+        imports: Modules to import first, with the user's own layers: names, or paths of .py files.
 
-    Raises CannotOpen, NotTrusted or MissingExtra, each with one sentence.
+    Returns:
+        The model: its ``layers``, and what the other functions take in place of a path.
+
+    Raises:
+        CannotOpen: The file is missing, broken, or of a kind that cannot be opened.
+        NotTrusted: The file holds code, and ``trust`` is not given.
+        MissingExtra: The framework that the file needs is not installed.
     """
-    return import_module("probe.adapters").open_model(
+    model: Model = import_module("probe.adapters").open_model(
         source, trust=trust, factory=factory, imports=tuple(imports)
     )
+    return model
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +68,15 @@ class Captured:
 
 
 def captured(
-    model: Any,
+    model: ModelLike,
     layer: str,
-    x: Any = None,
+    x: Inputs = None,
     *,
-    given: Any = None,
+    given: ArrayLike | Sequence[ArrayLike] | None = None,
     call: int | None = None,
-    shape: Any = None,
+    shape: Shape = None,
     seed: int = 0,
-    values: Mapping[str, Any] = MappingProxyType({}),
+    values: Mapping[str, Expected] = MappingProxyType({}),
 ) -> Captured:
     """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the
     one that ``call`` picks.
@@ -140,5 +157,6 @@ def _faithful(
     )
 
 
-def opened(model: Any) -> Model:
+def opened(model: ModelLike) -> Model:
+    """The model itself where an adapter has opened it, or else opened."""
     return model if is_model(model) else open_model(model)

@@ -1,15 +1,38 @@
 """The user's own values, in the forms that they come in: whole, without a shape, or a part of an
 output."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from probe.errors import BadInput, in_words
 
-__all__ = ["Partial", "Unshaped", "as_array", "as_outputs"]
+__all__ = [
+    "ArrayLike",
+    "Expected",
+    "Inputs",
+    "Part",
+    "Partial",
+    "Shape",
+    "Unshaped",
+    "as_array",
+    "as_outputs",
+]
+
+ArrayLike: TypeAlias = Any
+"""What stands for an array: NumPy's own, a tensor of PyTorch, TensorFlow or JAX, nested lists of
+numbers."""
+Inputs: TypeAlias = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike] | None
+"""The inputs of a model: one, all in its order, or by their names; None where they are drawn."""
+Expected: TypeAlias = ArrayLike | Sequence[ArrayLike | None] | None
+"""A user's own output of a layer; of several outputs the first, or all in their order."""
+Shape: TypeAlias = Sequence[int] | Sequence[Sequence[int]] | None
+"""The shape of the one input that is drawn, or of each."""
+Part: TypeAlias = str | int | slice | Sequence[int | slice]
+"""A number or a slice for each axis: "0,0:3,0:3,0", or such a tuple."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +77,7 @@ def _end(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
+def as_outputs(expected: Expected, count: int) -> tuple[np.ndarray | None, ...]:
     """The user's values per output: an array stands for the first, a sequence (None to skip) for
     all."""
     if isinstance(expected, Unshaped):
@@ -72,15 +95,16 @@ def as_outputs(expected: Any, count: int) -> tuple[np.ndarray | None, ...]:
     return (_numbers(expected), *[None] * (count - 1))
 
 
-def as_array(values: Any, what: str = "an input") -> np.ndarray:
+def as_array(values: ArrayLike, what: str = "an input") -> np.ndarray:
     """A user's values as NumPy has them: tensors of parameters and in bfloat16 too, and numbers
     longer than float64 in that."""
     # a tensor of PyTorch: gradients, conjugation and a sign may wait to be applied
     if hasattr(values, "resolve_conj"):
         values = values.detach().resolve_conj().resolve_neg()
     if str(getattr(values, "dtype", "")) == "torch.bfloat16":  # NumPy takes no such tensor
-        return values.float().cpu().numpy().astype(import_module("ml_dtypes").bfloat16)
-    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
+        array: np.ndarray = values.float().cpu().numpy()
+        return array.astype(import_module("ml_dtypes").bfloat16)
+    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.getmaskarray(values).sum())):
         raise BadInput(
             f"{what} must not be a masked array with masked values ({masked} of {values.size} "
             "are masked); call .filled(0) or select a part first"
@@ -92,7 +116,7 @@ def as_array(values: Any, what: str = "an input") -> np.ndarray:
     return array.astype(np.float64) if array.dtype == np.longdouble else array
 
 
-def _numbers(values: Any) -> np.ndarray:
+def _numbers(values: ArrayLike) -> np.ndarray:
     array = as_array(values, "expected values")
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)

@@ -3,11 +3,10 @@ them were compared with nothing."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 
-from probe.capture.user_arrays import as_outputs
+from probe.capture.user_arrays import Expected, as_outputs
 from probe.errors import BadInput, NotCompared, ProbeError, UnknownLayer
 from probe.model import Capture, Compiled, Model
 from probe.report import Report
@@ -18,13 +17,13 @@ __all__ = ["Theirs", "check_names"]
 class Theirs:
     """The values by name of layer, in the course of one forward pass on ``arrays``."""
 
-    def __init__(self, arrays: Sequence[np.ndarray], expected: Mapping[str, Any]):
+    def __init__(self, arrays: Sequence[np.ndarray], expected: Mapping[str, Expected]):
         self._expected = expected
         self._inputs = {_key(array): np.asarray(array) for array in arrays} if expected else {}
         self._waiting: dict[str, str] = dict.fromkeys(expected, "")
         """What was not compared, and why as far as that is known."""
 
-    def of(self, capture: Capture) -> Any:
+    def of(self, capture: Capture) -> Expected:
         """The values of a call, which are those of the layer's first."""
         return None if capture.call else self._expected.get(capture.layer)
 
@@ -102,7 +101,7 @@ class Theirs:
         raise NotCompared(reasons, len(self._expected))
 
 
-def check_names(model: Model, expected: Mapping[str, Any]) -> None:
+def check_names(model: Model, expected: Mapping[str, Expected]) -> None:
     """Raises BadInput or UnknownLayer where the values cannot be those of layers of the model."""
     if not isinstance(expected, Mapping):
         raise BadInput(

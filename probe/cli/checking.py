@@ -11,7 +11,7 @@ from probe import printable
 from probe.api import check as check_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
-from probe.capture.user_arrays import Unshaped
+from probe.capture.user_arrays import Expected, Shape, Unshaped
 from probe.cli.arguments import Arguments
 from probe.cli.opening import opened
 from probe.cli.output import STATUS, on_terminal, say, with_progress, write, written
@@ -93,18 +93,20 @@ def explain(arguments: Arguments) -> int:
     return STATUS[story.verdict]
 
 
-def _shaped(expected: Any, arguments: Arguments) -> Any:
+def _shaped(expected: Expected, arguments: Arguments) -> Expected:
     """The user's values of a layer; a text file of a whole output holds no shape."""
     text = arguments.expect is not None and arguments.expect.endswith((".txt", ".csv"))
-    return Unshaped(expected.ravel()) if text and arguments.expect_at is None else expected
+    if text and isinstance(expected, np.ndarray) and arguments.expect_at is None:
+        return Unshaped(expected.ravel())
+    return expected
 
 
-def _own_input(arguments: Arguments) -> Any:
+def _own_input(arguments: Arguments) -> np.ndarray | list[np.ndarray] | None:
     given = array_files.given(arguments.expect_input)
     return list(given.values()) if isinstance(given, dict) else given
 
 
-def _drawn(arguments: Arguments) -> Any:
+def _drawn(arguments: Arguments) -> Shape:
     """The shapes of the drawn inputs, one alone where there is one."""
     shapes = arguments.shape
     return None if not shapes else shapes[0] if len(shapes) == 1 else shapes

@@ -3,6 +3,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -131,7 +132,7 @@ def _run(arguments: Arguments) -> int:
         return checking.check(arguments)
 
 
-def _ended(run: Any) -> None:
+def _ended(run: Callable[[], int]) -> None:
     """Exits with what ``run`` returns; what nobody foresaw is kept from click's own handlers."""
     try:
         status = run()

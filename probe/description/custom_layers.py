@@ -20,13 +20,19 @@ _OWN: dict[type, Callable[[Any, Any], Any]] = {}
 
 
 def describes(cls: type) -> Callable[[Function], Function]:
-    """Registers ``function(layer, call)``, which says what a layer of the user's own class
-    computes, as steps of ``probe.ops``.
+    """Registers what layers of the user's own class compute, as steps of ``probe.ops``.
 
-    It returns an op, a sequence of ops (each applied to what the one before gave) or Steps, or a
-    Description. ``call.inputs`` are the arrays that the layer received, ``call.x`` is the first;
-    ``call.weight("name")`` reads a parameter of a PyTorch module, ``call.weight("name",
-    layer.variable)`` a variable of a Keras layer. Layouts are ONNX's: (batch, channel, *spatial).
+    The decorated ``function(layer, call)`` returns an op, a sequence of ops (each applied to what
+    the one before gave) or Steps, or a Description. ``call.inputs`` are the arrays that the layer
+    received, ``call.x`` is the first; ``call.weight("name")`` reads a parameter of a PyTorch
+    module, ``call.weight("name", layer.variable)`` a variable of a Keras layer. Layouts are ONNX's:
+    (batch, channel, *spatial).
+
+    Args:
+        cls: The class; a subclass of it may compute something else, and is registered by itself.
+
+    Returns:
+        A decorator that gives the function back as it is.
     """
 
     def register(function: Function) -> Function:
@@ -37,12 +43,18 @@ def describes(cls: type) -> Callable[[Function], Function]:
 
 
 def recomputes(cls: type) -> Callable[[Function], Function]:
-    """Registers ``function(layer, *inputs)``, which computes the output of a layer of the user's
-    own class in NumPy.
+    """Registers a NumPy function that computes layers of the user's own class.
 
-    It receives the layer's inputs as arrays in float64 and returns an array, or a tuple of arrays
-    for several outputs. There is then no second opinion of ONNX Runtime, and what rounding may do
-    is estimated by running the function on moved inputs.
+    The decorated ``function(layer, *inputs)`` receives the layer's inputs as arrays in float64, in
+    the framework's layout, and returns an array, or a tuple of arrays for several outputs. There is
+    then no second opinion of ONNX Runtime, and what rounding may do is estimated by running the
+    function on moved inputs.
+
+    Args:
+        cls: The class; a subclass of it may compute something else, and is registered by itself.
+
+    Returns:
+        A decorator that gives the function back as it is.
     """
 
     def register(function: Function) -> Function:
@@ -54,7 +66,7 @@ def recomputes(cls: type) -> Callable[[Function], Function]:
     return register
 
 
-def registered(layer: Any) -> bool:
+def registered(layer: object) -> bool:
     """Whether the user has told what layers of this very class compute."""
     return type(layer) in _OWN
 

@@ -8,13 +8,13 @@ step.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from probe.numerics.blocks import places
 from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
+from probe.ops.base import Op
 from probe.ops.step import Step, weights_of
 
 __all__ = [
@@ -81,7 +81,7 @@ def rounded(x: np.ndarray, precision: Precision) -> np.ndarray | None:
 
 
 def carry(
-    op: Any,
+    op: Op,
     given: Sequence[np.ndarray],
     slacks: Sequence[np.ndarray | None],
     outputs: Sequence[np.ndarray],

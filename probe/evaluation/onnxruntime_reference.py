@@ -183,7 +183,8 @@ class _Graph:
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10
         )
-        return model.SerializeToString()
+        content: bytes = model.SerializeToString()
+        return content
 
 
 def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:

@@ -138,7 +138,7 @@ def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:
     finite = np.isfinite(variance)
     moved = variance[finite & (variance > 0)]
     if not moved.size:
-        return SIGMAS * np.sqrt(variance)
+        return _six_of(variance)
     sizes = np.frexp(np.where(np.isfinite(output), output, 0.0).astype(np.float64))[1]
     sizes = np.where(output == 0, sizes.min(), sizes) - sizes.min()
     counts = np.bincount(sizes[finite])
@@ -147,7 +147,12 @@ def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:
         np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
     )
     pooled = np.append(means, means[-1])[np.minimum(sizes, len(means))]
-    return SIGMAS * np.sqrt(np.maximum(variance, np.maximum(pooled, np.median(moved))))
+    return _six_of(np.maximum(variance, np.maximum(pooled, np.median(moved))))
+
+
+def _six_of(variance: np.ndarray) -> np.ndarray:
+    scale: np.ndarray = np.sqrt(variance)
+    return SIGMAS * scale
 
 
 class _Scale(NamedTuple):
@@ -207,4 +212,5 @@ def _moved(output: np.ndarray, scale: _Scale | None, rng: np.random.Generator) -
     if scale is None:
         return output
     noise = rng.standard_normal(output.shape, dtype=np.float32) * scale.fractions
-    return (output + scale.largest * noise.astype(np.float64)).astype(output.dtype)
+    moved: np.ndarray = output + scale.largest * noise.astype(np.float64)
+    return moved.astype(output.dtype)

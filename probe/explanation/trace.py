@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import index_of
-from probe.capture.run import Captured, captured, opened
+from probe.capture.run import Captured, ModelLike, captured, opened
+from probe.capture.user_arrays import ArrayLike, Expected, Inputs, Shape
 from probe.errors import BadInput, Undescribed
 from probe.evaluation.allowance import Values
 from probe.evaluation.propagated_error import drifts
@@ -35,25 +36,41 @@ __all__ = ["explain", "origin_of"]
 
 @undisturbed
 def explain(
-    model: Any,
+    model: ModelLike,
     layer: str,
-    x: Any = None,
+    x: Inputs = None,
     *,
     at: Sequence[int],
     output: int = 0,
-    expected: Any = None,
-    given: Any = None,
+    expected: Expected = None,
+    given: ArrayLike | Sequence[ArrayLike] | None = None,
     call: int = 0,
-    shape: Any = None,
+    shape: Shape = None,
     seed: int = 0,
     sees: bool = False,
 ) -> Story:
-    """How the element ``at`` of a layer's output came about; the other arguments are those of
-    ``probe.check``.
+    """Breaks one element of a layer's output down into what it is made of.
 
-    ``at`` indexes the framework's own output. Of a layer that is called several times it is the
-    first call, or ``call``. ``sees`` also tells which elements of the model's input can influence
-    it at all. Raises Undescribed where the layer has no description.
+    Args:
+        model: As for ``probe.check``.
+        layer: As for ``probe.check``.
+        x: As for ``probe.check``.
+        at: The element's index in the framework's own output, a number for each axis.
+        output: Which of several outputs, from 0.
+        expected: As for ``probe.check``.
+        given: As for ``probe.check``.
+        call: Which call of a layer that is called several times, from 0.
+        shape: As for ``probe.check``.
+        seed: As for ``probe.check``.
+        sees: Whether to tell, too, which elements of the model's input can influence it at all.
+
+    Returns:
+        The products and their sum, and what is done to it: in float64, named by the framework's own
+        indices; ``str()`` of it is what the command prints.
+
+    Raises:
+        Undescribed: The layer has no description.
+        BadInput: No element has that index; and what ``probe.check`` raises.
     """
     source = opened(model)
     if isinstance(source, Unloaded) and not output and not call:  # before a framework is imported

@@ -6,7 +6,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from probe.errors import BadInput
 
@@ -14,7 +14,9 @@ __all__ = ["target_of", "write"]
 
 
 def write(
-    path: str | os.PathLike[str], content: Callable[[IO[bytes]], Any], reading: Iterable[Any] = ()
+    path: str | os.PathLike[str],
+    content: Callable[[IO[bytes]], object],
+    reading: Iterable[object] = (),
 ) -> None:
     """Has ``content`` write into a file of its own beside the target, which then takes its place
     and keeps its permissions.
@@ -46,7 +48,7 @@ def write(
         raise BadInput(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def target_of(path: str | os.PathLike[str], reading: Iterable[Any] = ()) -> Path:
+def target_of(path: str | os.PathLike[str], reading: Iterable[object] = ()) -> Path:
     """The file that links lead to; BadInput where it is no regular file, is read-only, or is one of
     those being read."""
     try:

@@ -120,7 +120,10 @@ def _normalised(
 ) -> np.ndarray:
     far, count = x - x.mean(axis=axes, keepdims=True), math.prod(x.shape[axis] for axis in axes)
     variance = np.square(far).sum(axis=axes, keepdims=True) / np.float64(max(count - ddof, 0))
-    return far / (np.sqrt(variance) + epsilon if outside else np.sqrt(variance + epsilon))
+    normed: np.ndarray = far / (
+        np.sqrt(variance) + epsilon if outside else np.sqrt(variance + epsilon)
+    )
+    return normed
 
 
 def _variant(op: Any, **changes: Any) -> Any:

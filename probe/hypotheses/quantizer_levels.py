@@ -32,9 +32,8 @@ class _Levels(ops.FakeQuantize):
         share = x / np.asarray(self.size, np.float64)
         if self.shift:
             share = np.floor(share * 2.0**self.shift + 0.5) / 2.0**self.shift
-        return np.clip(
-            MODES[self.mode](share) + np.asarray(self.zero_point, np.float64), self.low, self.high
-        )
+        codes: np.ndarray = MODES[self.mode](share) + np.asarray(self.zero_point, np.float64)
+        return codes.clip(self.low, self.high)
 
 
 def _rounded(op: ops.FakeQuantize, mode: str, shift: int = 0) -> _Levels:

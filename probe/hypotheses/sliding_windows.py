@@ -17,7 +17,9 @@ _WINDOWED = (ops.Conv, ops.MaxPool, ops.AveragePool)
 Pads = tuple[tuple[int, int], ...]
 
 
-def _kernel(case: Case, position: int, op: Any) -> tuple[int, ...]:
+def _kernel(
+    case: Case, position: int, op: ops.Conv | ops.MaxPool | ops.AveragePool
+) -> tuple[int, ...]:
     """The window's sizes; a kernel may be an input."""
     if not isinstance(op, ops.Conv):
         return op.kernel

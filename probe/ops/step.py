@@ -17,8 +17,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ref:
-    """An input of a step: output ``index`` of step ``step``, or input ``index`` of the call where
-    ``step`` is -1."""
+    """An input of a step.
+
+    It is output ``index`` of step ``step``, or input ``index`` of the call where ``step`` is -1.
+    """
 
     step: int
     index: int = 0
@@ -36,11 +38,12 @@ def _before(position: int) -> tuple[Ref, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One op and what it is applied to; without ``inputs``, to the step before (the first: to the
-    call's first input)."""
+    """One op and what it is applied to."""
 
     op: "Op"
+    """One of ``probe.ops``."""
     inputs: tuple[Ref, ...] | None = None
+    """Without them it is applied to the step before (the first: to the call's first input)."""
 
     def sources(self, position: int) -> tuple[Ref, ...]:
         """The inputs, with the default spelled out for a step at ``position``."""

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from probe.errors import BadInput
 from probe.process.interrupts import MOMENT, stop_here
@@ -41,7 +40,7 @@ def reading_for(reader: Reader) -> Iterator[None]:
 
 
 @contextmanager
-def turn(parts: Iterable[Any]) -> Iterator[None]:
+def turn(parts: Iterable[object]) -> Iterator[None]:
     """Waits until none of the parts is being run. BadInput where they are being run for the same
     reader, who would wait for itself.
 

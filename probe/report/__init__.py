@@ -45,27 +45,43 @@ class Report:
     """
 
     layer: str
+    """The framework's own name of it."""
     kind: str
+    """Its class, function or operator."""
     call: int
+    """Which of its calls in the forward pass, from 0."""
     verdict: str
+    """"agree", "diverge", or "unchecked" where there was nothing to compare with."""
     sentence: str
     """The verdict and its reason in one sentence."""
     outputs: Mapping[str, Outputs]
+    """What each party gives: "framework", "numpy", "onnx", "expected", as far as they are there; an
+    array, or a tuple of them for several outputs, in the framework's layout."""
     missing: Mapping[str, str]
+    """Why a party is not there."""
     comparisons: Mapping[tuple[str, str], Comparison]
+    """Each pair of parties over all outputs, keys in the order of ``outputs``."""
     weights: Mapping[str, Weight]
+    """By the framework's names, in its layout."""
     inputs: tuple[np.ndarray, ...]
+    """What the call was given, in the framework's layout."""
     input_axes: tuple[str, ...] = ()
+    """What the axes of the first input are called, such as ("batch", "height", "width",
+    "channel"); () where nothing is said."""
     output_axes: tuple[str, ...] = ()
     """Of the first output."""
     output_names: tuple[str, ...] = ()
     """What the framework calls the outputs, where there are several."""
     dtype: str = "float32"
+    """The precision that the layer computes in, which the allowances follow from."""
     source: str = ""
+    """The model's path, or what kind of live object it is."""
     framework: str = ""
+    """Name and version of what ran it."""
     how: str = ""
     """How the input came about."""
     notes: tuple[str, ...] = ()
+    """What is to be said about the model, the pass and the comparison, a sentence each."""
     ops: tuple[str, ...] = ()
     """The steps: each op by name, and in words."""
     parameters: tuple[dict[str, Any], ...] = ()
@@ -78,12 +94,17 @@ class Report:
     """Where ``outputs["expected"]`` holds values of the user's, where not everywhere; it is NaN
     elsewhere."""
     findings: tuple[Finding, ...] = field(default=())
+    """The mistakes that give the diverging values, best first."""
     diagnosis: tuple[str, ...] = ()
     """What is to be said beside the findings: that none fits, where the error sits, that looking
     stopped."""
 
     def output_name(self, output: int) -> str:
-        """What the framework calls an output, or its number."""
+        """What the framework calls an output, or its number.
+
+        Args:
+            output: Which of the outputs, from 0.
+        """
         return self.output_names[output] if output < len(self.output_names) else f"output {output}"
 
     @property
@@ -95,10 +116,21 @@ class Report:
         return render(self)
 
     def to_json(self) -> str:
-        """Everything but the arrays' values, which are given by shape, dtype and summary; NaN and
-        inf are strings."""
+        """Everything but the arrays' values.
+
+        Returns:
+            An object whose arrays are given by shape, dtype and summary; NaN and inf are strings.
+        """
         return to_json(self)
 
     def save(self, path: str) -> None:
-        """Inputs, stored and effective weights and every party's output as an .npz."""
+        """Writes inputs, stored and effective weights and every party's output.
+
+        Args:
+            path: An .npz, a C header (.h), or numbers a line each (.txt); it is written whole or
+                not at all.
+
+        Raises:
+            BadInput: The name has none of these suffixes, or the file cannot be written.
+        """
         save(self, path)
