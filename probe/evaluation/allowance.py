@@ -14,7 +14,7 @@ import numpy as np
 from probe.numerics.blocks import places
 from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
-from probe.ops.base import Op
+from probe.ops.base import Evaluated, Op
 from probe.ops.step import Step, weights_of
 
 __all__ = [
@@ -93,7 +93,7 @@ def carry(
     made of is."""
     if grids and all(slack is None for slack in slacks) and op.is_exact(given, precision):
         return (None,) * len(outputs)
-    made = op.error_bound(given, slacks, outputs, precision, where)
+    made = op.error_bound(Evaluated(given, slacks, outputs, where), precision)
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
         made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
     if precision.stored and op.stores():

@@ -11,7 +11,7 @@ from probe.hypotheses.low_precision import narrow_weights, narrowed, summing
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.blocks import places
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Indices, Sum
+from probe.ops.base import Arrays, Evaluated, Indices, Sum
 
 __all__ = ["Accumulated"]
 
@@ -74,10 +74,8 @@ class Accumulated(Sum):
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return self.inner.term_count(inputs, outputs)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return (precision.unit * np.abs(outputs[0]) + precision.tiny,)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (precision.unit * np.abs(of.outputs[0]) + precision.tiny,)
 
 
 @more("reduced-precision")

@@ -12,7 +12,7 @@ from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
 from probe.ops import Take
-from probe.ops.base import Arrays, Errors, Few
+from probe.ops.base import Evaluated
 from probe.ops.step import Ref, Step
 
 __all__: list[str] = []
@@ -222,10 +222,8 @@ class _Recounted(ops.Op):
                 return values, np.ravel_multi_index(where[::-1], shape[:1:-1])
         return values, places + 1
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return self.op.error_bound(inputs, slacks, outputs, precision)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return self.op.error_bound(Evaluated(of.inputs, of.slacks, of.outputs), precision)
 
 
 @hypothesis("place-counting")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.step import Step
 
@@ -29,20 +29,18 @@ class ByParts(Op):
     def summary(self, inputs: Arrays) -> str:
         return f"computed as {self.words}" if self.words else ""
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """What the first input arrives with, and what rounding does on the layer's own way."""
         values: list[tuple[np.ndarray, ...]] = []
         carried: list[tuple[np.ndarray, ...]] = []
         for position, step in enumerate(self.steps):
             refs = step.sources(position)
-            given = [ref.of(inputs[1:], values) for ref in refs]
+            given = [ref.of(of.inputs[1:], values) for ref in refs]
             values.append(step.op.run(*given))
-            arrived = [ref.of(slacks[1:], carried) for ref in refs]
-            carried.append(step.op.error_bound(given, arrived, values[-1], precision))
+            arrived = [ref.of(of.slacks[1:], carried) for ref in refs]
+            carried.append(step.op.error_bound(Evaluated(given, arrived, values[-1]), precision))
         (own,) = carried[-1]
-        return (own if slacks[0] is None else own + slacks[0],)
+        return (own if of.slacks[0] is None else own + of.slacks[0],)
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where

@@ -8,7 +8,7 @@ this package imports onnx: the graph is handed in.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,18 +20,37 @@ from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import Known
 from probe.ops.weight import Weight
 
-__all__ = ["Elementwise", "Errors", "Graph", "Indices", "Op", "Rearrangement", "Sum", "spread"]
+__all__ = [
+    "Arrays",
+    "Elementwise",
+    "Errors",
+    "Evaluated",
+    "Graph",
+    "Indices",
+    "Op",
+    "Rearrangement",
+    "Sum",
+    "spread",
+]
 
 _CACHED = 1 << 15
 """Of so many elements caches hold a function's temporaries as well."""
 
 Indices = tuple[np.ndarray, ...]
 """Elements of an array as ``np.nonzero`` names them."""
-Few = Indices | None
-"""A few elements, or none."""
 Arrays = Sequence[np.ndarray]
 Errors = Sequence[np.ndarray | None]
 """How far each input of an op may already be off; None where it is exact."""
+
+
+class Evaluated(NamedTuple):
+    """What an op was given, how far each input may be off, and what it gave."""
+
+    inputs: Arrays
+    slacks: Errors
+    outputs: Arrays
+    few: Indices | None = None
+    """Elements whose sums are looked at term by term."""
 
 
 class Graph(Protocol):
@@ -124,11 +143,9 @@ class Op:
 
     # What rounding may do
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """How far each output may be off by rounding here, and by the slack that the inputs arrive
-        with; sums of ``few`` elements are looked at by their true partial sums."""
+        with."""
         raise NotImplementedError
 
     elementwise_error: ClassVar[bool] = False
@@ -321,10 +338,8 @@ class Elementwise(Op):
                 self.put(part, target)
         return out
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         if slack is None and not (self.roundings and precision.unit):
             # TensorFlow takes subnormal numbers for zero.
             return (np.broadcast_to(precision.tiny, y.shape),)
@@ -397,15 +412,13 @@ class Rearrangement(Op):
             one[tuple(back[which == k].T)] = True
         return reached
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        if all(slack is None for slack in slacks):
-            return tuple(np.broadcast_to(0.0, y.shape) for y in outputs)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        if all(slack is None for slack in of.slacks):
+            return tuple(np.broadcast_to(0.0, y.shape) for y in of.outputs)
         return self.run(
             *(
                 np.zeros(x.shape) if slack is None else slack
-                for x, slack in zip(inputs, slacks, strict=True)
+                for x, slack in zip(of.inputs, of.slacks, strict=True)
             )
         )
 
@@ -429,14 +442,18 @@ class Sum(Op):
         """What slack of the first input does to the output, as independent errors."""
         raise NotImplementedError
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        squares = self.partial_squares(inputs) if precision.partial else self.sum_of_squares(inputs)
-        own = of_sums(self.term_count(inputs, outputs), outputs[0], squares, precision, owned=True)
-        if few is not None:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        squares = (
+            self.partial_squares(of.inputs) if precision.partial else self.sum_of_squares(of.inputs)
+        )
+        own = of_sums(
+            self.term_count(of.inputs, of.outputs), of.outputs[0], squares, precision, owned=True
+        )
+        if of.few is not None:
             assert self.terms is not None
-            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
-        if slacks[0] is not None:
-            own += self.propagate(slacks[0])
+            own[of.few] = np.maximum(
+                own[of.few], of_partial_sums(self.terms(of.inputs, of.few), precision)
+            )
+        if of.slacks[0] is not None:
+            own += self.propagate(of.slacks[0])
         return (own,)

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.errors import Undescribed
 from probe.numerics.precision import SIGMAS, Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 
 __all__ = ["Recomputed"]
 
@@ -36,9 +36,7 @@ class Recomputed(Op):
     def summary(self, inputs: Arrays) -> str:
         return f"{getattr(self.function, '__name__', 'a function')} of the user's own"
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """An estimate: how far the outputs move where the inputs move by rounding or their slack,
         and where they are narrowed first."""
         rng = np.random.default_rng(0)
@@ -46,7 +44,7 @@ class Recomputed(Op):
             self.run(
                 *(
                     self._moved(x, slack, precision, rng)
-                    for x, slack in zip(inputs, slacks, strict=True)
+                    for x, slack in zip(of.inputs, of.slacks, strict=True)
                 )
             )
             for _ in range(_RUNS)
@@ -54,17 +52,17 @@ class Recomputed(Op):
         if precision.name in ("float32", "float16"):
             with np.errstate(all="ignore"):
                 narrow = self.run(
-                    *(x.astype(precision.name) if x.dtype.kind == "f" else x for x in inputs)
+                    *(x.astype(precision.name) if x.dtype.kind == "f" else x for x in of.inputs)
                 )
             # The user's function may sum in a better order than the layer does.
             runs.append(
                 tuple(
                     y + 4.0 * (np.asarray(one, np.float64) - y)
-                    for one, y in zip(narrow, outputs, strict=True)
+                    for one, y in zip(narrow, of.outputs, strict=True)
                 )
             )
         allowed = []
-        for index, y in enumerate(outputs):
+        for index, y in enumerate(of.outputs):
             if y.dtype.kind != "f":
                 allowed.append(np.zeros(y.shape))
                 continue

@@ -10,6 +10,7 @@ from probe.description import Ref, Weight
 from probe.evaluation.allowance import allowances, carry
 from probe.model import Capture
 from probe.numerics.precision import UNBOUNDED, precision_of, stored_in
+from probe.ops.base import Evaluated
 from probe.verdict.detection_power import blinds, blunt, power
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Yours
@@ -103,17 +104,19 @@ def test_what_is_stored_is_rounded_once(dtype):
 def test_slack_that_leaves_the_domain_allows_everything(op):
     x, slack = np.array([1e-3, 2.0]), np.array([1e-2, 1e-2])
     (y,) = op.run(x)
-    (allowed,) = op.error_bound((x,), (slack,), (y,), precision_of("float32"))
+    (allowed,) = op.error_bound(Evaluated((x,), (slack,), (y,)), precision_of("float32"))
     assert allowed[0] >= UNBOUNDED / 2 and allowed[1] < 1
 
 
 def test_a_power_that_leaves_the_range_allows_everything():
     x, y, slack = np.array([1e-3, 1e-3, 2.0]), np.array([-0.5, -1.0, 3.0]), np.full(3, 1e-2)
     (allowed,) = ops.Pow().error_bound(
-        (x, y), (slack, None), (np.power(x, y),), precision_of("float32")
+        Evaluated((x, y), (slack, None), (np.power(x, y),)), precision_of("float32")
     )
     assert np.all(allowed[:2] >= UNBOUNDED / 2) and allowed[2] < 1
-    (allowed,) = ops.Div().error_bound((y, x), (None, slack), (y / x,), precision_of("float32"))
+    (allowed,) = ops.Div().error_bound(
+        Evaluated((y, x), (None, slack), (y / x,)), precision_of("float32")
+    )
     assert np.all(allowed[:2] >= UNBOUNDED / 2) and allowed[2] < 1
 
 

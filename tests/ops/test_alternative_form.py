@@ -5,6 +5,7 @@ import numpy as np
 from probe import ops
 from probe.description import Ref, Step, Weight
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 PRECISION = precision_of("float32")
 
@@ -30,8 +31,8 @@ def test_only_the_allowance_grows():
     (kept,) = op.run(y, wide)
     assert kept is y
     plain = ops.MatMul(weight=Weight("whole", None, whole), bias=None)
-    (alone,) = plain.error_bound((wide,), (None,), (y,), PRECISION)
-    (allowed,) = op.error_bound((y, wide), (alone, None), (y,), PRECISION)
+    (alone,) = plain.error_bound(Evaluated((wide,), (None,), (y,)), PRECISION)
+    (allowed,) = op.error_bound(Evaluated((y, wide), (alone, None), (y,)), PRECISION)
     error = np.abs((x @ large + x @ rest) - y)
     assert (error > alone).any() and (error <= allowed).all() and (allowed >= alone).all()
 

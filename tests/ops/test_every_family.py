@@ -10,6 +10,7 @@ from probe import Weight, ops
 from probe.description import Ref, Step
 from probe.evaluation.allowance import allowances
 from probe.numerics.precision import precision_of, stored_in
+from probe.ops.base import Evaluated
 
 FLOAT32 = precision_of("float32")
 RNG = np.random.default_rng(0)
@@ -206,8 +207,8 @@ def test_a_slack_is_passed_on_as_it_moves_the_output(name):
         for x in inputs
     )
     outputs = op.run_float64(*inputs)
-    own = op.error_bound(inputs, (None,) * len(inputs), outputs, FLOAT32)
-    passed = op.error_bound(inputs, slacks, outputs, FLOAT32)
+    own = op.error_bound(Evaluated(inputs, (None,) * len(inputs), outputs), FLOAT32)
+    passed = op.error_bound(Evaluated(inputs, slacks, outputs), FLOAT32)
     for y, alone, slack, independent, worst in zip(
         outputs, own, passed, *moved(op, inputs, slacks, outputs), strict=True
     ):
@@ -223,7 +224,9 @@ def test_a_slack_is_passed_on_as_it_moves_the_output(name):
 def test_a_boundary_within_the_slack_lies_on_either_side():
     x, slack = np.array([-0.1, 0.1, 0.3]), np.full(3, 0.2)
     op = ops.Bucketize((0.0,))
-    assert np.array_equal(op.error_bound([x], (slack,), op.run_float64(x), FLOAT32)[0], [1, 1, 0])
+    assert np.array_equal(
+        op.error_bound(Evaluated([x], (slack,), op.run_float64(x)), FLOAT32)[0], [1, 1, 0]
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.partition(",")[0] in HOMOGENEOUS])
@@ -233,7 +236,7 @@ def test_an_allowance_grows_with_the_numbers(name):
     larger = [4 * x for x in inputs]
     times = 16 if name == "Einsum" else 4
     once, grown = (
-        op.error_bound(xs, (None,) * len(xs), op.run_float64(*xs), FLOAT32)
+        op.error_bound(Evaluated(xs, (None,) * len(xs), op.run_float64(*xs)), FLOAT32)
         for xs in (inputs, larger)
     )
     for one, other in zip(once, grown, strict=True):
@@ -295,7 +298,7 @@ def test_the_last_of_the_largest_may_be_another():
     for k, places in ((2, [0, 4]), (4, [0, 0, 0, 0])):
         op = ops.TopK(k, 1)
         assert np.array_equal(
-            op.error_bound(inputs, slacks, op.run_float64(x), FLOAT32)[1], [places]
+            op.error_bound(Evaluated(inputs, slacks, op.run_float64(x)), FLOAT32)[1], [places]
         )
 
 

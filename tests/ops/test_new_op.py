@@ -37,9 +37,9 @@ class SoftClip(Op):
         limit = graph.const(self.limit)
         return (graph.op("Mul", limit, graph.op("Tanh", graph.op("Div", inputs[0], limit))),)
 
-    def error_bound(self, inputs, slacks, outputs, precision, few=None):
-        own = 6 * precision.unit * np.minimum(np.abs(inputs[0]), self.limit) + precision.tiny
-        return (own if slacks[0] is None else own + slacks[0],)
+    def error_bound(self, of, precision):
+        own = 6 * precision.unit * np.minimum(np.abs(of.inputs[0]), self.limit) + precision.tiny
+        return (own if of.slacks[0] is None else own + of.slacks[0],)
 '''
 LAYER = """
 import torch

@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
 from probe.ops.along_axis.softmax import of_exponentials
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.engine_differences import MEAN_OF_NOTHING, NAN_IN_EXTREME, SQUARES_OVERFLOW
 from probe.ops.exactness import without_rounding
@@ -131,10 +131,8 @@ class _Sum(_Reduction):
         """How far each term may be off."""
         return slack
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,), by = inputs, slacks, outputs, self.divisor(inputs[0])
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,), by = of.inputs, of.slacks, of.outputs, self.divisor(of.inputs[0])
         over = self.over(x)
         each: dict[str, Any] = {"axis": over, "keepdims": self.keepdims}
         terms = self.term(x) + 0.0
@@ -208,10 +206,8 @@ class ReduceL2(_Reduction):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return np.sqrt(np.square(x + 0.0).sum(axis=self.over(x), keepdims=keepdims))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         squares = np.square(x + 0.0)
         over, fourth = (
             self.over(x),
@@ -240,12 +236,10 @@ def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:
 class _Extreme(_Reduction):
     """One of the elements."""
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,) = inputs, slacks
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,) = of.inputs, of.slacks
         if slack is None:
-            return (np.zeros(outputs[0].shape),)
+            return (np.zeros(of.outputs[0].shape),)
         return (slack.max(axis=self.over(x), keepdims=self.keepdims, initial=0.0),)
 
 
@@ -311,10 +305,8 @@ class ReduceProd(_Reduction):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         return x.prod(axis=self.over(x), keepdims=keepdims)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         own = (self.count(x) + 1) * precision.unit * np.abs(y) + precision.tiny
         if slack is None:
             return (own,)
@@ -336,10 +328,8 @@ class ReduceLogSumExp(_Reduction):
         found = np.log(np.exp(x - top).sum(axis=self.over(x), keepdims=True)) + top
         return found if keepdims else np.squeeze(found, axis=self.over(x))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         over, each = self.over(x), {"axis": self.over(x), "keepdims": self.keepdims}
         soft = np.exp(x - self.kept(y, x))
         top = x.max(axis=over, keepdims=True, **_of_nothing(x, -np.inf))
@@ -388,10 +378,8 @@ class ReduceVar(_Reduction):
         count = math.prod(sizes[axis] for axis in self.axes) if self.axes else math.prod(sizes)
         return (graph.op("Div", total, graph.const(float(max(count - self.ddof, 0)))),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return (self.moved(inputs[0], slacks[0], outputs[0], precision),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (self.moved(of.inputs[0], of.slacks[0], of.outputs[0], precision),)
 
     def moved(
         self, x: np.ndarray, slack: np.ndarray | None, variance: np.ndarray, precision: Precision
@@ -438,11 +426,9 @@ class ReduceStd(ReduceVar):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Sqrt", super().to_onnx(graph, *inputs)[0]),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (y,) = outputs
-        moved = self.moved(inputs[0], slacks[0], np.square(y), precision)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (y,) = of.outputs
+        moved = self.moved(of.inputs[0], of.slacks[0], np.square(y), precision)
         return (
             np.sqrt(np.square(y) + moved)
             - np.sqrt(np.maximum(np.square(y) - moved, 0.0))

@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Arrays, Errors, Few, Graph, Op, spread
+from probe.ops.base import Arrays, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.special_functions import sigmoid
 
@@ -103,19 +103,17 @@ class Softmax(Op):
             (Stage(words, mine, Terms(members)), Stage(divided, float(outputs[0][at]))),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         distance = _distances(self.sign * x, self.axis)
         each = precision.unit * (distance + 6)
         shared = (y * each).sum(axis=self.axis, keepdims=True) + 2 * precision.unit * math.sqrt(
             x.shape[self.axis]
         )
         own = y * (each + (shared + of_exponentials(y, (self.axis,), precision))) + precision.tiny
-        if slacks[0] is None:
+        if of.slacks[0] is None:
             return (own,)
-        arrived = slacks[0] + (y * slacks[0]).sum(axis=self.axis, keepdims=True)
+        arrived = of.slacks[0] + (y * of.slacks[0]).sum(axis=self.axis, keepdims=True)
         return (own + np.minimum(y * np.expm1(np.minimum(arrived, 700.0)), 1.0),)
 
 
@@ -172,10 +170,8 @@ class LogSoftmax(Op):
         )
         return Contributions((Terms(np.array([at], int)),), (below, last))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         soft, distance = np.exp(y), _distances(x, self.axis)
         shared = (soft * (distance + 6)).sum(axis=self.axis, keepdims=True) + 2 * math.sqrt(
             x.shape[self.axis]
@@ -189,9 +185,9 @@ class LogSoftmax(Op):
         )
         own += of_exponentials(soft, (self.axis,), precision)
         own = np.where(np.isfinite(own), own, 0.0)
-        if slacks[0] is None:
+        if of.slacks[0] is None:
             return (own,)
-        return (own + slacks[0] + (soft * slacks[0]).sum(axis=self.axis, keepdims=True),)
+        return (own + of.slacks[0] + (soft * of.slacks[0]).sum(axis=self.axis, keepdims=True),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,18 +247,16 @@ class Sparsemax(Op):
             (Terms(np.array([at], int)),), (below, Stage("not below 0", float(outputs[0][at])))
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         # Members of the support lie within 1 of the largest, so the level is off by at most a few u
         # of the largest plus 1.
-        x = inputs[0]
+        x = of.inputs[0]
         largest = np.abs(x).max(axis=self.axis, keepdims=True)
         members, _ = self._support(x)
         own = precision.unit * ((members + 4) * (largest + 1) + np.abs(x)) + precision.tiny
-        if slacks[0] is None:
+        if of.slacks[0] is None:
             return (own,)
-        return (own + slacks[0] + slacks[0].max(axis=self.axis, keepdims=True),)
+        return (own + of.slacks[0] + of.slacks[0].max(axis=self.axis, keepdims=True),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,14 +291,12 @@ class Glu(Op):
             (Stage(words, float(outputs[0][at]), Terms(np.array([place], int))),),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        value, gate = np.split(inputs[0], 2, axis=self.axis)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        value, gate = np.split(of.inputs[0], 2, axis=self.axis)
         own = 4 * precision.unit * np.abs(value) + precision.tiny
-        if slacks[0] is None:
+        if of.slacks[0] is None:
             return (own,)
-        of_value, of_gate = np.split(slacks[0], 2, axis=self.axis)
+        of_value, of_gate = np.split(of.slacks[0], 2, axis=self.axis)
         opened = sigmoid(gate)
         return (
             own

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import SIGMAS, Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.engine_differences import PLACE_OF_NAN
 
@@ -61,10 +61,8 @@ class ArgMax(Op):
         full = mask if self.keepdims else np.expand_dims(mask, self.axis)
         return (np.broadcast_to(full, inputs[0].shape),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         if slack is None:
             return (np.zeros(y.shape),)
         place = y if self.keepdims else np.expand_dims(y, self.axis)
@@ -141,10 +139,8 @@ class TopK(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), inputs[0].shape),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (slack,), (values, places) = slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (slack,), (values, places) = of.slacks, of.outputs
         if slack is None or not values.size:
             return np.zeros(values.shape), np.zeros(places.shape)
         moved = np.broadcast_to(slack.max(axis=self.axis, keepdims=True), values.shape)
@@ -153,13 +149,13 @@ class TopK(Op):
         near = np.take(close, np.arange(self.k), axis=self.axis) | np.take(
             close, np.arange(1, self.k + 1), axis=self.axis
         )
-        unsure = self.k < inputs[0].shape[self.axis]  # what was left out may come in last
+        unsure = self.k < of.inputs[0].shape[self.axis]  # what was left out may come in last
         last = (
             np.take(np.indices(values.shape, sparse=True)[self.axis % values.ndim], [0], axis=0)
             == self.k - 1
         )
         return np.array(moved), np.where(
-            near | (unsure & last), float(inputs[0].shape[self.axis]), 0.0
+            near | (unsure & last), float(of.inputs[0].shape[self.axis]), 0.0
         )
 
     def equally_right(
@@ -207,10 +203,8 @@ class CumSum(Op):
             np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (slack,), (y,) = slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (slack,), (y,) = of.slacks, of.outputs
         # Kernels may also sum in blocks, whose partial sums are differences of these.
         squares = 4 * np.cumsum(np.square(y + 0.0), axis=self.axis)
         own = (
@@ -218,7 +212,7 @@ class CumSum(Op):
             + precision.tiny * y.shape[self.axis]
         )
         if precision.refine and precision.unit and y.size:
-            x = inputs[0] + 0.0
+            x = of.inputs[0] + 0.0
             total, size = (one.sum(axis=self.axis, keepdims=True) for one in (x, np.square(x)))
             looked = of_axes(x, (self.axis,), total, size, precision)
             # Terms that err alike do so the more, the more they are.
@@ -267,10 +261,8 @@ class CumProd(Op):
             np.flip(np.logical_or.accumulate(np.flip(mask, self.axis), axis=self.axis), self.axis),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         own = x.shape[self.axis] * precision.unit * np.abs(y) + precision.tiny
         return (
             own

@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.precision import SIGMAS, Precision
 from probe.numerics.sum_error import of_partial_sums
 from probe.ops.attention.score_blocks import Block, Frame, finite, gathered
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Errors, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.linear.im2col_gemm import holds, scale_of
 from probe.ops.weight import Weight
@@ -204,15 +204,13 @@ class Attention(Op):
         out += own
         return out
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """The errors e of the scores move a mean of values by at most sqrt(E[e²] Var[v]), both
         under the weights, however they go together, and never beyond the values; then comes the
         weighted sum's own rounding, and what the values arrive with.
         """
-        frame, slack, by = self._narrow(inputs, slacks, precision)
-        exact = frame.four(np.asarray(outputs[0]))
+        frame, slack, by = self._narrow(of.inputs, of.slacks, precision)
+        exact = frame.four(np.asarray(of.outputs[0]))
         target = np.zeros(exact.shape)
         moved = (
             np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), frame.q.dtype)
@@ -238,8 +236,10 @@ class Attention(Op):
             )
         own = frame.back(target)
         own = np.where(np.isfinite(own), own, 0.0) + precision.tiny
-        if few is not None:
-            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
+        if of.few is not None:
+            own[of.few] = np.maximum(
+                own[of.few], of_partial_sums(self.terms(of.inputs, of.few), precision)
+            )
         if moved is None:
             return (own,)
         moved = (
@@ -247,7 +247,7 @@ class Attention(Op):
             + precision.tiny
         )
         if self.weights == "mean":
-            return own, moved.mean(axis=1).reshape(outputs[1].shape)
+            return own, moved.mean(axis=1).reshape(of.outputs[1].shape)
         return own, frame.back(moved)
 
     def _narrow(

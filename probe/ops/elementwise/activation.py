@@ -12,7 +12,15 @@ import numpy as np
 
 from probe.numerics.blocks import blocks
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Indices, Rearrangement, spread
+from probe.ops.base import (
+    Arrays,
+    Elementwise,
+    Evaluated,
+    Graph,
+    Indices,
+    Rearrangement,
+    spread,
+)
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.special_functions import erf, sigmoid, softplus
 from probe.ops.engine_differences import GELU_OF_INF
@@ -194,11 +202,9 @@ class _Stepped(Elementwise):
     def edge(self) -> float:
         raise NotImplementedError
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (own,) = super().error_bound(inputs, slacks, outputs, precision, few)
-        (x,), (y,), edge = inputs, outputs, abs(self.edge())
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (own,) = super().error_bound(of, precision)
+        (x,), (y,), edge = of.inputs, of.outputs, abs(self.edge())
         held = not precision.unit or (math.frexp(edge)[0] / precision.unit).is_integer()
         if held:
             return (own,)

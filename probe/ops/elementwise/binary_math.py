@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from probe.numerics.precision import UNBOUNDED, Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
 from probe.ops.engine_differences import BEYOND_INTEGERS
@@ -39,10 +39,8 @@ class Constant(Op):
             else f"{self.value.size} numbers of the layer's own"
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (y,) = outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (y,) = of.outputs
         if y.dtype.kind != "f" or not precision.unit:
             return (np.zeros(y.shape),)
         return (of_constant(y, precision),)
@@ -70,10 +68,8 @@ class Parameter(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions((), (Stage(named(self.weight, at), float(outputs[0][at])),))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (y,) = outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (y,) = of.outputs
         return (
             precision.unit * np.abs(y)
             if precision.casts and y.dtype.kind == "f"
@@ -122,16 +118,14 @@ class _Binary(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x, y), (out,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x, y), (out,) = of.inputs, of.outputs
         own = np.full(out.shape, precision.tiny if out.dtype.kind == "f" else 0.0)
         with np.errstate(all="ignore"):
             own = own + self.roundings * precision.unit * self.scale(x, y, out)
             moved = np.zeros(out.shape)
-            if any(slack is not None for slack in slacks):
-                left, right = (0.0 if slack is None else slack for slack in slacks)
+            if any(slack is not None for slack in of.slacks):
+                left, right = (0.0 if slack is None else slack for slack in of.slacks)
                 for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
                     moved = np.maximum(
                         moved, np.abs(self.f(x + sign * left, y + other * right) - out)
@@ -201,11 +195,9 @@ class Mod(_Binary):
         rest = graph.op("Mod", *inputs, fmod=1)
         return (rest if self.fmod else _floored(graph, rest, inputs[1]),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (own,) = super().error_bound(inputs, slacks, outputs, precision, few)
-        (x, y), (left, right) = inputs, (0.0 if slack is None else slack for slack in slacks)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (own,) = super().error_bound(of, precision)
+        (x, y), (left, right) = of.inputs, (0.0 if slack is None else slack for slack in of.slacks)
         with np.errstate(all="ignore"):
             turns = (left + np.abs(x / y) * right) / np.abs(y)
             jumps = (own > 0.5 * np.abs(y)) | (turns > 0.5)
@@ -295,14 +287,12 @@ class Cast(Op):
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (slack,), (y,) = slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (slack,), (y,) = of.slacks, of.outputs
         if slack is None:
             return (np.zeros(y.shape),)
         if self.to == "bool":
-            return (np.where(np.abs(inputs[0]) <= slack, 1.0, 0.0) * (slack > 0),)
+            return (np.where(np.abs(of.inputs[0]) <= slack, 1.0, 0.0) * (slack > 0),)
         if y.dtype.kind != "f":
             return (np.ceil(slack),)
         step = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(self.to, 0.0)

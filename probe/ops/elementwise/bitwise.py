@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.errors import Undescribed
 from probe.numerics.precision import UNBOUNDED, Precision
-from probe.ops.base import Arrays, Errors, Few, Graph
+from probe.ops.base import Evaluated, Graph
 from probe.ops.elementwise.n_ary import Broadcast
 
 __all__ = ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"]
@@ -19,11 +19,9 @@ _INT64, _BOOL = 7, 9
 class _Bits(Broadcast):
     """Of integers: exact, and without a say where one of them is not."""
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        moved = np.zeros(outputs[0].shape)
-        for slack in slacks:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        moved = np.zeros(of.outputs[0].shape)
+        for slack in of.slacks:
             if slack is not None:
                 moved = np.maximum(moved, np.where(slack > 0, UNBOUNDED, 0.0))
         return (moved,)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 
 __all__ = ["Chain"]
 
@@ -35,11 +35,10 @@ class Chain(Op):
             (x,) = part.to_onnx(graph, x)
         return (x,)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        inputs, outputs, slacks = of.inputs, of.outputs, of.slacks
         for part in self.parts:
             outputs = part.run(*inputs)
-            slacks = own = part.error_bound(inputs, slacks, outputs, precision)
+            slacks = own = part.error_bound(Evaluated(inputs, slacks, outputs), precision)
             inputs = outputs
         return own

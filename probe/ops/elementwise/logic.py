@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.elementwise.n_ary import Broadcast, narrowed, place
 
@@ -32,11 +32,9 @@ _BOOL = 9
 class _Logical(Broadcast):
     """A truth for each element; one that slack may turn is off by 1."""
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        turned = np.zeros(outputs[0].shape)
-        for slack in slacks:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        turned = np.zeros(of.outputs[0].shape)
+        for slack in of.slacks:
             if slack is not None:
                 turned = np.maximum(turned, slack)
         return (turned,)
@@ -45,13 +43,11 @@ class _Logical(Broadcast):
 class _Comparison(_Logical):
     """The first input against the second."""
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        x, y = inputs
-        if all(slack is None for slack in slacks):
-            return (np.zeros(outputs[0].shape),)
-        reach = sum(slack for slack in slacks if slack is not None)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        x, y = of.inputs
+        if all(slack is None for slack in of.slacks):
+            return (np.zeros(of.outputs[0].shape),)
+        reach = sum(slack for slack in of.slacks if slack is not None)
         with np.errstate(invalid="ignore"):
             return (
                 np.where(
@@ -149,10 +145,8 @@ class IsNaN(_Logical):
     function = np.isnan
     onnx = "IsNaN"
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return (np.zeros(outputs[0].shape),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (np.zeros(of.outputs[0].shape),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +156,8 @@ class IsInf(_Logical):
     function = np.isinf
     onnx = "IsInf"
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return (np.zeros(outputs[0].shape),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (np.zeros(of.outputs[0].shape),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,17 +187,15 @@ class Where(Op):
         masks = (mask, mask & chosen, mask & ~chosen) if self.fixed else (mask, mask, mask)
         return tuple(narrowed(one, x.shape) for one, x in zip(masks, inputs, strict=True))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        condition, x, y = inputs
-        own, other = (np.zeros(()) if slack is None else slack for slack in slacks[1:])
-        allowed = np.broadcast_to(np.where(condition != 0, own, other), outputs[0].shape)
-        if slacks[0] is not None and (slacks[0] >= 0.5).any():
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        condition, x, y = of.inputs
+        own, other = (np.zeros(()) if slack is None else slack for slack in of.slacks[1:])
+        allowed = np.broadcast_to(np.where(condition != 0, own, other), of.outputs[0].shape)
+        if of.slacks[0] is not None and (of.slacks[0] >= 0.5).any():
             with np.errstate(invalid="ignore"):
                 apart = np.abs(np.subtract(x, y, dtype=np.float64)) + own + other
             allowed = np.where(
-                slacks[0] >= 0.5,
+                of.slacks[0] >= 0.5,
                 np.maximum(allowed, np.where(np.isfinite(apart), apart, 0.0)),
                 allowed,
             )

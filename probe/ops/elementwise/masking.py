@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.exactness import of_constant
 
@@ -43,12 +43,10 @@ class Fill(Op):
             ),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         other = of_constant(np.asarray(self.value, np.float64), precision)
-        own = np.where(_kept(inputs[1]), 0.0 if slacks[0] is None else slacks[0], other)
-        return (np.broadcast_to(own, outputs[0].shape),)
+        own = np.where(_kept(of.inputs[1]), 0.0 if of.slacks[0] is None else of.slacks[0], other)
+        return (np.broadcast_to(own, of.outputs[0].shape),)
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         lead = mask.ndim - inputs[1].ndim
@@ -80,14 +78,12 @@ class Lower(Op):
         lowered = graph.op("Add", inputs[0], graph.const(float(self.value)))
         return (graph.op("Where", _emitted(graph, inputs[1]), inputs[0], lowered),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        y = outputs[0]
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        y = of.outputs[0]
         own = np.where(
-            np.broadcast_to(_kept(inputs[1]), y.shape), 0.0, 2 * precision.unit * np.abs(y)
+            np.broadcast_to(_kept(of.inputs[1]), y.shape), 0.0, 2 * precision.unit * np.abs(y)
         )
-        return (own if slacks[0] is None else own + slacks[0],)
+        return (own if of.slacks[0] is None else own + of.slacks[0],)
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return mask, Fill(self.value).influence(mask, inputs)[1]
@@ -123,10 +119,8 @@ class MaskSteps(Op):
         )
         return (graph.op("Where", kept, x, graph.const(0.0)),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         if slack is None:
             return (np.zeros(y.shape),)
         masked = np.all(np.abs(x - self.value) <= slack, axis=-1, keepdims=True)
@@ -212,11 +206,9 @@ class MaskedMean(Op):
             np.any(mask, axis=tuple(range(1, mask.ndim)))[:, None], inputs[1].shape
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x, _), (y,) = inputs, outputs
-        mask = self._mask(*inputs)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x, _), (y,) = of.inputs, of.outputs
+        mask = self._mask(*of.inputs)
         count = np.maximum(mask.sum(axis=self.axis, keepdims=self.keepdims), 1)
         squares = np.where(mask, np.square(x), 0.0).sum(axis=self.axis, keepdims=self.keepdims)
         own = (
@@ -224,17 +216,17 @@ class MaskedMean(Op):
             + 2 * precision.unit * np.abs(y)
             + precision.tiny
         )
-        if few is not None:
-            terms = self.terms(inputs, few)
-            own[few] = np.maximum(
-                own[few],
-                of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[few]),
+        if of.few is not None:
+            terms = self.terms(of.inputs, of.few)
+            own[of.few] = np.maximum(
+                own[of.few],
+                of_partial_sums(terms, precision) + 2 * precision.unit * np.abs(y[of.few]),
             )
-        if slacks[0] is not None:
+        if of.slacks[0] is not None:
             own = (
                 own
                 + np.sqrt(
-                    np.where(mask, np.square(slacks[0]), 0.0).sum(
+                    np.where(mask, np.square(of.slacks[0]), 0.0).sum(
                         axis=self.axis, keepdims=self.keepdims
                     )
                 )

@@ -10,7 +10,7 @@ import numpy as np
 from probe.numerics.blocks import blocks
 from probe.numerics.dtypes import float_of, widened
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op, Rearrangement
+from probe.ops.base import Arrays, Errors, Evaluated, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.exactness import without_rounding
 from probe.ops.weight import Weight
@@ -131,24 +131,22 @@ class _Merge(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        narrow = all(slack is None for slack in slacks) and precision.narrow
-        own = np.empty_like(outputs[0], np.float32 if narrow else np.float64)
-        for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*inputs)):
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        narrow = all(slack is None for slack in of.slacks) and precision.narrow
+        own = np.empty_like(of.outputs[0], np.float32 if narrow else np.float64)
+        for (target, *parts), _ in blocks(own, *np.broadcast_arrays(*of.inputs)):
             target[...] = precision.tiny
             for part in parts:
                 size = np.empty_like(target)
                 np.multiply(
                     part,
-                    (len(inputs) - 1) * precision.unit,
+                    (len(of.inputs) - 1) * precision.unit,
                     out=size,
                     dtype=np.result_type(part, size),
                     casting="same_kind",
                 )
                 target += np.abs(size, out=size)
-        return (own if narrow else own + _total(slacks, outputs[0].shape),)
+        return (own if narrow else own + _total(of.slacks, of.outputs[0].shape),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,15 +216,13 @@ class Mul(_Merge):
             )
         return Contributions((first,), tuple(stages))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        own = len(inputs) * precision.unit * np.abs(outputs[0]) + precision.tiny
-        for k, slack in enumerate(slacks):
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        own = len(of.inputs) * precision.unit * np.abs(of.outputs[0]) + precision.tiny
+        for k, slack in enumerate(of.slacks):
             if slack is not None:
                 rest = [
                     np.abs(x) + (0 if other is None else other)
-                    for x, other in zip(inputs, slacks, strict=True)
+                    for x, other in zip(of.inputs, of.slacks, strict=True)
                 ]
                 own = own + slack * reduce(np.multiply, rest[:k] + rest[k + 1 :], np.ones(()))
         return (own,)
@@ -252,14 +248,12 @@ class _Choice(_Merge):
             (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         return (
             reduce(
                 np.maximum,
-                [slack for slack in slacks if slack is not None],
-                np.zeros(outputs[0].shape),
+                [slack for slack in of.slacks if slack is not None],
+                np.zeros(of.outputs[0].shape),
             ),
         )
 
@@ -307,12 +301,10 @@ class Mean(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return tuple(narrowed(mask, x.shape) for x in inputs)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        magnitude = sum(np.abs(x) for x in inputs)
-        own = (len(inputs) + 1) * precision.unit * magnitude / len(inputs) + precision.tiny
-        return (own + _total(slacks, outputs[0].shape) / len(inputs),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        magnitude = sum(np.abs(x) for x in of.inputs)
+        own = (len(of.inputs) + 1) * precision.unit * magnitude / len(of.inputs) + precision.tiny
+        return (own + _total(of.slacks, of.outputs[0].shape) / len(of.inputs),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,11 +356,11 @@ class AddConstant(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (narrowed(mask, inputs[0].shape),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        own = precision.unit * (np.abs(inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
-        return (own + _total(slacks, outputs[0].shape),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        own = (
+            precision.unit * (np.abs(of.inputs[0]) + 2 * np.abs(self.value.value)) + precision.tiny
+        )
+        return (own + _total(of.slacks, of.outputs[0].shape),)
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return (
@@ -409,11 +401,9 @@ class MulConstant(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (narrowed(mask, inputs[0].shape),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        own = 2 * precision.unit * np.abs(outputs[0]) + precision.tiny
-        return (own if slacks[0] is None else own + slacks[0] * np.abs(self.value.value),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        own = 2 * precision.unit * np.abs(of.outputs[0]) + precision.tiny
+        return (own if of.slacks[0] is None else own + of.slacks[0] * np.abs(self.value.value),)
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return (

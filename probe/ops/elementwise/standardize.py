@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.weight import Weight
 
@@ -79,10 +79,8 @@ class Standardize(Op):
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         return where
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         deviation, mean = self._deviation(), np.abs(self.mean.value.astype(np.float64))
         scale = 4 * np.abs(y) + (
             (np.abs(x) * deviation + 2 * mean)
@@ -149,10 +147,8 @@ class AutoContrast(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         least, most = (f(x, axis=self.axes, keepdims=True) for f in (np.min, np.max))
         with np.errstate(all="ignore"):
             slope = np.where(most > least, (self.high - self.low) / (most - least), 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.dtypes import float_of
 from probe.numerics.precision import SIGMAS, Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Sum
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import convolve, convolve_squares
 from probe.ops.linear.winograd_fft import of_fourier, of_winograd
@@ -165,14 +165,11 @@ class Conv(Sum):
         out = self._squares(slack, self.weight.value).astype(np.float64, copy=False)
         return np.sqrt(out, out=out)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (own,) = super().error_bound(
-            inputs, slacks if self.weight is not None else (None,), outputs, precision, few
-        )
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        still = of if self.weight is not None else of._replace(slacks=(None,))
+        (own,) = super().error_bound(still, precision)
         if self.weight is None:
-            for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
+            for moved in ((of.slacks[0], of.inputs[1]), (of.inputs[0], of.slacks[1])):
                 if not any(one is None for one in moved):
                     own = own + np.sqrt(
                         self._squares(*(np.asarray(one, np.float64) for one in moved))
@@ -181,9 +178,9 @@ class Conv(Sum):
             precision.lossy
             and precision.unit
             and self.groups == 1
-            and math.prod(self._kernel(inputs).shape[2:]) > 1
+            and math.prod(self._kernel(of.inputs).shape[2:]) > 1
         ):
-            x, w = padded(inputs[0], self.pads), self._kernel(inputs).astype(np.float64)
+            x, w = padded(of.inputs[0], self.pads), self._kernel(of.inputs).astype(np.float64)
             variance = of_fourier(x, w)
             if w.shape[2:] == (3, 3) and {*self.strides, *self.dilations} == {1}:
                 variance = np.maximum(variance, of_winograd(x, w))

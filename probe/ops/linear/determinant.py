@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Evaluated, Graph, Op
 
 __all__ = ["Det"]
 
@@ -21,12 +21,10 @@ class Det(Op):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Det", inputs[0]),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """Elimination is exact for a matrix whose rows are off by n² u of the largest; a row counts
         with the lengths of the others."""
-        x, slack = inputs[0].astype(np.float64, copy=False), slacks[0]
+        x, slack = of.inputs[0].astype(np.float64, copy=False), of.slacks[0]
         size = x.shape[-1]
         rows = np.linalg.norm(x, axis=-1)
         off = (
@@ -38,5 +36,5 @@ class Det(Op):
         return (
             np.prod(rows + off, axis=-1)
             - np.prod(rows, axis=-1)
-            + math.sqrt(size) * precision.unit * np.abs(outputs[0]),
+            + math.sqrt(size) * precision.unit * np.abs(of.outputs[0]),
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Sum
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import holds, powered, scale_of
@@ -48,29 +48,27 @@ class _Product(Sum):
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([(self.term_count(inputs, ()), inputs)], (), precision)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         # One rounding for every product after the first of a term.
         own = of_sums(
-            self.term_count(inputs, outputs),
-            outputs[0],
-            max(1, len(inputs) - 1) * self.of_squares(inputs),
+            self.term_count(of.inputs, of.outputs),
+            of.outputs[0],
+            max(1, len(of.inputs) - 1) * self.of_squares(of.inputs),
             precision,
         )
-        if few is not None:
-            looked = of_partial_sums(self.terms(inputs, few), precision)
-            own[few] = np.maximum(own[few], looked.reshape(np.shape(own[few])))
+        if of.few is not None:
+            looked = of_partial_sums(self.terms(of.inputs, of.few), precision)
+            own[of.few] = np.maximum(own[of.few], looked.reshape(np.shape(own[of.few])))
         moved = [
             np.zeros(np.shape(x)) if slack is None else slack
-            for x, slack in zip(inputs, slacks, strict=True)
+            for x, slack in zip(of.inputs, of.slacks, strict=True)
         ]
         squares = np.zeros(())
-        for k, slack in enumerate(slacks):
+        for k, slack in enumerate(of.slacks):
             if slack is not None:
                 squares = (
                     squares
-                    + self.of_squares([*inputs[:k], slack, *inputs[k + 1 :]])
+                    + self.of_squares([*of.inputs[:k], slack, *of.inputs[k + 1 :]])
                     + (self.of_squares(moved) if k else 0)
                 )
         return (own + np.sqrt(squares),)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices
+from probe.ops.base import Arrays, Evaluated, Graph, Indices
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.linear.einsum import Einsum
 from probe.ops.weight import Weight
@@ -39,12 +39,12 @@ class WeightedEinsum(Einsum):
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return super().is_exact(self._both(inputs), precision)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        both = self._both(inputs)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        both = self._both(of.inputs)
         weight = precision.unit * np.abs(both[1]) if precision.casts else None
-        return super().error_bound(both, [slacks[0], weight], outputs, precision, few)
+        return super().error_bound(
+            Evaluated(both, [of.slacks[0], weight], of.outputs, of.few), precision
+        )
 
     def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
         """The terms of the outputs at ``where``: (elements, terms, 1)."""

@@ -9,7 +9,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_sums
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.weight import Weight
 
@@ -66,53 +66,51 @@ class Fourier(Op):
         )
         return (found.real * self.scale).astype(dtype), (found.imag * self.scale).astype(dtype)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """What the stages of a fast transform lose, everywhere alike, or what a sum of products
         does; slacks are independent.
 
         Where one output holds nearly everything (a tone, a mean far from 0), its last digits leak
         into the others.
         """
-        count, scale = self.count(inputs), abs(self.scale)
+        count, scale = self.count(of.inputs), abs(self.scale)
         stages = (
             (2 if precision.casts else 1) * _EACH * precision.unit * (1 + math.log2(max(2, count)))
         )
-        finite = [np.where(np.isfinite(x), x, 0.0) for x in inputs]
+        finite = [np.where(np.isfinite(x), x, 0.0) for x in of.inputs]
         squares = sum(np.square(x).sum(axis=self.axes, keepdims=True) for x in finite)
         if precision.certain:
             size = sum(np.abs(x).sum(axis=self.axes, keepdims=True) for x in finite)
             own = [
-                np.maximum(stages, (len(inputs) * count + 2) * precision.unit) * scale * size
+                np.maximum(stages, (len(of.inputs) * count + 2) * precision.unit) * scale * size
             ] * 2
         else:
             size = np.sqrt(squares)
             sums = [
                 of_sums(
-                    len(inputs) * count,
+                    len(of.inputs) * count,
                     y / (scale or 1.0),
                     np.broadcast_to(squares, y.shape),
                     precision,
                 )
-                for y in outputs
+                for y in of.outputs
             ]
             own = [np.maximum(stages * size, one) * scale for one in sums]
-        peak = np.hypot(*outputs).max(axis=self.axes, keepdims=True, initial=0.0)
+        peak = np.hypot(*of.outputs).max(axis=self.axes, keepdims=True, initial=0.0)
         more = 2 * precision.unit * np.where(np.isfinite(peak), peak, 0.0) + count * precision.tiny
         if self.coarse:
             more = more + _ANGLES * precision.unit * scale * size * sum(
-                inputs[0].shape[axis] for axis in self.axes
+                of.inputs[0].shape[axis] for axis in self.axes
             )
         moved = [
             np.square(slack).sum(axis=self.axes, keepdims=True)
-            for slack in slacks
+            for slack in of.slacks
             if slack is not None
         ]
         if moved:
             more = more + scale * np.sqrt(sum(moved))
         return tuple(
-            np.broadcast_to(one + more, y.shape) for one, y in zip(own, outputs, strict=True)
+            np.broadcast_to(one + more, y.shape) for one, y in zip(own, of.outputs, strict=True)
         )
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:

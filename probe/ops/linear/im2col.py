@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op, Rearrangement
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.window.sliding_windows import Pads, flat, padded, windows
 
@@ -95,10 +95,8 @@ class Im2Col(Rearrangement):
             back.append(at)
         return np.where(inside, 0, -1), np.stack(back, axis=1)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0])
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (np.zeros(of.outputs[0].shape),) if of.slacks[0] is None else self.run(of.slacks[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,18 +180,18 @@ class Col2Im(Op):
         row, window, inside = self._sources(where)
         return np.where(inside, inputs[0][where[0][:, None], row, window], 0.0)[:, None]
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         own = of_sums(
-            self.term_count(inputs, outputs),
-            outputs[0],
-            self.run(np.square(inputs[0]))[0],
+            self.term_count(of.inputs, of.outputs),
+            of.outputs[0],
+            self.run(np.square(of.inputs[0]))[0],
             precision,
         )
-        if few is not None:
-            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
-        return (own if slacks[0] is None else own + self.run(slacks[0])[0],)
+        if of.few is not None:
+            own[of.few] = np.maximum(
+                own[of.few], of_partial_sums(self.terms(of.inputs, of.few), precision)
+            )
+        return (own if of.slacks[0] is None else own + self.run(of.slacks[0])[0],)
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         found = np.zeros(inputs[0].shape, bool)

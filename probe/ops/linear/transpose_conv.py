@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Sum
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import holds, powered, scale_of
 from probe.ops.weight import Weight
@@ -198,14 +198,11 @@ class ConvTranspose(Sum):
         assert self.weight is not None
         return np.sqrt(self._squares(slack, self.weight.value))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (own,) = super().error_bound(
-            inputs, slacks if self.weight is not None else (None,), outputs, precision, few
-        )
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        still = of if self.weight is not None else of._replace(slacks=(None,))
+        (own,) = super().error_bound(still, precision)
         if self.weight is None:
-            for moved in ((slacks[0], inputs[1]), (inputs[0], slacks[1])):
+            for moved in ((of.slacks[0], of.inputs[1]), (of.inputs[0], of.slacks[1])):
                 if not any(one is None for one in moved):
                     own = own + np.sqrt(
                         self._squares(*(np.asarray(one, np.float64) for one in moved))

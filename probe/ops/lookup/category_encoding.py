@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["Bucketize", "Lookup", "OneHot"]
@@ -23,10 +23,8 @@ class _Named(Op):
     """An element by element choice among a few values, which a small change of the input either
     moves or does not."""
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         if slack is None:
             return (np.zeros(y.shape),)
         moved = [np.abs(self.run(x + sign * slack)[0] - y) for sign in (-1.0, 1.0)]
@@ -141,10 +139,8 @@ class OneHot(Op):
             graph.op("Cast", graph.op("Equal", x, graph.const(np.arange(self.depth))), to=_FLOAT),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         if slack is None:
             return (np.zeros(y.shape),)
         moved = (np.rint(x - slack) != np.rint(x)) | (np.rint(x + slack) != np.rint(x))

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.weight import Weight
 
@@ -87,10 +87,8 @@ class Embedding(Op):
             + precision.tiny
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return (self._slack(outputs[0], precision),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (self._slack(of.outputs[0], precision),)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         index = int(inputs[0][at[:-1]])
@@ -236,26 +234,28 @@ class EmbeddingBag(Embedding):
             :, :, None
         ]
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        indices, factors, bags, count = self._bags(inputs)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        indices, factors, bags, count = self._bags(of.inputs)
         kept = bags >= 0
         rows, bags = self._rows(indices[kept]), bags[kept]
         if self.mode == "max":
-            out = np.zeros(outputs[0].shape)
+            out = np.zeros(of.outputs[0].shape)
             np.maximum.at(out, bags, self._slack(rows, precision))
             return (out,)
         factors, sizes = factors[kept][:, None], self._divisors(bags, count)
-        squares, own = np.zeros(outputs[0].shape), np.zeros(outputs[0].shape)
+        squares, own = np.zeros(of.outputs[0].shape), np.zeros(of.outputs[0].shape)
         np.add.at(squares, bags, np.square(rows * factors))
         np.add.at(own, bags, self._slack(rows, precision) * np.abs(factors))
-        own += of_sums(self.term_count(inputs, outputs), outputs[0] * sizes, squares, precision)
-        if self.weighted and slacks[-1] is not None:
-            np.add.at(own, bags, np.abs(rows) * slacks[-1].ravel()[kept][:, None])
-        own = own / sizes + 2 * precision.unit * np.abs(outputs[0])
-        if few is not None:
-            own[few] = np.maximum(own[few], of_partial_sums(self.terms(inputs, few), precision))
+        own += of_sums(
+            self.term_count(of.inputs, of.outputs), of.outputs[0] * sizes, squares, precision
+        )
+        if self.weighted and of.slacks[-1] is not None:
+            np.add.at(own, bags, np.abs(rows) * of.slacks[-1].ravel()[kept][:, None])
+        own = own / sizes + 2 * precision.unit * np.abs(of.outputs[0])
+        if of.few is not None:
+            own[of.few] = np.maximum(
+                own[of.few], of_partial_sums(self.terms(of.inputs, of.few), precision)
+            )
         return (own,)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:

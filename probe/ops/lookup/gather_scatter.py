@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.numerics.blocks import places
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op, Rearrangement
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = [
@@ -55,11 +55,11 @@ class _Moved(Rearrangement):
         found[tuple(back[which == 0].T)] = True
         return (found, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         return (
-            (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0], *inputs[1:])
+            (np.zeros(of.outputs[0].shape),)
+            if of.slacks[0] is None
+            else self.run(of.slacks[0], *of.inputs[1:])
         )
 
 
@@ -208,13 +208,11 @@ class _Scatter(Op):
         )
         return Contributions((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        x, indices, updates = inputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        x, indices, updates = of.inputs
         own, theirs = (
             np.zeros(one.shape) if slack is None else slack
-            for one, slack in zip((x, updates), slacks[::2], strict=True)
+            for one, slack in zip((x, updates), of.slacks[::2], strict=True)
         )
         if self.reduction in ("max", "min"):
             return type(self)(**{**vars(self), "reduction": "max"}).run(own, indices, theirs)
@@ -222,14 +220,14 @@ class _Scatter(Op):
         if self.reduction == "mul":
             (reached,) = self.run(np.abs(x) + own, indices, np.abs(updates) + theirs)
             (counts,) = sum_of.run(np.zeros(x.shape), indices, np.ones(updates.shape))
-            unit = precision.unit if outputs[0].dtype.kind == "f" else 0.0
+            unit = precision.unit if of.outputs[0].dtype.kind == "f" else 0.0
             return (
                 reached
-                - np.abs(outputs[0])
+                - np.abs(of.outputs[0])
                 + counts * (unit * reached + precision.tiny * (unit > 0)),
             )
         (moved,) = self.run(own, indices, theirs)
-        if self.reduction == "none" or outputs[0].dtype.kind != "f":
+        if self.reduction == "none" or of.outputs[0].dtype.kind != "f":
             return (moved,)
         (sizes,) = self.run(np.abs(x), indices, np.abs(updates))
         (counts,) = self.run(np.zeros(x.shape), indices, np.ones(updates.shape))

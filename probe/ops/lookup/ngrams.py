@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Evaluated, Graph, Op
 
 __all__ = ["CountNgrams"]
 
@@ -75,11 +75,9 @@ class CountNgrams(Op):
             ),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """ONNX Runtime adds a weight as often as it counts."""
-        if slacks[0] is not None and (slacks[0] > 0).any():
-            return (np.full(outputs[0].shape, np.inf),)
-        (counts,) = replace(self, mode="TF").run(*inputs)
-        return ((counts + 1) * precision.unit * np.abs(outputs[0]) * bool(self.weights),)
+        if of.slacks[0] is not None and (of.slacks[0] > 0).any():
+            return (np.full(of.outputs[0].shape, np.inf),)
+        (counts,) = replace(self, mode="TF").run(*of.inputs)
+        return ((counts + 1) * precision.unit * np.abs(of.outputs[0]) * bool(self.weights),)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 
 __all__ = ["NonMaxSuppression", "NonZero", "Unique"]
 
@@ -14,11 +14,9 @@ __all__ = ["NonMaxSuppression", "NonZero", "Unique"]
 class _Chosen(Op):
     """Exact where the input is; where it may move, so may everything."""
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        moved = any(slack is not None and (slack > 0).any() for slack in slacks)
-        return tuple(np.full(y.shape, np.inf if moved else 0.0) for y in outputs)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        moved = any(slack is not None and (slack > 0).any() for slack in of.slacks)
+        return tuple(np.full(y.shape, np.inf if moved else 0.0) for y in of.outputs)
 
 
 @dataclass(frozen=True, eq=False)

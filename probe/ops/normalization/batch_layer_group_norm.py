@@ -11,7 +11,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.engine_differences import SQUARES_OVERFLOW
 from probe.ops.weight import Weight, zero_bias
@@ -167,13 +167,11 @@ class BatchNormalization(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (mask,)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         # Either ((x - mean) * gain) + bias or x * gain + (bias - mean * gain): the gain takes a
         # sum, a reciprocal root of up to two units and a product; then two products and two sums.
         # Ten roundings bound both.
-        gain, mean, bias = self._terms(inputs[0])
+        gain, mean, bias = self._terms(of.inputs[0])
         gain = np.abs(gain)
         each = (14 if precision.casts else 10) * precision.unit
         factors, constants = (
@@ -182,18 +180,18 @@ class BatchNormalization(Op):
         )
         # float32 is enough where it holds the factors, too.
         narrow = (
-            slacks[0] is None
+            of.slacks[0] is None
             and precision.narrow
             and 1e-30 < factors.min(initial=1.0) <= factors.max(initial=1.0) < 1e30
         )
-        own: np.ndarray = np.empty_like(inputs[0], np.float32 if narrow else np.float64)
+        own: np.ndarray = np.empty_like(of.inputs[0], np.float32 if narrow else np.float64)
         terms = [term.astype(own.dtype) for term in (factors, constants)]
-        for part, target, factor, constant in _lines(inputs[0], own, self.axis, terms):
+        for part, target, factor, constant in _lines(of.inputs[0], own, self.axis, terms):
             np.multiply(part, factor, out=target, casting="same_kind")
             np.abs(target, out=target)
             target += constant
-        if slacks[0] is not None:
-            own += slacks[0] * gain.reshape(
+        if of.slacks[0] is not None:
+            own += of.slacks[0] * gain.reshape(
                 [-1 if axis == self.axis % own.ndim else 1 for axis in range(own.ndim)]
             )
         return (own,)
@@ -439,10 +437,8 @@ class LayerNormalization(Op):
                 )
         return (out,)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,) = inputs, slacks
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,) = of.inputs, of.slacks
         parameters = self._parameters(x)
 
         def own(x: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
@@ -536,13 +532,11 @@ class GroupNormalization(Op):
                 )
         return (out,)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,) = inputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,) = of.inputs
         groups = self._split(x)
         axes = tuple(range(2, groups.ndim))
-        slack = None if slacks[0] is None else self._split(slacks[0])
+        slack = None if of.slacks[0] is None else self._split(of.slacks[0])
         parameters = self._parameters(x)
 
         def own(groups: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_axes
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.engine_differences import SQUARES_OVERFLOW, ZERO_SHARE_OF_NAN
 from probe.ops.weight import Weight
@@ -71,10 +71,8 @@ class RMSNormalization(Op):
             graph.op("Mul", out, graph.op("Reshape", graph.weight(self.scale), graph.const(shape))),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         count = math.prod(x.shape[axis] for axis in self.axes)
         squared = np.square(x)
         total = squared.sum(axis=self.axes, keepdims=True)
@@ -85,18 +83,22 @@ class RMSNormalization(Op):
             of_axes(squared, self.axes, total, fourth, precision) + 4 * precision.unit * total
         ) / count
         moved *= 3 if self.centred else 1
-        if slacks[0] is not None:
+        if of.slacks[0] is not None:
             moved = (
                 moved
-                + 2 * np.sqrt(np.square(x * slacks[0]).sum(axis=self.axes, keepdims=True)) / count
+                + 2
+                * np.sqrt(np.square(x * of.slacks[0]).sum(axis=self.axes, keepdims=True))
+                / count
             )
-            moved = moved + np.square(slacks[0]).mean(axis=self.axes, keepdims=True)
+            moved = moved + np.square(of.slacks[0]).mean(axis=self.axes, keepdims=True)
         power = self._power(x)
         with np.errstate(all="ignore"):
             root = np.sqrt(power + self.epsilon)
             relative = root / np.sqrt(np.maximum(power - moved, 0) + self.epsilon) - 1
             own = np.abs(y) * (relative + 8 * precision.unit) + precision.tiny
-            return (own if slacks[0] is None else own + slacks[0] * np.abs(self._gain(x)) / root,)
+            return (
+                own if of.slacks[0] is None else own + of.slacks[0] * np.abs(self._gain(x)) / root,
+            )
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
@@ -177,10 +179,8 @@ class LpNormalization(Op):
             norm = norm if self.squared else graph.op("Max", norm, least)
         return (graph.op("Div", x, norm),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         norm = self._norm(x)
         relative: float | np.ndarray = 10 * precision.unit
         if not math.isinf(self.p):
@@ -193,12 +193,12 @@ class LpNormalization(Op):
                 else self._statistical(x, precision)
             )
         own = np.abs(y) * relative + precision.tiny
-        if slacks[0] is not None:
+        if of.slacks[0] is not None:
             with np.errstate(all="ignore"):
-                whole = slacks[0].max(axis=self.axes, keepdims=True) * math.prod(
+                whole = of.slacks[0].max(axis=self.axes, keepdims=True) * math.prod(
                     x.shape[axis] for axis in self.axes
                 ) ** (1 / self.p)
-                own = own + (slacks[0] + np.abs(y) * whole) / norm
+                own = own + (of.slacks[0] + np.abs(y) * whole) / norm
         return (own,)
 
     def _statistical(self, x: np.ndarray, precision: Precision) -> np.ndarray:
@@ -304,10 +304,8 @@ class LRN(Op):
         )
         return (graph.op("Div", x, graph.op("Pow", base, graph.const(float(self.beta)))),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         with np.errstate(all="ignore"):
             base = self._base(x)
             # PyTorch's CrossMapLRN2d takes the sums from each other, channel by channel: they err
@@ -325,11 +323,11 @@ class LRN(Op):
                 )
                 + precision.tiny
             )
-            if slacks[0] is not None:
-                inner = abs(self.alpha) / self.size * self._sums(2 * np.abs(x) * slacks[0])
+            if of.slacks[0] is not None:
+                inner = abs(self.alpha) / self.size * self._sums(2 * np.abs(x) * of.slacks[0])
                 own = (
                     own
-                    + slacks[0] / np.abs(base) ** self.beta
+                    + of.slacks[0] / np.abs(base) ** self.beta
                     + np.abs(y) * abs(self.beta) * inner / np.abs(base)
                 )
         return (np.where(np.isfinite(own), own, precision.tiny),)

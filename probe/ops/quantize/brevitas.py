@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["FloatQuantize", "IntQuantize", "SignQuantize"]
@@ -98,10 +98,8 @@ class IntQuantize(Elementwise):
             ),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         by, shift = self._divided
         with np.errstate(all="ignore"):
             moved = precision.unit * (
@@ -244,10 +242,8 @@ class FloatQuantize(Elementwise):
         )
         return (graph.op("Mul", inside, size),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         with np.errstate(all="ignore"):
             moved = np.where(np.isfinite(x), 2 * precision.unit * np.abs(x), 0.0)
             own = np.where(np.isfinite(y), 2 * precision.unit * np.abs(y), 0.0)
@@ -312,10 +308,8 @@ class SignQuantize(Elementwise):
         )
         return (graph.op("Mul", sign, scale),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = np.zeros(x.shape) if slack is None else slack
         if self.threshold is not None:
             moved = moved + 2 * precision.unit * np.abs(x)

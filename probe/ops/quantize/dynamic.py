@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["AbsMaxQuantize", "Float8"]
@@ -69,10 +69,8 @@ class AbsMaxQuantize(Op):
             ),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         share = 4 * precision.unit * np.ones_like(self.scale(x))
         if slack is not None:
             size = np.abs(x).max(axis=self.axes, keepdims=True, initial=0)
@@ -123,10 +121,8 @@ class Float8(Elementwise):
         step = np.exp2(exponent - 3.0).astype(x.dtype)
         return np.rint(inside / step) * step * x.dtype.type(self.size)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
         return (spread(self.f, x, y, moved) + 2 * precision.unit * np.abs(y) + precision.tiny,)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["DynamicQuantize", "FakeQuantize"]
@@ -83,10 +83,8 @@ class FakeQuantize(Elementwise):
         inside = graph.op("Where", graph.op("IsNaN", inside), graph.const(float(self.low)), inside)
         return (graph.op("Mul", graph.op("Sub", inside, graph.const(zero)), graph.const(scale)),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         unit = max(precision.unit, 2.0**-24)
         moved = unit * (
             2 * np.abs(x) + (np.abs(self.zero_point * self.size) if self.zero_first else 0)
@@ -191,10 +189,8 @@ class DynamicQuantize(Op):
         )
         return (graph.op("Mul", graph.op("Sub", codes, point), scale),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         if self._apart(x):
             if not len(x):
                 return (np.zeros(y.shape),)
@@ -202,13 +198,13 @@ class DynamicQuantize(Op):
             return (
                 np.stack(
                     [
-                        self.error_bound((one,), (off,), (out,), precision)[0]
+                        self.error_bound(Evaluated((one,), (off,), (out,)), precision)[0]
                         for one, off, out in each
                     ]
                 ),
             )
         scale, zero = self.levels(x)
-        own = self._at(x, scale, zero).error_bound(inputs, slacks, outputs, precision, few)[0]
+        own = self._at(x, scale, zero).error_bound(of, precision)[0]
         own = own + 2 * precision.unit * np.abs(y)
         if slack is not None and slack.max(initial=0):
             share = 2 * float(slack.max()) / max(float(x.max()) - float(x.min()), float(scale))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
 from probe.ops.exactness import held
 from probe.ops.quantize.qkeras_float32 import emit_flush, flush
 
@@ -131,10 +131,8 @@ class FixedPoint(Elementwise):
         wrapped = np.abs(x) - low
         return np.maximum(sum_, np.where(self._wraps & (wrapped > 2.0**23 * step), wrapped, 0))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and not self._wraps
         moved = (
             np.zeros(x.shape)
@@ -291,10 +289,8 @@ class MiniFloat(Elementwise):
         ]
         return around[0] != around[1]
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         size = np.abs(x) + 1e-7
         either = np.maximum(
             *(

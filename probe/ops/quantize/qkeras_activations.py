@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph
 from probe.ops.exactness import held
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import emit_capped, emit_round, flush, like, round_through
@@ -31,13 +31,11 @@ class Affine(Elementwise):
     def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.abs(x * self.gain) + abs(self.offset)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (own,), slack = super().error_bound(inputs, slacks, outputs, precision, few), slacks[0]
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (own,), slack = super().error_bound(of, precision), of.slacks[0]
         if not held(np.array([self.gain, self.offset]), precision).all():
             return (own,)
-        exact = held(inputs[0] * self.gain, precision) & held(outputs[0], precision)
+        exact = held(of.inputs[0] * self.gain, precision) & held(of.outputs[0], precision)
         return (np.where(exact, 0.0 if slack is None else abs(self.gain) * slack, own),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
@@ -107,10 +105,8 @@ class _Curve(Mixing, Elementwise):
     def f(self, x: np.ndarray) -> np.ndarray:
         return self.coded(self.curve(flush(x)))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = 0.0 if slack is None else slack
         share = _CURVE_ROUNDINGS * precision.unit
         wander = np.zeros(y.shape)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, spread
+from probe.ops.base import Arrays, Evaluated, Graph, spread
 from probe.ops.quantize.qkeras_bits import Quantizer
 from probe.ops.quantize.qkeras_float32 import EPSILON, flush, like
 
@@ -89,10 +89,8 @@ class AutoQuantizedBits(Quantizer):
         with np.errstate(all="ignore"):
             return (self._f(x, self._scales(x)),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         terms = np.prod([x.shape[axis] for axis in self.axes]) if self.power_of_two else 0
         share = (terms + 256 if self.power_of_two else 4) * precision.unit
         if slack is not None:

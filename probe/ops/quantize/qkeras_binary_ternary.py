@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import (
     EPSILON,
@@ -80,10 +80,8 @@ class _Signs(Mixing, Elementwise):
             else (mask,)
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = np.zeros(x.shape) if slack is None else slack
         wander = spread(self.f, x, y, moved) if slack is not None else np.zeros(y.shape)
         if self._fitted:

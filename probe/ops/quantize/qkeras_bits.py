@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.quantize.qkeras_float32 import (
     TINY,
@@ -102,10 +102,8 @@ class _Fixed(Elementwise, Quantizer):
         """How far rounding before the threshold may move x, in roundings of 2**integer."""
         return 0.0
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = np.asarray(
             self.before() * precision.unit * 2.0**self.integer + (0 if slack is None else slack)
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import EPSILON, TINY, emit_capped, flush, like
 
@@ -83,10 +83,8 @@ class _Powers(Mixing, Elementwise):
             self._signed(x, flush(np.exp2(self._exponents(self.magnitude(x), moved)))),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = 0.0 if slack is None else slack
         share = _LOG_ROUNDINGS * precision.unit * (1 + max(abs(self.low), abs(self.high)))
         wander = np.zeros(y.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, Op, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 
 __all__ = ["DynamicQuantizeLinear", "QuantizeLinear"]
@@ -52,10 +52,8 @@ class QuantizeLinear(Elementwise):
             graph.op("Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = 2 * max(precision.unit, 2.0**-24) * np.abs(x) + (0 if slack is None else slack)
         return (spread(self.f, x, y, moved),)
 
@@ -112,10 +110,8 @@ class DynamicQuantizeLinear(Op):
         )
         return codes, scale, zero
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y, _, zero) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y, _, zero) = of.inputs, of.slacks, of.outputs
         low, scale = self._range(x)
         unit, most = (
             max(precision.unit, 2.0**-24),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Elementwise, Errors, Few, Graph, spread
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
 
 __all__ = ["NudgedFakeQuantize"]
 
@@ -91,10 +91,8 @@ class NudgedFakeQuantize(Elementwise):
         made = np.floor(share - self._shift().astype(x.dtype) + x.dtype.type(0.5)) * step
         return np.where(self._empty, x.dtype.type(0), made) if self._empty.any() else made
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         # Where an element lies is found with the magnitude of the whole range.
         reach = np.maximum(*(np.abs(limit.astype(np.float64)) for limit in self.limits()))
         moved = 8 * precision.unit * reach + (0 if slack is None else slack)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from probe.numerics.precision import SIGMAS, Precision
-from probe.ops.base import Arrays, Errors, Few, Op, Sum
+from probe.ops.base import Arrays, Errors, Evaluated, Op, Sum
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
@@ -327,14 +327,12 @@ class Recurrence(Op):
             ), begun
         return ([Near.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        judged, begun = self._judged(inputs, slacks, outputs[0], precision, carries=False)
-        own = self._ended(begun, outputs[0], *judged)[1]
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        judged, begun = self._judged(of.inputs, of.slacks, of.outputs[0], precision, carries=False)
+        own = self._ended(begun, of.outputs[0], *judged)[1]
         if not precision.unit and not any(one.slack.any() for one in judged[0]):
             return own
-        wandered = self._wandered(inputs, outputs, [one.slack for one in judged[0]], begun)
+        wandered = self._wandered(of.inputs, of.outputs, [one.slack for one in judged[0]], begun)
         return tuple(np.maximum(one, other) for one, other in zip(own, wandered, strict=True))
 
     def _wandered(

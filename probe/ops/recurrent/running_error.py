@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Arrays, Op, Sum
+from probe.ops.base import Arrays, Evaluated, Op, Sum
 from probe.ops.elementwise.activation import Sigmoid, Tanh
 from probe.ops.elementwise.composed import Chain
 from probe.ops.exactness import held, without_rounding
@@ -93,7 +93,9 @@ class Rounded:
             return x
         (y,) = op.run(x.value)
         if not isinstance(op, Sigmoid | Tanh):
-            return Near(y, op.error_bound((x.value,), (x.slack,), (y,), self.precision)[0])
+            return Near(
+                y, op.error_bound(Evaluated((x.value,), (x.slack,), (y,)), self.precision)[0]
+            )
         # By Taylor's theorem, with the largest second derivative: cheaper than to evaluate the
         # function on either side.
         steep, bend = (y * (1.0 - y), 0.049) if isinstance(op, Sigmoid) else (1.0 - y * y, 0.385)

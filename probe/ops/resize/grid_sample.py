@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.weight import Weight
 
@@ -120,16 +120,16 @@ class GridSample(Op):
         )
         return (found.reshape(*x.shape[:2], *grid.shape[1:-1]),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """The weights and their sum are rounded, and so are the places: that moves the output by
         the steps between neighbours."""
-        (x, grid), (y,) = inputs, outputs
+        (x, grid), (y,) = of.inputs, of.outputs
         x = np.where(np.isfinite(x), x, 0.0)
         space, flat = x.shape[2:], (*x.shape[:2], -1)
         middles = self._middles(x, grid)
-        spans = self._spans(middles, self._offs(grid, middles, space, slacks[1], precision), space)
+        spans = self._spans(
+            middles, self._offs(grid, middles, space, of.slacks[1], precision), space
+        )
         wide = np.logical_or.reduce([far[1] - far[0] > _WIDE for far in spans])
         spans = [(low, np.minimum(high, low + _WIDE)) for low, high in spans]
         size = np.abs(x) if self.fill == 0 else np.abs(x) + abs(self.fill)
@@ -153,9 +153,9 @@ class GridSample(Op):
                 own = own + (high - low)[:, None] / 2 * self._slope(x, spans, taps, axis)
         if wide.any():
             own = np.where(wide[:, None], own + self._extent(x), own)
-        if slacks[0] is not None:
+        if of.slacks[0] is not None:
             none = type(self)(self.mode, self.padding, self.align, self.pixels)
-            own = own + none._sum(slacks[0], whole)
+            own = own + none._sum(of.slacks[0], whole)
         return ((own + precision.tiny).reshape(y.shape),)
 
     def _offs(

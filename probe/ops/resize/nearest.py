@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Rearrangement
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Rearrangement
 
 __all__ = ["NearestOnLines", "ResizeNearest"]
 
@@ -195,10 +195,8 @@ class NearestOnLines(Rearrangement):
                 place = math.floor(at + Fraction(1, 2))
         return min(max(place, 0), have - 1)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (slack,), (y,) = inputs, slacks, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         allowed = np.zeros(y.shape) if slack is None else self.run(slack)[0]
         places = self._places(x.shape)
         unsure = [axis for axis, (taken, other) in enumerate(places) if (taken != other).any()]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.engine_differences import ZERO_SHARE_OF_NAN
 from probe.ops.weight import Weight
@@ -219,10 +219,8 @@ class Resize(Op):
             for start in range(0, lead[-1], step):
                 yield [array[index][start : start + step] for array in arrays]
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         if not np.isfinite(x).all():
             # what an element of weight 0 is, is no matter of rounding
             x = np.where(np.isfinite(x), x, 0.0)
@@ -230,8 +228,8 @@ class Resize(Op):
         tables = self.taps(x.shape[-len(self.sizes) :])
         rounded = [self._rounded(taps, unit) for taps in tables]
         own = np.empty(y.shape)
-        slack = np.zeros((1,) * x.ndim) if slacks[0] is None else slacks[0]
-        arrived = slacks[0] is not None
+        slack = np.zeros((1,) * x.ndim) if of.slacks[0] is None else of.slacks[0]
+        arrived = of.slacks[0] is not None
         for part, moved, target in self._parts(x, np.broadcast_to(slack, x.shape), own):
             for axis, taps, (values, steps, passed) in reversed(
                 list(zip(range(1, 1 + len(tables)), tables, rounded, strict=True))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.weight import Weight
 
@@ -40,12 +40,10 @@ class Append(Op):
         )
         return (graph.op("Concat", inputs[0], tail, axis=self.axis),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (y,), (slack,) = outputs, slacks
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (y,), (slack,) = of.outputs, of.slacks
         own = np.zeros(y.shape)
-        size = inputs[0].shape[self.axis]
+        size = of.inputs[0].shape[self.axis]
         own[(slice(None),) * self.axis + (slice(0, size),)] = 0.0 if slack is None else slack
         own[(slice(None),) * self.axis + (slice(size, None),)] = (
             precision.unit * np.abs(self.weight.value) if precision.casts else 0.0

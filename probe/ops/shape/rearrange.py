@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.blocks import places
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Rearrangement
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Rearrangement
 from probe.ops.exactness import of_constant
 
 __all__ = ["Outputs", "Pad", "Reshape", "Slice", "Take", "Transpose"]
@@ -116,19 +116,17 @@ class Pad(Rearrangement):
                 )
         return (x,)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         if self.mode == "constant":
             own = of_constant(np.asarray(self.value, np.float64), precision)
             return (
                 np.pad(
-                    np.zeros(inputs[0].shape) if slacks[0] is None else slacks[0],
+                    np.zeros(of.inputs[0].shape) if of.slacks[0] is None else of.slacks[0],
                     self.pads,
                     constant_values=float(own),
                 ),
             )
-        return (np.zeros(outputs[0].shape),) if slacks[0] is None else self.run(slacks[0])
+        return (np.zeros(of.outputs[0].shape),) if of.slacks[0] is None else self.run(of.slacks[0])
 
     def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         sizes = inputs[0].shape

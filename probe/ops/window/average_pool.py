@@ -9,7 +9,7 @@ import numpy as np
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
-from probe.ops.base import Arrays, Errors, Few, Graph, Indices, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import ZERO_SHARE_OF_NAN
 from probe.ops.window.max_pool import AdaptivePool, Pool, fitted, reduced
@@ -201,23 +201,21 @@ class AveragePool(_Mean, Pool):
             ranges.append((np.maximum(start, 0), np.minimum(start + k, size)))
         return _gathered(inputs[0], ranges, self._layout(sizes)[1][where[2:]])
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         pads, divisor = self._layout(x.shape[2:])
         own = _mean_allowance(
-            self.term_count(inputs, outputs),
+            self.term_count(of.inputs, of.outputs),
             y,
             self._totals(np.square(x), pads),
             divisor,
             precision,
         )
-        self._look(own, inputs, few, precision)
+        self._look(own, of.inputs, of.few, precision)
         return (
             own
-            if slacks[0] is None
-            else own + np.sqrt(self._totals(np.square(slacks[0]), pads)) / divisor,
+            if of.slacks[0] is None
+            else own + np.sqrt(self._totals(np.square(of.slacks[0]), pads)) / divisor,
         )
 
 
@@ -266,18 +264,17 @@ class GlobalAveragePool(_Mean):
             ranges.append((index, np.full_like(index, size)) if axis in whole else _at(index))
         return _gathered(inputs[0], ranges)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         count = math.prod(x.shape[axis] for axis in self.axes)
         squares = np.square(x).sum(axis=self.axes, keepdims=self.keepdims)
         own = _mean_allowance(count, y, squares, count, precision)
-        self._look(own, inputs, few, precision)
-        if slacks[0] is None:
+        self._look(own, of.inputs, of.few, precision)
+        if of.slacks[0] is None:
             return (own,)
         return (
-            own + np.sqrt(np.square(slacks[0]).sum(axis=self.axes, keepdims=self.keepdims)) / count,
+            own
+            + np.sqrt(np.square(of.slacks[0]).sum(axis=self.axes, keepdims=self.keepdims)) / count,
         )
 
 
@@ -327,10 +324,8 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
             )
         return (x,)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         cells = self._cells(x.shape[x.ndim - len(self.output_size) :])
         counts = np.ones(())
         for axis in cells:
@@ -341,9 +336,9 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
         own = _mean_allowance(
             int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision
         )
-        self._look(own, inputs, few, precision)
+        self._look(own, of.inputs, of.few, precision)
         return (
             own
-            if slacks[0] is None
-            else own + np.sqrt(self._fold(np.square(slacks[0]), np.mean) / counts),
+            if of.slacks[0] is None
+            else own + np.sqrt(self._fold(np.square(of.slacks[0]), np.mean) / counts),
         )

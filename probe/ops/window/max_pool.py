@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.numerics.blocks import apart
 from probe.numerics.precision import Precision
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.engine_differences import NAN_IN_EXTREME
 from probe.ops.window.same_padding import hides_asymmetry, symmetric_padding
@@ -198,12 +198,10 @@ class MaxPool(Pool):
             inputs[0], self._cells(at, inputs[0].shape, self.dilations), float(outputs[0][at])
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        if slacks[0] is None:
-            return (np.zeros(outputs[0].shape),)
-        return self.run(slacks[0])
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        if of.slacks[0] is None:
+            return (np.zeros(of.outputs[0].shape),)
+        return self.run(of.slacks[0])
 
 
 def reduced(
@@ -258,10 +256,10 @@ class GlobalMaxPool(Op):
         cells = reduced(at, inputs[0].shape, self.axes, self.keepdims)
         return _largest(inputs[0], cells, float(outputs[0][at]))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (
+            self.run(of.slacks[0]) if of.slacks[0] is not None else (np.zeros(of.outputs[0].shape),)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,7 +349,7 @@ class AdaptiveMaxPool(AdaptivePool):
             x = graph.op("Concat", *cells, axis=axis)
         return (x,)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        return self.run(slacks[0]) if slacks[0] is not None else (np.zeros(outputs[0].shape),)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        return (
+            self.run(of.slacks[0]) if of.slacks[0] is not None else (np.zeros(of.outputs[0].shape),)
+        )

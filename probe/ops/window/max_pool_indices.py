@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.numerics.sum_error import of_sums
-from probe.ops.base import Arrays, Errors, Few, Graph, Op
+from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.engine_differences import NAN_IN_EXTREME, SQUARES_OVERFLOW
 from probe.ops.window.max_pool import AdaptiveMaxPool, MaxPool, Pool, fitted
@@ -101,15 +101,13 @@ class MaxPoolIndices(MaxPool):
         assert total is not None
         return best, total
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        if slacks[0] is None:
-            return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
-        low, _ = self._cells_of(inputs[0] - slacks[0], -np.inf)
-        high, _ = self._cells_of(inputs[0] + slacks[0], -np.inf)
-        return MaxPool.run(self, slacks[0])[0], _undecided(
-            low, high, math.prod(inputs[0].shape[2:])
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        if of.slacks[0] is None:
+            return np.zeros(of.outputs[0].shape), np.zeros(of.outputs[1].shape)
+        low, _ = self._cells_of(of.inputs[0] - of.slacks[0], -np.inf)
+        high, _ = self._cells_of(of.inputs[0] + of.slacks[0], -np.inf)
+        return MaxPool.run(self, of.slacks[0])[0], _undecided(
+            low, high, math.prod(of.inputs[0].shape[2:])
         )
 
 
@@ -167,13 +165,11 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         joined = graph.op("Concat", *parts, axis=lead)
         return best, graph.op("Reshape", joined, graph.const([*shape[:lead], *self.output_size]))
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        if slacks[0] is None:
-            return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
-        plane = float(math.prod(inputs[0].shape[-len(self.output_size) :]))
-        return AdaptiveMaxPool.run(self, slacks[0])[0], np.full(outputs[1].shape, plane)
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        if of.slacks[0] is None:
+            return np.zeros(of.outputs[0].shape), np.zeros(of.outputs[1].shape)
+        plane = float(math.prod(of.inputs[0].shape[-len(self.output_size) :]))
+        return AdaptiveMaxPool.run(self, of.slacks[0])[0], np.full(of.outputs[1].shape, plane)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,12 +200,10 @@ class MaxUnpool(Op):
         out = graph.op("ScatterElements", zeros, at, graph.op("Reshape", inputs[0], three), axis=2)
         return (graph.op("Reshape", out, graph.const([batch, channels, *self.sizes])),)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        if slacks[0] is None:
-            return (np.zeros(outputs[0].shape),)
-        return self.run(slacks[0], inputs[1])
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        if of.slacks[0] is None:
+            return (np.zeros(of.outputs[0].shape),)
+        return self.run(of.slacks[0], of.inputs[1])
 
     def _sources(self, at: Sequence[int], places: np.ndarray) -> np.ndarray:
         """The elements of the input that are put at one place."""
@@ -293,10 +287,8 @@ class LpPool(Pool):
             graph.op("Pow", graph.op("Mul", total, graph.const(factor)), graph.const(1 / self.p)),
         )
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        (x,), (y,) = inputs, outputs
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (x,), (y,) = of.inputs, of.outputs
         with np.errstate(all="ignore"):
             powers = x**self.p
             total = self._totals(powers)
@@ -307,8 +299,8 @@ class LpPool(Pool):
                 precision,
             )
             off += (6 + 2 * abs(self.p)) * precision.unit * self._totals(np.abs(powers))
-            if slacks[0] is not None:
-                off = off + self._totals(np.abs(self.p * np.abs(x) ** (self.p - 1)) * slacks[0])
+            if of.slacks[0] is not None:
+                off = off + self._totals(np.abs(self.p * np.abs(x) ** (self.p - 1)) * of.slacks[0])
             moved = np.fmax(
                 np.abs(self._root(total + off) - y),
                 np.abs(self._root(np.maximum(total - off, 0)) - y),
@@ -382,13 +374,11 @@ class FractionalMaxPool(Op):
         last = graph.const([-1])
         return graph.op("ReduceMax", cells, last, keepdims=0), graph.op("Squeeze", found, last)
 
-    def error_bound(
-        self, inputs: Arrays, slacks: Errors, outputs: Arrays, precision: Precision, few: Few = None
-    ) -> tuple[np.ndarray, ...]:
-        if slacks[0] is None:
-            return np.zeros(outputs[0].shape), np.zeros(outputs[1].shape)
-        moved = np.full(outputs[0].shape, slacks[0].max(initial=0.0))
-        return moved, np.full(outputs[1].shape, float(math.prod(inputs[0].shape[2:])))
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        if of.slacks[0] is None:
+            return np.zeros(of.outputs[0].shape), np.zeros(of.outputs[1].shape)
+        moved = np.full(of.outputs[0].shape, of.slacks[0].max(initial=0.0))
+        return moved, np.full(of.outputs[1].shape, float(math.prod(of.inputs[0].shape[2:])))
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = self._places(inputs[0].shape[2:])[at]

@@ -15,6 +15,7 @@ from probe import ops
 from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 ROUNDINGS = ("RND", "RND_CONV", "TRN", "TRN_ZERO", "RND_ZERO", "RND_MIN_INF", "RND_INF")
 
@@ -38,7 +39,7 @@ def judged(op, x, theirs):
     np.testing.assert_array_equal(op.run(x)[0], theirs)
     wide = (x.astype(float),)
     y = op.run(*wide)
-    allowed = op.error_bound(wide, (None,), y, precision_of("float32"))[0]
+    allowed = op.error_bound(Evaluated(wide, (None,), y), precision_of("float32"))[0]
     assert (np.abs(theirs - y[0]) <= allowed).all()
     assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
     # the digits of 3e8 and 1e30 are coarser than any level, whatever lies between
@@ -119,7 +120,7 @@ def test_small_floats_are_hgqs(seed):
     undecided = op.undecided(x)  # float32's logarithm falls on either side of a power of two
     np.testing.assert_array_equal(np.where(undecided, theirs, mine), theirs)
     y = op.run(x.astype(float))
-    allowed = op.error_bound((x.astype(float),), (None,), y, precision_of("float32"))[0]
+    allowed = op.error_bound(Evaluated((x.astype(float),), (None,), y), precision_of("float32"))[0]
     assert (np.abs(theirs - y[0]) <= allowed).all()
     assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
 

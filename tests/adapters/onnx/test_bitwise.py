@@ -13,6 +13,7 @@ from onnx_cases import single
 import probe
 from probe import ops
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 KINDS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 few = examples(40)
@@ -96,7 +97,7 @@ def test_reductions_of_what_is_scattered(how, kind, seed):
     )
     slack = [np.full(x.shape, 1e-3), None, np.full(updates.shape, 1e-3)]
     (healthy,) = op.run(*wide)
-    (allowed,) = op.error_bound(wide, slack, [healthy], precision_of("float32"))
+    (allowed,) = op.error_bound(Evaluated(wide, slack, [healthy]), precision_of("float32"))
     moved = [
         wide[0] + rng.uniform(-1e-3, 1e-3, x.shape),
         at,

@@ -15,6 +15,7 @@ from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 KINDS = ["uint8", "int8", "uint16", "int16"]
 few = examples(25)
@@ -262,7 +263,7 @@ def test_an_op_of_other_levels_is_seen(fault):
     values = recompute(steps, [x])
     ours, theirs = values[-1][0], crosscheck(other, [x], recompute(other, [x]))[0]
     allowed = steps[0].op.error_bound(
-        [x.astype(np.float64)], [None], [ours], precision_of("float32")
+        Evaluated([x.astype(np.float64)], [None], [ours]), precision_of("float32")
     )[0]
     assert (np.abs(ours - theirs) > allowed).any()
     assert (np.abs(ours - crosscheck(steps, [x], values)[0]) <= allowed).all()

@@ -14,6 +14,7 @@ from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 GRID = np.concatenate(
     [
@@ -141,11 +142,12 @@ def test_where(agrees, arrays, fixed):
 def test_a_truth_that_slack_may_turn_is_allowed_to():
     x, y, slack = np.array([1.0, 1.0, 3.0]), np.array([1.0, 1.05, 1.0]), np.full(3, 0.1)
     (allowed,) = ops.Less().error_bound(
-        [x, y], [slack, None], ops.Less().run(x, y), precision_of("float32")
+        Evaluated([x, y], [slack, None], ops.Less().run(x, y)), precision_of("float32")
     )
     np.testing.assert_array_equal(allowed, [1, 1, 0])
     (chosen,) = ops.Where().error_bound(
-        [x > y, x, y], [allowed, None, None], ops.Where().run(x > y, x, y), precision_of("float32")
+        Evaluated([x > y, x, y], [allowed, None, None], ops.Where().run(x > y, x, y)),
+        precision_of("float32"),
     )
     np.testing.assert_allclose(chosen, [0, 0.05, 0])
 
@@ -181,6 +183,6 @@ def test_a_constant_is_rounded_by_the_framework_where_it_cannot_hold_it():
     np.testing.assert_allclose(crosscheck(steps, [x], values)[0], values[-1][0], atol=0, rtol=1e-7)
     assert (allowed > 0).all()
     (allowed,) = ops.Constant(np.array([0.5, 0.1, -3.0])).error_bound(
-        (), (), values[0], precision_of("float32")
+        Evaluated((), (), values[0]), precision_of("float32")
     )
     assert (allowed > 0).tolist() == [False, True, False]

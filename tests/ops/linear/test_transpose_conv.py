@@ -16,6 +16,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.explanation.receptive_field import reach_of
 from probe.explanation.trace import origin_of
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 few = examples(40)
@@ -95,7 +96,9 @@ def test_conv_transpose_whose_kernel_is_an_input(agrees, weight, case):
     # Slack of either input is carried: a kernel that was rounded twice.
     rng = np.random.default_rng(0)
     slack = 1e-3 * np.abs(w)
-    (moved,) = op.error_bound([x, w], [None, slack], op.run(x, w), precision_of("float32"))
+    (moved,) = op.error_bound(
+        Evaluated([x, w], [None, slack], op.run(x, w)), precision_of("float32")
+    )
     other = (
         op.run(x.astype(float), w + slack * rng.choice([-1.0, 1.0], size=w.shape))[0]
         - op.run(x.astype(float), w.astype(float))[0]

@@ -15,6 +15,7 @@ from probe import ops
 from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -45,7 +46,7 @@ def allowed_for(op, x, y):
     too."""
     wide = x.astype(np.float64)
     (exact,) = op.run(wide)
-    (allowed,) = op.error_bound((wide,), (None,), (exact,), precision_of("float32"))
+    (allowed,) = op.error_bound(Evaluated((wide,), (None,), (exact,)), precision_of("float32"))
     assert (np.abs(y - exact) <= allowed).all()
 
 

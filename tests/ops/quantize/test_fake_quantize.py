@@ -12,6 +12,7 @@ from probe import ops
 from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 SCALES = st.floats(2.0**-60, 2.0**60, width=32) | st.sampled_from([2.0**-7, 0.1, 1.0, 1e-3])
 RANGES = st.sampled_from(
@@ -92,7 +93,9 @@ def test_onnx_runtime_and_float64_within_the_allowance(case, zero_first, wraps):
     x = x[np.abs(x) < 2.0**30 * scale][:40]
     op = ops.FakeQuantize(np.float32(scale), np.asarray(zero), low, high, zero_first, wraps)
     ours = op.run(x.astype(np.float64))
-    allowed = op.error_bound([x.astype(np.float64)], [None], ours, precision_of("float32"))[0]
+    allowed = op.error_bound(
+        Evaluated([x.astype(np.float64)], [None], ours), precision_of("float32")
+    )[0]
     (theirs,) = crosscheck([Step(op)], [x], [ours])
     assert (np.abs(theirs - ours[0]) <= allowed).all()
     assert (np.abs(op.run(x)[0] - ours[0]) <= allowed).all()
@@ -108,11 +111,11 @@ def test_ranges_of_their_own():
     op, whole = ops.DynamicQuantize(high=127, axes=2), ops.DynamicQuantize(high=127)
     (y,) = op.run(x)
     slack = 1e-6 * np.abs(x)
-    (allowed,) = op.error_bound((x,), (slack,), (y,), precision_of("float32"))
+    (allowed,) = op.error_bound(Evaluated((x,), (slack,), (y,)), precision_of("float32"))
     for part, own, off, bound in zip(x, y, slack, allowed, strict=True):
         np.testing.assert_array_equal(own, whole.run(part)[0])
         np.testing.assert_array_equal(
-            bound, whole.error_bound((part,), (off,), (own,), precision_of("float32"))[0]
+            bound, whole.error_bound(Evaluated((part,), (off,), (own,)), precision_of("float32"))[0]
         )
     assert (
         not np.array_equal(y, whole.run(x)[0])

@@ -17,6 +17,7 @@ from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 importlib.import_module("probe.adapters.qkeras")
 quantizers = sys.modules["probe.adapters.qkeras.quantizers"]
@@ -127,12 +128,12 @@ def test_numpy_onnx_and_qkeras_agree_within_the_allowance(x, quantizer, shift):
     assume(not fitted(quantizer) or not shift)
     made = recompute(steps, [exact])
     first = steps[0].op.error_bound(
-        (exact,), (slack if shift else None,), made[0], precision_of("float32")
+        Evaluated((exact,), (slack if shift else None,), made[0]), precision_of("float32")
     )
     allowed = (
         first[0]
         if len(steps) == 1
-        else steps[1].op.error_bound(made[0], first, made[1], precision_of("float32"))[0]
+        else steps[1].op.error_bound(Evaluated(made[0], first, made[1]), precision_of("float32"))[0]
     )
     y = made[-1][0]
     theirs, onnx = np.asarray(quantizer(tf.constant(x))), crosscheck(steps, [x], made)[0]

@@ -15,6 +15,7 @@ from probe import ops
 from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 BITS = st.integers(1, 12)
 INTEGER = st.integers(0, 4)
@@ -115,7 +116,9 @@ def test_numpy_onnx_and_qkeras_agree_within_the_allowance(case, shift):
     slack = shift * np.abs(x).astype(float)
     exact = x.astype(float) + slack * np.random.default_rng(0).choice([-1, 0, 1], size=x.shape)
     y = op.run(exact)
-    allowed = op.error_bound((exact,), (slack if shift else None,), y, precision_of("float32"))[0]
+    allowed = op.error_bound(
+        Evaluated((exact,), (slack if shift else None,), y), precision_of("float32")
+    )[0]
     theirs, onnx = quantizer(tf.constant(x)).numpy(), crosscheck([Step(op)], [x], [y])[0]
     for party in (theirs, onnx):
         np.testing.assert_array_equal(np.isfinite(party), np.isfinite(y[0]))
@@ -126,7 +129,9 @@ def test_numpy_onnx_and_qkeras_agree_within_the_allowance(case, shift):
 def test_only_an_input_at_a_threshold_may_change_its_level():
     op = ops.QuantizedRelu(4, 1)  # levels 1/8 apart, thresholds between them
     x = np.array([0.3125, 0.3125 + 3e-7, 0.3125 + 5e-7, 0.25, 7.0, -1.0])
-    allowed = op.error_bound((x,), (np.full(x.shape, 4e-7),), op.run(x), precision_of("float32"))[0]
+    allowed = op.error_bound(
+        Evaluated((x,), (np.full(x.shape, 4e-7),), op.run(x)), precision_of("float32")
+    )[0]
     np.testing.assert_allclose(allowed[:2], 0.125, rtol=1e-5)
     assert (allowed[2:] < 1e-5).all()
     assert allowed[-1] == 0

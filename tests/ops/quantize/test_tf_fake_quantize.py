@@ -12,6 +12,7 @@ from probe import ops
 from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 ranges = st.tuples(st.floats(-1000, 0, width=32), st.floats(2.0**-10, 1000, width=32))
 options = st.tuples(st.integers(2, 16), st.booleans(), st.integers(0, 2**32 - 1))
@@ -36,7 +37,7 @@ def judged(op, x, theirs):
     np.testing.assert_array_equal(op.run(x)[0], theirs)
     wide = (x.astype(float),)
     y = op.run(*wide)
-    allowed = op.error_bound(wide, (None,), y, precision_of("float32"))[0]
+    allowed = op.error_bound(Evaluated(wide, (None,), y), precision_of("float32"))[0]
     assert (np.abs(theirs - y[0]) <= allowed).all()
     assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
     away = np.abs(x)[allowed > 0.9 * op.step()]  # a whole level is allowed at thresholds alone
@@ -83,5 +84,7 @@ def test_a_range_without_zero_is_moved_to_hold_it(low, high):
 def test_an_input_off_by_rounding_may_move_by_a_level_at_a_threshold_alone():
     op = ops.NudgedFakeQuantize(np.float32(-127), np.float32(127), 8, True)
     x = np.array([0.5, 0.25, -3.5, 200.0])
-    allowed = op.error_bound((x,), (np.full(4, 1e-6),), op.run(x), precision_of("float32"))[0]
+    allowed = op.error_bound(
+        Evaluated((x,), (np.full(4, 1e-6),), op.run(x)), precision_of("float32")
+    )[0]
     np.testing.assert_array_equal(np.round(allowed), [1, 0, 1, 0])

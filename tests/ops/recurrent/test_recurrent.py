@@ -16,6 +16,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.evaluation.teacher_forcing import follow
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 from probe.ops.recurrent.gate_blocks import Gated
 
 FLOAT32 = precision_of("float32")
@@ -94,7 +95,7 @@ def _within(op, inputs):
         steps, [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs], values
     )
     worst = 0.0
-    loose = op.error_bound(given, [None] * len(given), values[-1], ONNX)
+    loose = op.error_bound(Evaluated(given, [None] * len(given), values[-1]), ONNX)
     path, sharp = follow(steps, given, values, ONNX, answer)
     for theirs, ours, allowed in (
         *zip(answer, values[-1], loose, strict=True),
@@ -283,10 +284,10 @@ def test_chaos_is_judged_step_by_step_and_a_fault_of_one_late_step_is_seen():
 def test_an_unseen_chaotic_sequence_allows_all_that_its_end_can_be():
     op, x = _chaotic(), np.random.default_rng(1).normal(size=(200, 2, 3))
     values = op.run(x)
-    loose = op.error_bound([x], [None], values, FLOAT32)[1]
+    loose = op.error_bound(Evaluated([x], [None], values), FLOAT32)[1]
     assert np.median(loose) > np.ptp(values[1])
     calm = replace(op, recurrent=Weight("recurrent", None, op.recurrent.value / 6))
-    assert calm.error_bound([x], [None], calm.run(x), FLOAT32)[1].max() < 1e-5
+    assert calm.error_bound(Evaluated([x], [None], calm.run(x)), FLOAT32)[1].max() < 1e-5
 
 
 def test_long_plain_recurrences_keep_a_small_allowance():
@@ -300,7 +301,10 @@ def test_long_plain_recurrences_keep_a_small_allowance():
     )
     x = rng.normal(size=(96, 4, 3))
     values = op.run(x)
-    assert max(float(one.max()) for one in op.error_bound([x], [None], values, FLOAT32)) < 1e-4
+    assert (
+        max(float(one.max()) for one in op.error_bound(Evaluated([x], [None], values), FLOAT32))
+        < 1e-4
+    )
 
 
 def test_memory_of_the_walk_does_not_grow_with_the_steps(monkeypatch):

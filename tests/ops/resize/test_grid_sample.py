@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from probe import ops
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 NAMES = {"linear": "bilinear", "nearest": "nearest", "cubic": "bicubic"}
 
@@ -56,13 +57,14 @@ def test_a_place_that_is_off_moves_the_output_by_the_step_between_neighbours():
     places = np.array([[[[2.5, 0.0]]]])
     op = ops.GridSample(pixels=True)
     (allowed,) = op.error_bound(
-        (x, places), (None, np.full(places.shape, 0.25)), op.run(x, places), precision_of("float32")
+        Evaluated((x, places), (None, np.full(places.shape, 0.25)), op.run(x, places)),
+        precision_of("float32"),
     )
     assert 0.25 < allowed.item() < 0.26 + 2.5 * 0.25  # beyond the image's only row lie zeros
     nearest = ops.GridSample("nearest", pixels=True)
     given = x, np.array([[[[2.4999999, 0.0]]]])
     (allowed,) = nearest.error_bound(
-        given, (None, None), nearest.run(*given), precision_of("float32")
+        Evaluated(given, (None, None), nearest.run(*given)), precision_of("float32")
     )
     assert allowed.item() >= 1, "the nearest may be the next"
 
@@ -74,7 +76,7 @@ def test_a_place_that_bfloat16_does_not_hold_may_be_any_of_those_around(mode, pa
     places = np.array([[[[0.5, 0.0], [-0.3, 0.2], [1e6, 0.0]]]])
     op, precision = ops.GridSample(mode, padding), precision_of("bfloat16")
     (y,) = op.run(x, places)
-    (allowed,) = op.error_bound((x, places), (None, None), (y,), precision)
+    (allowed,) = op.error_bound(Evaluated((x, places), (None, None), (y,)), precision)
     for off in np.linspace(-1, 1, 41)[:, None] * precision.unit * [1, 0]:
         moved = places * (1 + off) + off
         assert np.all(np.abs(op.run(x, moved)[0] - y) <= allowed)

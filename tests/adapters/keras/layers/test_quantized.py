@@ -15,6 +15,7 @@ from probe import ops
 from probe.description import Step
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
+from probe.ops.base import Evaluated
 
 # Keras 3.15 saving
 pytestmark = pytest.mark.filterwarnings(
@@ -210,7 +211,7 @@ def test_the_largest_magnitude_sets_the_scale(x, limits, axis):
     integers, scale = keras.quantizers.abs_max_quantize(x, axis=axis, value_range=limits)
     theirs = np.asarray(integers, np.float32) / np.asarray(scale)
     y = op.run(x.astype(float))
-    allowed = op.error_bound((x.astype(float),), (None,), y, precision_of("float32"))[0]
+    allowed = op.error_bound(Evaluated((x.astype(float),), (None,), y), precision_of("float32"))[0]
     assert (np.abs(theirs - y[0]) <= allowed).all()
     assert (np.abs(crosscheck([Step(op)], [x], [y])[0] - y[0]) <= allowed).all()
     np.testing.assert_allclose(op.run(x)[0], theirs, rtol=1e-6)
