@@ -11,6 +11,7 @@ from typing import Any
 
 import probe
 from probe import ops
+from probe.capture import run, user_arrays
 from probe.comparison.compare import Comparison, Worst
 from probe.explanation.element_report import Change, Story, Term
 from probe.listing import Layer
@@ -39,8 +40,26 @@ def _markdown(text: str) -> str:
     return "".join(pieces)
 
 
+_SECTIONS = {"Args": "Arguments", "Returns": "Returns", "Yields": "Yields", "Raises": "Raises"}
+
+
 def _paragraphs(text: str) -> str:
-    return "\n\n".join(_markdown(part) for part in inspect.cleandoc(text).split("\n\n"))
+    """A docstring as Markdown, its sections as lists."""
+    return "\n\n".join(map(_paragraph, inspect.cleandoc(text).split("\n\n")))
+
+
+def _paragraph(text: str) -> str:
+    head, _, rest = text.partition(":\n")
+    if head not in _SECTIONS:
+        return _markdown(text)
+    # an item begins where a line is indented as little as the first
+    items = re.split(r"\n(?!\s)", textwrap.dedent(rest))
+    if head in ("Args", "Raises"):
+        pairs = [item.partition(":") for item in items]
+        items = [f"`{name}`: {_markdown(said)}" for name, _, said in pairs]
+    else:
+        items = [_markdown(rest)]
+    return f"{_SECTIONS[head]}:\n\n" + "\n".join(f"- {item}" for item in items)
 
 
 def _tree(thing: Any) -> Any:
@@ -124,8 +143,29 @@ def _class(cls: type) -> str:
         ]
         if rows:
             parts.append("\n".join(["| field | type | meaning |", "|---|---|---|", *rows]))
-    parts += [f"`{signature}`: {_markdown(text)}" for signature, text in _methods(node)]
+    for signature, text in _methods(node):
+        parts += [
+            f"#### {signature.partition('(')[0]}",
+            f"```text\n{signature}\n```",
+            _paragraphs(text),
+        ]
     return "\n\n".join(parts)
+
+
+def _types() -> str:
+    """The names of types that arguments have: what each stands for."""
+    rows = ["| type | is | meaning |", "|---|---|---|"]
+    for module in (run, user_arrays):
+        body = ast.parse(inspect.getsource(module)).body
+        for part, said in zip(body, body[1:], strict=False):
+            match part, said:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ) if not name.startswith("_"):
+                    kind = ast.unparse(value).replace("|", "\\|")
+                    rows.append(f"| `{name}` | `{kind}` | {_markdown(text)} |")
+    return "\n".join(rows)
 
 
 def page() -> str:
@@ -139,6 +179,8 @@ def page() -> str:
                 "`python tools/gen_docs.py api`, from the docstrings.",
                 "## Functions",
                 *map(_function, FUNCTIONS),
+                "### Types of arguments",
+                _types(),
                 "## Results",
                 *map(_class, RESULTS),
                 "## Weights",
