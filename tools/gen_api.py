@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from itertools import pairwise
 from typing import Any
 
 import probe
@@ -157,7 +158,7 @@ def _types() -> str:
     rows = ["| type | is | meaning |", "|---|---|---|"]
     for module in (run, user_arrays):
         body = ast.parse(inspect.getsource(module)).body
-        for part, said in zip(body, body[1:], strict=False):
+        for part, said in pairwise(body):
             match part, said:
                 case (
                     ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value),
