@@ -19,7 +19,8 @@ def hooks(name: str) -> list[tuple[int, str, str, str]]:
             case ast.FunctionDef(name=hook, args=taken):
                 arguments = [one.arg for one in taken.args[1:]]
                 arguments += [f"*{taken.vararg.arg}"] if taken.vararg else []
-                signature, words = f"{hook}({', '.join(arguments)})", ast.get_docstring(member)
+                signature = hook if member.decorator_list else f"{hook}({', '.join(arguments)})"
+                words = ast.get_docstring(member)
                 default = ast.unparse(member.body[-1]).removeprefix("return ")
             case ast.AnnAssign(target=ast.Name(id=signature), value=ast.expr() as value):
                 default = ast.unparse(value)

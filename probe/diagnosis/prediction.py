@@ -207,7 +207,7 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
     if base is None:
         return None
     known = 0 <= base < same
-    single = base < 0 or edit.steps[base].op.computes_elements()
+    single = base < 0 or edit.steps[base].op.computes_elements
     try:
         values = case.values if known else _upto(case, edit, max(0, base))
         given = () if known else edit.inputs if single else [widened(x) for x in edit.inputs]
@@ -309,7 +309,7 @@ def _base(steps: Sequence[Step], same: int) -> int | None:
     """
     for position in range(len(steps) - 1, -1, -1):
         op, sources = steps[position].op, steps[position].sources(position)
-        single = op.computes_elements()
+        single = op.computes_elements
         if position < same or op.terms is not None or (single and len(sources) > 1):
             return position
         if not (single or isinstance(op, Rearrangement)) or len(sources) != 1:

@@ -96,7 +96,7 @@ def carry(
     made = op.error_bound(Evaluated(given, slacks, outputs, where), precision)
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
         made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
-    if precision.stored and op.stores():
+    if precision.stored and op.stores:
         made = tuple(
             one
             if y.dtype.kind != "f"

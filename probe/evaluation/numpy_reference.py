@@ -39,7 +39,7 @@ def recompute(
     values: list[tuple[np.ndarray, ...]] = []
     with _quietly():
         for position, step in enumerate(steps):
-            chosen, as_given = [], step.op.takes_any_float()
+            chosen, as_given = [], step.op.takes_any_float
             for ref in step.sources(position):
                 if ref.step < 0 and not as_given and ref.index not in wide:
                     wide[ref.index] = widened(given[ref.index])

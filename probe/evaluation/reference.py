@@ -51,7 +51,7 @@ class Reference:
         self.values[-1] = overflown(self.values[-1], dtype)
 
     def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
-        as_given = all(step.op.takes_any_float() for step in self.steps) and not precision.lossy
+        as_given = all(step.op.takes_any_float for step in self.steps) and not precision.lossy
         return allowances(
             self.steps, self.given if as_given else self.inputs, self.values, precision
         )

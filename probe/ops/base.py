@@ -112,6 +112,7 @@ class Op:
         """
         raise NotImplementedError
 
+    @property
     def takes_any_float(self) -> bool:
         """Whether ``run_float64`` and ``error_bound`` take floats of any width."""
         return False
@@ -126,11 +127,13 @@ class Op:
         know."""
         return None
 
+    @property
     def samplewise(self) -> bool:
         """Whether a sample of the outputs, an entry of their first axis, depends on that entry of
         every input alone."""
         return False
 
+    @property
     def computes_elements(self) -> bool:
         """Whether ``at`` gives single elements of the output, which depend on nothing but what
         stands at their place in the inputs."""
@@ -156,6 +159,7 @@ class Op:
     """Whether ``error_bound`` takes sums over whole axes, with a second look where the precision
     says ``refine``."""
 
+    @property
     def stores(self) -> bool:
         """Whether outputs are new numbers, rounded to the layer's dtype, and not elements of the
         inputs."""
@@ -166,8 +170,10 @@ class Op:
         its bias."""
         return ()
 
-    on_power_of_two_grid: ClassVar[bool] = False
-    """Whether outputs are multiples of powers of two, of which what follows may be exact."""
+    @property
+    def on_power_of_two_grid(self) -> bool:
+        """Whether outputs are multiples of powers of two, of which what follows may be exact."""
+        return False
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         """Whether nothing is rounded here, whatever the order: asked only where inputs are on a
@@ -282,9 +288,13 @@ class Elementwise(Op):
     roundings: ClassVar[float] = 4
     """Half units of the last place that evaluating ``f`` may be off by; 0 where it is exact."""
     elementwise_error = True
-    pointwise: ClassVar[bool] = True
-    """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether ``f`` may be given any piece of x; not where a weight must line up with it."""
+        return True
+
+    @property
     def takes_any_float(self) -> bool:
         return (
             self.pointwise
@@ -292,12 +302,14 @@ class Elementwise(Op):
             and type(self).error_bound is Elementwise.error_bound
         )
 
+    @property
     def samplewise(self) -> bool:
         return self.pointwise
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return shapes[0]
 
+    @property
     def computes_elements(self) -> bool:
         held = (getattr(self, part.name) for part in fields(self))
         return not any(
@@ -312,6 +324,7 @@ class Elementwise(Op):
         """The function, in the dtype of x."""
         raise NotImplementedError
 
+    @property
     def stores(self) -> bool:
         return bool(self.roundings)
 
@@ -387,9 +400,7 @@ class Rearrangement(Op):
     """Elements are moved or repeated, never changed: slack moves with them."""
 
     elementwise_error = True
-
-    def stores(self) -> bool:
-        return False
+    stores = False
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return self.run(*(np.broadcast_to(0.0, shape) for shape in shapes))[0].shape

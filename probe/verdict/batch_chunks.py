@@ -81,7 +81,7 @@ def _apart(capture: Capture, count: int) -> bool:
         array.ndim < 2 or array.shape[0] != count for array in (*capture.inputs, *capture.outputs)
     ):
         return False
-    return all(step.op.samplewise() for step in capture.description.steps)
+    return all(step.op.samplewise for step in capture.description.steps)
 
 
 def _joined(parts: Sequence[Comparison], step: int) -> Comparison:

@@ -139,7 +139,7 @@ def _widen_alike(steps, inputs):
             assert left.dtype == right.dtype and np.array_equal(
                 left, right, equal_nan=left.dtype.kind == "f"
             )
-    if all(step.op.takes_any_float() for step in steps):
+    if all(step.op.takes_any_float for step in steps):
         for left, right in zip(
             *(allowances(steps, given, values, FLOAT32) for given in (narrow, wide)), strict=True
         ):

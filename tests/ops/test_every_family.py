@@ -257,7 +257,7 @@ def test_the_shape_of_the_output_is_known_beforehand(name):
     assert op.output_shape([x.shape for x in inputs]) in (op.run_float64(*inputs)[0].shape, None)
 
 
-SINGLE = [name for name, (op, *_) in CASES.items() if op.computes_elements()]
+SINGLE = [name for name, (op, *_) in CASES.items() if op.computes_elements]
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -278,7 +278,7 @@ def test_shapes_and_elements_are_seen_of_these():
 SAMPLEWISE = [
     name
     for name, (op, *inputs) in CASES.items()
-    if op.samplewise() and len({(x.ndim, x.shape[0]) for x in inputs}) == 1
+    if op.samplewise and len({(x.ndim, x.shape[0]) for x in inputs}) == 1
 ]
 
 

@@ -97,9 +97,7 @@ class TopK(Op):
     axis: int
     largest: bool = True
     stable: bool = True
-
-    def stores(self) -> bool:
-        return False
+    stores = False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs

@@ -22,9 +22,7 @@ class Constant(Op):
     precision."""
 
     value: np.ndarray
-
-    def stores(self) -> bool:
-        return False
+    stores = False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self.value.astype(np.float64) if self.value.dtype.kind == "f" else self.value,)
@@ -51,9 +49,7 @@ class Parameter(Op):
     """A weight as it is, for ops that take it as an input."""
 
     weight: Weight
-
-    def stores(self) -> bool:
-        return False
+    stores = False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         value = self.weight.value

@@ -17,7 +17,7 @@ class Chain(Op):
     parts: tuple[Op, ...]
 
     @property
-    def on_power_of_two_grid(self) -> bool:  # type: ignore[override]
+    def on_power_of_two_grid(self) -> bool:
         return any(part.on_power_of_two_grid for part in self.parts)
 
     def summary(self, inputs: Arrays) -> str:

@@ -88,18 +88,12 @@ class _Merge(Op):
 
     function: ClassVar[Callable[..., np.ndarray]]
     onnx: ClassVar[str]
-
-    def takes_any_float(self) -> bool:
-        return True
-
-    def samplewise(self) -> bool:
-        return True
+    takes_any_float = True
+    samplewise = True
+    computes_elements = True
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return np.broadcast_shapes(*shapes)
-
-    def computes_elements(self) -> bool:
-        return True
 
     def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return self.run(*elements)[0]
@@ -234,8 +228,7 @@ class Mul(_Merge):
 class _Choice(_Merge):
     """One of the inputs at each place."""
 
-    def stores(self) -> bool:
-        return False
+    stores = False
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         members = tuple(_element(x, at, input=k) for k, x in enumerate(inputs))
@@ -278,11 +271,10 @@ class Min(_Choice):
 class Mean(Op):
     """The mean of the inputs."""
 
+    computes_elements = True
+
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return np.broadcast_shapes(*shapes)
-
-    def computes_elements(self) -> bool:
-        return True
 
     def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return self.run(*elements)[0]
@@ -333,12 +325,10 @@ class AddConstant(Op):
     """x plus a weight that broadcasts."""
 
     value: Weight
+    computes_elements = True
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return np.broadcast_shapes(*shapes, self.value.value.shape)
-
-    def computes_elements(self) -> bool:
-        return True
 
     def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return elements[0] + np.broadcast_to(self.value.value, shape)[where]
@@ -378,12 +368,10 @@ class MulConstant(Op):
     """x times a weight that broadcasts."""
 
     value: Weight
+    computes_elements = True
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return np.broadcast_shapes(*shapes, self.value.value.shape)
-
-    def computes_elements(self) -> bool:
-        return True
 
     def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         return elements[0] * np.broadcast_to(self.value.value, shape)[where]

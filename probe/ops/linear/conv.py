@@ -43,10 +43,9 @@ class Conv(Sum):
     lossy_algorithm = (
         "goes through transforms (Winograd, Fourier), which lose more than sums of products"
     )
+    takes_any_float = True
 
-    def takes_any_float(self) -> bool:
-        return True
-
+    @property
     def samplewise(self) -> bool:
         return self.weight is not None
 

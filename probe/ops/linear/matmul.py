@@ -64,9 +64,7 @@ class MatMul(Sum):
 
     weight: Weight
     bias: Weight | None
-
-    def samplewise(self) -> bool:
-        return True
+    samplewise = True
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return (*shapes[0][:-1], self.weight.value.shape[1])

@@ -50,18 +50,15 @@ class BatchNormalization(Op):
     variance: Weight | None
     epsilon: float
     axis: int = 1
+    takes_any_float = True
+    computes_elements = True
 
-    def takes_any_float(self) -> bool:
-        return True
-
+    @property
     def samplewise(self) -> bool:
         return self.axis != 0
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         return shapes[0]
-
-    def computes_elements(self) -> bool:
-        return True
 
     def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
         channel = where[self.axis]
@@ -398,9 +395,7 @@ class LayerNormalization(Op):
     lossy_algorithm = _SHORTCUT
     refinable = True
     engine_differences = (SQUARES_OVERFLOW,)
-
-    def takes_any_float(self) -> bool:
-        return True
+    takes_any_float = True
 
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
@@ -474,12 +469,8 @@ class GroupNormalization(Op):
     lossy_algorithm = _SHORTCUT
     refinable = True
     engine_differences = (SQUARES_OVERFLOW,)
-
-    def takes_any_float(self) -> bool:
-        return True
-
-    def samplewise(self) -> bool:
-        return True
+    takes_any_float = True
+    samplewise = True
 
     def _split(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, *x.shape[2:])

@@ -33,7 +33,7 @@ class IntQuantize(Elementwise):
     before: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
-    def pointwise(self) -> bool:  # type: ignore[override]
+    def pointwise(self) -> bool:
         return all(
             np.size(part) == 1 for part in (self.size, self.zero_point, *(self.before or ()))
         )
@@ -189,7 +189,7 @@ class FloatQuantize(Elementwise):
     high: float
 
     @property
-    def pointwise(self) -> bool:  # type: ignore[override]
+    def pointwise(self) -> bool:
         return np.size(self.size) == 1
 
     def summary(self, inputs: Arrays) -> str:
@@ -261,7 +261,7 @@ class SignQuantize(Elementwise):
     threshold: float | None = None
 
     @property
-    def pointwise(self) -> bool:  # type: ignore[override]
+    def pointwise(self) -> bool:
         return np.size(self.size) == 1
 
     @property

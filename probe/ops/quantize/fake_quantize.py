@@ -34,7 +34,7 @@ class FakeQuantize(Elementwise):
     quantizes = True
 
     @property
-    def pointwise(self) -> bool:  # type: ignore[override]
+    def pointwise(self) -> bool:
         return np.size(self.size) == 1 and np.size(self.zero_point) == 1
 
     @property

@@ -92,7 +92,7 @@ class _Fixed(Elementwise, Quantizer):
     """A quantiser of each element alone."""
 
     @property
-    def pointwise(self) -> bool:  # type: ignore[override]
+    def pointwise(self) -> bool:
         return np.ndim(self.integer) == 0 and np.ndim(getattr(self, "alpha", 1.0)) == 0
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:

@@ -26,7 +26,7 @@ class QuantizeLinear(Elementwise):
     quantizes = True
 
     @property
-    def pointwise(self) -> bool:  # type: ignore[override]
+    def pointwise(self) -> bool:
         return np.size(self.size) == 1 and np.size(self.zero_point) == 1
 
     def summary(self, inputs: Arrays) -> str:

@@ -33,7 +33,7 @@ class NudgedFakeQuantize(Elementwise):
     ranges that are no variables)."""
 
     @property
-    def pointwise(self) -> bool:  # type: ignore[override]
+    def pointwise(self) -> bool:
         return np.ndim(self.low) == 0
 
     @property

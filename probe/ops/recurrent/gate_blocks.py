@@ -80,10 +80,11 @@ class Gated(Recurrence):
         functions = [getattr(self, "recurrent_activation", None), self.activation]
         known = all(one is None or type(one) in _KNOWN for one in functions)
         quantised = self.state_quantizer is not None or self.product_quantizer is not None
-        if self.has_mask or quantised or not known or not self.fits():
+        if self.has_mask or quantised or not known or not self.fits:
             return self.emit_scan(graph, *inputs)
         return self.emit_node(graph, inputs, [one for one in functions if one is not None])
 
+    @property
     def fits(self) -> bool:
         """Whether ONNX's operator has everything that this one has."""
         return True

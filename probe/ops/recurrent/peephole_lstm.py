@@ -31,6 +31,7 @@ class PeepholeLSTM(LSTM):
     coupled: bool = False
     shown: Op = field(default_factory=Tanh)
     engine_differences = (SOFTPLUS_OVERFLOWS,)
+    fits = False
 
     def _peeps(self) -> np.ndarray:
         """The peepholes of i, o and f."""
@@ -86,9 +87,6 @@ class PeepholeLSTM(LSTM):
             Near(np.stack([one.value for one in each]), np.stack([one.slack for one in each]))
             for each in (shown, cells)
         )
-
-    def fits(self) -> bool:
-        return False
 
     def emit_step(self, graph: Graph) -> Emitted:
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]

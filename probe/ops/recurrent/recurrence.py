@@ -87,7 +87,7 @@ class Recurrence(Op):
     state_count: ClassVar[int] = 1
 
     @property
-    def on_power_of_two_grid(self) -> bool:  # type: ignore[override]
+    def on_power_of_two_grid(self) -> bool:
         return any(
             op.on_power_of_two_grid
             for op in (self.activation, self.state_quantizer)

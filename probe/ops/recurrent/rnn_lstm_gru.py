@@ -161,6 +161,7 @@ class LSTM(Gated):
             h = self.summed(a, [(MatMul(self.projection, None), h)], ())
         return h, cell
 
+    @property
     def fits(self) -> bool:
         return self.projection is None
 
@@ -239,6 +240,7 @@ class GRU(Gated):
     onnx_gates = "zrh"
     engine_differences = (SOFTPLUS_OVERFLOWS, NAN_IN_GATES)
 
+    @property
     def fits(self) -> bool:
         return self.reset_activation is None and self.reset_quantizer is None
 

@@ -40,6 +40,7 @@ class Transpose(Rearrangement):
 
     perm: tuple[int, ...]
 
+    @property
     def samplewise(self) -> bool:
         return self.perm[0] == 0
 

@@ -226,6 +226,7 @@ class GlobalAveragePool(_Mean):
     axes: tuple[int, ...]
     keepdims: bool = True
 
+    @property
     def samplewise(self) -> bool:
         return self.keepdims and all(axis > 0 for axis in self.axes)
 

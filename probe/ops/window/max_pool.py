@@ -24,9 +24,7 @@ class Pool(Op):
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     pads: Pads
-
-    def samplewise(self) -> bool:
-        return True
+    samplewise = True
 
     def undetected(self, inputs: Arrays) -> list[str]:
         shape = inputs[0].shape
@@ -117,12 +115,10 @@ class MaxPool(Pool):
     dilations: tuple[int, ...]
     ceil_mode: bool = False
     engine_differences = (NAN_IN_EXTREME,)
+    stores = False
 
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         return hides_asymmetry(shape, self.kernel, self.strides, self.pads, self.dilations)
-
-    def stores(self) -> bool:
-        return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(self._pooled, inputs[0], range(2, inputs[0].ndim)),)
@@ -228,12 +224,11 @@ class GlobalMaxPool(Op):
     axes: tuple[int, ...]
     keepdims: bool = True
     engine_differences = (NAN_IN_EXTREME,)
+    stores = False
 
+    @property
     def samplewise(self) -> bool:
         return self.keepdims and all(axis > 0 for axis in self.axes)
-
-    def stores(self) -> bool:
-        return False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (inputs[0].max(axis=self.axes, keepdims=self.keepdims),)
@@ -265,9 +260,7 @@ class GlobalMaxPool(Op):
 @dataclass(frozen=True, eq=False)
 class AdaptivePool(Op):
     output_size: tuple[int, ...]
-
-    def samplewise(self) -> bool:
-        return True
+    samplewise = True
 
     def _cells(self, sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
         """Per axis the (start, stop) of every cell: floor(i * in / out) to ceil((i + 1) * in / out)
@@ -315,9 +308,7 @@ class AdaptiveMaxPool(AdaptivePool):
     """The largest value of cells that tile the trailing axes into ``output_size``."""
 
     engine_differences = (NAN_IN_EXTREME,)
-
-    def stores(self) -> bool:
-        return False
+    stores = False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (self._fold(inputs[0], np.max),)
