@@ -164,6 +164,34 @@ def test_what_cannot_be_told_place_by_place_is_told_by_sample():
     assert not field.mask[0].any()
 
 
+@pytest.mark.parametrize(
+    ("join", "turned"),
+    [
+        (lambda y, z: np.concatenate([y, z], 1), lambda at: at),
+        (lambda y, z: np.concatenate([y, z], 1)[:, ::-1, ::-1].copy(), lambda at: 5 - at),
+        (lambda y, z: np.stack([y, z], 2).reshape(len(y), 6, 6, 5), lambda at: at),
+    ],
+    ids=["joined", "turned round", "interleaved"],
+)
+def test_elements_that_code_beyond_pytorch_moves_about_are_followed_one_by_one(join, turned):
+    class Beyond(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Conv2d(2, 3, 3, padding=1)
+            self.second, self.last = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(6, 2, 1)
+
+        def forward(self, x):
+            y = self.first(x)
+            z = self.second(y)
+            return self.last(torch.from_numpy(join(y.numpy(), z.numpy())))
+
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).normal(size=(2, 2, 6, 5)).astype(np.float32)
+    (field,) = probe.explain(Beyond().eval(), "last", x, at=(1, 0, 2, 3), sees=True).sees
+    row = turned(2)
+    assert field.box == ((1, 2), (0, 2), (row - 1, row + 2), (2, 5))
+
+
 def test_a_layer_that_follows_nothing_is_named():
     class Alone(torch.nn.Module):
         def __init__(self):
