@@ -9,7 +9,7 @@ known.
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,13 +17,16 @@ from probe.model import CallOutput, ModelInput, Producer
 
 __all__ = ["Producers"]
 
+Tensor: TypeAlias = Any
+"""One of whichever framework."""
+
 _PARTS = 64
 _SMALL = 1 << 12
 """Bytes of an array that is digested as it is."""
 
 
 class _Made(NamedTuple):
-    tensor: "weakref.ref[Any]"
+    tensor: "weakref.ref[Tensor]"
     producer: Producer
     state: tuple[int, int] | None
     order: int
@@ -33,20 +36,20 @@ class Producers:
     """Of one forward pass; ``writes`` is how often a tensor was written to, as far as the framework
     counts, and None where tensors cannot be."""
 
-    def __init__(self, writes: Callable[[Any], int] | None = None) -> None:
+    def __init__(self, writes: Callable[[Tensor], int] | None = None) -> None:
         self._writes = writes
         self._made: dict[int, _Made] = {}
         self.count = 0
         """How many calls were noted so far."""
 
-    def of(self, tensor: Any, array: np.ndarray) -> Producer | None:
+    def of(self, tensor: Tensor, array: np.ndarray) -> Producer | None:
         """What made the tensor, whose values the array holds; None where that is not known."""
         made = self._made.get(id(tensor))
         if made is None or made.tensor() is not tensor or made.state != self._state(tensor, array):
             return None
         return made.producer
 
-    def note_inputs(self, tensors: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+    def note_inputs(self, tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> None:
         """Takes note of what the pass is called on."""
         for index, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
             self._note(tensor, array, ModelInput(index))
@@ -55,7 +58,7 @@ class Producers:
         self,
         layer: str,
         call: int,
-        tensors: Sequence[Any],
+        tensors: Sequence[Tensor],
         arrays: Sequence[np.ndarray],
         since: int,
         described: bool,
@@ -73,11 +76,11 @@ class Producers:
                 self._note(tensor, array, CallOutput(layer, call, index))
             known.add(id(tensor))
 
-    def _note(self, tensor: Any, array: np.ndarray, producer: Producer) -> None:
+    def _note(self, tensor: Tensor, array: np.ndarray, producer: Producer) -> None:
         state = self._state(tensor, array)
         self._made[id(tensor)] = _Made(weakref.ref(tensor), producer, state, self.count)
 
-    def _state(self, tensor: Any, array: np.ndarray) -> tuple[int, int] | None:
+    def _state(self, tensor: Tensor, array: np.ndarray) -> tuple[int, int] | None:
         return None if self._writes is None else (self._writes(tensor), _digest(array))
 
 

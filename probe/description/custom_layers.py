@@ -5,7 +5,9 @@ A registration holds for that very class, since a subclass may compute something
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from probe.description.description import Description
 from probe.errors import Undescribed
@@ -17,6 +19,14 @@ __all__ = ["describe_registered", "describes", "recomputes", "registered"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OWN: dict[type, Callable[[Any, Any], Any]] = {}
+
+
+class Call(Protocol):
+    """What an adapter knows about a call of the layer, as far as it is asked here."""
+
+    @property
+    def inputs(self) -> Sequence[np.ndarray]:
+        """What the layer received, in the framework's layout."""
 
 
 def describes(cls: type) -> Callable[[Function], Function]:
@@ -71,7 +81,7 @@ def registered(layer: object) -> bool:
     return type(layer) in _OWN
 
 
-def describe_registered(layer: Any, call: Any) -> Description:
+def describe_registered(layer: object, call: Call) -> Description:
     """The steps of one call of a layer whose class is registered."""
     told = _OWN[type(layer)](layer, call)
     if isinstance(told, Description):

@@ -4,7 +4,7 @@
 pairs of real and imaginary parts.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -59,7 +59,9 @@ def unhalved(build: Builder, pair: Pair, rank: int, axis: int, have: int, size: 
     )
 
 
-def window(build: Builder, kind: Any, size: int, length: int) -> Ref | None:
+def window(
+    build: Builder, kind: str | Sequence[float] | np.ndarray | None, size: int, length: int
+) -> Ref | None:
     """A window of that size amid zeros, (length): "hann" and "hamming" by their cosine, any other
     by its numbers; None is none.
 

@@ -98,8 +98,8 @@ def gelu_approximation(case: Case) -> Iterator[Edit]:
             f"x * sigmoid(1.702 x) instead of {told[op.approximate]}",
             case.with_op(position, ops.Swish(1.702)),
         )
-    for position, op in case.having(ops.Swish):
-        if abs(op.alpha - 1.702) < 1e-3:
+    for position, swish in case.having(ops.Swish):
+        if abs(swish.alpha - 1.702) < 1e-3:
             for form in ("none", "tanh"):
                 yield case.edit(
                     f"GELU in its {form.replace('none', 'erf')} form",

@@ -9,7 +9,7 @@ the README.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from probe.ops.weight import Weight
 __all__ = ["Case", "Edit"]
 
 Steps = tuple[Step, ...]
+Kind = TypeVar("Kind", bound=Op)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,10 @@ class Case:
         ref = sources[index]
         return widened(ref.of(self.inputs, self.values))
 
+    @overload
+    def having(self, kind: type[Kind], /) -> Iterator[tuple[int, Kind]]: ...
+    @overload
+    def having(self, *kinds: type) -> Iterator[tuple[int, Any]]: ...
     def having(self, *kinds: type) -> Iterator[tuple[int, Any]]:
         """(position, op) of the steps whose op is one of these."""
         for position, step in enumerate(self.steps):

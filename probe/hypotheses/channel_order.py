@@ -104,8 +104,8 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
             "the columns hold taps first and channels last",
             case.appended(Take(1, order), at=position),
         )
-    for position, op in case.having(ops.Col2Im):
-        rows, taps = case.input_of(position).shape[1], int(np.prod(op.kernel))
+    for position, image in case.having(ops.Col2Im):
+        rows, taps = case.input_of(position).shape[1], int(np.prod(image.kernel))
         order = np.arange(rows).reshape(taps, -1).T.ravel()
         yield case.edit(
             "the columns are read with taps first and channels last",
@@ -168,8 +168,10 @@ def missing_centring(case: Case) -> Iterator[Edit]:
         )
         told = "divided by the deviation" if not op.centred else "divided by the root mean square"
         yield case.edit(told, case.changed(position, centred=not op.centred))
-    for position, op in case.having(ops.LayerNormalization):
-        rms = ops.RMSNormalization(scale=op.scale, epsilon=op.epsilon, axes=op.axes)
+    for position, layer_norm in case.having(ops.LayerNormalization):
+        rms = ops.RMSNormalization(
+            scale=layer_norm.scale, epsilon=layer_norm.epsilon, axes=layer_norm.axes
+        )
         steps = case.with_op(position, rms)
         yield case.edit("the mean is not taken off, as RMS normalisation does", steps)
 

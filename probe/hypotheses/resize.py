@@ -33,14 +33,14 @@ def resize_coordinates(case: Case) -> Iterator[Edit]:
                     case.changed(position, coordinates=coordinates, table=0),
                     do=f"use {op.coordinates} coordinates",
                 )
-    for position, op in case.having(ops.ResizeNearest):
+    for position, nearest in case.having(ops.ResizeNearest):
         for coordinates, rounding in product(_COORDINATES, _ROUNDINGS):
-            if (coordinates, rounding) != (op.coordinates, op.rounding):
+            if (coordinates, rounding) != (nearest.coordinates, nearest.rounding):
                 yield case.edit(
-                    f"{coordinates} coordinates and {rounding} instead of {op.coordinates} and "
-                    f"{op.rounding}",
+                    f"{coordinates} coordinates and {rounding} instead of "
+                    f"{nearest.coordinates} and {nearest.rounding}",
                     case.changed(position, coordinates=coordinates, rounding=rounding),
-                    do=f"use {op.coordinates} coordinates and {op.rounding}",
+                    do=f"use {nearest.coordinates} coordinates and {nearest.rounding}",
                 )
 
 
@@ -97,15 +97,17 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
                 f"nearest neighbours ({coordinates}) instead of {own}",
                 case.with_op(position, nearest),
             )
-    for position, op in case.having(ops.ResizeNearest):
+    for position, nearest in case.having(ops.ResizeNearest):
         rank = case.input_of(position).ndim
         moved = [
-            axis for axis in range(rank) if op.sizes[axis] != case.input_of(position).shape[axis]
+            axis
+            for axis in range(rank)
+            if nearest.sizes[axis] != case.input_of(position).shape[axis]
         ]
         if moved and moved == list(range(rank - len(moved), rank)):
             linear = ops.Resize(
-                sizes=tuple(op.sizes[axis] for axis in moved),
-                scales=tuple(float(op.scales[axis]) for axis in moved),
+                sizes=tuple(nearest.sizes[axis] for axis in moved),
+                scales=tuple(float(nearest.scales[axis]) for axis in moved),
             )
             yield case.edit(
                 "linear interpolation instead of nearest neighbours",

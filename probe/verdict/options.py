@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from probe.capture.user_arrays import Expected
 from probe.evaluation.propagated_error import Drift
 
 __all__ = ["Options", "Search", "Yours"]
@@ -15,7 +15,7 @@ __all__ = ["Options", "Search", "Yours"]
 class Yours:
     """The user's own output of a layer."""
 
-    values: Any
+    values: Expected
     """An array, or one for each output; ``Partial`` or ``Unshaped``."""
     drift: Drift | None = None
     """What the user's own layers before may have done, by which the allowance is widened."""

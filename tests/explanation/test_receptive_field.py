@@ -2,11 +2,13 @@
 gradients of whole networks."""
 
 import numpy as np
+import onnx
 import pytest
 import tensorflow
 import tf_keras
 import torch
 from explained_cases import LAYERS, call_of
+from onnx_cases import model as onnx_model
 
 import probe
 from probe.evaluation.numpy_reference import recompute
@@ -224,6 +226,21 @@ def test_of_two_arrays_of_the_same_numbers_the_one_is_followed_that_was_taken():
     fields = probe.explain(Branches().eval(), "last", [x, x], at=(1, 0), sees=True).sees
     assert [field.count for field in fields] == [3, 0]
     assert fields[0].box == ((1, 2), (0, 3))
+
+
+def test_of_two_onnx_tensors_of_the_same_numbers_the_one_is_followed_that_was_taken():
+    given = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("Relu", ["a"], ["l"], "left"),
+        onnx.helper.make_node("Relu", ["b"], ["r"], "right"),
+        onnx.helper.make_node("Softmax", ["l"], ["y"], "last", axis=1),
+        onnx.helper.make_node("Add", ["y", "r"], ["z"], "sum"),
+    ]
+    model = onnx_model(nodes, {"a": given, "b": given}, outputs=["z"])
+    fields = probe.explain(model, "last", [given, given], at=(1, 0), sees=True).sees
+    assert [field.count for field in fields] == [4, 0]
+    fields = probe.explain(model, "sum", [given, given], at=(1, 0), sees=True).sees
+    assert [field.count for field in fields] == [4, 1]
 
 
 def test_operations_of_a_subclassed_keras_model_are_followed_place_by_place():
