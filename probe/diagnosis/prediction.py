@@ -45,9 +45,8 @@ class Rounding:
 
         @cache
         def extra() -> np.ndarray:
-            return np.maximum(
-                allowed - replace(self, extra=None).of(case.edit(""), case.values), 0.0
-            )
+            own = replace(self, extra=None).of(case.edit(""), case.values)
+            return np.asarray(np.maximum(allowed - own, 0.0))
 
         return replace(self, extra=extra)
 
@@ -56,7 +55,7 @@ class Rounding:
         beyond."""
         predicted = np.asarray(values[-1][0])
         if self.tolerance is not None:
-            return self.tolerance[1] + self.tolerance[0] * np.abs(predicted)
+            return np.asarray(self.tolerance[1] + self.tolerance[0] * np.abs(predicted))
         given = [widened(x) for x in edit.inputs]
         allowed = np.asarray(allowances(edit.steps, given, values, self.precision)[0])
         if (
@@ -70,7 +69,9 @@ class Rounding:
         if self.extra is None:
             return allowed
         extra = self.extra()
-        return allowed + (extra if extra.shape == allowed.shape else extra.max(initial=0.0))
+        return np.asarray(
+            allowed + (extra if extra.shape == allowed.shape else extra.max(initial=0.0))
+        )
 
 
 def everywhere(case: Case, edit: Edit) -> Values | None:
@@ -197,7 +198,7 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
 
 def _wrong(observed: np.ndarray, healthy: np.ndarray, slack: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
-        return ~(np.abs(observed - healthy) <= slack)
+        return np.asarray(~(np.abs(observed - healthy) <= slack))
 
 
 def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
@@ -246,7 +247,7 @@ def _computed(
         return widened(given[edit.steps[0].sources(0)[0].index][where])
     chosen, op = _chosen(edit, values, base, given), edit.steps[base].op
     if op.terms is not None:
-        return op.terms(chosen, where).sum(axis=(1, 2))
+        return np.asarray(op.terms(chosen, where).sum(axis=(1, 2)))
     shape = np.broadcast_shapes(*(one.shape for one in chosen))
     return op.at([widened(np.broadcast_to(one, shape)[where]) for one in chosen], where, shape)
 

@@ -153,4 +153,4 @@ def test_fourier_is_named_and_no_divergence(channels, size, kernel):
         Capture("conv", "Conv2D", 0, (x,), (y,), "float32", Description((Step(op),))), Yours(mine)
     )
     assert report.ok, report.sentence
-    assert "given that yours goes through transforms" in report.sentence
+    assert "assuming that yours goes through transforms" in report.sentence
