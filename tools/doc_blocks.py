@@ -194,7 +194,7 @@ def shown(text: str) -> Iterator[tuple[Block, str]]:
 def _comparable(text: str) -> str:
     """Versions, times and the last digits of rounding errors differ between machines."""
     text = re.sub(r"\d+\.\d+\.\d+(\+\w+)?", "VERSION", text)
-    text = re.sub(r"in \d+\.\d+s\b", "in SECONDS", text)
+    text = re.sub(r"in \d+\.\d+s\b( \(\d+:\d+:\d+\))?", "in SECONDS", text)
     text = re.sub(r"\b0\.\d+ x the allowance", "SHARE x the allowance", text)
     return re.sub(
         r"-?\d+(\.\d+)?(e[+-]\d+)?",

@@ -75,17 +75,17 @@ def test_nan_and_inf_in_the_users_values_do_not_warn(family):
 
 
 def test_the_page_of_causes_is_the_codes_own():
-    """Run ``python tools/gen_causes.py`` after a change; what was named is what the tests above
+    """Run ``python tools/gen_docs.py causes`` after a change; what was named is what the tests above
     hold."""
     text = (ROOT / "docs" / "causes.md").read_text()
     for one in CAUSES.values():
-        assert f"### `{one.slug}`\n\n{one.text}\n" in text, "run python tools/gen_causes.py"
+        assert f"### `{one.slug}`\n\n{one.text}\n" in text, "run python tools/gen_docs.py causes"
     rows = sorted(
         line.split(" | ")[:2]
         for line in text.splitlines()
         if line.startswith("| ") and not line.startswith("| planted |")
     )
     assert rows == sorted([f"| {slug}", family] for slug, family, _ in ROWS), (
-        "run python tools/gen_causes.py"
+        "run python tools/gen_docs.py causes"
     )
     assert "(wrong)" not in text
