@@ -1,14 +1,14 @@
 """The user's own values of several layers: which inputs of a layer they also hold, and which of
 them were compared with nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
 
 from probe.capture.user_arrays import Expected, as_outputs
 from probe.errors import BadInput, NotCompared, ProbeError, UnknownLayer
-from probe.model import Capture, Compiled, Model
+from probe.model import CallOutput, Capture, Compiled, Model
 from probe.report import Report
 
 __all__ = ["Theirs", "check_names"]
@@ -19,7 +19,10 @@ class Theirs:
 
     def __init__(self, arrays: Sequence[np.ndarray], expected: Mapping[str, Expected]):
         self._expected = expected
-        self._inputs = {_key(array): np.asarray(array) for array in arrays} if expected else {}
+        self._inputs: dict[Hashable, np.ndarray] = {}
+        """By the call that made them, and by what the framework has in their place."""
+        if expected:
+            self._inputs |= {_key(array): np.asarray(array) for array in arrays}
         self._waiting: dict[str, str] = dict.fromkeys(expected, "")
         """What was not compared, and why as far as that is known."""
 
@@ -28,9 +31,13 @@ class Theirs:
         return None if capture.call else self._expected.get(capture.layer)
 
     def inputs_of(self, capture: Capture) -> tuple[np.ndarray, ...] | None:
-        """The user's own inputs of a call, where all are known, found by the equality of the
-        captured arrays."""
-        found = [self._inputs.get(_key(array)) for array in capture.inputs]
+        """The user's own inputs of a call, where all are known: what the call made them that the
+        user has values of, or else one whose captured output is equal."""
+        producers = capture.made_by or (None,) * len(capture.inputs)
+        found = [
+            self._inputs.get(_key(array) if producer not in self._inputs else producer)
+            for producer, array in zip(producers, capture.inputs, strict=True)
+        ]
         if any(
             mine is None or mine.shape != array.shape
             for mine, array in zip(found, capture.inputs, strict=True)
@@ -46,11 +53,10 @@ class Theirs:
             outputs = as_outputs(mine, len(capture.outputs))
         except BadInput:
             return  # judging says so
-        self._inputs |= {
-            _key(output): one
-            for output, one in zip(capture.outputs, outputs, strict=True)
-            if one is not None
-        }
+        for index, (output, one) in enumerate(zip(capture.outputs, outputs, strict=True)):
+            if one is not None:
+                made = CallOutput(capture.layer, capture.call, index)
+                self._inputs |= {_key(output): one, made: one}
 
     def compared(self, report: Report) -> None:
         """Takes note of a report on the values of its layer."""

@@ -285,3 +285,26 @@ def test_options_that_a_sweep_does_not_read_are_refused(command):
     ):
         status, _, err = command("--all", *option)
         assert status == 2 and f"{option[0]} needs --layer and cannot be used with --all" in err
+
+
+class Twins(torch.nn.Module):
+    """Two layers that give the same numbers; one of them goes on."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+        self.right.load_state_dict(self.left.state_dict())
+        self.last = torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        left, right = self.left(x), self.right(x)
+        return self.last(left) + right[:, :2]
+
+
+def test_of_two_layers_of_the_same_numbers_the_values_of_the_one_that_was_taken_count(x):
+    net = Twins().eval()
+    values = outputs(net, x)
+    values = {"left": values["left"], "right": values["right"] + 1, "last": values["last"]}
+    reports = {one.layer: one.verdict for one in probe.sweep(net, x, expected=values)}
+    assert (reports["left"], reports["right"], reports["last"]) == ("agree", "diverge", "agree")
+    assert probe.check(net, "last", x, expected=values).ok
